@@ -1,0 +1,141 @@
+/**
+ * Who may import whom, as ARCHITECTURE.md lays down. Everybody may import `core`; a folder may import
+ * itself and what `MAY_IMPORT` names; nobody imports `cli`. Types count as imports.
+ */
+
+'use strict';
+
+const MAY_IMPORT = {
+  core: [],
+  device: [],
+  format: ['device'],
+  image: ['format', 'device'],
+  workload: [],
+  // Only for their closed vocabularies: purposes, causes, formats, cache modes.
+  result: ['device', 'format'],
+  bench: ['workload', 'format', 'device', 'result'],
+  peer: ['bench', 'workload', 'format', 'device', 'result', 'nbd'],
+  nbd: ['workload', 'format'],
+  crash: ['device', 'format', 'workload'],
+  gate: ['result'],
+  report: ['result', 'gate'],
+  cli: ['device', 'format', 'image', 'workload', 'result', 'bench', 'peer', 'nbd', 'crash', 'gate', 'report'],
+};
+
+/** Modules that stay behind one door: package or built-in → the only places that may import it. */
+const ONLY_IN = [
+  {
+    name: 'files-only-at-the-edges',
+    comment: 'The rest works on a BlockDevice or on text that the edge has read.',
+    module: '^(node:)?fs(/promises)?$',
+    places: [
+      '^src/device/',
+      '^src/workload/.*trace',
+      '^src/workload/workload-file[.]ts$',
+      '^src/result/',
+      '^src/bench/environment',
+      '^src/(peer|report|cli)/',
+    ],
+  },
+  {
+    name: 'charts-only-in-report',
+    comment: 'Chart libraries are large and are inlined into a page; nothing else needs them.',
+    module: '(^|node_modules/)(vega|vega-.*)(/|$)',
+    places: ['^src/report/'],
+  },
+  {
+    name: 'arguments-only-in-cli',
+    comment: 'Options are parsed once, at the edge.',
+    module: '(^|node_modules/)(@types/)?yargs(/|$)',
+    places: ['^src/cli/'],
+  },
+  {
+    name: 'native-calls-only-in-device',
+    comment: 'One door to libc, with an explicit fallback behind it.',
+    module: '(^|node_modules/)koffi(/|$)',
+    places: ['^src/device/'],
+  },
+];
+
+const FOLDERS = Object.keys(MAY_IMPORT);
+
+module.exports = {
+  forbidden: [
+    ...FOLDERS.map((folder) => ({
+      name: `${folder}-imports`,
+      comment: `${folder} may import ${['core', ...MAY_IMPORT[folder]].join(', ')} and nothing else of src/.`,
+      severity: 'error',
+      from: { path: `^src/${folder}/` },
+      to: { path: '^src/', pathNot: `^src/(${[folder, 'core', ...MAY_IMPORT[folder]].join('|')})/` },
+    })),
+    {
+      name: 'known-folders-only',
+      comment: 'A new folder under src/ gets a line in MAY_IMPORT and in ARCHITECTURE.md.',
+      severity: 'error',
+      from: { path: '^src/', pathNot: [`^src/(${FOLDERS.join('|')})/`, '^src/index[.]ts$'] },
+      to: {},
+    },
+    {
+      name: 'qcow2-and-qed-apart',
+      comment: 'Only the registry names both formats.',
+      severity: 'error',
+      from: { path: '^src/format/(qcow2|qed)/' },
+      to: { path: '^src/format/(qcow2|qed)/', pathNot: '^src/format/$1/' },
+    },
+    {
+      name: 'raw-apart',
+      comment: 'Formats do not lean on each other.',
+      severity: 'error',
+      from: { path: '^src/format/raw/' },
+      to: { path: '^src/format/(qcow2|qed)/' },
+    },
+    ...ONLY_IN.map(({ name, comment, module: path, places }) => ({
+      name,
+      comment,
+      severity: 'error',
+      from: { path: '^src/', pathNot: places },
+      to: { path },
+    })),
+    {
+      name: 'no-vague-names',
+      comment: 'Name the concept: a file of utils, helpers or common has none.',
+      severity: 'error',
+      from: {},
+      to: { path: '/(utils?|helpers?|common|misc)(/|[.]ts$)', pathNot: 'node_modules' },
+    },
+    {
+      name: 'tests-not-imported',
+      severity: 'error',
+      from: { path: '^(src|scripts)/' },
+      to: { path: '^test/' },
+    },
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true },
+    },
+    {
+      name: 'no-unresolvable',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true },
+    },
+    {
+      name: 'no-dev-dependency-in-src',
+      comment: 'The published package installs `dependencies` only.',
+      severity: 'error',
+      from: { path: '^src/' },
+      to: { dependencyTypes: ['npm-dev', 'npm-no-pkg', 'npm-unknown'], dependencyTypesNot: ['type-only'] },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'types', 'node', 'default'],
+    },
+  },
+};

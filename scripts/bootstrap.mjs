@@ -1,0 +1,64 @@
+/**
+ * The one door into a clone: `npm run bench`, `npm test` and `npm run qcow2-bench` all enter here.
+ *
+ * It runs on the machine's own Node (20 or newer) without any dependency, brings the locked dependencies
+ * up to date, and hands over to Node 24, which runs the TypeScript sources directly.
+ *
+ *   node scripts/bootstrap.mjs bench [ARGS]   the main job: counts, charts and an answer
+ *   node scripts/bootstrap.mjs test [ARGS]    every check; with ARGS only vitest, which gets them
+ *   node scripts/bootstrap.mjs cli [ARGS]     the command line
+ *   node scripts/bootstrap.mjs setup          the set-up alone
+ */
+
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { runChecks, runUnitTests } from './checks.mjs';
+import { ensureDependencies } from './setup/dependencies.mjs';
+import { runForwarding } from './setup/forward.mjs';
+import { findNode } from './setup/node-runtime.mjs';
+import { SetupError } from './setup/setup-error.mjs';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const MAIN = join(ROOT, 'src', 'cli', 'main.ts');
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error;
+  console.error(`qcow2-bench: ${error.message}`);
+  process.exitCode = 1;
+}
+
+/**
+ * @param {string[]} argv
+ * @returns {Promise<number>} the exit code
+ */
+async function main([job = '', ...args]) {
+  if (!['bench', 'test', 'cli', 'setup'].includes(job)) {
+    console.error('usage: node scripts/bootstrap.mjs bench|test|cli|setup [ARGS]');
+    return 2;
+  }
+  await ensureDependencies(ROOT);
+  const node = findNode(ROOT);
+  switch (job) {
+    case 'bench':
+      return runForwarding(node, [MAIN, 'bench', ...args], { cwd: ROOT });
+    case 'cli':
+      return runForwarding(node, [MAIN, ...args], { cwd: callerDirectory() });
+    case 'test':
+      return args.length > 0 ? runUnitTests(ROOT, node, args) : runChecks(ROOT, node);
+    default:
+      return 0;
+  }
+}
+
+/**
+ * npm changes to the package's folder before it runs a script; file names on the command line are meant
+ * relative to where the user stands. npm tells that in INIT_CWD, which any nested command inherits too:
+ * so it is believed only under the script's own name.
+ */
+function callerDirectory() {
+  const { npm_lifecycle_event: script, INIT_CWD: directory } = process.env;
+  return script === 'qcow2-bench' ? directory : undefined;
+}

@@ -1,0 +1,167 @@
+/**
+ * What `npm test` runs: every check in order, none stopping the others, then one table. The commands
+ * themselves stand in package.json, where each can be run alone (`npm run lint`).
+ *
+ * A check that passes is silent; one that fails shows all its output. The counts are left in
+ * node_modules/.cache/qcow2-bench/summary.json for `.ci/run`.
+ */
+
+import { spawn } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+
+import { runForwarding } from './setup/forward.mjs';
+import { missingPeers } from './system-peers.mjs';
+
+const CACHE = join('node_modules', '.cache', 'qcow2-bench');
+
+/** Names of scripts in package.json. */
+const STATIC_CHECKS = ['typecheck', 'lint', 'format:check', 'imports', 'dead-code'];
+const UNIT_TESTS = 'test:unit';
+
+/**
+ * @typedef {{ name: string, passed: boolean, elapsedMs: number, note: string }} CheckResult
+ * @typedef {{ passed: number, failed: number, skipped: number }} TestCounts
+ */
+
+/**
+ * @param {string} root the clone
+ * @param {string} node a Node ≥ 24
+ * @returns {Promise<number>} the exit code
+ */
+export async function runChecks(root, node) {
+  const vitestFile = join(root, CACHE, 'vitest.json');
+  const summaryFile = join(root, CACHE, 'summary.json');
+  mkdirSync(dirname(summaryFile), { recursive: true });
+  for (const file of [vitestFile, summaryFile]) rmSync(file, { force: true });
+
+  const results = [checkPeers()];
+  for (const name of STATIC_CHECKS) results.push(await runQuietly(root, node, name));
+  const startMs = performance.now();
+  const code = await runUnitTests(root, node, []);
+  const counts = readCounts(vitestFile);
+  results.push({
+    name: UNIT_TESTS,
+    passed: code === 0,
+    elapsedMs: performance.now() - startMs,
+    note: `${String(counts.passed)} passed, ${String(counts.failed)} failed, ${String(counts.skipped)} skipped`,
+  });
+
+  writeFileSync(summaryFile, JSON.stringify({ checks: results, tests: counts }, null, 2));
+  printTable(results);
+  // Interrupted: say so in the shell's own way.
+  if (code > 128) return code;
+  return results.every(({ passed }) => passed) ? 0 : 1;
+}
+
+/**
+ * @param {string} root
+ * @param {string} node
+ * @param {string[]} args for vitest
+ * @returns {Promise<number>} the exit code
+ */
+export function runUnitTests(root, node, args) {
+  const [program = '', ...given] = commandOf(root, UNIT_TESTS).split(' ');
+  return runForwarding(node, [binOf(root, program), ...given, ...args], {
+    cwd: root,
+    env: environment(root),
+  });
+}
+
+/** @returns {CheckResult} */
+function checkPeers() {
+  const missing = missingPeers();
+  for (const line of missing) console.error(line);
+  const { CI } = process.env;
+  const required = CI === 'true';
+  const note = missing.length === 0 ? '' : `${String(missing.length)} missing, see above`;
+  return { name: 'system peers', passed: missing.length === 0 || !required, elapsedMs: 0, note };
+}
+
+/**
+ * @param {string} root
+ * @param {string} node
+ * @param {string} name of a script in package.json
+ * @returns {Promise<CheckResult>}
+ */
+async function runQuietly(root, node, name) {
+  const startMs = performance.now();
+  const [program = '', ...args] = commandOf(root, name).split(' ');
+  const child = spawn(node, [binOf(root, program), ...args], {
+    cwd: root,
+    env: environment(root),
+    stdio: 'pipe',
+  });
+  /** @type {Buffer[]} */
+  const chunks = [];
+  child.stdout.on('data', (chunk) => chunks.push(chunk));
+  child.stderr.on('data', (chunk) => chunks.push(chunk));
+  const code = await new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  if (code !== 0) process.stdout.write(`\n── ${name} failed ──\n${Buffer.concat(chunks).toString()}\n`);
+  return { name, passed: code === 0, elapsedMs: performance.now() - startMs, note: '' };
+}
+
+/**
+ * @param {string} root
+ * @param {string} name
+ * @returns {string}
+ */
+function commandOf(root, name) {
+  return JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).scripts[name];
+}
+
+/**
+ * The file behind a command of node_modules/.bin, from its package's own `bin`: the same on every platform.
+ *
+ * @param {string} root
+ * @param {string} program
+ */
+function binOf(root, program) {
+  /** @type {Record<string, string>} */
+  const packages = { tsc: 'typescript', depcruise: 'dependency-cruiser' };
+  const folder = join(root, 'node_modules', packages[program] ?? program);
+  const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  return join(folder, typeof bin === 'string' ? bin : bin[program]);
+}
+
+/** @param {string} root */
+function environment(root) {
+  const { PATH = '' } = process.env;
+  const path = [join(root, 'node_modules', '.bin'), PATH].join(delimiter);
+  return { ...process.env, PATH: path, ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}) };
+}
+
+/**
+ * @param {string} file vitest's JSON report
+ * @returns {TestCounts}
+ */
+function readCounts(file) {
+  try {
+    const report = JSON.parse(readFileSync(file, 'utf8'));
+    // A file that does not load holds no test, and yet fails.
+    const brokenFiles = report.testResults.filter(
+      (/** @type {{ status: string, assertionResults: unknown[] }} */ { status, assertionResults }) =>
+        status === 'failed' && assertionResults.length === 0,
+    ).length;
+    return {
+      passed: report.numPassedTests,
+      failed: report.numFailedTests + brokenFiles,
+      skipped: report.numPendingTests + report.numTodoTests,
+    };
+  } catch {
+    return { passed: 0, failed: 1, skipped: 0 };
+  }
+}
+
+/** @param {CheckResult[]} results */
+function printTable(results) {
+  const width = Math.max(...results.map(({ name }) => name.length));
+  console.log('');
+  for (const { name, passed, elapsedMs, note } of results) {
+    const seconds = `${(elapsedMs / 1000).toFixed(1)} s`.padStart(8);
+    console.log(`${name.padEnd(width)}  ${passed ? 'passed' : 'FAILED'}  ${seconds}  ${note}`.trimEnd());
+  }
+}

@@ -1,0 +1,23 @@
+/**
+ * What a file may claim before memory is taken for it. The figures are QEMU 7.2's where it has one,
+ * so that an image QEMU opens is not refused here.
+ */
+export const LIMITS = {
+  /** Bytes of an L1 table. */
+  l1TableBytes: 32 * 1024 * 1024,
+  /** Bytes of a refcount table. */
+  refcountTableBytes: 8 * 1024 * 1024,
+  snapshotCount: 65_536,
+  snapshotTableBytes: 64 * 1024 * 1024,
+  snapshotExtraBytes: 1024,
+  backingFileNameBytes: 1023,
+  backingChainDepth: 16,
+  /** Bytes of a workload file. */
+  workloadFileBytes: 1024 * 1024,
+  /** Bytes of one line of a trace. */
+  traceLineBytes: 4096,
+  /** Bytes of a result file. */
+  resultFileBytes: 256 * 1024 * 1024,
+  /** Bytes of one guest read or write (requests without data may be longer): the usual NBD maximum. */
+  transferBytes: 32 * 1024 * 1024,
+} as const;

@@ -1,0 +1,51 @@
+/**
+ * The contract of everything that stores bytes for an image: a host file, memory, a model, and every
+ * filter around one. A filter takes a `BlockDevice` and is one, so meter, write log and fault compose.
+ *
+ * Invariants:
+ * - A method answers `undefined` when it is done at once, or a promise when it is not. Callers on a hot
+ *   path write `const pending = device.write(…); if (pending !== undefined) await pending;`, which costs
+ *   nothing on a synchronous device.
+ * - Offsets and lengths are bytes below 2^53. A read past the end gives zeroes; a write, zero-range or
+ *   truncate past the end grows the file; the gap reads as zeroes.
+ * - A buffer handed to `write` is not kept after the operation is done and is not changed by it.
+ * - An operation either happens whole or throws `Qcow2BenchError`; after a failed `sync` nothing is known
+ *   to be durable, and every later `sync` of that file fails too.
+ */
+
+import type { Purpose, SyncCause } from './purpose.ts';
+
+export type Pending = undefined | Promise<void>;
+
+/** One part of a merged write; parts follow each other in the file without a gap. */
+export interface WritePart {
+  readonly purpose: Purpose;
+  readonly bytes: Uint8Array;
+}
+
+export interface BlockDevice {
+  /** Which file of the image this is: `image`, `data`, or `backing:N` with N from 0 for the nearest. */
+  readonly label: string;
+  /** Where it lies, for error messages. */
+  readonly path: string;
+  /** Offsets and lengths of reads and writes are multiples of this (1 where anything goes). */
+  readonly requestAlignment: number;
+  /** Whether `zeroRange` and `punchHole` work here; where not, engines write zeroes themselves. */
+  readonly canZeroRange: boolean;
+
+  /** The file's present length in bytes. */
+  size(): number;
+  read(offset: number, target: Uint8Array, purpose: Purpose): Pending;
+  write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending;
+  /** One write of several buffers that lie one after another in the file, as `pwritev` does. */
+  writeMerged(offset: number, parts: readonly WritePart[]): Pending;
+  /** Makes the range read as zeroes, keeping it allocated; grows the file if it ends past it. */
+  zeroRange(offset: number, length: number, purpose: Purpose): Pending;
+  /** Gives the range back to the file system; it reads as zeroes. Never changes the file's length. */
+  punchHole(offset: number, length: number, purpose: Purpose): Pending;
+  truncate(size: number, purpose: Purpose): Pending;
+  /** Makes everything written so far durable (`fdatasync`). */
+  sync(cause: SyncCause): Pending;
+  /** Releases the file without a sync. Does nothing the second time. */
+  close(): Pending;
+}

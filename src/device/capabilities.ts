@@ -1,0 +1,156 @@
+/**
+ * What the place where images lie can do, found out by trying it once before a run, so that nothing
+ * changes in mid-run. The result is a plain value that is handed to whoever needs it: tests, and cells
+ * of other platforms, take capabilities away by handing in another one.
+ *
+ * Invariant: every reason is a clause a user can read in "skipped: …"; it names the directory.
+ */
+
+import {
+  closeSync,
+  constants,
+  ftruncateSync,
+  openSync,
+  readSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { O_DIRECT, probeRequestAlignment, SAFE_ALIGNMENT } from './direct-io.ts';
+import { loadFallocate, type Fallocate } from './fallocate.ts';
+import { hostError } from './host-error.ts';
+import { mountPointOf } from './mount-point.ts';
+
+export interface Missing {
+  readonly ok: false;
+  readonly reason: string;
+}
+export type Capability = { readonly ok: true } | Missing;
+/** `alignment` in bytes: offsets and lengths of direct requests are multiples of it. */
+export type DirectCapability = { readonly ok: true; readonly alignment: number } | Missing;
+
+export interface Capabilities {
+  /** As Node names it: `linux`, `darwin`, `win32` … */
+  readonly platform: string;
+  /** Type of the file system (`ext4`), or `undefined` where the system does not tell. */
+  readonly fileSystem: string | undefined;
+  /** O_DIRECT, which the cache modes `none` and `directsync` need. */
+  readonly direct: DirectCapability;
+  /** `fallocate` with FALLOC_FL_ZERO_RANGE. */
+  readonly zeroRange: Capability;
+  /** `fallocate` with FALLOC_FL_PUNCH_HOLE. */
+  readonly punchHole: Capability;
+}
+
+export type CapabilityProbe = (directory: string) => Capabilities;
+
+/** Bytes of the scratch file; two times the largest alignment. */
+const SCRATCH_SIZE = 8192;
+
+/**
+ * Tries what `directory` can do, on a scratch file of 8 KiB there that is gone afterwards.
+ *
+ * @throws Qcow2BenchError `directory-missing`, `not-a-directory`, `directory-unwritable`, or
+ * `host-write-failed` where not even the scratch file fits.
+ */
+export const probeCapabilities: CapabilityProbe = (directory) => {
+  checkDirectory(directory);
+  const scratch = join(directory, `.qcow2-bench-probe-${String(process.pid)}`);
+  const fd = createScratch(directory, scratch);
+  try {
+    fill(fd, scratch);
+    const mount = mountPointOf(directory);
+    const place = `the file system ${mount?.type ?? '(of unknown type)'} at ${directory}`;
+    return {
+      platform: process.platform,
+      fileSystem: mount?.type,
+      direct: probeDirect(scratch, place),
+      zeroRange: probeFallocate(fd, scratch, place, 'zeroRange'),
+      punchHole: probeFallocate(fd, scratch, place, 'punchHole'),
+    };
+  } finally {
+    closeSync(fd);
+    rmSync(scratch, { force: true });
+  }
+};
+
+function checkDirectory(directory: string): void {
+  const stat = statSync(directory, { throwIfNoEntry: false });
+  if (stat === undefined) {
+    throw new Qcow2BenchError('directory-missing', 'there is no such directory: create it or name another', {
+      path: directory,
+    });
+  }
+  if (!stat.isDirectory()) {
+    throw new Qcow2BenchError('not-a-directory', 'images need a directory to lie in: name one', {
+      path: directory,
+    });
+  }
+}
+
+function createScratch(directory: string, scratch: string): number {
+  try {
+    rmSync(scratch, { force: true }); // Left behind by a killed process that had the same id.
+    return openSync(scratch, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+  } catch (error) {
+    throw new Qcow2BenchError(
+      'directory-unwritable',
+      `no file can be created in this directory (${systemCode(error) ?? String(error)}): ` +
+        'change its permissions or name another',
+      { path: directory },
+      error,
+    );
+  }
+}
+
+/** Fills the scratch file with ones: alignment shows only on written blocks, zeroing only on other bytes. */
+function fill(fd: number, path: string): void {
+  try {
+    ftruncateSync(fd, SCRATCH_SIZE);
+    writeSync(fd, new Uint8Array(SCRATCH_SIZE).fill(1), 0, SCRATCH_SIZE, 0);
+  } catch (error) {
+    throw hostError('host-write-failed', { path }, error);
+  }
+}
+
+function probeDirect(scratch: string, place: string): DirectCapability {
+  if (O_DIRECT === undefined) return { ok: false, reason: `${process.platform} has no O_DIRECT` };
+  let fd: number;
+  try {
+    fd = openSync(scratch, constants.O_RDWR | O_DIRECT);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'EINVAL') return { ok: false, reason: `${place} has no O_DIRECT` };
+    return { ok: false, reason: `${place} refuses O_DIRECT (${code ?? String(error)})` };
+  }
+  try {
+    return { ok: true, alignment: probeRequestAlignment(fd) ?? SAFE_ALIGNMENT };
+  } catch (error) {
+    return {
+      ok: false,
+      reason: `${place} cannot read with O_DIRECT (${systemCode(error) ?? String(error)})`,
+    };
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function probeFallocate(fd: number, path: string, place: string, operation: keyof Fallocate): Capability {
+  const name = operation === 'zeroRange' ? 'FALLOC_FL_ZERO_RANGE' : 'FALLOC_FL_PUNCH_HOLE';
+  const binding = loadFallocate();
+  if (!binding.ok) return { ok: false, reason: `${place} has no ${name}: ${binding.reason}` };
+  fill(fd, path);
+  const half = SCRATCH_SIZE / 2;
+  try {
+    binding.fallocate[operation](fd, half, half);
+  } catch (error) {
+    const code = systemCode(error);
+    return { ok: false, reason: `${place} has no ${name} (${code ?? String(error)})` };
+  }
+  const after = new Uint8Array(SCRATCH_SIZE);
+  readSync(fd, after, 0, SCRATCH_SIZE, 0);
+  const works = after.every((byte, index) => byte === (index < half ? 1 : 0));
+  return works ? { ok: true } : { ok: false, reason: `${place} answers ${name} without doing it` };
+}

@@ -1,0 +1,40 @@
+/**
+ * What O_DIRECT asks of requests: whether it exists, and to which multiple offsets and lengths go.
+ */
+
+import { constants, readSync } from 'node:fs';
+import { systemCode } from '../core/error.ts';
+import { allocatePages, PAGE_SIZE } from '../core/page-memory.ts';
+
+/** The flag for `open`, or `undefined` on a system that has none. */
+export const O_DIRECT: number | undefined = (constants as Readonly<Record<string, number | undefined>>)[
+  'O_DIRECT'
+];
+
+/** What is used where a file takes any alignment, so that nothing can be probed: the largest, as QEMU does. */
+export const SAFE_ALIGNMENT = PAGE_SIZE;
+
+const ALIGNMENTS = [512, 1024, 2048, 4096];
+
+/**
+ * The smallest alignment at which the file, opened with O_DIRECT, is read from its start: the way
+ * QEMU probes it, so that both choose the same. `undefined` where the file does not tell: where a
+ * read of one byte works too (tmpfs, a hole, an empty file), or none at all.
+ */
+export function probeRequestAlignment(fd: number): number | undefined {
+  if (readsAt(fd, 1)) return undefined;
+  return ALIGNMENTS.find((alignment) => readsAt(fd, alignment));
+}
+
+let probeBuffer: Uint8Array | undefined;
+
+function readsAt(fd: number, length: number): boolean {
+  probeBuffer ??= allocatePages(PAGE_SIZE);
+  try {
+    readSync(fd, probeBuffer, 0, length, 0);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'EINVAL') return false;
+    throw error;
+  }
+}

@@ -1,0 +1,73 @@
+/**
+ * Linux's `fallocate`, which Node does not offer: zeroing a range and punching a hole without writing.
+ *
+ * It is called in libc through koffi, loaded at first use. On another system, or where koffi has no
+ * binary, the answer is a reason instead of a function; nothing is emulated here.
+ */
+
+import { createRequire } from 'node:module';
+import { getSystemErrorName } from 'node:util';
+import { assertInvariant } from '../core/error.ts';
+import { systemError } from './host-error.ts';
+
+export interface Fallocate {
+  /** FALLOC_FL_ZERO_RANGE: the range reads as zeroes and stays allocated; the file grows to hold it. */
+  zeroRange(fd: number, offset: number, length: number): void;
+  /** FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE: the range reads as zeroes and is given back. */
+  punchHole(fd: number, offset: number, length: number): void;
+}
+
+export type LoadedFallocate =
+  { readonly ok: true; readonly fallocate: Fallocate } | { readonly ok: false; readonly reason: string };
+
+// Modes, from linux/falloc.h.
+const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
+const ZERO_RANGE = 0x10;
+
+/** Where `off_t` is 64 bits wide without `_FILE_OFFSET_BITS`, as the binding below declares it. */
+const ARCHITECTURES_64_BIT = ['x64', 'arm64', 'riscv64', 'loong64', 'ppc64', 's390x'];
+
+let loaded: LoadedFallocate | undefined;
+
+/** The binding, or why there is none. Both functions throw like `node:fs`, with `code` and `syscall`. */
+export function loadFallocate(): LoadedFallocate {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): LoadedFallocate {
+  if (process.platform !== 'linux' || !ARCHITECTURES_64_BIT.includes(process.arch)) {
+    return { ok: false, reason: `${process.platform} on ${process.arch} has no fallocate that is used here` };
+  }
+  try {
+    return { ok: true, fallocate: bind() };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return { ok: false, reason: `koffi, which calls libc's fallocate, could not be loaded: ${why}` };
+  }
+}
+
+function bind(): Fallocate {
+  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+  // A null path is the running program, which has libc loaded whatever its file is called.
+  const native: unknown = koffi
+    .load(null)
+    .func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
+  assertInvariant(typeof native === 'function', 'koffi gave no function');
+
+  const call = (fd: number, mode: number, offset: number, length: number): void => {
+    for (;;) {
+      if (native(fd, mode, offset, length) === 0) return;
+      const code = getSystemErrorName(-koffi.errno());
+      if (code !== 'EINTR') throw systemError(code, 'fallocate');
+    }
+  };
+  return {
+    zeroRange: (fd, offset, length) => {
+      call(fd, ZERO_RANGE, offset, length);
+    },
+    punchHole: (fd, offset, length) => {
+      call(fd, PUNCH_HOLE_KEEP_SIZE, offset, length);
+    },
+  };
+}

@@ -1,0 +1,90 @@
+/** Image files in a directory of the host. */
+
+import { existsSync, rmSync } from 'node:fs';
+import { relative, resolve, sep } from 'node:path';
+import { Qcow2BenchError } from '../core/error.ts';
+import type { Capabilities } from './capabilities.ts';
+import { hostError } from './host-error.ts';
+import { HostFile } from './host-file.ts';
+import { noDirect } from './host-file-open.ts';
+import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
+
+export class FileStorage implements Storage {
+  readonly kind = 'file';
+  readonly capabilities: Capabilities;
+  /** Absolute. */
+  readonly directory: string;
+
+  /** @param capabilities what a probe found for `directory`; see `probeCapabilities`. */
+  constructor(directory: string, capabilities: Capabilities) {
+    this.directory = resolve(directory);
+    this.capabilities = capabilities;
+  }
+
+  create(name: string, options: CreateOptions = {}): HostFile {
+    const path = this.pathOf(name);
+    return new HostFile(path, {
+      label: options.label ?? 'image',
+      create: options.overwrite === true ? 'overwrite' : 'new',
+      direct: this.#direct(path, options.direct),
+      canZeroRange: this.#canZeroRange(),
+    });
+  }
+
+  open(name: string, options: OpenOptions = {}): HostFile {
+    const path = this.pathOf(name);
+    return new HostFile(path, {
+      label: options.label ?? 'image',
+      readOnly: options.readOnly,
+      direct: this.#direct(path, options.direct),
+      canZeroRange: this.#canZeroRange(),
+    });
+  }
+
+  exists(name: string): boolean {
+    return existsSync(this.pathOf(name));
+  }
+
+  remove(name: string): void {
+    const path = this.pathOf(name);
+    try {
+      rmSync(path, { force: true });
+    } catch (error) {
+      throw hostError('host-remove-failed', { path }, error);
+    }
+  }
+
+  describe(): string {
+    const { fileSystem } = this.capabilities;
+    return `directory ${this.directory}${fileSystem === undefined ? '' : ` (${fileSystem})`}`;
+  }
+
+  /**
+   * The absolute path of a file. Names come from images too, whose authors are not trusted.
+   *
+   * @throws Qcow2BenchError `name-outside-directory`.
+   */
+  pathOf(name: string): string {
+    const path = resolve(this.directory, name);
+    const inside = relative(this.directory, path);
+    if (inside === '' || inside === '..' || inside.startsWith(`..${sep}`) || resolve(inside) === inside) {
+      throw new Qcow2BenchError(
+        'name-outside-directory',
+        `'${name}' names no file inside this directory: only files below it are opened`,
+        { path: this.directory },
+      );
+    }
+    return path;
+  }
+
+  #direct(path: string, wanted: boolean | undefined): { readonly alignment: number } | undefined {
+    if (wanted !== true) return undefined;
+    const { direct } = this.capabilities;
+    if (!direct.ok) throw noDirect(path, direct.reason);
+    return { alignment: direct.alignment };
+  }
+
+  #canZeroRange(): boolean {
+    return this.capabilities.zeroRange.ok && this.capabilities.punchHole.ok;
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * The ground every filter stands on: a `BlockDevice` around a `BlockDevice` that passes everything
+ * through. A filter overrides only what it changes or watches.
+ */
+
+import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { Purpose, SyncCause } from './purpose.ts';
+
+export abstract class DeviceFilter implements BlockDevice {
+  protected readonly inner: BlockDevice;
+
+  constructor(inner: BlockDevice) {
+    this.inner = inner;
+  }
+
+  get label(): string {
+    return this.inner.label;
+  }
+
+  get path(): string {
+    return this.inner.path;
+  }
+
+  get requestAlignment(): number {
+    return this.inner.requestAlignment;
+  }
+
+  get canZeroRange(): boolean {
+    return this.inner.canZeroRange;
+  }
+
+  size(): number {
+    return this.inner.size();
+  }
+
+  read(offset: number, target: Uint8Array, purpose: Purpose): Pending {
+    return this.inner.read(offset, target, purpose);
+  }
+
+  write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+    return this.inner.write(offset, bytes, purpose);
+  }
+
+  writeMerged(offset: number, parts: readonly WritePart[]): Pending {
+    return this.inner.writeMerged(offset, parts);
+  }
+
+  zeroRange(offset: number, length: number, purpose: Purpose): Pending {
+    return this.inner.zeroRange(offset, length, purpose);
+  }
+
+  punchHole(offset: number, length: number, purpose: Purpose): Pending {
+    return this.inner.punchHole(offset, length, purpose);
+  }
+
+  truncate(size: number, purpose: Purpose): Pending {
+    return this.inner.truncate(size, purpose);
+  }
+
+  sync(cause: SyncCause): Pending {
+    return this.inner.sync(cause);
+  }
+
+  close(): Pending {
+    return this.inner.close();
+  }
+}

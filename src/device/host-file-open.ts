@@ -1,0 +1,115 @@
+/**
+ * Opening and creating host files: which files are taken, and every way in which that fails, each with
+ * an error of its own.
+ *
+ * Invariants: only regular files are opened, and nothing blocks on a FIFO; an existing file is
+ * replaced only when that was asked for; O_DIRECT is there or the file is not opened.
+ */
+
+import { closeSync, constants, fstatSync, openSync, rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { O_DIRECT, probeRequestAlignment } from './direct-io.ts';
+import { hostError } from './host-error.ts';
+import { mountPointOf } from './mount-point.ts';
+
+export interface HostFileOptions {
+  readonly label: string;
+  /** `existing` opens, `new` refuses a file that is there, `overwrite` empties it. Default `existing`. */
+  readonly create?: 'existing' | 'new' | 'overwrite' | undefined;
+  readonly readOnly?: boolean | undefined;
+  /** Open with O_DIRECT. `alignment` in bytes serves where the file's own start does not tell (a hole). */
+  readonly direct?: { readonly alignment: number } | undefined;
+  /** Whether the file's directory was found to do zero-range and punch-hole. */
+  readonly canZeroRange: boolean;
+}
+
+export interface OpenedHostFile {
+  readonly fd: number;
+  /** Bytes. */
+  readonly size: number;
+  /** Bytes; 1 without O_DIRECT. */
+  readonly requestAlignment: number;
+}
+
+export function openHostFile(path: string, options: HostFileOptions): OpenedHostFile {
+  const create = options.create ?? 'existing';
+  refuseOtherThanRegular(path);
+  const fd = openDescriptor(path, openFlags(path, options));
+  try {
+    const stat = fstatSync(fd);
+    if (!stat.isFile()) throw notRegular(path);
+    const requestAlignment =
+      options.direct === undefined ? 1 : (probeRequestAlignment(fd) ?? options.direct.alignment);
+    return { fd, size: create === 'overwrite' ? 0 : stat.size, requestAlignment };
+  } catch (error) {
+    closeSync(fd);
+    throw error instanceof Qcow2BenchError ? error : hostError('host-open-failed', { path }, error);
+  }
+}
+
+function openFlags(path: string, options: HostFileOptions): number {
+  let flags = options.readOnly === true ? constants.O_RDONLY : constants.O_RDWR;
+  if (options.create === 'new') flags |= constants.O_CREAT | constants.O_EXCL;
+  if (options.create === 'overwrite') flags |= constants.O_CREAT | constants.O_TRUNC;
+  if (options.direct !== undefined) {
+    if (O_DIRECT === undefined) throw noDirect(path, `${process.platform} has no O_DIRECT`);
+    flags |= O_DIRECT;
+  }
+  return flags;
+}
+
+function openDescriptor(path: string, flags: number): number {
+  try {
+    return openSync(path, flags, 0o644);
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'EEXIST') {
+      throw new Qcow2BenchError(
+        'file-exists',
+        'the file exists and is not overwritten: remove it or use another name',
+        { path },
+        error,
+      );
+    }
+    if (code === 'ENOENT' && (flags & constants.O_CREAT) === 0) {
+      throw new Qcow2BenchError('file-missing', 'there is no such file: check the path', { path }, error);
+    }
+    if (code === 'EINVAL' && O_DIRECT !== undefined && (flags & O_DIRECT) !== 0) {
+      // Linux creates the file before it finds that the flag is refused; with O_EXCL it is ours.
+      if ((flags & constants.O_EXCL) !== 0) rmSync(path, { force: true });
+      const type = mountPointOf(dirname(path))?.type ?? '(of unknown type)';
+      throw noDirect(path, `its file system ${type} has no O_DIRECT`, error);
+    }
+    throw hostError('host-open-failed', { path }, error);
+  }
+}
+
+/** The error of a file that cannot be opened with O_DIRECT; `reason` names its file system. */
+export function noDirect(path: string, reason: string, cause?: unknown): Qcow2BenchError {
+  return new Qcow2BenchError(
+    'no-o-direct',
+    `the cache modes none and directsync need O_DIRECT, but ${reason}: use another directory or cache mode`,
+    { path },
+    cause,
+  );
+}
+
+/** Looked at before opening too: opening a FIFO waits for its other end, opening a device may act on it. */
+function refuseOtherThanRegular(path: string): void {
+  let stat;
+  try {
+    stat = statSync(path, { throwIfNoEntry: false });
+  } catch {
+    return; // Opening fails the same way and names the reason.
+  }
+  if (stat !== undefined && !stat.isFile()) throw notRegular(path);
+}
+
+function notRegular(path: string): Qcow2BenchError {
+  return new Qcow2BenchError(
+    'not-a-regular-file',
+    'an image must be a regular file, not a directory, device, socket or pipe: name another',
+    { path },
+  );
+}

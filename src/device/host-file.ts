@@ -1,0 +1,263 @@
+/**
+ * A real file, driven by synchronous system calls: an asynchronous call costs 60–100 µs in Node, a
+ * synchronous one 2–4 µs, so at depth 1 an asynchronous file would mostly measure Node.
+ *
+ * Invariants:
+ * - One request is one system call, but for what the system does short; the rest then follows at once.
+ * - With O_DIRECT no request is ever served buffered. Offsets and lengths are multiples of
+ *   `requestAlignment` (`AlignedDevice` sees to it); memory that is not page-aligned goes through a
+ *   bounce buffer of this file.
+ * - After one failed `fdatasync` every later one fails: the system may have dropped the dirty pages and
+ *   answer the next call as if nothing were amiss.
+ * - `size()` is kept here; nobody else changes the file's length while it is open.
+ */
+
+import { closeSync, fdatasyncSync, ftruncateSync, readSync, writeSync, writevSync } from 'node:fs';
+import { isAligned } from '../core/alignment.ts';
+import { assertInvariant } from '../core/error.ts';
+import { allocatePages, isPageMemory } from '../core/page-memory.ts';
+import type { BlockDevice, WritePart } from './block-device.ts';
+import { loadFallocate, type Fallocate } from './fallocate.ts';
+import { hostError, type HostErrorCode } from './host-error.ts';
+import { openHostFile, type HostFileOptions } from './host-file-open.ts';
+import { MERGED_PARTS_MAX, mergedLength } from './merged-write.ts';
+import type { Purpose, SyncCause } from './purpose.ts';
+
+/** Bytes of the first bounce buffer; it doubles until a request fits. */
+const BOUNCE_SIZE = 65_536;
+
+export class HostFile implements BlockDevice, Disposable {
+  readonly label: string;
+  readonly path: string;
+  readonly requestAlignment: number;
+  readonly canZeroRange: boolean;
+  readonly #fd: number;
+  readonly #direct: boolean;
+  readonly #fallocate: Fallocate | undefined;
+  /** Reused by every merged write, so that none makes an array; empty between them. */
+  readonly #vector: Uint8Array[] = [];
+  #size: number;
+  #bounce: Uint8Array | undefined;
+  #syncFailure: unknown;
+  #closed = false;
+
+  /**
+   * Opens or creates `path`.
+   *
+   * @throws Qcow2BenchError `file-missing`, `file-exists`, `not-a-regular-file`, `no-o-direct`, or
+   * `host-open-failed` with the system's code.
+   */
+  constructor(path: string, options: HostFileOptions) {
+    const binding = loadFallocate();
+    const opened = openHostFile(path, options);
+    this.label = options.label;
+    this.path = path;
+    this.#fd = opened.fd;
+    this.#size = opened.size;
+    this.#direct = options.direct !== undefined;
+    this.requestAlignment = opened.requestAlignment;
+    this.canZeroRange = options.canZeroRange && binding.ok;
+    this.#fallocate = this.canZeroRange && binding.ok ? binding.fallocate : undefined;
+  }
+
+  size(): number {
+    return this.#size;
+  }
+
+  read(offset: number, target: Uint8Array, _purpose: Purpose): undefined {
+    const { byteLength } = target;
+    this.#checkRequest(offset, byteLength);
+    if (this.#takes(target)) {
+      this.#readFully(offset, target, byteLength);
+      return;
+    }
+    const bounce = this.#bounceFor(byteLength);
+    this.#readFully(offset, bounce, byteLength);
+    target.set(bounce.subarray(0, byteLength));
+  }
+
+  write(offset: number, bytes: Uint8Array, _purpose: Purpose): undefined {
+    const { byteLength } = bytes;
+    this.#checkRequest(offset, byteLength);
+    if (this.#takes(bytes)) {
+      this.#writeFully(offset, bytes, byteLength);
+      return;
+    }
+    const bounce = this.#bounceFor(byteLength);
+    bounce.set(bytes);
+    this.#writeFully(offset, bounce, byteLength);
+  }
+
+  writeMerged(offset: number, parts: readonly WritePart[]): undefined {
+    assertInvariant(parts.length <= MERGED_PARTS_MAX, 'merged write of too many parts');
+    const length = mergedLength(parts);
+    this.#checkRequest(offset, length);
+    if (this.#direct && !parts.every((part) => this.#takesPart(part.bytes))) {
+      const bounce = this.#bounceFor(length);
+      gather(parts, bounce);
+      this.#writeFully(offset, bounce, length);
+      return;
+    }
+    for (const part of parts) this.#vector.push(part.bytes);
+    let done: number;
+    try {
+      done = writevSync(this.#fd, this.#vector, offset);
+    } catch (error) {
+      throw this.#failure('host-write-failed', offset, error);
+    } finally {
+      this.#vector.length = 0;
+    }
+    if (done < length) this.#writeRest(offset, parts, done);
+    this.#growTo(offset + length);
+  }
+
+  zeroRange(offset: number, length: number, _purpose: Purpose): undefined {
+    this.#checkOpen();
+    assertInvariant(this.#fallocate !== undefined, 'zero-range on a device that has none');
+    try {
+      this.#fallocate.zeroRange(this.#fd, offset, length);
+    } catch (error) {
+      throw this.#failure('host-zero-range-failed', offset, error);
+    }
+    this.#growTo(offset + length);
+  }
+
+  punchHole(offset: number, length: number, _purpose: Purpose): undefined {
+    this.#checkOpen();
+    assertInvariant(this.#fallocate !== undefined, 'punch-hole on a device that has none');
+    try {
+      this.#fallocate.punchHole(this.#fd, offset, length);
+    } catch (error) {
+      throw this.#failure('host-punch-hole-failed', offset, error);
+    }
+  }
+
+  truncate(size: number, _purpose: Purpose): undefined {
+    this.#checkOpen();
+    try {
+      ftruncateSync(this.#fd, size);
+    } catch (error) {
+      throw this.#failure('host-truncate-failed', size, error);
+    }
+    this.#size = size;
+  }
+
+  sync(_cause: SyncCause): undefined {
+    this.#checkOpen();
+    if (this.#syncFailure === undefined) {
+      try {
+        fdatasyncSync(this.#fd);
+        return;
+      } catch (error) {
+        this.#syncFailure = error;
+      }
+    }
+    throw hostError('host-sync-failed', { path: this.path }, this.#syncFailure);
+  }
+
+  close(): undefined {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      closeSync(this.#fd);
+    } catch (error) {
+      throw hostError('host-close-failed', { path: this.path }, error);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  /** Whether the system takes this memory as it is. */
+  #takes(bytes: Uint8Array): boolean {
+    return !this.#direct || isPageMemory(bytes, this.requestAlignment);
+  }
+
+  #takesPart(bytes: Uint8Array): boolean {
+    return isPageMemory(bytes, this.requestAlignment) && isAligned(bytes.byteLength, this.requestAlignment);
+  }
+
+  #readFully(offset: number, target: Uint8Array, length: number): void {
+    let done = 0;
+    // Past the end the system has nothing to say, and with O_DIRECT the last read may end off the
+    // alignment, from where no other could start.
+    const readable = Math.min(length, Math.max(0, this.#size - offset));
+    while (done < readable) {
+      let count: number;
+      try {
+        count = readSync(this.#fd, target, done, length - done, offset + done);
+      } catch (error) {
+        throw this.#failure('host-read-failed', offset + done, error);
+      }
+      if (count === 0) break;
+      done += count;
+    }
+    if (done < length) target.fill(0, done, length);
+  }
+
+  #writeFully(offset: number, bytes: Uint8Array, length: number): void {
+    this.#put(offset, bytes, 0, length);
+    this.#growTo(offset + length);
+  }
+
+  /** Writes `bytes` from `from` to `length` so that its first byte would lie at `offset`. */
+  #put(offset: number, bytes: Uint8Array, from: number, length: number): void {
+    for (let done = from; done < length;) {
+      try {
+        done += writeSync(this.#fd, bytes, done, length - done, offset + done);
+      } catch (error) {
+        throw this.#failure('host-write-failed', offset + done, error);
+      }
+    }
+  }
+
+  /** Ends a merged write of which the system took only the first `done` bytes. */
+  #writeRest(offset: number, parts: readonly WritePart[], done: number): void {
+    let start = 0;
+    for (const { bytes } of parts) {
+      const from = Math.max(0, done - start);
+      if (from < bytes.byteLength) this.#put(offset + start, bytes, from, bytes.byteLength);
+      start += bytes.byteLength;
+    }
+  }
+
+  #bounceFor(length: number): Uint8Array {
+    if (this.#bounce === undefined || this.#bounce.byteLength < length) {
+      let size = this.#bounce?.byteLength ?? BOUNCE_SIZE;
+      while (size < length) size *= 2;
+      this.#bounce = allocatePages(size);
+    }
+    return this.#bounce;
+  }
+
+  #growTo(size: number): void {
+    if (size > this.#size) this.#size = size;
+  }
+
+  #failure(code: HostErrorCode, offset: number, error: unknown): Error {
+    return hostError(code, { path: this.path, offset }, error);
+  }
+
+  #checkOpen(): void {
+    // The system hands a closed number to the next file that is opened: a late write would hit that.
+    assertInvariant(!this.#closed, 'request to a closed file');
+  }
+
+  #checkRequest(offset: number, length: number): void {
+    this.#checkOpen();
+    assertInvariant(
+      isAligned(offset, this.requestAlignment) && isAligned(length, this.requestAlignment),
+      'request not aligned to the device',
+    );
+  }
+}
+
+/** Lays the parts one after another into `target`. */
+function gather(parts: readonly WritePart[], target: Uint8Array): void {
+  let at = 0;
+  for (const { bytes } of parts) {
+    target.set(bytes, at);
+    at += bytes.byteLength;
+  }
+}

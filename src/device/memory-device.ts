@@ -1,0 +1,131 @@
+/**
+ * A file in memory: the device of exact counts, of tests and of crash states. It answers at once, so
+ * any queue depth interleaves the same way in every run.
+ *
+ * Invariants: several devices may stand over the same bytes (a file opened twice); closing one ends
+ * that one only and keeps the bytes.
+ */
+
+import { isAligned } from '../core/alignment.ts';
+import { assertInvariant } from '../core/error.ts';
+import type { BlockDevice, WritePart } from './block-device.ts';
+import { mergedLength } from './merged-write.ts';
+import type { Purpose, SyncCause } from './purpose.ts';
+import { SparseBytes } from './sparse-bytes.ts';
+
+export interface MemoryDeviceOptions {
+  /** Default `image`. */
+  readonly label?: string | undefined;
+  /** Default `memory:` and the label. */
+  readonly path?: string | undefined;
+  /** Bytes; default 1, and 512 models a file opened with O_DIRECT. */
+  readonly requestAlignment?: number | undefined;
+  /** Default true; false models a file system without `fallocate`. */
+  readonly canZeroRange?: boolean | undefined;
+  readonly readOnly?: boolean | undefined;
+  /** The bytes to stand over; default none. */
+  readonly bytes?: SparseBytes | undefined;
+}
+
+export class MemoryDevice implements BlockDevice {
+  readonly label: string;
+  readonly path: string;
+  readonly requestAlignment: number;
+  readonly canZeroRange: boolean;
+  protected readonly bytes: SparseBytes;
+  readonly #readOnly: boolean;
+  #closed = false;
+
+  constructor(options: MemoryDeviceOptions = {}) {
+    this.label = options.label ?? 'image';
+    this.path = options.path ?? `memory:${this.label}`;
+    this.requestAlignment = options.requestAlignment ?? 1;
+    this.canZeroRange = options.canZeroRange ?? true;
+    this.#readOnly = options.readOnly ?? false;
+    this.bytes = options.bytes ?? new SparseBytes();
+  }
+
+  size(): number {
+    return this.bytes.size;
+  }
+
+  read(offset: number, target: Uint8Array, _purpose: Purpose): undefined {
+    this.#checkRequest(offset, target.byteLength);
+    this.bytes.read(offset, target);
+  }
+
+  write(offset: number, bytes: Uint8Array, purpose: Purpose): undefined {
+    this.#checkWritable();
+    this.#checkRequest(offset, bytes.byteLength);
+    this.put(offset, bytes, purpose);
+  }
+
+  writeMerged(offset: number, parts: readonly WritePart[]): undefined {
+    this.#checkWritable();
+    this.#checkRequest(offset, mergedLength(parts));
+    let at = offset;
+    for (const part of parts) {
+      this.put(at, part.bytes, part.purpose);
+      at += part.bytes.byteLength;
+    }
+  }
+
+  zeroRange(offset: number, length: number, _purpose: Purpose): undefined {
+    this.#checkWritable();
+    assertInvariant(this.canZeroRange, 'zero-range on a device that has none');
+    this.bytes.clear(offset, length);
+    this.bytes.growTo(offset + length);
+  }
+
+  punchHole(offset: number, length: number, _purpose: Purpose): undefined {
+    this.#checkWritable();
+    assertInvariant(this.canZeroRange, 'punch-hole on a device that has none');
+    this.bytes.clear(offset, length);
+  }
+
+  truncate(size: number, _purpose: Purpose): undefined {
+    this.#checkWritable();
+    this.bytes.resize(size);
+  }
+
+  sync(_cause: SyncCause): undefined {
+    this.#checkOpen();
+  }
+
+  close(): undefined {
+    this.#closed = true;
+  }
+
+  /** A copy of the whole file, for comparing; also after `close`. */
+  contents(): Uint8Array<ArrayBuffer> {
+    return this.bytes.contents();
+  }
+
+  /** An open, writable device of the same name and kind over a copy of the bytes. */
+  clone(): MemoryDevice {
+    const { label, path, requestAlignment, canZeroRange } = this;
+    return new MemoryDevice({ label, path, requestAlignment, canZeroRange, bytes: this.bytes.clone() });
+  }
+
+  /** Stores the bytes of one write, or of one part of a merged one. */
+  protected put(offset: number, bytes: Uint8Array, _purpose: Purpose): void {
+    this.bytes.write(offset, bytes);
+  }
+
+  #checkOpen(): void {
+    assertInvariant(!this.#closed, 'request to a closed device');
+  }
+
+  #checkWritable(): void {
+    this.#checkOpen();
+    assertInvariant(!this.#readOnly, 'change of a device that is open read-only');
+  }
+
+  #checkRequest(offset: number, length: number): void {
+    this.#checkOpen();
+    assertInvariant(
+      isAligned(offset, this.requestAlignment) && isAligned(length, this.requestAlignment),
+      'request not aligned to the device',
+    );
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * Image files in memory. They live as long as the storage; closing a device keeps its bytes.
+ *
+ * Invariant: with the default capabilities, counts are those of a file system with O_DIRECT on 512-byte
+ * blocks and with `fallocate`, on every platform.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import type { Capabilities } from './capabilities.ts';
+import { noDirect } from './host-file-open.ts';
+import { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';
+import { NullDevice } from './null-device.ts';
+import { SparseBytes } from './sparse-bytes.ts';
+import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
+
+/** What memory models unless it is told otherwise. */
+export const MEMORY_CAPABILITIES: Capabilities = {
+  platform: process.platform,
+  fileSystem: undefined,
+  direct: { ok: true, alignment: 512 },
+  zeroRange: { ok: true },
+  punchHole: { ok: true },
+};
+
+/** Memory that gives back what was written. */
+export class MemoryStorage implements Storage {
+  readonly kind: 'memory' | 'null' = 'memory';
+  readonly capabilities: Capabilities;
+  readonly #files = new Map<string, SparseBytes>();
+
+  constructor(capabilities: Capabilities = MEMORY_CAPABILITIES) {
+    this.capabilities = capabilities;
+  }
+
+  create(name: string, options: CreateOptions = {}): MemoryDevice {
+    if (options.overwrite !== true && this.#files.has(name)) {
+      throw new Qcow2BenchError(
+        'file-exists',
+        'the file exists and is not overwritten: remove it or use another name',
+        { path: this.pathOf(name) },
+      );
+    }
+    return this.#device(name, options, new SparseBytes());
+  }
+
+  open(name: string, options: OpenOptions = {}): MemoryDevice {
+    const bytes = this.#files.get(name);
+    if (bytes === undefined) {
+      throw new Qcow2BenchError('file-missing', 'there is no such file: check the path', {
+        path: this.pathOf(name),
+      });
+    }
+    return this.#device(name, options, bytes);
+  }
+
+  exists(name: string): boolean {
+    return this.#files.has(name);
+  }
+
+  remove(name: string): void {
+    this.#files.delete(name);
+  }
+
+  describe(): string {
+    return 'memory';
+  }
+
+  /** As it stands in error messages. */
+  pathOf(name: string): string {
+    return `${this.kind}:${name}`;
+  }
+
+  protected makeDevice(options: MemoryDeviceOptions): MemoryDevice {
+    return new MemoryDevice(options);
+  }
+
+  #device(name: string, options: OpenOptions, bytes: SparseBytes): MemoryDevice {
+    const { direct, zeroRange, punchHole } = this.capabilities;
+    if (options.direct === true && !direct.ok) throw noDirect(this.pathOf(name), direct.reason);
+    this.#files.set(name, bytes);
+    return this.makeDevice({
+      label: options.label,
+      path: this.pathOf(name),
+      requestAlignment: options.direct === true && direct.ok ? direct.alignment : 1,
+      canZeroRange: zeroRange.ok && punchHole.ok,
+      readOnly: options.readOnly,
+      bytes,
+    });
+  }
+}
+
+/** Memory that forgets guest data: what a run on it takes is the harness and the engine. */
+export class NullStorage extends MemoryStorage {
+  override readonly kind = 'null';
+
+  override describe(): string {
+    return 'memory that forgets guest data';
+  }
+
+  protected override makeDevice(options: MemoryDeviceOptions): MemoryDevice {
+    return new NullDevice(options);
+  }
+}

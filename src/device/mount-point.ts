@@ -1,0 +1,47 @@
+/** Which file system a path lies on, so that a message or a record can name it. Linux only. */
+
+import { readFileSync, realpathSync } from 'node:fs';
+
+export interface MountPoint {
+  /** As the system names it: `ext4`, `tmpfs`, `fuse.sshfs` … */
+  readonly type: string;
+  readonly directory: string;
+}
+
+/** The mount that holds `path`, or `undefined` where the system does not tell. */
+export function mountPointOf(path: string): MountPoint | undefined {
+  try {
+    return findMountPoint(readFileSync('/proc/self/mountinfo', 'utf8'), realpathSync(path));
+  } catch {
+    return undefined; // Not Linux, or no such path: the name only makes a message better.
+  }
+}
+
+/**
+ * The mount that holds the absolute `path`: the deepest directory above it, and of several mounts on
+ * one directory the last, which hides the others. `mountInfo` is text in the form of proc(5),
+ * `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [FIELDS…] - TYPE SOURCE OPTIONS`.
+ */
+export function findMountPoint(mountInfo: string, path: string): MountPoint | undefined {
+  let found: MountPoint | undefined;
+  for (const line of mountInfo.split('\n')) {
+    const [before, after] = line.split(' - ');
+    const escaped = before?.split(' ')[4];
+    const type = after?.split(' ')[0];
+    if (escaped === undefined || type === undefined) continue;
+    const directory = unescape(escaped);
+    if (holds(directory, path) && directory.length >= (found?.directory.length ?? 0)) {
+      found = { type, directory };
+    }
+  }
+  return found;
+}
+
+function holds(directory: string, path: string): boolean {
+  return directory === '/' || path === directory || path.startsWith(`${directory}/`);
+}
+
+/** Blanks, tabs, newlines and backslashes stand as `\` and three octal digits. */
+function unescape(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
+}

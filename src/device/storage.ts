@@ -1,0 +1,49 @@
+/**
+ * Where the files of images lie: a directory of the host, memory, or memory that forgets guest data.
+ * Engines and runner ask a `Storage` for devices by name and need not know which it is.
+ *
+ * Invariants: a file of the user is never overwritten unless that was asked for; names never lead out of
+ * the storage; the devices handed out are bare, without filters.
+ */
+
+import type { BlockDevice } from './block-device.ts';
+import type { Capabilities } from './capabilities.ts';
+
+export const STORAGE_KINDS = ['file', 'memory', 'null'] as const;
+export type StorageKind = (typeof STORAGE_KINDS)[number];
+
+export interface OpenOptions {
+  /** Which file of the image it is: `image` (default), `data`, `backing:N`. */
+  readonly label?: string | undefined;
+  readonly readOnly?: boolean | undefined;
+  /** Open with O_DIRECT; memory models its alignment. */
+  readonly direct?: boolean | undefined;
+}
+
+export interface CreateOptions {
+  /** Default `image`. */
+  readonly label?: string | undefined;
+  readonly direct?: boolean | undefined;
+  /** Empty a file that is there; default false: an error. */
+  readonly overwrite?: boolean | undefined;
+}
+
+export interface Storage {
+  readonly kind: StorageKind;
+  /** What can be done here, with reasons for what cannot. */
+  readonly capabilities: Capabilities;
+
+  /**
+   * An empty file, open for writing.
+   *
+   * @throws Qcow2BenchError `file-exists`; `no-o-direct`; `host-open-failed` with the system's code.
+   */
+  create(name: string, options?: CreateOptions): BlockDevice;
+  /** @throws Qcow2BenchError `file-missing`; `no-o-direct`; `host-open-failed` with the system's code. */
+  open(name: string, options?: OpenOptions): BlockDevice;
+  exists(name: string): boolean;
+  /** Does nothing if there is no such file. */
+  remove(name: string): void;
+  /** For people: `directory /srv/images (ext4)`, `memory`. */
+  describe(): string;
+}

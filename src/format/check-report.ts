@@ -1,0 +1,24 @@
+/** The outcome of checking an image, of any format that can be checked; counts as `qemu-img check` has them. */
+export interface CheckReport {
+  /** Damage that can lose data; what was repaired is not counted here but below. */
+  readonly corruptions: number;
+  /** Clusters that are taken but not used: wasted space. */
+  readonly leaks: number;
+  /** Parts that could not be checked. */
+  readonly checkErrors: number;
+  readonly corruptionsFixed: number;
+  readonly leaksFixed: number;
+  /** Host offset after the last cluster in use. */
+  readonly imageEndOffset: number;
+  /** Clusters of the virtual disk. */
+  readonly totalClusters: number;
+  readonly allocatedClusters: number;
+  readonly fragmentedClusters: number;
+  readonly compressedClusters: number;
+  /** The first findings, in words. */
+  readonly messages: readonly string[];
+  readonly messagesDropped: number;
+}
+
+/** Which damage a repair may mend. */
+export type RepairScope = 'leaks' | 'all';

@@ -1,0 +1,63 @@
+/**
+ * The contract of an open disk image of any format: what a guest can ask of it.
+ *
+ * Invariants:
+ * - One async function a guest request, as QEMU has one coroutine a request; like a `BlockDevice`, a method
+ *   answers `undefined` when it is done at once.
+ * - Requests lie within `virtualSize` and in whole sectors; `BlockBackend` checks that before it calls.
+ * - What a `flush` acknowledged survives any crash; what was written after it may or may not.
+ */
+
+import type { Pending } from '../device/block-device.ts';
+import type { SyncCause } from '../device/purpose.ts';
+
+export const FORMATS = ['raw', 'qcow2', 'qed'] as const;
+export type Format = (typeof FORMATS)[number];
+
+export function isFormat(name: string): name is Format {
+  return (FORMATS as readonly string[]).includes(name);
+}
+
+/** What a guest range is, before any I/O for its data. */
+export type MappingKind =
+  /** Stored in this image's file at `hostOffset`. */
+  | 'data'
+  /** Reads as zeroes, and the image says so. */
+  | 'zero'
+  /** Not in this image: reads from the backing file, or as zeroes without one. */
+  | 'unallocated'
+  /** Stored compressed. */
+  | 'compressed';
+
+export interface Mapping {
+  readonly kind: MappingKind;
+  /** Bytes from the asked guest offset for which this answer holds; at least 1. */
+  readonly length: number;
+  /** Host offset of the first byte; only for `data`. */
+  readonly hostOffset: number | undefined;
+}
+
+export interface DiskImage {
+  readonly format: Format;
+  /** Bytes the guest sees. */
+  readonly virtualSize: number;
+  /** Bytes of the unit in which the image allocates; 1 for raw. */
+  readonly clusterSize: number;
+  /** The image that shows through where this one is unallocated. */
+  readonly backing: DiskImage | undefined;
+  /** Guest writes so far that allocated at least one cluster. */
+  readonly allocatingWrites: number;
+
+  read(guestOffset: number, target: Uint8Array): Pending;
+  write(guestOffset: number, bytes: Uint8Array): Pending;
+  writeZeroes(guestOffset: number, length: number, options: { readonly unmap: boolean }): Pending;
+  discard(guestOffset: number, length: number): Pending;
+  /** Writes what R3 asks for and syncs; `cause` is what the sync is counted under. */
+  flush(cause: SyncCause): Pending;
+  /** What the range beginning at `guestOffset` is, from this image's tables alone. */
+  map(guestOffset: number, length: number): Promise<Mapping>;
+  /** Flushes, marks the image clean, syncs and releases its files and its backing chain. */
+  close(): Promise<void>;
+  /** Releases the files without writing anything, as a crash does. */
+  abandon(): Promise<void>;
+}

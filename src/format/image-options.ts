@@ -1,0 +1,55 @@
+/**
+ * What every format is opened and created with: the same shape for each, so that the registry treats them
+ * alike. A format ignores what it has no notion of (raw has no clusters, only qcow2 has refcounts).
+ *
+ * Invariants:
+ * - `open…` owns `device` from the call on: it is closed by the image's `close` or `abandon`, and by a failed
+ *   open itself. `create…` does not own it: the caller syncs and closes.
+ * - A backing file is reached only through `openBacking`; an engine never opens a name by itself.
+ */
+
+import type { BlockDevice } from '../device/block-device.ts';
+import type { Purpose } from '../device/purpose.ts';
+import type { DiskImage, Format } from './disk-image.ts';
+
+export const REFCOUNT_MODES = ['eager', 'lazy'] as const;
+/** When qcow2 writes refcounts: with each allocation, or at a clean close. */
+export type RefcountMode = (typeof REFCOUNT_MODES)[number];
+
+/** The backing file as an image's header names it. */
+export interface BackingReference {
+  /** As stored; relative names are relative to the directory of the image that holds them. */
+  readonly name: string;
+  /** `undefined` if the image does not name one; it is never probed. */
+  readonly format: Format | undefined;
+}
+
+/** Opens the backing image read-only, or throws. Called at most once an open, after the header is checked. */
+export type OpenBacking = (reference: BackingReference) => Promise<DiskImage>;
+
+/** What `openRaw`, `openQcow2` and `openQed` take. */
+export interface OpenOptions {
+  readonly device: BlockDevice;
+  /** Nothing is written: no repair, no dirty bit, no sync at close. */
+  readonly readOnly: boolean;
+  readonly openBacking: OpenBacking;
+  /** What reads of guest data are counted as: `data`, or `backing-read` in an image that backs another. */
+  readonly readPurpose: Extract<Purpose, 'data' | 'backing-read'>;
+  /** Opened to be checked: a dirty or corrupt image is accepted as it is, and not repaired on the way. */
+  readonly forCheck?: boolean | undefined;
+  /** qcow2 only: overrides the image's lazy-refcounts bit for this opening. */
+  readonly refcounts?: RefcountMode | undefined;
+}
+
+/** What `createRaw`, `createQcow2` and `createQed` take. */
+export interface CreateOptions {
+  /** Empty, or to be overwritten: its former bytes are gone afterwards. */
+  readonly device: BlockDevice;
+  /** Bytes; a multiple of 512. */
+  readonly virtualSize: number;
+  /** Bytes; ignored by raw. `undefined` takes the format's default, 64 KiB. */
+  readonly clusterSize?: number | undefined;
+  /** qcow2 only; `undefined` is eager. */
+  readonly refcounts?: RefcountMode | undefined;
+  readonly backingFile?: { readonly name: string; readonly format: Format } | undefined;
+}

@@ -1,0 +1,225 @@
+/**
+ * From a guest write to host extents: which clusters are overwritten in place, which are allocated, and
+ * what has to be filled around the guest's bytes (rules R8 and R9).
+ *
+ * Invariants:
+ * - An extent is contiguous in the host file, whatever number of clusters and L2 slices it spans.
+ * - Clusters taken for an extent are referenced in the refcount cache but not yet in any L2 table, until the
+ *   allocation is linked or given up.
+ * - The caller holds the metadata lock while mapping, and not while data is written.
+ */
+
+import { alignUp } from '../../core/alignment.ts';
+import type { Geometry } from './geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+import { clusterTypeAt, hostOffsetAt, needsAllocationAt, type ClusterType } from './l2-entry.ts';
+import type { L2Tables } from './l2-tables.ts';
+import type { Refcounts } from './refcounts.ts';
+
+/** Clusters whose L2 entries change once their data is written. All of them lie in one L2 slice. */
+export interface Allocation {
+  /** Guest offset of the first cluster. */
+  readonly guestOffset: number;
+  /** Host offset of the first cluster. */
+  readonly hostOffset: number;
+  readonly clusters: number;
+  /** The clusters were allocated before (they read as zeroes) and only change their entry. */
+  readonly keepsClusters: boolean;
+  /** Bytes before the guest's in the first cluster, as offsets from `guestOffset`; empty if equal. */
+  readonly cowHeadFrom: number;
+  readonly cowHeadTo: number;
+  /** Bytes after the guest's in the last cluster. */
+  readonly cowTailFrom: number;
+  readonly cowTailTo: number;
+  /** What the first and the last cluster were before. */
+  readonly headType: ClusterType;
+  readonly tailType: ClusterType;
+  /** The fill is done: the range was zeroed, or its bytes were merged into the data write. */
+  isFilled: boolean;
+  /** Requests that wait for this allocation to be linked; made by the first of them. */
+  waiters: (() => void)[] | undefined;
+}
+
+/** A contiguous host range that one part of a guest write goes to. */
+export interface Extent {
+  readonly hostOffset: number;
+  readonly length: number;
+  /** The last part first, as QEMU links them. Empty if all is overwritten in place. */
+  readonly allocations: readonly Allocation[];
+}
+
+export interface WriteMapperOptions {
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly tables: L2Tables;
+  readonly refcounts: Refcounts;
+  /** Waits for `ready` with the metadata lock released, and takes it again. */
+  readonly waitUnlocked: (ready: Promise<void>) => Promise<void>;
+}
+
+/** What a mapping has gathered so far. */
+interface Progress {
+  /** Where the extent begins in the host file; -1 before its first part. */
+  hostOffset: number;
+  length: number;
+  readonly allocations: Allocation[];
+}
+
+export class WriteMapper {
+  readonly #header: HeaderStore;
+  readonly #geometry: Geometry;
+  readonly #tables: L2Tables;
+  readonly #refcounts: Refcounts;
+  readonly #waitUnlocked: (ready: Promise<void>) => Promise<void>;
+  readonly #inFlight = new Set<Allocation>();
+
+  constructor(options: WriteMapperOptions) {
+    this.#header = options.header;
+    this.#geometry = options.geometry;
+    this.#tables = options.tables;
+    this.#refcounts = options.refcounts;
+    this.#waitUnlocked = options.waitUnlocked;
+  }
+
+  /** Maps as much of a guest write as goes to one contiguous host range; allocates where needed. */
+  async map(guestOffset: number, length: number): Promise<Extent> {
+    const progress: Progress = { hostOffset: -1, length: 0, allocations: [] };
+    try {
+      while (progress.length < length) {
+        const at = guestOffset + progress.length;
+        const free = this.#inFlight.size === 0 ? length - progress.length : this.#clearOfInFlight(at, length - progress.length);
+        if (typeof free === 'object') {
+          // Waiting would make the parts gathered so far stale; they go first.
+          if (progress.length > 0) break;
+          await this.#waitUnlocked(new Promise((resolve) => (free.waiters ??= []).push(resolve)));
+          continue;
+        }
+        if (!(await this.#mapPart(progress, at, free))) break;
+      }
+    } catch (error) {
+      for (const allocation of progress.allocations) await this.giveUp(allocation);
+      throw error;
+    }
+    return progress;
+  }
+
+  /** Ends an allocation after its entries were linked, or after it failed. */
+  finish(allocation: Allocation): void {
+    this.#inFlight.delete(allocation);
+    for (const wake of allocation.waiters ?? []) wake();
+  }
+
+  /** Frees the clusters of an allocation whose data could not be written. */
+  async giveUp(allocation: Allocation): Promise<void> {
+    this.finish(allocation);
+    if (allocation.keepsClusters) return;
+    await this.#refcounts.free(allocation.hostOffset, allocation.clusters * this.#geometry.clusterSize, 'keep');
+  }
+
+  /** Extends the extent by what one L2 slice says; false if it cannot be extended further. */
+  async #mapPart(progress: Progress, guestOffset: number, length: number): Promise<boolean> {
+    const { clusterSize } = this.#geometry;
+    const offsetInCluster = guestOffset % clusterSize;
+    const acquired = this.#tables.acquireForWriting(guestOffset);
+    const slot = typeof acquired === 'number' ? acquired : await acquired;
+    try {
+      const slice = this.#tables.view(slot);
+      const first = this.#tables.indexInSlice(guestOffset);
+      const wanted = Math.min(Math.ceil((offsetInCluster + length) / clusterSize), this.#tables.sliceEntries - first);
+      const inPlace = !needsAllocationAt(slice, first);
+      let clusters = countAlike(slice, first, wanted, clusterSize);
+      let hostCluster: number;
+      const next = progress.hostOffset < 0 ? -1 : progress.hostOffset + progress.length;
+      if (inPlace) {
+        hostCluster = hostOffsetAt(slice, first);
+        if (hostCluster % clusterSize !== 0) {
+          await this.#header.stopAsCorrupt('an L2 entry points to a data cluster that is not aligned', hostCluster);
+        }
+        if (next >= 0 && hostCluster !== next) return false;
+      } else if (next < 0) {
+        const allocated = this.#refcounts.allocate(clusters);
+        hostCluster = typeof allocated === 'number' ? allocated : await allocated;
+        if (hostCluster === 0) {
+          await this.#header.stopAsCorrupt('the header cluster has refcount 0, so data would be put there', 0);
+        }
+      } else {
+        hostCluster = next;
+        clusters = await this.#refcounts.allocateAt(next, clusters);
+        if (clusters === 0) return false;
+      }
+      const part = Math.min(length, clusters * clusterSize - offsetInCluster);
+      const used = Math.ceil((offsetInCluster + part) / clusterSize);
+      if (!inPlace || !allNormal(slice, first, used)) {
+        const headType = clusterTypeAt(slice, first);
+        const tailType = clusterTypeAt(slice, first + used - 1);
+        this.#begin(progress, {
+          guestOffset: guestOffset - offsetInCluster,
+          hostOffset: hostCluster,
+          clusters: used,
+          keepsClusters: inPlace,
+          cowHeadFrom: inPlace && headType === 'normal' ? offsetInCluster : 0,
+          cowHeadTo: offsetInCluster,
+          cowTailFrom: offsetInCluster + part,
+          cowTailTo: inPlace && tailType === 'normal' ? offsetInCluster + part : alignUp(offsetInCluster + part, clusterSize),
+          headType,
+          tailType,
+          isFilled: false,
+          waiters: undefined,
+        });
+      }
+      if (progress.hostOffset < 0) progress.hostOffset = hostCluster + offsetInCluster;
+      progress.length += part;
+      return true;
+    } finally {
+      this.#tables.release(slot);
+    }
+  }
+
+  #begin(progress: Progress, allocation: Allocation): void {
+    progress.allocations.unshift(allocation);
+    this.#inFlight.add(allocation);
+  }
+
+  /**
+   * How many bytes from `guestOffset` no allocation in flight touches, or the allocation to wait for if
+   * there are none.
+   */
+  #clearOfInFlight(guestOffset: number, length: number): number | Allocation {
+    const { clusterSize } = this.#geometry;
+    let clear = length;
+    // The one that began last is looked at first.
+    for (const allocation of [...this.#inFlight].reverse()) {
+      const { guestOffset: base, cowHeadFrom, cowTailTo, keepsClusters } = allocation;
+      const start = base + cowHeadFrom - (cowHeadFrom % clusterSize);
+      const end = base + alignUp(cowTailTo, clusterSize);
+      if (guestOffset + clear <= start || guestOffset >= end) continue;
+      // Other bytes of clusters that are allocated already are no conflict.
+      if (keepsClusters && (guestOffset + clear <= base + cowHeadFrom || guestOffset >= base + cowTailTo)) continue;
+      if (guestOffset >= start) return allocation;
+      clear = start - guestOffset;
+    }
+    return clear;
+  }
+}
+
+/** How many entries from `first` on are like it: in place and contiguous in the host, or all to be allocated. */
+function countAlike(slice: DataView, first: number, limit: number, clusterSize: number): number {
+  const allocate = needsAllocationAt(slice, first);
+  const host = hostOffsetAt(slice, first);
+  let count = 1;
+  while (
+    count < limit &&
+    needsAllocationAt(slice, first + count) === allocate &&
+    (allocate || hostOffsetAt(slice, first + count) === host + count * clusterSize)
+  ) {
+    count++;
+  }
+  return count;
+}
+
+function allNormal(slice: DataView, first: number, count: number): boolean {
+  for (let index = first; index < first + count; index++) {
+    if (clusterTypeAt(slice, index) !== 'normal') return false;
+  }
+  return true;
+}

@@ -1,0 +1,125 @@
+/**
+ * The header of an open image: its present values and every way in which they reach the file.
+ *
+ * Invariants: a value changes in memory only after the file took it, so that a failed write leaves both
+ * as they were; a rewrite puts the whole header cluster, as QEMU does, a field update only its bytes.
+ */
+
+import { writeU64be, viewOf } from '../../core/bytes.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
+import { allocatePages } from '../../core/page-memory.ts';
+import type { BlockDevice } from '../../device/block-device.ts';
+import { COMPATIBLE, INCOMPATIBLE } from './layout.ts';
+import { FIELD, serializeHeader, type Qcow2Header } from './header.ts';
+
+export class HeaderStore {
+  readonly device: BlockDevice;
+  readonly readOnly: boolean;
+  #values: Qcow2Header;
+  #stopped = false;
+
+  constructor(device: BlockDevice, values: Qcow2Header, readOnly: boolean) {
+    this.device = device;
+    this.readOnly = readOnly;
+    this.#values = values;
+  }
+
+  get values(): Qcow2Header {
+    return this.#values;
+  }
+
+  /** The refcounts in the file may be stale: lazy refcounts were written to, and the image not closed. */
+  get isDirty(): boolean {
+    return (this.#values.incompatible & INCOMPATIBLE.dirty) !== 0;
+  }
+
+  get isCorrupt(): boolean {
+    return (this.#values.incompatible & INCOMPATIBLE.corrupt) !== 0;
+  }
+
+  get hasLazyRefcounts(): boolean {
+    return (this.#values.compatible & BigInt(COMPATIBLE.lazyRefcounts)) !== 0n;
+  }
+
+  /** Sets the dirty bit durably before refcounts may lag behind. Does nothing if it is set. */
+  async markDirty(): Promise<void> {
+    if (this.isDirty) return;
+    const incompatible = this.#values.incompatible | INCOMPATIBLE.dirty;
+    const field = allocatePages(8);
+    writeU64be(viewOf(field), 0, incompatible);
+    await this.device.write(FIELD.incompatible, field, 'header');
+    await this.device.sync('dirty-bit');
+    this.#values = { ...this.#values, incompatible };
+  }
+
+  /**
+   * Stops the image after metadata was found to be damaged: nothing more is written through it, and
+   * the corrupt bit keeps others from writing.
+   *
+   * @throws always: Qcow2BenchError `qcow2-corrupt` with `what` as its message
+   */
+  async stopAsCorrupt(what: string, offset: number): Promise<never> {
+    if (!this.readOnly && !this.#stopped && !this.isCorrupt && this.#values.version >= 3) {
+      await this.rewrite({ incompatible: this.#values.incompatible | INCOMPATIBLE.corrupt });
+    }
+    this.#stopped = true;
+    throw new Qcow2BenchError('qcow2-corrupt', `${what}; the image is corrupt and was stopped`, {
+      path: this.device.path,
+      offset,
+    });
+  }
+
+  /** @throws Qcow2BenchError `qcow2-corrupt` if the image was stopped */
+  assertRunning(): void {
+    if (this.#stopped) {
+      throw new Qcow2BenchError('qcow2-corrupt', 'the image was stopped because its metadata is corrupt', {
+        path: this.device.path,
+      });
+    }
+  }
+
+  get isStopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Writes the whole header cluster with `changes`; no sync. */
+  async rewrite(changes: Partial<Qcow2Header>): Promise<void> {
+    const values = { ...this.#values, ...changes };
+    const cluster = serializeHeader(values, this.device.path);
+    await this.device.write(0, cluster, 'header');
+    this.#values = values;
+  }
+
+  /** Puts the virtual size into its field and syncs. */
+  async moveVirtualSize(virtualSize: number): Promise<void> {
+    const field = allocatePages(8);
+    writeU64be(viewOf(field), 0, virtualSize);
+    await this.device.write(FIELD.virtualSize, field, 'header');
+    await this.device.sync('l1-growth');
+    this.#values = { ...this.#values, virtualSize };
+  }
+
+  /** Points the header to another L1 table: 12 bytes at 36, then a sync. */
+  async moveL1Table(l1Offset: number, l1Entries: number): Promise<void> {
+    const fields = allocatePages(12);
+    viewOf(fields).setUint32(0, l1Entries);
+    writeU64be(viewOf(fields), 4, l1Offset);
+    await this.device.write(FIELD.l1Entries, fields, 'header');
+    await this.device.sync('l1-growth');
+    this.#values = { ...this.#values, l1Entries, l1Offset };
+  }
+
+  /** Points the header to another refcount table: 12 bytes at 48, then a sync. */
+  async moveRefcountTable(
+    refcountTableOffset: number,
+    refcountTableClusters: number,
+    cause: 'refcount-growth' | 'repair',
+  ): Promise<void> {
+    const fields = allocatePages(12);
+    writeU64be(viewOf(fields), 0, refcountTableOffset);
+    viewOf(fields).setUint32(8, refcountTableClusters);
+    await this.device.write(FIELD.refcountTableOffset, fields, 'header');
+    await this.device.sync(cause);
+    this.#values = { ...this.#values, refcountTableOffset, refcountTableClusters };
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * The codec of L2 entries (qcow2 specification, "Cluster mapping").
+ *
+ *   63      62          61 ────── 56   55 ─────────── 9   8 ─── 1   0
+ *   copied  compressed  reserved       host offset        reserved  zero
+ *
+ *   A compressed entry has bit 62 set; bits 0 to 61 are host offset and sector count, never copied.
+ *
+ * Entries are read as two 32-bit halves, flags masked before the halves are joined.
+ */
+
+import { HIGH, LOW, TWO_32 } from './layout.ts';
+
+/** What an L2 entry says of its cluster. `zero-allocated` reads as zeroes but keeps a host cluster. */
+export type ClusterType = 'unallocated' | 'zero' | 'zero-allocated' | 'normal' | 'compressed';
+
+export function clusterTypeAt(slice: DataView, index: number): ClusterType {
+  const high = slice.getUint32(index * 8);
+  const low = slice.getUint32(index * 8 + 4);
+  if ((high & HIGH.compressed) !== 0) return 'compressed';
+  const hasOffset = (high & HIGH.offset) !== 0 || (low & LOW.offset) !== 0;
+  if ((low & LOW.zero) !== 0) return hasOffset ? 'zero-allocated' : 'zero';
+  return hasOffset ? 'normal' : 'unallocated';
+}
+
+/** Host offset in bytes; 0 if the entry has none. */
+export function hostOffsetAt(slice: DataView, index: number): number {
+  const high = slice.getUint32(index * 8) & HIGH.offset;
+  const low = (slice.getUint32(index * 8 + 4) & LOW.offset) >>> 0;
+  return high * TWO_32 + low;
+}
+
+/** Whether the entry's host cluster has a refcount of exactly one and may be written in place. */
+export function isCopiedAt(slice: DataView, index: number): boolean {
+  return slice.getUint32(index * 8) >= HIGH.copied;
+}
+
+/** Whether a write to this cluster must allocate: it has no host cluster, or a shared one. */
+export function needsAllocationAt(slice: DataView, index: number): boolean {
+  const high = slice.getUint32(index * 8);
+  if (high < HIGH.copied || (high & HIGH.compressed) !== 0) return true;
+  return (high & HIGH.offset) === 0 && (slice.getUint32(index * 8 + 4) & LOW.offset) === 0;
+}
+
+/** Whether the entry is not all zero bits. */
+export function isSetAt(slice: DataView, index: number): boolean {
+  return slice.getUint32(index * 8) !== 0 || slice.getUint32(index * 8 + 4) !== 0;
+}
+
+/** Points the entry to a host cluster of refcount one. */
+export function setAllocatedAt(slice: DataView, index: number, hostOffset: number): void {
+  slice.setUint32(index * 8, (Math.floor(hostOffset / TWO_32) | HIGH.copied) >>> 0);
+  slice.setUint32(index * 8 + 4, hostOffset % TWO_32);
+}
+
+/** Makes the entry read as zeroes, with no host cluster. */
+export function setZeroAt(slice: DataView, index: number): void {
+  slice.setUint32(index * 8, 0);
+  slice.setUint32(index * 8 + 4, LOW.zero);
+}
+
+/** Sets the zero flag and keeps the rest of the entry. */
+export function addZeroFlagAt(slice: DataView, index: number): void {
+  slice.setUint32(index * 8 + 4, (slice.getUint32(index * 8 + 4) | LOW.zero) >>> 0);
+}
+
+export function clearAt(slice: DataView, index: number): void {
+  slice.setUint32(index * 8, 0);
+  slice.setUint32(index * 8 + 4, 0);
+}
+
+/** Sets or clears the copied flag and keeps the rest of the entry. */
+export function setCopiedFlagAt(slice: DataView, index: number, copied: boolean): void {
+  const high = slice.getUint32(index * 8);
+  slice.setUint32(index * 8, copied ? (high | HIGH.copied) >>> 0 : high & ~HIGH.copied);
+}
+
+/** Where a compressed cluster's bytes lie: a range that need not be aligned to anything. */
+export interface CompressedRange {
+  readonly hostOffset: number;
+  /** Bytes, up to the end of its last 512-byte sector. */
+  readonly length: number;
+}
+
+/**
+ * Decodes a compressed cluster descriptor: with x = 62 − (clusterBits − 8), bits 0 to x − 1 are the host
+ * offset and bits x to 61 the number of additional 512-byte sectors.
+ */
+export function compressedRangeAt(slice: DataView, index: number, clusterBits: number): CompressedRange {
+  const entry = slice.getBigUint64(index * 8);
+  const offsetBits = BigInt(62 - (clusterBits - 8));
+  const offset = entry & ((1n << offsetBits) - 1n);
+  const sectors = (entry & 0x3fff_ffff_ffff_ffffn) >> offsetBits;
+  return {
+    hostOffset: Number(offset),
+    length: (Number(sectors) + 1) * 512 - Number(offset & 511n),
+  };
+}

@@ -1,0 +1,131 @@
+/**
+ * Opening a qcow2 image: header, tables, backing file, and the repair that a dirty image needs before it is
+ * written again.
+ *
+ * Invariants: a refused image is left as it was; a dirty one is repaired before the first guest request, or
+ * the opening fails and the dirty bit stays.
+ */
+
+import { alignUp } from '../../core/alignment.ts';
+import { viewOf } from '../../core/bytes.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
+import { allocatePages } from '../../core/page-memory.ts';
+import type { BlockDevice } from '../../device/block-device.ts';
+import { isFormat, type DiskImage, type Format } from '../disk-image.ts';
+import type { OpenOptions } from '../image-options.ts';
+import { defaultCaches, makeGeometry } from './geometry.ts';
+import { FIELD, parseHeader, type Qcow2Header } from './header.ts';
+import { HeaderStore } from './header-store.ts';
+import { AUTOCLEAR, CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
+import { MetadataMap } from './metadata-map.ts';
+import { Qcow2Image } from './qcow2-image.ts';
+import { RefcountTable } from './refcount-table.ts';
+import { readSnapshotTable } from './snapshot-table.ts';
+
+/** Opens an image; repairs it first if it is dirty and opened for writing. */
+export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
+  const { device, readOnly } = options;
+  let backing: DiskImage | undefined;
+  try {
+    const values = await readHeader(device);
+    const header = new HeaderStore(device, values, readOnly);
+    if (header.isCorrupt && !readOnly && options.forCheck !== true) {
+      throw new Qcow2BenchError(
+        'qcow2-marked-corrupt',
+        'the image is marked corrupt and can only be opened read-only; run check --repair all',
+        { path: device.path, offset: FIELD.incompatible },
+      );
+    }
+    if (values.backingFile !== undefined) {
+      backing = await options.openBacking({
+        name: values.backingFile,
+        format: backingFormat(values, device.path),
+      });
+    }
+    const image = await assemble(options, header, backing);
+    if (!readOnly && options.forCheck !== true) await prepareForWriting(image);
+    return image;
+  } catch (error) {
+    await device.close();
+    await backing?.abandon();
+    throw error;
+  }
+}
+
+/** Reads and parses the header cluster. */
+export async function readHeader(device: BlockDevice): Promise<Qcow2Header> {
+  const size = device.size();
+  const read = async (length: number): Promise<Uint8Array> => {
+    const bytes = allocatePages(Math.max(1, alignUp(length, device.requestAlignment)));
+    await device.read(0, bytes, 'header');
+    return bytes.subarray(0, length);
+  };
+  const start = await read(Math.min(size, 512));
+  const clusterBits = start.byteLength >= FIELD.clusterBits + 4 ? viewOf(start).getUint32(FIELD.clusterBits) : 0;
+  const isPlausible = clusterBits >= CLUSTER_BITS_MIN && clusterBits <= CLUSTER_BITS_MAX;
+  return parseHeader(isPlausible ? await read(Math.min(size, 2 ** clusterBits)) : start, device.path);
+}
+
+function backingFormat(values: Qcow2Header, path: string): Format | undefined {
+  const format = values.backingFormat;
+  if (format === undefined || isFormat(format)) return format;
+  throw new Qcow2BenchError(
+    'unsupported-backing-format',
+    `the backing file ${values.backingFile ?? ''} has the format '${format}'; raw, qcow2 and qed are supported`,
+    { path },
+  );
+}
+
+async function assemble(
+  options: OpenOptions,
+  header: HeaderStore,
+  backing: DiskImage | undefined,
+): Promise<Qcow2Image> {
+  const { values } = header;
+  const geometry = makeGeometry(values.clusterBits, values.refcountOrder);
+  const metadata = new MetadataMap(geometry.clusterSize);
+  const refcountTable = await RefcountTable.load(header, geometry, metadata);
+  if (values.snapshotCount > 0) {
+    const { snapshots, byteLength } = await readSnapshotTable(header);
+    metadata.add(values.snapshotsOffset, byteLength, 'snapshot-table');
+    for (const { l1Offset, l1Entries } of snapshots) {
+      if (l1Entries > 0) metadata.add(l1Offset, l1Entries * 8, 'l1-table');
+    }
+  }
+  const wantsLazy = options.refcounts === undefined ? header.hasLazyRefcounts : options.refcounts === 'lazy';
+  if (wantsLazy && values.version < 3) {
+    throw new Qcow2BenchError('qcow2-lazy-needs-v3', 'lazy refcounts need version 3 of the format', {
+      path: options.device.path,
+      offset: FIELD.version,
+    });
+  }
+  const image = new Qcow2Image({
+    device: options.device,
+    header,
+    geometry,
+    caches: defaultCaches(geometry, values.virtualSize),
+    metadata,
+    refcountTable,
+    backing,
+    lazyRefcounts: wantsLazy,
+    readPurpose: options.readPurpose,
+  });
+  await image.tables.load();
+  return image;
+}
+
+/** What must happen before the first guest write: autoclear features go, a dirty image is repaired. */
+async function prepareForWriting(image: Qcow2Image): Promise<void> {
+  const { header } = image;
+  // Nothing here keeps bitmaps or raw external data in step, so their autoclear bits go with the unknown ones.
+  if ((header.values.autoclear & ~BigInt(AUTOCLEAR.rawExternalData)) !== 0n) await header.rewrite({ autoclear: 0n });
+  if (!header.isDirty) return;
+  const report = await image.check('all');
+  if (header.isDirty) {
+    throw new Qcow2BenchError(
+      'qcow2-repair-failed',
+      `the image was not closed cleanly and could not be repaired: ${String(report.corruptions)} corruptions and ${String(report.checkErrors)} errors are left; the dirty bit stays set`,
+      { path: header.device.path },
+    );
+  }
+}

@@ -1,0 +1,391 @@
+/**
+ * An open qcow2 image, versions 2 and 3, with eager or lazy refcounts.
+ *
+ * Invariants:
+ * - Metadata is looked at and changed only with the metadata lock held; data is read and written without.
+ * - A flush writes the L2 cache, then the refcount cache unless the dirty bit is set, then syncs (rule R3).
+ * - After a close without error the dirty bit is clear and the refcounts in the file are right.
+ */
+
+import { alignDown, alignUp } from '../../core/alignment.ts';
+import { Mutex } from '../../core/mutex.ts';
+import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import type { Purpose, SyncCause } from '../../device/purpose.ts';
+import type { CheckReport, RepairScope } from '../check-report.ts';
+import type { DiskImage, Mapping, MappingKind } from '../disk-image.ts';
+import { isKnownZero } from '../known-zero.ts';
+import { zeroBytes } from '../real-zeroes.ts';
+import { TableCache } from '../table-cache.ts';
+import { WriteMapper, type Extent } from './allocation.ts';
+import { checkImage } from './check.ts';
+import { DataWriter } from './data-writer.ts';
+import { Discarder } from './discard.ts';
+import { DiscardQueue } from './discard-queue.ts';
+import type { CacheGeometry, Geometry } from './geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+import type { ClusterType } from './l2-entry.ts';
+import { INCOMPATIBLE } from './layout.ts';
+import { L2Tables } from './l2-tables.ts';
+import type { MetadataMap } from './metadata-map.ts';
+import { Reader } from './reader.ts';
+import { RefcountTable } from './refcount-table.ts';
+import { Refcounts } from './refcounts.ts';
+
+/** How many extents of one request are under way at most. */
+const EXTENTS_MAX = 8;
+/** The largest write of zeroes where no shorter way to say it exists. */
+const ZERO_WRITE_MAX = 16 * 1024 * 1024;
+
+export interface Qcow2ImageOptions {
+  readonly device: BlockDevice;
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly caches: CacheGeometry;
+  readonly metadata: MetadataMap;
+  readonly refcountTable: RefcountTable;
+  readonly backing: DiskImage | undefined;
+  readonly lazyRefcounts: boolean;
+  readonly readPurpose: Purpose;
+}
+
+export class Qcow2Image implements DiskImage {
+  readonly format = 'qcow2';
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly backing: DiskImage | undefined;
+  readonly refcounts: Refcounts;
+  readonly tables: L2Tables;
+  readonly #device: BlockDevice;
+  readonly #readPurpose: Purpose;
+  readonly #refcountTable: RefcountTable;
+  readonly #reader: Reader;
+  readonly #mapper: WriteMapper;
+  readonly #writer: DataWriter;
+  readonly #discarder: Discarder;
+  readonly #lock = new Mutex();
+  #allocatingWrites = 0;
+
+  constructor(options: Qcow2ImageOptions) {
+    const { device, header, geometry, caches, metadata, backing } = options;
+    this.header = header;
+    this.geometry = geometry;
+    this.backing = backing;
+    this.#device = device;
+    this.#readPurpose = options.readPurpose;
+    this.#refcountTable = options.refcountTable;
+    const lock = (): undefined | Promise<void> => this.#lock.acquire();
+    const unlock = (): void => {
+      this.#lock.release();
+    };
+
+    const l2Cache = new TableCache({
+      device,
+      slots: caches.l2Slots,
+      tableSize: caches.l2SliceSize,
+      purpose: 'l2-table',
+      dependencyCause: 'l2-after-refcount',
+      guardWrite: (offset, length) => this.#guard(metadata, offset, length, 'l2-table'),
+    });
+    const blockCache = new TableCache({
+      device,
+      slots: caches.refcountSlots,
+      tableSize: geometry.clusterSize,
+      purpose: 'refcount-block',
+      dependencyCause: 'refcount-after-l2',
+      guardWrite: (offset, length) => this.#guard(metadata, offset, length, 'refcount-block'),
+    });
+    const discards = new DiscardQueue(device);
+    this.refcounts = new Refcounts({ header, geometry, table: options.refcountTable, blockCache, l2Cache, discards });
+    this.tables = new L2Tables({ header, geometry, caches, l2Cache, refcounts: this.refcounts, metadata });
+    this.#reader = new Reader({ device, header, geometry, tables: this.tables, backing, lock, unlock });
+    this.#mapper = new WriteMapper({
+      header,
+      geometry,
+      tables: this.tables,
+      refcounts: this.refcounts,
+      waitUnlocked: async (ready) => {
+        unlock();
+        await ready;
+        const pending = lock();
+        if (pending !== undefined) await pending;
+      },
+    });
+    this.#writer = new DataWriter({
+      device,
+      header,
+      geometry,
+      virtualSize: () => header.values.virtualSize,
+      backing,
+      tables: this.tables,
+      refcounts: this.refcounts,
+      metadata,
+      mapper: this.#mapper,
+      lazyRefcounts: options.lazyRefcounts,
+      readOld: (guestOffset, target) => this.#reader.read(guestOffset, target, 'cow'),
+      lock,
+      unlock,
+    });
+    this.#discarder = new Discarder({
+      geometry,
+      version: header.values.version,
+      hasBacking: backing !== undefined,
+      tables: this.tables,
+      refcounts: this.refcounts,
+      passThrough: true,
+    });
+  }
+
+  get virtualSize(): number {
+    return this.header.values.virtualSize;
+  }
+
+  get clusterSize(): number {
+    return this.geometry.clusterSize;
+  }
+
+  get allocatingWrites(): number {
+    return this.#allocatingWrites;
+  }
+
+  read(guestOffset: number, target: Uint8Array): Pending {
+    this.header.assertRunning();
+    return this.#reader.read(guestOffset, target, this.#readPurpose);
+  }
+
+  write(guestOffset: number, bytes: Uint8Array): Pending {
+    this.header.assertRunning();
+    return this.#write(guestOffset, bytes);
+  }
+
+  async writeZeroes(guestOffset: number, length: number, options: { readonly unmap: boolean }): Promise<void> {
+    this.header.assertRunning();
+    const { clusterSize } = this.geometry;
+    const end = guestOffset + length;
+    // Head and tail that do not fill a cluster go on their own, what lies between in one go.
+    let at = guestOffset;
+    while (at < end) {
+      const stop = at % clusterSize === 0 ? alignDown(end, clusterSize) : Math.min(end, alignUp(at, clusterSize));
+      const part = stop > at ? stop - at : end - at;
+      if (!(await this.#zeroByTables(at, part, options.unmap))) await this.#writeRealZeroes(at, part);
+      at += part;
+    }
+  }
+
+  async discard(guestOffset: number, length: number): Promise<void> {
+    this.header.assertRunning();
+    const { clusterSize } = this.geometry;
+    // Without a zero flag, a discarded cluster would let stale data of the backing file show through.
+    if (this.header.values.version < 3 && this.backing !== undefined) return;
+    const end = guestOffset + length;
+    const first = alignUp(guestOffset, clusterSize);
+    const last = end === this.virtualSize ? alignUp(end, clusterSize) : alignDown(end, clusterSize);
+    if (last <= first) return;
+    await this.#locked(() => this.#discarder.discard({ guestOffset: first, clusters: (last - first) / clusterSize }));
+  }
+
+  async flush(cause: SyncCause): Promise<void> {
+    this.header.assertRunning();
+    await this.#locked(() => this.#writeCaches());
+    const pending = this.#device.sync(cause);
+    if (pending !== undefined) await pending;
+  }
+
+  async map(guestOffset: number, length: number): Promise<Mapping> {
+    const range = await this.#locked(() => this.#reader.lookUp(guestOffset, length));
+    const kind = MAPPING_KIND[range.type];
+    return { kind, length: range.length, hostOffset: kind === 'data' ? range.hostOffset : undefined };
+  }
+
+  /** Checks refcounts and copied flags; repairs within `repair` if given. The image must be idle. */
+  async check(repair?: RepairScope): Promise<CheckReport> {
+    const report = await this.#locked(() =>
+      checkImage(
+        { header: this.header, geometry: this.geometry, table: this.#refcountTable, refcounts: this.refcounts, tables: this.tables },
+        repair,
+      ),
+    );
+    const isGood = report.corruptions === 0 && report.checkErrors === 0;
+    if (repair !== undefined && isGood) {
+      await this.#clearFeature(INCOMPATIBLE.dirty, 'repair');
+      await this.#clearFeature(INCOMPATIBLE.corrupt, 'repair');
+    }
+    return report;
+  }
+
+  async close(): Promise<void> {
+    try {
+      if (!this.header.readOnly && !this.header.isStopped) {
+        const cause = this.header.isDirty ? 'dirty-bit' : 'close';
+        await this.flush(cause);
+        await this.#locked(() => this.refcounts.blockCache.flush(cause));
+        await this.#clearFeature(INCOMPATIBLE.dirty, 'dirty-bit');
+        const pending = this.#device.sync('close');
+        if (pending !== undefined) await pending;
+      }
+    } finally {
+      await this.#device.close();
+      await this.backing?.close();
+    }
+  }
+
+  async abandon(): Promise<void> {
+    await this.#device.close();
+    await this.backing?.abandon();
+  }
+
+  async #write(guestOffset: number, bytes: Uint8Array): Promise<void> {
+    const extent = await this.#mapExtent(guestOffset, bytes.byteLength);
+    if (extent.allocations.some((allocation) => !allocation.keepsClusters)) this.#allocatingWrites++;
+    if (extent.length === bytes.byteLength) {
+      await this.#complete(extent, bytes);
+      return;
+    }
+    await this.#writeExtents(extent, guestOffset, bytes);
+  }
+
+  /** A request that goes to several host ranges: they are mapped one after another, and linked in that order. */
+  async #writeExtents(first: Extent, guestOffset: number, bytes: Uint8Array): Promise<void> {
+    let underWay: Extent[] = [];
+    let extent = first;
+    let done = 0;
+    let allocated = this.#allocatesIn(first);
+    for (;;) {
+      await this.#writeData(extent, bytes.subarray(done, done + extent.length));
+      underWay.push(extent);
+      done += extent.length;
+      const isLast = done === bytes.byteLength;
+      if (isLast || underWay.length === EXTENTS_MAX) {
+        await this.#linkAll(underWay);
+        underWay = [];
+      }
+      if (isLast) break;
+      try {
+        extent = await this.#mapExtent(guestOffset + done, bytes.byteLength - done);
+      } catch (error) {
+        await this.#linkAll(underWay);
+        throw error;
+      }
+      if (!allocated && this.#allocatesIn(extent)) {
+        allocated = true;
+        this.#allocatingWrites++;
+      }
+    }
+  }
+
+  #allocatesIn(extent: Extent): boolean {
+    return extent.allocations.some((allocation) => !allocation.keepsClusters);
+  }
+
+  async #linkAll(extents: readonly Extent[]): Promise<void> {
+    for (const extent of extents) await this.#link(extent);
+  }
+
+  async #mapExtent(guestOffset: number, length: number): Promise<Extent> {
+    const pending = this.#lock.acquire();
+    if (pending !== undefined) await pending;
+    try {
+      return await this.#mapper.map(guestOffset, length);
+    } finally {
+      this.#lock.release();
+    }
+  }
+
+  async #complete(extent: Extent, bytes: Uint8Array): Promise<void> {
+    await this.#writeData(extent, bytes);
+    if (extent.allocations.length > 0) await this.#link(extent);
+  }
+
+  async #writeData(extent: Extent, bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#writer.writeData(extent, bytes);
+    } catch (error) {
+      await this.#giveUp(extent);
+      throw error;
+    }
+  }
+
+  async #link(extent: Extent): Promise<void> {
+    const pending = this.#lock.acquire();
+    if (pending !== undefined) await pending;
+    let linked = 0;
+    try {
+      for (; linked < extent.allocations.length; linked++) await this.#writer.link(extent.allocations[linked] as Extent['allocations'][number]);
+    } catch (error) {
+      for (const allocation of extent.allocations.slice(linked)) await this.#mapper.giveUp(allocation);
+      throw error;
+    } finally {
+      this.#lock.release();
+    }
+  }
+
+  async #giveUp(extent: Extent): Promise<void> {
+    await this.#locked(async () => {
+      for (const allocation of extent.allocations) await this.#mapper.giveUp(allocation);
+    });
+  }
+
+  /** Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say it. */
+  async #zeroByTables(guestOffset: number, length: number, unmap: boolean): Promise<boolean> {
+    if (this.header.values.version < 3) return false;
+    const { clusterSize } = this.geometry;
+    const first = alignDown(guestOffset, clusterSize);
+    const end = guestOffset + length;
+    const last = end === this.virtualSize ? end : alignUp(end, clusterSize);
+    if (first !== guestOffset || last !== end) {
+      if (guestOffset > first && !(await isKnownZero(this, first, guestOffset - first))) return false;
+      if (last > end && !(await isKnownZero(this, end, Math.min(last, this.virtualSize) - end))) return false;
+      const { kind } = await this.map(first, clusterSize);
+      if (kind === 'data' || kind === 'compressed') return false;
+    }
+    const clusters = (alignUp(end, clusterSize) - first) / clusterSize;
+    await this.#locked(() => this.#discarder.writeZeroes({ guestOffset: first, clusters }, unmap));
+    return true;
+  }
+
+  async #writeRealZeroes(guestOffset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; done += ZERO_WRITE_MAX) {
+      await this.#write(guestOffset + done, zeroBytes(Math.min(length - done, ZERO_WRITE_MAX)));
+    }
+  }
+
+  async #writeCaches(): Promise<void> {
+    await this.tables.l2Cache.writeBack();
+    if (!this.header.isDirty) await this.refcounts.blockCache.writeBack();
+  }
+
+  /** Clears an incompatible feature bit after everything it vouches for is durable. */
+  async #clearFeature(bit: number, cause: SyncCause): Promise<void> {
+    const { incompatible } = this.header.values;
+    if ((incompatible & bit) === 0) return;
+    await this.#locked(async () => {
+      await this.tables.l2Cache.writeBack();
+      await this.refcounts.blockCache.writeBack();
+      await this.#device.sync(cause);
+      await this.header.rewrite({ incompatible: incompatible & ~bit });
+    });
+  }
+
+  async #locked<T>(work: () => Promise<T>): Promise<T> {
+    const pending = this.#lock.acquire();
+    if (pending !== undefined) await pending;
+    try {
+      return await work();
+    } finally {
+      this.#lock.release();
+    }
+  }
+
+  #guard(metadata: MetadataMap, offset: number, length: number, own: 'l2-table' | 'refcount-block'): undefined | Promise<never> {
+    const kind = metadata.overlap(offset, length, own);
+    if (kind === undefined) return undefined;
+    return this.header.stopAsCorrupt(`a write of a table of the ${own} cache would overwrite the ${kind}`, offset);
+  }
+}
+
+const MAPPING_KIND: Readonly<Record<ClusterType, MappingKind>> = {
+  unallocated: 'unallocated',
+  zero: 'zero',
+  'zero-allocated': 'zero',
+  normal: 'data',
+  compressed: 'compressed',
+};

@@ -1,0 +1,152 @@
+/**
+ * Looking up where guest bytes lie, and reading them.
+ *
+ * Invariants: nothing is changed; an entry that breaks a rule of the format is an error, never a read of
+ * something else.
+ */
+
+import { inflateRawSync } from 'node:zlib';
+import { Qcow2BenchError, hex } from '../../core/error.ts';
+import { allocatePages } from '../../core/page-memory.ts';
+import type { BlockDevice } from '../../device/block-device.ts';
+import type { Purpose } from '../../device/purpose.ts';
+import { readFromBacking } from '../backing-read.ts';
+import type { DiskImage } from '../disk-image.ts';
+import type { Geometry } from './geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+import { clusterTypeAt, compressedRangeAt, hostOffsetAt, type ClusterType, type CompressedRange } from './l2-entry.ts';
+import type { L2Tables } from './l2-tables.ts';
+
+/** A guest range whose clusters are of one type and, if they have host clusters, contiguous there. */
+export interface GuestRange {
+  readonly type: ClusterType;
+  /** Bytes. */
+  readonly length: number;
+  /** Host offset of the first byte; 0 where there is none. */
+  readonly hostOffset: number;
+  readonly compressed: CompressedRange | undefined;
+}
+
+export interface ReaderOptions {
+  readonly device: BlockDevice;
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly tables: L2Tables;
+  readonly backing: DiskImage | undefined;
+  readonly lock: () => undefined | Promise<void>;
+  readonly unlock: () => void;
+}
+
+export class Reader {
+  readonly #options: ReaderOptions;
+
+  constructor(options: ReaderOptions) {
+    this.#options = options;
+  }
+
+  /** The longest range from `guestOffset`, within `length` and one L2 slice, of which one thing can be said. */
+  async lookUp(guestOffset: number, length: number): Promise<GuestRange> {
+    const { tables, geometry } = this.#options;
+    const { clusterSize } = geometry;
+    const limit = Math.min(length, tables.bytesToSliceEnd(guestOffset));
+    const acquired = tables.acquire(guestOffset);
+    const slot = typeof acquired === 'number' ? acquired : await acquired;
+    if (slot < 0) return { type: 'unallocated', length: limit, hostOffset: 0, compressed: undefined };
+    try {
+      const slice = tables.view(slot);
+      const first = tables.indexInSlice(guestOffset);
+      const type = clusterTypeAt(slice, first);
+      this.#checkEntry(slice, first, type, guestOffset);
+      const offsetInCluster = guestOffset % clusterSize;
+      const wanted = Math.ceil((offsetInCluster + limit) / clusterSize);
+      const host = hostOffsetAt(slice, first);
+      const hasHost = type === 'normal' || type === 'zero-allocated';
+      let count = 1;
+      while (
+        type !== 'compressed' &&
+        count < wanted &&
+        clusterTypeAt(slice, first + count) === type &&
+        (!hasHost || hostOffsetAt(slice, first + count) === host + count * clusterSize)
+      ) {
+        count++;
+      }
+      return {
+        type,
+        length: Math.min(limit, count * clusterSize - offsetInCluster),
+        hostOffset: hasHost ? host + offsetInCluster : 0,
+        compressed: type === 'compressed' ? compressedRangeAt(slice, first, geometry.clusterBits) : undefined,
+      };
+    } finally {
+      tables.release(slot);
+    }
+  }
+
+  /** Reads guest bytes; what lies past the disk's end reads as zeroes. */
+  async read(guestOffset: number, target: Uint8Array, purpose: Purpose): Promise<void> {
+    let done = 0;
+    while (done < target.byteLength) {
+      const pending = this.#options.lock();
+      if (pending !== undefined) await pending;
+      let range: GuestRange;
+      try {
+        range = await this.lookUp(guestOffset + done, target.byteLength - done);
+      } finally {
+        this.#options.unlock();
+      }
+      await this.#readRange(range, guestOffset + done, target.subarray(done, done + range.length), purpose);
+      done += range.length;
+    }
+  }
+
+  async #readRange(range: GuestRange, guestOffset: number, target: Uint8Array, purpose: Purpose): Promise<void> {
+    switch (range.type) {
+      case 'zero':
+      case 'zero-allocated':
+        target.fill(0);
+        return;
+      case 'unallocated': {
+        const pending = readFromBacking(this.#options.backing, guestOffset, target);
+        if (pending !== undefined) await pending;
+        return;
+      }
+      case 'normal': {
+        const pending = this.#options.device.read(range.hostOffset, target, purpose);
+        if (pending !== undefined) await pending;
+        return;
+      }
+      case 'compressed':
+        await this.#readCompressed(range, guestOffset, target, purpose);
+    }
+  }
+
+  /** A compressed cluster is a raw deflate stream (specification, "Compressed Clusters Descriptor"). */
+  async #readCompressed(range: GuestRange, guestOffset: number, target: Uint8Array, purpose: Purpose): Promise<void> {
+    const { clusterSize } = this.#options.geometry;
+    const { hostOffset, length } = range.compressed ?? { hostOffset: 0, length: 0 };
+    const stored = allocatePages(length);
+    await this.#options.device.read(hostOffset, stored, purpose);
+    let cluster: Uint8Array;
+    try {
+      // What follows the stream in its last sector belongs to the next cluster; inflate stops before it.
+      cluster = inflateRawSync(stored, { maxOutputLength: clusterSize });
+    } catch (cause) {
+      throw new Qcow2BenchError('qcow2-bad-compressed-cluster', 'a compressed cluster does not decompress to one cluster', { path: this.#options.device.path, offset: hostOffset }, cause);
+    }
+    if (cluster.byteLength !== clusterSize) {
+      throw new Qcow2BenchError('qcow2-bad-compressed-cluster', `a compressed cluster holds ${String(cluster.byteLength)} bytes instead of ${String(clusterSize)}`, { path: this.#options.device.path, offset: hostOffset });
+    }
+    const from = guestOffset % clusterSize;
+    target.set(cluster.subarray(from, from + target.byteLength));
+  }
+
+  #checkEntry(slice: DataView, index: number, type: ClusterType, guestOffset: number): void {
+    const { geometry, header } = this.#options;
+    const place = { path: header.device.path };
+    if ((type === 'zero' || type === 'zero-allocated') && header.values.version < 3) {
+      throw new Qcow2BenchError('qcow2-zero-flag-in-v2', `the L2 entry of guest offset ${hex(guestOffset)} has the zero flag, which version 2 does not know`, place);
+    }
+    if ((type === 'normal' || type === 'zero-allocated') && hostOffsetAt(slice, index) % geometry.clusterSize !== 0) {
+      throw new Qcow2BenchError('qcow2-unaligned-cluster', `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffsetAt(slice, index))}, which is not a multiple of the cluster size`, place);
+    }
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * The refcount table: where the block with the refcounts of each range of host clusters lies.
+ *
+ * Invariants: entries in memory equal those in the file; the metadata map knows the table and every block.
+ */
+
+import { Qcow2BenchError, hex } from '../../core/error.ts';
+import { viewOf, writeU64be } from '../../core/bytes.ts';
+import { allocatePages } from '../../core/page-memory.ts';
+import type { Geometry } from './geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+import { ENTRY_SIZE, HIGH, LOW, TWO_32 } from './layout.ts';
+import type { MetadataMap } from './metadata-map.ts';
+
+export class RefcountTable {
+  readonly #header: HeaderStore;
+  readonly #geometry: Geometry;
+  readonly #metadata: MetadataMap;
+  /** Host offset of each refcount block; 0 where there is none. */
+  #blocks: Float64Array;
+
+  private constructor(header: HeaderStore, geometry: Geometry, metadata: MetadataMap, blocks: Float64Array) {
+    this.#header = header;
+    this.#geometry = geometry;
+    this.#metadata = metadata;
+    this.#blocks = blocks;
+  }
+
+  /** Reads the table that the header points to. */
+  static async load(header: HeaderStore, geometry: Geometry, metadata: MetadataMap): Promise<RefcountTable> {
+    const { refcountTableOffset: offset, refcountTableClusters } = header.values;
+    const bytes = allocatePages(refcountTableClusters * geometry.clusterSize);
+    await header.device.read(offset, bytes, 'refcount-table');
+    const view = viewOf(bytes);
+    const blocks = new Float64Array(bytes.byteLength / ENTRY_SIZE);
+    metadata.add(offset, bytes.byteLength, 'refcount-table');
+    for (let index = 0; index < blocks.length; index++) {
+      const high = view.getUint32(index * ENTRY_SIZE) & HIGH.offset;
+      const block = high * TWO_32 + ((view.getUint32(index * ENTRY_SIZE + 4) & LOW.offset) >>> 0);
+      blocks[index] = block;
+      if (block !== 0 && block % geometry.clusterSize === 0) {
+        metadata.add(block, geometry.clusterSize, 'refcount-block');
+      }
+    }
+    return new RefcountTable(header, geometry, metadata, blocks);
+  }
+
+  /** How many blocks the table has room for. */
+  get entries(): number {
+    return this.#blocks.length;
+  }
+
+  get offset(): number {
+    return this.#header.values.refcountTableOffset;
+  }
+
+  get byteLength(): number {
+    return this.#blocks.length * ENTRY_SIZE;
+  }
+
+  /** Host offset of block `index`; 0 if there is none, also past the end of the table. */
+  blockOffset(index: number): number {
+    return this.#blocks[index] ?? 0;
+  }
+
+  /** As `blockOffset`, and refuses an offset that cannot be a block's. */
+  checkedBlockOffset(index: number): number {
+    const offset = this.blockOffset(index);
+    if (offset % this.#geometry.clusterSize !== 0) {
+      throw new Qcow2BenchError(
+        'qcow2-unaligned-refcount-block',
+        `refcount table entry ${String(index)} points to ${hex(offset)}, which is not a multiple of the cluster size`,
+        { path: this.#header.device.path, offset: this.offset + index * ENTRY_SIZE },
+      );
+    }
+    return offset;
+  }
+
+  /** All entries, for a scan of the image. */
+  blockOffsets(): Float64Array {
+    return this.#blocks.slice();
+  }
+
+  /** Hooks a block into the table, in the file and durably, then in memory. */
+  async setBlock(index: number, blockOffset: number): Promise<void> {
+    const entry = allocatePages(ENTRY_SIZE);
+    writeU64be(viewOf(entry), 0, blockOffset);
+    await this.#header.device.write(this.offset + index * ENTRY_SIZE, entry, 'refcount-table');
+    await this.#header.device.sync('refcount-growth');
+    this.#blocks[index] = blockOffset;
+    this.#metadata.add(blockOffset, this.#geometry.clusterSize, 'refcount-block');
+  }
+
+  /**
+   * Writes `blocks` as a new table at `tableOffset` and makes the header point to it. The old table's
+   * clusters stay allocated: the caller frees them.
+   */
+  async replace(blocks: Float64Array, tableOffset: number, cause: 'refcount-growth' | 'repair'): Promise<void> {
+    const { clusterSize } = this.#geometry;
+    const bytes = allocatePages(blocks.length * ENTRY_SIZE);
+    const view = viewOf(bytes);
+    for (const [index, offset] of blocks.entries()) writeU64be(view, index * ENTRY_SIZE, offset);
+    await this.#header.device.write(tableOffset, bytes, 'refcount-table');
+    // A rebuild writes the table and the pointer to it under one sync, growth under one each, as QEMU does.
+    if (cause === 'refcount-growth') await this.#header.device.sync(cause);
+    const old = { offset: this.offset, length: this.byteLength, blocks: this.#blocks };
+    await this.#header.moveRefcountTable(tableOffset, bytes.byteLength / clusterSize, cause);
+    this.#blocks = blocks;
+    this.#metadata.remove(old.offset, old.length, 'refcount-table');
+    for (const offset of old.blocks) if (offset !== 0) this.#metadata.remove(offset, clusterSize, 'refcount-block');
+    this.#metadata.add(tableOffset, bytes.byteLength, 'refcount-table');
+    for (const offset of blocks) if (offset !== 0) this.#metadata.add(offset, clusterSize, 'refcount-block');
+  }
+}

@@ -1,0 +1,247 @@
+/**
+ * Refcounts of host clusters: looking them up, allocating and freeing clusters (rule R8).
+ *
+ * Invariants:
+ * - Only refcount blocks in the cache are changed here; when they reach the file is the caches' affair.
+ * - Allocation is first fit from `freeClusterIndex`: no cluster below it is free, as far as this opening
+ *   knows.
+ * - The caller holds the image's metadata lock.
+ */
+
+import { Qcow2BenchError, hex } from '../../core/error.ts';
+import type { TableCache } from '../table-cache.ts';
+import type { DiscardQueue } from './discard-queue.ts';
+import type { Geometry } from './geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+import { refcountCodec, type RefcountCodec } from './refcount-codec.ts';
+import { RESTART, addRefcountBlock, type RefcountGrowth } from './refcount-growth.ts';
+import type { RefcountTable } from './refcount-table.ts';
+
+/** What happens to the bytes of a cluster whose refcount falls to zero. */
+export type FreedClusters = 'keep' | 'discard';
+
+export interface RefcountsOptions {
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly table: RefcountTable;
+  readonly blockCache: TableCache;
+  readonly l2Cache: TableCache;
+  readonly discards: DiscardQueue;
+}
+
+
+export class Refcounts implements RefcountGrowth {
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly table: RefcountTable;
+  readonly blockCache: TableCache;
+  readonly l2Cache: TableCache;
+  readonly codec: RefcountCodec;
+  readonly #discards: DiscardQueue;
+  #freeClusterIndex = 0;
+  /** While set, discards gather until the caller processes them: one request punches adjacent holes at once. */
+  #gathering = false;
+
+  constructor(options: RefcountsOptions) {
+    this.header = options.header;
+    this.geometry = options.geometry;
+    this.table = options.table;
+    this.blockCache = options.blockCache;
+    this.l2Cache = options.l2Cache;
+    this.codec = refcountCodec(options.geometry.refcountOrder);
+    this.#discards = options.discards;
+  }
+
+  /** The refcount of a host cluster; clusters without a refcount block have 0. */
+  get(hostCluster: number): number | Promise<number> {
+    const { refcountBlockEntries } = this.geometry;
+    const offset = this.table.checkedBlockOffset(Math.floor(hostCluster / refcountBlockEntries));
+    if (offset === 0) return 0;
+    const slot = this.blockCache.acquire(offset);
+    if (typeof slot !== 'number') return this.#getFromLoading(slot, hostCluster);
+    const refcount = this.codec.get(this.blockCache.view(slot), hostCluster % refcountBlockEntries);
+    this.blockCache.release(slot);
+    return refcount;
+  }
+
+  /** Allocates `count` contiguous clusters anywhere; answers the host offset of the first. */
+  allocate(count: number): number | Promise<number> {
+    const cluster = this.#allocateWithinBlock(count);
+    return cluster >= 0 ? cluster * this.geometry.clusterSize : this.#allocateAnywhere(count);
+  }
+
+  /**
+   * Allocates as many clusters as are free from `hostOffset` on, at most `count`; answers how many (0 if
+   * the first is taken).
+   */
+  async allocateAt(hostOffset: number, count: number): Promise<number> {
+    const first = hostOffset / this.geometry.clusterSize;
+    for (;;) {
+      let free = 0;
+      while (free < count && (await this.get(first + free)) === 0) free++;
+      if (free === 0 || (await this.update(hostOffset, free * this.geometry.clusterSize, 1, 'keep'))) return free;
+    }
+  }
+
+  /**
+   * Drops one reference of every cluster that the range touches. A failure is not the caller's: at worst the
+   * clusters leak, which `check` finds, and a file that cannot be written says so at the next write.
+   */
+  async free(hostOffset: number, length: number, freed: FreedClusters): Promise<void> {
+    if (length === 0) return;
+    try {
+      await this.update(hostOffset, length, -1, freed);
+    } catch (error) {
+      if (!(error instanceof Qcow2BenchError)) throw error;
+    }
+  }
+
+  /** Finds `count` contiguous free clusters, without taking them; answers the first's index. */
+  async findFree(count: number): Promise<number> {
+    if (this.#gathering) await this.#discards.process();
+    let run = 0;
+    while (run < count) run = (await this.get(this.#freeClusterIndex++)) === 0 ? run + 1 : 0;
+    return this.#freeClusterIndex - count;
+  }
+
+  /** From here on, freed clusters are punched in one go, by `processDiscards`. */
+  gatherDiscards(): void {
+    this.#gathering = true;
+  }
+
+  async processDiscards(): Promise<void> {
+    this.#gathering = false;
+    await this.#discards.process();
+  }
+
+  /** Makes the next search begin at the file's start: the refcounts were replaced. */
+  resetSearch(): void {
+    this.#freeClusterIndex = 0;
+  }
+
+  /**
+   * Adds `delta` to the refcount of every cluster that the range touches. What was changed is undone if it
+   * fails in the middle.
+   *
+   * @returns false if a new refcount block was needed: nothing was changed, and a search for free clusters
+   *   has to start over because the block may lie where the caller wanted to allocate
+   */
+  async update(hostOffset: number, length: number, delta: number, freed: FreedClusters): Promise<boolean> {
+    const { clusterSize } = this.geometry;
+    const first = Math.floor(hostOffset / clusterSize);
+    const last = Math.floor((hostOffset + length - 1) / clusterSize);
+    if (delta < 0) {
+      const pending = this.blockCache.setDependency(this.l2Cache);
+      if (pending !== undefined) await pending;
+    }
+    let changed = first;
+    try {
+      changed = await this.#updateClusters(first, last, delta, freed);
+      if (changed <= last) {
+        this.#freeClusterIndex = Math.min(this.#freeClusterIndex, first);
+        await this.#undo(first, changed, delta);
+        return false;
+      }
+    } catch (error) {
+      this.#discards.clear();
+      await this.#undo(first, changed, delta);
+      throw error;
+    }
+    if (!this.#gathering && !this.#discards.isEmpty) await this.#discards.process();
+    return true;
+  }
+
+  /** Answers the first cluster that was not changed: after `last`, or where a block had to be added. */
+  async #updateClusters(first: number, last: number, delta: number, freed: FreedClusters): Promise<number> {
+    const { refcountBlockEntries } = this.geometry;
+    let cluster = first;
+    while (cluster <= last) {
+      const slot = await this.#acquireBlockOf(cluster);
+      if (slot === RESTART) return cluster;
+      try {
+        const blockEnd = (Math.floor(cluster / refcountBlockEntries) + 1) * refcountBlockEntries;
+        for (; cluster <= last && cluster < blockEnd; cluster++) this.#change(slot, cluster, delta, freed);
+      } finally {
+        this.blockCache.release(slot);
+      }
+    }
+    return cluster;
+  }
+
+  #change(slot: number, cluster: number, delta: number, freed: FreedClusters): void {
+    const { clusterSize, refcountBlockEntries, refcountMax } = this.geometry;
+    const block = this.blockCache.view(slot);
+    const index = cluster % refcountBlockEntries;
+    this.blockCache.markDirty(slot);
+    const refcount = this.codec.get(block, index) + delta;
+    if (refcount < 0 || refcount > refcountMax) {
+      throw new Qcow2BenchError(
+        'qcow2-refcount-out-of-range',
+        `the refcount of host cluster ${hex(cluster * clusterSize)} would become ${String(refcount)}; it must be 0 to ${String(refcountMax)}; check the image`,
+        { path: this.header.device.path, offset: cluster * clusterSize },
+      );
+    }
+    this.codec.set(block, index, refcount);
+    if (refcount > 0) return;
+    this.#freeClusterIndex = Math.min(this.#freeClusterIndex, cluster);
+    // A freed table must not be written back later over whatever takes its cluster.
+    this.l2Cache.forget(cluster * clusterSize);
+    this.blockCache.forget(cluster * clusterSize);
+    if (freed === 'discard') this.#discards.add(cluster * clusterSize, clusterSize);
+  }
+
+  /** The slot of the block that holds a cluster's refcount, adding the block if there is none. */
+  #acquireBlockOf(cluster: number): number | Promise<number> {
+    const index = Math.floor(cluster / this.geometry.refcountBlockEntries);
+    const offset = this.table.checkedBlockOffset(index);
+    return offset === 0 ? addRefcountBlock(this, cluster) : this.blockCache.acquire(offset);
+  }
+
+  async #undo(first: number, end: number, delta: number): Promise<void> {
+    if (end <= first) return;
+    try {
+      if (delta > 0) await this.blockCache.setDependency(this.l2Cache);
+      await this.#updateClusters(first, end - 1, -delta, 'keep');
+    } catch {
+      // Best effort after a first error, which the caller reports: at worst clusters leak.
+    }
+  }
+
+  /** The common case without I/O: the next free run lies within one cached block. -1 if it does not. */
+  #allocateWithinBlock(count: number): number {
+    if (this.#gathering) return -1;
+    const { refcountBlockEntries } = this.geometry;
+    const blockIndex = Math.floor(this.#freeClusterIndex / refcountBlockEntries);
+    const offset = this.table.checkedBlockOffset(blockIndex);
+    const slot = offset === 0 ? -1 : this.blockCache.acquireCached(offset);
+    if (slot < 0) return -1;
+    const block = this.blockCache.view(slot);
+    let index = this.#freeClusterIndex % refcountBlockEntries;
+    let run = 0;
+    while (run < count && index < refcountBlockEntries) run = this.codec.get(block, index++) === 0 ? run + 1 : 0;
+    if (run === count) {
+      this.blockCache.markDirty(slot);
+      for (let taken = index - count; taken < index; taken++) this.codec.set(block, taken, 1);
+    }
+    this.blockCache.release(slot);
+    // A run that may go on in the next block is left to the general search, from where this one began.
+    if (run < count) return -1;
+    this.#freeClusterIndex = blockIndex * refcountBlockEntries + index;
+    return this.#freeClusterIndex - count;
+  }
+
+  async #allocateAnywhere(count: number): Promise<number> {
+    const { clusterSize } = this.geometry;
+    for (;;) {
+      const first = await this.findFree(count);
+      if (await this.update(first * clusterSize, count * clusterSize, 1, 'keep')) return first * clusterSize;
+    }
+  }
+
+  async #getFromLoading(loading: Promise<number>, hostCluster: number): Promise<number> {
+    const slot = await loading;
+    const refcount = this.codec.get(this.blockCache.view(slot), hostCluster % this.geometry.refcountBlockEntries);
+    this.blockCache.release(slot);
+    return refcount;
+  }
+}

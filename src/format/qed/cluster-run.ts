@@ -1,0 +1,99 @@
+/**
+ * Finding what a guest range is: the longest run of clusters of one kind that one host operation can serve,
+ * cut where QEMU cuts it, so that a request splits into the same operations.
+ *
+ * Invariants: a run never leaves one second-level table; clusters of a `data` run follow one another in the host
+ * file. The answer stands in the finder's own fields, so that finding allocates nothing: it holds until the next
+ * `find`, and must be taken before anything is awaited.
+ */
+
+import { readU64le } from '../../core/bytes.ts';
+import { ceilDiv } from '../../core/alignment.ts';
+import { hex, Qcow2BenchError } from '../../core/error.ts';
+import type { Pending } from '../../device/block-device.ts';
+import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
+import type { HostSpace } from './host-space.ts';
+import { ENTRY_UNALLOCATED, ENTRY_ZERO, type L2Table, type QedTables } from './tables.ts';
+
+export type ClusterKind =
+  /** In the file, at `hostOffset`. */
+  | 'data'
+  /** A zero cluster. */
+  | 'zero'
+  /** The second-level table has no entry for it. */
+  | 'unallocated'
+  /** There is no second-level table yet. */
+  | 'no-table';
+
+export interface ClusterRunOptions {
+  readonly path: string;
+  readonly geometry: QedGeometry;
+  readonly space: HostSpace;
+  readonly tables: QedTables;
+}
+
+export class ClusterRun {
+  kind: ClusterKind = 'no-table';
+  /** Guest bytes, from the asked offset, that are of this kind; at most what was asked for. */
+  length = 0;
+  /** Where the asked guest offset lies in the file; only for `data`. */
+  hostOffset = 0;
+  readonly #options: ClusterRunOptions;
+
+  constructor(options: ClusterRunOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Finds the run that begins at `guestOffset`. A promise means that a table is being read: wait, and find again.
+   *
+   * @throws Qcow2BenchError `qed-bad-table-offset` or `qed-bad-cluster-offset` for entries that lead nowhere.
+   */
+  find(guestOffset: number, length: number): Pending {
+    const { geometry, tables } = this.#options;
+    const { bytesPerL2Table, clusterSize } = geometry;
+    const l1Index = Math.floor(guestOffset / bytesPerL2Table);
+    const offsetInTable = guestOffset - l1Index * bytesPerL2Table;
+    const lengthMax = Math.min(length, bytesPerL2Table - offsetInTable);
+    if (tables.l1Entry(l1Index) === ENTRY_UNALLOCATED) {
+      this.kind = 'no-table';
+      this.length = lengthMax;
+      return undefined;
+    }
+    let table = tables.cached(l1Index);
+    if (table === undefined) {
+      const loading = tables.load(l1Index);
+      if (loading !== undefined) return loading;
+      table = tables.cached(l1Index);
+      // Always there with a device that answers at once.
+      if (table === undefined) return Promise.resolve();
+    }
+    const index = Math.floor(offsetInTable / clusterSize);
+    const offsetInCluster = offsetInTable - index * clusterSize;
+    const entry = readU64le(table.view, index * ENTRY_SIZE);
+    this.kind = this.#kindOf(entry, table, index);
+    const step = this.kind === 'data' ? clusterSize : 0;
+    const clustersMax = ceilDiv(offsetInCluster + lengthMax, clusterSize);
+    let clusters = 1;
+    let expected = (entry ?? 0) + step;
+    while (clusters < clustersMax && readU64le(table.view, (index + clusters) * ENTRY_SIZE) === expected) {
+      clusters++;
+      expected += step;
+    }
+    this.length = Math.min(lengthMax, clusters * clusterSize - offsetInCluster);
+    this.hostOffset = (entry ?? 0) + offsetInCluster;
+    return undefined;
+  }
+
+  #kindOf(entry: number | undefined, table: L2Table, index: number): ClusterKind {
+    if (entry === ENTRY_UNALLOCATED) return 'unallocated';
+    if (entry === ENTRY_ZERO) return 'zero';
+    const { path, space } = this.#options;
+    if (entry !== undefined && space.holdsCluster(entry)) return 'data';
+    throw new Qcow2BenchError(
+      'qed-bad-cluster-offset',
+      `second-level entry ${String(index)} is ${entry === undefined ? '2^53 or more' : hex(entry)}: data begins at a cluster and lies within the file (ends at ${hex(space.end)}); repair the image with 'qemu-img check -r all'`,
+      { path, offset: table.hostOffset + index * ENTRY_SIZE },
+    );
+  }
+}

@@ -1,0 +1,43 @@
+/**
+ * The host file as a row of clusters: where it ends, and which offsets may stand in a table.
+ *
+ * Invariants: space is only ever taken at the end and never given back (QED has no free list); a part of a
+ * cluster at the end, which an interrupted write leaves, counts as free and is taken again.
+ */
+
+import { alignDown, isAligned } from '../../core/alignment.ts';
+import type { QedGeometry } from './geometry.ts';
+
+export class HostSpace {
+  readonly #geometry: QedGeometry;
+  #end: number;
+
+  /** @param fileSize bytes of the file at opening. */
+  constructor(geometry: QedGeometry, fileSize: number) {
+    this.#geometry = geometry;
+    this.#end = alignDown(fileSize, geometry.clusterSize);
+  }
+
+  /** Host offset behind the last cluster in use, bytes. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Takes clusters that follow one another; answers the host offset of the first. */
+  allocate(clusters: number): number {
+    const hostOffset = this.#end;
+    this.#end += clusters * this.#geometry.clusterSize;
+    return hostOffset;
+  }
+
+  /** Whether a data cluster may lie at `hostOffset`. */
+  holdsCluster(hostOffset: number): boolean {
+    const { clusterSize, headerSize } = this.#geometry;
+    return isAligned(hostOffset, clusterSize) && hostOffset >= headerSize && hostOffset < this.#end;
+  }
+
+  /** Whether a whole table may lie at `hostOffset`. */
+  holdsTable(hostOffset: number): boolean {
+    return this.holdsCluster(hostOffset) && hostOffset + this.#geometry.tableSize <= this.#end;
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * The raw format: guest offset equals host offset, and the file holds nothing else.
+ *
+ * Invariants:
+ * - Nothing is allocated, translated or cached: each guest request is at most one host operation (real
+ *   zeroes, where the device has no zero-range, are as many as the buffer of zeroes asks for).
+ * - The file's length is the disk's size, rounded up to a sector as QEMU does; the file itself is not grown
+ *   to that length before somebody writes there.
+ */
+
+import { alignUp } from '../../core/alignment.ts';
+import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
+import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import type { SyncCause } from '../../device/purpose.ts';
+import type { DiskImage, Mapping } from '../disk-image.ts';
+import type { CreateOptions, OpenOptions } from '../image-options.ts';
+import { writeRealZeroes } from '../real-zeroes.ts';
+
+const SECTOR_SIZE = 512;
+
+/** Opens a raw image: any file is one. Never fails but with the device. */
+export async function openRaw(options: OpenOptions): Promise<RawImage> {
+  return new RawImage(options);
+}
+
+/**
+ * Makes `device` a raw image of `virtualSize` bytes, all zero.
+ *
+ * @throws Qcow2BenchError `raw-no-backing` if a backing file is asked for: raw has no header to name it in.
+ */
+export async function createRaw(options: CreateOptions): Promise<void> {
+  const { device } = options;
+  if (options.backingFile !== undefined) {
+    throw new Qcow2BenchError(
+      'raw-no-backing',
+      `a raw image cannot name a backing file ('${options.backingFile.name}'): use qcow2 or qed`,
+      { path: device.path },
+    );
+  }
+  // Twice, so that nothing of a former content stays.
+  await device.truncate(0, 'data');
+  await device.truncate(options.virtualSize, 'data');
+}
+
+export class RawImage implements DiskImage {
+  readonly format = 'raw';
+  readonly virtualSize: number;
+  readonly clusterSize = 1;
+  /** Always 0: the format does not allocate, whatever the file system below does. */
+  readonly allocatingWrites = 0;
+  readonly #device: BlockDevice;
+  readonly #readOnly: boolean;
+  readonly #readPurpose: OpenOptions['readPurpose'];
+  #closed = false;
+
+  constructor(options: Pick<OpenOptions, 'device' | 'readOnly' | 'readPurpose'>) {
+    this.#device = options.device;
+    this.#readOnly = options.readOnly;
+    this.#readPurpose = options.readPurpose;
+    this.virtualSize = alignUp(options.device.size(), SECTOR_SIZE);
+  }
+
+  read(guestOffset: number, target: Uint8Array): Pending {
+    return this.#device.read(guestOffset, target, this.#readPurpose);
+  }
+
+  write(guestOffset: number, bytes: Uint8Array): Pending {
+    assertInvariant(!this.#readOnly, 'write to a raw image opened read-only');
+    return this.#device.write(guestOffset, bytes, 'data');
+  }
+
+  writeZeroes(guestOffset: number, length: number, options: { readonly unmap: boolean }): Pending {
+    assertInvariant(!this.#readOnly, 'write-zeroes to a raw image opened read-only');
+    const device = this.#device;
+    if (!device.canZeroRange) return writeRealZeroes(device, guestOffset, length);
+    if (!options.unmap) return device.zeroRange(guestOffset, length, 'data');
+    return device.punchHole(guestOffset, length, 'data');
+  }
+
+  /** A hint: where the device cannot punch holes, the bytes stay as they are. */
+  discard(guestOffset: number, length: number): Pending {
+    assertInvariant(!this.#readOnly, 'discard in a raw image opened read-only');
+    if (!this.#device.canZeroRange) return undefined;
+    return this.#device.punchHole(guestOffset, length, 'data');
+  }
+
+  flush(cause: SyncCause): Pending {
+    return this.#device.sync(cause);
+  }
+
+  /** Everything inside the file is data: holes are not looked for. */
+  async map(guestOffset: number, length: number): Promise<Mapping> {
+    const inside = this.#device.size() - guestOffset;
+    if (inside <= 0) return { kind: 'unallocated', length, hostOffset: undefined };
+    return { kind: 'data', length: Math.min(length, inside), hostOffset: guestOffset };
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      if (!this.#readOnly) await this.#device.sync('close');
+    } finally {
+      await this.#device.close();
+    }
+  }
+
+  async abandon(): Promise<void> {
+    this.#closed = true;
+    await this.#device.close();
+  }
+}

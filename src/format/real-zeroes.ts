@@ -1,0 +1,43 @@
+/**
+ * Writing zeroes as data, for ranges where no shorter way to say it exists.
+ *
+ * Invariant: the buffer of zeroes is shared and never written to; it is page memory, so that O_DIRECT takes it,
+ * and grows to the largest write asked for, at most `LIMITS.transferBytes`.
+ */
+
+import { LIMITS } from '../core/limits.ts';
+import { allocatePages } from '../core/page-memory.ts';
+import type { BlockDevice, Pending } from '../device/block-device.ts';
+
+let zeroes: Uint8Array = new Uint8Array(0);
+
+/** A view of `length` zero bytes; read-only by agreement. `length` is at most `LIMITS.transferBytes`. */
+export function zeroBytes(length: number): Uint8Array {
+  if (zeroes.byteLength < length) zeroes = allocatePages(length);
+  return zeroes.byteLength === length ? zeroes : zeroes.subarray(0, length);
+}
+
+/** Writes `length` bytes of zeroes as data, in one write unless it exceeds `LIMITS.transferBytes`. */
+export function writeRealZeroes(device: BlockDevice, hostOffset: number, length: number): Pending {
+  let done = 0;
+  while (done < length) {
+    const part = Math.min(length - done, LIMITS.transferBytes);
+    const pending = device.write(hostOffset + done, zeroBytes(part), 'data');
+    done += part;
+    if (pending !== undefined) return continueZeroes(pending, { device, hostOffset, length, done });
+  }
+  return undefined;
+}
+
+async function continueZeroes(
+  pending: Promise<void>,
+  rest: {
+    readonly device: BlockDevice;
+    readonly hostOffset: number;
+    readonly length: number;
+    readonly done: number;
+  },
+): Promise<void> {
+  await pending;
+  await writeRealZeroes(rest.device, rest.hostOffset + rest.done, rest.length - rest.done);
+}

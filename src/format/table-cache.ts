@@ -1,0 +1,279 @@
+/**
+ * A write-back cache of equally sized metadata tables (rules R4 to R7 in docs/qemu-rules.md).
+ *
+ * Invariants:
+ * - A table that is acquired is not evicted before it is released as often.
+ * - Before any table of this cache reaches the file, whatever the cache depends on is durable: the other
+ *   cache it `depends` on, or the copied data behind `dependsOnSync`.
+ * - Slots, probing, eviction and write-back order are QEMU's, since they decide which bytes are written
+ *   when. The map from offset to slot only speeds up what the probe would find.
+ *
+ * Tables stay raw bytes in page-aligned memory, which O_DIRECT can write without a copy.
+ */
+
+import { isAligned } from '../core/alignment.ts';
+import { viewOf } from '../core/bytes.ts';
+import { Qcow2BenchError, assertInvariant, hex } from '../core/error.ts';
+import { allocatePages } from '../core/page-memory.ts';
+import type { BlockDevice, Pending } from '../device/block-device.ts';
+import type { Purpose, SyncCause } from '../device/purpose.ts';
+
+/** Slots get their memory in batches of about this many bytes, when they are first used. */
+const BATCH_BYTES = 65_536;
+
+export interface TableCacheOptions {
+  readonly device: BlockDevice;
+  /** How many tables are held; at least 1. */
+  readonly slots: number;
+  /** Bytes of a table; every table's offset is a multiple of it. */
+  readonly tableSize: number;
+  readonly purpose: Purpose;
+  /** The cause of a sync that the cache's dependency on another one forces. */
+  readonly dependencyCause: SyncCause;
+  /** Throws if a write of one table at this offset would damage other metadata. */
+  readonly guardWrite: (offset: number, length: number) => void | Promise<void>;
+}
+
+export class TableCache {
+  readonly slots: number;
+  readonly tableSize: number;
+  readonly #device: BlockDevice;
+  readonly #purpose: Purpose;
+  readonly #dependencyCause: SyncCause;
+  readonly #guardWrite: (offset: number, length: number) => void | Promise<void>;
+
+  /** Offset of the table in each slot; 0 is an empty slot (the header lies at 0, never a table). */
+  readonly #offsets: Float64Array;
+  readonly #references: Int32Array;
+  readonly #dirty: Uint8Array;
+  /** When each slot was last released, by a counter; 0 for never. */
+  readonly #released: Float64Array;
+  readonly #bytes: Uint8Array<ArrayBuffer>[] = [];
+  readonly #views: DataView<ArrayBuffer>[] = [];
+  readonly #slotOf = new Map<number, number>();
+  #releaseCount = 0;
+  #dirtyCount = 0;
+  /** All dirty slots lie between these two, both included. */
+  #lowestDirty: number;
+  #highestDirty = -1;
+
+  #depends: TableCache | undefined;
+  #dependsOnSync = false;
+
+  constructor(options: TableCacheOptions) {
+    this.slots = options.slots;
+    this.tableSize = options.tableSize;
+    this.#device = options.device;
+    this.#purpose = options.purpose;
+    this.#dependencyCause = options.dependencyCause;
+    this.#guardWrite = options.guardWrite;
+    this.#lowestDirty = options.slots;
+    this.#offsets = new Float64Array(options.slots);
+    this.#references = new Int32Array(options.slots);
+    this.#dirty = new Uint8Array(options.slots);
+    this.#released = new Float64Array(options.slots);
+  }
+
+  get hasDirtyTables(): boolean {
+    return this.#dirtyCount > 0;
+  }
+
+  /** Takes a reference to the table at `offset`, reading it if need be; answers its slot. */
+  acquire(offset: number): number | Promise<number> {
+    const slot = this.#slotOf.get(offset);
+    if (slot === undefined) return this.#load(offset, true);
+    this.#reference(slot);
+    return slot;
+  }
+
+  /** As `acquire`, for a table that is about to be written whole: nothing is read. */
+  acquireEmpty(offset: number): number | Promise<number> {
+    const slot = this.#slotOf.get(offset);
+    if (slot === undefined) return this.#load(offset, false);
+    this.#reference(slot);
+    return slot;
+  }
+
+  /** As `acquire`, only if the table is in the cache; otherwise -1. */
+  acquireCached(offset: number): number {
+    const slot = this.#slotOf.get(offset);
+    if (slot === undefined) return -1;
+    this.#reference(slot);
+    return slot;
+  }
+
+  release(slot: number): void {
+    const left = (this.#references[slot] ?? 0) - 1;
+    assertInvariant(left >= 0, 'a table was released more often than acquired');
+    this.#references[slot] = left;
+    if (left === 0) this.#released[slot] = ++this.#releaseCount;
+  }
+
+  /** The bytes of an acquired slot's table. */
+  bytes(slot: number): Uint8Array<ArrayBuffer> {
+    return this.#bytes[slot] as Uint8Array<ArrayBuffer>;
+  }
+
+  /** A view over the bytes of an acquired slot's table. */
+  view(slot: number): DataView<ArrayBuffer> {
+    return this.#views[slot] as DataView<ArrayBuffer>;
+  }
+
+  markDirty(slot: number): void {
+    if (this.#dirty[slot] === 0) {
+      this.#dirty[slot] = 1;
+      this.#dirtyCount++;
+      if (slot < this.#lowestDirty) this.#lowestDirty = slot;
+      if (slot > this.#highestDirty) this.#highestDirty = slot;
+    }
+  }
+
+  /**
+   * Forgets the table at `offset` without writing it, if it is here: its cluster was freed. One that is in
+   * use stays (only a corrupt image frees it).
+   */
+  forget(offset: number): void {
+    const slot = this.#slotOf.get(offset);
+    if (slot === undefined || this.#references[slot] !== 0) return;
+    this.#clean(slot);
+    this.#slotOf.delete(offset);
+    this.#offsets[slot] = 0;
+    this.#released[slot] = 0;
+  }
+
+  /** Forgets every slice of the table of `length` bytes at `offset`, without writing: it was changed in the file. */
+  forgetTable(offset: number, length: number): void {
+    for (let at = offset; at < offset + length; at += this.tableSize) this.forget(at);
+  }
+
+  /** Forgets all tables without writing them. */
+  forgetAll(): void {
+    for (const offset of [...this.#slotOf.keys()]) this.forget(offset);
+    this.#releaseCount = 0;
+  }
+
+  /** From now on, tables of `other` become durable before tables of this cache (R5). */
+  setDependency(other: TableCache): Pending {
+    if (other.#depends !== undefined || (this.#depends !== undefined && this.#depends !== other)) {
+      return this.#replaceDependency(other);
+    }
+    this.#depends = other;
+    return undefined;
+  }
+
+  /** From now on, what was written to the file before becomes durable before tables of this cache. */
+  dependOnSync(): void {
+    this.#dependsOnSync = true;
+  }
+
+  /** Writes every dirty table, in slot order; does not sync at the end. */
+  async writeBack(): Promise<void> {
+    // Nothing dirties this cache while it is written: its users hold the image's metadata lock.
+    for (let slot = this.#lowestDirty; slot <= this.#highestDirty; slot++) {
+      if (this.#dirty[slot] === 1) await this.#writeSlot(slot);
+    }
+    this.#lowestDirty = this.slots;
+    this.#highestDirty = -1;
+  }
+
+  /** Writes every dirty table and syncs. */
+  async flush(cause: SyncCause): Promise<void> {
+    await this.writeBack();
+    const pending = this.#device.sync(cause);
+    if (pending !== undefined) await pending;
+  }
+
+  #reference(slot: number): void {
+    this.#references[slot] = (this.#references[slot] ?? 0) + 1;
+  }
+
+  async #replaceDependency(other: TableCache): Promise<void> {
+    if (other.#depends !== undefined) await other.#satisfyDependency(other.#depends);
+    if (this.#depends !== undefined && this.#depends !== other) await this.#satisfyDependency(this.#depends);
+    this.#depends = other;
+  }
+
+  async #satisfyDependency(depends: TableCache): Promise<void> {
+    await depends.flush(this.#dependencyCause);
+    this.#depends = undefined;
+    this.#dependsOnSync = false;
+  }
+
+  async #writeSlot(slot: number): Promise<void> {
+    if (this.#depends !== undefined) {
+      await this.#satisfyDependency(this.#depends);
+    } else if (this.#dependsOnSync) {
+      const pending = this.#device.sync('l2-after-cow');
+      if (pending !== undefined) await pending;
+      this.#dependsOnSync = false;
+    }
+    const offset = this.#offsets[slot] as number;
+    const guarded = this.#guardWrite(offset, this.tableSize);
+    if (guarded !== undefined) await guarded;
+    const pending = this.#device.write(offset, this.bytes(slot), this.#purpose);
+    if (pending !== undefined) await pending;
+    this.#clean(slot);
+  }
+
+  #clean(slot: number): void {
+    if (this.#dirty[slot] === 1) {
+      this.#dirty[slot] = 0;
+      this.#dirtyCount--;
+    }
+  }
+
+  async #load(offset: number, read: boolean): Promise<number> {
+    if (offset === 0 || !isAligned(offset, this.tableSize)) {
+      throw new Qcow2BenchError(
+        'unaligned-table',
+        `a ${this.#purpose} at ${hex(offset)} does not lie on a multiple of ${String(this.tableSize)} bytes; the image is corrupt`,
+        { path: this.#device.path, offset },
+      );
+    }
+    const slot = this.#victim(offset);
+    if (this.#dirty[slot] === 1) await this.#writeSlot(slot);
+    this.#slotOf.delete(this.#offsets[slot] as number);
+    this.#offsets[slot] = 0;
+    this.#ensureMemory(slot);
+    if (read) {
+      const pending = this.#device.read(offset, this.bytes(slot), this.#purpose);
+      if (pending !== undefined) await pending;
+    }
+    this.#offsets[slot] = offset;
+    this.#slotOf.set(offset, slot);
+    this.#reference(slot);
+    return slot;
+  }
+
+  /** The least recently released slot that nobody holds; the first in probe order among equals (R6). */
+  #victim(offset: number): number {
+    const first = ((offset / this.tableSize) * 4) % this.slots;
+    let victim = -1;
+    let oldest = Infinity;
+    for (let step = 0; step < this.slots; step++) {
+      const slot = (first + step) % this.slots;
+      const released = this.#released[slot] as number;
+      if (this.#references[slot] === 0 && released < oldest) {
+        oldest = released;
+        victim = slot;
+        // No slot can be older than one that was never used, and the first such in probe order wins.
+        if (released === 0) break;
+      }
+    }
+    assertInvariant(victim >= 0, `all ${String(this.slots)} slots of the ${this.#purpose} cache are in use`);
+    return victim;
+  }
+
+  #ensureMemory(slot: number): void {
+    if (this.#bytes[slot] !== undefined) return;
+    const perBatch = Math.max(1, Math.floor(BATCH_BYTES / this.tableSize));
+    const first = slot - (slot % perBatch);
+    const count = Math.min(perBatch, this.slots - first);
+    const batch = allocatePages(count * this.tableSize);
+    for (let index = 0; index < count; index++) {
+      const bytes = batch.subarray(index * this.tableSize, (index + 1) * this.tableSize);
+      this.#bytes[first + index] = bytes;
+      this.#views[first + index] = viewOf(bytes);
+    }
+  }
+}

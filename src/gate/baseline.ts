@@ -1,0 +1,170 @@
+/**
+ * The committed baseline: what the gate compares with, and nothing else.
+ *
+ * Invariants:
+ * - Only counts of the memory device: they are exact and the same on every machine. No times, no environment.
+ * - Sorted by cell, one leaf a line, zeroes left out: a change of behaviour is a small diff that names purpose
+ *   and cause.
+ */
+
+import { z } from 'zod';
+
+import { Qcow2BenchError } from '../core/error.ts';
+import { LIMITS } from '../core/limits.ts';
+import { replaceFile } from '../result/atomic-file.ts';
+import { cellName, countingKey } from '../result/cell.ts';
+import { readCheckedJson } from '../result/checked-json.ts';
+import { leafValue, schemaLeaves, type LeafPath } from '../result/leaves.ts';
+import {
+  cellSchema,
+  countsSchema,
+  guestCountsSchema,
+  type Cell,
+  type CellRecord,
+  type Counts,
+  type GuestCounts,
+  type ResultRecord,
+} from '../result/schema.ts';
+import { PHASES } from '../result/vocabulary.ts';
+
+export const BASELINE_SCHEMA = 'qcow2-bench/baseline@1';
+
+/** The device whose counts the gate compares. */
+export const GATED_DEVICE = 'memory';
+
+/** The coordinates on which counts depend. */
+export type CountedCell = Omit<Cell, 'device'>;
+
+export interface BaselineCell {
+  readonly cell: CountedCell;
+  /** What the workload asked for; if this differs, the costs are not comparable. */
+  readonly guest: GuestCounts;
+  /** Leaf name (`run.syncs.byCause.writethrough`) → count; a leaf that is absent is 0. */
+  readonly counts: Readonly<Record<string, number>>;
+}
+
+export interface Baseline {
+  readonly schema: typeof BASELINE_SCHEMA;
+  readonly cells: readonly BaselineCell[];
+}
+
+/** Leaves of the counts that are no sums of others: what the gate compares. */
+export const COUNT_LEAVES: readonly string[] = schemaLeaves(countsSchema)
+  .filter((path) => isPhasePath(path) && isFinest(path))
+  .map((path) => path.join('.'));
+
+const baselineSchema = z.strictObject({
+  schema: z.literal(BASELINE_SCHEMA),
+  cells: z.array(
+    z.strictObject({
+      cell: cellSchema.omit({ device: true }),
+      guest: guestCountsSchema,
+      counts: z.partialRecord(z.enum(COUNT_LEAVES), z.int().positive()),
+    }),
+  ),
+});
+
+/**
+ * The baseline that accepts a result: all its cells counted on the memory device.
+ *
+ * @throws Qcow2BenchError `gate-ambiguous-cell` if one cell was counted twice with different counts, and
+ * `gate-nothing-counted` if there is no cell to accept.
+ */
+export function acceptBaseline(result: ResultRecord): Baseline {
+  const cells = gatedCells(result);
+  if (cells.size === 0) {
+    const message = `no cell was counted on the ${GATED_DEVICE} device: there is nothing to accept`;
+    throw new Qcow2BenchError('gate-nothing-counted', message);
+  }
+  const sorted = [...cells].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return { schema: BASELINE_SCHEMA, cells: sorted.map(([, cell]) => cell) };
+}
+
+/** The result's cells that the gate compares, by counting key. */
+export function gatedCells(result: ResultRecord): ReadonlyMap<string, BaselineCell> {
+  const cells = new Map<string, BaselineCell>();
+  for (const record of result.cells) {
+    const cell = gatedCell(record);
+    if (cell === undefined) continue;
+    const key = countingKey(cell.cell);
+    const standing = cells.get(key);
+    if (standing !== undefined && JSON.stringify(standing) !== JSON.stringify(cell)) {
+      const message = `the result counts ${cellName(cell.cell)} twice, and not alike: gate one run at a time`;
+      throw new Qcow2BenchError('gate-ambiguous-cell', message);
+    }
+    cells.set(key, cell);
+  }
+  return cells;
+}
+
+/**
+ * The baseline in `path`.
+ *
+ * @throws Qcow2BenchError `baseline-unreadable`, `baseline-too-large`, `baseline-not-json`,
+ * `baseline-schema-version` or `baseline-invalid`.
+ */
+export function readBaseline(path: string): Baseline {
+  const sizeMax = LIMITS.resultFileBytes;
+  // The schema refuses undefined values; its type only cannot say so.
+  return readCheckedJson(path, {
+    schema: baselineSchema,
+    schemaName: BASELINE_SCHEMA,
+    kind: 'baseline',
+    sizeMax,
+  }) as Baseline;
+}
+
+/** Replaces `path` by the baseline, at once and durably. */
+export function writeBaseline(path: string, baseline: Baseline): void {
+  replaceFile(path, baselineText(baseline), { durable: true });
+}
+
+/** The baseline as it is committed: coordinates on one line, then one leaf a line. */
+export function baselineText(baseline: Baseline): string {
+  const cells = baseline.cells.map(({ cell, guest, counts }) => {
+    const leaves = Object.entries(counts).map(([leaf, value]) => `        "${leaf}": ${String(value)}`);
+    const body = leaves.length === 0 ? '{}' : `{\n${leaves.join(',\n')}\n      }`;
+    const head = `      "cell": ${JSON.stringify(cell)},\n      "guest": ${JSON.stringify(guest)}`;
+    return `    {\n${head},\n      "counts": ${body}\n    }`;
+  });
+  const list = cells.length === 0 ? '[]' : `[\n${cells.join(',\n')}\n  ]`;
+  return `{\n  "schema": ${JSON.stringify(baseline.schema)},\n  "cells": ${list}\n}\n`;
+}
+
+function gatedCell(record: CellRecord): BaselineCell | undefined {
+  if (record.counts === null || record.countsDevice !== GATED_DEVICE) return undefined;
+  return { cell: countedCell(record.cell), guest: record.counts.guest, counts: finestCounts(record.counts) };
+}
+
+/** The coordinates in one fixed order, so that equal cells have equal texts. */
+function countedCell(cell: Cell): CountedCell {
+  return {
+    engine: cell.engine,
+    workload: cell.workload,
+    format: cell.format,
+    refcounts: cell.refcounts,
+    cache: cell.cache,
+    clusterSize: cell.clusterSize,
+    queueDepth: cell.queueDepth,
+    ...(cell.backing === undefined ? {} : { backing: cell.backing }),
+    ...(cell.payload === undefined ? {} : { payload: cell.payload }),
+  };
+}
+
+function finestCounts(counts: Counts): Record<string, number> {
+  const leaves: Record<string, number> = {};
+  for (const leaf of COUNT_LEAVES) {
+    const value = leafValue(counts, leaf.split('.'));
+    if (typeof value === 'number' && value !== 0) leaves[leaf] = value;
+  }
+  return leaves;
+}
+
+function isPhasePath(path: LeafPath): boolean {
+  return PHASES.some((phase) => phase === path[0]);
+}
+
+/** Totals are the sums of purposes or causes (the schema sees to it), so comparing the parts says it all. */
+function isFinest(path: LeafPath): boolean {
+  return path[2] === 'byPurpose' || path[2] === 'byCause' || path[2] === 'elided';
+}

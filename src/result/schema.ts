@@ -1,0 +1,191 @@
+/**
+ * The result record, `qcow2-bench/result@1`: what a run writes down. This one schema is what the reader
+ * checks, the CSV header follows and `docs/result.schema.json` is made from.
+ *
+ * Invariants:
+ * - Counts and timings come from separate passes. Counts are exact, from `countsDevice`; timings are samples,
+ *   from `cell.device`, over the first `timedRequests` requests of the workload.
+ * - Totals equal the sum of their parts: a merged write is one operation under its main purpose while its
+ *   bytes are split, so operations and bytes each add up. A record that contradicts itself is refused.
+ * - An absent purpose or cause is zero. A cell without counts says why in `skipped`.
+ */
+
+import { z } from 'zod';
+
+import { CACHE_MODES, FORMATS, PURPOSES, REFCOUNT_MODES, SYNC_CAUSES } from './vocabulary.ts';
+
+export const RESULT_SCHEMA = 'qcow2-bench/result@1';
+
+/** Host operations that move or drop bytes, as the record names them. */
+export const OPERATION_KINDS = ['writes', 'zeroRanges', 'punchHoles', 'truncates', 'reads'] as const;
+export type OperationKind = (typeof OPERATION_KINDS)[number];
+
+/** A type whose every level is read-only: records are handed around, never changed in place. */
+type DeepReadonly<T> = T extends (infer Item)[]
+  ? readonly DeepReadonly<Item>[]
+  : T extends object
+    ? { readonly [Key in keyof T]: DeepReadonly<T[Key]> }
+    : T;
+
+const count = z.int().nonnegative();
+const nanoseconds = z.number().nonnegative();
+const name = z.string().min(1).max(256);
+
+export const cellSchema = z
+  .strictObject({
+    engine: name.describe('What ran the requests: `builtin`, or the name of a peer such as `qemu`'),
+    workload: name.describe('Name of the workload or trace'),
+    format: z.enum(FORMATS),
+    refcounts: z.enum(REFCOUNT_MODES).nullable().describe('qcow2 only; null where the format has none'),
+    cache: z.enum(CACHE_MODES),
+    clusterSize: z.int().positive().nullable().describe('Bytes; null for raw, which has no clusters'),
+    queueDepth: z.int().positive().describe('Guest requests in flight at once'),
+    device: name.describe('Where times were taken: `file`, `memory`, `null` or `model:NAME`'),
+    backing: z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'),
+    payload: name.optional().describe('What guest writes carry; absent means `pattern`'),
+  })
+  .meta({
+    id: 'Cell',
+    description: 'The coordinates of a cell in the matrix; no two cells of a result have the same',
+  });
+export type Cell = DeepReadonly<z.infer<typeof cellSchema>>;
+
+const purposeShareSchema = z.strictObject({ ops: count, bytes: count });
+
+const operationCountsSchema = z
+  .strictObject({
+    ops: count,
+    bytes: count,
+    byPurpose: z.partialRecord(z.enum(PURPOSES), purposeShareSchema),
+  })
+  .meta({ id: 'OperationCounts', description: 'Operations and bytes equal the sums over their purposes' })
+  .superRefine((value, context) => {
+    const shares = Object.values(value.byPurpose);
+    for (const part of ['ops', 'bytes'] as const) {
+      const sum = shares.reduce((total, share) => total + share[part], 0);
+      if (sum !== value[part]) {
+        const message = `is ${String(value[part])}, but its purposes add up to ${String(sum)}`;
+        context.addIssue({ code: 'custom', path: [part], message });
+      }
+    }
+  });
+export type OperationCounts = DeepReadonly<z.infer<typeof operationCountsSchema>>;
+
+const syncCountsSchema = z
+  .strictObject({
+    ops: count.describe('fdatasync calls'),
+    elided: count.describe('Flushes that needed no sync, as nothing was written since the last one'),
+    byCause: z.partialRecord(z.enum(SYNC_CAUSES), count),
+  })
+  .meta({ id: 'SyncCounts', description: '`ops` equals the sum over its causes' })
+  .superRefine((value, context) => {
+    const sum = Object.values(value.byCause).reduce((total, ops) => total + ops, 0);
+    if (sum !== value.ops) {
+      const message = `is ${String(value.ops)}, but its causes add up to ${String(sum)}`;
+      context.addIssue({ code: 'custom', path: ['ops'], message });
+    }
+  });
+export type SyncCounts = DeepReadonly<z.infer<typeof syncCountsSchema>>;
+
+export const phaseCountsSchema = z
+  .strictObject({
+    writes: operationCountsSchema,
+    zeroRanges: operationCountsSchema,
+    punchHoles: operationCountsSchema,
+    truncates: operationCountsSchema,
+    reads: operationCountsSchema,
+    syncs: syncCountsSchema,
+  })
+  .meta({ id: 'PhaseCounts' });
+export type PhaseCounts = DeepReadonly<z.infer<typeof phaseCountsSchema>>;
+
+export const guestCountsSchema = z.strictObject({
+  reads: count,
+  writes: count,
+  flushes: count,
+  discards: count,
+  writeZeroes: count,
+  writeBytes: count.describe('Bytes of all guest writes'),
+  allocatingWrites: count.describe('Guest writes that allocated at least one cluster'),
+});
+export type GuestCounts = DeepReadonly<z.infer<typeof guestCountsSchema>>;
+
+export const countsSchema = z.strictObject({
+  guest: guestCountsSchema,
+  open: phaseCountsSchema,
+  run: phaseCountsSchema,
+  close: phaseCountsSchema,
+});
+export type Counts = DeepReadonly<z.infer<typeof countsSchema>>;
+
+export const timingSchema = z
+  .strictObject({
+    round: count.describe('Number of the timing round, from 0'),
+    requests: z.int().positive().describe('Guest requests served in this sample'),
+    elapsedNs: nanoseconds.describe('First request issued to last request done; open and close apart'),
+    openNs: nanoseconds,
+    closeNs: nanoseconds,
+    userNs: nanoseconds.optional().describe('CPU time of the process in user mode'),
+    systemNs: nanoseconds.optional().describe('CPU time of the process in the kernel'),
+  })
+  .meta({ id: 'Timing', description: 'One timing sample; times in nanoseconds' });
+export type Timing = DeepReadonly<z.infer<typeof timingSchema>>;
+
+export const cellRecordSchema = z
+  .strictObject({
+    cell: cellSchema,
+    countsDevice: name.nullable().describe('Device of the counting pass: `memory` unless asked otherwise'),
+    counts: countsSchema.nullable(),
+    timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
+    timings: z.array(timingSchema).describe('One sample a round'),
+    fallbacks: z.array(z.string()).describe('Paths taken because the preferred one was not to be had'),
+    skipped: z
+      .string()
+      .min(1)
+      .nullable()
+      .describe('Why the cell, or its timing, was not done; null if it was'),
+  })
+  .superRefine((value, context) => {
+    if (value.counts === null && value.skipped === null) {
+      context.addIssue({ code: 'custom', path: ['skipped'], message: 'must say why the cell has no counts' });
+    }
+    if ((value.counts === null) !== (value.countsDevice === null)) {
+      context.addIssue({
+        code: 'custom',
+        path: ['countsDevice'],
+        message: 'must be null exactly if counts is',
+      });
+    }
+  });
+export type CellRecord = DeepReadonly<z.infer<typeof cellRecordSchema>>;
+
+export const environmentSchema = z
+  .strictObject({
+    harness: name.describe('Version of qcow2-bench'),
+    node: name.describe('Version of Node.js'),
+    platform: name,
+    arch: name,
+    kernel: name,
+    cpu: name.describe('Model name'),
+    cores: z.int().positive(),
+    memoryBytes: z.int().positive(),
+    fileSystem: z
+      .strictObject({ directory: z.string(), type: name, mountOptions: z.array(z.string()) })
+      .nullable()
+      .describe('Where the timed images lay; null if no file was timed or it cannot be told'),
+    qemu: name.optional().describe('Version of QEMU, where it was found'),
+    seed: count,
+    commandLine: z.array(z.string()),
+    date: z.iso.datetime().describe('When the run began'),
+  })
+  .meta({ id: 'Environment' });
+export type Environment = DeepReadonly<z.infer<typeof environmentSchema>>;
+
+export const resultSchema = z
+  .strictObject({
+    schema: z.literal(RESULT_SCHEMA),
+    environment: environmentSchema,
+    cells: z.array(cellRecordSchema),
+  })
+  .meta({ title: 'Result of a qcow2-bench run' });
+export type ResultRecord = DeepReadonly<z.infer<typeof resultSchema>>;

@@ -1,0 +1,10 @@
+/**
+ * The closed vocabularies that a result speaks, for those who read results and know nothing of devices and
+ * formats (the gate and the report). Defined where they are meant; only named again here.
+ */
+
+export { PHASES, type Phase } from '../device/operation.ts';
+export { METADATA_PURPOSES, PURPOSES, SYNC_CAUSES, type Purpose, type SyncCause } from '../device/purpose.ts';
+export { CACHE_MODES, type CacheMode } from '../format/cache-mode.ts';
+export { FORMATS, type Format } from '../format/disk-image.ts';
+export { REFCOUNT_MODES, type RefcountMode } from '../format/image-options.ts';

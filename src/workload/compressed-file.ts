@@ -1,0 +1,123 @@
+/**
+ * Reads a file as a stream of bytes, unpacked if it is gzip or Zstandard: by its content, not by its name.
+ *
+ * Invariants: bounded memory (a few chunks); a compressed file that ends too soon or holds foreign bytes is an
+ * error, never a shorter stream. Errors of the system and of the decompressor come out as they are, for the
+ * caller to wrap.
+ */
+
+import { createReadStream } from 'node:fs';
+import { Readable, pipeline } from 'node:stream';
+import type { Duplex } from 'node:stream';
+import { createGunzip, createZstdDecompress } from 'node:zlib';
+
+import { ZSTD_MAGIC, ZstdFrame } from './zstd-frame.ts';
+
+/** Bytes read or unpacked at once: large enough that the cost of a chunk is lost in that of its lines. */
+const CHUNK_BYTES = 256 * 1024;
+/** The two magic bytes of gzip (RFC 1952, 2.3.1). */
+const GZIP_MAGIC = 0x8b1f;
+
+/** The file's bytes, unpacked. Ending the iteration early closes the file. */
+export async function* readUnpacked(path: string): AsyncGenerator<Uint8Array, undefined> {
+  const source = createReadStream(path, { highWaterMark: CHUNK_BYTES });
+  try {
+    const chunks = new ChunkReader(source);
+    const head = await chunks.take();
+    if (head === undefined) return undefined;
+    chunks.putBack(head);
+    if (startsWith(head, GZIP_MAGIC, 2)) {
+      yield* unpack(chunks.all(), createGunzip({ chunkSize: CHUNK_BYTES }));
+    } else if (startsWith(head, ZSTD_MAGIC, 4)) {
+      yield* unpackZstd(chunks);
+    } else {
+      yield* chunks.all();
+    }
+    return undefined;
+  } finally {
+    source.destroy();
+  }
+}
+
+/**
+ * Frame by frame: Node's decompressor stops after the first one and drops the rest without a word, while
+ * several frames in one file are common (`cat a.zst b.zst`, pzstd).
+ */
+async function* unpackZstd(chunks: ChunkReader): AsyncGenerator<Uint8Array, undefined> {
+  for (let next = await chunks.take(); next !== undefined; next = await chunks.take()) {
+    chunks.putBack(next);
+    const frame = new ZstdFrame();
+    const bytes = frameBytes(chunks, frame);
+    const first = await bytes.next();
+    if (first.done === true) continue;
+    if (frame.skippable) for await (const _ of bytes);
+    else yield* unpack(prepend(first.value, bytes), createZstdDecompress({ chunkSize: CHUNK_BYTES }));
+    if (!frame.complete) throw new Error('unexpected end of file');
+  }
+  return undefined;
+}
+
+/** The bytes of one frame; what follows it goes back to the reader. */
+async function* frameBytes(chunks: ChunkReader, frame: ZstdFrame): AsyncGenerator<Uint8Array, undefined> {
+  while (!frame.complete) {
+    const chunk = await chunks.take();
+    if (chunk === undefined) return undefined;
+    const end = frame.advance(chunk);
+    if (end < chunk.length) chunks.putBack(chunk.subarray(end));
+    yield chunk.subarray(0, end);
+  }
+  return undefined;
+}
+
+async function* prepend(
+  first: Uint8Array,
+  rest: AsyncIterable<Uint8Array>,
+): AsyncGenerator<Uint8Array, undefined> {
+  yield first;
+  yield* rest;
+  return undefined;
+}
+
+async function* unpack(
+  packed: AsyncIterable<Uint8Array>,
+  decompressor: Duplex,
+): AsyncGenerator<Uint8Array, undefined> {
+  // An error of either end destroys the decompressor with it, and the loop below throws it.
+  pipeline(Readable.from(packed, { objectMode: false }), decompressor, () => undefined);
+  for await (const chunk of decompressor) yield chunk as Uint8Array;
+  return undefined;
+}
+
+/** Chunks one at a time, with a place for one that was taken too early. */
+class ChunkReader {
+  readonly #source: AsyncIterator<Uint8Array>;
+  #returned: Uint8Array | undefined;
+
+  constructor(source: AsyncIterable<Uint8Array>) {
+    this.#source = source[Symbol.asyncIterator]();
+  }
+
+  async take(): Promise<Uint8Array | undefined> {
+    const held = this.#returned;
+    this.#returned = undefined;
+    if (held !== undefined) return held;
+    const next = await this.#source.next();
+    return next.done === true ? undefined : next.value;
+  }
+
+  putBack(chunk: Uint8Array): void {
+    this.#returned = chunk;
+  }
+
+  async *all(): AsyncGenerator<Uint8Array, undefined> {
+    for (let chunk = await this.take(); chunk !== undefined; chunk = await this.take()) yield chunk;
+    return undefined;
+  }
+}
+
+function startsWith(bytes: Uint8Array, magic: number, length: number): boolean {
+  if (bytes.length < length) return false;
+  for (let index = 0; index < length; index++)
+    if (bytes[index] !== ((magic >>> (8 * index)) & 0xff)) return false;
+  return true;
+}

@@ -1,0 +1,66 @@
+/**
+ * Cuts a stream of chunks into lines without making a string of any.
+ *
+ * Invariants: a line is the bytes `start` to `end` of `bytes`, without its line feed (and without a carriage
+ * return before it); it is valid until the next call. A line longer than the limit is reported, not kept.
+ */
+
+const LINE_FEED = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
+
+export class LineScanner {
+  /** The buffer that holds the present line. */
+  bytes: Uint8Array = new Uint8Array(0);
+  start = 0;
+  end = 0;
+  /** Number of the present line, from 1. */
+  line = 0;
+
+  readonly #lengthMax: number;
+  /** Where the next line begins. */
+  #next = 0;
+
+  constructor({ lengthMax }: { readonly lengthMax: number }) {
+    this.#lengthMax = lengthMax;
+  }
+
+  /** Adds a chunk; all lines of the one before must have been taken. The chunk is not changed. */
+  push(chunk: Uint8Array): void {
+    const rest = this.bytes.subarray(this.#next);
+    this.#next = 0;
+    if (rest.length === 0) {
+      this.bytes = chunk;
+      return;
+    }
+    const joined = new Uint8Array(rest.length + chunk.length);
+    joined.set(rest);
+    joined.set(chunk, rest.length);
+    this.bytes = joined;
+  }
+
+  /** Moves to the next line; false if no whole line is left. Call `unfinishedTooLong` then. */
+  advance(): boolean {
+    const feed = this.bytes.indexOf(LINE_FEED, this.#next);
+    if (feed < 0) return false;
+    this.start = this.#next;
+    this.end = feed > this.start && this.bytes[feed - 1] === CARRIAGE_RETURN ? feed - 1 : feed;
+    this.#next = feed + 1;
+    this.line++;
+    return true;
+  }
+
+  /** Whether the present line is longer than the limit. */
+  get tooLong(): boolean {
+    return this.end - this.start > this.#lengthMax;
+  }
+
+  /** Bytes after the last line feed: a line that has not ended yet. */
+  get unfinishedBytes(): number {
+    return this.bytes.length - this.#next;
+  }
+
+  /** Whether the line that has not ended yet is longer than the limit already. */
+  get unfinishedTooLong(): boolean {
+    return this.unfinishedBytes > this.#lengthMax;
+  }
+}

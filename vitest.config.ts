@@ -1,0 +1,16 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['test/**/*.test.ts'],
+    // Processes, not threads: native code, O_DIRECT and working directories stay apart.
+    pool: 'forks',
+    maxWorkers: 2,
+    // A hang is a failure; nothing here is a measurement.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    restoreMocks: true,
+    reporters: ['default', ['json', { outputFile: 'node_modules/.cache/qcow2-bench/vitest.json' }]],
+    coverage: { provider: 'v8', include: ['src/**/*.ts'], reporter: ['text-summary', 'html'] },
+  },
+});
