@@ -31,7 +31,8 @@ const ONLY_IN = [
     places: [
       '^src/device/',
       '^src/workload/.*trace',
-      '^src/workload/workload-file[.]ts$',
+      '^src/workload/[^/]*-file[.]ts$',
+      '^src/workload/library[.]ts$',
       '^src/result/',
       '^src/bench/environment',
       '^src/(peer|report|cli)/',

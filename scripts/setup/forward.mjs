@@ -15,6 +15,12 @@ const FORWARDED = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
 const SAME_SIGNAL_MS = 500;
 
 /**
+ * npm runs a script under `sh -c` and hands a signal to that shell alone, which dies of it and tells nobody.
+ * So the shell's end counts as the signal.
+ */
+const PARENT_POLL_MS = 250;
+
+/**
  * @param {string} file
  * @param {string[]} args
  * @param {{ cwd?: string | undefined, env?: NodeJS.ProcessEnv, shell?: boolean }} [options]
@@ -31,8 +37,16 @@ export function runForwarding(file, args, options = {}) {
       lastMs = nowMs;
     };
     for (const signal of FORWARDED) process.on(signal, forward);
+    const parent = process.ppid;
+    const { npm_lifecycle_event: script } = process.env;
+    const poll = setInterval(() => {
+      if (script === undefined || process.ppid === parent) return;
+      clearInterval(poll);
+      forward('SIGINT');
+    }, PARENT_POLL_MS);
     child.once('error', reject);
     child.once('exit', (code, signal) => {
+      clearInterval(poll);
       for (const name of FORWARDED) process.off(name, forward);
       resolve(signal === null ? (code ?? 1) : 128 + constants.signals[signal]);
     });

@@ -7,7 +7,7 @@
 
 import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
-import { assertInvariant } from '../core/error.ts';
+import type * as Koffi from 'koffi';
 import { systemError } from './host-error.ts';
 
 export interface Fallocate {
@@ -19,6 +19,8 @@ export interface Fallocate {
 
 export type LoadedFallocate =
   { readonly ok: true; readonly fallocate: Fallocate } | { readonly ok: false; readonly reason: string };
+
+type NativeFallocate = (fd: number, mode: number, offset: number, length: number) => number;
 
 // Modes, from linux/falloc.h.
 const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
@@ -48,16 +50,14 @@ function load(): LoadedFallocate {
 }
 
 function bind(): Fallocate {
-  const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi');
+  const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
   // A null path is the running program, which has libc loaded whatever its file is called.
-  const native: unknown = koffi
+  const native = koffi
     .load(null)
-    .func('int fallocate(int fd, int mode, int64_t offset, int64_t length)');
-  assertInvariant(typeof native === 'function', 'koffi gave no function');
+    .func('int fallocate(int fd, int mode, int64_t offset, int64_t length)') as NativeFallocate;
 
   const call = (fd: number, mode: number, offset: number, length: number): void => {
-    for (;;) {
-      if (native(fd, mode, offset, length) === 0) return;
+    while (native(fd, mode, offset, length) !== 0) {
       const code = getSystemErrorName(-koffi.errno());
       if (code !== 'EINTR') throw systemError(code, 'fallocate');
     }

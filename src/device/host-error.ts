@@ -44,7 +44,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   EMFILE: 'too many files are open: raise the limit (ulimit -n)',
   ENFILE: 'the system has too many files open',
   EINVAL: 'the system does not accept these arguments here',
-  EOPNOTSUPP: 'the file system does not support the operation',
+  ENOTSUP: 'the file system does not support the operation',
 };
 
 /** Wraps `cause`, an error that a system call gave, thrown by `node:fs` or made by `systemError`. */

@@ -2,7 +2,7 @@
  * Writing zeroes as data, for ranges where no shorter way to say it exists.
  *
  * Invariant: the buffer of zeroes is shared and never written to; it is page memory, so that O_DIRECT takes it,
- * and grows to the largest write asked for, at most `LIMITS.transferBytes`.
+ * and grows to the largest piece asked for: `LIMITS.transferBytes`, or a format's largest cluster.
  */
 
 import { LIMITS } from '../core/limits.ts';
@@ -11,7 +11,7 @@ import type { BlockDevice, Pending } from '../device/block-device.ts';
 
 let zeroes: Uint8Array = new Uint8Array(0);
 
-/** A view of `length` zero bytes; read-only by agreement. `length` is at most `LIMITS.transferBytes`. */
+/** A view of `length` zero bytes; read-only by agreement. */
 export function zeroBytes(length: number): Uint8Array {
   if (zeroes.byteLength < length) zeroes = allocatePages(length);
   return zeroes.byteLength === length ? zeroes : zeroes.subarray(0, length);

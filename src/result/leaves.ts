@@ -12,8 +12,9 @@ export type LeafPath = readonly string[];
 
 /** Paths of all values in the schema that are no objects; arrays count as leaves. */
 export function schemaLeaves(schema: unknown): readonly LeafPath[] {
-  if (schema instanceof z.ZodNullable || schema instanceof z.ZodOptional)
+  if (schema instanceof z.ZodNullable || schema instanceof z.ZodOptional) {
     return schemaLeaves(schema.unwrap());
+  }
   if (schema instanceof z.ZodObject) {
     const shape: Readonly<Record<string, unknown>> = schema.shape;
     return Object.entries(shape).flatMap(([key, child]) => below(key, child));

@@ -50,8 +50,11 @@ async function* unpackZstd(chunks: ChunkReader): AsyncGenerator<Uint8Array, unde
     const bytes = frameBytes(chunks, frame);
     const first = await bytes.next();
     if (first.done === true) continue;
-    if (frame.skippable) for await (const _ of bytes);
-    else yield* unpack(prepend(first.value, bytes), createZstdDecompress({ chunkSize: CHUNK_BYTES }));
+    if (frame.skippable) {
+      while ((await bytes.next()).done !== true);
+    } else {
+      yield* unpack(prepend(first.value, bytes), createZstdDecompress({ chunkSize: CHUNK_BYTES }));
+    }
     if (!frame.complete) throw new Error('unexpected end of file');
   }
   return undefined;
@@ -117,7 +120,8 @@ class ChunkReader {
 
 function startsWith(bytes: Uint8Array, magic: number, length: number): boolean {
   if (bytes.length < length) return false;
-  for (let index = 0; index < length; index++)
+  for (let index = 0; index < length; index++) {
     if (bytes[index] !== ((magic >>> (8 * index)) & 0xff)) return false;
+  }
   return true;
 }

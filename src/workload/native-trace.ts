@@ -58,8 +58,9 @@ export class NativeTraceParser implements TraceParser {
   }
 
   line(bytes: Uint8Array, start: number, end: number, ready: Request[]): string | undefined {
-    if (this.#state !== 'requests')
+    if (this.#state !== 'requests') {
       return this.#headerLine(Buffer.from(bytes.subarray(start, end)).toString('utf8'));
+    }
     if (start === end || bytes[start] === HASH) return undefined;
 
     const timeNs = this.#number(bytes, start, end);
@@ -130,8 +131,9 @@ export class NativeTraceParser implements TraceParser {
     if (key === SIZE_KEY) return this.#setVirtualSize(value);
     // A line such as `# remark` is a comment.
     if (key === '') return undefined;
-    if (this.provenance.size >= PROVENANCE_LINES_MAX)
+    if (this.provenance.size >= PROVENANCE_LINES_MAX) {
       return `more than ${String(PROVENANCE_LINES_MAX)} header lines`;
+    }
     if (this.provenance.has(key)) return `a second '#${key}' line`;
     this.provenance.set(key, value);
     return undefined;

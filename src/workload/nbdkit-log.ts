@@ -99,12 +99,15 @@ export class NbdkitLogParser implements TraceParser {
     fields: ReadonlyMap<string, string>,
     micros: number,
   ): string | undefined {
-    if (this.virtualSize === undefined)
+    if (this.virtualSize === undefined) {
       return 'a request before any Connect line with the size of the device';
-    if (this.#unanswered.size >= OUTSTANDING_MAX)
+    }
+    if (this.#unanswered.size >= OUTSTANDING_MAX) {
       return `more than ${String(OUTSTANDING_MAX)} unanswered requests`;
-    if (this.#unanswered.has(key))
+    }
+    if (this.#unanswered.has(key)) {
       return 'a request with the connection and id of one that was not answered yet';
+    }
     const offset = op === 'flush' ? 0 : numberOf(fields, 'offset');
     const length = op === 'flush' ? 0 : numberOf(fields, 'count');
     if (Number.isNaN(offset) || Number.isNaN(length)) return 'offset or count is not a number below 2^53';

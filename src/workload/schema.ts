@@ -29,6 +29,8 @@ const DATALESS_BYTES_MAX = 2 ** 32 - SECTOR_SIZE;
 const IMAGE_BYTES_MAX = 2 ** 52;
 const COUNT_MAX = 1e12;
 
+/** The sizes that `parseSize` takes, for editors that check with the JSON Schema. */
+const SIZE_TEXT = /^\d+(\.\d+)?\s*([KMGTPkmgtp]([iI][bB])?|[bB])?$/;
 const SIZE_RULE = 'a size: bytes, or text such as "64KiB" or "1GiB"';
 const NAME_RULE = 'lower-case words joined by hyphens, e.g. "random-allocation"';
 
@@ -43,7 +45,7 @@ function fields<Shape extends z.core.$ZodLooseShape>(shape: Shape) {
 }
 
 const size = z
-  .union([z.int().min(0), z.string().regex(/^\d+(\.\d+)?\s*([KMGTPkmgtp]([iI][bB])?|[bB])?$/)], {
+  .union([z.int().min(0), z.string().regex(SIZE_TEXT, `must be ${SIZE_RULE}`)], {
     error: `must be ${SIZE_RULE}`,
   })
   .transform((value, context) => {
@@ -226,8 +228,9 @@ type Report = (path: PropertyKey[], message: string) => void;
 function checkSteps(steps: readonly Step[], imageSize: number, path: PropertyKey[], report: Report): void {
   steps.forEach((entry, index) => {
     if (!('phases' in entry)) checkPhase(entry, imageSize, [...path, index], report);
-    else
+    else {
       entry.phases.forEach((inner, i) => checkPhase(inner, imageSize, [...path, index, 'phases', i], report));
+    }
   });
 }
 

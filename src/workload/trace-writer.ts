@@ -77,8 +77,9 @@ export class TraceWriter implements AsyncDisposable {
    */
   write(request: Request): undefined | Promise<void> {
     const rule = this.#brokenRule(request);
-    if (rule !== undefined)
+    if (rule !== undefined) {
       throw badTrace(`request ${String(this.#count)} cannot be recorded: ${rule}`, { path: this.#path });
+    }
     if (this.#failure !== undefined) throw this.#writeFailure(this.#failure);
     this.#timeNs = request.timeNs;
     this.#count++;
@@ -108,8 +109,9 @@ export class TraceWriter implements AsyncDisposable {
     }
     if (fua && (op === 'read' || op === 'flush')) return `a ${op} has no FUA flag`;
     if (unmap && op !== 'write-zeroes') return `a ${op} has no unmap flag`;
-    if (op === 'flush')
+    if (op === 'flush') {
       return offset === 0 && length === 0 ? undefined : 'a flush has no offset and no length';
+    }
     if (!Number.isSafeInteger(offset) || !Number.isSafeInteger(length) || offset < 0 || length < 0) {
       return 'offset and length are whole numbers of bytes from 0';
     }
@@ -138,7 +140,7 @@ export class TraceWriter implements AsyncDisposable {
 /**
  * Writes a whole trace.
  * @returns how many requests it holds.
- * @throws Qcow2BenchError `bad-trace`; the file is then incomplete.
+ * @throws Qcow2BenchError `bad-trace`; the file then holds what came before.
  */
 export async function writeTrace(
   path: string,
@@ -174,12 +176,14 @@ function createCompressor(compression: TraceCompression): Duplex {
 function brokenFactRule(facts: readonly (readonly [string, string])[]): string | undefined {
   const seen = new Set(['virtual-size']);
   for (const [key, value] of facts) {
-    if (!/^[A-Za-z][A-Za-z0-9-]*$/.test(key))
+    if (!/^[A-Za-z][A-Za-z0-9-]*$/.test(key)) {
       return `'${key}' is no key of a header line: letters, digits and hyphens`;
+    }
     if (seen.has(key)) return `the key '${key}' stands twice in the header, or is reserved`;
     if (/[\r\n]/.test(value)) return `the value of '${key}' is more than one line`;
-    if (Buffer.byteLength(value) + key.length + 2 > LIMITS.traceLineBytes)
+    if (Buffer.byteLength(value) + key.length + 2 > LIMITS.traceLineBytes) {
       return `the value of '${key}' is too long`;
+    }
     seen.add(key);
   }
   return undefined;

@@ -49,8 +49,9 @@ export function brokenRule(
   if (offset % SECTOR_SIZE !== 0) return `offset ${String(offset)} is no multiple of ${String(SECTOR_SIZE)}`;
   if (length % SECTOR_SIZE !== 0) return `length ${String(length)} is no multiple of ${String(SECTOR_SIZE)}`;
   const lengthMax = op === 'read' || op === 'write' ? LIMITS.transferBytes : DATALESS_BYTES_MAX;
-  if (length > lengthMax)
+  if (length > lengthMax) {
     return `length ${String(length)} is more than a ${op} may have (${formatSize(lengthMax)})`;
+  }
   if (offset + length > virtualSize) {
     return `the request ends at ${String(offset + length)}, past the device's end at ${String(virtualSize)}`;
   }

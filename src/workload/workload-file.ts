@@ -13,6 +13,7 @@ import type { z } from 'zod';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { LIMITS } from '../core/limits.ts';
 import { humanSize } from '../core/size.ts';
+import { findJsonFault } from './json-fault.ts';
 import { workloadSchema } from './schema.ts';
 import type { Workload } from './schema.ts';
 
@@ -29,7 +30,8 @@ export function readWorkload(path: string): Workload {
  * @throws Qcow2BenchError `bad-workload`
  */
 export function parseWorkload(text: string, path: string): Workload {
-  const parsed = workloadSchema.safeParse(parseJson(text, path));
+  // Some editors begin a file with a byte order mark, which JSON does not allow.
+  const parsed = workloadSchema.safeParse(parseJson(text.replace(/^\ufeff/, ''), path));
   if (parsed.success) return parsed.data;
   const issues = parsed.error.issues.flatMap((issue) => flatten(issue, []));
   const shown = issues.slice(0, ISSUES_SHOWN).map(({ field, rule }) => `${field}: ${rule}`);
@@ -68,25 +70,15 @@ function parseJson(text: string, path: string): unknown {
   try {
     return JSON.parse(text);
   } catch (error) {
-    const message = error instanceof Error ? error.message : '';
-    const { line, column } = placeOf(text, message);
-    // The engine's message goes on with a place of its own, or with an excerpt: only its first clause is used.
-    const rule = message.replace(/ in JSON at position.*| is not valid JSON.*|, "?\.{3}.*/s, '');
-    throw new Qcow2BenchError(
-      'bad-workload',
-      `column ${String(column)}: not JSON: ${rule}`,
-      { path, line },
-      error,
-    );
+    const { line, column, expected, found } = findJsonFault(text) ?? {
+      line: 1,
+      column: 1,
+      expected: 'JSON',
+      found: 'none',
+    };
+    const rule = `column ${String(column)}: not JSON: expected ${expected}, found ${found}`;
+    throw new Qcow2BenchError('bad-workload', rule, { path, line }, error);
   }
-}
-
-/** Where JSON.parse stopped, from 1. A message without a position means that the text ended too soon. */
-function placeOf(text: string, message: string): { readonly line: number; readonly column: number } {
-  const position = /at position (\d+)/.exec(message)?.[1];
-  const before = text.slice(0, position === undefined ? text.length : Number(position));
-  const lineStart = before.lastIndexOf('\n') + 1;
-  return { line: before.split('\n').length, column: before.length - lineStart + 1 };
 }
 
 interface Complaint {
@@ -126,7 +118,7 @@ function strangeness(issues: readonly z.core.$ZodIssue[]): number {
 function ruleOf(issue: z.core.$ZodIssue): string {
   switch (issue.code) {
     case 'invalid_type':
-      return issue.input === undefined && /undefined/.test(issue.message)
+      return issue.message.includes('received undefined')
         ? `is missing; must be ${article(issue.expected)}`
         : `must be ${article(issue.expected)}`;
     case 'invalid_value':

@@ -77,8 +77,9 @@ export class ZstdFrame {
     switch (header) {
       case 'magic':
         this.skippable = (value & SKIPPABLE_MAGIC_MASK) >>> 0 === SKIPPABLE_MAGIC;
-        if (value !== ZSTD_MAGIC && !this.skippable)
+        if (value !== ZSTD_MAGIC && !this.skippable) {
           throw new Error('foreign bytes follow a Zstandard frame');
+        }
         this.#expected = this.skippable ? 'skippable-size' : 'descriptor';
         return;
       case 'skippable-size':

@@ -87,7 +87,10 @@ export class WriteMapper {
     try {
       while (progress.length < length) {
         const at = guestOffset + progress.length;
-        const free = this.#inFlight.size === 0 ? length - progress.length : this.#clearOfInFlight(at, length - progress.length);
+        const free =
+          this.#inFlight.size === 0
+            ? length - progress.length
+            : this.#clearOfInFlight(at, length - progress.length);
         if (typeof free === 'object') {
           // Waiting would make the parts gathered so far stale; they go first.
           if (progress.length > 0) break;
@@ -113,7 +116,11 @@ export class WriteMapper {
   async giveUp(allocation: Allocation): Promise<void> {
     this.finish(allocation);
     if (allocation.keepsClusters) return;
-    await this.#refcounts.free(allocation.hostOffset, allocation.clusters * this.#geometry.clusterSize, 'keep');
+    await this.#refcounts.free(
+      allocation.hostOffset,
+      allocation.clusters * this.#geometry.clusterSize,
+      'keep',
+    );
   }
 
   /** Extends the extent by what one L2 slice says; false if it cannot be extended further. */
@@ -125,7 +132,10 @@ export class WriteMapper {
     try {
       const slice = this.#tables.view(slot);
       const first = this.#tables.indexInSlice(guestOffset);
-      const wanted = Math.min(Math.ceil((offsetInCluster + length) / clusterSize), this.#tables.sliceEntries - first);
+      const wanted = Math.min(
+        Math.ceil((offsetInCluster + length) / clusterSize),
+        this.#tables.sliceEntries - first,
+      );
       const inPlace = !needsAllocationAt(slice, first);
       let clusters = countAlike(slice, first, wanted, clusterSize);
       let hostCluster: number;
@@ -133,14 +143,20 @@ export class WriteMapper {
       if (inPlace) {
         hostCluster = hostOffsetAt(slice, first);
         if (hostCluster % clusterSize !== 0) {
-          await this.#header.stopAsCorrupt('an L2 entry points to a data cluster that is not aligned', hostCluster);
+          await this.#header.stopAsCorrupt(
+            'an L2 entry points to a data cluster that is not aligned',
+            hostCluster,
+          );
         }
         if (next >= 0 && hostCluster !== next) return false;
       } else if (next < 0) {
         const allocated = this.#refcounts.allocate(clusters);
         hostCluster = typeof allocated === 'number' ? allocated : await allocated;
         if (hostCluster === 0) {
-          await this.#header.stopAsCorrupt('the header cluster has refcount 0, so data would be put there', 0);
+          await this.#header.stopAsCorrupt(
+            'the header cluster has refcount 0, so data would be put there',
+            0,
+          );
         }
       } else {
         hostCluster = next;
@@ -160,7 +176,10 @@ export class WriteMapper {
           cowHeadFrom: inPlace && headType === 'normal' ? offsetInCluster : 0,
           cowHeadTo: offsetInCluster,
           cowTailFrom: offsetInCluster + part,
-          cowTailTo: inPlace && tailType === 'normal' ? offsetInCluster + part : alignUp(offsetInCluster + part, clusterSize),
+          cowTailTo:
+            inPlace && tailType === 'normal'
+              ? offsetInCluster + part
+              : alignUp(offsetInCluster + part, clusterSize),
           headType,
           tailType,
           isFilled: false,
@@ -194,7 +213,9 @@ export class WriteMapper {
       const end = base + alignUp(cowTailTo, clusterSize);
       if (guestOffset + clear <= start || guestOffset >= end) continue;
       // Other bytes of clusters that are allocated already are no conflict.
-      if (keepsClusters && (guestOffset + clear <= base + cowHeadFrom || guestOffset >= base + cowTailTo)) continue;
+      if (keepsClusters && (guestOffset + clear <= base + cowHeadFrom || guestOffset >= base + cowTailTo)) {
+        continue;
+      }
       if (guestOffset >= start) return allocation;
       clear = start - guestOffset;
     }

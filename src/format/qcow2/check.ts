@@ -51,7 +51,11 @@ export async function checkImage(target: CheckTarget, repair?: RepairScope): Pro
 }
 
 /** Replaces the refcount structures, then counts and compares again; what the old ones leaked is freed. */
-async function rebuild(target: CheckTarget, counts: ReferenceCounts, before: CheckFindings): Promise<CheckFindings> {
+async function rebuild(
+  target: CheckTarget,
+  counts: ReferenceCounts,
+  before: CheckFindings,
+): Promise<CheckFindings> {
   await rebuildRefcounts(target, counts);
   target.refcounts.blockCache.forgetAll();
   target.refcounts.resetSearch();
@@ -101,12 +105,17 @@ async function compare(
 }
 
 /** A copied flag must be set exactly where the refcount is one; a wrong one would let a shared cluster be overwritten. */
-async function checkCopiedFlags(target: CheckTarget, findings: CheckFindings, repair: boolean): Promise<void> {
+async function checkCopiedFlags(
+  target: CheckTarget,
+  findings: CheckFindings,
+  repair: boolean,
+): Promise<void> {
   const { tables, refcounts, geometry, header } = target;
   const { clusterSize } = geometry;
   const bytes = allocatePages(clusterSize);
   const view = viewOf(bytes);
-  const isSingle = async (offset: number): Promise<boolean> => (await refcounts.get(offset / clusterSize)) === 1;
+  const isSingle = async (offset: number): Promise<boolean> =>
+    (await refcounts.get(offset / clusterSize)) === 1;
   const wrong = (what: string): void => {
     if (!repair) {
       findings.corruption(`ERROR OFLAG_COPIED ${what}`);

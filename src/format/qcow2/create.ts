@@ -76,7 +76,11 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
 }
 
 function clusterBitsOf(clusterSize: number): number {
-  if (!isPowerOfTwo(clusterSize) || clusterSize < 2 ** CLUSTER_BITS_MIN || clusterSize > 2 ** CLUSTER_BITS_MAX) {
+  if (
+    !isPowerOfTwo(clusterSize) ||
+    clusterSize < 2 ** CLUSTER_BITS_MIN ||
+    clusterSize > 2 ** CLUSTER_BITS_MAX
+  ) {
     throw new Qcow2BenchError(
       'bad-cluster-size',
       `a qcow2 cluster cannot have ${formatSize(clusterSize)}: it must be a power of two from 512B to 2MiB`,

@@ -16,7 +16,14 @@ import { isKnownZero } from '../known-zero.ts';
 import type { Allocation, Extent, WriteMapper } from './allocation.ts';
 import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
-import { clusterTypeAt, compressedRangeAt, hostOffsetAt, isSetAt, setAllocatedAt, type ClusterType } from './l2-entry.ts';
+import {
+  clusterTypeAt,
+  compressedRangeAt,
+  hostOffsetAt,
+  isSetAt,
+  setAllocatedAt,
+  type ClusterType,
+} from './l2-entry.ts';
 import type { L2Tables } from './l2-tables.ts';
 import type { MetadataMap } from './metadata-map.ts';
 import type { Refcounts } from './refcounts.ts';
@@ -61,7 +68,9 @@ export class DataWriter {
       } else if (this.#device.canZeroRange && (await this.#isFillZero(allocation))) {
         await this.#zeroFill(allocation);
       }
-      if (merged === undefined && !allocation.isFilled && enclosesFill(allocation, extent)) merged = allocation;
+      if (merged === undefined && !allocation.isFilled && enclosesFill(allocation, extent)) {
+        merged = allocation;
+      }
     }
     if (merged !== undefined) {
       await this.#writeWithFill(merged, bytes);
@@ -107,7 +116,9 @@ export class DataWriter {
       setAllocatedAt(slice, first + index, allocation.hostOffset + index * geometry.clusterSize);
     }
     tables.release(slot);
-    if (freed !== undefined) for (const { hostOffset, length } of freed) await refcounts.free(hostOffset, length, 'keep');
+    if (freed !== undefined) {
+      for (const { hostOffset, length } of freed) await refcounts.free(hostOffset, length, 'keep');
+    }
   }
 
   /** Whether all that surrounds the guest's bytes reads as zeroes, by the tables and not by content. */
@@ -117,8 +128,10 @@ export class DataWriter {
     // What lies past the disk's end is not known to be zero.
     if (cowTailTo > cowTailFrom && guestOffset + cowTailTo > virtualSize()) return false;
     return (
-      (cowHeadTo === cowHeadFrom || (await this.#readsZero(headType, guestOffset + cowHeadFrom, cowHeadTo - cowHeadFrom))) &&
-      (cowTailTo === cowTailFrom || (await this.#readsZero(tailType, guestOffset + cowTailFrom, cowTailTo - cowTailFrom)))
+      (cowHeadTo === cowHeadFrom ||
+        (await this.#readsZero(headType, guestOffset + cowHeadFrom, cowHeadTo - cowHeadFrom))) &&
+      (cowTailTo === cowTailFrom ||
+        (await this.#readsZero(tailType, guestOffset + cowTailFrom, cowTailTo - cowTailFrom)))
     );
   }
 

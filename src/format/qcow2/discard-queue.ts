@@ -27,7 +27,9 @@ export class DiscardQueue {
     }
     first.start = Math.min(first.start, added.start);
     first.end = Math.max(first.end, added.end);
-    const second = this.#ranges.find((range) => range !== first && (range.end === first.start || range.start === first.end));
+    const second = this.#ranges.find(
+      (range) => range !== first && (range.end === first.start || range.start === first.end),
+    );
     if (second === undefined) return;
     first.start = Math.min(first.start, second.start);
     first.end = Math.max(first.end, second.end);

@@ -87,7 +87,9 @@ export class Discarder {
             const outcome = change(slice, index);
             if (outcome === 'kept') continue;
             tables.l2Cache.markDirty(slot);
-            if (outcome === 'freed' && host !== undefined) await refcounts.free(host.hostOffset, host.length, freed);
+            if (outcome === 'freed' && host !== undefined) {
+              await refcounts.free(host.hostOffset, host.length, freed);
+            }
           }
           done += count;
         } finally {

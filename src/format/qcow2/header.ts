@@ -109,31 +109,54 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
     throw new Qcow2BenchError(`qcow2-${code}`, message, { path, offset });
   };
   const view = viewOf(bytes);
-  if (bytes.byteLength < 8) fail('truncated-header', 0, `the file has ${String(bytes.byteLength)} bytes, too few for a qcow2 header`);
+  if (bytes.byteLength < 8) {
+    fail('truncated-header', 0, `the file has ${String(bytes.byteLength)} bytes, too few for a qcow2 header`);
+  }
   if (view.getUint32(FIELD.magic) !== MAGIC) {
-    fail('bad-magic', 0, `the file does not begin with the qcow2 magic 'QFI\\xfb' (found ${hex(view.getUint32(0))}); it is not a qcow2 image`);
+    fail(
+      'bad-magic',
+      0,
+      `the file does not begin with the qcow2 magic 'QFI\\xfb' (found ${hex(view.getUint32(0))}); it is not a qcow2 image`,
+    );
   }
   const version = view.getUint32(FIELD.version);
   if (version !== 2 && version !== 3) {
-    return fail('bad-version', FIELD.version, `qcow2 version ${String(version)} is not supported; versions 2 and 3 are`);
+    return fail(
+      'bad-version',
+      FIELD.version,
+      `qcow2 version ${String(version)} is not supported; versions 2 and 3 are`,
+    );
   }
   const fixedLength = version === 2 ? V2_LENGTH : V3_LENGTH_MIN;
   if (bytes.byteLength < fixedLength) {
-    fail('truncated-header', bytes.byteLength, `the header is cut: version ${String(version)} needs ${String(fixedLength)} bytes`);
+    fail(
+      'truncated-header',
+      bytes.byteLength,
+      `the header is cut: version ${String(version)} needs ${String(fixedLength)} bytes`,
+    );
   }
 
   const u32 = (offset: number): number => view.getUint32(offset);
   const u64 = (offset: number, name: string): number =>
-    readU64be(view, offset) ?? fail('offset-too-large', offset, `${name} is ${hex(view.getBigUint64(offset))}, above 2^53 − 1`);
+    readU64be(view, offset) ??
+    fail('offset-too-large', offset, `${name} is ${hex(view.getBigUint64(offset))}, above 2^53 − 1`);
 
   const clusterBits = u32(FIELD.clusterBits);
   if (clusterBits < CLUSTER_BITS_MIN || clusterBits > CLUSTER_BITS_MAX) {
-    fail('bad-cluster-bits', FIELD.clusterBits, `cluster_bits is ${String(clusterBits)}; it must be 9 to 21 (512 B to 2 MiB)`);
+    fail(
+      'bad-cluster-bits',
+      FIELD.clusterBits,
+      `cluster_bits is ${String(clusterBits)}; it must be 9 to 21 (512 B to 2 MiB)`,
+    );
   }
   const clusterSize = 2 ** clusterBits;
   const crypt = u32(FIELD.cryptMethod);
   if (crypt !== 0) {
-    fail('encrypted', FIELD.cryptMethod, `the image is encrypted (method ${String(crypt)}); encrypted images are not supported`);
+    fail(
+      'encrypted',
+      FIELD.cryptMethod,
+      `the image is encrypted (method ${String(crypt)}); encrypted images are not supported`,
+    );
   }
 
   let headerLength = V2_LENGTH;
@@ -141,15 +164,33 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
   let refcountOrder = 4;
   if (version === 3) {
     headerLength = u32(FIELD.headerLength);
-    if (headerLength < V3_LENGTH_MIN || headerLength % 8 !== 0 || headerLength > clusterSize || headerLength > bytes.byteLength) {
-      fail('bad-header-length', FIELD.headerLength, `header_length is ${String(headerLength)}; it must be a multiple of 8 from 104 to the cluster size and within the file`);
+    if (
+      headerLength < V3_LENGTH_MIN ||
+      headerLength % 8 !== 0 ||
+      headerLength > clusterSize ||
+      headerLength > bytes.byteLength
+    ) {
+      fail(
+        'bad-header-length',
+        FIELD.headerLength,
+        `header_length is ${String(headerLength)}; it must be a multiple of 8 from 104 to the cluster size and within the file`,
+      );
     }
     refcountOrder = u32(FIELD.refcountOrder);
     if (refcountOrder > REFCOUNT_ORDER_MAX) {
-      fail('bad-refcount-order', FIELD.refcountOrder, `refcount_order is ${String(refcountOrder)}; it must be 0 to 6 (1 to 64 bits)`);
+      fail(
+        'bad-refcount-order',
+        FIELD.refcountOrder,
+        `refcount_order is ${String(refcountOrder)}; it must be 0 to 6 (1 to 64 bits)`,
+      );
     }
   }
-  const extensions = parseExtensions(bytes.subarray(0, Math.min(clusterSize, bytes.byteLength)), headerLength, backingOffsetOf(view), path);
+  const extensions = parseExtensions(
+    bytes.subarray(0, Math.min(clusterSize, bytes.byteLength)),
+    headerLength,
+    backingOffsetOf(view),
+    path,
+  );
   if (version === 3) {
     incompatible = checkIncompatible(view, extensions, path);
     if (headerLength > FIELD.compressionType) checkCompressionType(view, incompatible, path);
@@ -160,23 +201,49 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
   const refcountTableClusters = u32(FIELD.refcountTableClusters);
   const snapshotCount = u32(FIELD.snapshotCount);
   if (l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
-    fail('l1-too-large', FIELD.l1Entries, `the L1 table has ${String(l1Entries)} entries; at most ${String(LIMITS.l1TableBytes / ENTRY_SIZE)} (32 MiB) are allowed`);
+    fail(
+      'l1-too-large',
+      FIELD.l1Entries,
+      `the L1 table has ${String(l1Entries)} entries; at most ${String(LIMITS.l1TableBytes / ENTRY_SIZE)} (32 MiB) are allowed`,
+    );
   }
   if (l1Entries < Math.ceil(virtualSize / ((clusterSize / ENTRY_SIZE) * clusterSize))) {
-    fail('l1-too-small', FIELD.l1Entries, `the L1 table has ${String(l1Entries)} entries, too few for a disk of ${String(virtualSize)} bytes`);
+    fail(
+      'l1-too-small',
+      FIELD.l1Entries,
+      `the L1 table has ${String(l1Entries)} entries, too few for a disk of ${String(virtualSize)} bytes`,
+    );
   }
   if (refcountTableClusters === 0) {
-    fail('no-refcount-table', FIELD.refcountTableClusters, 'the refcount table has 0 clusters; the image is corrupt');
+    fail(
+      'no-refcount-table',
+      FIELD.refcountTableClusters,
+      'the refcount table has 0 clusters; the image is corrupt',
+    );
   }
   if (refcountTableClusters * clusterSize > LIMITS.refcountTableBytes) {
-    fail('refcount-table-too-large', FIELD.refcountTableClusters, `the refcount table has ${String(refcountTableClusters)} clusters; at most 8 MiB are allowed`);
+    fail(
+      'refcount-table-too-large',
+      FIELD.refcountTableClusters,
+      `the refcount table has ${String(refcountTableClusters)} clusters; at most 8 MiB are allowed`,
+    );
   }
   if (snapshotCount > LIMITS.snapshotCount) {
-    fail('too-many-snapshots', FIELD.snapshotCount, `the header claims ${String(snapshotCount)} snapshots; at most 65,536 are allowed`);
+    fail(
+      'too-many-snapshots',
+      FIELD.snapshotCount,
+      `the header claims ${String(snapshotCount)} snapshots; at most 65,536 are allowed`,
+    );
   }
   const tableOffset = (offset: number, name: string, used: boolean): number => {
     const value = u64(offset, name);
-    if (used && value % clusterSize !== 0) fail('unaligned-offset', offset, `${name} ${hex(value)} is not a multiple of the cluster size ${hex(clusterSize)}`);
+    if (used && value % clusterSize !== 0) {
+      fail(
+        'unaligned-offset',
+        offset,
+        `${name} ${hex(value)} is not a multiple of the cluster size ${hex(clusterSize)}`,
+      );
+    }
     return value;
   };
 
@@ -242,7 +309,9 @@ export function serializeHeader(header: Qcow2Header, path: string): Uint8Array<A
   }
   extensions.push(...header.otherExtensions, { type: EXTENSION.end, data: new Uint8Array(0) });
   const name = Buffer.from(header.backingFile ?? '');
-  const needed = extensions.reduce((sum, { data }) => sum + 8 + Math.ceil(data.byteLength / 8) * 8, position) + name.byteLength;
+  const needed =
+    extensions.reduce((sum, { data }) => sum + 8 + Math.ceil(data.byteLength / 8) * 8, position) +
+    name.byteLength;
   if (needed > clusterSize) {
     throw new Qcow2BenchError(
       'qcow2-header-full',
@@ -269,7 +338,12 @@ function backingOffsetOf(view: DataView): number {
 }
 
 /** Reads extensions up to the end marker, the backing file name, or the end of the header cluster. */
-function parseExtensions(cluster: Uint8Array, start: number, backingOffset: number, path: string): HeaderExtension[] {
+function parseExtensions(
+  cluster: Uint8Array,
+  start: number,
+  backingOffset: number,
+  path: string,
+): HeaderExtension[] {
   const view = viewOf(cluster);
   const end = backingOffset > 0 ? Math.min(backingOffset, cluster.byteLength) : cluster.byteLength;
   const found: HeaderExtension[] = [];
@@ -298,7 +372,9 @@ function checkIncompatible(view: DataView, extensions: readonly HeaderExtension[
   if (unsupported === 0n) return Number(bits);
   const names: string[] = [];
   for (let bit = 0; bit < 64; bit++) {
-    if (((unsupported >> BigInt(bit)) & 1n) === 1n) names.push(`bit ${String(bit)} (${featureName(bit, extensions)})`);
+    if (((unsupported >> BigInt(bit)) & 1n) === 1n) {
+      names.push(`bit ${String(bit)} (${featureName(bit, extensions)})`);
+    }
   }
   throw new Qcow2BenchError(
     'qcow2-unsupported-feature',
@@ -322,7 +398,8 @@ function checkCompressionType(view: DataView, incompatible: number, path: string
 function featureName(bit: number, extensions: readonly HeaderExtension[]): string {
   const own = FEATURE_NAMES.find((feature) => feature.type === 0 && feature.bit === bit);
   if (own !== undefined) return own.name;
-  const table = extensions.find((extension) => extension.type === EXTENSION.featureNames)?.data ?? new Uint8Array(0);
+  const table =
+    extensions.find((extension) => extension.type === EXTENSION.featureNames)?.data ?? new Uint8Array(0);
   for (let at = 0; at + FEATURE_NAME_BYTES <= table.byteLength; at += FEATURE_NAME_BYTES) {
     if (table[at] === 0 && table[at + 1] === bit) {
       const name = textOf(table.subarray(at + 2, at + FEATURE_NAME_BYTES)) ?? '';
@@ -338,10 +415,18 @@ function parseBackingFile(bytes: Uint8Array, clusterSize: number, path: string):
   const offset = backingOffsetOf(view);
   const length = view.getUint32(FIELD.backingLength);
   if (length > LIMITS.backingFileNameBytes) {
-    throw new Qcow2BenchError('qcow2-backing-name-too-long', `the backing file name has ${String(length)} bytes; at most 1023 are allowed`, { path, offset: FIELD.backingLength });
+    throw new Qcow2BenchError(
+      'qcow2-backing-name-too-long',
+      `the backing file name has ${String(length)} bytes; at most 1023 are allowed`,
+      { path, offset: FIELD.backingLength },
+    );
   }
   if (offset + length > Math.min(clusterSize, bytes.byteLength) || offset < V2_LENGTH) {
-    throw new Qcow2BenchError('qcow2-bad-backing-offset', `the backing file name at ${hex(view.getBigUint64(FIELD.backingOffset))} lies outside the header cluster`, { path, offset: FIELD.backingOffset });
+    throw new Qcow2BenchError(
+      'qcow2-bad-backing-offset',
+      `the backing file name at ${hex(view.getBigUint64(FIELD.backingOffset))} lies outside the header cluster`,
+      { path, offset: FIELD.backingOffset },
+    );
   }
   return length === 0 ? undefined : textOf(bytes.subarray(offset, offset + length));
 }

@@ -126,10 +126,16 @@ export class L2Tables {
     const { clusterSize } = this.#geometry;
     const old = { offset: this.#header.values.l1Offset, entries: this.l1Entries };
     let target = entries;
-    if (size === 'with-spare') for (target = Math.max(1, old.entries); target < entries; ) target = ceilDiv(target * 3, 2);
+    if (size === 'with-spare') {
+      for (target = Math.max(1, old.entries); target < entries;) target = ceilDiv(target * 3, 2);
+    }
     if (target <= old.entries) return;
     if (target * ENTRY_SIZE > LIMITS.l1TableBytes) {
-      throw new Qcow2BenchError('qcow2-l1-too-large', `the disk needs an L1 table above 32 MiB; use a larger cluster size than ${String(clusterSize)} bytes`, { path: this.#header.device.path });
+      throw new Qcow2BenchError(
+        'qcow2-l1-too-large',
+        `the disk needs an L1 table above 32 MiB; use a larger cluster size than ${String(clusterSize)} bytes`,
+        { path: this.#header.device.path },
+      );
     }
     const offset = await this.#refcounts.allocate(ceilDiv(target * ENTRY_SIZE, clusterSize));
     await this.#refcounts.blockCache.flush('l1-growth');
@@ -171,7 +177,10 @@ export class L2Tables {
     throw new Qcow2BenchError(
       'qcow2-unaligned-l2-table',
       `L1 entry ${String(this.#l1Index(guestOffset))} points to ${hex(offset)}, which is not a multiple of the cluster size`,
-      { path: this.#header.device.path, offset: this.#header.values.l1Offset + this.#l1Index(guestOffset) * ENTRY_SIZE },
+      {
+        path: this.#header.device.path,
+        offset: this.#header.values.l1Offset + this.#l1Index(guestOffset) * ENTRY_SIZE,
+      },
     );
   }
 
@@ -187,7 +196,12 @@ export class L2Tables {
   async #allocateTable(l1Index: number, old: number): Promise<void> {
     const { clusterSize } = this.#geometry;
     const offset = await this.#refcounts.allocate(1);
-    if (offset === 0) await this.#header.stopAsCorrupt('the header cluster has refcount 0, so an L2 table would be put there', 0);
+    if (offset === 0) {
+      await this.#header.stopAsCorrupt(
+        'the header cluster has refcount 0, so an L2 table would be put there',
+        0,
+      );
+    }
     try {
       await this.#refcounts.blockCache.flush('l2-table-growth');
       for (let at = 0; at < clusterSize; at += this.#sliceSize) {
@@ -225,7 +239,9 @@ export class L2Tables {
   /** Writes one entry, or the whole aligned block of entries that the file's alignment asks for. */
   async #writeL1Entry(l1Index: number): Promise<void> {
     const { device, values } = this.#header;
-    const bytes = allocatePages(Math.max(ENTRY_SIZE, Math.min(device.requestAlignment, this.#geometry.clusterSize)));
+    const bytes = allocatePages(
+      Math.max(ENTRY_SIZE, Math.min(device.requestAlignment, this.#geometry.clusterSize)),
+    );
     const first = alignDown(l1Index, bytes.byteLength / ENTRY_SIZE);
     this.#encode(bytes, first, Math.min(bytes.byteLength / ENTRY_SIZE, this.l1Entries - first));
     assertInvariant(values.l1Offset > 0, 'an L1 entry was written before there was a table');

@@ -54,7 +54,11 @@ export const LOW = {
 export const TWO_32 = 0x1_0000_0000;
 
 /** Names of the feature bits that QEMU 7.2 writes into the feature name table, in its order. */
-export const FEATURE_NAMES: readonly { readonly type: 0 | 1 | 2; readonly bit: number; readonly name: string }[] = [
+export const FEATURE_NAMES: readonly {
+  readonly type: 0 | 1 | 2;
+  readonly bit: number;
+  readonly name: string;
+}[] = [
   { type: 0, bit: 0, name: 'dirty bit' },
   { type: 0, bit: 1, name: 'corrupt bit' },
   { type: 0, bit: 2, name: 'external data file' },

@@ -26,7 +26,9 @@ export class MetadataMap {
   /** Notes that the clusters of a range hold `kind`. */
   add(hostOffset: number, length: number, kind: MetadataKind): void {
     const last = this.#lastCluster(hostOffset, length);
-    for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) this.#kinds.set(cluster, kind);
+    for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) {
+      this.#kinds.set(cluster, kind);
+    }
   }
 
   /** Notes that a table of `kind` no longer lies in a range. */

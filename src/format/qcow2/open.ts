@@ -61,7 +61,8 @@ export async function readHeader(device: BlockDevice): Promise<Qcow2Header> {
     return bytes.subarray(0, length);
   };
   const start = await read(Math.min(size, 512));
-  const clusterBits = start.byteLength >= FIELD.clusterBits + 4 ? viewOf(start).getUint32(FIELD.clusterBits) : 0;
+  const clusterBits =
+    start.byteLength >= FIELD.clusterBits + 4 ? viewOf(start).getUint32(FIELD.clusterBits) : 0;
   const isPlausible = clusterBits >= CLUSTER_BITS_MIN && clusterBits <= CLUSTER_BITS_MAX;
   return parseHeader(isPlausible ? await read(Math.min(size, 2 ** clusterBits)) : start, device.path);
 }
@@ -118,10 +119,12 @@ async function assemble(
 async function prepareForWriting(image: Qcow2Image): Promise<void> {
   const { header } = image;
   // Nothing here keeps bitmaps or raw external data in step, so their autoclear bits go with the unknown ones.
-  if ((header.values.autoclear & ~BigInt(AUTOCLEAR.rawExternalData)) !== 0n) await header.rewrite({ autoclear: 0n });
+  if ((header.values.autoclear & ~BigInt(AUTOCLEAR.rawExternalData)) !== 0n) {
+    await header.rewrite({ autoclear: 0n });
+  }
   if (!header.isDirty) return;
   const report = await image.check('all');
-  if (header.isDirty) {
+  if (report.corruptions > 0 || report.checkErrors > 0) {
     throw new Qcow2BenchError(
       'qcow2-repair-failed',
       `the image was not closed cleanly and could not be repaired: ${String(report.corruptions)} corruptions and ${String(report.checkErrors)} errors are left; the dirty bit stays set`,

@@ -28,7 +28,7 @@ import { INCOMPATIBLE } from './layout.ts';
 import { L2Tables } from './l2-tables.ts';
 import type { MetadataMap } from './metadata-map.ts';
 import { Reader } from './reader.ts';
-import { RefcountTable } from './refcount-table.ts';
+import type { RefcountTable } from './refcount-table.ts';
 import { Refcounts } from './refcounts.ts';
 
 /** How many extents of one request are under way at most. */
@@ -95,7 +95,14 @@ export class Qcow2Image implements DiskImage {
       guardWrite: (offset, length) => this.#guard(metadata, offset, length, 'refcount-block'),
     });
     const discards = new DiscardQueue(device);
-    this.refcounts = new Refcounts({ header, geometry, table: options.refcountTable, blockCache, l2Cache, discards });
+    this.refcounts = new Refcounts({
+      header,
+      geometry,
+      table: options.refcountTable,
+      blockCache,
+      l2Cache,
+      discards,
+    });
     this.tables = new L2Tables({ header, geometry, caches, l2Cache, refcounts: this.refcounts, metadata });
     this.#reader = new Reader({ device, header, geometry, tables: this.tables, backing, lock, unlock });
     this.#mapper = new WriteMapper({
@@ -157,14 +164,19 @@ export class Qcow2Image implements DiskImage {
     return this.#write(guestOffset, bytes);
   }
 
-  async writeZeroes(guestOffset: number, length: number, options: { readonly unmap: boolean }): Promise<void> {
+  async writeZeroes(
+    guestOffset: number,
+    length: number,
+    options: { readonly unmap: boolean },
+  ): Promise<void> {
     this.header.assertRunning();
     const { clusterSize } = this.geometry;
     const end = guestOffset + length;
     // Head and tail that do not fill a cluster go on their own, what lies between in one go.
     let at = guestOffset;
     while (at < end) {
-      const stop = at % clusterSize === 0 ? alignDown(end, clusterSize) : Math.min(end, alignUp(at, clusterSize));
+      const stop =
+        at % clusterSize === 0 ? alignDown(end, clusterSize) : Math.min(end, alignUp(at, clusterSize));
       const part = stop > at ? stop - at : end - at;
       if (!(await this.#zeroByTables(at, part, options.unmap))) await this.#writeRealZeroes(at, part);
       at += part;
@@ -178,9 +190,13 @@ export class Qcow2Image implements DiskImage {
     if (this.header.values.version < 3 && this.backing !== undefined) return;
     const end = guestOffset + length;
     const first = alignUp(guestOffset, clusterSize);
-    const last = end === this.virtualSize ? alignUp(end, clusterSize) : alignDown(end, clusterSize);
-    if (last <= first) return;
-    await this.#locked(() => this.#discarder.discard({ guestOffset: first, clusters: (last - first) / clusterSize }));
+    const last = alignDown(end, clusterSize);
+    const whole = (last - first) / clusterSize;
+    if (whole > 0) await this.#locked(() => this.#discarder.discard({ guestOffset: first, clusters: whole }));
+    // A part of a cluster is left alone, but for the one that the end of the disk cuts off.
+    if (end > last && end === this.virtualSize && guestOffset <= last) {
+      await this.#locked(() => this.#discarder.discard({ guestOffset: last, clusters: 1 }));
+    }
   }
 
   async flush(cause: SyncCause): Promise<void> {
@@ -200,7 +216,13 @@ export class Qcow2Image implements DiskImage {
   async check(repair?: RepairScope): Promise<CheckReport> {
     const report = await this.#locked(() =>
       checkImage(
-        { header: this.header, geometry: this.geometry, table: this.#refcountTable, refcounts: this.refcounts, tables: this.tables },
+        {
+          header: this.header,
+          geometry: this.geometry,
+          table: this.#refcountTable,
+          refcounts: this.refcounts,
+          tables: this.tables,
+        },
         repair,
       ),
     );
@@ -309,7 +331,9 @@ export class Qcow2Image implements DiskImage {
     if (pending !== undefined) await pending;
     let linked = 0;
     try {
-      for (; linked < extent.allocations.length; linked++) await this.#writer.link(extent.allocations[linked] as Extent['allocations'][number]);
+      for (; linked < extent.allocations.length; linked++) {
+        await this.#writer.link(extent.allocations[linked] as Extent['allocations'][number]);
+      }
     } catch (error) {
       for (const allocation of extent.allocations.slice(linked)) await this.#mapper.giveUp(allocation);
       throw error;
@@ -375,10 +399,18 @@ export class Qcow2Image implements DiskImage {
     }
   }
 
-  #guard(metadata: MetadataMap, offset: number, length: number, own: 'l2-table' | 'refcount-block'): undefined | Promise<never> {
+  #guard(
+    metadata: MetadataMap,
+    offset: number,
+    length: number,
+    own: 'l2-table' | 'refcount-block',
+  ): undefined | Promise<never> {
     const kind = metadata.overlap(offset, length, own);
     if (kind === undefined) return undefined;
-    return this.header.stopAsCorrupt(`a write of a table of the ${own} cache would overwrite the ${kind}`, offset);
+    return this.header.stopAsCorrupt(
+      `a write of a table of the ${own} cache would overwrite the ${kind}`,
+      offset,
+    );
   }
 }
 

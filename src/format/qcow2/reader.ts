@@ -14,7 +14,13 @@ import { readFromBacking } from '../backing-read.ts';
 import type { DiskImage } from '../disk-image.ts';
 import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
-import { clusterTypeAt, compressedRangeAt, hostOffsetAt, type ClusterType, type CompressedRange } from './l2-entry.ts';
+import {
+  clusterTypeAt,
+  compressedRangeAt,
+  hostOffsetAt,
+  type ClusterType,
+  type CompressedRange,
+} from './l2-entry.ts';
 import type { L2Tables } from './l2-tables.ts';
 
 /** A guest range whose clusters are of one type and, if they have host clusters, contiguous there. */
@@ -98,7 +104,12 @@ export class Reader {
     }
   }
 
-  async #readRange(range: GuestRange, guestOffset: number, target: Uint8Array, purpose: Purpose): Promise<void> {
+  async #readRange(
+    range: GuestRange,
+    guestOffset: number,
+    target: Uint8Array,
+    purpose: Purpose,
+  ): Promise<void> {
     switch (range.type) {
       case 'zero':
       case 'zero-allocated':
@@ -120,7 +131,12 @@ export class Reader {
   }
 
   /** A compressed cluster is a raw deflate stream (specification, "Compressed Clusters Descriptor"). */
-  async #readCompressed(range: GuestRange, guestOffset: number, target: Uint8Array, purpose: Purpose): Promise<void> {
+  async #readCompressed(
+    range: GuestRange,
+    guestOffset: number,
+    target: Uint8Array,
+    purpose: Purpose,
+  ): Promise<void> {
     const { clusterSize } = this.#options.geometry;
     const { hostOffset, length } = range.compressed ?? { hostOffset: 0, length: 0 };
     const stored = allocatePages(length);
@@ -130,10 +146,19 @@ export class Reader {
       // What follows the stream in its last sector belongs to the next cluster; inflate stops before it.
       cluster = inflateRawSync(stored, { maxOutputLength: clusterSize });
     } catch (cause) {
-      throw new Qcow2BenchError('qcow2-bad-compressed-cluster', 'a compressed cluster does not decompress to one cluster', { path: this.#options.device.path, offset: hostOffset }, cause);
+      throw new Qcow2BenchError(
+        'qcow2-bad-compressed-cluster',
+        'a compressed cluster does not decompress to one cluster',
+        { path: this.#options.device.path, offset: hostOffset },
+        cause,
+      );
     }
     if (cluster.byteLength !== clusterSize) {
-      throw new Qcow2BenchError('qcow2-bad-compressed-cluster', `a compressed cluster holds ${String(cluster.byteLength)} bytes instead of ${String(clusterSize)}`, { path: this.#options.device.path, offset: hostOffset });
+      throw new Qcow2BenchError(
+        'qcow2-bad-compressed-cluster',
+        `a compressed cluster holds ${String(cluster.byteLength)} bytes instead of ${String(clusterSize)}`,
+        { path: this.#options.device.path, offset: hostOffset },
+      );
     }
     const from = guestOffset % clusterSize;
     target.set(cluster.subarray(from, from + target.byteLength));
@@ -143,10 +168,21 @@ export class Reader {
     const { geometry, header } = this.#options;
     const place = { path: header.device.path };
     if ((type === 'zero' || type === 'zero-allocated') && header.values.version < 3) {
-      throw new Qcow2BenchError('qcow2-zero-flag-in-v2', `the L2 entry of guest offset ${hex(guestOffset)} has the zero flag, which version 2 does not know`, place);
+      throw new Qcow2BenchError(
+        'qcow2-zero-flag-in-v2',
+        `the L2 entry of guest offset ${hex(guestOffset)} has the zero flag, which version 2 does not know`,
+        place,
+      );
     }
-    if ((type === 'normal' || type === 'zero-allocated') && hostOffsetAt(slice, index) % geometry.clusterSize !== 0) {
-      throw new Qcow2BenchError('qcow2-unaligned-cluster', `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffsetAt(slice, index))}, which is not a multiple of the cluster size`, place);
+    if (
+      (type === 'normal' || type === 'zero-allocated') &&
+      hostOffsetAt(slice, index) % geometry.clusterSize !== 0
+    ) {
+      throw new Qcow2BenchError(
+        'qcow2-unaligned-cluster',
+        `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffsetAt(slice, index))}, which is not a multiple of the cluster size`,
+        place,
+      );
     }
   }
 }

@@ -31,7 +31,8 @@ export async function rebuildRefcounts(target: RebuildTarget, counts: ReferenceC
   await build.writeBlocks(0, Infinity);
   let table: { first: number; clusters: number };
   do {
-    const clusters = build.tableEntries === 0 ? 1 : (build.tableEntries * ENTRY_SIZE) / target.geometry.clusterSize;
+    const clusters =
+      build.tableEntries === 0 ? 1 : (build.tableEntries * ENTRY_SIZE) / target.geometry.clusterSize;
     table = { first: build.takeFree(clusters), clusters };
     // The table's own clusters have to be counted, which may need a further block, and that a larger table.
   } while (await build.writeBlocks(table.first, table.first + table.clusters));

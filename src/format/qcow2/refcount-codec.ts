@@ -53,7 +53,8 @@ function subByteCodec(order: number): RefcountCodec {
   const perByte = 8 / bits;
   const mask = 2 ** bits - 1;
   return {
-    get: (block, index) => (block.getUint8(Math.floor(index / perByte)) >>> ((index % perByte) * bits)) & mask,
+    get: (block, index) =>
+      (block.getUint8(Math.floor(index / perByte)) >>> ((index % perByte) * bits)) & mask,
     set: (block, index, refcount) => {
       const byte = Math.floor(index / perByte);
       const shift = (index % perByte) * bits;

@@ -47,7 +47,10 @@ export async function addRefcountBlock(refcounts: RefcountGrowth, cluster: numbe
 
   const blockCluster = await refcounts.findFree(1);
   if (blockCluster === 0) {
-    await refcounts.header.stopAsCorrupt('the header cluster has refcount 0, so a refcount block would be put there', 0);
+    await refcounts.header.stopAsCorrupt(
+      'the header cluster has refcount 0, so a refcount block would be put there',
+      0,
+    );
   }
   const blockOffset = blockCluster * clusterSize;
   const describesItself = Math.floor(blockCluster / refcountBlockEntries) === tableIndex;
@@ -135,7 +138,10 @@ async function growTable(refcounts: RefcountGrowth, newBlock: NewBlock): Promise
 }
 
 /** Sets the refcounts of the area's clusters that one block describes to 1. */
-function takeArea(refcounts: RefcountGrowth, area: { slot: number; index: number; from: number; to: number }): void {
+function takeArea(
+  refcounts: RefcountGrowth,
+  area: { slot: number; index: number; from: number; to: number },
+): void {
   const { blockCache, codec, geometry } = refcounts;
   const first = area.index * geometry.refcountBlockEntries;
   const from = Math.max(area.from, first);
@@ -156,7 +162,7 @@ function blocksNeeded(geometry: Geometry, clusters: number): number {
   let blocks = 0;
   let table = 0;
   let total = 0;
-  for (let spare = true; ; ) {
+  for (let spare = true; ;) {
     const before = total;
     blocks = ceilDiv(used + table + blocks, geometry.refcountBlockEntries);
     table = ceilDiv(blocks, tableClusterEntries);

@@ -95,7 +95,11 @@ export class RefcountTable {
    * Writes `blocks` as a new table at `tableOffset` and makes the header point to it. The old table's
    * clusters stay allocated: the caller frees them.
    */
-  async replace(blocks: Float64Array, tableOffset: number, cause: 'refcount-growth' | 'repair'): Promise<void> {
+  async replace(
+    blocks: Float64Array,
+    tableOffset: number,
+    cause: 'refcount-growth' | 'repair',
+  ): Promise<void> {
     const { clusterSize } = this.#geometry;
     const bytes = allocatePages(blocks.length * ENTRY_SIZE);
     const view = viewOf(bytes);
@@ -107,7 +111,9 @@ export class RefcountTable {
     await this.#header.moveRefcountTable(tableOffset, bytes.byteLength / clusterSize, cause);
     this.#blocks = blocks;
     this.#metadata.remove(old.offset, old.length, 'refcount-table');
-    for (const offset of old.blocks) if (offset !== 0) this.#metadata.remove(offset, clusterSize, 'refcount-block');
+    for (const offset of old.blocks) {
+      if (offset !== 0) this.#metadata.remove(offset, clusterSize, 'refcount-block');
+    }
     this.#metadata.add(tableOffset, bytes.byteLength, 'refcount-table');
     for (const offset of blocks) if (offset !== 0) this.#metadata.add(offset, clusterSize, 'refcount-block');
   }

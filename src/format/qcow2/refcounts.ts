@@ -29,7 +29,6 @@ export interface RefcountsOptions {
   readonly discards: DiscardQueue;
 }
 
-
 export class Refcounts implements RefcountGrowth {
   readonly header: HeaderStore;
   readonly geometry: Geometry;
@@ -79,7 +78,9 @@ export class Refcounts implements RefcountGrowth {
     for (;;) {
       let free = 0;
       while (free < count && (await this.get(first + free)) === 0) free++;
-      if (free === 0 || (await this.update(hostOffset, free * this.geometry.clusterSize, 1, 'keep'))) return free;
+      if (free === 0 || (await this.update(hostOffset, free * this.geometry.clusterSize, 1, 'keep'))) {
+        return free;
+      }
     }
   }
 
@@ -218,7 +219,9 @@ export class Refcounts implements RefcountGrowth {
     const block = this.blockCache.view(slot);
     let index = this.#freeClusterIndex % refcountBlockEntries;
     let run = 0;
-    while (run < count && index < refcountBlockEntries) run = this.codec.get(block, index++) === 0 ? run + 1 : 0;
+    while (run < count && index < refcountBlockEntries) {
+      run = this.codec.get(block, index++) === 0 ? run + 1 : 0;
+    }
     if (run === count) {
       this.blockCache.markDirty(slot);
       for (let taken = index - count; taken < index; taken++) this.codec.set(block, taken, 1);
@@ -240,7 +243,10 @@ export class Refcounts implements RefcountGrowth {
 
   async #getFromLoading(loading: Promise<number>, hostCluster: number): Promise<number> {
     const slot = await loading;
-    const refcount = this.codec.get(this.blockCache.view(slot), hostCluster % this.geometry.refcountBlockEntries);
+    const refcount = this.codec.get(
+      this.blockCache.view(slot),
+      hostCluster % this.geometry.refcountBlockEntries,
+    );
     this.blockCache.release(slot);
     return refcount;
   }

@@ -67,7 +67,11 @@ export async function countReferences(scan: ReferenceScan): Promise<ReferenceCou
   if (snapshotCount > 0) {
     const { snapshots, byteLength } = await readSnapshotTable(header);
     for (const snapshot of snapshots) {
-      await countL1(scan, counts, { offset: snapshot.l1Offset, entries: snapshot.l1Entries, isActive: false });
+      await countL1(scan, counts, {
+        offset: snapshot.l1Offset,
+        entries: snapshot.l1Entries,
+        isActive: false,
+      });
     }
     add(snapshotsOffset, byteLength);
   }
@@ -76,7 +80,9 @@ export async function countReferences(scan: ReferenceScan): Promise<ReferenceCou
   for (const [index, offset] of table.blockOffsets().entries()) {
     if (offset === 0) continue;
     if (offset % clusterSize !== 0) {
-      scan.findings.corruption(`ERROR refcount block ${String(index)} is not cluster aligned; refcount table entry corrupted`);
+      scan.findings.corruption(
+        `ERROR refcount block ${String(index)} is not cluster aligned; refcount table entry corrupted`,
+      );
       scan.findings.needsRebuild = true;
     } else if (offset / clusterSize >= fileClusters) {
       scan.findings.corruption(`ERROR refcount block ${String(index)} is outside image`);
@@ -84,7 +90,9 @@ export async function countReferences(scan: ReferenceScan): Promise<ReferenceCou
     } else {
       add(offset, clusterSize);
       if (counts.get(offset / clusterSize) !== 1) {
-        scan.findings.corruption(`ERROR refcount block ${String(index)} refcount=${String(counts.get(offset / clusterSize))}`);
+        scan.findings.corruption(
+          `ERROR refcount block ${String(index)} refcount=${String(counts.get(offset / clusterSize))}`,
+        );
         scan.findings.needsRebuild = true;
       }
     }
@@ -111,7 +119,9 @@ async function countL1(scan: ReferenceScan, counts: ReferenceCounts, l1: L1Place
     if (offset === 0) continue;
     addRange(scan, counts, offset, clusterSize);
     if (offset % clusterSize !== 0) {
-      scan.findings.corruption(`ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`);
+      scan.findings.corruption(
+        `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`,
+      );
       continue;
     }
     const pending = scan.header.device.read(offset, table, 'l2-table');
@@ -120,7 +130,12 @@ async function countL1(scan: ReferenceScan, counts: ReferenceCounts, l1: L1Place
   }
 }
 
-function countL2(scan: ReferenceScan, counts: ReferenceCounts, table: Uint8Array<ArrayBuffer>, isActive: boolean): void {
+function countL2(
+  scan: ReferenceScan,
+  counts: ReferenceCounts,
+  table: Uint8Array<ArrayBuffer>,
+  isActive: boolean,
+): void {
   const { geometry, findings } = scan;
   const { clusterSize } = geometry;
   const view = viewOf(table);
@@ -133,7 +148,9 @@ function countL2(scan: ReferenceScan, counts: ReferenceCounts, table: Uint8Array
       case 'compressed': {
         const range = compressedRangeAt(view, index, geometry.clusterBits);
         if (isCopiedAt(view, index)) {
-          findings.corruption(`ERROR: coffset=${hex(range.hostOffset)}: copied flag must never be set for compressed clusters`);
+          findings.corruption(
+            `ERROR: coffset=${hex(range.hostOffset)}: copied flag must never be set for compressed clusters`,
+          );
         }
         if (isActive) findings.countCluster('compressed', range.hostOffset, clusterSize);
         addRange(scan, counts, range.hostOffset, range.length);
@@ -144,7 +161,9 @@ function countL2(scan: ReferenceScan, counts: ReferenceCounts, table: Uint8Array
         const offset = hostOffsetAt(view, index);
         if (isActive) findings.countCluster('allocated', offset, clusterSize);
         if (offset % clusterSize !== 0) {
-          findings.corruption(`ERROR offset=${hex(offset)}: Data cluster is not properly aligned; L2 entry corrupted.`);
+          findings.corruption(
+            `ERROR offset=${hex(offset)}: Data cluster is not properly aligned; L2 entry corrupted.`,
+          );
         }
         addRange(scan, counts, offset, clusterSize);
       }
@@ -159,7 +178,9 @@ function addRange(scan: ReferenceScan, counts: ReferenceCounts, offset: number, 
   // A reference past the file's end would take memory for clusters that nobody can have written.
   const limit = Math.ceil(scan.header.device.size() / clusterSize) + scan.geometry.l2Entries;
   if (!Number.isSafeInteger(offset) || last > limit) {
-    scan.findings.corruption(`ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset ${hex(offset)} size ${hex(length)}`);
+    scan.findings.corruption(
+      `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset ${hex(offset)} size ${hex(length)}`,
+    );
     return;
   }
   for (let cluster = first; cluster <= last; cluster++) counts.add(cluster);

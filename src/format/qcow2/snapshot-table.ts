@@ -39,7 +39,10 @@ export async function readSnapshotTable(header: HeaderStore): Promise<SnapshotTa
   for (let index = 0; index < snapshotCount; index++) {
     const offset = snapshotsOffset + length;
     const fail = (what: string): never => {
-      throw new Qcow2BenchError('qcow2-bad-snapshot-table', `snapshot ${String(index)} ${what}`, { path: device.path, offset });
+      throw new Qcow2BenchError('qcow2-bad-snapshot-table', `snapshot ${String(index)} ${what}`, {
+        path: device.path,
+        offset,
+      });
     };
     if (offset + FIXED_LENGTH > device.size()) fail('lies past the end of the file');
     const fixed = allocatePages(FIXED_LENGTH);
@@ -48,11 +51,20 @@ export async function readSnapshotTable(header: HeaderStore): Promise<SnapshotTa
     const l1Entries = view.getUint32(FIELD.l1Entries);
     const l1Offset = readU64be(view, FIELD.l1Offset) ?? fail('has an L1 table above 2^53 − 1');
     const extra = view.getUint32(FIELD.extraLength);
-    if (extra > LIMITS.snapshotExtraBytes) fail(`has ${String(extra)} bytes of extra data; at most 1024 are allowed`);
-    if (l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) fail(`has an L1 table of ${String(l1Entries)} entries, above 32 MiB`);
-    if (l1Offset % 2 ** header.values.clusterBits !== 0) fail('has an L1 table that is not aligned to a cluster');
+    if (extra > LIMITS.snapshotExtraBytes) {
+      fail(`has ${String(extra)} bytes of extra data; at most 1024 are allowed`);
+    }
+    if (l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
+      fail(`has an L1 table of ${String(l1Entries)} entries, above 32 MiB`);
+    }
+    if (l1Offset % 2 ** header.values.clusterBits !== 0) {
+      fail('has an L1 table that is not aligned to a cluster');
+    }
     snapshots.push({ l1Offset, l1Entries });
-    length += alignUp(FIXED_LENGTH + extra + view.getUint16(FIELD.idLength) + view.getUint16(FIELD.nameLength), 8);
+    length += alignUp(
+      FIXED_LENGTH + extra + view.getUint16(FIELD.idLength) + view.getUint16(FIELD.nameLength),
+      8,
+    );
     if (length > LIMITS.snapshotTableBytes) fail('makes the snapshot table larger than 64 MiB');
   }
   return { snapshots, byteLength: length };

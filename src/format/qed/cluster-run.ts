@@ -9,7 +9,7 @@
 
 import { readU64le } from '../../core/bytes.ts';
 import { ceilDiv } from '../../core/alignment.ts';
-import { hex, Qcow2BenchError } from '../../core/error.ts';
+import { assertInvariant, hex, Qcow2BenchError } from '../../core/error.ts';
 import type { Pending } from '../../device/block-device.ts';
 import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
 import type { HostSpace } from './host-space.ts';
@@ -38,6 +38,8 @@ export class ClusterRun {
   length = 0;
   /** Where the asked guest offset lies in the file; only for `data`. */
   hostOffset = 0;
+  /** The table is on its way to the file: what it says may yet be taken back. */
+  unsettled = false;
   readonly #options: ClusterRunOptions;
 
   constructor(options: ClusterRunOptions) {
@@ -57,6 +59,7 @@ export class ClusterRun {
     const lengthMax = Math.min(length, bytesPerL2Table - offsetInTable);
     if (tables.l1Entry(l1Index) === ENTRY_UNALLOCATED) {
       this.kind = 'no-table';
+      this.unsettled = false;
       this.length = lengthMax;
       return undefined;
     }
@@ -65,18 +68,24 @@ export class ClusterRun {
       const loading = tables.load(l1Index);
       if (loading !== undefined) return loading;
       table = tables.cached(l1Index);
-      // Always there with a device that answers at once.
-      if (table === undefined) return Promise.resolve();
+      assertInvariant(table !== undefined, 'a table read at once is in the cache');
     }
     const index = Math.floor(offsetInTable / clusterSize);
     const offsetInCluster = offsetInTable - index * clusterSize;
     const entry = readU64le(table.view, index * ENTRY_SIZE);
     this.kind = this.#kindOf(entry, table, index);
+    this.unsettled = table.writing;
     const step = this.kind === 'data' ? clusterSize : 0;
     const clustersMax = ceilDiv(offsetInCluster + lengthMax, clusterSize);
     let clusters = 1;
     let expected = (entry ?? 0) + step;
-    while (clusters < clustersMax && readU64le(table.view, (index + clusters) * ENTRY_SIZE) === expected) {
+    // Entries past the file's end are left for a `find` of their own, which refuses them.
+    const hostEnd = this.#options.space.end;
+    while (
+      clusters < clustersMax &&
+      expected < hostEnd &&
+      readU64le(table.view, (index + clusters) * ENTRY_SIZE) === expected
+    ) {
       clusters++;
       expected += step;
     }

@@ -229,7 +229,9 @@ export function checkVirtualSize(
 
 function parseVirtualSize(view: DataView, geometry: QedGeometry, path: string): number {
   const virtualSize = readU64le(view, AT.virtualSize);
-  if (virtualSize === undefined) throw tooLarge('qed-bad-image-size', "the disk's size", path, AT.virtualSize);
+  if (virtualSize === undefined) {
+    throw tooLarge('qed-bad-image-size', "the disk's size", path, AT.virtualSize);
+  }
   checkVirtualSize(virtualSize, geometry, { path, offset: AT.virtualSize });
   return virtualSize;
 }

@@ -141,6 +141,13 @@ export class QedTables {
     this.#last = table;
   }
 
+  /** Forgets a table that could not be linked: its first-level entry is empty again. */
+  drop(table: L2Table): void {
+    this.setL1Entry(table.l1Index, ENTRY_UNALLOCATED);
+    this.#cache.delete(table.l1Index);
+    if (this.#last === table) this.#last = undefined;
+  }
+
   /** Writes the whole table. */
   writeTable(table: L2Table): Pending {
     return this.#device.write(table.hostOffset, table.bytes, 'l2-table');

@@ -46,6 +46,8 @@ export class RawImage implements DiskImage {
   readonly format = 'raw';
   readonly virtualSize: number;
   readonly clusterSize = 1;
+  /** Always `undefined`: the format has no place to name one. */
+  readonly backing = undefined;
   /** Always 0: the format does not allocate, whatever the file system below does. */
   readonly allocatingWrites = 0;
   readonly #device: BlockDevice;

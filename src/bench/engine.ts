@@ -1,0 +1,65 @@
+/**
+ * The contract of whatever runs a cell: the builtin engine, or a peer such as a real QEMU.
+ *
+ * Invariants:
+ * - A pass starts from files made anew: preparation (backing file, image, prefill) is part of a pass and is
+ *   neither counted nor timed.
+ * - Counts and times come from separate passes, so that counting costs nothing that is timed.
+ * - An engine that cannot run a cell here says so in `obstacle` before it starts, in words for the user.
+ */
+
+import type { HostLogSink } from '../device/host-log.ts';
+import type { WorkloadSource } from '../workload/library.ts';
+import type { Cell, Counts } from '../result/schema.ts';
+import type { PayloadKind } from './payload.ts';
+
+/** One cell with everything that a pass over it needs. */
+export interface CellPlan {
+  readonly cell: Cell;
+  readonly source: WorkloadSource;
+  /** Replaces the workload's own seed. */
+  readonly seed: number | undefined;
+  readonly payload: PayloadKind;
+}
+
+/** Tells how far a pass is; awaited between batches, so that signals and the terminal get their turn. */
+export type PassProgress = (requestsDone: number) => void | Promise<void>;
+
+export interface PassOptions {
+  /** At most this many requests; default: all. */
+  readonly limit?: number | undefined;
+  /** Stops the pass between two batches; what it had made is removed. */
+  readonly signal?: AbortSignal | undefined;
+  readonly progress?: PassProgress | undefined;
+}
+
+export interface CountPassOptions extends PassOptions {
+  /** Gets every host operation in issue order. */
+  readonly hostLog?: HostLogSink | undefined;
+}
+
+export interface CountOutcome {
+  readonly counts: Counts;
+  /** The device that was counted on. */
+  readonly countsDevice: string;
+  /** Paths taken because the preferred one was not to be had, in words. */
+  readonly fallbacks: readonly string[];
+}
+
+/** A pass that is ready to be timed: the image is prepared and not yet open. */
+export interface TimedPass extends AsyncDisposable {
+  readonly requests: number;
+  open(): Promise<void>;
+  /** Serves all requests at the cell's queue depth. */
+  run(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Engine {
+  /** As `cell.engine` has it. */
+  readonly name: string;
+  /** Why the cell cannot be counted (or timed) here; `undefined` if it can. */
+  obstacle(plan: CellPlan, pass: 'count' | 'time'): string | undefined;
+  count(plan: CellPlan, options: CountPassOptions): Promise<CountOutcome>;
+  prepareTimed(plan: CellPlan, options: PassOptions): Promise<TimedPass>;
+}

@@ -1,0 +1,138 @@
+/**
+ * Opening the files an image says it is backed by. An image may come from a stranger, so its word is not enough
+ * to open a file.
+ *
+ * Invariants:
+ * - A backing file is opened only below the allowed directory (that of the image first asked for, unless the
+ *   caller names another), or anywhere if the caller says so. Where the files can tell, links are followed first.
+ * - Its format is named by the image or by the caller; it is never guessed from content, which a guest can write.
+ * - Names are plain paths: QEMU's `json:` and `protocol:` names are refused.
+ * - A chain ends: no file stands in it twice, and it has at most `LIMITS.backingChainDepth` backing files.
+ */
+
+import { dirname, isAbsolute, join, normalize, relative, resolve, sep } from 'node:path';
+import { Qcow2BenchError } from '../core/error.ts';
+import { LIMITS } from '../core/limits.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import type { DiskImage, Format } from './disk-image.ts';
+import type { BackingReference, OpenBacking } from './image-options.ts';
+
+/** Where image files come from: the caller wraps its storage and filters in this. */
+export interface ImageFiles {
+  /**
+   * Opens an existing file; the device takes requests of any alignment.
+   *
+   * @param name a path, absolute or relative to wherever this source looks.
+   */
+  open(name: string, options: { readonly label: string; readonly readOnly: boolean }): BlockDevice;
+  /** The name with symbolic links followed, or as it is if nothing is there; left out by sources without links. */
+  realName?(name: string): string;
+}
+
+/** What the caller allows of backing files. */
+export interface BackingPolicy {
+  /** Backing files must lie below it. Default: the directory of the image that was asked for. */
+  readonly allowedDirectory?: string | undefined;
+  /** They may lie anywhere. Default false. */
+  readonly allowAnywhere?: boolean | undefined;
+  /** The format of those whose overlay does not name one. Default: such an overlay is refused. */
+  readonly unnamedFormat?: Format | undefined;
+}
+
+export interface BackingChainOptions {
+  readonly files: ImageFiles;
+  readonly policy: BackingPolicy;
+  /** The image on top. */
+  readonly name: string;
+  /** Opens a backing file read-only as an image of its format. */
+  readonly openFormat: (format: Format, device: BlockDevice, openBacking: OpenBacking) => Promise<DiskImage>;
+}
+
+/**
+ * What the image on top is given to open its backing file with.
+ *
+ * Its answer rejects with Qcow2BenchError `backing-protocol`, `backing-not-allowed`, `backing-format-missing`,
+ * `backing-loop`, `backing-chain-too-deep`, or what opening the file or its format throws.
+ */
+export function backingOpener(options: BackingChainOptions): OpenBacking {
+  return openerBelow(options, [options.name]);
+}
+
+/** @param chain names from the top down to the image whose backing file is to be opened. */
+function openerBelow(options: BackingChainOptions, chain: readonly [string, ...string[]]): OpenBacking {
+  return async (reference) => {
+    const { files, policy } = options;
+    const overlay = chain.at(-1) ?? options.name;
+    const name = resolveName(overlay, reference);
+    checkAllowed(name, overlay, options);
+    checkChain(name, chain, files);
+    const format = reference.format ?? policy.unnamedFormat;
+    if (format === undefined) {
+      throw new Qcow2BenchError(
+        'backing-format-missing',
+        `the backing file '${reference.name}' has no format in the image, and guessing it from content would let a guest choose it: name it when opening`,
+        { path: overlay },
+      );
+    }
+    const device = files.open(name, { label: `backing:${String(chain.length - 1)}`, readOnly: true });
+    return options.openFormat(format, device, openerBelow(options, [...chain, name]));
+  };
+}
+
+function resolveName(overlay: string, reference: BackingReference): string {
+  const { name } = reference;
+  if (name.includes('\0')) {
+    throw new Qcow2BenchError('backing-protocol', "the backing file's name contains a zero byte", {
+      path: overlay,
+    });
+  }
+  // A colon before the first slash makes QEMU read a protocol; a drive letter is one character.
+  if (/^[^/\\]{2,}?:/.test(name)) {
+    throw new Qcow2BenchError(
+      'backing-protocol',
+      `the backing file '${name}' is not a plain path: names with a protocol (json:, nbd:, file: …) are not opened; write './' before a path that contains a colon`,
+      { path: overlay },
+    );
+  }
+  return isAbsolute(name) ? normalize(name) : join(dirname(overlay), name);
+}
+
+function checkAllowed(name: string, overlay: string, options: BackingChainOptions): void {
+  const { files, policy } = options;
+  if (policy.allowAnywhere === true) return;
+  const directory = policy.allowedDirectory ?? dirname(options.name);
+  const isInside = lies(name, directory) && lies(realName(files, name), realName(files, directory));
+  if (isInside) return;
+  throw new Qcow2BenchError(
+    'backing-not-allowed',
+    `the backing file '${name}' does not lie below the allowed directory '${directory}': allow another directory, or any, explicitly`,
+    { path: overlay },
+  );
+}
+
+function checkChain(name: string, chain: readonly string[], files: ImageFiles): void {
+  const target = resolve(realName(files, name));
+  if (chain.some((member) => resolve(realName(files, member)) === target)) {
+    throw new Qcow2BenchError(
+      'backing-loop',
+      `the backing file '${name}' already stands in the chain ${chain.join(' → ')}: a chain must end`,
+      { path: chain.at(-1) },
+    );
+  }
+  if (chain.length > LIMITS.backingChainDepth) {
+    throw new Qcow2BenchError(
+      'backing-chain-too-deep',
+      `the chain has more than ${String(LIMITS.backingChainDepth)} backing files: shorten it with 'qemu-img convert' or 'qemu-img rebase'`,
+      { path: chain.at(-1) },
+    );
+  }
+}
+
+function realName(files: ImageFiles, name: string): string {
+  return files.realName?.(name) ?? name;
+}
+
+function lies(name: string, directory: string): boolean {
+  const path = relative(resolve(directory), resolve(name));
+  return path !== '' && path !== '..' && !path.startsWith(`..${sep}`) && !isAbsolute(path);
+}

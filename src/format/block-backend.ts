@@ -1,0 +1,142 @@
+/**
+ * Between whoever makes guest requests and an image: checks each request, and adds the flush that the cache mode
+ * or the FUA flag asks for (rule R2).
+ *
+ * Invariants:
+ * - No request reaches the image that is not in whole sectors, within the disk, and, if it carries data, at
+ *   most `LIMITS.transferBytes` long.
+ * - In a writethrough mode each write and write-zeroes is followed by one flush; FUA adds none to that. A discard
+ *   is never followed by one: it is no write.
+ * - On a device that answers at once every method does too, and allocates nothing.
+ */
+
+import { hex, Qcow2BenchError } from '../core/error.ts';
+import { LIMITS } from '../core/limits.ts';
+import { formatSize } from '../core/size.ts';
+import type { Pending } from '../device/block-device.ts';
+import type { SyncCause } from '../device/purpose.ts';
+import { CACHE_MODE_RULES, type CacheMode } from './cache-mode.ts';
+import type { DiskImage } from './disk-image.ts';
+
+/** Guest requests are in whole sectors of this many bytes. */
+const SECTOR_SIZE = 512;
+
+export interface BlockBackendOptions {
+  readonly image: DiskImage;
+  readonly cacheMode: CacheMode;
+  /** Requests that change something are refused. Default false. */
+  readonly readOnly?: boolean | undefined;
+  /** Where the image lies, for error messages. */
+  readonly path?: string | undefined;
+}
+
+export interface WriteFlags {
+  /** Force unit access: durable when it is done. */
+  readonly fua: boolean;
+}
+
+export interface WriteZeroesFlags extends WriteFlags {
+  /** The image may give the range back. */
+  readonly unmap: boolean;
+}
+
+/**
+ * Every request method throws, or rejects with, Qcow2BenchError `request-unaligned`, `request-out-of-range`,
+ * `request-too-long` or `image-read-only` if the request is refused. Offsets and lengths are in bytes.
+ */
+export class BlockBackend {
+  readonly image: DiskImage;
+  readonly #virtualSize: number;
+  readonly #flushAfterWrite: boolean;
+  readonly #readOnly: boolean;
+  readonly #path: string | undefined;
+
+  constructor(options: BlockBackendOptions) {
+    this.image = options.image;
+    this.#virtualSize = options.image.virtualSize;
+    this.#flushAfterWrite = CACHE_MODE_RULES[options.cacheMode].flushAfterWrite;
+    this.#readOnly = options.readOnly ?? false;
+    this.#path = options.path;
+  }
+
+  read(guestOffset: number, target: Uint8Array): Pending {
+    this.#checkRange(guestOffset, target.byteLength);
+    this.#checkTransfer(guestOffset, target.byteLength);
+    return this.image.read(guestOffset, target);
+  }
+
+  write(guestOffset: number, bytes: Uint8Array, flags: WriteFlags): Pending {
+    this.#checkWritable(guestOffset);
+    this.#checkRange(guestOffset, bytes.byteLength);
+    this.#checkTransfer(guestOffset, bytes.byteLength);
+    return this.#endWrite(this.image.write(guestOffset, bytes), flags.fua);
+  }
+
+  writeZeroes(guestOffset: number, length: number, flags: WriteZeroesFlags): Pending {
+    this.#checkWritable(guestOffset);
+    this.#checkRange(guestOffset, length);
+    return this.#endWrite(this.image.writeZeroes(guestOffset, length, flags), flags.fua);
+  }
+
+  discard(guestOffset: number, length: number): Pending {
+    this.#checkWritable(guestOffset);
+    this.#checkRange(guestOffset, length);
+    return this.image.discard(guestOffset, length);
+  }
+
+  flush(): Pending {
+    // A read-only image has nothing to make durable.
+    return this.#readOnly ? undefined : this.image.flush('guest-flush');
+  }
+
+  #endWrite(pending: Pending, fua: boolean): Pending {
+    if (!this.#flushAfterWrite && !fua) return pending;
+    const cause = this.#flushAfterWrite ? 'writethrough' : 'fua';
+    return pending === undefined ? this.image.flush(cause) : this.#flushAfter(pending, cause);
+  }
+
+  async #flushAfter(pending: Promise<void>, cause: SyncCause): Promise<void> {
+    await pending;
+    await this.image.flush(cause);
+  }
+
+  #checkRange(guestOffset: number, length: number): void {
+    if (guestOffset % SECTOR_SIZE !== 0 || length % SECTOR_SIZE !== 0) {
+      throw this.#refused(
+        'request-unaligned',
+        guestOffset,
+        `the request is ${String(length)} bytes long at this guest offset: both must be multiples of ${String(SECTOR_SIZE)}`,
+      );
+    }
+    // Written so that NaN is refused as well.
+    if (!(guestOffset >= 0 && length >= 0 && guestOffset + length <= this.#virtualSize)) {
+      throw this.#refused(
+        'request-out-of-range',
+        guestOffset,
+        `the request is ${String(length)} bytes long at this guest offset: the disk ends at ${hex(this.#virtualSize)}`,
+      );
+    }
+  }
+
+  #checkTransfer(guestOffset: number, length: number): void {
+    if (length <= LIMITS.transferBytes) return;
+    throw this.#refused(
+      'request-too-long',
+      guestOffset,
+      `the request carries ${String(length)} bytes: at most ${formatSize(LIMITS.transferBytes)} are taken, split it`,
+    );
+  }
+
+  #checkWritable(guestOffset: number): void {
+    if (!this.#readOnly) return;
+    throw this.#refused(
+      'image-read-only',
+      guestOffset,
+      'the image is open read-only: open it for writing or leave the request out',
+    );
+  }
+
+  #refused(code: string, guestOffset: number, message: string): Qcow2BenchError {
+    return new Qcow2BenchError(code, message, { path: this.#path, offset: guestOffset });
+  }
+}

@@ -1,0 +1,281 @@
+/**
+ * An open QED image: guest requests become runs of clusters, read and written in place or allocated.
+ *
+ * Invariants:
+ * - A request is served run by run, in order, as QEMU does.
+ * - Allocating writes run one at a time. A request takes the turn when it meets its first cluster to allocate
+ *   and keeps it to its end; once it has the turn it looks again, for the cluster may have been allocated while it
+ *   waited. In-place writes and reads need no turn, except where a table is still on its way to the file.
+ * - Tables are written through, so a flush has nothing to write: it is a sync.
+ */
+
+import { assertInvariant } from '../../core/error.ts';
+import { Mutex } from '../../core/mutex.ts';
+import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import type { SyncCause } from '../../device/purpose.ts';
+import { readFromBacking } from '../backing-read.ts';
+import type { DiskImage, Mapping } from '../disk-image.ts';
+import type { OpenOptions } from '../image-options.ts';
+import { writeRealZeroes, zeroBytes } from '../real-zeroes.ts';
+import { Allocation } from './allocation.ts';
+import { ClusterRun } from './cluster-run.ts';
+import type { QedGeometry } from './geometry.ts';
+import type { QedHeaderFile } from './header-file.ts';
+import type { HostSpace } from './host-space.ts';
+import type { QedTables } from './tables.ts';
+
+export interface QedImageOptions {
+  readonly device: BlockDevice;
+  readonly readOnly: boolean;
+  readonly readPurpose: OpenOptions['readPurpose'];
+  /** Bytes. */
+  readonly virtualSize: number;
+  readonly geometry: QedGeometry;
+  readonly space: HostSpace;
+  readonly tables: QedTables;
+  readonly header: QedHeaderFile;
+  readonly backing: DiskImage | undefined;
+  /** The image needs a check that opening did not make, so closing must not call it clean. */
+  readonly keepNeedCheck: boolean;
+}
+
+/** A write under way, kept only while it waits for something. */
+interface WriteProgress {
+  readonly guestOffset: number;
+  readonly length: number;
+  /** `undefined` writes zeroes to whole clusters. */
+  readonly bytes: Uint8Array | undefined;
+  /** Bytes served. */
+  readonly done: number;
+  readonly stage: WriteStage;
+}
+
+type WriteStage = 'no-turn' | 'has-turn' | 'has-allocated';
+
+/** Real zeroes around whole zero clusters are written in pieces of this, like QEMU's bounce buffer. */
+const ZERO_PIECE = 16 * 1024 * 1024;
+
+export class QedImage implements DiskImage {
+  readonly format = 'qed';
+  readonly virtualSize: number;
+  readonly clusterSize: number;
+  readonly backing: DiskImage | undefined;
+  readonly #device: BlockDevice;
+  readonly #readOnly: boolean;
+  readonly #readPurpose: OpenOptions['readPurpose'];
+  readonly #header: QedHeaderFile;
+  readonly #keepNeedCheck: boolean;
+  readonly #run: ClusterRun;
+  readonly #allocation: Allocation;
+  readonly #turn = new Mutex();
+  #allocatingWrites = 0;
+  #closed = false;
+
+  constructor(options: QedImageOptions) {
+    this.virtualSize = options.virtualSize;
+    this.clusterSize = options.geometry.clusterSize;
+    this.#device = options.device;
+    this.#readOnly = options.readOnly;
+    this.#readPurpose = options.readPurpose;
+    this.#header = options.header;
+    this.backing = options.backing;
+    this.#keepNeedCheck = options.keepNeedCheck;
+    this.#run = new ClusterRun({ ...options, path: options.device.path });
+    this.#allocation = new Allocation(options);
+  }
+
+  get allocatingWrites(): number {
+    return this.#allocatingWrites;
+  }
+
+  read(guestOffset: number, target: Uint8Array): Pending {
+    return this.#read(guestOffset, target, 0);
+  }
+
+  write(guestOffset: number, bytes: Uint8Array): Pending {
+    assertInvariant(!this.#readOnly, 'write to a QED image opened read-only');
+    return this.#write(guestOffset, bytes.byteLength, bytes, 0, 'no-turn');
+  }
+
+  /** Whole clusters become zero clusters, or zeroes in place where they have data; the rest gets real zeroes. */
+  async writeZeroes(guestOffset: number, length: number): Promise<void> {
+    assertInvariant(!this.#readOnly, 'write-zeroes to a QED image opened read-only');
+    const { clusterSize } = this;
+    const end = guestOffset + length;
+    let at = guestOffset;
+    while (at < end) {
+      const offsetInCluster = at % clusterSize;
+      const whole = Math.floor((end - at) / clusterSize) * clusterSize;
+      if (offsetInCluster === 0 && whole > 0) {
+        await this.#write(at, whole, undefined, 0, 'no-turn');
+        at += whole;
+      } else {
+        const piece = Math.min(clusterSize - offsetInCluster, end - at, ZERO_PIECE);
+        await this.#write(at, piece, zeroBytes(piece), 0, 'no-turn');
+        at += piece;
+      }
+    }
+  }
+
+  /** Nothing: QED cannot give clusters back. */
+  discard(_guestOffset: number, _length: number): Pending {
+    assertInvariant(!this.#readOnly, 'discard in a QED image opened read-only');
+    return undefined;
+  }
+
+  flush(cause: SyncCause): Pending {
+    return this.#device.sync(cause);
+  }
+
+  async map(guestOffset: number, length: number): Promise<Mapping> {
+    const run = this.#run;
+    for (;;) {
+      const loading = run.find(guestOffset, length);
+      if (loading === undefined) break;
+      await loading;
+    }
+    switch (run.kind) {
+      case 'data':
+        return { kind: 'data', length: run.length, hostOffset: run.hostOffset };
+      case 'zero':
+        return { kind: 'zero', length: run.length, hostOffset: undefined };
+      case 'unallocated':
+      case 'no-table':
+        return { kind: 'unallocated', length: run.length, hostOffset: undefined };
+    }
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      if (!this.#readOnly) await this.#markClean();
+    } finally {
+      await this.#device.close();
+      await this.backing?.close();
+    }
+  }
+
+  async abandon(): Promise<void> {
+    this.#closed = true;
+    await this.#device.close();
+    await this.backing?.abandon();
+  }
+
+  async #markClean(): Promise<void> {
+    const header = this.#header;
+    if (header.needCheck && !this.#keepNeedCheck) {
+      await this.#device.sync('dirty-bit');
+      await header.readSector();
+      await header.writeSector(false);
+      header.settle(false);
+    }
+    await this.#device.sync('close');
+  }
+
+  #read(guestOffset: number, target: Uint8Array, from: number): Pending {
+    const run = this.#run;
+    const length = target.byteLength;
+    let done = from;
+    while (done < length) {
+      let pending = run.find(guestOffset + done, length - done);
+      if (pending === undefined) {
+        const part = slice(target, done, run.length);
+        const at = guestOffset + done;
+        done += run.length;
+        pending = this.#readRun(at, part);
+      }
+      if (pending !== undefined) return this.#readRest(pending, guestOffset, target, done);
+    }
+    return undefined;
+  }
+
+  async #readRest(
+    pending: Promise<void>,
+    guestOffset: number,
+    target: Uint8Array,
+    done: number,
+  ): Promise<void> {
+    await pending;
+    await this.#read(guestOffset, target, done);
+  }
+
+  #readRun(guestOffset: number, target: Uint8Array): Pending {
+    const run = this.#run;
+    switch (run.kind) {
+      case 'data':
+        return this.#device.read(run.hostOffset, target, this.#readPurpose);
+      case 'zero':
+        target.fill(0);
+        return undefined;
+      case 'unallocated':
+      case 'no-table':
+        return readFromBacking(this.backing, guestOffset, target);
+    }
+  }
+
+  /** Serves a write from `from` on; plain arguments, so that a write that never waits allocates nothing. */
+  #write(
+    guestOffset: number,
+    length: number,
+    bytes: Uint8Array | undefined,
+    from: number,
+    reached: WriteStage,
+  ): Pending {
+    const run = this.#run;
+    let done = from;
+    let stage = reached;
+    try {
+      while (done < length) {
+        const at = guestOffset + done;
+        let pending = run.find(at, length - done);
+        if (pending === undefined) {
+          if (stage === 'no-turn' && (run.kind !== 'data' || run.unsettled)) {
+            stage = 'has-turn';
+            pending = this.#turn.acquire();
+          } else {
+            const part = bytes && slice(bytes, done, run.length);
+            done += run.length;
+            if (run.kind === 'data') {
+              pending = this.#writeInPlace(part);
+            } else {
+              if (stage !== 'has-allocated' && bytes !== undefined) this.#allocatingWrites++;
+              stage = 'has-allocated';
+              pending = this.#allocation.run(at, part, run);
+            }
+          }
+        }
+        if (pending !== undefined) {
+          return this.#writeRest(pending, { guestOffset, length, bytes, done, stage });
+        }
+      }
+    } catch (error) {
+      if (stage !== 'no-turn') this.#turn.release();
+      throw error;
+    }
+    if (stage !== 'no-turn') this.#turn.release();
+    return undefined;
+  }
+
+  async #writeRest(pending: Promise<void>, progress: WriteProgress): Promise<void> {
+    const { guestOffset, length, bytes, done, stage } = progress;
+    try {
+      await pending;
+    } catch (error) {
+      if (stage !== 'no-turn') this.#turn.release();
+      throw error;
+    }
+    await this.#write(guestOffset, length, bytes, done, stage);
+  }
+
+  #writeInPlace(bytes: Uint8Array | undefined): Pending {
+    const { hostOffset, length } = this.#run;
+    if (bytes === undefined) return writeRealZeroes(this.#device, hostOffset, length);
+    return this.#device.write(hostOffset, bytes, 'data');
+  }
+}
+
+/** The part of `bytes` a run serves; `bytes` itself where that is all. */
+function slice(bytes: Uint8Array, from: number, length: number): Uint8Array {
+  return length === bytes.byteLength ? bytes : bytes.subarray(from, from + length);
+}

@@ -1,0 +1,78 @@
+/**
+ * The formats by name: the one place that names raw, qcow2 and qed together. Opening and creating go through
+ * here; everything above sees only `DiskImage`.
+ */
+
+import type { BlockDevice } from '../device/block-device.ts';
+import { backingOpener, type BackingPolicy, type ImageFiles } from './backing-chain.ts';
+import type { DiskImage, Format } from './disk-image.ts';
+import type { CreateOptions, OpenOptions, RefcountMode } from './image-options.ts';
+import { createQcow2 } from './qcow2/create.ts';
+import { openQcow2 } from './qcow2/open.ts';
+import { createQed } from './qed/create.ts';
+import { openQed } from './qed/open.ts';
+import { createRaw, openRaw } from './raw/raw-image.ts';
+
+interface FormatEntry {
+  readonly open: (options: OpenOptions) => Promise<DiskImage>;
+  readonly create: (options: CreateOptions) => Promise<void>;
+}
+
+const REGISTRY: Readonly<Record<Format, FormatEntry>> = {
+  raw: { open: openRaw, create: createRaw },
+  qcow2: { open: openQcow2, create: createQcow2 },
+  qed: { open: openQed, create: createQed },
+};
+
+export interface OpenImageOptions {
+  /** Named by the caller; never guessed from content. */
+  readonly format: Format;
+  /** As `files` understands it; relative backing names are taken from its directory. */
+  readonly name: string;
+  readonly files: ImageFiles;
+  readonly readOnly: boolean;
+  readonly backing?: BackingPolicy | undefined;
+  /** Opened to be checked: nothing is repaired on the way. */
+  readonly forCheck?: boolean | undefined;
+  /** qcow2 only: overrides the image's lazy-refcounts bit for this opening. */
+  readonly refcounts?: RefcountMode | undefined;
+}
+
+/**
+ * Opens an image with its backing chain; the chain is opened read-only and closed with the image.
+ *
+ * @throws Qcow2BenchError of `files`, the format, or the backing chain.
+ */
+export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
+  const { files, name, readOnly } = options;
+  const openBacking = backingOpener({
+    files,
+    name,
+    policy: options.backing ?? {},
+    openFormat: (format, device, next) =>
+      REGISTRY[format].open({ device, readOnly: true, readPurpose: 'backing-read', openBacking: next }),
+  });
+  const device: BlockDevice = files.open(name, { label: 'image', readOnly });
+  return REGISTRY[options.format].open({
+    device,
+    readOnly,
+    readPurpose: 'data',
+    openBacking,
+    forCheck: options.forCheck,
+    refcounts: options.refcounts,
+  });
+}
+
+export interface CreateImageOptions extends CreateOptions {
+  readonly format: Format;
+}
+
+/**
+ * Writes an empty image over whatever `device` holds and syncs it; closing the device is left to the caller.
+ *
+ * @throws Qcow2BenchError of the format, for sizes it does not take, or of the device.
+ */
+export async function createImage(options: CreateImageOptions): Promise<void> {
+  await REGISTRY[options.format].create(options);
+  await options.device.sync('close');
+}

@@ -1,0 +1,228 @@
+/**
+ * The answer in words: what lazy refcounts, QED and raw cost and save, said from the data and nothing else.
+ *
+ * Invariant: a sentence is only said if the cells it rests on were counted; a result without them gives fewer
+ * sentences, never a guess.
+ */
+
+import { syncsPerWriteByCause } from '../result/derive.ts';
+import type { CacheMode } from '../result/vocabulary.ts';
+import { bytesText, microsecondsText, percentText, rateText } from './numbers.ts';
+import { cellAt, type ReportCell, type ReportCells } from './report-cells.ts';
+
+export interface Answer {
+  /** One sentence: what lazy refcounts do where every write must be durable. */
+  readonly headline: string;
+  readonly points: readonly AnswerPoint[];
+  /** The cells that the headline speaks of, one a variant; empty if there is no headline to give. */
+  readonly reference: readonly ReportCell[];
+}
+
+export interface AnswerPoint {
+  /** What the sentence is about, in a word or two. */
+  readonly about: string;
+  readonly text: string;
+}
+
+/** Modes that end each write with a flush, and modes that do not, the plainest first. */
+const THROUGH_MODES: readonly CacheMode[] = ['writethrough', 'directsync'];
+const BACK_MODES: readonly CacheMode[] = ['writeback', 'none'];
+/** Figures closer than this are the same to a reader. */
+const SAME = 0.005;
+
+export function answerOf(report: ReportCells): Answer {
+  const pair = referencePair(report);
+  if (pair === undefined) {
+    const counted = report.cells.filter(({ figures }) => figures !== undefined).length;
+    const headline =
+      counted === 0
+        ? 'No cell of this result was counted.'
+        : 'This result does not hold qcow2 with both eager and lazy refcounts in a mode that flushes each write, so it cannot compare them.';
+    return { headline, points: [], reference: [] };
+  }
+  const points = [
+    writebackPoint(report, pair),
+    workloadsPoint(report, pair),
+    backingPoint(report, pair),
+    qedPoint(report, pair),
+    rawPoint(report, pair),
+    modesPoint(report),
+    timePoint(report, pair),
+  ];
+  return {
+    headline: headlineOf(pair),
+    points: points.filter((point) => point !== undefined),
+    reference: report.variants
+      .map((variant) => cellAt(report, { workload: pair.workload, cache: pair.cache, variant }))
+      .filter((cell) => cell !== undefined),
+  };
+}
+
+interface Counted {
+  readonly syncs: number;
+  readonly bytes: number;
+  readonly cell: ReportCell;
+}
+
+interface Pair {
+  readonly workload: string;
+  readonly cache: CacheMode;
+  readonly eager: Counted;
+  readonly lazy: Counted;
+}
+
+function counted(cell: ReportCell | undefined): Counted | undefined {
+  const { syncsPerWrite: syncs, bytesPerWrite: bytes } = cell?.figures ?? {};
+  if (cell === undefined || syncs === undefined || syncs === null) return undefined;
+  if (bytes === undefined || bytes === null) return undefined;
+  return { syncs, bytes, cell };
+}
+
+function pairAt(report: ReportCells, workload: string, cache: CacheMode): Pair | undefined {
+  const eager = counted(cellAt(report, { workload, cache, variant: 'qcow2 eager' }));
+  const lazy = counted(cellAt(report, { workload, cache, variant: 'qcow2 lazy' }));
+  return eager === undefined || lazy === undefined ? undefined : { workload, cache, eager, lazy };
+}
+
+/** Eager and lazy where the question is plainest: the workload that allocates most and saves most, unbacked. */
+function referencePair(report: ReportCells): Pair | undefined {
+  const cache = THROUGH_MODES.find((mode) => report.caches.includes(mode));
+  if (cache === undefined) return undefined;
+  const pairs = pairsIn(report, cache);
+  const unbacked = pairs.filter(({ eager }) => eager.cell.record.cell.backing === undefined);
+  const candidates = unbacked.length > 0 ? unbacked : pairs;
+  const rank = (pair: Pair): number => allocatingShare(pair) * (pair.eager.syncs - pair.lazy.syncs);
+  // Among equals (to three digits) the smaller write says more: its own bytes do not hide the metadata's.
+  return candidates.toSorted(
+    (a, b) => Math.round((rank(b) - rank(a)) * 100) || a.lazy.bytes - b.lazy.bytes,
+  )[0];
+}
+
+function pairsIn(report: ReportCells, cache: CacheMode): readonly Pair[] {
+  return report.workloads
+    .map((workload) => pairAt(report, workload, cache))
+    .filter((pair) => pair !== undefined);
+}
+
+function allocatingShare({ eager }: Pair): number {
+  const guest = eager.cell.record.counts?.guest;
+  return guest === undefined || guest.writes === 0 ? 0 : guest.allocatingWrites / guest.writes;
+}
+
+function headlineOf(pair: Pair): string {
+  const { eager, lazy } = pair;
+  const share = allocatingShare(pair);
+  const which = share > 0.995 ? 'every write allocates' : `${percentText(share)} of the writes allocate`;
+  return (
+    `With cache=${pair.cache}, lazy refcounts issue ${rateText(lazy.syncs)} instead of ${rateText(eager.syncs)} syncs ` +
+    `and write ${bytesText(lazy.bytes)} instead of ${bytesText(eager.bytes)} bytes per guest write ` +
+    `(${pair.workload}: ${which}).`
+  );
+}
+
+function writebackPoint(report: ReportCells, { workload }: Pair): AnswerPoint | undefined {
+  const cache = BACK_MODES.find((mode) => report.caches.includes(mode));
+  const pairs = cache === undefined ? [] : pairsIn(report, cache);
+  const same = pairs.find((pair) => pair.workload === workload);
+  if (cache === undefined || same === undefined) return undefined;
+  const figures = `${rateText(same.lazy.syncs)} against ${rateText(same.eager.syncs)} syncs per write`;
+  const best = pairs.toSorted((a, b) => saved(b) - saved(a))[0];
+  const verdict =
+    saved(same) < SAME
+      ? `lazy refcounts save nothing on ${workload}`
+      : `lazy refcounts save ${savingText(same)} of the syncs on ${workload}`;
+  const elsewhere =
+    best !== undefined && best.workload !== workload && saved(best) >= SAME
+      ? ` Where the guest flushes often they still count: ${rateText(best.lazy.syncs)} instead of ${rateText(best.eager.syncs)} on ${best.workload}.`
+      : '';
+  return { about: cache, text: `With cache=${cache}, ${verdict}: ${figures}, close included.${elsewhere}` };
+}
+
+function workloadsPoint(report: ReportCells, { cache }: Pair): AnswerPoint | undefined {
+  const pairs = pairsIn(report, cache).toSorted((a, b) => saving(a) - saving(b));
+  const [least, most] = [pairs[0], pairs.at(-1)];
+  if (least === undefined || most === undefined || least === most) return undefined;
+  const text =
+    `Over ${String(pairs.length)} workloads with cache=${cache}, lazy refcounts spare ` +
+    `from ${savingText(least)} (${least.workload}) to ${savingText(most)} (${most.workload}) of the syncs.`;
+  return { about: 'Workloads', text };
+}
+
+function backingPoint(report: ReportCells, { cache }: Pair): AnswerPoint | undefined {
+  const pair = pairsIn(report, cache).find(({ lazy }) => {
+    const { counts } = lazy.cell.record;
+    return counts !== null && (syncsPerWriteByCause(counts).get('l2-after-cow') ?? 0) > 0.1;
+  });
+  if (pair === undefined) return undefined;
+  const text =
+    `Where new clusters are filled with copied data (${pair.workload}), the copy must be durable before its L2 entry: ` +
+    `lazy refcounts issue ${rateText(pair.lazy.syncs)} syncs against ${rateText(pair.eager.syncs)}, ` +
+    `and write ${bytesText(pair.lazy.bytes)} bytes against ${bytesText(pair.eager.bytes)}.`;
+  return { about: 'Copy-on-write', text };
+}
+
+function qedPoint(report: ReportCells, { workload, cache, eager }: Pair): AnswerPoint | undefined {
+  const qed = counted(cellAt(report, { workload, cache, variant: 'QED' }));
+  if (qed === undefined) return undefined;
+  const against = `qcow2 with eager refcounts ${rateText(eager.syncs)} and ${bytesText(eager.bytes)}`;
+  const text = `QED, which has no refcounts, issues ${rateText(qed.syncs)} syncs and writes ${bytesText(qed.bytes)} bytes per write there; ${against}.`;
+  return { about: 'QED', text };
+}
+
+function rawPoint(report: ReportCells, { workload, cache }: Pair): AnswerPoint | undefined {
+  const raw = counted(cellAt(report, { workload, cache, variant: 'raw' }));
+  if (raw === undefined) return undefined;
+  const text = `Raw, the floor, issues ${rateText(raw.syncs)} syncs and writes ${bytesText(raw.bytes)} bytes per write.`;
+  return { about: 'raw', text };
+}
+
+/** Which cache modes count alike: said only if every cell agrees. */
+function modesPoint(report: ReportCells): AnswerPoint | undefined {
+  const alike = [
+    ['directsync', 'writethrough'],
+    ['none', 'writeback'],
+  ] as const;
+  const facts = alike
+    .filter(([mode, other]) => countAlike(report, mode, other))
+    .map(([mode, other]) => `${mode} issues the same syncs as ${other}`);
+  const unsafe = report.cells.filter(({ cache, figures }) => cache === 'unsafe' && figures !== undefined);
+  if (unsafe.length > 0 && unsafe.every(({ figures }) => (figures?.syncsPerWrite ?? 0) === 0)) {
+    facts.push('unsafe issues none at all');
+  }
+  if (facts.length === 0) return undefined;
+  const text = `${facts.join('; ')}.`;
+  return { about: 'Cache modes', text: text.charAt(0).toUpperCase() + text.slice(1) };
+}
+
+function countAlike(report: ReportCells, mode: CacheMode, other: CacheMode): boolean {
+  const cells = report.cells.filter(({ cache }) => cache === mode);
+  const agree = cells.every((cell) => {
+    const twin = cellAt(report, { workload: cell.workload, variant: cell.variant, cache: other }, cell.setup);
+    return twin !== undefined && twin.figures?.syncsPerWrite === cell.figures?.syncsPerWrite;
+  });
+  return cells.length > 0 && agree;
+}
+
+function timePoint(report: ReportCells, { workload, cache, eager, lazy }: Pair): AnswerPoint | undefined {
+  const times = { eager: eager.cell.requestTime, lazy: lazy.cell.requestTime };
+  if (times.eager === undefined || times.lazy === undefined) return undefined;
+  const raw = cellAt(report, { workload, cache, variant: 'raw' })?.requestTime;
+  const floor = raw === undefined ? '' : `, raw ${microsecondsText(raw.median)}`;
+  const text =
+    `On this machine a request of ${workload} with cache=${cache} takes ${microsecondsText(times.lazy.median)} with lazy refcounts ` +
+    `and ${microsecondsText(times.eager.median)} with eager ones${floor} (medians of ${String(times.lazy.n)} samples).`;
+  return { about: 'Time', text };
+}
+
+function saved({ eager, lazy }: Pair): number {
+  return eager.syncs - lazy.syncs;
+}
+
+/** Share of eager's syncs that lazy spares; negative if it adds some. */
+function saving(pair: Pair): number {
+  return pair.eager.syncs === 0 ? 0 : saved(pair) / pair.eager.syncs;
+}
+
+function savingText(pair: Pair): string {
+  return percentText(Math.max(0, saving(pair)));
+}

@@ -1,0 +1,45 @@
+/** The table of all cells, a line each: what the page, the terminal and a reader's eye compare. */
+
+import { bytesText, factorText, microsecondsText, rateText } from './numbers.ts';
+import type { ReportCell } from './report-cells.ts';
+
+export interface CellTableColumn {
+  readonly title: string;
+  readonly numeric: boolean;
+  readonly text: (cell: ReportCell) => string;
+}
+
+export const CELL_COLUMNS: readonly CellTableColumn[] = [
+  { title: 'Workload', numeric: false, text: ({ workload }) => workload },
+  { title: 'Cache', numeric: false, text: ({ cache }) => cache },
+  { title: 'Format', numeric: false, text: ({ variant }) => variant },
+  { title: 'Syncs/write', numeric: true, text: ({ figures }) => rateText(figures?.syncsPerWrite) },
+  {
+    title: 'Metadata B/write',
+    numeric: true,
+    text: ({ figures }) => bytesText(figures?.metadataBytesPerWrite),
+  },
+  { title: 'Amplif.', numeric: true, text: ({ figures }) => factorText(figures?.writeAmplification) },
+  { title: 'Median/req.', numeric: true, text: ({ requestTime }) => microsecondsText(requestTime?.median) },
+];
+
+/** Columns that only the page has room for. */
+export const WIDE_COLUMNS: readonly CellTableColumn[] = [
+  ...CELL_COLUMNS.slice(0, 4),
+  {
+    title: 'Syncs/alloc. write',
+    numeric: true,
+    text: ({ figures }) => rateText(figures?.syncsPerAllocatingWrite),
+  },
+  ...CELL_COLUMNS.slice(4, 5),
+  { title: 'Fill B/write', numeric: true, text: ({ figures }) => bytesText(figures?.fillBytesPerWrite) },
+  ...CELL_COLUMNS.slice(5, 6),
+  { title: 'Zeroed', numeric: true, text: ({ figures }) => factorText(figures?.zeroRangeAmplification) },
+  ...CELL_COLUMNS.slice(6),
+];
+
+/** What a reader must know of a cell beside its figures: why it was skipped, which fallbacks it took. */
+export function remarksOf(cell: ReportCell): string {
+  const { skipped, fallbacks } = cell.record;
+  return [...(skipped === null ? [] : [`skipped: ${skipped}`]), ...fallbacks].join('; ');
+}

@@ -1,0 +1,114 @@
+/**
+ * What every chart of the report is: a Vega-Lite specification as data, its rows, and the table that says the
+ * same to those who cannot see it.
+ *
+ * Invariants: a specification names its data set and holds no data; what a reader can choose (`workload`,
+ * `cache`, `setup`) are parameters of the specification, so a choice needs no new one. Colours of text and
+ * lines are those of a light page; the page's style sheet recolours them where it is dark.
+ */
+
+import type { Config, TopLevelSpec } from 'vega-lite';
+
+import { groupedText } from '../numbers.ts';
+import type { ReportCells } from '../report-cells.ts';
+
+/** What a reader can choose. */
+export type Selection = 'workload' | 'cache' | 'setup';
+export type Selected = Readonly<Record<Selection, string>>;
+
+export type ChartRow = Readonly<Record<string, string | number | null>>;
+
+export interface ChartColumn {
+  readonly field: string;
+  readonly title: string;
+}
+
+export interface Chart {
+  /** Identifier of the chart, and name of its data set. */
+  readonly id: string;
+  readonly title: string;
+  /** What it shows, in a sentence. */
+  readonly subtitle: string;
+  readonly spec: TopLevelSpec;
+  readonly rows: readonly ChartRow[];
+  /** Selections on which it depends. */
+  readonly selections: readonly Selection[];
+  /** Columns of the table that stands in for it. */
+  readonly columns: readonly ChartColumn[];
+  readonly legend: readonly LegendEntry[];
+  /** Pixels between the chart's left edge and its panels, kept for axis labels; 0 if it sizes itself. */
+  readonly gutter: number;
+}
+
+export interface LegendEntry {
+  readonly name: string;
+  readonly colour: string;
+  readonly meaning: string;
+}
+
+export const FONT =
+  'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", sans-serif';
+const INK = '#1d2430';
+const MUTED = '#5b6575';
+const LINE = '#d9dee6';
+
+/** Pixels kept for the names of variants at the left of bars. */
+export const VARIANT_GUTTER = 92;
+
+export const CHART_CONFIG: Config = {
+  background: 'transparent',
+  font: FONT,
+  padding: 0,
+  view: { stroke: null },
+  axis: {
+    labelColor: MUTED,
+    titleColor: MUTED,
+    gridColor: LINE,
+    domainColor: LINE,
+    tickColor: LINE,
+    labelFontSize: 12,
+    titleFontSize: 12,
+    titleFontWeight: 'normal',
+    titlePadding: 8,
+  },
+  header: { labelColor: INK, labelFontSize: 13, labelFontWeight: 600, labelPadding: 6 },
+  legend: { labelColor: MUTED, titleColor: MUTED, labelFontSize: 12, symbolType: 'square' },
+  text: { color: INK, fontSize: 12 },
+  title: { color: INK, fontSize: 15, fontWeight: 600, subtitleColor: MUTED, subtitleFontSize: 12 },
+};
+
+/** Parameters by which the page or a caller says what is chosen. */
+export function selectionParams(
+  selections: readonly Selection[],
+  selected: Selected,
+): { name: Selection; value: string }[] {
+  return selections.map((name) => ({ name, value: selected[name] }));
+}
+
+/** The Vega expression that keeps the rows of what is chosen. */
+export function selectionFilter(selections: readonly Selection[]): string {
+  return selections.map((name) => `datum.${name} === ${name}`).join(' && ');
+}
+
+/** The vertical axis of bars: a row a variant, with a gutter of fixed width so that panels can be sized. */
+export function variantAxis(report: ReportCells) {
+  const domain = [...report.variants];
+  return {
+    field: 'variant',
+    type: 'nominal' as const,
+    scale: { domain },
+    axis: { title: null, domain: false, ticks: false, minExtent: VARIANT_GUTTER, maxExtent: VARIANT_GUTTER },
+  };
+}
+
+/** Panels one below another, a panel a cache mode, its name above it. */
+export function cachePanels(report: ReportCells) {
+  const sort = [...report.caches];
+  const header = { title: null, labelOrient: 'top', labelAnchor: 'start', labelAngle: 0 } as const;
+  return { row: { field: 'cache', type: 'nominal' as const, sort, header } };
+}
+
+/** A number as a table of the page shows it. */
+export function exactText(value: number): string {
+  return Number.isInteger(value) ? groupedText(value) : String(Number(value.toPrecision(6)));
+}

@@ -1,0 +1,156 @@
+/**
+ * Chart: time per guest request with its spread: every sample as a point, the quartiles as a bar, the median as a
+ * line and a number. The scale is logarithmic, for a sync costs a hundred times what a buffered write does.
+ */
+
+import type { TopLevelSpec } from 'vega-lite';
+
+import { requestTimeNs } from '../../result/statistics.ts';
+import { microsecondsText } from '../numbers.ts';
+import { VARIANT_COLOURS } from '../palette.ts';
+import type { ReportCells } from '../report-cells.ts';
+import {
+  cachePanels,
+  CHART_CONFIG,
+  selectionFilter,
+  selectionParams,
+  variantAxis,
+  VARIANT_GUTTER,
+  type Chart,
+  type Selected,
+} from './chart.ts';
+
+const SELECTIONS = ['workload', 'setup'] as const;
+const NS_PER_US = 1000;
+/** Grid lines at powers of ten are plain, those between are faint. */
+const POWER_OF_TEN = 'abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 0.001';
+const OTHER_COLOUR = '#7d8794';
+/** How far right of the largest sample, as a factor, the scale goes, so that the median's number fits. */
+const REACH = 2.2;
+
+export function requestTimesChart(report: ReportCells, selected: Selected): Chart {
+  const rows = report.cells.flatMap(({ workload, variant, cache, setup, record, requestTime: spread }) => {
+    if (spread === undefined) return [];
+    const quartiles = {
+      median: spread.median / NS_PER_US,
+      q1: spread.q1 / NS_PER_US,
+      q3: spread.q3 / NS_PER_US,
+    };
+    const place = { workload, variant, cache, setup };
+    const texts = {
+      label: microsecondsText(spread.median),
+      range: `${microsecondsText(spread.q1)} to ${microsecondsText(spread.q3)}`,
+      max: spread.max / NS_PER_US,
+      n: spread.n,
+    };
+    return record.timings.map((timing) => ({
+      ...place,
+      round: timing.round,
+      value: requestTimeNs(timing) / NS_PER_US,
+      ...quartiles,
+      ...texts,
+    }));
+  });
+  return {
+    id: 'times',
+    title: 'Time per guest request',
+    subtitle:
+      'Samples on this machine and file system; a point a sample, the bar from first to third quartile, the line the median.',
+    spec: requestTimesSpec(report, selected),
+    rows,
+    selections: SELECTIONS,
+    columns: [
+      { field: 'cache', title: 'Cache mode' },
+      { field: 'variant', title: 'Format' },
+      { field: 'label', title: 'Median' },
+      { field: 'range', title: 'Quartiles' },
+      { field: 'n', title: 'Samples' },
+    ],
+    legend: [],
+    gutter: VARIANT_GUTTER,
+  };
+}
+
+function requestTimesSpec(report: ReportCells, selected: Selected): TopLevelSpec {
+  const y = variantAxis(report);
+  const scale = { type: 'log', nice: false, padding: 12 } as const;
+  const axis = {
+    format: ',~r',
+    tickCount: 6,
+    domain: false,
+    ticks: false,
+    gridOpacity: { condition: { test: POWER_OF_TEN, value: 1 }, value: 0.3 },
+  } as const;
+  const x = { type: 'quantitative', scale, axis, title: 'microseconds per request (logarithmic)' } as const;
+  const color = {
+    field: 'variant',
+    type: 'nominal',
+    scale: {
+      domain: [...report.variants],
+      range: report.variants.map((variant) => VARIANT_COLOURS[variant] ?? OTHER_COLOUR),
+    },
+    legend: null,
+  } as const;
+  return {
+    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+    description:
+      'Points, quartile bars and medians: time per guest request for each format, in each cache mode',
+    config: CHART_CONFIG,
+    data: { name: 'times' },
+    params: selectionParams(SELECTIONS, selected),
+    transform: [
+      { filter: selectionFilter(SELECTIONS) },
+      { calculate: `datum.max * ${String(REACH)}`, as: 'reach' },
+    ],
+    facet: cachePanels(report),
+    spacing: 14,
+    spec: {
+      width: 560,
+      height: { step: 24 },
+      layer: [
+        {
+          mark: { type: 'bar', height: { band: 0.62 }, opacity: 0.28, tooltip: null },
+          encoding: {
+            y,
+            color,
+            x: { ...x, aggregate: 'min', field: 'q1' },
+            x2: { aggregate: 'max', field: 'q3' },
+          },
+        },
+        {
+          mark: { type: 'tick', thickness: 2.5, height: { band: 0.62 }, tooltip: null },
+          encoding: { y, color, x: { ...x, aggregate: 'min', field: 'median' } },
+        },
+        {
+          mark: { type: 'point', filled: true, size: 22, opacity: 0.75 },
+          encoding: {
+            y,
+            color,
+            x: { ...x, field: 'value' },
+            tooltip: [
+              { field: 'variant', title: 'format' },
+              { field: 'cache' },
+              { field: 'round' },
+              { field: 'value', title: 'µs per request', format: ',.2f' },
+              { field: 'label', title: 'median' },
+              { field: 'range', title: 'quartiles' },
+            ],
+          },
+        },
+        {
+          mark: { type: 'text', align: 'left', dx: 10, tooltip: null },
+          encoding: {
+            y,
+            x: { ...x, aggregate: 'max', field: 'max' },
+            text: { field: 'label', type: 'nominal' },
+          },
+        },
+        {
+          mark: { type: 'point', opacity: 0, tooltip: null },
+          encoding: { y, x: { ...x, aggregate: 'max', field: 'reach' } },
+        },
+      ],
+    },
+    resolve: { scale: { x: 'shared', y: 'shared' }, axis: { x: 'shared' } },
+  };
+}

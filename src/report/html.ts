@@ -1,0 +1,257 @@
+/**
+ * The report page: one file that holds its data, its charts and the libraries that draw them.
+ *
+ * Invariants:
+ * - It works from a disk without a network, and says so to the browser: its content policy lets nothing be
+ *   loaded and only its own scripts run, each named by its hash.
+ * - The data stand in it once. The answer, the environment and the table of all cells need no script.
+ * - Every text from a result is escaped.
+ */
+
+import { createHash } from 'node:crypto';
+
+import { humanSize } from '../core/size.ts';
+import type { Environment, ResultRecord } from '../result/schema.ts';
+import { answerOf, type Answer } from './answer.ts';
+import { remarksOf, WIDE_COLUMNS } from './cell-table.ts';
+import { reportCharts, selectedAtFirst } from './charts/catalog.ts';
+import type { Chart, Selected, Selection } from './charts/chart.ts';
+import { chartLibraries, scriptSafe } from './libraries.ts';
+import { escapeHtml, htmlTable, scriptJson } from './markup.ts';
+import { bytesText, rateText } from './numbers.ts';
+import { pageScript, type PageData } from './page-script.ts';
+import { PAGE_STYLE } from './page-style.ts';
+import { VARIANT_COLOURS } from './palette.ts';
+import { reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
+
+/** The text of the page. */
+export function reportHtml(result: ResultRecord): string {
+  const report = reportCells(result);
+  const answer = answerOf(report);
+  const selected = selectedAtFirst(report, answer);
+  const charts = reportCharts(report, selected);
+  const data: PageData = { charts: charts.map(pageChart), selected };
+  const scripts = [...chartLibraries(), scriptSafe(pageScript())];
+  return [
+    '<!doctype html>',
+    '<html lang="en">',
+    '<head>',
+    '<meta charset="utf-8">',
+    `<meta http-equiv="Content-Security-Policy" content="${contentPolicy(scripts)}">`,
+    '<meta name="viewport" content="width=device-width, initial-scale=1">',
+    '<meta name="referrer" content="no-referrer">',
+    '<title>qcow2-bench report</title>',
+    `<style>${PAGE_STYLE}</style>`,
+    '</head>',
+    '<body>',
+    topOf(result, answer),
+    '<main>',
+    '<p id="page-error" role="alert" hidden></p>',
+    '<noscript><p class="card">Charts need JavaScript; the table of all cells below holds every figure.</p></noscript>',
+    chartSections(report, charts, selected),
+    environmentSection(result.environment),
+    caveatSection(report),
+    allCellsSection(report),
+    '</main>',
+    footerOf(result.environment),
+    `<script type="application/json" id="report-data">${scriptJson(data)}</script>`,
+    ...scripts.map((script) => `<script>${script}</script>`),
+    '</body>',
+    '</html>',
+    '',
+  ].join('\n');
+}
+
+function contentPolicy(scripts: readonly string[]): string {
+  const hashes = scripts.map((script) => `'sha256-${createHash('sha256').update(script).digest('base64')}'`);
+  return `default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src ${hashes.join(' ')}`;
+}
+
+function pageChart({ id, spec, rows, selections, columns, gutter }: Chart): PageData['charts'][number] {
+  return { id, spec, rows, selections, columns, gutter };
+}
+
+function topOf(result: ResultRecord, answer: Answer): string {
+  const { environment } = result;
+  const kicker = `qcow2-bench ${environment.harness} · ${environment.date.slice(0, 10)} · ${String(result.cells.length)} cells`;
+  const points = answer.points.map(
+    ({ about, text }) => `<dt>${escapeHtml(about)}</dt><dd>${escapeHtml(text)}</dd>`,
+  );
+  return [
+    '<header class="top">',
+    `<p class="kicker">${escapeHtml(kicker)}</p>`,
+    `<h1>${escapeHtml(answer.headline)}</h1>`,
+    answer.reference.length === 0 ? '' : `<div class="tiles">${answer.reference.map(tile).join('')}</div>`,
+    points.length === 0 ? '' : `<dl class="points">${points.join('\n')}</dl>`,
+    '</header>',
+  ].join('\n');
+}
+
+function tile(cell: ReportCell): string {
+  const colour = VARIANT_COLOURS[cell.variant] ?? 'var(--line)';
+  const bytes = bytesText(cell.figures?.bytesPerWrite);
+  return (
+    `<div class="tile" style="--mark:${colour}"><span class="name">${escapeHtml(cell.variant)}</span>` +
+    `<div class="big">${escapeHtml(rateText(cell.figures?.syncsPerWrite))}</div>` +
+    `<span class="sub">syncs per write</span><span class="sub">${escapeHtml(bytes)} bytes written</span></div>`
+  );
+}
+
+function chartSections(report: ReportCells, charts: readonly Chart[], selected: Selected): string {
+  const card = (id: string): string => {
+    const chart = charts.find((candidate) => candidate.id === id);
+    return chart === undefined || chart.rows.length === 0 ? '' : chartCard(chart);
+  };
+  const times = card('times');
+  return [
+    section({
+      title: 'What a guest write costs',
+      text: 'One workload, every cache mode. Counts are exact.',
+      selectors: selectors(report, ['workload', 'setup'], selected),
+      body: card('syncs') + card('bytes'),
+    }),
+    section({
+      title: 'The matrix',
+      text: 'Every workload in one cache mode.',
+      selectors: selectors(report, ['cache', 'setup'], selected),
+      body: `<div class="pair">${card('matrix-syncs')}${card('matrix-amplification')}</div>`,
+    }),
+    times === ''
+      ? ''
+      : section({
+          title: 'What it costs in time',
+          text: 'Samples from this machine; they say nothing exact about another.',
+          selectors: selectors(report, ['workload', 'setup'], selected),
+          body: times,
+        }),
+  ].join('\n');
+}
+
+function section(parts: {
+  readonly title: string;
+  readonly text: string;
+  readonly selectors?: string;
+  readonly body: string;
+}): string {
+  return [
+    '<section>',
+    `<div class="bar"><div><h2>${escapeHtml(parts.title)}</h2><p class="sub">${escapeHtml(parts.text)}</p></div>`,
+    `${parts.selectors ?? ''}</div>`,
+    parts.body,
+    '</section>',
+  ].join('\n');
+}
+
+const SELECTOR_LABELS: Readonly<Record<Selection, string>> = {
+  workload: 'Workload',
+  cache: 'Cache mode',
+  setup: 'Setup',
+};
+
+function selectors(report: ReportCells, names: readonly Selection[], selected: Selected): string {
+  const choices: Readonly<Record<Selection, readonly string[]>> = {
+    workload: report.workloads,
+    cache: report.caches,
+    setup: report.setups,
+  };
+  const shown = names.filter((name) => choices[name].length > 1);
+  const controls = shown.map((name) => {
+    const options = choices[name].map((choice) => {
+      const text = escapeHtml(choice);
+      return `<option value="${text}"${choice === selected[name] ? ' selected' : ''}>${text}</option>`;
+    });
+    return `<label>${SELECTOR_LABELS[name]}<select data-select="${name}" autocomplete="off">${options.join('')}</select></label>`;
+  });
+  return `<div class="selectors">${controls.join('')}</div>`;
+}
+
+function chartCard(chart: Chart): string {
+  const legend = chart.legend.map(
+    ({ name, colour, meaning }) =>
+      `<li><i style="background:${colour}"></i><span><b>${escapeHtml(name)}</b> ${escapeHtml(meaning)}</span></li>`,
+  );
+  const head = chart.columns.map(({ title }) => `<th scope="col">${escapeHtml(title)}</th>`).join('');
+  return [
+    '<figure class="card">',
+    `<figcaption><h3>${escapeHtml(chart.title)}</h3><p class="sub">${escapeHtml(chart.subtitle)}</p></figcaption>`,
+    legend.length === 0 ? '' : `<ul class="legend">${legend.join('')}</ul>`,
+    `<div class="chart" id="chart-${chart.id}"></div>`,
+    `<p class="empty" id="empty-${chart.id}" hidden>Nothing was measured for this choice.</p>`,
+    '<details class="data"><summary>The same as a table</summary><div class="scroll" tabindex="0">',
+    `<table><caption>${escapeHtml(chart.title)}</caption><thead><tr>${head}</tr></thead>`,
+    `<tbody id="rows-${chart.id}"></tbody></table></div></details>`,
+    '</figure>',
+  ].join('\n');
+}
+
+function environmentSection(environment: Environment): string {
+  const { fileSystem } = environment;
+  const options =
+    fileSystem === null || fileSystem.mountOptions.length === 0
+      ? ''
+      : ` (${fileSystem.mountOptions.join(', ')})`;
+  const facts: readonly (readonly [string, string])[] = [
+    ['Harness', `qcow2-bench ${environment.harness}`],
+    ['Command', `qcow2-bench ${environment.commandLine.join(' ')}`],
+    ['Begun', environment.date],
+    ['Seed', String(environment.seed)],
+    ['Processor', `${environment.cpu}, ${String(environment.cores)} cores`],
+    ['Memory', humanSize(environment.memoryBytes)],
+    ['System', `${environment.platform} ${environment.kernel} (${environment.arch})`],
+    [
+      'File system',
+      fileSystem === null ? 'none was timed' : `${fileSystem.type}${options}, ${fileSystem.directory}`,
+    ],
+    ['Node.js', environment.node],
+    ...(environment.qemu === undefined ? [] : [['QEMU', environment.qemu] as const]),
+  ];
+  const rows = facts.map(
+    ([fact, text]) => `<tr><th scope="row">${escapeHtml(fact)}</th><td>${escapeHtml(text)}</td></tr>`,
+  );
+  const table = `<div class="card scroll" tabindex="0"><table class="facts"><tbody>${rows.join('\n')}</tbody></table></div>`;
+  return section({ title: 'What was measured, and where', text: 'Enough to run it again.', body: table });
+}
+
+function caveatSection(report: ReportCells): string {
+  const devices = new Set(
+    report.cells.map(({ record }) => record.countsDevice).filter((device) => device !== null),
+  );
+  const timed = Math.max(0, ...report.cells.map(({ record }) => record.timedRequests));
+  const remarks = Map.groupBy(
+    report.cells.filter((cell) => remarksOf(cell) !== ''),
+    remarksOf,
+  );
+  const notes = [
+    `Counts are exact and repeat: every host operation of a pass of its own on the ${[...devices].join(' and ')} device, each with its purpose, each sync with its cause.`,
+    'Counts run from the first request to the end of close, so that a mode which puts work off pays for it here; opening is left out.',
+    'A zero-range tells the file system to zero and transfers nothing: it is told apart from writes.',
+    ...(timed > 0
+      ? [
+          `Times are samples of one machine, taken in other passes over at most the first ${String(timed)} requests of each workload; close is not in them.`,
+        ]
+      : ['No times were taken.']),
+    ...[...remarks].map(([remark, cells]) => `${String(cells.length)} cells — ${remark}.`),
+  ];
+  const list = notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('\n');
+  return `<section><h2>How to read it</h2><ul class="notes">${list}</ul></section>`;
+}
+
+function allCellsSection(report: ReportCells): string {
+  const setup = { title: 'Setup', numeric: false, text: (cell: ReportCell) => cell.setup };
+  const columns = report.setups.length > 1 ? [...WIDE_COLUMNS, setup] : WIDE_COLUMNS;
+  const table = htmlTable({
+    caption: 'Counts per guest write, close included; Zeroed is bytes of zero-ranges ÷ bytes of guest writes',
+    columns,
+    rows: report.cells.map((cell) => columns.map(({ text }) => text(cell))),
+  });
+  return [
+    '<section><h2>All cells</h2>',
+    `<details class="more card"><summary>Show all ${String(report.cells.length)} cells</summary>`,
+    `<div class="scroll" tabindex="0">${table}</div></details></section>`,
+  ].join('\n');
+}
+
+function footerOf(environment: Environment): string {
+  const text = `Made by qcow2-bench ${environment.harness}. Charts: Vega, Vega-Lite and Vega-Embed (BSD-3-Clause), inlined.`;
+  return `<footer><p>${escapeHtml(text)}</p></footer>`;
+}

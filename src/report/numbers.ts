@@ -1,0 +1,42 @@
+/** How the report writes numbers: one way for page, terminal and Markdown. A figure that does not exist is `–`. */
+
+const NONE = '–';
+/** Below this a rate has one digit that counts, lest 0.005 be shown as 0.01. */
+const SMALL_RATE = 0.095;
+const SMALLEST_RATE = 0.0005;
+
+/** Operations per write: `2.00`, `0.005`, `0`. */
+export function rateText(value: number | null | undefined): string {
+  if (value === null || value === undefined) return NONE;
+  if (value === 0) return '0';
+  if (value < SMALLEST_RATE) return '<0.001';
+  return value < SMALL_RATE ? String(Number(value.toPrecision(1))) : value.toFixed(2);
+}
+
+/** Whole bytes, grouped: `135,168`. */
+export function bytesText(value: number | null | undefined): string {
+  return value === null || value === undefined ? NONE : groupedText(Math.round(value));
+}
+
+/** A ratio: `33.0×`, `1.00×`. */
+export function factorText(value: number | null | undefined): string {
+  if (value === null || value === undefined) return NONE;
+  return `${value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0)}×`;
+}
+
+/** A duration given in nanoseconds, in microseconds: `412 µs`, `8.3 µs`. */
+export function microsecondsText(nanoseconds: number | undefined): string {
+  if (nanoseconds === undefined) return NONE;
+  const value = nanoseconds / 1000;
+  return `${value < 100 ? value.toFixed(1) : groupedText(Math.round(value))} µs`;
+}
+
+/** A share from 0 to 1: `50 %`. */
+export function percentText(share: number): string {
+  return `${String(Math.round(share * 100))} %`;
+}
+
+/** An integer with thousands apart. */
+export function groupedText(value: number): string {
+  return value.toLocaleString('en-US');
+}

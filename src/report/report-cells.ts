@@ -1,0 +1,133 @@
+/**
+ * A result's cells as the report looks at them: workload × variant × cache mode, within a setup.
+ *
+ * Invariants:
+ * - Within one setup no two cells share workload, variant and cache mode, so a chart has one mark for each.
+ * - A setup names only what varies within the result; where nothing does, there is one setup, `''`.
+ * - Raw has no clusters: it stands beside every cluster size.
+ */
+
+import { formatSize } from '../core/size.ts';
+import { variantName } from '../result/cell.ts';
+import { deriveFigures, type Figures } from '../result/derive.ts';
+import type { Cell, CellRecord, ResultRecord } from '../result/schema.ts';
+import { requestTimeNs, spreadOf, type Spread } from '../result/statistics.ts';
+import { CACHE_MODES, type CacheMode } from '../result/vocabulary.ts';
+import { VARIANT_COLOURS } from './palette.ts';
+
+export interface ReportCell {
+  readonly workload: string;
+  readonly variant: string;
+  readonly cache: CacheMode;
+  readonly setup: string;
+  readonly record: CellRecord;
+  /** `undefined` if the cell was not counted. */
+  readonly figures: Figures | undefined;
+  /** Nanoseconds per guest request; `undefined` if the cell was not timed. */
+  readonly requestTime: Spread | undefined;
+}
+
+/** All that a report shows, and the order in which it shows it. */
+export interface ReportCells {
+  readonly cells: readonly ReportCell[];
+  readonly workloads: readonly string[];
+  readonly variants: readonly string[];
+  readonly caches: readonly CacheMode[];
+  /** The first is the one with the most cells: what summaries speak of. */
+  readonly setups: readonly string[];
+}
+
+/** The coordinates within one setup. */
+export interface CellPlace {
+  readonly workload: string;
+  readonly variant: string;
+  readonly cache: CacheMode;
+}
+
+export function reportCells(result: ResultRecord): ReportCells {
+  const varies = varyingFields(result);
+  const clusterSizes = distinct(result.cells.map(({ cell }) => cell.clusterSize)).filter(
+    (size) => size !== null,
+  );
+  const cells = result.cells.flatMap((record) => {
+    const { cell } = record;
+    const everySize = cell.clusterSize === null && varies.has('clusterSize');
+    const sizes = everySize ? clusterSizes : [cell.clusterSize];
+    return sizes.map((clusterSize) => reportCell(record, setupText({ ...cell, clusterSize }, varies)));
+  });
+  const order = Object.keys(VARIANT_COLOURS);
+  return {
+    cells,
+    workloads: distinct(cells.map(({ workload }) => workload)),
+    variants: distinct(cells.map(({ variant }) => variant)).toSorted(
+      (a, b) => order.indexOf(a) - order.indexOf(b),
+    ),
+    caches: CACHE_MODES.filter((mode) => cells.some(({ cache }) => cache === mode)),
+    setups: byFrequency(cells.map(({ setup }) => setup)),
+  };
+}
+
+/** The cell at a place, in the report's first setup unless another is named. */
+export function cellAt(
+  report: ReportCells,
+  place: CellPlace,
+  setup = report.setups[0],
+): ReportCell | undefined {
+  return report.cells.find(
+    (cell) =>
+      cell.workload === place.workload &&
+      cell.variant === place.variant &&
+      cell.cache === place.cache &&
+      cell.setup === setup,
+  );
+}
+
+function reportCell(record: CellRecord, setup: string): ReportCell {
+  const { cell, counts, timings } = record;
+  return {
+    workload: cell.workload,
+    variant: variantName(cell),
+    cache: cell.cache,
+    setup,
+    record,
+    figures: counts === null ? undefined : deriveFigures(counts),
+    requestTime: spreadOf(timings.map(requestTimeNs)),
+  };
+}
+
+const SETUP_FIELDS = ['clusterSize', 'queueDepth', 'backing', 'payload', 'device', 'engine'] as const;
+type SetupField = (typeof SETUP_FIELDS)[number];
+
+/** Fields in which cells differ that otherwise share a place. */
+function varyingFields(result: ResultRecord): ReadonlySet<SetupField> {
+  const places = Map.groupBy(result.cells, ({ cell }) =>
+    JSON.stringify([cell.workload, cell.format, cell.refcounts, cell.cache]),
+  );
+  const groups = [...places.values()];
+  const varies = (field: SetupField): boolean =>
+    groups.some((records) => distinct(records.map(({ cell }) => cell[field])).length > 1);
+  return new Set(SETUP_FIELDS.filter(varies));
+}
+
+function setupText(cell: Cell, varies: ReadonlySet<SetupField>): string {
+  const words: Readonly<Record<SetupField, string>> = {
+    clusterSize: cell.clusterSize === null ? '' : formatSize(cell.clusterSize),
+    queueDepth: `depth ${String(cell.queueDepth)}`,
+    backing: cell.backing === undefined ? 'no backing file' : `${cell.backing} backing file`,
+    payload: `payload ${cell.payload ?? 'pattern'}`,
+    device: cell.device,
+    engine: cell.engine,
+  };
+  const parts = SETUP_FIELDS.filter((field) => varies.has(field)).map((field) => words[field]);
+  return parts.filter((part) => part !== '').join(' · ');
+}
+
+function distinct<T>(values: readonly T[]): T[] {
+  return [...new Set(values)];
+}
+
+function byFrequency(values: readonly string[]): string[] {
+  const counts = new Map<string, number>();
+  for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+  return [...counts].toSorted(([, a], [, b]) => b - a).map(([value]) => value);
+}

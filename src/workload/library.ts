@@ -1,0 +1,149 @@
+/**
+ * The workloads and recordings that ship with the program, and those that a user names by path.
+ *
+ * Invariants: a shipped workload's name is its file's name without `.json`; a recording's is its file's name
+ * without `.trace.csv` and the ending of its compression. Names hold no dot and no slash, so a file that is
+ * called like one is reached as `./name`.
+ */
+
+import { existsSync, openSync, readSync, closeSync, readdirSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import type { GenerateOptions } from './generator.ts';
+import { workloadStream } from './request-stream.ts';
+import type { RequestStream } from './request-stream.ts';
+import type { Workload } from './schema.ts';
+import { openTrace } from './trace-reader.ts';
+import type { OpenTraceOptions } from './trace-reader.ts';
+import { readWorkload } from './workload-file.ts';
+
+/** A workload file, read. */
+export interface SyntheticSource {
+  readonly kind: 'workload';
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+  readonly path: string;
+  /** Bytes of the image that the requests address. */
+  readonly virtualSize: number;
+  readonly workload: Workload;
+}
+
+/** A recorded trace, of which the header was read. */
+export interface RecordedSource {
+  readonly kind: 'recording';
+  readonly name: string;
+  readonly title: string;
+  readonly description: string;
+  readonly path: string;
+  readonly virtualSize: number;
+  readonly provenance: ReadonlyMap<string, string>;
+}
+
+export type WorkloadSource = SyntheticSource | RecordedSource;
+
+/** Where the shipped files lie: the same place seen from `src/workload/` and from `dist/workload/`. */
+const SHIPPED = fileURLToPath(new URL('../../workloads/', import.meta.url));
+const RECORDED = join(SHIPPED, 'recorded');
+const WORKLOAD_FILE = /^(.+)\.json$/;
+const TRACE_FILE = /^(.+)\.trace\.csv(\.gz|\.zst)?$/;
+
+/** Names of the shipped workloads, then of the shipped recordings, each in alphabetical order. */
+export function shippedNames(): readonly string[] {
+  return [...shippedFiles().keys()];
+}
+
+/** The shipped workloads and recordings in the order of `shippedNames`. */
+export async function listSources(): Promise<readonly WorkloadSource[]> {
+  return Promise.all([...shippedFiles()].map(([name, path]) => openSource(path, name)));
+}
+
+/**
+ * The workload or recording that a user means: a shipped name, or the path of a workload file or trace (told
+ * apart by content).
+ *
+ * @throws Qcow2BenchError `unknown-workload` if there is neither such a name nor such a file; `bad-workload` or
+ *   `bad-trace` if the file is broken.
+ */
+export async function findSource(nameOrPath: string): Promise<WorkloadSource> {
+  const shipped = shippedFiles().get(nameOrPath);
+  if (shipped !== undefined) return openSource(shipped, nameOrPath);
+  if (existsSync(nameOrPath)) return openSource(nameOrPath, nameOf(nameOrPath));
+  throw new Qcow2BenchError(
+    'unknown-workload',
+    `there is no workload or file '${nameOrPath}'; the shipped ones are ${shippedNames().join(', ')}`,
+  );
+}
+
+export interface OpenStreamOptions extends GenerateOptions, Pick<OpenTraceOptions, 'skipBad'> {}
+
+/** The requests of a source; the stream is to be disposed of. */
+export async function openStream(
+  source: WorkloadSource,
+  options: OpenStreamOptions = {},
+): Promise<RequestStream> {
+  switch (source.kind) {
+    case 'workload':
+      return workloadStream(source.workload, options);
+    case 'recording':
+      return openTrace(source.path, options);
+  }
+}
+
+async function openSource(path: string, name: string): Promise<WorkloadSource> {
+  if (looksLikeJson(path)) {
+    const workload = readWorkload(path);
+    const { title, description } = workload;
+    const virtualSize = workload.image.size;
+    return { kind: 'workload', name: workload.name, title, description, path, virtualSize, workload };
+  }
+  await using trace = await openTrace(path);
+  const { virtualSize, provenance } = trace;
+  const title = provenance.get('title') ?? `Recorded trace ${basename(path)}`;
+  const description = provenance.get('description') ?? '';
+  return { kind: 'recording', name, title, description, path, virtualSize, provenance };
+}
+
+function shippedFiles(): ReadonlyMap<string, string> {
+  return new Map([...filesIn(SHIPPED, WORKLOAD_FILE), ...filesIn(RECORDED, TRACE_FILE)]);
+}
+
+function filesIn(folder: string, pattern: RegExp): [string, string][] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .toSorted()
+    .flatMap((file) => {
+      const name = pattern.exec(file)?.[1];
+      return name === undefined ? [] : [[name, join(folder, file)]];
+    });
+}
+
+function nameOf(path: string): string {
+  const file = basename(path);
+  return TRACE_FILE.exec(file)?.[1] ?? file;
+}
+
+/** Whether the first byte that is no white space is a brace: no trace begins so. */
+function looksLikeJson(path: string): boolean {
+  const head = Buffer.alloc(256);
+  try {
+    const descriptor = openSync(path, 'r');
+    try {
+      const length = readSync(descriptor, head, 0, head.length, 0);
+      if (length === 0) return path.endsWith('.json');
+      // A byte order mark may stand before it, as some editors write one.
+      return /^\ufeff?\s*\{/.test(head.toString('utf8', 0, length)) || path.endsWith('.json');
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch (error) {
+    throw new Qcow2BenchError(
+      'bad-workload',
+      `cannot be read (${systemCode(error) ?? 'unknown error'})`,
+      { path },
+      error,
+    );
+  }
+}

@@ -1,0 +1,87 @@
+/** What a host file does when the system takes less than it was given, or fails to sync. */
+
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { HostFile } from '../../src/device/host-file.ts';
+import { systemError } from '../../src/device/host-error.ts';
+
+vi.mock('node:fs', async (importOriginal) => {
+  const original = await importOriginal<typeof fs>();
+  return {
+    ...original,
+    readSync: vi.fn(original.readSync),
+    writeSync: vi.fn(original.writeSync),
+    writevSync: vi.fn(original.writevSync),
+    fdatasyncSync: vi.fn(original.fdatasyncSync),
+  };
+});
+
+let directory = '';
+let device: HostFile;
+beforeEach(() => {
+  directory = fs.mkdtempSync(join(tmpdir(), 'qcow2-bench-faults-'));
+  device = new HostFile(join(directory, 'file'), { label: 'image', create: 'new', canZeroRange: false });
+});
+afterEach(() => {
+  vi.resetAllMocks(); // Back to the system's own calls.
+  device.close();
+  fs.rmSync(directory, { recursive: true });
+});
+
+const counting = (length: number): Uint8Array => Uint8Array.from({ length }, (_, index) => index % 251);
+const stored = (): Buffer => fs.readFileSync(join(directory, 'file'));
+
+/** `call`, but handling at most 7 bytes at a time. */
+function shortened(call: unknown): never {
+  const whole = call as (...args: [number, Uint8Array, number, number, number]) => number;
+  const short: typeof whole = (fd, bytes, from, length, at) =>
+    whole(fd, bytes, from, Math.min(length, 7), at);
+  return short as never;
+}
+
+test('a short write is carried on from where it stopped', () => {
+  const writeSync = vi.mocked(fs.writeSync);
+  writeSync.mockImplementation(shortened(writeSync.getMockImplementation()));
+  device.write(3, counting(50), 'data');
+  expect(device.size()).toBe(53);
+  expect([...stored().subarray(3)]).toEqual([...counting(50)]);
+  expect(fs.writeSync).toHaveBeenCalledTimes(8);
+});
+
+test.each([0, 1, 9, 10, 15, 29])(
+  'a merged write cut after %i bytes is carried on in the right part',
+  (cut) => {
+    vi.mocked(fs.writevSync).mockImplementation((fd, buffers, at) => {
+      const all = Buffer.concat(buffers as Uint8Array[]);
+      if (cut > 0) fs.writeSync(fd, all, 0, cut, at);
+      return cut;
+    });
+    device.writeMerged(5, [
+      { purpose: 'cow', bytes: counting(30).subarray(0, 10) },
+      { purpose: 'data', bytes: counting(30).subarray(10, 12) },
+      { purpose: 'cow', bytes: counting(30).subarray(12) },
+    ]);
+    expect(device.size()).toBe(35);
+    expect([...stored().subarray(5)]).toEqual([...counting(30)]);
+  },
+);
+
+test('a short read is carried on', () => {
+  device.write(0, counting(50), 'data');
+  const readSync = vi.mocked(fs.readSync);
+  readSync.mockImplementation(shortened(readSync.getMockImplementation()));
+  const target = new Uint8Array(60).fill(9);
+  device.read(0, target, 'data');
+  expect([...target]).toEqual([...counting(50), ...new Uint8Array(10)]);
+});
+
+test('after one failed fdatasync every later one fails, without asking the system', () => {
+  vi.mocked(fs.fdatasyncSync).mockImplementationOnce(() => {
+    throw systemError('EIO', 'fdatasync');
+  });
+  expect(() => device.sync('guest-flush')).toThrow('making the file durable (fdatasync) failed with EIO');
+  expect(() => device.sync('guest-flush')).toThrow('EIO');
+  expect(fs.fdatasyncSync).toHaveBeenCalledTimes(1);
+});
