@@ -2,8 +2,10 @@
  * What guest writes carry. The n-th write (counting writes only, from 0) gets the same bytes whatever the
  * format, the cache mode or the queue depth.
  *
- * Invariants: buffers are page memory, which O_DIRECT takes without a copy; a buffer is filled anew only when
- * its slot's request is done.
+ * Invariants:
+ * - Buffers are page memory, which O_DIRECT takes without a copy.
+ * - A slot's buffer is filled anew only when the slot's request is done.
+ * - A length that a slot had before costs no memory: its view is kept.
  */
 
 import { allocatePages } from '../core/page-memory.ts';
@@ -16,13 +18,24 @@ export const PAYLOAD_KINDS = ['pattern', 'random', 'zero'] as const;
  */
 export type PayloadKind = (typeof PAYLOAD_KINDS)[number];
 
+/** The smallest buffer; larger ones double, so that growing sizes do not leave a trail of outgrown buffers. */
+const BUFFER_BYTES_MIN = 4096;
+/** Views kept a slot: more lengths than any workload mixes; a trace with more makes views anew. */
+const VIEWS_MAX = 256;
+
+/** The memory of one request in flight. */
+interface SlotBuffer {
+  readonly memory: Uint8Array;
+  readonly views: Map<number, Uint8Array>;
+}
+
 /** Bytes of the pool that random payloads are windows of: a prime count, so that writes differ. */
 const RANDOM_POOL_BYTES = 1_048_573;
 
 export class Payload {
   readonly #kind: PayloadKind;
   readonly #pool: Uint8Array;
-  readonly #buffers: Uint8Array[] = [];
+  readonly #slots: SlotBuffer[] = [];
 
   constructor(kind: PayloadKind, seed: number) {
     this.#kind = kind;
@@ -49,12 +62,19 @@ export class Payload {
 
   /** A buffer of `length` bytes that belongs to `slot`: for reads, contents undefined. */
   buffer(slot: number, length: number): Uint8Array {
-    let buffer = this.#buffers[slot];
-    if (buffer === undefined || buffer.byteLength < length) {
-      buffer = allocatePages(Math.max(length, 4096));
-      this.#buffers[slot] = buffer;
+    let buffer = this.#slots[slot];
+    if (buffer === undefined || buffer.memory.byteLength < length) {
+      let size = buffer?.memory.byteLength ?? BUFFER_BYTES_MIN;
+      while (size < length) size *= 2;
+      buffer = { memory: allocatePages(size), views: new Map() };
+      this.#slots[slot] = buffer;
     }
-    return buffer.byteLength === length ? buffer : buffer.subarray(0, length);
+    let view = buffer.views.get(length);
+    if (view === undefined) {
+      view = buffer.memory.subarray(0, length);
+      if (buffer.views.size < VIEWS_MAX) buffer.views.set(length, view);
+    }
+    return view;
   }
 
   #copyRandom(bytes: Uint8Array, writeIndex: number): void {

@@ -24,7 +24,7 @@ body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 va
 main, header.top, footer { max-width: 68rem; margin: 0 auto; padding: 0 1.25rem; }
 header.top { padding-top: 3rem; }
 .kicker { margin: 0; color: var(--muted); font-size: .875rem; letter-spacing: .01em; }
-h1 { margin: .5rem 0 0; max-width: 52rem; font-size: clamp(1.375rem, 3.1vw, 2rem); line-height: 1.28; font-weight: 650;
+h1 { margin: .5rem 0 0; max-width: 58rem; font-size: clamp(1.25rem, 2.6vw, 1.75rem); line-height: 1.32; font-weight: 650;
   letter-spacing: -.012em; text-wrap: pretty; }
 h2 { margin: 0; font-size: 1.25rem; line-height: 1.3; font-weight: 650; letter-spacing: -.008em; }
 h3 { margin: 0; font-size: 1rem; line-height: 1.35; font-weight: 600; }
@@ -32,6 +32,7 @@ p { margin: 0; text-wrap: pretty; }
 a { color: var(--accent-ink); }
 code, .mono { font-family: var(--mono); font-size: .875em; overflow-wrap: anywhere; }
 .sub { color: var(--muted); font-size: .875rem; }
+figure { margin: 0; position: relative; }
 section { margin-top: 3rem; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.25rem; margin-top: 1rem; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr)); gap: .75rem; margin-top: 1.75rem; }
@@ -56,13 +57,16 @@ select:focus-visible, summary:focus-visible, a:focus-visible, .scroll:focus-visi
 .legend b { color: var(--ink); font-weight: 500; }
 .legend i { flex: none; width: .7rem; height: .7rem; border-radius: 2px; align-self: center; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
-.chart { display: block; width: 100%; margin-top: 1rem; overflow: hidden; position: relative; }
-.chart.vega-embed { padding-right: 0; }
-.chart.vega-embed details { top: -4px; right: 0; opacity: .35; }
-.chart.vega-embed:hover details, .chart.vega-embed details:focus-within { opacity: 1; }
+.chart { display: block; width: 100%; margin-top: 1rem; }
+.chart.vega-embed, .chart.vega-embed.has-actions { position: static; padding-right: 0; }
+.chart.vega-embed details { top: .75rem; right: .75rem; }
+.chart.vega-embed .vega-actions { top: 3rem; right: .75rem; }
+.chart.vega-embed summary { opacity: .35; }
+.card:hover .chart.vega-embed summary, .chart.vega-embed summary:focus { opacity: 1; }
+figcaption { padding-right: 2.5rem; }
 .chart svg { display: block; max-width: 100%; }
-.chart svg .role-axis-label text, .chart svg .role-axis-title text { fill: var(--muted); }
 .chart svg .role-row-header text, .chart svg .role-title text, .chart svg .mark-text.role-mark text { fill: var(--ink); }
+.chart svg .mark-text.role-axis-label text, .chart svg .mark-text.role-axis-title text { fill: var(--muted); }
 .chart svg .role-axis-grid line, .chart svg .role-axis-tick line, .chart svg .role-axis-domain line { stroke: var(--line); }
 .empty { padding: 1rem 0; color: var(--muted); }
 details.data { margin-top: .75rem; font-size: .875rem; }

@@ -32,7 +32,7 @@ const EXPECTED_WORDS: Readonly<Record<Expectation, string>> = {
 const SPACE = /[ \t\r\n]*/y;
 /** A string, a number, a literal, or a mark, in groups of that order. */
 const TOKEN =
-  /("(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null)|([[\]{}:,])/y;
+  /("(?:[ !#-[\]-\uffff]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")|(-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?)|(true|false|null)|([[\]{}:,])/y;
 const EXCERPT_LENGTH = 20;
 
 /** The first fault of `text`, or `undefined` if it is JSON. */
@@ -45,8 +45,8 @@ export function findJsonFault(text: string): JsonFault | undefined {
     position += SPACE.exec(text)?.[0].length ?? 0;
     if (position === text.length && expected === 'end') return undefined;
     TOKEN.lastIndex = position;
-    const match = TOKEN.exec(text);
-    const next = match === null ? undefined : follow(expected, match, open);
+    const match: RegExpExecArray | null = TOKEN.exec(text);
+    const next: Expectation | undefined = match === null ? undefined : follow(expected, match, open);
     if (match === null || next === undefined) return faultAt(text, position, expected);
     position += match[0].length;
     expected = next;

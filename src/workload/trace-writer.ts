@@ -87,7 +87,7 @@ export class TraceWriter implements AsyncDisposable {
     return this.#buffered.length < BUFFER_CHARACTERS ? undefined : this.#flushBuffer();
   }
 
-  /** Writes what is left and closes the file. Does nothing the second time. */
+  /** Writes what is left and closes the file. Does nothing the second time, or after a failed `write`. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -132,7 +132,9 @@ export class TraceWriter implements AsyncDisposable {
     });
   }
 
+  /** The error to throw. It is thrown once: disposing of the writer afterwards must not hide it. */
   #writeFailure(error: unknown): Error {
+    this.#closed = true;
     return badTrace(`cannot be written (${systemCode(error) ?? String(error)})`, { path: this.#path }, error);
   }
 }

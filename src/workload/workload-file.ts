@@ -134,7 +134,7 @@ function ruleOf(issue: z.core.$ZodIssue): string {
 
 function unitOf(origin: string): string {
   if (origin === 'string') return ' characters long';
-  return origin === 'array' ? ' entries long' : '';
+  return origin === 'array' ? ' in number' : '';
 }
 
 function article(type: string): string {

@@ -18,6 +18,8 @@ test('a chunk that is cleared as a whole is given back', () => {
   bytes.write(0, new Uint8Array(4 * CHUNK_SIZE).fill(1));
   bytes.clear(1, 2 * CHUNK_SIZE);
   expect(bytes.storedBytes).toBe(3 * CHUNK_SIZE);
+  const wanted = new Uint8Array(4 * CHUNK_SIZE).fill(1).fill(0, 1, 2 * CHUNK_SIZE + 1);
+  expect(Buffer.compare(bytes.contents(), wanted)).toBe(0);
 });
 
 test('growing a file that was cut never uncovers old bytes', () => {

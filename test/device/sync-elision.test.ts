@@ -123,5 +123,6 @@ describe('syncs at the same time', () => {
     };
     const results = await Promise.allSettled([device.sync('fua'), device.sync('close')]);
     expect(results.map(({ status }) => status)).toEqual(['rejected', 'fulfilled']);
+    expect(below.begun.filter((op) => op === 'sync')).toHaveLength(2);
   });
 });

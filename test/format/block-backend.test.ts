@@ -107,7 +107,11 @@ describe('requests that are refused before the image sees them', () => {
     ['an offset that is no number', 'request-unaligned', () => target.discard(NaN, 512)],
     ['an endless length', 'request-unaligned', () => target.discard(0, Infinity)],
     ['a request over the end', 'request-out-of-range', () => target.write(SIZE, sector, noFua)],
-    ['zeroes over the end', 'request-out-of-range', () => target.writeZeroes(512, SIZE, { fua: false, unmap: false })],
+    [
+      'zeroes over the end',
+      'request-out-of-range',
+      () => target.writeZeroes(512, SIZE, { fua: false, unmap: false }),
+    ],
   ])('%s: %s', async (_what, code, request) => {
     expect(await rejectionCodeOf(request)).toBe(code);
     expect(requests).toEqual([]);

@@ -62,7 +62,7 @@ describe('a broken workload is one error that names', () => {
       workloadJson({ image: { size: '1MiB', backing: { format: 'vmdk' } } }),
       /image\.backing\.format: must be "raw" or "qcow2" or "qed"/,
     ],
-    ['no phases', workloadJson({ phases: [] }), /phases: must be at least 1 entries long/],
+    ['no phases', workloadJson({ phases: [] }), /phases: must be at least 1 in number/],
     [
       'a phase that is no object',
       workloadJson({ phases: [7] }),

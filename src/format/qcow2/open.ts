@@ -17,6 +17,7 @@ import { defaultCaches, makeGeometry } from './geometry.ts';
 import { FIELD, parseHeader, type Qcow2Header } from './header.ts';
 import { HeaderStore } from './header-store.ts';
 import { AUTOCLEAR, CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
+import { MetadataDevice } from './metadata-device.ts';
 import { MetadataMap } from './metadata-map.ts';
 import { Qcow2Image } from './qcow2-image.ts';
 import { RefcountTable } from './refcount-table.ts';
@@ -28,7 +29,8 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
   let backing: DiskImage | undefined;
   try {
     const values = await readHeader(device);
-    const header = new HeaderStore(device, values, readOnly);
+    const metadataDevice = new MetadataDevice(device);
+    const header = new HeaderStore(metadataDevice, values, readOnly);
     if (header.isCorrupt && !readOnly && options.forCheck !== true) {
       throw new Qcow2BenchError(
         'qcow2-marked-corrupt',
@@ -42,7 +44,7 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
         format: backingFormat(values, device.path),
       });
     }
-    const image = await assemble(options, header, backing);
+    const image = await assemble(options, { metadataDevice, header, backing });
     if (!readOnly && options.forCheck !== true) await prepareForWriting(image);
     return image;
   } catch (error) {
@@ -77,11 +79,14 @@ function backingFormat(values: Qcow2Header, path: string): Format | undefined {
   );
 }
 
-async function assemble(
-  options: OpenOptions,
-  header: HeaderStore,
-  backing: DiskImage | undefined,
-): Promise<Qcow2Image> {
+interface OpenParts {
+  readonly metadataDevice: MetadataDevice;
+  readonly header: HeaderStore;
+  readonly backing: DiskImage | undefined;
+}
+
+async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Image> {
+  const { metadataDevice, header, backing } = parts;
   const { values } = header;
   const geometry = makeGeometry(values.clusterBits, values.refcountOrder);
   const metadata = new MetadataMap(geometry.clusterSize);
@@ -102,6 +107,7 @@ async function assemble(
   }
   const image = new Qcow2Image({
     device: options.device,
+    metadataDevice,
     header,
     geometry,
     caches: defaultCaches(geometry, values.virtualSize),

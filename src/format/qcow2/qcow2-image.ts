@@ -16,28 +16,30 @@ import type { DiskImage, Mapping, MappingKind } from '../disk-image.ts';
 import { isKnownZero } from '../known-zero.ts';
 import { zeroBytes } from '../real-zeroes.ts';
 import { TableCache } from '../table-cache.ts';
-import { WriteMapper, type Extent } from './allocation.ts';
+import { WriteMapper } from './allocation.ts';
 import { checkImage } from './check.ts';
 import { DataWriter } from './data-writer.ts';
 import { Discarder } from './discard.ts';
 import { DiscardQueue } from './discard-queue.ts';
 import type { CacheGeometry, Geometry } from './geometry.ts';
+import { GuestWriter } from './guest-writer.ts';
 import type { HeaderStore } from './header-store.ts';
 import type { ClusterType } from './l2-entry.ts';
 import { INCOMPATIBLE } from './layout.ts';
 import { L2Tables } from './l2-tables.ts';
+import type { MetadataDevice } from './metadata-device.ts';
 import type { MetadataMap } from './metadata-map.ts';
 import { Reader } from './reader.ts';
 import type { RefcountTable } from './refcount-table.ts';
 import { Refcounts } from './refcounts.ts';
 
-/** How many extents of one request are under way at most. */
-const EXTENTS_MAX = 8;
 /** The largest write of zeroes where no shorter way to say it exists. */
 const ZERO_WRITE_MAX = 16 * 1024 * 1024;
 
 export interface Qcow2ImageOptions {
   readonly device: BlockDevice;
+  /** The same file, as the header store and the tables use it. */
+  readonly metadataDevice: MetadataDevice;
   readonly header: HeaderStore;
   readonly geometry: Geometry;
   readonly caches: CacheGeometry;
@@ -59,14 +61,13 @@ export class Qcow2Image implements DiskImage {
   readonly #readPurpose: Purpose;
   readonly #refcountTable: RefcountTable;
   readonly #reader: Reader;
-  readonly #mapper: WriteMapper;
-  readonly #writer: DataWriter;
+  readonly #writer: GuestWriter;
   readonly #discarder: Discarder;
   readonly #lock = new Mutex();
-  #allocatingWrites = 0;
 
   constructor(options: Qcow2ImageOptions) {
-    const { device, header, geometry, caches, metadata, backing } = options;
+    const { metadataDevice, header, geometry, caches, metadata, backing } = options;
+    const device = options.device;
     this.header = header;
     this.geometry = geometry;
     this.backing = backing;
@@ -79,7 +80,7 @@ export class Qcow2Image implements DiskImage {
     };
 
     const l2Cache = new TableCache({
-      device,
+      device: metadataDevice,
       slots: caches.l2Slots,
       tableSize: caches.l2SliceSize,
       purpose: 'l2-table',
@@ -87,7 +88,7 @@ export class Qcow2Image implements DiskImage {
       guardWrite: (offset, length) => this.#guard(metadata, offset, length, 'l2-table'),
     });
     const blockCache = new TableCache({
-      device,
+      device: metadataDevice,
       slots: caches.refcountSlots,
       tableSize: geometry.clusterSize,
       purpose: 'refcount-block',
@@ -105,7 +106,7 @@ export class Qcow2Image implements DiskImage {
     });
     this.tables = new L2Tables({ header, geometry, caches, l2Cache, refcounts: this.refcounts, metadata });
     this.#reader = new Reader({ device, header, geometry, tables: this.tables, backing, lock, unlock });
-    this.#mapper = new WriteMapper({
+    const mapper = new WriteMapper({
       header,
       geometry,
       tables: this.tables,
@@ -117,7 +118,7 @@ export class Qcow2Image implements DiskImage {
         if (pending !== undefined) await pending;
       },
     });
-    this.#writer = new DataWriter({
+    const writer = new DataWriter({
       device,
       header,
       geometry,
@@ -126,12 +127,13 @@ export class Qcow2Image implements DiskImage {
       tables: this.tables,
       refcounts: this.refcounts,
       metadata,
-      mapper: this.#mapper,
+      mapper,
       lazyRefcounts: options.lazyRefcounts,
       readOld: (guestOffset, target) => this.#reader.read(guestOffset, target, 'cow'),
       lock,
       unlock,
     });
+    this.#writer = new GuestWriter({ metadataDevice, mapper, writer, lock: this.#lock });
     this.#discarder = new Discarder({
       geometry,
       version: header.values.version,
@@ -151,7 +153,7 @@ export class Qcow2Image implements DiskImage {
   }
 
   get allocatingWrites(): number {
-    return this.#allocatingWrites;
+    return this.#writer.allocatingWrites;
   }
 
   read(guestOffset: number, target: Uint8Array): Pending {
@@ -161,7 +163,7 @@ export class Qcow2Image implements DiskImage {
 
   write(guestOffset: number, bytes: Uint8Array): Pending {
     this.header.assertRunning();
-    return this.#write(guestOffset, bytes);
+    return this.#writer.write(guestOffset, bytes);
   }
 
   async writeZeroes(
@@ -255,99 +257,6 @@ export class Qcow2Image implements DiskImage {
     await this.backing?.abandon();
   }
 
-  async #write(guestOffset: number, bytes: Uint8Array): Promise<void> {
-    const extent = await this.#mapExtent(guestOffset, bytes.byteLength);
-    if (extent.allocations.some((allocation) => !allocation.keepsClusters)) this.#allocatingWrites++;
-    if (extent.length === bytes.byteLength) {
-      await this.#complete(extent, bytes);
-      return;
-    }
-    await this.#writeExtents(extent, guestOffset, bytes);
-  }
-
-  /** A request that goes to several host ranges: they are mapped one after another, and linked in that order. */
-  async #writeExtents(first: Extent, guestOffset: number, bytes: Uint8Array): Promise<void> {
-    let underWay: Extent[] = [];
-    let extent = first;
-    let done = 0;
-    let allocated = this.#allocatesIn(first);
-    for (;;) {
-      await this.#writeData(extent, bytes.subarray(done, done + extent.length));
-      underWay.push(extent);
-      done += extent.length;
-      const isLast = done === bytes.byteLength;
-      if (isLast || underWay.length === EXTENTS_MAX) {
-        await this.#linkAll(underWay);
-        underWay = [];
-      }
-      if (isLast) break;
-      try {
-        extent = await this.#mapExtent(guestOffset + done, bytes.byteLength - done);
-      } catch (error) {
-        await this.#linkAll(underWay);
-        throw error;
-      }
-      if (!allocated && this.#allocatesIn(extent)) {
-        allocated = true;
-        this.#allocatingWrites++;
-      }
-    }
-  }
-
-  #allocatesIn(extent: Extent): boolean {
-    return extent.allocations.some((allocation) => !allocation.keepsClusters);
-  }
-
-  async #linkAll(extents: readonly Extent[]): Promise<void> {
-    for (const extent of extents) await this.#link(extent);
-  }
-
-  async #mapExtent(guestOffset: number, length: number): Promise<Extent> {
-    const pending = this.#lock.acquire();
-    if (pending !== undefined) await pending;
-    try {
-      return await this.#mapper.map(guestOffset, length);
-    } finally {
-      this.#lock.release();
-    }
-  }
-
-  async #complete(extent: Extent, bytes: Uint8Array): Promise<void> {
-    await this.#writeData(extent, bytes);
-    if (extent.allocations.length > 0) await this.#link(extent);
-  }
-
-  async #writeData(extent: Extent, bytes: Uint8Array): Promise<void> {
-    try {
-      await this.#writer.writeData(extent, bytes);
-    } catch (error) {
-      await this.#giveUp(extent);
-      throw error;
-    }
-  }
-
-  async #link(extent: Extent): Promise<void> {
-    const pending = this.#lock.acquire();
-    if (pending !== undefined) await pending;
-    let linked = 0;
-    try {
-      for (; linked < extent.allocations.length; linked++) {
-        await this.#writer.link(extent.allocations[linked] as Extent['allocations'][number]);
-      }
-    } catch (error) {
-      for (const allocation of extent.allocations.slice(linked)) await this.#mapper.giveUp(allocation);
-      throw error;
-    } finally {
-      this.#lock.release();
-    }
-  }
-
-  async #giveUp(extent: Extent): Promise<void> {
-    await this.#locked(async () => {
-      for (const allocation of extent.allocations) await this.#mapper.giveUp(allocation);
-    });
-  }
-
   /** Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say it. */
   async #zeroByTables(guestOffset: number, length: number, unmap: boolean): Promise<boolean> {
     if (this.header.values.version < 3) return false;
@@ -368,7 +277,7 @@ export class Qcow2Image implements DiskImage {
 
   async #writeRealZeroes(guestOffset: number, length: number): Promise<void> {
     for (let done = 0; done < length; done += ZERO_WRITE_MAX) {
-      await this.#write(guestOffset + done, zeroBytes(Math.min(length - done, ZERO_WRITE_MAX)));
+      await this.#writer.write(guestOffset + done, zeroBytes(Math.min(length - done, ZERO_WRITE_MAX)));
     }
   }
 

@@ -54,7 +54,7 @@ export function bytesByPurposeChart(
       part: 'purpose',
       legend,
       axisTitle: 'bytes per guest write',
-      axisFormat: ',',
+      axisFormat: ',d',
       description:
         'Stacked bars: bytes written per guest write by purpose, for each format, in each cache mode',
       standalone,

@@ -71,7 +71,7 @@ export const CHART_CONFIG: Config = {
     titleFontWeight: 'normal',
     titlePadding: 8,
   },
-  header: { labelColor: INK, labelFontSize: 13, labelFontWeight: 600, labelPadding: 6 },
+  header: { labelColor: INK, labelFontSize: 13, labelFontWeight: 600, labelPadding: -8 },
   legend: { labelColor: MUTED, titleColor: MUTED, labelFontSize: 12, symbolType: 'square' },
   text: { color: INK, fontSize: 12 },
   title: { color: INK, fontSize: 15, fontWeight: 600, subtitleColor: MUTED, subtitleFontSize: 12 },

@@ -13,6 +13,7 @@ import { CHART_CONFIG, selectionFilter, selectionParams, type Chart, type Select
 
 const SELECTIONS = ['cache', 'setup'] as const;
 const ROW_HEIGHT = 30;
+const LABEL_LINE = 14;
 /** Thickest ink: dark text on a light page and light text on a dark one stay readable over it. */
 const INK_MAX = 0.58;
 
@@ -78,6 +79,9 @@ function heatMapSpec(report: ReportCells, selected: Selected, map: HeatMap): Top
       ticks: false,
       labelAngle: 0,
       labelExpr: "split(datum.label, ' ')",
+      // Lines after the first go down from it, so the first is lifted by one.
+      labelLineHeight: LABEL_LINE,
+      labelPadding: LABEL_LINE + 8,
     },
   };
   const y = {
@@ -94,7 +98,7 @@ function heatMapSpec(report: ReportCells, selected: Selected, map: HeatMap): Top
     params: selectionParams(SELECTIONS, selected),
     transform: [{ filter: selectionFilter(SELECTIONS) }],
     width: 'container',
-    height: { step: ROW_HEIGHT },
+    height: report.workloads.length * ROW_HEIGHT,
     autosize: { type: 'fit-x', contains: 'padding' },
     encoding: { x, y },
     layer: [

@@ -42,48 +42,60 @@ const cases = (['writethrough', 'writeback'] as const).flatMap((cacheMode) =>
   ),
 );
 
-describe.skipIf(skip !== undefined)(`QED does what QEMU does${skip === undefined ? '' : ` (${skip})`}`, () => {
-  it.each(cases)(
-    '$start image, clusters of $clusterSize bytes, $cacheMode, seed $seed',
-    async ({ cacheMode, start, clusterSize, seed }) => {
-      const random = new Random(seed + (cacheMode === 'writeback' ? 7 : 0));
-      makeStart(start, clusterSize, random);
-      const files = new RecordedFiles();
-      files.put('disk.qed', readFileSync(join(directory, 'disk.qed')));
-      if (start === 'backed') files.put('base.raw', readFileSync(join(directory, 'base.raw')));
+describe.skipIf(skip !== undefined)(
+  `QED does what QEMU does${skip === undefined ? '' : ` (${skip})`}`,
+  () => {
+    it.each(cases)(
+      '$start image, clusters of $clusterSize bytes, $cacheMode, seed $seed',
+      async ({ cacheMode, start, clusterSize, seed }) => {
+        const random = new Random(seed + (cacheMode === 'writeback' ? 7 : 0));
+        makeStart(start, clusterSize, random);
+        const files = new RecordedFiles();
+        files.put('disk.qed', readFileSync(join(directory, 'disk.qed')));
+        if (start === 'backed') files.put('base.raw', readFileSync(join(directory, 'base.raw')));
 
-      const requests = randomRequests(random, { count: 30, zeroes: start !== 'backed' });
-      const theirs = traceQemuIo({
-        image: 'disk.qed',
-        directory,
-        cacheMode,
-        commands: requests.map(asCommand),
-      });
+        const requests = randomRequests(random, { count: 30, zeroes: start !== 'backed' });
+        const theirs = traceQemuIo({
+          image: 'disk.qed',
+          directory,
+          cacheMode,
+          commands: requests.map(asCommand),
+        });
 
-      const image = await openImage({ format: 'qed', name: 'disk.qed', files, readOnly: false });
-      const backend = new BlockBackend({ image, cacheMode });
-      for (const request of requests) await perform(backend, request);
-      await image.close();
+        const image = await openImage({ format: 'qed', name: 'disk.qed', files, readOnly: false });
+        const backend = new BlockBackend({ image, cacheMode });
+        for (const request of requests) await perform(backend, request);
+        await image.close();
 
-      const ours = files.takeChanges().map(withoutReason);
-      expect(ours).toEqual(theirs);
-      expect(Buffer.compare(files.contents('disk.qed'), readFileSync(join(directory, 'disk.qed')))).toBe(0);
-    },
-  );
-});
+        // A trace that was not understood would compare nothing with nothing.
+        expect(theirs.length).toBeGreaterThan(20);
+        const ours = files.takeChanges().map(withoutReason);
+        expect(ours).toEqual(theirs);
+        expect(Buffer.compare(files.contents('disk.qed'), readFileSync(join(directory, 'disk.qed')))).toBe(0);
+      },
+    );
+  },
+);
 
 function makeStart(start: Start, clusterSize: number, random: Random): void {
   const options = ['-o', `cluster_size=${String(clusterSize)}`];
   const backing = start === 'backed' ? ['-b', 'base.raw', '-F', 'raw'] : [];
   if (start === 'backed') {
-    runTool('qemu-img', ['create', '-q', '-f', 'raw', 'base.raw', String(VIRTUAL_SIZE / 2 + SECTOR)], directory);
+    runTool(
+      'qemu-img',
+      ['create', '-q', '-f', 'raw', 'base.raw', String(VIRTUAL_SIZE / 2 + SECTOR)],
+      directory,
+    );
     runTool('qemu-io', ['-f', 'raw', '-c', 'write -P 99 0 20M', 'base.raw'], directory);
   }
   const create = ['create', '-q', '-f', 'qed', ...options, ...backing, 'disk.qed', String(VIRTUAL_SIZE)];
   runTool('qemu-img', create, directory);
   if (start !== 'prefilled' && start !== 'crashed') return;
   const writes = randomRequests(random, { count: 12, zeroes: true }).map(asCommand);
-  const commands = [...writes, ...(start === 'crashed' ? ['abort'] : [])].flatMap((command) => ['-c', command]);
+  const commands = [...writes, ...(start === 'crashed' ? ['abort'] : [])].flatMap((command) => [
+    '-c',
+    command,
+  ]);
   spawnSync('qemu-io', ['-f', 'qed', ...commands, 'disk.qed'], { cwd: directory });
 }
 

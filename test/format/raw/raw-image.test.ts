@@ -9,9 +9,7 @@ import { rejectionCodeOf } from '../rejection.ts';
 
 const GIB = 1024 ** 3;
 
-async function openRecorded(
-  cacheMode: CacheMode,
-): Promise<{ files: RecordedFiles; backend: BlockBackend }> {
+async function openRecorded(cacheMode: CacheMode): Promise<{ files: RecordedFiles; backend: BlockBackend }> {
   const files = new RecordedFiles();
   await files.create('disk.raw', { format: 'raw', virtualSize: GIB });
   const image = await openImage({ format: 'raw', name: 'disk.raw', files, readOnly: false });

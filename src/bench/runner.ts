@@ -1,0 +1,190 @@
+/**
+ * Drives guest requests through an image in a closed loop: as many in flight as the queue depth says, the next
+ * one issued as soon as one is done.
+ *
+ * Invariants:
+ * - Requests are issued in the stream's order. On devices that answer at once the interleaving at any depth
+ *   depends on the requests alone: at a depth above 1 they are served in windows of a fixed length, with a pause
+ *   between two windows in which nothing is in flight, so that it does not matter how the stream was cut into
+ *   batches or when they came.
+ * - At depth 1 the loop allocates nothing a request, and waits only where a request is not done at once.
+ * - A request that fails ends the run: no other is issued, those in flight are waited for, and the first
+ *   failure is thrown with the number of its request.
+ */
+
+import { hex, Qcow2BenchError } from '../core/error.ts';
+import type { Pending } from '../device/block-device.ts';
+import type { BlockBackend } from '../format/block-backend.ts';
+import type { GuestCounts } from '../result/schema.ts';
+import type { Request } from '../workload/request.ts';
+import type { PassProgress } from './engine.ts';
+import type { Payload } from './payload.ts';
+
+/** Requests between two looks at the signal at depth 1; few, as each may take as long as a disk's sync. */
+const CHUNK_REQUESTS = 256;
+/** Requests of a window at a depth above 1; many, as its end lets the queue run empty. */
+const WINDOW_REQUESTS = 4096;
+
+/** Batches as a stream or a list of them. */
+export type RequestBatches = AsyncIterable<readonly Request[]> | Iterable<readonly Request[]>;
+
+export interface RunOptions {
+  readonly backend: BlockBackend;
+  readonly batches: RequestBatches;
+  /** Requests in flight at once; at least 1. */
+  readonly queueDepth: number;
+  readonly payload: Payload;
+  /** Looked at between chunks of requests. */
+  readonly signal?: AbortSignal | undefined;
+  /** Awaited between chunks of requests. */
+  readonly progress?: PassProgress | undefined;
+}
+
+/**
+ * Serves all requests and counts them.
+ *
+ * @throws Qcow2BenchError `request-failed`, which names the request and has the failure as its cause; whatever
+ * the stream throws; the signal's reason.
+ */
+export async function runRequests(options: RunOptions): Promise<GuestCounts> {
+  const run = new Run(options);
+  if (options.queueDepth === 1) await run.oneByOne();
+  else await run.inWindows();
+  return run.guestCounts();
+}
+
+class Run {
+  readonly #options: RunOptions;
+  readonly #backend: BlockBackend;
+  readonly #payload: Payload;
+  readonly #allocatingWritesBefore: number;
+  /** Requests issued; the number of the next one, from 0. */
+  #issued = 0;
+  #reads = 0;
+  #writes = 0;
+  #flushes = 0;
+  #discards = 0;
+  #writeZeroes = 0;
+  #writeBytes = 0;
+  /** The window being served, and where its next request stands. */
+  #window: readonly Request[] = [];
+  #at = 0;
+  #failure: Error | undefined;
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+    this.#backend = options.backend;
+    this.#payload = options.payload;
+    this.#allocatingWritesBefore = options.backend.image.allocatingWrites;
+  }
+
+  guestCounts(): GuestCounts {
+    return {
+      reads: this.#reads,
+      writes: this.#writes,
+      flushes: this.#flushes,
+      discards: this.#discards,
+      writeZeroes: this.#writeZeroes,
+      writeBytes: this.#writeBytes,
+      allocatingWrites: this.#backend.image.allocatingWrites - this.#allocatingWritesBefore,
+    };
+  }
+
+  async oneByOne(): Promise<void> {
+    for await (const batch of this.#options.batches) {
+      for (let start = 0; start < batch.length; start += CHUNK_REQUESTS) {
+        this.#options.signal?.throwIfAborted();
+        const end = Math.min(batch.length, start + CHUNK_REQUESTS);
+        for (let index = start; index < end; index++) {
+          const request = batch[index] as Request;
+          try {
+            const pending = this.#issue(request, 0);
+            if (pending !== undefined) await pending;
+          } catch (error) {
+            throw requestFailed(request, this.#issued - 1, error);
+          }
+        }
+        await this.#options.progress?.(this.#issued);
+      }
+    }
+  }
+
+  async inWindows(): Promise<void> {
+    for await (const window of inWindowsOf(WINDOW_REQUESTS, this.#options.batches)) {
+      this.#options.signal?.throwIfAborted();
+      this.#window = window;
+      this.#at = 0;
+      const slots = Math.min(this.#options.queueDepth, window.length);
+      await Promise.all(Array.from({ length: slots }, (_, slot) => this.#serveSlot(slot)));
+      if (this.#failure !== undefined) throw this.#failure;
+      await this.#options.progress?.(this.#issued);
+    }
+  }
+
+  /** One of the requests in flight: takes the window's next request whenever its own is done. */
+  async #serveSlot(slot: number): Promise<void> {
+    while (this.#at < this.#window.length && this.#failure === undefined) {
+      const request = this.#window[this.#at++] as Request;
+      const number = this.#issued;
+      try {
+        // Also where the request is done at once: the other slots get their turn, as they would on a real queue.
+        await this.#issue(request, slot);
+      } catch (error) {
+        this.#failure ??= requestFailed(request, number, error);
+      }
+    }
+  }
+
+  /** Counts a request and hands it to the image. The request itself serves as its flags: nothing is made. */
+  #issue(request: Request, slot: number): Pending {
+    const { offset, length } = request;
+    this.#issued++;
+    switch (request.op) {
+      case 'read':
+        this.#reads++;
+        return this.#backend.read(offset, this.#payload.buffer(slot, length));
+      case 'write':
+        this.#writeBytes += length;
+        return this.#backend.write(offset, this.#payload.fill(slot, this.#writes++, length), request);
+      case 'flush':
+        this.#flushes++;
+        return this.#backend.flush();
+      case 'discard':
+        this.#discards++;
+        return this.#backend.discard(offset, length);
+      case 'write-zeroes':
+        this.#writeZeroes++;
+        return this.#backend.writeZeroes(offset, length, request);
+    }
+  }
+}
+
+/** The same requests in windows of `size`, the last one shorter. */
+async function* inWindowsOf(
+  size: number,
+  batches: RequestBatches,
+): AsyncGenerator<readonly Request[], undefined> {
+  let window: Request[] = [];
+  for await (const batch of batches) {
+    for (const request of batch) {
+      window.push(request);
+      if (window.length < size) continue;
+      yield window;
+      window = [];
+    }
+  }
+  if (window.length > 0) yield window;
+  return undefined;
+}
+
+function requestFailed(request: Request, number: number, cause: unknown): Error {
+  const what =
+    request.op === 'flush'
+      ? 'flush'
+      : `${request.op} of ${String(request.length)} bytes at guest offset ${hex(request.offset)}`;
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  const message = `request ${String(number)} (counted from 0), a ${what}, failed: ${reason}`;
+  if (cause instanceof Qcow2BenchError) return new Qcow2BenchError('request-failed', message, {}, cause);
+  // A failure of the program stays one: it is not the user's to mend.
+  return new Error(message, { cause });
+}

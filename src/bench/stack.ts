@@ -1,0 +1,165 @@
+/**
+ * The stack under an open image: which filters stand between a format and the file, and in which order.
+ *
+ *      BlockBackend   flushes as the cache mode says
+ *      DiskImage      raw, qcow2, qed
+ *      SyncElision    rule R1; passes no sync on in cache=unsafe
+ *      AlignedDevice  in direct modes only: pads requests to the file's alignment
+ *      HostLog        if asked for
+ *      Meter          if asked for: sees exactly the operations that the host file gets
+ *      wrap           if asked for: faults, a write log
+ *      host file, memory, null
+ *
+ * Invariants:
+ * - Every file of a backing chain stands on such a stack of its own, under the same meter and log; it is opened
+ *   read-only and in the same direct mode as the image.
+ * - The meter's phases follow the image's life: `open` until `openStack` answers, then `run`, and `close` from
+ *   the call of `close` on.
+ */
+
+import { AlignedDevice } from '../device/aligned-device.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import { HostLog, type HostLogSink } from '../device/host-log.ts';
+import { HostMeter } from '../device/host-meter.ts';
+import { Meter } from '../device/meter.ts';
+import type { Storage } from '../device/storage.ts';
+import { SyncElision } from '../device/sync-elision.ts';
+import type { ImageFiles } from '../format/backing-chain.ts';
+import { BlockBackend } from '../format/block-backend.ts';
+import { CACHE_MODE_RULES, type CacheMode } from '../format/cache-mode.ts';
+import type { DiskImage, Format } from '../format/disk-image.ts';
+import type { RefcountMode } from '../format/image-options.ts';
+import { openImage } from '../format/registry.ts';
+
+/** Puts a device of its own around a bare file; `device.label` tells which file of the image it is. */
+export type WrapDevice = (device: BlockDevice) => BlockDevice;
+
+/** How the files of an image are opened, whoever opens them. */
+export interface StackFilesOptions {
+  readonly storage: Storage;
+  readonly cache: CacheMode;
+  /** Counts every host operation; left out, nothing is counted and nothing is paid for it. */
+  readonly meter?: HostMeter | undefined;
+  /** Gets every host operation in issue order; needs a meter, which knows the phase. */
+  readonly hostLog?: HostLogSink | undefined;
+  readonly wrap?: WrapDevice | undefined;
+}
+
+export interface StackOptions extends StackFilesOptions {
+  /** Default: a new one. */
+  readonly meter?: HostMeter | undefined;
+  /** False leaves the meter and the host log out of the stack, for a run that is timed. Default true. */
+  readonly metered?: boolean | undefined;
+  /** Within the storage. */
+  readonly imageName: string;
+  readonly format: Format;
+  /** Default false. */
+  readonly readOnly?: boolean | undefined;
+  /** qcow2 only: overrides the image's own lazy-refcounts bit. */
+  readonly refcounts?: RefcountMode | null | undefined;
+  /** The format of a backing file that its overlay does not name: QED can name only raw. */
+  readonly unnamedBackingFormat?: Format | undefined;
+}
+
+/**
+ * An open image with everything under it. Leaving its scope without `close` releases the files as a crash
+ * does: nothing is written that the guest did not ask for.
+ */
+export interface Stack extends AsyncDisposable {
+  readonly backend: BlockBackend;
+  readonly image: DiskImage;
+  /** Stays at zero if the stack is not metered. */
+  readonly meter: HostMeter;
+  /** Closes the image cleanly; counted in the phase `close`. */
+  close(): Promise<void>;
+  /** Releases the files without writing anything. Does nothing after a close. */
+  abandon(): Promise<void>;
+}
+
+/**
+ * Opens an image with its backing chain.
+ *
+ * @throws Qcow2BenchError of the storage (`file-missing`, `no-o-direct` …), the format or the backing chain.
+ */
+export async function openStack(options: StackOptions): Promise<Stack> {
+  const { format, imageName, cache, unnamedBackingFormat } = options;
+  const meter = options.meter ?? new HostMeter();
+  const readOnly = options.readOnly ?? false;
+  let path: string | undefined;
+  const files = stackFiles({ ...options, meter: options.metered === false ? undefined : meter });
+  meter.enterPhase('open');
+  const image = await openImage({
+    format,
+    name: imageName,
+    files: {
+      open: (name, labelled) => {
+        const device = files.open(name, labelled);
+        path ??= device.path;
+        return device;
+      },
+    },
+    readOnly,
+    refcounts: options.refcounts ?? undefined,
+    backing: { unnamedFormat: unnamedBackingFormat },
+  });
+  meter.enterPhase('run');
+  const backend = new BlockBackend({ image, cacheMode: cache, readOnly, path });
+  return new OpenStack(backend, meter);
+}
+
+/** The files of a storage, each on the stack that the options say: what `openImage` opens names with. */
+export function stackFiles(options: StackFilesOptions): ImageFiles {
+  const { direct } = CACHE_MODE_RULES[options.cache];
+  return {
+    open: (name, { label, readOnly }) =>
+      stackDevice(options.storage.open(name, { label, readOnly, direct }), options),
+  };
+}
+
+/** Puts the filters around one bare device. */
+export function stackDevice(bare: BlockDevice, options: Omit<StackFilesOptions, 'storage'>): BlockDevice {
+  const { cache, meter, hostLog, wrap } = options;
+  const { direct, neverSync } = CACHE_MODE_RULES[cache];
+  let device = wrap === undefined ? bare : wrap(bare);
+  if (meter !== undefined) device = new Meter(device, meter);
+  if (meter !== undefined && hostLog !== undefined) {
+    device = new HostLog(device, { phases: meter, sink: hostLog });
+  }
+  if (direct) device = new AlignedDevice(device);
+  return new SyncElision(device, {
+    neverSync,
+    onElided: meter === undefined ? undefined : () => meter.countElided(),
+  });
+}
+
+class OpenStack implements Stack {
+  readonly backend: BlockBackend;
+  readonly meter: HostMeter;
+  #isOpen = true;
+
+  constructor(backend: BlockBackend, meter: HostMeter) {
+    this.backend = backend;
+    this.meter = meter;
+  }
+
+  get image(): DiskImage {
+    return this.backend.image;
+  }
+
+  async close(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.meter.enterPhase('close');
+    await this.image.close();
+  }
+
+  async abandon(): Promise<void> {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    await this.image.abandon();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.abandon();
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * One guest write from request to linked clusters: map, write data, link; for a request that goes to several
+ * host ranges, in the interleaving of QEMU's tasks.
+ *
+ * QEMU maps extent after extent in the request's coroutine and gives each to one of up to eight tasks, which
+ * write its data and then link it. A task that has its data written waits for the metadata lock; it gets it
+ * when mapping has to wait itself: for metadata I/O, or for a task to end. Which metadata writes stand
+ * between two syncs depends on that order, so it is kept here, with the data of an extent taken as written
+ * before the next metadata operation ends.
+ *
+ * Invariant: whatever fails, every extent is either linked or its clusters are given back.
+ */
+
+import type { Mutex } from '../../core/mutex.ts';
+import type { Extent, WriteMapper } from './allocation.ts';
+import type { DataWriter } from './data-writer.ts';
+import type { MetadataDevice } from './metadata-device.ts';
+
+/** How many extents of one request are under way at most. */
+const EXTENTS_MAX = 8;
+
+export interface GuestWriterOptions {
+  readonly metadataDevice: MetadataDevice;
+  readonly mapper: WriteMapper;
+  readonly writer: DataWriter;
+  readonly lock: Mutex;
+}
+
+export class GuestWriter {
+  /** Guest writes so far that allocated a cluster. */
+  allocatingWrites = 0;
+  readonly #metadataDevice: MetadataDevice;
+  readonly #mapper: WriteMapper;
+  readonly #writer: DataWriter;
+  readonly #lock: Mutex;
+
+  constructor(options: GuestWriterOptions) {
+    this.#metadataDevice = options.metadataDevice;
+    this.#mapper = options.mapper;
+    this.#writer = options.writer;
+    this.#lock = options.lock;
+  }
+
+  async write(guestOffset: number, bytes: Uint8Array): Promise<void> {
+    const extent = await this.#map(guestOffset, bytes.byteLength);
+    if (extent.length < bytes.byteLength) return this.#writeExtents(extent, guestOffset, bytes);
+    await this.#writeData(extent, bytes);
+    if (extent.allocations.length > 0) await this.#link(extent);
+    if (allocates(extent)) this.allocatingWrites++;
+    return undefined;
+  }
+
+  async #writeExtents(first: Extent, guestOffset: number, bytes: Uint8Array): Promise<void> {
+    /** Extents whose data is written and that are not yet linked, the oldest first. */
+    const underWay: Extent[] = [];
+    let extent = first;
+    let mappingWaited = false;
+    let allocated = false;
+    let done = 0;
+    try {
+      for (;;) {
+        allocated ||= allocates(extent);
+        if (underWay.length === EXTENTS_MAX) mappingWaited = (await this.#linkOldest(underWay)) || mappingWaited;
+        await this.#writeData(extent, bytes.subarray(done, done + extent.length));
+        // Those before this one were waiting for the lock while mapping waited.
+        if (mappingWaited) await this.#linkAll(underWay);
+        underWay.push(extent);
+        done += extent.length;
+        if (done === bytes.byteLength) break;
+        const before = this.#metadataDevice.operationCount;
+        extent = await this.#map(guestOffset + done, bytes.byteLength - done);
+        mappingWaited = this.#metadataDevice.operationCount > before;
+      }
+    } finally {
+      // Data that is written is worth linking, even if a later part of the request failed.
+      await this.#linkAll(underWay);
+    }
+    if (allocated) this.allocatingWrites++;
+  }
+
+  async #linkAll(underWay: Extent[]): Promise<void> {
+    while (underWay.length > 0) await this.#linkOldest(underWay);
+  }
+
+  /** Links the extent that has been under way longest; answers whether that did metadata I/O. */
+  async #linkOldest(underWay: Extent[]): Promise<boolean> {
+    const before = this.#metadataDevice.operationCount;
+    const oldest = underWay.shift();
+    if (oldest !== undefined && oldest.allocations.length > 0) await this.#link(oldest);
+    return this.#metadataDevice.operationCount > before;
+  }
+
+  async #map(guestOffset: number, length: number): Promise<Extent> {
+    const pending = this.#lock.acquire();
+    if (pending !== undefined) await pending;
+    try {
+      return await this.#mapper.map(guestOffset, length);
+    } finally {
+      this.#lock.release();
+    }
+  }
+
+  async #writeData(extent: Extent, bytes: Uint8Array): Promise<void> {
+    try {
+      await this.#writer.writeData(extent, bytes);
+    } catch (error) {
+      const pending = this.#lock.acquire();
+      if (pending !== undefined) await pending;
+      try {
+        for (const allocation of extent.allocations) await this.#mapper.giveUp(allocation);
+      } finally {
+        this.#lock.release();
+      }
+      throw error;
+    }
+  }
+
+  async #link(extent: Extent): Promise<void> {
+    const pending = this.#lock.acquire();
+    if (pending !== undefined) await pending;
+    const unlinked = new Set(extent.allocations);
+    try {
+      for (const allocation of extent.allocations) {
+        await this.#writer.link(allocation);
+        unlinked.delete(allocation);
+      }
+    } catch (error) {
+      for (const allocation of unlinked) await this.#mapper.giveUp(allocation);
+      throw error;
+    } finally {
+      this.#lock.release();
+    }
+  }
+}
+
+function allocates(extent: Extent): boolean {
+  for (const allocation of extent.allocations) if (!allocation.keepsClusters) return true;
+  return false;
+}

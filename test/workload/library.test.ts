@@ -1,0 +1,180 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { describe, expect, onTestFinished, test } from 'vitest';
+
+import { generateBackingFill, generatePrefill } from '../../src/workload/generator.ts';
+import { findSource, listSources, openStream, shippedNames } from '../../src/workload/library.ts';
+import type { Request } from '../../src/workload/request.ts';
+import { HEADER, temporaryFile } from './trace-files.ts';
+import { workloadJson } from './workload-texts.ts';
+
+async function requestsOf(nameOrPath: string, limit?: number): Promise<Request[]> {
+  await using stream = await openStream(await findSource(nameOrPath), { limit });
+  const requests: Request[] = [];
+  for await (const batch of stream.batches) requests.push(...batch);
+  return requests;
+}
+
+const CLUSTER = 65_536;
+const clusterOf = ({ offset }: Request) => Math.floor(offset / CLUSTER);
+const writesOf = (requests: readonly Request[]) => requests.filter(({ op }) => op === 'write');
+
+describe('what ships', () => {
+  test('are these workloads and recordings', () => {
+    expect(shippedNames()).toEqual([
+      'boot-from-backing',
+      'database-commit',
+      'journaling-filesystem',
+      'overwrite',
+      'random-allocation',
+      'sequential-allocation',
+      'stride',
+      'subcluster-sequential',
+      'ext4-unpack',
+    ]);
+  });
+
+  test('each loads, is named like its file, and teaches', async () => {
+    const sources = await listSources();
+    expect(sources.map(({ name }) => name)).toEqual(shippedNames());
+    for (const { title, description, virtualSize } of sources) {
+      expect(title.length).toBeGreaterThan(10);
+      expect(description.length).toBeGreaterThan(200);
+      expect(virtualSize).toBeLessThanOrEqual(4 * 2 ** 30);
+    }
+  });
+
+  test('each is a run of one to four thousand requests', async () => {
+    for (const name of shippedNames()) {
+      const { length } = await requestsOf(name);
+      expect(length, name).toBeGreaterThanOrEqual(1000);
+      expect(length, name).toBeLessThanOrEqual(4000);
+    }
+  });
+});
+
+describe('each shipped workload is what it says', () => {
+  test('stride: 1,000 writes of 4 KiB at stride 64 KiB on a 1 GiB image', async () => {
+    expect(await findSource('stride')).toMatchObject({ kind: 'workload', virtualSize: 2 ** 30 });
+    const requests = await requestsOf('stride');
+    const expected = Array.from({ length: 1000 }, (_, n) => ({
+      op: 'write',
+      offset: n * CLUSTER,
+      length: 4096,
+      fua: false,
+      unmap: false,
+      timeNs: 0,
+    }));
+    expect(requests).toEqual(expected);
+  });
+
+  test('subcluster-sequential: 1,024 writes of 4 KiB, 16 a cluster', async () => {
+    const requests = await requestsOf('subcluster-sequential');
+    expect(requests.map(({ op, offset, length }) => [op, offset, length])).toEqual(
+      Array.from({ length: 1024 }, (_, n) => ['write', n * 4096, 4096]),
+    );
+  });
+
+  test('random-allocation: no cluster twice', async () => {
+    const requests = await requestsOf('random-allocation');
+    expect(new Set(requests.map(clusterOf)).size).toBe(requests.length);
+  });
+
+  test('overwrite: every write falls into what was filled before', async () => {
+    const source = await findSource('overwrite');
+    if (source.kind !== 'workload') throw new Error('not a workload');
+    const filled = new Set<number>();
+    for (const { offset, length } of generatePrefill(source.workload)) {
+      for (let cluster = offset / CLUSTER; cluster * CLUSTER < offset + length; cluster++) {
+        filled.add(cluster);
+      }
+    }
+    expect((await requestsOf('overwrite')).every((request) => filled.has(clusterOf(request)))).toBe(true);
+  });
+
+  test('database-commit: each write is flushed', async () => {
+    const requests = await requestsOf('database-commit');
+    expect(requests.map(({ op }) => op)).toEqual(requests.map((_, n) => (n % 2 === 0 ? 'write' : 'flush')));
+  });
+
+  test('journaling-filesystem: each commit record has FUA, and a flush stands right before it', async () => {
+    const requests = await requestsOf('journaling-filesystem');
+    const commits = requests.flatMap(({ fua }, index) => (fua ? [index] : []));
+    expect(commits).toHaveLength(200);
+    for (const index of commits) {
+      expect(requests[index - 1]?.op).toBe('flush');
+      // The commit record lies behind the journal blocks of its own transaction.
+      expect((requests[index]?.offset ?? 0) - (requests[index - 2]?.offset ?? 0)).toBe(32 * 1024);
+    }
+  });
+
+  test('boot-from-backing: mostly reads, within what the backing file holds', async () => {
+    const source = await findSource('boot-from-backing');
+    if (source.kind !== 'workload') throw new Error('not a workload');
+    const filled = [...generateBackingFill(source.workload)].reduce((sum, { length }) => sum + length, 0);
+    const requests = await requestsOf('boot-from-backing');
+    expect(requests.every(({ offset, length }) => offset + length <= filled)).toBe(true);
+    expect(requests.filter(({ op }) => op === 'read').length).toBeGreaterThan(0.8 * requests.length);
+    expect(writesOf(requests).length).toBeGreaterThan(100);
+  });
+
+  test('ext4-unpack: a real recording whose flushes follow writes to the journal', async () => {
+    const source = await findSource('ext4-unpack');
+    expect(source.kind).toBe('recording');
+    if (source.kind !== 'recording') return;
+    for (const fact of ['tool', 'program', 'package', 'kernel', 'recorded', 'script']) {
+      expect(source.provenance.get(fact), fact).toMatch(/\S/);
+    }
+    const requests = await requestsOf('ext4-unpack');
+    expect(requests.filter(({ op }) => op === 'flush').length).toBeGreaterThan(50);
+    // mkfs puts the journal of a disk of this size into its middle: 32 MiB at 512 MiB.
+    const inJournal = ({ op, offset }: Request) =>
+      op === 'write' && offset >= 2 ** 29 && offset < 2 ** 29 + 2 ** 25;
+    const flushedJournal = requests.filter(
+      (request, n) => request.op === 'flush' && n > 0 && requests.slice(n - 1, n).some(inJournal),
+    );
+    expect(flushedJournal.length).toBeGreaterThan(30);
+  });
+});
+
+describe('what a user names by path', () => {
+  test('is a workload or a trace by its content', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'library-'));
+    onTestFinished(() => {
+      rmSync(folder, { recursive: true });
+    });
+    const path = join(folder, 'mine.txt');
+    writeFileSync(path, ` \n${JSON.stringify(workloadJson())}`);
+    expect(await findSource(path)).toMatchObject({ kind: 'workload', name: 'for-a-test', path });
+    expect(await requestsOf(path, 3)).toHaveLength(3);
+
+    const trace = temporaryFile(`${HEADER}0,flush,,,\n1,read,0,512,\n`, 'mine.trace.csv');
+    expect(await findSource(trace)).toMatchObject({
+      kind: 'recording',
+      name: 'mine',
+      virtualSize: 1048576,
+      path: trace,
+    });
+    expect(await requestsOf(trace, 1)).toMatchObject([{ op: 'flush' }]);
+  });
+
+  test('is an error that lists the shipped names if there is no such thing', async () => {
+    await expect(findSource('strid')).rejects.toMatchObject({
+      code: 'unknown-workload',
+      message: expect.stringMatching(
+        /no workload or file 'strid'; the shipped ones are boot-from-backing, .*ext4-unpack/,
+      ) as string,
+    });
+  });
+
+  test('is an error of its kind if it is broken', async () => {
+    await expect(findSource(temporaryFile('{"schema":', 'w.json'))).rejects.toMatchObject({
+      code: 'bad-workload',
+    });
+    await expect(findSource(temporaryFile('', 'w.json'))).rejects.toMatchObject({ code: 'bad-workload' });
+    await expect(findSource(temporaryFile('hello\n', 'w.txt'))).rejects.toMatchObject({ code: 'bad-trace' });
+    await expect(findSource(tmpdir())).rejects.toMatchObject({ code: 'bad-workload' });
+  });
+});

@@ -1,0 +1,61 @@
+/** Traces on disk, for tests. */
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { onTestFinished } from 'vitest';
+
+import { Qcow2BenchError } from '../../src/core/error.ts';
+import type { Request } from '../../src/workload/request.ts';
+import { openTrace } from '../../src/workload/trace-reader.ts';
+import type { OpenTraceOptions } from '../../src/workload/trace-reader.ts';
+
+export const HEADER = '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n';
+
+/** A folder of its own, gone when the test is over. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'trace-'));
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true });
+  });
+  return folder;
+}
+
+export function temporaryFile(content: string | Uint8Array, name = 'a.trace.csv'): string {
+  const path = join(temporaryFolder(), name);
+  writeFileSync(path, content);
+  return path;
+}
+
+export interface WholeTrace {
+  readonly virtualSize: number;
+  readonly provenance: ReadonlyMap<string, string>;
+  readonly requests: readonly Request[];
+  readonly skippedCount: number;
+  readonly failedCount: number;
+  readonly batchSizeMax: number;
+}
+
+export async function readWhole(path: string, options: OpenTraceOptions = {}): Promise<WholeTrace> {
+  await using trace = await openTrace(path, options);
+  const requests: Request[] = [];
+  let batchSizeMax = 0;
+  for await (const batch of trace.batches) {
+    requests.push(...batch);
+    batchSizeMax = Math.max(batchSizeMax, batch.length);
+  }
+  const { virtualSize, provenance, skippedCount, failedCount } = trace;
+  return { virtualSize, provenance, requests, skippedCount, failedCount, batchSizeMax };
+}
+
+/** The error with which reading the trace ends. */
+export async function faultOf(path: string, options: OpenTraceOptions = {}): Promise<Qcow2BenchError> {
+  try {
+    await readWhole(path, options);
+  } catch (error) {
+    if (error instanceof Qcow2BenchError) return error;
+    throw error;
+  }
+  throw new Error('the trace was accepted');
+}
