@@ -9,9 +9,17 @@
  */
 
 import type { HostLogSink } from '../device/host-log.ts';
+import type { Storage } from '../device/storage.ts';
 import type { WorkloadSource } from '../workload/library.ts';
 import type { Cell, Counts } from '../result/schema.ts';
 import type { PayloadKind } from './payload.ts';
+
+/** A file that stays when the pass is over (`run --image FILE`). */
+export interface KeptImage {
+  readonly storage: Storage;
+  /** Within the storage. A file that is there is opened as it is; else the image is made there. */
+  readonly name: string;
+}
 
 /** One cell with everything that a pass over it needs. */
 export interface CellPlan {
@@ -20,6 +28,8 @@ export interface CellPlan {
   /** Replaces the workload's own seed. */
   readonly seed: number | undefined;
   readonly payload: PayloadKind;
+  /** The cell is counted on this file, which is kept, and not timed. */
+  readonly keptImage?: KeptImage | undefined;
 }
 
 /** Tells how far a pass is; awaited between batches, so that signals and the terminal get their turn. */

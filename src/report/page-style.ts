@@ -59,9 +59,8 @@ select:focus-visible, summary:focus-visible, a:focus-visible, .scroll:focus-visi
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1rem; }
 .chart { display: block; width: 100%; margin-top: 1rem; }
 .chart.vega-embed, .chart.vega-embed.has-actions { position: static; padding-right: 0; }
-.chart.vega-embed details { top: .75rem; right: .75rem; }
-.chart.vega-embed .vega-actions { top: 3rem; right: .75rem; }
-.chart.vega-embed summary { opacity: .35; }
+.chart.vega-embed .vega-actions { top: 3.5rem; right: .5rem; }
+.chart.vega-embed summary { top: .625rem; right: .625rem; margin: 0; opacity: .35; }
 .card:hover .chart.vega-embed summary, .chart.vega-embed summary:focus { opacity: 1; }
 figcaption { padding-right: 2.5rem; }
 .chart svg { display: block; max-width: 100%; }

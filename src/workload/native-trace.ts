@@ -30,16 +30,19 @@ const COMMA = 0x2c;
 const BAR = 0x7c;
 const HASH = 0x23;
 const DIGIT_0 = 0x30;
-const DIGIT_9 = 0x39;
+/** Digits of a number that fit 32 bits whatever they are. */
+const INTEGER_DIGITS = 9;
 
 /** What `number` answers for a field that is none. */
 const NOT_A_NUMBER = -1;
 const EMPTY_FIELD = -2;
 
-const OP_NAMES: readonly (readonly [RequestOp, Uint8Array])[] = REQUEST_OPS.map((op) => [
-  op,
-  Buffer.from(op, 'latin1'),
-]);
+/** The ops by the length of their names, which is different for all but two: comparing is then rarely in vain. */
+const OPS_BY_LENGTH: readonly (readonly (readonly [RequestOp, Uint8Array])[])[] = Array.from(
+  { length: 16 },
+  (_, length) =>
+    REQUEST_OPS.filter((op) => op.length === length).map((op) => [op, Buffer.from(op, 'latin1')] as const),
+);
 const FLAG_FUA = Buffer.from('fua', 'latin1');
 const FLAG_UNMAP = Buffer.from('unmap', 'latin1');
 
@@ -148,15 +151,26 @@ export class NativeTraceParser implements TraceParser {
 
   /** The number of the field at `start`; sets `#next` past its comma, or past `end` if there is none. */
   #number(bytes: Uint8Array, start: number, end: number): number {
-    let value = 0;
     let at = start;
-    for (; at < end; at++) {
-      const byte = bytes[at] ?? 0;
-      if (byte === COMMA) break;
-      if (byte < DIGIT_0 || byte > DIGIT_9) value = NaN;
-      else value = value * 10 + (byte - DIGIT_0);
+    // Nine digits fit a 32-bit integer, in which most numbers end; the rest goes on in floating point.
+    const integerEnd = Math.min(end, start + INTEGER_DIGITS);
+    let integer = 0;
+    for (; at < integerEnd; at++) {
+      const digit = (bytes[at] ?? 0) - DIGIT_0;
+      if (digit >>> 0 > 9) break;
+      integer = (integer * 10 + digit) | 0;
     }
-    this.#next = at + 1;
+    let value = integer;
+    if (at === integerEnd) {
+      for (; at < end; at++) {
+        const digit = (bytes[at] ?? 0) - DIGIT_0;
+        if (digit >>> 0 > 9) break;
+        value = value * 10 + digit;
+      }
+    }
+    const stop = at < end && bytes[at] !== COMMA ? indexOfByte(bytes, COMMA, at, end) : at;
+    this.#next = stop + 1;
+    if (stop !== at) return NOT_A_NUMBER;
     if (at === start) return EMPTY_FIELD;
     return value <= Number.MAX_SAFE_INTEGER ? value : NOT_A_NUMBER;
   }
@@ -165,7 +179,9 @@ export class NativeTraceParser implements TraceParser {
     const start = this.#next;
     const stop = indexOfByte(bytes, COMMA, start, end);
     this.#next = stop + 1;
-    for (const [op, name] of OP_NAMES) if (equals(bytes, start, stop, name)) return op;
+    const candidates = OPS_BY_LENGTH[stop - start];
+    if (candidates === undefined) return undefined;
+    for (const [op, name] of candidates) if (equals(bytes, start, stop, name)) return op;
     return undefined;
   }
 }

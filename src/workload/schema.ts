@@ -67,7 +67,7 @@ const weight = z.number().min(0).max(1e9);
 const region = fields({
   offset: size.default(0).describe('where the region begins; default 0'),
   length: positiveSize.optional().describe("its length; default: to the image's end"),
-}).describe('the part of the image that the addresses lie in; default: all of it');
+}).meta({ id: 'region', description: 'the part of the image that the addresses lie in; default: all of it' });
 
 const alignment = positiveSize
   .optional()
@@ -105,7 +105,7 @@ const pattern = z
     ],
     { error: 'must be an object whose "kind" is one of "sequential", "stride", "uniform", "zipf"' },
   )
-  .describe('where the requests go');
+  .meta({ id: 'pattern', description: 'where the requests go' });
 
 const mix = fields({
   read: weight.default(0),
@@ -137,12 +137,12 @@ const phase = fields({
     .refine((sizes) => sizes.some((entry) => entry.weight > 0), 'needs at least one weight above 0')
     .describe('how large the requests are'),
   pattern,
-}).describe('requests of one kind; random choices come from the seed');
+}).meta({ id: 'phase', description: 'requests of one kind; random choices come from the seed' });
 
 const repeat = fields({
   repeat: count.describe('how many times the phases run, one after another'),
   phases: z.array(phase).min(1).max(100),
-}).describe('phases run in turn, again and again; each goes on where it stopped');
+}).meta({ id: 'repeat', description: 'phases run in turn, again and again; each goes on where it stopped' });
 
 const step = z.union([phase, repeat], { error: 'must be a phase, or {"repeat": N, "phases": […]}' });
 const steps = z.array(step).max(100);
@@ -199,14 +199,9 @@ export type BackingFormat = (typeof BACKING_FORMATS)[number];
 
 /** JSON Schema (draft 2020-12) of the file as a person writes it; docs/workload.schema.json holds it. */
 export function workloadJsonSchema(): Record<string, unknown> {
-  const generated = z.toJSONSchema(workloadFields, { io: 'input', reused: 'ref' });
+  const generated = z.toJSONSchema(workloadFields, { io: 'input', reused: 'inline' });
   const { $schema, ...rest } = generated;
-  return {
-    $schema,
-    $id: 'https://qcow2-bench.invalid/workload.schema.json',
-    title: 'qcow2-bench workload',
-    ...rest,
-  };
+  return { $schema, title: 'qcow2-bench workload', ...rest };
 }
 
 /** The phases of the steps in file order, each once. */

@@ -16,10 +16,21 @@
  * form that QEMU 7.2 writes, keeping fields and extensions that neither knows.
  */
 
-import { viewOf, readU64be, writeU64be } from '../../core/bytes.ts';
+import { ceilDiv } from '../../core/alignment.ts';
+import { readU64be, viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE, FEATURE_NAMES, INCOMPATIBLE } from './layout.ts';
+import {
+  EXTENSION,
+  extensionsLength,
+  featureName,
+  featureNameTable,
+  parseExtensions,
+  textOf,
+  writeExtensions,
+  type HeaderExtension,
+} from './header-extensions.ts';
+import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE, INCOMPATIBLE } from './layout.ts';
 
 export const MAGIC = 0x5146_49fb;
 
@@ -51,23 +62,12 @@ const V3_LENGTH_MIN = 104;
 /** What QEMU 7.2 writes. */
 const V3_LENGTH = 112;
 const REFCOUNT_ORDER_MAX = 6;
-const FEATURE_NAME_BYTES = 48;
+/** Version 2 always has 16-bit refcounts. */
+const V2_REFCOUNT_ORDER = 4;
+/** Incompatible features that an image may have to be opened here. */
+const SUPPORTED_INCOMPATIBLE = INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt;
 /** QEMU leaves the feature name table out of clusters up to this size. */
 const FEATURE_NAMES_MIN_CLUSTER = 4096;
-
-const EXTENSION = {
-  end: 0,
-  backingFormat: 0xe279_2aca,
-  featureNames: 0x6803_f857,
-  bitmaps: 0x2385_2875,
-  encryption: 0x0537_be77,
-  dataFile: 0x4441_5441,
-} as const;
-
-export interface HeaderExtension {
-  readonly type: number;
-  readonly data: Uint8Array;
-}
 
 /** The header as values. Sizes in bytes, offsets in bytes from the start of the file. */
 export interface Qcow2Header {
@@ -95,177 +95,48 @@ export interface Qcow2Header {
   readonly otherExtensions: readonly HeaderExtension[];
 }
 
-/** How many bytes of the file `parseHeader` wants: one cluster of the largest size, or the whole file. */
-export const HEADER_READ_SIZE = 2 ** CLUSTER_BITS_MAX;
-
 /**
  * Parses and checks a header.
  *
- * @param bytes the file's first bytes, up to `HEADER_READ_SIZE`
+ * @param bytes the file's first cluster, or the whole file if that is shorter
  * @throws Qcow2BenchError with a code `qcow2-…` that names the field, its offset and the rule it breaks
  */
 export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
-  const fail = (code: string, offset: number, message: string): never => {
-    throw new Qcow2BenchError(`qcow2-${code}`, message, { path, offset });
-  };
-  const view = viewOf(bytes);
-  if (bytes.byteLength < 8) {
-    fail('truncated-header', 0, `the file has ${String(bytes.byteLength)} bytes, too few for a qcow2 header`);
-  }
-  if (view.getUint32(FIELD.magic) !== MAGIC) {
-    fail(
-      'bad-magic',
-      0,
-      `the file does not begin with the qcow2 magic 'QFI\\xfb' (found ${hex(view.getUint32(0))}); it is not a qcow2 image`,
-    );
-  }
-  const version = view.getUint32(FIELD.version);
-  if (version !== 2 && version !== 3) {
-    return fail(
-      'bad-version',
-      FIELD.version,
-      `qcow2 version ${String(version)} is not supported; versions 2 and 3 are`,
-    );
-  }
-  const fixedLength = version === 2 ? V2_LENGTH : V3_LENGTH_MIN;
-  if (bytes.byteLength < fixedLength) {
-    fail(
-      'truncated-header',
-      bytes.byteLength,
-      `the header is cut: version ${String(version)} needs ${String(fixedLength)} bytes`,
-    );
-  }
-
-  const u32 = (offset: number): number => view.getUint32(offset);
-  const u64 = (offset: number, name: string): number =>
-    readU64be(view, offset) ??
-    fail('offset-too-large', offset, `${name} is ${hex(view.getBigUint64(offset))}, above 2^53 − 1`);
-
-  const clusterBits = u32(FIELD.clusterBits);
-  if (clusterBits < CLUSTER_BITS_MIN || clusterBits > CLUSTER_BITS_MAX) {
-    fail(
-      'bad-cluster-bits',
-      FIELD.clusterBits,
-      `cluster_bits is ${String(clusterBits)}; it must be 9 to 21 (512 B to 2 MiB)`,
-    );
-  }
-  const clusterSize = 2 ** clusterBits;
-  const crypt = u32(FIELD.cryptMethod);
-  if (crypt !== 0) {
-    fail(
-      'encrypted',
-      FIELD.cryptMethod,
-      `the image is encrypted (method ${String(crypt)}); encrypted images are not supported`,
-    );
-  }
-
-  let headerLength = V2_LENGTH;
-  let incompatible = 0;
-  let refcountOrder = 4;
-  if (version === 3) {
-    headerLength = u32(FIELD.headerLength);
-    if (
-      headerLength < V3_LENGTH_MIN ||
-      headerLength % 8 !== 0 ||
-      headerLength > clusterSize ||
-      headerLength > bytes.byteLength
-    ) {
-      fail(
-        'bad-header-length',
-        FIELD.headerLength,
-        `header_length is ${String(headerLength)}; it must be a multiple of 8 from 104 to the cluster size and within the file`,
-      );
-    }
-    refcountOrder = u32(FIELD.refcountOrder);
-    if (refcountOrder > REFCOUNT_ORDER_MAX) {
-      fail(
-        'bad-refcount-order',
-        FIELD.refcountOrder,
-        `refcount_order is ${String(refcountOrder)}; it must be 0 to 6 (1 to 64 bits)`,
-      );
-    }
-  }
-  const extensions = parseExtensions(
-    bytes.subarray(0, Math.min(clusterSize, bytes.byteLength)),
-    headerLength,
-    backingOffsetOf(view),
-    path,
-  );
-  if (version === 3) {
-    incompatible = checkIncompatible(view, extensions, path);
-    if (headerLength > FIELD.compressionType) checkCompressionType(view, incompatible, path);
-  }
-
-  const virtualSize = u64(FIELD.virtualSize, 'the virtual size');
-  const l1Entries = u32(FIELD.l1Entries);
-  const refcountTableClusters = u32(FIELD.refcountTableClusters);
-  const snapshotCount = u32(FIELD.snapshotCount);
-  if (l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
-    fail(
-      'l1-too-large',
-      FIELD.l1Entries,
-      `the L1 table has ${String(l1Entries)} entries; at most ${String(LIMITS.l1TableBytes / ENTRY_SIZE)} (32 MiB) are allowed`,
-    );
-  }
-  if (l1Entries < Math.ceil(virtualSize / ((clusterSize / ENTRY_SIZE) * clusterSize))) {
-    fail(
-      'l1-too-small',
-      FIELD.l1Entries,
-      `the L1 table has ${String(l1Entries)} entries, too few for a disk of ${String(virtualSize)} bytes`,
-    );
-  }
-  if (refcountTableClusters === 0) {
-    fail(
-      'no-refcount-table',
-      FIELD.refcountTableClusters,
-      'the refcount table has 0 clusters; the image is corrupt',
-    );
-  }
-  if (refcountTableClusters * clusterSize > LIMITS.refcountTableBytes) {
-    fail(
-      'refcount-table-too-large',
-      FIELD.refcountTableClusters,
-      `the refcount table has ${String(refcountTableClusters)} clusters; at most 8 MiB are allowed`,
-    );
-  }
-  if (snapshotCount > LIMITS.snapshotCount) {
-    fail(
-      'too-many-snapshots',
-      FIELD.snapshotCount,
-      `the header claims ${String(snapshotCount)} snapshots; at most 65,536 are allowed`,
-    );
-  }
-  const tableOffset = (offset: number, name: string, used: boolean): number => {
-    const value = u64(offset, name);
-    if (used && value % clusterSize !== 0) {
-      fail(
-        'unaligned-offset',
-        offset,
-        `${name} ${hex(value)} is not a multiple of the cluster size ${hex(clusterSize)}`,
-      );
-    }
-    return value;
-  };
-
+  const reader = new HeaderReader(bytes, path);
+  const version = reader.version();
+  const clusterBits = reader.clusterBits();
+  reader.refuseEncryption();
+  const headerLength = version === 2 ? V2_LENGTH : reader.headerLength();
+  const refcountOrder = version === 2 ? V2_REFCOUNT_ORDER : reader.refcountOrder();
+  const extensions = reader.extensions(headerLength);
+  const incompatible = version === 2 ? 0 : reader.incompatible(headerLength, extensions);
+  const virtualSize = reader.u64(FIELD.virtualSize, 'the virtual size');
+  const l1Entries = reader.l1Entries(virtualSize);
+  const snapshotCount = reader.snapshotCount();
+  const backingFormat = extensions.find(({ type }) => type === EXTENSION.backingFormat);
   return {
     version,
-    backingFile: parseBackingFile(bytes, clusterSize, path),
-    backingFormat: textOf(extensions.find((extension) => extension.type === EXTENSION.backingFormat)?.data),
+    backingFile: reader.backingFile(),
+    backingFormat: backingFormat === undefined ? undefined : textOf(backingFormat.data),
     clusterBits,
     virtualSize,
     l1Entries,
-    l1Offset: tableOffset(FIELD.l1Offset, 'the L1 table offset', l1Entries > 0),
-    refcountTableOffset: tableOffset(FIELD.refcountTableOffset, 'the refcount table offset', true),
-    refcountTableClusters,
+    l1Offset: reader.tableOffset(FIELD.l1Offset, 'the L1 table offset', l1Entries > 0),
+    refcountTableOffset: reader.tableOffset(FIELD.refcountTableOffset, 'the refcount table offset', true),
+    refcountTableClusters: reader.refcountTableClusters(),
     snapshotCount,
-    snapshotsOffset: tableOffset(FIELD.snapshotsOffset, 'the snapshot table offset', snapshotCount > 0),
+    snapshotsOffset: reader.tableOffset(
+      FIELD.snapshotsOffset,
+      'the snapshot table offset',
+      snapshotCount > 0,
+    ),
     incompatible,
-    compatible: version === 3 ? view.getBigUint64(FIELD.compatible) : 0n,
-    autoclear: version === 3 ? view.getBigUint64(FIELD.autoclear) : 0n,
+    compatible: version === 2 ? 0n : reader.bits(FIELD.compatible),
+    autoclear: version === 2 ? 0n : reader.bits(FIELD.autoclear),
     refcountOrder,
     unknownFields: headerLength > V3_LENGTH ? bytes.slice(V3_LENGTH, headerLength) : new Uint8Array(0),
     otherExtensions: extensions.filter(
-      (extension) => extension.type !== EXTENSION.backingFormat && extension.type !== EXTENSION.featureNames,
+      ({ type }) => type !== EXTENSION.backingFormat && type !== EXTENSION.featureNames,
     ),
   };
 }
@@ -304,14 +175,10 @@ export function serializeHeader(header: Qcow2Header, path: string): Uint8Array<A
   if (header.backingFormat !== undefined) {
     extensions.push({ type: EXTENSION.backingFormat, data: Buffer.from(header.backingFormat) });
   }
-  if (header.version === 3 && clusterSize > FEATURE_NAMES_MIN_CLUSTER) {
-    extensions.push({ type: EXTENSION.featureNames, data: featureNameTable() });
-  }
-  extensions.push(...header.otherExtensions, { type: EXTENSION.end, data: new Uint8Array(0) });
+  if (header.version === 3 && clusterSize > FEATURE_NAMES_MIN_CLUSTER) extensions.push(featureNameTable());
+  extensions.push(...header.otherExtensions);
   const name = Buffer.from(header.backingFile ?? '');
-  const needed =
-    extensions.reduce((sum, { data }) => sum + 8 + Math.ceil(data.byteLength / 8) * 8, position) +
-    name.byteLength;
+  const needed = position + extensionsLength(extensions) + name.byteLength;
   if (needed > clusterSize) {
     throw new Qcow2BenchError(
       'qcow2-header-full',
@@ -319,130 +186,194 @@ export function serializeHeader(header: Qcow2Header, path: string): Uint8Array<A
       { path },
     );
   }
-  for (const { type, data } of extensions) {
-    view.setUint32(position, type);
-    view.setUint32(position + 4, data.byteLength);
-    bytes.set(data, position + 8);
-    position += 8 + Math.ceil(data.byteLength / 8) * 8;
-  }
+  const nameOffset = writeExtensions(bytes, position, extensions);
   if (name.byteLength > 0) {
-    writeU64be(view, FIELD.backingOffset, position);
+    writeU64be(view, FIELD.backingOffset, nameOffset);
     view.setUint32(FIELD.backingLength, name.byteLength);
-    bytes.set(name, position);
+    bytes.set(name, nameOffset);
   }
   return bytes;
 }
 
-function backingOffsetOf(view: DataView): number {
-  return readU64be(view, FIELD.backingOffset) ?? Number.MAX_SAFE_INTEGER;
-}
+/** Reads the fixed fields, each with the check that belongs to it. */
+class HeaderReader {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #path: string;
 
-/** Reads extensions up to the end marker, the backing file name, or the end of the header cluster. */
-function parseExtensions(
-  cluster: Uint8Array,
-  start: number,
-  backingOffset: number,
-  path: string,
-): HeaderExtension[] {
-  const view = viewOf(cluster);
-  const end = backingOffset > 0 ? Math.min(backingOffset, cluster.byteLength) : cluster.byteLength;
-  const found: HeaderExtension[] = [];
-  let offset = start;
-  while (offset + 8 <= end) {
-    const type = view.getUint32(offset);
-    const length = view.getUint32(offset + 4);
-    if (type === EXTENSION.end) break;
-    if (length > end - offset - 8) {
-      throw new Qcow2BenchError(
-        'qcow2-extension-too-long',
-        `the header extension ${hex(type)} claims ${String(length)} bytes, past the end of the header`,
-        { path, offset },
-      );
+  constructor(bytes: Uint8Array, path: string) {
+    this.#bytes = bytes;
+    this.#view = viewOf(bytes);
+    this.#path = path;
+    if (bytes.byteLength < FIELD.version + 4) {
+      const length = String(bytes.byteLength);
+      this.#fail('truncated-header', 0, `the file has ${length} bytes, too few for a qcow2 header`);
     }
-    found.push({ type, data: cluster.slice(offset + 8, offset + 8 + length) });
-    offset += 8 + Math.ceil(length / 8) * 8;
+    const magic = this.#u32(FIELD.magic);
+    if (magic !== MAGIC) {
+      this.#fail('bad-magic', 0, `found ${hex(magic)} instead of 'QFI\\xfb'; this is not a qcow2 image`);
+    }
   }
-  return found;
-}
 
-function checkIncompatible(view: DataView, extensions: readonly HeaderExtension[], path: string): number {
-  const known = INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt;
-  const bits = view.getBigUint64(FIELD.incompatible);
-  const unsupported = bits & ~BigInt(known);
-  if (unsupported === 0n) return Number(bits);
-  const names: string[] = [];
-  for (let bit = 0; bit < 64; bit++) {
-    if (((unsupported >> BigInt(bit)) & 1n) === 1n) {
+  version(): 2 | 3 {
+    const version = this.#u32(FIELD.version);
+    if (version !== 2 && version !== 3) {
+      const message = `qcow2 version ${String(version)} is not supported; versions 2 and 3 are`;
+      return this.#fail('bad-version', FIELD.version, message);
+    }
+    const length = version === 2 ? V2_LENGTH : V3_LENGTH_MIN;
+    if (this.#bytes.byteLength < length) {
+      const message = `the header is cut: version ${String(version)} needs ${String(length)} bytes`;
+      this.#fail('truncated-header', this.#bytes.byteLength, message);
+    }
+    return version;
+  }
+
+  clusterBits(): number {
+    const clusterBits = this.#u32(FIELD.clusterBits);
+    if (clusterBits < CLUSTER_BITS_MIN || clusterBits > CLUSTER_BITS_MAX) {
+      const message = `cluster_bits is ${String(clusterBits)}; it must be 9 to 21 (512 B to 2 MiB)`;
+      this.#fail('bad-cluster-bits', FIELD.clusterBits, message);
+    }
+    return clusterBits;
+  }
+
+  refuseEncryption(): void {
+    const method = this.#u32(FIELD.cryptMethod);
+    if (method === 0) return;
+    const message = `the image is encrypted (method ${String(method)}); encrypted images are not supported`;
+    this.#fail('encrypted', FIELD.cryptMethod, message);
+  }
+
+  headerLength(): number {
+    const length = this.#u32(FIELD.headerLength);
+    if (length < V3_LENGTH_MIN || length % 8 !== 0 || length > this.#cluster().byteLength) {
+      const rule = 'it must be a multiple of 8 from 104 to the cluster size and within the file';
+      this.#fail('bad-header-length', FIELD.headerLength, `header_length is ${String(length)}; ${rule}`);
+    }
+    return length;
+  }
+
+  refcountOrder(): number {
+    const order = this.#u32(FIELD.refcountOrder);
+    if (order > REFCOUNT_ORDER_MAX) {
+      const message = `refcount_order is ${String(order)}; it must be 0 to 6 (1 to 64 bits)`;
+      this.#fail('bad-refcount-order', FIELD.refcountOrder, message);
+    }
+    return order;
+  }
+
+  extensions(headerLength: number): HeaderExtension[] {
+    const backingOffset = readU64be(this.#view, FIELD.backingOffset) ?? Infinity;
+    const range = { start: headerLength, end: backingOffset === 0 ? Infinity : backingOffset };
+    return parseExtensions(this.#cluster(), range, this.#path);
+  }
+
+  incompatible(headerLength: number, extensions: readonly HeaderExtension[]): number {
+    const bits = this.bits(FIELD.incompatible);
+    const unsupported = bits & ~BigInt(SUPPORTED_INCOMPATIBLE);
+    const names: string[] = [];
+    for (let bit = 0; bit < 64; bit++) {
+      if (((unsupported >> BigInt(bit)) & 1n) === 0n) continue;
       names.push(`bit ${String(bit)} (${featureName(bit, extensions)})`);
     }
-  }
-  throw new Qcow2BenchError(
-    'qcow2-unsupported-feature',
-    `the image needs incompatible features that are not supported here: ${names.join(', ')}`,
-    { path, offset: FIELD.incompatible },
-  );
-}
-
-function checkCompressionType(view: DataView, incompatible: number, path: string): void {
-  const type = view.getUint8(FIELD.compressionType);
-  if (type !== 0 && (incompatible & INCOMPATIBLE.compressionType) === 0) {
-    throw new Qcow2BenchError(
-      'qcow2-bad-compression-type',
-      `the compression type is ${String(type)} but the incompatible feature bit 3 (compression type) is not set`,
-      { path, offset: FIELD.compressionType },
-    );
-  }
-}
-
-/** The format's own name of a feature wins over what the image's table claims. */
-function featureName(bit: number, extensions: readonly HeaderExtension[]): string {
-  const own = FEATURE_NAMES.find((feature) => feature.type === 0 && feature.bit === bit);
-  if (own !== undefined) return own.name;
-  const table =
-    extensions.find((extension) => extension.type === EXTENSION.featureNames)?.data ?? new Uint8Array(0);
-  for (let at = 0; at + FEATURE_NAME_BYTES <= table.byteLength; at += FEATURE_NAME_BYTES) {
-    if (table[at] === 0 && table[at + 1] === bit) {
-      const name = textOf(table.subarray(at + 2, at + FEATURE_NAME_BYTES)) ?? '';
-      return `the image calls it '${name.replace(/[^\x20-\x7e]/g, '?')}'`;
+    if (names.length > 0) {
+      const message = `the image needs incompatible features that are not supported here: ${names.join(', ')}`;
+      this.#fail('unsupported-feature', FIELD.incompatible, message);
     }
+    const type = headerLength > FIELD.compressionType ? this.#view.getUint8(FIELD.compressionType) : 0;
+    if (type !== 0) {
+      const message = `the compression type is ${String(type)}, but incompatible feature bit 3 (compression type) is not set`;
+      this.#fail('bad-compression-type', FIELD.compressionType, message);
+    }
+    return Number(bits);
   }
-  return 'unnamed';
-}
 
-function parseBackingFile(bytes: Uint8Array, clusterSize: number, path: string): string | undefined {
-  const view = viewOf(bytes);
-  if (view.getBigUint64(FIELD.backingOffset) === 0n) return undefined;
-  const offset = backingOffsetOf(view);
-  const length = view.getUint32(FIELD.backingLength);
-  if (length > LIMITS.backingFileNameBytes) {
-    throw new Qcow2BenchError(
-      'qcow2-backing-name-too-long',
-      `the backing file name has ${String(length)} bytes; at most 1023 are allowed`,
-      { path, offset: FIELD.backingLength },
-    );
+  l1Entries(virtualSize: number): number {
+    const entries = this.#u32(FIELD.l1Entries);
+    if (entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
+      const most = String(LIMITS.l1TableBytes / ENTRY_SIZE);
+      const message = `the L1 table has ${String(entries)} entries; at most ${most} (32 MiB) are allowed`;
+      this.#fail('l1-too-large', FIELD.l1Entries, message);
+    }
+    const clusterSize = 2 ** this.clusterBits();
+    if (entries < ceilDiv(virtualSize, (clusterSize / ENTRY_SIZE) * clusterSize)) {
+      const message = `the L1 table has ${String(entries)} entries, too few for a disk of ${String(virtualSize)} bytes`;
+      this.#fail('l1-too-small', FIELD.l1Entries, message);
+    }
+    return entries;
   }
-  if (offset + length > Math.min(clusterSize, bytes.byteLength) || offset < V2_LENGTH) {
-    throw new Qcow2BenchError(
-      'qcow2-bad-backing-offset',
-      `the backing file name at ${hex(view.getBigUint64(FIELD.backingOffset))} lies outside the header cluster`,
-      { path, offset: FIELD.backingOffset },
-    );
-  }
-  return length === 0 ? undefined : textOf(bytes.subarray(offset, offset + length));
-}
 
-/** UTF-8 text up to the first NUL. */
-function textOf(bytes: Uint8Array | undefined): string | undefined {
-  if (bytes === undefined) return undefined;
-  const end = bytes.indexOf(0);
-  return Buffer.from(end < 0 ? bytes : bytes.subarray(0, end)).toString('utf8');
-}
-
-function featureNameTable(): Uint8Array {
-  const table = new Uint8Array(FEATURE_NAMES.length * FEATURE_NAME_BYTES);
-  for (const [index, { type, bit, name }] of FEATURE_NAMES.entries()) {
-    table.set([type, bit], index * FEATURE_NAME_BYTES);
-    table.set(Buffer.from(name), index * FEATURE_NAME_BYTES + 2);
+  refcountTableClusters(): number {
+    const clusters = this.#u32(FIELD.refcountTableClusters);
+    if (clusters === 0) {
+      this.#fail('no-refcount-table', FIELD.refcountTableClusters, 'the refcount table has 0 clusters');
+    }
+    if (clusters * 2 ** this.clusterBits() > LIMITS.refcountTableBytes) {
+      const message = `the refcount table has ${String(clusters)} clusters; at most 8 MiB are allowed`;
+      this.#fail('refcount-table-too-large', FIELD.refcountTableClusters, message);
+    }
+    return clusters;
   }
-  return table;
+
+  snapshotCount(): number {
+    const count = this.#u32(FIELD.snapshotCount);
+    if (count > LIMITS.snapshotCount) {
+      const most = String(LIMITS.snapshotCount);
+      const message = `the header claims ${String(count)} snapshots; at most ${most} are allowed`;
+      this.#fail('too-many-snapshots', FIELD.snapshotCount, message);
+    }
+    return count;
+  }
+
+  /** The offset of a table in a field; aligned to a cluster if the table is there. */
+  tableOffset(field: number, name: string, isUsed: boolean): number {
+    const offset = this.u64(field, name);
+    const clusterSize = 2 ** this.clusterBits();
+    if (isUsed && offset % clusterSize !== 0) {
+      const message = `${name} ${hex(offset)} is not a multiple of the cluster size ${hex(clusterSize)}`;
+      this.#fail('unaligned-offset', field, message);
+    }
+    return offset;
+  }
+
+  backingFile(): string | undefined {
+    const stored = this.bits(FIELD.backingOffset);
+    const length = this.#u32(FIELD.backingLength);
+    if (stored === 0n || length === 0) return undefined;
+    if (length > LIMITS.backingFileNameBytes) {
+      const message = `the backing file name has ${String(length)} bytes; at most 1023 are allowed`;
+      this.#fail('backing-name-too-long', FIELD.backingLength, message);
+    }
+    const offset = readU64be(this.#view, FIELD.backingOffset) ?? Infinity;
+    if (offset < V2_LENGTH || offset + length > this.#cluster().byteLength) {
+      const message = `the backing file name at ${hex(stored)} lies outside the header cluster`;
+      this.#fail('bad-backing-offset', FIELD.backingOffset, message);
+    }
+    return textOf(this.#bytes.subarray(offset, offset + length));
+  }
+
+  /** A field of 64 bits. */
+  bits(field: number): bigint {
+    return this.#view.getBigUint64(field);
+  }
+
+  /** A number of 64 bits, refused above 2^53 − 1. */
+  u64(field: number, name: string): number {
+    const value = readU64be(this.#view, field);
+    if (value !== undefined) return value;
+    return this.#fail('offset-too-large', field, `${name} is ${hex(this.bits(field))}, above 2^53 − 1`);
+  }
+
+  #u32(field: number): number {
+    return this.#view.getUint32(field);
+  }
+
+  #cluster(): Uint8Array {
+    return this.#bytes.subarray(0, 2 ** this.clusterBits());
+  }
+
+  #fail(code: string, offset: number, message: string): never {
+    throw new Qcow2BenchError(`qcow2-${code}`, message, { path: this.#path, offset });
+  }
 }

@@ -58,7 +58,8 @@ export const VARIANT_GUTTER = 92;
 export const CHART_CONFIG: Config = {
   background: 'transparent',
   font: FONT,
-  padding: 0,
+  // The layout of panels is a few pixels short at the bottom.
+  padding: { left: 0, top: 2, right: 0, bottom: 6 },
   view: { stroke: null },
   axis: {
     labelColor: MUTED,

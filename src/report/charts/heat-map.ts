@@ -39,7 +39,7 @@ export function amplificationMatrixChart(report: ReportCells, selected: Selected
   return heatMapChart(report, selected, {
     id: 'matrix-amplification',
     title: 'Write amplification',
-    subtitle: 'Bytes written ÷ bytes of guest writes; zero-ranges are not in it.',
+    subtitle: 'Bytes written ÷ guest bytes; zero-ranges apart.',
     valueOf: (figures) => figures.writeAmplification,
     text: factorText,
   });

@@ -118,11 +118,7 @@ function requestTimesSpec(report: ReportCells, selected: Selected): TopLevelSpec
           },
         },
         {
-          mark: { type: 'tick', thickness: 2.5, height: { band: 0.62 }, tooltip: null },
-          encoding: { y, color, x: { ...x, aggregate: 'min', field: 'median' } },
-        },
-        {
-          mark: { type: 'point', filled: true, size: 22, opacity: 0.75 },
+          mark: { type: 'point', filled: true, size: 22, opacity: 0.55 },
           encoding: {
             y,
             color,
@@ -136,6 +132,10 @@ function requestTimesSpec(report: ReportCells, selected: Selected): TopLevelSpec
               { field: 'range', title: 'quartiles' },
             ],
           },
+        },
+        {
+          mark: { type: 'tick', thickness: 2.5, height: { band: 0.62 }, tooltip: null },
+          encoding: { y, color, x: { ...x, aggregate: 'min', field: 'median' } },
         },
         {
           mark: { type: 'text', align: 'left', dx: 10, tooltip: null },

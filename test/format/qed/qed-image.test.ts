@@ -103,7 +103,7 @@ describe('a QED image against a plain array of bytes', () => {
     const { files, image } = await openFresh({ slow: true });
     const cluster = 5 * CLUSTER;
     // Eight writes into parts of the same two unallocated clusters, and reads between them.
-    const writes = Array.from({ length: 8 }, (_, n) =>
+    const writes = Array.from({ length: 8 }, async (_, n) =>
       image.write(cluster + n * 2 * SECTOR, filled(2 * SECTOR, n + 1)),
     );
     const reads = [image.read(cluster, new Uint8Array(CLUSTER)), image.read(0, new Uint8Array(CLUSTER))];
@@ -125,7 +125,7 @@ describe('a QED image against a plain array of bytes', () => {
     files.wrap = (device) => new SlowDevice(device);
     const again = await reopen(files);
     files.operations.length = 0;
-    await Promise.all([0, 1, 2, 3].map((n) => again.read(n * CLUSTER, new Uint8Array(CLUSTER))));
+    await Promise.all([0, 1, 2, 3].map(async (n) => again.read(n * CLUSTER, new Uint8Array(CLUSTER))));
     const tableReads = files.operations.filter(
       (record) => record.op !== 'sync' && record.purpose === 'l2-table',
     );

@@ -1,0 +1,269 @@
+/**
+ * The engine of this project: its own formats, over memory for counts and over the cell's device for times.
+ *
+ * Invariants:
+ * - A cell is counted on memory, whatever device it is timed on, unless its device is `null` or its image is to be
+ *   kept: counts depend on no file system.
+ * - A pass removes the files it made, also when it fails or is stopped; no two passes use the same names.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import { MemoryStorage, NullStorage } from '../device/memory-storage.ts';
+import type { Storage } from '../device/storage.ts';
+import { HostMeter } from '../device/host-meter.ts';
+import type { GuestCounts } from '../result/schema.ts';
+import { openStream } from '../workload/library.ts';
+import type { Request } from '../workload/request.ts';
+import type {
+  CellPlan,
+  CountOutcome,
+  CountPassOptions,
+  Engine,
+  KeptImage,
+  PassOptions,
+  PassProgress,
+  TimedPass,
+} from './engine.ts';
+import { checkKeptImage, refuseForeignFormat } from './kept-image.ts';
+import { formatObstacle, missingZeroing, placeObstacle, zeroingObstacle } from './obstacle.ts';
+import { Payload } from './payload.ts';
+import { backingOf, payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
+import { runRequests } from './runner.ts';
+import { openStack, type Stack, type StackOptions, type WrapDevice } from './stack.ts';
+
+export interface BuiltinEngineOptions {
+  /** Where the images of cells with the device `file` lie; without it such cells are counted and not timed. */
+  readonly files?: Storage | undefined;
+  /** A new memory for each pass; default: the usual one. Tests hand in one that can do less. */
+  readonly makeMemory?: (() => Storage) | undefined;
+  /** Begins the names of files; default: one that tells the program and its process. */
+  readonly filePrefix?: string | undefined;
+  /** Put around the files of a run, not around those being prepared. */
+  readonly wrap?: ((device: Parameters<WrapDevice>[0], plan: CellPlan) => ReturnType<WrapDevice>) | undefined;
+}
+
+export class BuiltinEngine implements Engine {
+  readonly name = 'builtin';
+  readonly #files: Storage | undefined;
+  readonly #makeMemory: () => Storage;
+  readonly #filePrefix: string;
+  readonly #wrap: BuiltinEngineOptions['wrap'];
+  #passes = 0;
+
+  constructor(options: BuiltinEngineOptions = {}) {
+    this.#files = options.files;
+    this.#makeMemory = options.makeMemory ?? (() => new MemoryStorage());
+    this.#filePrefix = options.filePrefix ?? `qcow2-bench-${String(process.pid)}`;
+    this.#wrap = options.wrap;
+  }
+
+  obstacle(plan: CellPlan, pass: 'count' | 'time'): string | undefined {
+    const standing = formatObstacle(plan);
+    if (standing !== undefined) return standing;
+    switch (pass) {
+      case 'count':
+        return placeObstacle(plan, this.#countStorage(plan).capabilities);
+      case 'time':
+        return this.#timeObstacle(plan);
+    }
+  }
+
+  async count(plan: CellPlan, options: CountPassOptions): Promise<CountOutcome> {
+    const storage = this.#countStorage(plan);
+    const { keptImage } = plan;
+    const isStanding = keptImage?.storage.exists(keptImage.name) ?? false;
+    if (keptImage !== undefined && isStanding) {
+      await refuseForeignFormat(keptImage, plan.cell.format);
+      return this.#countOn({ plan, options, storage, imageName: keptImage.name, fallbacks: [] });
+    }
+    using files = await this.#prepare(plan, storage, options, keptImage);
+    const { imageName, fallbacks } = files;
+    const outcome = await this.#countOn({ plan, options, storage, imageName, fallbacks });
+    if (keptImage !== undefined) files.keep();
+    return outcome;
+  }
+
+  async prepareTimed(plan: CellPlan, options: PassOptions): Promise<TimedPass> {
+    const storage = this.#timeStorage(plan);
+    if (storage === undefined) throw new Error(`internal error: a timed pass on '${plan.cell.device}'`);
+    const requests = await collectRequests(plan, options);
+    const files = await this.#prepare(plan, storage, options, undefined);
+    return new BuiltinTimedPass({
+      plan,
+      requests,
+      files,
+      stack: { ...this.#stackOptions(plan, storage, files.imageName), metered: false },
+      signal: options.signal,
+      progress: options.progress,
+    });
+  }
+
+  async #countOn(pass: {
+    readonly plan: CellPlan;
+    readonly options: CountPassOptions;
+    readonly storage: Storage;
+    readonly imageName: string;
+    readonly fallbacks: readonly string[];
+  }): Promise<CountOutcome> {
+    const { plan, options, storage, imageName, fallbacks } = pass;
+    const meter = new HostMeter();
+    await using stack = await openStack({
+      ...this.#stackOptions(plan, storage, imageName),
+      meter,
+      hostLog: options.hostLog,
+    });
+    checkKeptImage(stack.image, plan);
+    await using stream = await openStream(plan.source, { limit: options.limit, seed: plan.seed });
+    const guest = await runRequests({
+      backend: stack.backend,
+      batches: stream.batches,
+      queueDepth: plan.cell.queueDepth,
+      payload: new Payload(plan.payload, payloadSeed(plan)),
+      signal: options.signal,
+      progress: options.progress,
+    });
+    await stack.close();
+    return {
+      counts: { guest, open: meter.counts('open'), run: meter.counts('run'), close: meter.counts('close') },
+      countsDevice: storage.kind,
+      fallbacks: [...fallbacks, ...zeroingFallback(plan, storage, guest)],
+    };
+  }
+
+  #stackOptions(plan: CellPlan, storage: Storage, imageName: string): StackOptions {
+    const { cell } = plan;
+    const wrap = this.#wrap;
+    return {
+      storage,
+      imageName,
+      format: cell.format,
+      cache: cell.cache,
+      refcounts: cell.refcounts,
+      unnamedBackingFormat: backingOf(cell),
+      wrap: wrap === undefined ? undefined : (device) => wrap(device, plan),
+    };
+  }
+
+  #prepare(
+    plan: CellPlan,
+    storage: Storage,
+    options: PassOptions,
+    keptImage: KeptImage | undefined,
+  ): Promise<PreparedFiles> {
+    const imageName = keptImage?.name ?? `${this.#filePrefix}-${String(this.#passes++)}.${plan.cell.format}`;
+    const backingName = `${imageName}.backing`;
+    const { signal, progress } = options;
+    const pause = progress === undefined ? undefined : () => progress(0);
+    return prepareFiles({ plan, storage, imageName, backingName, signal, pause });
+  }
+
+  #countStorage(plan: CellPlan): Storage {
+    if (plan.keptImage !== undefined) return plan.keptImage.storage;
+    return plan.cell.device === 'null' ? new NullStorage() : this.#makeMemory();
+  }
+
+  #timeStorage({ cell }: CellPlan): Storage | undefined {
+    switch (cell.device) {
+      case 'file':
+        return this.#files;
+      case 'memory':
+        return this.#makeMemory();
+      case 'null':
+        return new NullStorage();
+      default:
+        return undefined;
+    }
+  }
+
+  #timeObstacle(plan: CellPlan): string | undefined {
+    if (plan.keptImage !== undefined) {
+      return 'a kept image is counted once and not timed, which takes a new image for each sample';
+    }
+    const storage = this.#timeStorage(plan);
+    if (storage === undefined) {
+      return plan.cell.device === 'file'
+        ? 'no directory was named for the images to be timed'
+        : `this engine has no device '${plan.cell.device}': it has file, memory and null`;
+    }
+    return placeObstacle(plan, storage.capabilities) ?? zeroingObstacle(plan, storage.capabilities);
+  }
+}
+
+interface TimedPassParts {
+  readonly plan: CellPlan;
+  readonly requests: readonly Request[];
+  readonly files: PreparedFiles;
+  readonly stack: StackOptions;
+  readonly signal: AbortSignal | undefined;
+  readonly progress: PassProgress | undefined;
+}
+
+class BuiltinTimedPass implements TimedPass {
+  readonly #parts: TimedPassParts;
+  /** Made beforehand, so that no sample pays for the random numbers. */
+  readonly #payload: Payload;
+  #stack: Stack | undefined;
+
+  constructor(parts: TimedPassParts) {
+    this.#parts = parts;
+    this.#payload = new Payload(parts.plan.payload, payloadSeed(parts.plan));
+  }
+
+  get requests(): number {
+    return this.#parts.requests.length;
+  }
+
+  async open(): Promise<void> {
+    this.#stack = await openStack(this.#parts.stack);
+  }
+
+  async run(): Promise<void> {
+    const { plan, requests, signal, progress } = this.#parts;
+    await runRequests({
+      backend: this.#opened().backend,
+      batches: [requests],
+      queueDepth: plan.cell.queueDepth,
+      payload: this.#payload,
+      signal,
+      progress,
+    });
+  }
+
+  async close(): Promise<void> {
+    await this.#opened().close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      await this.#stack?.abandon();
+    } finally {
+      this.#parts.files[Symbol.dispose]();
+    }
+  }
+
+  #opened(): Stack {
+    if (this.#stack === undefined) throw new Error('internal error: the timed pass is not open');
+    return this.#stack;
+  }
+}
+
+async function collectRequests(plan: CellPlan, options: PassOptions): Promise<readonly Request[]> {
+  const requests: Request[] = [];
+  await using stream = await openStream(plan.source, { limit: options.limit, seed: plan.seed });
+  for await (const batch of stream.batches) {
+    options.signal?.throwIfAborted();
+    for (const request of batch) requests.push(request);
+  }
+  if (requests.length > 0) return requests;
+  throw new Qcow2BenchError('no-requests', 'there are no requests to time', { path: plan.source.path });
+}
+
+/** Names the path that ran in place of zero-ranges and holes, where some would have been issued. */
+function zeroingFallback({ cell }: CellPlan, storage: Storage, guest: GuestCounts): readonly string[] {
+  const reason = missingZeroing(storage.capabilities);
+  const wanted =
+    (cell.format === 'qcow2' && guest.allocatingWrites > 0) ||
+    (cell.format !== 'qed' && guest.discards + guest.writeZeroes > 0);
+  if (reason === undefined || !wanted) return [];
+  return [`zeroes are written as data and discards do nothing: ${reason}`];
+}

@@ -1,0 +1,117 @@
+/**
+ * The matrix: every combination of the axes as one cell, in a stable order, none twice.
+ *
+ * Invariants: an axis that a format does not have is `null` in its cells, so raw stands once whatever the
+ * refcount modes and cluster sizes; the order depends on the axes alone: workload, cluster size, queue depth,
+ * cache mode, format, refcounts, engine, the last one fastest.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import type { CacheMode } from '../format/cache-mode.ts';
+import type { Format } from '../format/disk-image.ts';
+import type { RefcountMode } from '../format/image-options.ts';
+import { cellKey } from '../result/cell.ts';
+import type { Cell } from '../result/schema.ts';
+import type { WorkloadSource } from '../workload/library.ts';
+import type { CellPlan, KeptImage } from './engine.ts';
+import type { PayloadKind } from './payload.ts';
+
+/** Each list in the order in which its values come in the matrix; a value that stands twice counts once. */
+export interface MatrixAxes {
+  readonly sources: readonly WorkloadSource[];
+  readonly formats: readonly Format[];
+  /** For qcow2. */
+  readonly refcounts: readonly RefcountMode[];
+  readonly caches: readonly CacheMode[];
+  /** Bytes; for qcow2 and QED. */
+  readonly clusterSizes: readonly number[];
+  readonly queueDepths: readonly number[];
+  readonly engines: readonly string[];
+}
+
+/** What all cells of a matrix share. */
+export interface MatrixSetting {
+  /** Where times are taken: `file`, `memory`, `null` … */
+  readonly device: string;
+  /** Replaces the workloads' own seeds. */
+  readonly seed?: number | undefined;
+  /** Default `pattern`. */
+  readonly payload?: PayloadKind | undefined;
+  /** For a matrix of one cell. */
+  readonly keptImage?: KeptImage | undefined;
+}
+
+/** @throws Qcow2BenchError `workload-name-twice`. */
+export function planMatrix(axes: MatrixAxes, setting: MatrixSetting): readonly CellPlan[] {
+  refuseSameNames(axes.sources);
+  const plans = new Map<string, CellPlan>();
+  for (const source of axes.sources) {
+    for (const cell of cellsOf(source, axes, setting)) {
+      const { seed, payload = 'pattern', keptImage } = setting;
+      const key = cellKey(cell);
+      if (!plans.has(key)) plans.set(key, { cell, source, seed, payload, keptImage });
+    }
+  }
+  return [...plans.values()];
+}
+
+function* cellsOf(
+  source: WorkloadSource,
+  axes: MatrixAxes,
+  { device, payload }: MatrixSetting,
+): Generator<Cell, undefined> {
+  for (const clusterSize of axes.clusterSizes) {
+    for (const queueDepth of axes.queueDepths) {
+      for (const cache of axes.caches) {
+        for (const { format, refcounts } of variantsOf(axes)) {
+          for (const engine of axes.engines) {
+            yield {
+              engine,
+              workload: source.name,
+              format,
+              refcounts,
+              cache,
+              clusterSize: format === 'raw' ? null : clusterSize,
+              queueDepth,
+              device,
+              ...backingIn(source, format),
+              // Absent means `pattern`.
+              ...(payload === undefined || payload === 'pattern' ? {} : { payload }),
+            };
+          }
+        }
+      }
+    }
+  }
+  return undefined;
+}
+
+type Variant = Pick<Cell, 'format' | 'refcounts'>;
+
+function variantsOf({ formats, refcounts }: MatrixAxes): readonly Variant[] {
+  return formats.flatMap((format): readonly Variant[] =>
+    format === 'qcow2' ? refcounts.map((mode) => ({ format, refcounts: mode })) : [{ format, refcounts: null }],
+  );
+}
+
+/** A record names a workload and not its file: two of one name could not be told apart. */
+function refuseSameNames(sources: readonly WorkloadSource[]): void {
+  const paths = new Map<string, string>();
+  for (const { name, path } of sources) {
+    const other = paths.get(name);
+    if (other !== undefined && other !== path) {
+      throw new Qcow2BenchError(
+        'workload-name-twice',
+        `two workloads have the name '${name}', this one and ${other}: give one of them another name, or run them apart`,
+        { path },
+      );
+    }
+    paths.set(name, path);
+  }
+}
+
+/** Raw has no backing files: its cells hold a copy of the data instead. */
+function backingIn(source: WorkloadSource, format: Format): Pick<Cell, 'backing'> {
+  const backing = source.kind === 'workload' ? source.workload.image.backing : undefined;
+  return backing === undefined || format === 'raw' ? {} : { backing: backing.format };
+}

@@ -1,0 +1,117 @@
+/**
+ * Why a cell cannot be counted or timed here, told before anything is made, in words that a user can read after
+ * "skipped: ".
+ *
+ * Invariant: a cell without an obstacle is never served another way than it says: not buffered where it asks for
+ * O_DIRECT, not timed on writes of zeroes where its counts have zero-ranges.
+ */
+
+import { isPowerOfTwo } from '../core/alignment.ts';
+import { LIMITS } from '../core/limits.ts';
+import { formatSize } from '../core/size.ts';
+import type { Capabilities } from '../device/capabilities.ts';
+import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
+import type { Format } from '../format/disk-image.ts';
+import { phasesOf, type Workload } from '../workload/schema.ts';
+import type { CellPlan } from './engine.ts';
+
+/** Bytes of a cluster, and whether the format has clusters at all. */
+const CLUSTER_SIZES: Readonly<Record<Format, { readonly min: number; readonly max: number } | undefined>> = {
+  raw: undefined,
+  qcow2: { min: 512, max: 2 * 1024 * 1024 },
+  qed: { min: 4096, max: 64 * 1024 * 1024 },
+};
+/** A QED table has this many clusters, and entries of 8 bytes, in images made here and by qemu-img. */
+const QED_TABLE_CLUSTERS = 4;
+const ENTRY_BYTES = 8;
+const SECTOR_SIZE = 512;
+
+/** What the format itself does not take, wherever it lies. */
+export function formatObstacle({ cell, source }: CellPlan): string | undefined {
+  const { format, refcounts } = cell;
+  const clusterSize = cell.clusterSize ?? undefined;
+  const limits = CLUSTER_SIZES[format];
+  if (refcounts !== null && format !== 'qcow2') return `${format} has no refcounts to be ${refcounts}`;
+  if (format === 'raw' && cell.backing !== undefined) return 'raw has no backing files';
+  if (clusterSize !== undefined && limits === undefined) return `${format} has no clusters`;
+  if (source.virtualSize % SECTOR_SIZE !== 0) {
+    return `a disk of ${String(source.virtualSize)} bytes is not whole sectors of ${String(SECTOR_SIZE)}`;
+  }
+  if (clusterSize === undefined || limits === undefined) return undefined;
+  if (!isPowerOfTwo(clusterSize) || clusterSize < limits.min || clusterSize > limits.max) {
+    return (
+      `${format} does not take clusters of ${formatSize(clusterSize)}: ` +
+      `it takes powers of two from ${formatSize(limits.min)} to ${formatSize(limits.max)}`
+    );
+  }
+  return format === 'qed' ? qedObstacle(source.virtualSize, clusterSize) : qcow2Obstacle(source.virtualSize, clusterSize);
+}
+
+/** What the place where the image would lie cannot do. */
+export function placeObstacle(
+  { cell }: CellPlan,
+  capabilities: Capabilities,
+): string | undefined {
+  const { direct } = capabilities;
+  if (!CACHE_MODE_RULES[cell.cache].direct || direct.ok) return undefined;
+  return `cache mode ${cell.cache} needs O_DIRECT, but ${direct.reason}`;
+}
+
+/** Why times taken at this place would be of other operations than those that were counted. */
+export function zeroingObstacle(plan: CellPlan, capabilities: Capabilities): string | undefined {
+  const reason = missingZeroing(capabilities);
+  if (reason === undefined || !mayZero(plan)) return undefined;
+  return `${plan.cell.format} zeroes ranges with fallocate, but ${reason}`;
+}
+
+/** Why zero-ranges and holes are not to be had at this place; `undefined` if they are. */
+export function missingZeroing({ zeroRange, punchHole }: Capabilities): string | undefined {
+  if (!zeroRange.ok) return zeroRange.reason;
+  return punchHole.ok ? undefined : punchHole.reason;
+}
+
+/** Whether serving the requests may zero ranges or punch holes. QED never does. */
+function mayZero({ cell, source }: CellPlan): boolean {
+  switch (cell.format) {
+    case 'qcow2':
+      return true;
+    case 'qed':
+      return false;
+    case 'raw':
+      // A recording would have to be read to know.
+      return source.kind === 'recording' || dropsData(source.workload);
+  }
+}
+
+function dropsData({ phases }: Workload): boolean {
+  return phasesOf(phases).some(({ mix }) => mix.discard > 0 || mix.writeZeroes > 0);
+}
+
+function qcow2Obstacle(virtualSize: number, clusterSize: number): string | undefined {
+  const bytesPerL2Table = (clusterSize / ENTRY_BYTES) * clusterSize;
+  const sizeMax = (LIMITS.l1TableBytes / ENTRY_BYTES) * bytesPerL2Table;
+  return virtualSize > sizeMax ? tooLarge('qcow2', { virtualSize, sizeMax, clusterSize }) : undefined;
+}
+
+function qedObstacle(virtualSize: number, clusterSize: number): string | undefined {
+  const tableBytes = QED_TABLE_CLUSTERS * clusterSize;
+  if (tableBytes > LIMITS.l1TableBytes) {
+    return (
+      `qed tables of ${formatSize(tableBytes)} (${String(QED_TABLE_CLUSTERS)} clusters of ${formatSize(clusterSize)}) ` +
+      `are more than the ${formatSize(LIMITS.l1TableBytes)} held in memory`
+    );
+  }
+  const entries = tableBytes / ENTRY_BYTES;
+  const sizeMax = entries * entries * clusterSize;
+  return virtualSize > sizeMax ? tooLarge('qed', { virtualSize, sizeMax, clusterSize }) : undefined;
+}
+
+function tooLarge(
+  format: Format,
+  sizes: { readonly virtualSize: number; readonly sizeMax: number; readonly clusterSize: number },
+): string {
+  return (
+    `a disk of ${formatSize(sizes.virtualSize)} is more than the ${formatSize(sizes.sizeMax)} ` +
+    `that ${format} addresses with clusters of ${formatSize(sizes.clusterSize)}`
+  );
+}

@@ -1,0 +1,216 @@
+/**
+ * Making the files of a cell as they are before the run: the backing file and what is in it, the image, and what
+ * is in that.
+ *
+ * Invariants:
+ * - Everything is written by the engines that are measured, over the same storage, uncounted, through the page
+ *   cache whatever the cell's cache mode; it is durable when `prepareFiles` answers.
+ * - Disposing removes what was made, and a failed preparation leaves nothing behind. A file that was there
+ *   before is never touched.
+ */
+
+import type { Storage } from '../device/storage.ts';
+import type { Format } from '../format/disk-image.ts';
+import { createImage } from '../format/registry.ts';
+import type { Cell } from '../result/schema.ts';
+import { generateBackingFill, generatePrefill } from '../workload/generator.ts';
+import type { Request } from '../workload/request.ts';
+import type { CellPlan } from './engine.ts';
+import { Payload } from './payload.ts';
+import { runRequests } from './runner.ts';
+import { openStack } from './stack.ts';
+
+/** Requests of a batch while an image is filled: each may carry a MiB. */
+const FILL_BATCH_REQUESTS = 64;
+
+export interface PrepareOptions {
+  readonly plan: CellPlan;
+  readonly storage: Storage;
+  /** Within the storage; neither may exist. */
+  readonly imageName: string;
+  readonly backingName: string;
+  readonly signal?: AbortSignal | undefined;
+  /** Awaited now and then while files are filled. */
+  readonly pause?: (() => void | Promise<void>) | undefined;
+}
+
+/** Files that are ready to be opened. Disposing removes them. */
+export interface PreparedFiles extends Disposable {
+  readonly imageName: string;
+  /** Where the files are not what the cell asks for to the letter: how they differ, in words. */
+  readonly fallbacks: readonly string[];
+  /** From here on disposing removes nothing. */
+  keep(): void;
+}
+
+/**
+ * Makes the files of a cell.
+ *
+ * @throws Qcow2BenchError of the storage (a full disk), the format (a size it does not take) or the backing
+ * chain; the signal's reason.
+ */
+export async function prepareFiles(options: PrepareOptions): Promise<PreparedFiles> {
+  const { plan, imageName, backingName } = options;
+  const files = new MadeFiles(options.storage, imageName);
+  try {
+    const backing = backingOf(plan.cell);
+    if (backing !== undefined) await makeBackingFile(options, files, backing);
+    await makeFile(options, files, {
+      name: imageName,
+      format: plan.cell.format,
+      virtualSize: plan.source.virtualSize,
+      backingFile: backing === undefined ? undefined : { name: backingName, format: backing },
+    });
+    if (backing === undefined && hasTemplate(plan)) {
+      // The control of a run over a backing file: the same data, all of it in the image.
+      await fill(options, imageName, clipped(backingFill(plan), plan.source.virtualSize));
+      files.fallbacks.push(
+        `${plan.cell.format} has no backing files: the image holds a copy of the backing file's data`,
+      );
+    }
+    await fill(options, imageName, prefill(plan));
+    return files;
+  } catch (error) {
+    files[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** The format of the backing file that a cell's image is over, if it is over one. */
+export function backingOf(cell: Cell): Format | undefined {
+  return cell.format === 'raw' ? undefined : cell.backing;
+}
+
+class MadeFiles implements PreparedFiles {
+  readonly imageName: string;
+  readonly fallbacks: string[] = [];
+  readonly #storage: Storage;
+  #names: string[] = [];
+
+  constructor(storage: Storage, imageName: string) {
+    this.#storage = storage;
+    this.imageName = imageName;
+  }
+
+  made(name: string): void {
+    this.#names.push(name);
+  }
+
+  keep(): void {
+    this.#names = [];
+  }
+
+  [Symbol.dispose](): void {
+    for (const name of this.#names) this.#storage.remove(name);
+    this.#names = [];
+  }
+}
+
+interface FileToMake {
+  readonly name: string;
+  readonly format: Format;
+  /** Bytes. */
+  readonly virtualSize: number;
+  readonly backingFile: { readonly name: string; readonly format: Format } | undefined;
+}
+
+async function makeFile(options: PrepareOptions, files: MadeFiles, file: FileToMake): Promise<void> {
+  const { cell } = options.plan;
+  const { name, format, virtualSize, backingFile } = file;
+  const device = options.storage.create(name);
+  files.made(name);
+  try {
+    await createImage({
+      device,
+      format,
+      virtualSize,
+      backingFile,
+      // Both are the image's, like the format: a backing file has its format's defaults.
+      clusterSize: name === options.imageName ? (cell.clusterSize ?? undefined) : undefined,
+      refcounts: name === options.imageName ? (cell.refcounts ?? undefined) : undefined,
+    });
+  } finally {
+    await device.close();
+  }
+}
+
+async function makeBackingFile(options: PrepareOptions, files: MadeFiles, format: Format): Promise<void> {
+  const { plan, backingName: name } = options;
+  const { source } = plan;
+  const size = source.kind === 'workload' ? source.workload.image.backing?.size : undefined;
+  const virtualSize = size ?? source.virtualSize;
+  await makeFile(options, files, { name, format, virtualSize, backingFile: undefined });
+  await fill(options, name, backingFill(plan));
+}
+
+/** Serves the requests to one of the files and closes it. */
+async function fill(options: PrepareOptions, name: string, requests: Iterable<Request>): Promise<void> {
+  const { plan, storage, signal, pause } = options;
+  const batches = inBatches(requests);
+  const isImage = name === options.imageName;
+  const first = batches.next();
+  if (first.done === true) return;
+  await using stack = await openStack({
+    storage,
+    imageName: name,
+    format: isImage ? plan.cell.format : (backingOf(plan.cell) ?? 'raw'),
+    cache: 'writeback',
+    refcounts: isImage ? plan.cell.refcounts : null,
+    unnamedBackingFormat: backingOf(plan.cell),
+    metered: false,
+  });
+  await runRequests({
+    backend: stack.backend,
+    batches: chain(first.value, batches),
+    queueDepth: 1,
+    payload: new Payload(plan.payload, payloadSeed(plan)),
+    signal,
+    progress: pause,
+  });
+  await stack.close();
+}
+
+/** The seed of random payloads: the plan's, or else the workload's own. */
+export function payloadSeed(plan: CellPlan): number {
+  return plan.seed ?? (plan.source.kind === 'workload' ? plan.source.workload.seed : 0);
+}
+
+function hasTemplate({ source }: CellPlan): boolean {
+  return source.kind === 'workload' && (source.workload.image.backing?.fill.length ?? 0) > 0;
+}
+
+function backingFill({ source, seed }: CellPlan): Iterable<Request> {
+  return source.kind === 'workload' ? generateBackingFill(source.workload, { seed }) : [];
+}
+
+function prefill({ source, seed }: CellPlan): Iterable<Request> {
+  return source.kind === 'workload' ? generatePrefill(source.workload, { seed }) : [];
+}
+
+/** What of the requests lies below `end`: a backing file may be longer than the image over it. */
+function* clipped(requests: Iterable<Request>, end: number): Generator<Request, undefined> {
+  for (const request of requests) {
+    const length = Math.min(request.length, end - request.offset);
+    if (request.op === 'flush' || length === request.length) yield request;
+    else if (length > 0) yield { ...request, length };
+  }
+  return undefined;
+}
+
+function* inBatches(requests: Iterable<Request>): Generator<readonly Request[], undefined> {
+  let batch: Request[] = [];
+  for (const request of requests) {
+    batch.push(request);
+    if (batch.length < FILL_BATCH_REQUESTS) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
+  return undefined;
+}
+
+function* chain<T>(first: T, rest: Iterable<T>): Generator<T, undefined> {
+  yield first;
+  yield* rest;
+  return undefined;
+}

@@ -1,0 +1,230 @@
+/**
+ * Runs the cells of a matrix: all counts first, one pass a cell; then the timing rounds.
+ *
+ * Invariants:
+ * - A cell's record is put as soon as it is counted, so a run that is stopped or fails keeps what was finished;
+ *   samples are put when the rounds end, however they end, so that no sample shares the disk with the result file.
+ * - A cell that cannot be run here is skipped with its reason; one that fails ends the run with an error that
+ *   names it.
+ * - Given the same plans and engines, counts are the same in every run.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import type { HostLogSink } from '../device/host-log.ts';
+import { cellName } from '../result/cell.ts';
+import type { Cell, CellRecord } from '../result/schema.ts';
+import type { Clock } from './clock.ts';
+import type { CellPlan, Engine, PassProgress } from './engine.ts';
+import type { RunObserver } from './run-observer.ts';
+import { runTimingRounds, type TimedCell } from './timing-rounds.ts';
+import { TurnTaking } from './turn-taking.ts';
+
+/** Where records go; `ResultWriter` is one. */
+export interface RecordSink {
+  cellRecord(cell: Cell): CellRecord | undefined;
+  putCell(record: CellRecord): void;
+}
+
+export interface MatrixRunOptions {
+  readonly plans: readonly CellPlan[];
+  /** Each plan's `cell.engine` must be the name of one. */
+  readonly engines: readonly Engine[];
+  readonly sink: RecordSink;
+  /** Timing rounds: samples a cell gets. 0 counts only. */
+  readonly samples: number;
+  /** Requests of the cut of each workload that is timed; default: all. */
+  readonly timedRequests?: number | undefined;
+  /** Requests that are counted at most; default: all. */
+  readonly countedRequests?: number | undefined;
+  /** Keep what the sink has of a cell, and do only what is missing. Default false. */
+  readonly resume?: boolean | undefined;
+  readonly clock: Clock;
+  /** Of the order of cells within the timing rounds. */
+  readonly seed: number;
+  /** Stops the run between two batches of requests; it then rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  readonly observer?: RunObserver | undefined;
+  /** Gets every host operation of the counting pass; for one cell only. */
+  readonly hostLog?: HostLogSink | undefined;
+}
+
+/** How many cells of the matrix were served how. */
+export interface MatrixOutcome {
+  readonly cells: number;
+  /** Cells with counts, new or kept. */
+  readonly counted: number;
+  /** Cells that have all samples asked for. */
+  readonly timed: number;
+  /** Cells of which something was skipped, with the reason in their record. */
+  readonly skipped: number;
+}
+
+/**
+ * Runs the matrix to its end.
+ *
+ * @throws Qcow2BenchError `cell-failed` with the cell's name and the failure as its cause; the signal's reason.
+ */
+export async function runMatrix(options: MatrixRunOptions): Promise<MatrixOutcome> {
+  const { plans, hostLog, observer } = options;
+  const engines = new Map(options.engines.map((engine) => [engine.name, engine]));
+  if (hostLog !== undefined && plans.length > 1) {
+    throw new Qcow2BenchError(
+      'host-log-of-many',
+      `a host log is of one cell, but there are ${String(plans.length)}: narrow the run down`,
+    );
+  }
+  const cells = plans.map((plan) => new MatrixCell(plan, engineOf(plan, engines)));
+  const turns = new TurnTaking(options.clock);
+  try {
+    await countAll(cells, options, turns);
+    await timeAll(cells, options, turns);
+  } finally {
+    observer?.runEnds?.();
+  }
+  return {
+    cells: cells.length,
+    counted: cells.filter(({ record }) => record?.counts != null).length,
+    timed: options.samples === 0 ? 0 : cells.filter((cell) => cell.samples >= options.samples).length,
+    skipped: cells.filter(({ record }) => record?.skipped != null).length,
+  };
+}
+
+class MatrixCell {
+  readonly plan: CellPlan;
+  readonly engine: Engine;
+  record: CellRecord | undefined;
+
+  constructor(plan: CellPlan, engine: Engine) {
+    this.plan = plan;
+    this.engine = engine;
+  }
+
+  get samples(): number {
+    return this.record?.timings.length ?? 0;
+  }
+}
+
+async function countAll(
+  cells: readonly MatrixCell[],
+  options: MatrixRunOptions,
+  turns: TurnTaking,
+): Promise<void> {
+  const { sink, observer, signal } = options;
+  observer?.stageBegins?.({ kind: 'count', cells: cells.length });
+  for (const item of cells) {
+    signal?.throwIfAborted();
+    const { cell } = item.plan;
+    observer?.cellBegins?.(cell);
+    const standing = options.resume === true ? sink.cellRecord(cell) : undefined;
+    if (standing?.counts != null) {
+      item.record = standing;
+      observer?.cellEnds?.(cell, { kind: 'kept' });
+      continue;
+    }
+    const reason = item.engine.obstacle(item.plan, 'count');
+    if (reason === undefined) {
+      item.record = await naming(cell, signal, () => count(item, options, turns));
+      observer?.cellEnds?.(cell, { kind: 'done' });
+    } else {
+      item.record = emptyRecord(cell, reason);
+      observer?.cellEnds?.(cell, { kind: 'skipped', reason });
+    }
+    sink.putCell(item.record);
+    await turns.next();
+  }
+}
+
+async function count(
+  { plan, engine }: MatrixCell,
+  options: MatrixRunOptions,
+  turns: TurnTaking,
+): Promise<CellRecord> {
+  const { counts, countsDevice, fallbacks } = await engine.count(plan, {
+    limit: options.countedRequests,
+    signal: options.signal,
+    progress: progressOf(plan.cell, options.observer, turns),
+    hostLog: options.hostLog,
+  });
+  return { ...emptyRecord(plan.cell, null), counts, countsDevice, fallbacks };
+}
+
+async function timeAll(
+  cells: readonly MatrixCell[],
+  options: MatrixRunOptions,
+  turns: TurnTaking,
+): Promise<void> {
+  if (options.samples === 0) return;
+  const timed: TimedCell[] = [];
+  for (const item of cells) {
+    const { record, plan, engine } = item;
+    if (record?.counts == null) continue;
+    const reason = engine.obstacle(plan, 'time');
+    if (reason !== undefined) {
+      item.record = { ...record, skipped: reason };
+      options.sink.putCell(item.record);
+      continue;
+    }
+    timed.push({
+      plan,
+      engine,
+      timings: [...record.timings],
+      timedRequests: record.timedRequests,
+      run: (work) => naming(plan.cell, options.signal, work),
+      save: (cell) => {
+        const { timings, timedRequests } = cell;
+        item.record = { ...record, skipped: null, timings: [...timings], timedRequests };
+        options.sink.putCell(item.record);
+      },
+    });
+  }
+  await runTimingRounds(timed, {
+    rounds: options.samples,
+    limit: options.timedRequests,
+    clock: options.clock,
+    seed: options.seed,
+    signal: options.signal,
+    observer: options.observer,
+    progressOf: (cell) => progressOf(cell, undefined, turns),
+  });
+}
+
+function progressOf(cell: Cell, observer: RunObserver | undefined, turns: TurnTaking): PassProgress {
+  return (requestsDone) => {
+    observer?.requestsDone?.(cell, requestsDone);
+    return turns.next();
+  };
+}
+
+function emptyRecord(cell: Cell, skipped: string | null): CellRecord {
+  return {
+    cell,
+    countsDevice: null,
+    counts: null,
+    timedRequests: 0,
+    timings: [],
+    fallbacks: [],
+    skipped,
+  };
+}
+
+/** Lets a failure say which cell it was; a stop that was asked for is no failure of a cell. */
+async function naming<T>(cell: Cell, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (signal?.aborted === true && error === signal.reason) throw error;
+    const reason = error instanceof Error ? error.message : String(error);
+    const message = `cell ${cellName(cell)}: ${reason}`;
+    if (error instanceof Qcow2BenchError) throw new Qcow2BenchError('cell-failed', message, {}, error);
+    throw new Error(message, { cause: error });
+  }
+}
+
+function engineOf({ cell }: CellPlan, engines: ReadonlyMap<string, Engine>): Engine {
+  const engine = engines.get(cell.engine);
+  if (engine !== undefined) return engine;
+  throw new Qcow2BenchError(
+    'unknown-engine',
+    `there is no engine '${cell.engine}' here: it is one of ${[...engines.keys()].join(', ')}`,
+  );
+}

@@ -1,0 +1,214 @@
+/**
+ * Taking the samples: in each round every cell once, in an order shuffled anew, so that whatever drifts (the
+ * file system's fill, the processor's temperature) hits all cells alike. tinybench runs a round; statistics are
+ * made elsewhere, over all rounds.
+ *
+ * Invariants:
+ * - One sample is one whole pass over the cut of the workload, on files made anew; only the requests are
+ *   within `elapsedNs`, opening and closing are timed beside it, making and removing files is not timed.
+ * - One pass is under way at a time, and its files are gone before the next one's are made.
+ * - Whatever ends the rounds, samples taken before are saved.
+ */
+
+import { Bench, type Task, type TimestampProvider } from 'tinybench';
+
+import { Random } from '../core/random.ts';
+import { cellKey } from '../result/cell.ts';
+import type { Cell, Timing } from '../result/schema.ts';
+import type { Clock, CpuTimes } from './clock.ts';
+import type { CellPlan, Engine, PassProgress, TimedPass } from './engine.ts';
+import type { RunObserver } from './run-observer.ts';
+
+/** A cell on its way through the rounds. */
+export interface TimedCell {
+  readonly plan: CellPlan;
+  readonly engine: Engine;
+  /** Those of an earlier run first; grows. */
+  timings: Timing[];
+  /** Requests of a sample. */
+  timedRequests: number;
+  /** Runs a part of a pass so that its failure names the cell. */
+  readonly run: <T>(work: () => Promise<T>) => Promise<T>;
+  readonly save: (cell: TimedCell) => void;
+}
+
+export interface TimingRoundsOptions {
+  readonly rounds: number;
+  /** Requests of a sample at most. */
+  readonly limit: number | undefined;
+  readonly clock: Clock;
+  readonly seed: number;
+  readonly signal: AbortSignal | undefined;
+  readonly observer: RunObserver | undefined;
+  readonly progressOf: (cell: Cell) => PassProgress;
+}
+
+/**
+ * Takes the samples that are missing up to `rounds` a cell, and saves each cell that got any.
+ *
+ * @throws what a pass throws, of the first cell that fails; the signal's reason.
+ */
+export async function runTimingRounds(
+  cells: readonly TimedCell[],
+  options: TimingRoundsOptions,
+): Promise<void> {
+  const { rounds, observer } = options;
+  const random = new Random(options.seed);
+  const touched = new Set<TimedCell>();
+  try {
+    for (let round = 0; round < rounds; round++) {
+      const order = random.shuffle(cells.filter((cell) => !hasRound(cell, round)));
+      if (order.length === 0) continue;
+      observer?.stageBegins?.({ kind: 'time', round, rounds, cells: order.length });
+      await runRound(order, { ...options, round, taken: (cell) => touched.add(cell) });
+    }
+  } finally {
+    for (const cell of touched) cell.save(cell);
+  }
+}
+
+function hasRound({ timings }: TimedCell, round: number): boolean {
+  return timings.some((timing) => timing.round === round);
+}
+
+interface RoundOptions extends TimingRoundsOptions {
+  readonly round: number;
+  readonly taken: (cell: TimedCell) => void;
+}
+
+async function runRound(order: readonly TimedCell[], options: RoundOptions): Promise<void> {
+  const bench = new Bench({
+    iterations: 1,
+    // No time to fill and no warm-up: one task call is one sample, and rounds repeat it.
+    time: 0,
+    warmup: false,
+    concurrency: null,
+    throws: true,
+    retainSamples: true,
+    timestampProvider: timestampsOf(options.clock),
+  });
+  const samples = new Map<Task, Sample>();
+  for (const cell of order) {
+    const sample = new Sample(cell, options);
+    bench.add(cellKey(cell.plan.cell), () => sample.serve(), {
+      async: true,
+      beforeEach: () => sample.begin(),
+      afterEach: () => sample.end(),
+    });
+    const task = bench.tasks.at(-1);
+    if (task !== undefined) samples.set(task, sample);
+  }
+  bench.addEventListener('cycle', ({ task }) => samples.get(task)?.take(task));
+  await bench.run();
+}
+
+/** One pass of one cell, and the times around it. */
+class Sample {
+  readonly #cell: TimedCell;
+  readonly #options: RoundOptions;
+  #pass: TimedPass | undefined;
+  #openNs = 0;
+  #closeNs = 0;
+  #cpuBefore: CpuTimes | undefined;
+  #cpuAfter: CpuTimes | undefined;
+  #isServed = false;
+
+  constructor(cell: TimedCell, options: RoundOptions) {
+    this.#cell = cell;
+    this.#options = options;
+  }
+
+  begin(): Promise<void> {
+    const { signal, limit, clock, observer, progressOf } = this.#options;
+    const { plan, engine } = this.#cell;
+    return this.#cell.run(async () => {
+      signal?.throwIfAborted();
+      observer?.cellBegins?.(plan.cell);
+      const progress = progressOf(plan.cell);
+      await progress(0);
+      const pass = await engine.prepareTimed(plan, { limit, signal, progress });
+      this.#pass = pass;
+      this.#openNs = await durationNs(clock, () => pass.open());
+      this.#cpuBefore = clock.cpuTimes?.();
+    });
+  }
+
+  serve(): Promise<void> {
+    return this.#cell.run(async () => {
+      await this.#pass?.run();
+      this.#isServed = true;
+    });
+  }
+
+  /** Called by tinybench also when something before it failed: then only the files are to go. */
+  end(): Promise<void> {
+    const pass = this.#pass;
+    if (pass === undefined) return Promise.resolve();
+    this.#pass = undefined;
+    this.#cpuAfter = this.#options.clock.cpuTimes?.();
+    if (!this.#isServed) return disposeAfterFailure(pass);
+    return this.#cell.run(async () => {
+      await using _files = pass;
+      this.#closeNs = await durationNs(this.#options.clock, () => pass.close());
+      this.#checkLength(pass.requests);
+    });
+  }
+
+  /** Adds the sample to its cell when tinybench has it. */
+  take(task: Task): void {
+    const { result } = task;
+    const latencyMs = 'latency' in result ? result.latency.samples?.[0] : undefined;
+    if (latencyMs === undefined || result.state !== 'completed') return;
+    const { plan } = this.#cell;
+    this.#cell.timings.push({
+      round: this.#options.round,
+      requests: this.#cell.timedRequests,
+      elapsedNs: Math.round(latencyMs * 1e6),
+      openNs: this.#openNs,
+      closeNs: this.#closeNs,
+      ...this.#cpuSpent(),
+    });
+    this.#options.taken(this.#cell);
+    this.#options.observer?.cellEnds?.(plan.cell, { kind: 'done' });
+  }
+
+  /** Samples of another length, from a run that is resumed, cannot stand beside this one. */
+  #checkLength(requests: number): void {
+    if (this.#cell.timedRequests === requests) return;
+    this.#cell.timedRequests = requests;
+    this.#cell.timings = [];
+  }
+
+  #cpuSpent(): Pick<Timing, 'userNs' | 'systemNs'> {
+    if (this.#cpuBefore === undefined || this.#cpuAfter === undefined) return {};
+    return {
+      userNs: this.#cpuAfter.userNs - this.#cpuBefore.userNs,
+      systemNs: this.#cpuAfter.systemNs - this.#cpuBefore.systemNs,
+    };
+  }
+}
+
+/** The first failure is the one to tell of; what fails on the way out is not. */
+async function disposeAfterFailure(pass: TimedPass): Promise<void> {
+  try {
+    await pass[Symbol.asyncDispose]();
+  } catch {
+    return;
+  }
+}
+
+async function durationNs(clock: Clock, work: () => Promise<void>): Promise<number> {
+  const before = clock.nowNs();
+  await work();
+  return Number(clock.nowNs() - before);
+}
+
+/** The run's clock as tinybench wants one. Milliseconds of a difference keep the nanosecond. */
+function timestampsOf(clock: Clock): TimestampProvider {
+  return {
+    name: 'custom',
+    fn: () => clock.nowNs(),
+    fromMs: (ms) => BigInt(Math.round(ms * 1e6)),
+    toMs: (value) => Number(value) / 1e6,
+  };
+}

@@ -1,0 +1,100 @@
+/**
+ * Finds QEMU's tools and strace on this machine, and makes images with `qemu-img`.
+ *
+ * Nothing here is of QEMU's code: the tools are run as the programs they are.
+ */
+
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+
+import { Qcow2BenchError } from '../core/error.ts';
+import type { Format } from '../format/disk-image.ts';
+import { runProgram } from './run-program.ts';
+
+/** The Debian package that brings each program. */
+const PACKAGES = { 'qemu-img': 'qemu-utils', 'qemu-io': 'qemu-utils', strace: 'strace' } as const;
+export type PeerProgram = keyof typeof PACKAGES;
+
+/** Absolute paths, and what the program says it is. */
+export interface QemuTools {
+  readonly qemuImg: string;
+  readonly qemuIo: string;
+  readonly strace: string;
+  /** QEMU's version, e.g. `7.2.22`. */
+  readonly version: string;
+}
+
+export interface QemuImgCreate {
+  readonly format: Format;
+  /** Bytes; may be left out with a backing file, whose size is then taken. */
+  readonly size?: number | undefined;
+  /** As `qemu-img create -o` takes them, e.g. `{ lazy_refcounts: 'on' }`. */
+  readonly options?: Readonly<Record<string, string>> | undefined;
+  readonly backing?: { readonly path: string; readonly format: Format } | undefined;
+}
+
+/** The programs that are not on the PATH; empty if all are. */
+export function missingPrograms(): readonly PeerProgram[] {
+  return (Object.keys(PACKAGES) as PeerProgram[]).filter((program) => findOnPath(program) === undefined);
+}
+
+/**
+ * @throws Qcow2BenchError `peer-missing` if a program is not installed, `peer-failed` if qemu-img does not tell its
+ * version.
+ */
+export async function findQemuTools(): Promise<QemuTools> {
+  const qemuImg = requireProgram('qemu-img');
+  const { stdout } = await runProgram(qemuImg, ['--version']);
+  const [, version] = /^qemu-img version (\S+)/.exec(stdout) ?? [];
+  if (version === undefined) {
+    throw new Qcow2BenchError(
+      'peer-failed',
+      `'qemu-img --version' printed no version: ${stdout.slice(0, 100)}`,
+    );
+  }
+  return { qemuImg, qemuIo: requireProgram('qemu-io'), strace: requireProgram('strace'), version };
+}
+
+/**
+ * Makes an image at `path` with `qemu-img create`.
+ *
+ * @throws Qcow2BenchError `peer-missing`, or `peer-failed` with what qemu-img said.
+ */
+export async function createWithQemuImg(path: string, create: QemuImgCreate): Promise<void> {
+  const args = ['create', '-q', '-f', create.format];
+  if (create.backing !== undefined) args.push('-b', create.backing.path, '-F', create.backing.format);
+  for (const [name, value] of Object.entries(create.options ?? {})) {
+    // qemu-img splits its option list at commas; a doubled one is a comma of the value.
+    args.push('-o', `${name}=${value.replaceAll(',', ',,')}`);
+  }
+  args.push('--', path);
+  if (create.size !== undefined) args.push(String(create.size));
+  const { exitCode, stdout, stderr } = await runProgram(requireProgram('qemu-img'), args);
+  if (exitCode !== 0) {
+    throw new Qcow2BenchError('peer-failed', `qemu-img create failed: ${(stderr + stdout).trim()}`, { path });
+  }
+}
+
+function requireProgram(program: PeerProgram): string {
+  const path = findOnPath(program);
+  if (path === undefined) {
+    throw new Qcow2BenchError(
+      'peer-missing',
+      `${program} is not installed: apt-get install ${PACKAGES[program]}`,
+    );
+  }
+  return path;
+}
+
+function findOnPath(program: PeerProgram): string | undefined {
+  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
+    const path = join(folder, program);
+    try {
+      accessSync(path, constants.X_OK);
+      return path;
+    } catch {
+      // Not in this folder.
+    }
+  }
+  return undefined;
+}

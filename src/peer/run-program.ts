@@ -1,0 +1,61 @@
+/**
+ * Runs a program to its end and keeps the tail of what it printed. Its exit code is the caller's to judge;
+ * only a program that cannot be started is an error here.
+ */
+
+import { spawn } from 'node:child_process';
+
+import { Qcow2BenchError, systemCode } from '../core/error.ts';
+
+/** Bytes kept of each of the two outputs, from its end. */
+const OUTPUT_BYTES_MAX = 1024 * 1024;
+
+export interface ProgramRun {
+  /** Given on standard input; none if `undefined`. */
+  readonly input?: string | undefined;
+  /** Ends the program. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ProgramOutcome {
+  /** `undefined` if a signal ended it. */
+  readonly exitCode: number | undefined;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** @throws Qcow2BenchError `peer-not-started` if the program cannot be started. */
+export function runProgram(
+  file: string,
+  args: readonly string[],
+  { input, signal }: ProgramRun = {},
+): Promise<ProgramOutcome> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(file, args, {
+      // Messages in English, whatever the user's language: they are read here.
+      env: { ...process.env, LC_ALL: 'C' },
+      ...(signal === undefined ? {} : { signal }),
+    });
+    const stdout = keepTail(child.stdout);
+    const stderr = keepTail(child.stderr);
+    // A program that ends before it has read everything says why on its own.
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input ?? '');
+    child.once('error', (error) => {
+      const why = systemCode(error) ?? error.message;
+      reject(new Qcow2BenchError('peer-not-started', `cannot run ${file}: ${why}`, {}, error));
+    });
+    child.once('close', (exitCode) =>
+      resolve({ exitCode: exitCode ?? undefined, stdout: stdout(), stderr: stderr() }),
+    );
+  });
+}
+
+function keepTail(stream: NodeJS.ReadableStream): () => string {
+  let tail = '';
+  stream.setEncoding('utf8');
+  stream.on('data', (chunk: string) => {
+    tail = (tail + chunk).slice(-OUTPUT_BYTES_MAX);
+  });
+  return () => tail;
+}

@@ -1,0 +1,100 @@
+/**
+ * Runs a program under strace and gives the operations it did on the files of an image.
+ */
+
+import { createReadStream } from 'node:fs';
+import { mkdtemp, realpath, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+
+import { Qcow2BenchError } from '../core/error.ts';
+import type { HostOperation } from './host-operation.ts';
+import type { ProgramOutcome } from './run-program.ts';
+import { runProgram } from './run-program.ts';
+import { StraceLogParser, TRACED_CALLS } from './strace-log.ts';
+import type { TracedFiles } from './strace-log.ts';
+
+/**
+ * A signal that does nothing to a program that does not ask for it, is known by the same name everywhere, and that
+ * neither QEMU nor the C library sends.
+ */
+export const MARK_SIGNAL = 'SIGURG';
+
+export interface TraceOptions {
+  /** Path of strace. */
+  readonly strace: string;
+  readonly command: string;
+  readonly args: readonly string[];
+  readonly input: string;
+  /** The image's files by the name that operations carry; each must exist. */
+  readonly files: TracedFiles;
+  /** Guest requests that `input` marks. */
+  readonly requests: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Traced {
+  readonly operations: readonly HostOperation[];
+  readonly outcome: ProgramOutcome;
+}
+
+/**
+ * @throws Qcow2BenchError `peer-failed` if strace is not allowed to trace or the program exits with an error,
+ * `peer-bad-trace` if its log is not understood.
+ */
+export async function traceProgram(options: TraceOptions): Promise<Traced> {
+  const folder = await mkdtemp(join(tmpdir(), 'qcow2-bench-strace-'));
+  try {
+    const log = join(folder, 'log');
+    const outcome = await runProgram(options.strace, straceArguments(options, log), {
+      input: options.input,
+      signal: options.signal,
+    });
+    if (outcome.exitCode !== 0) throw failure(options, outcome);
+    return { operations: await readLog(log, options), outcome };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function straceArguments({ command, args }: TraceOptions, log: string): readonly string[] {
+  return [
+    '-f', // every thread
+    '-y', // the path behind each file descriptor
+    '-qq', // no lines on threads that come and go
+    // Only the traced calls stop the program: several times faster.
+    '--seccomp-bpf',
+    // Up to 4 bytes of each buffer: guest data is of no interest, and with 0 a list of buffers would be cut short.
+    '-v',
+    '-s',
+    '4',
+    '-e',
+    `trace=${TRACED_CALLS.join(',')}`,
+    '-e',
+    `signal=${MARK_SIGNAL}`,
+    '-o',
+    log,
+    '--',
+    command,
+    ...args,
+  ];
+}
+
+async function readLog(log: string, options: TraceOptions): Promise<readonly HostOperation[]> {
+  const files: Record<string, string> = {};
+  // strace shows paths as the kernel has them.
+  for (const [name, path] of Object.entries(options.files)) files[name] = await realpath(path);
+  const parser = new StraceLogParser({ files, mark: MARK_SIGNAL, requests: options.requests });
+  for await (const line of createInterface({ input: createReadStream(log, 'utf8') })) parser.push(line);
+  return parser.finish();
+}
+
+function failure({ command }: TraceOptions, { exitCode, stdout, stderr }: ProgramOutcome): Qcow2BenchError {
+  const said = [stderr, stdout].map((text) => text.trim()).filter((text) => text !== '');
+  const how = exitCode === undefined ? 'was killed' : `exited with ${String(exitCode)}`;
+  return new Qcow2BenchError(
+    'peer-failed',
+    `${command} under strace ${how}: ${said.join('\n').slice(-2000)}`,
+  );
+}

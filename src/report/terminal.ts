@@ -1,0 +1,125 @@
+/**
+ * The summary for a terminal: the answer in words, then a table of cells.
+ *
+ * Invariants: no line is wider than `width`; without `colour` the text is plain, so a pipe or a log gets no
+ * escape codes.
+ */
+
+import { createColors } from 'picocolors';
+
+import type { ResultRecord } from '../result/schema.ts';
+import type { CacheMode } from '../result/vocabulary.ts';
+import { answerOf } from './answer.ts';
+import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
+import { reportCells, type ReportCell } from './report-cells.ts';
+
+export interface TerminalOptions {
+  /** Whether the reader is a terminal that shows colours. */
+  readonly colour: boolean;
+  /** Columns of the terminal; at least 80 are used, at most 100. */
+  readonly width?: number;
+  /** Lists every cell; otherwise a large result is cut to the modes that the answer compares. */
+  readonly all?: boolean;
+}
+
+const WIDTH_MIN = 80;
+const WIDTH_MAX = 100;
+/** A table with more lines than this is cut. */
+const LINES_MAX = 60;
+const TELLING_MODES: readonly CacheMode[] = ['writethrough', 'writeback'];
+const GAP = '  ';
+const ELLIPSIS = '…';
+
+/** Lines joined by line feeds, without one at the end. */
+export function terminalSummary(result: ResultRecord, options: TerminalOptions): string {
+  const paint = createColors(options.colour);
+  const width = Math.min(WIDTH_MAX, Math.max(WIDTH_MIN, options.width ?? WIDTH_MAX));
+  const report = reportCells(result);
+  const answer = answerOf(report);
+  const inSetup = report.cells.filter(({ setup }) => setup === report.setups[0]);
+  const shown = options.all === true || inSetup.length <= LINES_MAX ? inSetup : tellingCells(inSetup);
+  const hidden = report.cells.length - shown.length;
+  const points = answer.points.map(({ about, text }) => wrapped(text, width, about));
+  const lines = [
+    ...wrapped(answer.headline, width).map((line) => paint.bold(line)),
+    '',
+    ...points.flatMap((point) => point),
+    '',
+    ...tableLines(shown, width, (heading) => paint.dim(heading), paint.bold),
+    ...remarkLines(report.cells).flatMap((remark) =>
+      wrapped(remark, width).map((line) => paint.yellow(line)),
+    ),
+    ...(hidden > 0 ? [paint.dim(`${String(hidden)} more cells are in the result and its report.`)] : []),
+  ];
+  return lines.join('\n');
+}
+
+/** The modes that the question is about; all cells if the result has none of them. */
+function tellingCells(cells: readonly ReportCell[]): readonly ReportCell[] {
+  const telling = cells.filter(({ cache }) => TELLING_MODES.includes(cache));
+  return telling.length > 0 ? telling : cells;
+}
+
+/** Cells grouped by cache mode and workload; what a line shares with the one above is left blank. */
+function tableLines(
+  cells: readonly ReportCell[],
+  width: number,
+  faint: (text: string) => string,
+  strong: (text: string) => string,
+): string[] {
+  const columns = CELL_COLUMNS.filter(({ title }) => title !== 'Cache');
+  const lines: string[] = [];
+  const texts = cells.map((cell) => columns.map((column) => column.text(cell)));
+  const rows = [columns.map(({ title }) => title), ...texts];
+  const widths = columns.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const others = widths.slice(1).reduce((sum, each) => sum + each + GAP.length, 0);
+  widths[0] = Math.min(widths[0] ?? 0, width - others);
+  const line = (row: readonly string[]): string =>
+    row
+      .map((text, column) => {
+        const size = widths[column] ?? 0;
+        return columns[column]?.numeric === true ? text.padStart(size) : shortened(text, size).padEnd(size);
+      })
+      .join(GAP)
+      .trimEnd();
+  for (const [cache, group] of Map.groupBy(cells, (cell) => cell.cache)) {
+    lines.push(strong(`cache=${cache}`), faint(line(columns.map(({ title }) => title))));
+    let above: string | undefined;
+    for (const cell of group) {
+      const [, ...rest] = columns.map((column) => column.text(cell));
+      lines.push(line([cell.workload === above ? '' : cell.workload, ...rest]));
+      above = cell.workload;
+    }
+    lines.push('');
+  }
+  return lines;
+}
+
+function remarkLines(cells: readonly ReportCell[]): string[] {
+  const remarked = Map.groupBy(cells, remarksOf);
+  return [...remarked]
+    .filter(([remark]) => remark !== '')
+    .map(([remark, group]) => `${String(group.length)} cells: ${remark}`);
+}
+
+/** Text in lines of at most `width`; with a heading, as an indented block beside it. */
+function wrapped(text: string, width: number, heading = ''): string[] {
+  const indent = heading === '' ? 0 : HEADING_WIDTH;
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width - indent) {
+      lines.push(line);
+      line = '';
+    }
+    line += line === '' ? word : ` ${word}`;
+  }
+  lines.push(line);
+  return lines.map((each, index) => (index === 0 ? heading : '').padEnd(indent) + each);
+}
+
+const HEADING_WIDTH = 15;
+
+function shortened(text: string, width: number): string {
+  return text.length <= width ? text : text.slice(0, Math.max(0, width - 1)) + ELLIPSIS;
+}

@@ -1,0 +1,178 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+
+import {
+  acceptBaseline,
+  baselineText,
+  COUNT_LEAVES,
+  readBaseline,
+  writeBaseline,
+} from '../../src/gate/baseline.ts';
+import { compareCounts } from '../../src/gate/compare.ts';
+import { verdictText } from '../../src/gate/render.ts';
+import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
+import { LOADS, phase, syntheticCell, syntheticResult } from '../report/synthetic-result.ts';
+
+const result = syntheticResult();
+const baseline = acceptBaseline(result);
+const [load] = LOADS;
+if (load === undefined) throw new Error('no load');
+const eager = syntheticCell(load, { format: 'qcow2', refcounts: 'eager', cache: 'writethrough' });
+
+type Writable<T> = { -readonly [Key in keyof T]: Writable<T[Key]> };
+
+/** A result of one cell, changed. */
+function changed(change: (record: Writable<CellRecord>) => void): ResultRecord {
+  const record = structuredClone(eager) as Writable<CellRecord>;
+  change(record);
+  return { ...result, cells: [record] };
+}
+
+function countsOf(record: Writable<CellRecord>): NonNullable<Writable<CellRecord>['counts']> {
+  if (record.counts === null) throw new Error('the fixture has counts');
+  return record.counts;
+}
+
+const one = acceptBaseline({ ...result, cells: [eager] });
+
+test('a result equals the baseline that accepted it', () => {
+  expect(compareCounts(result, baseline)).toEqual({
+    passed: true,
+    regressions: [],
+    improvements: [],
+    workloadChanges: [],
+    missing: [],
+    added: [],
+    equal: result.cells.length,
+  });
+});
+
+test('one more sync fails, named by cause with both numbers', () => {
+  const worse = changed((record) => {
+    const { syncs } = countsOf(record).run;
+    syncs.ops += 1;
+    syncs.byCause['l2-after-refcount'] = 1001;
+  });
+  const verdict = compareCounts(worse, one);
+  expect(verdict.passed).toBe(false);
+  expect(verdict.regressions[0]?.changes).toEqual([
+    { phase: 'run', counted: { kind: 'syncs', cause: 'l2-after-refcount' }, before: 1000, after: 1001 },
+  ]);
+  const text = verdictText(verdict);
+  expect(text).toMatch(/run {2}syncs {2}l2-after-refcount +1,000 {2}→ {2}1,001 {2}\+1 \(\+0\.1 %\) {2}worse/);
+  expect(text.split('\n').at(-1)).toBe('gate failed: cells 1 worse');
+});
+
+test('one more byte of a purpose fails, even where another purpose writes less', () => {
+  const moved = changed((record) => {
+    const { writes } = countsOf(record).run;
+    writes.byPurpose.data = { ops: 1000, bytes: 4_096_001 };
+    writes.byPurpose['l1-table'] = { ops: 1, bytes: 7 };
+  });
+  const verdict = compareCounts(moved, one);
+  expect(verdict.passed).toBe(false);
+  expect(verdict.regressions[0]?.changes).toHaveLength(2);
+  expect(verdictText(verdict)).toContain('data');
+});
+
+test('fewer operations pass and are told, with how to keep them', () => {
+  const better = changed((record) => {
+    countsOf(record).run.zeroRanges = phase({}).zeroRanges as Writable<
+      ReturnType<typeof phase>
+    >['zeroRanges'];
+  });
+  const verdict = compareCounts(better, one);
+  expect(verdict).toMatchObject({ passed: true, regressions: [] });
+  expect(verdict.improvements).toHaveLength(1);
+  const text = verdictText(verdict, { acceptHint: 'gate RESULT --accept' });
+  expect(text).toContain('BETTER  stride · qcow2 eager');
+  expect(text).toContain('To keep what changed, make this result the baseline: gate RESULT --accept');
+});
+
+test('elided flushes alone neither pass for better work nor fail', () => {
+  const elided = changed((record) => (countsOf(record).run.syncs.elided = 12));
+  const verdict = compareCounts(elided, one);
+  expect(verdict.passed).toBe(true);
+  expect(verdict.improvements).toHaveLength(1);
+});
+
+test('measuring less fails: a cell that is missing, skipped or counted elsewhere', () => {
+  const gone = compareCounts({ ...result, cells: [] }, one);
+  expect(gone).toMatchObject({ passed: false, missing: [{ reason: 'not in the result' }] });
+  const skipped = changed((record) =>
+    Object.assign(record, { counts: null, countsDevice: null, skipped: 'no disk' }),
+  );
+  expect(compareCounts(skipped, one).missing[0]?.reason).toBe('skipped: no disk');
+  const onFile = changed((record) => (record.countsDevice = 'file'));
+  expect(compareCounts(onFile, one)).toMatchObject({ passed: false, equal: 0 });
+});
+
+test('another workload under the same name fails and is not compared', () => {
+  const other = changed((record) => (countsOf(record).guest.writes = 999));
+  const verdict = compareCounts(other, one);
+  expect(verdict).toMatchObject({ passed: false, regressions: [], improvements: [] });
+  expect(verdictText(verdict)).toContain('guest writes: 1,000 → 999');
+});
+
+test('a new cell is told and passes', () => {
+  const verdict = compareCounts(result, one);
+  expect(verdict.passed).toBe(true);
+  expect(verdict.added).toHaveLength(result.cells.length - 1);
+  expect(verdictText(verdict, { cellsMax: 3 })).toContain('… and 176 more');
+});
+
+test('where times were taken does not matter; one cell counted twice and unlike is refused', () => {
+  const elsewhere = { ...eager, cell: { ...eager.cell, device: 'null' } };
+  expect(compareCounts({ ...result, cells: [eager, elsewhere] }, one)).toMatchObject({
+    passed: true,
+    equal: 1,
+  });
+  const unlike = changed((record) => {
+    record.cell.device = 'null';
+    countsOf(record).run.syncs.elided = 5;
+  }).cells;
+  expect(() => compareCounts({ ...result, cells: [eager, ...unlike] }, one)).toThrow(/twice, and not alike/);
+});
+
+test('any leaf that rises fails the gate, any that only falls passes', () => {
+  const counted = COUNT_LEAVES.filter((leaf) => !leaf.endsWith('elided'));
+  fc.assert(
+    fc.property(fc.constantFrom(...counted), fc.integer({ min: 1, max: 1e9 }), (leaf, by) => {
+      const cell = one.cells[0];
+      if (cell === undefined) throw new Error('the baseline has one cell');
+      const value = cell.counts[leaf] ?? 0;
+      const lower = { ...one, cells: [{ ...cell, counts: { ...cell.counts, [leaf]: value + by } }] };
+      expect(compareCounts({ ...result, cells: [eager] }, lower).passed).toBe(true);
+      if (value === 0) return;
+      const higher = {
+        ...one,
+        cells: [{ ...cell, counts: { ...cell.counts, [leaf]: value - Math.min(by, value) } }],
+      };
+      expect(compareCounts({ ...result, cells: [eager] }, higher).passed).toBe(false);
+    }),
+  );
+});
+
+test('the baseline file is stable, sorted, and read back equal', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'baseline-'));
+  try {
+    const path = join(directory, 'baseline.json');
+    writeBaseline(path, baseline);
+    expect(readBaseline(path)).toEqual(baseline);
+    const reversed = { ...result, cells: result.cells.toReversed() };
+    expect(baselineText(acceptBaseline(reversed))).toBe(baselineText(baseline));
+    expect(baselineText(one)).toContain('\n        "run.syncs.byCause.writethrough": 1000,\n');
+    writeFileSync(path, baselineText(one).replace('byCause.writethrough', 'byCause.writethru'));
+    expect(() => readBaseline(path)).toThrow(/baseline\.json: field cells\[0\]\.counts/);
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test('nothing counted on the memory device is nothing to accept', () => {
+  expect(() => acceptBaseline({ ...result, cells: [] })).toThrow(/nothing to accept/);
+});
