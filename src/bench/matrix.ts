@@ -90,7 +90,9 @@ type Variant = Pick<Cell, 'format' | 'refcounts'>;
 
 function variantsOf({ formats, refcounts }: MatrixAxes): readonly Variant[] {
   return formats.flatMap((format): readonly Variant[] =>
-    format === 'qcow2' ? refcounts.map((mode) => ({ format, refcounts: mode })) : [{ format, refcounts: null }],
+    format === 'qcow2'
+      ? refcounts.map((mode) => ({ format, refcounts: mode }))
+      : [{ format, refcounts: null }],
   );
 }
 

@@ -44,14 +44,13 @@ export function formatObstacle({ cell, source }: CellPlan): string | undefined {
       `it takes powers of two from ${formatSize(limits.min)} to ${formatSize(limits.max)}`
     );
   }
-  return format === 'qed' ? qedObstacle(source.virtualSize, clusterSize) : qcow2Obstacle(source.virtualSize, clusterSize);
+  return format === 'qed'
+    ? qedObstacle(source.virtualSize, clusterSize)
+    : qcow2Obstacle(source.virtualSize, clusterSize);
 }
 
 /** What the place where the image would lie cannot do. */
-export function placeObstacle(
-  { cell }: CellPlan,
-  capabilities: Capabilities,
-): string | undefined {
+export function placeObstacle({ cell }: CellPlan, capabilities: Capabilities): string | undefined {
   const { direct } = capabilities;
   if (!CACHE_MODE_RULES[cell.cache].direct || direct.ok) return undefined;
   return `cache mode ${cell.cache} needs O_DIRECT, but ${direct.reason}`;

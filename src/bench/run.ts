@@ -12,7 +12,7 @@
 import { Qcow2BenchError } from '../core/error.ts';
 import type { HostLogSink } from '../device/host-log.ts';
 import { cellName } from '../result/cell.ts';
-import type { Cell, CellRecord } from '../result/schema.ts';
+import type { Cell, CellRecord, GuestCounts } from '../result/schema.ts';
 import type { Clock } from './clock.ts';
 import type { CellPlan, Engine, PassProgress } from './engine.ts';
 import type { RunObserver } from './run-observer.ts';
@@ -34,8 +34,8 @@ export interface MatrixRunOptions {
   readonly samples: number;
   /** Requests of the cut of each workload that is timed; default: all. */
   readonly timedRequests?: number | undefined;
-  /** Requests that are counted at most; default: all. */
-  readonly countedRequests?: number | undefined;
+  /** Requests of each workload that are served at all; default: all. */
+  readonly limit?: number | undefined;
   /** Keep what the sink has of a cell, and do only what is missing. Default false. */
   readonly resume?: boolean | undefined;
   readonly clock: Clock;
@@ -83,9 +83,9 @@ export async function runMatrix(options: MatrixRunOptions): Promise<MatrixOutcom
   }
   return {
     cells: cells.length,
-    counted: cells.filter(({ record }) => record?.counts != null).length,
+    counted: cells.filter((cell) => cell.isCounted).length,
     timed: options.samples === 0 ? 0 : cells.filter((cell) => cell.samples >= options.samples).length,
-    skipped: cells.filter(({ record }) => record?.skipped != null).length,
+    skipped: cells.filter((cell) => cell.isSkipped).length,
   };
 }
 
@@ -97,6 +97,14 @@ class MatrixCell {
   constructor(plan: CellPlan, engine: Engine) {
     this.plan = plan;
     this.engine = engine;
+  }
+
+  get isCounted(): boolean {
+    return this.record !== undefined && this.record.counts !== null;
+  }
+
+  get isSkipped(): boolean {
+    return this.record !== undefined && this.record.skipped !== null;
   }
 
   get samples(): number {
@@ -116,7 +124,7 @@ async function countAll(
     const { cell } = item.plan;
     observer?.cellBegins?.(cell);
     const standing = options.resume === true ? sink.cellRecord(cell) : undefined;
-    if (standing?.counts != null) {
+    if (standing !== undefined && standing.counts !== null) {
       item.record = standing;
       observer?.cellEnds?.(cell, { kind: 'kept' });
       continue;
@@ -140,7 +148,7 @@ async function count(
   turns: TurnTaking,
 ): Promise<CellRecord> {
   const { counts, countsDevice, fallbacks } = await engine.count(plan, {
-    limit: options.countedRequests,
+    limit: options.limit,
     signal: options.signal,
     progress: progressOf(plan.cell, options.observer, turns),
     hostLog: options.hostLog,
@@ -154,24 +162,26 @@ async function timeAll(
   turns: TurnTaking,
 ): Promise<void> {
   if (options.samples === 0) return;
+  const limit = Math.min(options.timedRequests ?? Infinity, options.limit ?? Infinity);
   const timed: TimedCell[] = [];
   for (const item of cells) {
     const { record, plan, engine } = item;
-    if (record?.counts == null) continue;
+    if (record === undefined || record.counts === null) continue;
     const reason = engine.obstacle(plan, 'time');
     if (reason !== undefined) {
       item.record = { ...record, skipped: reason };
       options.sink.putCell(item.record);
       continue;
     }
+    // Samples of an earlier run stay if they are of the same cut.
+    const timedRequests = Math.min(limit, requestsOf(record.counts.guest));
     timed.push({
       plan,
       engine,
-      timings: [...record.timings],
-      timedRequests: record.timedRequests,
+      timedRequests,
+      timings: record.timedRequests === timedRequests ? [...record.timings] : [],
       run: (work) => naming(plan.cell, options.signal, work),
-      save: (cell) => {
-        const { timings, timedRequests } = cell;
+      save: ({ timings }) => {
         item.record = { ...record, skipped: null, timings: [...timings], timedRequests };
         options.sink.putCell(item.record);
       },
@@ -179,13 +189,17 @@ async function timeAll(
   }
   await runTimingRounds(timed, {
     rounds: options.samples,
-    limit: options.timedRequests,
     clock: options.clock,
     seed: options.seed,
     signal: options.signal,
     observer: options.observer,
     progressOf: (cell) => progressOf(cell, undefined, turns),
   });
+}
+
+/** Requests that were served: what a cut of the workload can have at most. */
+function requestsOf(guest: GuestCounts): number {
+  return guest.reads + guest.writes + guest.flushes + guest.discards + guest.writeZeroes;
 }
 
 function progressOf(cell: Cell, observer: RunObserver | undefined, turns: TurnTaking): PassProgress {

@@ -12,6 +12,7 @@
 
 import { Bench, type Task, type TimestampProvider } from 'tinybench';
 
+import { assertInvariant } from '../core/error.ts';
 import { Random } from '../core/random.ts';
 import { cellKey } from '../result/cell.ts';
 import type { Cell, Timing } from '../result/schema.ts';
@@ -24,9 +25,9 @@ export interface TimedCell {
   readonly plan: CellPlan;
   readonly engine: Engine;
   /** Those of an earlier run first; grows. */
-  timings: Timing[];
-  /** Requests of a sample. */
-  timedRequests: number;
+  readonly timings: Timing[];
+  /** Requests of each sample: the length of the cut. */
+  readonly timedRequests: number;
   /** Runs a part of a pass so that its failure names the cell. */
   readonly run: <T>(work: () => Promise<T>) => Promise<T>;
   readonly save: (cell: TimedCell) => void;
@@ -34,8 +35,6 @@ export interface TimedCell {
 
 export interface TimingRoundsOptions {
   readonly rounds: number;
-  /** Requests of a sample at most. */
-  readonly limit: number | undefined;
   readonly clock: Clock;
   readonly seed: number;
   readonly signal: AbortSignal | undefined;
@@ -99,7 +98,13 @@ async function runRound(order: readonly TimedCell[], options: RoundOptions): Pro
     if (task !== undefined) samples.set(task, sample);
   }
   bench.addEventListener('cycle', ({ task }) => samples.get(task)?.take(task));
-  await bench.run();
+  try {
+    await bench.run();
+  } catch (error) {
+    // tinybench turns a reason that is no error into one.
+    options.signal?.throwIfAborted();
+    throw error;
+  }
 }
 
 /** One pass of one cell, and the times around it. */
@@ -119,15 +124,19 @@ class Sample {
   }
 
   begin(): Promise<void> {
-    const { signal, limit, clock, observer, progressOf } = this.#options;
-    const { plan, engine } = this.#cell;
+    const { signal, clock, observer, progressOf } = this.#options;
+    const { plan, engine, timedRequests } = this.#cell;
     return this.#cell.run(async () => {
       signal?.throwIfAborted();
       observer?.cellBegins?.(plan.cell);
       const progress = progressOf(plan.cell);
       await progress(0);
-      const pass = await engine.prepareTimed(plan, { limit, signal, progress });
+      const pass = await engine.prepareTimed(plan, { limit: timedRequests, signal, progress });
       this.#pass = pass;
+      assertInvariant(
+        pass.requests === timedRequests,
+        'the timed cut has another length than the counted run',
+      );
       this.#openNs = await durationNs(clock, () => pass.open());
       this.#cpuBefore = clock.cpuTimes?.();
     });
@@ -148,9 +157,13 @@ class Sample {
     this.#cpuAfter = this.#options.clock.cpuTimes?.();
     if (!this.#isServed) return disposeAfterFailure(pass);
     return this.#cell.run(async () => {
-      await using _files = pass;
-      this.#closeNs = await durationNs(this.#options.clock, () => pass.close());
-      this.#checkLength(pass.requests);
+      try {
+        this.#closeNs = await durationNs(this.#options.clock, () => pass.close());
+      } catch (error) {
+        await disposeAfterFailure(pass);
+        throw error;
+      }
+      await pass[Symbol.asyncDispose]();
     });
   }
 
@@ -170,13 +183,6 @@ class Sample {
     });
     this.#options.taken(this.#cell);
     this.#options.observer?.cellEnds?.(plan.cell, { kind: 'done' });
-  }
-
-  /** Samples of another length, from a run that is resumed, cannot stand beside this one. */
-  #checkLength(requests: number): void {
-    if (this.#cell.timedRequests === requests) return;
-    this.#cell.timedRequests = requests;
-    this.#cell.timings = [];
   }
 
   #cpuSpent(): Pick<Timing, 'userNs' | 'systemNs'> {

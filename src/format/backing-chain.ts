@@ -101,7 +101,7 @@ function checkAllowed(name: string, overlay: string, options: BackingChainOption
   const { files, policy } = options;
   if (policy.allowAnywhere === true) return;
   const directory = policy.allowedDirectory ?? dirname(options.name);
-  const isInside = lies(name, directory);
+  const isInside = lies(name, directory) && lies(realName(files, name), realName(files, directory));
   if (isInside) return;
   throw new Qcow2BenchError(
     'backing-not-allowed',

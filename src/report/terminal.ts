@@ -107,8 +107,13 @@ function wrapped(text: string, width: number, heading = ''): string[] {
   const indent = heading === '' ? 0 : HEADING_WIDTH;
   const lines: string[] = [];
   let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width - indent) {
+  const room = width - indent;
+  // A word longer than a line (a workload may be called anything) is cut into lines.
+  const words = text
+    .split(' ')
+    .flatMap((word) => word.match(new RegExp(`.{1,${String(room)}}`, 'gu')) ?? ['']);
+  for (const word of words) {
+    if (line !== '' && line.length + 1 + word.length > room) {
       lines.push(line);
       line = '';
     }

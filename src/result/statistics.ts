@@ -15,7 +15,10 @@ export interface Spread {
   readonly max: number;
 }
 
-/** The spread of the values, in their unit, or `undefined` if there are none. */
+/**
+ * The spread of the values, in their unit, or `undefined` if there are none. Quartiles between two values are
+ * interpolated (type 7 of Hyndman and Fan, 1996).
+ */
 export function spreadOf(values: readonly number[]): Spread | undefined {
   const sorted = values.toSorted((a, b) => a - b);
   const min = sorted[0];

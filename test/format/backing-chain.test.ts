@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
+import { FaultDevice } from '../../src/device/fault.ts';
 import type { BackingPolicy } from '../../src/format/backing-chain.ts';
 import type { DiskImage, Format } from '../../src/format/disk-image.ts';
 import { openImage } from '../../src/format/registry.ts';
@@ -164,6 +165,9 @@ describe('a chain ends', () => {
     await overlay(files, 'c.qed', 'alias.qed', 'qed');
     files.links.set('alias.qed', 'b.qed');
     expect(await rejectionCodeOf(() => open(files, 'a.qed', qed))).toBe('backing-loop');
+    await overlay(files, 'a.qed', 'alias.qed', 'qed');
+    await overlay(files, 'alias.qed', 'b.qed', 'qed');
+    expect(await rejectionCodeOf(() => open(files, 'a.qed', qed))).toBe('backing-loop');
   });
 
   it('as deep as the limit opens, one deeper does not', async () => {
@@ -181,21 +185,30 @@ describe('a chain ends', () => {
     expect(await rejectionCodeOf(() => open(files, '0.img', qed))).toBe('backing-chain-too-deep');
   });
 
-  it('a failed opening closes what it had opened', async () => {
+  it('a failed opening closes what it had opened, above and below what failed', async () => {
     const files = new RecordedFiles();
-    const open_ = new Set<BlockDevice>();
+    const stillOpen = new Set<string>();
+    let broken = '';
     files.wrap = (device) => {
-      open_.add(device);
+      stillOpen.add(device.label);
       const close = device.close.bind(device);
       device.close = () => {
-        open_.delete(device);
+        stillOpen.delete(device.label);
         return close();
       };
-      return device;
+      return new FaultDevice(device, ({ purpose }) =>
+        device.label === broken && purpose === 'l1-table' ? 'EIO' : undefined,
+      );
     };
+    files.put('base.raw', filled(SIZE, 1));
     await overlay(files, 'a.qed', 'b.qed', 'qed');
     await overlay(files, 'b.qed', 'missing.qed', 'qed');
     expect(await rejectionCodeOf(() => open(files, 'a.qed', qed))).toBe('file-missing');
-    expect(open_.size).toBe(0);
+    expect([...stillOpen]).toEqual([]);
+    await overlay(files, 'b.qed', 'base.raw');
+    for (broken of ['image', 'backing:0']) {
+      expect(await rejectionCodeOf(() => open(files, 'a.qed', qed))).toBe('host-read-failed');
+      expect([...stillOpen]).toEqual([]);
+    }
   });
 });

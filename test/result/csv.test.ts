@@ -10,9 +10,10 @@ const result = syntheticResult();
 function rowsOf(csv: string): Readonly<Record<string, string>>[] {
   const [head = '', ...lines] = csv.trimEnd().split('\n');
   const columns = head.split(',');
-  return lines.map((line) =>
-    Object.fromEntries(line.split(',').map((text, index) => [columns[index], text])),
-  );
+  return lines.map((line) => {
+    const texts = line.split(',');
+    return Object.fromEntries(columns.map((column, index): [string, string] => [column, texts[index] ?? '']));
+  });
 }
 
 function csvOf(change: Partial<CellRecord>): ResultRecord {

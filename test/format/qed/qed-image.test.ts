@@ -21,7 +21,7 @@ interface Setup {
 
 async function openFresh(setup: Setup = {}): Promise<{ files: RecordedFiles; image: DiskImage }> {
   const files = new RecordedFiles();
-  files.put('base.raw', filled(TABLE_SPAN + 3 * SECTOR, 7));
+  files.put('base.raw', baseContent());
   await files.create('disk.qed', {
     format: 'qed',
     virtualSize: setup.virtualSize ?? VIRTUAL_SIZE,
@@ -45,8 +45,16 @@ async function readAll(image: DiskImage): Promise<Uint8Array> {
 /** What the guest sees of a fresh disk. */
 function freshModel(backed: boolean): Uint8Array {
   const model = filled(VIRTUAL_SIZE, 0);
-  if (backed) model.fill(7, 0, TABLE_SPAN + 3 * SECTOR);
+  if (backed) model.set(baseContent());
   return model;
+}
+
+/** No two neighbouring sectors are alike, so that one copied to the wrong place shows. */
+function baseContent(): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(TABLE_SPAN + 3 * SECTOR);
+  for (let at = 0; at < bytes.byteLength; at += SECTOR)
+    bytes.fill(1 + ((at / SECTOR) % 251), at, at + SECTOR);
+  return bytes;
 }
 
 const request = fc
@@ -131,6 +139,78 @@ describe('a QED image against a plain array of bytes', () => {
     );
     expect(tableReads).toHaveLength(1);
     await again.close();
+  });
+});
+
+describe('while a table is on its way to the file', () => {
+  /** An image whose next write of an existing table waits until `release` is called. */
+  async function openGated(): Promise<{
+    files: RecordedFiles;
+    image: DiskImage;
+    atTableWrite: Promise<void>;
+    release: () => void;
+  }> {
+    const tables = 60;
+    const { files, image: first } = await openFresh({ virtualSize: tables * TABLE_SPAN });
+    for (let n = 0; n < tables; n++) await first.write(n * TABLE_SPAN, filled(SECTOR, n + 1));
+    await first.close();
+    let release = (): void => {};
+    let arrived = (): void => {};
+    const gate = new Promise<void>((resolve) => (release = resolve));
+    const atTableWrite = new Promise<void>((resolve) => (arrived = resolve));
+    files.wrap = (device) => {
+      const slow = new SlowDevice(device);
+      slow.gate = async () => {
+        // The only write of one sector but the header's.
+        if (!/^write [1-9][0-9]* 512$/.test(slow.begun.at(-1) ?? '')) return;
+        arrived();
+        await gate;
+      };
+      return slow;
+    };
+    return { files, image: await reopen(files), atTableWrite, release };
+  }
+
+  it('a second write to the new cluster is not done before the first is', async () => {
+    const { image, atTableWrite, release } = await openGated();
+    const order: string[] = [];
+    const first = Promise.resolve(image.write(CLUSTER, filled(CLUSTER, 1))).then(() => order.push('first'));
+    await atTableWrite;
+    const second = Promise.resolve(image.write(CLUSTER, filled(2 * SECTOR, 2))).then(() =>
+      order.push('second'),
+    );
+    for (let n = 0; n < 20; n++) await new Promise((resolve) => setImmediate(resolve));
+    expect(order).toEqual([]);
+    release();
+    await Promise.all([first, second]);
+    expect(order).toEqual(['first', 'second']);
+    await image.close();
+  });
+
+  it('it stays in memory, however many others are read', async () => {
+    const { image, atTableWrite, release } = await openGated();
+    const write = image.write(CLUSTER, filled(CLUSTER, 9));
+    await atTableWrite;
+    const target = new Uint8Array(CLUSTER);
+    for (let n = 1; n < 60; n++) await image.read(n * TABLE_SPAN, target);
+    await image.read(CLUSTER, target);
+    expect(target).toEqual(filled(CLUSTER, 9));
+    release();
+    await write;
+    await image.close();
+  });
+});
+
+describe('allocating writes', () => {
+  it('are counted once a request, however many runs it has', async () => {
+    const { image } = await openFresh();
+    await image.write(TABLE_SPAN - CLUSTER, filled(2 * CLUSTER, 1));
+    expect(image.allocatingWrites).toBe(1);
+    await image.write(TABLE_SPAN - 2 * CLUSTER, filled(4 * CLUSTER, 2));
+    expect(image.allocatingWrites).toBe(2);
+    await image.write(TABLE_SPAN - 2 * CLUSTER, filled(4 * CLUSTER, 3));
+    expect(image.allocatingWrites).toBe(2);
+    await image.close();
   });
 });
 

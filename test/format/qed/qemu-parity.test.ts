@@ -4,7 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -86,7 +86,7 @@ function makeStart(start: Start, clusterSize: number, random: Random): void {
       ['create', '-q', '-f', 'raw', 'base.raw', String(VIRTUAL_SIZE / 2 + SECTOR)],
       directory,
     );
-    runTool('qemu-io', ['-f', 'raw', '-c', 'write -P 99 0 20M', 'base.raw'], directory);
+    writeFileSync(join(directory, 'base.raw'), patterned(20 * 1024 * 1024), { flag: 'r+' });
   }
   const create = ['create', '-q', '-f', 'qed', ...options, ...backing, 'disk.qed', String(VIRTUAL_SIZE)];
   runTool('qemu-img', create, directory);
@@ -97,6 +97,13 @@ function makeStart(start: Start, clusterSize: number, random: Random): void {
     command,
   ]);
   spawnSync('qemu-io', ['-f', 'qed', ...commands, 'disk.qed'], { cwd: directory });
+}
+
+/** No two neighbouring sectors are alike, so that one copied to the wrong place shows. */
+function patterned(length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; at += SECTOR) bytes.fill(1 + ((at / SECTOR) % 251), at, at + SECTOR);
+  return bytes;
 }
 
 function randomRequests(

@@ -88,6 +88,7 @@ describe('opening an image that was not closed', () => {
   it('refuses a table that is its own data, and one table in two places', async () => {
     for (const [at, value] of [
       [FIRST_L2, FIRST_L2],
+      [FIRST_L2, L1],
       [L1 + 8, FIRST_L2],
       [L1 + 8, L1],
     ] as const) {
@@ -139,6 +140,8 @@ describe('without the mark, an entry that leads nowhere is an error, never a wil
     ['qed-bad-cluster-offset', FIRST_L2, 513n, 0],
     ['qed-bad-table-offset', L1 + 8, 1n << 40n, 2 ** 31],
     ['qed-bad-table-offset', L1 + 8, 1n, 2 ** 31],
+    // A cluster within the file, but the table's other clusters would not be.
+    ['qed-bad-table-offset', L1 + 8, BigInt(FIRST_L2 + 3 * CLUSTER), 2 ** 31],
   ])('%s at %i', async (code, at, value, guestOffset) => {
     const files = new RecordedFiles();
     await files.create('disk.qed', { format: 'qed', virtualSize: 4 * 1024 ** 3 });

@@ -1,0 +1,95 @@
+/**
+ * Where a run took place: machine, system, file system, versions. Read once, before the run.
+ *
+ * Invariant: what the system does not tell is left out or named as unknown, never guessed.
+ */
+
+import { readFileSync } from 'node:fs';
+import { arch, cpus, platform, release, totalmem } from 'node:os';
+
+import { Qcow2BenchError } from '../core/error.ts';
+import { mountPointOf } from '../device/mount-point.ts';
+import type { Environment } from '../result/schema.ts';
+
+export interface EnvironmentOptions {
+  /** When the run began. */
+  readonly date: Date;
+  readonly commandLine: readonly string[];
+  readonly seed: number;
+  /** Where timed images lie; `undefined` if no file is timed. */
+  readonly directory?: string | undefined;
+  /** Version of QEMU, where one was found. */
+  readonly qemu?: string | undefined;
+}
+
+/** The package's own description: the same place seen from `src/bench/` and from `dist/bench/`. */
+const PACKAGE_FILE = new URL('../../package.json', import.meta.url);
+const MOUNTS_FILE = '/proc/self/mounts';
+const UNKNOWN_CPU = 'unknown';
+
+export function collectEnvironment(options: EnvironmentOptions): Environment {
+  const { date, commandLine, seed, directory, qemu } = options;
+  const processors = cpus();
+  const model = processors[0]?.model.trim() ?? '';
+  return {
+    harness: harnessVersion(),
+    node: process.version,
+    platform: platform(),
+    arch: arch(),
+    kernel: release(),
+    cpu: model === '' ? UNKNOWN_CPU : model,
+    cores: Math.max(1, processors.length),
+    memoryBytes: totalmem(),
+    fileSystem: directory === undefined ? null : fileSystemOf(directory),
+    ...(qemu === undefined ? {} : { qemu }),
+    seed,
+    commandLine: [...commandLine],
+    date: date.toISOString(),
+  };
+}
+
+/** @throws Qcow2BenchError `bad-installation` if the program's own package file is gone. */
+export function harnessVersion(): string {
+  const text = readFileSync(PACKAGE_FILE, 'utf8');
+  const content: unknown = JSON.parse(text);
+  if (typeof content === 'object' && content !== null && 'version' in content) {
+    if (typeof content.version === 'string') return content.version;
+  }
+  throw new Qcow2BenchError('bad-installation', 'it names no version: install the program anew', {
+    path: PACKAGE_FILE.pathname,
+  });
+}
+
+function fileSystemOf(directory: string): Environment['fileSystem'] {
+  const mount = mountPointOf(directory);
+  if (mount === undefined) return null;
+  const options = findMountOptions(readMounts(), mount.directory);
+  return { directory, type: mount.type, mountOptions: [...options] };
+}
+
+function readMounts(): string {
+  try {
+    return readFileSync(MOUNTS_FILE, 'utf8');
+  } catch {
+    return ''; // No such system: the options are left out.
+  }
+}
+
+/**
+ * The options of what is mounted on `mountPoint`, from text in the form of fstab(5): `SOURCE MOUNT-POINT TYPE
+ * OPTIONS …`. Of several mounts on one directory the last hides the others.
+ */
+export function findMountOptions(mounts: string, mountPoint: string): readonly string[] {
+  const escaped = mountPoint.replace(/[ \t\n\\]/g, escapeOctal);
+  let options: readonly string[] = [];
+  for (const line of mounts.split('\n')) {
+    const fields = line.split(' ');
+    if (fields[1] === escaped) options = fields[3]?.split(',') ?? [];
+  }
+  return options;
+}
+
+/** As the kernel writes blanks and backslashes: `\` and three octal digits. */
+function escapeOctal(character: string): string {
+  return `\\${character.charCodeAt(0).toString(8).padStart(3, '0')}`;
+}

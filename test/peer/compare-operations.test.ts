@@ -1,0 +1,83 @@
+/** The comparison forgives what QEMU's thread pool may reorder, and nothing else. */
+
+import { expect, test } from 'vitest';
+
+import type { HostLogRecord } from '../../src/device/host-log.ts';
+import { compareOperations } from '../../src/peer/compare-operations.ts';
+import type { HostOperation } from '../../src/peer/host-operation.ts';
+
+/** `0 W 4096` or `0 F`: request, operation, offset. */
+function theirs(...lines: readonly string[]): readonly HostOperation[] {
+  return lines.map((line) => {
+    const [request, letter, offset = '0'] = line.split(' ');
+    const op = letter === 'F' ? 'sync' : letter === 'Z' ? 'zero-range' : letter === 'R' ? 'read' : 'write';
+    const length = op === 'sync' ? 0 : 512;
+    const base = { phase: 'run', request: Number(request), file: 'image', error: undefined } as const;
+    return { ...base, op, offset: Number(offset), length };
+  });
+}
+
+function ours(...lines: readonly string[]): readonly HostLogRecord[] {
+  return theirs(...lines).map(({ op, offset, length }): HostLogRecord => {
+    if (op === 'sync') return { phase: 'run', op, file: 'image', cause: 'guest-flush' };
+    if (op === 'allocate') throw new Error('ours never allocates');
+    return { phase: 'run', op, file: 'image', offset, length, purpose: 'data' };
+  });
+}
+
+test('equal sequences are identical, and reads do not count', () => {
+  const comparison = compareOperations(ours('0 W 0', '0 F'), theirs('0 R 8', '0 W 0', '0 F'));
+  expect(comparison).toEqual({ identical: true, operations: 2, reorderedStretches: 0 });
+});
+
+test('reads count when they are asked for', () => {
+  expect(compareOperations(ours('0 W 0'), theirs('0 R 8', '0 W 0'), { reads: true }).identical).toBe(false);
+});
+
+test('operations of one request between two syncs may come in another order', () => {
+  const comparison = compareOperations(
+    ours('0 Z 0', '0 W 1', '0 W 2', '0 F', '1 W 3'),
+    theirs('0 W 2', '0 Z 0', '0 W 1', '0 F', '1 W 3'),
+  );
+  expect(comparison).toEqual({ identical: true, operations: 5, reorderedStretches: 1 });
+});
+
+test('operations of two requests may not change places', () => {
+  expect(compareOperations(ours('0 W 1', '1 W 2'), theirs('0 W 2', '1 W 1')).identical).toBe(false);
+});
+
+test('no operation moves across a sync', () => {
+  const comparison = compareOperations(
+    ours('0 W 1', '0 F', '0 W 2', '0 F'),
+    theirs('0 W 2', '0 F', '0 W 1', '0 F'),
+  );
+  expect(comparison).toMatchObject({ identical: false, index: 0 });
+});
+
+test.each([
+  ['an operation too many', ours('0 W 1', '0 F', '0 F'), 2],
+  ['one too few', ours('0 W 1'), 1],
+  ['another offset', ours('0 W 2', '0 F'), 0],
+  ['another operation', ours('0 Z 1', '0 F'), 0],
+])('%s is found', (_, left, index) => {
+  expect(compareOperations(left, theirs('0 W 1', '0 F'))).toMatchObject({ identical: false, index });
+});
+
+test('what failed changed nothing and is left out', () => {
+  const failed = theirs('0 Z 0').map((operation) => ({ ...operation, error: 'EOPNOTSUPP' }));
+  expect(compareOperations(ours('0 W 1'), [...failed, ...theirs('0 W 1')]).identical).toBe(true);
+});
+
+test('a difference shows both sides around it', () => {
+  const comparison = compareOperations(
+    ours('0 W 4096', '0 F', '1 W 512'),
+    theirs('0 W 4096', '0 F', '1 Z 512'),
+  );
+  expect(comparison.identical ? '' : comparison.text.split('\n').map((line) => line.trimEnd())).toEqual([
+    "operation 2 differs (in QEMU's request 1); ours has 3, QEMU 3",
+    '          ours                          QEMU',
+    '       0  W 0x1000 512                  W 0x1000 512',
+    '       1  F                             F',
+    '>      2  W 0x200 512                   Z 0x200 512',
+  ]);
+});

@@ -1,0 +1,69 @@
+import { expect, test } from 'vitest';
+
+import { answerOf } from '../../src/report/answer.ts';
+import { cellAt, reportCells } from '../../src/report/report-cells.ts';
+import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
+import { syntheticResult } from './synthetic-result.ts';
+
+const result = syntheticResult();
+
+function only(keep: (record: CellRecord) => boolean): ResultRecord {
+  return { ...result, cells: result.cells.filter(keep) };
+}
+
+function aboutOf(of: ResultRecord): Readonly<Record<string, string>> {
+  return Object.fromEntries(answerOf(reportCells(of)).points.map(({ about, text }) => [about, text]));
+}
+
+test('the headline gives both figures of the workload that allocates with every write', () => {
+  expect(answerOf(reportCells(result)).headline).toBe(
+    'With cache=writethrough, lazy refcounts issue 1.00 instead of 2.00 syncs and write 69,894 instead of ' +
+      '135,299 bytes per guest write (stride: every write allocates).',
+  );
+});
+
+test('each point says what the data say', () => {
+  const about = aboutOf(result);
+  expect(about['writeback']).toContain('save nothing on stride: 0.006 against 0.007 syncs per write');
+  expect(about['Copy-on-write']).toContain('lazy refcounts issue 2.01 syncs against 2.00');
+  expect(about['QED']).toContain('issues 1.00 syncs and writes 66,311 bytes');
+  expect(about['raw']).toContain('1.00 syncs and writes 4,096 bytes');
+  expect(about['Cache modes']).toContain(
+    'none issues the same syncs as writeback; unsafe issues none at all',
+  );
+});
+
+test('nothing is said of what was not measured', () => {
+  const about = aboutOf(only(({ cell }) => cell.cache === 'writethrough' && cell.format === 'qcow2'));
+  expect(Object.keys(about)).toEqual(['Workloads', 'Copy-on-write', 'Time']);
+  expect(answerOf(reportCells(only(({ cell }) => cell.refcounts !== 'lazy')))).toMatchObject({
+    points: [],
+    reference: [],
+    headline: expect.stringContaining('cannot compare') as string,
+  });
+  expect(answerOf(reportCells(only(() => false))).headline).toBe('No cell of this result was counted.');
+});
+
+test('modes that differ in one cell are not called alike', () => {
+  const cells = result.cells.map((record) => {
+    if (record.cell.cache !== 'directsync' || record.counts === null) return record;
+    const { guest } = record.counts;
+    return { ...record, counts: { ...record.counts, guest: { ...guest, writes: guest.writes + 1 } } };
+  });
+  expect(aboutOf({ ...result, cells })['Cache modes']).not.toContain('irectsync');
+});
+
+test('cells of one place are told apart by what differs, and raw stands beside each cluster size', () => {
+  const bigger = result.cells
+    .filter(({ cell }) => cell.clusterSize !== null && cell.cache === 'none')
+    .map((record) => ({ ...record, cell: { ...record.cell, clusterSize: 131_072 } }));
+  const report = reportCells({ ...result, cells: [...result.cells, ...bigger] });
+  expect(report.setups).toEqual(['64KiB', '128KiB']);
+  const place = { workload: 'stride', variant: 'raw', cache: 'none' } as const;
+  expect(cellAt(report, place, '128KiB')?.record.cell.clusterSize).toBeNull();
+  const places = report.cells.map((cell) =>
+    JSON.stringify([cell.workload, cell.variant, cell.cache, cell.setup]),
+  );
+  expect(new Set(places).size).toBe(places.length);
+  expect(reportCells(result).setups).toEqual(['']);
+});

@@ -1,0 +1,183 @@
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+
+import { chromium, type Browser, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { reportHtml } from '../../src/report/html.ts';
+import { scriptJson } from '../../src/report/markup.ts';
+import type { ResultRecord } from '../../src/result/schema.ts';
+import { ENVIRONMENT, syntheticResult } from './synthetic-result.ts';
+
+const CHROMIUM = '/usr/bin/chromium';
+const HOSTILE = `</script><img src=x onerror="window.hit=1">'&\u2028`;
+const result = syntheticResult();
+
+/** Every text that a user can choose, made hostile. */
+function hostileResult(): ResultRecord {
+  const cells = result.cells.map((record) =>
+    record.cell.workload === 'stride'
+      ? { ...record, cell: { ...record.cell, workload: HOSTILE }, fallbacks: [HOSTILE] }
+      : record,
+  );
+  const fileSystem = { directory: HOSTILE, type: HOSTILE, mountOptions: [HOSTILE] };
+  return {
+    ...result,
+    cells,
+    environment: { ...ENVIRONMENT, commandLine: [HOSTILE], cpu: HOSTILE, fileSystem },
+  };
+}
+
+test('the page names nothing to load and holds its data once', () => {
+  const html = reportHtml(result);
+  const outside = html.replaceAll(/<script>[^]*?<\/script>/g, '');
+  expect(outside).not.toMatch(/(?:src|href)=|@import|url\(/);
+  expect(html.split('id="report-data"')).toHaveLength(2);
+  expect(html).toContain(`default-src 'none'`);
+});
+
+test('texts of a result end no element and open none', () => {
+  const html = reportHtml(hostileResult());
+  expect(html).not.toContain('<img');
+  expect(html.match(/<script/g)).toHaveLength(reportHtml(result).match(/<script/g)?.length ?? 0);
+  expect(JSON.parse(scriptJson({ text: HOSTILE }))).toEqual({ text: HOSTILE });
+  expect(scriptJson(HOSTILE)).not.toMatch(/[<\u2028]/);
+});
+
+test('a result without cells, or without times, still makes a page', () => {
+  expect(reportHtml({ ...result, cells: [] })).toContain('No cell of this result was counted.');
+  const untimed = result.cells.map((record) => ({ ...record, timings: [], timedRequests: 0 }));
+  const html = reportHtml({ ...result, cells: untimed });
+  expect(html).not.toContain('What it costs in time');
+  expect(html).toContain('No times were taken.');
+});
+
+const missing = !existsSync(CHROMIUM);
+if (missing && process.env['CI'] !== 'true') {
+  process.stderr.write('skipped: the report in a browser needs chromium: apt-get install chromium\n');
+}
+
+describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
+  let browser: Browser;
+  let directory: string;
+
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), 'report-'));
+    browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-gpu'] });
+  });
+  afterAll(async () => {
+    await browser.close();
+    rmSync(directory, { recursive: true });
+  });
+
+  interface Opened {
+    readonly page: Page;
+    /** Everything that the console, a failed script or a request said. */
+    readonly noise: string[];
+  }
+
+  async function open(
+    shown: ResultRecord,
+    width: number,
+    colorScheme: 'light' | 'dark' = 'light',
+  ): Promise<Opened> {
+    const path = join(directory, 'index.html');
+    writeFileSync(path, reportHtml(shown));
+    const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme });
+    const noise: string[] = [];
+    const url = pathToFileURL(path).href;
+    page.on('console', (message) => noise.push(`${message.type()}: ${message.text()}`));
+    page.on('pageerror', (error) => noise.push(String(error)));
+    page.on('request', (request) => {
+      if (request.url() !== url) noise.push(`request: ${request.url()}`);
+    });
+    await page.goto(url);
+    await page.locator('body[data-charts="drawn"]').waitFor();
+    return { page, noise };
+  }
+
+  /** Texts drawn in the marks of a chart: the figures beside bars and in cells. */
+  const markTexts = (page: Page, chart: string): Promise<string[]> =>
+    page.locator(`#chart-${chart} svg .mark-text.role-mark text`).allTextContents();
+  const rowCount = (page: Page, chart: string): Promise<number> => page.locator(`#rows-${chart} tr`).count();
+
+  test('every chart is drawn, silently and without a request', async () => {
+    const { page, noise } = await open(result, 1280);
+    const shown = await markTexts(page, 'syncs');
+    // Five modes of four variants: raw, eager, lazy, QED.
+    expect(shown.slice(0, 4)).toEqual(['1.00', '2.00', '1.00', '1.00']);
+    expect(shown).toHaveLength(20);
+    expect(await markTexts(page, 'bytes')).toContain('131,203');
+    expect(await markTexts(page, 'matrix-syncs')).toHaveLength(36);
+    expect(await markTexts(page, 'matrix-amplification')).toContain('33.0×');
+    expect(await page.locator('#chart-times svg .mark-symbol path').count()).toBeGreaterThanOrEqual(20 * 9);
+    expect(await page.locator('#page-error').isVisible()).toBe(false);
+    expect(noise).toEqual([]);
+    await page.close();
+  });
+
+  test('the workload selector changes charts, tables and its twin', async () => {
+    const { page, noise } = await open(result, 1280);
+    expect(await rowCount(page, 'syncs')).toBeGreaterThan(20);
+    await page.locator('select[data-select="workload"]').first().selectOption('overwrite');
+    await page.locator('#chart-syncs svg text', { hasText: '2.00' }).waitFor({ state: 'detached' });
+    expect((await markTexts(page, 'syncs')).slice(0, 4)).toEqual(['1.00', '1.00', '1.00', '1.00']);
+    expect(new Set(await markTexts(page, 'bytes'))).toEqual(new Set(['0']));
+    expect(await rowCount(page, 'syncs')).toBe(20);
+    expect(await page.locator('select[data-select="workload"]').last().inputValue()).toBe('overwrite');
+    expect(noise).toEqual([]);
+    await page.close();
+  });
+
+  test('the cache selector changes the matrix', async () => {
+    const { page, noise } = await open(result, 1280);
+    await page.locator('select[data-select="cache"]').selectOption('unsafe');
+    await page
+      .locator('#chart-matrix-syncs svg text', { hasText: '2.00' })
+      .first()
+      .waitFor({ state: 'detached' });
+    expect(new Set(await markTexts(page, 'matrix-syncs'))).toEqual(new Set(['0']));
+    expect(noise).toEqual([]);
+    await page.close();
+  });
+
+  test('nothing is wider than a narrow page, and charts follow when it is turned', async () => {
+    const { page, noise } = await open(result, 480);
+    const overflow = (): Promise<number> =>
+      page.evaluate('document.documentElement.scrollWidth - window.innerWidth');
+    const width = async (): Promise<number> =>
+      (await page.locator('#chart-syncs svg.marks').boundingBox())?.width ?? 0;
+    expect(await overflow()).toBeLessThanOrEqual(0);
+    const narrow = await width();
+    expect(narrow).toBeLessThan(480);
+    await page.setViewportSize({ width: 900, height: 480 });
+    await expect.poll(width).toBeGreaterThan(narrow + 300);
+    await page.setViewportSize({ width: 480, height: 900 });
+    await expect.poll(width).toBe(narrow);
+    await expect.poll(overflow).toBeLessThanOrEqual(0);
+    expect(noise).toEqual([]);
+    await page.close();
+  });
+
+  test('text of charts follows the colour scheme', async () => {
+    const { page } = await open(result, 1280, 'dark');
+    const colour = await page
+      .locator('#chart-syncs svg .role-axis-label text')
+      .first()
+      .evaluate('(element) => getComputedStyle(element).fill');
+    expect(colour).toBe('rgb(154, 165, 181)');
+    await page.close();
+  });
+
+  test('hostile names are shown as text and run nothing', async () => {
+    const { page, noise } = await open(hostileResult(), 1280);
+    await page.locator('select[data-select="workload"]').first().selectOption(HOSTILE);
+    await page.locator('#chart-matrix-syncs rect, #chart-matrix-syncs .mark-rect path').first().hover();
+    expect(await page.evaluate('window.hit')).toBeUndefined();
+    expect(await page.locator('img').count()).toBe(0);
+    expect(noise).toEqual([]);
+    await page.close();
+  });
+});

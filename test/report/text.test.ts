@@ -1,0 +1,88 @@
+import { expect, test } from 'vitest';
+
+import { markdownTable } from '../../src/report/markdown.ts';
+import { factorText, microsecondsText, rateText } from '../../src/report/numbers.ts';
+import { syncsPictureSvg } from '../../src/report/picture.ts';
+import { terminalSummary } from '../../src/report/terminal.ts';
+import type { CellRecord } from '../../src/result/schema.ts';
+import { syntheticResult } from './synthetic-result.ts';
+
+const result = syntheticResult();
+const ESCAPE = '\u001b[';
+
+function renamed(workload: string): readonly CellRecord[] {
+  return result.cells.map((record) => ({ ...record, cell: { ...record.cell, workload } })).slice(0, 4);
+}
+
+test('figures keep the digits that tell them apart', () => {
+  expect([0, 0.0002, 0.0054, 0.0949, 0.0951, 2.003, null].map(rateText)).toEqual([
+    '0',
+    '<0.001',
+    '0.005',
+    '0.09',
+    '0.10',
+    '2.00',
+    '–',
+  ]);
+  expect([1, 9.996, 48.1, 120].map(factorText)).toEqual(['1.00×', '10.0×', '48.1×', '120×']);
+  expect([7100, 1_058_000, undefined].map(microsecondsText)).toEqual(['7.1 µs', '1,058 µs', '–']);
+});
+
+test('no line of the summary is wider than the terminal, 100 columns at most', () => {
+  for (const width of [80, 100, 200]) {
+    const cells = [
+      ...result.cells,
+      ...renamed('a-workload-with-a-name-that-is-far-too-long-for-a-column-of-a-table'),
+    ];
+    const lines = terminalSummary({ ...result, cells }, { colour: false, width, all: true }).split('\n');
+    expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(Math.min(width, 100));
+  }
+});
+
+test('the summary begins with the answer and lists a cell a line', () => {
+  const text = terminalSummary(result, { colour: false });
+  expect(text.split('\n')[0]).toMatch(
+    /^With cache=writethrough, lazy refcounts issue 1\.00 instead of 2\.00 syncs/,
+  );
+  expect(text).toMatch(/^ +qcow2 lazy +1\.00 +65,798 +17\.1× +467 µs$/m);
+  expect(text).toContain('108 more cells are in the result and its report.');
+  expect(terminalSummary(result, { colour: false, all: true })).toContain('cache=unsafe');
+});
+
+test('colours are only there where they are asked for', () => {
+  expect(terminalSummary(result, { colour: false })).not.toContain(ESCAPE);
+  expect(terminalSummary(result, { colour: true })).toContain(ESCAPE);
+});
+
+test('skipped cells and fallbacks are told with their reason', () => {
+  const cells = result.cells.map((record, index) =>
+    index < 2 ? { ...record, timings: [], skipped: 'tmpfs has no O_DIRECT' } : record,
+  );
+  expect(terminalSummary({ ...result, cells }, { colour: false })).toContain(
+    '2 cells: skipped: tmpfs has no O_DIRECT',
+  );
+});
+
+test('the Markdown table has a line a workload and a column a variant', () => {
+  const lines = markdownTable(result, { cache: 'writethrough' }).trimEnd().split('\n');
+  expect(lines).toHaveLength(2 + 9);
+  expect(lines[0]).toBe('| Per guest write, cache=writethrough | raw | qcow2 eager | qcow2 lazy | QED |');
+  expect(lines[2]).toBe(
+    '| stride | 1.00 syncs, 4,096 B | 2.00 syncs, 135,299 B | 1.00 syncs, 69,894 B | 1.00 syncs, 66,311 B |',
+  );
+});
+
+test('a workload’s name cannot break the Markdown table', () => {
+  const cells = renamed('a|b\n<i>');
+  expect(markdownTable({ ...result, cells }, { cache: 'writethrough' })).toContain('| a\\|b \\<i\\> |');
+});
+
+test('the picture is drawn without a browser and holds its figures and legend', async () => {
+  const svg = await syncsPictureSvg(result);
+  expect(svg).toMatch(/^<svg /);
+  for (const text of ['Workload stride', '2.00', '0.007', 'l2-after-refcount', 'writeback']) {
+    expect(svg).toContain(`>${text}</text>`);
+  }
+  // Causes that the shown workload has none of are not in its legend.
+  expect(svg).not.toContain('>l2-after-cow</text>');
+});
