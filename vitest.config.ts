@@ -10,6 +10,8 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 60_000,
     restoreMocks: true,
+    // Tests that wait for a real QEMU are slow by nature: name only what stands out.
+    slowTestThreshold: 5000,
     reporters: ['default', ['json', { outputFile: 'node_modules/.cache/qcow2-bench/vitest.json' }]],
     coverage: { provider: 'v8', include: ['src/**/*.ts'], reporter: ['text-summary', 'html'] },
   },

@@ -13,7 +13,7 @@ import { runProgram } from './run-program.ts';
 
 /** The Debian package that brings each program. */
 const PACKAGES = { 'qemu-img': 'qemu-utils', 'qemu-io': 'qemu-utils', strace: 'strace' } as const;
-export type PeerProgram = keyof typeof PACKAGES;
+type PeerProgram = keyof typeof PACKAGES;
 
 /** Absolute paths, and what the program says it is. */
 export interface QemuTools {
@@ -31,11 +31,6 @@ export interface QemuImgCreate {
   /** As `qemu-img create -o` takes them, e.g. `{ lazy_refcounts: 'on' }`. */
   readonly options?: Readonly<Record<string, string>> | undefined;
   readonly backing?: { readonly path: string; readonly format: Format } | undefined;
-}
-
-/** The programs that are not on the PATH; empty if all are. */
-export function missingPrograms(): readonly PeerProgram[] {
-  return (Object.keys(PACKAGES) as PeerProgram[]).filter((program) => findOnPath(program) === undefined);
 }
 
 /**

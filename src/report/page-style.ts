@@ -60,10 +60,12 @@ select:focus-visible, summary:focus-visible, a:focus-visible, .scroll:focus-visi
 .chart { display: block; width: 100%; margin-top: 1rem; }
 .chart.vega-embed, .chart.vega-embed.has-actions { position: static; padding-right: 0; }
 .chart.vega-embed .vega-actions { top: 3.5rem; right: .5rem; }
-.chart.vega-embed summary { top: .625rem; right: .625rem; margin: 0; opacity: .35; }
+.chart.vega-embed summary { top: .625rem; right: .625rem; margin: 0; opacity: .35;
+  background: var(--card); border-color: var(--line); color: var(--muted); box-shadow: none; }
 .card:hover .chart.vega-embed summary, .chart.vega-embed summary:focus { opacity: 1; }
 figcaption { padding-right: 2.5rem; }
 .chart svg { display: block; max-width: 100%; }
+.chart svg .mark-text { pointer-events: none; }
 .chart svg .role-row-header text, .chart svg .role-title text, .chart svg .mark-text.role-mark text { fill: var(--ink); }
 .chart svg .mark-text.role-axis-label text, .chart svg .mark-text.role-axis-title text { fill: var(--muted); }
 .chart svg .role-axis-grid line, .chart svg .role-axis-tick line, .chart svg .role-axis-domain line { stroke: var(--line); }

@@ -40,6 +40,8 @@ export interface RecordedSource {
   readonly path: string;
   readonly virtualSize: number;
   readonly provenance: ReadonlyMap<string, string>;
+  /** Its stream leaves out lines that break a rule, unless told otherwise; default false. */
+  readonly skipBad?: boolean | undefined;
 }
 
 export type WorkloadSource = SyntheticSource | RecordedSource;
@@ -88,7 +90,7 @@ export async function openStream(
     case 'workload':
       return workloadStream(source.workload, options);
     case 'recording':
-      return openTrace(source.path, options);
+      return openTrace(source.path, { skipBad: source.skipBad, ...options });
   }
 }
 

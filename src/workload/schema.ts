@@ -192,10 +192,7 @@ export type Workload = z.output<typeof workloadSchema>;
 export type Phase = z.output<typeof phase>;
 /** A phase, or several that take turns. */
 export type Step = z.output<typeof step>;
-export type Repeat = z.output<typeof repeat>;
 export type Pattern = z.output<typeof pattern>;
-export type BlockSize = Phase['blockSizes'][number];
-export type BackingFormat = (typeof BACKING_FORMATS)[number];
 
 /** JSON Schema (draft 2020-12) of the file as a person writes it; docs/workload.schema.json holds it. */
 export function workloadJsonSchema(): Record<string, unknown> {

@@ -27,7 +27,8 @@ export type TraceCompression = (typeof TRACE_COMPRESSIONS)[number];
 /** Characters gathered before they go to the stream. */
 const BUFFER_CHARACTERS = 64 * 1024;
 const GZIP_LEVEL = 9;
-const ZSTD_LEVEL = 19;
+/** Higher levels gain little on such text and take a hundred MiB. */
+const ZSTD_LEVEL = 9;
 
 export interface CreateTraceOptions {
   /** Bytes of the recorded device. */

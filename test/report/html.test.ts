@@ -40,8 +40,11 @@ test('the page names nothing to load and holds its data once', () => {
 
 test('texts of a result end no element and open none', () => {
   const html = reportHtml(hostileResult());
-  expect(html).not.toContain('<img');
-  expect(html.match(/<script/g)).toHaveLength(reportHtml(result).match(/<script/g)?.length ?? 0);
+  const plain = reportHtml(result);
+  // The libraries' own strings hold such words too: there must be no more of them than without hostile names.
+  for (const word of ['<img', '<script', '</script']) {
+    expect(html.split(word).length, word).toBe(plain.split(word).length);
+  }
   expect(JSON.parse(scriptJson({ text: HOSTILE }))).toEqual({ text: HOSTILE });
   expect(scriptJson(HOSTILE)).not.toMatch(/[<\u2028]/);
 });
@@ -62,10 +65,17 @@ if (missing && process.env['CI'] !== 'true') {
 describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
   let browser: Browser;
   let directory: string;
+  /** The page in plain and with hostile names, opened once: drawing it is what takes time. */
+  let plain: Opened;
+  let hostile: Opened;
 
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), 'report-'));
     browser = await chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox', '--disable-gpu'] });
+    [plain, hostile] = await Promise.all([
+      open(result, { name: 'plain', colorScheme: 'light' }),
+      open(hostileResult(), { name: 'hostile', colorScheme: 'dark' }),
+    ]);
   });
   afterAll(async () => {
     await browser.close();
@@ -80,12 +90,12 @@ describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
 
   async function open(
     shown: ResultRecord,
-    width: number,
-    colorScheme: 'light' | 'dark' = 'light',
+    options: { readonly name: string; readonly colorScheme: 'light' | 'dark' },
   ): Promise<Opened> {
-    const path = join(directory, 'index.html');
+    const path = join(directory, `${options.name}.html`);
     writeFileSync(path, reportHtml(shown));
-    const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme });
+    const viewport = { width: 1280, height: 900 };
+    const page = await browser.newPage({ viewport, colorScheme: options.colorScheme });
     const noise: string[] = [];
     const url = pathToFileURL(path).href;
     page.on('console', (message) => noise.push(`${message.type()}: ${message.text()}`));
@@ -104,7 +114,7 @@ describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
   const rowCount = (page: Page, chart: string): Promise<number> => page.locator(`#rows-${chart} tr`).count();
 
   test('every chart is drawn, silently and without a request', async () => {
-    const { page, noise } = await open(result, 1280);
+    const { page, noise } = plain;
     const shown = await markTexts(page, 'syncs');
     // Five modes of four variants: raw, eager, lazy, QED.
     expect(shown.slice(0, 4)).toEqual(['1.00', '2.00', '1.00', '1.00']);
@@ -115,11 +125,10 @@ describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
     expect(await page.locator('#chart-times svg .mark-symbol path').count()).toBeGreaterThanOrEqual(20 * 9);
     expect(await page.locator('#page-error').isVisible()).toBe(false);
     expect(noise).toEqual([]);
-    await page.close();
   });
 
   test('the workload selector changes charts, tables and its twin', async () => {
-    const { page, noise } = await open(result, 1280);
+    const { page, noise } = plain;
     expect(await rowCount(page, 'syncs')).toBeGreaterThan(20);
     await page.locator('select[data-select="workload"]').first().selectOption('overwrite');
     await page.locator('#chart-syncs svg text', { hasText: '2.00' }).waitFor({ state: 'detached' });
@@ -128,11 +137,10 @@ describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
     expect(await rowCount(page, 'syncs')).toBe(20);
     expect(await page.locator('select[data-select="workload"]').last().inputValue()).toBe('overwrite');
     expect(noise).toEqual([]);
-    await page.close();
   });
 
   test('the cache selector changes the matrix', async () => {
-    const { page, noise } = await open(result, 1280);
+    const { page, noise } = plain;
     await page.locator('select[data-select="cache"]').selectOption('unsafe');
     await page
       .locator('#chart-matrix-syncs svg text', { hasText: '2.00' })
@@ -140,44 +148,40 @@ describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
       .waitFor({ state: 'detached' });
     expect(new Set(await markTexts(page, 'matrix-syncs'))).toEqual(new Set(['0']));
     expect(noise).toEqual([]);
-    await page.close();
   });
 
   test('nothing is wider than a narrow page, and charts follow when it is turned', async () => {
-    const { page, noise } = await open(result, 480);
+    const { page, noise } = plain;
+    await page.setViewportSize({ width: 480, height: 900 });
     const overflow = (): Promise<number> =>
       page.evaluate('document.documentElement.scrollWidth - window.innerWidth');
     const width = async (): Promise<number> =>
       (await page.locator('#chart-syncs svg.marks').boundingBox())?.width ?? 0;
-    expect(await overflow()).toBeLessThanOrEqual(0);
+    await expect.poll(overflow).toBeLessThanOrEqual(0);
+    await expect.poll(width).toBeLessThan(480);
     const narrow = await width();
-    expect(narrow).toBeLessThan(480);
     await page.setViewportSize({ width: 900, height: 480 });
     await expect.poll(width).toBeGreaterThan(narrow + 300);
     await page.setViewportSize({ width: 480, height: 900 });
     await expect.poll(width).toBe(narrow);
     await expect.poll(overflow).toBeLessThanOrEqual(0);
     expect(noise).toEqual([]);
-    await page.close();
   });
 
   test('text of charts follows the colour scheme', async () => {
-    const { page } = await open(result, 1280, 'dark');
-    const colour = await page
-      .locator('#chart-syncs svg .role-axis-label text')
-      .first()
-      .evaluate('(element) => getComputedStyle(element).fill');
+    const { page } = hostile;
+    const label = '#chart-syncs svg .role-axis-label text';
+    const colour = await page.evaluate(`getComputedStyle(document.querySelector('${label}')).fill`);
     expect(colour).toBe('rgb(154, 165, 181)');
-    await page.close();
   });
 
   test('hostile names are shown as text and run nothing', async () => {
-    const { page, noise } = await open(hostileResult(), 1280);
+    const { page, noise } = hostile;
     await page.locator('select[data-select="workload"]').first().selectOption(HOSTILE);
-    await page.locator('#chart-matrix-syncs rect, #chart-matrix-syncs .mark-rect path').first().hover();
+    await page.locator('#chart-matrix-syncs .mark-rect path').first().hover();
+    await expect.poll(() => page.locator('#vg-tooltip-element').textContent()).toContain('onerror');
     expect(await page.evaluate('window.hit')).toBeUndefined();
     expect(await page.locator('img').count()).toBe(0);
     expect(noise).toEqual([]);
-    await page.close();
   });
 });

@@ -1,12 +1,17 @@
+import { execFileSync } from 'node:child_process';
 import {
+  closeSync,
+  constants,
+  lstatSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
+  readSync,
   rmSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
-  lstatSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -115,9 +120,18 @@ test('a symbolic link stays a link and its target is replaced', () => {
   expect(readResult(target).cells.length).toBeGreaterThan(0);
 });
 
-test('a device is written to, never replaced', () => {
-  writeResult('/dev/null', syntheticResult());
-  expect(lstatSync('/dev/null').isCharacterDevice()).toBe(true);
+test.skipIf(process.platform === 'win32')('a pipe is written to, never replaced', () => {
+  execFileSync('mkfifo', [path]);
+  const reader = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  try {
+    writeResult(path, { ...syntheticResult(), cells: [first] });
+    expect(lstatSync(path).isFIFO()).toBe(true);
+    const buffer = Buffer.alloc(65_536);
+    const length = readSync(reader, buffer);
+    expect(parseResult(buffer.toString('utf8', 0, length)).cells).toEqual([first]);
+  } finally {
+    closeSync(reader);
+  }
 });
 
 test('a record that does not fit the schema is a bug of the program and is not written', () => {

@@ -77,6 +77,8 @@ describe('addresses', () => {
       pattern: { kind: 'sequential', region: { offset: '8KiB', length: '10KiB' } },
     };
     expect(offsets(runPhase(phase))).toEqual([8, 12, 8, 12, 8].map((n) => n * KIB));
+    const full = { requests: 3, pattern: { kind: 'sequential', region: { length: '8KiB' } } };
+    expect(offsets(runPhase(full))).toEqual([0, 4, 0].map((n) => n * KIB));
   });
 
   test('stride: a fixed step, and from the start past the end', () => {

@@ -173,6 +173,9 @@ describe('what a user names by path', () => {
     await expect(findSource(temporaryFile('{"schema":', 'w.json'))).rejects.toMatchObject({
       code: 'bad-workload',
     });
+    await expect(findSource(temporaryFile('hello', 'w.json'))).rejects.toMatchObject({
+      code: 'bad-workload',
+    });
     await expect(findSource(temporaryFile('', 'w.json'))).rejects.toMatchObject({ code: 'bad-workload' });
     await expect(findSource(temporaryFile('hello\n', 'w.txt'))).rejects.toMatchObject({ code: 'bad-trace' });
     await expect(findSource(tmpdir())).rejects.toMatchObject({ code: 'bad-workload' });

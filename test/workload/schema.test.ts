@@ -1,15 +1,18 @@
 import { fileURLToPath } from 'node:url';
 
-import { format } from 'prettier';
+import { format, resolveConfig } from 'prettier';
 import { expect, test } from 'vitest';
 
 import { workloadJsonSchema } from '../../src/workload/schema.ts';
 import { phaseJson, workload } from './workload-texts.ts';
 
-// After a change to the schema: `vitest run test/workload/schema.test.ts -u` rewrites the file.
+// After a change to the schema, `npm run docs:schemas` rewrites the file.
 test('docs/workload.schema.json is the schema of the code', async () => {
   const path = fileURLToPath(new URL('../../docs/workload.schema.json', import.meta.url));
-  const text = await format(JSON.stringify(workloadJsonSchema()), { parser: 'json', printWidth: 110 });
+  const text = await format(JSON.stringify(workloadJsonSchema()), {
+    ...(await resolveConfig(path)),
+    parser: 'json',
+  });
   await expect(text).toMatchFileSnapshot(path);
 });
 

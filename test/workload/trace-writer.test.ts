@@ -58,7 +58,7 @@ test.each(['none', 'gzip', 'zstd'] as const)(
         expect([...trace.provenance]).toEqual(provenance);
         expect(trace.requests).toEqual(requests);
       }),
-      { numRuns: 40 },
+      { numRuns: 15 },
     );
   },
 );
@@ -94,7 +94,7 @@ test('the name chooses the compression, and the same trace gives the same bytes'
 
 test('a trace larger than all buffers arrives whole', async () => {
   const path = join(temporaryFolder(), 'a.trace.csv');
-  const count = 100_000;
+  const count = 30_000;
   function* requests(): Generator<Request> {
     for (let n = 0; n < count; n++) yield { ...write, offset: (n % 2048) * 512, timeNs: n };
   }

@@ -78,7 +78,7 @@ export function stackedBarsSpec(options: StackedBarsOptions): TopLevelSpec {
               { field: 'cache', title: 'cache' },
               { field: part },
               { field: 'exact', title: options.axisTitle },
-              { field: 'label', title: 'all parts' },
+              { field: 'label', title: 'sum of all parts' },
             ],
           },
         },

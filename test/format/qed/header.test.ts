@@ -25,7 +25,7 @@ async function openSpoiled(bytes: Uint8Array): Promise<{ code: string; offset: u
   const error = await rejectionOf(() =>
     openImage({ format: 'qed', name: 'bad.qed', files, readOnly: false }),
   );
-  expect(files.contents('bad.qed'), 'a refused image is left as it was').toEqual(before);
+  expect(Buffer.compare(files.contents('bad.qed'), before), 'a refused image is left as it was').toBe(0);
   expect(error?.path).toBe('memory:bad.qed');
   return { code: error?.code ?? 'opened', offset: error?.offset, message: error?.message ?? '' };
 }
@@ -115,7 +115,7 @@ describe('feature bits', () => {
     files.put('disk.qed', bytes);
     const image = await openImage({ format: 'qed', name: 'disk.qed', files, readOnly: true });
     await image.close();
-    expect(files.contents('disk.qed')).toEqual(bytes);
+    expect(Buffer.compare(files.contents('disk.qed'), bytes)).toBe(0);
   });
 
   it('marking the image in mid-run keeps the name of the backing file', async () => {

@@ -12,6 +12,7 @@ const CLUSTER = 4096;
 /** Guest bytes behind one second-level table of the smallest clusters. */
 const TABLE_SPAN = 8 * 1024 * 1024;
 const VIRTUAL_SIZE = 2 * TABLE_SPAN + 5 * SECTOR;
+const BASE_CONTENT = makeBaseContent();
 
 interface Setup {
   readonly backed?: boolean;
@@ -21,7 +22,7 @@ interface Setup {
 
 async function openFresh(setup: Setup = {}): Promise<{ files: RecordedFiles; image: DiskImage }> {
   const files = new RecordedFiles();
-  files.put('base.raw', baseContent());
+  files.put('base.raw', BASE_CONTENT);
   await files.create('disk.qed', {
     format: 'qed',
     virtualSize: setup.virtualSize ?? VIRTUAL_SIZE,
@@ -45,15 +46,16 @@ async function readAll(image: DiskImage): Promise<Uint8Array> {
 /** What the guest sees of a fresh disk. */
 function freshModel(backed: boolean): Uint8Array {
   const model = filled(VIRTUAL_SIZE, 0);
-  if (backed) model.set(baseContent());
+  if (backed) model.set(BASE_CONTENT);
   return model;
 }
 
 /** No two neighbouring sectors are alike, so that one copied to the wrong place shows. */
-function baseContent(): Uint8Array<ArrayBuffer> {
+function makeBaseContent(): Uint8Array<ArrayBuffer> {
   const bytes = new Uint8Array(TABLE_SPAN + 3 * SECTOR);
-  for (let at = 0; at < bytes.byteLength; at += SECTOR)
+  for (let at = 0; at < bytes.byteLength; at += SECTOR) {
     bytes.fill(1 + ((at / SECTOR) % 251), at, at + SECTOR);
+  }
   return bytes;
 }
 

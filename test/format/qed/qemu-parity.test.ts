@@ -1,6 +1,9 @@
 /**
  * The strongest promise of the QED engine: for the same requests on the same starting file it makes the same
  * changes and syncs as QEMU, operation by operation, and leaves the same bytes.
+ *
+ * One thing is left out: zeroes written to an image with a backing file. What QEMU 7.2 makes of a zero cluster
+ * that is later written in part is not what the guest wrote (see `qed-image.test.ts`, zero clusters).
  */
 
 import { spawnSync } from 'node:child_process';
@@ -11,21 +14,17 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../../../src/core/random.ts';
 import { BlockBackend } from '../../../src/format/block-backend.ts';
 import { openImage } from '../../../src/format/registry.ts';
+import { compareOperations } from '../../../src/peer/compare-operations.ts';
+import { runQemuIo } from '../../../src/peer/qemu-io.ts';
+import type { Request, RequestOp } from '../../../src/workload/request.ts';
 import { filled, RecordedFiles } from '../recorded-files.ts';
 import { reasonToSkip, runTool } from '../system-tools.ts';
-import { traceQemuIo } from './traced-qemu-io.ts';
 
 type Start = 'fresh' | 'prefilled' | 'crashed' | 'backed';
 
-interface Request {
-  readonly op: 'write' | 'fua-write' | 'read' | 'flush' | 'write-zeroes' | 'discard';
-  readonly offset: number;
-  readonly length: number;
-  readonly value: number;
-}
-
 const SECTOR = 512;
 const VIRTUAL_SIZE = 48 * 1024 * 1024 + 3 * SECTOR;
+const BASE_SIZE = VIRTUAL_SIZE / 2 + SECTOR;
 const skip = reasonToSkip('qemu-io', 'qemu-img', 'strace');
 
 let directory: string;
@@ -36,67 +35,78 @@ afterAll(() => {
   rmSync(directory, { recursive: true });
 });
 
-const cases = (['writethrough', 'writeback'] as const).flatMap((cacheMode) =>
+const cases = (['writethrough', 'writeback'] as const).flatMap((cacheMode, cacheIndex) =>
   (['fresh', 'prefilled', 'crashed', 'backed'] as const).flatMap((start, index) =>
-    [4096, 65_536].map((clusterSize) => ({ cacheMode, start, clusterSize, seed: 100 * index + clusterSize })),
+    [4096, 65_536].map((clusterSize) => ({
+      cacheMode,
+      start,
+      clusterSize,
+      seed: 1000 * cacheIndex + 100 * index + clusterSize,
+    })),
   ),
 );
 
-describe.skipIf(skip !== undefined)(
-  `QED does what QEMU does${skip === undefined ? '' : ` (${skip})`}`,
-  () => {
-    it.each(cases)(
-      '$start image, clusters of $clusterSize bytes, $cacheMode, seed $seed',
-      async ({ cacheMode, start, clusterSize, seed }) => {
-        const random = new Random(seed + (cacheMode === 'writeback' ? 7 : 0));
-        makeStart(start, clusterSize, random);
-        const files = new RecordedFiles();
-        files.put('disk.qed', readFileSync(join(directory, 'disk.qed')));
-        if (start === 'backed') files.put('base.raw', readFileSync(join(directory, 'base.raw')));
+const suite = `QED does what QEMU does${skip === undefined ? '' : ` (${skip})`}`;
+describe.skipIf(skip !== undefined)(suite, () => {
+  it.each(cases)('$start image, clusters of $clusterSize bytes, $cacheMode, seed $seed', async (shape) => {
+    const { cacheMode, start } = shape;
+    const random = new Random(shape.seed);
+    makeStart(start, shape.clusterSize, random);
+    const files = new RecordedFiles();
+    files.put('disk.qed', inDirectory('disk.qed'));
+    if (start === 'backed') files.put('base.raw', inDirectory('base.raw'));
 
-        const requests = randomRequests(random, { count: 30, zeroes: start !== 'backed' });
-        const theirs = traceQemuIo({
-          image: 'disk.qed',
-          directory,
-          cacheMode,
-          commands: requests.map(asCommand),
-        });
+    const requests = randomRequests(random, { count: 30, zeroes: start !== 'backed' });
+    const theirs = await runQemuIo({
+      path: join(directory, 'disk.qed'),
+      format: 'qed',
+      cache: cacheMode,
+      requests,
+      unmap: true,
+    });
 
-        const image = await openImage({ format: 'qed', name: 'disk.qed', files, readOnly: false });
-        const backend = new BlockBackend({ image, cacheMode });
-        for (const request of requests) await perform(backend, request);
-        await image.close();
+    const image = await openImage({ format: 'qed', name: 'disk.qed', files, readOnly: false });
+    const backend = new BlockBackend({ image, cacheMode });
+    let writes = 0;
+    for (const request of requests) {
+      await perform(backend, request, (writes % 255) + 1);
+      if (request.op === 'write') writes++;
+    }
+    await image.close();
 
-        // A trace that was not understood would compare nothing with nothing.
-        expect(theirs.length).toBeGreaterThan(20);
-        const ours = files.takeChanges().map(withoutReason);
-        expect(ours).toEqual(theirs);
-        expect(Buffer.compare(files.contents('disk.qed'), readFileSync(join(directory, 'disk.qed')))).toBe(0);
-      },
-    );
-  },
-);
+    // A trace that was not understood would compare nothing with nothing.
+    expect(theirs.filter(({ op }) => op === 'write').length).toBeGreaterThan(20);
+    const comparison = compareOperations(files.operations, theirs, { ignoreFiles: ['backing:0'] });
+    expect(comparison).toMatchObject({ identical: true, reorderedStretches: 0 });
+    expect(Buffer.compare(files.contents('disk.qed'), inDirectory('disk.qed'))).toBe(0);
+  });
+});
 
+function inDirectory(name: string): Uint8Array {
+  return readFileSync(join(directory, name));
+}
+
+/** Makes `disk.qed`, with QEMU's tools alone. */
 function makeStart(start: Start, clusterSize: number, random: Random): void {
-  const options = ['-o', `cluster_size=${String(clusterSize)}`];
   const backing = start === 'backed' ? ['-b', 'base.raw', '-F', 'raw'] : [];
   if (start === 'backed') {
-    runTool(
-      'qemu-img',
-      ['create', '-q', '-f', 'raw', 'base.raw', String(VIRTUAL_SIZE / 2 + SECTOR)],
-      directory,
-    );
+    runTool('qemu-img', ['create', '-q', '-f', 'raw', 'base.raw', String(BASE_SIZE)], directory);
     writeFileSync(join(directory, 'base.raw'), patterned(20 * 1024 * 1024), { flag: 'r+' });
   }
-  const create = ['create', '-q', '-f', 'qed', ...options, ...backing, 'disk.qed', String(VIRTUAL_SIZE)];
+  const options = ['-o', `cluster_size=${String(clusterSize)}`, ...backing];
+  const create = ['create', '-q', '-f', 'qed', ...options, 'disk.qed', String(VIRTUAL_SIZE)];
   runTool('qemu-img', create, directory);
   if (start !== 'prefilled' && start !== 'crashed') return;
-  const writes = randomRequests(random, { count: 12, zeroes: true }).map(asCommand);
-  const commands = [...writes, ...(start === 'crashed' ? ['abort'] : [])].flatMap((command) => [
-    '-c',
-    command,
-  ]);
-  spawnSync('qemu-io', ['-f', 'qed', ...commands, 'disk.qed'], { cwd: directory });
+  const commands = randomRequests(random, { count: 12, zeroes: true })
+    .filter(({ op }) => op === 'write' || op === 'write-zeroes')
+    .map(
+      ({ op, offset, length }) =>
+        `write ${op === 'write' ? '-P 200' : '-z'} ${String(offset)} ${String(length)}`,
+    );
+  if (start === 'crashed') commands.push('abort');
+  const args = ['-f', 'qed', ...commands.flatMap((command) => ['-c', command]), 'disk.qed'];
+  const ended = spawnSync('qemu-io', args, { cwd: directory });
+  expect(ended.signal).toBe(start === 'crashed' ? 'SIGABRT' : null);
 }
 
 /** No two neighbouring sectors are alike, so that one copied to the wrong place shows. */
@@ -110,51 +120,32 @@ function randomRequests(
   random: Random,
   options: { readonly count: number; readonly zeroes: boolean },
 ): Request[] {
-  const requests: Request[] = [];
-  for (let index = 0; index < options.count; index++) {
+  return Array.from({ length: options.count }, () => {
     const length = SECTOR * (1 + random.below(random.chance(0.2) ? 1200 : 40));
     // Half of the requests share a small part of the disk, so that they meet what others allocated.
     const span = random.chance(0.5) ? 1024 * 1024 : VIRTUAL_SIZE;
     const offset = SECTOR * random.below((span - length) / SECTOR + 1);
-    requests.push({ op: randomOp(random, options.zeroes), offset, length, value: 1 + (index % 255) });
-  }
-  return requests;
+    const op = randomOp(random, options.zeroes);
+    const fua = op === 'write' && random.chance(0.15);
+    const range = op === 'flush' ? { offset: 0, length: 0 } : { offset, length };
+    return { op, ...range, fua, unmap: false, timeNs: 0 };
+  });
 }
 
-function randomOp(random: Random, zeroes: boolean): Request['op'] {
+function randomOp(random: Random, zeroes: boolean): RequestOp {
   const roll = random.fraction();
-  if (roll < 0.55) return 'write';
-  if (roll < 0.65) return 'fua-write';
+  if (roll < 0.65) return 'write';
   if (roll < 0.75) return 'flush';
   if (roll < 0.85) return 'read';
   return zeroes && roll < 0.95 ? 'write-zeroes' : 'discard';
 }
 
-function asCommand({ op, offset, length, value }: Request): string {
-  const range = `${String(offset)} ${String(length)}`;
+/** @param value what all bytes of a write are. */
+async function perform(backend: BlockBackend, request: Request, value: number): Promise<void> {
+  const { op, offset, length } = request;
   switch (op) {
     case 'write':
-      return `write -P ${String(value)} ${range}`;
-    case 'fua-write':
-      return `write -f -P ${String(value)} ${range}`;
-    case 'read':
-      return `read ${range}`;
-    case 'flush':
-      return 'flush';
-    case 'write-zeroes':
-      return `write -z ${range}`;
-    case 'discard':
-      return `discard ${range}`;
-  }
-}
-
-async function perform(backend: BlockBackend, { op, offset, length, value }: Request): Promise<void> {
-  switch (op) {
-    case 'write':
-      await backend.write(offset, filled(length, value), { fua: false });
-      return;
-    case 'fua-write':
-      await backend.write(offset, filled(length, value), { fua: true });
+      await backend.write(offset, filled(length, value), request);
       return;
     case 'read':
       await backend.read(offset, new Uint8Array(length));
@@ -163,16 +154,10 @@ async function perform(backend: BlockBackend, { op, offset, length, value }: Req
       await backend.flush();
       return;
     case 'write-zeroes':
-      await backend.writeZeroes(offset, length, { fua: false, unmap: false });
+      await backend.writeZeroes(offset, length, request);
       return;
     case 'discard':
       await backend.discard(offset, length);
       return;
   }
-}
-
-/** `W data 0 512` → `W 0 512`, `F close` → `F`: QEMU does not say why. */
-function withoutReason(change: string): string {
-  const [letter = '', , offset, length] = change.split(' ');
-  return letter === 'F' ? letter : `${letter} ${String(offset)} ${String(length)}`;
 }

@@ -1,0 +1,18 @@
+/**
+ * Writes the JSON Schemas of `docs/` anew from the zod schemas that the program itself checks files with; tests
+ * hold the committed files against them. Run by `npm run docs:schemas`.
+ */
+
+import { writeFile } from 'node:fs/promises';
+
+import { format, resolveConfig } from 'prettier';
+
+import { resultJsonSchema } from '../src/result/json-schema.ts';
+import { workloadJsonSchema } from '../src/workload/schema.ts';
+
+const docs = new URL('../docs/', import.meta.url);
+const style = await resolveConfig(docs);
+const workload = await format(JSON.stringify(workloadJsonSchema()), { ...style, parser: 'json' });
+
+await writeFile(new URL('result.schema.json', docs), resultJsonSchema());
+await writeFile(new URL('workload.schema.json', docs), workload);

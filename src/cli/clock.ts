@@ -1,0 +1,13 @@
+/** The one place where the program reads time: everything below is handed this clock. */
+
+import type { Clock } from '../bench/clock.ts';
+
+const NS_PER_US = 1000;
+
+export const PROCESS_CLOCK: Clock = {
+  nowNs: () => process.hrtime.bigint(),
+  cpuTimes: () => {
+    const { user, system } = process.cpuUsage();
+    return { userNs: user * NS_PER_US, systemNs: system * NS_PER_US };
+  },
+};

@@ -1,0 +1,167 @@
+/**
+ * From the words of the command line to a command that was called, and from whatever comes of it to an exit code.
+ *
+ * Invariants: nothing is done before every word was understood; a failure is told in one line, without a stack
+ * unless QCOW2_BENCH_DEBUG is set.
+ */
+
+import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
+
+import { harnessVersion } from '../bench/environment.ts';
+import { Qcow2BenchError } from '../core/error.ts';
+import type { Command, ListedCommand } from './command.ts';
+import { COMMANDS } from './command-list.ts';
+import { EXIT } from './exit-code.ts';
+import { openTerminal, type Terminal } from './terminal.ts';
+import { oneOf, UsageError } from './usage-error.ts';
+
+const PROGRAM = 'qcow2-bench';
+const HELP_WIDTH_MAX = 100;
+
+/** Runs the program with the words after its name; answers the exit code. */
+export async function runCommandLine(words: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
+  const terminal = openTerminal(words, environment);
+  try {
+    const called = await understand(words, terminal);
+    return called === undefined ? EXIT.good : await called.command.call(called.args, terminal);
+  } catch (error) {
+    tell(error, terminal, environment);
+    return error instanceof UsageError ? usageExitCode(words) : EXIT.error;
+  }
+}
+
+interface CalledCommand {
+  readonly command: Command;
+  readonly args: ArgumentsCamelCase;
+}
+
+/** The command that was called; `undefined` if help or the version was asked for, and given. */
+async function understand(words: readonly string[], terminal: Terminal): Promise<CalledCommand | undefined> {
+  let called: CalledCommand | undefined;
+  const parser = yargs()
+    .scriptName(PROGRAM)
+    .locale('en')
+    .parserConfiguration({
+      'boolean-negation': false,
+      'camel-case-expansion': false,
+      'dot-notation': false,
+      'duplicate-arguments-array': false,
+      'parse-numbers': false,
+      'parse-positional-numbers': false,
+    })
+    .usage(`${PROGRAM} COMMAND …\n\nCounts every metadata write and sync that qcow2, QED and raw images cost, and times them.`)
+    .strict()
+    .demandCommand(1)
+    .recommendCommands()
+    .exitProcess(false)
+    .wrap(Math.min(HELP_WIDTH_MAX, terminal.width))
+    .version(harnessVersion())
+    .help()
+    .alias({ help: 'h' })
+    .updateStrings({ 'Commands:': 'Commands:', 'Options:': 'Other options:', 'Positionals:': 'Arguments:' })
+    .epilogue(`'${PROGRAM} COMMAND --help' explains a command. Exit codes: 0 good, 1 error, 2 usage, 3 regression, 130 interrupted.`)
+    .example(EXAMPLES.map(([command, meaning]) => [command, meaning] as [string, string]))
+    .fail((message, error) => {
+      // The types promise an error; yargs gives one only where something threw.
+      throw (error as Error | undefined) ?? new UsageError(message);
+    });
+  for (const listed of COMMANDS) {
+    declare(parser, listed, (command, args) => (called = { command, args }));
+  }
+  try {
+    await parser.parseAsync(words);
+  } catch (error) {
+    throw asUsageError(error, words);
+  }
+  return called;
+}
+
+const EXAMPLES: readonly (readonly [string, string])[] = [
+  ['$0 bench', 'the whole suite: counts, times, charts, an answer'],
+  ['$0 run --workload stride --format qcow2 --refcounts eager,lazy --cache writethrough', 'one question'],
+  ['$0 create disk.qcow2 10GiB --refcounts lazy', 'an image to try things on'],
+];
+
+function declare(
+  parser: Argv,
+  listed: ListedCommand,
+  onCall: (command: Command, args: ArgumentsCamelCase) => void,
+): void {
+  parser.command({
+    command: listed.usage,
+    describe: listed.summary,
+    builder: async (yargs) => {
+      const { declare: declareOptions } = await listed.load();
+      return declareOptions(yargs.usage(`${PROGRAM} ${usageText(listed)}\n\n${listed.summary}.`).example([]));
+    },
+    handler: async (args) => onCall(await listed.load(), args),
+  });
+}
+
+/** `replay TRACE [options]`. */
+function usageText({ usage }: ListedCommand): string {
+  return `${usage.replaceAll(/[<>]/g, '').replaceAll('..', '...').replaceAll(/\b(?<= |\[)[a-z]+/g, (name) => name.toUpperCase())} [options]`;
+}
+
+/** What parsing throws is the user's to mend, and said in the program's words rather than those of yargs. */
+function asUsageError(error: unknown, words: readonly string[]): unknown {
+  if (error instanceof UsageError || !(error instanceof Error)) return reworded(error, words);
+  // Reading a value throws our own error, of which yargs keeps the message only.
+  return error.name === 'YError' ? reworded(new UsageError(error.message), words) : error;
+}
+
+function reworded(error: unknown, words: readonly string[]): unknown {
+  if (!(error instanceof UsageError)) return error;
+  const { message } = error;
+  const unknown = /^Unknown arguments?: (.+)$/.exec(message)?.[1];
+  if (unknown !== undefined) {
+    const [name = ''] = unknown.split(', ');
+    const isOption = words.some((word) => word.startsWith('-') && word.replace(/^-+/, '').split('=')[0] === name);
+    const what = isOption ? `there is no option --${name}` : `'${name}' is one argument too many`;
+    return new UsageError(`${what}; see ${PROGRAM} ${commandOf(words)?.name ?? ''} --help`);
+  }
+  const lacking = /^Not enough arguments following: (.+)$/.exec(message)?.[1];
+  if (lacking !== undefined) return new UsageError(`--${lacking} needs a value`);
+  const required = /^Missing required arguments?: (.+)$/.exec(message)?.[1];
+  if (required !== undefined) return new UsageError(`--${required.replaceAll(', ', ', --')} must be given`);
+  if (message.startsWith('Not enough non-option arguments')) {
+    const listed = commandOf(words)?.listed;
+    if (listed !== undefined) return new UsageError(`an argument is missing: ${PROGRAM} ${usageText(listed)}`);
+    return new UsageError(`no command is named; it is one of ${oneOf(COMMAND_NAMES)}`);
+  }
+  const wrong = /^Unknown command: (.+)$/.exec(message)?.[1];
+  if (wrong !== undefined) return new UsageError(`there is no command '${wrong}'; it is one of ${oneOf(COMMAND_NAMES)}`);
+  return error;
+}
+
+const COMMAND_NAMES: readonly string[] = COMMANDS.map(({ usage }) => nameOf(usage));
+
+function nameOf(usage: string): string {
+  return usage.split(' ')[0] ?? usage;
+}
+
+function commandOf(words: readonly string[]): { readonly name: string; readonly listed: ListedCommand } | undefined {
+  const name = words.find((word) => !word.startsWith('-'));
+  const listed = COMMANDS.find(({ usage }) => nameOf(usage) === name);
+  return name === undefined || listed === undefined ? undefined : { name, listed };
+}
+
+function usageExitCode(words: readonly string[]): number {
+  return commandOf(words)?.listed.usageExitCode ?? EXIT.usage;
+}
+
+/** One line, whatever went wrong. */
+function tell(error: unknown, terminal: Terminal, environment: NodeJS.ProcessEnv): void {
+  const { QCOW2_BENCH_DEBUG: debug } = environment;
+  const isExpected = error instanceof Qcow2BenchError || error instanceof UsageError;
+  const message = error instanceof Error ? error.message : String(error);
+  const line = message.replaceAll(/\s*\n\s*/g, ' ').trim();
+  const hint = isExpected ? '' : ' (this is a defect of the program; QCOW2_BENCH_DEBUG=1 shows where)';
+  terminal.note(`${PROGRAM}: error: ${line}${hint}`);
+  if (debug !== undefined && debug !== '' && error instanceof Error) terminal.note(stackOf(error));
+}
+
+function stackOf(error: Error): string {
+  const cause = error.cause instanceof Error ? `\ncaused by ${stackOf(error.cause)}` : '';
+  return `${error.stack ?? error.message}${cause}`;
+}

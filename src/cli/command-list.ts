@@ -1,0 +1,54 @@
+/** The commands of the program, in the order in which its help lists them. */
+
+import type { ListedCommand } from './command.ts';
+import { EXIT } from './exit-code.ts';
+
+export const COMMANDS: readonly ListedCommand[] = [
+  {
+    usage: 'bench',
+    summary: 'Measure the default suite and write result, table and report',
+    load: async () => (await import('./commands/bench.ts')).benchCommand,
+  },
+  {
+    usage: 'run',
+    summary: 'Measure workloads × formats × cache modes of your choice',
+    load: async () => (await import('./commands/run.ts')).runCommand,
+  },
+  {
+    usage: 'replay <trace>',
+    summary: 'Measure a recorded trace',
+    load: async () => (await import('./commands/replay.ts')).replayCommand,
+  },
+  {
+    usage: 'report <result..>',
+    summary: 'Draw results as one self-contained page, or as Markdown',
+    load: async () => (await import('./commands/report.ts')).reportCommand,
+  },
+  {
+    usage: 'gate <result>',
+    summary: 'Compare exact counts with a baseline; 3 if one got worse',
+    load: async () => (await import('./commands/gate.ts')).gateCommand,
+  },
+  {
+    usage: 'create <image> [size]',
+    summary: 'Create an empty image',
+    load: async () => (await import('./commands/create.ts')).createCommand,
+  },
+  {
+    usage: 'info <image>',
+    summary: 'Tell what an image says of itself',
+    load: async () => (await import('./commands/info.ts')).infoCommand,
+  },
+  {
+    usage: 'check <image>',
+    summary: 'Check an image, and repair it if asked to',
+    // As `qemu-img check`: its 2 means corruption.
+    usageExitCode: EXIT.error,
+    load: async () => (await import('./commands/check.ts')).checkCommand,
+  },
+  {
+    usage: 'list',
+    summary: 'List workloads, formats, cache modes, devices and engines',
+    load: async () => (await import('./commands/list.ts')).listCommand,
+  },
+];

@@ -1,0 +1,60 @@
+/** `bench`: the main job. The shipped suite over every format and cache mode; result, table, page and answer. */
+
+import { resultCsv } from '../../result/csv.ts';
+import { findSource, shippedNames } from '../../workload/library.ts';
+import { defineCommand } from '../command.ts';
+import { endMatrix, type WrittenFile } from '../matrix-ending.ts';
+import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS } from '../matrix-options.ts';
+import { runSession, type SessionOutcome } from '../matrix-session.ts';
+import { inGroup, optional, preset } from '../option-kinds.ts';
+import { listOf, text } from '../option-values.ts';
+import { writeOutput } from '../written-file.ts';
+
+export const benchCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .options(
+        inGroup('Workloads:', {
+          workload: optional(
+            'Names (see list) and workload or trace files, separated by commas; default: all that ship',
+            listOf('workload', text('workload')),
+          ),
+        }),
+      )
+      .options(CELL_OPTIONS)
+      .options(MEASURE_OPTIONS)
+      .options(
+        inGroup('Files:', {
+          out: preset('The result; a table of the same name ending in .csv goes beside it', text('out'), 'results/latest.json'),
+          report: preset('The page with the charts', text('report'), 'reports/index.html'),
+        }),
+      )
+      .options(PLACE_OPTIONS)
+      .example('$0 bench', 'everything, in about a minute')
+      .example('$0 bench --dir /mnt/nvme --samples 20', 'times on another disk, more of them')
+      .example('$0 bench --samples 0', 'exact counts only'),
+
+  run: async (args, terminal) => {
+    const names = args.workload ?? shippedNames();
+    const sources = await Promise.all(names.map((name) => findSource(name)));
+    const ended = await runSession({ args, sources, words: terminal.words }, terminal);
+    const files = await writeFiles(ended, { out: args.out, report: args.report });
+    return endMatrix(ended, { args, files }, terminal);
+  },
+});
+
+async function writeFiles(
+  ended: SessionOutcome,
+  { out, report }: { readonly out: string; readonly report: string },
+): Promise<readonly WrittenFile[]> {
+  if (ended.kind === 'interrupted') return [];
+  const table = `${out.replace(/\.json$/, '')}.csv`;
+  writeOutput(table, resultCsv(ended.result));
+  const { reportHtml } = await import('../../report/html.ts');
+  writeOutput(report, reportHtml(ended.result));
+  return [
+    { what: 'Result', path: out },
+    { what: 'Table', path: table },
+    { what: 'Report', path: report },
+  ];
+}

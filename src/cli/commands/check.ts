@@ -1,0 +1,118 @@
+/** `check`: the metadata of an image, with the answers and exit codes of `qemu-img check`. */
+
+import { Qcow2BenchError } from '../../core/error.ts';
+import type { CheckReport } from '../../format/check-report.ts';
+import { FORMATS } from '../../format/disk-image.ts';
+import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
+import { hostImage } from '../../image/host-image.ts';
+import { defineCommand } from '../command.ts';
+import { flag, optional } from '../option-kinds.ts';
+import { choice } from '../option-values.ts';
+import type { Terminal } from '../terminal.ts';
+
+/** The exit codes of `qemu-img check`. */
+const CHECK_EXIT = { clean: 0, failed: 1, corruptions: 2, leaks: 3, unsupported: 63 } as const;
+
+export const checkCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('image', { type: 'string', demandOption: true, describe: 'A qcow2 or QED image' })
+      .options({
+        repair: optional(
+          'leaks: free clusters that nothing uses; all: mend everything that can be mended',
+          choice('repair', ['leaks', 'all']),
+        ),
+        format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+        json: flag('Print the counts as JSON, named as in qemu-img check'),
+      })
+      .epilogue('Exit codes: 0 clean, 1 the check failed, 2 corruptions, 3 leaks only, 63 nothing to check.'),
+
+  run: async ({ image, repair, format, json }, terminal) => {
+    const place = hostImage(image, repair === undefined ? 'read' : 'write');
+    let checked: CheckedImage;
+    try {
+      checked = await checkImageFile({ ...place, format, repair });
+    } catch (error) {
+      if (!(error instanceof Qcow2BenchError) || error.code !== 'check-unsupported') throw error;
+      terminal.note(`qcow2-bench: error: ${error.message}`);
+      return CHECK_EXIT.unsupported;
+    }
+    const { report } = checked;
+    terminal.answer(
+      json ? JSON.stringify(checkJson(image, checked), null, 4) : checkText(report, terminal),
+    );
+    return exitCodeOf(report);
+  },
+});
+
+function exitCodeOf(report: CheckReport): number {
+  if (report.checkErrors > 0) return CHECK_EXIT.failed;
+  if (report.corruptions > 0) return CHECK_EXIT.corruptions;
+  return report.leaks > 0 ? CHECK_EXIT.leaks : CHECK_EXIT.clean;
+}
+
+function checkText(report: CheckReport, { paint }: Terminal): string {
+  const { messages, messagesDropped, corruptions, leaks, checkErrors } = report;
+  const { corruptionsFixed, leaksFixed } = report;
+  const paragraphs: string[][] = [];
+  if (messages.length > 0) {
+    const dropped = messagesDropped > 0 ? [`… and ${String(messagesDropped)} more findings`] : [];
+    paragraphs.push([...messages, ...dropped]);
+  }
+  if (corruptionsFixed + leaksFixed > 0) {
+    paragraphs.push([
+      'Found and repaired:',
+      ...(leaksFixed > 0 ? [`    ${String(leaksFixed)} leaked clusters`] : []),
+      ...(corruptionsFixed > 0 ? [`    ${String(corruptionsFixed)} corruptions`] : []),
+    ]);
+  }
+  if (corruptions > 0) {
+    paragraphs.push([
+      paint.red(`${String(corruptions)} errors were found on the image.`),
+      'Data may be damaged, and writing to the image may damage more.',
+    ]);
+  }
+  if (leaks > 0) {
+    paragraphs.push([
+      paint.yellow(`${String(leaks)} leaked clusters were found on the image.`),
+      'They take space; no data are harmed.',
+    ]);
+  }
+  if (checkErrors > 0) {
+    paragraphs.push([paint.red(`${String(checkErrors)} parts of the image could not be checked or repaired.`)]);
+  }
+  if (corruptions + leaks + checkErrors === 0) {
+    paragraphs.push([paint.green('No errors were found on the image.')]);
+  }
+  paragraphs.at(-1)?.push(allocationText(report), `Image end offset: ${String(report.imageEndOffset)}`);
+  return paragraphs.map((lines) => lines.join('\n')).join('\n\n');
+}
+
+/** `10/16384 = 0.06% allocated, 10.00% fragmented, 0.00% compressed clusters`. */
+function allocationText(report: CheckReport): string {
+  const { totalClusters, allocatedClusters, fragmentedClusters, compressedClusters } = report;
+  const percent = (part: number, whole: number): string =>
+    `${(whole === 0 ? 0 : (part / whole) * 100).toFixed(2)}%`;
+  return (
+    `${String(allocatedClusters)}/${String(totalClusters)} = ${percent(allocatedClusters, totalClusters)} allocated, ` +
+    `${percent(fragmentedClusters, allocatedClusters)} fragmented, ` +
+    `${percent(compressedClusters, allocatedClusters)} compressed clusters`
+  );
+}
+
+/** The names of `qemu-img check`, which leaves out counts that are zero. */
+function checkJson(filename: string, { format, report }: CheckedImage): Record<string, unknown> {
+  const counts = {
+    'image-end-offset': report.imageEndOffset,
+    corruptions: report.corruptions,
+    leaks: report.leaks,
+    'corruptions-fixed': report.corruptionsFixed,
+    'leaks-fixed': report.leaksFixed,
+    'total-clusters': report.totalClusters,
+    'allocated-clusters': report.allocatedClusters,
+    'fragmented-clusters': report.fragmentedClusters,
+    'compressed-clusters': report.compressedClusters,
+  };
+  const found = Object.fromEntries(Object.entries(counts).filter(([, value]) => value !== 0));
+  return { filename, format, 'check-errors': report.checkErrors, ...found };
+}

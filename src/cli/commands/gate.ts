@@ -1,0 +1,46 @@
+/** `gate`: exact counts against a baseline. What is new passes; what got worse, or is gone, does not. */
+
+import { acceptBaseline, readBaseline, writeBaseline } from '../../gate/baseline.ts';
+import { compareCounts } from '../../gate/compare.ts';
+import { verdictText } from '../../gate/render.ts';
+import { readResult } from '../../result/store.ts';
+import { defineCommand } from '../command.ts';
+import { EXIT } from '../exit-code.ts';
+import { flag, preset } from '../option-kinds.ts';
+import { text } from '../option-values.ts';
+
+export const gateCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('result', { type: 'string', demandOption: true, describe: 'The result to judge' })
+      .options({
+        baseline: preset('The counts to compare with', text('baseline'), 'results/baseline.json'),
+        accept: flag('Make this result the baseline instead of comparing'),
+        json: flag('Print the verdict as JSON'),
+      })
+      .example('$0 bench --samples 0 --out result.json', 'count')
+      .example('$0 gate result.json', 'compare'),
+
+  run: async ({ result: path, baseline: baselinePath, accept, json }, terminal) => {
+    const result = readResult(path);
+    if (accept) {
+      const accepted = acceptBaseline(result);
+      writeBaseline(baselinePath, accepted);
+      const cells = accepted.cells.length;
+      terminal.answer(
+        json
+          ? JSON.stringify({ accepted: baselinePath, cells })
+          : `accepted ${String(cells)} cells as ${baselinePath}`,
+      );
+      return EXIT.good;
+    }
+    const verdict = compareCounts(result, readBaseline(baselinePath));
+    if (json) terminal.answer(JSON.stringify(verdict, null, 2));
+    else {
+      const acceptHint = `qcow2-bench gate ${path} --baseline ${baselinePath} --accept`;
+      const { red: bad, green: good } = terminal.paint;
+      terminal.answer(verdictText(verdict, { acceptHint, paint: { bad, good } }));
+    }
+    return verdict.passed ? EXIT.good : EXIT.verdict;
+  },
+});

@@ -1,0 +1,77 @@
+/** `list`: what there is to choose from. */
+
+import { defineCommand } from '../command.ts';
+import { EXIT } from '../exit-code.ts';
+import {
+  CACHE_MEANINGS,
+  DEVICE_MEANINGS,
+  ENGINE_MEANINGS,
+  FORMAT_MEANINGS,
+  PAYLOAD_MEANINGS,
+  REFCOUNT_MEANINGS,
+} from '../meanings.ts';
+import { flag } from '../option-kinds.ts';
+import type { Terminal } from '../terminal.ts';
+import { listSources } from '../../workload/library.ts';
+
+export const listCommand = defineCommand({
+  options: (yargs) => yargs.options({ json: flag('Print the list as JSON') }),
+  run: async ({ json }, terminal) => {
+    const sections = await listSections();
+    if (json) terminal.answer(JSON.stringify(asJson(sections), null, 2));
+    else terminal.answer(asText(sections, terminal));
+    return EXIT.good;
+  },
+});
+
+interface Section {
+  /** As the JSON calls it. */
+  readonly key: string;
+  readonly title: string;
+  /** The option that takes the names. */
+  readonly option: string;
+  readonly entries: readonly Entry[];
+}
+
+interface Entry {
+  readonly name: string;
+  readonly meaning: string;
+}
+
+async function listSections(): Promise<readonly Section[]> {
+  const sources = await listSources();
+  const entriesOf = (kind: 'workload' | 'recording'): Entry[] =>
+    sources
+      .filter((source) => source.kind === kind)
+      .map(({ name, title }) => ({ name, meaning: title }));
+  return [
+    { key: 'workloads', title: 'Workloads', option: '--workload', entries: entriesOf('workload') },
+    { key: 'recordings', title: 'Recordings', option: '--workload', entries: entriesOf('recording') },
+    section('formats', 'Formats', '--format', FORMAT_MEANINGS),
+    section('refcounts', 'Refcount modes', '--refcounts', REFCOUNT_MEANINGS),
+    section('cacheModes', 'Cache modes', '--cache', CACHE_MEANINGS),
+    section('devices', 'Devices', '--device', DEVICE_MEANINGS),
+    section('engines', 'Engines', '--engine', ENGINE_MEANINGS),
+    section('payloads', 'Payloads', '--payload', PAYLOAD_MEANINGS),
+  ];
+}
+
+function section(key: string, title: string, option: string, meanings: Readonly<Record<string, string>>): Section {
+  return { key, title, option, entries: Object.entries(meanings).map(([name, meaning]) => ({ name, meaning })) };
+}
+
+function asJson(sections: readonly Section[]): Record<string, readonly Entry[]> {
+  return Object.fromEntries(sections.map(({ key, entries }) => [key, entries]));
+}
+
+function asText(sections: readonly Section[], { paint }: Terminal): string {
+  const width = Math.max(...sections.flatMap(({ entries }) => entries.map(({ name }) => name.length)));
+  return sections
+    .map(({ title, option, entries }) =>
+      [
+        `${paint.bold(title)} ${paint.dim(option)}`,
+        ...entries.map(({ name, meaning }) => `  ${paint.cyan(name.padEnd(width))}  ${meaning}`),
+      ].join('\n'),
+    )
+    .join('\n\n');
+}

@@ -1,0 +1,62 @@
+/** `replay`: a recorded trace, read once to its end before anything is measured. */
+
+import { Qcow2BenchError } from '../../core/error.ts';
+import { findSource, type RecordedSource } from '../../workload/library.ts';
+import { openTrace } from '../../workload/trace-reader.ts';
+import { defineCommand } from '../command.ts';
+import { endMatrix } from '../matrix-ending.ts';
+import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS } from '../matrix-options.ts';
+import { runSession } from '../matrix-session.ts';
+import { flag, inGroup, optional } from '../option-kinds.ts';
+import { text } from '../option-values.ts';
+
+export const replayCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('trace', {
+        type: 'string',
+        demandOption: true,
+        describe: 'A trace file, plain, .gz or .zst, or the name of a recording that ships',
+      })
+      .options(
+        inGroup('Trace:', {
+          'skip-bad': flag('Leave out lines that break a rule, and say how many, instead of stopping'),
+        }),
+      )
+      .options(CELL_OPTIONS)
+      .options(MEASURE_OPTIONS)
+      .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))
+      .options(PLACE_OPTIONS)
+      .alias('requests', 'limit')
+      .example('$0 replay ext4-unpack --cache writeback', 'a file system at work')
+      .example('$0 replay mine.trace.csv.zst --limit 10000 --samples 0', 'the beginning, counts only'),
+
+  run: async (args, terminal) => {
+    const skipBad = args['skip-bad'];
+    const source = await findSource(args.trace);
+    if (source.kind === 'workload') {
+      throw new Qcow2BenchError('not-a-trace', 'is a workload file: measure it with run --workload', {
+        path: source.path,
+      });
+    }
+    const skipped = await readThrough(source, { skipBad, limit: args.requests });
+    const remark =
+      skipped === 0 ? undefined : `${String(skipped)} lines of the trace break a rule and were left out`;
+    const sources = [{ ...source, skipBad }];
+    const ended = await runSession({ args, sources, words: terminal.words, remark }, terminal);
+    const files = args.out === undefined ? [] : [{ what: 'Result', path: args.out }];
+    return endMatrix(ended, { args, files }, terminal);
+  },
+});
+
+/** Reads all that will be replayed, so that a broken line is told before the first cell; lines left out. */
+async function readThrough(
+  { path }: RecordedSource,
+  options: { readonly skipBad: boolean; readonly limit: number | undefined },
+): Promise<number> {
+  await using trace = await openTrace(path, options);
+  let requests = 0;
+  for await (const batch of trace.batches) requests += batch.length;
+  if (requests > 0) return trace.skippedCount;
+  throw new Qcow2BenchError('no-requests', 'the trace holds no request to replay', { path });
+}

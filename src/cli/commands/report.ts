@@ -1,0 +1,59 @@
+/** `report`: results as a page that needs nothing else, or as a Markdown table. */
+
+import { markdownTable } from '../../report/markdown.ts';
+import { readResult } from '../../result/store.ts';
+import { CACHE_MODES, type CacheMode } from '../../result/vocabulary.ts';
+import type { ResultRecord } from '../../result/schema.ts';
+import { defineCommand } from '../command.ts';
+import { EXIT } from '../exit-code.ts';
+import { joinResults } from '../joined-results.ts';
+import { flag, optional } from '../option-kinds.ts';
+import { choice, listOf, text } from '../option-values.ts';
+import { writeOutput } from '../written-file.ts';
+
+const DEFAULT_PAGE = 'reports/index.html';
+
+export const reportCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('result', {
+        type: 'string',
+        array: true,
+        demandOption: true,
+        describe: 'Result files; their cells are drawn together',
+      })
+      .options({
+        out: optional(`The file to write; default ${DEFAULT_PAGE}, Markdown goes to standard output`, text('out')),
+        markdown: flag('Make Markdown tables, one a cache mode'),
+        cache: optional(
+          'Markdown: the cache modes, separated by commas; default: all of the result',
+          listOf('cache', choice('cache', CACHE_MODES)),
+        ),
+      })
+      .example('$0 report results/latest.json', '')
+      .example('$0 report results/latest.json --markdown --cache writethrough', ''),
+
+  run: async ({ result: paths, out, markdown, cache }, terminal) => {
+    const result = joinResults(paths.map((path) => ({ path, result: readResult(path) })));
+    const written = markdown ? markdownTables(result, cache) : await page(result);
+    if (markdown && out === undefined) {
+      terminal.answer(written.trimEnd());
+      return EXIT.good;
+    }
+    const path = out ?? DEFAULT_PAGE;
+    writeOutput(path, written);
+    terminal.answer(path);
+    return EXIT.good;
+  },
+});
+
+/** The charts' libraries are large: they are loaded for a page only. */
+async function page(result: ResultRecord): Promise<string> {
+  const { reportHtml } = await import('../../report/html.ts');
+  return reportHtml(result);
+}
+
+function markdownTables(result: ResultRecord, caches: readonly CacheMode[] | undefined): string {
+  const present = CACHE_MODES.filter((mode) => result.cells.some(({ cell }) => cell.cache === mode));
+  return (caches ?? present).map((cache) => markdownTable(result, { cache })).join('\n');
+}

@@ -1,0 +1,37 @@
+/** `run`: workloads × formats × cache modes of the user's choice. */
+
+import { findSource, shippedNames } from '../../workload/library.ts';
+import { defineCommand } from '../command.ts';
+import { endMatrix } from '../matrix-ending.ts';
+import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS } from '../matrix-options.ts';
+import { runSession } from '../matrix-session.ts';
+import { inGroup, optional } from '../option-kinds.ts';
+import { listOf, text } from '../option-values.ts';
+
+export const runCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .options(
+        inGroup('Workloads:', {
+          workload: optional(
+            'Names (see list) and workload or trace files, separated by commas; default: all that ship',
+            listOf('workload', text('workload')),
+          ),
+        }),
+      )
+      .options(CELL_OPTIONS)
+      .options(MEASURE_OPTIONS)
+      .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))
+      .options(PLACE_OPTIONS)
+      .example('$0 run --workload stride --format qcow2 --cache writethrough', 'eager against lazy')
+      .example('$0 run --workload ./mine.json --cluster-size 64KiB,1MiB --samples 0', 'your own, counts only')
+      .example('$0 run --workload stride --format qed --cache none --host-log ops.jsonl', 'every operation'),
+
+  run: async (args, terminal) => {
+    const names = args.workload ?? shippedNames();
+    const sources = await Promise.all(names.map((name) => findSource(name)));
+    const ended = await runSession({ args, sources, words: terminal.words }, terminal);
+    const files = args.out === undefined ? [] : [{ what: 'Result', path: args.out }];
+    return endMatrix(ended, { args, files }, terminal);
+  },
+});

@@ -1,0 +1,45 @@
+/** What is said when a run is over, and the exit code it has. */
+
+import { terminalSummary } from '../report/terminal.ts';
+import type { ResultRecord } from '../result/schema.ts';
+import { EXIT } from './exit-code.ts';
+import type { MatrixArgs } from './matrix-options.ts';
+import type { SessionOutcome } from './matrix-session.ts';
+import type { Terminal } from './terminal.ts';
+
+/** A file that was written: what it is, and where. */
+export interface WrittenFile {
+  readonly what: string;
+  readonly path: string;
+}
+
+/** Prints the answer of a run that came to its end; answers the exit code of any. */
+export function endMatrix(
+  ended: SessionOutcome,
+  { args, files }: { readonly args: MatrixArgs; readonly files: readonly WrittenFile[] },
+  terminal: Terminal,
+): number {
+  if (ended.kind === 'interrupted') return EXIT.interrupted;
+  const { result, outcome, elapsedMs } = ended;
+  if (args.json) terminal.answer(JSON.stringify(result));
+  else terminal.answer(summary(result, { files, elapsedMs }, terminal));
+  if (!args.strict || outcome.skipped === 0) return EXIT.good;
+  terminal.note(`qcow2-bench: error: ${String(outcome.skipped)} cells were skipped, which --strict forbids`);
+  return EXIT.error;
+}
+
+function summary(
+  result: ResultRecord,
+  { files, elapsedMs }: { readonly files: readonly WrittenFile[]; readonly elapsedMs: number },
+  { paint, hasColour, width }: Terminal,
+): string {
+  const column = Math.max(...files.map(({ what }) => what.length), 0);
+  const seconds = (elapsedMs / 1000).toFixed(1);
+  return [
+    '',
+    terminalSummary(result, { colour: hasColour, width }),
+    '',
+    ...files.map(({ what, path }) => `${paint.dim(what.padEnd(column))}  ${path}`),
+    paint.dim(`${String(result.cells.length)} cells in ${seconds} s`),
+  ].join('\n');
+}

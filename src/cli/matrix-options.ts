@@ -1,0 +1,74 @@
+/** The options that `bench`, `run` and `replay` share: which cells, how measured, and where files go. */
+
+import type { InferredOptionTypes } from 'yargs';
+
+import { PAYLOAD_KINDS } from '../bench/payload.ts';
+import { STORAGE_KINDS } from '../device/storage.ts';
+import { CACHE_MODES } from '../format/cache-mode.ts';
+import { FORMATS } from '../format/disk-image.ts';
+import { REFCOUNT_MODES } from '../format/image-options.ts';
+import { ENGINES } from './meanings.ts';
+import { flag, inGroup, optional, preset } from './option-kinds.ts';
+import { choice, count, listOf, size, text } from './option-values.ts';
+
+const QUEUE_DEPTH_MAX = 1024;
+const SAMPLES_MAX = 1000;
+/** Seed 0 stands for "each workload's own". */
+const SEED_MIN = 1;
+
+export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a matrix):', {
+  format: preset('raw, qcow2, qed', listOf('format', choice('format', FORMATS)), FORMATS.join(',')),
+  refcounts: preset(
+    'Of qcow2: eager, lazy',
+    listOf('refcounts', choice('refcounts', REFCOUNT_MODES)),
+    REFCOUNT_MODES.join(','),
+  ),
+  cache: preset(
+    'Cache modes, as QEMU defines them',
+    listOf('cache', choice('cache', CACHE_MODES)),
+    CACHE_MODES.join(','),
+  ),
+  'cluster-size': preset('Of qcow2 and QED: 64KiB, 2MiB …', listOf('cluster-size', size('cluster-size')), '64KiB'),
+  'queue-depth': preset(
+    'Guest requests in flight at once',
+    listOf('queue-depth', count('queue-depth', { min: 1, max: QUEUE_DEPTH_MAX })),
+    '1',
+  ),
+  device: preset(
+    'Where times are taken: file, memory, null',
+    listOf('device', choice('device', STORAGE_KINDS)),
+    'file',
+  ),
+  engine: preset('What serves the requests: builtin', listOf('engine', choice('engine', ENGINES)), 'builtin'),
+  payload: preset(
+    'What guest writes carry: pattern, random, zero',
+    choice('payload', PAYLOAD_KINDS),
+    'pattern',
+  ),
+  seed: optional("Replaces the workloads' own seeds", count('seed', { min: SEED_MIN })),
+});
+
+export const MEASURE_OPTIONS = inGroup('Measuring:', {
+  samples: optional(
+    'Timing passes a cell; 0 counts only; default 5',
+    count('samples', { min: 0, max: SAMPLES_MAX }),
+  ),
+  'timed-requests': preset(
+    'Time the first N requests of each workload',
+    count('timed-requests', { min: 1 }),
+    '200',
+  ),
+  requests: optional('Serve only the first N requests', count('requests', { min: 1 })),
+  resume: flag('Go on with the result in --out: do what is missing'),
+  strict: flag('Exit with 1 if a cell was skipped'),
+});
+
+export const PLACE_OPTIONS = inGroup('Files:', {
+  dir: optional('Where timed images lie; default: a fresh directory, removed afterwards', text('dir')),
+  image: optional('One cell only: count it on this file and keep it', text('image')),
+  'host-log': optional('One cell only: write every host operation there, as JSON lines', text('host-log')),
+  json: flag('Print the result as JSON instead of the summary'),
+});
+
+const MATRIX_OPTIONS = { ...CELL_OPTIONS, ...MEASURE_OPTIONS, ...PLACE_OPTIONS };
+export type MatrixArgs = InferredOptionTypes<typeof MATRIX_OPTIONS> & { readonly out: string | undefined };

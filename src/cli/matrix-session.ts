@@ -1,0 +1,160 @@
+/**
+ * A run from its options to its result: the cells, where their files lie, who watches, and what is said when it
+ * ends early.
+ *
+ * Invariants: everything that can be refused is refused before the first cell; whatever ends the run, files that
+ * were made for it are removed and finished cells are kept where the user asked for them to be kept.
+ */
+
+import { BuiltinEngine } from '../bench/builtin-engine.ts';
+import type { CellPlan, KeptImage } from '../bench/engine.ts';
+import { collectEnvironment } from '../bench/environment.ts';
+import { planMatrix } from '../bench/matrix.ts';
+import { progressOn } from '../bench/progress.ts';
+import { runMatrix, type MatrixOutcome } from '../bench/run.ts';
+import { Qcow2BenchError } from '../core/error.ts';
+import { hostImage } from '../image/host-image.ts';
+import type { ResultRecord } from '../result/schema.ts';
+import type { WorkloadSource } from '../workload/library.ts';
+import { PROCESS_CLOCK } from './clock.ts';
+import { HostLogFile } from './host-log-file.ts';
+import { ImageDirectory } from './image-directory.ts';
+import { Interrupted, Interruption } from './interruption.ts';
+import type { MatrixArgs } from './matrix-options.ts';
+import { openSink, type ResultSink } from './result-sink.ts';
+import type { Terminal } from './terminal.ts';
+import { UsageError } from './usage-error.ts';
+
+const DEFAULT_SAMPLES = 5;
+/** Recorded where each workload has its own seed; the shuffling of the timing rounds takes it as it is. */
+const NO_SEED = 0;
+
+export interface MatrixSession {
+  readonly args: MatrixArgs;
+  readonly sources: readonly WorkloadSource[];
+  /** The words after the program's name: kept in the result, and said again where the run can be resumed. */
+  readonly words: readonly string[];
+  /** Told of every cell among the paths it took. */
+  readonly remark?: string | undefined;
+}
+
+export type SessionOutcome =
+  | { readonly kind: 'done'; readonly result: ResultRecord; readonly outcome: MatrixOutcome; readonly elapsedMs: number }
+  | { readonly kind: 'interrupted' };
+
+/**
+ * Runs all cells.
+ *
+ * @throws UsageError; Qcow2BenchError of whatever fails, with word of the cells that are kept.
+ */
+export async function runSession(session: MatrixSession, terminal: Terminal): Promise<SessionOutcome> {
+  const { args } = session;
+  const samples = samplesOf(args);
+  refuseMisfits(args);
+  const plans = planCells(session);
+  refuseManyCells(args, plans.length);
+  const isTimedOnFiles = samples > 0 && args.device.includes('file');
+  using directory = isTimedOnFiles ? new ImageDirectory(args.dir) : undefined;
+  const environment = collectEnvironment({
+    date: new Date(),
+    commandLine: session.words,
+    seed: args.seed ?? NO_SEED,
+    directory: directory?.path,
+  });
+  const sink = openSink({ environment, out: args.out, resume: args.resume, remark: session.remark });
+  using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
+  using interruption = new Interruption(terminal);
+  const startNs = PROCESS_CLOCK.nowNs();
+  try {
+    const outcome = await runMatrix({
+      plans,
+      engines: [new BuiltinEngine({ files: directory?.storage, filePrefix: directory?.filePrefix })],
+      sink,
+      samples,
+      timedRequests: args['timed-requests'],
+      limit: args.requests,
+      resume: args.resume,
+      clock: PROCESS_CLOCK,
+      seed: args.seed ?? NO_SEED,
+      signal: interruption.signal,
+      observer: progressOn(terminal.errors),
+      hostLog: hostLog?.sink,
+    });
+    const elapsedMs = Number(PROCESS_CLOCK.nowNs() - startNs) / 1e6;
+    return { kind: 'done', result: sink.finish(), outcome, elapsedMs };
+  } catch (error) {
+    if (error instanceof Interrupted) {
+      terminal.note(interruptedText(session, { finished: finishedCells(sink), cells: plans.length }));
+      return { kind: 'interrupted' };
+    }
+    throw withKeptCells(error, args, sink);
+  }
+}
+
+function planCells({ args, sources }: MatrixSession): readonly CellPlan[] {
+  const axes = {
+    sources,
+    formats: args.format,
+    refcounts: args.refcounts,
+    caches: args.cache,
+    clusterSizes: args['cluster-size'],
+    queueDepths: args['queue-depth'],
+    engines: args.engine,
+  };
+  const keptImage: KeptImage | undefined =
+    args.image === undefined ? undefined : hostImage(args.image, 'write');
+  return args.device.flatMap((device) =>
+    planMatrix(axes, { device, seed: args.seed, payload: args.payload, keptImage }),
+  );
+}
+
+function samplesOf(args: MatrixArgs): number {
+  return args.samples ?? (args.image === undefined ? DEFAULT_SAMPLES : 0);
+}
+
+function refuseMisfits({ image, samples, device, dir, resume, out }: MatrixArgs): void {
+  if (resume && out === undefined) throw new UsageError('--resume goes on with a result file: name it with --out');
+  if (image === undefined) return;
+  if (samples !== undefined && samples > 0) {
+    throw new UsageError('--image keeps one image that is counted on; --samples takes 0 with it');
+  }
+  if (device.some((name) => name !== 'file')) throw new UsageError('--image is a file; --device takes file with it');
+  if (dir !== undefined) throw new UsageError('--image says where the image lies; leave out --dir');
+}
+
+function refuseManyCells(args: MatrixArgs, cells: number): void {
+  if (cells === 1) return;
+  for (const option of ['image', 'host-log'] as const) {
+    if (args[option] === undefined) continue;
+    throw new UsageError(
+      `--${option} takes one cell, but these options make ${String(cells)}: ` +
+        'give one value each to --workload, --format, --refcounts, --cache, --cluster-size, --queue-depth, --device and --engine',
+    );
+  }
+}
+
+function finishedCells(sink: ResultSink): number {
+  return sink.result().cells.filter(({ counts }) => counts !== null).length;
+}
+
+function interruptedText(
+  { args, words }: MatrixSession,
+  { finished, cells }: { readonly finished: number; readonly cells: number },
+): string {
+  const counted = `interrupted: ${String(finished)} of ${String(cells)} cells are counted`;
+  if (args.out === undefined) return `${counted}; nothing is kept without --out`;
+  const again = args.resume ? words : [...words, '--resume'];
+  return `${counted} and kept in ${args.out}; go on with\n  qcow2-bench ${again.map(quoted).join(' ')}`;
+}
+
+/** As a shell takes it. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+function withKeptCells(error: unknown, { out }: MatrixArgs, sink: ResultSink): unknown {
+  const finished = finishedCells(sink);
+  if (!(error instanceof Qcow2BenchError) || out === undefined || finished === 0) return error;
+  const message = `${error.message} — ${String(finished)} finished cells are kept in ${out}, --resume goes on`;
+  return new Qcow2BenchError(error.code, message, {}, error);
+}

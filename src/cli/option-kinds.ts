@@ -1,0 +1,46 @@
+/**
+ * The kinds of options there are, as yargs takes them: each says what it reads, so that the parsed value has its
+ * type. Values are read by us alone; yargs hands over their text.
+ */
+
+import type { ReadValue } from './option-values.ts';
+
+interface ValueOption<T> {
+  readonly type: 'string';
+  readonly requiresArg: true;
+  readonly describe: string;
+  readonly coerce: (text: string) => T;
+}
+
+/** An option that may be left out; it is `undefined` then. */
+export function optional<T>(describe: string, read: ReadValue<T>): ValueOption<T | undefined> {
+  return { type: 'string', requiresArg: true, describe, coerce: read };
+}
+
+/** An option with a default, written as a user would. */
+export function preset<T>(
+  describe: string,
+  read: ReadValue<T>,
+  preset: string,
+): ValueOption<T> & { readonly default: string } {
+  return { type: 'string', requiresArg: true, describe, coerce: read, default: preset };
+}
+
+/** An option that is on or off; off unless it is given. */
+export function flag(describe: string): {
+  readonly type: 'boolean';
+  readonly default: false;
+  readonly describe: string;
+} {
+  return { type: 'boolean', default: false, describe };
+}
+
+/** The options under a heading of their own in the help. */
+export function inGroup<Options extends Readonly<Record<string, object>>>(
+  heading: string,
+  options: Options,
+): Options {
+  const grouped = Object.entries(options).map(([name, option]) => [name, { ...option, group: heading }]);
+  // The same names and kinds; only the heading was added.
+  return Object.fromEntries(grouped) as Options;
+}

@@ -1,0 +1,62 @@
+/**
+ * Reading the values of options: one of a closed set, a list of such, counts and sizes.
+ *
+ * Invariant: every refusal names the option, the value, and the values allowed.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import { parseSize } from '../core/size.ts';
+import { badOption, oneOf } from './usage-error.ts';
+
+/** Makes the value of an option from its text, or throws `UsageError`. */
+export type ReadValue<T> = (text: string) => T;
+
+export function choice<T extends string>(option: string, allowed: readonly T[]): ReadValue<T> {
+  return (text) => {
+    const found = allowed.find((name) => name === text.trim());
+    if (found === undefined) throw badOption(option, text, oneOf(allowed));
+    return found;
+  };
+}
+
+/** A list separated by commas; `read` reads each part. A value that stands twice is kept once. */
+export function listOf<T>(option: string, read: ReadValue<T>): ReadValue<readonly T[]> {
+  return (text) => {
+    const parts = text.split(',').map((part) => part.trim());
+    if (parts.includes('')) throw badOption(option, text, 'a list separated by commas, without gaps');
+    return [...new Set(parts.map(read))];
+  };
+}
+
+/** A whole number from `min` to `max`. */
+export function count(
+  option: string,
+  { min, max = Number.MAX_SAFE_INTEGER }: { readonly min: number; readonly max?: number },
+): ReadValue<number> {
+  return (text) => {
+    const value = /^\d+$/.test(text.trim()) ? Number(text) : NaN;
+    if (value >= min && value <= max) return value;
+    const bound = max === Number.MAX_SAFE_INTEGER ? `from ${String(min)} up` : `from ${String(min)} to ${String(max)}`;
+    throw badOption(option, text, `a whole number ${bound}`);
+  };
+}
+
+/** Bytes of a size such as `64KiB`. */
+export function size(option: string): ReadValue<number> {
+  return (text) => {
+    try {
+      return parseSize(text);
+    } catch (error) {
+      if (!(error instanceof Qcow2BenchError)) throw error;
+      throw badOption(option, text, 'bytes, or a number with KiB, MiB, GiB or TiB, such as 64KiB');
+    }
+  };
+}
+
+/** A name that is not empty. */
+export function text(option: string): ReadValue<string> {
+  return (given) => {
+    if (given.trim() === '') throw badOption(option, given, 'a name');
+    return given;
+  };
+}

@@ -1,0 +1,71 @@
+/** Where the cells of a run go: a result file that grows, or memory if no file was named. */
+
+import type { RecordSink } from '../bench/run.ts';
+import { cellKey } from '../result/cell.ts';
+import { RESULT_SCHEMA, type Cell, type CellRecord, type Environment, type ResultRecord } from '../result/schema.ts';
+import { ResultWriter } from '../result/store.ts';
+import { makeFolderOf } from './written-file.ts';
+
+export interface ResultSink extends RecordSink {
+  /** All cells so far. */
+  result(): ResultRecord;
+  /** Makes the file durable, if there is one. */
+  finish(): ResultRecord;
+}
+
+export interface SinkOptions {
+  readonly environment: Environment;
+  /** The result file; without one the result is kept in memory. */
+  readonly out: string | undefined;
+  readonly resume: boolean;
+  /** Told of every cell among the paths it took. */
+  readonly remark?: string | undefined;
+}
+
+/** @throws Qcow2BenchError `write-failed`, `result-other-environment`, or what reading a result throws. */
+export function openSink({ environment, out, resume, remark }: SinkOptions): ResultSink {
+  const sink = out === undefined ? new MemorySink(environment) : openWriter(out, environment, resume);
+  return remark === undefined ? sink : withRemark(sink, remark);
+}
+
+function openWriter(path: string, environment: Environment, resume: boolean): ResultWriter {
+  makeFolderOf(path);
+  return resume ? ResultWriter.resume(path, environment) : ResultWriter.create(path, environment);
+}
+
+class MemorySink implements ResultSink {
+  readonly #environment: Environment;
+  readonly #records = new Map<string, CellRecord>();
+
+  constructor(environment: Environment) {
+    this.#environment = environment;
+  }
+
+  cellRecord(cell: Cell): CellRecord | undefined {
+    return this.#records.get(cellKey(cell));
+  }
+
+  putCell(record: CellRecord): void {
+    this.#records.set(cellKey(record.cell), record);
+  }
+
+  result(): ResultRecord {
+    return { schema: RESULT_SCHEMA, environment: this.#environment, cells: [...this.#records.values()] };
+  }
+
+  finish(): ResultRecord {
+    return this.result();
+  }
+}
+
+function withRemark(sink: ResultSink, remark: string): ResultSink {
+  return {
+    cellRecord: (cell) => sink.cellRecord(cell),
+    putCell: (record) => {
+      const others = record.fallbacks.filter((text) => text !== remark);
+      sink.putCell({ ...record, fallbacks: [...others, remark] });
+    },
+    result: () => sink.result(),
+    finish: () => sink.finish(),
+  };
+}

@@ -1,0 +1,17 @@
+/** Errors of the command line itself: they name the option, what was given, and what is allowed. */
+
+/** The user is to call the program another way; told in one line, exit code 2. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** The error of one option's value. */
+export function badOption(option: string, given: string, allowed: string): UsageError {
+  return new UsageError(`--${option}: '${given}' is not allowed; it takes ${allowed}`);
+}
+
+/** `a, b or c`. */
+export function oneOf(names: readonly string[]): string {
+  if (names.length < 2) return names.join('');
+  return `${names.slice(0, -1).join(', ')} or ${names.at(-1) ?? ''}`;
+}

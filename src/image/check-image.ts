@@ -1,0 +1,89 @@
+/**
+ * Checking an image file, and repairing it where that is asked for.
+ *
+ * Invariants:
+ * - Only the file itself is opened: a check is of an image's own metadata, whatever backs it.
+ * - Without a repair the file is opened read-only. A repair is counted again afterwards, so that what the report
+ *   says is left is what the file holds.
+ * - The mark of an unclean close stays unless the repair left no corruption.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import type { CheckReport, RepairScope } from '../format/check-report.ts';
+import type { Format } from '../format/disk-image.ts';
+import { checkQed } from '../format/qed/check.ts';
+import { detectFormat } from './detect-format.ts';
+import type { ImagePlace } from './host-image.ts';
+import { openLoneQcow2 } from './lone-image.ts';
+
+export interface CheckImageOptions extends ImagePlace {
+  /** Default: told from the file's first bytes. */
+  readonly format?: Format | undefined;
+  /** Left out, nothing is written. */
+  readonly repair?: RepairScope | undefined;
+}
+
+export interface CheckedImage {
+  readonly path: string;
+  readonly format: Format;
+  /** What is left, and what was repaired. */
+  readonly report: CheckReport;
+}
+
+/**
+ * Checks an image.
+ *
+ * @throws Qcow2BenchError `check-unsupported` for raw, which has no metadata; `file-missing`, `image-cut-off`, or
+ * what opening its format throws.
+ */
+export async function checkImageFile(options: CheckImageOptions): Promise<CheckedImage> {
+  const { storage, name, repair } = options;
+  const device = storage.open(name, { readOnly: repair === undefined });
+  const { path } = device;
+  const format = options.format ?? (await detectFormat(device));
+  switch (format) {
+    case 'raw':
+      await device.close();
+      throw new Qcow2BenchError(
+        'check-unsupported',
+        'a raw image has no metadata, so there is nothing to check: qcow2 and qed have checks',
+        { path },
+      );
+    case 'qcow2':
+      return { path, format, report: await checkQcow2(device, repair) };
+    case 'qed':
+      return { path, format, report: await checkAndCloseQed(device, repair) };
+  }
+}
+
+async function checkQcow2(device: BlockDevice, repair: RepairScope | undefined): Promise<CheckReport> {
+  const { image } = await openLoneQcow2({ device, readOnly: repair === undefined });
+  try {
+    const first = await image.check(repair);
+    if (repair === undefined) return first;
+    const report = await recounted(first, () => image.check());
+    if (report.corruptions + report.checkErrors === 0) await image.close();
+    // Closing would call the image clean, which it is not.
+    else await image.flush('repair');
+    return report;
+  } finally {
+    await image.abandon();
+  }
+}
+
+async function checkAndCloseQed(device: BlockDevice, repair: RepairScope | undefined): Promise<CheckReport> {
+  try {
+    const first = await checkQed(device, repair);
+    return repair === undefined ? first : await recounted(first, () => checkQed(device));
+  } finally {
+    await device.close();
+  }
+}
+
+/** What a repair mended, and what a second look finds still there. */
+async function recounted(first: CheckReport, check: () => Promise<CheckReport>): Promise<CheckReport> {
+  const { corruptionsFixed, leaksFixed, messages, messagesDropped, checkErrors } = first;
+  if (corruptionsFixed + leaksFixed === 0) return first;
+  return { ...(await check()), corruptionsFixed, leaksFixed, messages, messagesDropped, checkErrors };
+}

@@ -1,0 +1,104 @@
+/**
+ * Creating an image file for a user.
+ *
+ * Invariants:
+ * - A file that is there is not touched unless overwriting was asked for; what the format refuses (a size, a
+ *   cluster size) is refused before that.
+ * - An image that could not be finished is removed again.
+ * - A backing file is opened in the format that the user names, so that no overlay is made over nothing.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import { MemoryDevice } from '../device/memory-device.ts';
+import type { ImageFiles } from '../format/backing-chain.ts';
+import type { Format } from '../format/disk-image.ts';
+import type { CreateOptions, RefcountMode } from '../format/image-options.ts';
+import { createImage, openImage } from '../format/registry.ts';
+import type { ImagePlace } from './host-image.ts';
+
+const SECTOR_SIZE = 512;
+
+export interface CreateImageFileOptions extends ImagePlace {
+  readonly format: Format;
+  /** Bytes; default: the backing file's. */
+  readonly virtualSize?: number | undefined;
+  /** Bytes; default 64 KiB; raw has none. */
+  readonly clusterSize?: number | undefined;
+  /** qcow2 only; default eager. */
+  readonly refcounts?: RefcountMode | undefined;
+  readonly backing?: NewBacking | undefined;
+  /** Replace a file that is there. Default false. */
+  readonly overwrite?: boolean | undefined;
+}
+
+export interface NewBacking {
+  /** As it is stored: an absolute path, or relative to the image's directory. */
+  readonly name: string;
+  readonly format: Format;
+  /** Where it is opened, as `files` understands it. */
+  readonly path: string;
+  readonly files: ImageFiles;
+}
+
+export interface CreatedImage {
+  readonly path: string;
+  /** Bytes. */
+  readonly virtualSize: number;
+}
+
+/**
+ * Writes an empty image and makes it durable.
+ *
+ * @throws Qcow2BenchError `size-missing`, `bad-size`, `option-of-other-format`, `file-exists`, what the format
+ * refuses, or what the backing file's opening throws.
+ */
+export async function createImageFile(options: CreateImageFileOptions): Promise<CreatedImage> {
+  const { storage, name, format } = options;
+  const image = { ...imageOptions(options), format, virtualSize: await virtualSizeOf(options) };
+  await createImage({ ...image, device: new MemoryDevice({ path: name }) });
+  const isNew = !storage.exists(name);
+  const device = storage.create(name, { overwrite: options.overwrite });
+  try {
+    await createImage({ ...image, device });
+  } catch (error) {
+    await device.close();
+    if (isNew) storage.remove(name);
+    throw error;
+  }
+  await device.close();
+  return { path: device.path, virtualSize: image.virtualSize };
+}
+
+function imageOptions(options: CreateImageFileOptions): Omit<CreateOptions, 'device' | 'virtualSize'> {
+  const { format, clusterSize, refcounts, backing } = options;
+  if (refcounts !== undefined && format !== 'qcow2') throw ofOtherFormat('refcounts', format, 'qcow2 has');
+  if (clusterSize !== undefined && format === 'raw') {
+    throw ofOtherFormat('clusters', format, 'qcow2 and qed have');
+  }
+  return { clusterSize, refcounts, backingFile: backing && { name: backing.name, format: backing.format } };
+}
+
+async function virtualSizeOf({ virtualSize, backing }: CreateImageFileOptions): Promise<number> {
+  const backingSize = backing === undefined ? undefined : await sizeOfBacking(backing);
+  const size = virtualSize ?? backingSize;
+  if (size === undefined) {
+    throw new Qcow2BenchError('size-missing', 'an image without a backing file needs a size');
+  }
+  if (size % SECTOR_SIZE !== 0 || size < 0) {
+    throw new Qcow2BenchError(
+      'bad-size',
+      `${String(size)} bytes is no size of a disk: it must be a multiple of ${String(SECTOR_SIZE)}`,
+    );
+  }
+  return size;
+}
+
+async function sizeOfBacking({ files, path, format }: NewBacking): Promise<number> {
+  const image = await openImage({ files, name: path, format, readOnly: true, backing: { allowAnywhere: true } });
+  await image.abandon();
+  return image.virtualSize;
+}
+
+function ofOtherFormat(what: string, format: Format, who: string): Qcow2BenchError {
+  return new Qcow2BenchError('option-of-other-format', `${format} has no ${what} to choose; ${who} them`);
+}

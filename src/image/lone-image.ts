@@ -1,0 +1,86 @@
+/**
+ * Opening one image file without those behind it: what `info` and `check` need, and all that an image from a
+ * stranger should get.
+ *
+ * Invariants: no file but the one named is opened; an image that was not closed cleanly is not repaired on the
+ * way; tables that lie past the file's end are an error, for a read there would silently give zeroes.
+ */
+
+import { hex, Qcow2BenchError } from '../core/error.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import { MemoryDevice } from '../device/memory-device.ts';
+import type { BackingReference, OpenBacking, OpenOptions } from '../format/image-options.ts';
+import { openQcow2 } from '../format/qcow2/open.ts';
+import type { Qcow2Header } from '../format/qcow2/header.ts';
+import type { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
+import { openQed } from '../format/qed/open.ts';
+import type { QedImage } from '../format/qed/qed-image.ts';
+import { openRaw } from '../format/raw/raw-image.ts';
+
+export interface LoneOptions {
+  /** Closed with the image, and by a failed open. */
+  readonly device: BlockDevice;
+  readonly readOnly: boolean;
+}
+
+export interface LoneImage<Image> {
+  readonly image: Image;
+  /** What the image says it is backed by. */
+  readonly backing: BackingReference | undefined;
+}
+
+/** @throws Qcow2BenchError of the format; `image-cut-off`. */
+export async function openLoneQcow2(options: LoneOptions): Promise<LoneImage<Qcow2Image>> {
+  const { device } = options;
+  const fileSize = device.size();
+  const lone = await openAlone(options, openQcow2);
+  try {
+    refuseCutOff(lone.image.header.values, { path: device.path, fileSize });
+  } catch (error) {
+    await lone.image.abandon();
+    throw error;
+  }
+  return lone;
+}
+
+/** @throws Qcow2BenchError of the format. */
+export function openLoneQed(options: LoneOptions): Promise<LoneImage<QedImage>> {
+  return openAlone(options, openQed);
+}
+
+async function openAlone<Image>(
+  options: LoneOptions,
+  open: (options: OpenOptions) => Promise<Image>,
+): Promise<LoneImage<Image>> {
+  let backing: BackingReference | undefined;
+  const openBacking: OpenBacking = (reference) => {
+    backing = reference;
+    // Stands in for the file that is not looked at; nothing reads guest data here.
+    return openRaw({ device: new MemoryDevice(), readOnly: true, readPurpose: 'backing-read', openBacking });
+  };
+  const image = await open({ ...options, forCheck: true, readPurpose: 'data', openBacking });
+  return { image, backing };
+}
+
+function refuseCutOff(
+  header: Qcow2Header,
+  file: { readonly path: string; readonly fileSize: number },
+): void {
+  const clusterSize = 2 ** header.clusterBits;
+  const tables = [
+    { name: 'L1 table', at: header.l1Offset, length: header.l1Entries * 8 },
+    {
+      name: 'refcount table',
+      at: header.refcountTableOffset,
+      length: header.refcountTableClusters * clusterSize,
+    },
+  ];
+  for (const { name, at, length } of tables) {
+    if (length === 0 || at + length <= file.fileSize) continue;
+    throw new Qcow2BenchError(
+      'image-cut-off',
+      `the ${name} lies at ${hex(at)} and ends at ${hex(at + length)}, but the file ends at ${hex(file.fileSize)}: it was cut off; take a whole copy`,
+      { path: file.path, offset: file.fileSize },
+    );
+  }
+}

@@ -1,0 +1,265 @@
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
+
+import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
+import type { CellPlan } from '../../src/bench/engine.ts';
+import { probeCapabilities } from '../../src/device/capabilities.ts';
+import { FileStorage } from '../../src/device/file-storage.ts';
+import type { HostLogRecord } from '../../src/device/host-log.ts';
+import type { HostCounts } from '../../src/device/host-meter.ts';
+import { MEMORY_CAPABILITIES, MemoryStorage, NullStorage } from '../../src/device/memory-storage.ts';
+import { PHASES, type Phase } from '../../src/device/operation.ts';
+import { cellName } from '../../src/result/cell.ts';
+import { ALL_CACHES, mixedSource, smallMatrix, smallSource, STRIDE, WRITES } from './small-run.ts';
+
+const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-engine-'));
+const capabilities = probeCapabilities(directory);
+const files = new FileStorage(directory, capabilities);
+afterAll(() => rmSync(directory, { recursive: true }));
+afterEach(() => {
+  expect(readdirSync(directory)).toEqual([]);
+});
+
+const onePlan = (...options: Parameters<typeof smallMatrix>): CellPlan => {
+  const [plan] = smallMatrix(...options);
+  if (plan === undefined) throw new Error('an empty matrix');
+  return plan;
+};
+const QCOW2 = { formats: ['qcow2'], refcounts: ['eager'] } as const;
+
+describe('counting', () => {
+  const plans = smallMatrix({ sources: [mixedSource()], caches: ALL_CACHES, queueDepths: [1, 8] });
+
+  it.each(plans.map((plan) => ({ plan, name: cellName(plan.cell) })))(
+    'gives the same twice, on memory and on memory that forgets guest data: $name',
+    async ({ plan }) => {
+      const engine = new BuiltinEngine();
+      const first = await engine.count(plan, {});
+      expect(first.countsDevice).toBe('memory');
+      expect(JSON.stringify(await engine.count(plan, {}))).toBe(JSON.stringify(first));
+      const forgetful = await new BuiltinEngine({ makeMemory: () => new NullStorage() }).count(plan, {});
+      expect(forgetful.counts).toEqual(first.counts);
+    },
+  );
+
+  it.each(plans.map((plan) => ({ plan, name: cellName(plan.cell) })))(
+    'agrees with its own host log, operation by operation: $name',
+    async ({ plan }) => {
+      const log: HostLogRecord[] = [];
+      const { counts } = await new BuiltinEngine().count(plan, { hostLog: (record) => log.push(record) });
+      for (const phase of PHASES) {
+        expect(tally(log, phase)).toEqual({ ...counts[phase], syncs: syncsOf(counts[phase]) });
+      }
+    },
+  );
+
+  it('fills raw with the data that the others have in a backing file, and says so', async () => {
+    const { counts, fallbacks } = await new BuiltinEngine().count(
+      onePlan({ sources: [mixedSource()], formats: ['raw'] }),
+      {},
+    );
+    expect(fallbacks).toEqual([expect.stringContaining('raw has no backing files')]);
+    expect(counts.open.writes.ops).toBe(0);
+  });
+
+  it('counts neither the making of the image nor its prefill', async () => {
+    const prefill = [{ name: 'fill', requests: 30, ...WRITES, pattern: STRIDE }];
+    const source = smallSource('overwrite', { image: { prefill } });
+    const { counts } = await new BuiltinEngine().count(onePlan({ sources: [source], ...QCOW2 }), {});
+    expect(counts.guest).toMatchObject({ writes: 30, allocatingWrites: 0 });
+    expect(counts.open.writes.ops).toBe(0);
+    expect(counts.run.writes).toMatchObject({ ops: 30, bytes: 30 * 4096 });
+  });
+
+  it('is limited to the requests asked for', async () => {
+    const { counts } = await new BuiltinEngine().count(onePlan(QCOW2), { limit: 7 });
+    expect(counts.guest.writes).toBe(7);
+  });
+
+  it('names the path that ran where there is no fallocate', async () => {
+    const reason = 'darwin has no fallocate';
+    const makeMemory = (): MemoryStorage =>
+      new MemoryStorage({ ...MEMORY_CAPABILITIES, zeroRange: { ok: false, reason } });
+    const { counts, fallbacks } = await new BuiltinEngine({ makeMemory }).count(onePlan(QCOW2), {});
+    expect(fallbacks).toEqual([expect.stringContaining(reason)]);
+    expect(counts.run.zeroRanges.ops).toBe(0);
+    expect(counts.run.writes.byPurpose.cow?.bytes).toBe(30 * (65_536 - 4096));
+  });
+});
+
+describe('a kept image', () => {
+  it('is made where it is asked for, stays, and is opened as it is the next time', async () => {
+    const storage = new MemoryStorage();
+    const plan = onePlan(QCOW2, { keptImage: { storage, name: 'kept.qcow2' } });
+    const engine = new BuiltinEngine();
+    const first = await engine.count(plan, {});
+    expect(first.counts.guest.allocatingWrites).toBe(30);
+    expect(storage.exists('kept.qcow2')).toBe(true);
+    const second = await engine.count(plan, {});
+    expect(second.counts.guest.allocatingWrites).toBe(0);
+    expect(engine.obstacle(plan, 'time')).toMatch(/kept/);
+  });
+
+  it('is not overwritten by a raw run if it is a qcow2 image', async () => {
+    const storage = new MemoryStorage();
+    const keptImage = { storage, name: 'image' };
+    const engine = new BuiltinEngine();
+    await engine.count(onePlan(QCOW2, { keptImage }), {});
+    const before = storage.open('image').contents();
+    const asRaw = engine.count(onePlan({ formats: ['raw'] }, { keptImage }), {});
+    await expect(asRaw).rejects.toMatchObject({ code: 'image-other-format' });
+    expect(storage.open('image').contents()).toEqual(before);
+  });
+
+  it('has to fit its cell', async () => {
+    const storage = new MemoryStorage();
+    const keptImage = { storage, name: 'image' };
+    const engine = new BuiltinEngine();
+    await engine.count(onePlan(QCOW2, { keptImage }), {});
+    const larger = smallSource('larger', { image: { size: '128MiB' } });
+    for (const axes of [{ clusterSizes: [4096] }, { sources: [larger] }, { sources: [mixedSource()] }]) {
+      const run = engine.count(onePlan({ ...QCOW2, ...axes }, { keptImage }), {});
+      await expect(run).rejects.toMatchObject({ code: 'image-misfit' });
+    }
+  });
+});
+
+describe('obstacles', () => {
+  const time = (engine: BuiltinEngine, plan: CellPlan): string | undefined => engine.obstacle(plan, 'time');
+
+  it('are cluster sizes and disks that a format does not take', () => {
+    const engine = new BuiltinEngine();
+    const at = (format: 'qcow2' | 'qed', clusterSize: number, size = '64MiB'): string | undefined =>
+      engine.obstacle(
+        onePlan({
+          formats: [format],
+          clusterSizes: [clusterSize],
+          sources: [smallSource('small', { image: { size } })],
+        }),
+        'count',
+      );
+    expect(at('qcow2', 512)).toBeUndefined();
+    expect(at('qcow2', 256)).toMatch(/powers of two from 512B to 2MiB/);
+    expect(at('qcow2', 4 * 1024 * 1024)).toMatch(/qcow2 does not take clusters of 4MiB/);
+    expect(at('qcow2', 65_537)).toMatch(/powers of two/);
+    expect(at('qed', 2048)).toMatch(/from 4KiB to 64MiB/);
+    expect(at('qed', 4096, '16GiB')).toBeUndefined();
+    expect(at('qed', 4096, '17GiB')).toMatch(/more than the 16GiB that qed addresses/);
+    expect(at('qcow2', 512, '129GiB')).toMatch(/more than the 128GiB that qcow2 addresses/);
+  });
+
+  it.each([
+    { format: 'qcow2', clusterSize: 512 },
+    { format: 'qcow2', clusterSize: 2 * 1024 * 1024 },
+    { format: 'qed', clusterSize: 4096 },
+    { format: 'qed', clusterSize: 2 * 1024 * 1024 },
+  ] as const)(
+    'leave free what runs: $format with clusters of $clusterSize bytes',
+    async ({ format, clusterSize }) => {
+      const plan = onePlan({ formats: [format], clusterSizes: [clusterSize] });
+      const engine = new BuiltinEngine();
+      expect(engine.obstacle(plan, 'count')).toBeUndefined();
+      expect((await engine.count(plan, {})).counts.guest.writes).toBe(30);
+    },
+  );
+
+  it('are O_DIRECT and fallocate taken away from the place of timing; counts stay', () => {
+    const direct = { ok: false, reason: 'nfs at /net has no O_DIRECT' } as const;
+    const zeroRange = { ok: false, reason: 'nfs at /net has no FALLOC_FL_ZERO_RANGE' } as const;
+    const poor = new BuiltinEngine({
+      files: new FileStorage(directory, { ...capabilities, direct, zeroRange }),
+    });
+    for (const plan of smallMatrix({ caches: ALL_CACHES }, { device: 'file' })) {
+      const { cache, format } = plan.cell;
+      expect(poor.obstacle(plan, 'count')).toBeUndefined();
+      if (cache === 'none' || cache === 'directsync') expect(time(poor, plan)).toContain(direct.reason);
+      else if (format === 'qcow2') expect(time(poor, plan)).toContain(zeroRange.reason);
+      else expect(time(poor, plan)).toBeUndefined();
+    }
+  });
+
+  it('are a missing directory and an unknown device', () => {
+    expect(time(new BuiltinEngine(), onePlan({}, { device: 'file' }))).toMatch(/no directory/);
+    expect(time(new BuiltinEngine(), onePlan({}, { device: 'model:hdd' }))).toMatch(/no device 'model:hdd'/);
+  });
+});
+
+describe('a timed pass', () => {
+  it.each(['file', 'memory', 'null'])(
+    'opens, serves the cut and closes on %s, and removes its files',
+    async (device) => {
+      const plan = onePlan({ ...QCOW2, sources: [mixedSource()] }, { device });
+      await using pass = await new BuiltinEngine({ files }).prepareTimed(plan, { limit: 50 });
+      expect(pass.requests).toBe(50);
+      expect(readdirSync(directory)).toHaveLength(device === 'file' ? 2 : 0);
+      await pass.open();
+      await pass.run();
+      await pass.close();
+    },
+  );
+
+  it('removes its files when it is left in the middle', async () => {
+    const plan = onePlan(QCOW2, { device: 'file' });
+    await using pass = await new BuiltinEngine({ files }).prepareTimed(plan, {});
+    await pass.open();
+  });
+
+  it('removes what was made when preparing is stopped', async () => {
+    const prefill = [{ name: 'fill', requests: 300, ...WRITES, pattern: STRIDE }];
+    const sources = [smallSource('filled', { image: { prefill } })];
+    const plan = onePlan({ ...QCOW2, sources }, { device: 'file' });
+    const controller = new AbortController();
+    const progress = (): void => {
+      expect(readdirSync(directory)).toHaveLength(1);
+      controller.abort();
+    };
+    const preparing = new BuiltinEngine({ files }).prepareTimed(plan, {
+      signal: controller.signal,
+      progress,
+    });
+    const error: unknown = await preparing.catch((caught: unknown) => caught);
+    expect(error).toBe(controller.signal.reason);
+  });
+});
+
+function syncsOf({ syncs }: HostCounts): { ops: number; byCause: HostCounts['syncs']['byCause'] } {
+  return { ops: syncs.ops, byCause: syncs.byCause };
+}
+
+/** The counts that a host log adds up to; an elided sync is no operation, so the log does not know of it. */
+function tally(log: readonly HostLogRecord[], phase: Phase): object {
+  const kinds = {
+    write: 'writes',
+    'zero-range': 'zeroRanges',
+    'punch-hole': 'punchHoles',
+    truncate: 'truncates',
+    read: 'reads',
+  } as const;
+  type Shares = Record<string, { ops: number; bytes: number }>;
+  const result: Record<string, { ops: number; bytes: number; byPurpose: Shares }> = {};
+  for (const kind of Object.values(kinds)) result[kind] = { ops: 0, bytes: 0, byPurpose: {} };
+  const syncs = { ops: 0, byCause: {} as Record<string, number> };
+  for (const record of log) {
+    if (record.phase !== phase) continue;
+    if (record.op === 'sync') {
+      syncs.ops++;
+      syncs.byCause[record.cause] = (syncs.byCause[record.cause] ?? 0) + 1;
+      continue;
+    }
+    const counts = result[kinds[record.op]];
+    if (counts === undefined) continue;
+    const add = (purpose: string, ops: number, bytes: number): void => {
+      const share = (counts.byPurpose[purpose] ??= { ops: 0, bytes: 0 });
+      share.ops += ops;
+      share.bytes += bytes;
+      counts.ops += ops;
+      counts.bytes += bytes;
+    };
+    add(record.purpose, 1, 0);
+    for (const [purpose, bytes] of record.parts ?? [[record.purpose, record.length]]) add(purpose, 0, bytes);
+  }
+  return { ...result, syncs };
+}

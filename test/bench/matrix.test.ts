@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest';
+
+import { cellKey, cellName } from '../../src/result/cell.ts';
+import { ALL_CACHES, mixedSource, smallMatrix, smallSource } from './small-run.ts';
+
+describe('the matrix', () => {
+  it('has each variant in each cache mode of each workload: 4 × 5 × workloads', () => {
+    const sources = Array.from({ length: 9 }, (_, index) => smallSource(`w${String(index)}`));
+    expect(smallMatrix({ sources, caches: ALL_CACHES })).toHaveLength(180);
+  });
+
+  it('has raw once whatever the cluster sizes, and refcounts for qcow2 only', () => {
+    const plans = smallMatrix({ clusterSizes: [4096, 65_536, 4096] });
+    expect(plans.map(({ cell }) => [cell.format, cell.refcounts, cell.clusterSize])).toEqual([
+      ['raw', null, null],
+      ['qcow2', 'eager', 4096],
+      ['qcow2', 'lazy', 4096],
+      ['qed', null, 4096],
+      ['qcow2', 'eager', 65_536],
+      ['qcow2', 'lazy', 65_536],
+      ['qed', null, 65_536],
+    ]);
+  });
+
+  it('has no cell twice, in an order that repeats', () => {
+    const axes = { sources: [smallSource('a'), mixedSource()], caches: ALL_CACHES, queueDepths: [1, 32] };
+    const keys = smallMatrix(axes).map(({ cell }) => cellKey(cell));
+    expect(new Set(keys).size).toBe(keys.length);
+    expect(smallMatrix(axes).map(({ cell }) => cellKey(cell))).toEqual(keys);
+  });
+
+  it('names the backing file in the cells of formats that can have one', () => {
+    const plans = smallMatrix({ sources: [mixedSource()] });
+    expect(plans.map(({ cell }) => cell.backing)).toEqual([undefined, 'qcow2', 'qcow2', 'qcow2']);
+  });
+
+  it('leaves out the default payload and names any other', () => {
+    const [plain] = smallMatrix({ formats: ['raw'] });
+    const [random] = smallMatrix({ formats: ['raw'] }, { payload: 'random' });
+    expect(plain?.cell).not.toHaveProperty('payload');
+    expect(random === undefined ? '' : cellName(random.cell)).toContain('payload random');
+  });
+
+  it('refuses two workloads of one name, which no record could tell apart', () => {
+    const other = { ...smallSource('same'), path: 'elsewhere/same.json' };
+    expect(() => smallMatrix({ sources: [smallSource('same'), other] })).toThrow(
+      /two workloads have the name/,
+    );
+  });
+});

@@ -1,0 +1,103 @@
+/** Workloads and runs small enough for tests. */
+
+import type { CellPlan } from '../../src/bench/engine.ts';
+import { planMatrix, type MatrixAxes, type MatrixSetting } from '../../src/bench/matrix.ts';
+import type { Clock } from '../../src/bench/clock.ts';
+import type { RecordSink } from '../../src/bench/run.ts';
+import { CACHE_MODES } from '../../src/format/cache-mode.ts';
+import { cellKey } from '../../src/result/cell.ts';
+import type { CellRecord } from '../../src/result/schema.ts';
+import type { SyntheticSource } from '../../src/workload/library.ts';
+import type { Request, RequestOp } from '../../src/workload/request.ts';
+import { WORKLOAD_SCHEMA, workloadSchema } from '../../src/workload/schema.ts';
+
+/** A workload of `image` and `phases` as a file would have them. */
+export function smallSource(
+  name: string,
+  content: { image?: object; phases?: object[] } = {},
+): SyntheticSource {
+  const workload = workloadSchema.parse({
+    schema: WORKLOAD_SCHEMA,
+    name,
+    title: name,
+    description: name,
+    image: { size: '64MiB', ...content.image },
+    phases: content.phases ?? [{ name: 'run', requests: 30, ...WRITES, pattern: STRIDE }],
+  });
+  const { title, description } = workload;
+  const virtualSize = workload.image.size;
+  return { kind: 'workload', name, title, description, path: `${name}.json`, virtualSize, workload };
+}
+
+export const WRITES = { mix: { write: 1 }, blockSizes: [{ size: '4KiB' }] };
+export const STRIDE = { kind: 'stride', stride: '64KiB' };
+
+/** All kinds of request, with FUA and flushes, over a filled backing file. */
+export function mixedSource(): SyntheticSource {
+  const fill = [
+    { name: 'fill', bytes: '2MiB', blockSizes: [{ size: '256KiB' }], pattern: { kind: 'sequential' } },
+  ];
+  const region = { length: '8MiB' };
+  return smallSource('mixed', {
+    image: { backing: { fill } },
+    phases: [
+      {
+        name: 'mix',
+        requests: 300,
+        mix: { read: 3, write: 8, flush: 1, discard: 1, writeZeroes: 1 },
+        fuaShare: 0.1,
+        blockSizes: [{ size: '4KiB', weight: 3 }, { size: '64KiB' }, { size: '96KiB' }],
+        pattern: { kind: 'uniform', alignment: '4KiB', region },
+      },
+    ],
+  });
+}
+
+/** All variants in writethrough, unless told otherwise. */
+export function smallMatrix(
+  axes: Partial<MatrixAxes> = {},
+  setting: Partial<MatrixSetting> = {},
+): readonly CellPlan[] {
+  return planMatrix(
+    {
+      sources: [smallSource('small')],
+      formats: ['raw', 'qcow2', 'qed'],
+      refcounts: ['eager', 'lazy'],
+      caches: ['writethrough'],
+      clusterSizes: [65_536],
+      queueDepths: [1],
+      engines: ['builtin'],
+      ...axes,
+    },
+    { device: 'memory', ...setting },
+  );
+}
+
+export const ALL_CACHES = [...CACHE_MODES];
+
+export class MemorySink implements RecordSink {
+  readonly records = new Map<string, CellRecord>();
+
+  cellRecord(cell: CellRecord['cell']): CellRecord | undefined {
+    return this.records.get(cellKey(cell));
+  }
+
+  putCell(record: CellRecord): void {
+    this.records.set(cellKey(record.cell), record);
+  }
+
+  /** In the order in which cells were first put. */
+  all(): readonly CellRecord[] {
+    return [...this.records.values()];
+  }
+}
+
+/** A clock that goes on by one microsecond each time it is read. */
+export function steppingClock(): Clock {
+  let nowNs = 0n;
+  return { nowNs: () => (nowNs += 1000n) };
+}
+
+export function request(op: RequestOp, offset = 0, length = op === 'flush' ? 0 : 4096): Request {
+  return { op, offset, length, fua: false, unmap: false, timeNs: 0 };
+}

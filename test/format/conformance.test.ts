@@ -1,0 +1,25 @@
+import { CACHE_MODES } from '../../src/format/cache-mode.ts';
+import { describeDiskImage, type ImageSubject } from './conformance.ts';
+
+const QCOW2_CLUSTERS = [512, 4096, 65_536, 2 * 1024 * 1024];
+
+const SUBJECTS: readonly ImageSubject[] = [
+  { name: 'raw', format: 'raw', clusterSizes: [], canBeBacked: false },
+  {
+    name: 'qcow2 with eager refcounts',
+    format: 'qcow2',
+    refcounts: 'eager',
+    clusterSizes: QCOW2_CLUSTERS,
+    canBeBacked: true,
+  },
+  {
+    name: 'qcow2 with lazy refcounts',
+    format: 'qcow2',
+    refcounts: 'lazy',
+    clusterSizes: QCOW2_CLUSTERS,
+    canBeBacked: true,
+  },
+  { name: 'QED', format: 'qed', clusterSizes: [4096, 65_536], canBeBacked: true },
+];
+
+for (const subject of SUBJECTS) for (const cacheMode of CACHE_MODES) describeDiskImage(subject, cacheMode);

@@ -1,0 +1,409 @@
+/**
+ * A thin crash proof: record every operation of a run, cut the run anywhere, lose any of what no sync had covered yet,
+ * and see that the image opens again with everything the guest was told is durable.
+ *
+ * What a sector may hold after a crash: what the last durable request left there, or what any request that had begun
+ * since would leave. While a discard, or a zero-write that gives its clusters back, is not durable yet, its range may
+ * hold anything: another write may have been given the cluster already.
+ */
+
+import type { WrapDevice } from '../../src/bench/stack.ts';
+import { openStack } from '../../src/bench/stack.ts';
+import type { Random } from '../../src/core/random.ts';
+import { Random as SeededRandom } from '../../src/core/random.ts';
+import { MemoryDevice } from '../../src/device/memory-device.ts';
+import { MemoryStorage } from '../../src/device/memory-storage.ts';
+import { applyLogged, WriteLog, type WriteLogEntry } from '../../src/device/write-log.ts';
+import type { BlockBackend } from '../../src/format/block-backend.ts';
+import type { DiskImage, Format } from '../../src/format/disk-image.ts';
+import type { RefcountMode } from '../../src/format/image-options.ts';
+import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
+import { createImage, openImage } from '../../src/format/registry.ts';
+import {
+  backingContents,
+  discardedRange,
+  GuestModel,
+  payload,
+  SECTOR,
+  type DiskShape,
+  type GuestRequest,
+  type Region,
+} from './guest-model.ts';
+
+export const IMAGE = 'disk';
+export const BACKING = 'base';
+
+export interface CrashSetup {
+  readonly format: Format;
+  readonly refcounts?: RefcountMode;
+  readonly cache: 'writethrough' | 'writeback';
+  /** Bytes. */
+  readonly clusterSize: number;
+  /** With a raw backing file that ends in the middle of the disk. */
+  readonly backed: boolean;
+  /** Whether the workload writes zeroes and discards, so that clusters are freed and used again. */
+  readonly releases: boolean;
+  /** Stands around the logged file: a fault of the engine to be found. */
+  readonly deviation?: WrapDevice;
+}
+
+export interface RecordedRequest {
+  readonly request: GuestRequest;
+  /** Log entries when it began. */
+  readonly startedAt: number;
+  /** Log entries when it was known to be durable. */
+  durableAt: number;
+}
+
+export interface Recording {
+  readonly setup: CrashSetup;
+  readonly shape: DiskShape;
+  readonly storage: MemoryStorage;
+  /** The image when the log began. */
+  readonly base: MemoryDevice;
+  readonly entries: readonly WriteLogEntry[];
+  readonly requests: readonly RecordedRequest[];
+  /** What the guest sees before the first request. */
+  readonly fresh: GuestModel;
+}
+
+export interface CrashState {
+  /** Which operations are in it, for messages. */
+  readonly name: string;
+  /** Log entries that were issued. */
+  readonly cut: number;
+  /** Whether some of what no sync covered is lost. */
+  readonly isLossy: boolean;
+  readonly image: MemoryDevice;
+}
+
+const REQUESTS = 60;
+
+/** Runs a random workload on a fresh image, to a clean close. */
+export async function recordWorkload(setup: CrashSetup, seed: number): Promise<Recording> {
+  const shape = shapeOf(setup);
+  const storage = new MemoryStorage();
+  const fresh = await createFiles(setup, shape, storage);
+  const base = storage.open(IMAGE).clone();
+  const logs: WriteLog[] = [];
+  const stack = await openStack({
+    storage,
+    imageName: IMAGE,
+    format: setup.format,
+    cache: setup.cache,
+    refcounts: setup.refcounts,
+    wrap: (device) => {
+      if (device.label !== 'image') return device;
+      const log = new WriteLog(device);
+      logs.push(log);
+      return setup.deviation === undefined ? log : setup.deviation(log);
+    },
+  });
+  const entries = logs[0]?.entries ?? [];
+  const requests: RecordedRequest[] = [];
+  for (const [index, request] of randomRequests(setup, shape, new SeededRandom(seed)).entries()) {
+    const recorded = { request, startedAt: entries.length, durableAt: Infinity };
+    requests.push(recorded);
+    await perform(stack.backend, request, index);
+    if (!makesDurable(request, setup)) continue;
+    for (const each of requests) each.durableAt = Math.min(each.durableAt, entries.length);
+  }
+  await stack.close();
+  for (const each of requests) each.durableAt = Math.min(each.durableAt, entries.length);
+  return { setup, shape, storage, base, entries: [...entries], requests, fresh };
+}
+
+/** What a run's log may have left behind, with how much of it is tried. */
+export interface StateSampling {
+  readonly random: Random;
+  /** A cut that does not end with a sync is taken with this probability. */
+  readonly cutShare: number;
+  /** States a cut with some of what no sync covered lost. */
+  readonly lossyStates: number;
+}
+
+/** Every cut at a sync, some others, and for each some states with losses. */
+export function* crashStates(recording: Recording, sampling: StateSampling): Generator<CrashState> {
+  const { entries, base } = recording;
+  const { random, cutShare, lossyStates } = sampling;
+  const whole = base.clone();
+  /** The file with all that is durable, and nothing else. */
+  const durable = base.clone();
+  let covered = 0;
+  for (let cut = 0; cut <= entries.length; cut++) {
+    const last = cut === 0 ? undefined : entries[cut - 1];
+    if (last !== undefined) applyLogged(whole, last);
+    if (last?.op === 'sync') {
+      for (const entry of entries.slice(covered, last.covers)) applyLogged(durable, entry);
+      covered = last.covers;
+    }
+    const next = entries[cut];
+    if (cut < entries.length && last?.op !== 'sync' && next?.op !== 'sync' && !random.chance(cutShare)) continue;
+    yield { name: `the first ${String(cut)} operations`, cut, isLossy: false, image: whole.clone() };
+    const open = entries.slice(covered, cut).filter(({ op }) => op !== 'sync');
+    if (open.length === 0) continue;
+    for (let n = 0; n < lossyStates; n++) {
+      const image = durable.clone();
+      const kept = applySome(image, open, random);
+      const name = `the first ${String(covered)} operations and of the next ${String(open.length)} ${kept}`;
+      yield { name, cut, isLossy: true, image };
+    }
+  }
+}
+
+/** Does some of the operations, and some only in part; says which. */
+function applySome(image: MemoryDevice, entries: readonly WriteLogEntry[], random: Random): string {
+  const share = random.fraction();
+  const kept = entries.map((entry) => {
+    if (!random.chance(share)) return '-';
+    if (entry.op !== 'write' || entry.bytes.byteLength <= SECTOR || random.chance(0.7)) {
+      applyLogged(image, entry);
+      return '+';
+    }
+    // A disk writes sectors whole, but in any order.
+    for (let at = 0; at < entry.bytes.byteLength; at += SECTOR) {
+      if (random.chance(0.5)) continue;
+      const bytes = entry.bytes.subarray(at, at + SECTOR);
+      applyLogged(image, { ...entry, offset: entry.offset + at, bytes });
+    }
+    return '~';
+  });
+  return kept.join('');
+}
+
+/**
+ * Opens a crash state as a user would after the crash, and looks for anything lost.
+ *
+ * @returns what is wrong, in words; `undefined` if nothing is
+ */
+export async function findLoss(recording: Recording, state: CrashState): Promise<string | undefined> {
+  const { setup, shape } = recording;
+  const wasDirty = isDirtyQcow2(setup, state.image);
+  let image: DiskImage;
+  try {
+    image = await reopen(recording, state.image);
+  } catch (error) {
+    return `the image cannot be opened again: ${String(error)}`;
+  }
+  const problem = (await compareGuest(recording, state, image)) ?? (await tryFurtherWrite(recording, image));
+  await image.close();
+  if (problem !== undefined || !(image instanceof Qcow2Image)) return problem;
+
+  const again = await openImage({
+    format: setup.format,
+    name: IMAGE,
+    files: filesOf(recording, state.image),
+    readOnly: true,
+    forCheck: true,
+  });
+  if (!(again instanceof Qcow2Image)) return 'the image is no qcow2 image any more';
+  const { corruptions, checkErrors, leaks, messages } = await again.check();
+  const isDirty = again.header.isDirty;
+  await again.abandon();
+  if (isDirty) return 'the image is still dirty after a clean close';
+  // A repair finds what leaked; where refcounts are eager nothing was repaired, and clusters may be lost to use.
+  if (corruptions + checkErrors > 0 || (wasDirty && leaks > 0)) return messages.join('\n');
+  return shape.virtualSize === again.virtualSize ? undefined : 'the virtual size changed';
+}
+
+/** Opens the image over the recording's backing file; the state's bytes are changed by it. */
+async function reopen(recording: Recording, device: MemoryDevice): Promise<DiskImage> {
+  const { format, refcounts } = recording.setup;
+  const files = filesOf(recording, device);
+  return openImage({ format, name: IMAGE, files, readOnly: false, refcounts });
+}
+
+function filesOf(recording: Recording, image: MemoryDevice) {
+  return {
+    open: (name: string, options: { readonly label: string; readonly readOnly: boolean }) =>
+      name === IMAGE ? new OpenAgain(image) : recording.storage.open(name, options),
+  };
+}
+
+/** The same bytes, opened once more. */
+class OpenAgain extends MemoryDevice {
+  constructor(device: MemoryDevice) {
+    super({ bytes: OpenAgain.#bytesOf(device) });
+  }
+
+  static #bytesOf(device: MemoryDevice) {
+    return (device as OpenAgain).bytes;
+  }
+}
+
+function isDirtyQcow2(setup: CrashSetup, image: MemoryDevice): boolean {
+  if (setup.format !== 'qcow2') return false;
+  const field = new Uint8Array(8);
+  image.read(72, field, 'header');
+  return (field.at(-1) ?? 0) % 2 === 1;
+}
+
+/** Holds every sector against what it may be. */
+async function compareGuest(
+  recording: Recording,
+  state: CrashState,
+  image: DiskImage,
+): Promise<string | undefined> {
+  const expected = recording.fresh.clone();
+  const open: { readonly request: GuestRequest; readonly index: number }[] = [];
+  for (const [index, { request, startedAt, durableAt }] of recording.requests.entries()) {
+    if (durableAt <= state.cut) expected.apply(request, index);
+    else if (startedAt < state.cut) open.push({ request, index });
+  }
+  for (const { start, bytes } of expected.contents) {
+    const found = new Uint8Array(bytes.byteLength);
+    await image.read(start, found);
+    if (Buffer.compare(found, bytes) === 0) continue;
+    for (let at = 0; at < bytes.byteLength; at += SECTOR) {
+      const sector = found.subarray(at, at + SECTOR);
+      if (Buffer.compare(sector, bytes.subarray(at, at + SECTOR)) === 0) continue;
+      if (open.some(({ request, index }) => explains(recording.shape, request, index, { offset: start + at, sector }))) {
+        continue;
+      }
+      const hex = (of: Uint8Array): string => Buffer.from(of.subarray(0, 4)).toString('hex');
+      return `guest offset ${String(start + at)} holds ${hex(sector)} instead of ${hex(bytes.subarray(at))}`;
+    }
+  }
+  return undefined;
+}
+
+/** Whether a request that was not durable may have left the sector so. */
+function explains(
+  shape: DiskShape,
+  request: GuestRequest,
+  index: number,
+  { offset, sector }: { readonly offset: number; readonly sector: Uint8Array },
+): boolean {
+  if (request.op === 'read' || request.op === 'flush') return false;
+  const range = request.op === 'discard' ? discardedRange(shape, request.offset, request.length) : undefined;
+  const start = range?.start ?? request.offset;
+  if (offset < start || offset >= start + (range?.length ?? request.length)) return false;
+  switch (request.op) {
+    case 'write':
+      return Buffer.compare(sector, payload(index, offset, SECTOR)) === 0;
+    case 'write-zeroes':
+      return request.unmap || sector.every((byte) => byte === 0);
+    case 'discard':
+      return true;
+  }
+}
+
+/** An allocation after the crash harms nobody: the allocator knows which clusters are taken. */
+async function tryFurtherWrite(recording: Recording, image: DiskImage): Promise<string | undefined> {
+  const before = await readRegions(recording, image);
+  const [first] = before;
+  if (first === undefined) return undefined;
+  const { clusterSize } = recording.setup;
+  for (const cluster of [1, 3, 5]) {
+    const bytes = payload(3000, first.start + cluster * clusterSize, SECTOR);
+    await image.write(first.start + cluster * clusterSize, bytes);
+    first.bytes.set(bytes, cluster * clusterSize);
+  }
+  const after = await readRegions(recording, image);
+  const isSame = before.every(({ bytes }, index) => Buffer.compare(bytes, after[index]?.bytes ?? bytes) === 0);
+  return isSame ? undefined : 'a write after the crash changed what lies elsewhere';
+}
+
+async function readRegions(recording: Recording, image: DiskImage) {
+  const regions: { start: number; bytes: Uint8Array<ArrayBuffer> }[] = [];
+  for (const { start, length } of recording.shape.regions) {
+    const bytes = new Uint8Array(length);
+    await image.read(start, bytes);
+    regions.push({ start, bytes });
+  }
+  return regions;
+}
+
+/** A few clusters in the first mapping table and a few around the border to the next. */
+function shapeOf({ format, clusterSize }: CrashSetup): DiskShape {
+  const tableCoverage = (((format === 'qed' ? 4 : 1) * clusterSize) / 8) * clusterSize;
+  const virtualSize = tableCoverage + 9 * clusterSize + (clusterSize > SECTOR ? 3 * SECTOR : 0);
+  if (clusterSize < 4096) {
+    const larger = 7 * tableCoverage + 3 * SECTOR;
+    return { format, clusterSize, virtualSize: larger, regions: [{ start: 0, length: larger }] };
+  }
+  const border = tableCoverage - 8 * clusterSize;
+  const regions: Region[] = [
+    { start: 0, length: 10 * clusterSize },
+    { start: border, length: virtualSize - border },
+  ];
+  return { format, clusterSize, virtualSize, regions };
+}
+
+async function createFiles(setup: CrashSetup, shape: DiskShape, storage: MemoryStorage): Promise<GuestModel> {
+  const { format, refcounts, clusterSize, backed } = setup;
+  const { virtualSize } = shape;
+  const fresh = backed ? backingContents(shape) : new GuestModel(shape);
+  if (backed) {
+    const { start, length } = shape.regions.at(-1) as Region;
+    const size = start + Math.floor(length / 2 / SECTOR) * SECTOR;
+    const device = storage.create(BACKING);
+    device.truncate(size, 'data');
+    for (const { start: at, bytes } of fresh.contents) {
+      const kept = Math.max(0, Math.min(bytes.byteLength, size - at));
+      bytes.fill(0, kept);
+      device.write(at, bytes.subarray(0, kept), 'data');
+    }
+    device.close();
+  }
+  const device = storage.create(IMAGE);
+  const backingFile = backed ? ({ name: BACKING, format: 'raw' } as const) : undefined;
+  await createImage({ device, format, virtualSize, clusterSize, refcounts, backingFile });
+  device.close();
+  return fresh;
+}
+
+function makesDurable(request: GuestRequest, { cache }: CrashSetup): boolean {
+  switch (request.op) {
+    case 'flush':
+      return true;
+    case 'write':
+    case 'write-zeroes':
+      return cache === 'writethrough' || request.fua;
+    case 'read':
+    case 'discard':
+      return false;
+  }
+}
+
+function randomRequests(setup: CrashSetup, shape: DiskShape, random: Random): GuestRequest[] {
+  return Array.from({ length: REQUESTS }, () => {
+    const region = shape.regions[random.below(shape.regions.length)] as Region;
+    const sectors = region.length / SECTOR;
+    const cluster = Math.max(8, setup.clusterSize / SECTOR);
+    const isWhole = random.chance(0.3);
+    let first = random.below(sectors);
+    if (isWhole) first -= first % cluster;
+    const wanted = isWhole ? cluster * (1 + random.below(3)) : 1 + random.below(random.chance(0.2) ? 3 * cluster : 9);
+    const range = {
+      offset: region.start + first * SECTOR,
+      length: Math.min(wanted, sectors - first) * SECTOR,
+    };
+    const roll = random.fraction();
+    if (roll < 0.12) return { op: 'flush' };
+    if (setup.releases && roll < 0.2) return { op: 'discard', ...range };
+    const fua = random.chance(0.15);
+    if (setup.releases && roll < 0.3) return { op: 'write-zeroes', ...range, fua, unmap: random.chance(0.5) };
+    return { op: 'write', ...range, fua };
+  });
+}
+
+async function perform(backend: BlockBackend, request: GuestRequest, index: number): Promise<void> {
+  switch (request.op) {
+    case 'read':
+      await backend.read(request.offset, new Uint8Array(request.length));
+      return;
+    case 'write':
+      await backend.write(request.offset, payload(index, request.offset, request.length), request);
+      return;
+    case 'write-zeroes':
+      await backend.writeZeroes(request.offset, request.length, request);
+      return;
+    case 'discard':
+      await backend.discard(request.offset, request.length);
+      return;
+    case 'flush':
+      await backend.flush();
+      return;
+  }
+}
