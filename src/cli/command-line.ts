@@ -12,6 +12,7 @@ import { Qcow2BenchError } from '../core/error.ts';
 import type { Command, ListedCommand } from './command.ts';
 import { COMMANDS } from './command-list.ts';
 import { EXIT } from './exit-code.ts';
+import { examples } from './examples.ts';
 import { openTerminal, type Terminal } from './terminal.ts';
 import { oneOf, UsageError } from './usage-error.ts';
 
@@ -19,7 +20,10 @@ const PROGRAM = 'qcow2-bench';
 const HELP_WIDTH_MAX = 100;
 
 /** Runs the program with the words after its name; answers the exit code. */
-export async function runCommandLine(words: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
+export async function runCommandLine(
+  words: readonly string[],
+  environment: NodeJS.ProcessEnv,
+): Promise<number> {
   const terminal = openTerminal(words, environment);
   try {
     const called = await understand(words, terminal);
@@ -49,18 +53,17 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
       'parse-numbers': false,
       'parse-positional-numbers': false,
     })
-    .usage(`${PROGRAM} COMMAND …\n\nCounts every metadata write and sync that qcow2, QED and raw images cost, and times them.`)
+    .usage(`${PROGRAM} COMMAND [options]\n\n${PURPOSE}`)
     .strict()
     .demandCommand(1)
     .recommendCommands()
     .exitProcess(false)
     .wrap(Math.min(HELP_WIDTH_MAX, terminal.width))
-    .version(harnessVersion())
-    .help()
+    .version('version', 'Print the version', harnessVersion())
+    .help('help', 'Explain the command')
     .alias({ help: 'h' })
-    .updateStrings({ 'Commands:': 'Commands:', 'Options:': 'Other options:', 'Positionals:': 'Arguments:' })
-    .epilogue(`'${PROGRAM} COMMAND --help' explains a command. Exit codes: 0 good, 1 error, 2 usage, 3 regression, 130 interrupted.`)
-    .example(EXAMPLES.map(([command, meaning]) => [command, meaning] as [string, string]))
+    .updateStrings({ 'Options:': 'Other:', 'Positionals:': 'Arguments:' })
+    .epilogue(EPILOGUE)
     .fail((message, error) => {
       // The types promise an error; yargs gives one only where something threw.
       throw (error as Error | undefined) ?? new UsageError(message);
@@ -69,18 +72,28 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
     declare(parser, listed, (command, args) => (called = { command, args }));
   }
   try {
-    await parser.parseAsync(words);
+    await parser.parseAsync(words, {}, (_error, _args, output) => {
+      if (output !== '') terminal.answer(plainHelp(output));
+    });
   } catch (error) {
     throw asUsageError(error, words);
   }
   return called;
 }
 
-const EXAMPLES: readonly (readonly [string, string])[] = [
-  ['$0 bench', 'the whole suite: counts, times, charts, an answer'],
-  ['$0 run --workload stride --format qcow2 --refcounts eager,lazy --cache writethrough', 'one question'],
-  ['$0 create disk.qcow2 10GiB --refcounts lazy', 'an image to try things on'],
-];
+const PURPOSE =
+  'Benchmarks and replays workloads on raw, qcow2 and QED images: counts every metadata write and every sync exactly, and times them.';
+
+const EPILOGUE = [
+  examples([
+    ['bench', 'The whole suite: exact counts, times, charts, and an answer in words'],
+    ['run --workload stride --format qcow2 --cache writethrough', 'One question: eager or lazy refcounts?'],
+    ['create disk.qcow2 10GiB --refcounts lazy', 'An image to try things on'],
+    ['run --help', 'What a command can do'],
+  ]),
+  '',
+  'Exit codes: 0 good, 1 error, 2 usage, 3 regression or failed verification, 130 interrupted.',
+].join('\n');
 
 function declare(
   parser: Argv,
@@ -92,15 +105,27 @@ function declare(
     describe: listed.summary,
     builder: async (yargs) => {
       const { declare: declareOptions } = await listed.load();
-      return declareOptions(yargs.usage(`${PROGRAM} ${usageText(listed)}\n\n${listed.summary}.`).example([]));
+      return declareOptions(yargs.usage(`${PROGRAM} ${usageText(listed)}\n\n${listed.summary}.`));
     },
     handler: async (args) => onCall(await listed.load(), args),
   });
 }
 
+/** Help as yargs lays it out, without what says nothing to a reader: every value is text to begin with. */
+function plainHelp(output: string): string {
+  return output
+    .replaceAll(/\s*\[(?:string|boolean|array)\](?: \[default: false\])?/g, '')
+    .replaceAll(/<(\w+)(\.\.)?>( \[\w+\])?( *)/g, (whole, name: string, dots = '', other = '') =>
+      `${name.toUpperCase()}${dots === '' ? '' : ' …'}${String(other).toUpperCase()}`.padEnd(whole.length),
+    );
+}
+
 /** `replay TRACE [options]`. */
 function usageText({ usage }: ListedCommand): string {
-  return `${usage.replaceAll(/[<>]/g, '').replaceAll('..', '...').replaceAll(/\b(?<= |\[)[a-z]+/g, (name) => name.toUpperCase())} [options]`;
+  return `${usage
+    .replaceAll(/[<>]/g, '')
+    .replaceAll('..', '...')
+    .replaceAll(/\b(?<= |\[)[a-z]+/g, (name) => name.toUpperCase())} [options]`;
 }
 
 /** What parsing throws is the user's to mend, and said in the program's words rather than those of yargs. */
@@ -116,9 +141,13 @@ function reworded(error: unknown, words: readonly string[]): unknown {
   const unknown = /^Unknown arguments?: (.+)$/.exec(message)?.[1];
   if (unknown !== undefined) {
     const [name = ''] = unknown.split(', ');
-    const isOption = words.some((word) => word.startsWith('-') && word.replace(/^-+/, '').split('=')[0] === name);
+    const isOption = words.some(
+      (word) => word.startsWith('-') && word.replace(/^-+/, '').split('=')[0] === name,
+    );
     const what = isOption ? `there is no option --${name}` : `'${name}' is one argument too many`;
-    return new UsageError(`${what}; see ${PROGRAM} ${commandOf(words)?.name ?? ''} --help`);
+    const command = commandOf(words);
+    if (command === undefined && !isOption) return new UsageError(noCommand(name));
+    return new UsageError(`${what}; see ${[PROGRAM, command?.name, '--help'].filter(Boolean).join(' ')}`);
   }
   const lacking = /^Not enough arguments following: (.+)$/.exec(message)?.[1];
   if (lacking !== undefined) return new UsageError(`--${lacking} needs a value`);
@@ -126,12 +155,21 @@ function reworded(error: unknown, words: readonly string[]): unknown {
   if (required !== undefined) return new UsageError(`--${required.replaceAll(', ', ', --')} must be given`);
   if (message.startsWith('Not enough non-option arguments')) {
     const listed = commandOf(words)?.listed;
-    if (listed !== undefined) return new UsageError(`an argument is missing: ${PROGRAM} ${usageText(listed)}`);
+    if (listed !== undefined) {
+      return new UsageError(`an argument is missing: ${PROGRAM} ${usageText(listed)}`);
+    }
     return new UsageError(`no command is named; it is one of ${oneOf(COMMAND_NAMES)}`);
   }
-  const wrong = /^Unknown command: (.+)$/.exec(message)?.[1];
-  if (wrong !== undefined) return new UsageError(`there is no command '${wrong}'; it is one of ${oneOf(COMMAND_NAMES)}`);
+  const meant = /^Did you mean (.+)\?$/.exec(message)?.[1];
+  if (meant !== undefined) {
+    const given = words.find((word) => !word.startsWith('-')) ?? '';
+    return new UsageError(`there is no command '${given}'; did you mean '${meant}'?`);
+  }
   return error;
+}
+
+function noCommand(given: string): string {
+  return `there is no command '${given}'; it is one of ${oneOf(COMMAND_NAMES)}`;
 }
 
 const COMMAND_NAMES: readonly string[] = COMMANDS.map(({ usage }) => nameOf(usage));
@@ -140,7 +178,9 @@ function nameOf(usage: string): string {
   return usage.split(' ')[0] ?? usage;
 }
 
-function commandOf(words: readonly string[]): { readonly name: string; readonly listed: ListedCommand } | undefined {
+function commandOf(
+  words: readonly string[],
+): { readonly name: string; readonly listed: ListedCommand } | undefined {
   const name = words.find((word) => !word.startsWith('-'));
   const listed = COMMANDS.find(({ usage }) => nameOf(usage) === name);
   return name === undefined || listed === undefined ? undefined : { name, listed };

@@ -5,6 +5,7 @@ import type { ResultRecord } from '../result/schema.ts';
 import { EXIT } from './exit-code.ts';
 import type { MatrixArgs } from './matrix-options.ts';
 import type { SessionOutcome } from './matrix-session.ts';
+import { countOf } from './plain-words.ts';
 import type { Terminal } from './terminal.ts';
 
 /** A file that was written: what it is, and where. */
@@ -24,7 +25,7 @@ export function endMatrix(
   if (args.json) terminal.answer(JSON.stringify(result));
   else terminal.answer(summary(result, { files, elapsedMs }, terminal));
   if (!args.strict || outcome.skipped === 0) return EXIT.good;
-  terminal.note(`qcow2-bench: error: ${String(outcome.skipped)} cells were skipped, which --strict forbids`);
+  terminal.note(`qcow2-bench: error: skipped: ${countOf(outcome.skipped, 'cell')}, which --strict forbids`);
   return EXIT.error;
 }
 
@@ -36,10 +37,9 @@ function summary(
   const column = Math.max(...files.map(({ what }) => what.length), 0);
   const seconds = (elapsedMs / 1000).toFixed(1);
   return [
-    '',
-    terminalSummary(result, { colour: hasColour, width }),
+    terminalSummary(result, { colour: hasColour, width }).trim(),
     '',
     ...files.map(({ what, path }) => `${paint.dim(what.padEnd(column))}  ${path}`),
-    paint.dim(`${String(result.cells.length)} cells in ${seconds} s`),
+    paint.dim(`${countOf(result.cells.length, 'cell')} in ${seconds} s`),
   ].join('\n');
 }

@@ -8,8 +8,8 @@ import { CACHE_MODES } from '../format/cache-mode.ts';
 import { FORMATS } from '../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
 import { ENGINES } from './meanings.ts';
-import { flag, inGroup, optional, preset } from './option-kinds.ts';
-import { choice, count, listOf, size, text } from './option-values.ts';
+import { flag, inGroup, listOption, optional, preset } from './option-kinds.ts';
+import { choice, clusterSize, count, listOf, text } from './option-values.ts';
 
 const QUEUE_DEPTH_MAX = 1024;
 const SAMPLES_MAX = 1000;
@@ -17,18 +17,14 @@ const SAMPLES_MAX = 1000;
 const SEED_MIN = 1;
 
 export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a matrix):', {
-  format: preset('raw, qcow2, qed', listOf('format', choice('format', FORMATS)), FORMATS.join(',')),
-  refcounts: preset(
-    'Of qcow2: eager, lazy',
-    listOf('refcounts', choice('refcounts', REFCOUNT_MODES)),
-    REFCOUNT_MODES.join(','),
+  format: listOption('format', FORMATS),
+  refcounts: listOption('refcounts', REFCOUNT_MODES),
+  cache: listOption('cache', CACHE_MODES),
+  'cluster-size': preset(
+    'Of qcow2 and QED: 64KiB, 2MiB …',
+    listOf('cluster-size', clusterSize('cluster-size')),
+    '64KiB',
   ),
-  cache: preset(
-    'Cache modes, as QEMU defines them',
-    listOf('cache', choice('cache', CACHE_MODES)),
-    CACHE_MODES.join(','),
-  ),
-  'cluster-size': preset('Of qcow2 and QED: 64KiB, 2MiB …', listOf('cluster-size', size('cluster-size')), '64KiB'),
   'queue-depth': preset(
     'Guest requests in flight at once',
     listOf('queue-depth', count('queue-depth', { min: 1, max: QUEUE_DEPTH_MAX })),
@@ -70,5 +66,6 @@ export const PLACE_OPTIONS = inGroup('Files:', {
   json: flag('Print the result as JSON instead of the summary'),
 });
 
-const MATRIX_OPTIONS = { ...CELL_OPTIONS, ...MEASURE_OPTIONS, ...PLACE_OPTIONS };
-export type MatrixArgs = InferredOptionTypes<typeof MATRIX_OPTIONS> & { readonly out: string | undefined };
+export type MatrixArgs = InferredOptionTypes<
+  typeof CELL_OPTIONS & typeof MEASURE_OPTIONS & typeof PLACE_OPTIONS
+> & { readonly out: string | undefined };

@@ -21,6 +21,7 @@ import { HostLogFile } from './host-log-file.ts';
 import { ImageDirectory } from './image-directory.ts';
 import { Interrupted, Interruption } from './interruption.ts';
 import type { MatrixArgs } from './matrix-options.ts';
+import { countOf } from './plain-words.ts';
 import { openSink, type ResultSink } from './result-sink.ts';
 import type { Terminal } from './terminal.ts';
 import { UsageError } from './usage-error.ts';
@@ -39,7 +40,12 @@ export interface MatrixSession {
 }
 
 export type SessionOutcome =
-  | { readonly kind: 'done'; readonly result: ResultRecord; readonly outcome: MatrixOutcome; readonly elapsedMs: number }
+  | {
+      readonly kind: 'done';
+      readonly result: ResultRecord;
+      readonly outcome: MatrixOutcome;
+      readonly elapsedMs: number;
+    }
   | { readonly kind: 'interrupted' };
 
 /**
@@ -54,12 +60,13 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const plans = planCells(session);
   refuseManyCells(args, plans.length);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
-  using directory = isTimedOnFiles ? new ImageDirectory(args.dir) : undefined;
+  // One that is named is looked at in any case: a wrong name is told at once.
+  using directory = isTimedOnFiles || args.dir !== undefined ? new ImageDirectory(args.dir) : undefined;
   const environment = collectEnvironment({
     date: new Date(),
     commandLine: session.words,
     seed: args.seed ?? NO_SEED,
-    directory: directory?.path,
+    directory: isTimedOnFiles ? directory?.path : undefined,
   });
   const sink = openSink({ environment, out: args.out, resume: args.resume, remark: session.remark });
   using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
@@ -113,12 +120,16 @@ function samplesOf(args: MatrixArgs): number {
 }
 
 function refuseMisfits({ image, samples, device, dir, resume, out }: MatrixArgs): void {
-  if (resume && out === undefined) throw new UsageError('--resume goes on with a result file: name it with --out');
+  if (resume && out === undefined) {
+    throw new UsageError('--resume goes on with a result file: name it with --out');
+  }
   if (image === undefined) return;
   if (samples !== undefined && samples > 0) {
     throw new UsageError('--image keeps one image that is counted on; --samples takes 0 with it');
   }
-  if (device.some((name) => name !== 'file')) throw new UsageError('--image is a file; --device takes file with it');
+  if (device.some((name) => name !== 'file')) {
+    throw new UsageError('--image is a file; --device takes file with it');
+  }
   if (dir !== undefined) throw new UsageError('--image says where the image lies; leave out --dir');
 }
 
@@ -141,7 +152,7 @@ function interruptedText(
   { args, words }: MatrixSession,
   { finished, cells }: { readonly finished: number; readonly cells: number },
 ): string {
-  const counted = `interrupted: ${String(finished)} of ${String(cells)} cells are counted`;
+  const counted = `interrupted: ${String(finished)} of ${countOf(cells, 'cell')} are counted`;
   if (args.out === undefined) return `${counted}; nothing is kept without --out`;
   const again = args.resume ? words : [...words, '--resume'];
   return `${counted} and kept in ${args.out}; go on with\n  qcow2-bench ${again.map(quoted).join(' ')}`;
@@ -155,6 +166,6 @@ function quoted(word: string): string {
 function withKeptCells(error: unknown, { out }: MatrixArgs, sink: ResultSink): unknown {
   const finished = finishedCells(sink);
   if (!(error instanceof Qcow2BenchError) || out === undefined || finished === 0) return error;
-  const message = `${error.message} — ${String(finished)} finished cells are kept in ${out}, --resume goes on`;
+  const message = `${error.message} — ${countOf(finished, 'finished cell')} kept in ${out}, --resume goes on`;
   return new Qcow2BenchError(error.code, message, {}, error);
 }

@@ -3,7 +3,7 @@
  * type. Values are read by us alone; yargs hands over their text.
  */
 
-import type { ReadValue } from './option-values.ts';
+import { choice, listOf, type ReadValue } from './option-values.ts';
 
 interface ValueOption<T> {
   readonly type: 'string';
@@ -12,18 +12,36 @@ interface ValueOption<T> {
   readonly coerce: (text: string) => T;
 }
 
+interface PresetOption<T> extends ValueOption<T> {
+  readonly default: string;
+  /** The default as help shows it. */
+  readonly defaultDescription: string;
+}
+
 /** An option that may be left out; it is `undefined` then. */
 export function optional<T>(describe: string, read: ReadValue<T>): ValueOption<T | undefined> {
   return { type: 'string', requiresArg: true, describe, coerce: read };
 }
 
 /** An option with a default, written as a user would. */
-export function preset<T>(
-  describe: string,
-  read: ReadValue<T>,
-  preset: string,
-): ValueOption<T> & { readonly default: string } {
-  return { type: 'string', requiresArg: true, describe, coerce: read, default: preset };
+export function preset<T>(describe: string, read: ReadValue<T>, value: string): PresetOption<T> {
+  return {
+    type: 'string',
+    requiresArg: true,
+    describe,
+    coerce: read,
+    default: value,
+    defaultDescription: value,
+  };
+}
+
+/** An option that takes a list of names, and stands for all of them if it is left out. */
+export function listOption<T extends string>(
+  option: string,
+  names: readonly T[],
+): PresetOption<readonly T[]> {
+  const read = listOf(option, choice(option, names));
+  return { ...preset(names.join(', '), read, names.join(',')), defaultDescription: 'all' };
 }
 
 /** An option that is on or off; off unless it is given. */

@@ -4,9 +4,14 @@
  * Invariant: every refusal names the option, the value, and the values allowed.
  */
 
+import { isPowerOfTwo } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
-import { parseSize } from '../core/size.ts';
+import { formatSize, parseSize } from '../core/size.ts';
 import { badOption, oneOf } from './usage-error.ts';
+
+/** The least of qcow2, and the most of QED. */
+const CLUSTER_SIZE_MIN = 512;
+const CLUSTER_SIZE_MAX = 64 * 1024 * 1024;
 
 /** Makes the value of an option from its text, or throws `UsageError`. */
 export type ReadValue<T> = (text: string) => T;
@@ -36,7 +41,8 @@ export function count(
   return (text) => {
     const value = /^\d+$/.test(text.trim()) ? Number(text) : NaN;
     if (value >= min && value <= max) return value;
-    const bound = max === Number.MAX_SAFE_INTEGER ? `from ${String(min)} up` : `from ${String(min)} to ${String(max)}`;
+    const bound =
+      max === Number.MAX_SAFE_INTEGER ? `from ${String(min)} up` : `from ${String(min)} to ${String(max)}`;
     throw badOption(option, text, `a whole number ${bound}`);
   };
 }
@@ -50,6 +56,20 @@ export function size(option: string): ReadValue<number> {
       if (!(error instanceof Qcow2BenchError)) throw error;
       throw badOption(option, text, 'bytes, or a number with KiB, MiB, GiB or TiB, such as 64KiB');
     }
+  };
+}
+
+/** Bytes of a cluster; what a format does not take of these is told cell by cell. */
+export function clusterSize(option: string): ReadValue<number> {
+  const read = size(option);
+  return (text) => {
+    const bytes = read(text);
+    if (isPowerOfTwo(bytes) && bytes >= CLUSTER_SIZE_MIN && bytes <= CLUSTER_SIZE_MAX) return bytes;
+    throw badOption(
+      option,
+      text,
+      `powers of two from ${formatSize(CLUSTER_SIZE_MIN)} to ${formatSize(CLUSTER_SIZE_MAX)}`,
+    );
   };
 }
 

@@ -2,7 +2,13 @@
 
 import type { RecordSink } from '../bench/run.ts';
 import { cellKey } from '../result/cell.ts';
-import { RESULT_SCHEMA, type Cell, type CellRecord, type Environment, type ResultRecord } from '../result/schema.ts';
+import {
+  RESULT_SCHEMA,
+  type Cell,
+  type CellRecord,
+  type Environment,
+  type ResultRecord,
+} from '../result/schema.ts';
 import { ResultWriter } from '../result/store.ts';
 import { makeFolderOf } from './written-file.ts';
 

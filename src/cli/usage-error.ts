@@ -5,9 +5,10 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** The error of one option's value. */
+/** The error of the value of an option, or of an argument, whose name is then in capitals. */
 export function badOption(option: string, given: string, allowed: string): UsageError {
-  return new UsageError(`--${option}: '${given}' is not allowed; it takes ${allowed}`);
+  const name = /^[A-Z]/.test(option) ? option : `--${option}`;
+  return new UsageError(`${name}: '${given}' is not allowed; it takes ${allowed}`);
 }
 
 /** `a, b or c`. */

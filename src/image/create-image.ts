@@ -94,7 +94,13 @@ async function virtualSizeOf({ virtualSize, backing }: CreateImageFileOptions): 
 }
 
 async function sizeOfBacking({ files, path, format }: NewBacking): Promise<number> {
-  const image = await openImage({ files, name: path, format, readOnly: true, backing: { allowAnywhere: true } });
+  const image = await openImage({
+    files,
+    name: path,
+    format,
+    readOnly: true,
+    backing: { allowAnywhere: true },
+  });
   await image.abandon();
   return image.virtualSize;
 }

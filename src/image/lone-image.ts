@@ -62,10 +62,7 @@ async function openAlone<Image>(
   return { image, backing };
 }
 
-function refuseCutOff(
-  header: Qcow2Header,
-  file: { readonly path: string; readonly fileSize: number },
-): void {
+function refuseCutOff(header: Qcow2Header, file: { readonly path: string; readonly fileSize: number }): void {
   const clusterSize = 2 ** header.clusterBits;
   const tables = [
     { name: 'L1 table', at: header.l1Offset, length: header.l1Entries * 8 },

@@ -66,13 +66,17 @@ export async function listSources(): Promise<readonly WorkloadSource[]> {
  * The workload or recording that a user means: a shipped name, or the path of a workload file or trace (told
  * apart by content).
  *
+ * @param options.skipBad of a trace: its streams leave out lines that break a rule.
  * @throws Qcow2BenchError `unknown-workload` if there is neither such a name nor such a file; `bad-workload` or
  *   `bad-trace` if the file is broken.
  */
-export async function findSource(nameOrPath: string): Promise<WorkloadSource> {
+export async function findSource(
+  nameOrPath: string,
+  options: Pick<OpenTraceOptions, 'skipBad'> = {},
+): Promise<WorkloadSource> {
   const shipped = shippedFiles().get(nameOrPath);
-  if (shipped !== undefined) return openSource(shipped, nameOrPath);
-  if (existsSync(nameOrPath)) return openSource(nameOrPath, nameOf(nameOrPath));
+  if (shipped !== undefined) return openSource(shipped, nameOrPath, options);
+  if (existsSync(nameOrPath)) return openSource(nameOrPath, nameOf(nameOrPath), options);
   throw new Qcow2BenchError(
     'unknown-workload',
     `there is no workload or file '${nameOrPath}'; the shipped ones are ${shippedNames().join(', ')}`,
@@ -94,18 +98,22 @@ export async function openStream(
   }
 }
 
-async function openSource(path: string, name: string): Promise<WorkloadSource> {
+async function openSource(
+  path: string,
+  name: string,
+  { skipBad }: Pick<OpenTraceOptions, 'skipBad'> = {},
+): Promise<WorkloadSource> {
   if (looksLikeJson(path)) {
     const workload = readWorkload(path);
     const { title, description } = workload;
     const virtualSize = workload.image.size;
     return { kind: 'workload', name: workload.name, title, description, path, virtualSize, workload };
   }
-  await using trace = await openTrace(path);
+  await using trace = await openTrace(path, { skipBad });
   const { virtualSize, provenance } = trace;
   const title = provenance.get('title') ?? `Recorded trace ${basename(path)}`;
   const description = provenance.get('description') ?? '';
-  return { kind: 'recording', name, title, description, path, virtualSize, provenance };
+  return { kind: 'recording', name, title, description, path, virtualSize, provenance, skipBad };
 }
 
 function shippedFiles(): ReadonlyMap<string, string> {

@@ -224,8 +224,9 @@ describe('a disk that is full in mid-run', () => {
     const told = new ToldEngine();
     await run(plans, sink, { engines: [told], samples: 3, resume: true });
     expect(told.passes).toHaveLength(12 - before);
-    for (const { timings } of sink.all())
+    for (const { timings } of sink.all()) {
       expect(timings.map(({ round }) => round).toSorted()).toEqual([0, 1, 2]);
+    }
   });
 });
 

@@ -3,6 +3,7 @@
 import { resultCsv } from '../../result/csv.ts';
 import { findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
 import { endMatrix, type WrittenFile } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS } from '../matrix-options.ts';
 import { runSession, type SessionOutcome } from '../matrix-session.ts';
@@ -25,14 +26,22 @@ export const benchCommand = defineCommand({
       .options(MEASURE_OPTIONS)
       .options(
         inGroup('Files:', {
-          out: preset('The result; a table of the same name ending in .csv goes beside it', text('out'), 'results/latest.json'),
+          out: preset(
+            'The result; a table of the same name ending in .csv goes beside it',
+            text('out'),
+            'results/latest.json',
+          ),
           report: preset('The page with the charts', text('report'), 'reports/index.html'),
         }),
       )
       .options(PLACE_OPTIONS)
-      .example('$0 bench', 'everything, in about a minute')
-      .example('$0 bench --dir /mnt/nvme --samples 20', 'times on another disk, more of them')
-      .example('$0 bench --samples 0', 'exact counts only'),
+      .epilogue(
+        examples([
+          ['bench', 'everything, in about a minute'],
+          ['bench --dir /mnt/nvme --samples 20', 'times on another disk, more of them'],
+          ['bench --samples 0', 'exact counts only'],
+        ]),
+      ),
 
   run: async (args, terminal) => {
     const names = args.workload ?? shippedNames();

@@ -6,8 +6,9 @@ import { FORMATS } from '../../format/disk-image.ts';
 import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
-import { flag, optional } from '../option-kinds.ts';
+import { flag, inGroup, optional } from '../option-kinds.ts';
 import { choice } from '../option-values.ts';
+import { countOf } from '../plain-words.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** The exit codes of `qemu-img check`. */
@@ -17,14 +18,16 @@ export const checkCommand = defineCommand({
   options: (yargs) =>
     yargs
       .positional('image', { type: 'string', demandOption: true, describe: 'A qcow2 or QED image' })
-      .options({
-        repair: optional(
-          'leaks: free clusters that nothing uses; all: mend everything that can be mended',
-          choice('repair', ['leaks', 'all']),
-        ),
-        format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
-        json: flag('Print the counts as JSON, named as in qemu-img check'),
-      })
+      .options(
+        inGroup('Check:', {
+          repair: optional(
+            'leaks: free clusters that nothing uses; all: mend everything that can be mended',
+            choice('repair', ['leaks', 'all']),
+          ),
+          format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          json: flag('Print the counts as JSON, named as in qemu-img check'),
+        }),
+      )
       .epilogue('Exit codes: 0 clean, 1 the check failed, 2 corruptions, 3 leaks only, 63 nothing to check.'),
 
   run: async ({ image, repair, format, json }, terminal) => {
@@ -38,9 +41,7 @@ export const checkCommand = defineCommand({
       return CHECK_EXIT.unsupported;
     }
     const { report } = checked;
-    terminal.answer(
-      json ? JSON.stringify(checkJson(image, checked), null, 4) : checkText(report, terminal),
-    );
+    terminal.answer(json ? JSON.stringify(checkJson(image, checked), null, 4) : checkText(report, terminal));
     return exitCodeOf(report);
   },
 });
@@ -62,24 +63,26 @@ function checkText(report: CheckReport, { paint }: Terminal): string {
   if (corruptionsFixed + leaksFixed > 0) {
     paragraphs.push([
       'Found and repaired:',
-      ...(leaksFixed > 0 ? [`    ${String(leaksFixed)} leaked clusters`] : []),
-      ...(corruptionsFixed > 0 ? [`    ${String(corruptionsFixed)} corruptions`] : []),
+      ...(leaksFixed > 0 ? [`    ${countOf(leaksFixed, 'leaked cluster')}`] : []),
+      ...(corruptionsFixed > 0 ? [`    ${countOf(corruptionsFixed, 'corruption')}`] : []),
     ]);
   }
   if (corruptions > 0) {
     paragraphs.push([
-      paint.red(`${String(corruptions)} errors were found on the image.`),
+      paint.red(`Found on the image: ${countOf(corruptions, 'error')}.`),
       'Data may be damaged, and writing to the image may damage more.',
     ]);
   }
   if (leaks > 0) {
     paragraphs.push([
-      paint.yellow(`${String(leaks)} leaked clusters were found on the image.`),
+      paint.yellow(`Found on the image: ${countOf(leaks, 'leaked cluster')}.`),
       'They take space; no data are harmed.',
     ]);
   }
   if (checkErrors > 0) {
-    paragraphs.push([paint.red(`${String(checkErrors)} parts of the image could not be checked or repaired.`)]);
+    paragraphs.push([
+      paint.red(`Not to be checked or repaired: ${countOf(checkErrors, 'part')} of the image.`),
+    ]);
   }
   if (corruptions + leaks + checkErrors === 0) {
     paragraphs.push([paint.green('No errors were found on the image.')]);

@@ -2,14 +2,16 @@
 
 import { dirname, resolve } from 'node:path';
 
+import { Qcow2BenchError } from '../../core/error.ts';
 import { formatSize } from '../../core/size.ts';
-import { FORMATS } from '../../format/disk-image.ts';
-import { REFCOUNT_MODES } from '../../format/image-options.ts';
-import { createImageFile, type CreateImageFileOptions, type NewBacking } from '../../image/create-image.ts';
+import { FORMATS, type Format } from '../../format/disk-image.ts';
+import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
+import { createImageFile, type NewBacking } from '../../image/create-image.ts';
 import { HOST_FILES, hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
 import { EXIT } from '../exit-code.ts';
-import { flag, optional, preset } from '../option-kinds.ts';
+import { flag, inGroup, optional, preset } from '../option-kinds.ts';
 import { choice, size, text } from '../option-values.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -21,54 +23,94 @@ export const createCommand = defineCommand({
         type: 'string',
         describe: "What the guest sees: 10GiB, 512MiB …; default: the backing file's size",
       })
-      .options({
-        format: preset('raw, qcow2 or qed', choice('format', FORMATS), 'qcow2'),
-        'cluster-size': optional('Bytes of a cluster, a power of two; default 64KiB', size('cluster-size')),
-        refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
-        backing: optional(
-          "Make an overlay over this file (relative to the image's directory)",
-          text('backing'),
-        ),
-        'backing-format': optional(
-          'Format of the backing file; it is never guessed',
-          choice('backing-format', FORMATS),
-        ),
-        preallocation: preset('off is all there is yet', choice('preallocation', ['off']), 'off'),
-        overwrite: flag('Replace a file that is there'),
-        json: flag('Print what was made as JSON'),
-      })
-      .example('$0 create disk.qcow2 10GiB --refcounts lazy', '')
-      .example('$0 create top.qcow2 --backing base.raw --backing-format raw', ''),
+      .options(
+        inGroup('Image:', {
+          format: preset('raw, qcow2 or qed', choice('format', FORMATS), 'qcow2'),
+          'cluster-size': optional('Bytes of a cluster, a power of two; default 64KiB', size('cluster-size')),
+          refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
+          backing: optional(
+            "Make an overlay over this file (relative to the image's directory)",
+            text('backing'),
+          ),
+          'backing-format': optional(
+            'Format of the backing file; it is never guessed',
+            choice('backing-format', FORMATS),
+          ),
+          preallocation: preset('off is all there is yet', choice('preallocation', ['off']), 'off'),
+          overwrite: flag('Replace a file that is there'),
+          json: flag('Print what was made as JSON'),
+        }),
+      )
+      .epilogue(
+        examples([
+          ['create disk.qcow2 10GiB --refcounts lazy', 'an image with lazy refcounts'],
+          ['create top.qcow2 --backing base.raw --backing-format raw', 'an overlay, as large as its base'],
+        ]),
+      ),
 
   run: async (args, terminal) => {
-    const options = {
-      ...hostImage(args.image, 'write'),
-      format: args.format,
-      virtualSize: args.size === undefined ? undefined : readSize(args.size),
-      clusterSize: args['cluster-size'],
-      refcounts: args.refcounts,
-      backing: newBacking(args),
-      overwrite: args.overwrite,
-    } satisfies CreateImageFileOptions;
-    if (options.virtualSize === undefined && options.backing === undefined) {
-      throw new UsageError('SIZE is missing: only an image with --backing takes its size from there');
-    }
-    const { path, virtualSize } = await createImageFile(options);
+    const virtualSize = args.size === undefined ? undefined : size('SIZE')(args.size);
+    const backing = newBacking(args);
+    refuseMisfits(args);
+    const { path, virtualSize: made } = await asUsage(() =>
+      createImageFile({
+        ...hostImage(args.image, 'write'),
+        format: args.format,
+        virtualSize,
+        clusterSize: args['cluster-size'],
+        refcounts: args.refcounts,
+        backing,
+        overwrite: args.overwrite,
+      }),
+    );
     if (args.json) {
-      terminal.answer(JSON.stringify({ filename: path, format: args.format, 'virtual-size': virtualSize }));
+      terminal.answer(JSON.stringify({ filename: path, format: args.format, 'virtual-size': made }));
     } else {
-      terminal.answer(`made ${args.image}: ${args.format}, ${formatSize(virtualSize)}`);
+      terminal.answer(`made ${args.image}: ${args.format}, ${formatSize(made)}`);
     }
     return EXIT.good;
   },
 });
 
-function readSize(given: string): number {
+/** Which option a refusal of the library is about. */
+const OPTION_OF_CODE: Readonly<Record<string, string>> = {
+  'bad-cluster-size': '--cluster-size',
+  'qed-bad-cluster-size': '--cluster-size',
+  'qed-table-too-large': '--cluster-size',
+  'bad-size': 'SIZE',
+  'qed-bad-image-size': 'SIZE',
+};
+
+/** What the format refuses of the options given is a matter of usage. */
+async function asUsage<T>(work: () => Promise<T>): Promise<T> {
   try {
-    return size('size')(given);
+    return await work();
   } catch (error) {
-    if (!(error instanceof UsageError)) throw error;
-    throw new UsageError(error.message.replace('--size', 'SIZE'));
+    const option = error instanceof Qcow2BenchError ? OPTION_OF_CODE[error.code] : undefined;
+    if (option === undefined || !(error instanceof Qcow2BenchError)) throw error;
+    throw new UsageError(`${option}: ${error.message}`, { cause: error });
+  }
+}
+
+interface Asked {
+  readonly size: string | undefined;
+  readonly format: Format;
+  readonly 'cluster-size': number | undefined;
+  readonly refcounts: RefcountMode | undefined;
+  readonly backing: string | undefined;
+}
+
+function refuseMisfits(args: Asked): void {
+  const { format } = args;
+  if (args.size === undefined && args.backing === undefined) {
+    throw new UsageError('SIZE is missing: only an image with --backing takes its size from there');
+  }
+  if (args.refcounts !== undefined && format !== 'qcow2') {
+    throw new UsageError(`--refcounts: ${format} has none to choose; qcow2 has`);
+  }
+  if (format !== 'raw') return;
+  for (const option of ['cluster-size', 'backing'] as const) {
+    if (args[option] !== undefined) throw new UsageError(`--${option}: raw has none; qcow2 and qed have`);
   }
 }
 

@@ -5,21 +5,29 @@ import { compareCounts } from '../../gate/compare.ts';
 import { verdictText } from '../../gate/render.ts';
 import { readResult } from '../../result/store.ts';
 import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
 import { EXIT } from '../exit-code.ts';
-import { flag, preset } from '../option-kinds.ts';
+import { flag, inGroup, preset } from '../option-kinds.ts';
 import { text } from '../option-values.ts';
+import { countOf } from '../plain-words.ts';
 
 export const gateCommand = defineCommand({
   options: (yargs) =>
     yargs
       .positional('result', { type: 'string', demandOption: true, describe: 'The result to judge' })
-      .options({
-        baseline: preset('The counts to compare with', text('baseline'), 'results/baseline.json'),
-        accept: flag('Make this result the baseline instead of comparing'),
-        json: flag('Print the verdict as JSON'),
-      })
-      .example('$0 bench --samples 0 --out result.json', 'count')
-      .example('$0 gate result.json', 'compare'),
+      .options(
+        inGroup('Gate:', {
+          baseline: preset('The counts to compare with', text('baseline'), 'results/baseline.json'),
+          accept: flag('Make this result the baseline instead of comparing'),
+          json: flag('Print the verdict as JSON'),
+        }),
+      )
+      .epilogue(
+        examples([
+          ['bench --samples 0 --out result.json', 'count'],
+          ['gate result.json', 'compare'],
+        ]),
+      ),
 
   run: async ({ result: path, baseline: baselinePath, accept, json }, terminal) => {
     const result = readResult(path);
@@ -30,7 +38,7 @@ export const gateCommand = defineCommand({
       terminal.answer(
         json
           ? JSON.stringify({ accepted: baselinePath, cells })
-          : `accepted ${String(cells)} cells as ${baselinePath}`,
+          : `accepted ${countOf(cells, 'cell')} as ${baselinePath}`,
       );
       return EXIT.good;
     }

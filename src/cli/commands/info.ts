@@ -7,7 +7,7 @@ import { hostImage } from '../../image/host-image.ts';
 import { readImageInfo, type ImageInfo } from '../../image/image-info.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
-import { flag } from '../option-kinds.ts';
+import { flag, inGroup } from '../option-kinds.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** What `stat` counts blocks in. */
@@ -16,8 +16,12 @@ const BLOCK_BYTES = 512;
 export const infoCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('image', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED, told from its content' })
-      .options({ json: flag('Print the facts as JSON, named as in qemu-img info') }),
+      .positional('image', {
+        type: 'string',
+        demandOption: true,
+        describe: 'raw, qcow2 or QED, told from its content',
+      })
+      .options(inGroup('Output:', { json: flag('Print the facts as JSON, named as in qemu-img info') })),
 
   run: async ({ image, json }, terminal) => {
     const info = await readImageInfo(hostImage(image, 'read'));
@@ -43,7 +47,10 @@ function infoText(info: ImageInfo, allocatedSize: number, { paint }: Terminal): 
     rows.push(['cluster size', humanSize(info.clusterSize)]);
     if (info.format === 'qed') rows.push(['table size', humanSize(info.tableSize)]);
     if (info.format === 'qcow2') rows.push(['snapshots', String(info.snapshotCount)]);
-    rows.push(['backing file', backing === undefined ? 'none' : `${backing.name} (${backing.format ?? 'of unnamed format'})`]);
+    rows.push([
+      'backing file',
+      backing === undefined ? 'none' : `${backing.name} (${backing.format ?? 'of unnamed format'})`,
+    ]);
     rows.push(['state', stateText(info)]);
   }
   const width = Math.max(...rows.map(([name]) => name.length));

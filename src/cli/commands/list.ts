@@ -10,12 +10,12 @@ import {
   PAYLOAD_MEANINGS,
   REFCOUNT_MEANINGS,
 } from '../meanings.ts';
-import { flag } from '../option-kinds.ts';
+import { flag, inGroup } from '../option-kinds.ts';
 import type { Terminal } from '../terminal.ts';
 import { listSources } from '../../workload/library.ts';
 
 export const listCommand = defineCommand({
-  options: (yargs) => yargs.options({ json: flag('Print the list as JSON') }),
+  options: (yargs) => yargs.options(inGroup('Output:', { json: flag('Print the list as JSON') })),
   run: async ({ json }, terminal) => {
     const sections = await listSections();
     if (json) terminal.answer(JSON.stringify(asJson(sections), null, 2));
@@ -41,9 +41,7 @@ interface Entry {
 async function listSections(): Promise<readonly Section[]> {
   const sources = await listSources();
   const entriesOf = (kind: 'workload' | 'recording'): Entry[] =>
-    sources
-      .filter((source) => source.kind === kind)
-      .map(({ name, title }) => ({ name, meaning: title }));
+    sources.filter((source) => source.kind === kind).map(({ name, title }) => ({ name, meaning: title }));
   return [
     { key: 'workloads', title: 'Workloads', option: '--workload', entries: entriesOf('workload') },
     { key: 'recordings', title: 'Recordings', option: '--workload', entries: entriesOf('recording') },
@@ -56,8 +54,18 @@ async function listSections(): Promise<readonly Section[]> {
   ];
 }
 
-function section(key: string, title: string, option: string, meanings: Readonly<Record<string, string>>): Section {
-  return { key, title, option, entries: Object.entries(meanings).map(([name, meaning]) => ({ name, meaning })) };
+function section(
+  key: string,
+  title: string,
+  option: string,
+  meanings: Readonly<Record<string, string>>,
+): Section {
+  return {
+    key,
+    title,
+    option,
+    entries: Object.entries(meanings).map(([name, meaning]) => ({ name, meaning })),
+  };
 }
 
 function asJson(sections: readonly Section[]): Record<string, readonly Entry[]> {

@@ -4,6 +4,7 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import { findSource, type RecordedSource } from '../../workload/library.ts';
 import { openTrace } from '../../workload/trace-reader.ts';
 import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
 import { endMatrix } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
@@ -28,12 +29,16 @@ export const replayCommand = defineCommand({
       .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))
       .options(PLACE_OPTIONS)
       .alias('requests', 'limit')
-      .example('$0 replay ext4-unpack --cache writeback', 'a file system at work')
-      .example('$0 replay mine.trace.csv.zst --limit 10000 --samples 0', 'the beginning, counts only'),
+      .epilogue(
+        examples([
+          ['replay ext4-unpack --cache writeback', 'a file system at work'],
+          ['replay mine.trace.csv.zst --limit 10000 --samples 0', 'the beginning, counts only'],
+        ]),
+      ),
 
   run: async (args, terminal) => {
     const skipBad = args['skip-bad'];
-    const source = await findSource(args.trace);
+    const source = await findSource(args.trace, { skipBad });
     if (source.kind === 'workload') {
       throw new Qcow2BenchError('not-a-trace', 'is a workload file: measure it with run --workload', {
         path: source.path,
@@ -42,8 +47,7 @@ export const replayCommand = defineCommand({
     const skipped = await readThrough(source, { skipBad, limit: args.requests });
     const remark =
       skipped === 0 ? undefined : `${String(skipped)} lines of the trace break a rule and were left out`;
-    const sources = [{ ...source, skipBad }];
-    const ended = await runSession({ args, sources, words: terminal.words, remark }, terminal);
+    const ended = await runSession({ args, sources: [source], words: terminal.words, remark }, terminal);
     const files = args.out === undefined ? [] : [{ what: 'Result', path: args.out }];
     return endMatrix(ended, { args, files }, terminal);
   },

@@ -5,9 +5,10 @@ import { readResult } from '../../result/store.ts';
 import { CACHE_MODES, type CacheMode } from '../../result/vocabulary.ts';
 import type { ResultRecord } from '../../result/schema.ts';
 import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
 import { EXIT } from '../exit-code.ts';
 import { joinResults } from '../joined-results.ts';
-import { flag, optional } from '../option-kinds.ts';
+import { flag, inGroup, optional } from '../option-kinds.ts';
 import { choice, listOf, text } from '../option-values.ts';
 import { writeOutput } from '../written-file.ts';
 
@@ -22,16 +23,25 @@ export const reportCommand = defineCommand({
         demandOption: true,
         describe: 'Result files; their cells are drawn together',
       })
-      .options({
-        out: optional(`The file to write; default ${DEFAULT_PAGE}, Markdown goes to standard output`, text('out')),
-        markdown: flag('Make Markdown tables, one a cache mode'),
-        cache: optional(
-          'Markdown: the cache modes, separated by commas; default: all of the result',
-          listOf('cache', choice('cache', CACHE_MODES)),
-        ),
-      })
-      .example('$0 report results/latest.json', '')
-      .example('$0 report results/latest.json --markdown --cache writethrough', ''),
+      .options(
+        inGroup('Report:', {
+          out: optional(
+            `The file to write; default ${DEFAULT_PAGE}, Markdown goes to standard output`,
+            text('out'),
+          ),
+          markdown: flag('Make Markdown tables, one a cache mode'),
+          cache: optional(
+            'Markdown: the cache modes, separated by commas; default: all of the result',
+            listOf('cache', choice('cache', CACHE_MODES)),
+          ),
+        }),
+      )
+      .epilogue(
+        examples([
+          ['report results/latest.json', 'the page'],
+          ['report results/latest.json --markdown --cache writethrough', 'a table for a README'],
+        ]),
+      ),
 
   run: async ({ result: paths, out, markdown, cache }, terminal) => {
     const result = joinResults(paths.map((path) => ({ path, result: readResult(path) })));

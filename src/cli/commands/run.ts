@@ -2,6 +2,7 @@
 
 import { findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
 import { endMatrix } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
@@ -23,9 +24,13 @@ export const runCommand = defineCommand({
       .options(MEASURE_OPTIONS)
       .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))
       .options(PLACE_OPTIONS)
-      .example('$0 run --workload stride --format qcow2 --cache writethrough', 'eager against lazy')
-      .example('$0 run --workload ./mine.json --cluster-size 64KiB,1MiB --samples 0', 'your own, counts only')
-      .example('$0 run --workload stride --format qed --cache none --host-log ops.jsonl', 'every operation'),
+      .epilogue(
+        examples([
+          ['run --workload stride --format qcow2 --cache writethrough', 'eager against lazy'],
+          ['run --workload ./mine.json --cluster-size 64KiB,1MiB --samples 0', 'your own, counts only'],
+          ['run --workload stride --format qed --cache none --host-log ops.jsonl', 'every operation'],
+        ]),
+      ),
 
   run: async (args, terminal) => {
     const names = args.workload ?? shippedNames();
