@@ -7,6 +7,7 @@
  *   node scripts/bootstrap.mjs bench [ARGS]   the main job: counts, charts and an answer
  *   node scripts/bootstrap.mjs test [ARGS]    every check; with ARGS only vitest, which gets them
  *   node scripts/bootstrap.mjs cli [ARGS]     the command line
+ *   node scripts/bootstrap.mjs perf [ARGS]    the engines against `qemu-img bench`, side by side
  *   node scripts/bootstrap.mjs setup          the set-up alone
  */
 
@@ -35,8 +36,8 @@ try {
  * @returns {Promise<number>} the exit code
  */
 async function main([job = '', ...args]) {
-  if (!['bench', 'test', 'cli', 'setup'].includes(job)) {
-    console.error('usage: node scripts/bootstrap.mjs bench|test|cli|setup [ARGS]');
+  if (!['bench', 'test', 'cli', 'perf', 'setup'].includes(job)) {
+    console.error('usage: node scripts/bootstrap.mjs bench|test|cli|perf|setup [ARGS]');
     return 2;
   }
   await ensureDependencies(ROOT);
@@ -46,6 +47,8 @@ async function main([job = '', ...args]) {
       return runForwarding(node, [MAIN, 'bench', ...args], { cwd: ROOT });
     case 'cli':
       return runForwarding(node, [MAIN, ...args], { cwd: callerDirectory() });
+    case 'perf':
+      return runForwarding(node, [join(ROOT, 'scripts', 'perf.ts'), ...args], { cwd: ROOT });
     case 'test':
       return args.length > 0 ? runUnitTests(ROOT, node, args) : runChecks(ROOT, node);
     default:

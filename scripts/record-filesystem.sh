@@ -88,7 +88,7 @@ sync -f "$work/mnt"
 detach
 
 field() { dpkg-deb --field "$deb" "$1"; }
-node "$here/record-convert.mjs" "$work/log" "$out" \
+node "$here/record-convert.ts" "$work/log" "$out" \
   "title=mkfs.ext4, then dpkg unpacks $(field Package)" \
   "description=A real file system at work: ext4 is made on an empty disk, then dpkg unpacks a package of $(dpkg-deb --contents "$deb" | wc -l) files and directories onto it, with the fsync of each file that it insists on, down to the unmount. The file system lays its data out close together, so most writes are small and several share a cluster; the journal writes its blocks, flushes, writes the commit record and flushes again." \
   "program=mkfs.ext4; mount; dpkg --unpack; sync; umount" \

@@ -32,6 +32,8 @@ export interface MatrixRunOptions {
   readonly sink: RecordSink;
   /** Timing rounds: samples a cell gets. 0 counts only. */
   readonly samples: number;
+  /** Nanoseconds: no timing round begins that would likely end later after the first began. Default: none. */
+  readonly timeLimitNs?: number | undefined;
   /** Requests of the cut of each workload that is timed; default: all. */
   readonly timedRequests?: number | undefined;
   /** Requests of each workload that are served at all; default: all. */
@@ -189,6 +191,7 @@ async function timeAll(
   }
   await runTimingRounds(timed, {
     rounds: options.samples,
+    timeLimitNs: options.timeLimitNs,
     clock: options.clock,
     seed: options.seed,
     signal: options.signal,

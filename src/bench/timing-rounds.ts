@@ -35,6 +35,8 @@ export interface TimedCell {
 
 export interface TimingRoundsOptions {
   readonly rounds: number;
+  /** No round begins that, as long as the one before it, would end later than this after the first began. */
+  readonly timeLimitNs: number | undefined;
   readonly clock: Clock;
   readonly seed: number;
   readonly signal: AbortSignal | undefined;
@@ -43,7 +45,8 @@ export interface TimingRoundsOptions {
 }
 
 /**
- * Takes the samples that are missing up to `rounds` a cell, and saves each cell that got any.
+ * Takes the samples that are missing up to `rounds` a cell, as far as the time goes, and saves each cell that got
+ * any. One round is always taken.
  *
  * @throws what a pass throws, of the first cell that fails; the signal's reason.
  */
@@ -51,13 +54,19 @@ export async function runTimingRounds(
   cells: readonly TimedCell[],
   options: TimingRoundsOptions,
 ): Promise<void> {
-  const { rounds, observer } = options;
+  const { rounds, clock, observer, timeLimitNs = Infinity } = options;
   const random = new Random(options.seed);
   const touched = new Set<TimedCell>();
+  const startNs = clock.nowNs();
+  let beganNs: bigint | undefined;
   try {
     for (let round = 0; round < rounds; round++) {
       const order = random.shuffle(cells.filter((cell) => !hasRound(cell, round)));
       if (order.length === 0) continue;
+      const nowNs = clock.nowNs();
+      const endNs = beganNs === undefined ? 0n : nowNs - startNs + (nowNs - beganNs);
+      if (Number(endNs) > timeLimitNs) break;
+      beganNs = nowNs;
       observer?.stageBegins?.({ kind: 'time', round, rounds, cells: order.length });
       await runRound(order, { ...options, round, taken: (cell) => touched.add(cell) });
     }

@@ -52,12 +52,18 @@ export const MEASURE_OPTIONS = inGroup('Measuring:', {
   'timed-requests': preset(
     'Time the first N requests of each workload',
     count('timed-requests', { min: 1 }),
-    '200',
+    '64',
   ),
   requests: optional('Serve only the first N requests', count('requests', { min: 1 })),
   resume: flag('Go on with the result in --out: do what is missing'),
   strict: flag('Exit with 1 if a cell was skipped'),
 });
+
+/** Apart, as `bench` has a default and the others have not. */
+export const TIME_LIMIT = {
+  describe: 'Seconds for timing: later rounds are left out; the first is always taken',
+  read: count('time-limit', { min: 1 }),
+} as const;
 
 export const PLACE_OPTIONS = inGroup('Files:', {
   dir: optional('Where timed images lie; default: a fresh directory, removed afterwards', text('dir')),
@@ -68,4 +74,8 @@ export const PLACE_OPTIONS = inGroup('Files:', {
 
 export type MatrixArgs = InferredOptionTypes<
   typeof CELL_OPTIONS & typeof MEASURE_OPTIONS & typeof PLACE_OPTIONS
-> & { readonly out: string | undefined };
+> & {
+  readonly out: string | undefined;
+  /** Seconds. */
+  readonly 'time-limit': number | undefined;
+};

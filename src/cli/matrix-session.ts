@@ -27,6 +27,7 @@ import type { Terminal } from './terminal.ts';
 import { UsageError } from './usage-error.ts';
 
 const DEFAULT_SAMPLES = 5;
+const NS_PER_SECOND = 1e9;
 /** Recorded where each workload has its own seed; the shuffling of the timing rounds takes it as it is. */
 const NO_SEED = 0;
 
@@ -56,6 +57,7 @@ export type SessionOutcome =
 export async function runSession(session: MatrixSession, terminal: Terminal): Promise<SessionOutcome> {
   const { args } = session;
   const samples = samplesOf(args);
+  const { 'time-limit': timeLimit } = args;
   refuseMisfits(args);
   const plans = planCells(session);
   refuseManyCells(args, plans.length);
@@ -79,6 +81,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
       sink,
       samples,
       timedRequests: args['timed-requests'],
+      timeLimitNs: timeLimit === undefined ? undefined : timeLimit * NS_PER_SECOND,
       limit: args.requests,
       resume: args.resume,
       clock: PROCESS_CLOCK,

@@ -5,7 +5,7 @@ import { findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { endMatrix, type WrittenFile } from '../matrix-ending.ts';
-import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS } from '../matrix-options.ts';
+import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT } from '../matrix-options.ts';
 import { runSession, type SessionOutcome } from '../matrix-session.ts';
 import { inGroup, optional, preset } from '../option-kinds.ts';
 import { listOf, text } from '../option-values.ts';
@@ -24,6 +24,7 @@ export const benchCommand = defineCommand({
       )
       .options(CELL_OPTIONS)
       .options(MEASURE_OPTIONS)
+      .options(inGroup('Measuring:', { 'time-limit': preset(TIME_LIMIT.describe, TIME_LIMIT.read, '60') }))
       .options(
         inGroup('Files:', {
           out: preset(

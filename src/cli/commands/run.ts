@@ -4,7 +4,7 @@ import { findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { endMatrix } from '../matrix-ending.ts';
-import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS } from '../matrix-options.ts';
+import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
 import { inGroup, optional } from '../option-kinds.ts';
 import { listOf, text } from '../option-values.ts';
@@ -22,6 +22,7 @@ export const runCommand = defineCommand({
       )
       .options(CELL_OPTIONS)
       .options(MEASURE_OPTIONS)
+      .options(inGroup('Measuring:', { 'time-limit': optional(TIME_LIMIT.describe, TIME_LIMIT.read) }))
       .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))
       .options(PLACE_OPTIONS)
       .epilogue(
