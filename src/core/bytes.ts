@@ -40,16 +40,3 @@ export function writeU64le(view: DataView, offset: number, value: number): void 
 export function viewOf(bytes: Uint8Array): DataView<ArrayBuffer> {
   return new DataView(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
 }
-
-/** Whether every byte is zero. Compares in 8-byte steps where the alignment allows it. */
-export function isAllZero(bytes: Uint8Array): boolean {
-  let index = 0;
-  if (bytes.byteOffset % 8 === 0) {
-    const words = new Float64Array(bytes.buffer, bytes.byteOffset, bytes.byteLength >>> 3);
-    // -0.0 compares equal to 0 but has its sign bit set, hence Object.is.
-    for (const word of words) if (!Object.is(word, 0)) return false;
-    index = words.length * 8;
-  }
-  for (; index < bytes.byteLength; index++) if (bytes[index] !== 0) return false;
-  return true;
-}

@@ -85,7 +85,6 @@ const syncCountsSchema = z
       context.addIssue({ code: 'custom', path: ['ops'], message });
     }
   });
-export type SyncCounts = DeepReadonly<z.infer<typeof syncCountsSchema>>;
 
 export const phaseCountsSchema = z
   .strictObject({
