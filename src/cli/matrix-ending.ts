@@ -1,7 +1,6 @@
 /** What is said when a run is over, and the exit code it has. */
 
 import { terminalSummary } from '../report/terminal.ts';
-import type { ResultRecord } from '../result/schema.ts';
 import { EXIT } from './exit-code.ts';
 import type { MatrixArgs } from './matrix-options.ts';
 import type { SessionOutcome } from './matrix-session.ts';
@@ -21,24 +20,30 @@ export function endMatrix(
   terminal: Terminal,
 ): number {
   if (ended.kind === 'interrupted') return EXIT.interrupted;
-  const { result, outcome, elapsedMs } = ended;
+  const { result, outcome } = ended;
   if (args.json) terminal.answer(JSON.stringify(result));
-  else terminal.answer(summary(result, { files, elapsedMs }, terminal));
+  else terminal.answer(summary(ended, files, terminal));
   if (!args.strict || outcome.skipped === 0) return EXIT.good;
   terminal.note(`qcow2-bench: error: skipped: ${countOf(outcome.skipped, 'cell')}, which --strict forbids`);
   return EXIT.error;
 }
 
 function summary(
-  result: ResultRecord,
-  { files, elapsedMs }: { readonly files: readonly WrittenFile[]; readonly elapsedMs: number },
+  { result, samples, elapsedMs }: Extract<SessionOutcome, { readonly kind: 'done' }>,
+  files: readonly WrittenFile[],
   { paint, hasColour, width }: Terminal,
 ): string {
   const column = Math.max(...files.map(({ what }) => what.length), 0);
   const seconds = (elapsedMs / 1000).toFixed(1);
+  const rounds = Math.max(0, ...result.cells.map(({ timings }) => timings.length));
+  const cut =
+    rounds > 0 && rounds < samples
+      ? [`The time limit left room for ${String(rounds)} of ${countOf(samples, 'timing round')}.`]
+      : [];
   return [
     terminalSummary(result, { colour: hasColour, width }).trim(),
     '',
+    ...cut,
     ...files.map(({ what, path }) => `${paint.dim(what.padEnd(column))}  ${path}`),
     paint.dim(`${countOf(result.cells.length, 'cell')} in ${seconds} s`),
   ].join('\n');

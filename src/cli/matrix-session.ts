@@ -17,6 +17,7 @@ import { hostImage } from '../image/host-image.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { WorkloadSource } from '../workload/library.ts';
 import { PROCESS_CLOCK } from './clock.ts';
+import { collectingObserver } from './collecting-observer.ts';
 import { HostLogFile } from './host-log-file.ts';
 import { ImageDirectory } from './image-directory.ts';
 import { Interrupted, Interruption } from './interruption.ts';
@@ -45,6 +46,8 @@ export type SessionOutcome =
       readonly kind: 'done';
       readonly result: ResultRecord;
       readonly outcome: MatrixOutcome;
+      /** Asked for. */
+      readonly samples: number;
       readonly elapsedMs: number;
     }
   | { readonly kind: 'interrupted' };
@@ -87,11 +90,11 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
       clock: PROCESS_CLOCK,
       seed: args.seed ?? NO_SEED,
       signal: interruption.signal,
-      observer: progressOn(terminal.errors),
+      observer: collectingObserver(progressOn(terminal.errors)),
       hostLog: hostLog?.sink,
     });
     const elapsedMs = Number(PROCESS_CLOCK.nowNs() - startNs) / 1e6;
-    return { kind: 'done', result: sink.finish(), outcome, elapsedMs };
+    return { kind: 'done', result: sink.finish(), outcome, samples, elapsedMs };
   } catch (error) {
     if (error instanceof Interrupted) {
       terminal.note(interruptedText(session, { finished: finishedCells(sink), cells: plans.length }));

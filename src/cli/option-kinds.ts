@@ -5,14 +5,15 @@
 
 import { choice, listOf, type ReadValue } from './option-values.ts';
 
-interface ValueOption<T> {
+/** An option with a value that we read. */
+export interface ValueOption<T> {
   readonly type: 'string';
   readonly requiresArg: true;
   readonly describe: string;
   readonly coerce: (text: string) => T;
 }
 
-interface PresetOption<T> extends ValueOption<T> {
+export interface PresetOption<T> extends ValueOption<T> {
   readonly default: string;
   /** The default as help shows it. */
   readonly defaultDescription: string;

@@ -67,9 +67,8 @@ export function describeDiskImage(subject: ImageSubject, cacheMode: CacheMode): 
       return taken.map((backing) => ({ clusterSize, backing }));
     });
 
-    it.each(cases.map((each) => ({ ...each, title: titleOf(each.clusterSize, each.backing) })))(
-      'holds what was written: $title',
-      async ({ clusterSize, backing }) => {
+    for (const { clusterSize, backing } of cases) {
+      it(`holds what was written: ${titleOf(clusterSize, backing)}`, async () => {
         const disk = new DiskUnderTest({ subject, cacheMode, clusterSize, backing });
         await disk.makeBacking();
         let asksQemu = !noQemu;
@@ -82,8 +81,8 @@ export function describeDiskImage(subject: ImageSubject, cacheMode: CacheMode): 
           asksQemu = false;
         });
         await fc.assert(run, { numRuns: clusterSize > HUGE_CLUSTER_MIN ? 2 : 3 });
-      },
-    );
+      });
+    }
 
     it('serves requests that are under way together as if they came in turn', async () => {
       const clusterSize = subject.clusterSizes.at(-2) ?? subject.clusterSizes.at(-1) ?? 1;

@@ -8,10 +8,14 @@
  */
 
 import { openStack, type Stack, type WrapDevice } from '../../src/bench/stack.ts';
+import { Qcow2BenchError } from '../../src/core/error.ts';
 import { Random } from '../../src/core/random.ts';
-import { MemoryDevice } from '../../src/device/memory-device.ts';
+import type { Pending } from '../../src/device/block-device.ts';
+import { DeviceFilter } from '../../src/device/filter.ts';
+import type { MemoryDevice } from '../../src/device/memory-device.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import { applyLogged, WriteLog, type WriteLogEntry } from '../../src/device/write-log.ts';
+import type { ImageFiles } from '../../src/format/backing-chain.ts';
 import type { BlockBackend } from '../../src/format/block-backend.ts';
 import type { DiskImage, Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';
@@ -150,8 +154,9 @@ export function* crashStates(recording: Recording, sampling: StateSampling): Gen
       covered = last.covers;
     }
     const next = entries[cut];
-    if (cut < entries.length && last?.op !== 'sync' && next?.op !== 'sync' && !random.chance(cutShare))
+    if (cut < entries.length && last?.op !== 'sync' && next?.op !== 'sync' && !random.chance(cutShare)) {
       continue;
+    }
     yield { name: `the first ${String(cut)} operations`, cut, isLossy: false, image: whole.clone() };
     const open = entries.slice(covered, cut).filter(({ op }) => op !== 'sync');
     if (open.length === 0) continue;
@@ -190,24 +195,24 @@ function applySome(
 }
 
 /**
- * Opens a crash state as a user would after the crash, and looks for anything lost.
+ * Opens a crash state as a user would after the crash, and looks for anything lost. Changes the state.
  *
  * @returns what is wrong, in words; `undefined` if nothing is
  */
 export async function findLoss(recording: Recording, state: CrashState): Promise<string | undefined> {
   const wasDirty = isDirtyQcow2(recording.setup, state.image);
-  let image: DiskImage;
   try {
-    image = await reopen(recording, state.image);
+    const image = await reopen(recording, state.image);
+    const problem =
+      (await checkQcow2(image, { allowsLeaks: !wasDirty, allowsClearedCopiedFlags: false })) ??
+      (await compareGuest(recording, state, image)) ??
+      (await tryFurtherWrite(recording, image));
+    await image.close();
+    return problem ?? (await checkClosed(recording, state));
   } catch (error) {
-    return `the image cannot be opened again: ${String(error)}`;
+    if (error instanceof Qcow2BenchError) return error.message;
+    throw error;
   }
-  const problem =
-    (await checkQcow2(image, { allowsLeaks: !wasDirty, allowsClearedCopiedFlags: false })) ??
-    (await compareGuest(recording, state, image)) ??
-    (await tryFurtherWrite(recording, image));
-  await image.close();
-  return problem ?? checkClosed(recording, state);
 }
 
 /** After further writes and a clean close the image is not dirty and has no errors. */
@@ -257,21 +262,16 @@ async function reopen(recording: Recording, device: MemoryDevice): Promise<DiskI
   return openImage({ format, name: IMAGE, files, readOnly: false, refcounts });
 }
 
-function filesOf(recording: Recording, image: MemoryDevice) {
+function filesOf(recording: Recording, image: MemoryDevice): ImageFiles {
   return {
-    open: (name: string, options: { readonly label: string; readonly readOnly: boolean }) =>
-      name === IMAGE ? new OpenAgain(image) : recording.storage.open(name, options),
+    open: (name, options) => (name === IMAGE ? new StaysOpen(image) : recording.storage.open(name, options)),
   };
 }
 
-/** The same bytes, opened once more. */
-class OpenAgain extends MemoryDevice {
-  constructor(device: MemoryDevice) {
-    super({ bytes: OpenAgain.#bytesOf(device) });
-  }
-
-  static #bytesOf(device: MemoryDevice) {
-    return (device as OpenAgain).bytes;
+/** A file that can be opened again and again. */
+class StaysOpen extends DeviceFilter {
+  override close(): Pending {
+    return undefined;
   }
 }
 

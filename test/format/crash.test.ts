@@ -4,7 +4,6 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import type { BlockDevice, Pending } from '../../src/device/block-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
-import { MemoryDevice } from '../../src/device/memory-device.ts';
 import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
 import { applyLogged } from '../../src/device/write-log.ts';
 import { openImage } from '../../src/format/registry.ts';
@@ -58,17 +57,20 @@ describe('a crash at any moment loses nothing that the guest was told is durable
     qemu.remove();
   });
 
-  it.each(setups.map((setup) => ({ setup, title: titleOf(setup) })))('$title', async ({ setup }) => {
-    const recording = await recordWorkload(setup, SEED);
-    let count = 0;
-    for (const state of statesOf(recording)) {
-      const asksQemu = noQemu === undefined && count++ % QEMU_STRIDE === 0;
-      if (asksQemu) await expectQemuAccepts(recording, state, qemu);
-      expect(await findLoss(recording, state), `seed ${String(SEED)}, after ${state.name}`).toBeUndefined();
-    }
-    // Fewer would mean that the log was not followed to its end.
-    expect(count).toBeGreaterThan(recording.entries.filter(({ op }) => op === 'sync').length);
-  });
+  for (const setup of setups) {
+    it(titleOf(setup), async () => {
+      const recording = await recordWorkload(setup, SEED);
+      let count = 0;
+      for (const state of statesOf(recording)) {
+        const asksQemu = noQemu === undefined && count % QEMU_STRIDE === 0;
+        count++;
+        if (asksQemu) await expectQemuAccepts(recording, state, qemu);
+        expect(await findLoss(recording, state), `seed ${String(SEED)}, after ${state.name}`).toBeUndefined();
+      }
+      // Fewer would mean that the log was not followed to its end.
+      expect(count).toBeGreaterThan(recording.entries.filter(({ op }) => op === 'sync').length);
+    });
+  }
 });
 
 function statesOf(recording: Recording): Generator<CrashState> {
@@ -83,10 +85,13 @@ async function expectQemuAccepts(
   const { format, refcounts, backed } = recording.setup;
   if (backed) qemu.put(BACKING, recording.storage.open(BACKING).contents());
   qemu.put(IMAGE, state.image.contents());
-  if (refcounts === 'eager') qemu.expectCheck(format, IMAGE, CHECK.clean, CHECK.leaks);
-  else {
+  if (refcounts === 'eager') {
+    qemu.expectCheck(format, IMAGE, CHECK.clean, CHECK.leaks);
+  } else {
     const { status, output } = qemu.check(format, IMAGE, '-r', 'all');
-    expect(status, output).toBe(CHECK.clean);
+    // QEMU repairs no leaks of QED.
+    const allowed: readonly (number | null)[] = format === 'qed' ? [CHECK.clean, CHECK.leaks] : [CHECK.clean];
+    expect(allowed, output).toContain(status);
   }
   qemu.put(IMAGE, await repairedBytes(recording, state));
   qemu.expectCheck(format, IMAGE, CHECK.clean, CHECK.leaks);
@@ -117,7 +122,7 @@ class ForgetsDirtyBit extends DeviceFilter {
 
 /** Writes refcount blocks only when the next sync is over: behind the L2 tables that need them. */
 class PostponesRefcounts extends DeviceFilter {
-  #postponed: (() => Pending)[] = [];
+  readonly #postponed: (() => Pending)[] = [];
 
   override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
     if (purpose !== 'refcount-block') return this.inner.write(offset, bytes, purpose);
@@ -126,10 +131,9 @@ class PostponesRefcounts extends DeviceFilter {
     return undefined;
   }
 
-  override sync(cause: SyncCause): Pending {
-    this.inner.sync(cause);
-    for (const write of this.#postponed.splice(0)) write();
-    return undefined;
+  override async sync(cause: SyncCause): Promise<void> {
+    await this.inner.sync(cause);
+    for (const write of this.#postponed.splice(0)) await write();
   }
 }
 
@@ -253,14 +257,15 @@ describe('what QED does not promise, here as in QEMU', () => {
     const mark = entries.findIndex((entry) => entry.op === 'write' && entry.purpose === 'header');
     const link = entries.findIndex((entry) => entry.op === 'write' && entry.purpose === 'l2-table');
     expect(entries.slice(mark, link).map(({ op }) => op)).not.toContain('sync');
-    const image: MemoryDevice = recording.base.clone();
+    const image = recording.base.clone();
     applyLogged(image, entries[link] as (typeof entries)[number]);
 
     const files = { open: () => image };
     const opened = await openImage({ format: 'qed', name: IMAGE, files, readOnly: false });
     const readAll = async (): Promise<void> => {
-      for (const { start, length } of recording.shape.regions)
+      for (const { start, length } of recording.shape.regions) {
         await opened.read(start, new Uint8Array(length));
+      }
     };
     expect(await rejectionCodeOf(readAll)).toBe('qed-bad-cluster-offset');
     await opened.abandon();

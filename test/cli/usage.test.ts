@@ -1,0 +1,99 @@
+import { describe, expect, test } from 'vitest';
+
+import { errorLine, makeFolder, runCli } from './cli-process.ts';
+
+const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] = [
+  ['', ['run', 'replay', 'bench', 'create']],
+  ['benchmark', ["'benchmark'", 'bench']],
+  ['lst', ["'lst'", "'list'"]],
+  ['list extra', ["'extra'"]],
+  ['run --wrokload stride', ['--wrokload']],
+  ['run --out', ['--out']],
+  ['run --format qcow3', ['--format', "'qcow3'", 'raw, qcow2 or qed']],
+  ['run --cache writethrough,fast', ['--cache', "'fast'", 'writethrough', 'directsync', 'unsafe']],
+  ['run --refcounts eager,,lazy', ['--refcounts', 'commas']],
+  ['run --queue-depth 0', ['--queue-depth', "'0'", 'from 1 to 1024']],
+  ['run --samples 1.5', ['--samples', "'1.5'", 'whole number']],
+  ['run --cluster-size 3000', ['--cluster-size', "'3000'", 'powers of two']],
+  ['run --device disk', ['--device', "'disk'", 'file, memory or null']],
+  ['run --engine vbox', ['--engine', "'vbox'", 'builtin']],
+  ['run --resume', ['--resume', '--out']],
+  ['run --workload stride --host-log log.jsonl', ['--host-log', 'one cell', '--cache']],
+  ['run --workload stride --image disk.qcow2', ['--image', 'one cell', '--format']],
+  ['run --image disk.qcow2 --dir .', ['--image', '--dir']],
+  ['run --image disk.qcow2 --samples 2', ['--image', '--samples']],
+  ['replay', ['TRACE']],
+  ['gate', ['RESULT']],
+  ['create disk.qcow2', ['SIZE']],
+  ['create disk.qcow2 ten', ['SIZE', "'ten'", 'GiB']],
+  ['create disk.qcow2 1000', ['SIZE', '512']],
+  ['create disk.qcow2 1GiB --cluster-size 3000', ['--cluster-size', '512B to 2MiB']],
+  ['create disk.qed 1GiB --format qed --refcounts lazy', ['--refcounts', 'qcow2']],
+  ['create disk.raw 1GiB --format raw --cluster-size 64KiB', ['--cluster-size', 'raw']],
+  ['create disk.qcow2 1GiB --backing base.raw', ['--backing-format', 'raw']],
+  ['create disk.qcow2 1GiB --preallocation full', ['--preallocation', "'full'", 'off']],
+];
+
+describe('usage errors', () => {
+  test.for(MISUSES)(
+    '%s: one line that names what is wrong and what is allowed, exit code 2',
+    async ([words, naming]) => {
+      const folder = makeFolder();
+      const ended = await runCli(folder, ...words.split(' ').filter((word) => word !== ''));
+      const line = errorLine(ended);
+      expect(line).toMatch(/^qcow2-bench: error: /);
+      for (const name of naming) expect(line).toContain(name);
+      expect(ended).toMatchObject({ code: 2, stdout: '' });
+    },
+  );
+
+  test.for(['check', 'check --repair some disk.qcow2', 'check --frob disk.qcow2'])(
+    '%s: exit code 1, as 2 means corruption there',
+    async (words) => {
+      const ended = await runCli(makeFolder(), ...words.split(' '));
+      expect(errorLine(ended)).toMatch(/^qcow2-bench: error: /);
+      expect(ended.code).toBe(1);
+    },
+  );
+});
+
+describe('help', () => {
+  test('of the program names every command and ends with 0', async () => {
+    const { code, stdout, stderr } = await runCli(makeFolder(), '--help');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    for (const name of ['bench', 'run', 'replay', 'report', 'gate', 'create', 'info', 'check', 'list']) {
+      expect(stdout).toMatch(new RegExp(`^ {2}qcow2-bench ${name}\\b`, 'm'));
+    }
+  });
+
+  test.for(['bench', 'run', 'replay', 'report', 'gate', 'create', 'info', 'check', 'list'])(
+    'of %s fits 100 columns',
+    async (command) => {
+      const { code, stdout } = await runCli(makeFolder(), command, '--help');
+      expect(code).toBe(0);
+      expect(stdout).toContain(`qcow2-bench ${command}`);
+      expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
+    },
+  );
+});
+
+describe('list', () => {
+  test('names every value that an option takes, also as JSON alone on standard output', async () => {
+    const { code, stdout, stderr } = await runCli(makeFolder(), 'list', '--json');
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const names = Object.fromEntries(
+      Object.entries(JSON.parse(stdout) as Record<string, { readonly name: string }[]>).map(
+        ([key, entries]) => [key, entries.map(({ name }) => name)],
+      ),
+    );
+    expect(names).toMatchObject({
+      formats: ['raw', 'qcow2', 'qed'],
+      refcounts: ['eager', 'lazy'],
+      cacheModes: ['writethrough', 'directsync', 'writeback', 'none', 'unsafe'],
+      devices: ['file', 'memory', 'null'],
+      engines: ['builtin'],
+    });
+    expect(names['workloads']).toContain('stride');
+    expect(names['recordings']).toContain('ext4-unpack');
+  });
+});

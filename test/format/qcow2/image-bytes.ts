@@ -1,0 +1,72 @@
+/** qcow2 images as arrays of bytes: made, opened, patched. */
+
+import type { BlockDevice } from '../../../src/device/block-device.ts';
+import { MemoryDevice } from '../../../src/device/memory-device.ts';
+import { SyncElision } from '../../../src/device/sync-elision.ts';
+import { WriteLog } from '../../../src/device/write-log.ts';
+import type { CreateOptions, OpenOptions } from '../../../src/format/image-options.ts';
+import { createQcow2 } from '../../../src/format/qcow2/create.ts';
+import { openQcow2 } from '../../../src/format/qcow2/open.ts';
+import type { Qcow2Image } from '../../../src/format/qcow2/qcow2-image.ts';
+
+export interface OpenedImage {
+  readonly image: Qcow2Image;
+  readonly device: MemoryDevice;
+  /** Every change of the file since it was opened. */
+  readonly log: WriteLog;
+}
+
+export interface OpenBytesOptions extends Partial<Omit<OpenOptions, 'device'>> {
+  /** Put between the log and the engine. */
+  readonly wrap?: (device: BlockDevice) => BlockDevice;
+}
+
+/** Opens the image that `bytes` are. */
+export async function openBytes(bytes: Uint8Array, options: OpenBytesOptions = {}): Promise<OpenedImage> {
+  const device = new MemoryDevice();
+  device.write(0, bytes, 'data');
+  const log = new WriteLog(device);
+  const { wrap, ...rest } = options;
+  const image = await openQcow2({
+    readOnly: false,
+    readPurpose: 'data',
+    openBacking: () => Promise.reject(new Error('test bug: this image was to have no backing file')),
+    ...rest,
+    device: new SyncElision(wrap === undefined ? log : wrap(log)),
+  });
+  return { image, device, log };
+}
+
+/** The bytes of a new image. */
+export async function newImage(options: Omit<CreateOptions, 'device'>): Promise<Uint8Array<ArrayBuffer>> {
+  const device = new MemoryDevice();
+  await createQcow2({ ...options, device });
+  return device.contents();
+}
+
+/** A copy of `bytes` with big-endian fields overwritten: byte offset → value, as wide as the key's suffix says. */
+export function patched(bytes: Uint8Array, ...patches: readonly Patch[]): Uint8Array<ArrayBuffer> {
+  const end = Math.max(bytes.byteLength, ...patches.map(({ at }) => at + 8));
+  const copy = new Uint8Array(patches.some(({ at }) => at >= bytes.byteLength) ? end : bytes.byteLength);
+  copy.set(bytes);
+  const view = new DataView(copy.buffer);
+  for (const { at, u32, u64 } of patches) {
+    if (u32 !== undefined) view.setUint32(at, u32);
+    if (u64 !== undefined) view.setBigUint64(at, u64);
+  }
+  return copy;
+}
+
+export interface Patch {
+  readonly at: number;
+  readonly u32?: number;
+  readonly u64?: bigint;
+}
+
+/** The check's counts that matter, for comparing. */
+export async function damageOf(image: Qcow2Image) {
+  const { corruptions, leaks, checkErrors } = await image.check();
+  return { corruptions, leaks, checkErrors };
+}
+
+export const NO_DAMAGE = { corruptions: 0, leaks: 0, checkErrors: 0 };
