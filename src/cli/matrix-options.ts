@@ -61,7 +61,7 @@ export const MEASURE_OPTIONS = inGroup('Measuring:', {
 
 /** Apart, as `bench` has a default and the others have not. */
 export const TIME_LIMIT = {
-  describe: 'Seconds for timing: later rounds are left out; the first is always taken',
+  describe: 'Seconds for timing; rounds that do not fit are left out',
   read: count('time-limit', { min: 1 }),
 } as const;
 

@@ -58,6 +58,7 @@ export class MemoryStorage implements Storage {
   }
 
   remove(name: string): void {
+    this.#files.get(name)?.discardAll();
     this.#files.delete(name);
   }
 

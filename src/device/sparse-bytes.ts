@@ -11,6 +11,21 @@ import { assertInvariant } from '../core/error.ts';
 /** Bytes of a chunk: the default cluster of both formats, so that a cluster is one chunk. */
 export const CHUNK_SIZE = 65_536;
 
+/**
+ * Chunks that were dropped, to be used again: a new one costs its allocation, its zeroing by the runtime and its
+ * collection, several times what filling an old one costs. At most 64 MiB are kept.
+ */
+const spareChunks: Buffer[] = [];
+const SPARE_CHUNKS_MAX = 1024;
+
+function newChunk(): Buffer {
+  return spareChunks.pop()?.fill(0) ?? Buffer.alloc(CHUNK_SIZE);
+}
+
+function spare(chunk: Buffer): void {
+  if (spareChunks.length < SPARE_CHUNKS_MAX) spareChunks.push(chunk);
+}
+
 export class SparseBytes {
   // Buffers rather than plain arrays: their `copy` takes a range of the source without making a view.
   readonly #chunks = new Map<number, Buffer>();
@@ -71,6 +86,11 @@ export class SparseBytes {
     this.#size = size;
   }
 
+  /** Drops everything: the file is gone. Nobody may use the bytes afterwards. */
+  discardAll(): void {
+    this.resize(0);
+  }
+
   /** All bytes in one array; meant for files that fit one (an error of the runtime otherwise). */
   contents(): Uint8Array<ArrayBuffer> {
     const all = new Uint8Array(this.#size);
@@ -92,7 +112,7 @@ export class SparseBytes {
     let chunk = this.#chunks.get(index);
     if (chunk === undefined) {
       assertInvariant(Number.isSafeInteger(index) && index >= 0, 'chunk index out of range');
-      chunk = Buffer.alloc(CHUNK_SIZE);
+      chunk = newChunk();
       this.#chunks.set(index, chunk);
     }
     return chunk;
@@ -110,11 +130,18 @@ export class SparseBytes {
   /** Frees chunks `first` to `end − 1`, walking whichever is shorter: the range or what is stored. */
   #drop(first: number, end: number): void {
     if (end - first <= this.#chunks.size) {
-      for (let index = first; index < end; index++) this.#chunks.delete(index);
+      for (let index = first; index < end; index++) this.#dropOne(index);
       return;
     }
     for (const index of this.#chunks.keys()) {
-      if (index >= first && index < end) this.#chunks.delete(index);
+      if (index >= first && index < end) this.#dropOne(index);
     }
+  }
+
+  #dropOne(index: number): void {
+    const chunk = this.#chunks.get(index);
+    if (chunk === undefined) return;
+    this.#chunks.delete(index);
+    spare(chunk);
   }
 }

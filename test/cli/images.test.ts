@@ -124,6 +124,8 @@ describe('check', () => {
     readonly format: 'qcow2' | 'qed';
     readonly at: number;
     readonly bytes: readonly number[];
+    /** Bytes of the file, if it is to be longer. */
+    readonly fileSize?: number;
     /** Of `check`, then of `check --repair leaks`, then of `check --repair all`. */
     readonly codes: readonly [number, number, number];
   }
@@ -131,8 +133,15 @@ describe('check', () => {
   // Offsets are of an image with 64 KiB clusters that has its first cluster written.
   const DAMAGES: readonly Damage[] = [
     { name: 'none', format: 'qcow2', at: 0, bytes: [0x51], codes: [0, 0, 0] },
-    // Cluster 9, which nothing uses, has refcount 1.
-    { name: 'a leaked cluster', format: 'qcow2', at: 0x20012, bytes: [0, 1], codes: [3, 0, 0] },
+    // Cluster 9, which nothing uses, has refcount 1 and lies in the file.
+    {
+      name: 'a leaked cluster',
+      format: 'qcow2',
+      at: 0x20012,
+      bytes: [0, 1],
+      fileSize: 0xa0000,
+      codes: [3, 0, 0],
+    },
     // Cluster 5, the data, has refcount 0.
     {
       name: 'a cluster in use with refcount 0',
@@ -151,14 +160,14 @@ describe('check', () => {
     },
     { name: 'none', format: 'qed', at: 0, bytes: [0x51], codes: [0, 0, 0] },
     // The first entry of the second-level table leads past the end.
-    { name: 'an entry past the end', format: 'qed', at: 0x50002, bytes: [0xff], codes: [2, 2, 3] },
+    { name: 'an entry past the end', format: 'qed', at: 0x60002, bytes: [0xff], codes: [2, 2, 3] },
     // Its first-level entry is gone: table and data leak.
     { name: 'a lost table', format: 'qed', at: 0x10000, bytes: [0, 0, 0], codes: [3, 3, 3] },
   ];
 
   test.skipIf(skipped !== undefined).for(DAMAGES)(
     '$format with $name: counts as qemu-img check has them, and mends it alike',
-    async ({ format, at, bytes, codes }) => {
+    async ({ format, at, bytes, fileSize, codes }) => {
       const folder = makeFolder();
       const make = (): void => {
         for (const file of ['ours', 'theirs']) {
@@ -167,6 +176,7 @@ describe('check', () => {
           const descriptor = openSync(join(folder, file), 'r+');
           writeSync(descriptor, Uint8Array.from(bytes), 0, bytes.length, at);
           closeSync(descriptor);
+          if (fileSize !== undefined) truncateSync(join(folder, file), fileSize);
         }
       };
       const COUNTS = [
@@ -176,7 +186,8 @@ describe('check', () => {
         'leaks',
         'corruptions-fixed',
         'leaks-fixed',
-        'image-end-offset',
+        // For QED qemu-img does not tell it.
+        ...(format === 'qcow2' ? ['image-end-offset'] : []),
         'total-clusters',
         'allocated-clusters',
       ];
@@ -197,6 +208,8 @@ describe('check', () => {
           },
         );
         expect(ours.code).toBe(theirs.status);
+        // A check that failed has nothing to tell there.
+        if (theirs.stdout === '') continue;
         const named = { theirs: picked(JSON.parse(theirs.stdout), COUNTS) };
         expect({ theirs: picked(JSON.parse(ours.stdout), COUNTS) }).toEqual(named);
         if (codes[index] === 0) runTool('qemu-img', ['check', '-q', '-f', format, 'ours'], folder);

@@ -27,11 +27,7 @@ export const benchCommand = defineCommand({
       .options(inGroup('Measuring:', { 'time-limit': preset(TIME_LIMIT.describe, TIME_LIMIT.read, '60') }))
       .options(
         inGroup('Files:', {
-          out: preset(
-            'The result; a table of the same name ending in .csv goes beside it',
-            text('out'),
-            'results/latest.json',
-          ),
+          out: preset('The result; its table (.csv) goes beside it', text('out'), 'results/latest.json'),
           report: preset('The page with the charts', text('report'), 'reports/index.html'),
         }),
       )
