@@ -49,7 +49,6 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
       'boolean-negation': false,
       'camel-case-expansion': false,
       'dot-notation': false,
-      'duplicate-arguments-array': false,
       'parse-numbers': false,
       'parse-positional-numbers': false,
     })
@@ -114,7 +113,7 @@ function declare(
 /** Help as yargs lays it out, without what says nothing to a reader: every value is text to begin with. */
 function plainHelp(output: string): string {
   return output
-    .replaceAll(/\s*\[(?:string|boolean|array)\](?: \[default: false\])?/g, '')
+    .replaceAll(/\s*\[(?:string|boolean|array)\](?: \[default: (?:false|\[\])\])?/g, '')
     .replaceAll(/<(\w+)(\.\.)?>( \[\w+\])?( *)/g, (whole, name: string, dots = '', other = '') =>
       `${name.toUpperCase()}${dots === '' ? '' : ' …'}${String(other).toUpperCase()}`.padEnd(whole.length),
     );

@@ -26,10 +26,13 @@ export class Interrupted extends Error {
 export class Interruption implements Disposable {
   readonly #controller = new AbortController();
   readonly #terminal: Terminal;
+  readonly #onStop: () => void;
   #firstMs: number | undefined;
 
-  constructor(terminal: Terminal) {
+  /** @param onStop called before anything is said, so that a progress bar can leave the line. */
+  constructor(terminal: Terminal, onStop: () => void) {
     this.#terminal = terminal;
+    this.#onStop = onStop;
     for (const signal of SIGNALS) process.on(signal, this.#onSignal);
   }
 
@@ -46,7 +49,8 @@ export class Interruption implements Disposable {
     const nowMs = performance.now();
     if (this.#firstMs === undefined) {
       this.#firstMs = nowMs;
-      this.#terminal.note('\nqcow2-bench: stopping after the requests under way; once more to stop at once');
+      this.#onStop();
+      this.#terminal.note('qcow2-bench: stopping after the requests under way; once more to stop at once');
       this.#controller.abort(new Interrupted());
     } else if (nowMs - this.#firstMs > SAME_STROKE_MS) {
       // A progress bar may have hidden it.

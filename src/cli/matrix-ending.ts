@@ -1,11 +1,16 @@
 /** What is said when a run is over, and the exit code it has. */
 
+import { answerOf } from '../report/answer.ts';
+import { reportCells } from '../report/report-cells.ts';
 import { terminalSummary } from '../report/terminal.ts';
 import { EXIT } from './exit-code.ts';
 import type { MatrixArgs } from './matrix-options.ts';
 import type { SessionOutcome } from './matrix-session.ts';
-import { countOf } from './plain-words.ts';
+import { countOf, wrapped } from './plain-words.ts';
 import type { Terminal } from './terminal.ts';
+
+/** Lines of a usual terminal, less those that come after the table. */
+const SCREEN_LINES = 30;
 
 /** A file that was written: what it is, and where. */
 export interface WrittenFile {
@@ -40,9 +45,13 @@ function summary(
     rounds > 0 && rounds < samples
       ? [`The time limit left room for ${String(rounds)} of ${countOf(samples, 'timing round')}.`]
       : [];
+  const text = terminalSummary(result, { colour: hasColour, width }).trim();
+  // A long table pushes the answer off the screen: it is said once more where the reader looks.
+  const isLong = text.split('\n').length > SCREEN_LINES;
   return [
-    terminalSummary(result, { colour: hasColour, width }).trim(),
+    text,
     '',
+    ...(isLong ? [...wrapped(answerOf(reportCells(result)).headline, width).map(paint.bold), ''] : []),
     ...cut,
     ...files.map(({ what, path }) => `${paint.dim(what.padEnd(column))}  ${path}`),
     paint.dim(`${countOf(result.cells.length, 'cell')} in ${seconds} s`),

@@ -75,7 +75,8 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   });
   const sink = openSink({ environment, out: args.out, resume: args.resume, remark: session.remark });
   using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
-  using interruption = new Interruption(terminal);
+  const observer = collectingObserver(progressOn(terminal.errors));
+  using interruption = new Interruption(terminal, () => observer.runEnds?.());
   const startNs = PROCESS_CLOCK.nowNs();
   try {
     const outcome = await runMatrix({
@@ -90,7 +91,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
       clock: PROCESS_CLOCK,
       seed: args.seed ?? NO_SEED,
       signal: interruption.signal,
-      observer: collectingObserver(progressOn(terminal.errors)),
+      observer,
       hostLog: hostLog?.sink,
     });
     const elapsedMs = Number(PROCESS_CLOCK.nowNs() - startNs) / 1e6;

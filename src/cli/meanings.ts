@@ -17,8 +17,8 @@ export const FORMAT_MEANINGS: Readonly<Record<Format, string>> = {
 };
 
 export const REFCOUNT_MEANINGS: Readonly<Record<RefcountMode, string>> = {
-  eager: 'qcow2 writes refcounts with each allocation, in order, with a sync of its own',
-  lazy: 'qcow2 writes refcounts at a clean close; a crash costs a scan at the next opening',
+  eager: 'qcow2 writes refcounts with each allocation, with a sync of their own',
+  lazy: 'qcow2 writes refcounts at a clean close; a crash costs a scan',
 };
 
 export const CACHE_MEANINGS: Readonly<Record<CacheMode, string>> = {
@@ -40,7 +40,7 @@ export const ENGINE_MEANINGS: Readonly<Record<EngineName, string>> = {
 };
 
 export const PAYLOAD_MEANINGS: Readonly<Record<PayloadKind, string>> = {
-  pattern: 'all bytes of the n-th write are n mod 255 + 1, as qemu-io -c "write -P" makes them',
+  pattern: 'all bytes of the n-th write are n mod 255 + 1',
   random: 'seeded bytes that do not compress',
   zero: 'zeroes',
 };

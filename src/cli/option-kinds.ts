@@ -10,7 +10,7 @@ export interface ValueOption<T> {
   readonly type: 'string';
   readonly requiresArg: true;
   readonly describe: string;
-  readonly coerce: (text: string) => T;
+  readonly coerce: (given: string | readonly string[]) => T;
 }
 
 export interface PresetOption<T> extends ValueOption<T> {
@@ -21,7 +21,7 @@ export interface PresetOption<T> extends ValueOption<T> {
 
 /** An option that may be left out; it is `undefined` then. */
 export function optional<T>(describe: string, read: ReadValue<T>): ValueOption<T | undefined> {
-  return { type: 'string', requiresArg: true, describe, coerce: read };
+  return { type: 'string', requiresArg: true, describe, coerce: lastOf(read) };
 }
 
 /** An option with a default, written as a user would. */
@@ -30,7 +30,7 @@ export function preset<T>(describe: string, read: ReadValue<T>, value: string): 
     type: 'string',
     requiresArg: true,
     describe,
-    coerce: read,
+    coerce: lastOf(read),
     default: value,
     defaultDescription: value,
   };
@@ -43,6 +43,11 @@ export function listOption<T extends string>(
 ): PresetOption<readonly T[]> {
   const read = listOf(option, choice(option, names));
   return { ...preset(names.join(', '), read, names.join(',')), defaultDescription: 'all' };
+}
+
+/** Of an option that is given several times the last one counts. */
+function lastOf<T>(read: ReadValue<T>): (given: string | readonly string[]) => T {
+  return (given) => read(typeof given === 'string' ? given : (given.at(-1) ?? ''));
 }
 
 /** An option that is on or off; off unless it is given. */

@@ -78,6 +78,12 @@ describe('help', () => {
 });
 
 describe('list', () => {
+  test('fits 100 columns', async () => {
+    const { stdout } = await runCli(makeFolder(), 'list');
+    expect(stdout).toContain('subcluster-sequential');
+    expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
+  });
+
   test('names every value that an option takes, also as JSON alone on standard output', async () => {
     const { code, stdout, stderr } = await runCli(makeFolder(), 'list', '--json');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });

@@ -46,13 +46,17 @@ export const replayCommand = defineCommand({
       });
     }
     const skipped = await readThrough(source, { skipBad, limit: args.requests });
-    const remark =
-      skipped === 0 ? undefined : `${String(skipped)} lines of the trace break a rule and were left out`;
+    const remark = skipped === 0 ? undefined : leftOutText(skipped);
     const ended = await runSession({ args, sources: [source], words: terminal.words, remark }, terminal);
     const files = args.out === undefined ? [] : [{ what: 'Result', path: args.out }];
     return endMatrix(ended, { args, files }, terminal);
   },
 });
+
+function leftOutText(lines: number): string {
+  if (lines === 1) return '1 line of the trace breaks a rule and was left out';
+  return `${String(lines)} lines of the trace break a rule and were left out`;
+}
 
 /** Reads all that will be replayed, so that a broken line is told before the first cell; lines left out. */
 async function readThrough(

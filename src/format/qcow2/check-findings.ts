@@ -38,6 +38,11 @@ export class CheckFindings {
     this.#say(message);
   }
 
+  /** A new L2 table begins: its first cluster follows nothing, so it cannot be fragmented. */
+  beginTable(): void {
+    this.#nextContiguous = 0;
+  }
+
   /** Counts a cluster of the active mapping, in guest order. */
   countCluster(kind: 'allocated' | 'compressed', hostOffset: number, clusterSize: number): void {
     this.allocatedClusters++;

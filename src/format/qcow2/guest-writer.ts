@@ -11,6 +11,7 @@
  * Invariant: whatever fails, every extent is either linked or its clusters are given back.
  */
 
+import { Qcow2BenchError } from '../../core/error.ts';
 import type { Mutex } from '../../core/mutex.ts';
 import type { Extent, WriteMapper } from './allocation.ts';
 import type { DataWriter } from './data-writer.ts';
@@ -44,7 +45,12 @@ export class GuestWriter {
   async write(guestOffset: number, bytes: Uint8Array): Promise<void> {
     const extent = await this.#map(guestOffset, bytes.byteLength);
     if (extent.length < bytes.byteLength) return this.#writeExtents(extent, guestOffset, bytes);
-    await this.#writeData(extent, bytes);
+    try {
+      await this.#writer.writeData(extent, bytes);
+    } catch (error) {
+      await this.#giveUp(extent);
+      throw error;
+    }
     if (extent.allocations.length > 0) await this.#link(extent);
     if (allocates(extent)) this.allocatingWrites++;
     return undefined;
@@ -53,33 +59,51 @@ export class GuestWriter {
   async #writeExtents(first: Extent, guestOffset: number, bytes: Uint8Array): Promise<void> {
     /** Extents whose data is written and that are not yet linked, the oldest first. */
     const underWay: Extent[] = [];
-    let extent = first;
+    /** The extent that was mapped last, until it is one of those. */
+    let mapped: Extent | undefined = first;
     let mappingWaited = false;
     let allocated = false;
     let done = 0;
     try {
       for (;;) {
-        allocated ||= allocates(extent);
-        if (underWay.length === EXTENTS_MAX) mappingWaited = (await this.#linkOldest(underWay)) || mappingWaited;
-        await this.#writeData(extent, bytes.subarray(done, done + extent.length));
+        allocated ||= allocates(mapped);
+        if (underWay.length === EXTENTS_MAX) {
+          mappingWaited = (await this.#linkOldest(underWay)) || mappingWaited;
+        }
+        await this.#writer.writeData(mapped, bytes.subarray(done, done + mapped.length));
         // Those before this one were waiting for the lock while mapping waited.
         if (mappingWaited) await this.#linkAll(underWay);
-        underWay.push(extent);
-        done += extent.length;
+        underWay.push(mapped);
+        done += mapped.length;
+        mapped = undefined;
         if (done === bytes.byteLength) break;
         const before = this.#metadataDevice.operationCount;
-        extent = await this.#map(guestOffset + done, bytes.byteLength - done);
+        mapped = await this.#map(guestOffset + done, bytes.byteLength - done);
         mappingWaited = this.#metadataDevice.operationCount > before;
       }
-    } finally {
-      // Data that is written is worth linking, even if a later part of the request failed.
       await this.#linkAll(underWay);
+    } catch (error) {
+      if (mapped !== undefined) await this.#giveUp(mapped);
+      await this.#linkWhatCan(underWay);
+      throw error;
     }
     if (allocated) this.allocatingWrites++;
   }
 
   async #linkAll(underWay: Extent[]): Promise<void> {
     while (underWay.length > 0) await this.#linkOldest(underWay);
+  }
+
+  /** After a failure: data that is written is worth linking, even if another part of the request failed. */
+  async #linkWhatCan(underWay: Extent[]): Promise<void> {
+    while (underWay.length > 0) {
+      try {
+        await this.#linkOldest(underWay);
+      } catch (error) {
+        // It was given up; the request fails with the first error.
+        if (!(error instanceof Qcow2BenchError)) throw error;
+      }
+    }
   }
 
   /** Links the extent that has been under way longest; answers whether that did metadata I/O. */
@@ -100,18 +124,14 @@ export class GuestWriter {
     }
   }
 
-  async #writeData(extent: Extent, bytes: Uint8Array): Promise<void> {
+  /** Frees what an extent had allocated. */
+  async #giveUp(extent: Extent): Promise<void> {
+    const pending = this.#lock.acquire();
+    if (pending !== undefined) await pending;
     try {
-      await this.#writer.writeData(extent, bytes);
-    } catch (error) {
-      const pending = this.#lock.acquire();
-      if (pending !== undefined) await pending;
-      try {
-        for (const allocation of extent.allocations) await this.#mapper.giveUp(allocation);
-      } finally {
-        this.#lock.release();
-      }
-      throw error;
+      for (const allocation of extent.allocations) await this.#mapper.giveUp(allocation);
+    } finally {
+      this.#lock.release();
     }
   }
 

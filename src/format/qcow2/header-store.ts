@@ -1,8 +1,9 @@
 /**
  * The header of an open image: its present values and every way in which they reach the file.
  *
- * Invariants: a value changes in memory only after the file took it, so that a failed write leaves both
- * as they were; a rewrite puts the whole header cluster, as QEMU does, a field update only its bytes.
+ * Invariants: a value changes in memory as soon as the file took it, and not before: a failed write leaves both
+ * as they were, a failed sync leaves both changed. A rewrite puts the whole header cluster, as QEMU does, a field
+ * update only its bytes.
  */
 
 import { writeU64be, viewOf } from '../../core/bytes.ts';
@@ -49,6 +50,7 @@ export class HeaderStore {
     writeU64be(viewOf(field), 0, incompatible);
     await this.device.write(FIELD.incompatible, field, 'header');
     await this.device.sync('dirty-bit');
+    // Only now: until the bit is durable, L2 entries have to wait for their refcounts.
     this.#values = { ...this.#values, incompatible };
   }
 
@@ -95,31 +97,25 @@ export class HeaderStore {
     const field = allocatePages(8);
     writeU64be(viewOf(field), 0, virtualSize);
     await this.device.write(FIELD.virtualSize, field, 'header');
-    await this.device.sync('l1-growth');
     this.#values = { ...this.#values, virtualSize };
+    await this.device.sync('l1-growth');
   }
 
-  /** Points the header to another L1 table: 12 bytes at 36, then a sync. */
+  /** Points the header to another L1 table: 12 bytes at 36. The caller syncs, once it points there too. */
   async moveL1Table(l1Offset: number, l1Entries: number): Promise<void> {
     const fields = allocatePages(12);
     viewOf(fields).setUint32(0, l1Entries);
     writeU64be(viewOf(fields), 4, l1Offset);
     await this.device.write(FIELD.l1Entries, fields, 'header');
-    await this.device.sync('l1-growth');
     this.#values = { ...this.#values, l1Entries, l1Offset };
   }
 
-  /** Points the header to another refcount table: 12 bytes at 48, then a sync. */
-  async moveRefcountTable(
-    refcountTableOffset: number,
-    refcountTableClusters: number,
-    cause: 'refcount-growth' | 'repair',
-  ): Promise<void> {
+  /** Points the header to another refcount table: 12 bytes at 48. The caller syncs, once it points there too. */
+  async moveRefcountTable(refcountTableOffset: number, refcountTableClusters: number): Promise<void> {
     const fields = allocatePages(12);
     writeU64be(viewOf(fields), 0, refcountTableOffset);
     viewOf(fields).setUint32(8, refcountTableClusters);
     await this.device.write(FIELD.refcountTableOffset, fields, 'header');
-    await this.device.sync(cause);
     this.#values = { ...this.#values, refcountTableOffset, refcountTableClusters };
   }
 }

@@ -149,11 +149,11 @@ export class L2Tables {
     this.#copied = new Uint8Array(target);
     this.#tables.set(tables);
     this.#copied.set(copied);
-    if (old.entries > 0) {
-      this.#metadata.remove(old.offset, old.entries * ENTRY_SIZE, 'l1-table');
-      await this.#refcounts.free(old.offset, old.entries * ENTRY_SIZE, 'keep');
-    }
     this.#metadata.add(offset, bytes.byteLength, 'l1-table');
+    await this.#header.device.sync('l1-growth');
+    if (old.entries === 0) return;
+    this.#metadata.remove(old.offset, old.entries * ENTRY_SIZE, 'l1-table');
+    await this.#refcounts.free(old.offset, old.entries * ENTRY_SIZE, 'keep');
   }
 
   /** Corrects an L1 entry's copied flag, durably. */
@@ -218,7 +218,6 @@ export class L2Tables {
       this.#tables[l1Index] = offset;
       this.#copied[l1Index] = 1;
       await this.#writeL1Entry(l1Index);
-      await this.#header.device.sync('l2-table-growth');
     } catch (error) {
       this.#tables[l1Index] = old;
       this.#copied[l1Index] = 0;
@@ -228,6 +227,8 @@ export class L2Tables {
     }
     this.#metadata.add(offset, clusterSize, 'l2-table');
     if (old !== 0) this.#metadata.remove(old, clusterSize, 'l2-table');
+    // If this fails, the file points to the table nevertheless: its cluster must not be given to anybody else.
+    await this.#header.device.sync('l2-table-growth');
   }
 
   async #copySlice(from: number, toSlot: number): Promise<void> {

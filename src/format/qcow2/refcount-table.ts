@@ -81,14 +81,14 @@ export class RefcountTable {
     return this.#blocks.slice();
   }
 
-  /** Hooks a block into the table, in the file and durably, then in memory. */
+  /** Hooks a block into the table, in the file, in memory, and then durably: after a failed sync the file has it. */
   async setBlock(index: number, blockOffset: number): Promise<void> {
     const entry = allocatePages(ENTRY_SIZE);
     writeU64be(viewOf(entry), 0, blockOffset);
     await this.#header.device.write(this.offset + index * ENTRY_SIZE, entry, 'refcount-table');
-    await this.#header.device.sync('refcount-growth');
     this.#blocks[index] = blockOffset;
     this.#metadata.add(blockOffset, this.#geometry.clusterSize, 'refcount-block');
+    await this.#header.device.sync('refcount-growth');
   }
 
   /**
@@ -108,7 +108,7 @@ export class RefcountTable {
     // A rebuild writes the table and the pointer to it under one sync, growth under one each, as QEMU does.
     if (cause === 'refcount-growth') await this.#header.device.sync(cause);
     const old = { offset: this.offset, length: this.byteLength, blocks: this.#blocks };
-    await this.#header.moveRefcountTable(tableOffset, bytes.byteLength / clusterSize, cause);
+    await this.#header.moveRefcountTable(tableOffset, bytes.byteLength / clusterSize);
     this.#blocks = blocks;
     this.#metadata.remove(old.offset, old.length, 'refcount-table');
     for (const offset of old.blocks) {
@@ -116,5 +116,6 @@ export class RefcountTable {
     }
     this.#metadata.add(tableOffset, bytes.byteLength, 'refcount-table');
     for (const offset of blocks) if (offset !== 0) this.#metadata.add(offset, clusterSize, 'refcount-block');
+    await this.#header.device.sync(cause);
   }
 }

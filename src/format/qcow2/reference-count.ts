@@ -139,6 +139,7 @@ function countL2(
   const { geometry, findings } = scan;
   const { clusterSize } = geometry;
   const view = viewOf(table);
+  findings.beginTable();
   for (let index = 0; index < geometry.l2Entries; index++) {
     const type = clusterTypeAt(view, index);
     switch (type) {

@@ -1,0 +1,162 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, test } from 'vitest';
+
+import type { ResultRecord } from '../../src/result/schema.ts';
+import { readResult } from '../../src/result/store.ts';
+import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { errorLine, linesOf, makeFolder, runCli } from './cli-process.ts';
+
+const COUNTS_ONLY = ['--samples', '0'];
+const STRIDE = ['--workload', 'stride', '--format', 'qcow2', '--cache', 'writethrough'];
+
+describe('run', () => {
+  test('lists make a matrix, and its counts are those of QEMU', async () => {
+    const { code, stdout } = await runCli(makeFolder(), 'run', ...STRIDE, ...COUNTS_ONLY, '--json');
+    expect(code).toBe(0);
+    const { cells } = JSON.parse(stdout) as ResultRecord;
+    const syncs = cells.map(({ cell, counts }) => ({
+      refcounts: cell.refcounts,
+      syncs: (counts?.run.syncs.ops ?? 0) + (counts?.close.syncs.ops ?? 0),
+      writes: (counts?.run.writes.ops ?? 0) + (counts?.close.writes.ops ?? 0),
+    }));
+    expect(syncs).toEqual([
+      { refcounts: 'eager', syncs: 2003, writes: 3003 },
+      { refcounts: 'lazy', syncs: 1006, writes: 2006 },
+    ]);
+  });
+
+  test('times on real files leave nothing behind', async () => {
+    const folder = makeFolder();
+    const measure = ['--samples', '2', '--timed-requests', '10', '--dir', '.', '--out', 'deep/result.json'];
+    const { code, stdout } = await runCli(folder, 'run', ...STRIDE, ...measure);
+    expect(code).toBe(0);
+    expect(stdout).toContain('deep/result.json');
+    expect(readdirSync(folder)).toEqual(['deep']);
+    const { cells } = readResult(join(folder, 'deep/result.json'));
+    expect(cells.map(({ timings, timedRequests }) => ({ samples: timings.length, timedRequests }))).toEqual([
+      { samples: 2, timedRequests: 10 },
+      { samples: 2, timedRequests: 10 },
+    ]);
+  });
+
+  test('--host-log holds every operation of the one cell, in order', async () => {
+    const folder = makeFolder();
+    const words = [...STRIDE, '--refcounts', 'lazy', ...COUNTS_ONLY, '--host-log', 'log.jsonl', '--json'];
+    const { stdout } = await runCli(folder, 'run', ...words);
+    const records = linesOf(readFileSync(join(folder, 'log.jsonl'), 'utf8')).map(
+      (line) => JSON.parse(line) as { readonly phase: string; readonly op: string },
+    );
+    const counted = (JSON.parse(stdout) as ResultRecord).cells[0]?.counts;
+    const logged = (phase: string, op: string): number =>
+      records.filter((record) => record.phase === phase && record.op === op).length;
+    expect(logged('run', 'write')).toBe(counted?.run.writes.ops);
+    expect(logged('run', 'sync')).toBe(counted?.run.syncs.ops);
+    expect(logged('close', 'sync')).toBe(counted?.close.syncs.ops);
+    expect(records[0]?.phase).toBe('open');
+    expect(records.at(-1)).toEqual({ phase: 'close', op: 'sync', file: 'image', cause: 'close' });
+  });
+
+  test.skipIf(reasonToSkip('qemu-img') !== undefined)(
+    '--image keeps an image that QEMU finds sound',
+    async () => {
+      const folder = makeFolder();
+      const words = [...STRIDE, '--refcounts', 'lazy', '--image', 'kept.qcow2'];
+      expect((await runCli(folder, 'run', ...words)).code).toBe(0);
+      const check: unknown = JSON.parse(
+        runTool('qemu-img', ['check', '--output=json', 'kept.qcow2'], folder),
+      );
+      expect(check).toMatchObject({ 'check-errors': 0, 'allocated-clusters': 1000 });
+    },
+  );
+
+  test('a cell that cannot be run is skipped with its reason; --strict makes that an error', async () => {
+    const words = ['run', '--workload', 'stride', '--format', 'qcow2,qed', '--refcounts', 'lazy'];
+    const measure = ['--cache', 'writeback', '--cluster-size', '512', ...COUNTS_ONLY];
+    const loose = await runCli(makeFolder(), ...words, ...measure);
+    expect(loose.code).toBe(0);
+    expect(loose.stdout).toContain('skipped: qed does not take clusters of 512B');
+    const strict = await runCli(makeFolder(), ...words, ...measure, '--strict');
+    expect(strict.code).toBe(1);
+    expect(strict.stderr).toMatch(/^qcow2-bench: error: skipped: 1 cell, /m);
+  });
+
+  test('without colours for a pipe', async () => {
+    const { stdout, stderr } = await runCli(makeFolder(), 'run', ...STRIDE, ...COUNTS_ONLY);
+    expect(`${stdout}${stderr}`.includes('\u001b')).toBe(false);
+  });
+});
+
+describe('replay', () => {
+  test('--limit serves the beginning of a recording', async () => {
+    const words = ['--limit', '100', '--format', 'raw', '--cache', 'writeback', ...COUNTS_ONLY, '--json'];
+    const { code, stdout } = await runCli(makeFolder(), 'replay', 'ext4-unpack', ...words);
+    expect(code).toBe(0);
+    const guest = (JSON.parse(stdout) as ResultRecord).cells[0]?.counts?.guest;
+    const served = guest && guest.reads + guest.writes + guest.flushes + guest.discards + guest.writeZeroes;
+    expect(served).toBe(100);
+  });
+
+  test('a workload file is not replayed, and the line says what to do', async () => {
+    const ended = await runCli(makeFolder(), 'replay', 'stride');
+    expect(errorLine(ended)).toContain('run --workload');
+    expect(ended.code).toBe(1);
+  });
+});
+
+describe('from a run to a verdict', () => {
+  test('bench writes result, table and page; gate accepts, passes, and names what got worse with 3', async () => {
+    const folder = makeFolder();
+    const words = ['bench', '--workload', 'stride', '--format', 'qcow2', '--cache', 'writethrough'];
+    const bench = await runCli(folder, ...words, ...COUNTS_ONLY);
+    expect(bench.code).toBe(0);
+    expect(bench.stdout).toContain('lazy refcounts issue 1.01 instead of 2.00 syncs');
+    for (const path of ['results/latest.json', 'results/latest.csv', 'reports/index.html']) {
+      expect(bench.stdout).toContain(path);
+      expect(existsSync(join(folder, path))).toBe(true);
+    }
+
+    const gate = ['gate', 'results/latest.json'];
+    expect(await runCli(folder, ...gate, '--accept')).toMatchObject({ code: 0 });
+    expect(await runCli(folder, ...gate)).toMatchObject({ code: 0 });
+
+    const baseline = join(folder, 'results/baseline.json');
+    const better = readFileSync(baseline, 'utf8').replace(
+      '"run.syncs.byCause.l2-after-refcount": 1000',
+      '"run.syncs.byCause.l2-after-refcount": 999',
+    );
+    writeFileSync(baseline, better);
+    const worse = await runCli(folder, ...gate);
+    expect(worse.code).toBe(3);
+    expect(worse.stdout).toMatch(/stride · qcow2 eager · writethrough/);
+    expect(worse.stdout).toMatch(/l2-after-refcount/);
+    const json = await runCli(folder, ...gate, '--json');
+    expect(json.code).toBe(3);
+    expect(JSON.parse(json.stdout)).toMatchObject({ passed: false });
+  });
+
+  test('report draws a result anew, as a page or as Markdown', async () => {
+    const folder = makeFolder();
+    await runCli(folder, 'run', ...STRIDE, ...COUNTS_ONLY, '--out', 'result.json');
+    const page = await runCli(folder, 'report', 'result.json', '--out', 'page.html');
+    expect(page).toMatchObject({ code: 0, stdout: 'page.html\n' });
+    expect(readFileSync(join(folder, 'page.html'), 'utf8')).toContain('<!doctype html>');
+    const table = await runCli(folder, 'report', 'result.json', '--markdown');
+    expect(table.code).toBe(0);
+    expect(table.stdout).toMatch(/^\| Per guest write, cache=writethrough \|/);
+    const twice = await runCli(folder, 'report', 'result.json', 'result.json', '--out', 'page.html');
+    expect(twice.code).toBe(1);
+    expect(errorLine(twice)).toContain('stride');
+  });
+
+  test('a result that is not whole is refused', async () => {
+    const folder = makeFolder();
+    writeFileSync(join(folder, 'result.json'), '{"schema":"qcow2-bench/result@1",');
+    for (const command of ['report', 'gate']) {
+      const ended = await runCli(folder, command, 'result.json');
+      expect(ended.code).toBe(1);
+      expect(errorLine(ended)).toContain('result.json');
+    }
+  });
+});
