@@ -17,7 +17,6 @@ import { hostImage } from '../image/host-image.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { WorkloadSource } from '../workload/library.ts';
 import { PROCESS_CLOCK } from './clock.ts';
-import { collectingObserver } from './collecting-observer.ts';
 import { HostLogFile } from './host-log-file.ts';
 import { ImageDirectory } from './image-directory.ts';
 import { Interrupted, Interruption } from './interruption.ts';
@@ -75,7 +74,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   });
   const sink = openSink({ environment, out: args.out, resume: args.resume, remark: session.remark });
   using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
-  const observer = collectingObserver(progressOn(terminal.errors));
+  const observer = progressOn(terminal.errors);
   using interruption = new Interruption(terminal, () => observer.runEnds?.());
   const startNs = PROCESS_CLOCK.nowNs();
   try {

@@ -51,5 +51,5 @@ export function wantsColour(environment: NodeJS.ProcessEnv, stream: { readonly i
 }
 
 function ignoreGoneReader(error: NodeJS.ErrnoException): void {
-  throw error;
+  if (error.code !== 'EPIPE') throw error;
 }

@@ -1,14 +1,14 @@
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 
+import { ImageDirectory } from '../../src/cli/image-directory.ts';
+import { Interruption } from '../../src/cli/interruption.ts';
+import type { Terminal } from '../../src/cli/terminal.ts';
 import { readResult } from '../../src/result/store.ts';
 import { makeFolder, runCli, startCli } from './cli-process.ts';
 
-/** Longer than signals of one stroke of the keys are apart. */
-const NEXT_STROKE_MS = 700;
 const CELLS = [
   '--workload',
   'stride,subcluster-sequential',
@@ -40,40 +40,59 @@ describe('Ctrl-C', () => {
     expect(whole.cells.length).toBe(8);
     expect(whole.cells.every(({ counts, timings }) => counts !== null && timings.length >= 1)).toBe(true);
   });
+});
 
-  test('two signals of one stroke of the keys are one', async () => {
-    const folder = makeFolder();
-    const started = startCli(folder, 'run', ...CELLS, ...MEASURE, '--samples', '1000');
-    await started.said('counting 3/');
-    started.process.kill('SIGINT');
-    started.process.kill('SIGINT');
-    const { code, stderr } = await started.ended;
-    expect(code).toBe(130);
-    expect(stderr).toContain('--resume');
+describe('a second signal', () => {
+  const NEVER = (): never => {
+    throw new Error('exit');
+  };
+
+  /** What the class listens to, called as the system would. */
+  function listen(): {
+    readonly interruption: Interruption;
+    readonly signal: () => void;
+    readonly notes: string[];
+  } {
+    const before = process.listeners('SIGINT');
+    const notes: string[] = [];
+    const terminal = { note: (text: string) => void notes.push(text), errors: { isTTY: false } };
+    const interruption = new Interruption(terminal as unknown as Terminal, () => undefined);
+    onTestFinished(() => interruption[Symbol.dispose]());
+    const added = process.listeners('SIGINT').filter((listener) => !before.includes(listener));
+    return { interruption, notes, signal: () => added.forEach((listener) => listener('SIGINT')) };
+  }
+
+  test('of the same stroke of the keys is the first again; a later one ends the program with 130', () => {
+    const now = vi.spyOn(performance, 'now').mockReturnValue(1000);
+    const exit = vi.spyOn(process, 'exit').mockImplementation(NEVER);
+    const { interruption, signal, notes } = listen();
+    expect(interruption.signal.aborted).toBe(false);
+    signal();
+    now.mockReturnValue(1400);
+    signal();
+    expect({ aborted: interruption.signal.aborted, said: notes.length }).toEqual({ aborted: true, said: 1 });
+    expect(exit).not.toHaveBeenCalled();
+    now.mockReturnValue(1600);
+    expect(signal).toThrow('exit');
+    expect(exit).toHaveBeenCalledWith(130);
   });
 
-  test('twice ends at once, and no image is left behind', async () => {
+  test('leaves no image of this run behind, and nothing of others is touched', () => {
     const folder = makeFolder();
-    // One batch of requests that takes longer than the test waits: the first signal alone does not end it.
-    const long = [
-      '--workload',
-      'boot-from-backing',
-      '--format',
-      'qcow2',
-      '--refcounts',
-      'eager',
-      '--cache',
-      'writeback',
-    ];
-    const words = ['run', ...long, '--samples', '1000', '--dir', '.', '--timed-requests', '100000'];
-    const started = startCli(folder, ...words);
-    await started.said('timing, round 1/');
-    started.process.kill('SIGINT');
-    await sleep(NEXT_STROKE_MS);
-    started.process.kill('SIGINT');
-    const { code, stdout } = await started.ended;
-    expect({ code, stdout }).toEqual({ code: 130, stdout: '' });
-    expect(readdirSync(folder)).toEqual([]);
+    const before = process.listeners('exit');
+    using directory = new ImageDirectory(folder);
+    writeFileSync(join(folder, `${directory.filePrefix}-0.qcow2`), 'image');
+    writeFileSync(join(folder, 'qcow2-bench-notes.txt'), 'mine');
+    for (const listener of process.listeners('exit')) if (!before.includes(listener)) listener(130);
+    expect(readdirSync(folder)).toEqual(['qcow2-bench-notes.txt']);
+  });
+
+  test('takes a fresh directory along', () => {
+    const before = process.listeners('exit');
+    using directory = new ImageDirectory();
+    expect(existsSync(directory.path)).toBe(true);
+    for (const listener of process.listeners('exit')) if (!before.includes(listener)) listener(130);
+    expect(existsSync(directory.path)).toBe(false);
   });
 });
 

@@ -19,7 +19,7 @@ import {
   backingContents,
   GuestModel,
   guestRequest,
-  payload,
+  performRequest,
   SECTOR,
   type DiskShape,
   type GuestRequest,
@@ -234,7 +234,7 @@ async function runInTurn(disk: DiskUnderTest, steps: readonly Step[]): Promise<G
       await stack.close();
       stack = await disk.open();
     } else {
-      await perform(stack.backend, step, index, model);
+      await performChecked(stack.backend, step, index, model);
       model.apply(step, index);
     }
   }
@@ -246,36 +246,15 @@ async function runInTurn(disk: DiskUnderTest, steps: readonly Step[]): Promise<G
 }
 
 /** Makes one request of the image; what a read answers is held against the model. */
-async function perform(
+async function performChecked(
   backend: BlockBackend,
   request: GuestRequest,
   index: number,
-  model: GuestModel | undefined,
+  model: GuestModel,
 ): Promise<void> {
-  switch (request.op) {
-    case 'read':
-      if (model !== undefined) {
-        await expectRead(
-          backend,
-          request.offset,
-          model.view(request.offset, request.length),
-          `step ${String(index)}`,
-        );
-      } else await backend.read(request.offset, new Uint8Array(request.length));
-      return;
-    case 'write':
-      await backend.write(request.offset, payload(index, request.offset, request.length), request);
-      return;
-    case 'write-zeroes':
-      await backend.writeZeroes(request.offset, request.length, request);
-      return;
-    case 'discard':
-      await backend.discard(request.offset, request.length);
-      return;
-    case 'flush':
-      await backend.flush();
-      return;
-  }
+  if (request.op !== 'read') return performRequest(backend, request, index);
+  const expected = model.view(request.offset, request.length);
+  return expectRead(backend, request.offset, expected, `step ${String(index)}`);
 }
 
 async function expectRead(
@@ -360,7 +339,9 @@ async function runTogether(disk: DiskUnderTest, rounds: Batches): Promise<GuestM
     }
     const numbered = requests.map((request, index) => ({ request, index: round * 10 + index }));
     // No two of them share a sector, so each read sees what was there before the batch.
-    await Promise.all(numbered.map(({ request, index }) => perform(stack.backend, request, index, model)));
+    await Promise.all(
+      numbered.map(({ request, index }) => performChecked(stack.backend, request, index, model)),
+    );
     for (const { request, index } of numbered) model.apply(request, index);
   }
   await stack.close();

@@ -7,17 +7,8 @@ import { DeviceFilter } from '../../src/device/filter.ts';
 import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
 import { applyLogged } from '../../src/device/write-log.ts';
 import { openImage } from '../../src/format/registry.ts';
-import {
-  BACKING,
-  crashStates,
-  findLoss,
-  IMAGE,
-  recordWorkload,
-  repairedBytes,
-  type CrashSetup,
-  type CrashState,
-  type Recording,
-} from './crash-proof.ts';
+import { crashStates, findLoss, repairedBytes, type CrashState } from './crash-proof.ts';
+import { BACKING, IMAGE, recordWorkload, type CrashSetup, type Recording } from './crash-workload.ts';
 import { CHECK, QemuDirectory } from './qemu-directory.ts';
 import { rejectionCodeOf } from './rejection.ts';
 import { reasonToSkip } from './system-tools.ts';

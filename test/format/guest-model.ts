@@ -6,6 +6,7 @@
  */
 
 import fc from 'fast-check';
+import type { BlockBackend } from '../../src/format/block-backend.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 
 export const SECTOR = 512;
@@ -119,6 +120,31 @@ export function payload(index: number, offset: number, length: number): Uint8Arr
     words.fill(tag, sector * wordsPerSector, (sector + 1) * wordsPerSector);
   }
   return new Uint8Array(words.buffer);
+}
+
+/** Makes request number `index` of a disk; what a read answers is dropped. */
+export async function performRequest(
+  backend: BlockBackend,
+  request: GuestRequest,
+  index: number,
+): Promise<void> {
+  switch (request.op) {
+    case 'read':
+      await backend.read(request.offset, new Uint8Array(request.length));
+      return;
+    case 'write':
+      await backend.write(request.offset, payload(index, request.offset, request.length), request);
+      return;
+    case 'write-zeroes':
+      await backend.writeZeroes(request.offset, request.length, request);
+      return;
+    case 'discard':
+      await backend.discard(request.offset, request.length);
+      return;
+    case 'flush':
+      await backend.flush();
+      return;
+  }
 }
 
 /** Some sectors of data and some of none, the same for every disk of a shape: what a backing file holds. */

@@ -24,7 +24,7 @@ export const benchCommand = defineCommand({
       )
       .options(CELL_OPTIONS)
       .options(MEASURE_OPTIONS)
-      .options(inGroup('Measuring:', { 'time-limit': preset(TIME_LIMIT.describe, TIME_LIMIT.read, '60') }))
+      .options(inGroup('Measuring:', { 'time-limit': preset(TIME_LIMIT.describe, TIME_LIMIT.read, '80') }))
       .options(
         inGroup('Files:', {
           out: preset('The result; its table (.csv) goes beside it', text('out'), 'results/latest.json'),

@@ -142,9 +142,9 @@ export class WriteMapper {
       const next = progress.hostOffset < 0 ? -1 : progress.hostOffset + progress.length;
       if (inPlace) {
         hostCluster = hostOffsetAt(slice, first);
-        if (hostCluster % clusterSize !== 0) {
+        if (hostCluster % clusterSize !== 0 || !Number.isSafeInteger(hostCluster)) {
           await this.#header.stopAsCorrupt(
-            'an L2 entry points to a data cluster that is not aligned',
+            'an L2 entry points to a data cluster that is not aligned or above 2^53 − 1',
             hostCluster,
           );
         }

@@ -173,15 +173,18 @@ export class L2Tables {
   }
 
   #checkedTable(offset: number, guestOffset: number): number {
-    if (offset % this.#geometry.clusterSize === 0) return offset;
-    throw new Qcow2BenchError(
-      'qcow2-unaligned-l2-table',
-      `L1 entry ${String(this.#l1Index(guestOffset))} points to ${hex(offset)}, which is not a multiple of the cluster size`,
-      {
-        path: this.#header.device.path,
-        offset: this.#header.values.l1Offset + this.#l1Index(guestOffset) * ENTRY_SIZE,
-      },
-    );
+    if (offset % this.#geometry.clusterSize === 0 && Number.isSafeInteger(offset)) return offset;
+    const l1Index = this.#l1Index(guestOffset);
+    const place = {
+      path: this.#header.device.path,
+      offset: this.#header.values.l1Offset + l1Index * ENTRY_SIZE,
+    };
+    const what = `L1 entry ${String(l1Index)} points to ${hex(offset)}`;
+    if (!Number.isSafeInteger(offset)) {
+      throw new Qcow2BenchError('qcow2-offset-too-large', `${what}, above 2^53 − 1`, place);
+    }
+    const message = `${what}, which is not a multiple of the cluster size`;
+    throw new Qcow2BenchError('qcow2-unaligned-l2-table', message, place);
   }
 
   async #acquireNewTable(guestOffset: number, l1Index: number): Promise<number> {

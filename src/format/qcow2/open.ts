@@ -8,7 +8,7 @@
 
 import { alignUp } from '../../core/alignment.ts';
 import { viewOf } from '../../core/bytes.ts';
-import { Qcow2BenchError } from '../../core/error.ts';
+import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { isFormat, type DiskImage, type Format } from '../disk-image.ts';
@@ -29,6 +29,7 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
   let backing: DiskImage | undefined;
   try {
     const values = await readHeader(device);
+    checkTablePlaces(values, device);
     const metadataDevice = new MetadataDevice(device);
     const header = new HeaderStore(metadataDevice, values, readOnly);
     if (header.isCorrupt && !readOnly && options.forCheck !== true) {
@@ -67,6 +68,26 @@ export async function readHeader(device: BlockDevice): Promise<Qcow2Header> {
     start.byteLength >= FIELD.clusterBits + 4 ? viewOf(start).getUint32(FIELD.clusterBits) : 0;
   const isPlausible = clusterBits >= CLUSTER_BITS_MIN && clusterBits <= CLUSTER_BITS_MAX;
   return parseHeader(isPlausible ? await read(Math.min(size, 2 ** clusterBits)) : start, device.path);
+}
+
+/** A table on the header, or where the file has ended, would be read as something else or as empty. */
+function checkTablePlaces(values: Qcow2Header, device: BlockDevice): void {
+  const { l1Entries, l1Offset, refcountTableOffset } = values;
+  const tables = [
+    { name: 'the refcount table', offset: refcountTableOffset, field: FIELD.refcountTableOffset },
+    ...(l1Entries > 0 ? [{ name: 'the L1 table', offset: l1Offset, field: FIELD.l1Offset }] : []),
+  ];
+  for (const { name, offset, field } of tables) {
+    const place = { path: device.path, offset: field };
+    if (offset === 0) {
+      const message = `${name} has the offset 0, where the header lies; the image is corrupt`;
+      throw new Qcow2BenchError('qcow2-table-on-header', message, place);
+    }
+    if (offset >= device.size()) {
+      const message = `${name} at ${hex(offset)} lies past the end of the file (${hex(device.size())}); the file is cut or corrupt`;
+      throw new Qcow2BenchError('qcow2-table-past-end', message, place);
+    }
+  }
 }
 
 function backingFormat(values: Qcow2Header, path: string): Format | undefined {

@@ -174,15 +174,14 @@ export class Reader {
         place,
       );
     }
-    if (
-      (type === 'normal' || type === 'zero-allocated') &&
-      hostOffsetAt(slice, index) % geometry.clusterSize !== 0
-    ) {
-      throw new Qcow2BenchError(
-        'qcow2-unaligned-cluster',
-        `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffsetAt(slice, index))}, which is not a multiple of the cluster size`,
-        place,
-      );
+    if (type !== 'normal' && type !== 'zero-allocated') return;
+    const hostOffset = hostOffsetAt(slice, index);
+    if (hostOffset % geometry.clusterSize === 0 && Number.isSafeInteger(hostOffset)) return;
+    const what = `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffset)}`;
+    if (!Number.isSafeInteger(hostOffset)) {
+      throw new Qcow2BenchError('qcow2-offset-too-large', `${what}, above 2^53 − 1`, place);
     }
+    const message = `${what}, which is not a multiple of the cluster size`;
+    throw new Qcow2BenchError('qcow2-unaligned-cluster', message, place);
   }
 }

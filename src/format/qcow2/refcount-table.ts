@@ -66,14 +66,14 @@ export class RefcountTable {
   /** As `blockOffset`, and refuses an offset that cannot be a block's. */
   checkedBlockOffset(index: number): number {
     const offset = this.blockOffset(index);
-    if (offset % this.#geometry.clusterSize !== 0) {
-      throw new Qcow2BenchError(
-        'qcow2-unaligned-refcount-block',
-        `refcount table entry ${String(index)} points to ${hex(offset)}, which is not a multiple of the cluster size`,
-        { path: this.#header.device.path, offset: this.offset + index * ENTRY_SIZE },
-      );
+    if (offset % this.#geometry.clusterSize === 0 && Number.isSafeInteger(offset)) return offset;
+    const place = { path: this.#header.device.path, offset: this.offset + index * ENTRY_SIZE };
+    const what = `refcount table entry ${String(index)} points to ${hex(offset)}`;
+    if (!Number.isSafeInteger(offset)) {
+      throw new Qcow2BenchError('qcow2-offset-too-large', `${what}, above 2^53 − 1`, place);
     }
-    return offset;
+    const message = `${what}, which is not a multiple of the cluster size`;
+    throw new Qcow2BenchError('qcow2-unaligned-refcount-block', message, place);
   }
 
   /** All entries, for a scan of the image. */

@@ -8,7 +8,7 @@
  * (qcow2 specification, "Snapshots".) Invariant: every length is bounded before memory is taken for it.
  */
 
-import { alignUp } from '../../core/alignment.ts';
+import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { readU64be, viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
@@ -18,6 +18,11 @@ import { ENTRY_SIZE } from './layout.ts';
 
 const FIELD = { l1Offset: 0, l1Entries: 8, idLength: 12, nameLength: 14, extraLength: 36 } as const;
 const FIXED_LENGTH = 40;
+/**
+ * Clusters of all snapshots' L1 tables together: each is noted as metadata, so a table that claims the largest L1 for
+ * each of 65,536 snapshots would take minutes to open. Real disks stay far below.
+ */
+const L1_CLUSTERS_MAX = 2 ** 22;
 
 export interface SnapshotReference {
   readonly l1Offset: number;
@@ -35,7 +40,9 @@ export async function readSnapshotTable(header: HeaderStore): Promise<SnapshotTa
   const { snapshotCount, snapshotsOffset } = header.values;
   const { device } = header;
   const snapshots: SnapshotReference[] = [];
+  const clusterSize = 2 ** header.values.clusterBits;
   let length = 0;
+  let l1Clusters = 0;
   for (let index = 0; index < snapshotCount; index++) {
     const offset = snapshotsOffset + length;
     const fail = (what: string): never => {
@@ -57,8 +64,11 @@ export async function readSnapshotTable(header: HeaderStore): Promise<SnapshotTa
     if (l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
       fail(`has an L1 table of ${String(l1Entries)} entries, above 32 MiB`);
     }
-    if (l1Offset % 2 ** header.values.clusterBits !== 0) {
-      fail('has an L1 table that is not aligned to a cluster');
+    if (l1Offset % clusterSize !== 0) fail('has an L1 table that is not aligned to a cluster');
+    if (l1Entries > 0 && l1Offset >= device.size()) fail('has an L1 table past the end of the file');
+    l1Clusters += ceilDiv(l1Entries * ENTRY_SIZE, clusterSize);
+    if (l1Clusters > L1_CLUSTERS_MAX) {
+      fail(`brings the L1 tables of all snapshots above ${String(L1_CLUSTERS_MAX)} clusters`);
     }
     snapshots.push({ l1Offset, l1Entries });
     length += alignUp(

@@ -1,0 +1,345 @@
+/**
+ * Images that are damaged or made to harm: each is refused with an error that has a stable code, before anything is
+ * written and without taking memory for what it claims.
+ */
+
+import { describe, expect, it } from 'vitest';
+import { openImage } from '../../../src/format/registry.ts';
+import { filled, RecordedFiles } from '../recorded-files.ts';
+import { rejectionOf } from '../rejection.ts';
+import { newImage, openBytes, patched, type OpenedImage, type Patch } from './image-bytes.ts';
+import { MemoryDevice } from '../../../src/device/memory-device.ts';
+import { WriteLog } from '../../../src/device/write-log.ts';
+import { openQcow2 } from '../../../src/format/qcow2/open.ts';
+
+const CLUSTER = 65_536;
+const REFCOUNT_TABLE = CLUSTER;
+const REFCOUNT_BLOCK = 2 * CLUSTER;
+const L1 = 3 * CLUSTER;
+const L2 = 4 * CLUSTER;
+const DATA = 5 * CLUSTER;
+const COPIED = 1n << 63n;
+const COMPRESSED = 1n << 62n;
+const EXTENSIONS = 112;
+const U32_MAX = 0xffff_ffff;
+
+/** One written cluster. */
+const sound: Promise<Uint8Array<ArrayBuffer>> = (async () => {
+  const { image, device } = await openBytes(await newImage({ virtualSize: 1024 ** 3 }));
+  await image.write(0, filled(CLUSTER, 1));
+  await image.close();
+  return device.contents();
+})();
+
+/** Opens for writing and expects that to fail with this code, nothing written. */
+async function expectRefused(bytes: Uint8Array, code: string): Promise<void> {
+  const device = new MemoryDevice({ path: 'disk.qcow2' });
+  if (bytes.byteLength > 0) device.write(0, bytes, 'data');
+  const log = new WriteLog(device);
+  const error = await rejectionOf(() =>
+    openQcow2({
+      device: log,
+      readOnly: false,
+      readPurpose: 'data',
+      openBacking: () => Promise.reject(new Error('the backing file was opened')),
+    }),
+  );
+  expect(error?.code, error?.message).toBe(code);
+  expect(error?.path).toBe('disk.qcow2');
+  expect(log.entries).toEqual([]);
+}
+
+describe('a header that is cut', () => {
+  it.each([0, 3, 7, 71, 103])('after %i bytes is refused', async (length) => {
+    await expectRefused((await sound).slice(0, length), 'qcow2-truncated-header');
+  });
+});
+
+const headerCases: readonly (readonly [what: string, code: string, ...patches: Patch[]])[] = [
+  ['another magic', 'qcow2-bad-magic', { at: 0, u32: 0x5146_49fa }],
+  ...[0, 1, 4, U32_MAX].map((version) => {
+    return [`version ${String(version)}`, 'qcow2-bad-version', { at: 4, u32: version }] as const;
+  }),
+  ...[0, 8, 22, 31, 63, U32_MAX].map((bits) => {
+    return [`cluster_bits ${String(bits)}`, 'qcow2-bad-cluster-bits', { at: 20, u32: bits }] as const;
+  }),
+  ...[0, 103, 108, CLUSTER + 8, U32_MAX].map((length) => {
+    return [`header_length ${String(length)}`, 'qcow2-bad-header-length', { at: 100, u32: length }] as const;
+  }),
+  ...[7, 63, 2 ** 31].map((order) => {
+    return [`refcount_order ${String(order)}`, 'qcow2-bad-refcount-order', { at: 96, u32: order }] as const;
+  }),
+  ['AES encryption', 'qcow2-encrypted', { at: 32, u32: 1 }],
+  ['LUKS encryption', 'qcow2-encrypted', { at: 32, u32: 2 }],
+  ['an unknown incompatible feature', 'qcow2-unsupported-feature', { at: 72, u64: 1n << 63n }],
+  ['an external data file', 'qcow2-unsupported-feature', { at: 72, u64: 4n }],
+  ['extended L2 entries', 'qcow2-unsupported-feature', { at: 72, u64: 16n }],
+  ['zstd by feature bit', 'qcow2-unsupported-feature', { at: 72, u64: 8n }, { at: 104, u32: 0x0100_0000 }],
+  ['a compression type without its bit', 'qcow2-bad-compression-type', { at: 104, u32: 0x0200_0000 }],
+  ['an extension of 4 GiB', 'qcow2-extension-too-long', { at: EXTENSIONS + 4, u32: U32_MAX }],
+  [
+    'an extension past the header',
+    'qcow2-extension-too-long',
+    { at: EXTENSIONS + 4, u32: CLUSTER - EXTENSIONS },
+  ],
+  [
+    'a backing name behind the header cluster',
+    'qcow2-bad-backing-offset',
+    { at: 8, u64: 65_530n },
+    { at: 16, u32: 10 },
+  ],
+  ['a backing name in the header', 'qcow2-bad-backing-offset', { at: 8, u64: 24n }, { at: 16, u32: 10 }],
+  [
+    'a backing name near 2^64',
+    'qcow2-bad-backing-offset',
+    { at: 8, u64: 2n ** 64n - 8n },
+    { at: 16, u32: 10 },
+  ],
+  [
+    'a backing name of 1024 bytes',
+    'qcow2-backing-name-too-long',
+    { at: 8, u64: 1024n },
+    { at: 16, u32: 1024 },
+  ],
+  ['a backing name of 4 GiB', 'qcow2-backing-name-too-long', { at: 8, u64: 1024n }, { at: 16, u32: U32_MAX }],
+  ['an L1 table of 2^32 − 1 entries', 'qcow2-l1-too-large', { at: 36, u32: U32_MAX }],
+  ['an L1 table just above 32 MiB', 'qcow2-l1-too-large', { at: 36, u32: 4_194_305 }],
+  ['an L1 table too small for the disk', 'qcow2-l1-too-small', { at: 36, u32: 1 }],
+  ['no L1 table', 'qcow2-l1-too-small', { at: 36, u32: 0 }],
+  ['an unaligned L1 table', 'qcow2-unaligned-offset', { at: 40, u64: BigInt(L1 + 512) }],
+  ['an L1 table at 2^63', 'qcow2-offset-too-large', { at: 40, u64: 2n ** 63n }],
+  ['an L1 table past the end', 'qcow2-table-past-end', { at: 40, u64: 1n << 40n }],
+  ['an L1 table on the header', 'qcow2-table-on-header', { at: 40, u64: 0n }],
+  ['an unaligned refcount table', 'qcow2-unaligned-offset', { at: 48, u64: BigInt(REFCOUNT_TABLE + 8) }],
+  ['a refcount table at 2^63', 'qcow2-offset-too-large', { at: 48, u64: 2n ** 63n }],
+  ['a refcount table past the end', 'qcow2-table-past-end', { at: 48, u64: 1n << 40n }],
+  ['a refcount table on the header', 'qcow2-table-on-header', { at: 48, u64: 0n }],
+  ['a refcount table of no clusters', 'qcow2-no-refcount-table', { at: 56, u32: 0 }],
+  ['a refcount table above 8 MiB', 'qcow2-refcount-table-too-large', { at: 56, u32: 129 }],
+  ['a refcount table of 2^32 − 1 clusters', 'qcow2-refcount-table-too-large', { at: 56, u32: U32_MAX }],
+  ['a disk of 2^63 bytes', 'qcow2-offset-too-large', { at: 24, u64: 2n ** 63n }],
+  ['a disk too large for its L1 table', 'qcow2-l1-too-small', { at: 24, u64: 2n ** 52n }],
+  ['2^32 − 1 snapshots', 'qcow2-too-many-snapshots', { at: 60, u32: U32_MAX }],
+  ['an unaligned snapshot table', 'qcow2-unaligned-offset', { at: 60, u32: 1 }, { at: 64, u64: 512n }],
+  [
+    'a snapshot table past the end',
+    'qcow2-bad-snapshot-table',
+    { at: 60, u32: 1 },
+    { at: 64, u64: 1n << 40n },
+  ],
+  ['both dirty and corrupt', 'qcow2-marked-corrupt', { at: 72, u64: 3n }],
+];
+
+describe('a header with', () => {
+  for (const [what, code, ...patches] of headerCases) {
+    it(`${what} is refused`, async () => {
+      await expectRefused(patched(await sound, ...patches), code);
+    });
+  }
+
+  it('a feature name table that lies has its own name shown as what it is, a claim', async () => {
+    const bytes = patched(await sound, { at: 72, u64: 1n << 40n });
+    // The first entry of the table, renamed: incompatible bit 40 is "harmless\n".
+    bytes.set([0, 40, ...Buffer.from('harmless\n\0')], EXTENSIONS + 8);
+    const error = await rejectionOf(() => openBytes(bytes));
+    expect(error?.code).toBe('qcow2-unsupported-feature');
+    expect(error?.message).toContain("bit 40 (the image calls it 'harmless?')");
+    // A bit that the format knows keeps the format's name.
+    bytes.set([0, 2, ...Buffer.from('harmless\0')], EXTENSIONS + 8);
+    const known = await rejectionOf(() => openBytes(patched(bytes, { at: 72, u64: 4n })));
+    expect(known?.message).toContain('bit 2 (external data file)');
+  });
+
+  it('extensions up to its last byte and no end marker is taken as it is', async () => {
+    const bytes = (await sound).slice();
+    new DataView(bytes.buffer).setUint32(EXTENSIONS, 0x1234_5678);
+    new DataView(bytes.buffer).setUint32(EXTENSIONS + 4, CLUSTER - EXTENSIONS - 8);
+    const { image } = await openBytes(bytes, { readOnly: true });
+    await image.close();
+  });
+});
+
+/** A snapshot table of one entry at cluster 6. */
+function withSnapshot(bytes: Uint8Array, ...entry: readonly Patch[]): Uint8Array<ArrayBuffer> {
+  const table = 6 * CLUSTER;
+  const grown = new Uint8Array(7 * CLUSTER);
+  grown.set(bytes);
+  const moved = entry.map((patch) => ({ ...patch, at: patch.at + table }));
+  return patched(
+    grown,
+    { at: 60, u32: 1 },
+    { at: 64, u64: BigInt(table) },
+    { at: table, u64: BigInt(L1) },
+    ...moved,
+  );
+}
+
+describe('a snapshot with', () => {
+  const cases: readonly (readonly [what: string, patch: Patch])[] = [
+    ['an L1 table above 32 MiB', { at: 8, u32: U32_MAX }],
+    ['an unaligned L1 table', { at: 0, u64: BigInt(L1 + 8) }],
+    ['an L1 table at 2^63', { at: 0, u64: 2n ** 63n }],
+    ['4 GiB of extra data', { at: 36, u32: U32_MAX }],
+  ];
+  for (const [what, patch] of cases) {
+    it(`${what} is refused`, async () => {
+      await expectRefused(withSnapshot(await sound, patch), 'qcow2-bad-snapshot-table');
+    });
+  }
+
+  it('L1 tables that add up to more than any disk needs is refused at once', async () => {
+    const count = 60_000;
+    const table = 6 * CLUSTER;
+    const bytes = new Uint8Array(table + count * 40);
+    bytes.set(await sound);
+    const view = new DataView(bytes.buffer);
+    view.setUint32(60, count);
+    view.setBigUint64(64, BigInt(table));
+    for (let n = 0; n < count; n++) {
+      view.setBigUint64(table + n * 40, BigInt(L1));
+      view.setUint32(table + n * 40 + 8, 4_000_000);
+    }
+    await expectRefused(bytes, 'qcow2-bad-snapshot-table');
+  });
+});
+
+/** What a guest may try on an image that could be opened. */
+async function useAll({ image }: OpenedImage): Promise<void> {
+  await image.read(0, new Uint8Array(CLUSTER));
+  await image.write(0, filled(512, 9));
+  await image.write(40 * CLUSTER, filled(512, 9));
+  await image.flush('guest-flush');
+}
+
+const entry = (host: number | bigint): bigint => COPIED | BigInt(host);
+
+/** Damage in tables: what is at stake is whether anything lands in the wrong place. */
+const tableCases: readonly (readonly [what: string, code: string, ...patches: Patch[]])[] = [
+  ['an unaligned L2 table', 'qcow2-unaligned-l2-table', { at: L1, u64: entry(L2 + 512) }],
+  ['an L1 entry above 2^53', 'qcow2-offset-too-large', { at: L1, u64: entry(1n << 55n) }],
+  ['an L2 entry above 2^53', 'qcow2-offset-too-large', { at: L2, u64: entry(1n << 55n) }],
+  ['an L1 entry to the L1 table', 'qcow2-corrupt', { at: L1, u64: entry(L1) }],
+  ['an L1 entry to the refcount table', 'qcow2-corrupt', { at: L1, u64: entry(REFCOUNT_TABLE) }],
+  ['an L1 entry to a refcount block', 'qcow2-corrupt', { at: L1, u64: entry(REFCOUNT_BLOCK) }],
+  ['an unaligned L2 entry', 'qcow2-unaligned-cluster', { at: L2, u64: entry(DATA + 512) }],
+  ['an L2 entry to the L2 table', 'qcow2-corrupt', { at: L2, u64: entry(L2) }],
+  ['an L2 entry to the refcount block', 'qcow2-corrupt', { at: L2, u64: entry(REFCOUNT_BLOCK) }],
+  [
+    'a compressed cluster of no bytes',
+    'qcow2-bad-compressed-cluster',
+    { at: L2, u64: COMPRESSED | BigInt(9 * CLUSTER) },
+  ],
+  [
+    'a compressed cluster past the end',
+    'qcow2-bad-compressed-cluster',
+    { at: L2, u64: COMPRESSED | (1n << 50n) },
+  ],
+  [
+    'an unaligned refcount block',
+    'qcow2-unaligned-refcount-block',
+    { at: REFCOUNT_TABLE, u64: BigInt(REFCOUNT_BLOCK + 512) },
+  ],
+  ['a refcount block above 2^53', 'qcow2-offset-too-large', { at: REFCOUNT_TABLE, u64: 1n << 55n }],
+  ['a refcount block past the end', 'qcow2-corrupt', { at: REFCOUNT_TABLE, u64: 1n << 40n }],
+  [
+    'a refcount block on the refcount table',
+    'qcow2-corrupt',
+    { at: REFCOUNT_TABLE, u64: BigInt(REFCOUNT_TABLE) },
+  ],
+  ['no refcount block', 'qcow2-corrupt', { at: REFCOUNT_TABLE, u64: 0n }],
+  ['all refcounts 0', 'qcow2-corrupt', ...[0, 8].map((at) => ({ at: REFCOUNT_BLOCK + at, u64: 0n }))],
+];
+
+describe('tables with', () => {
+  for (const [what, code, ...patches] of tableCases) {
+    it(`${what} make no write land in metadata`, async () => {
+      const bytes = patched(await sound, ...patches);
+      let opened: OpenedImage | undefined;
+      const error = await rejectionOf(async () => {
+        opened = await openBytes(bytes);
+        await useAll(opened);
+      });
+      expect(error?.code, error?.message).toBe(code);
+      if (opened === undefined) return;
+      const { device, image } = opened;
+      await rejectionOf(() => image.close());
+      const after = device.contents();
+      // The header but for its feature bits, and the L1 table, are as they were.
+      expect(Buffer.compare(after.subarray(0, 72), bytes.subarray(0, 72))).toBe(0);
+      expect(Buffer.compare(after.subarray(L1, L1 + 16), bytes.subarray(L1, L1 + 16))).toBe(0);
+    });
+  }
+
+  it('a compressed cluster that inflates without end is cut off at one cluster', async () => {
+    const { deflateRawSync } = await import('node:zlib');
+    const bomb = deflateRawSync(new Uint8Array(16 * 1024 * 1024));
+    const bytes = new Uint8Array(DATA + CLUSTER);
+    bytes.set(await sound);
+    bytes.set(bomb, DATA);
+    const sectors = BigInt(Math.ceil(bomb.byteLength / 512) - 1);
+    const spoilt = patched(bytes, { at: L2, u64: COMPRESSED | (sectors << 54n) | BigInt(DATA) });
+    const { image } = await openBytes(spoilt, { readOnly: true });
+    expect((await rejectionOf(() => image.read(0, new Uint8Array(512))))?.code).toBe(
+      'qcow2-bad-compressed-cluster',
+    );
+    await image.close();
+  });
+
+  it('a refcount at its maximum is not raised past it', async () => {
+    const bytes = (await sound).slice();
+    new DataView(bytes.buffer).setUint16(REFCOUNT_BLOCK + 5 * 2, 65_535);
+    const { image } = await openBytes(bytes);
+    const error = await rejectionOf(() => image.refcounts.update(DATA, CLUSTER, 1, 'keep'));
+    expect(error?.code).toBe('qcow2-refcount-out-of-range');
+    expect(await image.refcounts.get(5)).toBe(65_535);
+    await image.close();
+  });
+
+  it('two guest clusters on one host cluster are found by a check', async () => {
+    const bytes = patched(await sound, { at: L2 + 8, u64: entry(DATA) });
+    const { image } = await openBytes(bytes, { readOnly: true });
+    expect((await image.check()).corruptions).toBe(1);
+    await image.close();
+  });
+
+  it('references far past the end make a check say so, in bounded memory', async () => {
+    const far = [L2 + 8, L2 + 16, L2 + 24].map((at, n) => ({
+      at,
+      u64: entry((1n << 50n) + BigInt(n * CLUSTER)),
+    }));
+    const { image } = await openBytes(patched(await sound, ...far), { readOnly: true });
+    // Each is counted for where it leads, and for a copied flag without a refcount.
+    expect((await image.check()).corruptions).toBe(6);
+    await image.close();
+  });
+});
+
+describe('a backing file that an image may not have', () => {
+  it.each([
+    ['/etc/passwd', 'backing-not-allowed'],
+    ['../secret.raw', 'backing-not-allowed'],
+    ['json:{"driver":"file","filename":"/etc/passwd"}', 'backing-protocol'],
+    ['nbd:localhost:10809', 'backing-protocol'],
+  ])('%s is not opened', async (name, code) => {
+    const files = new RecordedFiles();
+    await files.create('vm/disk', {
+      format: 'qcow2',
+      virtualSize: CLUSTER,
+      backingFile: { name, format: 'raw' },
+    });
+    const open = () => openImage({ format: 'qcow2', name: 'vm/disk', files, readOnly: false });
+    expect((await rejectionOf(open))?.code).toBe(code);
+    expect(files.takeChanges()).toEqual([]);
+  });
+
+  it('of a format that is not known here is not opened', async () => {
+    const files = new RecordedFiles();
+    const backingFile = { name: 'base', format: 'raw' } as const;
+    await files.create('disk', { format: 'qcow2', virtualSize: CLUSTER, backingFile });
+    const bytes = files.contents('disk');
+    bytes.set(Buffer.from('vhd'), EXTENSIONS + 8);
+    files.put('disk', bytes);
+    const open = () => openImage({ format: 'qcow2', name: 'disk', files, readOnly: false });
+    expect((await rejectionOf(open))?.code).toBe('unsupported-backing-format');
+  });
+});
