@@ -99,7 +99,7 @@ function remarkLines(cells: readonly ReportCell[]): string[] {
   const remarked = Map.groupBy(cells, remarksOf);
   return [...remarked]
     .filter(([remark]) => remark !== '')
-    .map(([remark, group]) => `${String(group.length)} cells: ${remark}`);
+    .map(([remark, group]) => `${String(group.length)} cell${group.length === 1 ? '' : 's'}: ${remark}`);
 }
 
 /** Text in lines of at most `width`; with a heading, as an indented block beside it. */
