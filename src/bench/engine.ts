@@ -11,7 +11,7 @@
 import type { HostLogSink } from '../device/host-log.ts';
 import type { Storage } from '../device/storage.ts';
 import type { WorkloadSource } from '../workload/library.ts';
-import type { Cell, Counts } from '../result/schema.ts';
+import type { Cell, Counts, Parity } from '../result/schema.ts';
 import type { PayloadKind } from './payload.ts';
 
 /** A file that stays when the pass is over (`run --image FILE`). */
@@ -54,6 +54,8 @@ export interface CountOutcome {
   readonly countsDevice: string;
   /** Paths taken because the preferred one was not to be had, in words. */
   readonly fallbacks: readonly string[];
+  /** How a peer's operations compare with those of the builtin engine. */
+  readonly parity?: Parity | undefined;
 }
 
 /** A pass that is ready to be timed: the image is prepared and not yet open. */

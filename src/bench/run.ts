@@ -149,13 +149,14 @@ async function count(
   options: MatrixRunOptions,
   turns: TurnTaking,
 ): Promise<CellRecord> {
-  const { counts, countsDevice, fallbacks } = await engine.count(plan, {
+  const { counts, countsDevice, fallbacks, parity } = await engine.count(plan, {
     limit: options.limit,
     signal: options.signal,
     progress: progressOf(plan.cell, options.observer, turns),
     hostLog: options.hostLog,
   });
-  return { ...emptyRecord(plan.cell, null), counts, countsDevice, fallbacks };
+  const record = { ...emptyRecord(plan.cell, null), counts, countsDevice, fallbacks };
+  return parity === undefined ? record : { ...record, parity };
 }
 
 async function timeAll(

@@ -3,6 +3,7 @@
 import { answerOf } from '../report/answer.ts';
 import { reportCells } from '../report/report-cells.ts';
 import { terminalSummary } from '../report/terminal.ts';
+import type { Parity } from '../result/schema.ts';
 import { EXIT } from './exit-code.ts';
 import type { MatrixArgs } from './matrix-options.ts';
 import type { SessionOutcome } from './matrix-session.ts';
@@ -28,10 +29,23 @@ export function endMatrix(
   const { result, outcome } = ended;
   if (args.json) terminal.answer(JSON.stringify(result));
   else terminal.answer(summary(ended, files, terminal));
+  const misfits = result.cells.filter(({ parity }) => parity !== undefined && failsParity(parity)).length;
+  if (misfits > 0) {
+    terminal.note(`qcow2-bench: error: the builtin engine differs from QEMU in ${countOf(misfits, 'cell')}`);
+    return EXIT.verdict;
+  }
   if (!args.strict || outcome.skipped === 0) return EXIT.good;
   terminal.note(`qcow2-bench: error: skipped: ${countOf(outcome.skipped, 'cell')}, which --strict forbids`);
   return EXIT.error;
 }
+
+/** Another QEMU may well do other things than the one that the builtin engine follows: that is told, no failure. */
+export function failsParity({ verdict, qemu }: Parity): boolean {
+  return verdict === 'different' && REFERENCE_QEMU.test(qemu);
+}
+
+/** The version whose operations the builtin engine issues. */
+const REFERENCE_QEMU = /^7\.2\b/;
 
 function summary(
   { result, samples, elapsedMs }: Extract<SessionOutcome, { readonly kind: 'done' }>,

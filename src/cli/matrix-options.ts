@@ -35,7 +35,12 @@ export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a mat
     listOf('device', choice('device', STORAGE_KINDS)),
     'file',
   ),
-  engine: preset('What serves the requests: builtin', listOf('engine', choice('engine', ENGINES)), 'builtin'),
+  engine: preset(
+    'What serves the requests: builtin, qemu',
+    listOf('engine', choice('engine', ENGINES)),
+    'builtin',
+  ),
+  'qemu-bin-dir': optional('For the engine qemu: where qemu-io lies; default: PATH', text('qemu-bin-dir')),
   payload: preset(
     'What guest writes carry: pattern, random, zero',
     choice('payload', PAYLOAD_KINDS),

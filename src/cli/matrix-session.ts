@@ -7,7 +7,7 @@
  */
 
 import { BuiltinEngine } from '../bench/builtin-engine.ts';
-import type { CellPlan, KeptImage } from '../bench/engine.ts';
+import type { CellPlan, Engine, KeptImage } from '../bench/engine.ts';
 import { collectEnvironment } from '../bench/environment.ts';
 import { planMatrix } from '../bench/matrix.ts';
 import { progressOn } from '../bench/progress.ts';
@@ -64,13 +64,17 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const plans = planCells(session);
   refuseManyCells(args, plans.length);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
+  const hasQemu = args.engine.includes('qemu');
   // One that is named is looked at in any case: a wrong name is told at once.
-  using directory = isTimedOnFiles || args.dir !== undefined ? new ImageDirectory(args.dir) : undefined;
+  const needsDirectory = isTimedOnFiles || hasQemu || args.dir !== undefined;
+  using directory = needsDirectory ? new ImageDirectory(args.dir) : undefined;
+  const qemu = hasQemu ? await qemuEngine(args, directory) : undefined;
   const environment = collectEnvironment({
     date: new Date(),
     commandLine: session.words,
     seed: args.seed ?? NO_SEED,
     directory: isTimedOnFiles ? directory?.path : undefined,
+    qemu: qemu?.version,
   });
   const sink = openSink({ environment, out: args.out, resume: args.resume, remark: session.remark });
   using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
@@ -80,7 +84,10 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   try {
     const outcome = await runMatrix({
       plans,
-      engines: [new BuiltinEngine({ files: directory?.storage, filePrefix: directory?.filePrefix })],
+      engines: [
+        new BuiltinEngine({ files: directory?.storage, filePrefix: directory?.filePrefix }),
+        ...(qemu === undefined ? [] : [qemu.engine]),
+      ],
       sink,
       samples,
       timedRequests: args['timed-requests'],
@@ -104,6 +111,17 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   }
 }
 
+/** Loaded only where it is asked for: nobody else pays for it. */
+async function qemuEngine(
+  { 'qemu-bin-dir': binDirectory }: MatrixArgs,
+  directory: ImageDirectory | undefined,
+): Promise<{ readonly engine: Engine; readonly version: string | undefined }> {
+  const { QemuEngine } = await import('../peer/qemu-engine.ts');
+  const { storage: files, filePrefix } = directory ?? {};
+  const engine = new QemuEngine({ files, filePrefix, binDirectory });
+  return { engine, version: await engine.version() };
+}
+
 function planCells({ args, sources }: MatrixSession): readonly CellPlan[] {
   const axes = {
     sources,
@@ -125,7 +143,11 @@ function samplesOf(args: MatrixArgs): number {
   return args.samples ?? (args.image === undefined ? DEFAULT_SAMPLES : 0);
 }
 
-function refuseMisfits({ image, samples, device, dir, resume, out }: MatrixArgs): void {
+function refuseMisfits(args: MatrixArgs): void {
+  const { image, samples, device, dir, resume, out } = args;
+  if (args['qemu-bin-dir'] !== undefined && !args.engine.includes('qemu')) {
+    throw new UsageError('--qemu-bin-dir is of the engine qemu: add it to --engine');
+  }
   if (resume && out === undefined) {
     throw new UsageError('--resume goes on with a result file: name it with --out');
   }

@@ -7,7 +7,7 @@ import type { Format } from '../format/disk-image.ts';
 import type { RefcountMode } from '../format/image-options.ts';
 
 /** The engines that can run a cell. */
-export const ENGINES = ['builtin'] as const;
+export const ENGINES = ['builtin', 'qemu'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
 export const FORMAT_MEANINGS: Readonly<Record<Format, string>> = {
@@ -37,6 +37,7 @@ export const DEVICE_MEANINGS: Readonly<Record<StorageKind, string>> = {
 
 export const ENGINE_MEANINGS: Readonly<Record<EngineName, string>> = {
   builtin: "this program's own raw, qcow2 and QED engines",
+  qemu: 'the real qemu-io under strace: counts at depth 1, and whether the builtin engine does the same',
 };
 
 export const PAYLOAD_MEANINGS: Readonly<Record<PayloadKind, string>> = {

@@ -86,6 +86,16 @@ export class HostMeter implements PhaseSource {
     }
   }
 
+  /** As `countMerged`, of a write that is known only by its record: purpose and bytes of each part. */
+  countParts(purpose: Purpose, parts: readonly (readonly [Purpose, number])[]): void {
+    const counted = this.#cell('write', purpose);
+    this.#ops[counted] = (this.#ops[counted] ?? 0) + 1;
+    for (const [part, bytes] of parts) {
+      const cell = this.#cell('write', part);
+      this.#bytes[cell] = (this.#bytes[cell] ?? 0) + bytes;
+    }
+  }
+
   countSync(cause: SyncCause): void {
     const cell = this.#phaseIndex * SYNC_CAUSES.length + (CAUSE_INDEX.get(cause) ?? 0);
     this.#syncs[cell] = (this.#syncs[cell] ?? 0) + 1;

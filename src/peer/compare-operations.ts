@@ -35,6 +35,8 @@ export type Comparison =
       readonly identical: false;
       /** Of the first difference, counting compared operations from 0. */
       readonly index: number;
+      /** Of theirs that were compared. */
+      readonly operations: number;
       /** Both sides around it, for a person. */
       readonly text: string;
     };
@@ -139,6 +141,7 @@ function differing(left: readonly Comparable[], right: readonly HostOperation[],
   return {
     identical: false,
     index,
+    operations: right.length,
     text: [header, `${' '.repeat(10)}${'ours'.padEnd(28)}  QEMU`, ...lines].join('\n'),
   };
 }

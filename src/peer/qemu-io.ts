@@ -14,7 +14,7 @@ import type { CacheMode } from '../format/cache-mode.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { Request } from '../workload/request.ts';
 import type { HostOperation } from './host-operation.ts';
-import { findQemuTools } from './qemu-tools.ts';
+import { findQemuIo, type QemuIoTools } from './qemu-tools.ts';
 import { MARK_SIGNAL, traceProgram } from './strace.ts';
 
 export interface QemuIoOptions {
@@ -30,6 +30,8 @@ export interface QemuIoOptions {
   /** Further files to follow, by the name that operations carry: `{ 'backing:0': path }`. */
   readonly files?: Readonly<Record<string, string>> | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Default: those that are installed. */
+  readonly tools?: QemuIoTools | undefined;
 }
 
 /**
@@ -38,7 +40,7 @@ export interface QemuIoOptions {
  * @throws Qcow2BenchError `peer-missing`, `peer-failed` or `peer-bad-trace`
  */
 export async function runQemuIo(options: QemuIoOptions): Promise<readonly HostOperation[]> {
-  const tools = await findQemuTools();
+  const tools = options.tools ?? (await findQemuIo());
   const { operations } = await traceProgram({
     strace: tools.strace,
     command: tools.qemuIo,

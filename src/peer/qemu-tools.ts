@@ -5,7 +5,7 @@
  */
 
 import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { delimiter, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import type { Format } from '../format/disk-image.ts';
@@ -33,21 +33,40 @@ export interface QemuImgCreate {
   readonly backing?: { readonly path: string; readonly format: Format } | undefined;
 }
 
+/** Where QEMU's programs are looked for; strace always comes from the system. */
+export interface ToolPlace {
+  /** A directory with a build of QEMU; default: those of `PATH`. */
+  readonly binDirectory?: string | undefined;
+}
+
+/** What `qemu-io` needs to be run and traced: absolute paths, and the version that it says it is. */
+export type QemuIoTools = Pick<QemuTools, 'qemuIo' | 'strace' | 'version'>;
+
 /**
- * @throws Qcow2BenchError `peer-missing` if a program is not installed, `peer-failed` if qemu-img does not tell its
+ * @throws Qcow2BenchError `peer-missing` if a program is not installed, `peer-failed` if qemu-io does not tell its
  * version.
  */
 export async function findQemuTools(): Promise<QemuTools> {
-  const qemuImg = requireProgram('qemu-img');
-  const { stdout } = await runProgram(qemuImg, ['--version']);
-  const [, version] = /^qemu-img version (\S+)/.exec(stdout) ?? [];
+  return { qemuImg: requireProgram('qemu-img'), ...(await findQemuIo()) };
+}
+
+/** @throws Qcow2BenchError as `findQemuTools`. */
+export async function findQemuIo(place: ToolPlace = {}): Promise<QemuIoTools> {
+  const qemuIo = requireProgram('qemu-io', place);
+  const { stdout } = await runProgram(qemuIo, ['--version']);
+  const [, version] = /^qemu-io version (\S+)/.exec(stdout) ?? [];
   if (version === undefined) {
     throw new Qcow2BenchError(
       'peer-failed',
-      `'qemu-img --version' printed no version: ${stdout.slice(0, 100)}`,
+      `'${qemuIo} --version' printed no version: ${stdout.slice(0, 100)}`,
     );
   }
-  return { qemuImg, qemuIo: requireProgram('qemu-io'), strace: requireProgram('strace'), version };
+  return { qemuIo, strace: requireProgram('strace'), version };
+}
+
+/** What is not there of what `findQemuIo` needs, in words; `undefined` if all is. */
+export function missingQemuIo(place: ToolPlace = {}): string | undefined {
+  return missingProgram('qemu-io', place) ?? missingProgram('strace');
 }
 
 /**
@@ -70,25 +89,28 @@ export async function createWithQemuImg(path: string, create: QemuImgCreate): Pr
   }
 }
 
-function requireProgram(program: PeerProgram): string {
-  const path = findOnPath(program);
-  if (path === undefined) {
-    throw new Qcow2BenchError(
-      'peer-missing',
-      `${program} is not installed: apt-get install ${PACKAGES[program]}`,
-    );
-  }
-  return path;
+function requireProgram(program: PeerProgram, place: ToolPlace = {}): string {
+  const path = findProgram(program, place);
+  if (path !== undefined) return path;
+  throw new Qcow2BenchError('peer-missing', missingProgram(program, place) ?? `${program} is gone`);
 }
 
-function findOnPath(program: PeerProgram): string | undefined {
-  for (const folder of (process.env['PATH'] ?? '').split(delimiter)) {
-    const path = join(folder, program);
+function missingProgram(program: PeerProgram, place: ToolPlace = {}): string | undefined {
+  if (findProgram(program, place) !== undefined) return undefined;
+  return place.binDirectory === undefined
+    ? `${program} is not installed: apt-get install ${PACKAGES[program]}`
+    : `there is no program ${program} in ${place.binDirectory}: name the directory that holds QEMU's tools`;
+}
+
+function findProgram(program: PeerProgram, { binDirectory }: ToolPlace): string | undefined {
+  const folders = binDirectory === undefined ? (process.env['PATH'] ?? '').split(delimiter) : [binDirectory];
+  for (const folder of folders) {
+    const path = resolve(folder, program);
     try {
       accessSync(path, constants.X_OK);
       return path;
     } catch {
-      // Not in this folder.
+      // Not in this directory.
     }
   }
   return undefined;

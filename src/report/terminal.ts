@@ -11,6 +11,7 @@ import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
 import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
+import { parityText } from './parity-text.ts';
 import { reportCells, type ReportCell } from './report-cells.ts';
 
 export interface TerminalOptions {
@@ -49,6 +50,7 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
     ...remarkLines(report.cells).flatMap((remark) =>
       wrapped(remark, width).map((line) => paint.yellow(line)),
     ),
+    ...result.cells.flatMap((record) => parityText(record)).map((line) => shortened(line, width)),
     ...(hidden > 0 ? [paint.dim(`${String(hidden)} more cells are in the result and its report.`)] : []),
   ];
   return lines.join('\n');

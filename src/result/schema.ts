@@ -130,6 +130,21 @@ export const timingSchema = z
   .meta({ id: 'Timing', description: 'One timing sample; times in nanoseconds' });
 export type Timing = DeepReadonly<z.infer<typeof timingSchema>>;
 
+const paritySchema = z
+  .strictObject({
+    verdict: z.enum(['identical', 'different']).describe('Of operations and final bytes together'),
+    qemu: name.describe('Version of the QEMU that was run'),
+    operations: count.describe('Operations of QEMU that were compared: all but reads and those that failed'),
+    finalBytes: z.enum(['identical', 'different']).describe('Of the image files when both had closed them'),
+    difference: z
+      .string()
+      .min(1)
+      .optional()
+      .describe('The first operation that differs, with those around it from both sides'),
+  })
+  .meta({ id: 'Parity', description: 'How QEMU and the builtin engine compare on the same requests' });
+export type Parity = DeepReadonly<z.infer<typeof paritySchema>>;
+
 export const cellRecordSchema = z
   .strictObject({
     cell: cellSchema,
@@ -138,6 +153,7 @@ export const cellRecordSchema = z
     timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
     timings: z.array(timingSchema).describe('One sample a round'),
     fallbacks: z.array(z.string()).describe('Paths taken because the preferred one was not to be had'),
+    parity: paritySchema.optional().describe('Only in cells that QEMU ran'),
     skipped: z
       .string()
       .min(1)

@@ -1,0 +1,143 @@
+/**
+ * Where everything lies in an image file: our own reading of it, made while nobody has it open. Tells the kind of
+ * metadata at a host offset, and which guest byte a host byte holds.
+ *
+ * Invariants:
+ * - Only the codecs of the formats are used, none of the code that serves requests: what is said about another
+ *   program's operations does not lean on the engine that they are compared with.
+ * - Memory is taken for tables that the file has room for, each bounded by its format's header.
+ * - Images with internal snapshots are read by their active tables alone.
+ */
+
+import { readU64le, viewOf } from '../core/bytes.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import type { Purpose } from '../device/purpose.ts';
+import type { Format } from '../format/disk-image.ts';
+import { makeGeometry } from '../format/qcow2/geometry.ts';
+import { clusterTypeAt, hostOffsetAt } from '../format/qcow2/l2-entry.ts';
+import { ENTRY_SIZE } from '../format/qcow2/layout.ts';
+import { readHeader } from '../format/qcow2/open.ts';
+import { HEADER_SIZE, parseQedHeader } from '../format/qed/header.ts';
+import { ENTRY_ZERO } from '../format/qed/tables.ts';
+
+export interface ImageLayout {
+  /** Bytes of the unit in which host space changes hands; for raw any one, as guest and host are the same. */
+  readonly clusterSize: number;
+  /** The metadata at a host offset, in bytes; `undefined` where there is none. */
+  metadataAt(hostOffset: number): Purpose | undefined;
+  /** The guest offset of the byte at a host offset; `undefined` where no guest cluster lies. */
+  guestOffsetAt(hostOffset: number): number | undefined;
+}
+
+const RAW_UNIT = 65_536;
+
+/**
+ * Reads the layout of an image; the device stays open.
+ *
+ * @throws Qcow2BenchError of the format, if the file is no image of it.
+ */
+export async function readImageLayout(device: BlockDevice, format: Format): Promise<ImageLayout> {
+  switch (format) {
+    case 'raw':
+      return {
+        clusterSize: RAW_UNIT,
+        metadataAt: () => undefined,
+        guestOffsetAt: (hostOffset) => hostOffset,
+      };
+    case 'qcow2':
+      return readQcow2(device);
+    case 'qed':
+      return readQed(device);
+  }
+}
+
+class ClusterMap implements ImageLayout {
+  readonly clusterSize: number;
+  readonly #metadata = new Map<number, Purpose>();
+  /** Guest cluster by host cluster. */
+  readonly #guestClusters = new Map<number, number>();
+
+  constructor(clusterSize: number) {
+    this.clusterSize = clusterSize;
+  }
+
+  metadataAt(hostOffset: number): Purpose | undefined {
+    return this.#metadata.get(Math.floor(hostOffset / this.clusterSize));
+  }
+
+  guestOffsetAt(hostOffset: number): number | undefined {
+    const guestCluster = this.#guestClusters.get(Math.floor(hostOffset / this.clusterSize));
+    return guestCluster === undefined
+      ? undefined
+      : guestCluster * this.clusterSize + (hostOffset % this.clusterSize);
+  }
+
+  addMetadata(hostOffset: number, length: number, purpose: Purpose): void {
+    for (let at = hostOffset; at < hostOffset + length; at += this.clusterSize) {
+      this.#metadata.set(at / this.clusterSize, purpose);
+    }
+  }
+
+  addGuestCluster(guestCluster: number, hostOffset: number): void {
+    this.#guestClusters.set(Math.floor(hostOffset / this.clusterSize), guestCluster);
+  }
+}
+
+async function readQcow2(device: BlockDevice): Promise<ImageLayout> {
+  const header = await readHeader(device);
+  const { clusterSize, l2Entries } = makeGeometry(header.clusterBits, header.refcountOrder);
+  const map = new ClusterMap(clusterSize);
+  map.addMetadata(0, 1, 'header');
+
+  const refcountTableBytes = header.refcountTableClusters * clusterSize;
+  map.addMetadata(header.refcountTableOffset, refcountTableBytes, 'refcount-table');
+  const refcountTable = await readTable(device, header.refcountTableOffset, refcountTableBytes);
+  for (let index = 0; index < refcountTable.byteLength / ENTRY_SIZE; index++) {
+    const block = hostOffsetAt(refcountTable, index);
+    if (block !== 0) map.addMetadata(block, clusterSize, 'refcount-block');
+  }
+
+  const l1Bytes = header.l1Entries * ENTRY_SIZE;
+  map.addMetadata(header.l1Offset, l1Bytes, 'l1-table');
+  const l1Table = await readTable(device, header.l1Offset, l1Bytes);
+  for (let l1Index = 0; l1Index < header.l1Entries; l1Index++) {
+    const tableOffset = hostOffsetAt(l1Table, l1Index);
+    if (tableOffset === 0) continue;
+    map.addMetadata(tableOffset, clusterSize, 'l2-table');
+    const l2Table = await readTable(device, tableOffset, clusterSize);
+    for (let l2Index = 0; l2Index < l2Entries; l2Index++) {
+      const type = clusterTypeAt(l2Table, l2Index);
+      if (type !== 'normal' && type !== 'zero-allocated') continue;
+      map.addGuestCluster(l1Index * l2Entries + l2Index, hostOffsetAt(l2Table, l2Index));
+    }
+  }
+  return map;
+}
+
+async function readQed(device: BlockDevice): Promise<ImageLayout> {
+  const fields = new Uint8Array(HEADER_SIZE);
+  await device.read(0, fields, 'header');
+  const { geometry, l1Offset } = parseQedHeader(fields, { path: device.path, size: device.size() });
+  const { clusterSize, tableSize, entriesPerTable } = geometry;
+  const map = new ClusterMap(clusterSize);
+  map.addMetadata(0, geometry.headerSize, 'header');
+  map.addMetadata(l1Offset, tableSize, 'l1-table');
+  const l1Table = await readTable(device, l1Offset, tableSize);
+  for (let l1Index = 0; l1Index < entriesPerTable; l1Index++) {
+    const tableOffset = readU64le(l1Table, l1Index * ENTRY_SIZE) ?? 0;
+    if (tableOffset === 0) continue;
+    map.addMetadata(tableOffset, tableSize, 'l2-table');
+    const l2Table = await readTable(device, tableOffset, tableSize);
+    for (let l2Index = 0; l2Index < entriesPerTable; l2Index++) {
+      const hostOffset = readU64le(l2Table, l2Index * ENTRY_SIZE) ?? 0;
+      if (hostOffset > ENTRY_ZERO) map.addGuestCluster(l1Index * entriesPerTable + l2Index, hostOffset);
+    }
+  }
+  return map;
+}
+
+async function readTable(device: BlockDevice, offset: number, length: number): Promise<DataView> {
+  const bytes = new Uint8Array(length);
+  await device.read(offset, bytes, 'l2-table');
+  return viewOf(bytes);
+}

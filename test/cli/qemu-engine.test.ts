@@ -1,0 +1,83 @@
+/** `--engine qemu` as a user meets it: the verdict in the answer, the record and the exit code. */
+
+import { spawnSync } from 'node:child_process';
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, test } from 'vitest';
+
+import { parseResult } from '../../src/result/store.ts';
+import { WORKLOAD_SCHEMA } from '../../src/workload/schema.ts';
+import { STRIDE, WRITES } from '../bench/small-run.ts';
+import { reasonToSkip } from '../format/system-tools.ts';
+import { errorLine, linesOf, makeFolder, runCli } from './cli-process.ts';
+
+const WORDS = 'run --workload small.json --cache writethrough --samples 0 --engine builtin,qemu';
+
+/** A directory with a "build" of QEMU: the installed one in a cache mode of its own choice. */
+function otherBuild(folder: string, version: string): string {
+  const directory = join(folder, 'build');
+  mkdirSync(directory);
+  const program = join(directory, 'qemu-io');
+  const real = spawnSync('sh', ['-c', 'command -v qemu-io'], { encoding: 'utf8' }).stdout.trim();
+  const lines = [
+    '#!/bin/sh',
+    `if [ "$1" = --version ]; then echo "qemu-io version ${version} (other)"; exit; fi`,
+    'shift 2',
+    `exec ${real} -t writeback "$@"`,
+  ];
+  writeFileSync(program, `${lines.join('\n')}\n`);
+  chmodSync(program, 0o755);
+  return directory;
+}
+
+/** A folder with a workload on a disk so small that it is compared in no time. */
+function folderWithWorkload(): string {
+  const folder = makeFolder();
+  const workload = {
+    schema: WORKLOAD_SCHEMA,
+    name: 'small',
+    title: 'Small',
+    description: 'One write in each of a few clusters.',
+    image: { size: '4MiB' },
+    phases: [{ name: 'run', requests: 5, ...WRITES, pattern: STRIDE }],
+  };
+  writeFileSync(join(folder, 'small.json'), JSON.stringify(workload));
+  return folder;
+}
+
+describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine builtin,qemu', () => {
+  test('says of each cell that it is identical, and keeps the verdict with the version', async () => {
+    const folder = folderWithWorkload();
+    const ended = await runCli(folder, ...`${WORDS} --format raw,qcow2 --out result.json`.split(' '));
+    expect(ended.code).toBe(0);
+    const told = linesOf(ended.stdout).filter((line) => line.includes('parity'));
+    expect(told).toHaveLength(3);
+    for (const line of told) expect(line).toMatch(/qemu: parity: identical \(\d+ operations\)$/);
+    const result = parseResult(readFileSync(join(folder, 'result.json'), 'utf8'));
+    const { qemu } = result.environment;
+    expect(qemu).toMatch(/^\d+\.\d+/);
+    for (const { cell, parity } of result.cells) {
+      expect(parity?.qemu).toBe(cell.engine === 'qemu' ? qemu : undefined);
+    }
+  });
+
+  test.each([
+    ['7.2.99', 3],
+    ['9.1.0', 0],
+  ])('a build of %s that does other things is shown, with exit code %i', async (version, code) => {
+    const folder = folderWithWorkload();
+    const build = otherBuild(folder, version);
+    const ended = await runCli(folder, ...`${WORDS} --format raw --qemu-bin-dir ${build}`.split(' '));
+    expect(ended.code).toBe(code);
+    expect(ended.stdout).toContain(`parity: different from QEMU ${version}`);
+    expect(ended.stdout).toMatch(/^ {2}> +1 +F +W 0x10000 4096$/m);
+    if (code !== 0) expect(errorLine(ended)).toContain('differs from QEMU in 1 cell');
+  });
+
+  test('a directory without QEMU skips its cells and says why', async () => {
+    const ended = await runCli(folderWithWorkload(), ...`${WORDS} --format raw --qemu-bin-dir .`.split(' '));
+    expect(ended.code).toBe(0);
+    expect(ended.stdout).toContain('skipped: there is no program qemu-io in .');
+  });
+});

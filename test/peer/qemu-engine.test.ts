@@ -1,0 +1,134 @@
+/** QEMU as an engine: same operations and bytes as ours, counted under the same purposes and causes. */
+
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
+import type { CellPlan } from '../../src/bench/engine.ts';
+import { planMatrix } from '../../src/bench/matrix.ts';
+import { probeCapabilities } from '../../src/device/capabilities.ts';
+import { FileStorage } from '../../src/device/file-storage.ts';
+import type { CacheMode } from '../../src/format/cache-mode.ts';
+import { QemuEngine } from '../../src/peer/qemu-engine.ts';
+import type { Counts, PhaseCounts } from '../../src/result/schema.ts';
+import { findSource } from '../../src/workload/library.ts';
+import { mixedSource, smallMatrix } from '../bench/small-run.ts';
+import { reasonToSkip } from '../format/system-tools.ts';
+
+const REQUESTS = 200;
+const ALL: readonly CacheMode[] = ['writethrough', 'writeback', 'none'];
+/** Those that fill an image before the run take long to prepare: they get one cache mode each. */
+const CASES: readonly (readonly [workload: string, caches: readonly CacheMode[]])[] = [
+  ['stride', ALL],
+  ['subcluster-sequential', ALL],
+  ['database-commit', ALL],
+  ['boot-from-backing', ['writeback']],
+  ['overwrite', ['writethrough']],
+];
+
+let directory = '';
+let files: FileStorage;
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-qemu-engine-'));
+  files = new FileStorage(directory, probeCapabilities(directory));
+});
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+/** What both engines can be held to: each opens an image with reads of its own, and elides within itself. */
+function comparable({ guest, open, run, close }: Counts): object {
+  const changes = ({ reads: _, syncs, ...rest }: PhaseCounts): object => ({
+    ...rest,
+    syncs: { ops: syncs.ops, byCause: syncs.byCause },
+  });
+  return { guest, open: changes(open), run: changes(run), close: changes(close) };
+}
+
+async function plansOf(workload: string, caches: readonly CacheMode[]): Promise<readonly CellPlan[]> {
+  return planMatrix(
+    {
+      sources: [await findSource(workload)],
+      formats: ['raw', 'qcow2', 'qed'],
+      refcounts: ['eager', 'lazy'],
+      caches,
+      clusterSizes: [65_536],
+      queueDepths: [1],
+      engines: ['qemu'],
+    },
+    { device: 'file' },
+  );
+}
+
+const skipped = reasonToSkip('qemu-io', 'strace');
+
+describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
+  test.each(CASES)(
+    '%s: is identical, and its counts are those of the builtin engine',
+    async (workload, caches) => {
+      const theirs = new QemuEngine({ files, filePrefix: workload });
+      for (const plan of await plansOf(workload, caches)) {
+        const label = JSON.stringify(plan.cell);
+        const { counts, countsDevice, parity } = await theirs.count(plan, { limit: REQUESTS });
+        const ours = await new BuiltinEngine().count(plan, { limit: REQUESTS });
+        expect(parity, label).toMatchObject({ verdict: 'identical', finalBytes: 'identical' });
+        expect(comparable(counts), label).toEqual(comparable(ours.counts));
+        expect(countsDevice).toBe('file');
+      }
+      expect(readdirSync(directory)).toEqual([]);
+    },
+    300_000,
+  );
+
+  test('all kinds of request over a backing file: causes and purposes are still those of the builtin engine', async () => {
+    const caches = ['writeback', 'writethrough'] as const;
+    for (const plan of smallMatrix(
+      { sources: [mixedSource()], caches, engines: ['qemu'] },
+      { device: 'file' },
+    )) {
+      const label = JSON.stringify(plan.cell);
+      const { counts, parity } = await new QemuEngine({ files }).count(plan, {});
+      const ours = await new BuiltinEngine().count(plan, {});
+      expect(parity, label).toMatchObject({ verdict: 'identical', finalBytes: 'identical' });
+      expect(comparable(counts), label).toEqual(comparable(ours.counts));
+    }
+  }, 300_000);
+});
+
+const [anyPlan] = smallMatrix({ formats: ['qcow2'], engines: ['qemu'] }, { device: 'file' });
+
+describe('what QEMU is not run on', () => {
+  const obstacle = (change: Partial<CellPlan>, engine = new QemuEngine({ files })): string | undefined =>
+    engine.obstacle({ ...(anyPlan as CellPlan), ...change }, 'count');
+  const cell = (change: Partial<CellPlan['cell']>): Partial<CellPlan> => ({
+    cell: { ...(anyPlan as CellPlan).cell, ...change },
+  });
+
+  test.skipIf(skipped !== undefined)('an ordinary cell has no obstacle', () => {
+    expect(obstacle({})).toBeUndefined();
+  });
+
+  test.skipIf(skipped !== undefined).each([
+    ['a queue', cell({ queueDepth: 4 }), 'queue depth 1'],
+    ['another payload', { payload: 'random' } as const, 'not random'],
+    ['memory', cell({ device: 'memory' }), 'not on the device memory'],
+    ['a format that would refuse', cell({ clusterSize: 256 }), 'does not take clusters of 256B'],
+  ])('%s is named as the obstacle', (_, change, words) => {
+    expect(obstacle(change)).toContain(words);
+  });
+
+  test.skipIf(skipped !== undefined)('without a directory there is nowhere to run', () => {
+    expect(obstacle({}, new QemuEngine())).toContain('no directory');
+  });
+
+  test('a directory without a build of QEMU is named', async () => {
+    const engine = new QemuEngine({ files, binDirectory: directory });
+    expect(obstacle({}, engine)).toContain(`no program qemu-io in ${directory}`);
+    await expect(engine.version()).resolves.toBeUndefined();
+  });
+
+  test('times are never taken', () => {
+    expect(new QemuEngine({ files }).obstacle(anyPlan as CellPlan, 'time')).toContain('npm run perf');
+  });
+});
