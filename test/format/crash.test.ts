@@ -233,9 +233,12 @@ const deviations: readonly { readonly what: string; readonly setup: CrashSetup }
 
 describe('the proof notices', () => {
   it.each(deviations)('$what', async ({ setup }) => {
-    const recording = await recordWorkload(setup, SEED);
-    const states = crashStates(recording, { random: new Random(SEED), cutShare: 1, lossyStates: 4 });
-    for (const state of states) if ((await findLoss(recording, state)) !== undefined) return;
+    // Which states are tried is chance: a workload that hides the damage is followed by another.
+    for (let seed = SEED; seed < SEED + 5; seed++) {
+      const recording = await recordWorkload(setup, seed);
+      const states = crashStates(recording, { random: new Random(seed), cutShare: 1, lossyStates: 4 });
+      for (const state of states) if ((await findLoss(recording, state)) !== undefined) return;
+    }
     expect.unreachable('no crash state shows the damage');
   });
 });

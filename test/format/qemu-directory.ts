@@ -29,10 +29,17 @@ export interface CheckOutcome {
 }
 
 export class QemuDirectory {
-  readonly path = mkdtempSync(join(tmpdir(), 'qcow2-bench-test-'));
+  #path: string | undefined;
+
+  /** Made when it is first asked for: tests that are skipped leave nothing behind. */
+  get path(): string {
+    this.#path ??= mkdtempSync(join(tmpdir(), 'qcow2-bench-test-'));
+    return this.#path;
+  }
 
   remove(): void {
-    rmSync(this.path, { recursive: true, force: true });
+    if (this.#path !== undefined) rmSync(this.#path, { recursive: true, force: true });
+    this.#path = undefined;
   }
 
   put(name: string, bytes: Uint8Array): void {
