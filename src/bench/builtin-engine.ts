@@ -150,11 +150,20 @@ export class BuiltinEngine implements Engine {
     options: PassOptions,
     keptImage: KeptImage | undefined,
   ): Promise<PreparedFiles> {
-    const imageName = keptImage?.name ?? `${this.#filePrefix}-${String(this.#passes++)}.${plan.cell.format}`;
+    const imageName = keptImage?.name ?? this.#newName(plan, storage);
     const backingName = `${imageName}.backing`;
     const { signal, progress } = options;
     const pause = progress === undefined ? undefined : () => progress(0);
     return prepareFiles({ plan, storage, imageName, backingName, signal, pause });
+  }
+
+  /**
+   * A name for an image. Memory is a pass's own, so there it is always the same: an overlay stores the name of
+   * its backing file, and counts must not depend on how many digits a process number has.
+   */
+  #newName({ cell }: CellPlan, storage: Storage): string {
+    if (storage.kind !== 'file') return `image.${cell.format}`;
+    return `${this.#filePrefix}-${String(this.#passes++)}.${cell.format}`;
   }
 
   #countStorage(plan: CellPlan): Storage {

@@ -37,7 +37,7 @@ export const DEVICE_MEANINGS: Readonly<Record<StorageKind, string>> = {
 
 export const ENGINE_MEANINGS: Readonly<Record<EngineName, string>> = {
   builtin: "this program's own raw, qcow2 and QED engines",
-  qemu: 'the real qemu-io under strace: counts at depth 1, and whether the builtin engine does the same',
+  qemu: 'the real qemu-io under strace, counted, and held against the builtin engine',
 };
 
 export const PAYLOAD_MEANINGS: Readonly<Record<PayloadKind, string>> = {

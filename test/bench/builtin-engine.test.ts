@@ -56,6 +56,16 @@ describe('counting', () => {
     },
   );
 
+  it('does not depend on what files are called, nor on how many passes came before', async () => {
+    const [plan] = smallMatrix({ sources: [mixedSource()], formats: ['qed'] });
+    if (plan === undefined) throw new Error('an empty matrix');
+    const first = await new BuiltinEngine({ filePrefix: 'a' }).count(plan, {});
+    const other = new BuiltinEngine({ filePrefix: 'a-prefix-with-more-letters' });
+    for (let pass = 0; pass < 10; pass++) await other.count(plan, {});
+    // An overlay stores the name of its backing file: a longer one would be more bytes of header.
+    expect((await other.count(plan, {})).counts).toEqual(first.counts);
+  });
+
   it('fills raw with the data that the others have in a backing file, and says so', async () => {
     const { counts, fallbacks } = await new BuiltinEngine().count(
       onePlan({ sources: [mixedSource()], formats: ['raw'] }),

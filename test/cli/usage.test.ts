@@ -98,7 +98,7 @@ describe('list', () => {
       refcounts: ['eager', 'lazy'],
       cacheModes: ['writethrough', 'directsync', 'writeback', 'none', 'unsafe'],
       devices: ['file', 'memory', 'null'],
-      engines: ['builtin'],
+      engines: ['builtin', 'qemu'],
     });
     expect(names['workloads']).toContain('stride');
     expect(names['recordings']).toContain('ext4-unpack');

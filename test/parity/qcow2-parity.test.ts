@@ -94,9 +94,9 @@ async function serve(test: ParityCase, name: string): Promise<readonly HostLogRe
   });
   let writes = 0;
   for (const request of test.requests) {
-    if (request.op === 'write')
+    if (request.op === 'write') {
       await stack.backend.write(request.offset, payload(writes++, request), request);
-    else await serveOther(stack.backend, request);
+    } else await serveOther(stack.backend, request);
   }
   await stack.close();
   return log;
