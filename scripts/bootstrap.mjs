@@ -22,6 +22,11 @@ import { SetupError } from './setup/setup-error.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MAIN = join(ROOT, 'src', 'cli', 'main.ts');
+/**
+ * V8 lets the young generation grow to 100 MB and more in a run that makes many short-lived objects; a small one
+ * costs no time here and keeps the default suite some 150 MB lower.
+ */
+const NODE_FLAGS = ['--max-semi-space-size=4'];
 
 try {
   process.exitCode = await main(process.argv.slice(2));
@@ -44,9 +49,9 @@ async function main([job = '', ...args]) {
   const node = findNode(ROOT);
   switch (job) {
     case 'bench':
-      return runForwarding(node, [MAIN, 'bench', ...args], { cwd: ROOT });
+      return runForwarding(node, [...NODE_FLAGS, MAIN, 'bench', ...args], { cwd: ROOT });
     case 'cli':
-      return runForwarding(node, [MAIN, ...args], { cwd: callerDirectory() });
+      return runForwarding(node, [...NODE_FLAGS, MAIN, ...args], { cwd: callerDirectory() });
     case 'perf':
       return runForwarding(node, [join(ROOT, 'scripts', 'perf.ts'), ...args], { cwd: ROOT });
     case 'test':

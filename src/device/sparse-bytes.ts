@@ -13,10 +13,10 @@ export const CHUNK_SIZE = 65_536;
 
 /**
  * Chunks that were dropped, to be used again: a new one costs its allocation, its zeroing by the runtime and its
- * collection, several times what filling an old one costs. At most 64 MiB are kept.
+ * collection, several times what filling an old one costs. At most 16 MiB are kept.
  */
 const spareChunks: Buffer[] = [];
-const SPARE_CHUNKS_MAX = 1024;
+const SPARE_CHUNKS_MAX = 256;
 
 function newChunk(): Buffer {
   return spareChunks.pop()?.fill(0) ?? Buffer.alloc(CHUNK_SIZE);
