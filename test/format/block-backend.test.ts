@@ -90,6 +90,30 @@ describe('flushes that the cache mode asks for', () => {
     expect(requests).toEqual(['write 0 512']);
   });
 
+  it('one flush is under way at a time, and the others follow in the order they came', async () => {
+    const finish: (() => void)[] = [];
+    answer = () => new Promise((resolve) => finish.push(resolve));
+    const target = backend('writeback');
+    const flushes = [target.flush(), target.flush(), target.flush()];
+    for (let done = 1; done <= 3; done++) {
+      expect(requests).toHaveLength(done);
+      finish.shift()?.();
+      await flushes[done - 1];
+    }
+  });
+
+  it('a flush that fails lets the next one go on', async () => {
+    answer = () => {
+      throw new Error('disk');
+    };
+    const target = backend('writeback');
+    expect(() => target.flush()).toThrow('disk');
+    answer = () => Promise.reject(new Error('late'));
+    await expect(target.flush()).rejects.toThrow('late');
+    answer = () => undefined;
+    expect(target.flush()).toBeUndefined();
+  });
+
   it('answers at once when the image does', () => {
     const target = backend('writethrough');
     expect(target.write(0, sector, noFua)).toBeUndefined();
