@@ -12,7 +12,7 @@ const MAY_IMPORT = {
   image: ['format', 'device'],
   workload: [],
   // Only for their closed vocabularies: purposes, causes, formats, cache modes.
-  result: ['device', 'format'],
+  result: ['device', 'format', 'workload'],
   bench: ['workload', 'format', 'device', 'result'],
   peer: ['bench', 'workload', 'format', 'device', 'result', 'nbd'],
   nbd: ['workload', 'format'],

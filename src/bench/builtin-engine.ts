@@ -8,9 +8,11 @@
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
-import { MemoryStorage, NullStorage } from '../device/memory-storage.ts';
-import type { Storage } from '../device/storage.ts';
+import { modelName, type DeviceModel } from '../device/device-model.ts';
 import { HostMeter } from '../device/host-meter.ts';
+import { MemoryStorage, NullStorage } from '../device/memory-storage.ts';
+import { ModelStorage } from '../device/model-storage.ts';
+import type { Storage } from '../device/storage.ts';
 import type { GuestCounts } from '../result/schema.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
@@ -21,19 +23,22 @@ import type {
   Engine,
   KeptImage,
   PassOptions,
-  PassProgress,
   TimedPass,
+  TimedPassOptions,
 } from './engine.ts';
 import { checkKeptImage, refuseForeignFormat } from './kept-image.ts';
 import { formatObstacle, missingZeroing, placeObstacle, zeroingObstacle } from './obstacle.ts';
 import { Payload } from './payload.ts';
 import { backingOf, payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
 import { runRequests } from './runner.ts';
-import { openStack, type Stack, type StackOptions, type WrapDevice } from './stack.ts';
+import { openStack, type StackOptions, type WrapDevice } from './stack.ts';
+import { BuiltinTimedPass } from './timed-pass.ts';
 
 export interface BuiltinEngineOptions {
   /** Where the images of cells with the device `file` lie; without it such cells are counted and not timed. */
   readonly files?: Storage | undefined;
+  /** By name: what stands behind the devices `model:NAME`. */
+  readonly models?: ReadonlyMap<string, DeviceModel> | undefined;
   /** A new memory for each pass; default: the usual one. Tests hand in one that can do less. */
   readonly makeMemory?: (() => Storage) | undefined;
   /** Begins the names of files; default: one that tells the program and its process. */
@@ -45,6 +50,7 @@ export interface BuiltinEngineOptions {
 export class BuiltinEngine implements Engine {
   readonly name = 'builtin';
   readonly #files: Storage | undefined;
+  readonly #models: ReadonlyMap<string, DeviceModel>;
   readonly #makeMemory: () => Storage;
   readonly #filePrefix: string;
   readonly #wrap: BuiltinEngineOptions['wrap'];
@@ -52,6 +58,7 @@ export class BuiltinEngine implements Engine {
 
   constructor(options: BuiltinEngineOptions = {}) {
     this.#files = options.files;
+    this.#models = options.models ?? new Map<string, DeviceModel>();
     this.#makeMemory = options.makeMemory ?? (() => new MemoryStorage());
     this.#filePrefix = options.filePrefix ?? `qcow2-bench-${String(process.pid)}`;
     this.#wrap = options.wrap;
@@ -83,18 +90,19 @@ export class BuiltinEngine implements Engine {
     return outcome;
   }
 
-  async prepareTimed(plan: CellPlan, options: PassOptions): Promise<TimedPass> {
+  async prepareTimed(plan: CellPlan, options: TimedPassOptions): Promise<TimedPass> {
     const storage = this.#timeStorage(plan);
     if (storage === undefined) throw new Error(`internal error: a timed pass on '${plan.cell.device}'`);
     const requests = await collectRequests(plan, options);
     const files = await this.#prepare(plan, storage, options, undefined);
+    const { imageName } = files;
     return new BuiltinTimedPass({
       plan,
       requests,
       files,
-      stack: { ...this.#stackOptions(plan, storage, files.imageName), metered: false },
-      signal: options.signal,
-      progress: options.progress,
+      storage,
+      stack: { ...this.#stackOptions(plan, storage, imageName), metered: false },
+      options,
     });
   }
 
@@ -180,8 +188,13 @@ export class BuiltinEngine implements Engine {
       case 'null':
         return new NullStorage();
       default:
-        return undefined;
+        return this.#modelStorage(cell.device);
     }
+  }
+
+  #modelStorage(device: string): ModelStorage | undefined {
+    const model = this.#models.get(modelName(device) ?? '');
+    return model === undefined ? undefined : new ModelStorage(model);
   }
 
   #timeObstacle(plan: CellPlan): string | undefined {
@@ -192,67 +205,9 @@ export class BuiltinEngine implements Engine {
     if (storage === undefined) {
       return plan.cell.device === 'file'
         ? 'no directory was named for the images to be timed'
-        : `this engine has no device '${plan.cell.device}': it has file, memory and null`;
+        : `this engine has no device '${plan.cell.device}': it has file, memory, null and the models it was given`;
     }
     return placeObstacle(plan, storage.capabilities) ?? zeroingObstacle(plan, storage.capabilities);
-  }
-}
-
-interface TimedPassParts {
-  readonly plan: CellPlan;
-  readonly requests: readonly Request[];
-  readonly files: PreparedFiles;
-  readonly stack: StackOptions;
-  readonly signal: AbortSignal | undefined;
-  readonly progress: PassProgress | undefined;
-}
-
-class BuiltinTimedPass implements TimedPass {
-  readonly #parts: TimedPassParts;
-  /** Made beforehand, so that no sample pays for the random numbers. */
-  readonly #payload: Payload;
-  #stack: Stack | undefined;
-
-  constructor(parts: TimedPassParts) {
-    this.#parts = parts;
-    this.#payload = new Payload(parts.plan.payload, payloadSeed(parts.plan));
-  }
-
-  get requests(): number {
-    return this.#parts.requests.length;
-  }
-
-  async open(): Promise<void> {
-    this.#stack = await openStack(this.#parts.stack);
-  }
-
-  async run(): Promise<void> {
-    const { plan, requests, signal, progress } = this.#parts;
-    await runRequests({
-      backend: this.#opened().backend,
-      batches: [requests],
-      queueDepth: plan.cell.queueDepth,
-      payload: this.#payload,
-      signal,
-      progress,
-    });
-  }
-
-  async close(): Promise<void> {
-    await this.#opened().close();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      await this.#stack?.abandon();
-    } finally {
-      this.#parts.files[Symbol.dispose]();
-    }
-  }
-
-  #opened(): Stack {
-    if (this.#stack === undefined) throw new Error('internal error: the timed pass is not open');
-    return this.#stack;
   }
 }
 

@@ -11,7 +11,9 @@
 import type { HostLogSink } from '../device/host-log.ts';
 import type { Storage } from '../device/storage.ts';
 import type { WorkloadSource } from '../workload/library.ts';
-import type { Cell, Counts, Parity } from '../result/schema.ts';
+import type { Cell, Counts, Parity, TimeSplit } from '../result/schema.ts';
+import type { Clock } from './clock.ts';
+import type { Latencies } from './latency.ts';
 import type { PayloadKind } from './payload.ts';
 
 /** A file that stays when the pass is over (`run --image FILE`). */
@@ -58,13 +60,25 @@ export interface CountOutcome {
   readonly parity?: Parity | undefined;
 }
 
+export interface TimedPassOptions extends PassOptions {
+  readonly clock: Clock;
+  /** Take times of single host operations too, which costs time: the pass is then no sample. Default false. */
+  readonly split?: boolean | undefined;
+}
+
 /** A pass that is ready to be timed: the image is prepared and not yet open. */
 export interface TimedPass extends AsyncDisposable {
   readonly requests: number;
+  /** What times are taken by: the clock that was handed in, or the virtual time of a modelled device. */
+  readonly clock: Clock;
   open(): Promise<void>;
   /** Serves all requests at the cell's queue depth. */
   run(): Promise<void>;
   close(): Promise<void>;
+  /** Adds the latencies of the requests that `run` served, where they were taken. */
+  addLatencies(latencies: Latencies): void;
+  /** Where the time of `run` went, given how long it took; `undefined` if that was not asked for. */
+  timeSplit(elapsedNs: number): TimeSplit | undefined;
 }
 
 export interface Engine {
@@ -73,5 +87,5 @@ export interface Engine {
   /** Why the cell cannot be counted (or timed) here; `undefined` if it can. */
   obstacle(plan: CellPlan, pass: 'count' | 'time'): string | undefined;
   count(plan: CellPlan, options: CountPassOptions): Promise<CountOutcome>;
-  prepareTimed(plan: CellPlan, options: PassOptions): Promise<TimedPass>;
+  prepareTimed(plan: CellPlan, options: TimedPassOptions): Promise<TimedPass>;
 }

@@ -8,6 +8,7 @@ import { readFileSync } from 'node:fs';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 
 import { Qcow2BenchError } from '../core/error.ts';
+import type { DeviceModel } from '../device/device-model.ts';
 import { mountPointOf } from '../device/mount-point.ts';
 import type { Environment } from '../result/schema.ts';
 
@@ -20,6 +21,8 @@ export interface EnvironmentOptions {
   readonly directory?: string | undefined;
   /** Version of QEMU, where one was found. */
   readonly qemu?: string | undefined;
+  /** Those that times are taken on. */
+  readonly deviceModels?: readonly DeviceModel[] | undefined;
 }
 
 /** The package's own description: the same place seen from `src/bench/` and from `dist/bench/`. */
@@ -28,7 +31,7 @@ const MOUNTS_FILE = '/proc/self/mounts';
 const UNKNOWN_CPU = 'unknown';
 
 export function collectEnvironment(options: EnvironmentOptions): Environment {
-  const { date, commandLine, seed, directory, qemu } = options;
+  const { date, commandLine, seed, directory, qemu, deviceModels = [] } = options;
   const processors = cpus();
   const model = processors[0]?.model.trim() ?? '';
   return {
@@ -42,6 +45,7 @@ export function collectEnvironment(options: EnvironmentOptions): Environment {
     memoryBytes: totalmem(),
     fileSystem: directory === undefined ? null : fileSystemOf(directory),
     ...(qemu === undefined ? {} : { qemu }),
+    ...(deviceModels.length === 0 ? {} : { deviceModels }),
     seed,
     commandLine: [...commandLine],
     date: date.toISOString(),

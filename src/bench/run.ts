@@ -10,11 +10,13 @@
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
+import { modelName } from '../device/device-model.ts';
 import type { HostLogSink } from '../device/host-log.ts';
 import { cellName } from '../result/cell.ts';
 import type { Cell, CellRecord, GuestCounts } from '../result/schema.ts';
 import type { Clock } from './clock.ts';
 import type { CellPlan, Engine, PassProgress } from './engine.ts';
+import { Latencies } from './latency.ts';
 import type { RunObserver } from './run-observer.ts';
 import { runTimingRounds, type TimedCell } from './timing-rounds.ts';
 import { TurnTaking } from './turn-taking.ts';
@@ -86,7 +88,8 @@ export async function runMatrix(options: MatrixRunOptions): Promise<MatrixOutcom
   return {
     cells: cells.length,
     counted: cells.filter((cell) => cell.isCounted).length,
-    timed: options.samples === 0 ? 0 : cells.filter((cell) => cell.samples >= options.samples).length,
+    timed:
+      options.samples === 0 ? 0 : cells.filter((cell) => cell.samples >= samplesWanted(cell, options)).length,
     skipped: cells.filter((cell) => cell.isSkipped).length,
   };
 }
@@ -112,6 +115,10 @@ class MatrixCell {
   get samples(): number {
     return this.record?.timings.length ?? 0;
   }
+}
+
+function samplesWanted({ plan }: MatrixCell, { samples }: MatrixRunOptions): number {
+  return modelName(plan.cell.device) === undefined ? samples : Math.min(1, samples);
 }
 
 async function countAll(
@@ -177,15 +184,29 @@ async function timeAll(
       continue;
     }
     // Samples of an earlier run stay if they are of the same cut.
-    const timedRequests = Math.min(limit, requestsOf(record.counts.guest));
+    const isVirtual = modelName(plan.cell.device) !== undefined;
+    // Virtual time costs little: there the whole workload is timed, once.
+    const cut = isVirtual ? (options.limit ?? Infinity) : limit;
+    const timedRequests = Math.min(cut, requestsOf(record.counts.guest));
+    const standing = record.timedRequests === timedRequests ? record : undefined;
     timed.push({
       plan,
       engine,
       timedRequests,
-      timings: record.timedRequests === timedRequests ? [...record.timings] : [],
+      timings: [...(standing?.timings ?? [])],
+      latencies: new Latencies(standing?.latency),
+      samplesMax: isVirtual ? 1 : Infinity,
+      timeSplit: standing?.timeSplit,
       run: (work) => naming(plan.cell, options.signal, work),
-      save: ({ timings }) => {
-        item.record = { ...record, skipped: null, timings: [...timings], timedRequests };
+      save: ({ timings, latencies, timeSplit }) => {
+        item.record = {
+          ...record,
+          skipped: null,
+          timings: [...timings],
+          timedRequests,
+          ...latencyPart(latencies),
+          ...(timeSplit === undefined ? {} : { timeSplit }),
+        };
         options.sink.putCell(item.record);
       },
     });
@@ -199,6 +220,11 @@ async function timeAll(
     observer: options.observer,
     progressOf: (cell) => progressOf(cell, undefined, turns),
   });
+}
+
+function latencyPart(latencies: Latencies): Pick<CellRecord, 'latency'> {
+  const latency = latencies.byOp();
+  return Object.keys(latency).length === 0 ? {} : { latency };
 }
 
 /** Requests that were served: what a cut of the workload can have at most. */

@@ -18,6 +18,7 @@ import type { BlockBackend } from '../format/block-backend.ts';
 import type { GuestCounts } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import type { PassProgress } from './engine.ts';
+import type { RequestWatch } from './latency.ts';
 import type { Payload } from './payload.ts';
 
 /** Requests between two looks at the signal at depth 1; few, as each may take as long as a disk's sync. */
@@ -34,6 +35,7 @@ export interface RunOptions {
   /** Requests in flight at once; at least 1. */
   readonly queueDepth: number;
   readonly payload: Payload;
+  readonly watch?: RequestWatch | undefined;
   /** Looked at between chunks of requests. */
   readonly signal?: AbortSignal | undefined;
   /** Awaited between chunks of requests. */
@@ -57,6 +59,7 @@ class Run {
   readonly #options: RunOptions;
   readonly #backend: BlockBackend;
   readonly #payload: Payload;
+  readonly #watch: RequestWatch | undefined;
   readonly #allocatingWritesBefore: number;
   /** Requests issued; the number of the next one, from 0. */
   #issued = 0;
@@ -75,6 +78,7 @@ class Run {
     this.#options = options;
     this.#backend = options.backend;
     this.#payload = options.payload;
+    this.#watch = options.watch;
     this.#allocatingWritesBefore = options.backend.image.allocatingWrites;
   }
 
@@ -95,11 +99,13 @@ class Run {
       for (let start = 0; start < batch.length; start += CHUNK_REQUESTS) {
         this.#options.signal?.throwIfAborted();
         const end = Math.min(batch.length, start + CHUNK_REQUESTS);
+        this.#watch?.resumes();
         for (let index = start; index < end; index++) {
           const request = batch[index] as Request;
           try {
             const pending = this.#issue(request, 0);
             if (pending !== undefined) await pending;
+            this.#watch?.done(this.#issued - 1);
           } catch (error) {
             throw requestFailed(request, this.#issued - 1, error);
           }
@@ -114,6 +120,7 @@ class Run {
       this.#options.signal?.throwIfAborted();
       this.#window = window;
       this.#at = 0;
+      this.#watch?.resumes();
       const slots = Math.min(this.#options.queueDepth, window.length);
       await Promise.all(Array.from({ length: slots }, (_, slot) => this.#serveSlot(slot)));
       if (this.#failure !== undefined) throw this.#failure;
@@ -129,6 +136,7 @@ class Run {
       try {
         // Also where the request is done at once: the other slots get their turn, as they would on a real queue.
         await this.#issue(request, slot);
+        this.#watch?.done(number);
       } catch (error) {
         this.#failure ??= requestFailed(request, number, error);
       }
@@ -138,6 +146,7 @@ class Run {
   /** Counts a request and hands it to the image. The request itself serves as its flags: nothing is made. */
   #issue(request: Request, slot: number): Pending {
     const { offset, length } = request;
+    this.#watch?.issued(this.#issued);
     this.#issued++;
     switch (request.op) {
       case 'read':

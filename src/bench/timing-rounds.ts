@@ -14,10 +14,12 @@ import { Bench, type Task, type TimestampProvider } from 'tinybench';
 
 import { assertInvariant } from '../core/error.ts';
 import { Random } from '../core/random.ts';
+import { modelName } from '../device/device-model.ts';
 import { cellKey } from '../result/cell.ts';
-import type { Cell, Timing } from '../result/schema.ts';
-import type { Clock, CpuTimes } from './clock.ts';
+import type { Cell, Timing, TimeSplit } from '../result/schema.ts';
+import { ticksOf, type Clock, type CpuTimes } from './clock.ts';
 import type { CellPlan, Engine, PassProgress, TimedPass } from './engine.ts';
+import type { Latencies } from './latency.ts';
 import type { RunObserver } from './run-observer.ts';
 
 /** A cell on its way through the rounds. */
@@ -26,6 +28,12 @@ export interface TimedCell {
   readonly engine: Engine;
   /** Those of an earlier run first; grows. */
   readonly timings: Timing[];
+  /** Of all samples together; grows. */
+  readonly latencies: Latencies;
+  /** Samples that tell something: one where time is virtual, as all are the same; else no bound. */
+  readonly samplesMax: number;
+  /** From a pass of its own when the rounds are over. */
+  timeSplit: TimeSplit | undefined;
   /** Requests of each sample: the length of the cut. */
   readonly timedRequests: number;
   /** Runs a part of a pass so that its failure names the cell. */
@@ -59,24 +67,58 @@ export async function runTimingRounds(
   const touched = new Set<TimedCell>();
   const startNs = clock.nowNs();
   let beganNs: bigint | undefined;
+  /** Whether another pass over the cells, as long as the one before it, ends in time. */
+  const isTimeLeft = (nowNs: bigint): boolean =>
+    beganNs === undefined || Number(nowNs - startNs + (nowNs - beganNs)) <= timeLimitNs;
   try {
     for (let round = 0; round < rounds; round++) {
       const order = random.shuffle(cells.filter((cell) => !hasRound(cell, round)));
       if (order.length === 0) continue;
       const nowNs = clock.nowNs();
-      const endNs = beganNs === undefined ? 0n : nowNs - startNs + (nowNs - beganNs);
-      if (Number(endNs) > timeLimitNs) break;
+      if (!isTimeLeft(nowNs)) break;
       beganNs = nowNs;
       observer?.stageBegins?.({ kind: 'time', round, rounds, cells: order.length });
       await runRound(order, { ...options, round, taken: (cell) => touched.add(cell) });
     }
+    if (touched.size > 0 && isTimeLeft(clock.nowNs())) await takeSplits([...touched], options);
   } finally {
     for (const cell of touched) cell.save(cell);
   }
 }
 
-function hasRound({ timings }: TimedCell, round: number): boolean {
-  return timings.some((timing) => timing.round === round);
+function hasRound({ timings, samplesMax }: TimedCell, round: number): boolean {
+  return timings.length >= samplesMax || timings.some((timing) => timing.round === round);
+}
+
+/** One more pass a cell, with a look at the clock around every host operation; no sample comes of it. */
+async function takeSplits(cells: readonly TimedCell[], options: TimingRoundsOptions): Promise<void> {
+  for (const cell of cells) {
+    const { plan, engine, timedRequests } = cell;
+    if (!splitsTime(plan.cell) || cell.timeSplit !== undefined) continue;
+    const { signal, clock, progressOf } = options;
+    await cell.run(async () => {
+      signal?.throwIfAborted();
+      const progress = progressOf(plan.cell);
+      await using pass = await engine.prepareTimed(plan, {
+        limit: timedRequests,
+        signal,
+        progress,
+        clock,
+        split: true,
+      });
+      await pass.open();
+      const ticksNs = ticksOf(pass.clock);
+      const beganNs = ticksNs();
+      await pass.run();
+      cell.timeSplit = pass.timeSplit(ticksNs() - beganNs);
+      await pass.close();
+    });
+  }
+}
+
+/** Where operations of several requests overlap, their times do not add up to anything. */
+function splitsTime({ queueDepth, device }: Cell): boolean {
+  return queueDepth === 1 && (device === 'file' || modelName(device) !== undefined);
 }
 
 interface RoundOptions extends TimingRoundsOptions {
@@ -125,6 +167,8 @@ class Sample {
   #closeNs = 0;
   #cpuBefore: CpuTimes | undefined;
   #cpuAfter: CpuTimes | undefined;
+  /** What the pass took where tinybench's clock does not tell: in virtual time. */
+  #virtualNs: number | undefined;
   #isServed = false;
 
   constructor(cell: TimedCell, options: RoundOptions) {
@@ -140,20 +184,24 @@ class Sample {
       observer?.cellBegins?.(plan.cell);
       const progress = progressOf(plan.cell);
       await progress(0);
-      const pass = await engine.prepareTimed(plan, { limit: timedRequests, signal, progress });
+      const pass = await engine.prepareTimed(plan, { limit: timedRequests, signal, progress, clock });
       this.#pass = pass;
       assertInvariant(
         pass.requests === timedRequests,
         'the timed cut has another length than the counted run',
       );
-      this.#openNs = await durationNs(clock, () => pass.open());
+      this.#openNs = await durationNs(pass.clock, () => pass.open());
       this.#cpuBefore = clock.cpuTimes?.();
     });
   }
 
   serve(): Promise<void> {
     return this.#cell.run(async () => {
-      await this.#pass?.run();
+      const pass = this.#pass;
+      if (pass === undefined) return;
+      const isVirtual = pass.clock !== this.#options.clock;
+      if (isVirtual) this.#virtualNs = await durationNs(pass.clock, () => pass.run());
+      else await pass.run();
       this.#isServed = true;
     });
   }
@@ -167,7 +215,8 @@ class Sample {
     if (!this.#isServed) return disposeAfterFailure(pass);
     return this.#cell.run(async () => {
       try {
-        this.#closeNs = await durationNs(this.#options.clock, () => pass.close());
+        this.#closeNs = await durationNs(pass.clock, () => pass.close());
+        pass.addLatencies(this.#cell.latencies);
       } catch (error) {
         await disposeAfterFailure(pass);
         throw error;
@@ -185,7 +234,7 @@ class Sample {
     this.#cell.timings.push({
       round: this.#options.round,
       requests: this.#cell.timedRequests,
-      elapsedNs: Math.round(latencyMs * 1e6),
+      elapsedNs: this.#virtualNs ?? Math.round(latencyMs * 1e6),
       openNs: this.#openNs,
       closeNs: this.#closeNs,
       ...this.#cpuSpent(),
@@ -195,7 +244,9 @@ class Sample {
   }
 
   #cpuSpent(): Pick<Timing, 'userNs' | 'systemNs'> {
-    if (this.#cpuBefore === undefined || this.#cpuAfter === undefined) return {};
+    if (this.#cpuBefore === undefined || this.#cpuAfter === undefined || this.#virtualNs !== undefined) {
+      return {};
+    }
     return {
       userNs: this.#cpuAfter.userNs - this.#cpuBefore.userNs,
       systemNs: this.#cpuAfter.systemNs - this.#cpuBefore.systemNs,

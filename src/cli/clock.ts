@@ -3,9 +3,11 @@
 import type { Clock } from '../bench/clock.ts';
 
 const NS_PER_US = 1000;
+const NS_PER_MS = 1e6;
 
 export const PROCESS_CLOCK: Clock = {
   nowNs: () => process.hrtime.bigint(),
+  ticksNs: () => performance.now() * NS_PER_MS,
   cpuTimes: () => {
     const { user, system } = process.cpuUsage();
     return { userNs: user * NS_PER_US, systemNs: system * NS_PER_US };

@@ -9,7 +9,7 @@ import { FORMATS } from '../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
 import { ENGINES } from './meanings.ts';
 import { flag, inGroup, listOption, optional, preset } from './option-kinds.ts';
-import { choice, clusterSize, count, listOf, text } from './option-values.ts';
+import { choice, clusterSize, count, device, listOf, text } from './option-values.ts';
 
 const QUEUE_DEPTH_MAX = 1024;
 const SAMPLES_MAX = 1000;
@@ -31,8 +31,8 @@ export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a mat
     '1',
   ),
   device: preset(
-    'Where times are taken: file, memory, null',
-    listOf('device', choice('device', STORAGE_KINDS)),
+    'Where times are taken: file, memory, null, model:NAME or model:FILE',
+    listOf('device', device('device', STORAGE_KINDS)),
     'file',
   ),
   engine: preset(

@@ -21,6 +21,7 @@ import { HostLogFile } from './host-log-file.ts';
 import { ImageDirectory } from './image-directory.ts';
 import { Interrupted, Interruption } from './interruption.ts';
 import type { MatrixArgs } from './matrix-options.ts';
+import { namedDevices } from './named-devices.ts';
 import { countOf } from './plain-words.ts';
 import { openSink, type ResultSink } from './result-sink.ts';
 import type { Terminal } from './terminal.ts';
@@ -61,7 +62,8 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const samples = samplesOf(args);
   const { 'time-limit': timeLimit } = args;
   refuseMisfits(args);
-  const plans = planCells(session);
+  const { devices, models } = namedDevices(args.device);
+  const plans = planCells(session, devices);
   refuseManyCells(args, plans.length);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
   const hasQemu = args.engine.includes('qemu');
@@ -75,6 +77,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     seed: args.seed ?? NO_SEED,
     directory: isTimedOnFiles ? directory?.path : undefined,
     qemu: qemu?.version,
+    deviceModels: [...models.values()],
   });
   const sink = openSink({ environment, out: args.out, resume: args.resume, remark: session.remark });
   using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
@@ -85,7 +88,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     const outcome = await runMatrix({
       plans,
       engines: [
-        new BuiltinEngine({ files: directory?.storage, filePrefix: directory?.filePrefix }),
+        new BuiltinEngine({ files: directory?.storage, filePrefix: directory?.filePrefix, models }),
         ...(qemu === undefined ? [] : [qemu.engine]),
       ],
       sink,
@@ -122,7 +125,7 @@ async function qemuEngine(
   return { engine, version: await engine.version() };
 }
 
-function planCells({ args, sources }: MatrixSession): readonly CellPlan[] {
+function planCells({ args, sources }: MatrixSession, devices: readonly string[]): readonly CellPlan[] {
   const axes = {
     sources,
     formats: args.format,
@@ -134,7 +137,7 @@ function planCells({ args, sources }: MatrixSession): readonly CellPlan[] {
   };
   const keptImage: KeptImage | undefined =
     args.image === undefined ? undefined : hostImage(args.image, 'write');
-  return args.device.flatMap((device) =>
+  return devices.flatMap((device) =>
     planMatrix(axes, { device, seed: args.seed, payload: args.payload, keptImage }),
   );
 }

@@ -7,6 +7,7 @@
 import { isPowerOfTwo } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { formatSize, parseSize } from '../core/size.ts';
+import { modelName } from '../device/device-model.ts';
 import { badOption, oneOf } from './usage-error.ts';
 
 /** The least of qcow2, and the most of QED. */
@@ -70,6 +71,15 @@ export function clusterSize(option: string): ReadValue<number> {
       text,
       `powers of two from ${formatSize(CLUSTER_SIZE_MIN)} to ${formatSize(CLUSTER_SIZE_MAX)}`,
     );
+  };
+}
+
+/** One of `kinds`, or a model: `model:NAME`, `model:FILE.json`. */
+export function device(option: string, kinds: readonly string[]): ReadValue<string> {
+  return (given) => {
+    const name = given.trim();
+    if (kinds.includes(name) || (modelName(name) ?? '') !== '') return name;
+    throw badOption(option, given, oneOf([...kinds, 'model:NAME']));
   };
 }
 

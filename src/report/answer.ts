@@ -6,7 +6,7 @@
  */
 
 import { syncsPerWriteByCause } from '../result/derive.ts';
-import type { CacheMode } from '../result/vocabulary.ts';
+import { modelName, type CacheMode } from '../result/vocabulary.ts';
 import { bytesText, microsecondsText, percentText, rateText } from './numbers.ts';
 import { cellAt, type ReportCell, type ReportCells } from './report-cells.ts';
 
@@ -208,9 +208,14 @@ function timePoint(report: ReportCells, { workload, cache, eager, lazy }: Pair):
   if (times.eager === undefined || times.lazy === undefined) return undefined;
   const raw = cellAt(report, { workload, cache, variant: 'raw' })?.requestTime;
   const floor = raw === undefined ? '' : `, raw ${microsecondsText(raw.median)}`;
+  const model = modelName(lazy.cell.record.cell.device);
+  const where = model === undefined ? 'On this machine' : `On the modelled device ${model}`;
+  const { n } = times.lazy;
+  const how =
+    model !== undefined ? 'virtual time' : n === 1 ? 'one sample' : `medians of ${String(n)} samples`;
   const text =
-    `On this machine a request of ${workload} with cache=${cache} takes ${microsecondsText(times.lazy.median)} with lazy refcounts ` +
-    `and ${microsecondsText(times.eager.median)} with eager ones${floor} (medians of ${String(times.lazy.n)} samples).`;
+    `${where} a request of ${workload} with cache=${cache} takes ${microsecondsText(times.lazy.median)} with lazy refcounts ` +
+    `and ${microsecondsText(times.eager.median)} with eager ones${floor} (${how}).`;
   return { about: 'Time', text };
 }
 

@@ -1,5 +1,6 @@
 /** The table of all cells, a line each: what the page, the terminal and a reader's eye compare. */
 
+import type { Latency } from '../result/schema.ts';
 import { bytesText, factorText, microsecondsText, rateText } from './numbers.ts';
 import type { ReportCell } from './report-cells.ts';
 
@@ -36,7 +37,23 @@ export const WIDE_COLUMNS: readonly CellTableColumn[] = [
   ...CELL_COLUMNS.slice(5, 6),
   { title: 'Zeroed', numeric: true, text: ({ figures }) => factorText(figures?.zeroRangeAmplification) },
   ...CELL_COLUMNS.slice(6),
+  latencyColumn('p50', ({ p50Ns }) => p50Ns),
+  latencyColumn('p99', ({ p99Ns }) => p99Ns),
+  latencyColumn('p99.9', ({ p999Ns }) => p999Ns),
+  latencyColumn('Max', ({ maxNs }) => maxNs),
 ];
+
+/** Of guest writes; the other kinds of request are in the result. */
+function latencyColumn(title: string, pick: (latency: Latency) => number): CellTableColumn {
+  return {
+    title: `${title} write`,
+    numeric: true,
+    text: ({ record }) => {
+      const latency = record.latency?.write;
+      return microsecondsText(latency === undefined ? undefined : pick(latency));
+    },
+  };
+}
 
 /** What a reader must know of a cell beside its figures: why it was skipped, which fallbacks it took. */
 export function remarksOf(cell: ReportCell): string {

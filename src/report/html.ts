@@ -22,7 +22,7 @@ import { bytesText, rateText } from './numbers.ts';
 import { pageScript, type PageData } from './page-script.ts';
 import { PAGE_STYLE } from './page-style.ts';
 import { VARIANT_COLOURS } from './palette.ts';
-import { reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
+import { modelsOf, reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
 
 /** The text of the page. */
 export function reportHtml(result: ResultRecord): string {
@@ -120,11 +120,17 @@ function chartSections(report: ReportCells, charts: readonly Chart[], selected: 
       ? ''
       : section({
           title: 'What it costs in time',
-          text: 'Samples from this machine; they say nothing exact about another.',
+          text: timesText(report),
           selectors: selectors(report, ['workload', 'setup'], selected),
-          body: times,
+          body: times + card('split'),
         }),
   ].join('\n');
+}
+
+function timesText(report: ReportCells): string {
+  const models = modelsOf(report);
+  if (models.length === 0) return 'Samples from this machine; they say nothing exact about another.';
+  return `In virtual time where the device is a model (${models.join(', ')}): deterministic, and as good as the model.`;
 }
 
 function section(parts: {

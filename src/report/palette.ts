@@ -47,6 +47,14 @@ export const VARIANT_COLOURS: Readonly<Record<string, string>> = {
   QED: '#c2709f',
 };
 
+/** Where time goes. */
+export const TIME_PART_COLOURS = {
+  syncs: '#d9b200',
+  metadata: '#009e73',
+  data: '#2f78b7',
+  harness: '#9aa3af',
+} as const;
+
 /** The ink of the heat maps, laid on more or less thickly. */
 export const HEAT_COLOUR = '#2f78b7';
 

@@ -12,7 +12,7 @@ import { variantName } from '../result/cell.ts';
 import { deriveFigures, type Figures } from '../result/derive.ts';
 import type { Cell, CellRecord, ResultRecord } from '../result/schema.ts';
 import { requestTimeNs, spreadOf, type Spread } from '../result/statistics.ts';
-import { CACHE_MODES, type CacheMode } from '../result/vocabulary.ts';
+import { CACHE_MODES, modelName, type CacheMode } from '../result/vocabulary.ts';
 import { VARIANT_COLOURS } from './palette.ts';
 
 export interface ReportCell {
@@ -65,6 +65,12 @@ export function reportCells(result: ResultRecord): ReportCells {
     caches: CACHE_MODES.filter((mode) => cells.some(({ cache }) => cache === mode)),
     setups: byFrequency(cells.map(({ setup }) => setup)),
   };
+}
+
+/** The modelled devices that cells were timed on, in virtual time. */
+export function modelsOf({ cells }: ReportCells): readonly string[] {
+  const names = cells.map(({ record }) => modelName(record.cell.device));
+  return distinct(names.filter((name) => name !== undefined));
 }
 
 /** The cell at a place, in the report's first setup unless another is named. */

@@ -12,7 +12,8 @@
 
 import { z } from 'zod';
 
-import { CACHE_MODES, FORMATS, PURPOSES, REFCOUNT_MODES, SYNC_CAUSES } from './vocabulary.ts';
+import { deviceModelSchema } from './device-model-file.ts';
+import { CACHE_MODES, FORMATS, PURPOSES, REFCOUNT_MODES, REQUEST_OPS, SYNC_CAUSES } from './vocabulary.ts';
 
 export const RESULT_SCHEMA = 'qcow2-bench/result@1';
 
@@ -130,6 +131,36 @@ export const timingSchema = z
   .meta({ id: 'Timing', description: 'One timing sample; times in nanoseconds' });
 export type Timing = DeepReadonly<z.infer<typeof timingSchema>>;
 
+export const timeSplitSchema = z
+  .strictObject({
+    requests: z.int().positive().describe('Guest requests of the pass'),
+    dataNs: nanoseconds.describe('In host operations for guest data and the fill around it'),
+    metadataNs: nanoseconds.describe('In host operations for metadata'),
+    syncNs: nanoseconds.describe('In syncs'),
+    harnessNs: nanoseconds.describe('The rest: engine and harness'),
+  })
+  .meta({
+    id: 'TimeSplit',
+    description:
+      'Where the time of the requests goes, from a pass of its own: looking at the clock costs time too',
+  });
+export type TimeSplit = DeepReadonly<z.infer<typeof timeSplitSchema>>;
+
+const latencySchema = z
+  .strictObject({
+    requests: count.describe('Of all samples together'),
+    meanNs: nanoseconds,
+    p50Ns: nanoseconds,
+    p90Ns: nanoseconds,
+    p99Ns: nanoseconds,
+    p999Ns: nanoseconds.describe('99.9 %'),
+    p9999Ns: nanoseconds.describe('99.99 %'),
+    maxNs: nanoseconds,
+    histogram: z.string().max(1_000_000).describe('HdrHistogram V2, compressed, in Base64'),
+  })
+  .meta({ id: 'Latency', description: 'Latencies of one kind of request, to three digits' });
+export type Latency = DeepReadonly<z.infer<typeof latencySchema>>;
+
 const paritySchema = z
   .strictObject({
     verdict: z.enum(['identical', 'different']).describe('Of operations and final bytes together'),
@@ -152,6 +183,11 @@ export const cellRecordSchema = z
     counts: countsSchema.nullable(),
     timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
     timings: z.array(timingSchema).describe('One sample a round'),
+    latency: z
+      .partialRecord(z.enum(REQUEST_OPS), latencySchema)
+      .optional()
+      .describe('By kind of request; where times are of real files or of a model'),
+    timeSplit: timeSplitSchema.optional(),
     fallbacks: z.array(z.string()).describe('Paths taken because the preferred one was not to be had'),
     parity: paritySchema.optional().describe('Only in cells that QEMU ran'),
     skipped: z
@@ -189,6 +225,7 @@ export const environmentSchema = z
       .nullable()
       .describe('Where the timed images lay; null if no file was timed or it cannot be told'),
     qemu: name.optional().describe('Version of QEMU, where it was found'),
+    deviceModels: z.array(deviceModelSchema).optional().describe('Those that times were taken on'),
     seed: count,
     commandLine: z.array(z.string()),
     date: z.iso.datetime().describe('When the run began'),

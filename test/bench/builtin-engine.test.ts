@@ -13,7 +13,15 @@ import type { HostCounts } from '../../src/device/host-meter.ts';
 import { MEMORY_CAPABILITIES, MemoryStorage, NullStorage } from '../../src/device/memory-storage.ts';
 import { PHASES, type Phase } from '../../src/device/operation.ts';
 import { cellName } from '../../src/result/cell.ts';
-import { ALL_CACHES, mixedSource, smallMatrix, smallSource, STRIDE, WRITES } from './small-run.ts';
+import {
+  ALL_CACHES,
+  mixedSource,
+  smallMatrix,
+  smallSource,
+  steppingClock,
+  STRIDE,
+  WRITES,
+} from './small-run.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-engine-'));
 const capabilities = probeCapabilities(directory);
@@ -202,7 +210,10 @@ describe('a timed pass', () => {
     'opens, serves the cut and closes on %s, and removes its files',
     async (device) => {
       const plan = onePlan({ ...QCOW2, sources: [mixedSource()] }, { device });
-      await using pass = await new BuiltinEngine({ files }).prepareTimed(plan, { limit: 50 });
+      await using pass = await new BuiltinEngine({ files }).prepareTimed(plan, {
+        limit: 50,
+        clock: steppingClock(),
+      });
       expect(pass.requests).toBe(50);
       expect(readdirSync(directory)).toHaveLength(device === 'file' ? 2 : 0);
       await pass.open();
@@ -213,7 +224,7 @@ describe('a timed pass', () => {
 
   it('removes its files when it is left in the middle', async () => {
     const plan = onePlan(QCOW2, { device: 'file' });
-    await using pass = await new BuiltinEngine({ files }).prepareTimed(plan, {});
+    await using pass = await new BuiltinEngine({ files }).prepareTimed(plan, { clock: steppingClock() });
     await pass.open();
   });
 
@@ -227,6 +238,7 @@ describe('a timed pass', () => {
       controller.abort();
     };
     const preparing = new BuiltinEngine({ files }).prepareTimed(plan, {
+      clock: steppingClock(),
       signal: controller.signal,
       progress,
     });

@@ -12,6 +12,8 @@ import {
 } from '../meanings.ts';
 import { flag, inGroup } from '../option-kinds.ts';
 import type { Terminal } from '../terminal.ts';
+import { modelDevice } from '../../device/device-model.ts';
+import { DEVICE_MODELS } from '../../device/device-models.ts';
 import { listSources } from '../../workload/library.ts';
 
 export const listCommand = defineCommand({
@@ -49,6 +51,15 @@ async function listSections(): Promise<readonly Section[]> {
     section('refcounts', 'Refcount modes', '--refcounts', REFCOUNT_MEANINGS),
     section('cacheModes', 'Cache modes', '--cache', CACHE_MEANINGS),
     section('devices', 'Devices', '--device', DEVICE_MEANINGS),
+    {
+      key: 'deviceModels',
+      title: 'Device models (virtual time)',
+      option: '--device',
+      entries: DEVICE_MODELS.map(({ name, description }) => ({
+        name: modelDevice(name),
+        meaning: description,
+      })),
+    },
     section('engines', 'Engines', '--engine', ENGINE_MEANINGS),
     section('payloads', 'Payloads', '--payload', PAYLOAD_MEANINGS),
   ];

@@ -7,6 +7,7 @@ import type { Chart, Selected } from './chart.ts';
 import { amplificationMatrixChart, syncsMatrixChart } from './heat-map.ts';
 import { requestTimesChart } from './request-times.ts';
 import { syncsByCauseChart } from './syncs-by-cause.ts';
+import { timeSplitChart } from './time-split.ts';
 
 export function reportCharts(report: ReportCells, selected: Selected): readonly Chart[] {
   return [
@@ -15,6 +16,7 @@ export function reportCharts(report: ReportCells, selected: Selected): readonly 
     syncsMatrixChart(report, selected),
     amplificationMatrixChart(report, selected),
     requestTimesChart(report, selected),
+    timeSplitChart(report, selected),
   ];
 }
 

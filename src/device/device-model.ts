@@ -1,0 +1,80 @@
+/**
+ * What a modelled device costs: linear costs of each kind of operation, on the way through the page cache and on
+ * the way past it (O_DIRECT).
+ *
+ * Invariants: all times are nanoseconds and not negative; `nsPerKiB` is time per 1,024 bytes moved. A model says
+ * nothing about what is stored: bytes lie in memory.
+ *
+ * The costs of a sync are those of `fdatasync`: a fixed part (command and write cache), the transfer of what was
+ * written since the last one, a part for each extent of it, and the file system's journal commit, which is due only
+ * where blocks were allocated or the file grew. An overwrite in place has none: this is why preallocation pays.
+ */
+
+export interface OperationCost {
+  readonly baseNs: number;
+  readonly nsPerKiB: number;
+  /** More where the operation does not begin where the last one on the device ended: a seek. */
+  readonly jumpNs: number;
+}
+
+export interface SyncCost {
+  readonly baseNs: number;
+  /** Per 1,024 bytes written since the last sync of the file. */
+  readonly nsPerKiB: number;
+  /** Per extent written since the last sync of the file. */
+  readonly extentNs: number;
+  /** Once, if blocks were allocated or the file grew since the last sync of the file. */
+  readonly allocationNs: number;
+}
+
+/** Costs on one way to the device. */
+export interface PathCosts {
+  readonly read: OperationCost;
+  readonly write: OperationCost;
+  readonly zeroRange: OperationCost;
+  readonly punchHole: OperationCost;
+  readonly truncate: OperationCost;
+  readonly sync: SyncCost;
+}
+
+export interface DeviceModel {
+  /** As it stands in `model:NAME`. */
+  readonly name: string;
+  readonly description: string;
+  /** Operations that are served at once; syncs are served one at a time. */
+  readonly parallelism: number;
+  /** Processor time that each guest request takes before its first host operation. */
+  readonly requestNs: number;
+  readonly buffered: PathCosts;
+  readonly direct: PathCosts;
+}
+
+/** Time of one operation of `bytes` bytes, a jump included if it `jumps`. */
+export function operationNs(cost: OperationCost, bytes: number, jumps: boolean): number {
+  return cost.baseNs + (cost.nsPerKiB * bytes) / 1024 + (jumps ? cost.jumpNs : 0);
+}
+
+/** What was written to a file since its last sync. */
+export interface Unsynced {
+  readonly bytes: number;
+  readonly extents: number;
+  readonly allocates: boolean;
+}
+
+/** Time of a sync. */
+export function syncNs(cost: SyncCost, { bytes, extents, allocates }: Unsynced): number {
+  const transfer = (cost.nsPerKiB * bytes) / 1024 + cost.extentNs * extents;
+  return cost.baseNs + transfer + (allocates ? cost.allocationNs : 0);
+}
+
+const PREFIX = 'model:';
+
+/** NAME of a device `model:NAME`; `undefined` for other devices. */
+export function modelName(device: string): string | undefined {
+  return device.startsWith(PREFIX) ? device.slice(PREFIX.length) : undefined;
+}
+
+/** The device of a model as cells name it. */
+export function modelDevice(name: string): string {
+  return PREFIX + name;
+}
