@@ -9,6 +9,7 @@
 import { ModelStorage } from '../device/model-storage.ts';
 import { HostTimes, Stopwatch } from '../device/stopwatch.ts';
 import type { Storage } from '../device/storage.ts';
+import type { Format } from '../format/disk-image.ts';
 import type { TimeSplit } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import { ticksOf, type Clock } from './clock.ts';
@@ -84,7 +85,10 @@ export class BuiltinTimedPass implements TimedPass {
         batches: [requests],
         queueDepth,
         payload: this.#payload,
-        watch: this.#model === undefined ? this.#latency : modelWatch(this.#model, this.#latency),
+        watch:
+          this.#model === undefined
+            ? this.#latency
+            : modelWatch(this.#model, plan.cell.format, this.#latency),
         signal: options.signal,
         progress: options.progress,
       });
@@ -129,12 +133,17 @@ function virtualClock({ time }: ModelStorage): Clock {
 }
 
 /** Lets each request take the processor's time too, within its latency. */
-function modelWatch(model: ModelStorage, latency: LatencyRecorder | undefined): RequestWatch {
+function modelWatch(
+  { model, time }: ModelStorage,
+  format: Format,
+  latency: LatencyRecorder | undefined,
+): RequestWatch {
+  const requestNs = model.requestNs[format];
   return {
     resumes: () => latency?.resumes(),
     issued: (number) => {
       latency?.issued(number);
-      model.time.advance(model.requestNs);
+      time.advance(requestNs);
     },
     done: (number) => latency?.done(number),
   };

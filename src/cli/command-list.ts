@@ -30,6 +30,11 @@ export const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import('./commands/gate.ts')).gateCommand,
   },
   {
+    usage: 'calibrate',
+    summary: 'Measure a device for --device model:FILE',
+    load: async () => (await import('./commands/calibrate.ts')).calibrateCommand,
+  },
+  {
     usage: 'create <image> [size]',
     summary: 'Create an empty image',
     load: async () => (await import('./commands/create.ts')).createCommand,

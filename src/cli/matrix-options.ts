@@ -31,7 +31,7 @@ export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a mat
     '1',
   ),
   device: preset(
-    'Where times are taken: file, memory, null, model:NAME or model:FILE',
+    'Where times are taken: file, memory, null, model:NAME',
     listOf('device', device('device', STORAGE_KINDS)),
     'file',
   ),

@@ -15,6 +15,8 @@ export interface OperationCost {
   readonly nsPerKiB: number;
   /** More where the operation does not begin where the last one on the device ended: a seek. */
   readonly jumpNs: number;
+  /** More where a write reaches blocks of the file that held nothing. */
+  readonly allocationNs: number;
 }
 
 export interface SyncCost {
@@ -43,15 +45,22 @@ export interface DeviceModel {
   readonly description: string;
   /** Operations that are served at once; syncs are served one at a time. */
   readonly parallelism: number;
-  /** Processor time that each guest request takes before its first host operation. */
-  readonly requestNs: number;
+  /** Processor time that a guest request takes beside its host operations, by image format. */
+  readonly requestNs: Readonly<Record<'raw' | 'qcow2' | 'qed', number>>;
   readonly buffered: PathCosts;
   readonly direct: PathCosts;
 }
 
-/** Time of one operation of `bytes` bytes, a jump included if it `jumps`. */
-export function operationNs(cost: OperationCost, bytes: number, jumps: boolean): number {
-  return cost.baseNs + (cost.nsPerKiB * bytes) / 1024 + (jumps ? cost.jumpNs : 0);
+export interface OperationSize {
+  readonly bytes: number;
+  readonly jumps: boolean;
+  readonly allocates: boolean;
+}
+
+/** Time of one operation. */
+export function operationNs(cost: OperationCost, { bytes, jumps, allocates }: OperationSize): number {
+  const transferNs = (cost.nsPerKiB * bytes) / 1024;
+  return cost.baseNs + transferNs + (jumps ? cost.jumpNs : 0) + (allocates ? cost.allocationNs : 0);
 }
 
 /** What was written to a file since its last sync. */

@@ -11,13 +11,13 @@ const MS = 1000 * US;
 /** The page cache of a present machine: copying 4 KiB and the system call around it. */
 const PAGE_CACHE: Omit<PathCosts, 'sync'> = {
   read: cost({ baseNs: 1.2 * US, nsPerKiB: 100 }),
-  write: cost({ baseNs: 2 * US, nsPerKiB: 200 }),
+  write: cost({ baseNs: 2 * US, nsPerKiB: 200, allocationNs: 3 * US }),
   zeroRange: cost({ baseNs: 6 * US }),
   punchHole: cost({ baseNs: 8 * US }),
   truncate: cost({ baseNs: 5 * US }),
 };
 /** The harness and the engine between two host operations. */
-const REQUEST_NS = 4 * US;
+const REQUEST_NS = { raw: 1.5 * US, qcow2: 4 * US, qed: 5 * US } as const;
 
 export const DEVICE_MODELS: readonly DeviceModel[] = [
   model('hdd-7200', 'A 7,200 rpm SATA disk, write cache on: a flush waits for the platter', {
@@ -79,5 +79,5 @@ function model(name: string, description: string, device: Device): DeviceModel {
 }
 
 function cost(given: Partial<OperationCost>): OperationCost {
-  return { baseNs: 0, nsPerKiB: 0, jumpNs: 0, ...given };
+  return { baseNs: 0, nsPerKiB: 0, jumpNs: 0, allocationNs: 0, ...given };
 }

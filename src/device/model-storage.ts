@@ -36,9 +36,8 @@ export class ModelStorage implements Storage {
     return this.#bytes.capabilities;
   }
 
-  /** Processor time of a guest request. */
-  get requestNs(): number {
-    return this.#model.requestNs;
+  get model(): DeviceModel {
+    return this.#model;
   }
 
   /** Whether operations overlap; false to begin with. */
@@ -138,12 +137,14 @@ class FileState {
   allocates = false;
   #lastEnd = -1;
 
-  wrote(offset: number, length: number, grows: boolean): void {
+  /** Whether blocks were allocated for it. */
+  wrote(offset: number, length: number, grows: boolean): boolean {
     this.bytes += length;
     if (offset !== this.#lastEnd) this.extents++;
     this.#lastEnd = offset + length;
     const isNew = this.blocks.write(offset, length);
     if (isNew || grows) this.allocates = true;
+    return isNew;
   }
 
   synced(): void {
@@ -175,17 +176,17 @@ class ModelDevice extends DeviceFilter {
   }
 
   override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
-    this.#state.wrote(offset, bytes.byteLength, offset + bytes.byteLength > this.size());
+    const allocates = this.#wrote(offset, bytes.byteLength);
     void this.inner.write(offset, bytes, purpose);
-    return this.#serve(this.#costs.write, offset, bytes.byteLength);
+    return this.#serve(this.#costs.write, offset, bytes.byteLength, allocates);
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {
     let length = 0;
     for (const part of parts) length += part.bytes.byteLength;
-    this.#state.wrote(offset, length, offset + length > this.size());
+    const allocates = this.#wrote(offset, length);
     void this.inner.writeMerged(offset, parts);
-    return this.#serve(this.#costs.write, offset, length);
+    return this.#serve(this.#costs.write, offset, length, allocates);
   }
 
   override zeroRange(offset: number, length: number, purpose: Purpose): Pending {
@@ -208,7 +209,7 @@ class ModelDevice extends DeviceFilter {
     if (size < before) this.#state.blocks.clear(size, before - size);
     this.#state.allocates = true;
     void this.inner.truncate(size, purpose);
-    return this.#queue.serve(operationNs(this.#costs.truncate, 0, false));
+    return this.#queue.serve(this.#costs.truncate.baseNs);
   }
 
   override sync(cause: SyncCause): Pending {
@@ -218,8 +219,12 @@ class ModelDevice extends DeviceFilter {
     return this.#queue.serveSync(serviceNs);
   }
 
-  #serve(cost: OperationCost, offset: number, length: number): Pending {
-    const jumps = this.#queue.jump(this.#state, offset, offset + length);
-    return this.#queue.serve(operationNs(cost, length, jumps));
+  #wrote(offset: number, length: number): boolean {
+    return this.#state.wrote(offset, length, offset + length > this.size());
+  }
+
+  #serve(cost: OperationCost, offset: number, bytes: number, allocates = false): Pending {
+    const jumps = this.#queue.jump(this.#state, offset, offset + bytes);
+    return this.#queue.serve(operationNs(cost, { bytes, jumps, allocates }));
   }
 }

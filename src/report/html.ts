@@ -18,10 +18,11 @@ import { reportCharts, selectedAtFirst } from './charts/catalog.ts';
 import type { Chart, Selected, Selection } from './charts/chart.ts';
 import { chartLibraries, scriptSafe } from './libraries.ts';
 import { escapeHtml, htmlTable, scriptJson } from './markup.ts';
-import { bytesText, rateText } from './numbers.ts';
+import { bytesText, microsecondsText, rateText, signedPercentText } from './numbers.ts';
 import { pageScript, type PageData } from './page-script.ts';
 import { PAGE_STYLE } from './page-style.ts';
 import { VARIANT_COLOURS } from './palette.ts';
+import { predictionsOf, predictionText, type ModelPredictions } from './prediction.ts';
 import { modelsOf, reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
 
 /** The text of the page. */
@@ -49,6 +50,7 @@ export function reportHtml(result: ResultRecord): string {
     '<p id="page-error" role="alert" hidden></p>',
     '<noscript><p class="card">Charts need JavaScript; the table of all cells below holds every figure.</p></noscript>',
     chartSections(report, charts, selected),
+    ...predictionsOf(result).map(predictionSection),
     environmentSection(result.environment),
     caveatSection(report),
     allCellsSection(report),
@@ -188,6 +190,29 @@ function chartCard(chart: Chart): string {
     `<tbody id="rows-${chart.id}"></tbody></table></div></details>`,
     '</figure>',
   ].join('\n');
+}
+
+function predictionSection(model: ModelPredictions): string {
+  const table = htmlTable({
+    caption: 'Time per guest request',
+    columns: [
+      { title: 'Cell' },
+      { title: 'Measured', numeric: true },
+      { title: 'Predicted', numeric: true },
+      { title: 'Error', numeric: true },
+    ],
+    rows: model.predictions.map(({ cell, measuredNs, predictedNs, error }) => [
+      cell,
+      microsecondsText(measuredNs),
+      microsecondsText(predictedNs),
+      signedPercentText(error),
+    ]),
+  });
+  return section({
+    title: `Predicted by ${model.model}, and measured`,
+    text: predictionText(model),
+    body: `<div class="card scroll" tabindex="0">${table}</div>`,
+  });
 }
 
 function environmentSection(environment: Environment): string {

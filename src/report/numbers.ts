@@ -36,6 +36,12 @@ export function percentText(share: number): string {
   return `${String(Math.round(share * 100))} %`;
 }
 
+/** A relative difference: `+8 %`, `−12 %`. */
+export function signedPercentText(difference: number): string {
+  const percent = Math.round(difference * 100);
+  return percent < 0 ? `−${String(-percent)} %` : `+${String(percent)} %`;
+}
+
 /** An integer with thousands apart. */
 export function groupedText(value: number): string {
   return value.toLocaleString('en-US');

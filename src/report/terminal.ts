@@ -12,6 +12,7 @@ import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
 import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
 import { parityText } from './parity-text.ts';
+import { predictionsOf, predictionText } from './prediction.ts';
 import { reportCells, type ReportCell } from './report-cells.ts';
 
 export interface TerminalOptions {
@@ -51,6 +52,7 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
       wrapped(remark, width).map((line) => paint.yellow(line)),
     ),
     ...result.cells.flatMap((record) => parityText(record)).map((line) => shortened(line, width)),
+    ...predictionsOf(result).flatMap((predictions) => wrapped(predictionText(predictions), width)),
     ...(hidden > 0 ? [paint.dim(`${String(hidden)} more cells are in the result and its report.`)] : []),
   ];
   return lines.join('\n');

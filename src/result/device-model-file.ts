@@ -6,6 +6,7 @@
 import { z } from 'zod';
 
 import type { DeviceModel } from '../device/device-model.ts';
+import { replaceFile } from './atomic-file.ts';
 import { readCheckedJson } from './checked-json.ts';
 
 export const DEVICE_MODEL_SCHEMA = 'qcow2-bench/device-model@1';
@@ -21,6 +22,7 @@ const operationSchema = z
     baseNs: nanoseconds,
     nsPerKiB: nanoseconds.describe('Per 1,024 bytes moved'),
     jumpNs: nanoseconds.describe('More where it does not begin where the last operation ended'),
+    allocationNs: nanoseconds.describe('More where a write reaches blocks that held nothing'),
   })
   .meta({ id: 'OperationCost' });
 
@@ -52,7 +54,9 @@ export const deviceModelSchema = z
       .describe('As it stands in `model:NAME`'),
     description: z.string().max(1024),
     parallelism: z.int().positive().max(PARALLELISM_MAX).describe('Operations served at once'),
-    requestNs: nanoseconds.describe('Processor time of a guest request'),
+    requestNs: z
+      .strictObject({ raw: nanoseconds, qcow2: nanoseconds, qed: nanoseconds })
+      .describe('Processor time of a guest request beside its host operations, by image format'),
     buffered: pathSchema.describe('Through the page cache'),
     direct: pathSchema.describe('With O_DIRECT'),
   })
@@ -84,4 +88,9 @@ export function deviceModelJsonSchema(): unknown {
 /** The text of a model's file. */
 export function deviceModelText(model: DeviceModel): string {
   return `${JSON.stringify({ schema: DEVICE_MODEL_SCHEMA, ...model }, null, 2)}\n`;
+}
+
+/** @throws Qcow2BenchError `write-failed`. */
+export function writeDeviceModel(path: string, model: DeviceModel): void {
+  replaceFile(path, deviceModelText(model), { durable: false });
 }

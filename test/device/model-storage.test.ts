@@ -8,20 +8,20 @@ import { VirtualTime } from '../../src/device/virtual-time.ts';
 import { WrittenBlocks } from '../../src/device/written-blocks.ts';
 
 const KIB = 1024;
-const costs = { baseNs: 100, nsPerKiB: 10, jumpNs: 1000 };
+const costs = { baseNs: 100, nsPerKiB: 10, jumpNs: 1000, allocationNs: 0 };
 const path = {
   read: costs,
   write: costs,
   zeroRange: { ...costs, nsPerKiB: 0 },
   punchHole: costs,
-  truncate: { baseNs: 7, nsPerKiB: 0, jumpNs: 0 },
+  truncate: { baseNs: 7, nsPerKiB: 0, jumpNs: 0, allocationNs: 0 },
   sync: { baseNs: 10_000, nsPerKiB: 1, extentNs: 100, allocationNs: 50_000 },
 };
 const model: DeviceModel = {
   name: 'test',
   description: '',
   parallelism: 2,
-  requestNs: 0,
+  requestNs: { raw: 0, qcow2: 0, qed: 0 },
   buffered: path,
   direct: { ...path, write: { ...costs, baseNs: 5000 } },
 };
@@ -45,6 +45,16 @@ describe('the time of operations, one after another', () => {
     expect(tookNs(storage, () => file.writeMerged(1024, parts))).toBe(100 + 80);
     expect(tookNs(storage, () => file.zeroRange(0, 4096, 'cow'))).toBe(100 + 1000);
     expect(tookNs(storage, () => file.truncate(65536, 'data'))).toBe(7);
+  });
+
+  it('is more for a write into new blocks', () => {
+    const allocating = { ...path, write: { ...costs, jumpNs: 0, allocationNs: 300 } };
+    const storage = new ModelStorage({ ...model, buffered: allocating });
+    const file = storage.create('a');
+    expect(tookNs(storage, () => file.write(0, block, 'data'))).toBe(100 + 40 + 300);
+    expect(tookNs(storage, () => file.write(0, block, 'data'))).toBe(100 + 40);
+    void file.punchHole(0, 4096, 'data');
+    expect(tookNs(storage, () => file.write(0, block, 'data'))).toBe(100 + 40 + 300);
   });
 
   it('has costs of its own past the page cache', () => {

@@ -33,7 +33,7 @@ describe('a device-model file', () => {
   });
 
   it.each([
-    ['a cost below zero', { requestNs: -1 }, 'device-model-invalid'],
+    ['a cost below zero', { requestNs: { raw: -1, qcow2: 0, qed: 0 } }, 'device-model-invalid'],
     ['a cost that is no number', { requestNs: null }, 'device-model-invalid'],
     ['no place to serve at', { parallelism: 0 }, 'device-model-invalid'],
     ['more places than are allowed', { parallelism: 2 ** 31 }, 'device-model-invalid'],

@@ -1,0 +1,99 @@
+/** `calibrate`: measures the device under a directory and writes a model of it. */
+
+import { existsSync } from 'node:fs';
+
+import { calibrate } from '../../bench/calibration.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
+import type { DeviceModel } from '../../device/device-model.ts';
+import { deviceModelText, writeDeviceModel } from '../../result/device-model-file.ts';
+import { PROCESS_CLOCK } from '../clock.ts';
+import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
+import { EXIT } from '../exit-code.ts';
+import { ImageDirectory } from '../image-directory.ts';
+import { Interrupted, Interruption } from '../interruption.ts';
+import { flag, inGroup, optional, preset } from '../option-kinds.ts';
+import { text } from '../option-values.ts';
+import { UsageError } from '../usage-error.ts';
+
+const SCRATCH = 'calibration';
+const SEED = 1;
+const NAME = /^[\w.-]{1,64}$/;
+
+export const calibrateCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .options(
+        inGroup('Calibration:', {
+          dir: optional('Directory on the device; 128 MiB are used there for a while', text('dir')),
+          out: preset('The file to write', text('out'), 'device.json'),
+          name: preset('What results call the model', text('name'), 'calibrated'),
+          overwrite: flag('Replace a file that is there'),
+          json: flag('Print the model as JSON too'),
+        }),
+      )
+      .epilogue(
+        examples([
+          ['calibrate --dir /srv/images', 'some seconds of I/O, then device.json'],
+          ['run --device file,model:device.json --dir /srv/images', 'measured and predicted, side by side'],
+        ]),
+      ),
+
+  run: async (args, terminal) => {
+    const { dir, out, name, overwrite, json } = args;
+    if (dir === undefined) {
+      throw new UsageError('--dir says where to measure: name a directory on the device');
+    }
+    if (!NAME.test(name)) {
+      throw new UsageError(`--name: '${name}' is not 1 to 64 letters, digits, dots, hyphens or underscores`);
+    }
+    if (!overwrite && existsSync(out)) {
+      throw new Qcow2BenchError('file-exists', 'the file exists: take another --out, or --overwrite', {
+        path: out,
+      });
+    }
+    using directory = new ImageDirectory(dir);
+    using interruption = new Interruption(terminal, () => undefined);
+    try {
+      const model = await calibrate({
+        storage: directory.storage,
+        fileName: `${directory.filePrefix}-${SCRATCH}`,
+        clock: PROCESS_CLOCK,
+        seed: SEED,
+        name,
+        signal: interruption.signal,
+        progress: async (what) => {
+          terminal.note(`measuring ${what}`);
+          // Lets a signal come in between.
+          await new Promise((resolve) => setImmediate(resolve));
+        },
+      });
+      writeDeviceModel(out, model);
+      terminal.answer(json ? deviceModelText(model).trimEnd() : summaryOf(model, out));
+      return EXIT.good;
+    } catch (error) {
+      if (error instanceof Interrupted) return EXIT.interrupted;
+      throw error;
+    }
+  },
+});
+
+function summaryOf(model: DeviceModel, out: string): string {
+  const { buffered, direct } = model;
+  const us = (ns: number): string => `${(ns / 1000).toFixed(1)} µs`.padStart(12);
+  const line = (what: string, pick: (costs: DeviceModel['buffered']) => number): string =>
+    `  ${what.padEnd(34)}${us(pick(buffered))}${us(pick(direct))}`;
+  return [
+    `${model.name}: ${model.description}`,
+    '',
+    `  ${''.padEnd(34)}${'page cache'.padStart(12)}${'O_DIRECT'.padStart(12)}`,
+    line('read 4 KiB', ({ read }) => read.baseNs + 4 * read.nsPerKiB),
+    line('write 4 KiB', ({ write }) => write.baseNs + 4 * write.nsPerKiB),
+    line('write 64 KiB', ({ write }) => write.baseNs + 64 * write.nsPerKiB),
+    line('zero-range', ({ zeroRange }) => zeroRange.baseNs),
+    line('sync after an overwrite of 4 KiB', ({ sync }) => sync.baseNs + 4 * sync.nsPerKiB + sync.extentNs),
+    line('… and more if it allocated', ({ sync }) => sync.allocationNs),
+    '',
+    `Model  ${out}; use it as --device model:${out}`,
+  ].join('\n');
+}
