@@ -8,6 +8,7 @@
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
+import { Deferral } from '../device/deferred-device.ts';
 import { modelName, type DeviceModel } from '../device/device-model.ts';
 import { HostMeter } from '../device/host-meter.ts';
 import { MemoryStorage, NullStorage } from '../device/memory-storage.ts';
@@ -147,6 +148,8 @@ export class BuiltinEngine implements Engine {
       format: cell.format,
       cache: cell.cache,
       refcounts: cell.refcounts,
+      // A model's operations take their own time.
+      interleaved: cell.queueDepth > 1 && !(storage instanceof ModelStorage) ? new Deferral() : undefined,
       unnamedBackingFormat: backingOf(cell),
       wrap: wrap === undefined ? undefined : (device) => wrap(device, plan),
     };

@@ -8,6 +8,7 @@
  *      HostLog        if asked for
  *      Meter          if asked for: sees exactly the operations that the host file gets
  *      wrap           if asked for: faults, a write log
+ *      DeferredDevice where requests are to interleave on files that answer at once
  *      host file, memory, null
  *
  * Invariants:
@@ -19,6 +20,7 @@
 
 import { AlignedDevice } from '../device/aligned-device.ts';
 import type { BlockDevice } from '../device/block-device.ts';
+import { DeferredDevice, type Deferral } from '../device/deferred-device.ts';
 import { HostLog, type HostLogSink } from '../device/host-log.ts';
 import { HostMeter } from '../device/host-meter.ts';
 import { Meter } from '../device/meter.ts';
@@ -43,6 +45,8 @@ export interface StackFilesOptions {
   /** Gets every host operation in issue order; needs a meter, which knows the phase. */
   readonly hostLog?: HostLogSink | undefined;
   readonly wrap?: WrapDevice | undefined;
+  /** Lets requests that are in flight at once interleave; left out, what can be done at once is. */
+  readonly interleaved?: Deferral | undefined;
 }
 
 export interface StackOptions extends StackFilesOptions {
@@ -118,9 +122,10 @@ export function stackFiles(options: StackFilesOptions): ImageFiles {
 
 /** Puts the filters around one bare device. */
 export function stackDevice(bare: BlockDevice, options: Omit<StackFilesOptions, 'storage'>): BlockDevice {
-  const { cache, meter, hostLog, wrap } = options;
+  const { cache, meter, hostLog, wrap, interleaved } = options;
   const { direct, neverSync } = CACHE_MODE_RULES[cache];
-  let device = wrap === undefined ? bare : wrap(bare);
+  let device = interleaved === undefined ? bare : new DeferredDevice(bare, interleaved);
+  if (wrap !== undefined) device = wrap(device);
   if (meter !== undefined) device = new Meter(device, meter);
   if (meter !== undefined && hostLog !== undefined) {
     device = new HostLog(device, { phases: meter, sink: hostLog });

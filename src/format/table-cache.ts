@@ -30,8 +30,8 @@ export interface TableCacheOptions {
   readonly purpose: Purpose;
   /** The cause of a sync that the cache's dependency on another one forces. */
   readonly dependencyCause: SyncCause;
-  /** Throws if a write of one table at this offset would damage other metadata. */
-  readonly guardWrite: (offset: number, length: number) => void | Promise<void>;
+  /** Throws, or rejects, if a write of one table at this offset would damage other metadata. */
+  readonly guardWrite: (offset: number, length: number) => undefined | Promise<never>;
 }
 
 export class TableCache {
@@ -40,7 +40,7 @@ export class TableCache {
   readonly #device: BlockDevice;
   readonly #purpose: Purpose;
   readonly #dependencyCause: SyncCause;
-  readonly #guardWrite: (offset: number, length: number) => void | Promise<void>;
+  readonly #guardWrite: (offset: number, length: number) => undefined | Promise<never>;
 
   /** Offset of the table in each slot; 0 is an empty slot (the header lies at 0, never a table). */
   readonly #offsets: Float64Array;
@@ -167,20 +167,14 @@ export class TableCache {
   }
 
   /** Writes every dirty table, in slot order; does not sync at the end. */
-  async writeBack(): Promise<void> {
-    // Nothing dirties this cache while it is written: its users hold the image's metadata lock.
-    for (let slot = this.#lowestDirty; slot <= this.#highestDirty; slot++) {
-      if (this.#dirty[slot] === 1) await this.#writeSlot(slot);
-    }
-    this.#lowestDirty = this.slots;
-    this.#highestDirty = -1;
+  writeBack(): Pending {
+    return this.#writeBackFrom(this.#lowestDirty);
   }
 
   /** Writes every dirty table and syncs. */
-  async flush(cause: SyncCause): Promise<void> {
-    await this.writeBack();
-    const pending = this.#device.sync(cause);
-    if (pending !== undefined) await pending;
+  flush(cause: SyncCause): Pending {
+    const pending = this.writeBack();
+    return pending === undefined ? this.#device.sync(cause) : this.#syncAfter(pending, cause);
   }
 
   #reference(slot: number): void {
@@ -193,25 +187,74 @@ export class TableCache {
     this.#depends = other;
   }
 
-  async #satisfyDependency(depends: TableCache): Promise<void> {
-    await depends.flush(this.#dependencyCause);
+  #writeBackFrom(first: number): Pending {
+    // Nothing dirties this cache while it is written: its users hold the image's metadata lock.
+    for (let slot = first; slot <= this.#highestDirty; slot++) {
+      if (this.#dirty[slot] === 0) continue;
+      const pending = this.#writeSlot(slot);
+      if (pending !== undefined) return this.#writeBackAfter(pending, slot + 1);
+    }
+    this.#lowestDirty = this.slots;
+    this.#highestDirty = -1;
+    return undefined;
+  }
+
+  async #writeBackAfter(pending: Promise<void>, next: number): Promise<void> {
+    await pending;
+    await this.#writeBackFrom(next);
+  }
+
+  async #syncAfter(pending: Promise<void>, cause: SyncCause): Promise<void> {
+    await pending;
+    await this.#device.sync(cause);
+  }
+
+  #satisfyDependency(depends: TableCache): Pending {
+    const pending = depends.flush(this.#dependencyCause);
+    if (pending !== undefined) return this.#satisfiedAfter(pending);
+    this.#depends = undefined;
+    this.#dependsOnSync = false;
+    return undefined;
+  }
+
+  async #satisfiedAfter(pending: Promise<void>): Promise<void> {
+    await pending;
     this.#depends = undefined;
     this.#dependsOnSync = false;
   }
 
-  async #writeSlot(slot: number): Promise<void> {
-    if (this.#depends !== undefined) {
-      await this.#satisfyDependency(this.#depends);
-    } else if (this.#dependsOnSync) {
-      const pending = this.#device.sync('l2-after-cow');
-      if (pending !== undefined) await pending;
-      this.#dependsOnSync = false;
-    }
+  #writeSlot(slot: number): Pending {
+    const pending = this.#makeDurableBefore();
+    return pending === undefined ? this.#writeTable(slot) : this.#writeTableAfter(pending, slot);
+  }
+
+  /** What this cache depends on, before any of its tables reaches the file (R4). */
+  #makeDurableBefore(): Pending {
+    if (this.#depends !== undefined) return this.#satisfyDependency(this.#depends);
+    if (!this.#dependsOnSync) return undefined;
+    const pending = this.#device.sync('l2-after-cow');
+    if (pending !== undefined) return this.#satisfiedAfter(pending);
+    this.#dependsOnSync = false;
+    return undefined;
+  }
+
+  #writeTable(slot: number): Pending {
     const offset = this.#offsets[slot] as number;
     const guarded = this.#guardWrite(offset, this.tableSize);
-    if (guarded !== undefined) await guarded;
+    if (guarded !== undefined) return guarded;
     const pending = this.#device.write(offset, this.bytes(slot), this.#purpose);
-    if (pending !== undefined) await pending;
+    if (pending !== undefined) return this.#cleanAfter(pending, slot);
+    this.#clean(slot);
+    return undefined;
+  }
+
+  async #writeTableAfter(pending: Promise<void>, slot: number): Promise<void> {
+    await pending;
+    await this.#writeTable(slot);
+  }
+
+  async #cleanAfter(pending: Promise<void>, slot: number): Promise<void> {
+    await pending;
     this.#clean(slot);
   }
 

@@ -14,7 +14,7 @@ class Caches {
   readonly done: string[] = [];
   readonly l2: TableCache;
   readonly refcounts: TableCache;
-  guard: (offset: number) => void = () => {};
+  guard: (offset: number) => undefined = () => undefined;
 
   constructor(slots = 4, wrap: (device: BlockDevice) => BlockDevice = (device) => device) {
     const log = new HostLog(wrap(new MemoryDevice()), {
@@ -164,7 +164,7 @@ describe('writing back', () => {
       throw new Error('metadata lies there');
     };
     caches.take();
-    await expect(caches.l2.writeBack()).rejects.toThrow('metadata lies there');
+    expect(() => caches.l2.writeBack()).toThrow('metadata lies there');
     expect(caches.take()).toEqual([]);
     expect(caches.l2.hasDirtyTables).toBe(true);
   });

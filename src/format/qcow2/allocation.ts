@@ -65,6 +65,15 @@ interface Progress {
   readonly allocations: Allocation[];
 }
 
+/** A part of a request that one slice maps: `clusters` entries alike from `first` on. */
+interface Part {
+  readonly slice: DataView;
+  readonly first: number;
+  readonly guestOffset: number;
+  readonly length: number;
+  readonly clusters: number;
+}
+
 export class WriteMapper {
   readonly #header: HeaderStore;
   readonly #geometry: Geometry;
@@ -82,8 +91,25 @@ export class WriteMapper {
   }
 
   /** Maps as much of a guest write as goes to one contiguous host range; allocates where needed. */
-  async map(guestOffset: number, length: number): Promise<Extent> {
+  map(guestOffset: number, length: number): Extent | Promise<Extent> {
     const progress: Progress = { hostOffset: -1, length: 0, allocations: [] };
+    if (this.#inFlight.size > 0) return this.#mapParts(progress, guestOffset, length);
+    // The usual request: nothing else is in flight, and one slice in the cache says it all.
+    const goesOn = this.#mapPart(progress, guestOffset, length);
+    if (typeof goesOn !== 'boolean') return this.#mapPartsAfter(goesOn, progress, guestOffset, length);
+    return goesOn && progress.length < length ? this.#mapParts(progress, guestOffset, length) : progress;
+  }
+
+  async #mapPartsAfter(
+    first: Promise<boolean>,
+    progress: Progress,
+    guestOffset: number,
+    length: number,
+  ): Promise<Extent> {
+    return (await first) ? this.#mapParts(progress, guestOffset, length) : progress;
+  }
+
+  async #mapParts(progress: Progress, guestOffset: number, length: number): Promise<Extent> {
     try {
       while (progress.length < length) {
         const at = guestOffset + progress.length;
@@ -124,74 +150,128 @@ export class WriteMapper {
   }
 
   /** Extends the extent by what one L2 slice says; false if it cannot be extended further. */
-  async #mapPart(progress: Progress, guestOffset: number, length: number): Promise<boolean> {
-    const { clusterSize } = this.#geometry;
-    const offsetInCluster = guestOffset % clusterSize;
-    const acquired = this.#tables.acquireForWriting(guestOffset);
-    const slot = typeof acquired === 'number' ? acquired : await acquired;
+  #mapPart(progress: Progress, guestOffset: number, length: number): boolean | Promise<boolean> {
+    const slot = this.#tables.acquireForWriting(guestOffset);
+    if (typeof slot !== 'number') return this.#mapLoaded(slot, progress, guestOffset, length);
+    let goesOn: boolean | Promise<boolean>;
     try {
-      const slice = this.#tables.view(slot);
-      const first = this.#tables.indexInSlice(guestOffset);
-      const wanted = Math.min(
-        Math.ceil((offsetInCluster + length) / clusterSize),
-        this.#tables.sliceEntries - first,
-      );
-      const inPlace = !needsAllocationAt(slice, first);
-      let clusters = countAlike(slice, first, wanted, clusterSize);
-      let hostCluster: number;
-      const next = progress.hostOffset < 0 ? -1 : progress.hostOffset + progress.length;
-      if (inPlace) {
-        hostCluster = hostOffsetAt(slice, first);
-        if (hostCluster % clusterSize !== 0 || !Number.isSafeInteger(hostCluster)) {
-          await this.#header.stopAsCorrupt(
-            'an L2 entry points to a data cluster that is not aligned or above 2^53 − 1',
-            hostCluster,
-          );
-        }
-        if (next >= 0 && hostCluster !== next) return false;
-      } else if (next < 0) {
-        const allocated = this.#refcounts.allocate(clusters);
-        hostCluster = typeof allocated === 'number' ? allocated : await allocated;
-        if (hostCluster === 0) {
-          await this.#header.stopAsCorrupt(
-            'the header cluster has refcount 0, so data would be put there',
-            0,
-          );
-        }
-      } else {
-        hostCluster = next;
-        clusters = await this.#refcounts.allocateAt(next, clusters);
-        if (clusters === 0) return false;
-      }
-      const part = Math.min(length, clusters * clusterSize - offsetInCluster);
-      const used = Math.ceil((offsetInCluster + part) / clusterSize);
-      if (!inPlace || !allNormal(slice, first, used)) {
-        const headType = clusterTypeAt(slice, first);
-        const tailType = clusterTypeAt(slice, first + used - 1);
-        this.#begin(progress, {
-          guestOffset: guestOffset - offsetInCluster,
-          hostOffset: hostCluster,
-          clusters: used,
-          keepsClusters: inPlace,
-          cowHeadFrom: inPlace && headType === 'normal' ? offsetInCluster : 0,
-          cowHeadTo: offsetInCluster,
-          cowTailFrom: offsetInCluster + part,
-          cowTailTo:
-            inPlace && tailType === 'normal'
-              ? offsetInCluster + part
-              : alignUp(offsetInCluster + part, clusterSize),
-          headType,
-          tailType,
-          isFilled: false,
-          waiters: undefined,
-        });
-      }
-      if (progress.hostOffset < 0) progress.hostOffset = hostCluster + offsetInCluster;
-      progress.length += part;
-      return true;
+      goesOn = this.#mapInSlice(slot, progress, guestOffset, length);
+    } catch (error) {
+      this.#tables.release(slot);
+      throw error;
+    }
+    if (typeof goesOn !== 'boolean') return this.#releaseAfter(slot, goesOn);
+    this.#tables.release(slot);
+    return goesOn;
+  }
+
+  async #mapLoaded(
+    loading: Promise<number>,
+    progress: Progress,
+    guestOffset: number,
+    length: number,
+  ): Promise<boolean> {
+    const slot = await loading;
+    try {
+      return await this.#mapInSlice(slot, progress, guestOffset, length);
     } finally {
       this.#tables.release(slot);
     }
+  }
+
+  async #releaseAfter(slot: number, goesOn: Promise<boolean>): Promise<boolean> {
+    try {
+      return await goesOn;
+    } finally {
+      this.#tables.release(slot);
+    }
+  }
+
+  #mapInSlice(
+    slot: number,
+    progress: Progress,
+    guestOffset: number,
+    length: number,
+  ): boolean | Promise<boolean> {
+    const { clusterSize } = this.#geometry;
+    const offsetInCluster = guestOffset % clusterSize;
+    const slice = this.#tables.view(slot);
+    const first = this.#tables.indexInSlice(guestOffset);
+    const wanted = Math.min(
+      Math.ceil((offsetInCluster + length) / clusterSize),
+      this.#tables.sliceEntries - first,
+    );
+    const clusters = countAlike(slice, first, wanted, clusterSize);
+    const part: Part = { slice, first, guestOffset, length, clusters };
+    const next = progress.hostOffset < 0 ? -1 : progress.hostOffset + progress.length;
+    if (!needsAllocationAt(slice, first)) {
+      const hostCluster = hostOffsetAt(slice, first);
+      if (hostCluster % clusterSize !== 0 || !Number.isSafeInteger(hostCluster)) {
+        return this.#header.stopAsCorrupt(
+          'an L2 entry points to a data cluster that is not aligned or above 2^53 − 1',
+          hostCluster,
+        );
+      }
+      if (next >= 0 && hostCluster !== next) return false;
+      return this.#take(progress, part, hostCluster);
+    }
+    if (next >= 0) return this.#allocateNext(progress, part, next);
+    const hostCluster = this.#refcounts.allocate(clusters);
+    return typeof hostCluster === 'number'
+      ? this.#takeNew(progress, part, hostCluster)
+      : this.#takeAllocated(progress, part, hostCluster);
+  }
+
+  async #takeAllocated(progress: Progress, part: Part, allocating: Promise<number>): Promise<boolean> {
+    return this.#takeNew(progress, part, await allocating);
+  }
+
+  #takeNew(progress: Progress, part: Part, hostCluster: number): boolean | Promise<boolean> {
+    if (hostCluster !== 0) return this.#take(progress, part, hostCluster);
+    return this.#header.stopAsCorrupt('the header cluster has refcount 0, so data would be put there', 0);
+  }
+
+  /** New clusters right behind the extent, as far as they are free. */
+  async #allocateNext(progress: Progress, part: Part, hostCluster: number): Promise<boolean> {
+    const clusters = await this.#refcounts.allocateAt(hostCluster, part.clusters);
+    return clusters > 0 && this.#take(progress, { ...part, clusters }, hostCluster);
+  }
+
+  /** Adds a part that goes to `hostCluster` to the extent. */
+  #take(
+    progress: Progress,
+    { slice, first, guestOffset, length, clusters }: Part,
+    hostCluster: number,
+  ): true {
+    const { clusterSize } = this.#geometry;
+    const offsetInCluster = guestOffset % clusterSize;
+    const inPlace = !needsAllocationAt(slice, first);
+    const part = Math.min(length, clusters * clusterSize - offsetInCluster);
+    const used = Math.ceil((offsetInCluster + part) / clusterSize);
+    if (!inPlace || !allNormal(slice, first, used)) {
+      const headType = clusterTypeAt(slice, first);
+      const tailType = clusterTypeAt(slice, first + used - 1);
+      this.#begin(progress, {
+        guestOffset: guestOffset - offsetInCluster,
+        hostOffset: hostCluster,
+        clusters: used,
+        keepsClusters: inPlace,
+        cowHeadFrom: inPlace && headType === 'normal' ? offsetInCluster : 0,
+        cowHeadTo: offsetInCluster,
+        cowTailFrom: offsetInCluster + part,
+        cowTailTo:
+          inPlace && tailType === 'normal'
+            ? offsetInCluster + part
+            : alignUp(offsetInCluster + part, clusterSize),
+        headType,
+        tailType,
+        isFilled: false,
+        waiters: undefined,
+      });
+    }
+    if (progress.hostOffset < 0) progress.hostOffset = hostCluster + offsetInCluster;
+    progress.length += part;
+    return true;
   }
 
   #begin(progress: Progress, allocation: Allocation): void {

@@ -10,7 +10,7 @@
 
 import { alignUp } from '../../core/alignment.ts';
 import { allocatePages } from '../../core/page-memory.ts';
-import type { BlockDevice, WritePart } from '../../device/block-device.ts';
+import type { BlockDevice, Pending, WritePart } from '../../device/block-device.ts';
 import type { DiskImage } from '../disk-image.ts';
 import { isKnownZero } from '../known-zero.ts';
 import type { Allocation, Extent, WriteMapper } from './allocation.ts';
@@ -59,51 +59,87 @@ export class DataWriter {
   }
 
   /** Writes the fill that can be zeroed, and the guest's bytes. Takes no lock. */
-  async writeData(extent: Extent, bytes: Uint8Array): Promise<void> {
-    await this.#guardData(extent.hostOffset, extent.length);
-    let merged: Allocation | undefined;
-    for (const allocation of extent.allocations) {
-      if (isFillEmpty(allocation)) {
-        allocation.isFilled = true;
-      } else if (this.#device.canZeroRange && (await this.#isFillZero(allocation))) {
-        await this.#zeroFill(allocation);
-      }
-      if (merged === undefined && !allocation.isFilled && enclosesFill(allocation, extent)) {
-        merged = allocation;
-      }
+  writeData(extent: Extent, bytes: Uint8Array): Pending {
+    const guarded = this.#guardData(extent.hostOffset, extent.length);
+    if (guarded !== undefined) return guarded;
+    const { allocations } = extent;
+    for (let index = 0; index < allocations.length; index++) {
+      const pending = this.#zeroFillIfKnown(allocations[index] as Allocation);
+      if (pending !== undefined) return this.#writeDataAfter(pending, extent, bytes, index + 1);
     }
-    if (merged !== undefined) {
-      await this.#writeWithFill(merged, bytes);
-      return;
-    }
-    const pending = this.#device.write(extent.hostOffset, bytes, 'data');
-    if (pending !== undefined) await pending;
+    return this.#writeGuestBytes(extent, bytes);
   }
 
   /** Copies what fill is left, then links an allocation. Call with the lock held; it is not held meanwhile. */
-  async link(allocation: Allocation): Promise<void> {
-    if (!allocation.isFilled) {
-      this.#options.unlock();
-      try {
-        await this.#copyFill(allocation);
-      } finally {
-        const pending = this.#options.lock();
-        if (pending !== undefined) await pending;
-      }
-    }
-    await this.#setEntries(allocation);
-    this.#options.mapper.finish(allocation);
+  link(allocation: Allocation): Pending {
+    if (!allocation.isFilled) return this.#linkAfterCopy(allocation);
+    const pending = this.#prepareEntries();
+    return pending === undefined ? this.#setEntries(allocation) : this.#setEntriesAfter(pending, allocation);
   }
 
-  async #setEntries(allocation: Allocation): Promise<void> {
-    const { tables, refcounts, header, lazyRefcounts, geometry } = this.#options;
-    if (lazyRefcounts && !header.isDirty) await header.markDirty();
-    if (!header.isDirty) {
-      const pending = tables.l2Cache.setDependency(refcounts.blockCache);
+  async #writeDataAfter(
+    pending: Promise<void>,
+    extent: Extent,
+    bytes: Uint8Array,
+    next: number,
+  ): Promise<void> {
+    await pending;
+    for (const allocation of extent.allocations.slice(next)) await this.#zeroFillIfKnown(allocation);
+    await this.#writeGuestBytes(extent, bytes);
+  }
+
+  /** The guest's bytes, merged with the fill of the first allocation that still needs one and encloses them. */
+  #writeGuestBytes(extent: Extent, bytes: Uint8Array): Pending {
+    for (const allocation of extent.allocations) {
+      if (!allocation.isFilled && enclosesFill(allocation, extent)) {
+        return this.#writeWithFill(allocation, bytes);
+      }
+    }
+    return this.#device.write(extent.hostOffset, bytes, 'data');
+  }
+
+  async #linkAfterCopy(allocation: Allocation): Promise<void> {
+    this.#options.unlock();
+    try {
+      await this.#copyFill(allocation);
+    } finally {
+      const pending = this.#options.lock();
       if (pending !== undefined) await pending;
     }
-    const acquired = tables.acquireForWriting(allocation.guestOffset);
-    const slot = typeof acquired === 'number' ? acquired : await acquired;
+    await this.#prepareEntries();
+    await this.#setEntries(allocation);
+  }
+
+  /** What stands before any change of an L2 entry: the dirty bit, or the dependency on refcounts. */
+  #prepareEntries(): Pending {
+    const { tables, refcounts, header, lazyRefcounts } = this.#options;
+    if (lazyRefcounts && !header.isDirty) return header.markDirty();
+    return header.isDirty ? undefined : tables.l2Cache.setDependency(refcounts.blockCache);
+  }
+
+  async #setEntriesAfter(pending: Promise<void>, allocation: Allocation): Promise<void> {
+    await pending;
+    await this.#setEntries(allocation);
+  }
+
+  /** Points the entries to the allocation's clusters and ends it; what they pointed to before is freed. */
+  #setEntries(allocation: Allocation): Pending {
+    const slot = this.#options.tables.acquireForWriting(allocation.guestOffset);
+    if (typeof slot !== 'number') return this.#setEntriesIn(slot, allocation);
+    const freed = this.#changeSlice(slot, allocation);
+    if (freed !== undefined) return this.#freeAndFinish(freed, allocation);
+    this.#options.mapper.finish(allocation);
+    return undefined;
+  }
+
+  async #setEntriesIn(loading: Promise<number>, allocation: Allocation): Promise<void> {
+    const freed = this.#changeSlice(await loading, allocation);
+    await this.#freeAndFinish(freed ?? [], allocation);
+  }
+
+  /** Changes the entries in a slice and releases it; answers the host ranges that they no longer use. */
+  #changeSlice(slot: number, allocation: Allocation): readonly FreedRange[] | undefined {
+    const { tables, geometry } = this.#options;
     const slice = tables.view(slot);
     const first = tables.indexInSlice(allocation.guestOffset);
     tables.l2Cache.markDirty(slot);
@@ -116,23 +152,53 @@ export class DataWriter {
       setAllocatedAt(slice, first + index, allocation.hostOffset + index * geometry.clusterSize);
     }
     tables.release(slot);
-    if (freed !== undefined) {
-      for (const { hostOffset, length } of freed) await refcounts.free(hostOffset, length, 'keep');
+    return freed;
+  }
+
+  async #freeAndFinish(freed: readonly FreedRange[], allocation: Allocation): Promise<void> {
+    const { refcounts, mapper } = this.#options;
+    for (const { hostOffset, length } of freed) await refcounts.free(hostOffset, length, 'keep');
+    mapper.finish(allocation);
+  }
+
+  /** Zeroes an allocation's fill if it is known to read as zeroes; what is not zeroed is copied later. */
+  #zeroFillIfKnown(allocation: Allocation): Pending {
+    if (isFillEmpty(allocation)) {
+      allocation.isFilled = true;
+      return undefined;
     }
+    if (!this.#device.canZeroRange) return undefined;
+    const isZero = this.#isFillZero(allocation);
+    if (typeof isZero !== 'boolean') return this.#zeroFillIf(isZero, allocation);
+    return isZero ? this.#zeroFill(allocation) : undefined;
+  }
+
+  async #zeroFillIf(isZero: Promise<boolean>, allocation: Allocation): Promise<void> {
+    if (await isZero) await this.#zeroFill(allocation);
   }
 
   /** Whether all that surrounds the guest's bytes reads as zeroes, by the tables and not by content. */
-  async #isFillZero(allocation: Allocation): Promise<boolean> {
-    const { guestOffset, cowHeadFrom, cowHeadTo, cowTailFrom, cowTailTo, headType, tailType } = allocation;
-    const { virtualSize } = this.#options;
+  #isFillZero(allocation: Allocation): boolean | Promise<boolean> {
+    const { guestOffset, cowTailFrom, cowTailTo } = allocation;
     // What lies past the disk's end is not known to be zero.
-    if (cowTailTo > cowTailFrom && guestOffset + cowTailTo > virtualSize()) return false;
-    return (
-      (cowHeadTo === cowHeadFrom ||
-        (await this.#readsZero(headType, guestOffset + cowHeadFrom, cowHeadTo - cowHeadFrom))) &&
-      (cowTailTo === cowTailFrom ||
-        (await this.#readsZero(tailType, guestOffset + cowTailFrom, cowTailTo - cowTailFrom)))
-    );
+    if (cowTailTo > cowTailFrom && guestOffset + cowTailTo > this.#options.virtualSize()) return false;
+    const head = this.#isHeadZero(allocation);
+    if (typeof head !== 'boolean') return this.#isTailZeroToo(head, allocation);
+    return head && this.#isTailZero(allocation);
+  }
+
+  async #isTailZeroToo(head: Promise<boolean>, allocation: Allocation): Promise<boolean> {
+    return (await head) && this.#isTailZero(allocation);
+  }
+
+  #isHeadZero({ guestOffset, cowHeadFrom, cowHeadTo, headType }: Allocation): boolean | Promise<boolean> {
+    if (cowHeadTo === cowHeadFrom) return true;
+    return this.#readsZero(headType, guestOffset + cowHeadFrom, cowHeadTo - cowHeadFrom);
+  }
+
+  #isTailZero({ guestOffset, cowTailFrom, cowTailTo, tailType }: Allocation): boolean | Promise<boolean> {
+    if (cowTailTo === cowTailFrom) return true;
+    return this.#readsZero(tailType, guestOffset + cowTailFrom, cowTailTo - cowTailFrom);
   }
 
   #readsZero(type: ClusterType, guestOffset: number, length: number): boolean | Promise<boolean> {
@@ -150,12 +216,19 @@ export class DataWriter {
     }
   }
 
-  async #zeroFill(allocation: Allocation): Promise<void> {
+  #zeroFill(allocation: Allocation): Pending {
     const offset = allocation.hostOffset + allocation.cowHeadFrom;
     const length = allocation.cowTailTo - allocation.cowHeadFrom;
-    await this.#guardData(offset, length);
+    const guarded = this.#guardData(offset, length);
+    if (guarded !== undefined) return guarded;
     const pending = this.#device.zeroRange(offset, length, 'cow');
-    if (pending !== undefined) await pending;
+    if (pending !== undefined) return this.#filledAfter(pending, allocation);
+    allocation.isFilled = true;
+    return undefined;
+  }
+
+  async #filledAfter(pending: Promise<void>, allocation: Allocation): Promise<void> {
+    await pending;
     allocation.isFilled = true;
   }
 

@@ -8,12 +8,15 @@
  * between two syncs depends on that order, so it is kept here, with the data of an extent taken as written
  * before the next metadata operation ends.
  *
- * Invariant: whatever fails, every extent is either linked or its clusters are given back.
+ * Invariants:
+ * - Whatever fails, every extent is either linked or its clusters are given back.
+ * - A request of one extent whose tables are in the caches makes no promise: it is done when `write` answers.
  */
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import type { Mutex } from '../../core/mutex.ts';
-import type { Extent, WriteMapper } from './allocation.ts';
+import type { Pending } from '../../device/block-device.ts';
+import type { Allocation, Extent, WriteMapper } from './allocation.ts';
 import type { DataWriter } from './data-writer.ts';
 import type { MetadataDevice } from './metadata-device.ts';
 
@@ -42,18 +45,51 @@ export class GuestWriter {
     this.#lock = options.lock;
   }
 
-  async write(guestOffset: number, bytes: Uint8Array): Promise<void> {
-    const extent = await this.#map(guestOffset, bytes.byteLength);
+  write(guestOffset: number, bytes: Uint8Array): Pending {
+    const extent = this.#map(guestOffset, bytes.byteLength);
+    return extent instanceof Promise
+      ? this.#writeMapped(extent, guestOffset, bytes)
+      : this.#writeFrom(extent, guestOffset, bytes);
+  }
+
+  async #writeMapped(mapping: Promise<Extent>, guestOffset: number, bytes: Uint8Array): Promise<void> {
+    await this.#writeFrom(await mapping, guestOffset, bytes);
+  }
+
+  /** Writes a request whose first extent is mapped. */
+  #writeFrom(extent: Extent, guestOffset: number, bytes: Uint8Array): Pending {
     if (extent.length < bytes.byteLength) return this.#writeExtents(extent, guestOffset, bytes);
+    let pending: Pending;
     try {
-      await this.#writer.writeData(extent, bytes);
+      pending = this.#writer.writeData(extent, bytes);
+    } catch (error) {
+      return this.#giveUpAndThrow(extent, error);
+    }
+    if (pending !== undefined) return this.#linkAfter(pending, extent);
+    return this.#linkWritten(extent);
+  }
+
+  async #linkAfter(pending: Promise<void>, extent: Extent): Promise<void> {
+    try {
+      await pending;
     } catch (error) {
       await this.#giveUp(extent);
       throw error;
     }
-    if (extent.allocations.length > 0) await this.#link(extent);
+    await this.#linkWritten(extent);
+  }
+
+  #linkWritten(extent: Extent): Pending {
+    if (extent.allocations.length === 0) return undefined;
+    const pending = this.#link(extent);
+    if (pending !== undefined) return this.#countAfter(pending, extent);
     if (allocates(extent)) this.allocatingWrites++;
     return undefined;
+  }
+
+  async #countAfter(pending: Promise<void>, extent: Extent): Promise<void> {
+    await pending;
+    if (allocates(extent)) this.allocatingWrites++;
   }
 
   async #writeExtents(first: Extent, guestOffset: number, bytes: Uint8Array): Promise<void> {
@@ -114,14 +150,41 @@ export class GuestWriter {
     return this.#metadataDevice.operationCount > before;
   }
 
-  async #map(guestOffset: number, length: number): Promise<Extent> {
-    const pending = this.#lock.acquire();
-    if (pending !== undefined) await pending;
+  #map(guestOffset: number, length: number): Extent | Promise<Extent> {
+    const turn = this.#lock.acquire();
+    if (turn !== undefined) return this.#mapInTurn(turn, guestOffset, length);
+    let mapped: Extent | Promise<Extent>;
+    try {
+      mapped = this.#mapper.map(guestOffset, length);
+    } catch (error) {
+      this.#lock.release();
+      throw error;
+    }
+    if (mapped instanceof Promise) return this.#releaseAfter(mapped);
+    this.#lock.release();
+    return mapped;
+  }
+
+  async #mapInTurn(turn: Promise<void>, guestOffset: number, length: number): Promise<Extent> {
+    await turn;
     try {
       return await this.#mapper.map(guestOffset, length);
     } finally {
       this.#lock.release();
     }
+  }
+
+  async #releaseAfter<T>(pending: Promise<T>): Promise<T> {
+    try {
+      return await pending;
+    } finally {
+      this.#lock.release();
+    }
+  }
+
+  async #giveUpAndThrow(extent: Extent, error: unknown): Promise<never> {
+    await this.#giveUp(extent);
+    throw error;
   }
 
   /** Frees what an extent had allocated. */
@@ -135,21 +198,51 @@ export class GuestWriter {
     }
   }
 
-  async #link(extent: Extent): Promise<void> {
-    const pending = this.#lock.acquire();
-    if (pending !== undefined) await pending;
-    const unlinked = new Set(extent.allocations);
+  #link(extent: Extent): Pending {
+    const turn = this.#lock.acquire();
+    if (turn !== undefined) return this.#linkInTurn(turn, extent);
+    const pending = this.#linkFrom(extent, 0);
+    if (pending !== undefined) return this.#releaseAfter(pending);
+    this.#lock.release();
+    return undefined;
+  }
+
+  async #linkInTurn(turn: Promise<void>, extent: Extent): Promise<void> {
+    await turn;
     try {
-      for (const allocation of extent.allocations) {
-        await this.#writer.link(allocation);
-        unlinked.delete(allocation);
-      }
-    } catch (error) {
-      for (const allocation of unlinked) await this.#mapper.giveUp(allocation);
-      throw error;
+      await this.#linkFrom(extent, 0);
     } finally {
       this.#lock.release();
     }
+  }
+
+  /** Links the allocations from `next` on; whatever cannot be linked is given up. */
+  #linkFrom(extent: Extent, next: number): Pending {
+    const { allocations } = extent;
+    for (let index = next; index < allocations.length; index++) {
+      let pending: Pending;
+      try {
+        pending = this.#writer.link(allocations[index] as Allocation);
+      } catch (error) {
+        return this.#giveUpRest(extent, index, error);
+      }
+      if (pending !== undefined) return this.#linkRest(pending, extent, index);
+    }
+    return undefined;
+  }
+
+  async #linkRest(pending: Promise<void>, extent: Extent, index: number): Promise<void> {
+    try {
+      await pending;
+    } catch (error) {
+      await this.#giveUpRest(extent, index, error);
+    }
+    await this.#linkFrom(extent, index + 1);
+  }
+
+  async #giveUpRest(extent: Extent, first: number, error: unknown): Promise<never> {
+    for (const allocation of extent.allocations.slice(first)) await this.#mapper.giveUp(allocation);
+    throw error;
   }
 }
 

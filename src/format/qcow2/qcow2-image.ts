@@ -201,11 +201,20 @@ export class Qcow2Image implements DiskImage {
     }
   }
 
-  async flush(cause: SyncCause): Promise<void> {
+  flush(cause: SyncCause): Pending {
     this.header.assertRunning();
-    await this.#locked(() => this.#writeCaches());
-    const pending = this.#device.sync(cause);
-    if (pending !== undefined) await pending;
+    const turn = this.#lock.acquire();
+    if (turn !== undefined) return this.#flushInTurn(turn, cause);
+    let pending: Pending;
+    try {
+      pending = this.#writeCaches();
+    } catch (error) {
+      this.#lock.release();
+      throw error;
+    }
+    if (pending !== undefined) return this.#flushAfter(pending, cause);
+    this.#lock.release();
+    return this.#device.sync(cause);
   }
 
   async map(guestOffset: number, length: number): Promise<Mapping> {
@@ -281,9 +290,39 @@ export class Qcow2Image implements DiskImage {
     }
   }
 
-  async #writeCaches(): Promise<void> {
-    await this.tables.l2Cache.writeBack();
-    if (!this.header.isDirty) await this.refcounts.blockCache.writeBack();
+  async #flushInTurn(turn: Promise<void>, cause: SyncCause): Promise<void> {
+    await turn;
+    try {
+      await this.#writeCaches();
+    } finally {
+      this.#lock.release();
+    }
+    await this.#device.sync(cause);
+  }
+
+  /** With the lock held, which is released when the caches are written. */
+  async #flushAfter(pending: Promise<void>, cause: SyncCause): Promise<void> {
+    try {
+      await pending;
+    } finally {
+      this.#lock.release();
+    }
+    await this.#device.sync(cause);
+  }
+
+  #writeCaches(): Pending {
+    const pending = this.tables.l2Cache.writeBack();
+    return pending === undefined ? this.#writeRefcounts() : this.#writeRefcountsAfter(pending);
+  }
+
+  async #writeRefcountsAfter(pending: Promise<void>): Promise<void> {
+    await pending;
+    await this.#writeRefcounts();
+  }
+
+  /** While the dirty bit is set, refcounts in the file need not be right (R3). */
+  #writeRefcounts(): Pending {
+    return this.header.isDirty ? undefined : this.refcounts.blockCache.writeBack();
   }
 
   /** Clears an incompatible feature bit after everything it vouches for is durable. */
@@ -298,7 +337,7 @@ export class Qcow2Image implements DiskImage {
     });
   }
 
-  async #locked<T>(work: () => Promise<T>): Promise<T> {
+  async #locked<T>(work: () => T | Promise<T>): Promise<T> {
     const pending = this.#lock.acquire();
     if (pending !== undefined) await pending;
     try {
