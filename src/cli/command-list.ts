@@ -20,6 +20,16 @@ export const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import('./commands/replay.ts')).replayCommand,
   },
   {
+    usage: 'record',
+    summary: 'Serve an image over NBD and write down every request',
+    load: async () => (await import('./commands/record.ts')).recordCommand,
+  },
+  {
+    usage: 'serve',
+    summary: 'Serve an image over NBD',
+    load: async () => (await import('./commands/serve.ts')).serveCommand,
+  },
+  {
     usage: 'report <result..>',
     summary: 'Draw results as one self-contained page, or as Markdown',
     load: async () => (await import('./commands/report.ts')).reportCommand,

@@ -2,7 +2,14 @@
 
 import { spawnSync } from 'node:child_process';
 
-const PACKAGES = { 'qemu-io': 'qemu-utils', 'qemu-img': 'qemu-utils', strace: 'strace' } as const;
+const PACKAGES = {
+  'qemu-io': 'qemu-utils',
+  'qemu-img': 'qemu-utils',
+  strace: 'strace',
+  nbdinfo: 'libnbd-bin',
+  nbdcopy: 'libnbd-bin',
+  fio: 'fio',
+} as const;
 export type SystemTool = keyof typeof PACKAGES;
 
 /** Why tests that need `tools` cannot run here, in one line; `undefined` if they can, or if they must. */

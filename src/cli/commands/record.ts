@@ -1,0 +1,42 @@
+/** `record`: an image behind an NBD server that writes down every request, for `replay`. */
+
+import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
+import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS } from '../nbd-options.ts';
+import { runNbdSession } from '../nbd-session.ts';
+import { flag, inGroup, optional } from '../option-kinds.ts';
+import { text } from '../option-values.ts';
+import { UsageError } from '../usage-error.ts';
+
+export const recordCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .options(SERVED_IMAGE_OPTIONS)
+      .options(LISTEN_OPTIONS)
+      .options(
+        inGroup('Files:', {
+          trace: optional('The trace to write; .gz and .zst are compressed', text('trace')),
+          title: optional("A line for the trace's header, shown in lists and reports", text('title')),
+          force: flag('Replace a trace and, with --create, an image that is there'),
+        }),
+      )
+      .epilogue(
+        examples([
+          [
+            'record --image disk.qcow2 --create 1GiB --socket /tmp/disk.sock --trace my.trace.csv.gz',
+            'until Ctrl-C',
+          ],
+          [
+            'record --image disk.raw --format raw --listen localhost:0 --trace my.trace.csv --once',
+            'one client',
+          ],
+        ]),
+      ),
+
+  run: async (args, terminal) => {
+    if (args.trace === undefined) {
+      throw new UsageError('--trace must be given; serve is the same without one');
+    }
+    return runNbdSession(args, { path: args.trace, title: args.title }, terminal);
+  },
+});

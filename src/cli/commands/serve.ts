@@ -1,0 +1,23 @@
+/** `serve`: an image behind an NBD server, for any program that speaks NBD. */
+
+import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
+import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS } from '../nbd-options.ts';
+import { runNbdSession } from '../nbd-session.ts';
+import { flag, inGroup } from '../option-kinds.ts';
+
+export const serveCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .options(SERVED_IMAGE_OPTIONS)
+      .options(LISTEN_OPTIONS)
+      .options(inGroup('Files:', { force: flag('With --create: replace an image that is there') }))
+      .epilogue(
+        examples([
+          ['serve --image disk.qcow2 --socket /tmp/disk.sock', 'until Ctrl-C'],
+          ['serve --image disk.qcow2 --read-only --listen 127.0.0.1:10809', 'to look into an image'],
+        ]),
+      ),
+
+  run: (args, terminal) => runNbdSession(args, undefined, terminal),
+});

@@ -1,0 +1,176 @@
+/**
+ * Serving an image to NBD clients until a signal comes or, if so asked, the last client has left; with or without
+ * recording.
+ *
+ * Invariants:
+ * - The address of the server is the only thing on standard output, printed when clients may come.
+ * - What was made for a session that could not begin is taken away again; nothing that was there before is.
+ * - However a session ends, the image is closed cleanly and the trace is whole.
+ */
+
+import { setTimeout as delay } from 'node:timers/promises';
+
+import { harnessVersion } from '../bench/environment.ts';
+import { refuseForeignFormat } from '../bench/kept-image.ts';
+import { openStack, type Stack } from '../bench/stack.ts';
+import { formatSize } from '../core/size.ts';
+import { createImageFile } from '../image/create-image.ts';
+import { hostImage, type ImagePlace } from '../image/host-image.ts';
+import { NbdExport } from '../nbd/nbd-export.ts';
+import { Recorder } from '../nbd/recorder.ts';
+import { NbdServer } from '../nbd/server.ts';
+import { EXIT } from './exit-code.ts';
+import { Interruption } from './interruption.ts';
+import { listenAddress, refuseMisfits, type ListenArgs, type ServedImageArgs } from './nbd-options.ts';
+import { RecordingFile } from './recording-file.ts';
+import type { Terminal } from './terminal.ts';
+import { UsageError } from './usage-error.ts';
+
+/** Some programs look at a disk and come back at once: this long after the last client the session is over. */
+const LINGER_MS = 300;
+
+export interface NbdSessionArgs extends ServedImageArgs, ListenArgs {
+  /** Replace what is there: the trace and, with `create`, the image. */
+  readonly force: boolean;
+}
+
+export interface RecordingAsked {
+  readonly path: string;
+  readonly title: string | undefined;
+}
+
+/** @param recording left out, nothing is recorded. Answers the exit code. */
+export async function runNbdSession(
+  args: NbdSessionArgs,
+  recording: RecordingAsked | undefined,
+  terminal: Terminal,
+): Promise<number> {
+  const address = listenAddress(args);
+  refuseMisfits(args);
+  if (args.image === undefined) throw new UsageError('--image must be given');
+  const place = hostImage(args.image, args['read-only'] ? 'read' : 'write');
+  const wasThere = place.storage.exists(place.name);
+  await prepareImage(args, place);
+  const ending = new Ending();
+  using interruption = new Interruption(terminal, () => undefined);
+  interruption.signal.addEventListener('abort', () => ending.end());
+  const opened: { stack?: Stack; trace?: RecordingFile } = {};
+  let server: NbdServer;
+  try {
+    const stack = (opened.stack = await open(args, place));
+    if (recording !== undefined) {
+      opened.trace = new RecordingFile(recording.path, {
+        virtualSize: stack.image.virtualSize,
+        provenance: facts(args, recording, stack),
+        overwrite: args.force,
+        onFailure: (error) => ending.fail(error),
+      });
+    }
+    server = new NbdServer({
+      served: exportOf(args, stack, opened.trace),
+      note: (text) => terminal.note(`qcow2-bench: ${text}`),
+      onIdle: () => {
+        if (args.once) void endWhenIdle(server, ending);
+      },
+      onDefect: (error) => ending.fail(error),
+    });
+    const { uri } = await server.listen(address);
+    terminal.answer(uri);
+  } catch (error) {
+    await opened.stack?.abandon();
+    await opened.trace?.discard();
+    if (args.create !== undefined && !wasThere) place.storage.remove(place.name);
+    throw error;
+  }
+  await ending.reached;
+  await server.stop();
+  await closeAll(opened);
+  ending.throwFailure();
+  if (opened.trace !== undefined) {
+    const { count, path } = opened.trace;
+    terminal.note(`recorded ${count.toLocaleString('en')} ${count === 1 ? 'request' : 'requests'}: ${path}`);
+  }
+  return EXIT.good;
+}
+
+async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<void> {
+  const { create, format, refcounts, force } = args;
+  if (create === undefined) {
+    await refuseForeignFormat(place, format);
+    return;
+  }
+  const clusterSize = args['cluster-size'];
+  await createImageFile({ ...place, format, virtualSize: create, clusterSize, refcounts, overwrite: force });
+}
+
+function open(args: NbdSessionArgs, { storage, name }: ImagePlace): Promise<Stack> {
+  const { format, refcounts, cache } = args;
+  return openStack({
+    storage,
+    imageName: name,
+    format,
+    refcounts,
+    cache,
+    readOnly: args['read-only'],
+    metered: false,
+  });
+}
+
+function exportOf(args: NbdSessionArgs, { backend }: Stack, trace: RecordingFile | undefined): NbdExport {
+  const nowNs = (): number => Math.round(performance.now() * 1e6);
+  const recorder = trace === undefined ? undefined : new Recorder({ sink: trace.sink, nowNs });
+  return new NbdExport({ backend, readOnly: args['read-only'], recorder });
+}
+
+function facts(
+  { format, refcounts, cache }: NbdSessionArgs,
+  { title }: RecordingAsked,
+  { image }: Stack,
+): [string, string][] {
+  const clusters = image.clusterSize === 1 ? '' : `, clusters of ${formatSize(image.clusterSize)}`;
+  const mode = refcounts === undefined ? '' : `, ${refcounts} refcounts`;
+  return [
+    ...(title === undefined ? [] : [['title', title] satisfies [string, string]]),
+    ['tool', `qcow2-bench ${harnessVersion()} record`],
+    ['image', `${format}${clusters}${mode}, cache=${cache}`],
+    ['recorded', new Date().toISOString().slice(0, 10)],
+  ];
+}
+
+async function endWhenIdle(server: NbdServer, ending: Ending): Promise<void> {
+  await delay(LINGER_MS);
+  if (server.users === 0) ending.end();
+}
+
+/** Closes both, whatever becomes of the first; the first failure is thrown. */
+async function closeAll({ stack, trace }: { stack?: Stack; trace?: RecordingFile }): Promise<void> {
+  try {
+    await stack?.close();
+  } finally {
+    await trace?.close();
+  }
+}
+
+/** The end of a session: asked for, or a failure. */
+class Ending {
+  readonly reached: Promise<void>;
+  #resolve: () => void = () => undefined;
+  #failure: Error | undefined;
+
+  constructor() {
+    this.reached = new Promise((resolve) => (this.#resolve = resolve));
+  }
+
+  end(): void {
+    this.#resolve();
+  }
+
+  fail(error: unknown): void {
+    this.#failure ??= error instanceof Error ? error : new Error(String(error));
+    this.#resolve();
+  }
+
+  throwFailure(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}

@@ -1,0 +1,84 @@
+/**
+ * The trace that `record` writes: made at once, so that a place that cannot be written to is told before any client
+ * comes, and never over a file that is there unless that was asked for.
+ */
+
+import { closeSync, openSync, rmSync } from 'node:fs';
+
+import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import type { Request } from '../workload/request.ts';
+import { TraceWriter, type CreateTraceOptions } from '../workload/trace-writer.ts';
+import { makeFolderOf } from './written-file.ts';
+
+export interface RecordingFileOptions extends CreateTraceOptions {
+  readonly overwrite: boolean;
+  /** Told, once, that the trace cannot be written any more. */
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class RecordingFile {
+  readonly path: string;
+  readonly #writer: TraceWriter;
+  readonly #onFailure: (error: unknown) => void;
+  #failed = false;
+
+  /** @throws Qcow2BenchError `file-exists`, `write-failed`. */
+  constructor(path: string, options: RecordingFileOptions) {
+    this.path = path;
+    this.#onFailure = options.onFailure;
+    makeFolderOf(path);
+    claim(path, options.overwrite);
+    this.#writer = new TraceWriter(path, options);
+  }
+
+  /** Requests written so far. */
+  get count(): number {
+    return this.#writer.count;
+  }
+
+  /** Never throws or rejects: see `RequestSink`. */
+  readonly sink = (request: Request): undefined | Promise<void> => {
+    if (this.#failed) return undefined;
+    try {
+      return this.#writer.write(request)?.catch(this.#fail);
+    } catch (error) {
+      this.#fail(error);
+      return undefined;
+    }
+  };
+
+  /** @throws Qcow2BenchError `bad-trace` if what is left cannot be written. */
+  async close(): Promise<void> {
+    await this.#writer.close();
+  }
+
+  /** Takes the file away again: there was nothing to record. */
+  async discard(): Promise<void> {
+    await this.#writer.close();
+    rmSync(this.path, { force: true });
+  }
+
+  readonly #fail = (error: unknown): void => {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.#onFailure(error);
+  };
+}
+
+/** Makes the file, so that no other program's can come between. */
+function claim(path: string, overwrite: boolean): void {
+  try {
+    closeSync(openSync(path, overwrite ? 'w' : 'wx'));
+  } catch (error) {
+    const reason = systemCode(error) ?? String(error);
+    if (reason === 'EEXIST') {
+      throw new Qcow2BenchError(
+        'file-exists',
+        'a trace is not written over a file that is there: name another one, or add --force',
+        { path },
+        error,
+      );
+    }
+    throw new Qcow2BenchError('write-failed', `cannot be written (${reason})`, { path }, error);
+  }
+}

@@ -1,0 +1,139 @@
+/**
+ * Where a server listens: a Unix socket or a TCP port, and what a client is to be told of it.
+ *
+ * Invariants: only loopback addresses are listened on unless more was asked for; a socket file is removed only if it
+ * is a socket and nobody answers on it.
+ */
+
+import { lookup } from 'node:dns/promises';
+import { connect, isIP, type ListenOptions, type Server } from 'node:net';
+
+import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { describeSocketFile, removeSocketFile } from './socket-file.ts';
+
+export type ListenAddress =
+  | { readonly kind: 'unix'; /** Absolute. */ readonly path: string }
+  | {
+      readonly kind: 'tcp';
+      readonly host: string;
+      /** 0: any that is free. */
+      readonly port: number;
+      /** Addresses that other machines reach are allowed. */
+      readonly allowRemote: boolean;
+    };
+
+export interface BoundAddress {
+  /** As libnbd and QEMU take it. */
+  readonly uri: string;
+}
+
+/** Bytes of a path that the system's socket address holds. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+/**
+ * @throws Qcow2BenchError `nbd-not-loopback`, `nbd-listen-failed`, `socket-in-use` if another server answers there,
+ *   `not-a-socket` if some other file is in the way.
+ */
+export async function listenOn(server: Server, address: ListenAddress): Promise<BoundAddress> {
+  switch (address.kind) {
+    case 'unix':
+      return listenUnix(server, address.path);
+    case 'tcp':
+      return listenTcp(server, address);
+  }
+}
+
+async function listenUnix(server: Server, path: string): Promise<BoundAddress> {
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
+    const rule = `a socket's path has at most ${String(SOCKET_PATH_BYTES_MAX)} bytes: take a shorter one`;
+    throw new Qcow2BenchError('nbd-listen-failed', rule, { path });
+  }
+  switch (describeSocketFile(path)) {
+    case 'other':
+      throw new Qcow2BenchError('not-a-socket', 'a file that is no socket is in the way: name another path', {
+        path,
+      });
+    case 'socket':
+      await removeIfStale(path);
+      break;
+    case 'missing':
+      break;
+  }
+  await listen(server, { path }, path);
+  const name = path.split('/').map(encodeURIComponent).join('/');
+  return { uri: `nbd+unix:///?socket=${name}` };
+}
+
+/** A server that was killed leaves its socket file behind: nobody answers there. */
+async function removeIfStale(path: string): Promise<void> {
+  if (await answers(path)) {
+    throw new Qcow2BenchError('socket-in-use', 'another server listens here: stop it, or name another path', {
+      path,
+    });
+  }
+  removeSocketFile(path);
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', (error) => {
+      const code = systemCode(error);
+      if (code === 'ECONNREFUSED' || code === 'ENOENT') resolve(false);
+      else reject(listenFailed(path, error));
+    });
+  });
+}
+
+async function listenTcp(
+  server: Server,
+  { host, port, allowRemote }: Extract<ListenAddress, { readonly kind: 'tcp' }>,
+): Promise<BoundAddress> {
+  const address = await addressOf(host);
+  if (!allowRemote && !isLoopback(address)) {
+    throw new Qcow2BenchError(
+      'nbd-not-loopback',
+      `${host} is reached by other machines, and NBD asks nobody who they are: use 127.0.0.1, or allow it by --allow-remote`,
+    );
+  }
+  const place = `${address.includes(':') ? `[${address}]` : address}:${String(port)}`;
+  await listen(server, { host: address, port }, place);
+  const bound = server.address();
+  const boundPort = bound === null || typeof bound === 'string' ? port : bound.port;
+  return { uri: `nbd://${address.includes(':') ? `[${address}]` : address}:${String(boundPort)}` };
+}
+
+/** The address behind a name, asked for once, so that what is checked is what is listened on. */
+async function addressOf(host: string): Promise<string> {
+  if (isIP(host) !== 0) return host;
+  try {
+    return (await lookup(host)).address;
+  } catch (error) {
+    throw listenFailed(host, error);
+  }
+}
+
+function isLoopback(address: string): boolean {
+  return address === '::1' || /^(::ffff:)?127\./i.test(address);
+}
+
+function listen(server: Server, options: ListenOptions, place: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const refuse = (error: Error): void => reject(listenFailed(place, error));
+    server.once('error', refuse);
+    server.listen({ ...options, exclusive: true }, () => {
+      server.off('error', refuse);
+      resolve();
+    });
+  });
+}
+
+function listenFailed(place: string, error: unknown): Qcow2BenchError {
+  const code = systemCode(error) ?? String(error);
+  const reason = code === 'EADDRINUSE' ? 'EADDRINUSE: another program listens there' : code;
+  return new Qcow2BenchError('nbd-listen-failed', `cannot listen here (${reason})`, { path: place }, error);
+}

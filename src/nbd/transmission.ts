@@ -1,0 +1,293 @@
+/**
+ * The requests of one client, from its choice of the export until it leaves.
+ *
+ * Invariants:
+ * - Several requests are in flight at once, up to a limit, and are answered as they end.
+ * - Memory is bounded: a request is not begun before the replies that wait to be sent have left room for its own.
+ * - A request that cannot be served is answered with an error and changes nothing; only one that makes what
+ *   follows it unreadable (no magic, more data than may be) ends the connection.
+ * - It ends when nothing is in flight any more, whatever the client does.
+ */
+
+import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { allocationStatus } from './allocation-status.ts';
+import type { ByteAccess } from './byte-access.ts';
+import { brokenProtocol, type NegotiatedFeatures } from './handshake.ts';
+import {
+  decodeRequest,
+  encodeBlockStatus,
+  encodeDataHead,
+  encodeDone,
+  encodeErrorChunk,
+  encodeSimpleReply,
+  REQUEST_BYTES,
+  type NbdRequest,
+} from './message-codec.ts';
+import type { NbdExport } from './nbd-export.ts';
+import { COMMAND, COMMAND_FLAG, NBD_ERROR, NBD_LIMITS, type NbdError } from './protocol.ts';
+import type { ReplyQueue } from './reply-queue.ts';
+import type { SocketReader } from './socket-reader.ts';
+import { TransferBuffers } from './transfer-buffers.ts';
+
+type Pending = undefined | Promise<void>;
+
+export interface TransmissionOptions {
+  readonly reader: SocketReader;
+  readonly replies: ReplyQueue;
+  readonly served: NbdExport;
+  readonly features: NegotiatedFeatures;
+  /** Asked before each request; true ends the connection. */
+  readonly isStopped: () => boolean;
+  /** Told of requests that failed though they were good. */
+  readonly note: (text: string) => void;
+}
+
+/** @throws Qcow2BenchError `nbd-protocol`. */
+export async function transmit(options: TransmissionOptions): Promise<void> {
+  const transmission = new Transmission(options);
+  try {
+    await transmission.run();
+  } finally {
+    await transmission.settled();
+  }
+}
+
+interface Refusal {
+  readonly error: NbdError;
+  readonly message: string;
+}
+
+class Transmission {
+  readonly #options: TransmissionOptions;
+  readonly #access: ByteAccess;
+  readonly #buffers = new TransferBuffers();
+  #inFlight = 0;
+  #wake: (() => void) | undefined;
+
+  constructor(options: TransmissionOptions) {
+    this.#options = options;
+    this.#access = options.served.access;
+    options.replies.onSent = () => this.#wake?.();
+  }
+
+  async run(): Promise<void> {
+    const { reader, isStopped } = this.#options;
+    for (;;) {
+      const bytes = reader.take(REQUEST_BYTES) ?? (await reader.bytes(REQUEST_BYTES));
+      if (bytes === undefined || isStopped()) return;
+      const request = decodeRequest(bytes);
+      if (request === undefined) throw brokenProtocol('a request does not begin with the magic');
+      if (request.command === COMMAND.disconnect) return;
+      while (!this.#hasRoom(request)) await this.#change();
+      if (!(await this.#take(request))) return;
+    }
+  }
+
+  /** Resolves when nothing is in flight. */
+  async settled(): Promise<void> {
+    while (this.#inFlight > 0) await this.#change();
+  }
+
+  #hasRoom({ command, length }: NbdRequest): boolean {
+    if (this.#inFlight >= NBD_LIMITS.requestsInFlight) return false;
+    const { queuedBytes } = this.#options.replies;
+    if (queuedBytes === 0) return true;
+    const replyBytes = command === COMMAND.read ? Math.min(length, NBD_LIMITS.transferBytes) : 0;
+    return queuedBytes + replyBytes <= NBD_LIMITS.transferBytes;
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = undefined;
+        resolve();
+      };
+    });
+  }
+
+  /** Reads what belongs to the request and begins to serve it; false if the client left. */
+  async #take(request: NbdRequest): Promise<boolean> {
+    const { reader } = this.#options;
+    const refusal = this.#refusal(request);
+    if (request.command !== COMMAND.write) {
+      if (refusal === undefined) this.#begin(request);
+      else this.#refuse(request, refusal);
+      return true;
+    }
+    if (request.length > NBD_LIMITS.transferBytes) {
+      this.#refuse(request, { error: NBD_ERROR.invalid, message: 'more data than a write may carry' });
+      throw brokenProtocol(`a write carries ${String(request.length)} bytes, more than 32 MiB`);
+    }
+    if (refusal !== undefined) {
+      if (!(await reader.skip(request.length))) return false;
+      this.#refuse(request, refusal);
+      return true;
+    }
+    const whole = reader.takeWhole(request.length);
+    if (whole !== undefined) {
+      this.#begin(request, whole);
+      return true;
+    }
+    const bytes = this.#buffers.take(request.length);
+    if (!(await reader.fill(bytes))) return false;
+    this.#begin(request, bytes, () => this.#buffers.giveBack(bytes));
+    return true;
+  }
+
+  /** Why the request is not served; `undefined` if it is. Writes past the end lack space, as on a full disk. */
+  #refusal(request: NbdRequest): Refusal | undefined {
+    const { command, flags, length } = request;
+    const { served, features } = this.#options;
+    const invalid = (message: string): Refusal => ({ error: NBD_ERROR.invalid, message });
+    const allowedFlags = this.#allowedFlags(command);
+    if (allowedFlags === undefined) return invalid(`command ${String(command)} is not known`);
+    if ((flags & ~allowedFlags) !== 0) return invalid(`flags 0x${flags.toString(16)} are not allowed here`);
+    if (command === COMMAND.flush) return undefined;
+    const isWrite = command === COMMAND.write || command === COMMAND.writeZeroes;
+    if (served.readOnly && (isWrite || command === COMMAND.trim)) {
+      return { error: NBD_ERROR.perm, message: 'the export is read-only' };
+    }
+    if (request.offset + length > served.size) {
+      const error = isWrite ? NBD_ERROR.noSpace : NBD_ERROR.invalid;
+      return { error, message: `the disk ends at ${String(served.size)}` };
+    }
+    if (command === COMMAND.read && length > NBD_LIMITS.transferBytes) {
+      return invalid('a read is of at most 32 MiB');
+    }
+    if (command === COMMAND.blockStatus) {
+      if (!features.allocation) return invalid('no context was chosen');
+      if (length === 0) return invalid('the range is empty');
+    }
+    return undefined;
+  }
+
+  #allowedFlags(command: number): number | undefined {
+    const { fua, noHole, df, reqOne } = COMMAND_FLAG;
+    switch (command) {
+      case COMMAND.read:
+        return fua | (this.#options.features.structured ? df : 0);
+      case COMMAND.write:
+      case COMMAND.flush:
+      case COMMAND.trim:
+        return fua;
+      case COMMAND.writeZeroes:
+        return fua | noHole;
+      case COMMAND.blockStatus:
+        return fua | reqOne;
+      default:
+        return undefined;
+    }
+  }
+
+  /** Serves the request; what can be done at once is done when this returns. `release` is called when it ended. */
+  #begin(request: NbdRequest, data?: Uint8Array, release?: () => void): void {
+    let pending: Pending;
+    try {
+      pending = this.#serve(request, data);
+    } catch (error) {
+      this.#fail(request, error);
+    }
+    if (pending === undefined) release?.();
+    else void this.#end(request, pending, release);
+  }
+
+  async #end(request: NbdRequest, pending: Promise<void>, release?: () => void): Promise<void> {
+    this.#inFlight++;
+    try {
+      await pending;
+    } catch (error) {
+      this.#fail(request, error);
+    }
+    this.#inFlight--;
+    release?.();
+    this.#wake?.();
+  }
+
+  #serve(request: NbdRequest, data: Uint8Array | undefined): Pending {
+    const { offset, length, flags } = request;
+    const fua = (flags & COMMAND_FLAG.fua) !== 0;
+    if (request.command === COMMAND.flush) return this.#done(request, this.#access.flush());
+    if (request.command === COMMAND.read) return this.#read(request);
+    if (length === 0) return this.#done(request, undefined);
+    switch (request.command) {
+      case COMMAND.write:
+        return this.#done(request, this.#access.write(offset, data ?? NOTHING, { fua }));
+      case COMMAND.writeZeroes: {
+        const unmap = (flags & COMMAND_FLAG.noHole) === 0;
+        return this.#done(request, this.#access.writeZeroes(offset, length, { fua, unmap }));
+      }
+      case COMMAND.trim:
+        return this.#done(request, fua ? this.#trimAndFlush(request) : this.#access.discard(offset, length));
+      default:
+        return this.#blockStatus(request);
+    }
+  }
+
+  /** A discard of an image has no FUA: a flush stands for it, as in QEMU's server. */
+  async #trimAndFlush({ offset, length }: NbdRequest): Promise<void> {
+    await this.#access.discard(offset, length);
+    await this.#access.flush();
+  }
+
+  #read(request: NbdRequest): Pending {
+    const { offset, length } = request;
+    const target = this.#buffers.take(length);
+    const pending = length === 0 ? undefined : this.#access.read(offset, target);
+    if (pending === undefined) this.#sendData(request, target);
+    return pending?.then(() => this.#sendData(request, target));
+  }
+
+  #sendData(request: NbdRequest, data: Uint8Array): void {
+    const { replies, features } = this.#options;
+    if (features.structured && data.byteLength === 0) {
+      replies.send(encodeDone(request), undefined, () => this.#buffers.giveBack(data));
+      return;
+    }
+    const head = features.structured ? encodeDataHead(request) : encodeSimpleReply(request, 0);
+    replies.send(head, data, () => this.#buffers.giveBack(data));
+  }
+
+  async #blockStatus(request: NbdRequest): Promise<void> {
+    const { served, replies } = this.#options;
+    const onlyOne = (request.flags & COMMAND_FLAG.reqOne) !== 0;
+    replies.send(encodeBlockStatus(request, await allocationStatus(served.image, request, { onlyOne })));
+  }
+
+  #done(request: NbdRequest, pending: Pending): Pending {
+    if (pending === undefined) this.#sendDone(request);
+    return pending?.then(() => this.#sendDone(request));
+  }
+
+  #sendDone(request: NbdRequest): void {
+    const { replies, features } = this.#options;
+    replies.send(features.structured ? encodeDone(request) : encodeSimpleReply(request, 0));
+  }
+
+  #refuse(request: NbdRequest, { error, message }: Refusal): void {
+    const { replies, features } = this.#options;
+    replies.send(
+      features.structured ? encodeErrorChunk(request, error, message) : encodeSimpleReply(request, error),
+    );
+  }
+
+  /** Answers with the error that a good request met. */
+  #fail(request: NbdRequest, error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error);
+    this.#options.note(message);
+    this.#refuse(request, { error: errorNumber(error), message });
+  }
+}
+
+/** What the protocol can say of a failure: its system code, if one lies at the bottom of it. */
+function errorNumber(error: unknown): NbdError {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    const code = systemCode(cause);
+    if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG') return NBD_ERROR.noSpace;
+    if (code === 'ENOMEM') return NBD_ERROR.noMemory;
+    if (code === 'EPERM' || code === 'EACCES' || code === 'EROFS') return NBD_ERROR.perm;
+    if (cause instanceof Qcow2BenchError && cause.cause === undefined) break;
+  }
+  return NBD_ERROR.io;
+}
+
+const NOTHING = new Uint8Array(0);

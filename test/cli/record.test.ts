@@ -1,0 +1,195 @@
+/** `record` and `serve` with clients that know nothing of them. */
+
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+import { describe, expect, test } from 'vitest';
+
+import { Random } from '../../src/core/random.ts';
+import { reasonToSkip } from '../format/system-tools.ts';
+import { errorLine, makeFolder, runCli, startCli, type Started } from './cli-process.ts';
+
+const MIB = 1024 * 1024;
+const skip = reasonToSkip('nbdinfo', 'nbdcopy', 'qemu-img', 'qemu-io', 'fio');
+const run = promisify(execFile);
+
+/** Waits until the program has said where it serves. */
+async function uriOf(started: Started): Promise<string> {
+  let stdout = '';
+  started.process.stdout?.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  while (!stdout.includes('\n')) {
+    if (started.process.exitCode !== null) throw new Error((await started.ended).stderr);
+    await delay(10);
+  }
+  return stdout.trim();
+}
+
+function randomFile(path: string, bytes: number): Buffer {
+  const random = new Random(11);
+  const content = Buffer.alloc(2 * bytes);
+  // The second half is a hole to come.
+  for (let at = 0; at < bytes; at += 4) content.writeUInt32LE(random.uint32(), at);
+  writeFileSync(path, content);
+  return content;
+}
+
+async function mapOf(folder: string, image: string, format: string): Promise<unknown> {
+  const { stdout } = await run('qemu-img', ['map', '-f', format, '--output=json', image], { cwd: folder });
+  return JSON.parse(stdout);
+}
+
+describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (${skip})`}`, () => {
+  test.each(['raw', 'qcow2', 'qed'])(
+    'nbdcopy both ways, qemu-io and qemu-img see one disk (%s); the trace replays to the same map',
+    async (format) => {
+      const folder = makeFolder();
+      const content = randomFile(join(folder, 'in.raw'), 8 * MIB);
+      const made = ['--image', 'disk', '--create', '16MiB', '--format', format];
+      const record = startCli(folder, 'record', ...made, '--socket', 'nbd.sock', '--trace', 'trace.csv.zst');
+      const uri = await uriOf(record);
+      const { stdout } = await run('nbdinfo', ['--json', uri]);
+      expect(JSON.parse(stdout)).toMatchObject({
+        protocol: 'newstyle-fixed',
+        structured: true,
+        exports: [{ 'export-size': 16 * MIB, can_multi_conn: true, can_fua: true, is_read_only: false }],
+      });
+      await run('nbdcopy', ['--flush', 'in.raw', uri], { cwd: folder });
+      await run('nbdcopy', [uri, 'out.raw'], { cwd: folder });
+      expect(readFileSync(join(folder, 'out.raw')).equals(content)).toBe(true);
+      const commands = [
+        'write -P 7 12M 64k',
+        'write -z -u 1M 64k',
+        'flush',
+        'read -P 7 12M 64k',
+        'read -P 0 1M 64k',
+      ];
+      await run('qemu-io', ['-f', 'raw', ...commands.flatMap((command) => ['-c', command]), uri]);
+      await run('qemu-img', ['convert', '-f', 'raw', '-O', 'raw', uri, 'converted.raw'], { cwd: folder });
+      record.process.kill('SIGTERM');
+      expect(await record.ended).toMatchObject({ code: 0, stdout: `${uri}\n` });
+      expect(existsSync(join(folder, 'nbd.sock'))).toBe(false);
+      await run('qemu-img', ['compare', '-f', format, '-F', 'raw', 'disk', 'converted.raw'], { cwd: folder });
+      if (format !== 'raw') await run('qemu-img', ['check', '-f', format, 'disk'], { cwd: folder });
+      expect(statSync(join(folder, 'trace.csv.zst')).size).toBeLessThan(20_000);
+
+      const cell = ['--format', format, '--refcounts', 'eager', '--cache', 'writeback'];
+      const replayed = await runCli(folder, 'replay', 'trace.csv.zst', ...cell, '--image', 'replayed');
+      expect(replayed.code).toBe(0);
+      const without = (map: unknown): unknown =>
+        (map as Record<string, unknown>[]).map(({ start, length, data, zero }) => ({
+          start,
+          length,
+          data,
+          zero,
+        }));
+      if (format === 'qcow2') {
+        expect(without(await mapOf(folder, 'replayed', format))).toEqual(
+          without(await mapOf(folder, 'disk', format)),
+        );
+      }
+      if (format !== 'raw') await run('qemu-img', ['check', '-f', format, 'replayed'], { cwd: folder });
+    },
+  );
+
+  test('fio writes at random with verification over TCP, and --once ends when it leaves', async () => {
+    const folder = makeFolder();
+    const made = [
+      '--image',
+      'disk.qcow2',
+      '--create',
+      '32MiB',
+      '--refcounts',
+      'lazy',
+      '--cache',
+      'writethrough',
+    ];
+    const record = startCli(
+      folder,
+      'record',
+      ...made,
+      '--listen',
+      '127.0.0.1:0',
+      '--once',
+      '--trace',
+      'trace.csv',
+    );
+    const uri = await uriOf(record);
+    expect(uri).toMatch(/^nbd:\/\/127\.0\.0\.1:\d+\/?$/);
+    const job = ['--name=verify', '--ioengine=nbd', `--uri=${uri}`, '--rw=randwrite', '--bs=4k', '--size=4M'];
+    await run('fio', [...job, '--iodepth=16', '--verify=crc32c', '--do_verify=1', '--fsync=8'], {
+      cwd: folder,
+    });
+    const { code, stderr } = await record.ended;
+    expect({ code, recorded: /recorded [\d,]+ requests/.test(stderr) }).toEqual({ code: 0, recorded: true });
+    await run('qemu-img', ['check', 'disk.qcow2'], { cwd: folder });
+    const trace = readFileSync(join(folder, 'trace.csv'), 'utf8');
+    expect(trace.match(/,write,/g)).toHaveLength(1024);
+    expect(trace.match(/,flush,/g)?.length).toBeGreaterThan(100);
+    expect((await runCli(folder, 'replay', 'trace.csv', '--samples', '0')).code).toBe(0);
+  });
+
+  test('serve shows an image and writes no trace', async () => {
+    const folder = makeFolder();
+    expect((await runCli(folder, 'create', 'disk.qcow2', '1MiB')).code).toBe(0);
+    const serve = startCli(
+      folder,
+      'serve',
+      '--image',
+      'disk.qcow2',
+      '--read-only',
+      '--socket',
+      's',
+      '--once',
+    );
+    const uri = await uriOf(serve);
+    await expect(run('qemu-io', ['-f', 'raw', '-c', 'write 0 64k', uri])).rejects.toThrow();
+    await run('nbdcopy', [uri, 'out.raw'], { cwd: folder });
+    expect((await serve.ended).code).toBe(0);
+    expect(statSync(join(folder, 'out.raw')).size).toBe(MIB);
+  });
+});
+
+describe('a session that cannot begin says why and leaves things as they were', () => {
+  test.each([
+    [['--socket', 's', '--listen', '127.0.0.1:0'], 2, '--listen'],
+    [[], 2, '--socket'],
+    [['--listen', 'here'], 2, 'HOST:PORT'],
+    [['--listen', '0.0.0.0:0'], 1, '--allow-remote'],
+    [['--socket', 'trace.csv'], 1, 'trace.csv'],
+  ])('%j', async (listen, code, named) => {
+    const folder = makeFolder();
+    writeFileSync(join(folder, 'trace.csv'), 'mine');
+    const words = ['record', '--image', 'new.qcow2', '--create', '1MiB', '--trace', 'other.csv', ...listen];
+    const ended = await runCli(folder, ...words);
+    expect(ended.code).toBe(code);
+    expect(errorLine(ended)).toContain(named);
+    expect(readFileSync(join(folder, 'trace.csv'), 'utf8')).toBe('mine');
+    expect([existsSync(join(folder, 'new.qcow2')), existsSync(join(folder, 'other.csv'))]).toEqual([
+      false,
+      false,
+    ]);
+  });
+
+  test('a trace that is there is not written over', async () => {
+    const folder = makeFolder();
+    writeFileSync(join(folder, 'trace.csv'), 'mine');
+    const words = [
+      'record',
+      '--image',
+      'new.qcow2',
+      '--create',
+      '1MiB',
+      '--trace',
+      'trace.csv',
+      '--socket',
+      's',
+    ];
+    const ended = await runCli(folder, ...words);
+    expect(ended.code).toBe(1);
+    expect(errorLine(ended)).toContain('--force');
+    expect(readFileSync(join(folder, 'trace.csv'), 'utf8')).toBe('mine');
+  });
+});
