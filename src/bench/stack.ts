@@ -96,6 +96,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     format,
     name: imageName,
     files: {
+      ...files,
       open: (name, labelled) => {
         const device = files.open(name, labelled);
         path ??= device.path;
@@ -114,9 +115,11 @@ export async function openStack(options: StackOptions): Promise<Stack> {
 /** The files of a storage, each on the stack that the options say: what `openImage` opens names with. */
 export function stackFiles(options: StackFilesOptions): ImageFiles {
   const { direct } = CACHE_MODE_RULES[options.cache];
+  const { storage } = options;
   return {
     open: (name, { label, readOnly }) =>
-      stackDevice(options.storage.open(name, { label, readOnly, direct }), options),
+      stackDevice(storage.open(name, { label, readOnly, direct }), options),
+    realName: (name) => storage.realName?.(name) ?? name,
   };
 }
 

@@ -55,6 +55,11 @@ export const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import('./commands/info.ts')).infoCommand,
   },
   {
+    usage: 'map <image>',
+    summary: 'List where the bytes of a disk lie, through its backing files',
+    load: async () => (await import('./commands/map.ts')).mapCommand,
+  },
+  {
     usage: 'check <image>',
     summary: 'Check an image, and repair it if asked to',
     // As `qemu-img check`: its 2 means corruption.

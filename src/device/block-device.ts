@@ -13,6 +13,7 @@
  *   to be durable, and every later `sync` of that file fails too.
  */
 
+import type { FileExtent } from './hole-seek.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
 export type Pending = undefined | Promise<void>;
@@ -35,6 +36,11 @@ export interface BlockDevice {
 
   /** The file's present length in bytes. */
   size(): number;
+  /**
+   * Whether there are bytes or a hole at `offset`, which lies before `size()`, and how far that holds: no I/O for
+   * data. Where holes cannot be told, everything is data.
+   */
+  extentAt(offset: number): FileExtent;
   read(offset: number, target: Uint8Array, purpose: Purpose): Pending;
   write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending;
   /** One write of several buffers that lie one after another in the file, as `pwritev` does. */

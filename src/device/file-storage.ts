@@ -1,6 +1,6 @@
 /** Image files in a directory of the host. */
 
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, realpathSync, rmSync } from 'node:fs';
 import { relative, resolve, sep } from 'node:path';
 import { Qcow2BenchError } from '../core/error.ts';
 import type { Capabilities } from './capabilities.ts';
@@ -39,6 +39,10 @@ export class FileStorage implements Storage {
       direct: this.#direct(path, options.direct),
       canZeroRange: this.#canZeroRange(),
     });
+  }
+
+  realName(name: string): string {
+    return followLinks(resolve(this.directory, name));
   }
 
   exists(name: string): boolean {
@@ -86,5 +90,14 @@ export class FileStorage implements Storage {
 
   #canZeroRange(): boolean {
     return this.capabilities.zeroRange.ok && this.capabilities.punchHole.ok;
+  }
+}
+
+/** The path with symbolic links followed; as it is if it cannot be: opening it then fails and names the reason. */
+export function followLinks(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
   }
 }

@@ -4,6 +4,7 @@
  */
 
 import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { FileExtent } from './hole-seek.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
 export abstract class DeviceFilter implements BlockDevice {
@@ -31,6 +32,10 @@ export abstract class DeviceFilter implements BlockDevice {
 
   size(): number {
     return this.inner.size();
+  }
+
+  extentAt(offset: number): FileExtent {
+    return this.inner.extentAt(offset);
   }
 
   read(offset: number, target: Uint8Array, purpose: Purpose): Pending {

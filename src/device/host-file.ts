@@ -19,6 +19,7 @@ import { allocatePages, isPageMemory } from '../core/page-memory.ts';
 import type { BlockDevice, WritePart } from './block-device.ts';
 import { loadFallocate, type Fallocate } from './fallocate.ts';
 import { hostError, type HostErrorCode } from './host-error.ts';
+import { extentOfFile, type FileExtent } from './hole-seek.ts';
 import { openHostFile, type HostFileOptions } from './host-file-open.ts';
 import { MERGED_PARTS_MAX, mergedLength } from './merged-write.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
@@ -62,6 +63,11 @@ export class HostFile implements BlockDevice, Disposable {
 
   size(): number {
     return this.#size;
+  }
+
+  extentAt(offset: number): FileExtent {
+    this.#checkOpen();
+    return extentOfFile(this.#fd, { offset, size: this.#size });
   }
 
   read(offset: number, target: Uint8Array, _purpose: Purpose): undefined {

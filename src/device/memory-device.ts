@@ -9,6 +9,7 @@
 import { isAligned } from '../core/alignment.ts';
 import { assertInvariant } from '../core/error.ts';
 import type { BlockDevice, WritePart } from './block-device.ts';
+import type { FileExtent } from './hole-seek.ts';
 import { mergedLength } from './merged-write.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 import { SparseBytes } from './sparse-bytes.ts';
@@ -47,6 +48,11 @@ export class MemoryDevice implements BlockDevice {
 
   size(): number {
     return this.bytes.size;
+  }
+
+  extentAt(offset: number): FileExtent {
+    this.#checkOpen();
+    return this.bytes.extentAt(offset);
   }
 
   read(offset: number, target: Uint8Array, _purpose: Purpose): undefined {

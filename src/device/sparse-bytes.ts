@@ -52,6 +52,21 @@ export class SparseBytes {
     }
   }
 
+  /** Whether `offset`, which lies before the end, is stored, and for how many bytes the answer holds. */
+  extentAt(offset: number): { readonly isData: boolean; readonly length: number } {
+    const first = Math.floor(offset / CHUNK_SIZE);
+    const end = Math.ceil(this.#size / CHUNK_SIZE);
+    const isData = this.#chunks.has(first);
+    let next = first + 1;
+    if (isData) {
+      while (next < end && this.#chunks.has(next)) next++;
+    } else {
+      next = end;
+      for (const index of this.#chunks.keys()) if (index > first && index < next) next = index;
+    }
+    return { isData, length: Math.min(next * CHUNK_SIZE, this.#size) - offset };
+  }
+
   write(offset: number, bytes: Uint8Array): void {
     const { byteLength } = bytes;
     const at = offset % CHUNK_SIZE;

@@ -41,6 +41,8 @@ export interface Storage {
   create(name: string, options?: CreateOptions): BlockDevice;
   /** @throws Qcow2BenchError `file-missing`; `no-o-direct`; `host-open-failed` with the system's code. */
   open(name: string, options?: OpenOptions): BlockDevice;
+  /** The file's absolute name with symbolic links followed; left out by storages without links. */
+  realName?(name: string): string;
   exists(name: string): boolean;
   /** Does nothing if there is no such file. */
   remove(name: string): void;

@@ -33,7 +33,7 @@ export interface Mapping {
   readonly kind: MappingKind;
   /** Bytes from the asked guest offset for which this answer holds; at least 1. */
   readonly length: number;
-  /** Host offset of the first byte; only for `data`. */
+  /** Host offset of the first byte; only for `data`, and for `zero` where a place in the file is kept. */
   readonly hostOffset: number | undefined;
 }
 
@@ -54,8 +54,12 @@ export interface DiskImage {
   discard(guestOffset: number, length: number): Pending;
   /** Writes what R3 asks for and syncs; `cause` is what the sync is counted under. */
   flush(cause: SyncCause): Pending;
-  /** What the range beginning at `guestOffset` is, from this image's tables alone. */
-  map(guestOffset: number, length: number): Promise<Mapping>;
+  /**
+   * What the range beginning at `guestOffset` is, from this image's tables alone.
+   *
+   * @param options with `seeHoles`, a hole in a raw file is `zero`; without, everything in it is data.
+   */
+  map(guestOffset: number, length: number, options?: { readonly seeHoles: boolean }): Promise<Mapping>;
   /** Flushes, marks the image clean, syncs and releases its files and its backing chain. */
   close(): Promise<void>;
   /** Releases the files without writing anything, as a crash does. */

@@ -1,8 +1,8 @@
 /**
- * Telling the format of an image from its first bytes, for commands that only look at an image or mend it.
+ * Telling the format of an image from its first bytes, for commands that look at an image, copy it or mend it.
  *
- * Invariant: the answer never decides how guest data are read or written. A guest can write any bytes into a raw
- * disk, so what serves a disk takes its format from the user.
+ * Invariant: only the image that the user names is told this way, never a file behind it. A guest can write any
+ * bytes into a raw disk, so what serves a disk takes its format from the user.
  */
 
 import { allocatePages } from '../core/page-memory.ts';

@@ -7,7 +7,7 @@
 import { basename, dirname, resolve } from 'node:path';
 
 import { probeCapabilities, type Capabilities, type Missing } from '../device/capabilities.ts';
-import { FileStorage } from '../device/file-storage.ts';
+import { FileStorage, followLinks } from '../device/file-storage.ts';
 import type { Storage } from '../device/storage.ts';
 import type { ImageFiles } from '../format/backing-chain.ts';
 
@@ -35,6 +35,7 @@ export const HOST_FILES: ImageFiles = {
     const { storage, name } = hostImage(path, 'read');
     return storage.open(name, { label, readOnly });
   },
+  realName: followLinks,
 };
 
 const NOT_PROBED: Missing = { ok: false, reason: 'it was not tried' };

@@ -220,7 +220,8 @@ export class Qcow2Image implements DiskImage {
   async map(guestOffset: number, length: number): Promise<Mapping> {
     const range = await this.#locked(() => this.#reader.lookUp(guestOffset, length));
     const kind = MAPPING_KIND[range.type];
-    return { kind, length: range.length, hostOffset: kind === 'data' ? range.hostOffset : undefined };
+    const hasPlace = range.type === 'normal' || range.type === 'zero-allocated';
+    return { kind, length: range.length, hostOffset: hasPlace ? range.hostOffset : undefined };
   }
 
   /** Checks refcounts and copied flags; repairs within `repair` if given. The image must be idle. */

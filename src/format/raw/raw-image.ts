@@ -90,10 +90,17 @@ export class RawImage implements DiskImage {
     return this.#device.sync(cause);
   }
 
-  /** Everything inside the file is data: holes are not looked for. */
-  async map(guestOffset: number, length: number): Promise<Mapping> {
+  /** Everything inside the file is data, unless holes are asked for. */
+  async map(guestOffset: number, length: number, options?: { readonly seeHoles: boolean }): Promise<Mapping> {
     const inside = this.#device.size() - guestOffset;
     if (inside <= 0) return { kind: 'unallocated', length, hostOffset: undefined };
+    if (options?.seeHoles === true) {
+      const extent = this.#device.extentAt(guestOffset);
+      // What the end of the file cuts off of its last sector goes with what lies before it.
+      const whole = alignUp(guestOffset + extent.length, SECTOR_SIZE) - guestOffset;
+      const kind = extent.isData ? 'data' : 'zero';
+      return { kind, length: Math.min(length, whole), hostOffset: guestOffset };
+    }
     return { kind: 'data', length: Math.min(length, inside), hostOffset: guestOffset };
   }
 

@@ -1,0 +1,90 @@
+/** `map`: where every byte of a disk comes from, in the words and figures of `qemu-img map`. */
+
+import { Qcow2BenchError } from '../../core/error.ts';
+import { FORMATS } from '../../format/disk-image.ts';
+import { imageExtents, type ImageExtent } from '../../image/image-extents.ts';
+import { openChain } from '../../image/open-chain.ts';
+import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
+import { defineCommand } from '../command.ts';
+import { EXIT } from '../exit-code.ts';
+import { flag, inGroup, optional } from '../option-kinds.ts';
+import { choice } from '../option-values.ts';
+import type { Terminal } from '../terminal.ts';
+
+/** Columns of a figure in the table. */
+const FIGURE_WIDTH = 16;
+
+export const mapCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('image', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED' })
+      .options(
+        inGroup('Map:', {
+          format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          json: flag('Print every extent as JSON, as qemu-img map --output=json does'),
+        }),
+      )
+      .options(BACKING_OPTIONS),
+
+  run: async (args, terminal) => {
+    const { image, names } = await openChain({
+      path: args.image,
+      format: args.format,
+      backing: backingPolicy(args),
+    });
+    try {
+      await (args.json
+        ? printJson(imageExtents(image), terminal)
+        : printTable(imageExtents(image), names, terminal));
+    } finally {
+      await image.abandon();
+    }
+    return EXIT.good;
+  },
+});
+
+async function printJson(extents: AsyncIterable<ImageExtent>, terminal: Terminal): Promise<void> {
+  // One line is held back, for what ends it depends on whether another follows.
+  let before: string | undefined;
+  for await (const extent of extents) {
+    if (before !== undefined) terminal.answer(`${before},`);
+    before = `${before === undefined ? '[' : ''}${extentJson(extent)}`;
+  }
+  terminal.answer(`${before ?? '['}]`);
+}
+
+/** The fields and spaces of `qemu-img map --output=json`. */
+function extentJson(extent: ImageExtent): string {
+  const { start, length, depth, present, zero, data, hostOffset } = extent;
+  const fields = { start, length, depth, present, zero, data };
+  const named = Object.entries({ ...fields, ...(hostOffset === undefined ? {} : { offset: hostOffset }) });
+  return `{ ${named.map(([name, value]) => `"${name}": ${String(value)}`).join(', ')}}`;
+}
+
+/** Data alone, as `qemu-img map` lists them. */
+async function printTable(
+  extents: AsyncIterable<ImageExtent>,
+  names: readonly string[],
+  terminal: Terminal,
+): Promise<void> {
+  terminal.answer(row('Offset', 'Length', 'Mapped to', 'File'));
+  for await (const { start, length, depth, zero, data, hostOffset } of extents) {
+    if (!data || zero) continue;
+    if (hostOffset === undefined) {
+      throw new Qcow2BenchError(
+        'map-compressed',
+        'holds compressed clusters, which lie at no offset of their own: list them with --json',
+        { path: names[depth] },
+      );
+    }
+    terminal.answer(row(figure(start), figure(length), figure(hostOffset), names[depth] ?? ''));
+  }
+}
+
+function row(offset: string, length: string, hostOffset: string, file: string): string {
+  return [offset, length, hostOffset].map((text) => text.padEnd(FIGURE_WIDTH)).join('') + file;
+}
+
+function figure(bytes: number): string {
+  return bytes === 0 ? '0' : `0x${bytes.toString(16)}`;
+}

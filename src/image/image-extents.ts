@@ -1,0 +1,73 @@
+/**
+ * Where every byte of a disk comes from, through the whole backing chain: what `map` prints and `convert` copies.
+ *
+ * Invariants: extents follow each other without a gap from 0 to the disk's end; neighbours that say the same are one;
+ * nothing but tables is read. The flags mean what they mean in `qemu-img map`.
+ */
+
+import type { DiskImage } from '../format/disk-image.ts';
+
+export interface ImageExtent {
+  /** Bytes from the disk's start. */
+  readonly start: number;
+  /** Bytes. */
+  readonly length: number;
+  /** Which file of the chain has it: 0 the image, 1 its backing file, and so on. */
+  readonly depth: number;
+  /** The file at `depth` says what it is, even if that is zeroes; false: nobody does, so it is zero. */
+  readonly present: boolean;
+  readonly zero: boolean;
+  readonly data: boolean;
+  /** Where it lies in the file at `depth`, if it lies in one piece. */
+  readonly hostOffset: number | undefined;
+}
+
+/** Extents from the disk's start to its end, merged. */
+export async function* imageExtents(image: DiskImage): AsyncGenerator<ImageExtent> {
+  let current: ImageExtent | undefined;
+  for (let start = 0; start < image.virtualSize;) {
+    const next = await extentAt(image, start);
+    start += next.length;
+    if (current !== undefined && continues(current, next)) {
+      current = { ...current, length: current.length + next.length };
+    } else {
+      if (current !== undefined) yield current;
+      current = next;
+    }
+  }
+  if (current !== undefined) yield current;
+}
+
+async function extentAt(top: DiskImage, start: number): Promise<ImageExtent> {
+  let image = top;
+  let length = top.virtualSize - start;
+  for (let depth = 0; ; depth++) {
+    // Each file of a chain may be shorter than the one above.
+    length = Math.min(length, image.virtualSize - start);
+    const mapping = await image.map(start, length, { seeHoles: true });
+    length = Math.min(length, mapping.length);
+    const { kind, hostOffset } = mapping;
+    if (kind !== 'unallocated') {
+      const zero = kind === 'zero';
+      return { start, length, depth, present: true, zero, data: !zero, hostOffset };
+    }
+    const { backing } = image;
+    if (backing === undefined || start >= backing.virtualSize) {
+      return { start, length, depth, present: false, zero: true, data: false, hostOffset: undefined };
+    }
+    image = backing;
+  }
+}
+
+function continues(before: ImageExtent, after: ImageExtent): boolean {
+  const { hostOffset } = before;
+  return (
+    before.depth === after.depth &&
+    before.present === after.present &&
+    before.zero === after.zero &&
+    before.data === after.data &&
+    (hostOffset === undefined
+      ? after.hostOffset === undefined
+      : after.hostOffset === hostOffset + before.length)
+  );
+}

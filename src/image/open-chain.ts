@@ -1,0 +1,57 @@
+/**
+ * Opening an image with the files behind it for reading, as `map` and `convert` do.
+ *
+ * Invariants: nothing is written and nothing repaired; the image's own format may be told from its first bytes, as
+ * `qemu-img` does where the user names none, but never that of a file behind it.
+ */
+
+import type { BackingPolicy } from '../format/backing-chain.ts';
+import type { DiskImage, Format } from '../format/disk-image.ts';
+import { openImage } from '../format/registry.ts';
+import { detectFormat } from './detect-format.ts';
+import { HOST_FILES } from './host-image.ts';
+
+export interface OpenedChain {
+  readonly image: DiskImage;
+  readonly format: Format;
+  /** Names of the files, from the image down, as they were asked for. */
+  readonly names: readonly string[];
+}
+
+export interface OpenChainOptions {
+  /** A path of the host. */
+  readonly path: string;
+  /** Default: told from the first bytes. */
+  readonly format?: Format | undefined;
+  readonly backing?: BackingPolicy | undefined;
+}
+
+/** @throws Qcow2BenchError of the files, the format or the backing chain. */
+export async function openChain(options: OpenChainOptions): Promise<OpenedChain> {
+  const format = options.format ?? (await formatOf(options.path));
+  const names: string[] = [];
+  const image = await openImage({
+    format,
+    name: options.path,
+    files: {
+      ...HOST_FILES,
+      open: (name, labelled) => {
+        const device = HOST_FILES.open(name, labelled);
+        names.push(name);
+        return device;
+      },
+    },
+    readOnly: true,
+    backing: options.backing,
+  });
+  return { image, format, names };
+}
+
+async function formatOf(path: string): Promise<Format> {
+  const device = HOST_FILES.open(path, { label: 'image', readOnly: true });
+  try {
+    return await detectFormat(device);
+  } finally {
+    await device.close();
+  }
+}

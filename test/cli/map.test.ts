@@ -1,0 +1,88 @@
+/** `map` says of every byte what `qemu-img map` says. */
+
+import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, test } from 'vitest';
+
+import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { errorLine, makeFolder, runCli } from './cli-process.ts';
+
+const skipped = reasonToSkip('qemu-img', 'qemu-io');
+const CLUSTER = 65_536;
+
+describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${skipped})`}`, () => {
+  test('prints the JSON of qemu-img map through a chain of qcow2 over qcow2 over raw', async () => {
+    const folder = makeFolder();
+    makeRaw(folder, 'base.raw');
+    create(folder, 'qcow2', 'middle.qcow2', '-b', 'base.raw', '-F', 'raw');
+    change(folder, 'middle.qcow2', 'write -c -P 2 128k 64k', 'write 256k 64k', 'write -z 256k 64k');
+    create(folder, 'qcow2', 'top.qcow2', '-b', 'middle.qcow2', '-F', 'qcow2', '4M');
+    change(folder, 'top.qcow2', 'write 300k 64k', 'write -z 640k 128k', 'write 3M 1k', 'discard 3M 64k');
+    for (const image of ['middle.qcow2', 'top.qcow2']) await expectSameJson(folder, image);
+  });
+
+  test('prints the JSON and the table of qemu-img map for QED and for the holes of a raw file', async () => {
+    const folder = makeFolder();
+    makeRaw(folder, 'base.raw');
+    create(folder, 'qed', 'top.qed', '-b', 'base.raw', '-F', 'raw');
+    change(folder, 'top.qed', 'write 70k 1k', 'write -z 512k 64k', 'write 800k 200k');
+    for (const image of ['top.qed', 'base.raw']) {
+      await expectSameJson(folder, image);
+      const format = ['-f', image.endsWith('.raw') ? 'raw' : 'qed'];
+      const { stdout } = await runCli(folder, 'map', image);
+      expect(stdout).toBe(runTool('qemu-img', ['map', ...format, image], folder));
+    }
+  });
+
+  test('says of compressed clusters that the table has no place for them', async () => {
+    const folder = makeFolder();
+    create(folder, 'qcow2', 'disk.qcow2', '1M');
+    change(folder, 'disk.qcow2', 'write -c 0 64k');
+    const ended = await runCli(folder, 'map', 'disk.qcow2');
+    expect(ended.code).toBe(1);
+    expect(errorLine(ended)).toContain('--json');
+  });
+
+  test('does not follow a symbolic link out of the allowed directory', async () => {
+    const folder = makeFolder();
+    mkdirSync(join(folder, 'images'));
+    makeRaw(folder, 'secret.raw');
+    symlinkSync('../secret.raw', join(folder, 'images', 'innocent.raw'));
+    create(folder, 'qcow2', 'images/top.qcow2', '-b', 'innocent.raw', '-F', 'raw');
+    const refused = await runCli(folder, 'map', 'images/top.qcow2', '--json');
+    expect(refused.code).toBe(1);
+    expect(errorLine(refused)).toContain('allowed directory');
+    for (const allowed of [['--any-backing'], ['--backing-dir', '.']]) {
+      expect((await runCli(folder, 'map', 'images/top.qcow2', '--json', ...allowed)).code).toBe(0);
+    }
+  });
+});
+
+function create(folder: string, format: string, name: string, ...rest: readonly string[]): void {
+  runTool('qemu-img', ['create', '-q', '-f', format, ...order(name, rest)], folder);
+}
+
+/** The options of a backing file stand before the name, a size after it. */
+function order(name: string, rest: readonly string[]): readonly string[] {
+  return rest[0] === '-b' ? [...rest.slice(0, 4), name, ...rest.slice(4)] : [name, ...rest];
+}
+
+function change(folder: string, name: string, ...commands: readonly string[]): void {
+  runTool('qemu-io', ['-d', 'unmap', ...commands.flatMap((command) => ['-c', command]), name], folder);
+}
+
+function makeRaw(folder: string, name: string): void {
+  const path = join(folder, name);
+  writeFileSync(path, new Uint8Array(CLUSTER).fill(7));
+  truncateSync(path, 16 * CLUSTER);
+  runTool('qemu-io', ['-f', 'raw', '-c', 'write 500k 12k', name], folder);
+}
+
+async function expectSameJson(folder: string, image: string): Promise<void> {
+  const format = image.endsWith('.raw') ? ['-f', 'raw'] : [];
+  const theirs: unknown = JSON.parse(runTool('qemu-img', ['map', '--output=json', ...format, image], folder));
+  const { stdout, code } = await runCli(folder, 'map', image, '--json');
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toEqual(theirs);
+}
