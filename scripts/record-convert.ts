@@ -10,8 +10,8 @@ import process from 'node:process';
 
 import { Qcow2BenchError } from '../src/core/error.ts';
 import type { RequestOp } from '../src/workload/request.ts';
-import { openTrace } from '../src/workload/trace-reader.ts';
-import { TraceWriter } from '../src/workload/trace-writer.ts';
+import { openTrace } from '../src/workload/trace/trace-reader.ts';
+import { TraceWriter } from '../src/workload/trace/trace-writer.ts';
 
 const [log, out, ...facts] = process.argv.slice(2);
 if (log === undefined || out === undefined || facts.some((fact) => !fact.includes('='))) {

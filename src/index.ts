@@ -41,7 +41,7 @@ export { findSource, listSources, openStream, type WorkloadSource } from './work
 export type { Request, RequestOp } from './workload/request.ts';
 export type { RequestStream } from './workload/request-stream.ts';
 export type { Workload } from './workload/schema.ts';
-export { openTrace, type OpenTrace, type OpenTraceOptions } from './workload/trace-reader.ts';
+export { openTrace, type OpenTrace, type OpenTraceOptions } from './workload/trace/trace-reader.ts';
 export { parseWorkload, readWorkload } from './workload/workload-file.ts';
 
 // Running: one open image with everything under it, or a matrix of cells.

@@ -7,7 +7,7 @@ import { closeSync, openSync, rmSync } from 'node:fs';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import type { Request } from '../workload/request.ts';
-import { TraceWriter, type CreateTraceOptions } from '../workload/trace-writer.ts';
+import { TraceWriter, type CreateTraceOptions } from '../workload/trace/trace-writer.ts';
 import { makeFolderOf } from './written-file.ts';
 
 export interface RecordingFileOptions extends CreateTraceOptions {

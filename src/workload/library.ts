@@ -15,8 +15,8 @@ import type { GenerateOptions } from './generator.ts';
 import { workloadStream } from './request-stream.ts';
 import type { RequestStream } from './request-stream.ts';
 import type { Workload } from './schema.ts';
-import { openTrace } from './trace-reader.ts';
-import type { OpenTraceOptions } from './trace-reader.ts';
+import { openTrace } from './trace/trace-reader.ts';
+import type { OpenTraceOptions } from './trace/trace-reader.ts';
 import { readWorkload } from './workload-file.ts';
 
 /** A workload file, read. */

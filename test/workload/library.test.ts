@@ -7,7 +7,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { generateBackingFill, generatePrefill } from '../../src/workload/generator.ts';
 import { findSource, listSources, openStream, shippedNames } from '../../src/workload/library.ts';
 import type { Request } from '../../src/workload/request.ts';
-import { HEADER, temporaryFile } from './trace-files.ts';
+import { HEADER, temporaryFile } from './trace/trace-files.ts';
 import { workloadJson } from './workload-texts.ts';
 
 async function requestsOf(nameOrPath: string, limit?: number): Promise<Request[]> {

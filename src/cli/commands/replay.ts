@@ -2,7 +2,7 @@
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import { findSource, type RecordedSource } from '../../workload/library.ts';
-import { openTrace } from '../../workload/trace-reader.ts';
+import { openTrace } from '../../workload/trace/trace-reader.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { endMatrix } from '../matrix-ending.ts';

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 
 import { onTestFinished } from 'vitest';
 
-import { Qcow2BenchError } from '../../src/core/error.ts';
-import type { Request } from '../../src/workload/request.ts';
-import { openTrace } from '../../src/workload/trace-reader.ts';
-import type { OpenTraceOptions } from '../../src/workload/trace-reader.ts';
+import { Qcow2BenchError } from '../../../src/core/error.ts';
+import type { Request } from '../../../src/workload/request.ts';
+import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
+import type { OpenTraceOptions } from '../../../src/workload/trace/trace-reader.ts';
 
 export const HEADER = '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n';
 

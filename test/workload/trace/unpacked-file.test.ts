@@ -6,8 +6,8 @@ import { constants, gzipSync, zstdCompressSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
-import { readUnpacked } from '../../src/workload/compressed-file.ts';
-import { ZstdFrame } from '../../src/workload/zstd-frame.ts';
+import { readUnpacked } from '../../../src/workload/trace/unpacked-file.ts';
+import { ZstdFrame } from '../../../src/workload/trace/zstd-frame.ts';
 import { temporaryFile, temporaryFolder } from './trace-files.ts';
 
 async function unpacked(content: Uint8Array): Promise<Buffer> {

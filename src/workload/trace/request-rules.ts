@@ -3,11 +3,11 @@
  * to meet, and the error for a trace that breaks one.
  */
 
-import { Qcow2BenchError } from '../core/error.ts';
-import { LIMITS } from '../core/limits.ts';
-import { formatSize } from '../core/size.ts';
-import type { Request, RequestOp } from './request.ts';
-import { SECTOR_SIZE } from './request.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { formatSize } from '../../core/size.ts';
+import type { Request, RequestOp } from '../request.ts';
+import { SECTOR_SIZE } from '../request.ts';
 
 export const TRACE_FORMATS = ['native', 'nbdkit-log'] as const;
 export type TraceFormat = (typeof TRACE_FORMATS)[number];

@@ -15,11 +15,11 @@ import type { Duplex } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, createGzip, createZstdCompress } from 'node:zlib';
 
-import { systemCode } from '../core/error.ts';
-import { LIMITS } from '../core/limits.ts';
-import { formatNativeHeader, formatNativeRequest } from './native-trace.ts';
-import type { Request } from './request.ts';
-import { badTrace, brokenRule, brokenSizeRule } from './trace.ts';
+import { systemCode } from '../../core/error.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { formatNativeHeader, formatNativeRequest } from './native.ts';
+import type { Request } from '../request.ts';
+import { badTrace, brokenRule, brokenSizeRule } from './request-rules.ts';
 
 export const TRACE_COMPRESSIONS = ['none', 'gzip', 'zstd'] as const;
 export type TraceCompression = (typeof TRACE_COMPRESSIONS)[number];

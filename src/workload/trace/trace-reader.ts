@@ -8,16 +8,16 @@
  *   counted and left out. A broken header, a cut file and a failing disk are always errors.
  */
 
-import { Qcow2BenchError, systemCode } from '../core/error.ts';
-import { LIMITS } from '../core/limits.ts';
-import { readUnpacked } from './compressed-file.ts';
+import { Qcow2BenchError, systemCode } from '../../core/error.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { readUnpacked } from './unpacked-file.ts';
 import { LineScanner } from './line-scanner.ts';
-import { NativeTraceParser } from './native-trace.ts';
+import { NativeTraceParser } from './native.ts';
 import { NbdkitLogParser, isNbdkitLog } from './nbdkit-log.ts';
-import type { RequestStream } from './request-stream.ts';
-import type { Request } from './request.ts';
-import { badTrace } from './trace.ts';
-import type { TraceFormat, TraceParser } from './trace.ts';
+import type { RequestStream } from '../request-stream.ts';
+import type { Request } from '../request.ts';
+import { badTrace } from './request-rules.ts';
+import type { TraceFormat, TraceParser } from './request-rules.ts';
 
 /** Requests a batch holds at most, but for those that one line makes ready. */
 const BATCH_REQUESTS_MAX = 4096;

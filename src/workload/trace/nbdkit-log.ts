@@ -14,9 +14,9 @@
  * - At most `OUTSTANDING_MAX` requests wait for their answers.
  */
 
-import type { Request, RequestOp } from './request.ts';
-import { brokenRule, brokenSizeRule } from './trace.ts';
-import type { TraceParser } from './trace.ts';
+import type { Request, RequestOp } from '../request.ts';
+import { brokenRule, brokenSizeRule } from './request-rules.ts';
+import type { TraceParser } from './request-rules.ts';
 
 const OUTSTANDING_MAX = 65_536;
 

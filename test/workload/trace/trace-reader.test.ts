@@ -2,7 +2,7 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 
 import { describe, expect, test } from 'vitest';
 
-import { openTrace } from '../../src/workload/trace-reader.ts';
+import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
 import { HEADER, faultOf, readWhole, temporaryFile, temporaryFolder } from './trace-files.ts';
 
 const SAMPLE = `#qcow2-bench trace v1

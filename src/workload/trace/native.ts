@@ -14,10 +14,10 @@
  * `line` makes no strings and uses no regular expression: it reads bytes once, left to right.
  */
 
-import { REQUEST_OPS } from './request.ts';
-import type { Request, RequestOp } from './request.ts';
-import { brokenRule, brokenSizeRule } from './trace.ts';
-import type { TraceParser } from './trace.ts';
+import { REQUEST_OPS } from '../request.ts';
+import type { Request, RequestOp } from '../request.ts';
+import { brokenRule, brokenSizeRule } from './request-rules.ts';
+import type { TraceParser } from './request-rules.ts';
 
 export const NATIVE_MAGIC_LINE = '#qcow2-bench trace v1';
 const MAGIC_PREFIX = '#qcow2-bench trace ';

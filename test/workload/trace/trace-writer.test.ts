@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
-import type { Request } from '../../src/workload/request.ts';
-import { TraceWriter, writeTrace } from '../../src/workload/trace-writer.ts';
+import type { Request } from '../../../src/workload/request.ts';
+import { TraceWriter, writeTrace } from '../../../src/workload/trace/trace-writer.ts';
 import { readWhole, temporaryFolder } from './trace-files.ts';
 
 const MIB = 1024 * 1024;
