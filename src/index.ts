@@ -26,7 +26,9 @@ export type { BackingPolicy, ImageFiles } from './format/backing-chain.ts';
 export { CACHE_MODES, CACHE_MODE_RULES, type CacheMode } from './format/cache-mode.ts';
 export type { CheckReport, RepairScope } from './format/check-report.ts';
 export { FORMATS, type DiskImage, type Format, type Mapping } from './format/disk-image.ts';
+export type { CacheSizes } from './format/cache-sizes.ts';
 export { REFCOUNT_MODES, type RefcountMode } from './format/image-options.ts';
+export { COMPAT_LEVELS, REFCOUNT_BITS, type ImageShape } from './format/image-shape.ts';
 export { createImage, openImage, type CreateImageOptions, type OpenImageOptions } from './format/registry.ts';
 
 // Whole images, as `create`, `info` and `check` treat them.

@@ -148,6 +148,7 @@ export class BuiltinEngine implements Engine {
       format: cell.format,
       cache: cell.cache,
       refcounts: cell.refcounts,
+      caches: cell.caches,
       // A model's operations take their own time.
       interleaved: cell.queueDepth > 1 && !(storage instanceof ModelStorage) ? new Deferral() : undefined,
       unnamedBackingFormat: backingOf(cell),

@@ -7,6 +7,7 @@ import { Qcow2BenchError } from '../core/error.ts';
 import { formatSize } from '../core/size.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
+import { SHAPE_RULES, type ImageShape } from '../format/image-shape.ts';
 import type { CellPlan, KeptImage } from './engine.ts';
 
 /** The first bytes of a file of each format that has some. */
@@ -56,6 +57,12 @@ export function checkKeptImage(image: DiskImage, { cell, source, keptImage }: Ce
     throw misfit(
       `the image has clusters of ${formatSize(image.clusterSize)}, not of ${formatSize(cell.clusterSize)}: set --cluster-size to match`,
     );
+  }
+  for (const [key, has] of Object.entries(image.shape ?? {})) {
+    const property = key as keyof ImageShape;
+    const wanted = cell.shape?.[property] ?? SHAPE_RULES[property].default;
+    if (has === wanted) continue;
+    throw misfit(`the image has ${property} ${String(has)}, not ${String(wanted)}: set the option to match`);
   }
   if (image.backing?.format !== cell.backing) {
     const has = image.backing === undefined ? 'no backing file' : `a ${image.backing.format} backing file`;

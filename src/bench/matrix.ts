@@ -8,8 +8,10 @@
 
 import { Qcow2BenchError } from '../core/error.ts';
 import type { CacheMode } from '../format/cache-mode.ts';
+import { givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { RefcountMode } from '../format/image-options.ts';
+import { shapeFor, type ImageShape } from '../format/image-shape.ts';
 import { cellKey } from '../result/cell.ts';
 import type { Cell } from '../result/schema.ts';
 import type { WorkloadSource } from '../workload/library.ts';
@@ -37,6 +39,10 @@ export interface MatrixSetting {
   readonly seed?: number | undefined;
   /** Default `pattern`. */
   readonly payload?: PayloadKind | undefined;
+  /** Of every image whose format has it; default: QEMU's. */
+  readonly shape?: ImageShape | undefined;
+  /** Of the metadata caches of qcow2; default: QEMU's. */
+  readonly caches?: CacheSizes | undefined;
   /** For a matrix of one cell. */
   readonly keptImage?: KeptImage | undefined;
 }
@@ -58,7 +64,7 @@ export function planMatrix(axes: MatrixAxes, setting: MatrixSetting): readonly C
 function* cellsOf(
   source: WorkloadSource,
   axes: MatrixAxes,
-  { device, payload }: MatrixSetting,
+  { device, payload, shape, caches }: MatrixSetting,
 ): Generator<Cell, undefined> {
   for (const clusterSize of axes.clusterSizes) {
     for (const queueDepth of axes.queueDepths) {
@@ -77,6 +83,8 @@ function* cellsOf(
               ...backingIn(source, format),
               // Absent means `pattern`.
               ...(payload === undefined || payload === 'pattern' ? {} : { payload }),
+              ...shapeIn(format, shape),
+              ...cachesIn(format, caches),
             };
           }
         }
@@ -116,4 +124,15 @@ function refuseSameNames(sources: readonly WorkloadSource[]): void {
 function backingIn(source: WorkloadSource, format: Format): Pick<Cell, 'backing'> {
   const backing = source.kind === 'workload' ? source.workload.image.backing : undefined;
   return backing === undefined || format === 'raw' ? {} : { backing: backing.format };
+}
+
+/** A cell names only what is not the default, so cells of before keep their identity. */
+function shapeIn(format: Format, shape: ImageShape | undefined): Pick<Cell, 'shape'> {
+  const told = shape === undefined ? undefined : shapeFor(format, shape);
+  return told === undefined ? {} : { shape: told };
+}
+
+function cachesIn(format: Format, caches: CacheSizes | undefined): Pick<Cell, 'caches'> {
+  const told = caches === undefined || format !== 'qcow2' ? undefined : givenSizes(caches);
+  return told === undefined ? {} : { caches: told };
 }

@@ -7,11 +7,18 @@
  */
 
 import { isPowerOfTwo } from '../core/alignment.ts';
+import { Qcow2BenchError } from '../core/error.ts';
 import { LIMITS } from '../core/limits.ts';
 import { formatSize } from '../core/size.ts';
 import type { Capabilities } from '../device/capabilities.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
+import type { CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
+import type { ImageShape } from '../format/image-shape.ts';
+import { cacheGeometry } from '../format/qcow2/cache-geometry.ts';
+import { geometryOf } from '../format/qcow2/geometry.ts';
+import { impossibleLayout } from '../format/qcow2/layout-rules.ts';
+import type { Cell } from '../result/schema.ts';
 import { phasesOf, type Workload } from '../workload/schema.ts';
 import type { CellPlan } from './engine.ts';
 
@@ -46,7 +53,7 @@ export function formatObstacle({ cell, source }: CellPlan): string | undefined {
   }
   return format === 'qed'
     ? qedObstacle(source.virtualSize, clusterSize)
-    : qcow2Obstacle(source.virtualSize, clusterSize);
+    : qcow2Obstacle(cell, { virtualSize: source.virtualSize, clusterSize });
 }
 
 /** What the place where the image would lie cannot do. */
@@ -86,10 +93,35 @@ function dropsData({ phases }: Workload): boolean {
   return phasesOf(phases).some(({ mix }) => mix.discard > 0 || mix.writeZeroes > 0);
 }
 
-function qcow2Obstacle(virtualSize: number, clusterSize: number): string | undefined {
+function qcow2Obstacle(
+  { refcounts, shape, caches }: Cell,
+  { virtualSize, clusterSize }: { readonly virtualSize: number; readonly clusterSize: number },
+): string | undefined {
+  const broken = impossibleLayout({ clusterSize, refcounts: refcounts ?? undefined, shape });
+  if (broken !== undefined) return broken.message;
   const bytesPerL2Table = (clusterSize / ENTRY_BYTES) * clusterSize;
   const sizeMax = (LIMITS.l1TableBytes / ENTRY_BYTES) * bytesPerL2Table;
-  return virtualSize > sizeMax ? tooLarge('qcow2', { virtualSize, sizeMax, clusterSize }) : undefined;
+  if (virtualSize > sizeMax) return tooLarge('qcow2', { virtualSize, sizeMax, clusterSize });
+  return cachesObstacle(caches, { virtualSize, clusterSize, shape });
+}
+
+/** Why caches of such sizes cannot be had. */
+function cachesObstacle(
+  caches: CacheSizes | undefined,
+  image: {
+    readonly virtualSize: number;
+    readonly clusterSize: number;
+    readonly shape: ImageShape | undefined;
+  },
+): string | undefined {
+  if (caches === undefined) return undefined;
+  try {
+    cacheGeometry(geometryOf(image.clusterSize, image.shape), image.virtualSize, caches);
+    return undefined;
+  } catch (error) {
+    if (error instanceof Qcow2BenchError) return error.message;
+    throw error;
+  }
 }
 
 function qedObstacle(virtualSize: number, clusterSize: number): string | undefined {

@@ -128,6 +128,7 @@ async function makeFile(options: PrepareOptions, files: MadeFiles, file: FileToM
       // Both are the image's, like the format: a backing file has its format's defaults.
       clusterSize: name === options.imageName ? (cell.clusterSize ?? undefined) : undefined,
       refcounts: name === options.imageName ? (cell.refcounts ?? undefined) : undefined,
+      shape: name === options.imageName ? cell.shape : undefined,
     });
   } finally {
     await device.close();

@@ -28,6 +28,7 @@ import type { Storage } from '../device/storage.ts';
 import { SyncElision } from '../device/sync-elision.ts';
 import type { ImageFiles } from '../format/backing-chain.ts';
 import { BlockBackend } from '../format/block-backend.ts';
+import type { CacheSizes } from '../format/cache-sizes.ts';
 import { CACHE_MODE_RULES, type CacheMode } from '../format/cache-mode.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { RefcountMode } from '../format/image-options.ts';
@@ -61,6 +62,8 @@ export interface StackOptions extends StackFilesOptions {
   readonly readOnly?: boolean | undefined;
   /** qcow2 only: overrides the image's own lazy-refcounts bit. */
   readonly refcounts?: RefcountMode | null | undefined;
+  /** qcow2 only: of its metadata caches; default: QEMU's. */
+  readonly caches?: CacheSizes | undefined;
   /** The format of a backing file that its overlay does not name: QED can name only raw. */
   readonly unnamedBackingFormat?: Format | undefined;
 }
@@ -105,6 +108,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     },
     readOnly,
     refcounts: options.refcounts ?? undefined,
+    caches: options.caches,
     backing: { unnamedFormat: unnamedBackingFormat },
   });
   meter.enterPhase('run');

@@ -20,6 +20,7 @@ import { PROCESS_CLOCK } from './clock.ts';
 import { HostLogFile } from './host-log-file.ts';
 import { ImageDirectory } from './image-directory.ts';
 import { Interrupted, Interruption } from './interruption.ts';
+import { cacheSizes, imageShape } from './layout-options.ts';
 import type { MatrixArgs } from './matrix-options.ts';
 import { namedDevices } from './named-devices.ts';
 import { countOf } from './plain-words.ts';
@@ -137,9 +138,10 @@ function planCells({ args, sources }: MatrixSession, devices: readonly string[])
   };
   const keptImage: KeptImage | undefined =
     args.image === undefined ? undefined : hostImage(args.image, 'write');
-  return devices.flatMap((device) =>
-    planMatrix(axes, { device, seed: args.seed, payload: args.payload, keptImage }),
-  );
+  const { seed, payload } = args;
+  const shape = imageShape(args, args.format);
+  const caches = cacheSizes(args, args.format);
+  return devices.flatMap((device) => planMatrix(axes, { device, seed, payload, keptImage, shape, caches }));
 }
 
 function samplesOf(args: MatrixArgs): number {

@@ -7,6 +7,13 @@ import { CACHE_MODES } from '../format/cache-mode.ts';
 import { FORMATS } from '../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
 import type { ListenAddress } from '../nbd/listen-address.ts';
+import {
+  cacheSizes,
+  givenShapeOptions,
+  imageShape,
+  type CacheSizeArgs,
+  type ShapeArgs,
+} from './layout-options.ts';
 import { flag, inGroup, optional, preset } from './option-kinds.ts';
 import { choice, clusterSize, size, text } from './option-values.ts';
 import { badOption, UsageError } from './usage-error.ts';
@@ -28,7 +35,7 @@ export const LISTEN_OPTIONS = inGroup('Clients:', {
   once: flag('End when the last client has left'),
 });
 
-export type ServedImageArgs = InferredOptionTypes<typeof SERVED_IMAGE_OPTIONS>;
+export type ServedImageArgs = InferredOptionTypes<typeof SERVED_IMAGE_OPTIONS> & ShapeArgs & CacheSizeArgs;
 export type ListenArgs = InferredOptionTypes<typeof LISTEN_OPTIONS>;
 
 interface ListenPlace {
@@ -63,6 +70,12 @@ export function listenAddress(args: ListenArgs): ListenAddress {
 /** @throws UsageError for options that do not go together. */
 export function refuseMisfits(args: ServedImageArgs): void {
   const { create, format, refcounts } = args;
+  cacheSizes(args, [format]);
+  imageShape(args, [format]);
+  const [shapeOption] = givenShapeOptions(args);
+  if (shapeOption !== undefined && create === undefined) {
+    throw new UsageError(`--${shapeOption} is of an image that is made: add --create`);
+  }
   if (refcounts !== undefined && format !== 'qcow2') {
     throw new UsageError(`--refcounts: ${format} has none to choose; qcow2 has`);
   }

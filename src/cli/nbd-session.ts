@@ -21,6 +21,7 @@ import { Recorder } from '../nbd/recorder.ts';
 import { NbdServer } from '../nbd/server.ts';
 import { EXIT } from './exit-code.ts';
 import { Interruption } from './interruption.ts';
+import { cacheSizes, imageShape } from './layout-options.ts';
 import { listenAddress, refuseMisfits, type ListenArgs, type ServedImageArgs } from './nbd-options.ts';
 import { RecordingFile } from './recording-file.ts';
 import type { Terminal } from './terminal.ts';
@@ -100,7 +101,9 @@ async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<vo
     return;
   }
   const clusterSize = args['cluster-size'];
-  await createImageFile({ ...place, format, virtualSize: create, clusterSize, refcounts, overwrite: force });
+  const shape = imageShape(args, [format]);
+  const image = { ...place, format, virtualSize: create, clusterSize, refcounts, shape };
+  await createImageFile({ ...image, overwrite: force });
 }
 
 function open(args: NbdSessionArgs, { storage, name }: ImagePlace): Promise<Stack> {
@@ -110,6 +113,7 @@ function open(args: NbdSessionArgs, { storage, name }: ImagePlace): Promise<Stac
     imageName: name,
     format,
     refcounts,
+    caches: cacheSizes(args, [format]),
     cache,
     readOnly: args['read-only'],
     metered: false,

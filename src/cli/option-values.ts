@@ -25,6 +25,15 @@ export function choice<T extends string>(option: string, allowed: readonly T[]):
   };
 }
 
+/** One of a few numbers. */
+export function numberOf<T extends number>(option: string, allowed: readonly T[]): ReadValue<T> {
+  return (text) => {
+    const found = allowed.find((value) => String(value) === text.trim());
+    if (found === undefined) throw badOption(option, text, oneOf(allowed.map(String)));
+    return found;
+  };
+}
+
 /** A list separated by commas; `read` reads each part. A value that stands twice is kept once. */
 export function listOf<T>(option: string, read: ReadValue<T>): ReadValue<readonly T[]> {
   return (text) => {

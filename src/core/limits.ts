@@ -7,6 +7,8 @@ export const LIMITS = {
   l1TableBytes: 32 * 1024 * 1024,
   /** Bytes of a refcount table. */
   refcountTableBytes: 8 * 1024 * 1024,
+  /** Tables that one metadata cache may hold. */
+  cacheSlots: 2 ** 24,
   snapshotCount: 65_536,
   snapshotTableBytes: 64 * 1024 * 1024,
   snapshotExtraBytes: 1024,

@@ -10,13 +10,10 @@
 
 import type { Pending } from '../device/block-device.ts';
 import type { SyncCause } from '../device/purpose.ts';
+import { FORMATS, isFormat, type Format } from './format-name.ts';
+import type { ImageShape } from './image-shape.ts';
 
-export const FORMATS = ['raw', 'qcow2', 'qed'] as const;
-export type Format = (typeof FORMATS)[number];
-
-export function isFormat(name: string): name is Format {
-  return (FORMATS as readonly string[]).includes(name);
-}
+export { FORMATS, isFormat, type Format };
 
 /** What a guest range is, before any I/O for its data. */
 export type MappingKind =
@@ -43,6 +40,8 @@ export interface DiskImage {
   readonly virtualSize: number;
   /** Bytes of the unit in which the image allocates; 1 for raw. */
   readonly clusterSize: number;
+  /** What of its shape the open image shows, defaults included; left out by formats that have only one. */
+  readonly shape?: ImageShape | undefined;
   /** The image that shows through where this one is unallocated. */
   readonly backing: DiskImage | undefined;
   /** Guest writes so far that allocated at least one cluster. */

@@ -10,7 +10,9 @@
 
 import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose } from '../device/purpose.ts';
+import type { CacheSizes } from './cache-sizes.ts';
 import type { DiskImage, Format } from './disk-image.ts';
+import type { ImageShape } from './image-shape.ts';
 
 export const REFCOUNT_MODES = ['eager', 'lazy'] as const;
 /** When qcow2 writes refcounts: with each allocation, or at a clean close. */
@@ -39,6 +41,8 @@ export interface OpenOptions {
   readonly forCheck?: boolean | undefined;
   /** qcow2 only: overrides the image's lazy-refcounts bit for this opening. */
   readonly refcounts?: RefcountMode | undefined;
+  /** qcow2 only: of its metadata caches; `undefined` takes QEMU's defaults. */
+  readonly caches?: CacheSizes | undefined;
 }
 
 /** What `createRaw`, `createQcow2` and `createQed` take. */
@@ -51,5 +55,7 @@ export interface CreateOptions {
   readonly clusterSize?: number | undefined;
   /** qcow2 only; `undefined` is eager. */
   readonly refcounts?: RefcountMode | undefined;
+  /** What the format does not have of it is ignored. */
+  readonly shape?: ImageShape | undefined;
   readonly backingFile?: { readonly name: string; readonly format: Format } | undefined;
 }

@@ -5,6 +5,7 @@
 
 import type { BlockDevice } from '../device/block-device.ts';
 import { backingOpener, type BackingPolicy, type ImageFiles } from './backing-chain.ts';
+import type { CacheSizes } from './cache-sizes.ts';
 import type { DiskImage, Format } from './disk-image.ts';
 import type { CreateOptions, OpenOptions, RefcountMode } from './image-options.ts';
 import { createQcow2 } from './qcow2/create.ts';
@@ -36,6 +37,8 @@ export interface OpenImageOptions {
   readonly forCheck?: boolean | undefined;
   /** qcow2 only: overrides the image's lazy-refcounts bit for this opening. */
   readonly refcounts?: RefcountMode | undefined;
+  /** qcow2 only: of its metadata caches; its backing files have QEMU's defaults. */
+  readonly caches?: CacheSizes | undefined;
 }
 
 /**
@@ -60,6 +63,7 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
     openBacking,
     forCheck: options.forCheck,
     refcounts: options.refcounts,
+    caches: options.caches,
   });
 }
 

@@ -148,6 +148,8 @@ function countedCell(cell: Cell): CountedCell {
     queueDepth: cell.queueDepth,
     ...(cell.backing === undefined ? {} : { backing: cell.backing }),
     ...(cell.payload === undefined ? {} : { payload: cell.payload }),
+    ...(cell.shape === undefined ? {} : { shape: cell.shape }),
+    ...(cell.caches === undefined ? {} : { caches: cell.caches }),
   };
 }
 

@@ -13,6 +13,7 @@ import { MemoryDevice } from '../device/memory-device.ts';
 import type { ImageFiles } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { CreateOptions, RefcountMode } from '../format/image-options.ts';
+import { SHAPE_RULES, type ImageShape } from '../format/image-shape.ts';
 import { createImage, openImage } from '../format/registry.ts';
 import type { ImagePlace } from './host-image.ts';
 
@@ -26,6 +27,8 @@ export interface CreateImageFileOptions extends ImagePlace {
   readonly clusterSize?: number | undefined;
   /** qcow2 only; default eager. */
   readonly refcounts?: RefcountMode | undefined;
+  /** Default: QEMU's; what the format does not have of it is refused. */
+  readonly shape?: ImageShape | undefined;
   readonly backing?: NewBacking | undefined;
   /** Replace a file that is there. Default false. */
   readonly overwrite?: boolean | undefined;
@@ -70,12 +73,21 @@ export async function createImageFile(options: CreateImageFileOptions): Promise<
 }
 
 function imageOptions(options: CreateImageFileOptions): Omit<CreateOptions, 'device' | 'virtualSize'> {
-  const { format, clusterSize, refcounts, backing } = options;
+  const { format, clusterSize, refcounts, backing, shape = {} } = options;
   if (refcounts !== undefined && format !== 'qcow2') throw ofOtherFormat('refcounts', format, 'qcow2 has');
   if (clusterSize !== undefined && format === 'raw') {
     throw ofOtherFormat('clusters', format, 'qcow2 and qed have');
   }
-  return { clusterSize, refcounts, backingFile: backing && { name: backing.name, format: backing.format } };
+  for (const [key, value] of Object.entries(shape)) {
+    if (value === undefined || SHAPE_RULES[key as keyof ImageShape].formats.includes(format)) continue;
+    throw ofOtherFormat(key, format, 'qcow2 has');
+  }
+  return {
+    clusterSize,
+    refcounts,
+    shape,
+    backingFile: backing && { name: backing.name, format: backing.format },
+  };
 }
 
 async function virtualSizeOf({ virtualSize, backing }: CreateImageFileOptions): Promise<number> {

@@ -20,6 +20,7 @@ import { openStack } from '../bench/stack.ts';
 import type { FileStorage } from '../device/file-storage.ts';
 import type { HostLogRecord } from '../device/host-log.ts';
 import { HostMeter } from '../device/host-meter.ts';
+import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../format/cache-sizes.ts';
 import type { GuestCounts, Parity } from '../result/schema.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
@@ -161,10 +162,18 @@ function serveWithQemu(pass: Pass): Promise<readonly HostOperation[]> {
     cache: plan.cell.cache,
     requests,
     unmap: true,
+    imageOptions: cacheOptions(plan.cell.caches),
     files: backing === undefined ? undefined : { 'backing:0': backing },
     signal: options.signal,
     tools,
   });
+}
+
+/** As `--image-opts` takes them; nothing if all are the defaults. */
+function cacheOptions(caches: CacheSizes | undefined): Readonly<Record<string, string>> | undefined {
+  if (caches === undefined) return undefined;
+  const names: Readonly<Record<string, string>> = CACHE_SIZE_OPTIONS;
+  return Object.fromEntries(Object.entries(caches).map(([key, bytes]) => [names[key] ?? key, String(bytes)]));
 }
 
 /** Serves the requests with the builtin engine on the copy. */
@@ -180,6 +189,7 @@ async function serveWithBuiltin(
     format: cell.format,
     cache: cell.cache,
     refcounts: cell.refcounts,
+    caches: cell.caches,
     unnamedBackingFormat: backingOf(cell),
     hostLog: (record) => records.push(record),
     wrap: (device) => new WithoutSync(device),

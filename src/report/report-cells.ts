@@ -8,7 +8,7 @@
  */
 
 import { formatSize } from '../core/size.ts';
-import { variantName } from '../result/cell.ts';
+import { cacheWords, shapeWords, variantName } from '../result/cell.ts';
 import { deriveFigures, type Figures } from '../result/derive.ts';
 import type { Cell, CellRecord, ResultRecord } from '../result/schema.ts';
 import { requestTimeNs, spreadOf, type Spread } from '../result/statistics.ts';
@@ -101,7 +101,16 @@ function reportCell(record: CellRecord, setup: string): ReportCell {
   };
 }
 
-const SETUP_FIELDS = ['clusterSize', 'queueDepth', 'backing', 'payload', 'device', 'engine'] as const;
+const SETUP_FIELDS = [
+  'clusterSize',
+  'queueDepth',
+  'backing',
+  'payload',
+  'shape',
+  'caches',
+  'device',
+  'engine',
+] as const;
 type SetupField = (typeof SETUP_FIELDS)[number];
 
 /** Fields in which cells differ that otherwise share a place. */
@@ -111,7 +120,7 @@ function varyingFields(result: ResultRecord): ReadonlySet<SetupField> {
   );
   const groups = [...places.values()];
   const varies = (field: SetupField): boolean =>
-    groups.some((records) => distinct(records.map(({ cell }) => cell[field])).length > 1);
+    groups.some((records) => distinct(records.map(({ cell }) => JSON.stringify(cell[field]))).length > 1);
   return new Set(SETUP_FIELDS.filter(varies));
 }
 
@@ -121,6 +130,8 @@ function setupText(cell: Cell, varies: ReadonlySet<SetupField>): string {
     queueDepth: `depth ${String(cell.queueDepth)}`,
     backing: cell.backing === undefined ? 'no backing file' : `${cell.backing} backing file`,
     payload: `payload ${cell.payload ?? 'pattern'}`,
+    shape: shapeWords(cell.shape).join(', ') || 'default shape',
+    caches: cacheWords(cell.caches).join(', ') || 'default caches',
     device: cell.device,
     engine: cell.engine,
   };

@@ -7,7 +7,13 @@
 
 import { formatSize } from '../core/size.ts';
 import type { Cell } from './schema.ts';
-import type { Format, RefcountMode } from './vocabulary.ts';
+import {
+  CACHE_SIZE_OPTIONS,
+  type CacheSizes,
+  type Format,
+  type ImageShape,
+  type RefcountMode,
+} from './vocabulary.ts';
 
 /** A string that identifies the cell within a result. */
 export function cellKey(cell: Cell): string {
@@ -29,7 +35,15 @@ export function countingKey(cell: Omit<Cell, 'device'>): string {
     cell.backing ?? null,
     cell.payload ?? 'pattern',
     cell.engine,
+    ...(cell.shape === undefined ? [] : [{ shape: sortedEntries(cell.shape) }]),
+    ...(cell.caches === undefined ? [] : [{ caches: sortedEntries(cell.caches) }]),
   ]);
+}
+
+/** In an order that does not depend on how the object was made. */
+function sortedEntries(part: object): readonly (readonly [string, unknown])[] {
+  const entries: readonly (readonly [string, unknown])[] = Object.entries(part);
+  return entries.toSorted(([a], [b]) => (a < b ? -1 : 1));
 }
 
 /** The name of a format with its refcount mode, as people say it: `raw`, `qcow2 eager`, `qcow2 lazy`, `QED`. */
@@ -54,6 +68,29 @@ export function setupName(cell: Omit<Cell, 'device'>): string {
   parts.push(`depth ${String(cell.queueDepth)}`);
   if (cell.backing !== undefined) parts.push(`backing ${cell.backing}`);
   if (cell.payload !== undefined && cell.payload !== 'pattern') parts.push(`payload ${cell.payload}`);
+  parts.push(...shapeWords(cell.shape), ...cacheWords(cell.caches));
   if (cell.engine !== 'builtin') parts.push(cell.engine);
   return parts.join(' · ');
+}
+
+/** What is not the default of an image's shape, in words. */
+export function shapeWords(shape: ImageShape | undefined): readonly string[] {
+  if (shape === undefined) return [];
+  const parts: string[] = [];
+  if (shape.compat !== undefined) parts.push(`compat ${shape.compat}`);
+  if (shape.refcountBits !== undefined) parts.push(`${String(shape.refcountBits)}-bit refcounts`);
+  return parts;
+}
+
+/** The sizes of metadata caches that were given, in words. */
+export function cacheWords(caches: CacheSizes | undefined): readonly string[] {
+  if (caches === undefined) return [];
+  const names = CACHE_SIZE_OPTIONS;
+  const parts: readonly (readonly [string, number | undefined])[] = [
+    [names.cacheSize, caches.cacheSize],
+    [names.l2CacheSize, caches.l2CacheSize],
+    [names.refcountCacheSize, caches.refcountCacheSize],
+    [names.l2CacheEntrySize, caches.l2CacheEntrySize],
+  ];
+  return parts.flatMap(([name, size]) => (size === undefined ? [] : [`${name} ${formatSize(size)}`]));
 }

@@ -13,7 +13,18 @@
 import { z } from 'zod';
 
 import { deviceModelSchema } from './device-model-file.ts';
-import { CACHE_MODES, FORMATS, PURPOSES, REFCOUNT_MODES, REQUEST_OPS, SYNC_CAUSES } from './vocabulary.ts';
+import {
+  CACHE_MODES,
+  COMPAT_LEVELS,
+  FORMATS,
+  PURPOSES,
+  REFCOUNT_BITS,
+  REFCOUNT_MODES,
+  REQUEST_OPS,
+  SYNC_CAUSES,
+  type CacheSizes,
+  type ImageShape,
+} from './vocabulary.ts';
 
 export const RESULT_SCHEMA = 'qcow2-bench/result@1';
 
@@ -32,6 +43,23 @@ const count = z.int().nonnegative();
 const nanoseconds = z.number().nonnegative();
 const name = z.string().min(1).max(256);
 
+/** A property that is not named has its default. */
+const shapeSchema = z
+  .strictObject({
+    compat: z.enum(COMPAT_LEVELS).optional().describe('qcow2: `0.10` is version 2'),
+    refcountBits: z.literal(REFCOUNT_BITS).optional().describe('qcow2: width of a refcount'),
+  } satisfies Record<keyof ImageShape, z.ZodType>)
+  .meta({ id: 'ImageShape', description: 'How the image was made, as far as it is not the default' });
+
+const cachesSchema = z
+  .strictObject({
+    cacheSize: z.int().nonnegative().optional().describe('Bytes of both caches together'),
+    l2CacheSize: z.int().nonnegative().optional().describe('Bytes'),
+    refcountCacheSize: z.int().nonnegative().optional().describe('Bytes'),
+    l2CacheEntrySize: z.int().positive().optional().describe('Bytes of a slice of an L2 table'),
+  } satisfies Record<keyof CacheSizes, z.ZodType>)
+  .meta({ id: 'CacheSizes', description: 'What was given of the sizes of the metadata caches of qcow2' });
+
 export const cellSchema = z
   .strictObject({
     engine: name.describe('What ran the requests: `builtin`, or the name of a peer such as `qemu`'),
@@ -44,6 +72,8 @@ export const cellSchema = z
     device: name.describe('Where times were taken: `file`, `memory`, `null` or `model:NAME`'),
     backing: z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'),
     payload: name.optional().describe('What guest writes carry; absent means `pattern`'),
+    shape: shapeSchema.optional().describe('Absent where the image has all the defaults'),
+    caches: cachesSchema.optional().describe("Absent where all are QEMU's defaults"),
   })
   .meta({
     id: 'Cell',

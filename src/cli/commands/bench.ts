@@ -4,6 +4,7 @@ import { resultCsv } from '../../result/csv.ts';
 import { findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix, type WrittenFile } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT } from '../matrix-options.ts';
 import { runSession, type SessionOutcome } from '../matrix-session.ts';
@@ -23,6 +24,8 @@ export const benchCommand = defineCommand({
         }),
       )
       .options(CELL_OPTIONS)
+      .options(SHAPE_OPTIONS)
+      .options(CACHE_SIZE_OPTIONS)
       .options(MEASURE_OPTIONS)
       .options(inGroup('Measuring:', { 'time-limit': preset(TIME_LIMIT.describe, TIME_LIMIT.read, '80') }))
       .options(

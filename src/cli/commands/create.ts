@@ -11,6 +11,7 @@ import { HOST_FILES, hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { EXIT } from '../exit-code.ts';
+import { imageShape, SHAPE_OPTIONS } from '../layout-options.ts';
 import { flag, inGroup, optional, preset } from '../option-kinds.ts';
 import { choice, size, text } from '../option-values.ts';
 import { UsageError } from '../usage-error.ts';
@@ -41,6 +42,7 @@ export const createCommand = defineCommand({
           json: flag('Print what was made as JSON'),
         }),
       )
+      .options(SHAPE_OPTIONS)
       .epilogue(
         examples([
           ['create disk.qcow2 10GiB --refcounts lazy', 'an image with lazy refcounts'],
@@ -59,6 +61,7 @@ export const createCommand = defineCommand({
         virtualSize,
         clusterSize: args['cluster-size'],
         refcounts: args.refcounts,
+        shape: imageShape(args, [args.format]),
         backing,
         overwrite: args.overwrite,
       }),
@@ -75,6 +78,7 @@ export const createCommand = defineCommand({
 /** Which option a refusal of the library is about. */
 const OPTION_OF_CODE: Readonly<Record<string, string>> = {
   'bad-cluster-size': '--cluster-size',
+  'qcow2-needs-compat-1.1': '--compat',
   'qed-bad-cluster-size': '--cluster-size',
   'qed-table-too-large': '--cluster-size',
   'bad-size': 'SIZE',

@@ -5,6 +5,7 @@ import { findSource, type RecordedSource } from '../../workload/library.ts';
 import { openTrace } from '../../workload/trace/trace-reader.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
@@ -25,6 +26,8 @@ export const replayCommand = defineCommand({
         }),
       )
       .options(CELL_OPTIONS)
+      .options(SHAPE_OPTIONS)
+      .options(CACHE_SIZE_OPTIONS)
       .options(MEASURE_OPTIONS)
       .options(inGroup('Measuring:', { 'time-limit': optional(TIME_LIMIT.describe, TIME_LIMIT.read) }))
       .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))

@@ -3,6 +3,7 @@
 import { findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
@@ -21,6 +22,8 @@ export const runCommand = defineCommand({
         }),
       )
       .options(CELL_OPTIONS)
+      .options(SHAPE_OPTIONS)
+      .options(CACHE_SIZE_OPTIONS)
       .options(MEASURE_OPTIONS)
       .options(inGroup('Measuring:', { 'time-limit': optional(TIME_LIMIT.describe, TIME_LIMIT.read) }))
       .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))

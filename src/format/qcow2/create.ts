@@ -7,31 +7,29 @@
  * table needs refcount blocks of its own, come out right without a second allocator.
  */
 
-import { isPowerOfTwo } from '../../core/alignment.ts';
 import { viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
-import { formatSize } from '../../core/size.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { Pending } from '../../device/block-device.ts';
 import { DeviceFilter } from '../../device/filter.ts';
 import type { CreateOptions } from '../image-options.ts';
-import { l1EntriesFor, makeGeometry } from './geometry.ts';
+import { geometryOf, l1EntriesFor } from './geometry.ts';
 import { serializeHeader, type Qcow2Header } from './header.ts';
-import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, COMPATIBLE } from './layout.ts';
+import { COMPATIBLE } from './layout.ts';
+import { DEFAULT_CLUSTER_SIZE, impossibleLayout } from './layout-rules.ts';
 import { openQcow2 } from './open.ts';
 import { refcountCodec } from './refcount-codec.ts';
-
-const DEFAULT_CLUSTER_SIZE = 65_536;
-const DEFAULT_REFCOUNT_ORDER = 4;
 
 /** Writes an empty image over whatever the device held; the caller syncs and closes it. */
 export async function createQcow2(options: CreateOptions): Promise<void> {
   const { device, virtualSize, backingFile } = options;
-  const clusterBits = clusterBitsOf(options.clusterSize ?? DEFAULT_CLUSTER_SIZE);
-  const geometry = makeGeometry(clusterBits, DEFAULT_REFCOUNT_ORDER);
-  const { clusterSize } = geometry;
+  const { clusterSize: chosenSize = DEFAULT_CLUSTER_SIZE, shape = {} } = options;
+  const broken = impossibleLayout(options);
+  if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message);
+  const geometry = geometryOf(chosenSize, shape);
+  const { clusterBits, clusterSize, refcountOrder } = geometry;
   const header: Qcow2Header = {
-    version: 3,
+    version: shape.compat === '0.10' ? 2 : 3,
     backingFile: undefined,
     backingFormat: undefined,
     clusterBits,
@@ -45,7 +43,7 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
     incompatible: 0,
     compatible: options.refcounts === 'lazy' ? BigInt(COMPATIBLE.lazyRefcounts) : 0n,
     autoclear: 0n,
-    refcountOrder: DEFAULT_REFCOUNT_ORDER,
+    refcountOrder,
     unknownFields: new Uint8Array(0),
     otherExtensions: [],
   };
@@ -73,20 +71,6 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
     await image.header.rewrite({ backingFile: backingFile.name, backingFormat: backingFile.format });
   }
   await image.close();
-}
-
-function clusterBitsOf(clusterSize: number): number {
-  if (
-    !isPowerOfTwo(clusterSize) ||
-    clusterSize < 2 ** CLUSTER_BITS_MIN ||
-    clusterSize > 2 ** CLUSTER_BITS_MAX
-  ) {
-    throw new Qcow2BenchError(
-      'bad-cluster-size',
-      `a qcow2 cluster cannot have ${formatSize(clusterSize)}: it must be a power of two from 512B to 2MiB`,
-    );
-  }
-  return Math.log2(clusterSize);
 }
 
 /** A device whose `close` is left to somebody else. */

@@ -1,9 +1,10 @@
 /**
  * What follows from cluster size, refcount width and virtual size: how guest and host offsets split into
- * indices, and how large QEMU makes the caches (rule R7).
+ * indices.
  */
 
-import { alignUp, ceilDiv } from '../../core/alignment.ts';
+import { ceilDiv } from '../../core/alignment.ts';
+import { SHAPE_RULES, type ImageShape } from '../image-shape.ts';
 import { ENTRY_SIZE } from './layout.ts';
 
 export interface Geometry {
@@ -22,20 +23,6 @@ export interface Geometry {
   readonly refcountMax: number;
 }
 
-export interface CacheGeometry {
-  /** Entries of an L2 slice, the unit in which L2 tables are cached, read and written. */
-  readonly l2SliceEntries: number;
-  /** Bytes of an L2 slice. */
-  readonly l2SliceSize: number;
-  readonly l2Slots: number;
-  readonly refcountSlots: number;
-}
-
-const DEFAULT_L2_CACHE_MAX = 32 * 1024 * 1024;
-const MIN_L2_SLOTS = 2;
-const MIN_REFCOUNT_SLOTS = 4;
-const SMALL_L2_SLICE = 4096;
-
 export function makeGeometry(clusterBits: number, refcountOrder: number): Geometry {
   const clusterSize = 2 ** clusterBits;
   const refcountBits = 2 ** refcountOrder;
@@ -51,21 +38,13 @@ export function makeGeometry(clusterBits: number, refcountOrder: number): Geomet
   };
 }
 
+/** Of an image that is to be made. */
+export function geometryOf(clusterSize: number, shape: ImageShape = {}): Geometry {
+  const refcountBits = shape.refcountBits ?? SHAPE_RULES.refcountBits.default;
+  return makeGeometry(Math.log2(clusterSize), Math.log2(refcountBits));
+}
+
 /** Entries that an L1 table needs for a disk of `virtualSize` bytes. */
 export function l1EntriesFor(geometry: Geometry, virtualSize: number): number {
   return ceilDiv(virtualSize, geometry.l2Coverage);
-}
-
-/** QEMU's default caches for a disk of `virtualSize` bytes. */
-export function defaultCaches(geometry: Geometry, virtualSize: number): CacheGeometry {
-  const { clusterSize } = geometry;
-  const wholeDisk = alignUp(ceilDiv(virtualSize, clusterSize) * ENTRY_SIZE, clusterSize);
-  const l2CacheSize = Math.min(wholeDisk, DEFAULT_L2_CACHE_MAX);
-  const l2SliceSize = l2CacheSize < wholeDisk ? Math.min(clusterSize, SMALL_L2_SLICE) : clusterSize;
-  return {
-    l2SliceEntries: l2SliceSize / ENTRY_SIZE,
-    l2SliceSize,
-    l2Slots: Math.max(MIN_L2_SLOTS, Math.floor(l2CacheSize / l2SliceSize)),
-    refcountSlots: MIN_REFCOUNT_SLOTS,
-  };
 }

@@ -13,7 +13,8 @@ import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { isFormat, type DiskImage, type Format } from '../disk-image.ts';
 import type { OpenOptions } from '../image-options.ts';
-import { defaultCaches, makeGeometry } from './geometry.ts';
+import { cacheGeometry } from './cache-geometry.ts';
+import { makeGeometry } from './geometry.ts';
 import { FIELD, parseHeader, type Qcow2Header } from './header.ts';
 import { HeaderStore } from './header-store.ts';
 import { AUTOCLEAR, CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
@@ -131,7 +132,7 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
     metadataDevice,
     header,
     geometry,
-    caches: defaultCaches(geometry, values.virtualSize),
+    caches: cacheGeometry(geometry, values.virtualSize, options.caches),
     metadata,
     refcountTable,
     backing,

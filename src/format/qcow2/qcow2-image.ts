@@ -13,15 +13,17 @@ import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckReport, RepairScope } from '../check-report.ts';
 import type { DiskImage, Mapping, MappingKind } from '../disk-image.ts';
+import { REFCOUNT_BITS, type ImageShape } from '../image-shape.ts';
 import { isKnownZero } from '../known-zero.ts';
 import { zeroBytes } from '../real-zeroes.ts';
 import { TableCache } from '../table-cache.ts';
 import { WriteMapper } from './allocation.ts';
+import type { CacheGeometry } from './cache-geometry.ts';
 import { checkImage } from './check.ts';
 import { DataWriter } from './data-writer.ts';
 import { Discarder } from './discard.ts';
 import { DiscardQueue } from './discard-queue.ts';
-import type { CacheGeometry, Geometry } from './geometry.ts';
+import type { Geometry } from './geometry.ts';
 import { GuestWriter } from './guest-writer.ts';
 import type { HeaderStore } from './header-store.ts';
 import type { ClusterType } from './l2-entry.ts';
@@ -150,6 +152,14 @@ export class Qcow2Image implements DiskImage {
 
   get clusterSize(): number {
     return this.geometry.clusterSize;
+  }
+
+  get shape(): ImageShape {
+    const { version, refcountOrder } = this.header.values;
+    return {
+      compat: version === 2 ? '0.10' : '1.1',
+      refcountBits: REFCOUNT_BITS[refcountOrder],
+    };
   }
 
   get allocatingWrites(): number {

@@ -1,0 +1,72 @@
+/**
+ * The options that say how an image is laid out (`create`, and every command that makes one) and how large its
+ * metadata caches are (every command that opens one): one table each, for all commands.
+ *
+ * A matrix takes one value of each: they hold for all of its cells whose format has them.
+ */
+
+import type { InferredOptionTypes } from 'yargs';
+
+import { givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
+import type { Format } from '../format/disk-image.ts';
+import { COMPAT_LEVELS, REFCOUNT_BITS, SHAPE_RULES, type ImageShape } from '../format/image-shape.ts';
+import { inGroup, optional } from './option-kinds.ts';
+import { choice, numberOf, size } from './option-values.ts';
+import { UsageError } from './usage-error.ts';
+
+export const SHAPE_OPTIONS = inGroup('Image, where it is made:', {
+  compat: optional('qcow2: 0.10 (version 2) or 1.1 (default)', choice('compat', COMPAT_LEVELS)),
+  'refcount-bits': optional(
+    'qcow2: width of a refcount, 1 to 64; default 16',
+    numberOf('refcount-bits', REFCOUNT_BITS),
+  ),
+});
+
+export const CACHE_SIZE_OPTIONS = inGroup('Metadata caches of qcow2, as in QEMU:', {
+  'cache-size': optional('Of both together: 1MiB …', size('cache-size')),
+  'l2-cache-size': optional('Default: what the disk needs, at most 32MiB', size('l2-cache-size')),
+  'refcount-cache-size': optional('Default: 4 clusters', size('refcount-cache-size')),
+  'l2-cache-entry-size': optional(
+    'Of a slice of an L2 table; default: a cluster, or 4KiB if the cache is too small for the disk',
+    size('l2-cache-entry-size'),
+  ),
+});
+
+export type ShapeArgs = InferredOptionTypes<typeof SHAPE_OPTIONS>;
+export type CacheSizeArgs = InferredOptionTypes<typeof CACHE_SIZE_OPTIONS>;
+
+/** Which option each property comes from. */
+const OPTION_OF: Readonly<Record<keyof ImageShape, keyof typeof SHAPE_OPTIONS>> = {
+  compat: 'compat',
+  refcountBits: 'refcount-bits',
+};
+
+/** The names of those that were given. */
+export function givenShapeOptions(args: ShapeArgs): readonly string[] {
+  return Object.values(OPTION_OF).filter((option) => args[option] !== undefined);
+}
+
+/** @throws UsageError for an option that none of the formats has. */
+export function imageShape(args: ShapeArgs, formats: readonly Format[]): ImageShape {
+  const shape: ImageShape = { compat: args.compat, refcountBits: args['refcount-bits'] };
+  for (const [property, { formats: having }] of Object.entries(SHAPE_RULES)) {
+    const key = property as keyof ImageShape;
+    if (shape[key] === undefined || formats.some((format) => having.includes(format))) continue;
+    throw new UsageError(`--${OPTION_OF[key]}: ${formats.join(', ')} has none; ${having.join(', ')} has`);
+  }
+  return shape;
+}
+
+/** @throws UsageError if sizes were given and none of the formats has such caches. */
+export function cacheSizes(args: CacheSizeArgs, formats: readonly Format[]): CacheSizes | undefined {
+  const sizes = givenSizes({
+    cacheSize: args['cache-size'],
+    l2CacheSize: args['l2-cache-size'],
+    refcountCacheSize: args['refcount-cache-size'],
+    l2CacheEntrySize: args['l2-cache-entry-size'],
+  });
+  if (sizes !== undefined && !formats.includes('qcow2')) {
+    throw new UsageError(`sizes of metadata caches: ${formats.join(', ')} has none; qcow2 has`);
+  }
+  return sizes;
+}

@@ -1,0 +1,50 @@
+/**
+ * The shape of an image: what may be chosen when it is made beside its size, its clusters and its refcount mode.
+ *
+ * A further option of the kind is a property here with its rule, a line in the result's schema, an option of the
+ * command line, and what the format does with it.
+ *
+ * Invariant: a property that is absent has QEMU's default; `shapeFor` gives only what a format has and what is not
+ * the default, so that equal images have equal shapes.
+ */
+
+import type { Format } from './format-name.ts';
+
+/** Versions of qcow2, as `qemu-img create -o compat=` names them: 0.10 is version 2, 1.1 is version 3. */
+export const COMPAT_LEVELS = ['0.10', '1.1'] as const;
+export type CompatLevel = (typeof COMPAT_LEVELS)[number];
+
+/** Widths that a refcount may have. */
+export const REFCOUNT_BITS = [1, 2, 4, 8, 16, 32, 64] as const;
+export type RefcountBits = (typeof REFCOUNT_BITS)[number];
+
+export interface ImageShape {
+  readonly compat?: CompatLevel | undefined;
+  readonly refcountBits?: RefcountBits | undefined;
+}
+
+interface ShapeRule<Value> {
+  readonly default: Value;
+  /** Those that have the property. */
+  readonly formats: readonly Format[];
+}
+
+type ShapeRules = {
+  readonly [Key in keyof ImageShape]-?: ShapeRule<Exclude<ImageShape[Key], undefined>>;
+};
+
+export const SHAPE_RULES: ShapeRules = {
+  compat: { default: '1.1', formats: ['qcow2'] },
+  refcountBits: { default: 16, formats: ['qcow2'] },
+};
+
+/** What of `shape` the format has and is not its default; `undefined` if that is nothing. */
+export function shapeFor(format: Format, shape: ImageShape): ImageShape | undefined {
+  const parts = Object.entries(SHAPE_RULES).flatMap(([key, rule]) => {
+    const value = shape[key as keyof ImageShape];
+    const isTold = value !== undefined && value !== rule.default && rule.formats.includes(format);
+    return isTold ? [[key, value] as const] : [];
+  });
+  // The same names and values; only some were left out.
+  return parts.length === 0 ? undefined : Object.fromEntries(parts);
+}

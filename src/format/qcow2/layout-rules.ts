@@ -1,0 +1,44 @@
+/**
+ * Which choices go together in an image that is to be made: the rules of `qemu-img create`, each with the way out.
+ */
+
+import { isPowerOfTwo } from '../../core/alignment.ts';
+import { formatSize } from '../../core/size.ts';
+import type { CreateOptions } from '../image-options.ts';
+import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
+
+export const DEFAULT_CLUSTER_SIZE = 65_536;
+
+export interface BrokenRule {
+  readonly code: 'bad-cluster-size' | 'qcow2-needs-compat-1.1';
+  readonly message: string;
+}
+
+/** The first rule that the choices break; `undefined` if an image can be made so. */
+export function impossibleLayout({
+  clusterSize = DEFAULT_CLUSTER_SIZE,
+  refcounts,
+  shape = {},
+}: Pick<CreateOptions, 'clusterSize' | 'refcounts' | 'shape'>): BrokenRule | undefined {
+  if (
+    !isPowerOfTwo(clusterSize) ||
+    clusterSize < 2 ** CLUSTER_BITS_MIN ||
+    clusterSize > 2 ** CLUSTER_BITS_MAX
+  ) {
+    const message = `a qcow2 cluster cannot have ${formatSize(clusterSize)}: it must be a power of two from 512B to 2MiB`;
+    return { code: 'bad-cluster-size', message };
+  }
+  if (shape.compat !== '0.10') return undefined;
+  if (refcounts === 'lazy') return needsNewer('lazy refcounts need');
+  if (shape.refcountBits !== undefined && shape.refcountBits !== 16) {
+    return needsNewer(`refcounts of ${String(shape.refcountBits)} bits need`);
+  }
+  return undefined;
+}
+
+function needsNewer(what: string): BrokenRule {
+  return {
+    code: 'qcow2-needs-compat-1.1',
+    message: `${what} compat 1.1 (version 3 of qcow2), and the image is to have compat 0.10`,
+  };
+}
