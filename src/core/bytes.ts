@@ -6,6 +6,8 @@
  * either answers `undefined`, for the caller to name the field in its error, or hands out the halves.
  */
 
+import { remainder } from './alignment.ts';
+
 const TWO_32 = 0x1_0000_0000;
 /** The high half of the largest safe integer, 2^53 − 1. */
 const SAFE_HIGH = 0x1f_ffff;
@@ -27,12 +29,12 @@ export function readU64le(view: DataView, offset: number): number | undefined {
 /** Writes `value` (an integer from 0 to 2^53 − 1) as a big-endian u64. */
 export function writeU64be(view: DataView, offset: number, value: number): void {
   view.setUint32(offset, Math.floor(value / TWO_32));
-  view.setUint32(offset + 4, value % TWO_32);
+  view.setUint32(offset + 4, remainder(value, TWO_32));
 }
 
 /** Writes `value` (an integer from 0 to 2^53 − 1) as a little-endian u64. */
 export function writeU64le(view: DataView, offset: number, value: number): void {
-  view.setUint32(offset, value % TWO_32, true);
+  view.setUint32(offset, remainder(value, TWO_32), true);
   view.setUint32(offset + 4, Math.floor(value / TWO_32), true);
 }
 

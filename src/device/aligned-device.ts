@@ -12,7 +12,7 @@
  * the file end at a block boundary, as in QEMU.
  */
 
-import { alignDown, alignUp } from '../core/alignment.ts';
+import { alignDown, alignUp, isAligned } from '../core/alignment.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import type { BlockDevice, Pending, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
@@ -58,14 +58,14 @@ export class AlignedDevice extends DeviceFilter {
     );
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     if (!this.#isAligned(offset, bytes.byteLength)) {
       return this.#writePadded(this.#pad(offset, bytes.byteLength), [{ purpose, bytes }]);
     }
     const end = offset + bytes.byteLength;
     const blocker = this.#guard.blocker(offset, end, false);
     if (blocker !== undefined) return blocker.then(() => this.write(offset, bytes, purpose));
-    return this.#hold(offset, end, this.inner.write(offset, bytes, purpose));
+    return this.#hold(offset, end, this.inner.write(offset, bytes, purpose, from, to));
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {
@@ -97,7 +97,7 @@ export class AlignedDevice extends DeviceFilter {
   }
 
   #isAligned(offset: number, length: number): boolean {
-    return offset % this.#alignment === 0 && length % this.#alignment === 0;
+    return isAligned(offset, this.#alignment) && isAligned(length, this.#alignment);
   }
 
   #pad(offset: number, length: number): Padded {

@@ -42,7 +42,17 @@ export interface BlockDevice {
    */
   extentAt(offset: number): FileExtent;
   read(offset: number, target: Uint8Array, purpose: Purpose): Pending;
-  write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending;
+  /**
+   * @param changedFrom with `changedTo`: the caller knows that the file already holds all other bytes as they are.
+   *   It is one write of all bytes nevertheless, and whoever does not look at this does no wrong; memory copies less.
+   */
+  write(
+    offset: number,
+    bytes: Uint8Array,
+    purpose: Purpose,
+    changedFrom?: number,
+    changedTo?: number,
+  ): Pending;
   /** One write of several buffers that lie one after another in the file, as `pwritev` does. */
   writeMerged(offset: number, parts: readonly WritePart[]): Pending;
   /** Makes the range read as zeroes, keeping it allocated; grows the file if it ends past it. */

@@ -46,8 +46,8 @@ export class DeferredDevice extends DeviceFilter {
     return this.inner.read(offset, target, purpose) ?? this.#deferral.operation();
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
-    return this.inner.write(offset, bytes, purpose) ?? this.#deferral.operation();
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    return this.inner.write(offset, bytes, purpose, from, to) ?? this.#deferral.operation();
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {

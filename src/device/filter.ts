@@ -42,8 +42,8 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.read(offset, target, purpose);
   }
 
-  write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
-    return this.inner.write(offset, bytes, purpose);
+  write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    return this.inner.write(offset, bytes, purpose, from, to);
   }
 
   writeMerged(offset: number, parts: readonly WritePart[]): Pending {

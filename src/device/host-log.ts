@@ -52,9 +52,9 @@ export class HostLog extends DeviceFilter {
     return this.inner.read(offset, target, purpose);
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     this.#tell('write', offset, bytes.byteLength, purpose);
-    return this.inner.write(offset, bytes, purpose);
+    return this.inner.write(offset, bytes, purpose, from, to);
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {

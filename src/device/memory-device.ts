@@ -60,10 +60,10 @@ export class MemoryDevice implements BlockDevice {
     this.bytes.read(offset, target);
   }
 
-  write(offset: number, bytes: Uint8Array, purpose: Purpose): undefined {
+  write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): undefined {
     this.#checkWritable();
     this.#checkRequest(offset, bytes.byteLength);
-    this.put(offset, bytes, purpose);
+    this.put(offset, bytes, purpose, from, to);
   }
 
   writeMerged(offset: number, parts: readonly WritePart[]): undefined {
@@ -113,9 +113,9 @@ export class MemoryDevice implements BlockDevice {
     return new MemoryDevice({ label, path, requestAlignment, canZeroRange, bytes: this.bytes.clone() });
   }
 
-  /** Stores the bytes of one write, or of one part of a merged one. */
-  protected put(offset: number, bytes: Uint8Array, _purpose: Purpose): void {
-    this.bytes.write(offset, bytes);
+  /** Stores the bytes of one write, or of one part of a merged one; only those that change, if that is known. */
+  protected put(offset: number, bytes: Uint8Array, _purpose: Purpose, from?: number, to?: number): void {
+    this.bytes.write(offset, bytes, from, to);
   }
 
   #checkOpen(): void {

@@ -13,9 +13,15 @@ export class NullDevice extends MemoryDevice {
     super({ ...options, path: options.path ?? `null:${options.label ?? 'image'}` });
   }
 
-  protected override put(offset: number, bytes: Uint8Array, purpose: Purpose): void {
+  protected override put(
+    offset: number,
+    bytes: Uint8Array,
+    purpose: Purpose,
+    from?: number,
+    to?: number,
+  ): void {
     if (purpose !== 'data' && purpose !== 'cow') {
-      super.put(offset, bytes, purpose);
+      super.put(offset, bytes, purpose, from, to);
       return;
     }
     this.bytes.clear(offset, bytes.byteLength);

@@ -1,94 +1,109 @@
 /**
- * The bytes of a file in memory, in chunks that exist only where something was written.
+ * The bytes of a file in memory, in pages that exist only where something was written.
  *
- * Invariants: a chunk that is absent reads as zeroes; no chunk lies wholly at or past `size`; the
- * bytes of the last chunk past `size` are zero, so growing the file never uncovers old bytes.
+ *      offset → directory (4 MiB of file) → page number → a page of 4 KiB in a slab of 64
+ *
+ * A page is as large as a block of the usual file system, so that a small write into a large cluster takes what it
+ * takes there. Slabs and not single pages: a buffer of its own for every page would cost several times the page.
+ *
+ * Invariants: a page that is absent reads as zeroes; no page lies wholly at or past `size`; the bytes of the last
+ * page past `size` are zero, so growing the file never uncovers old bytes.
  */
 
-import { alignUp } from '../core/alignment.ts';
+import { alignUp, remainder } from '../core/alignment.ts';
 import { assertInvariant } from '../core/error.ts';
 
-/** Bytes of a chunk: the default cluster of both formats, so that a cluster is one chunk. */
-export const CHUNK_SIZE = 65_536;
+/** Bytes of a page. */
+export const PAGE_BYTES = 4096;
+const SLAB_PAGES = 64;
+const DIRECTORY_PAGES = 1024;
 
 /**
- * Chunks that were dropped, to be used again: a new one costs its allocation, its zeroing by the runtime and its
+ * Slabs of files that are gone, to be used again: a new one costs its allocation, its zeroing by the system and its
  * collection, several times what filling an old one costs. At most 16 MiB are kept.
  */
-const spareChunks: Buffer[] = [];
-const SPARE_CHUNKS_MAX = 256;
+const spareSlabs: Buffer[] = [];
+const SPARE_SLABS_MAX = 64;
 
-function newChunk(): Buffer {
-  return spareChunks.pop()?.fill(0) ?? Buffer.alloc(CHUNK_SIZE);
-}
-
-function spare(chunk: Buffer): void {
-  if (spareChunks.length < SPARE_CHUNKS_MAX) spareChunks.push(chunk);
-}
+/** For each page of 4 MiB of file its number in the slabs, from 1; 0 where there is none. */
+type Directory = Int32Array;
 
 export class SparseBytes {
   // Buffers rather than plain arrays: their `copy` takes a range of the source without making a view.
-  readonly #chunks = new Map<number, Buffer>();
+  readonly #slabs: Buffer[] = [];
+  readonly #directories = new Map<number, Directory>();
+  /** Numbers of pages that were given back. */
+  readonly #free: number[] = [];
+  /** How many numbers were ever given out; the pages above are fresh, but perhaps not zero. */
+  #numbers = 0;
   #size = 0;
 
   get size(): number {
     return this.#size;
   }
 
-  /** Bytes of memory held, a multiple of the chunk. */
+  /** Bytes of pages held, a multiple of the page. */
   get storedBytes(): number {
-    return this.#chunks.size * CHUNK_SIZE;
+    return (this.#numbers - this.#free.length) * PAGE_BYTES;
   }
 
   read(offset: number, target: Uint8Array): void {
     const { byteLength } = target;
     for (let done = 0; done < byteLength;) {
-      const at = (offset + done) % CHUNK_SIZE;
-      const length = Math.min(CHUNK_SIZE - at, byteLength - done);
-      const chunk = this.#chunks.get((offset + done - at) / CHUNK_SIZE);
-      if (chunk === undefined) target.fill(0, done, done + length);
-      else chunk.copy(target, done, at, at + length);
+      const at = remainder(offset + done, PAGE_BYTES);
+      const length = Math.min(PAGE_BYTES - at, byteLength - done);
+      const number = this.#pageNumber((offset + done - at) / PAGE_BYTES);
+      if (number === 0) target.fill(0, done, done + length);
+      else {
+        const start = startInSlab(number) + at;
+        this.#slabOf(number).copy(target, done, start, start + length);
+      }
       done += length;
     }
   }
 
   /** Whether `offset`, which lies before the end, is stored, and for how many bytes the answer holds. */
   extentAt(offset: number): { readonly isData: boolean; readonly length: number } {
-    const first = Math.floor(offset / CHUNK_SIZE);
-    const end = Math.ceil(this.#size / CHUNK_SIZE);
-    const isData = this.#chunks.has(first);
+    const first = Math.floor(offset / PAGE_BYTES);
+    const end = Math.ceil(this.#size / PAGE_BYTES);
+    const isData = this.#pageNumber(first) !== 0;
     let next = first + 1;
-    if (isData) {
-      while (next < end && this.#chunks.has(next)) next++;
-    } else {
-      next = end;
-      for (const index of this.#chunks.keys()) if (index > first && index < next) next = index;
+    while (next < end && (this.#pageNumber(next) !== 0) === isData) {
+      const directory = Math.floor(next / DIRECTORY_PAGES);
+      // A hole may be terabytes wide: what has no directory is passed by in one step.
+      if (!isData && !this.#directories.has(directory)) {
+        next = this.#nextDirectory(directory) * DIRECTORY_PAGES;
+      } else next++;
     }
-    return { isData, length: Math.min(next * CHUNK_SIZE, this.#size) - offset };
+    return { isData, length: Math.min(next * PAGE_BYTES, this.#size) - offset };
   }
 
-  write(offset: number, bytes: Uint8Array): void {
-    const { byteLength } = bytes;
-    const at = offset % CHUNK_SIZE;
-    if (at + byteLength <= CHUNK_SIZE) {
-      if (byteLength > 0) this.#chunkFor((offset - at) / CHUNK_SIZE).set(bytes, at);
-    } else {
-      this.#writeAcross(offset, bytes);
+  /** Stores `bytes` at `offset`, or only those from `from` to `to` where the others are there already. */
+  write(offset: number, bytes: Uint8Array, from = 0, to = bytes.byteLength): void {
+    for (let done = from; done < to;) {
+      const at = remainder(offset + done, PAGE_BYTES);
+      const length = Math.min(PAGE_BYTES - at, to - done);
+      const number = this.#pageFor((offset + done - at) / PAGE_BYTES, length === PAGE_BYTES);
+      const part = length === bytes.byteLength ? bytes : bytes.subarray(done, done + length);
+      this.#slabOf(number).set(part, startInSlab(number) + at);
+      done += length;
     }
-    this.growTo(offset + byteLength);
+    this.growTo(offset + bytes.byteLength);
   }
 
-  /** Makes the range read as zeroes and frees the chunks wholly inside it; never changes the size. */
+  /** Makes the range read as zeroes and frees the pages wholly inside it; never changes the size. */
   clear(offset: number, length: number): void {
     const end = offset + length;
-    const firstWhole = Math.ceil(offset / CHUNK_SIZE);
-    const endWhole = Math.floor(end / CHUNK_SIZE);
+    const firstWhole = Math.ceil(offset / PAGE_BYTES);
+    const endWhole = Math.floor(end / PAGE_BYTES);
+    const head = remainder(offset, PAGE_BYTES);
+    const tail = remainder(end, PAGE_BYTES);
     if (firstWhole > endWhole) {
-      this.#chunks.get(endWhole)?.fill(0, offset % CHUNK_SIZE, end % CHUNK_SIZE);
+      this.#zero(endWhole, head, tail);
       return;
     }
-    if (offset % CHUNK_SIZE !== 0) this.#chunks.get(firstWhole - 1)?.fill(0, offset % CHUNK_SIZE);
-    if (end % CHUNK_SIZE !== 0) this.#chunks.get(endWhole)?.fill(0, 0, end % CHUNK_SIZE);
+    if (head > 0) this.#zero(firstWhole - 1, head, PAGE_BYTES);
+    if (tail > 0) this.#zero(endWhole, 0, tail);
     this.#drop(firstWhole, endWhole);
   }
 
@@ -97,66 +112,134 @@ export class SparseBytes {
   }
 
   resize(size: number): void {
-    if (size < this.#size) this.clear(size, alignUp(this.#size, CHUNK_SIZE) - size);
+    if (size < this.#size) this.clear(size, alignUp(this.#size, PAGE_BYTES) - size);
     this.#size = size;
   }
 
   /** Drops everything: the file is gone. Nobody may use the bytes afterwards. */
   discardAll(): void {
-    this.resize(0);
+    this.#directories.clear();
+    this.#free.length = 0;
+    this.#numbers = 0;
+    this.#size = 0;
+    const room = Math.max(0, SPARE_SLABS_MAX - spareSlabs.length);
+    spareSlabs.push(...this.#slabs.splice(0, room));
+    this.#slabs.length = 0;
   }
 
   /** All bytes in one array; meant for files that fit one (an error of the runtime otherwise). */
   contents(): Uint8Array<ArrayBuffer> {
     const all = new Uint8Array(this.#size);
-    for (const [index, chunk] of this.#chunks) {
-      const start = index * CHUNK_SIZE;
-      all.set(chunk.subarray(0, Math.min(CHUNK_SIZE, this.#size - start)), start);
+    for (const [index, number] of this.#pages()) {
+      const start = index * PAGE_BYTES;
+      const from = startInSlab(number);
+      this.#slabOf(number).copy(all, start, from, from + Math.min(PAGE_BYTES, this.#size - start));
     }
     return all;
   }
 
   clone(): SparseBytes {
     const copy = new SparseBytes();
-    for (const [index, chunk] of this.#chunks) copy.#chunks.set(index, Buffer.from(chunk));
+    for (const [index, number] of this.#pages()) {
+      const to = copy.#pageFor(index, true);
+      const from = startInSlab(number);
+      this.#slabOf(number).copy(copy.#slabOf(to), startInSlab(to), from, from + PAGE_BYTES);
+    }
     copy.#size = this.#size;
     return copy;
   }
 
-  #chunkFor(index: number): Buffer {
-    let chunk = this.#chunks.get(index);
-    if (chunk === undefined) {
-      assertInvariant(Number.isSafeInteger(index) && index >= 0, 'chunk index out of range');
-      chunk = newChunk();
-      this.#chunks.set(index, chunk);
+  /** Index in the file and number of every page. */
+  *#pages(): Generator<readonly [number, number], undefined> {
+    for (const [directory, numbers] of this.#directories) {
+      for (const [index, number] of numbers.entries()) {
+        if (number !== 0) yield [directory * DIRECTORY_PAGES + index, number];
+      }
     }
-    return chunk;
+    return undefined;
   }
 
-  #writeAcross(offset: number, bytes: Uint8Array): void {
-    for (let done = 0; done < bytes.byteLength;) {
-      const at = (offset + done) % CHUNK_SIZE;
-      const length = Math.min(CHUNK_SIZE - at, bytes.byteLength - done);
-      this.#chunkFor((offset + done - at) / CHUNK_SIZE).set(bytes.subarray(done, done + length), at);
-      done += length;
-    }
+  #pageNumber(index: number): number {
+    const directory = this.#directories.get(Math.floor(index / DIRECTORY_PAGES));
+    return directory === undefined ? 0 : (directory[index % DIRECTORY_PAGES] as number);
   }
 
-  /** Frees chunks `first` to `end − 1`, walking whichever is shorter: the range or what is stored. */
+  #slabOf(number: number): Buffer {
+    return this.#slabs[Math.floor((number - 1) / SLAB_PAGES)] as Buffer;
+  }
+
+  /** The number of page `index`, which is made if it is absent: zero, unless it is `overwritten` as a whole. */
+  #pageFor(index: number, overwritten: boolean): number {
+    const directoryIndex = Math.floor(index / DIRECTORY_PAGES);
+    let directory = this.#directories.get(directoryIndex);
+    if (directory === undefined) {
+      assertInvariant(Number.isSafeInteger(index) && index >= 0, 'page index out of range');
+      directory = new Int32Array(DIRECTORY_PAGES);
+      this.#directories.set(directoryIndex, directory);
+    }
+    const present = directory[index % DIRECTORY_PAGES] as number;
+    if (present !== 0) return present;
+    const number = this.#takeNumber();
+    directory[index % DIRECTORY_PAGES] = number;
+    if (!overwritten) this.#slabOf(number).fill(0, startInSlab(number), startInSlab(number) + PAGE_BYTES);
+    return number;
+  }
+
+  #takeNumber(): number {
+    const freed = this.#free.pop();
+    if (freed !== undefined) return freed;
+    if (this.#numbers === this.#slabs.length * SLAB_PAGES) {
+      this.#slabs.push(spareSlabs.pop() ?? Buffer.allocUnsafeSlow(SLAB_PAGES * PAGE_BYTES));
+    }
+    return ++this.#numbers;
+  }
+
+  #zero(index: number, from: number, to: number): void {
+    const number = this.#pageNumber(index);
+    if (number === 0) return;
+    const start = startInSlab(number);
+    this.#slabOf(number).fill(0, start + from, start + to);
+  }
+
+  /** Frees pages `first` to `end − 1`; where no directory is, 4 MiB at a time or none at all. */
   #drop(first: number, end: number): void {
-    if (end - first <= this.#chunks.size) {
-      for (let index = first; index < end; index++) this.#dropOne(index);
+    const firstDirectory = Math.floor(first / DIRECTORY_PAGES);
+    const endDirectory = Math.ceil(end / DIRECTORY_PAGES);
+    if (endDirectory - firstDirectory <= this.#directories.size) {
+      for (let directory = firstDirectory; directory < endDirectory; directory++) {
+        this.#dropWithin(directory, first, end);
+      }
       return;
     }
-    for (const index of this.#chunks.keys()) {
-      if (index >= first && index < end) this.#dropOne(index);
+    for (const directory of this.#directories.keys()) {
+      if (directory >= firstDirectory && directory < endDirectory) this.#dropWithin(directory, first, end);
     }
   }
 
-  #dropOne(index: number): void {
-    const chunk = this.#chunks.get(index);
-    if (chunk === undefined) return;
-    this.#chunks.delete(index);
-    spare(chunk);
+  #dropWithin(directoryIndex: number, first: number, end: number): void {
+    const directory = this.#directories.get(directoryIndex);
+    if (directory === undefined) return;
+    const base = directoryIndex * DIRECTORY_PAGES;
+    const last = Math.min(DIRECTORY_PAGES, end - base);
+    for (let index = Math.max(0, first - base); index < last; index++) {
+      const number = directory[index] as number;
+      if (number === 0) continue;
+      directory[index] = 0;
+      this.#free.push(number);
+    }
+    // A whole directory that was emptied: a hole of terabytes is to take no memory.
+    if (first <= base && end >= base + DIRECTORY_PAGES) this.#directories.delete(directoryIndex);
   }
+
+  /** The first directory after `index`; past every possible page if there is none. */
+  #nextDirectory(index: number): number {
+    let next = Number.MAX_SAFE_INTEGER / DIRECTORY_PAGES;
+    for (const other of this.#directories.keys()) if (other > index && other < next) next = other;
+    return next;
+  }
+}
+
+/** Where a page begins in its slab. */
+function startInSlab(number: number): number {
+  return ((number - 1) % SLAB_PAGES) * PAGE_BYTES;
 }

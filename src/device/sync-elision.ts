@@ -35,9 +35,9 @@ export class SyncElision extends DeviceFilter {
     this.#onElided = options.onElided;
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     try {
-      return this.#changed(this.inner.write(offset, bytes, purpose));
+      return this.#changed(this.inner.write(offset, bytes, purpose, from, to));
     } catch (error) {
       this.#writeGen++;
       throw error;

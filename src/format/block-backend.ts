@@ -12,6 +12,7 @@
  * - On a device that answers at once every method does too, and allocates nothing.
  */
 
+import { isAligned } from '../core/alignment.ts';
 import { hex, Qcow2BenchError } from '../core/error.ts';
 import { Mutex } from '../core/mutex.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -138,7 +139,7 @@ export class BlockBackend {
   }
 
   #checkRange(guestOffset: number, length: number): void {
-    if (guestOffset % SECTOR_SIZE !== 0 || length % SECTOR_SIZE !== 0) {
+    if (!isAligned(guestOffset, SECTOR_SIZE) || !isAligned(length, SECTOR_SIZE)) {
       throw this.#refused(
         'request-unaligned',
         guestOffset,

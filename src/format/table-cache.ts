@@ -46,6 +46,9 @@ export class TableCache {
   readonly #offsets: Float64Array;
   readonly #references: Int32Array;
   readonly #dirty: Uint8Array;
+  /** Of a dirty slot: bytes before and behind these two are in the file as they are here. */
+  readonly #changedFrom: Int32Array;
+  readonly #changedTo: Int32Array;
   /** When each slot was last released, by a counter; 0 for never. */
   readonly #released: Float64Array;
   readonly #bytes: Uint8Array<ArrayBuffer>[] = [];
@@ -71,6 +74,8 @@ export class TableCache {
     this.#offsets = new Float64Array(options.slots);
     this.#references = new Int32Array(options.slots);
     this.#dirty = new Uint8Array(options.slots);
+    this.#changedFrom = new Int32Array(options.slots);
+    this.#changedTo = new Int32Array(options.slots);
     this.#released = new Float64Array(options.slots);
   }
 
@@ -119,13 +124,19 @@ export class TableCache {
     return this.#views[slot] as DataView<ArrayBuffer>;
   }
 
-  markDirty(slot: number): void {
-    if (this.#dirty[slot] === 0) {
-      this.#dirty[slot] = 1;
-      this.#dirtyCount++;
-      if (slot < this.#lowestDirty) this.#lowestDirty = slot;
-      if (slot > this.#highestDirty) this.#highestDirty = slot;
+  /** The table has changed, or is about to: within these bytes, or anywhere. */
+  markDirty(slot: number, from = 0, to = this.tableSize): void {
+    if (this.#dirty[slot] === 1) {
+      if (from < (this.#changedFrom[slot] as number)) this.#changedFrom[slot] = from;
+      if (to > (this.#changedTo[slot] as number)) this.#changedTo[slot] = to;
+      return;
     }
+    this.#dirty[slot] = 1;
+    this.#dirtyCount++;
+    this.#changedFrom[slot] = from;
+    this.#changedTo[slot] = to;
+    if (slot < this.#lowestDirty) this.#lowestDirty = slot;
+    if (slot > this.#highestDirty) this.#highestDirty = slot;
   }
 
   /**
@@ -242,7 +253,12 @@ export class TableCache {
     const offset = this.#offsets[slot] as number;
     const guarded = this.#guardWrite(offset, this.tableSize);
     if (guarded !== undefined) return guarded;
-    const pending = this.#device.write(offset, this.bytes(slot), this.#purpose);
+    const from = this.#changedFrom[slot] as number;
+    const to = this.#changedTo[slot] as number;
+    // Unless this write succeeds, nobody knows what the file holds of the table.
+    this.#changedFrom[slot] = 0;
+    this.#changedTo[slot] = this.tableSize;
+    const pending = this.#device.write(offset, this.bytes(slot), this.#purpose, from, to);
     if (pending !== undefined) return this.#cleanAfter(pending, slot);
     this.#clean(slot);
     return undefined;

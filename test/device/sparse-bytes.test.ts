@@ -1,13 +1,13 @@
 import { expect, test } from 'vitest';
 import { MemoryDevice } from '../../src/device/memory-device.ts';
 import { NullDevice } from '../../src/device/null-device.ts';
-import { CHUNK_SIZE, SparseBytes } from '../../src/device/sparse-bytes.ts';
+import { PAGE_BYTES, SparseBytes } from '../../src/device/sparse-bytes.ts';
 
 test('a sparse file of terabytes takes the memory of what is written', () => {
   const bytes = new SparseBytes();
   bytes.growTo(2 ** 52);
   bytes.write(2 ** 51 + 5, Uint8Array.of(1, 2));
-  expect(bytes.storedBytes).toBe(CHUNK_SIZE);
+  expect(bytes.storedBytes).toBe(PAGE_BYTES);
   bytes.clear(0, 2 ** 52);
   expect(bytes.storedBytes).toBe(0);
   expect(bytes.size).toBe(2 ** 52);
@@ -15,10 +15,10 @@ test('a sparse file of terabytes takes the memory of what is written', () => {
 
 test('a chunk that is cleared as a whole is given back', () => {
   const bytes = new SparseBytes();
-  bytes.write(0, new Uint8Array(4 * CHUNK_SIZE).fill(1));
-  bytes.clear(1, 2 * CHUNK_SIZE);
-  expect(bytes.storedBytes).toBe(3 * CHUNK_SIZE);
-  const wanted = new Uint8Array(4 * CHUNK_SIZE).fill(1).fill(0, 1, 2 * CHUNK_SIZE + 1);
+  bytes.write(0, new Uint8Array(4 * PAGE_BYTES).fill(1));
+  bytes.clear(1, 2 * PAGE_BYTES);
+  expect(bytes.storedBytes).toBe(3 * PAGE_BYTES);
+  const wanted = new Uint8Array(4 * PAGE_BYTES).fill(1).fill(0, 1, 2 * PAGE_BYTES + 1);
   expect(Buffer.compare(bytes.contents(), wanted)).toBe(0);
 });
 

@@ -9,7 +9,7 @@
  * - The caller holds the metadata lock while mapping, and not while data is written.
  */
 
-import { alignUp } from '../../core/alignment.ts';
+import { alignDown, alignUp, isAligned, remainder } from '../../core/alignment.ts';
 import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
 import { clusterTypeAt, hostOffsetAt, needsAllocationAt, type ClusterType } from './l2-entry.ts';
@@ -80,7 +80,8 @@ export class WriteMapper {
   readonly #tables: L2Tables;
   readonly #refcounts: Refcounts;
   readonly #waitUnlocked: (ready: Promise<void>) => Promise<void>;
-  readonly #inFlight = new Set<Allocation>();
+  /** The one that began last at the end. A list: it is as long as the queue is deep, and mostly empty. */
+  #inFlight: Allocation[] = [];
 
   constructor(options: WriteMapperOptions) {
     this.#header = options.header;
@@ -93,7 +94,7 @@ export class WriteMapper {
   /** Maps as much of a guest write as goes to one contiguous host range; allocates where needed. */
   map(guestOffset: number, length: number): Extent | Promise<Extent> {
     const progress: Progress = { hostOffset: -1, length: 0, allocations: [] };
-    if (this.#inFlight.size > 0) return this.#mapParts(progress, guestOffset, length);
+    if (this.#inFlight.length > 0) return this.#mapParts(progress, guestOffset, length);
     // The usual request: nothing else is in flight, and one slice in the cache says it all.
     const goesOn = this.#mapPart(progress, guestOffset, length);
     if (typeof goesOn !== 'boolean') return this.#mapPartsAfter(goesOn, progress, guestOffset, length);
@@ -114,7 +115,7 @@ export class WriteMapper {
       while (progress.length < length) {
         const at = guestOffset + progress.length;
         const free =
-          this.#inFlight.size === 0
+          this.#inFlight.length === 0
             ? length - progress.length
             : this.#clearOfInFlight(at, length - progress.length);
         if (typeof free === 'object') {
@@ -134,8 +135,9 @@ export class WriteMapper {
 
   /** Ends an allocation after its entries were linked, or after it failed. */
   finish(allocation: Allocation): void {
-    this.#inFlight.delete(allocation);
-    for (const wake of allocation.waiters ?? []) wake();
+    if (this.#inFlight.at(-1) === allocation) this.#inFlight.pop();
+    else this.#inFlight = this.#inFlight.filter((other) => other !== allocation);
+    if (allocation.waiters !== undefined) for (const wake of allocation.waiters) wake();
   }
 
   /** Frees the clusters of an allocation whose data could not be written. */
@@ -194,7 +196,7 @@ export class WriteMapper {
     length: number,
   ): boolean | Promise<boolean> {
     const { clusterSize } = this.#geometry;
-    const offsetInCluster = guestOffset % clusterSize;
+    const offsetInCluster = remainder(guestOffset, clusterSize);
     const slice = this.#tables.view(slot);
     const first = this.#tables.indexInSlice(guestOffset);
     const wanted = Math.min(
@@ -206,7 +208,7 @@ export class WriteMapper {
     const next = progress.hostOffset < 0 ? -1 : progress.hostOffset + progress.length;
     if (!needsAllocationAt(slice, first)) {
       const hostCluster = hostOffsetAt(slice, first);
-      if (hostCluster % clusterSize !== 0 || !Number.isSafeInteger(hostCluster)) {
+      if (!isAligned(hostCluster, clusterSize) || !Number.isSafeInteger(hostCluster)) {
         return this.#header.stopAsCorrupt(
           'an L2 entry points to a data cluster that is not aligned or above 2^53 − 1',
           hostCluster,
@@ -244,7 +246,7 @@ export class WriteMapper {
     hostCluster: number,
   ): true {
     const { clusterSize } = this.#geometry;
-    const offsetInCluster = guestOffset % clusterSize;
+    const offsetInCluster = remainder(guestOffset, clusterSize);
     const inPlace = !needsAllocationAt(slice, first);
     const part = Math.min(length, clusters * clusterSize - offsetInCluster);
     const used = Math.ceil((offsetInCluster + part) / clusterSize);
@@ -276,7 +278,7 @@ export class WriteMapper {
 
   #begin(progress: Progress, allocation: Allocation): void {
     progress.allocations.unshift(allocation);
-    this.#inFlight.add(allocation);
+    this.#inFlight.push(allocation);
   }
 
   /**
@@ -287,9 +289,10 @@ export class WriteMapper {
     const { clusterSize } = this.#geometry;
     let clear = length;
     // The one that began last is looked at first.
-    for (const allocation of [...this.#inFlight].reverse()) {
+    for (let index = this.#inFlight.length - 1; index >= 0; index--) {
+      const allocation = this.#inFlight[index] as Allocation;
       const { guestOffset: base, cowHeadFrom, cowTailTo, keepsClusters } = allocation;
-      const start = base + cowHeadFrom - (cowHeadFrom % clusterSize);
+      const start = base + alignDown(cowHeadFrom, clusterSize);
       const end = base + alignUp(cowTailTo, clusterSize);
       if (guestOffset + clear <= start || guestOffset >= end) continue;
       // Other bytes of clusters that are allocated already are no conflict.

@@ -142,7 +142,7 @@ export class DataWriter {
     const { tables, geometry } = this.#options;
     const slice = tables.view(slot);
     const first = tables.indexInSlice(allocation.guestOffset);
-    tables.l2Cache.markDirty(slot);
+    tables.markEntries(slot, first, allocation.clusters);
     let freed: FreedRange[] | undefined;
     for (let index = 0; index < allocation.clusters; index++) {
       if (isSetAt(slice, first + index) && !allocation.keepsClusters) {

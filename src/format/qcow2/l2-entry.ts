@@ -9,6 +9,7 @@
  * Entries are read as two 32-bit halves, flags masked before the halves are joined.
  */
 
+import { remainder } from '../../core/alignment.ts';
 import { HIGH, LOW, TWO_32 } from './layout.ts';
 
 /** What an L2 entry says of its cluster. `zero-allocated` reads as zeroes but keeps a host cluster. */
@@ -50,7 +51,7 @@ export function isSetAt(slice: DataView, index: number): boolean {
 /** Points the entry to a host cluster of refcount one. */
 export function setAllocatedAt(slice: DataView, index: number, hostOffset: number): void {
   slice.setUint32(index * 8, (Math.floor(hostOffset / TWO_32) | HIGH.copied) >>> 0);
-  slice.setUint32(index * 8 + 4, hostOffset % TWO_32);
+  slice.setUint32(index * 8 + 4, remainder(hostOffset, TWO_32));
 }
 
 /** Makes the entry read as zeroes, with no host cluster. */

@@ -7,7 +7,7 @@
  * - The caller holds the metadata lock and releases every slice that it acquires.
  */
 
-import { ceilDiv, alignDown } from '../../core/alignment.ts';
+import { ceilDiv, alignDown, isAligned, remainder } from '../../core/alignment.ts';
 import { viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
@@ -87,13 +87,13 @@ export class L2Tables {
 
   /** Index into its slice of the entry that maps `guestOffset`. */
   indexInSlice(guestOffset: number): number {
-    return Math.floor(guestOffset / this.#geometry.clusterSize) % this.sliceEntries;
+    return remainder(Math.floor(guestOffset / this.#geometry.clusterSize), this.sliceEntries);
   }
 
   /** Guest bytes from `guestOffset` to the end of what its slice maps. */
   bytesToSliceEnd(guestOffset: number): number {
     const coverage = this.sliceEntries * this.#geometry.clusterSize;
-    return coverage - (guestOffset % coverage);
+    return coverage - remainder(guestOffset, coverage);
   }
 
   /** The slice that maps `guestOffset`, for reading; -1 if there is no L2 table. */
@@ -109,6 +109,11 @@ export class L2Tables {
     if (this.#copied[l1Index] !== 1) return this.#acquireNewTable(guestOffset, l1Index);
     const table = this.#checkedTable(this.#tables[l1Index] as number, guestOffset);
     return this.l2Cache.acquire(table + this.#sliceOffset(guestOffset));
+  }
+
+  /** `count` entries of an acquired slice change, from entry `first` on. */
+  markEntries(slot: number, first: number, count: number): void {
+    this.l2Cache.markDirty(slot, first * ENTRY_SIZE, (first + count) * ENTRY_SIZE);
   }
 
   view(slot: number): DataView<ArrayBuffer> {
@@ -169,12 +174,14 @@ export class L2Tables {
   }
 
   #sliceOffset(guestOffset: number): number {
-    const l2Index = Math.floor((guestOffset % this.#geometry.l2Coverage) / this.#geometry.clusterSize);
+    const l2Index = Math.floor(
+      remainder(guestOffset, this.#geometry.l2Coverage) / this.#geometry.clusterSize,
+    );
     return Math.floor(l2Index / this.sliceEntries) * this.#sliceSize;
   }
 
   #checkedTable(offset: number, guestOffset: number): number {
-    if (offset % this.#geometry.clusterSize === 0 && Number.isSafeInteger(offset)) return offset;
+    if (isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset)) return offset;
     const l1Index = this.#l1Index(guestOffset);
     const place = {
       path: this.#header.device.path,

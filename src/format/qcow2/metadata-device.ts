@@ -16,8 +16,8 @@ export class MetadataDevice extends DeviceFilter {
     return this.inner.read(offset, target, purpose);
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     this.operationCount++;
-    return this.inner.write(offset, bytes, purpose);
+    return this.inner.write(offset, bytes, purpose, from, to);
   }
 }

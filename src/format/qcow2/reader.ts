@@ -6,6 +6,7 @@
  */
 
 import { inflateRawSync } from 'node:zlib';
+import { isAligned, remainder } from '../../core/alignment.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
@@ -63,7 +64,7 @@ export class Reader {
       const first = tables.indexInSlice(guestOffset);
       const type = clusterTypeAt(slice, first);
       this.#checkEntry(slice, first, type, guestOffset);
-      const offsetInCluster = guestOffset % clusterSize;
+      const offsetInCluster = remainder(guestOffset, clusterSize);
       const wanted = Math.ceil((offsetInCluster + limit) / clusterSize);
       const host = hostOffsetAt(slice, first);
       const hasHost = type === 'normal' || type === 'zero-allocated';
@@ -160,7 +161,7 @@ export class Reader {
         { path: this.#options.device.path, offset: hostOffset },
       );
     }
-    const from = guestOffset % clusterSize;
+    const from = remainder(guestOffset, clusterSize);
     target.set(cluster.subarray(from, from + target.byteLength));
   }
 
@@ -176,7 +177,7 @@ export class Reader {
     }
     if (type !== 'normal' && type !== 'zero-allocated') return;
     const hostOffset = hostOffsetAt(slice, index);
-    if (hostOffset % geometry.clusterSize === 0 && Number.isSafeInteger(hostOffset)) return;
+    if (isAligned(hostOffset, geometry.clusterSize) && Number.isSafeInteger(hostOffset)) return;
     const what = `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffset)}`;
     if (!Number.isSafeInteger(hostOffset)) {
       throw new Qcow2BenchError('qcow2-offset-too-large', `${what}, above 2^53 − 1`, place);

@@ -4,6 +4,7 @@
  * Invariants: entries in memory equal those in the file; the metadata map knows the table and every block.
  */
 
+import { isAligned } from '../../core/alignment.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { viewOf, writeU64be } from '../../core/bytes.ts';
 import { allocatePages } from '../../core/page-memory.ts';
@@ -66,7 +67,7 @@ export class RefcountTable {
   /** As `blockOffset`, and refuses an offset that cannot be a block's. */
   checkedBlockOffset(index: number): number {
     const offset = this.blockOffset(index);
-    if (offset % this.#geometry.clusterSize === 0 && Number.isSafeInteger(offset)) return offset;
+    if (isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset)) return offset;
     const place = { path: this.#header.device.path, offset: this.offset + index * ENTRY_SIZE };
     const what = `refcount table entry ${String(index)} points to ${hex(offset)}`;
     if (!Number.isSafeInteger(offset)) {

@@ -8,6 +8,7 @@
  * - The caller holds the image's metadata lock.
  */
 
+import { remainder } from '../../core/alignment.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import type { TableCache } from '../table-cache.ts';
 import type { DiscardQueue } from './discard-queue.ts';
@@ -58,7 +59,7 @@ export class Refcounts implements RefcountGrowth {
     if (offset === 0) return 0;
     const slot = this.blockCache.acquire(offset);
     if (typeof slot !== 'number') return this.#getFromLoading(slot, hostCluster);
-    const refcount = this.codec.get(this.blockCache.view(slot), hostCluster % refcountBlockEntries);
+    const refcount = this.codec.get(this.blockCache.view(slot), remainder(hostCluster, refcountBlockEntries));
     this.blockCache.release(slot);
     return refcount;
   }
@@ -172,7 +173,7 @@ export class Refcounts implements RefcountGrowth {
   #change(slot: number, cluster: number, delta: number, freed: FreedClusters): void {
     const { clusterSize, refcountBlockEntries, refcountMax } = this.geometry;
     const block = this.blockCache.view(slot);
-    const index = cluster % refcountBlockEntries;
+    const index = remainder(cluster, refcountBlockEntries);
     this.blockCache.markDirty(slot);
     const refcount = this.codec.get(block, index) + delta;
     if (refcount < 0 || refcount > refcountMax) {
@@ -217,13 +218,13 @@ export class Refcounts implements RefcountGrowth {
     const slot = offset === 0 ? -1 : this.blockCache.acquireCached(offset);
     if (slot < 0) return -1;
     const block = this.blockCache.view(slot);
-    let index = this.#freeClusterIndex % refcountBlockEntries;
+    let index = remainder(this.#freeClusterIndex, refcountBlockEntries);
     let run = 0;
     while (run < count && index < refcountBlockEntries) {
       run = this.codec.get(block, index++) === 0 ? run + 1 : 0;
     }
     if (run === count) {
-      this.blockCache.markDirty(slot);
+      this.#markRefcounts(slot, index - count, index);
       for (let taken = index - count; taken < index; taken++) this.codec.set(block, taken, 1);
     }
     this.blockCache.release(slot);
@@ -231,6 +232,12 @@ export class Refcounts implements RefcountGrowth {
     if (run < count) return -1;
     this.#freeClusterIndex = blockIndex * refcountBlockEntries + index;
     return this.#freeClusterIndex - count;
+  }
+
+  /** Refcounts `first` to `end − 1` of an acquired block change. */
+  #markRefcounts(slot: number, first: number, end: number): void {
+    const perByte = 8 / 2 ** this.geometry.refcountOrder;
+    this.blockCache.markDirty(slot, Math.floor(first / perByte), Math.ceil(end / perByte));
   }
 
   async #allocateAnywhere(count: number): Promise<number> {
@@ -245,7 +252,7 @@ export class Refcounts implements RefcountGrowth {
     const slot = await loading;
     const refcount = this.codec.get(
       this.blockCache.view(slot),
-      hostCluster % this.geometry.refcountBlockEntries,
+      remainder(hostCluster, this.geometry.refcountBlockEntries),
     );
     this.blockCache.release(slot);
     return refcount;
