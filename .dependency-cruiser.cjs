@@ -35,6 +35,7 @@ const ONLY_IN = [
       '^src/workload/library[.]ts$',
       '^src/result/',
       '^src/bench/environment',
+      '^src/bench/machine',
       '^src/nbd/socket-file',
       '^src/(peer|report|cli)/',
     ],

@@ -5,6 +5,8 @@ export interface CpuTimes {
   readonly userNs: number;
   /** Nanoseconds of this process in the kernel. */
   readonly systemNs: number;
+  /** How often the system took the processor away from this process, since any fixed moment. */
+  readonly preemptions: number;
 }
 
 export interface Clock {

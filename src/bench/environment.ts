@@ -5,11 +5,12 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { arch, cpus, platform, release, totalmem } from 'node:os';
+import { arch, cpus, loadavg, platform, release, totalmem } from 'node:os';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import type { DeviceModel } from '../device/device-model.ts';
 import { mountPointOf } from '../device/mount-point.ts';
+import { blockDeviceOf, governorOf, isVirtualMachine } from './machine.ts';
 import type { Environment } from '../result/schema.ts';
 
 export interface EnvironmentOptions {
@@ -43,6 +44,7 @@ export function collectEnvironment(options: EnvironmentOptions): Environment {
     cpu: model === '' ? UNKNOWN_CPU : model,
     cores: Math.max(1, processors.length),
     memoryBytes: totalmem(),
+    ...known({ governor: governorOf(), isVirtual: isVirtualMachine(), loadAverage: loadAverage() }),
     fileSystem: directory === undefined ? null : fileSystemOf(directory),
     ...(qemu === undefined ? {} : { qemu }),
     ...(deviceModels.length === 0 ? {} : { deviceModels }),
@@ -68,7 +70,26 @@ function fileSystemOf(directory: string): Environment['fileSystem'] {
   const mount = mountPointOf(directory);
   if (mount === undefined) return null;
   const options = findMountOptions(readMounts(), mount.directory);
-  return { directory, type: mount.type, mountOptions: [...options] };
+  const device = blockDeviceOf(mount.device);
+  return {
+    directory,
+    type: mount.type,
+    mountOptions: [...options],
+    ...(device === undefined ? {} : { device }),
+  };
+}
+
+/** Over the last minute; Windows has none, and says 0. */
+function loadAverage(): number | undefined {
+  return platform() === 'win32' ? undefined : loadavg()[0];
+}
+
+/** What is `undefined` is left out. */
+function known<T extends Readonly<Record<string, unknown>>>(
+  facts: T,
+): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
+  const entries = Object.entries(facts).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as { [Key in keyof T]?: Exclude<T[Key], undefined> };
 }
 
 function readMounts(): string {

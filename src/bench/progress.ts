@@ -74,7 +74,9 @@ export class ProgressLines implements RunObserver {
   stageBegins(stage: RunStage): void {
     this.#stage = stage;
     this.#done = 0;
-    if (stage.kind === 'time') this.#line(`${stageName(stage)}: ${String(stage.cells)} cells`);
+    if (stage.kind !== 'count') {
+      this.#line(`${stageName(stage)}: ${stage.cells === 1 ? '1 pass' : `${String(stage.cells)} passes`}`);
+    }
   }
 
   cellEnds(cell: Cell, outcome: CellOutcome): void {
@@ -93,6 +95,8 @@ function stageName(stage: RunStage): string {
   switch (stage.kind) {
     case 'count':
       return 'counting';
+    case 'warm-up':
+      return `warming up, round ${String(stage.round + 1)}/${String(stage.rounds)}`;
     case 'time':
       return `timing, round ${String(stage.round + 1)}/${String(stage.rounds)}`;
   }

@@ -5,14 +5,16 @@
 
 import type { Cell } from '../result/schema.ts';
 
-/** Counting comes first, once over all cells; then the timing rounds. */
+/** Counting comes first, once over all cells; then rounds that warm up, and those that are samples. */
 export type RunStage =
   | { readonly kind: 'count'; readonly cells: number }
   | {
-      readonly kind: 'time';
+      readonly kind: 'warm-up' | 'time';
       /** From 0. */
       readonly round: number;
+      /** At most: sampling ends when enough is known. */
       readonly rounds: number;
+      /** Passes of the round: the cells, and those of them again that are controls. */
       readonly cells: number;
     };
 

@@ -12,13 +12,16 @@
 import { Qcow2BenchError } from '../core/error.ts';
 import { modelName } from '../device/device-model.ts';
 import type { HostLogSink } from '../device/host-log.ts';
+import { medianInterval, relativeHalfWidth } from '../result/bootstrap.ts';
 import { cellName } from '../result/cell.ts';
+import { comparisonGroup, referenceOf } from '../result/comparison.ts';
 import type { Cell, CellRecord, GuestCounts } from '../result/schema.ts';
+import { requestTimeNs } from '../result/statistics.ts';
 import type { Clock } from './clock.ts';
 import type { CellPlan, Engine, PassProgress } from './engine.ts';
 import { Latencies } from './latency.ts';
 import type { RunObserver } from './run-observer.ts';
-import { runTimingRounds, type TimedCell } from './timing-rounds.ts';
+import { runTimingRounds, type TimedSeries } from './timing-rounds.ts';
 import { TurnTaking } from './turn-taking.ts';
 
 /** Where records go; `ResultWriter` is one. */
@@ -32,8 +35,15 @@ export interface MatrixRunOptions {
   /** Each plan's `cell.engine` must be the name of one. */
   readonly engines: readonly Engine[];
   readonly sink: RecordSink;
-  /** Timing rounds: samples a cell gets. 0 counts only. */
+  /** Timing rounds: samples a cell gets at most. 0 counts only. */
   readonly samples: number;
+  /**
+   * Relative half-width of the interval of a cell's median (`0.05`: ± 5 %) at which a group of cells needs no
+   * further round. Default: all rounds are taken.
+   */
+  readonly precision?: number | undefined;
+  /** Rounds before the first sample, of which nothing is kept. Default 0. */
+  readonly warmUps?: number | undefined;
   /** Nanoseconds: no timing round begins that would likely end later after the first began. Default: none. */
   readonly timeLimitNs?: number | undefined;
   /** Requests of the cut of each workload that is timed; default: all. */
@@ -57,7 +67,7 @@ export interface MatrixOutcome {
   readonly cells: number;
   /** Cells with counts, new or kept. */
   readonly counted: number;
-  /** Cells that have all samples asked for. */
+  /** Cells that have all samples asked for, or whose median is as well known as was asked for. */
   readonly timed: number;
   /** Cells of which something was skipped, with the reason in their record. */
   readonly skipped: number;
@@ -88,8 +98,7 @@ export async function runMatrix(options: MatrixRunOptions): Promise<MatrixOutcom
   return {
     cells: cells.length,
     counted: cells.filter((cell) => cell.isCounted).length,
-    timed:
-      options.samples === 0 ? 0 : cells.filter((cell) => cell.samples >= samplesWanted(cell, options)).length,
+    timed: cells.filter((cell) => isTimedEnough(cell, options)).length,
     skipped: cells.filter((cell) => cell.isSkipped).length,
   };
 }
@@ -111,14 +120,14 @@ class MatrixCell {
   get isSkipped(): boolean {
     return this.record !== undefined && this.record.skipped !== null;
   }
-
-  get samples(): number {
-    return this.record?.timings.length ?? 0;
-  }
 }
 
-function samplesWanted({ plan }: MatrixCell, { samples }: MatrixRunOptions): number {
-  return modelName(plan.cell.device) === undefined ? samples : Math.min(1, samples);
+function isTimedEnough({ plan, record }: MatrixCell, { samples, precision }: MatrixRunOptions): boolean {
+  const timings = record?.timings ?? [];
+  if (samples === 0 || timings.length === 0) return false;
+  if (timings.length >= samples || modelName(plan.cell.device) !== undefined) return true;
+  const interval = medianInterval(timings.map(requestTimeNs));
+  return precision !== undefined && interval !== undefined && relativeHalfWidth(interval) <= precision;
 }
 
 async function countAll(
@@ -172,47 +181,18 @@ async function timeAll(
   turns: TurnTaking,
 ): Promise<void> {
   if (options.samples === 0) return;
-  const limit = Math.min(options.timedRequests ?? Infinity, options.limit ?? Infinity);
-  const timed: TimedCell[] = [];
+  const timed: TimedSeries[] = [];
   for (const item of cells) {
     const { record, plan, engine } = item;
     if (record === undefined || record.counts === null) continue;
     const reason = engine.obstacle(plan, 'time');
-    if (reason !== undefined) {
-      item.record = { ...record, skipped: reason };
-      options.sink.putCell(item.record);
-      continue;
-    }
-    // Samples of an earlier run stay if they are of the same cut.
-    const isVirtual = modelName(plan.cell.device) !== undefined;
-    // Virtual time costs little: there the whole workload is timed, once.
-    const cut = isVirtual ? (options.limit ?? Infinity) : limit;
-    const timedRequests = Math.min(cut, requestsOf(record.counts.guest));
-    const standing = record.timedRequests === timedRequests ? record : undefined;
-    timed.push({
-      plan,
-      engine,
-      timedRequests,
-      timings: [...(standing?.timings ?? [])],
-      latencies: new Latencies(standing?.latency),
-      samplesMax: isVirtual ? 1 : Infinity,
-      timeSplit: standing?.timeSplit,
-      run: (work) => naming(plan.cell, options.signal, work),
-      save: ({ timings, latencies, timeSplit }) => {
-        item.record = {
-          ...record,
-          skipped: null,
-          timings: [...timings],
-          timedRequests,
-          ...latencyPart(latencies),
-          ...(timeSplit === undefined ? {} : { timeSplit }),
-        };
-        options.sink.putCell(item.record);
-      },
-    });
+    if (reason === undefined) timed.push(samplesOf(item, record, options));
+    else putRecord(item, { ...record, skipped: reason }, options.sink);
   }
-  await runTimingRounds(timed, {
+  await runTimingRounds([...timed, ...controlsOf(timed, cells, options)], {
     rounds: options.samples,
+    precision: options.precision,
+    warmUps: options.warmUps ?? 0,
     timeLimitNs: options.timeLimitNs,
     clock: options.clock,
     seed: options.seed,
@@ -222,13 +202,87 @@ async function timeAll(
   });
 }
 
+/** The series of a cell's samples. Those of an earlier run stay if they are of the same cut. */
+function samplesOf(item: MatrixCell, record: CellRecord, options: MatrixRunOptions): TimedSeries {
+  const { plan, engine } = item;
+  // Virtual time costs little: there the whole workload is timed, once.
+  const isVirtual = modelName(plan.cell.device) !== undefined;
+  const cut = Math.min(
+    (isVirtual ? undefined : options.timedRequests) ?? Infinity,
+    options.limit ?? Infinity,
+  );
+  const timedRequests = Math.min(cut, requestsOf(record.counts?.guest));
+  const standing = record.timedRequests === timedRequests ? record : undefined;
+  return {
+    plan,
+    engine,
+    group: comparisonGroup(plan.cell),
+    isControl: false,
+    timedRequests,
+    timings: [...(standing?.timings ?? [])],
+    latencies: new Latencies(standing?.latency),
+    samplesMax: isVirtual ? 1 : Infinity,
+    timeSplit: standing?.timeSplit,
+    run: (work) => naming(plan.cell, options.signal, work),
+    save: ({ timings, latencies, timeSplit }) => {
+      const { control, ...rest } = item.record ?? record;
+      const timed = {
+        ...rest,
+        skipped: null,
+        timings: [...timings],
+        // Of another cut it is no control of these samples.
+        ...(control === undefined || rest.timedRequests !== timedRequests ? {} : { control }),
+        timedRequests,
+        ...latencyPart(latencies),
+        ...(timeSplit === undefined ? {} : { timeSplit }),
+      };
+      putRecord(item, timed, options.sink);
+    },
+  };
+}
+
+/** A second series of each cell that others are compared with. */
+function controlsOf(
+  timed: readonly TimedSeries[],
+  cells: readonly MatrixCell[],
+  options: MatrixRunOptions,
+): readonly TimedSeries[] {
+  const groups = Map.groupBy(timed, ({ group }) => group);
+  return [...groups.values()].flatMap((group) => {
+    const reference = referenceOf(group, ({ plan }) => plan.cell);
+    const item = cells.find(({ plan }) => plan === reference?.plan);
+    if (group.length < 2 || reference === undefined || reference.samplesMax === 1 || item === undefined) {
+      return [];
+    }
+    const standing = item.record?.timedRequests === reference.timedRequests ? item.record.control : undefined;
+    const control: TimedSeries = {
+      ...reference,
+      isControl: true,
+      timings: [...(standing ?? [])],
+      latencies: new Latencies(undefined),
+      save: ({ timings }) => {
+        if (item.record !== undefined) {
+          putRecord(item, { ...item.record, control: [...timings] }, options.sink);
+        }
+      },
+    };
+    return [control];
+  });
+}
+
+function putRecord(item: MatrixCell, record: CellRecord, sink: RecordSink): void {
+  item.record = record;
+  sink.putCell(record);
+}
+
 function latencyPart(latencies: Latencies): Pick<CellRecord, 'latency'> {
   const latency = latencies.byOp();
   return Object.keys(latency).length === 0 ? {} : { latency };
 }
 
 /** Requests that were served: what a cut of the workload can have at most. */
-function requestsOf(guest: GuestCounts): number {
+function requestsOf(guest: GuestCounts | undefined): number {
+  if (guest === undefined) return 0;
   return guest.reads + guest.writes + guest.flushes + guest.discards + guest.writeZeroes;
 }
 

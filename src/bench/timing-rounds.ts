@@ -1,9 +1,10 @@
 /**
- * Taking the samples: in each round every cell once, in an order shuffled anew, so that whatever drifts (the
- * file system's fill, the processor's temperature) hits all cells alike. tinybench runs a round; statistics are
- * made elsewhere, over all rounds.
+ * Taking the samples: in each round every series once, in an order shuffled anew, so that whatever drifts (the
+ * file system's fill, the processor's temperature) hits all cells alike. tinybench runs a round; rounds follow each
+ * other until the medians are known well enough, or the rounds or the time are spent.
  *
  * Invariants:
+ * - Cells that are compared with each other are timed in the same rounds: none of a group stops before the others.
  * - One sample is one whole pass over the cut of the workload, on files made anew; only the requests are
  *   within `elapsedNs`, opening and closing are timed beside it, making and removing files is not timed.
  * - One pass is under way at a time, and its files are gone before the next one's are made.
@@ -15,17 +16,23 @@ import { Bench, type Task, type TimestampProvider } from 'tinybench';
 import { assertInvariant } from '../core/error.ts';
 import { Random } from '../core/random.ts';
 import { modelName } from '../device/device-model.ts';
+import { medianInterval, relativeHalfWidth } from '../result/bootstrap.ts';
 import { cellKey } from '../result/cell.ts';
 import type { Cell, Timing, TimeSplit } from '../result/schema.ts';
+import { requestTimeNs } from '../result/statistics.ts';
 import { ticksOf, type Clock, type CpuTimes } from './clock.ts';
 import type { CellPlan, Engine, PassProgress, TimedPass } from './engine.ts';
-import type { Latencies } from './latency.ts';
+import { Latencies } from './latency.ts';
 import type { RunObserver } from './run-observer.ts';
 
-/** A cell on its way through the rounds. */
-export interface TimedCell {
+/** A series of samples on its way through the rounds: those of a cell, or the control of one. */
+export interface TimedSeries {
   readonly plan: CellPlan;
   readonly engine: Engine;
+  /** Series of one group stop together. */
+  readonly group: string;
+  /** A second series of a cell, which shows what a difference of nothing looks like. */
+  readonly isControl: boolean;
   /** Those of an earlier run first; grows. */
   readonly timings: Timing[];
   /** Of all samples together; grows. */
@@ -38,11 +45,16 @@ export interface TimedCell {
   readonly timedRequests: number;
   /** Runs a part of a pass so that its failure names the cell. */
   readonly run: <T>(work: () => Promise<T>) => Promise<T>;
-  readonly save: (cell: TimedCell) => void;
+  readonly save: (series: TimedSeries) => void;
 }
 
 export interface TimingRoundsOptions {
+  /** At most this many. */
   readonly rounds: number;
+  /** Relative half-width of a median's interval at which a series is known well enough; default: all rounds. */
+  readonly precision: number | undefined;
+  /** Rounds before the first, of which nothing is kept. */
+  readonly warmUps: number;
   /** No round begins that, as long as the one before it, would end later than this after the first began. */
   readonly timeLimitNs: number | undefined;
   readonly clock: Clock;
@@ -53,26 +65,28 @@ export interface TimingRoundsOptions {
 }
 
 /**
- * Takes the samples that are missing up to `rounds` a cell, as far as the time goes, and saves each cell that got
- * any. One round is always taken.
+ * Takes the samples that are missing, as far as the time goes, and saves each series that got any. One round is
+ * always taken.
  *
  * @throws what a pass throws, of the first cell that fails; the signal's reason.
  */
 export async function runTimingRounds(
-  cells: readonly TimedCell[],
+  cells: readonly TimedSeries[],
   options: TimingRoundsOptions,
 ): Promise<void> {
   const { rounds, clock, observer, timeLimitNs = Infinity } = options;
   const random = new Random(options.seed);
-  const touched = new Set<TimedCell>();
+  const touched = new Set<TimedSeries>();
   const startNs = clock.nowNs();
   let beganNs: bigint | undefined;
   /** Whether another pass over the cells, as long as the one before it, ends in time. */
   const isTimeLeft = (nowNs: bigint): boolean =>
     beganNs === undefined || Number(nowNs - startNs + (nowNs - beganNs)) <= timeLimitNs;
   try {
+    if (cells.some((cell) => !hasRound(cell, 0))) await warmUp(cells, random, options);
     for (let round = 0; round < rounds; round++) {
-      const order = random.shuffle(cells.filter((cell) => !hasRound(cell, round)));
+      const isOpen = openGroups(cells, options.precision);
+      const order = random.shuffle(cells.filter((cell) => isOpen(cell) && !hasRound(cell, round)));
       if (order.length === 0) continue;
       const nowNs = clock.nowNs();
       if (!isTimeLeft(nowNs)) break;
@@ -82,19 +96,55 @@ export async function runTimingRounds(
     }
     if (touched.size > 0 && isTimeLeft(clock.nowNs())) await takeSplits([...touched], options);
   } finally {
-    for (const cell of touched) cell.save(cell);
+    // A control is kept beside the samples that it is the control of: those are saved first.
+    const inOrder = [...touched].toSorted((a, b) => Number(a.isControl) - Number(b.isControl));
+    for (const series of inOrder) series.save(series);
   }
 }
 
-function hasRound({ timings, samplesMax }: TimedCell, round: number): boolean {
+function hasRound({ timings, samplesMax }: TimedSeries, round: number): boolean {
   return timings.length >= samplesMax || timings.some((timing) => timing.round === round);
 }
 
+/** Tells the series of which more samples are wanted: those of a group in which one is not known well enough. */
+function openGroups(
+  cells: readonly TimedSeries[],
+  precision: number | undefined,
+): (series: TimedSeries) => boolean {
+  if (precision === undefined) return () => true;
+  const open = new Set(cells.filter((cell) => !isSettled(cell, precision)).map(({ group }) => group));
+  return ({ group }) => open.has(group);
+}
+
+function isSettled({ timings, samplesMax }: TimedSeries, precision: number): boolean {
+  if (timings.length >= samplesMax) return true;
+  const interval = medianInterval(timings.map(requestTimeNs));
+  return interval !== undefined && relativeHalfWidth(interval) <= precision;
+}
+
+/** The first passes pay for what later ones find ready: compiled code, the file system's structures in memory. */
+async function warmUp(
+  cells: readonly TimedSeries[],
+  random: Random,
+  options: TimingRoundsOptions,
+): Promise<void> {
+  const { warmUps, observer } = options;
+  const cold = cells
+    .filter(({ isControl, samplesMax }) => !isControl && samplesMax > 1)
+    .map((cell) => ({ ...cell, timings: [], latencies: new Latencies(undefined) }));
+  for (let round = 0; round < warmUps; round++) {
+    const order = random.shuffle([...cold]);
+    if (order.length === 0) return;
+    observer?.stageBegins?.({ kind: 'warm-up', round, rounds: warmUps, cells: order.length });
+    await runRound(order, { ...options, round, taken: () => undefined });
+  }
+}
+
 /** One more pass a cell, with a look at the clock around every host operation; no sample comes of it. */
-async function takeSplits(cells: readonly TimedCell[], options: TimingRoundsOptions): Promise<void> {
+async function takeSplits(cells: readonly TimedSeries[], options: TimingRoundsOptions): Promise<void> {
   for (const cell of cells) {
     const { plan, engine, timedRequests } = cell;
-    if (!splitsTime(plan.cell) || cell.timeSplit !== undefined) continue;
+    if (cell.isControl || !splitsTime(plan.cell) || cell.timeSplit !== undefined) continue;
     const { signal, clock, progressOf } = options;
     await cell.run(async () => {
       signal?.throwIfAborted();
@@ -123,10 +173,10 @@ function splitsTime({ queueDepth, device }: Cell): boolean {
 
 interface RoundOptions extends TimingRoundsOptions {
   readonly round: number;
-  readonly taken: (cell: TimedCell) => void;
+  readonly taken: (cell: TimedSeries) => void;
 }
 
-async function runRound(order: readonly TimedCell[], options: RoundOptions): Promise<void> {
+async function runRound(order: readonly TimedSeries[], options: RoundOptions): Promise<void> {
   const bench = new Bench({
     iterations: 1,
     // No time to fill and no warm-up: one task call is one sample, and rounds repeat it.
@@ -140,7 +190,8 @@ async function runRound(order: readonly TimedCell[], options: RoundOptions): Pro
   const samples = new Map<Task, Sample>();
   for (const cell of order) {
     const sample = new Sample(cell, options);
-    bench.add(cellKey(cell.plan.cell), () => sample.serve(), {
+    // Twice the same name is refused; what a series is called is looked at by nobody.
+    bench.add(`${cellKey(cell.plan.cell)}${cell.isControl ? ' control' : ''}`, () => sample.serve(), {
       async: true,
       beforeEach: () => sample.begin(),
       afterEach: () => sample.end(),
@@ -160,7 +211,7 @@ async function runRound(order: readonly TimedCell[], options: RoundOptions): Pro
 
 /** One pass of one cell, and the times around it. */
 class Sample {
-  readonly #cell: TimedCell;
+  readonly #cell: TimedSeries;
   readonly #options: RoundOptions;
   #pass: TimedPass | undefined;
   #openNs = 0;
@@ -171,7 +222,7 @@ class Sample {
   #virtualNs: number | undefined;
   #isServed = false;
 
-  constructor(cell: TimedCell, options: RoundOptions) {
+  constructor(cell: TimedSeries, options: RoundOptions) {
     this.#cell = cell;
     this.#options = options;
   }
@@ -243,13 +294,13 @@ class Sample {
     this.#options.observer?.cellEnds?.(plan.cell, { kind: 'done' });
   }
 
-  #cpuSpent(): Pick<Timing, 'userNs' | 'systemNs'> {
-    if (this.#cpuBefore === undefined || this.#cpuAfter === undefined || this.#virtualNs !== undefined) {
-      return {};
-    }
+  #cpuSpent(): Pick<Timing, 'userNs' | 'systemNs' | 'preemptions'> {
+    const [before, after] = [this.#cpuBefore, this.#cpuAfter];
+    if (before === undefined || after === undefined || this.#virtualNs !== undefined) return {};
     return {
-      userNs: this.#cpuAfter.userNs - this.#cpuBefore.userNs,
-      systemNs: this.#cpuAfter.systemNs - this.#cpuBefore.systemNs,
+      userNs: after.userNs - before.userNs,
+      systemNs: after.systemNs - before.systemNs,
+      preemptions: after.preemptions - before.preemptions,
     };
   }
 }

@@ -9,7 +9,11 @@ export const PROCESS_CLOCK: Clock = {
   nowNs: () => process.hrtime.bigint(),
   ticksNs: () => performance.now() * NS_PER_MS,
   cpuTimes: () => {
-    const { user, system } = process.cpuUsage();
-    return { userNs: user * NS_PER_US, systemNs: system * NS_PER_US };
+    const { userCPUTime, systemCPUTime, involuntaryContextSwitches } = process.resourceUsage();
+    return {
+      userNs: userCPUTime * NS_PER_US,
+      systemNs: systemCPUTime * NS_PER_US,
+      preemptions: involuntaryContextSwitches,
+    };
   },
 };

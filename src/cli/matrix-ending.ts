@@ -3,10 +3,11 @@
 import { answerOf } from '../report/answer.ts';
 import { reportCells } from '../report/report-cells.ts';
 import { terminalSummary } from '../report/terminal.ts';
-import type { Parity } from '../result/schema.ts';
+import type { Parity, ResultRecord } from '../result/schema.ts';
+import type { MatrixOutcome } from '../bench/run.ts';
 import { EXIT } from './exit-code.ts';
 import type { MatrixArgs } from './matrix-options.ts';
-import type { SessionOutcome } from './matrix-session.ts';
+import type { Sampling, SessionOutcome } from './matrix-session.ts';
 import { countOf, wrapped } from './plain-words.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -48,17 +49,12 @@ export function failsParity({ verdict, qemu }: Parity): boolean {
 const REFERENCE_QEMU = /^7\.2\b/;
 
 function summary(
-  { result, samples, elapsedMs }: Extract<SessionOutcome, { readonly kind: 'done' }>,
+  { result, outcome, sampling, elapsedMs }: Extract<SessionOutcome, { readonly kind: 'done' }>,
   files: readonly WrittenFile[],
   { paint, hasColour, width }: Terminal,
 ): string {
   const column = Math.max(...files.map(({ what }) => what.length), 0);
   const seconds = (elapsedMs / 1000).toFixed(1);
-  const rounds = Math.max(0, ...result.cells.map(({ timings }) => timings.length));
-  const cut =
-    rounds > 0 && rounds < samples
-      ? [`The time limit left room for ${String(rounds)} of ${countOf(samples, 'timing round')}.`]
-      : [];
   const text = terminalSummary(result, { colour: hasColour, width }).trim();
   // A long table pushes the answer off the screen: it is said once more where the reader looks.
   const isLong = text.split('\n').length > SCREEN_LINES;
@@ -66,8 +62,27 @@ function summary(
     text,
     '',
     ...(isLong ? [...wrapped(answerOf(reportCells(result)).headline, width).map(paint.bold), ''] : []),
-    ...cut,
+    ...samplingText(result, outcome, sampling).flatMap((line) => wrapped(line, width)),
     ...files.map(({ what, path }) => `${paint.dim(what.padEnd(column))}  ${path}`),
     paint.dim(`${countOf(result.cells.length, 'cell')} in ${seconds} s`),
   ].join('\n');
+}
+
+/** How many samples were taken, and whether they are enough, where that was not fixed beforehand or not reached. */
+function samplingText(
+  { cells }: ResultRecord,
+  { timed }: MatrixOutcome,
+  { samples, precision }: Sampling,
+): readonly string[] {
+  const taken = cells.map(({ timings }) => timings.length).filter((count) => count > 0);
+  const [least, most] = [Math.min(...taken), Math.max(...taken)];
+  if (taken.length === 0 || most <= 1) return [];
+  if (precision === undefined) {
+    if (most >= samples) return [];
+    return [`The time limit left room for ${String(most)} of ${countOf(samples, 'timing round')}.`];
+  }
+  const range = least === most ? String(most) : `${String(least)} to ${String(most)}`;
+  const reached = `${String(timed)} of ${countOf(taken.length, 'cell')} have a median known to ±${String(precision * 100)} %`;
+  const more = timed < taken.length ? '; a longer --time-limit or a quieter machine gives more' : '';
+  return [`Times: ${range} samples a cell; ${reached}${more}.`];
 }

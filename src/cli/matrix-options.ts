@@ -10,10 +10,12 @@ import { REFCOUNT_MODES } from '../format/image-options.ts';
 import type { CacheSizeArgs, ShapeArgs } from './layout-options.ts';
 import { ENGINES } from './meanings.ts';
 import { flag, inGroup, listOption, optional, preset } from './option-kinds.ts';
-import { choice, clusterSize, count, device, listOf, text } from './option-values.ts';
+import { choice, clusterSize, count, device, listOf, percent, text } from './option-values.ts';
 
 const QUEUE_DEPTH_MAX = 1024;
 const SAMPLES_MAX = 1000;
+/** Samples a cell gets at most where it is timed until enough is known. */
+export const ADAPTIVE_SAMPLES_MAX = 50;
 /** Seed 0 stands for "each workload's own". */
 const SEED_MIN = 1;
 
@@ -52,8 +54,12 @@ export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a mat
 
 export const MEASURE_OPTIONS = inGroup('Measuring:', {
   samples: optional(
-    'Timing passes a cell; 0 counts only; default 5',
+    `Timing passes a cell, all of them; 0 counts only; default: as --precision asks, at most ${String(ADAPTIVE_SAMPLES_MAX)}`,
     count('samples', { min: 0, max: SAMPLES_MAX }),
+  ),
+  precision: optional(
+    'Time cells until the 95 % interval of each median is within this; default 5%',
+    percent('precision'),
   ),
   'timed-requests': preset(
     'Time the first N requests of each workload',
@@ -71,6 +77,11 @@ export const TIME_LIMIT = {
   read: count('time-limit', { min: 1 }),
 } as const;
 
+export const WARM_UP = {
+  describe: 'Timing rounds before the first that counts',
+  read: count('warmup', { min: 0, max: SAMPLES_MAX }),
+} as const;
+
 export const PLACE_OPTIONS = inGroup('Files:', {
   dir: optional('Where timed images lie; default: a fresh directory, removed afterwards', text('dir')),
   image: optional('One cell only: count it on this file and keep it', text('image')),
@@ -86,4 +97,5 @@ export type MatrixArgs = InferredOptionTypes<
     readonly out: string | undefined;
     /** Seconds. */
     readonly 'time-limit': number | undefined;
+    readonly warmup: number;
   };

@@ -21,14 +21,17 @@ import { HostLogFile } from './host-log-file.ts';
 import { ImageDirectory } from './image-directory.ts';
 import { Interrupted, Interruption } from './interruption.ts';
 import { cacheSizes, imageShape } from './layout-options.ts';
-import type { MatrixArgs } from './matrix-options.ts';
+import { ADAPTIVE_SAMPLES_MAX, type MatrixArgs } from './matrix-options.ts';
 import { namedDevices } from './named-devices.ts';
 import { countOf } from './plain-words.ts';
 import { openSink, type ResultSink } from './result-sink.ts';
 import type { Terminal } from './terminal.ts';
 import { UsageError } from './usage-error.ts';
 
-const DEFAULT_SAMPLES = 5;
+/** Where nothing else is asked for, cells are timed until their medians are known as well as this… */
+const DEFAULT_PRECISION = 0.05;
+/** …or this many seconds are over. */
+const DEFAULT_TIME_LIMIT = 60;
 const NS_PER_SECOND = 1e9;
 /** Recorded where each workload has its own seed; the shuffling of the timing rounds takes it as it is. */
 const NO_SEED = 0;
@@ -47,11 +50,20 @@ export type SessionOutcome =
       readonly kind: 'done';
       readonly result: ResultRecord;
       readonly outcome: MatrixOutcome;
-      /** Asked for. */
-      readonly samples: number;
+      readonly sampling: Sampling;
       readonly elapsedMs: number;
     }
   | { readonly kind: 'interrupted' };
+
+/** How long cells are timed. */
+export interface Sampling {
+  /** Samples a cell gets at most; 0 counts only. */
+  readonly samples: number;
+  /** Relative half-width of the medians' intervals that ends it earlier. */
+  readonly precision: number | undefined;
+  readonly timeLimitNs: number | undefined;
+  readonly warmUps: number;
+}
 
 /**
  * Runs all cells.
@@ -60,8 +72,8 @@ export type SessionOutcome =
  */
 export async function runSession(session: MatrixSession, terminal: Terminal): Promise<SessionOutcome> {
   const { args } = session;
-  const samples = samplesOf(args);
-  const { 'time-limit': timeLimit } = args;
+  const sampling = samplingOf(args);
+  const { samples } = sampling;
   refuseMisfits(args);
   const { devices, models } = namedDevices(args.device);
   const plans = planCells(session, devices);
@@ -93,9 +105,8 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
         ...(qemu === undefined ? [] : [qemu.engine]),
       ],
       sink,
-      samples,
+      ...sampling,
       timedRequests: args['timed-requests'],
-      timeLimitNs: timeLimit === undefined ? undefined : timeLimit * NS_PER_SECOND,
       limit: args.requests,
       resume: args.resume,
       clock: PROCESS_CLOCK,
@@ -105,7 +116,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
       hostLog: hostLog?.sink,
     });
     const elapsedMs = Number(PROCESS_CLOCK.nowNs() - startNs) / 1e6;
-    return { kind: 'done', result: sink.finish(), outcome, samples, elapsedMs };
+    return { kind: 'done', result: sink.finish(), outcome, sampling, elapsedMs };
   } catch (error) {
     if (error instanceof Interrupted) {
       terminal.note(interruptedText(session, { finished: finishedCells(sink), cells: plans.length }));
@@ -144,8 +155,16 @@ function planCells({ args, sources }: MatrixSession, devices: readonly string[])
   return devices.flatMap((device) => planMatrix(axes, { device, seed, payload, keptImage, shape, caches }));
 }
 
-function samplesOf(args: MatrixArgs): number {
-  return args.samples ?? (args.image === undefined ? DEFAULT_SAMPLES : 0);
+/** A number of samples that is given is taken; else cells are timed until enough is known of them. */
+function samplingOf({ samples, precision, image, warmup, 'time-limit': seconds }: MatrixArgs): Sampling {
+  const isAdaptive = samples === undefined;
+  const limit = seconds ?? (isAdaptive ? DEFAULT_TIME_LIMIT : undefined);
+  return {
+    samples: samples ?? (image === undefined ? ADAPTIVE_SAMPLES_MAX : 0),
+    precision: precision ?? (isAdaptive ? DEFAULT_PRECISION : undefined),
+    timeLimitNs: limit === undefined ? undefined : limit * NS_PER_SECOND,
+    warmUps: warmup,
+  };
 }
 
 function refuseMisfits(args: MatrixArgs): void {

@@ -57,6 +57,15 @@ export function count(
   };
 }
 
+/** A share such as `5%`, as a number: 0.05. More than none, at most the whole. */
+export function percent(option: string): ReadValue<number> {
+  return (text) => {
+    const value = Number(/^(\d+(?:\.\d+)?)\s*%$/.exec(text.trim())?.[1]) / 100;
+    if (value > 0 && value <= 1) return value;
+    throw badOption(option, text, 'a percentage above 0 % and up to 100 %, such as 5%');
+  };
+}
+
 /** Bytes of a size such as `64KiB`. */
 export function size(option: string): ReadValue<number> {
   return (text) => {

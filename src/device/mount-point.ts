@@ -6,6 +6,8 @@ export interface MountPoint {
   /** As the system names it: `ext4`, `tmpfs`, `fuse.sshfs` … */
   readonly type: string;
   readonly directory: string;
+  /** `MAJOR:MINOR` of the device, as the kernel's `/sys/dev/block` has it; 0 as major means there is none. */
+  readonly device: string;
 }
 
 /** The mount that holds `path`, or `undefined` where the system does not tell. */
@@ -26,12 +28,12 @@ export function findMountPoint(mountInfo: string, path: string): MountPoint | un
   let found: MountPoint | undefined;
   for (const line of mountInfo.split('\n')) {
     const [before, after] = line.split(' - ');
-    const escaped = before?.split(' ')[4];
+    const [, , device, , escaped] = before?.split(' ') ?? [];
     const type = after?.split(' ')[0];
-    if (escaped === undefined || type === undefined) continue;
+    if (device === undefined || escaped === undefined || type === undefined) continue;
     const directory = unescape(escaped);
     if (holds(directory, path) && directory.length >= (found?.directory.length ?? 0)) {
-      found = { type, directory };
+      found = { type, directory, device };
     }
   }
   return found;

@@ -1,7 +1,7 @@
 /** The table of all cells, a line each: what the page, the terminal and a reader's eye compare. */
 
 import type { Latency } from '../result/schema.ts';
-import { bytesText, factorText, microsecondsText, rateText } from './numbers.ts';
+import { bytesText, factorText, microsecondsText, plusMinusText, rateText } from './numbers.ts';
 import type { ReportCell } from './report-cells.ts';
 
 export interface CellTableColumn {
@@ -16,12 +16,18 @@ export const CELL_COLUMNS: readonly CellTableColumn[] = [
   { title: 'Format', numeric: false, text: ({ variant }) => variant },
   { title: 'Syncs/write', numeric: true, text: ({ figures }) => rateText(figures?.syncsPerWrite) },
   {
-    title: 'Metadata B/write',
+    title: 'Meta. B/write',
     numeric: true,
     text: ({ figures }) => bytesText(figures?.metadataBytesPerWrite),
   },
   { title: 'Amplif.', numeric: true, text: ({ figures }) => factorText(figures?.writeAmplification) },
-  { title: 'Median/req.', numeric: true, text: ({ requestTime }) => microsecondsText(requestTime?.median) },
+  {
+    title: 'Median/req.',
+    numeric: true,
+    text: ({ requestTime, interval }) =>
+      `${microsecondsText(requestTime?.median)}${interval === undefined ? '' : ` ${plusMinusText(interval)}`}`,
+  },
+  { title: 'Time ratio', numeric: true, text: ratioOf },
 ];
 
 /** Columns that only the page has room for. */
@@ -53,6 +59,13 @@ function latencyColumn(title: string, pick: (latency: Latency) => number): CellT
       return microsecondsText(latency === undefined ? undefined : pick(latency));
     },
   };
+}
+
+/** Time against the reference; `≈` where the samples show no difference. */
+function ratioOf({ comparison }: ReportCell): string {
+  if (comparison === undefined) return '';
+  const { ratio, verdict } = comparison;
+  return `${verdict === 'no difference shown' ? '≈ ' : ''}${factorText(ratio.estimate)}`;
 }
 
 /** What a reader must know of a cell beside its figures: why it was skipped, which fallbacks it took. */

@@ -14,6 +14,7 @@ import { humanSize } from '../core/size.ts';
 import type { Environment, ResultRecord } from '../result/schema.ts';
 import { answerOf, type Answer } from './answer.ts';
 import { remarksOf, WIDE_COLUMNS } from './cell-table.ts';
+import { controlText, warningsOf } from './certainty.ts';
 import { reportCharts, selectedAtFirst } from './charts/catalog.ts';
 import type { Chart, Selected, Selection } from './charts/chart.ts';
 import { chartLibraries, scriptSafe } from './libraries.ts';
@@ -49,7 +50,7 @@ export function reportHtml(result: ResultRecord): string {
     '<main>',
     '<p id="page-error" role="alert" hidden></p>',
     '<noscript><p class="card">Charts need JavaScript; the table of all cells below holds every figure.</p></noscript>',
-    chartSections(report, charts, selected),
+    chartSections({ result, report, charts, selected }),
     ...predictionsOf(result).map(predictionSection),
     environmentSection(result.environment),
     caveatSection(report),
@@ -99,7 +100,14 @@ function tile(cell: ReportCell): string {
   );
 }
 
-function chartSections(report: ReportCells, charts: readonly Chart[], selected: Selected): string {
+interface ChartParts {
+  readonly result: ResultRecord;
+  readonly report: ReportCells;
+  readonly charts: readonly Chart[];
+  readonly selected: Selected;
+}
+
+function chartSections({ result, report, charts, selected }: ChartParts): string {
   const card = (id: string): string => {
     const chart = charts.find((candidate) => candidate.id === id);
     return chart === undefined || chart.rows.length === 0 ? '' : chartCard(chart);
@@ -124,9 +132,20 @@ function chartSections(report: ReportCells, charts: readonly Chart[], selected: 
           title: 'What it costs in time',
           text: timesText(report),
           selectors: selectors(report, ['workload', 'setup'], selected),
-          body: times + card('split'),
+          body: certaintyNotes(result, report) + times + card('ratios') + card('split'),
         }),
   ].join('\n');
+}
+
+/** How far the times can be trusted, before they are shown. */
+function certaintyNotes(result: ResultRecord, report: ReportCells): string {
+  const control = controlText(report);
+  const warnings = warningsOf(result, report);
+  const notes = [
+    ...(control === undefined ? [] : [`<li>${escapeHtml(control)}</li>`]),
+    ...warnings.map((text) => `<li class="warning"><b>Warning</b> ${escapeHtml(text)}.</li>`),
+  ];
+  return notes.length === 0 ? '' : `<ul class="notes card">${notes.join('\n')}</ul>`;
 }
 
 function timesText(report: ReportCells): string {
@@ -228,11 +247,13 @@ function environmentSection(environment: Environment): string {
     ['Seed', String(environment.seed)],
     ['Processor', `${environment.cpu}, ${String(environment.cores)} cores`],
     ['Memory', humanSize(environment.memoryBytes)],
+    ['Machine', machineText(environment)],
     ['System', `${environment.platform} ${environment.kernel} (${environment.arch})`],
     [
       'File system',
       fileSystem === null ? 'none was timed' : `${fileSystem.type}${options}, ${fileSystem.directory}`,
     ],
+    ...(fileSystem === null ? [] : [['Device', deviceText(environment)] as const]),
     ['Node.js', environment.node],
     ...(environment.qemu === undefined ? [] : [['QEMU', environment.qemu] as const]),
   ];
@@ -241,6 +262,29 @@ function environmentSection(environment: Environment): string {
   );
   const table = `<div class="card scroll" tabindex="0"><table class="facts"><tbody>${rows.join('\n')}</tbody></table></div>`;
   return section({ title: 'What was measured, and where', text: 'Enough to run it again.', body: table });
+}
+
+function machineText({ isVirtual, governor, loadAverage }: Environment): string {
+  const facts = [
+    ...(isVirtual === undefined ? [] : [isVirtual ? 'virtual' : 'physical']),
+    ...(governor === undefined ? [] : [`governor ${governor}`]),
+    ...(loadAverage === undefined ? [] : [`load ${loadAverage.toFixed(2)} before the run`]),
+  ];
+  return facts.length === 0 ? 'unknown' : facts.join(', ');
+}
+
+/** The device under the file system, as far as the kernel tells. */
+function deviceText({ fileSystem }: Environment): string {
+  const device = fileSystem?.device;
+  if (device === undefined) return 'unknown';
+  const { name, model, isRotational, writeCache, scheduler } = device;
+  const facts = [
+    model === undefined ? name : `${name} (${model})`,
+    ...(isRotational === undefined ? [] : [isRotational ? 'rotational' : 'not rotational']),
+    ...(writeCache === undefined ? [] : [`write cache: ${writeCache}`]),
+    ...(scheduler === undefined ? [] : [`scheduler ${scheduler}`]),
+  ];
+  return facts.join(', ');
 }
 
 function caveatSection(report: ReportCells): string {

@@ -1,5 +1,7 @@
 /** How the report writes numbers: one way for page, terminal and Markdown. A figure that does not exist is `–`. */
 
+import { relativeHalfWidth, type Interval } from '../result/bootstrap.ts';
+
 const NONE = '–';
 /** Below this a rate has one digit that counts, lest 0.005 be shown as 0.01. */
 const SMALL_RATE = 0.095;
@@ -40,6 +42,12 @@ export function percentText(share: number): string {
 export function signedPercentText(difference: number): string {
   const percent = Math.round(difference * 100);
   return percent < 0 ? `−${String(-percent)} %` : `+${String(percent)} %`;
+}
+
+/** The half-width of an interval as a share of its estimate: `±3 %`, `±0.4 %`. */
+export function plusMinusText(interval: Interval): string {
+  const percent = relativeHalfWidth(interval) * 100;
+  return `±${percent < 0.95 ? percent.toFixed(1) : String(Math.round(percent))} %`;
 }
 
 /** An integer with thousands apart. */

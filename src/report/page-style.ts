@@ -81,6 +81,8 @@ thead th { color: var(--muted); font-weight: 500; white-space: nowrap; }
 .facts th { width: 12rem; color: var(--muted); }
 ul.notes { margin: .75rem 0 0; padding-left: 1.2rem; max-width: 56rem; }
 ul.notes li { margin-top: .4rem; }
+ul.notes.card { margin-top: 1rem; padding: .9rem 1.25rem 1rem 2.2rem; max-width: none; }
+ul.notes .warning b { color: var(--warm); }
 #page-error { background: var(--soft); border-left: 3px solid var(--warm); padding: .6rem .9rem; margin-top: 1rem; }
 footer { margin-top: 3rem; padding-bottom: 3rem; color: var(--muted); font-size: .875rem; }
 #vg-tooltip-element { position: fixed; z-index: 1000; visibility: hidden; padding: .5rem .7rem; border: 1px solid var(--line);

@@ -8,7 +8,9 @@
  */
 
 import { formatSize } from '../core/size.ts';
+import { medianInterval, type Interval } from '../result/bootstrap.ts';
 import { cacheWords, shapeWords, variantName } from '../result/cell.ts';
+import { comparisonsOf, type Comparison } from '../result/comparison.ts';
 import { deriveFigures, type Figures } from '../result/derive.ts';
 import type { Cell, CellRecord, ResultRecord } from '../result/schema.ts';
 import { requestTimeNs, spreadOf, type Spread } from '../result/statistics.ts';
@@ -25,6 +27,10 @@ export interface ReportCell {
   readonly figures: Figures | undefined;
   /** Nanoseconds per guest request; `undefined` if the cell was not timed. */
   readonly requestTime: Spread | undefined;
+  /** Of its median; `undefined` of few samples. */
+  readonly interval: Interval | undefined;
+  /** With the reference of its group; `undefined` of the reference itself, and where there are few samples. */
+  readonly comparison: Comparison | undefined;
 }
 
 /** All that a report shows, and the order in which it shows it. */
@@ -49,11 +55,15 @@ export function reportCells(result: ResultRecord): ReportCells {
   const clusterSizes = distinct(result.cells.map(({ cell }) => cell.clusterSize)).filter(
     (size) => size !== null,
   );
+  const comparisons = new Map(comparisonsOf(result).map((comparison) => [comparison.record, comparison]));
   const cells = result.cells.flatMap((record) => {
     const { cell } = record;
     const everySize = cell.clusterSize === null && varies.has('clusterSize');
     const sizes = everySize ? clusterSizes : [cell.clusterSize];
-    return sizes.map((clusterSize) => reportCell(record, setupText({ ...cell, clusterSize }, varies)));
+    const comparison = comparisons.get(record);
+    return sizes.map((clusterSize) =>
+      reportCell(record, { setup: setupText({ ...cell, clusterSize }, varies), comparison }),
+    );
   });
   const order = Object.keys(VARIANT_COLOURS);
   return {
@@ -88,8 +98,12 @@ export function cellAt(
   );
 }
 
-function reportCell(record: CellRecord, setup: string): ReportCell {
+function reportCell(
+  record: CellRecord,
+  { setup, comparison }: Pick<ReportCell, 'setup' | 'comparison'>,
+): ReportCell {
   const { cell, counts, timings } = record;
+  const times = timings.map(requestTimeNs);
   return {
     workload: cell.workload,
     variant: variantName(cell),
@@ -97,7 +111,9 @@ function reportCell(record: CellRecord, setup: string): ReportCell {
     setup,
     record,
     figures: counts === null ? undefined : deriveFigures(counts),
-    requestTime: spreadOf(timings.map(requestTimeNs)),
+    requestTime: spreadOf(times),
+    interval: medianInterval(times),
+    comparison,
   };
 }
 

@@ -11,6 +11,7 @@ import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
 import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
+import { controlText, warningsOf } from './certainty.ts';
 import { parityText } from './parity-text.ts';
 import { predictionsOf, predictionText } from './prediction.ts';
 import { reportCells, type ReportCell } from './report-cells.ts';
@@ -42,6 +43,7 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
   const shown = options.all === true || inSetup.length <= LINES_MAX ? inSetup : tellingCells(inSetup);
   const hidden = report.cells.length - shown.length;
   const points = answer.points.map(({ about, text }) => wrapped(text, width, about));
+  const control = controlText(report);
   const lines = [
     ...wrapped(answer.headline, width).map((line) => paint.bold(line)),
     '',
@@ -53,6 +55,10 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
     ),
     ...result.cells.flatMap((record) => parityText(record)).map((line) => shortened(line, width)),
     ...predictionsOf(result).flatMap((predictions) => wrapped(predictionText(predictions), width)),
+    ...(control === undefined ? [] : wrapped(control, width)),
+    ...warningsOf(result, report).flatMap((warning) =>
+      wrapped(`Warning: ${warning}.`, width).map((line) => paint.yellow(line)),
+    ),
     ...(hidden > 0 ? [paint.dim(`${String(hidden)} more cells are in the result and its report.`)] : []),
   ];
   return lines.join('\n');

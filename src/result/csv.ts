@@ -40,6 +40,7 @@ const TIMED_QUANTITIES: readonly (readonly [string, (timing: Timing) => number |
   ['closeNs', (timing) => timing.closeNs],
   ['userNs', (timing) => timing.userNs],
   ['systemNs', (timing) => timing.systemNs],
+  ['preemptions', (timing) => timing.preemptions],
 ];
 
 const COLUMNS: readonly Column[] = schemaLeaves(cellRecordSchema).flatMap((path) => columnsOf(path));
@@ -47,6 +48,7 @@ const COLUMNS: readonly Column[] = schemaLeaves(cellRecordSchema).flatMap((path)
 function columnsOf(path: LeafPath): readonly Column[] {
   const header = path.join('.');
   if (header === 'timings') return timingColumns();
+  if (header === 'control') return controlColumns();
   const counted = path[0] === 'counts';
   const valueOf = (record: CellRecord): Value => {
     if (counted && record.counts === null) return null;
@@ -62,6 +64,14 @@ function timingColumns(): readonly Column[] {
       valueOf: (record: CellRecord): Value => spread(record, pick)?.[field] ?? null,
     })),
   );
+}
+
+/** Of the control only what it is compared by. */
+function controlColumns(): readonly Column[] {
+  return SPREAD_FIELDS.map((field) => ({
+    header: `control.nsPerRequest.${field}`,
+    valueOf: ({ control = [] }): Value => spreadOf(control.map(requestTimeNs))?.[field] ?? null,
+  }));
 }
 
 function spread(record: CellRecord, pick: (timing: Timing) => number | undefined): Spread | undefined {

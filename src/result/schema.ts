@@ -157,6 +157,7 @@ export const timingSchema = z
     closeNs: nanoseconds,
     userNs: nanoseconds.optional().describe('CPU time of the process in user mode'),
     systemNs: nanoseconds.optional().describe('CPU time of the process in the kernel'),
+    preemptions: count.optional().describe('How often the system took the processor from the process'),
   })
   .meta({ id: 'Timing', description: 'One timing sample; times in nanoseconds' });
 export type Timing = DeepReadonly<z.infer<typeof timingSchema>>;
@@ -213,6 +214,10 @@ export const cellRecordSchema = z
     counts: countsSchema.nullable(),
     timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
     timings: z.array(timingSchema).describe('One sample a round'),
+    control: z
+      .array(timingSchema)
+      .optional()
+      .describe('A second series of the same cell, taken in the same rounds: what no difference looks like'),
     latency: z
       .partialRecord(z.enum(REQUEST_OPS), latencySchema)
       .optional()
@@ -250,8 +255,27 @@ export const environmentSchema = z
     cpu: name.describe('Model name'),
     cores: z.int().positive(),
     memoryBytes: z.int().positive(),
+    governor: name.optional().describe('Frequency governor of the processors, where there is one'),
+    isVirtual: z.boolean().optional().describe('Whether the machine is a virtual one'),
+    loadAverage: z.number().nonnegative().optional().describe('Over the minute before the run began'),
     fileSystem: z
-      .strictObject({ directory: z.string(), type: name, mountOptions: z.array(z.string()) })
+      .strictObject({
+        directory: z.string(),
+        type: name,
+        mountOptions: z.array(z.string()),
+        device: z
+          .strictObject({
+            name: name.describe('As the kernel calls it'),
+            model: name.optional(),
+            isRotational: z.boolean().optional(),
+            writeCache: name
+              .optional()
+              .describe('`write back`: syncs have to empty it; `write through`: writes are durable at once'),
+            scheduler: name.optional(),
+          })
+          .optional()
+          .describe('The block device under it, where there is one'),
+      })
       .nullable()
       .describe('Where the timed images lay; null if no file was timed or it cannot be told'),
     qemu: name.optional().describe('Version of QEMU, where it was found'),

@@ -34,6 +34,17 @@ export function spreadOf(values: readonly number[]): Spread | undefined {
   };
 }
 
+/** Tukey's outer fences: this many interquartile ranges beyond the quartiles. */
+const FENCE = 3;
+
+/** Values far outside the rest (Tukey, Exploratory Data Analysis, 1977): to be shown, never to be dropped. */
+export function outliersOf(values: readonly number[]): readonly number[] {
+  const spread = spreadOf(values);
+  if (spread === undefined) return [];
+  const reach = FENCE * (spread.q3 - spread.q1);
+  return values.filter((value) => value < spread.q1 - reach || value > spread.q3 + reach);
+}
+
 /** Nanoseconds per guest request of one sample, open and close left out. */
 export function requestTimeNs(timing: Timing): number {
   return timing.elapsedNs / timing.requests;

@@ -60,8 +60,8 @@ describe('progress', () => {
         'counting 1/3 small · raw · writethrough · depth 1',
         'counting 2/3 small · qcow2 eager · writethrough · 64KiB · depth 1 skipped: nfs has no O_DIRECT',
         'counting 3/3 small · qcow2 lazy · writethrough · 64KiB · depth 1 (kept)',
-        'timing, round 1/2: 1 cells',
-        'timing, round 2/2: 1 cells',
+        'timing, round 1/2: 1 pass',
+        'timing, round 2/2: 1 pass',
         '',
       ].join('\n'),
     );

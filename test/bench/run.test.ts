@@ -134,19 +134,71 @@ describe('timing', () => {
       const engine = new ToldEngine();
       await run(plans, new MemorySink(), { engines: [engine], samples: 2, seed });
       expect(engine.passes.slice(0, 20).every((pass) => pass.startsWith('count'))).toBe(true);
-      return [engine.passes.slice(20, 40), engine.passes.slice(40)];
+      // A pass a cell, and one more a cache mode: the control.
+      return [engine.passes.slice(20, 45), engine.passes.slice(45)];
     };
     const [first, second] = await rounds(1);
+    expect(first).toHaveLength(25);
     expect(first?.toSorted()).toEqual(second?.toSorted());
     expect(first).not.toEqual(second);
     expect(await rounds(1)).toEqual([first, second]);
     expect((await rounds(2))[0]).not.toEqual(first);
   });
 
+  it('times the reference of each group twice in a round, as the control of what it is compared with', async () => {
+    const sink = new MemorySink();
+    await run(smallMatrix({ caches: ['writethrough', 'writeback'] }), sink, { samples: 3 });
+    for (const { cell, timings, control } of sink.all()) {
+      const isReference = cell.refcounts === 'eager';
+      expect(control?.map(({ round }) => round)).toEqual(isReference ? [0, 1, 2] : undefined);
+      expect(timings.map(({ round }) => round)).toEqual([0, 1, 2]);
+    }
+    const alone = new MemorySink();
+    await run(smallMatrix({ formats: ['raw'] }), alone, { samples: 3 });
+    expect(alone.all().map(({ control }) => control)).toEqual([undefined]);
+  });
+
+  it('goes on until every median of a group is known well enough, and no longer', async () => {
+    const engine = new ToldEngine();
+    const sink = new MemorySink();
+    // The first clock makes every pass take the same time, the second none like the other.
+    const outcome = await run(smallMatrix(), sink, { engines: [engine], samples: 40, precision: 0.05 });
+    for (const { timings } of sink.all()) expect(timings).toHaveLength(5);
+    expect(outcome.timed).toBe(4);
+
+    const restless = new MemorySink();
+    let [nowNs, step] = [0n, 1n];
+    const clock = { nowNs: () => (nowNs += (step = (step * 7919n) % 10_007n) * 1000n) };
+    const cut = await run(smallMatrix(), restless, { samples: 12, precision: 0.0001, clock });
+    for (const { timings } of restless.all()) expect(timings).toHaveLength(12);
+    expect(cut.timed).toBe(4);
+  });
+
+  it('warms up in rounds of which nothing is kept', async () => {
+    const engine = new ToldEngine();
+    const sink = new MemorySink();
+    await run(smallMatrix(), sink, { engines: [engine], samples: 1, warmUps: 2 });
+    expect(engine.passes.filter((pass) => pass.startsWith('time'))).toHaveLength(2 * 4 + 5);
+    for (const { timings } of sink.all()) expect(timings.map(({ round }) => round)).toEqual([0]);
+  });
+
+  it('keeps the control of an earlier run, and drops one of another cut', async () => {
+    const sink = new MemorySink();
+    await run(smallMatrix(), sink, { samples: 2, timedRequests: 10 });
+    await run(smallMatrix(), sink, { samples: 4, timedRequests: 10, resume: true });
+    const control = (): (number | undefined)[] => sink.all().map((record) => record.control?.length);
+    expect(control()).toEqual([undefined, 4, undefined, undefined]);
+    await run(smallMatrix(), sink, { samples: 1, timedRequests: 5, resume: true });
+    expect(control()).toEqual([undefined, 1, undefined, undefined]);
+  });
+
   it('records processor times where the clock has them', async () => {
     const sink = new MemorySink();
     let ns = 0;
-    const clock = { ...steppingClock(), cpuTimes: () => ({ userNs: (ns += 500), systemNs: (ns += 20) }) };
+    const clock = {
+      ...steppingClock(),
+      cpuTimes: () => ({ userNs: (ns += 500), systemNs: (ns += 20), preemptions: 0 }),
+    };
     await run(smallMatrix({ formats: ['raw'] }), sink, { samples: 1, clock });
     expect(sink.all()[0]?.timings[0]).toMatchObject({ userNs: 520, systemNs: 520 });
   });
@@ -218,12 +270,12 @@ describe('a disk that is full in mid-run', () => {
     await expect(run(plans, sink, { engines: [engine], samples: 3 })).rejects.toThrow(/qcow2 lazy .*ENOSPC/);
     expect(readdirSync(directory)).toEqual([]);
     for (const { timings } of sink.all()) expect(timings[0]?.round).toBe(0);
-    const before = sink.all().flatMap(({ timings }) => timings).length;
-    expect(before).toBeGreaterThanOrEqual(4);
+    const samples = sink.all().flatMap(({ timings, control = [] }) => [...timings, ...control]);
+    expect(samples.length).toBeGreaterThanOrEqual(5);
 
     const told = new ToldEngine();
     await run(plans, sink, { engines: [told], samples: 3, resume: true });
-    expect(told.passes.filter((pass) => pass.startsWith('time'))).toHaveLength(12 - before);
+    expect(told.passes.filter((pass) => pass.startsWith('time'))).toHaveLength(15 - samples.length);
     for (const { timings } of sink.all()) {
       expect(timings.map(({ round }) => round).toSorted()).toEqual([0, 1, 2]);
     }
@@ -257,7 +309,8 @@ describe('stopping', () => {
       const error: unknown = await stopping.catch((caught: unknown) => caught);
       expect(error).toBe(controller.signal.reason);
       expect(sink.all()).toHaveLength(cellsLeft);
-      expect(sink.all().flatMap(({ timings }) => timings)).toHaveLength(samples === 0 ? 0 : 2);
+      const taken = sink.all().flatMap(({ timings, control = [] }) => [...timings, ...control]);
+      expect(taken).toHaveLength(samples === 0 ? 0 : 2);
       expect(readdirSync(directory)).toEqual([]);
     },
   );

@@ -44,7 +44,7 @@ test('the summary begins with the answer and lists a cell a line', () => {
   expect(text.split('\n')[0]).toMatch(
     /^With cache=writethrough, lazy refcounts issue 1\.00 instead of 2\.00 syncs/,
   );
-  expect(text).toMatch(/^ +qcow2 lazy +1\.00 +65,798 +17\.1× +467 µs$/m);
+  expect(text).toMatch(/^ +qcow2 lazy +1\.00 +65,798 +17\.1× +467 µs ±\d+ % +0\.\d\d×$/m);
   expect(text).toContain('108 more cells are in the result and its report.');
   expect(terminalSummary(result, { colour: false, all: true })).toContain('cache=unsafe');
 });

@@ -6,7 +6,7 @@ import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix, type WrittenFile } from '../matrix-ending.ts';
-import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT } from '../matrix-options.ts';
+import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT, WARM_UP } from '../matrix-options.ts';
 import { runSession, type SessionOutcome } from '../matrix-session.ts';
 import { inGroup, optional, preset } from '../option-kinds.ts';
 import { listOf, text } from '../option-values.ts';
@@ -27,7 +27,13 @@ export const benchCommand = defineCommand({
       .options(SHAPE_OPTIONS)
       .options(CACHE_SIZE_OPTIONS)
       .options(MEASURE_OPTIONS)
-      .options(inGroup('Measuring:', { 'time-limit': preset(TIME_LIMIT.describe, TIME_LIMIT.read, '80') }))
+      .options(
+        inGroup('Measuring:', {
+          'time-limit': preset(TIME_LIMIT.describe, TIME_LIMIT.read, '80'),
+          // Counting has warmed the program up, and a round of the suite is long.
+          warmup: preset(WARM_UP.describe, WARM_UP.read, '0'),
+        }),
+      )
       .options(
         inGroup('Files:', {
           out: preset('The result; its table (.csv) goes beside it', text('out'), 'results/latest.json'),

@@ -7,9 +7,9 @@ import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix } from '../matrix-ending.ts';
-import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT } from '../matrix-options.ts';
+import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT, WARM_UP } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
-import { flag, inGroup, optional } from '../option-kinds.ts';
+import { flag, inGroup, optional, preset } from '../option-kinds.ts';
 import { text } from '../option-values.ts';
 
 export const replayCommand = defineCommand({
@@ -29,7 +29,15 @@ export const replayCommand = defineCommand({
       .options(SHAPE_OPTIONS)
       .options(CACHE_SIZE_OPTIONS)
       .options(MEASURE_OPTIONS)
-      .options(inGroup('Measuring:', { 'time-limit': optional(TIME_LIMIT.describe, TIME_LIMIT.read) }))
+      .options(
+        inGroup('Measuring:', {
+          'time-limit': optional(
+            `${TIME_LIMIT.describe}; default 60 where --samples is left out`,
+            TIME_LIMIT.read,
+          ),
+          warmup: preset(WARM_UP.describe, WARM_UP.read, '1'),
+        }),
+      )
       .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))
       .options(PLACE_OPTIONS)
       .alias('requests', 'limit')

@@ -7,6 +7,7 @@ import type { Chart, Selected } from './chart.ts';
 import { amplificationMatrixChart, syncsMatrixChart } from './heat-map.ts';
 import { requestTimesChart } from './request-times.ts';
 import { syncsByCauseChart } from './syncs-by-cause.ts';
+import { timeRatiosChart } from './time-ratios.ts';
 import { timeSplitChart } from './time-split.ts';
 
 export function reportCharts(report: ReportCells, selected: Selected): readonly Chart[] {
@@ -16,6 +17,7 @@ export function reportCharts(report: ReportCells, selected: Selected): readonly 
     syncsMatrixChart(report, selected),
     amplificationMatrixChart(report, selected),
     requestTimesChart(report, selected),
+    timeRatiosChart(report, selected),
     timeSplitChart(report, selected),
   ];
 }
