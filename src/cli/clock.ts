@@ -17,3 +17,12 @@ export const PROCESS_CLOCK: Clock = {
     };
   },
 };
+
+/** What time of day it is, since 1970, UTC. */
+export function wallClock(): { readonly seconds: number; readonly nanoseconds: number } {
+  const milliseconds = Date.now();
+  return {
+    seconds: Math.floor(milliseconds / 1000),
+    nanoseconds: (milliseconds % 1000) * NS_PER_MS,
+  };
+}

@@ -67,6 +67,11 @@ export const COMMANDS: readonly ListedCommand[] = [
     load: async () => (await import('./commands/check.ts')).checkCommand,
   },
   {
+    usage: 'snapshot <image>',
+    summary: 'List, take, apply or delete internal snapshots of a qcow2 image',
+    load: async () => (await import('./commands/snapshot.ts')).snapshotCommand,
+  },
+  {
     usage: 'list',
     summary: 'List workloads, formats, cache modes, devices and engines',
     load: async () => (await import('./commands/list.ts')).listCommand,

@@ -35,7 +35,7 @@ export interface TableCacheOptions {
 }
 
 export class TableCache {
-  readonly slots: number;
+  #slots: number;
   readonly tableSize: number;
   readonly #device: BlockDevice;
   readonly #purpose: Purpose;
@@ -43,14 +43,14 @@ export class TableCache {
   readonly #guardWrite: (offset: number, length: number) => undefined | Promise<never>;
 
   /** Offset of the table in each slot; 0 is an empty slot (the header lies at 0, never a table). */
-  readonly #offsets: Float64Array;
-  readonly #references: Int32Array;
-  readonly #dirty: Uint8Array;
+  #offsets: Float64Array;
+  #references: Int32Array;
+  #dirty: Uint8Array;
   /** Of a dirty slot: bytes before and behind these two are in the file as they are here. */
-  readonly #changedFrom: Int32Array;
-  readonly #changedTo: Int32Array;
+  #changedFrom: Int32Array;
+  #changedTo: Int32Array;
   /** When each slot was last released, by a counter; 0 for never. */
-  readonly #released: Float64Array;
+  #released: Float64Array;
   readonly #bytes: Uint8Array<ArrayBuffer>[] = [];
   readonly #views: DataView<ArrayBuffer>[] = [];
   readonly #slotOf = new Map<number, number>();
@@ -64,7 +64,7 @@ export class TableCache {
   #dependsOnSync = false;
 
   constructor(options: TableCacheOptions) {
-    this.slots = options.slots;
+    this.#slots = options.slots;
     this.tableSize = options.tableSize;
     this.#device = options.device;
     this.#purpose = options.purpose;
@@ -77,6 +77,10 @@ export class TableCache {
     this.#changedFrom = new Int32Array(options.slots);
     this.#changedTo = new Int32Array(options.slots);
     this.#released = new Float64Array(options.slots);
+  }
+
+  get slots(): number {
+    return this.#slots;
   }
 
   get hasDirtyTables(): boolean {
@@ -163,6 +167,23 @@ export class TableCache {
     this.#releaseCount = 0;
   }
 
+  /** Begins anew with so many slots: nothing is dirty, nobody holds a table. */
+  reset(slots: number): void {
+    assertInvariant(this.#dirtyCount === 0, 'a cache with dirty tables was reset');
+    this.forgetAll();
+    this.#bytes.length = 0;
+    this.#views.length = 0;
+    this.#slots = slots;
+    this.#lowestDirty = slots;
+    this.#highestDirty = -1;
+    this.#offsets = new Float64Array(slots);
+    this.#references = new Int32Array(slots);
+    this.#dirty = new Uint8Array(slots);
+    this.#changedFrom = new Int32Array(slots);
+    this.#changedTo = new Int32Array(slots);
+    this.#released = new Float64Array(slots);
+  }
+
   /** From now on, tables of `other` become durable before tables of this cache (R5). */
   setDependency(other: TableCache): Pending {
     if (other.#depends !== undefined || (this.#depends !== undefined && this.#depends !== other)) {
@@ -205,7 +226,7 @@ export class TableCache {
       const pending = this.#writeSlot(slot);
       if (pending !== undefined) return this.#writeBackAfter(pending, slot + 1);
     }
-    this.#lowestDirty = this.slots;
+    this.#lowestDirty = this.#slots;
     this.#highestDirty = -1;
     return undefined;
   }
@@ -306,11 +327,11 @@ export class TableCache {
 
   /** The least recently released slot that nobody holds; the first in probe order among equals (R6). */
   #victim(offset: number): number {
-    const first = ((offset / this.tableSize) * 4) % this.slots;
+    const first = ((offset / this.tableSize) * 4) % this.#slots;
     let victim = -1;
     let oldest = Infinity;
-    for (let step = 0; step < this.slots; step++) {
-      const slot = (first + step) % this.slots;
+    for (let step = 0; step < this.#slots; step++) {
+      const slot = (first + step) % this.#slots;
       const released = this.#released[slot] as number;
       if (this.#references[slot] === 0 && released < oldest) {
         oldest = released;
@@ -319,7 +340,7 @@ export class TableCache {
         if (released === 0) break;
       }
     }
-    assertInvariant(victim >= 0, `all ${String(this.slots)} slots of the ${this.#purpose} cache are in use`);
+    assertInvariant(victim >= 0, `all ${String(this.#slots)} slots of the ${this.#purpose} cache are in use`);
     return victim;
   }
 
@@ -327,7 +348,7 @@ export class TableCache {
     if (this.#bytes[slot] !== undefined) return;
     const perBatch = Math.max(1, Math.floor(BATCH_BYTES / this.tableSize));
     const first = slot - (slot % perBatch);
-    const count = Math.min(perBatch, this.slots - first);
+    const count = Math.min(perBatch, this.#slots - first);
     const batch = allocatePages(count * this.tableSize);
     for (let index = 0; index < count; index++) {
       const bytes = batch.subarray(index * this.tableSize, (index + 1) * this.tableSize);

@@ -3,6 +3,7 @@
 import type { BlockDevice } from '../device/block-device.ts';
 import type { BackingReference, RefcountMode } from '../format/image-options.ts';
 import { INCOMPATIBLE } from '../format/qcow2/layout.ts';
+import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
 import { HEADER_SIZE, parseQedHeader } from '../format/qed/header.ts';
 import { detectFormat } from './detect-format.ts';
 import type { ImagePlace } from './host-image.ts';
@@ -36,7 +37,7 @@ export interface Qcow2Info extends ClusteredInfo {
   readonly refcountBits: number;
   /** A write was stopped because it would have damaged the metadata. */
   readonly isCorrupt: boolean;
-  readonly snapshotCount: number;
+  readonly snapshots: readonly Snapshot[];
 }
 
 export interface QedInfo extends ClusteredInfo {
@@ -89,7 +90,7 @@ async function qcow2Info(device: BlockDevice): Promise<Qcow2Info> {
     refcounts: hasLazyRefcounts ? 'lazy' : 'eager',
     refcountBits: 2 ** values.refcountOrder,
     isCorrupt: (values.incompatible & INCOMPATIBLE.corrupt) !== 0,
-    snapshotCount: values.snapshotCount,
+    snapshots: image.snapshots.list,
   };
 }
 

@@ -36,8 +36,8 @@ export interface StraceLogOptions {
   readonly files: TracedFiles;
   /** The signal that marks, as strace names it: `SIGURG`. */
   readonly mark: string;
-  /** Guest requests marked: one mark stands before each and one after the last. */
-  readonly requests: number;
+  /** Guest requests marked: one mark stands before each and one after the last. `undefined`: there are no marks. */
+  readonly requests: number | undefined;
 }
 
 /** `PID REST`, the form of every line under `-f`. */
@@ -94,10 +94,12 @@ export class StraceLogParser {
 
   /** All operations, in order of issue. Call once, after the last line. */
   finish(): readonly HostOperation[] {
-    if (this.#marks !== this.#options.requests + 1) {
+    const { requests } = this.#options;
+    const marks = requests === undefined ? 0 : requests + 1;
+    if (this.#marks !== marks) {
       throw new Qcow2BenchError(
         'peer-bad-trace',
-        `the trace has ${String(this.#marks)} marks, not ${String(this.#options.requests + 1)}: the program ended early`,
+        `the trace has ${String(this.#marks)} marks, not ${String(marks)}: the program ended early`,
       );
     }
     return this.#operations.filter((operation) => operation !== undefined);
@@ -145,7 +147,8 @@ export class StraceLogParser {
 
   #position(mark: number): Pick<HostOperation, 'phase' | 'request'> {
     if (mark === 0) return { phase: 'open', request: undefined };
-    if (mark > this.#options.requests) return { phase: 'close', request: undefined };
+    const { requests } = this.#options;
+    if (requests === undefined || mark > requests) return { phase: 'close', request: undefined };
     return { phase: 'run', request: mark - 1 };
   }
 

@@ -29,8 +29,8 @@ export interface TraceOptions {
   readonly input: string;
   /** The image's files by the name that operations carry; each must exist. */
   readonly files: TracedFiles;
-  /** Guest requests that `input` marks. */
-  readonly requests: number;
+  /** Guest requests that `input` marks; a program that marks nothing has all its operations in the phase `open`. */
+  readonly requests: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 

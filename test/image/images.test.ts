@@ -39,7 +39,7 @@ describe('an image that is created', () => {
     const options = { format: 'qcow2', virtualSize: MIB, clusterSize: 4096, refcounts: 'lazy' } as const;
     await createImageFile({ storage, name: 'disk', ...options });
     const info = await readImageInfo({ storage, name: 'disk' });
-    expect(info).toMatchObject({ clusterSize: 4096, refcounts: 'lazy', isDirty: false, snapshotCount: 0 });
+    expect(info).toMatchObject({ clusterSize: 4096, refcounts: 'lazy', isDirty: false, snapshots: [] });
   });
 
   test('what is refused leaves neither a new file nor a changed one', async () => {

@@ -8,6 +8,7 @@ import { readImageInfo, type ImageInfo } from '../../image/image-info.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { flag, inGroup } from '../option-kinds.ts';
+import { snapshotJson, snapshotTable } from '../snapshot-list.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** What `stat` counts blocks in. */
@@ -46,7 +47,7 @@ function infoText(info: ImageInfo, allocatedSize: number, { paint }: Terminal): 
     const { backing } = info;
     rows.push(['cluster size', humanSize(info.clusterSize)]);
     if (info.format === 'qed') rows.push(['table size', humanSize(info.tableSize)]);
-    if (info.format === 'qcow2') rows.push(['snapshots', String(info.snapshotCount)]);
+    if (info.format === 'qcow2') rows.push(['snapshots', String(info.snapshots.length)]);
     rows.push([
       'backing file',
       backing === undefined ? 'none' : `${backing.name} (${backing.format ?? 'of unnamed format'})`,
@@ -57,6 +58,7 @@ function infoText(info: ImageInfo, allocatedSize: number, { paint }: Terminal): 
   return [
     paint.bold(info.path),
     ...rows.map(([name, value]) => `  ${paint.dim(name.padEnd(width))}  ${value}`),
+    ...(info.format === 'qcow2' && info.snapshots.length > 0 ? [snapshotTable(info.snapshots)] : []),
   ].join('\n');
 }
 
@@ -96,7 +98,9 @@ function infoJson(info: ImageInfo, allocatedSize: number): Record<string, unknow
     'dirty-flag': info.isDirty,
     ...(backing === undefined ? {} : { 'backing-filename': backing.name }),
     ...(backing?.format === undefined ? {} : { 'backing-filename-format': backing.format }),
-    ...(info.format === 'qcow2' ? { 'snapshot-count': info.snapshotCount } : {}),
+    ...(info.format === 'qcow2' && info.snapshots.length > 0
+      ? { snapshots: info.snapshots.map(snapshotJson) }
+      : {}),
     'format-specific': { type: info.format, data: formatSpecific(info) },
   };
 }

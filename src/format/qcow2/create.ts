@@ -66,7 +66,7 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
     refcounts: 'eager',
   });
   await image.tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
-  await image.header.moveVirtualSize(virtualSize);
+  await image.header.moveVirtualSize(virtualSize, 'l1-growth');
   if (backingFile !== undefined) {
     await image.header.rewrite({ backingFile: backingFile.name, backingFormat: backingFile.format });
   }

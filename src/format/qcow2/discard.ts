@@ -7,7 +7,7 @@
 
 import { hostRangeAt } from './data-writer.ts';
 import type { Geometry } from './geometry.ts';
-import { addZeroFlagAt, clearAt, clusterTypeAt, setZeroAt } from './l2-entry.ts';
+import { addZeroFlagAt, clearAt, clusterTypeAt, isSetAt, setZeroAt } from './l2-entry.ts';
 import type { L2Tables } from './l2-tables.ts';
 import type { FreedClusters, Refcounts } from './refcounts.ts';
 
@@ -50,6 +50,15 @@ export class Discarder {
       }
       if (type === 'zero') return 'kept';
       setZeroAt(slice, index);
+      return 'freed';
+    });
+  }
+
+  /** Drops clusters that the disk loses: their entries go, and what they used is given back. */
+  async cutOff(range: ClusterRange): Promise<void> {
+    await this.#changeEntries(range, (slice, index) => {
+      if (!isSetAt(slice, index)) return 'kept';
+      clearAt(slice, index);
       return 'freed';
     });
   }

@@ -93,12 +93,12 @@ export class HeaderStore {
   }
 
   /** Puts the virtual size into its field and syncs. */
-  async moveVirtualSize(virtualSize: number): Promise<void> {
+  async moveVirtualSize(virtualSize: number, cause: 'l1-growth' | 'snapshot'): Promise<void> {
     const field = allocatePages(8);
     writeU64be(viewOf(field), 0, virtualSize);
     await this.device.write(FIELD.virtualSize, field, 'header');
     this.#values = { ...this.#values, virtualSize };
-    await this.device.sync('l1-growth');
+    await this.device.sync(cause);
   }
 
   /** Points the header to another L1 table: 12 bytes at 36. The caller syncs, once it points there too. */
@@ -117,5 +117,14 @@ export class HeaderStore {
     viewOf(fields).setUint32(8, refcountTableClusters);
     await this.device.write(FIELD.refcountTableOffset, fields, 'header');
     this.#values = { ...this.#values, refcountTableOffset, refcountTableClusters };
+  }
+
+  /** Points the header to another snapshot table: 12 bytes at 60. The caller syncs. */
+  async moveSnapshotTable(snapshotsOffset: number, snapshotCount: number): Promise<void> {
+    const fields = allocatePages(12);
+    viewOf(fields).setUint32(0, snapshotCount);
+    writeU64be(viewOf(fields), 4, snapshotsOffset);
+    await this.device.write(FIELD.snapshotCount, fields, 'header');
+    this.#values = { ...this.#values, snapshotsOffset, snapshotCount };
   }
 }

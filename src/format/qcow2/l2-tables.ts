@@ -60,16 +60,26 @@ export class L2Tables {
     if (l1Entries === 0) return;
     const bytes = allocatePages(l1Entries * ENTRY_SIZE);
     await this.#header.device.read(l1Offset, bytes, 'l1-table');
-    const view = viewOf(bytes);
     this.#metadata.add(l1Offset, bytes.byteLength, 'l1-table');
-    for (let index = 0; index < l1Entries; index++) {
-      const high = view.getUint32(index * ENTRY_SIZE);
-      const low = view.getUint32(index * ENTRY_SIZE + 4);
-      const offset = (high & HIGH.offset) * TWO_32 + ((low & LOW.offset) >>> 0);
-      this.#tables[index] = offset;
-      this.#copied[index] = high >= HIGH.copied ? 1 : 0;
-      if (offset !== 0) this.#metadata.add(offset, this.#geometry.clusterSize, 'l2-table');
+    this.#decode(bytes);
+  }
+
+  /** The L1 table as the file has it: offsets with their copied flags. */
+  encodeL1(): Uint8Array<ArrayBuffer> {
+    const bytes = allocatePages(Math.max(1, this.l1Entries * ENTRY_SIZE)).subarray(
+      0,
+      this.l1Entries * ENTRY_SIZE,
+    );
+    this.#encode(bytes, 0, this.l1Entries);
+    return bytes;
+  }
+
+  /** Takes over entries that were put into the file by somebody else, as many as there are. */
+  adoptL1(bytes: Uint8Array): void {
+    for (const offset of this.#tables) {
+      if (offset !== 0) this.#metadata.remove(offset, this.#geometry.clusterSize, 'l2-table');
     }
+    this.#decode(bytes);
   }
 
   get l1Entries(): number {
@@ -160,6 +170,25 @@ export class L2Tables {
     if (old.entries === 0) return;
     this.#metadata.remove(old.offset, old.entries * ENTRY_SIZE, 'l1-table');
     await this.#refcounts.free(old.offset, old.entries * ENTRY_SIZE, 'keep');
+  }
+
+  /** Drops the L2 tables from entry `entries` on: their entries go durably, then their clusters are free. */
+  async shrink(entries: number): Promise<void> {
+    const count = this.l1Entries - entries;
+    if (count <= 0) return;
+    const { device, values } = this.#header;
+    const [offset, length] = [values.l1Offset + entries * ENTRY_SIZE, count * ENTRY_SIZE];
+    if (device.canZeroRange) await device.zeroRange(offset, length, 'l1-table');
+    else await device.write(offset, allocatePages(length), 'l1-table');
+    await device.sync('snapshot');
+    for (let l1Index = this.l1Entries - 1; l1Index >= entries; l1Index--) {
+      const table = this.tableOffset(l1Index);
+      if (table === 0) continue;
+      this.#tables[l1Index] = 0;
+      this.#copied[l1Index] = 0;
+      this.#metadata.remove(table, this.#geometry.clusterSize, 'l2-table');
+      await this.#refcounts.free(table, this.#geometry.clusterSize, 'discard');
+    }
   }
 
   /** Corrects an L1 entry's copied flag, durably. */
@@ -258,6 +287,18 @@ export class L2Tables {
     this.#encode(bytes, first, Math.min(bytes.byteLength / ENTRY_SIZE, this.l1Entries - first));
     assertInvariant(values.l1Offset > 0, 'an L1 entry was written before there was a table');
     await device.write(values.l1Offset + first * ENTRY_SIZE, bytes, 'l1-table');
+  }
+
+  #decode(bytes: Uint8Array): void {
+    const view = viewOf(bytes);
+    for (let index = 0; index < this.l1Entries; index++) {
+      const high = view.getUint32(index * ENTRY_SIZE);
+      const low = view.getUint32(index * ENTRY_SIZE + 4);
+      const offset = (high & HIGH.offset) * TWO_32 + ((low & LOW.offset) >>> 0);
+      this.#tables[index] = offset;
+      this.#copied[index] = high >= HIGH.copied ? 1 : 0;
+      if (offset !== 0) this.#metadata.add(offset, this.#geometry.clusterSize, 'l2-table');
+    }
   }
 
   #encode(bytes: Uint8Array, first: number, count: number): void {

@@ -113,12 +113,12 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
   const geometry = makeGeometry(values.clusterBits, values.refcountOrder);
   const metadata = new MetadataMap(geometry.clusterSize);
   const refcountTable = await RefcountTable.load(header, geometry, metadata);
-  if (values.snapshotCount > 0) {
-    const { snapshots, byteLength } = await readSnapshotTable(header);
-    metadata.add(values.snapshotsOffset, byteLength, 'snapshot-table');
-    for (const { l1Offset, l1Entries } of snapshots) {
-      if (l1Entries > 0) metadata.add(l1Offset, l1Entries * 8, 'l1-table');
-    }
+  const snapshotTable = await readSnapshotTable(header);
+  if (snapshotTable.byteLength > 0) {
+    metadata.add(values.snapshotsOffset, snapshotTable.byteLength, 'snapshot-table');
+  }
+  for (const { l1Offset, l1Entries } of snapshotTable.snapshots) {
+    if (l1Entries > 0) metadata.add(l1Offset, l1Entries * 8, 'l1-table');
   }
   const wantsLazy = options.refcounts === undefined ? header.hasLazyRefcounts : options.refcounts === 'lazy';
   if (wantsLazy && values.version < 3) {
@@ -132,9 +132,10 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
     metadataDevice,
     header,
     geometry,
-    caches: cacheGeometry(geometry, values.virtualSize, options.caches),
+    cachesFor: (virtualSize) => cacheGeometry(geometry, virtualSize, options.caches),
     metadata,
     refcountTable,
+    snapshotTable,
     backing,
     lazyRefcounts: wantsLazy,
     readPurpose: options.readPurpose,

@@ -34,6 +34,9 @@ import type { MetadataMap } from './metadata-map.ts';
 import { Reader } from './reader.ts';
 import type { RefcountTable } from './refcount-table.ts';
 import { Refcounts } from './refcounts.ts';
+import { resizeDisk } from './resize.ts';
+import type { SnapshotTable } from './snapshot-table.ts';
+import { Snapshots } from './snapshots.ts';
 
 /** The largest write of zeroes where no shorter way to say it exists. */
 const ZERO_WRITE_MAX = 16 * 1024 * 1024;
@@ -44,9 +47,11 @@ export interface Qcow2ImageOptions {
   readonly metadataDevice: MetadataDevice;
   readonly header: HeaderStore;
   readonly geometry: Geometry;
-  readonly caches: CacheGeometry;
+  /** The caches that a disk of so many bytes gets. */
+  readonly cachesFor: (virtualSize: number) => CacheGeometry;
   readonly metadata: MetadataMap;
   readonly refcountTable: RefcountTable;
+  readonly snapshotTable: SnapshotTable;
   readonly backing: DiskImage | undefined;
   readonly lazyRefcounts: boolean;
   readonly readPurpose: Purpose;
@@ -59,16 +64,20 @@ export class Qcow2Image implements DiskImage {
   readonly backing: DiskImage | undefined;
   readonly refcounts: Refcounts;
   readonly tables: L2Tables;
+  readonly snapshots: Snapshots;
   readonly #device: BlockDevice;
   readonly #readPurpose: Purpose;
   readonly #refcountTable: RefcountTable;
   readonly #reader: Reader;
   readonly #writer: GuestWriter;
   readonly #discarder: Discarder;
+  readonly #cachesFor: (virtualSize: number) => CacheGeometry;
   readonly #lock = new Mutex();
 
   constructor(options: Qcow2ImageOptions) {
-    const { metadataDevice, header, geometry, caches, metadata, backing } = options;
+    const { metadataDevice, header, geometry, metadata, backing } = options;
+    const caches = options.cachesFor(header.values.virtualSize);
+    this.#cachesFor = options.cachesFor;
     const device = options.device;
     this.header = header;
     this.geometry = geometry;
@@ -143,6 +152,18 @@ export class Qcow2Image implements DiskImage {
       tables: this.tables,
       refcounts: this.refcounts,
       passThrough: true,
+    });
+    const { refcounts, tables } = this;
+    this.snapshots = new Snapshots({
+      header,
+      geometry,
+      tables,
+      refcounts,
+      metadata,
+      table: options.snapshotTable,
+      resize: (virtualSize) => this.#resize(virtualSize),
+      flush: () => this.#flushLocked('snapshot'),
+      locked: (work) => this.#locked(work),
     });
   }
 
@@ -279,7 +300,9 @@ export class Qcow2Image implements DiskImage {
 
   /** Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say it. */
   async #zeroByTables(guestOffset: number, length: number, unmap: boolean): Promise<boolean> {
-    if (this.header.values.version < 3) return false;
+    // Version 2 has no zero flag: an unallocated cluster reads as zeroes where no backing file shows through.
+    const hasFlag = this.header.values.version >= 3;
+    if (!hasFlag && this.backing !== undefined) return false;
     const { clusterSize } = this.geometry;
     const first = alignDown(guestOffset, clusterSize);
     const end = guestOffset + length;
@@ -291,7 +314,10 @@ export class Qcow2Image implements DiskImage {
       if (kind === 'data' || kind === 'compressed') return false;
     }
     const clusters = (alignUp(end, clusterSize) - first) / clusterSize;
-    await this.#locked(() => this.#discarder.writeZeroes({ guestOffset: first, clusters }, unmap));
+    const range = { guestOffset: first, clusters };
+    await this.#locked(() =>
+      hasFlag ? this.#discarder.writeZeroes(range, unmap) : this.#discarder.discard(range),
+    );
     return true;
   }
 
@@ -319,6 +345,38 @@ export class Qcow2Image implements DiskImage {
       this.#lock.release();
     }
     await this.#device.sync(cause);
+  }
+
+  async #flushLocked(cause: SyncCause): Promise<void> {
+    await this.#writeCaches();
+    await this.#device.sync(cause);
+  }
+
+  /** As QEMU, begins with empty caches afterwards, of the sizes that the new disk asks for. */
+  async #resize(virtualSize: number): Promise<void> {
+    const { header, geometry, tables, refcounts, backing } = this;
+    const writeUnlocked = (guestOffset: number, bytes: Uint8Array): Pending =>
+      this.#writeUnlocked(guestOffset, bytes);
+    await resizeDisk(
+      { header, geometry, tables, refcounts, backing, discarder: this.#discarder, writeUnlocked },
+      virtualSize,
+    );
+    await tables.l2Cache.flush('snapshot');
+    await refcounts.blockCache.flush('snapshot');
+    const { l2Slots, l2SliceSize, refcountSlots } = this.#cachesFor(virtualSize);
+    // The slices of this opening stay, also where the new disk would be opened with smaller ones.
+    tables.l2Cache.reset(Math.max(2, Math.floor((l2Slots * l2SliceSize) / tables.l2Cache.tableSize)));
+    refcounts.blockCache.reset(refcountSlots);
+  }
+
+  async #writeUnlocked(guestOffset: number, bytes: Uint8Array): Promise<void> {
+    this.#lock.release();
+    try {
+      await this.#writer.write(guestOffset, bytes);
+    } finally {
+      const pending = this.#lock.acquire();
+      if (pending !== undefined) await pending;
+    }
   }
 
   #writeCaches(): Pending {

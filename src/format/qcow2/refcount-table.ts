@@ -92,6 +92,22 @@ export class RefcountTable {
     await this.#header.device.sync('refcount-growth');
   }
 
+  /** Writes the whole table without the blocks of `indexes`, durably; in memory they stay until `forgetBlock`. */
+  async writeWithout(indexes: readonly number[]): Promise<void> {
+    const bytes = allocatePages(this.byteLength);
+    const view = viewOf(bytes);
+    for (const [index, offset] of this.#blocks.entries()) {
+      if (!indexes.includes(index)) writeU64be(view, index * ENTRY_SIZE, offset);
+    }
+    await this.#header.device.write(this.offset, bytes, 'refcount-table');
+    await this.#header.device.sync('snapshot');
+  }
+
+  forgetBlock(index: number): void {
+    this.#metadata.remove(this.blockOffset(index), this.#geometry.clusterSize, 'refcount-block');
+    this.#blocks[index] = 0;
+  }
+
   /**
    * Writes `blocks` as a new table at `tableOffset` and makes the header point to it. The old table's
    * clusters stay allocated: the caller frees them.

@@ -106,6 +106,24 @@ export class Refcounts implements RefcountGrowth {
     return this.#freeClusterIndex - count;
   }
 
+  /**
+   * Gives up a refcount block that describes nothing any more, not counting itself. The refcount table still has it;
+   * the caller has taken it out of the file's.
+   */
+  async freeBlock(blockOffset: number): Promise<void> {
+    const { clusterSize, refcountBlockEntries } = this.geometry;
+    const cluster = blockOffset / clusterSize;
+    const slot = await this.blockCache.acquire(
+      this.table.checkedBlockOffset(Math.floor(cluster / refcountBlockEntries)),
+    );
+    this.codec.set(this.blockCache.view(slot), cluster % refcountBlockEntries, 0);
+    this.blockCache.markDirty(slot);
+    this.blockCache.release(slot);
+    this.#freeClusterIndex = Math.min(this.#freeClusterIndex, cluster);
+    this.blockCache.forget(blockOffset);
+    this.#discards.add(blockOffset, clusterSize);
+  }
+
   /** From here on, freed clusters are punched in one go, by `processDiscards`. */
   gatherDiscards(): void {
     this.#gathering = true;
@@ -114,6 +132,12 @@ export class Refcounts implements RefcountGrowth {
   async processDiscards(): Promise<void> {
     this.#gathering = false;
     await this.#discards.process();
+  }
+
+  /** Ends `gatherDiscards` after a failure: what was to be punched may still be in use. */
+  dropDiscards(): void {
+    this.#gathering = false;
+    this.#discards.clear();
   }
 
   /** Makes the next search begin at the file's start: the refcounts were replaced. */

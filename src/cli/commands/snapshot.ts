@@ -1,0 +1,83 @@
+/** `snapshot`: internal snapshots of a qcow2 image, listed as `qemu-img snapshot -l` does. */
+
+import { changeSnapshots, listSnapshots, type SnapshotChange } from '../../image/image-snapshots.ts';
+import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
+import { wallClock } from '../clock.ts';
+import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
+import { EXIT } from '../exit-code.ts';
+import { flag, inGroup, optional } from '../option-kinds.ts';
+import { text } from '../option-values.ts';
+import { snapshotJson, snapshotTable } from '../snapshot-list.ts';
+import { UsageError } from '../usage-error.ts';
+
+export const snapshotCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('image', { type: 'string', demandOption: true, describe: 'A qcow2 image' })
+      .options(
+        inGroup('Snapshot:', {
+          list: flag('Print the snapshots; this is also what happens without any of these'),
+          create: optional('Take a snapshot of this name', text('create')),
+          apply: optional(
+            'Go back to a snapshot, by id or name: what was written since is lost',
+            text('apply'),
+          ),
+          delete: optional('Drop a snapshot, by name or id', text('delete')),
+          json: flag('Print the snapshots that there are afterwards as JSON, named as in qemu-img info'),
+        }),
+      )
+      .options(BACKING_OPTIONS)
+      .epilogue(
+        examples([
+          ['snapshot disk.qcow2 --create before-upgrade', 'the disk as it is now'],
+          ['snapshot disk.qcow2 --apply before-upgrade', 'and back to it'],
+        ]),
+      ),
+
+  run: async (args, terminal) => {
+    const change = askedChange(args);
+    const snapshots =
+      change === undefined
+        ? await listSnapshots(args.image)
+        : await changeSnapshots({ path: args.image, change, backing: backingPolicy(args) });
+    if (args.json) terminal.answer(JSON.stringify(snapshots.map(snapshotJson), null, 2));
+    else if (change === undefined) terminal.answer(listText(args.image, snapshots));
+    else terminal.answer(doneText(args.image, change));
+    return EXIT.good;
+  },
+});
+
+function listText(image: string, snapshots: Parameters<typeof snapshotTable>[0]): string {
+  return snapshots.length === 0 ? `${image} has no snapshots` : snapshotTable(snapshots);
+}
+
+function doneText(image: string, change: SnapshotChange): string {
+  switch (change.action) {
+    case 'create':
+      return `took snapshot '${change.snapshot.name}' of ${image}`;
+    case 'apply':
+      return `${image} is back at snapshot '${change.which}'`;
+    case 'delete':
+      return `deleted snapshot '${change.which}' of ${image}`;
+  }
+}
+
+interface Asked {
+  readonly list: boolean;
+  readonly create: string | undefined;
+  readonly apply: string | undefined;
+  readonly delete: string | undefined;
+}
+
+/** What is to be done; `undefined` to list. */
+function askedChange(args: Asked): SnapshotChange | undefined {
+  const { list, create, apply, delete: dropped } = args;
+  const asked = [list ? '' : undefined, create, apply, dropped].filter((each) => each !== undefined);
+  if (asked.length > 1) {
+    throw new UsageError('--list, --create, --apply and --delete: one at a time');
+  }
+  if (create !== undefined) return { action: 'create', snapshot: { name: create, ...wallClock() } };
+  if (apply !== undefined) return { action: 'apply', which: apply };
+  return dropped === undefined ? undefined : { action: 'delete', which: dropped };
+}

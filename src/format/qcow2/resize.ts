@@ -1,0 +1,113 @@
+/**
+ * Making the disk of an open image larger or smaller, as going back to a snapshot may ask for.
+ *
+ * Invariants:
+ * - Larger: tables for the new part are there, and what a backing file has there is hidden, before the header says so.
+ * - Smaller: the header says so last, when nothing leads to the lost part any more.
+ * - The L1 table never gets smaller, as in QEMU; its entries past the disk are 0.
+ * - The caller holds the metadata lock.
+ */
+
+import { alignUp, ceilDiv } from '../../core/alignment.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
+import type { Pending } from '../../device/block-device.ts';
+import type { DiskImage } from '../disk-image.ts';
+import { zeroBytes } from '../real-zeroes.ts';
+import type { Discarder } from './discard.ts';
+import { l1EntriesFor, type Geometry } from './geometry.ts';
+import { FIELD } from './header.ts';
+import type { HeaderStore } from './header-store.ts';
+import type { L2Tables } from './l2-tables.ts';
+import type { Refcounts } from './refcounts.ts';
+
+export interface ResizeOptions {
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly tables: L2Tables;
+  readonly refcounts: Refcounts;
+  readonly discarder: Discarder;
+  readonly backing: DiskImage | undefined;
+  /** Writes guest bytes; called with the lock held, which it gives up meanwhile. */
+  readonly writeUnlocked: (guestOffset: number, bytes: Uint8Array) => Pending;
+}
+
+/**
+ * @param virtualSize bytes, a multiple of 512
+ * @throws Qcow2BenchError `qcow2-resize-needs-v3`: entries of a version 2 snapshot table need not say the disk's size
+ */
+export async function resizeDisk(options: ResizeOptions, virtualSize: number): Promise<void> {
+  const { header } = options;
+  if (header.values.version < 3) {
+    throw new Qcow2BenchError(
+      'qcow2-resize-needs-v3',
+      'the disk had another size at the snapshot, and version 2 images with snapshots cannot be resized',
+      { path: header.device.path, offset: FIELD.version },
+    );
+  }
+  if (virtualSize < header.values.virtualSize) await shrink(options, virtualSize);
+  else await extend(options, virtualSize);
+  await header.moveVirtualSize(virtualSize, 'snapshot');
+}
+
+async function extend(options: ResizeOptions, virtualSize: number): Promise<void> {
+  const { header, geometry, tables, discarder, backing, writeUnlocked } = options;
+  const { clusterSize } = geometry;
+  const old = header.values.virtualSize;
+  await tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
+  if (backing === undefined || backing.virtualSize <= old) return;
+  const zeroStart = alignUp(old, clusterSize);
+  const clusters = ceilDiv(Math.max(0, virtualSize - zeroStart), clusterSize);
+  await discarder.writeZeroes({ guestOffset: zeroStart, clusters }, false);
+  const head = Math.min(zeroStart, virtualSize) - old;
+  if (head > 0) await writeUnlocked(old, zeroBytes(head));
+}
+
+async function shrink(options: ResizeOptions, virtualSize: number): Promise<void> {
+  const { header, geometry, tables, refcounts, discarder } = options;
+  const { clusterSize } = geometry;
+  const start = alignUp(virtualSize, clusterSize);
+  const clusters = ceilDiv(header.values.virtualSize - start, clusterSize);
+  if (clusters > 0) await discarder.cutOff({ guestOffset: start, clusters });
+  await tables.shrink(l1EntriesFor(geometry, virtualSize));
+  await dropUnusedBlocks(refcounts);
+  await truncateFile(header, refcounts);
+}
+
+/** Refcount blocks that count nothing but themselves go. */
+async function dropUnusedBlocks(refcounts: Refcounts): Promise<void> {
+  const { table } = refcounts;
+  const unused: number[] = [];
+  for (let index = 0; index < table.entries; index++) {
+    const offset = table.checkedBlockOffset(index);
+    if (offset !== 0 && (await isUnused(refcounts, index, offset))) unused.push(index);
+  }
+  await table.writeWithout(unused);
+  refcounts.gatherDiscards();
+  for (const index of unused) {
+    await refcounts.freeBlock(table.blockOffset(index));
+    table.forgetBlock(index);
+  }
+  await refcounts.processDiscards();
+}
+
+async function isUnused(refcounts: Refcounts, index: number, blockOffset: number): Promise<boolean> {
+  const { geometry, blockCache, codec } = refcounts;
+  const slot = await blockCache.acquire(blockOffset);
+  const block = blockCache.view(slot);
+  const own = blockOffset / geometry.clusterSize - index * geometry.refcountBlockEntries;
+  let isEmpty = true;
+  for (let entry = 0; isEmpty && entry < geometry.refcountBlockEntries; entry++) {
+    isEmpty = entry === own || codec.get(block, entry) === 0;
+  }
+  blockCache.release(slot);
+  return isEmpty;
+}
+
+/** What lies behind the last cluster in use is given back. */
+async function truncateFile(header: HeaderStore, refcounts: Refcounts): Promise<void> {
+  const { clusterSize } = refcounts.geometry;
+  const size = header.device.size();
+  let end = ceilDiv(size, clusterSize);
+  while (end > 0 && (await refcounts.get(end - 1)) === 0) end--;
+  if (end * clusterSize < size) await header.device.truncate(end * clusterSize, 'header');
+}

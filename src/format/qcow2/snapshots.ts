@@ -1,0 +1,294 @@
+/**
+ * Internal snapshots of an open image: taking one, going back to one, dropping one, in QEMU's order of operations.
+ *
+ *   snapshot table ── entry ─▶ the snapshot's L1 table ─▶ L2 tables and clusters that it shares with the active one
+ *
+ * Invariants:
+ * - What a snapshot leads to is never written in place: its clusters and L2 tables have a refcount above one wherever
+ *   the active tables lead to them too, and no copied flag.
+ * - The header points to a whole table at every moment; a crash in between leaves clusters counted too often at worst.
+ * - No guest request is under way; the metadata lock is held throughout.
+ */
+
+import { Qcow2BenchError } from '../../core/error.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { allocatePages } from '../../core/page-memory.ts';
+import type { Geometry } from './geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+import { ENTRY_SIZE } from './layout.ts';
+import type { L2Tables } from './l2-tables.ts';
+import type { MetadataMap } from './metadata-map.ts';
+import type { Refcounts } from './refcounts.ts';
+import { SharedReferences } from './shared-references.ts';
+import { encodeSnapshot, snapshotLength, type Snapshot, type SnapshotTable } from './snapshot-table.ts';
+
+/** Bytes of a name; QEMU cuts longer ones. */
+const NAME_BYTES_MAX = 255;
+
+export interface SnapshotsOptions {
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly tables: L2Tables;
+  readonly refcounts: Refcounts;
+  readonly metadata: MetadataMap;
+  /** As the image's table has them. */
+  readonly table: SnapshotTable;
+  /** Makes the disk larger or smaller; the lock is held. */
+  readonly resize: (virtualSize: number) => Promise<void>;
+  /** Writes the caches and syncs; the lock is held. */
+  readonly flush: () => Promise<void>;
+  /** Does the work with the metadata lock held. */
+  readonly locked: <T>(work: () => Promise<T>) => Promise<T>;
+}
+
+export interface NewSnapshot {
+  /** At most 255 bytes; need not be unique. */
+  readonly name: string;
+  /** When it is taken: since 1970, UTC. */
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
+export class Snapshots {
+  readonly #options: SnapshotsOptions;
+  readonly #references: SharedReferences;
+  #table: SnapshotTable;
+
+  constructor(options: SnapshotsOptions) {
+    this.#options = options;
+    this.#references = new SharedReferences(options);
+    this.#table = options.table;
+  }
+
+  /** In the order of the table, which is that of their taking. */
+  get list(): readonly Snapshot[] {
+    return this.#table.snapshots;
+  }
+
+  /**
+   * Takes a snapshot of the disk as it is. Its id is one above the largest there is.
+   *
+   * @throws Qcow2BenchError `snapshot-name-too-long`, `too-many-snapshots`; `qcow2-refcount-out-of-range` if a cluster
+   *   cannot be shared once more: the snapshot is not taken, and clusters may leak, as in QEMU.
+   */
+  async create({ name, seconds, nanoseconds }: NewSnapshot): Promise<Snapshot> {
+    const nameBytes = Buffer.from(name);
+    if (nameBytes.byteLength > NAME_BYTES_MAX) {
+      throw this.#error(
+        'snapshot-name-too-long',
+        `the name has ${String(nameBytes.byteLength)} bytes; at most ${String(NAME_BYTES_MAX)} are allowed`,
+      );
+    }
+    if (this.list.length >= LIMITS.snapshotCount) {
+      throw this.#error(
+        'too-many-snapshots',
+        `the image has ${String(LIMITS.snapshotCount)} snapshots, and more are not allowed: delete one`,
+      );
+    }
+    return this.#change(async () => {
+      const { header, tables, metadata } = this.#options;
+      const l1 = tables.encodeL1();
+      const l1Offset = await this.#writeNew(l1, 'l1-table');
+      await this.#shareActive();
+      const id = nextId(this.list);
+      const snapshot: Snapshot = {
+        id,
+        name,
+        idBytes: Buffer.from(id),
+        nameBytes,
+        l1Offset,
+        l1Entries: tables.l1Entries,
+        seconds,
+        nanoseconds,
+        vmClockNs: 0n,
+        vmStateSize: 0,
+        diskSize: header.values.virtualSize,
+        icount: 0n,
+        unknownExtra: new Uint8Array(0),
+      };
+      await this.#writeTable([...this.list, snapshot]);
+      if (l1.byteLength > 0) metadata.add(l1Offset, l1.byteLength, 'l1-table');
+      return snapshot;
+    });
+  }
+
+  /**
+   * Makes the disk what it was when the snapshot was taken, its size too; the snapshot stays. What was written since
+   * is gone, unless another snapshot has it.
+   *
+   * @param idOrName an id is looked for first, then a name; of several the first counts
+   * @throws Qcow2BenchError `snapshot-missing`
+   */
+  async apply(idOrName: string): Promise<void> {
+    const snapshot =
+      this.list.find(({ id }) => id === idOrName) ??
+      this.list.find(({ name }) => name === idOrName) ??
+      this.#missing(idOrName);
+    await this.#change(async () => {
+      const { header, tables, resize } = this.#options;
+      if (snapshot.diskSize !== header.values.virtualSize) await resize(snapshot.diskSize);
+      await tables.grow(snapshot.l1Entries, 'exact');
+      const taken = await this.#readL1(snapshot);
+      const shared = taken.slice();
+      await this.#references.change({ offset: snapshot.l1Offset, bytes: shared }, 'add');
+      await this.#replaceActive(shared);
+      // QEMU puts `taken` there first, with the copied flags of the day: for a moment the file says that tables which
+      // the snapshot shares may be written in place. It has to write the table again, and so does this engine, where
+      // only those bytes are the same before and after.
+      await this.#recheckActive(this.#activeLike(taken));
+    });
+  }
+
+  /**
+   * Drops a snapshot; clusters that nothing else uses are given back.
+   *
+   * @param nameOrId a name is looked for first, then an id; of several the first goes
+   * @throws Qcow2BenchError `snapshot-missing`
+   */
+  async delete(nameOrId: string): Promise<void> {
+    const snapshot =
+      this.list.find(({ name }) => name === nameOrId) ??
+      this.list.find(({ id }) => id === nameOrId) ??
+      this.#missing(nameOrId);
+    await this.#change(async () => {
+      const { refcounts, metadata } = this.#options;
+      await this.#writeTable(this.list.filter((each) => each !== snapshot));
+      const l1Length = snapshot.l1Entries * ENTRY_SIZE;
+      if (l1Length > 0) metadata.remove(snapshot.l1Offset, l1Length, 'l1-table');
+      const bytes = await this.#readL1(snapshot);
+      await this.#references.change({ offset: snapshot.l1Offset, bytes }, 'drop');
+      await refcounts.free(snapshot.l1Offset, l1Length, 'discard');
+      await this.#recheckActive(this.#options.tables.encodeL1());
+    });
+  }
+
+  async #change<T>(work: () => Promise<T>): Promise<T> {
+    const { header, locked } = this.#options;
+    if (header.readOnly) {
+      throw this.#error('image-read-only', 'the image is open read-only: open it for writing');
+    }
+    return locked(async () => {
+      header.assertRunning();
+      return work();
+    });
+  }
+
+  /** Counts what the active tables lead to once more. Memory follows even if the file fails: a flag too few is safe. */
+  async #shareActive(): Promise<void> {
+    const { header, tables } = this.#options;
+    const bytes = tables.encodeL1();
+    try {
+      await this.#references.change({ offset: header.values.l1Offset, bytes }, 'add');
+    } finally {
+      tables.adoptL1(bytes);
+    }
+  }
+
+  /** Puts other entries into the active L1 table, then drops what the former ones led to. */
+  async #replaceActive(entries: Uint8Array): Promise<void> {
+    const { header, tables } = this.#options;
+    const { l1Offset } = header.values;
+    const bytes = this.#activeLike(entries);
+    if (bytes.byteLength > 0) await header.device.write(l1Offset, bytes, 'l1-table');
+    await header.device.sync('snapshot');
+    try {
+      await this.#references.change({ offset: l1Offset, bytes: tables.encodeL1() }, 'drop');
+    } finally {
+      tables.adoptL1(bytes);
+    }
+  }
+
+  /** Sets copied flags where a reference was the last but one; `bytes` is the active table, with whatever flags. */
+  async #recheckActive(bytes: Uint8Array): Promise<void> {
+    const { header, tables } = this.#options;
+    await this.#references.change({ offset: header.values.l1Offset, bytes }, 'recheck');
+    tables.adoptL1(bytes);
+  }
+
+  /** Entries as an L1 table of the active one's size. */
+  #activeLike(entries: Uint8Array): Uint8Array<ArrayBuffer> {
+    const bytes = allocatePages(Math.max(1, this.#options.tables.l1Entries * ENTRY_SIZE));
+    bytes.set(entries);
+    return bytes.subarray(0, this.#options.tables.l1Entries * ENTRY_SIZE);
+  }
+
+  async #readL1({ l1Offset, l1Entries }: Snapshot): Promise<Uint8Array<ArrayBuffer>> {
+    const length = l1Entries * ENTRY_SIZE;
+    if (length === 0) return new Uint8Array(0);
+    const bytes = allocatePages(length);
+    await this.#options.header.device.read(l1Offset, bytes, 'l1-table');
+    return bytes;
+  }
+
+  /** Puts a new table beside the old one, points the header to it, then frees the old one. */
+  async #writeTable(snapshots: readonly Snapshot[]): Promise<void> {
+    const { header, refcounts, metadata, flush } = this.#options;
+    const length = snapshots.reduce((sum, snapshot) => sum + snapshotLength(snapshot), 0);
+    if (length > LIMITS.snapshotTableBytes) {
+      throw this.#error('snapshot-table-full', 'the snapshot table would exceed 64 MiB: delete a snapshot');
+    }
+    const offset = await this.#allocate(length);
+    await flush();
+    await this.#guardNew(offset, length);
+    let at = offset;
+    for (const snapshot of snapshots) {
+      let within = 0;
+      for (const part of encodeSnapshot(snapshot)) {
+        await header.device.write(at + within, part, 'snapshot-table');
+        within += part.byteLength;
+      }
+      at += snapshotLength(snapshot);
+    }
+    await flush();
+    const old = { offset: header.values.snapshotsOffset, length: this.#table.byteLength };
+    await header.moveSnapshotTable(offset, snapshots.length);
+    this.#table = { snapshots, byteLength: length };
+    if (old.length > 0) metadata.remove(old.offset, old.length, 'snapshot-table');
+    if (length > 0) metadata.add(offset, length, 'snapshot-table');
+    await header.device.sync('snapshot');
+    await refcounts.free(old.offset, old.length, 'discard');
+  }
+
+  /** Puts bytes where nothing was; answers where. */
+  async #writeNew(bytes: Uint8Array, kind: 'l1-table'): Promise<number> {
+    const offset = await this.#allocate(bytes.byteLength);
+    await this.#guardNew(offset, bytes.byteLength);
+    if (bytes.byteLength > 0) await this.#options.header.device.write(offset, bytes, kind);
+    return offset;
+  }
+
+  async #allocate(length: number): Promise<number> {
+    const { refcounts, geometry } = this.#options;
+    const clusters = Math.ceil(length / geometry.clusterSize);
+    // Nothing has a place too: where the next search would begin.
+    if (clusters === 0) return (await refcounts.findFree(0)) * geometry.clusterSize;
+    return refcounts.allocate(clusters);
+  }
+
+  /** Where refcounts are wrong, a cluster that is called free may hold metadata. */
+  async #guardNew(offset: number, length: number): Promise<void> {
+    if (length === 0) return;
+    const { metadata, header } = this.#options;
+    const kind = metadata.overlap(offset, length, undefined);
+    if (kind !== undefined) {
+      await header.stopAsCorrupt(`a snapshot's table would overwrite the ${kind}`, offset);
+    }
+  }
+
+  #missing(wanted: string): never {
+    const known = this.list.slice(0, 5).map(({ id, name }) => `${id} '${name}'`);
+    const more = this.list.length > known.length ? ', …' : '';
+    const there = known.length === 0 ? 'the image has none' : `there are ${known.join(', ')}${more}`;
+    throw this.#error('snapshot-missing', `there is no snapshot '${wanted}': ${there}`);
+  }
+
+  #error(code: string, message: string): Qcow2BenchError {
+    return new Qcow2BenchError(code, message, { path: this.#options.header.device.path });
+  }
+}
+
+/** Ids are decimal numbers; text in front of which no number stands counts as 0. */
+function nextId(snapshots: readonly Snapshot[]): string {
+  const numbers = snapshots.map(({ id }) => Number(/^\d+/.exec(id)?.[0] ?? 0));
+  return String(numbers.reduce((highest, number) => Math.max(highest, number), 0) + 1);
+}

@@ -1,0 +1,99 @@
+/**
+ * Internal snapshots of an image file: listing, taking, applying, deleting.
+ *
+ * Invariants:
+ * - Listing opens the file alone and read-only. Changing opens it with the files behind it, as QEMU does: a disk that
+ *   gets larger must hide what they hold there.
+ * - An image that was not closed cleanly is repaired before it is changed; a change that fails is not closed as clean
+ *   if the image was stopped.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import { SyncElision } from '../device/sync-elision.ts';
+import type { BackingPolicy } from '../format/backing-chain.ts';
+import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
+import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
+import type { NewSnapshot } from '../format/qcow2/snapshots.ts';
+import { openImage } from '../format/registry.ts';
+import { detectFormat } from './detect-format.ts';
+import { HOST_FILES, hostImage } from './host-image.ts';
+import { openLoneQcow2 } from './lone-image.ts';
+
+/** @throws Qcow2BenchError `snapshots-unsupported` for other formats, or what opening the image throws. */
+export async function listSnapshots(path: string): Promise<readonly Snapshot[]> {
+  const device = await openQcow2File(path, { readOnly: true });
+  const { image } = await openLoneQcow2({ device, readOnly: true });
+  await image.abandon();
+  return image.snapshots.list;
+}
+
+export type SnapshotChange =
+  | { readonly action: 'create'; readonly snapshot: NewSnapshot }
+  /** By id or name. */
+  | { readonly action: 'apply' | 'delete'; readonly which: string };
+
+export interface ChangeSnapshotsOptions {
+  /** A path of the host. */
+  readonly path: string;
+  readonly change: SnapshotChange;
+  readonly backing?: BackingPolicy | undefined;
+}
+
+/**
+ * Changes the snapshots of an image; answers those that it has afterwards.
+ *
+ * @throws Qcow2BenchError `snapshots-unsupported`, of the files, the format, the backing chain, or the change.
+ */
+export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<readonly Snapshot[]> {
+  const { path, change, backing } = options;
+  await (await openQcow2File(path, { readOnly: true })).close();
+  const image = await openImage({
+    format: 'qcow2',
+    name: path,
+    files: {
+      ...HOST_FILES,
+      open: (name, labelled) => {
+        if (labelled.readOnly) return HOST_FILES.open(name, labelled);
+        const place = hostImage(name, 'write');
+        return new SyncElision(place.storage.open(place.name, labelled));
+      },
+    },
+    readOnly: false,
+    backing,
+  });
+  if (!(image instanceof Qcow2Image)) throw new Error('internal error: qcow2 was opened as another format');
+  try {
+    await applyChange(image, change);
+  } catch (error) {
+    // What was changed until then is whole, and the caches hold the rest of it. The first error is the one to tell.
+    await image.close().catch(() => undefined);
+    throw error;
+  }
+  await image.close();
+  return image.snapshots.list;
+}
+
+async function applyChange({ snapshots }: Qcow2Image, change: SnapshotChange): Promise<void> {
+  switch (change.action) {
+    case 'create':
+      await snapshots.create(change.snapshot);
+      return;
+    case 'apply':
+      return snapshots.apply(change.which);
+    case 'delete':
+      return snapshots.delete(change.which);
+  }
+}
+
+async function openQcow2File(path: string, options: { readonly readOnly: true }): Promise<BlockDevice> {
+  const device = HOST_FILES.open(path, { label: 'image', ...options });
+  const format = await detectFormat(device);
+  if (format === 'qcow2') return device;
+  await device.close();
+  throw new Qcow2BenchError(
+    'snapshots-unsupported',
+    `the image is ${format}, which has no internal snapshots; qcow2 has`,
+    { path },
+  );
+}

@@ -1,0 +1,78 @@
+/** `snapshot`: what `qemu-img snapshot` says and does, and snapshots that either program can use. */
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, test } from 'vitest';
+
+import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { errorLine, makeFolder, runCli } from './cli-process.ts';
+
+const skipped = reasonToSkip('qemu-img', 'qemu-io');
+const DISK = 'disk.qcow2';
+
+describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : ` (${skipped})`}`, () => {
+  test('ours and those of QEMU stand in one list and are interchangeable', async () => {
+    const folder = makeFolder();
+    create(folder);
+    write(folder, 1);
+    expect((await runCli(folder, 'snapshot', DISK, '--create', 'ours')).code).toBe(0);
+    write(folder, 2);
+    runTool('qemu-img', ['snapshot', '-c', 'theirs', DISK], folder);
+    write(folder, 3);
+
+    const { stdout } = await runCli(folder, 'snapshot', DISK, '--list');
+    expect(stdout).toBe(runTool('qemu-img', ['snapshot', '-l', DISK], folder));
+    expect((await runCli(folder, 'info', DISK)).stdout).toContain(stdout);
+    const info = await runCli(folder, 'info', DISK, '--json');
+    const theirInfo: unknown = JSON.parse(runTool('qemu-img', ['info', '--output=json', DISK], folder));
+    expect(JSON.parse(info.stdout)).toMatchObject({
+      snapshots: (theirInfo as { snapshots: unknown }).snapshots,
+    });
+
+    expect((await runCli(folder, 'snapshot', DISK, '--apply', 'theirs')).code).toBe(0);
+    expectByte(folder, 2);
+    runTool('qemu-img', ['snapshot', '-a', 'ours', DISK], folder);
+    expectByte(folder, 1);
+    runTool('qemu-img', ['snapshot', '-d', 'ours', DISK], folder);
+    const left = await runCli(folder, 'snapshot', DISK, '--delete', 'theirs', '--json');
+    expect(JSON.parse(left.stdout)).toEqual([]);
+    expect((await runCli(folder, 'snapshot', DISK)).stdout).toBe(`${DISK} has no snapshots\n`);
+    expect(runTool('qemu-img', ['check', DISK], folder)).toContain('No errors were found');
+  });
+
+  test('what is refused leaves the image as it was', async () => {
+    const folder = makeFolder();
+    create(folder);
+    runTool('qemu-img', ['snapshot', '-c', 'one', DISK], folder);
+    const before = readFileSync(join(folder, DISK));
+    const missing = await runCli(folder, 'snapshot', DISK, '--apply', 'two');
+    expect(missing.code).toBe(1);
+    expect(errorLine(missing)).toContain("there is no snapshot 'two': there are 1 'one'");
+    const long = await runCli(folder, 'snapshot', DISK, '--create', 'x'.repeat(256));
+    expect(errorLine(long)).toContain('at most 255');
+    const both = await runCli(folder, 'snapshot', DISK, '--create', 'x', '--delete', 'one');
+    expect(both.code).toBe(2);
+    expect(readFileSync(join(folder, DISK)).equals(before)).toBe(true);
+  });
+
+  test('other formats have none', async () => {
+    const folder = makeFolder();
+    writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));
+    const refused = await runCli(folder, 'snapshot', 'disk.raw', '--create', 'x');
+    expect(refused.code).toBe(1);
+    expect(errorLine(refused)).toContain('raw, which has no internal snapshots');
+  });
+});
+
+function create(folder: string): void {
+  runTool('qemu-img', ['create', '-q', '-f', 'qcow2', DISK, '16M'], folder);
+}
+
+function write(folder: string, byte: number): void {
+  runTool('qemu-io', ['-f', 'qcow2', '-c', `write -P ${String(byte)} 1M 100k`, DISK], folder);
+}
+
+function expectByte(folder: string, byte: number): void {
+  runTool('qemu-io', ['-f', 'qcow2', '-c', `read -P ${String(byte)} 1M 100k`, DISK], folder);
+}

@@ -1,0 +1,202 @@
+/**
+ * Two copies of one image, QEMU at work on one and our engine on the other, step by step: each step must issue the
+ * same host operations and leave the same bytes. A step begins with what QEMU's last one left.
+ */
+
+import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { openStack, type Stack } from '../../src/bench/stack.ts';
+import { probeCapabilities } from '../../src/device/capabilities.ts';
+import { FileStorage } from '../../src/device/file-storage.ts';
+import type { HostLogRecord } from '../../src/device/host-log.ts';
+import type { BlockBackend } from '../../src/format/block-backend.ts';
+import type { CacheMode } from '../../src/format/cache-mode.ts';
+import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
+import { compareOperations } from '../../src/peer/compare-operations.ts';
+import type { HostOperation } from '../../src/peer/host-operation.ts';
+import { runQemuIo } from '../../src/peer/qemu-io.ts';
+import { findQemuTools } from '../../src/peer/qemu-tools.ts';
+import { traceProgram } from '../../src/peer/strace.ts';
+import type { Request } from '../../src/workload/request.ts';
+import { runTool, type SystemTool } from '../format/system-tools.ts';
+
+export type SnapshotAction = 'create' | 'apply' | 'delete';
+
+const SNAPSHOT_OPTION: Readonly<Record<SnapshotAction, string>> = { create: '-c', apply: '-a', delete: '-d' };
+
+export interface RunOptions {
+  readonly cache?: CacheMode;
+  /** Further options of QEMU's block layer. */
+  readonly imageOptions?: Readonly<Record<string, string>>;
+}
+
+export class TwinImages {
+  readonly directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-twins-'));
+  readonly #name: string;
+  readonly #storage: FileStorage;
+
+  constructor(name = 'disk') {
+    this.#name = name;
+    this.#storage = new FileStorage(this.directory, probeCapabilities(this.directory));
+  }
+
+  get theirs(): string {
+    return join(this.directory, this.#name);
+  }
+
+  get ours(): string {
+    return join(this.directory, `${this.#name}-ours`);
+  }
+
+  remove(): void {
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+
+  /** A program in the directory of the images; nothing is compared. */
+  run(tool: SystemTool, ...args: readonly string[]): string {
+    return runTool(tool, args, this.directory);
+  }
+
+  /** Both sides serve the requests from open to close. */
+  async serve(requests: readonly Request[], what: string, options: RunOptions = {}): Promise<void> {
+    const { cache = 'writeback' } = options;
+    this.#copy();
+    const { imageOptions } = options;
+    const theirs = await runQemuIo({
+      path: this.theirs,
+      format: 'qcow2',
+      cache,
+      requests,
+      unmap: true,
+      imageOptions,
+    });
+    const ours = await this.withOurs(cache, async (stack) => {
+      let writes = 0;
+      for (const request of requests) {
+        const payload = request.op === 'write' ? (writes++ % 255) + 1 : 0;
+        await serveRequest(stack.backend, request, payload);
+      }
+    });
+    this.expectSame(ours, theirs, what);
+  }
+
+  /** Both sides do something with a snapshot, by its name. */
+  async snapshot(
+    action: SnapshotAction,
+    name: string,
+    what: string,
+    options: { readonly ignoreSyncs?: boolean } = {},
+  ): Promise<void> {
+    this.#copy();
+    const theirs = await this.trace('qemu-img', 'snapshot', SNAPSHOT_OPTION[action], name, this.theirs);
+    const taken = await this.#timeOfLast();
+    const ours = await this.withOurs('writeback', async ({ image }) => {
+      if (!(image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
+      if (action === 'create') await image.snapshots.create({ name, ...taken });
+      else await image.snapshots[action](name);
+    });
+    const isCompared = ({ op }: { readonly op: string }): boolean =>
+      options.ignoreSyncs !== true || op !== 'sync';
+    this.expectSame(ours.filter(isCompared), theirs.filter(isCompared), what);
+  }
+
+  /** Neither side can take the snapshot; what they leave of the attempt is the same too. */
+  async refusedSnapshot(name: string, ourCode: string, theirWords: string): Promise<void> {
+    this.#copy();
+    expect(() => this.run('qemu-img', 'snapshot', '-c', name, this.theirs)).toThrow(theirWords);
+    await this.withOurs('writeback', async ({ image }) => {
+      if (!(image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
+      const taken = image.snapshots.create({ name, seconds: 0, nanoseconds: 0 });
+      await expect(taken).rejects.toMatchObject({ code: ourCode });
+    });
+    this.expectSameBytes(`the refused snapshot ${name}`);
+  }
+
+  /** The host operations of one of QEMU's programs on the image. */
+  async trace(tool: 'qemu-img' | 'qemu-io', ...args: readonly string[]): Promise<readonly HostOperation[]> {
+    const tools = await findQemuTools();
+    const command = tool === 'qemu-img' ? tools.qemuImg : tools.qemuIo;
+    const files = { image: this.theirs };
+    const traced = await traceProgram({
+      strace: tools.strace,
+      command,
+      args,
+      input: '',
+      files,
+      requests: undefined,
+    });
+    return traced.operations;
+  }
+
+  /** Our engine on its copy, opened, used and closed; answers its host operations. */
+  async withOurs(cache: CacheMode, use: (stack: Stack) => Promise<void>): Promise<readonly HostLogRecord[]> {
+    const log: HostLogRecord[] = [];
+    await using stack = await openStack({
+      storage: this.#storage,
+      imageName: `${this.#name}-ours`,
+      format: 'qcow2',
+      cache,
+      hostLog: (record) => log.push(record),
+    });
+    await use(stack);
+    await stack.close();
+    return log;
+  }
+
+  expectSame(ours: readonly HostLogRecord[], theirs: readonly HostOperation[], what: string): void {
+    const ignoreFiles = ['backing:0', 'backing:1', 'backing:2'];
+    const comparison = compareOperations(ours, theirs, { ignoreFiles });
+    expect(comparison.identical ? '' : comparison.text, what).toBe('');
+    this.expectSameBytes(what);
+  }
+
+  expectSameBytes(what: string): void {
+    const [left, right] = [readFileSync(this.ours), readFileSync(this.theirs)];
+    if (left.equals(right)) return;
+    const at = left.findIndex((byte, index) => byte !== right[index]);
+    expect.unreachable(
+      `${what}: the files differ from 0x${at.toString(16)} on (${String(left.length)} and ${String(right.length)} bytes)`,
+    );
+  }
+
+  #copy(): void {
+    copyFileSync(this.theirs, this.ours);
+  }
+
+  /** When QEMU took the last snapshot of its table. */
+  async #timeOfLast(): Promise<{ readonly seconds: number; readonly nanoseconds: number }> {
+    await using stack = await openStack({
+      storage: this.#storage,
+      imageName: this.#name,
+      format: 'qcow2',
+      cache: 'writeback',
+      readOnly: true,
+    });
+    if (!(stack.image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
+    const { seconds = 0, nanoseconds = 0 } = stack.image.snapshots.list.at(-1) ?? {};
+    return { seconds, nanoseconds };
+  }
+}
+
+async function serveRequest(backend: BlockBackend, request: Request, payload: number): Promise<void> {
+  const { offset, length } = request;
+  switch (request.op) {
+    case 'read':
+      await backend.read(offset, new Uint8Array(length));
+      return;
+    case 'write':
+      await backend.write(offset, new Uint8Array(length).fill(payload), request);
+      return;
+    case 'flush':
+      await backend.flush();
+      return;
+    case 'discard':
+      await backend.discard(offset, length);
+      return;
+    case 'write-zeroes':
+      await backend.writeZeroes(offset, length, request);
+      return;
+  }
+}
