@@ -38,6 +38,30 @@ export const LISTEN_OPTIONS = inGroup('Clients:', {
 export type ServedImageArgs = InferredOptionTypes<typeof SERVED_IMAGE_OPTIONS> & ShapeArgs & CacheSizeArgs;
 export type ListenArgs = InferredOptionTypes<typeof LISTEN_OPTIONS>;
 
+/** A line of a trace's header: key and value. */
+export type TraceFact = readonly [string, string];
+
+const FACT = /^([A-Za-z][A-Za-z0-9-]*)=(.+)$/;
+const FACT_BYTES_MAX = 4000;
+
+/** `KEY=VALUE`, as it can stand in a trace's header. */
+export function traceFact(given: string): TraceFact {
+  const match = FACT.exec(given);
+  const [, key, value] = match ?? [];
+  if (
+    key !== undefined &&
+    value !== undefined &&
+    key !== 'virtual-size' &&
+    Buffer.byteLength(given) <= FACT_BYTES_MAX
+  )
+    return [key, value];
+  throw badOption(
+    'fact',
+    given,
+    `KEY=VALUE on one line of at most ${String(FACT_BYTES_MAX)} bytes, the key of letters, digits and hyphens and not virtual-size`,
+  );
+}
+
 interface ListenPlace {
   readonly host: string;
   readonly port: number;

@@ -21,8 +21,18 @@ import { Recorder } from '../nbd/recorder.ts';
 import { NbdServer } from '../nbd/server.ts';
 import { EXIT } from './exit-code.ts';
 import { Interruption } from './interruption.ts';
+<<<<<<< HEAD
 import { cacheSizes, imageShape } from './layout-options.ts';
 import { listenAddress, refuseMisfits, type ListenArgs, type ServedImageArgs } from './nbd-options.ts';
+=======
+import {
+  listenAddress,
+  refuseMisfits,
+  type ListenArgs,
+  type ServedImageArgs,
+  type TraceFact,
+} from './nbd-options.ts';
+>>>>>>> 8651927 (recordings: seven more, made with record; --fact for a trace's header)
 import { RecordingFile } from './recording-file.ts';
 import type { Terminal } from './terminal.ts';
 import { UsageError } from './usage-error.ts';
@@ -37,7 +47,8 @@ export interface NbdSessionArgs extends ServedImageArgs, ListenArgs {
 
 export interface RecordingAsked {
   readonly path: string;
-  readonly title: string | undefined;
+  /** What the user says of it: each replaces what the program says under the same key. */
+  readonly facts: readonly TraceFact[];
 }
 
 /** @param recording left out, nothing is recorded. Answers the exit code. */
@@ -128,17 +139,17 @@ function exportOf(args: NbdSessionArgs, { backend }: Stack, trace: RecordingFile
 
 function facts(
   { format, refcounts, cache }: NbdSessionArgs,
-  { title }: RecordingAsked,
+  { facts: asked }: RecordingAsked,
   { image }: Stack,
-): [string, string][] {
+): readonly TraceFact[] {
   const clusters = image.clusterSize === 1 ? '' : `, clusters of ${formatSize(image.clusterSize)}`;
   const mode = refcounts === undefined ? '' : `, ${refcounts} refcounts`;
-  return [
-    ...(title === undefined ? [] : [['title', title] satisfies [string, string]]),
+  const own: readonly TraceFact[] = [
     ['tool', `qcow2-bench ${harnessVersion()} record`],
     ['image', `${format}${clusters}${mode}, cache=${cache}`],
     ['recorded', new Date().toISOString().slice(0, 10)],
   ];
+  return [...new Map([...asked, ...own, ...asked])];
 }
 
 async function endWhenIdle(server: NbdServer, ending: Ending): Promise<void> {

@@ -50,6 +50,20 @@ function lastOf<T>(read: ReadValue<T>): (given: string | readonly string[]) => T
   return (given) => read(typeof given === 'string' ? given : (given.at(-1) ?? ''));
 }
 
+/** An option that may be given several times: all its values, in their order. */
+export function repeated<T>(
+  describe: string,
+  read: ReadValue<T>,
+): ValueOption<readonly T[]> & { readonly default: readonly string[] } {
+  return {
+    type: 'string',
+    requiresArg: true,
+    describe,
+    default: [],
+    coerce: (given) => (typeof given === 'string' ? [given] : given).map(read),
+  };
+}
+
 /** An option that is on or off; off unless it is given. */
 export function flag(describe: string): {
   readonly type: 'boolean';

@@ -2,10 +2,14 @@
 
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+<<<<<<< HEAD
 import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS } from '../nbd-options.ts';
+=======
+import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS, traceFact, type TraceFact } from '../nbd-options.ts';
+>>>>>>> 8651927 (recordings: seven more, made with record; --fact for a trace's header)
 import { runNbdSession } from '../nbd-session.ts';
-import { flag, inGroup, optional } from '../option-kinds.ts';
+import { flag, inGroup, optional, repeated } from '../option-kinds.ts';
 import { text } from '../option-values.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -20,6 +24,7 @@ export const recordCommand = defineCommand({
         inGroup('Files:', {
           trace: optional('The trace to write; .gz and .zst are compressed', text('trace')),
           title: optional("A line for the trace's header, shown in lists and reports", text('title')),
+          fact: repeated("KEY=VALUE for the trace's header: where it comes from; several times", traceFact),
           force: flag('Replace a trace and, with --create, an image that is there'),
         }),
       )
@@ -40,6 +45,7 @@ export const recordCommand = defineCommand({
     if (args.trace === undefined) {
       throw new UsageError('--trace must be given; serve is the same without one');
     }
-    return runNbdSession(args, { path: args.trace, title: args.title }, terminal);
+    const title: readonly TraceFact[] = args.title === undefined ? [] : [['title', args.title]];
+    return runNbdSession(args, { path: args.trace, facts: [...title, ...args.fact] }, terminal);
   },
 });
