@@ -53,8 +53,9 @@ export function traceFact(given: string): TraceFact {
     value !== undefined &&
     key !== 'virtual-size' &&
     Buffer.byteLength(given) <= FACT_BYTES_MAX
-  )
+  ) {
     return [key, value];
+  }
   throw badOption(
     'fact',
     given,

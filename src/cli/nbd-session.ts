@@ -21,10 +21,7 @@ import { Recorder } from '../nbd/recorder.ts';
 import { NbdServer } from '../nbd/server.ts';
 import { EXIT } from './exit-code.ts';
 import { Interruption } from './interruption.ts';
-<<<<<<< HEAD
 import { cacheSizes, imageShape } from './layout-options.ts';
-import { listenAddress, refuseMisfits, type ListenArgs, type ServedImageArgs } from './nbd-options.ts';
-=======
 import {
   listenAddress,
   refuseMisfits,
@@ -32,7 +29,6 @@ import {
   type ServedImageArgs,
   type TraceFact,
 } from './nbd-options.ts';
->>>>>>> 8651927 (recordings: seven more, made with record; --fact for a trace's header)
 import { RecordingFile } from './recording-file.ts';
 import type { Terminal } from './terminal.ts';
 import { UsageError } from './usage-error.ts';

@@ -42,6 +42,8 @@ export interface RecordedSource {
   readonly provenance: ReadonlyMap<string, string>;
   /** Its stream leaves out lines that break a rule, unless told otherwise; default false. */
   readonly skipBad?: boolean | undefined;
+  /** Its streams end after this many requests; default: all. */
+  readonly limit?: number | undefined;
 }
 
 export type WorkloadSource = SyntheticSource | RecordedSource;
@@ -94,7 +96,11 @@ export async function openStream(
     case 'workload':
       return workloadStream(source.workload, options);
     case 'recording':
-      return openTrace(source.path, { skipBad: source.skipBad, ...options });
+      return openTrace(source.path, {
+        skipBad: source.skipBad,
+        ...options,
+        limit: Math.min(source.limit ?? Infinity, options.limit ?? Infinity),
+      });
   }
 }
 

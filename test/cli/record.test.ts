@@ -9,6 +9,7 @@ import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
+import { findSource } from '../../src/workload/library.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { errorLine, makeFolder, runCli, startCli, type Started } from './cli-process.ts';
 
@@ -48,7 +49,9 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
       const folder = makeFolder();
       const content = randomFile(join(folder, 'in.raw'), 8 * MIB);
       const made = ['--image', 'disk', '--create', '16MiB', '--format', format];
-      const record = startCli(folder, 'record', ...made, '--socket', 'nbd.sock', '--trace', 'trace.csv.zst');
+      const facts = ['--title', 'Copies', '--fact', 'program=nbdcopy', '--fact', 'tool=mine'];
+      const place = ['--socket', 'nbd.sock', '--trace', 'trace.csv.zst'];
+      const record = startCli(folder, 'record', ...made, ...place, ...facts);
       const uri = await uriOf(record);
       const { stdout } = await run('nbdinfo', ['--json', uri]);
       expect(JSON.parse(stdout)).toMatchObject({
@@ -74,6 +77,16 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
       await run('qemu-img', ['compare', '-f', format, '-F', 'raw', 'disk', 'converted.raw'], { cwd: folder });
       if (format !== 'raw') await run('qemu-img', ['check', '-f', format, 'disk'], { cwd: folder });
       expect(statSync(join(folder, 'trace.csv.zst')).size).toBeLessThan(20_000);
+
+      const trace = await findSource(join(folder, 'trace.csv.zst'));
+      if (trace.kind !== 'recording') throw new Error('not a recording');
+      const { provenance } = trace;
+      expect(['title', 'program', 'tool'].map((key) => provenance.get(key))).toEqual([
+        'Copies',
+        'nbdcopy',
+        'mine',
+      ]);
+      expect(provenance.get('recorded')).toMatch(/^\d{4}-\d\d-\d\d$/);
 
       const cell = ['--format', format, '--refcounts', 'eager', '--cache', 'writeback'];
       const replayed = await runCli(folder, 'replay', 'trace.csv.zst', ...cell, '--image', 'replayed');
@@ -159,6 +172,8 @@ describe('a session that cannot begin says why and leaves things as they were', 
     [['--listen', 'here'], 2, 'HOST:PORT'],
     [['--listen', '0.0.0.0:0'], 1, '--allow-remote'],
     [['--socket', 'trace.csv'], 1, 'trace.csv'],
+    [['--socket', 's', '--fact', 'virtual-size=512'], 2, 'virtual-size'],
+    [['--socket', 's', '--fact', 'two words=x'], 2, 'KEY=VALUE'],
   ])('%j', async (listen, code, named) => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'trace.csv'), 'mine');

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -32,7 +32,14 @@ describe('what ships', () => {
       'sequential-allocation',
       'stride',
       'subcluster-sequential',
+      'btrfs-unpack',
+      'debian-boot',
       'ext4-unpack',
+      'git-build',
+      'postgres-pgbench',
+      'sqlite-rollback',
+      'sqlite-wal',
+      'xfs-unpack',
     ]);
   });
 
@@ -46,12 +53,41 @@ describe('what ships', () => {
     }
   });
 
-  test('each is a run of one to four thousand requests', async () => {
-    for (const name of shippedNames()) {
+  test('each has a thousand requests or more, a workload at most four thousand', async () => {
+    for (const { name, kind } of await listSources()) {
       const { length } = await requestsOf(name);
       expect(length, name).toBeGreaterThanOrEqual(1000);
-      expect(length, name).toBeLessThanOrEqual(4000);
+      if (kind === 'workload') expect(length, name).toBeLessThanOrEqual(4000);
     }
+  });
+
+  test('each recording says where it comes from, holds flushes, and takes less than 1 MiB', async () => {
+    const recordings = (await listSources()).filter((source) => source.kind === 'recording');
+    const readme = readFileSync(new URL('../../workloads/recorded/README.md', import.meta.url), 'utf8');
+    for (const { name, path, provenance } of recordings) {
+      for (const fact of ['tool', 'program', 'through', 'kernel', 'recorded']) {
+        expect(provenance.get(fact), `${name}: ${fact}`).toMatch(/\S/);
+      }
+      const script = provenance.get('script') ?? 'none';
+      expect(existsSync(new URL(`../../${script}`, import.meta.url)), `${name}: ${script}`).toBe(true);
+      expect(statSync(path).size, name).toBeLessThan(2 ** 20);
+      expect(readme).toContain(`## ${name}\n`);
+      expect((await requestsOf(name)).filter(({ op }) => op === 'flush').length, name).toBeGreaterThan(50);
+    }
+  });
+
+  test('a recording that is cut ends where it is cut', async () => {
+    const source = await findSource('sqlite-rollback');
+    if (source.kind !== 'recording') throw new Error('not a recording');
+    const lengthOf = async (options: { readonly limit?: number }): Promise<number> => {
+      let length = 0;
+      await using stream = await openStream({ ...source, limit: 5000 }, options);
+      for await (const batch of stream.batches) length += batch.length;
+      return length;
+    };
+    expect([await lengthOf({}), await lengthOf({ limit: 64 }), await lengthOf({ limit: 6000 })]).toEqual([
+      5000, 64, 5000,
+    ]);
   });
 });
 
@@ -124,9 +160,6 @@ describe('each shipped workload is what it says', () => {
     const source = await findSource('ext4-unpack');
     expect(source.kind).toBe('recording');
     if (source.kind !== 'recording') return;
-    for (const fact of ['tool', 'program', 'package', 'kernel', 'recorded', 'script']) {
-      expect(source.provenance.get(fact), fact).toMatch(/\S/);
-    }
     const requests = await requestsOf('ext4-unpack');
     expect(requests.filter(({ op }) => op === 'flush').length).toBeGreaterThan(50);
     // mkfs puts the journal of a disk of this size into its middle: 32 MiB at 512 MiB.

@@ -2,12 +2,8 @@
 
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
-<<<<<<< HEAD
 import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
-import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS } from '../nbd-options.ts';
-=======
 import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS, traceFact, type TraceFact } from '../nbd-options.ts';
->>>>>>> 8651927 (recordings: seven more, made with record; --fact for a trace's header)
 import { runNbdSession } from '../nbd-session.ts';
 import { flag, inGroup, optional, repeated } from '../option-kinds.ts';
 import { text } from '../option-values.ts';
