@@ -8,6 +8,8 @@
  *   node scripts/bootstrap.mjs test [ARGS]    every check; with ARGS only vitest, which gets them
  *   node scripts/bootstrap.mjs cli [ARGS]     the command line
  *   node scripts/bootstrap.mjs perf [ARGS]    the engines against `qemu-img bench`, side by side
+ *   node scripts/bootstrap.mjs parity full [N]  N lists (default 320) against a live QEMU; leaves results/parity.*
+ *   node scripts/bootstrap.mjs parity record  records QEMU's side of the everyday lists anew
  *   node scripts/bootstrap.mjs setup          the set-up alone
  */
 
@@ -41,8 +43,8 @@ try {
  * @returns {Promise<number>} the exit code
  */
 async function main([job = '', ...args]) {
-  if (!['bench', 'test', 'cli', 'perf', 'setup'].includes(job)) {
-    console.error('usage: node scripts/bootstrap.mjs bench|test|cli|perf|setup [ARGS]');
+  if (!['bench', 'test', 'cli', 'perf', 'parity', 'setup'].includes(job)) {
+    console.error('usage: node scripts/bootstrap.mjs bench|test|cli|perf|parity|setup [ARGS]');
     return 2;
   }
   await ensureDependencies(ROOT);
@@ -54,11 +56,29 @@ async function main([job = '', ...args]) {
       return runForwarding(node, [...NODE_FLAGS, MAIN, ...args], { cwd: callerDirectory() });
     case 'perf':
       return runForwarding(node, [join(ROOT, 'scripts', 'perf.ts'), ...args], { cwd: ROOT });
+    case 'parity':
+      return runParity(node, args);
     case 'test':
       return args.length > 0 ? runUnitTests(ROOT, node, args) : runChecks(ROOT, node);
     default:
       return 0;
   }
+}
+
+/**
+ * The parity suite in one of its two other ways.
+ *
+ * @param {string} node
+ * @param {string[]} args
+ */
+function runParity(node, [way = '', lists = '320']) {
+  const wanted = { full: { PARITY_FULL: lists }, record: { PARITY_RECORD: '1' } }[way];
+  if (wanted === undefined) {
+    console.error('usage: node scripts/bootstrap.mjs parity full [LISTS] | record');
+    return 2;
+  }
+  Object.assign(process.env, wanted);
+  return runUnitTests(ROOT, node, ['test/parity/pairwise.test.ts']);
 }
 
 /**

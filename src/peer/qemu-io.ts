@@ -5,7 +5,8 @@
  * Invariants:
  * - All bytes of the n-th write (counting writes only, from 0) are n mod 255 + 1, as the payload `pattern` has them.
  * - Commands go through standard input: a thousand of them exceed what a command line may hold.
- * - A request that fails is an error: an oracle that stumbled tells nothing.
+ * - A request that fails is an error: an oracle that stumbled tells nothing. A read that gives other bytes than the
+ *   caller expects has not failed; it is told apart.
  */
 
 import { constants } from 'node:os';
@@ -16,6 +17,14 @@ import type { Request } from '../workload/request.ts';
 import type { HostOperation } from './host-operation.ts';
 import { findQemuIo, type QemuIoTools } from './qemu-tools.ts';
 import { MARK_SIGNAL, traceProgram } from './strace.ts';
+
+/** Bytes of a read that are to be all alike, as qemu-io can check them. */
+export interface ExpectedBytes {
+  readonly value: number;
+  /** Within the request, in bytes. */
+  readonly from: number;
+  readonly length: number;
+}
 
 export interface QemuIoOptions {
   /** The image, which exists already. */
@@ -29,37 +38,57 @@ export interface QemuIoOptions {
   readonly imageOptions?: Readonly<Record<string, string>> | undefined;
   /** Further files to follow, by the name that operations carry: `{ 'backing:0': path }`. */
   readonly files?: Readonly<Record<string, string>> | undefined;
+  /** By index of the request: what a read is to give. */
+  readonly expected?: ReadonlyMap<number, ExpectedBytes> | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Default: those that are installed. */
   readonly tools?: QemuIoTools | undefined;
 }
 
+export interface QemuIoRun {
+  /** On the image's files, in order of issue, from open to close. */
+  readonly operations: readonly HostOperation[];
+  /** What qemu-io said of reads that gave other bytes than expected, one line each. */
+  readonly misreads: readonly string[];
+}
+
+const MISREAD = /Pattern verification failed at offset \d+, \d+ bytes/g;
+
 /**
- * Runs the requests and gives every host operation on the image's files, in order of issue, from open to close.
+ * Runs the requests and gives every host operation.
  *
  * @throws Qcow2BenchError `peer-missing`, `peer-failed` or `peer-bad-trace`
  */
-export async function runQemuIo(options: QemuIoOptions): Promise<readonly HostOperation[]> {
+export async function traceQemuIo(options: QemuIoOptions): Promise<QemuIoRun> {
   const tools = options.tools ?? (await findQemuIo());
-  const { operations } = await traceProgram({
+  const { operations, outcome } = await traceProgram({
     strace: tools.strace,
     command: tools.qemuIo,
     args: qemuIoArguments(options),
-    input: qemuIoScript(options.requests),
+    input: qemuIoScript(options.requests, options.expected),
     files: { image: options.path, ...options.files },
     requests: options.requests.length,
     signal: options.signal,
+    accepts: ({ stdout, stderr }) => stderr === '' && stdout.search(MISREAD) >= 0,
   });
-  return operations;
+  return { operations, misreads: outcome.stdout.match(MISREAD) ?? [] };
+}
+
+/** As `traceQemuIo`, where nothing is expected of reads. */
+export async function runQemuIo(options: QemuIoOptions): Promise<readonly HostOperation[]> {
+  return (await traceQemuIo(options)).operations;
 }
 
 /** The commands, with a mark before each request and one after the last. */
-export function qemuIoScript(requests: readonly Request[]): string {
+export function qemuIoScript(
+  requests: readonly Request[],
+  expected?: ReadonlyMap<number, ExpectedBytes>,
+): string {
   const mark = `sigraise ${String(constants.signals[MARK_SIGNAL])}\n`;
   const lines: string[] = [];
   let writes = 0;
-  for (const request of requests) {
-    lines.push(mark, command(request, writes), '\n');
+  for (const [index, request] of requests.entries()) {
+    lines.push(mark, command(request, writes, expected?.get(index)), '\n');
     if (request.op === 'write') writes++;
   }
   return `${lines.join('')}${mark}quit\n`;
@@ -79,12 +108,12 @@ function qemuIoArguments(options: QemuIoOptions): readonly string[] {
   return [...args, '--image-opts', list.join(',')];
 }
 
-function command(request: Request, writes: number): string {
+function command(request: Request, writes: number, expected: ExpectedBytes | undefined): string {
   const range = `${String(request.offset)} ${String(request.length)}`;
   const fua = request.fua ? ' -f' : '';
   switch (request.op) {
     case 'read':
-      return `read -q ${range}`;
+      return `read -q${expected === undefined ? '' : verification(expected)} ${range}`;
     case 'write':
       return `write -q${fua} -P ${String((writes % 255) + 1)} ${range}`;
     case 'flush':
@@ -94,4 +123,8 @@ function command(request: Request, writes: number): string {
     case 'write-zeroes':
       return `write -q${fua} -z${request.unmap ? ' -u' : ''} ${range}`;
   }
+}
+
+function verification({ value, from, length }: ExpectedBytes): string {
+  return ` -P ${String(value)} -s ${String(from)} -l ${String(length)}`;
 }

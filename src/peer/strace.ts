@@ -31,6 +31,8 @@ export interface TraceOptions {
   readonly files: TracedFiles;
   /** Guest requests that `input` marks; a program that marks nothing has all its operations in the phase `open`. */
   readonly requests: number | undefined;
+  /** Whether an end other than with exit code 0 is no failure. Default: it is one. */
+  readonly accepts?: ((outcome: ProgramOutcome) => boolean) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -51,7 +53,7 @@ export async function traceProgram(options: TraceOptions): Promise<Traced> {
       input: options.input,
       signal: options.signal,
     });
-    if (outcome.exitCode !== 0) throw failure(options, outcome);
+    if (outcome.exitCode !== 0 && options.accepts?.(outcome) !== true) throw failure(options, outcome);
     return { operations: await readLog(log, options), outcome };
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -1,52 +1,81 @@
 /**
- * Copying and comparing whole files that are mostly holes: a disk image of a GiB may hold a few clusters.
+ * Copying and comparing whole files that are mostly holes: a disk image of a TiB may hold a few clusters.
  *
- * Invariant: memory is two chunks, whatever the files' length.
+ * Invariants:
+ * - Only what the file system stores is read (SEEK_DATA); a stretch that it cannot tell about counts as stored.
+ * - Memory is two chunks, whatever the files' length.
  */
 
-import { open, type FileHandle } from 'node:fs/promises';
+import type { BlockDevice } from '../device/block-device.ts';
+import { HostFile } from '../device/host-file.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
 const ZEROES = Buffer.alloc(CHUNK_BYTES);
 
 /** Makes `to` the same bytes as `from`; stretches of zeroes become holes. `to` must not exist. */
 export async function copySparse(from: string, to: string): Promise<void> {
-  await using source = await open(from, 'r');
-  await using target = await open(to, 'wx');
-  const { size, blocks } = await source.stat();
-  await target.truncate(size);
-  // One hole.
-  if (blocks === 0) return;
+  using source = new HostFile(from, { label: 'image', readOnly: true, canZeroRange: false });
+  using target = new HostFile(to, { label: 'image', create: 'new', canZeroRange: false });
+  target.truncate(source.size(), 'data');
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  for (let at = 0; at < size; at += CHUNK_BYTES) {
-    const bytes = await readAt(source, chunk, at);
-    if (!bytes.equals(ZEROES.subarray(0, bytes.byteLength))) {
-      await target.write(bytes, 0, bytes.byteLength, at);
-    }
+  for (const { offset, length } of storedChunks(source)) {
+    const bytes = chunk.subarray(0, length);
+    source.read(offset, bytes, 'data');
+    if (!bytes.equals(ZEROES.subarray(0, length))) target.write(offset, bytes, 'data');
+    await turn();
   }
 }
 
 /** Whether two files have the same length and bytes. */
 export async function sameBytes(left: string, right: string): Promise<boolean> {
-  await using first = await open(left, 'r');
-  await using second = await open(right, 'r');
-  const { size } = await first.stat();
-  if ((await second.stat()).size !== size) return false;
-  const ours = Buffer.allocUnsafe(CHUNK_BYTES);
-  const theirs = Buffer.allocUnsafe(CHUNK_BYTES);
-  for (let at = 0; at < size; at += CHUNK_BYTES) {
-    if (!(await readAt(first, ours, at)).equals(await readAt(second, theirs, at))) return false;
-  }
-  return true;
+  return (await firstDifference(left, right)) === undefined;
 }
 
-/** The bytes at `offset`, as many as `chunk` holds or the file still has. */
-async function readAt(file: FileHandle, chunk: Buffer, offset: number): Promise<Buffer> {
-  let length = 0;
-  while (length < chunk.byteLength) {
-    const { bytesRead } = await file.read(chunk, length, chunk.byteLength - length, offset + length);
-    if (bytesRead === 0) break;
-    length += bytesRead;
+/** Where two files first differ, in bytes; `undefined` if they are the same to the end. */
+export async function firstDifference(left: string, right: string): Promise<number | undefined> {
+  using first = new HostFile(left, { label: 'image', readOnly: true, canZeroRange: false });
+  using second = new HostFile(right, { label: 'image', readOnly: true, canZeroRange: false });
+  const mine = Buffer.allocUnsafe(CHUNK_BYTES);
+  const other = Buffer.allocUnsafe(CHUNK_BYTES);
+  let difference = first.size() === second.size() ? Infinity : Math.min(first.size(), second.size());
+  // What one stores and the other does not is compared as well: a hole reads as zeroes.
+  for (const file of [first, second]) {
+    for (const { offset, length } of storedChunks(file)) {
+      if (offset >= difference) break;
+      const ours = mine.subarray(0, length);
+      const theirs = other.subarray(0, length);
+      first.read(offset, ours, 'data');
+      second.read(offset, theirs, 'data');
+      if (!ours.equals(theirs)) {
+        difference = Math.min(difference, offset + ours.findIndex((byte, index) => byte !== theirs[index]));
+      }
+      await turn();
+    }
   }
-  return chunk.subarray(0, length);
+  return difference === Infinity ? undefined : difference;
+}
+
+/** What a file stores, in pieces of at most a chunk, from its start to its end. */
+function* storedChunks(
+  file: Pick<BlockDevice, 'size' | 'extentAt'>,
+): Generator<{ readonly offset: number; readonly length: number }, undefined> {
+  const size = file.size();
+  for (let at = 0; at < size;) {
+    const extent = file.extentAt(at);
+    const end = at + extent.length;
+    if (extent.isData) {
+      for (let offset = at; offset < end; offset += CHUNK_BYTES) {
+        yield { offset, length: Math.min(CHUNK_BYTES, end - offset) };
+      }
+    }
+    at = end;
+  }
+  return undefined;
+}
+
+/** System calls here are synchronous: signals and the terminal get their turn between two of them. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }

@@ -14,7 +14,7 @@ import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckReport, RepairScope } from '../check-report.ts';
 import type { DiskImage, Mapping, MappingKind } from '../disk-image.ts';
 import { REFCOUNT_BITS, type ImageShape } from '../image-shape.ts';
-import { isKnownZero } from '../known-zero.ts';
+import { isZeroInPieces } from '../known-zero.ts';
 import { zeroBytes } from '../real-zeroes.ts';
 import { TableCache } from '../table-cache.ts';
 import { WriteMapper } from './allocation.ts';
@@ -308,8 +308,10 @@ export class Qcow2Image implements DiskImage {
     const end = guestOffset + length;
     const last = end === this.virtualSize ? end : alignUp(end, clusterSize);
     if (first !== guestOffset || last !== end) {
-      if (guestOffset > first && !(await isKnownZero(this, first, guestOffset - first))) return false;
-      if (last > end && !(await isKnownZero(this, end, Math.min(last, this.virtualSize) - end))) return false;
+      if (guestOffset > first && !(await isZeroInPieces(this, first, guestOffset - first))) return false;
+      if (last > end && !(await isZeroInPieces(this, end, Math.min(last, this.virtualSize) - end))) {
+        return false;
+      }
       const { kind } = await this.map(first, clusterSize);
       if (kind === 'data' || kind === 'compressed') return false;
     }

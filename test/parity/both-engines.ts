@@ -1,0 +1,181 @@
+/**
+ * Serves a list with either engine. Ours goes first: what it reads is what QEMU is then asked to read as well, by
+ * qemu-io's own check of patterns.
+ */
+
+import { spawnSync } from 'node:child_process';
+
+import { openStack, type Stack, type StackOptions, type WrapDevice } from '../../src/bench/stack.ts';
+import type { BlockDevice } from '../../src/device/block-device.ts';
+import type { HostLogRecord } from '../../src/device/host-log.ts';
+import type { Storage } from '../../src/device/storage.ts';
+import type { BlockBackend } from '../../src/format/block-backend.ts';
+import { traceQemuIo, type ExpectedBytes, type QemuIoRun } from '../../src/peer/qemu-io.ts';
+import { WithoutSync } from '../../src/peer/without-sync.ts';
+import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
+import { GuestSectors } from './guest-sectors.ts';
+import type { ParityList } from './parity-list.ts';
+import { isSectorOf } from './sector-value.ts';
+import { fillValue, flushedRequests } from './start-files.ts';
+
+export interface BuiltinRun {
+  readonly records: readonly HostLogRecord[];
+  /** By index of the request. */
+  readonly reads: ReadonlyMap<number, ExpectedBytes>;
+  /** Reads that gave what the guest never wrote, in words. */
+  readonly wrongReads: readonly string[];
+  /** Everything that was ever written, as it reads after the image was closed and opened again. */
+  readonly readBack: readonly ReadBack[];
+}
+
+/** A range of the guest's disk whose bytes are all `value`. */
+export interface ReadBack {
+  readonly offset: number;
+  readonly length: number;
+  readonly value: number;
+}
+
+const READ_BACK_BYTES = 1024 * 1024;
+
+/** The payload of write number `write`, as qemu-io is given it. */
+function runValue(write: number): number {
+  return (write % 255) + 1;
+}
+
+/** Serves the list with our engine on the files in `storage`, each with `wrap` around it. */
+export async function serveWithBuiltin(
+  list: ParityList,
+  storage: Storage,
+  wrap: WrapDevice = (device) => device,
+): Promise<BuiltinRun> {
+  const records: HostLogRecord[] = [];
+  const reads = new Map<number, ExpectedBytes>();
+  const wrongReads: string[] = [];
+  const guest = guestAtStart(list);
+  const check = (what: string, offset: number, bytes: Uint8Array): void => {
+    const wrong = guest.firstWrong(offset, bytes);
+    if (wrong !== undefined) wrongReads.push(`${what}: other bytes than the guest wrote at ${String(wrong)}`);
+  };
+  const open = { storage, wrap: (device: BlockDevice) => new WithoutSync(wrap(device)) };
+  await using stack = await openList(list, { ...open, hostLog: (record) => records.push(record) });
+  let writes = 0;
+  for (const [index, request] of list.requests.entries()) {
+    const value = runValue(writes);
+    if (request.op === 'read') {
+      const bytes = new Uint8Array(request.length);
+      await stack.backend.read(request.offset, bytes);
+      check(`request ${String(index)}`, request.offset, bytes);
+      reads.set(index, longestRun(bytes));
+    } else await serve(stack.backend, request, value);
+    guest.apply(request, value);
+    if (request.op === 'write') writes++;
+  }
+  await stack.close();
+  const readBack: ReadBack[] = [];
+  await using again = await openList(list, { ...open, readOnly: true });
+  for (const { offset, length } of guest.touchedRanges()) {
+    for (let at = offset; at < offset + length; at += READ_BACK_BYTES) {
+      const bytes = new Uint8Array(Math.min(READ_BACK_BYTES, offset + length - at));
+      await again.backend.read(at, bytes);
+      check('after the run', at, bytes);
+      for (const run of runsOf(bytes)) {
+        readBack.push({ offset: at + run.from, length: run.length, value: run.value });
+      }
+    }
+  }
+  return { records, reads, wrongReads, readBack };
+}
+
+function openList(
+  { files, cache, format }: ParityList,
+  options: Pick<StackOptions, 'storage' | 'wrap' | 'hostLog' | 'readOnly'>,
+): Promise<Stack> {
+  const [image, below] = files;
+  return openStack({
+    ...options,
+    imageName: image.name,
+    format,
+    cache,
+    // Only QED leaves a backing file's format out.
+    unnamedBackingFormat: below?.format,
+  });
+}
+
+async function serve(backend: BlockBackend, request: Request, value: number): Promise<void> {
+  const { op, offset, length } = request;
+  switch (op) {
+    case 'read':
+      return;
+    case 'write':
+      await backend.write(offset, new Uint8Array(length).fill(value), request);
+      return;
+    case 'flush':
+      await backend.flush();
+      return;
+    case 'discard':
+      await backend.discard(offset, length);
+      return;
+    case 'write-zeroes':
+      await backend.writeZeroes(offset, length, request);
+      return;
+  }
+}
+
+/** What the fills of all files left for the guest to read. */
+function guestAtStart({ files }: ParityList): GuestSectors {
+  let guest: GuestSectors | undefined;
+  for (const [depth, file] of [...files.entries()].reverse()) {
+    guest = new GuestSectors(file.size, guest);
+    for (const [index, request] of file.fill.entries()) {
+      guest.apply(request, fillValue(depth, index));
+      // What came after the last flush may or may not be there.
+      if (file.crashes && index >= flushedRequests(file.fill)) guest.forget(request);
+    }
+  }
+  return guest as GuestSectors;
+}
+
+/** Serves the list with QEMU, traced; `path` is the image. */
+export function serveWithQemu(list: ParityList, path: string, ours: BuiltinRun): Promise<QemuIoRun> {
+  return traceQemuIo({
+    path,
+    format: list.format,
+    cache: list.cache,
+    requests: list.requests,
+    unmap: true,
+    expected: ours.reads,
+  });
+}
+
+/** What qemu-io says where it reads other bytes from the image than ours did; empty if it reads the same. */
+export function misreadByQemu(list: ParityList, path: string, readBack: readonly ReadBack[]): string {
+  const commands = readBack.map(
+    ({ offset, length, value }) => `read -q -P ${String(value)} ${String(offset)} ${String(length)}`,
+  );
+  const input = [...commands, 'quit'].join('\n');
+  const done = spawnSync('qemu-io', ['-r', '-f', list.format, path], { encoding: 'utf8', input });
+  return done.status === 0 ? '' : done.stdout.replaceAll('qemu-io> ', '') + done.stderr;
+}
+
+/** Stretches of one value. */
+function* runsOf(bytes: Uint8Array): Generator<ExpectedBytes, undefined> {
+  for (let from = 0; from < bytes.byteLength;) {
+    const value = bytes[from] ?? 0;
+    let end = from;
+    while (end < bytes.byteLength) {
+      if (isSectorOf(bytes.subarray(end, end + SECTOR_SIZE), value)) end += SECTOR_SIZE;
+      else if (bytes[end] === value) end++;
+      else break;
+    }
+    end = Math.min(end, bytes.byteLength);
+    yield { value, from, length: end - from };
+    from = end;
+  }
+  return undefined;
+}
+
+function longestRun(bytes: Uint8Array): ExpectedBytes {
+  let longest: ExpectedBytes = { value: 0, from: 0, length: 0 };
+  for (const run of runsOf(bytes)) if (run.length > longest.length) longest = run;
+  return longest;
+}

@@ -1,0 +1,108 @@
+/**
+ * The features that QEMU and this project are held against each other over: one axis each, with the values that a
+ * list can have. A covering array over them gives the lists; an axis or a value that is added here is covered from
+ * then on.
+ *
+ * Invariant: `allowed…` refuse only what qemu-img refuses, and the named exceptions of docs/qemu-rules.md.
+ */
+
+import { CACHE_MODE_RULES, CACHE_MODES } from '../../src/format/cache-mode.ts';
+import { REFCOUNT_MODES } from '../../src/format/image-options.ts';
+import { coveringArray, type Row } from './covering-array.ts';
+
+const KIB = 1024;
+
+/** What the requests of a list are mostly. */
+const MIXES = ['writes', 'durable', 'zeroes', 'large'] as const;
+export type Mix = (typeof MIXES)[number];
+
+/** What the image holds when the run begins: nothing, what was written and closed, what a crash left. */
+const STARTS = ['fresh', 'filled', 'crashed'] as const;
+
+/**
+ * How large the disk is: a few clusters; some, with the end in mid-cluster; more than two L2 tables; more than the
+ * L2 cache covers by default, so that large clusters are cached in slices.
+ */
+const DISKS = ['few-clusters', 'mid-cluster', 'tables', 'huge'] as const;
+export type DiskKind = (typeof DISKS)[number];
+
+/** The files below the image, from the top down. */
+const CHAINS = ['none', 'raw', 'qcow2', 'qed', 'three-deep'] as const;
+export type Chain = (typeof CHAINS)[number];
+
+/** The backing file's size against the disk's. */
+const BACKING_SIZES = ['shorter', 'equal', 'longer'] as const;
+export type BackingSize = (typeof BACKING_SIZES)[number];
+
+const COMMON = { cache: CACHE_MODES, mix: MIXES } as const;
+
+export const QCOW2_AXES = {
+  ...COMMON,
+  clusterSize: [512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 2 * KIB * KIB],
+  refcounts: REFCOUNT_MODES,
+  chain: CHAINS,
+  backingSize: BACKING_SIZES,
+  disk: DISKS,
+  start: STARTS,
+} as const;
+export type Qcow2Features = Row<typeof QCOW2_AXES>;
+
+export const QED_AXES = {
+  ...COMMON,
+  clusterSize: [4 * KIB, 64 * KIB, 1024 * KIB],
+  chain: ['none', 'raw', 'three-deep'],
+  backingSize: BACKING_SIZES,
+  disk: ['few-clusters', 'mid-cluster', 'tables'],
+  start: STARTS,
+} as const;
+export type QedFeatures = Row<typeof QED_AXES>;
+
+export const RAW_AXES = { ...COMMON, disk: ['few-clusters', 'mid-cluster', 'huge'], start: STARTS } as const;
+export type RawFeatures = Row<typeof RAW_AXES>;
+
+export type Features =
+  | ({ readonly format: 'qcow2' } & Qcow2Features)
+  | ({ readonly format: 'qed' } & QedFeatures)
+  | ({ readonly format: 'raw' } & RawFeatures);
+
+/** So many lists of each format, at least: the first rows cover all pairs, the rest cover them again. */
+export interface ListCounts {
+  readonly qcow2: number;
+  readonly qed: number;
+  readonly raw: number;
+}
+
+/** The rows of all three formats; `seed` decides which. */
+export function featureRows(seed: number, counts: ListCounts): readonly Features[] {
+  return [
+    ...coveringArray(QCOW2_AXES, { seed, rows: counts.qcow2, allowed: allowedQcow2 }).map(
+      (row) => ({ format: 'qcow2', ...row }) as const,
+    ),
+    ...coveringArray(QED_AXES, { seed, rows: counts.qed, allowed: allowedQed }).map(
+      (row) => ({ format: 'qed', ...row }) as const,
+    ),
+    ...coveringArray(RAW_AXES, { seed, rows: counts.raw, allowed: allowedRaw }).map(
+      (row) => ({ format: 'raw', ...row }) as const,
+    ),
+  ];
+}
+
+function allowedQcow2(row: Partial<Qcow2Features>): boolean {
+  return backingSizeFits(row);
+}
+
+function allowedQed(row: Partial<QedFeatures>): boolean {
+  return backingSizeFits(row);
+}
+
+function allowedRaw(row: Partial<RawFeatures>): boolean {
+  // A raw file has no state that a crash could leave.
+  if (row.start === 'crashed') return false;
+  // Exception `raw-direct-over-hole`.
+  return row.start !== 'fresh' || row.cache === undefined || !CACHE_MODE_RULES[row.cache].direct;
+}
+
+/** Without a backing file its size says nothing: one value stands for all. */
+function backingSizeFits(row: { readonly chain?: Chain; readonly backingSize?: BackingSize }): boolean {
+  return row.chain !== 'none' || row.backingSize === undefined || row.backingSize === 'equal';
+}

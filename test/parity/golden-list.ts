@@ -1,0 +1,31 @@
+/** One list against its recording: our engine in memory, what QEMU did in a file. Needs nothing that is installed. */
+
+import { MemoryStorage } from '../../src/device/memory-storage.ts';
+import { compareOperations } from '../../src/peer/compare-operations.ts';
+import { serveWithBuiltin } from './both-engines.ts';
+import { endHashes, makeGoldenStart, operationsOf, readBackHash, type Golden } from './goldens.ts';
+import { below } from './live-list.ts';
+import { PackedHoles } from './packed-file.ts';
+import type { ParityList } from './parity-list.ts';
+
+/** What differs from the recording, in words; empty if nothing does. */
+export async function differencesFromGolden(list: ParityList, golden: Golden): Promise<readonly string[]> {
+  const storage = new MemoryStorage();
+  await makeGoldenStart(golden, storage);
+  const { records, wrongReads, readBack } = await serveWithBuiltin(list, storage, (device) => {
+    const depth = /^backing:(\d+)$/.exec(device.label)?.[1];
+    const packed = depth === undefined ? undefined : golden.start[list.files[Number(depth) + 1]?.name ?? ''];
+    return packed === undefined ? device : new PackedHoles(device, packed);
+  });
+  const comparison = compareOperations(records, operationsOf(golden), { ignoreFiles: below(list) });
+  const end = await endHashes(list, storage);
+  for (const { name } of list.files) storage.remove(name);
+  return [
+    ...(comparison.identical ? [] : [comparison.text]),
+    ...Object.entries(golden.end)
+      .filter(([name, hash]) => end[name] !== hash)
+      .map(([name]) => `the final bytes of ${name} differ from the recording`),
+    ...wrongReads,
+    ...(readBackHash(readBack) === golden.readBack ? [] : ['the guest reads other bytes afterwards']),
+  ];
+}
