@@ -9,7 +9,13 @@ import type { InferredOptionTypes } from 'yargs';
 
 import { givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
-import { COMPAT_LEVELS, REFCOUNT_BITS, SHAPE_RULES, type ImageShape } from '../format/image-shape.ts';
+import {
+  COMPAT_LEVELS,
+  COMPRESSION_TYPES,
+  REFCOUNT_BITS,
+  SHAPE_RULES,
+  type ImageShape,
+} from '../format/image-shape.ts';
 import { inGroup, optional } from './option-kinds.ts';
 import { choice, numberOf, size } from './option-values.ts';
 import { UsageError } from './usage-error.ts';
@@ -19,6 +25,10 @@ export const SHAPE_OPTIONS = inGroup('Image, where it is made:', {
   'refcount-bits': optional(
     'qcow2: width of a refcount, 1 to 64; default 16',
     numberOf('refcount-bits', REFCOUNT_BITS),
+  ),
+  'compression-type': optional(
+    'qcow2: of clusters that are written compressed, zlib (default) or zstd',
+    choice('compression-type', COMPRESSION_TYPES),
   ),
 });
 
@@ -39,6 +49,7 @@ export type CacheSizeArgs = InferredOptionTypes<typeof CACHE_SIZE_OPTIONS>;
 const OPTION_OF: Readonly<Record<keyof ImageShape, keyof typeof SHAPE_OPTIONS>> = {
   compat: 'compat',
   refcountBits: 'refcount-bits',
+  compressionType: 'compression-type',
 };
 
 /** The names of those that were given. */
@@ -48,7 +59,11 @@ export function givenShapeOptions(args: ShapeArgs): readonly string[] {
 
 /** @throws UsageError for an option that none of the formats has. */
 export function imageShape(args: ShapeArgs, formats: readonly Format[]): ImageShape {
-  const shape: ImageShape = { compat: args.compat, refcountBits: args['refcount-bits'] };
+  const shape: ImageShape = {
+    compat: args.compat,
+    refcountBits: args['refcount-bits'],
+    compressionType: args['compression-type'],
+  };
   for (const [property, { formats: having }] of Object.entries(SHAPE_RULES)) {
     const key = property as keyof ImageShape;
     if (shape[key] === undefined || formats.some((format) => having.includes(format))) continue;

@@ -49,6 +49,14 @@ export interface DiskImage {
 
   read(guestOffset: number, target: Uint8Array): Pending;
   write(guestOffset: number, bytes: Uint8Array): Pending;
+  /**
+   * Writes whole clusters compressed, the last one up to the disk's end; left out by formats that have no compressed
+   * clusters. Rejects with Qcow2BenchError `qcow2-compressed-overwrite` where something was written before. No flush
+   * follows it in any cache mode, as in QEMU.
+   */
+  writeCompressed?(guestOffset: number, bytes: Uint8Array): Pending;
+  /** After the last compressed write: makes the file end at a whole sector. */
+  endCompressedWrites?(): Pending;
   writeZeroes(guestOffset: number, length: number, options: { readonly unmap: boolean }): Pending;
   discard(guestOffset: number, length: number): Pending;
   /** Writes what R3 asks for and syncs; `cause` is what the sync is counted under. */

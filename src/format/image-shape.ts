@@ -18,9 +18,14 @@ export type CompatLevel = (typeof COMPAT_LEVELS)[number];
 export const REFCOUNT_BITS = [1, 2, 4, 8, 16, 32, 64] as const;
 export type RefcountBits = (typeof REFCOUNT_BITS)[number];
 
+/** How compressed clusters are packed, in the order of the types' numbers in a qcow2 header. */
+export const COMPRESSION_TYPES = ['zlib', 'zstd'] as const;
+export type CompressionType = (typeof COMPRESSION_TYPES)[number];
+
 export interface ImageShape {
   readonly compat?: CompatLevel | undefined;
   readonly refcountBits?: RefcountBits | undefined;
+  readonly compressionType?: CompressionType | undefined;
 }
 
 interface ShapeRule<Value> {
@@ -36,6 +41,7 @@ type ShapeRules = {
 export const SHAPE_RULES: ShapeRules = {
   compat: { default: '1.1', formats: ['qcow2'] },
   refcountBits: { default: 16, formats: ['qcow2'] },
+  compressionType: { default: 'zlib', formats: ['qcow2'] },
 };
 
 /** What of `shape` the format has and is not its default; `undefined` if that is nothing. */

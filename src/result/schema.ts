@@ -16,6 +16,7 @@ import { deviceModelSchema } from './device-model-file.ts';
 import {
   CACHE_MODES,
   COMPAT_LEVELS,
+  COMPRESSION_TYPES,
   FORMATS,
   PURPOSES,
   REFCOUNT_BITS,
@@ -48,6 +49,7 @@ const shapeSchema = z
   .strictObject({
     compat: z.enum(COMPAT_LEVELS).optional().describe('qcow2: `0.10` is version 2'),
     refcountBits: z.literal(REFCOUNT_BITS).optional().describe('qcow2: width of a refcount'),
+    compressionType: z.enum(COMPRESSION_TYPES).optional().describe('qcow2: of compressed clusters'),
   } satisfies Record<keyof ImageShape, z.ZodType>)
   .meta({ id: 'ImageShape', description: 'How the image was made, as far as it is not the default' });
 

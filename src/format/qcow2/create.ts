@@ -13,9 +13,10 @@ import { allocatePages } from '../../core/page-memory.ts';
 import type { Pending } from '../../device/block-device.ts';
 import { DeviceFilter } from '../../device/filter.ts';
 import type { CreateOptions } from '../image-options.ts';
+import { SHAPE_RULES } from '../image-shape.ts';
 import { geometryOf, l1EntriesFor } from './geometry.ts';
 import { serializeHeader, type Qcow2Header } from './header.ts';
-import { COMPATIBLE } from './layout.ts';
+import { COMPATIBLE, INCOMPATIBLE } from './layout.ts';
 import { DEFAULT_CLUSTER_SIZE, impossibleLayout } from './layout-rules.ts';
 import { openQcow2 } from './open.ts';
 import { refcountCodec } from './refcount-codec.ts';
@@ -28,6 +29,7 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
   if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message);
   const geometry = geometryOf(chosenSize, shape);
   const { clusterBits, clusterSize, refcountOrder } = geometry;
+  const { compressionType = SHAPE_RULES.compressionType.default } = shape;
   const header: Qcow2Header = {
     version: shape.compat === '0.10' ? 2 : 3,
     backingFile: undefined,
@@ -40,10 +42,11 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
     refcountTableClusters: 1,
     snapshotCount: 0,
     snapshotsOffset: 0,
-    incompatible: 0,
+    incompatible: compressionType === 'zlib' ? 0 : INCOMPATIBLE.compressionType,
     compatible: options.refcounts === 'lazy' ? BigInt(COMPATIBLE.lazyRefcounts) : 0n,
     autoclear: 0n,
     refcountOrder,
+    compressionType,
     unknownFields: new Uint8Array(0),
     otherExtensions: [],
   };

@@ -20,6 +20,7 @@ import { ceilDiv } from '../../core/alignment.ts';
 import { readU64be, viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { COMPRESSION_TYPES, type CompressionType } from '../image-shape.ts';
 import {
   EXTENSION,
   extensionsLength,
@@ -65,7 +66,7 @@ const REFCOUNT_ORDER_MAX = 6;
 /** Version 2 always has 16-bit refcounts. */
 const V2_REFCOUNT_ORDER = 4;
 /** Incompatible features that an image may have to be opened here. */
-const SUPPORTED_INCOMPATIBLE = INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt;
+const SUPPORTED_INCOMPATIBLE = INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt | INCOMPATIBLE.compressionType;
 /** QEMU leaves the feature name table out of clusters up to this size. */
 const FEATURE_NAMES_MIN_CLUSTER = 4096;
 
@@ -89,6 +90,7 @@ export interface Qcow2Header {
   /** Unknown autoclear features are cleared before the first write. */
   readonly autoclear: bigint;
   readonly refcountOrder: number;
+  readonly compressionType: CompressionType;
   /** Fields after the ones known here, kept on rewrite. */
   readonly unknownFields: Uint8Array;
   /** Extensions that are not rebuilt from the other fields, in file order, kept on rewrite. */
@@ -109,7 +111,7 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
   const headerLength = version === 2 ? V2_LENGTH : reader.headerLength();
   const refcountOrder = version === 2 ? V2_REFCOUNT_ORDER : reader.refcountOrder();
   const extensions = reader.extensions(headerLength);
-  const incompatible = version === 2 ? 0 : reader.incompatible(headerLength, extensions);
+  const incompatible = version === 2 ? 0 : reader.incompatible(extensions);
   const virtualSize = reader.u64(FIELD.virtualSize, 'the virtual size');
   const l1Entries = reader.l1Entries(virtualSize);
   const snapshotCount = reader.snapshotCount();
@@ -134,6 +136,7 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
     compatible: version === 2 ? 0n : reader.bits(FIELD.compatible),
     autoclear: version === 2 ? 0n : reader.bits(FIELD.autoclear),
     refcountOrder,
+    compressionType: version === 2 ? 'zlib' : reader.compressionType(headerLength, incompatible),
     unknownFields: headerLength > V3_LENGTH ? bytes.slice(V3_LENGTH, headerLength) : new Uint8Array(0),
     otherExtensions: extensions.filter(
       ({ type }) => type !== EXTENSION.backingFormat && type !== EXTENSION.featureNames,
@@ -168,6 +171,7 @@ export function serializeHeader(header: Qcow2Header, path: string): Uint8Array<A
     view.setBigUint64(FIELD.autoclear, header.autoclear);
     view.setUint32(FIELD.refcountOrder, header.refcountOrder);
     view.setUint32(FIELD.headerLength, position);
+    view.setUint8(FIELD.compressionType, COMPRESSION_TYPES.indexOf(header.compressionType));
     bytes.set(header.unknownFields, V3_LENGTH);
   }
 
@@ -269,7 +273,7 @@ class HeaderReader {
     return parseExtensions(this.#cluster(), range, this.#path);
   }
 
-  incompatible(headerLength: number, extensions: readonly HeaderExtension[]): number {
+  incompatible(extensions: readonly HeaderExtension[]): number {
     const bits = this.bits(FIELD.incompatible);
     const unsupported = bits & ~BigInt(SUPPORTED_INCOMPATIBLE);
     const names: string[] = [];
@@ -281,12 +285,19 @@ class HeaderReader {
       const message = `the image needs incompatible features that are not supported here: ${names.join(', ')}`;
       this.#fail('unsupported-feature', FIELD.incompatible, message);
     }
-    const type = headerLength > FIELD.compressionType ? this.#view.getUint8(FIELD.compressionType) : 0;
-    if (type !== 0) {
-      const message = `the compression type is ${String(type)}, but incompatible feature bit 3 (compression type) is not set`;
-      this.#fail('bad-compression-type', FIELD.compressionType, message);
-    }
     return Number(bits);
+  }
+
+  /** The type and its feature bit vouch for each other: the bit is set exactly if the type is not zlib. */
+  compressionType(headerLength: number, incompatible: number): CompressionType {
+    const number = headerLength > FIELD.compressionType ? this.#view.getUint8(FIELD.compressionType) : 0;
+    const hasBit = (incompatible & INCOMPATIBLE.compressionType) !== 0;
+    const type = COMPRESSION_TYPES[number];
+    if (type !== undefined && hasBit === (type !== 'zlib')) return type;
+    const bit = `incompatible feature bit 3 (compression type) is ${hasBit ? '' : 'not '}set`;
+    const rule = 'types are 0 (zlib, without the bit) and 1 (zstd, with it)';
+    const message = `the compression type is ${String(number)}, and ${bit}; ${rule}`;
+    return this.#fail('bad-compression-type', FIELD.compressionType, message);
   }
 
   l1Entries(virtualSize: number): number {

@@ -79,8 +79,25 @@ export function setCopiedFlagAt(slice: DataView, index: number, copied: boolean)
 /** Where a compressed cluster's bytes lie: a range that need not be aligned to anything. */
 export interface CompressedRange {
   readonly hostOffset: number;
-  /** Bytes, up to the end of its last 512-byte sector. */
+  /** Bytes; as read from an entry, up to the end of its last 512-byte sector. */
   readonly length: number;
+}
+
+/** Points the entry to `length` compressed bytes at `hostOffset`, which need not be aligned to anything. */
+export function setCompressedAt(
+  slice: DataView,
+  index: number,
+  { hostOffset, length }: CompressedRange,
+  clusterBits: number,
+): void {
+  const sectors = Math.floor((hostOffset + length - 1) / 512) - Math.floor(hostOffset / 512);
+  const entry = (1n << 62n) | (BigInt(sectors) << compressedOffsetBits(clusterBits)) | BigInt(hostOffset);
+  slice.setBigUint64(index * 8, entry);
+}
+
+/** Bits of the host offset in a compressed cluster descriptor. */
+export function compressedOffsetBits(clusterBits: number): bigint {
+  return BigInt(62 - (clusterBits - 8));
 }
 
 /**
@@ -89,7 +106,7 @@ export interface CompressedRange {
  */
 export function compressedRangeAt(slice: DataView, index: number, clusterBits: number): CompressedRange {
   const entry = slice.getBigUint64(index * 8);
-  const offsetBits = BigInt(62 - (clusterBits - 8));
+  const offsetBits = compressedOffsetBits(clusterBits);
   const offset = entry & ((1n << offsetBits) - 1n);
   const sectors = (entry & 0x3fff_ffff_ffff_ffffn) >> offsetBits;
   return {

@@ -33,6 +33,7 @@ export function impossibleLayout({
   if (shape.refcountBits !== undefined && shape.refcountBits !== 16) {
     return needsNewer(`refcounts of ${String(shape.refcountBits)} bits need`);
   }
+  if (shape.compressionType === 'zstd') return needsNewer('compressed clusters by zstd need');
   return undefined;
 }
 

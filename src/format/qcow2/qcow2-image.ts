@@ -20,6 +20,7 @@ import { TableCache } from '../table-cache.ts';
 import { WriteMapper } from './allocation.ts';
 import type { CacheGeometry } from './cache-geometry.ts';
 import { checkImage } from './check.ts';
+import { CompressedWriter } from './compressed-writer.ts';
 import { DataWriter } from './data-writer.ts';
 import { Discarder } from './discard.ts';
 import { DiscardQueue } from './discard-queue.ts';
@@ -70,6 +71,7 @@ export class Qcow2Image implements DiskImage {
   readonly #refcountTable: RefcountTable;
   readonly #reader: Reader;
   readonly #writer: GuestWriter;
+  readonly #compressor: CompressedWriter;
   readonly #discarder: Discarder;
   readonly #cachesFor: (virtualSize: number) => CacheGeometry;
   readonly #lock = new Mutex();
@@ -145,6 +147,16 @@ export class Qcow2Image implements DiskImage {
       unlock,
     });
     this.#writer = new GuestWriter({ metadataDevice, mapper, writer, lock: this.#lock });
+    this.#compressor = new CompressedWriter({
+      device,
+      header,
+      geometry,
+      tables: this.tables,
+      refcounts: this.refcounts,
+      metadata,
+      writePlain: (guestOffset, bytes) => this.#writer.write(guestOffset, bytes),
+      locked: (work) => this.#locked(work),
+    });
     this.#discarder = new Discarder({
       geometry,
       version: header.values.version,
@@ -176,15 +188,16 @@ export class Qcow2Image implements DiskImage {
   }
 
   get shape(): ImageShape {
-    const { version, refcountOrder } = this.header.values;
+    const { version, refcountOrder, compressionType } = this.header.values;
     return {
       compat: version === 2 ? '0.10' : '1.1',
       refcountBits: REFCOUNT_BITS[refcountOrder],
+      compressionType,
     };
   }
 
   get allocatingWrites(): number {
-    return this.#writer.allocatingWrites;
+    return this.#writer.allocatingWrites + this.#compressor.clusters;
   }
 
   read(guestOffset: number, target: Uint8Array): Pending {
@@ -195,6 +208,16 @@ export class Qcow2Image implements DiskImage {
   write(guestOffset: number, bytes: Uint8Array): Pending {
     this.header.assertRunning();
     return this.#writer.write(guestOffset, bytes);
+  }
+
+  async writeCompressed(guestOffset: number, bytes: Uint8Array): Promise<void> {
+    this.header.assertRunning();
+    await this.#compressor.write(guestOffset, bytes);
+  }
+
+  async endCompressedWrites(): Promise<void> {
+    this.header.assertRunning();
+    await this.#compressor.alignFileEnd();
   }
 
   async writeZeroes(

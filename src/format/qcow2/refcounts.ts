@@ -39,6 +39,10 @@ export class Refcounts implements RefcountGrowth {
   readonly codec: RefcountCodec;
   readonly #discards: DiscardQueue;
   #freeClusterIndex = 0;
+  /** Host offset behind the bytes that were packed last, in a cluster that has room left; 0 if there is none. */
+  #packedEnd = 0;
+  /** The cluster in which `#packedEnd` lies was freed since: it may be anybody's. */
+  #packedWasFreed = false;
   /** While set, discards gather until the caller processes them: one request punches adjacent holes at once. */
   #gathering = false;
 
@@ -83,6 +87,44 @@ export class Refcounts implements RefcountGrowth {
         return free;
       }
     }
+  }
+
+  /**
+   * Allocates `length` bytes, at most a cluster, right behind those that were packed last if that can be: clusters
+   * are shared, and each counts one reference for every range of bytes that touches it.
+   *
+   * QEMU 7.2 goes on packing into a cluster that was freed and then taken for other data, and so damages that data;
+   * here packing then begins anew.
+   *
+   * @returns the host offset of the first byte
+   */
+  async allocateBytes(length: number): Promise<number> {
+    const { clusterSize, refcountMax } = this.geometry;
+    let offset = this.#packedEnd;
+    if (offset !== 0) {
+      const refcount = await this.get(Math.floor(offset / clusterSize));
+      if (refcount === refcountMax || (this.#packedWasFreed && refcount > 0)) offset = 0;
+    }
+    for (;;) {
+      const isOpen = offset !== 0;
+      const room = isOpen ? clusterSize - (offset % clusterSize) : 0;
+      if (room < length) {
+        const cluster = await this.findFree(1);
+        if (cluster === 0) {
+          await this.header.stopAsCorrupt('the header cluster has refcount 0, so data would be put there', 0);
+        }
+        // A free cluster right behind is joined; the bytes then lie in both.
+        if (!isOpen || offset + room !== cluster * clusterSize) offset = cluster * clusterSize;
+      }
+      if (await this.update(offset, length, 1, 'keep')) break;
+      offset = 0;
+    }
+    const pending = this.l2Cache.setDependency(this.blockCache);
+    if (pending !== undefined) await pending;
+    const end = offset + length;
+    this.#packedEnd = end % clusterSize === 0 ? 0 : end;
+    this.#packedWasFreed = false;
+    return offset;
   }
 
   /**
@@ -143,6 +185,7 @@ export class Refcounts implements RefcountGrowth {
   /** Makes the next search begin at the file's start: the refcounts were replaced. */
   resetSearch(): void {
     this.#freeClusterIndex = 0;
+    this.#packedEnd = 0;
   }
 
   /**
@@ -209,6 +252,7 @@ export class Refcounts implements RefcountGrowth {
     }
     this.codec.set(block, index, refcount);
     if (refcount > 0) return;
+    if (cluster === Math.floor(this.#packedEnd / clusterSize)) this.#packedWasFreed = true;
     this.#freeClusterIndex = Math.min(this.#freeClusterIndex, cluster);
     // A freed table must not be written back later over whatever takes its cluster.
     this.l2Cache.forget(cluster * clusterSize);

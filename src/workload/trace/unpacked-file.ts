@@ -11,7 +11,7 @@ import { Readable, pipeline } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 
-import { ZSTD_MAGIC, ZstdFrame } from './zstd-frame.ts';
+import { ZSTD_MAGIC, ZstdFrame } from '../../core/zstd-frame.ts';
 
 /** Bytes read or unpacked at once: large enough that the cost of a chunk is lost in that of its lines. */
 const CHUNK_BYTES = 256 * 1024;

@@ -74,7 +74,14 @@ const headerCases: readonly (readonly [what: string, code: string, ...patches: P
   ['an unknown incompatible feature', 'qcow2-unsupported-feature', { at: 72, u64: 1n << 63n }],
   ['an external data file', 'qcow2-unsupported-feature', { at: 72, u64: 4n }],
   ['extended L2 entries', 'qcow2-unsupported-feature', { at: 72, u64: 16n }],
-  ['zstd by feature bit', 'qcow2-unsupported-feature', { at: 72, u64: 8n }, { at: 104, u32: 0x0100_0000 }],
+  ['zlib with the bit for other types', 'qcow2-bad-compression-type', { at: 72, u64: 8n }],
+  ['zstd without its bit', 'qcow2-bad-compression-type', { at: 104, u32: 0x0100_0000 }],
+  [
+    'an unknown compression type',
+    'qcow2-bad-compression-type',
+    { at: 72, u64: 8n },
+    { at: 104, u32: 0x0200_0000 },
+  ],
   ['a compression type without its bit', 'qcow2-bad-compression-type', { at: 104, u32: 0x0200_0000 }],
   ['an extension of 4 GiB', 'qcow2-extension-too-long', { at: EXTENSIONS + 4, u32: U32_MAX }],
   [

@@ -10,6 +10,7 @@ import {
   isSetAt,
   needsAllocationAt,
   setAllocatedAt,
+  setCompressedAt,
   setCopiedFlagAt,
   setZeroAt,
   type ClusterType,
@@ -95,6 +96,25 @@ describe('an L2 entry', () => {
           hostOffset: offset,
           length: (sectors + 1) * 512 - (offset % 512),
         });
+      }),
+    );
+  });
+
+  it('made compressed gives back where its bytes lie, up to the end of their last sector', () => {
+    const place = fc.record({
+      clusterBits: fc.integer({ min: 9, max: 21 }),
+      hostOffset: fc.integer({ min: 1, max: 2 ** 48 }),
+      part: fc.double({ min: 0, max: 1, noNaN: true }),
+    });
+    fc.assert(
+      fc.property(place, ({ clusterBits, hostOffset, part }) => {
+        const length = 1 + Math.floor(part * (2 ** clusterBits - 2));
+        const slice = sliceOf(COPIED);
+        setCompressedAt(slice, 1, { hostOffset, length }, clusterBits);
+        expect(clusterTypeAt(slice, 1)).toBe('compressed');
+        expect(isCopiedAt(slice, 1)).toBe(false);
+        const end = Math.ceil((hostOffset + length) / 512) * 512;
+        expect(compressedRangeAt(slice, 1, clusterBits)).toEqual({ hostOffset, length: end - hostOffset });
       }),
     );
   });

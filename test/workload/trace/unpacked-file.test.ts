@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import { readUnpacked } from '../../../src/workload/trace/unpacked-file.ts';
-import { ZstdFrame } from '../../../src/workload/trace/zstd-frame.ts';
+import { ZstdFrame } from '../../../src/core/zstd-frame.ts';
 import { temporaryFile, temporaryFolder } from './trace-files.ts';
 
 async function unpacked(content: Uint8Array): Promise<Buffer> {

@@ -1,0 +1,165 @@
+/**
+ * Writing clusters compressed: packed byte by byte into host clusters that several of them share.
+ *
+ * Invariants:
+ * - Only a cluster that nothing was written to is written compressed; its entry is never marked copied, so whoever
+ *   writes to it afterwards allocates.
+ * - A cluster that does not become smaller is written as it is.
+ * - The dirty bit is not set: refcounts become durable before the entries that need them, also if they are lazy.
+ * - A failed write leaves the entry as it was.
+ */
+
+import { Qcow2BenchError, hex } from '../../core/error.ts';
+import { allocatePages } from '../../core/page-memory.ts';
+import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import { clusterCodec } from './compression.ts';
+import type { Geometry } from './geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+import { clearAt, clusterTypeAt, compressedOffsetBits, setCompressedAt, setZeroAt } from './l2-entry.ts';
+import type { L2Tables } from './l2-tables.ts';
+import type { MetadataMap } from './metadata-map.ts';
+import type { Refcounts } from './refcounts.ts';
+
+export interface CompressedWriterOptions {
+  readonly device: BlockDevice;
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly tables: L2Tables;
+  readonly refcounts: Refcounts;
+  readonly metadata: MetadataMap;
+  /** Writes a cluster, or the disk's last part of one, as it is. */
+  readonly writePlain: (guestOffset: number, bytes: Uint8Array) => Pending;
+  /** Does metadata work with the image's lock held. */
+  readonly locked: <T>(work: () => T | Promise<T>) => Promise<T>;
+}
+
+/** Packed bytes that have their place, and what the entry said before. */
+interface Placed {
+  readonly hostOffset: number;
+  readonly wasZero: boolean;
+}
+
+export class CompressedWriter {
+  /** Compressed clusters written so far. */
+  clusters = 0;
+  readonly #options: CompressedWriterOptions;
+
+  constructor(options: CompressedWriterOptions) {
+    this.#options = options;
+  }
+
+  /** Writes whole clusters; the last may be cut off by the disk's end. */
+  async write(guestOffset: number, bytes: Uint8Array): Promise<void> {
+    const { clusterSize } = this.#options.geometry;
+    this.#checkRequest(guestOffset, bytes.byteLength);
+    for (let done = 0; done < bytes.byteLength; done += clusterSize) {
+      await this.#writeCluster(guestOffset + done, bytes.subarray(done, done + clusterSize));
+    }
+  }
+
+  /** Makes the file end at a whole sector, as QEMU does after a series of compressed writes. */
+  async alignFileEnd(): Promise<void> {
+    const { device } = this.#options;
+    const size = device.size();
+    if (size % 512 !== 0) await device.truncate(Math.ceil(size / 512) * 512, 'data');
+  }
+
+  #checkRequest(guestOffset: number, length: number): void {
+    const { geometry, header } = this.#options;
+    const { clusterSize } = geometry;
+    const end = guestOffset + length;
+    const isWhole = length % clusterSize === 0 || end === header.values.virtualSize;
+    if (guestOffset % clusterSize === 0 && isWhole && end <= header.values.virtualSize) return;
+    throw new Qcow2BenchError(
+      'compressed-write-unaligned',
+      `a compressed write of ${String(length)} bytes at guest offset ${hex(guestOffset)} is not of whole clusters of ${String(clusterSize)} bytes within the disk`,
+      { path: header.device.path },
+    );
+  }
+
+  async #writeCluster(guestOffset: number, bytes: Uint8Array): Promise<void> {
+    const { geometry, header, locked, device, writePlain } = this.#options;
+    const packed = clusterCodec(header.values.compressionType).compress(
+      padded(bytes, geometry.clusterSize),
+      geometry.clusterSize - 1,
+    );
+    if (packed === undefined) {
+      await writePlain(guestOffset, bytes);
+      return;
+    }
+    // The codec's own memory is used again by whoever comes next.
+    const stored = allocatePages(packed.byteLength);
+    stored.set(packed);
+    const placed = await locked(() => this.#place(guestOffset, stored.byteLength));
+    try {
+      const pending = device.write(placed.hostOffset, stored, 'data');
+      if (pending !== undefined) await pending;
+    } catch (error) {
+      await locked(() => this.#takeBack(guestOffset, placed, stored.byteLength));
+      throw error;
+    }
+    this.clusters++;
+  }
+
+  /** Allocates packed bytes and points the entry to them. */
+  async #place(guestOffset: number, length: number): Promise<Placed> {
+    const { tables, refcounts, geometry, metadata, header } = this.#options;
+    const slot = await tables.acquireForWriting(guestOffset);
+    try {
+      const slice = tables.view(slot);
+      const index = tables.indexInSlice(guestOffset);
+      const type = clusterTypeAt(slice, index);
+      if (type !== 'unallocated' && type !== 'zero') throw this.#wouldOverwrite(guestOffset);
+      const hostOffset = await refcounts.allocateBytes(length);
+      if (BigInt(hostOffset) >> compressedOffsetBits(geometry.clusterBits) !== 0n) {
+        await refcounts.free(hostOffset, length, 'keep');
+        throw new Qcow2BenchError(
+          'qcow2-compressed-offset-too-large',
+          'the file is too long for compressed clusters of this size: use a smaller cluster size',
+          { path: header.device.path, offset: hostOffset },
+        );
+      }
+      tables.l2Cache.markDirty(slot);
+      setCompressedAt(slice, index, { hostOffset, length }, geometry.clusterBits);
+      const kind = metadata.overlap(hostOffset, length, undefined);
+      if (kind !== undefined) {
+        await header.stopAsCorrupt(`a compressed write would overwrite the ${kind}`, hostOffset);
+      }
+      return { hostOffset, wasZero: type === 'zero' };
+    } finally {
+      tables.release(slot);
+    }
+  }
+
+  /** Restores an entry whose bytes could not be written. */
+  async #takeBack(guestOffset: number, { hostOffset, wasZero }: Placed, length: number): Promise<void> {
+    const { tables, refcounts } = this.#options;
+    const slot = await tables.acquireForWriting(guestOffset);
+    try {
+      const slice = tables.view(slot);
+      const index = tables.indexInSlice(guestOffset);
+      tables.l2Cache.markDirty(slot);
+      if (wasZero) setZeroAt(slice, index);
+      else clearAt(slice, index);
+    } finally {
+      tables.release(slot);
+    }
+    await refcounts.free(hostOffset, length, 'keep');
+  }
+
+  #wouldOverwrite(guestOffset: number): Qcow2BenchError {
+    return new Qcow2BenchError(
+      'qcow2-compressed-overwrite',
+      `guest offset ${hex(guestOffset)} was written before: a compressed write cannot overwrite anything; discard it first, or write it uncompressed`,
+      { path: this.#options.header.device.path },
+    );
+  }
+}
+
+/** A whole cluster: what the disk's end cuts off reads as zeroes. */
+function padded(bytes: Uint8Array, clusterSize: number): Uint8Array {
+  if (bytes.byteLength === clusterSize) return bytes;
+  const cluster = new Uint8Array(clusterSize);
+  cluster.set(bytes);
+  return cluster;
+}

@@ -1,0 +1,189 @@
+/**
+ * One list of guest steps, compressed writes among them, served by a real QEMU and by our engine on copies of the
+ * same image, and what differs: host operations in order, and the bytes of every file in the end.
+ *
+ * Where the other parity suites take requests as workloads have them, this one takes everything `qemu-io` can ask for.
+ */
+
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { openStack, type Stack } from '../../src/bench/stack.ts';
+import { Random } from '../../src/core/random.ts';
+import { probeCapabilities } from '../../src/device/capabilities.ts';
+import { FileStorage } from '../../src/device/file-storage.ts';
+import type { HostLogRecord } from '../../src/device/host-log.ts';
+import type { CacheMode } from '../../src/format/cache-mode.ts';
+import { compareOperations, type Comparison } from '../../src/peer/compare-operations.ts';
+import { createWithQemuImg, findQemuTools } from '../../src/peer/qemu-tools.ts';
+import { MARK_SIGNAL, traceProgram } from '../../src/peer/strace.ts';
+
+/** What a write carries: one byte throughout, text that packs well, or noise that does not pack at all. */
+export type Fill = number | 'text' | 'noise';
+
+export interface Step {
+  readonly op: 'read' | 'write' | 'write-compressed' | 'write-zeroes' | 'discard' | 'flush';
+  readonly offset?: number;
+  readonly length?: number;
+  readonly fill?: Fill;
+  readonly fua?: boolean;
+  readonly unmap?: boolean;
+}
+
+export interface ParityRun {
+  /** Bytes of the disk. */
+  readonly size: number;
+  /** As `qemu-img create -o` takes them. */
+  readonly create: Readonly<Record<string, string>>;
+  readonly cache: CacheMode;
+  /** Served by QEMU before the run. */
+  readonly prefill?: readonly Step[];
+  readonly steps: readonly Step[];
+}
+
+/** What both did: paths of the two images, and the operations. */
+export interface BothRuns {
+  readonly theirs: string;
+  readonly ours: string;
+  readonly comparison: Comparison;
+}
+
+/** Serves the steps with both and expects no difference; says `what` in a failure. */
+export async function expectParity(directory: string, run: ParityRun, what: string): Promise<void> {
+  const { theirs, ours, comparison } = await serveWithBoth(directory, run);
+  const text = comparison.identical ? '' : comparison.text;
+  expect(comparison.identical, `${what}\n${text}`).toBe(true);
+  const isSame = readFileSync(theirs).equals(readFileSync(ours));
+  expect(isSame, `final bytes differ: ${what}`).toBe(true);
+}
+
+export async function serveWithBoth(directory: string, run: ParityRun): Promise<BothRuns> {
+  const place = new Place(directory);
+  await createWithQemuImg(place.theirs, { format: 'qcow2', size: run.size, options: run.create });
+  if (run.prefill !== undefined) await serveByQemu(place, 'writeback', run.prefill);
+  copyFileSync(place.theirs, place.ours);
+  const theirs = await serveByQemu(place, run.cache, run.steps);
+  const ours = await serveByUs(place, run);
+  return { theirs: place.theirs, ours: place.ours, comparison: compareOperations(ours, theirs) };
+}
+
+/** The files of one comparison. */
+class Place {
+  readonly directory: string;
+  readonly theirs: string;
+  readonly ours: string;
+
+  constructor(directory: string) {
+    this.directory = directory;
+    this.theirs = join(directory, 'theirs');
+    this.ours = join(directory, 'ours');
+    for (const kind of ['text', 'noise'] as const) writeFileSync(this.pattern(kind), PATTERNS[kind]);
+  }
+
+  /** A file that `qemu-io` repeats to fill a write. */
+  pattern(kind: 'text' | 'noise'): string {
+    return join(this.directory, kind);
+  }
+}
+
+const PATTERN_BYTES = 300_000;
+const PATTERNS = { text: textBytes(), noise: noiseBytes() };
+
+function textBytes(): Buffer {
+  const random = new Random(7);
+  const words = ['alpha', 'beta', 'gamma', 'delta\n', '0x0012', '    '];
+  let text = '';
+  while (text.length < PATTERN_BYTES) text += `${words[random.below(words.length)] ?? ''} `;
+  return Buffer.from(text.slice(0, PATTERN_BYTES));
+}
+
+function noiseBytes(): Buffer {
+  const random = new Random(8);
+  return Buffer.from(Array.from({ length: PATTERN_BYTES }, () => random.below(256)));
+}
+
+async function serveByQemu(place: Place, cache: CacheMode, steps: readonly Step[]) {
+  const tools = await findQemuTools();
+  const mark = `sigraise ${String(constants.signals[MARK_SIGNAL])}\n`;
+  const commands = steps.map((step) => `${mark}${command(place, step)}\n`);
+  const { operations, outcome } = await traceProgram({
+    strace: tools.strace,
+    command: tools.qemuIo,
+    args: ['-t', cache, '-d', 'unmap', '-f', 'qcow2', place.theirs],
+    input: `${commands.join('')}${mark}quit\n`,
+    files: { image: place.theirs },
+    requests: steps.length,
+  });
+  expect(outcome.stdout).not.toContain('failed');
+  return operations;
+}
+
+function command(place: Place, step: Step): string {
+  const { offset = 0, length = 0, fill = 0 } = step;
+  const range = `${String(offset)} ${String(length)}`;
+  const fua = step.fua === true ? ' -f' : '';
+  const payload = typeof fill === 'number' ? `-P ${String(fill)}` : `-s ${place.pattern(fill)}`;
+  switch (step.op) {
+    case 'read':
+      return `read -q ${range}`;
+    case 'write':
+      return `write -q${fua} ${payload} ${range}`;
+    case 'write-compressed':
+      return `write -q -c ${payload} ${range}`;
+    case 'write-zeroes':
+      return `write -q -z${fua}${step.unmap === true ? ' -u' : ''} ${range}`;
+    case 'discard':
+      return `discard -q ${range}`;
+    case 'flush':
+      return 'flush';
+  }
+}
+
+async function serveByUs(place: Place, run: ParityRun): Promise<readonly HostLogRecord[]> {
+  const log: HostLogRecord[] = [];
+  const storage = new FileStorage(place.directory, probeCapabilities(place.directory));
+  await using stack = await openStack({
+    storage,
+    imageName: 'ours',
+    format: 'qcow2',
+    cache: run.cache,
+    hostLog: (record) => log.push(record),
+  });
+  for (const step of run.steps) await serve(stack, step);
+  await stack.close();
+  return log;
+}
+
+async function serve({ backend }: Stack, step: Step): Promise<void> {
+  const { offset = 0, length = 0, fua = false, unmap = false } = step;
+  switch (step.op) {
+    case 'read':
+      await backend.read(offset, new Uint8Array(length));
+      return;
+    case 'write':
+      await backend.write(offset, payloadOf(step), { fua });
+      return;
+    case 'write-compressed':
+      await backend.image.writeCompressed?.(offset, payloadOf(step));
+      return;
+    case 'write-zeroes':
+      await backend.writeZeroes(offset, length, { fua, unmap });
+      return;
+    case 'discard':
+      await backend.discard(offset, length);
+      return;
+    case 'flush':
+      await backend.flush();
+  }
+}
+
+function payloadOf({ length = 0, fill = 0 }: Step): Uint8Array {
+  const bytes = new Uint8Array(length);
+  if (typeof fill === 'number') return bytes.fill(fill);
+  const pattern = PATTERNS[fill];
+  for (let at = 0; at < length; at += pattern.byteLength) {
+    bytes.set(pattern.subarray(0, Math.min(pattern.byteLength, length - at)), at);
+  }
+  return bytes;
+}
