@@ -15,6 +15,7 @@ import type { GenerateOptions } from './generator.ts';
 import { workloadStream } from './request-stream.ts';
 import type { RequestStream } from './request-stream.ts';
 import type { Workload } from './schema.ts';
+import { traceExists } from './trace/trace-files.ts';
 import { openTrace } from './trace/trace-reader.ts';
 import type { OpenTraceOptions } from './trace/trace-reader.ts';
 import { readWorkload } from './workload-file.ts';
@@ -40,11 +41,14 @@ export interface RecordedSource {
   readonly path: string;
   readonly virtualSize: number;
   readonly provenance: ReadonlyMap<string, string>;
-  /** Its stream leaves out lines that break a rule, unless told otherwise; default false. */
-  readonly skipBad?: boolean | undefined;
+  /** How its stream is read, unless told otherwise. */
+  readonly reading: TraceReading;
   /** Its streams end after this many requests; default: all. */
   readonly limit?: number | undefined;
 }
+
+/** What of a trace is read, and how. */
+export type TraceReading = Pick<OpenTraceOptions, 'format' | 'volume' | 'size' | 'skipBad'>;
 
 export type WorkloadSource = SyntheticSource | RecordedSource;
 
@@ -68,24 +72,25 @@ export async function listSources(): Promise<readonly WorkloadSource[]> {
  * The workload or recording that a user means: a shipped name, or the path of a workload file or trace (told
  * apart by content).
  *
- * @param options.skipBad of a trace: its streams leave out lines that break a rule.
- * @throws Qcow2BenchError `unknown-workload` if there is neither such a name nor such a file; `bad-workload` or
- *   `bad-trace` if the file is broken.
+ * @param options of a trace: how it and its streams are read. `limit` bounds what is looked at where a trace does not
+ *   tell the size of its device: it is then that of so many requests.
+ * @throws Qcow2BenchError `unknown-workload` if there is neither such a name nor such a file; `bad-workload`,
+ *   `bad-trace`, `several-volumes` or `unknown-volume`.
  */
 export async function findSource(
   nameOrPath: string,
-  options: Pick<OpenTraceOptions, 'skipBad'> = {},
+  options: OpenTraceOptions = {},
 ): Promise<WorkloadSource> {
   const shipped = shippedFiles().get(nameOrPath);
   if (shipped !== undefined) return openSource(shipped, nameOrPath, options);
-  if (existsSync(nameOrPath)) return openSource(nameOrPath, nameOf(nameOrPath), options);
+  if (traceExists(nameOrPath)) return openSource(nameOrPath, nameOf(nameOrPath), options);
   throw new Qcow2BenchError(
     'unknown-workload',
     `there is no workload or file '${nameOrPath}'; the shipped ones are ${shippedNames().join(', ')}`,
   );
 }
 
-export interface OpenStreamOptions extends GenerateOptions, Pick<OpenTraceOptions, 'skipBad'> {}
+export interface OpenStreamOptions extends GenerateOptions, TraceReading {}
 
 /** The requests of a source; the stream is to be disposed of. */
 export async function openStream(
@@ -97,7 +102,7 @@ export async function openStream(
       return workloadStream(source.workload, options);
     case 'recording':
       return openTrace(source.path, {
-        skipBad: source.skipBad,
+        ...source.reading,
         ...options,
         limit: Math.min(source.limit ?? Infinity, options.limit ?? Infinity),
       });
@@ -107,19 +112,21 @@ export async function openStream(
 async function openSource(
   path: string,
   name: string,
-  { skipBad }: Pick<OpenTraceOptions, 'skipBad'> = {},
+  options: OpenTraceOptions = {},
 ): Promise<WorkloadSource> {
-  if (looksLikeJson(path)) {
+  if (existsSync(path) && looksLikeJson(path)) {
     const workload = readWorkload(path);
     const { title, description } = workload;
     const virtualSize = workload.image.size;
     return { kind: 'workload', name: workload.name, title, description, path, virtualSize, workload };
   }
-  await using trace = await openTrace(path, { skipBad });
-  const { virtualSize, provenance } = trace;
+  await using trace = await openTrace(path, options);
+  const { virtualSize, provenance, format } = trace;
+  const { volume, skipBad } = options;
+  const reading = { format, volume, size: virtualSize, skipBad };
   const title = provenance.get('title') ?? `Recorded trace ${basename(path)}`;
   const description = provenance.get('description') ?? '';
-  return { kind: 'recording', name, title, description, path, virtualSize, provenance, skipBad };
+  return { kind: 'recording', name, title, description, path, virtualSize, provenance, reading };
 }
 
 function shippedFiles(): ReadonlyMap<string, string> {

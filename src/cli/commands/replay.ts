@@ -9,8 +9,9 @@ import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT, WARM_UP } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
-import { flag, inGroup, optional, preset } from '../option-kinds.ts';
+import { inGroup, optional, preset } from '../option-kinds.ts';
 import { text } from '../option-values.ts';
+import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../trace-options.ts';
 
 export const replayCommand = defineCommand({
   options: (yargs) =>
@@ -18,13 +19,9 @@ export const replayCommand = defineCommand({
       .positional('trace', {
         type: 'string',
         demandOption: true,
-        describe: 'A trace file, plain, .gz or .zst, or the name of a recording that ships',
+        describe: `${TRACE_ARGUMENT.describe}; or the name of a recording that ships`,
       })
-      .options(
-        inGroup('Trace:', {
-          'skip-bad': flag('Leave out lines that break a rule, and say how many, instead of stopping'),
-        }),
-      )
+      .options(TRACE_OPTIONS)
       .options(CELL_OPTIONS)
       .options(SHAPE_OPTIONS)
       .options(CACHE_SIZE_OPTIONS)
@@ -49,14 +46,13 @@ export const replayCommand = defineCommand({
       ),
 
   run: async (args, terminal) => {
-    const skipBad = args['skip-bad'];
-    const source = await findSource(args.trace, { skipBad });
+    const source = await findSource(args.trace, { ...traceReading(args), limit: args.requests });
     if (source.kind === 'workload') {
       throw new Qcow2BenchError('not-a-trace', 'is a workload file: measure it with run --workload', {
         path: source.path,
       });
     }
-    const skipped = await readThrough(source, { skipBad, limit: args.requests });
+    const skipped = await readThrough(source, args.requests);
     const remark = skipped === 0 ? undefined : leftOutText(skipped);
     const ended = await runSession({ args, sources: [source], words: terminal.words, remark }, terminal);
     const files = args.out === undefined ? [] : [{ what: 'Result', path: args.out }];
@@ -64,17 +60,14 @@ export const replayCommand = defineCommand({
   },
 });
 
-function leftOutText(lines: number): string {
-  if (lines === 1) return '1 line of the trace breaks a rule and was left out';
-  return `${String(lines)} lines of the trace break a rule and were left out`;
+function leftOutText(records: number): string {
+  if (records === 1) return '1 line of the trace breaks a rule and was left out';
+  return `${String(records)} lines of the trace break a rule and were left out`;
 }
 
 /** Reads all that will be replayed, so that a broken line is told before the first cell; lines left out. */
-async function readThrough(
-  { path }: RecordedSource,
-  options: { readonly skipBad: boolean; readonly limit: number | undefined },
-): Promise<number> {
-  await using trace = await openTrace(path, options);
+async function readThrough({ path, reading }: RecordedSource, limit: number | undefined): Promise<number> {
+  await using trace = await openTrace(path, { ...reading, limit });
   let requests = 0;
   for await (const batch of trace.batches) requests += batch.length;
   if (requests > 0) return trace.skippedCount;

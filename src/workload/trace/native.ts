@@ -16,8 +16,9 @@
 
 import { REQUEST_OPS } from '../request.ts';
 import type { Request, RequestOp } from '../request.ts';
-import { brokenRule, brokenSizeRule } from './request-rules.ts';
-import type { TraceParser } from './request-rules.ts';
+import { COMMA, EMPTY_FIELD, equals, indexOfByte, LineFields } from './line-fields.ts';
+import type { TraceIntake } from './trace-intake.ts';
+import type { LineParser } from './trace-parser.ts';
 
 export const NATIVE_MAGIC_LINE = '#qcow2-bench trace v1';
 const MAGIC_PREFIX = '#qcow2-bench trace ';
@@ -26,16 +27,8 @@ const SIZE_KEY = 'virtual-size';
 /** Header lines and the facts they hold are kept in memory, so their number has a limit. */
 const PROVENANCE_LINES_MAX = 1000;
 
-const COMMA = 0x2c;
 const BAR = 0x7c;
 const HASH = 0x23;
-const DIGIT_0 = 0x30;
-/** Digits of a number that fit 32 bits whatever they are. */
-const INTEGER_DIGITS = 9;
-
-/** What `number` answers for a field that is none. */
-const NOT_A_NUMBER = -1;
-const EMPTY_FIELD = -2;
 
 /** The ops by the length of their names, which is different for all but two: comparing is then rarely in vain. */
 const OPS_BY_LENGTH: readonly (readonly (readonly [RequestOp, Uint8Array])[])[] = Array.from(
@@ -46,54 +39,63 @@ const OPS_BY_LENGTH: readonly (readonly (readonly [RequestOp, Uint8Array])[])[] 
 const FLAG_FUA = Buffer.from('fua', 'latin1');
 const FLAG_UNMAP = Buffer.from('unmap', 'latin1');
 
-export class NativeTraceParser implements TraceParser {
-  virtualSize: number | undefined;
+/** Whether a file that begins with this line is a native trace, of whatever version. */
+export function isNativeTrace(firstLine: string): boolean {
+  return firstLine.startsWith(MAGIC_PREFIX);
+}
+
+export class NativeTraceParser implements LineParser {
+  readonly unit = 'line';
   readonly provenance = new Map<string, string>();
-  readonly failedCount = 0;
 
+  readonly #intake: TraceIntake;
+  readonly #fields = new LineFields(COMMA);
   #state: 'magic' | 'header' | 'requests' = 'magic';
+  #hasSize = false;
   #timeNs = 0;
-  /** Where the field after the one just read begins. */
-  #next = 0;
 
-  get headerDone(): boolean {
+  constructor(intake: TraceIntake) {
+    this.#intake = intake;
+  }
+
+  get canSkip(): boolean {
     return this.#state === 'requests';
   }
 
-  line(bytes: Uint8Array, start: number, end: number, ready: Request[]): string | undefined {
+  line(bytes: Uint8Array, start: number, end: number): string | undefined {
     if (this.#state !== 'requests') {
       return this.#headerLine(Buffer.from(bytes.subarray(start, end)).toString('utf8'));
     }
     if (start === end || bytes[start] === HASH) return undefined;
 
-    const timeNs = this.#number(bytes, start, end);
+    const fields = this.#fields;
+    fields.begin(bytes, start, end);
+    const timeNs = fields.number();
     if (timeNs < 0) return 'time_ns is not a whole number below 2^53';
     if (timeNs < this.#timeNs) {
       return `time ${String(timeNs)} lies before ${String(this.#timeNs)}, the time of the request before it`;
     }
-    const op = this.#op(bytes, end);
+    fields.word();
+    const op = opOf(fields);
     if (op === undefined) return `the op is none of ${REQUEST_OPS.join(', ')}`;
-    const offset = this.#number(bytes, this.#next, end);
-    const length = this.#number(bytes, this.#next, end);
-    if (this.#next > end) return `fewer than the five fields ${COLUMNS_LINE}`;
+    const offset = fields.number();
+    const length = fields.number();
+    if (fields.next > end) return `fewer than the five fields ${COLUMNS_LINE}`;
 
     if (op === 'flush') {
       if ((offset !== EMPTY_FIELD && offset !== 0) || (length !== EMPTY_FIELD && length !== 0)) {
         return 'a flush has no offset and no length';
       }
-      if (this.#next !== end) return 'a flush has no flags';
+      if (fields.next !== end) return 'a flush has no flags';
       this.#timeNs = timeNs;
-      ready.push({ op, offset: 0, length: 0, fua: false, unmap: false, timeNs });
-      return undefined;
+      return this.#intake.add({ op, offset: 0, length: 0, fua: false, unmap: false, timeNs });
     }
     if (offset < 0) return 'offset is not a whole number below 2^53';
     if (length < 0) return 'length is not a whole number below 2^53';
-    const rule = brokenRule(op, offset, length, this.virtualSize ?? 0);
-    if (rule !== undefined) return rule;
 
     let fua = false;
     let unmap = false;
-    for (let at = this.#next; at < end;) {
+    for (let at = fields.next; at < end;) {
       const stop = indexOfByte(bytes, BAR, at, end);
       if (op !== 'read' && equals(bytes, at, stop, FLAG_FUA)) fua = true;
       else if (op === 'write-zeroes' && equals(bytes, at, stop, FLAG_UNMAP)) unmap = true;
@@ -101,9 +103,9 @@ export class NativeTraceParser implements TraceParser {
       if (stop === end - 1) return flagRule(op);
       at = stop + 1;
     }
-    this.#timeNs = timeNs;
-    ready.push({ op, offset, length, fua, unmap, timeNs });
-    return undefined;
+    const rule = this.#intake.add({ op, offset, length, fua, unmap, timeNs });
+    if (rule === undefined) this.#timeNs = timeNs;
+    return rule;
   }
 
   finish(): string | undefined {
@@ -123,7 +125,7 @@ export class NativeTraceParser implements TraceParser {
       return undefined;
     }
     if (text === COLUMNS_LINE) {
-      if (this.virtualSize === undefined) return `has no '#${SIZE_KEY} BYTES' line before the column names`;
+      if (!this.#hasSize) return `has no '#${SIZE_KEY} BYTES' line before the column names`;
       this.#state = 'requests';
       return undefined;
     }
@@ -143,47 +145,18 @@ export class NativeTraceParser implements TraceParser {
   }
 
   #setVirtualSize(value: string): string | undefined {
-    if (this.virtualSize !== undefined) return `a second '#${SIZE_KEY}' line`;
-    const rule = brokenSizeRule(/^\d+$/.test(value) ? Number(value) : NaN);
-    if (rule === undefined) this.virtualSize = Number(value);
-    return rule;
+    if (this.#hasSize) return `a second '#${SIZE_KEY}' line`;
+    this.#hasSize = true;
+    return this.#intake.setVirtualSize(/^\d+$/.test(value) ? Number(value) : NaN);
   }
+}
 
-  /** The number of the field at `start`; sets `#next` past its comma, or past `end` if there is none. */
-  #number(bytes: Uint8Array, start: number, end: number): number {
-    let at = start;
-    // Nine digits fit a 32-bit integer, in which most numbers end; the rest goes on in floating point.
-    const integerEnd = Math.min(end, start + INTEGER_DIGITS);
-    let integer = 0;
-    for (; at < integerEnd; at++) {
-      const digit = (bytes[at] ?? 0) - DIGIT_0;
-      if (digit >>> 0 > 9) break;
-      integer = (integer * 10 + digit) | 0;
-    }
-    let value = integer;
-    if (at === integerEnd) {
-      for (; at < end; at++) {
-        const digit = (bytes[at] ?? 0) - DIGIT_0;
-        if (digit >>> 0 > 9) break;
-        value = value * 10 + digit;
-      }
-    }
-    const stop = at < end && bytes[at] !== COMMA ? indexOfByte(bytes, COMMA, at, end) : at;
-    this.#next = stop + 1;
-    if (stop !== at) return NOT_A_NUMBER;
-    if (at === start) return EMPTY_FIELD;
-    return value <= Number.MAX_SAFE_INTEGER ? value : NOT_A_NUMBER;
-  }
-
-  #op(bytes: Uint8Array, end: number): RequestOp | undefined {
-    const start = this.#next;
-    const stop = indexOfByte(bytes, COMMA, start, end);
-    this.#next = stop + 1;
-    const candidates = OPS_BY_LENGTH[stop - start];
-    if (candidates === undefined) return undefined;
-    for (const [op, name] of candidates) if (equals(bytes, start, stop, name)) return op;
-    return undefined;
-  }
+/** The op that the present word names. */
+function opOf(fields: LineFields): RequestOp | undefined {
+  const candidates = OPS_BY_LENGTH[fields.wordEnd - fields.wordStart];
+  if (candidates === undefined) return undefined;
+  for (const [op, name] of candidates) if (fields.wordIs(name)) return op;
+  return undefined;
 }
 
 /**
@@ -219,15 +192,4 @@ function flagRule(op: RequestOp): string {
     case 'flush':
       return `a ${op} has no flags`;
   }
-}
-
-function indexOfByte(bytes: Uint8Array, wanted: number, start: number, end: number): number {
-  for (let at = start; at < end; at++) if (bytes[at] === wanted) return at;
-  return end;
-}
-
-function equals(bytes: Uint8Array, start: number, end: number, name: Uint8Array): boolean {
-  if (end - start !== name.length) return false;
-  for (let index = 0; index < name.length; index++) if (bytes[start + index] !== name[index]) return false;
-  return true;
 }

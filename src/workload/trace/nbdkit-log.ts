@@ -2,6 +2,7 @@
  * The log of nbdkit's log filter (nbdkit-log-filter(1)): a request has a line when it is issued and one, with
  * three dots before its name, when it is answered. A pair shares its connection and id.
  *
+ *     2026-03-01 12:00:00.000090 connection=1 Connect export="" tls=0 size=0x40000000 write=1 …
  *     2026-03-01 12:00:00.000100 connection=1 Write id=2 offset=0x10000 count=0x1000 fua=1 ...
  *     2026-03-01 12:00:00.000130 connection=1 ...Write id=2 return=0
  *     2026-03-01 12:00:00.000200 connection=1 Flush id=3 ...
@@ -12,26 +13,57 @@
  * - Times count from the first request. The log's order is the order of issue; a wall clock that steps back
  *   does not change it, so a time before its predecessor's becomes the predecessor's.
  * - At most `OUTSTANDING_MAX` requests wait for their answers.
+ * - An export is a volume.
  */
 
 import type { Request, RequestOp } from '../request.ts';
-import { brokenRule, brokenSizeRule } from './request-rules.ts';
-import type { TraceParser } from './request-rules.ts';
+import { digits, LineFields, SPACE } from './line-fields.ts';
+import { brokenSizeRule } from './request-rules.ts';
+import type { TraceIntake } from './trace-intake.ts';
+import type { LineParser } from './trace-parser.ts';
 
 const OUTSTANDING_MAX = 65_536;
+const CONNECTIONS_MAX = 65_536;
+/** Ids of a connection count up from 1; a pair of connection and id is one number. */
+const IDS_MAX = 2 ** 36;
+/** The first export's name is usually empty. */
+const UNNAMED_EXPORT = 'default';
 
-/** Date, time with microseconds, connection, and the rest of the line. */
-const LINE =
-  /^(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6}) (?:connection=(\d+) )?(\.\.\.)?([A-Z][A-Za-z]*)(?: (.*))?$/;
-const FIELD = /([a-z_]+)=(\S*)/g;
+const LINE = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} (?:connection=\d+ )?(?:\.\.\.)?[A-Z][A-Za-z]*(?: |$)/;
+const EXPORT = /\bexport="([^"]*)"/;
+const SIZE = /\bsize=(0x[0-9a-f]+|\d+)\b/;
 
-const OPS: Readonly<Record<string, RequestOp>> = {
-  Read: 'read',
-  Write: 'write',
-  Flush: 'flush',
-  Trim: 'discard',
-  Zero: 'write-zeroes',
-};
+/** `2026-03-01 12:00:00.000100`: where its parts stand. */
+const DATE_BYTES = 26;
+const MINUTE_BYTES = 16;
+const SECONDS_AT = 17;
+const MICROS_AT = 20;
+
+const POINT = 0x2e;
+const EQUALS_SIGN = 0x3d;
+const DIGIT_0 = 0x30;
+const LETTER_A = 0x61;
+const LETTER_X = 0x78;
+const US_PER_S = 1_000_000;
+const NS_PER_US = 1000;
+
+type Name = RequestOp | 'connect';
+const NAMES: readonly (readonly [Uint8Array, Name])[] = (
+  [
+    ['Read', 'read'],
+    ['Write', 'write'],
+    ['Flush', 'flush'],
+    ['Trim', 'discard'],
+    ['Zero', 'write-zeroes'],
+    ['Connect', 'connect'],
+  ] as const
+).map(([name, op]) => [Buffer.from(name, 'latin1'), op]);
+const CONNECTION = Buffer.from('connection', 'latin1');
+
+/** The fields of a request and of its answer, in the order in which `#values` holds them. */
+const KEYS = ['id', 'offset', 'count', 'fua', 'trim', 'return'] as const;
+const KEY_BYTES = KEYS.map((key) => Buffer.from(key, 'latin1'));
+const [ID, OFFSET, COUNT, FUA, TRIM, RETURN] = [0, 1, 2, 3, 4, 5] as const;
 
 /** A request in the order of issue. `null` while it waits for its answer, `false` if it is left out. */
 interface Outstanding {
@@ -39,68 +71,103 @@ interface Outstanding {
   answer: boolean | null;
 }
 
-/** Whether a file that begins with `head` is such a log. */
-export function isNbdkitLog(head: string): boolean {
-  return LINE.test(head.slice(0, head.indexOf('\n') >>> 0));
+/** Whether a file that begins with this line is such a log. */
+export function isNbdkitLog(firstLine: string): boolean {
+  return LINE.test(firstLine);
 }
 
-export class NbdkitLogParser implements TraceParser {
-  virtualSize: number | undefined;
-  readonly provenance = new Map<string, string>();
+export class NbdkitLogParser implements LineParser {
+  readonly unit = 'line';
   failedCount = 0;
 
+  readonly #intake: TraceIntake;
+  readonly #fields = new LineFields(SPACE);
+  readonly #values = new Float64Array(KEYS.length);
   /** In issue order; the first ones whose fate is known are given out. */
-  readonly #queue: Outstanding[] = [];
+  #queue: Outstanding[] = [];
+  #queueStart = 0;
   /** The same requests by connection and id. */
-  readonly #unanswered = new Map<string, Outstanding>();
+  readonly #unanswered = new Map<number, Outstanding>();
+  /** Names of exports by connection, and their sizes. */
+  readonly #exports = new Map<number, string>();
+  readonly #sizes = new Map<string, number>();
   #firstMicros: number | undefined;
   #timeNs = 0;
+  /** The minute that was read last, and when it began. */
+  #minute = Buffer.alloc(0);
+  #minuteMicros = 0;
 
-  get headerDone(): boolean {
-    return this.virtualSize !== undefined;
+  constructor(intake: TraceIntake) {
+    this.#intake = intake;
   }
 
-  line(bytes: Uint8Array, start: number, end: number, ready: Request[]): string | undefined {
+  get canSkip(): boolean {
+    return this.#sizes.size > 0;
+  }
+
+  line(bytes: Uint8Array, start: number, end: number): string | undefined {
     if (start === end) return undefined;
-    const match = LINE.exec(Buffer.from(bytes.subarray(start, end)).toString('utf8'));
-    if (match === null) return 'is no line of the nbdkit log filter';
-    const [, , , , , , , , connection = '', dots, name = '', rest = ''] = match;
-    const fields = new Map([...rest.matchAll(FIELD)].map(([, key = '', value = '']) => [key, value]));
-    if (name === 'Connect') return this.#connect(fields);
-    const op = OPS[name];
-    if (op === undefined) return undefined;
-    const key = `${connection}:${fields.get('id') ?? ''}`;
-    if (dots !== undefined) return this.#answered(key, fields, ready);
-    return this.#issued(op, key, fields, microsOf(match));
+    const broken = 'is no line of the nbdkit log filter';
+    const micros = this.#micros(bytes, start, end);
+    if (Number.isNaN(micros)) return broken;
+    const fields = this.#fields;
+    fields.begin(bytes, start + DATE_BYTES + 1, end);
+    if (fields.word() === 0) return broken;
+    const connection = this.#connection();
+    if (connection !== 0) fields.word();
+    const isAnswer = fields.wordByte === POINT;
+    if (isAnswer) fields.wordStart += 3;
+    const name = nameOf(fields);
+    if (name === undefined) return isLetter(fields.wordByte) ? undefined : broken;
+    if (name === 'connect') {
+      if (isAnswer) return undefined;
+      return this.#connect(connection, Buffer.from(bytes.subarray(start, end)).toString('utf8'));
+    }
+    this.#readValues();
+    const id = this.#values[ID] ?? NaN;
+    if (!(id < IDS_MAX) || connection >= CONNECTIONS_MAX) return 'the request has no id below 2^36';
+    const key = connection * IDS_MAX + id;
+    return isAnswer ? this.#answered(key) : this.#issued(name, connection, key, micros);
   }
 
-  finish(ready: Request[]): string | undefined {
+  finish(): string | undefined {
     for (const entry of this.#unanswered.values()) this.#settle(entry, false);
     this.#unanswered.clear();
-    this.#release(ready);
-    if (this.virtualSize === undefined) return 'has no Connect line with the size of the device';
-    return undefined;
+    this.#release();
+    return this.#sizes.size === 0 ? 'has no Connect line with the size of the device' : undefined;
   }
 
-  #connect(fields: ReadonlyMap<string, string>): string | undefined {
-    const size = numberOf(fields, 'size');
+  /** The connection that the present word names; 0 if it names none. */
+  #connection(): number {
+    const { bytes, wordStart, wordEnd } = this.#fields;
+    for (let index = 0; index < CONNECTION.length; index++) {
+      if (bytes[wordStart + index] !== CONNECTION[index]) return 0;
+    }
+    return Math.max(0, digits(bytes, wordStart + CONNECTION.length + 1, wordEnd));
+  }
+
+  #connect(connection: number, line: string): string | undefined {
+    const size = Number(SIZE.exec(line)?.[1]);
     const rule = brokenSizeRule(size);
     if (rule !== undefined) return rule;
-    if (this.virtualSize !== undefined && size !== this.virtualSize) {
-      return `a connection to a device of ${String(size)} bytes; the ones before it had ${String(this.virtualSize)}`;
+    const name = EXPORT.exec(line)?.[1] ?? '';
+    const volume = name === '' ? UNNAMED_EXPORT : name;
+    const before = this.#sizes.get(volume);
+    if (before !== undefined && before !== size) {
+      return `a connection to a device of ${String(size)} bytes; the ones before it had ${String(before)}`;
     }
-    this.virtualSize = size;
-    return undefined;
+    if (this.#exports.size >= CONNECTIONS_MAX) this.#exports.clear();
+    this.#exports.set(connection, volume);
+    this.#sizes.set(volume, size);
+    const { wanted } = this.#intake.volumes;
+    const isMeant = wanted === undefined ? this.#sizes.size === 1 : volume === wanted;
+    return isMeant ? this.#intake.setVirtualSize(size) : undefined;
   }
 
-  #issued(
-    op: RequestOp,
-    key: string,
-    fields: ReadonlyMap<string, string>,
-    micros: number,
-  ): string | undefined {
-    if (this.virtualSize === undefined) {
-      return 'a request before any Connect line with the size of the device';
+  #issued(op: RequestOp, connection: number, key: number, micros: number): string | undefined {
+    if (this.#sizes.size === 0) return 'a request before any Connect line with the size of the device';
+    if (!this.#intake.volumes.takesNumber(connection, (one) => this.#exports.get(one) ?? UNNAMED_EXPORT)) {
+      return undefined;
     }
     if (this.#unanswered.size >= OUTSTANDING_MAX) {
       return `more than ${String(OUTSTANDING_MAX)} unanswered requests`;
@@ -108,28 +175,33 @@ export class NbdkitLogParser implements TraceParser {
     if (this.#unanswered.has(key)) {
       return 'a request with the connection and id of one that was not answered yet';
     }
-    const offset = op === 'flush' ? 0 : numberOf(fields, 'offset');
-    const length = op === 'flush' ? 0 : numberOf(fields, 'count');
+    const values = this.#values;
+    const offset = op === 'flush' ? 0 : (values[OFFSET] ?? NaN);
+    const length = op === 'flush' ? 0 : (values[COUNT] ?? NaN);
     if (Number.isNaN(offset) || Number.isNaN(length)) return 'offset or count is not a number below 2^53';
-    const rule = brokenRule(op, offset, length, this.virtualSize);
+    const rule = this.#intake.brokenRule({ op, offset, length });
     if (rule !== undefined) return rule;
 
     this.#firstMicros ??= micros;
-    this.#timeNs = Math.max(this.#timeNs, (micros - this.#firstMicros) * 1000);
-    const fua = op !== 'read' && fields.get('fua') === '1';
-    const unmap = op === 'write-zeroes' && fields.get('trim') === '1';
+    this.#timeNs = Math.max(this.#timeNs, (micros - this.#firstMicros) * NS_PER_US);
+    const fua = op !== 'read' && op !== 'flush' && values[FUA] === 1;
+    const unmap = op === 'write-zeroes' && values[TRIM] === 1;
     const entry = { request: { op, offset, length, fua, unmap, timeNs: this.#timeNs }, answer: null };
     this.#unanswered.set(key, entry);
     this.#queue.push(entry);
     return undefined;
   }
 
-  #answered(key: string, fields: ReadonlyMap<string, string>, ready: Request[]): string | undefined {
+  #answered(key: number): string | undefined {
     const entry = this.#unanswered.get(key);
-    if (entry === undefined) return 'an answer to no request';
+    if (entry === undefined) {
+      // The answer to a request of another volume is none of ours.
+      const { isSeveral, otherCount } = this.#intake.volumes;
+      return isSeveral || otherCount > 0 ? undefined : 'an answer to no request';
+    }
     this.#unanswered.delete(key);
-    this.#settle(entry, fields.get('return') === '0');
-    this.#release(ready);
+    this.#settle(entry, this.#values[RETURN] === 0);
+    this.#release();
     return undefined;
   }
 
@@ -138,28 +210,86 @@ export class NbdkitLogParser implements TraceParser {
     if (!success) this.failedCount++;
   }
 
-  #release(ready: Request[]): void {
-    let known = 0;
-    for (const entry of this.#queue) {
-      if (entry.answer === null) break;
-      if (entry.answer) ready.push(entry.request);
-      known++;
+  #release(): void {
+    let at = this.#queueStart;
+    for (
+      let entry = this.#queue[at];
+      entry !== undefined && entry.answer !== null;
+      entry = this.#queue[++at]
+    ) {
+      // Held against the rules when it was issued.
+      if (entry.answer) this.#intake.add(entry.request);
     }
-    if (known > 0) this.#queue.splice(0, known);
+    this.#queueStart = at;
+    if (at === this.#queue.length) {
+      this.#queue.length = 0;
+      this.#queueStart = 0;
+    } else if (at > OUTSTANDING_MAX) {
+      this.#queue = this.#queue.slice(at);
+      this.#queueStart = 0;
+    }
+  }
+
+  /** The `key=value` words that are left, as far as `KEYS` has them; NaN for what is no number. */
+  #readValues(): void {
+    const fields = this.#fields;
+    const { bytes } = fields;
+    this.#values.fill(NaN);
+    while (!fields.isAtEnd) {
+      fields.word();
+      const { wordStart, wordEnd } = fields;
+      for (let key = 0; key < KEY_BYTES.length; key++) {
+        const name = KEY_BYTES[key] ?? CONNECTION;
+        if (bytes[wordStart + name.length] !== EQUALS_SIGN || !startsWith(bytes, wordStart, name)) continue;
+        this.#values[key] = numberAt(bytes, wordStart + name.length + 1, wordEnd);
+        break;
+      }
+    }
+  }
+
+  /** Microseconds since 1970 of the date and time at `start`, which are in UTC; NaN if there are none. */
+  #micros(bytes: Uint8Array, start: number, end: number): number {
+    if (end - start <= DATE_BYTES) return NaN;
+    if (!startsWith(bytes, start, this.#minute) || this.#minute.length === 0) {
+      const minute = Buffer.from(bytes.slice(start, start + MINUTE_BYTES));
+      const text = minute.toString('latin1');
+      if (!/^\d{4}-\d\d-\d\d \d\d:\d\d$/.test(text)) return NaN;
+      this.#minuteMicros = Date.parse(`${text.replace(' ', 'T')}:00Z`) * 1000;
+      this.#minute = minute;
+    }
+    const seconds = digits(bytes, start + SECONDS_AT, start + SECONDS_AT + 2);
+    const micros = digits(bytes, start + MICROS_AT, start + DATE_BYTES);
+    if (seconds < 0 || micros < 0 || bytes[start + SECONDS_AT + 2] !== POINT) return NaN;
+    return this.#minuteMicros + seconds * US_PER_S + micros;
   }
 }
 
-/** Microseconds since 1970; the log is in UTC. */
-function microsOf(match: RegExpExecArray): number {
-  const [year = 0, month = 1, day = 1, hours = 0, minutes = 0, seconds = 0, micros = 0] = match
-    .slice(1, 8)
-    .map(Number);
-  return Date.UTC(year, month - 1, day, hours, minutes, seconds) * 1000 + micros;
+function nameOf(fields: LineFields): Name | undefined {
+  for (const [name, op] of NAMES) if (fields.wordIs(name)) return op;
+  return undefined;
 }
 
-/** A field in hexadecimal (`0x…`) or decimal; NaN if it is missing, no number, or 2^53 or more. */
-function numberOf(fields: ReadonlyMap<string, string>, key: string): number {
-  const text = fields.get(key) ?? '';
-  const value = /^(0x[0-9a-f]+|\d+)$/.test(text) ? Number(text) : NaN;
+function isLetter(byte: number): boolean {
+  return ((byte | 0x20) - LETTER_A) >>> 0 < 26;
+}
+
+function startsWith(bytes: Uint8Array, start: number, name: Uint8Array): boolean {
+  for (let index = 0; index < name.length; index++) if (bytes[start + index] !== name[index]) return false;
+  return true;
+}
+
+/** The number that `bytes[start … end)` spells in hexadecimal (`0x…`) or decimal; NaN if it is none below 2^53. */
+function numberAt(bytes: Uint8Array, start: number, end: number): number {
+  if (bytes[start] !== DIGIT_0 || bytes[start + 1] !== LETTER_X) {
+    const value = start === end ? NaN : digits(bytes, start, end);
+    return value >= 0 && Number.isSafeInteger(value) ? value : NaN;
+  }
+  let value = start + 2 === end ? NaN : 0;
+  for (let at = start + 2; at < end; at++) {
+    const byte = bytes[at] ?? 0;
+    if ((byte - DIGIT_0) >>> 0 <= 9) value = value * 16 + (byte - DIGIT_0);
+    else if ((byte - LETTER_A) >>> 0 < 6) value = value * 16 + (byte - LETTER_A + 10);
+    else return NaN;
+  }
   return Number.isSafeInteger(value) ? value : NaN;
 }

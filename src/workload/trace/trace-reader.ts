@@ -2,32 +2,35 @@
  * Opens a trace of any known format and gives its requests in batches.
  *
  * Invariants:
- * - Streams: memory is bounded by a chunk of the file and the requests in it, whatever the file's size.
- * - `openTrace` returns once the device's size is known, so a header that is broken is an error there.
- * - A line that breaks a rule is one error, `bad-trace`, with path, line number and rule; with `skipBad` it is
- *   counted and left out. A broken header, a cut file and a failing disk are always errors.
+ * - Streams: memory is bounded by a chunk of each file and the requests that the format's order window holds back,
+ *   whatever the size of the trace.
+ * - `openTrace` returns once the device's size is known, so a header that is broken is an error there. A format that
+ *   does not tell the size is read through once for it, unless the size is given.
+ * - A line or record that breaks a rule is one error, `bad-trace`, with path, line or offset, and rule; with `skipBad`
+ *   it is counted and left out. A broken header, a cut file and a failing disk are always errors.
+ * - Several files (blktrace) are merged by time: the next request is read from the file that lies furthest back.
  */
 
-import { Qcow2BenchError, systemCode } from '../../core/error.ts';
-import { LIMITS } from '../../core/limits.ts';
-import { readUnpacked } from './unpacked-file.ts';
-import { LineScanner } from './line-scanner.ts';
-import { NativeTraceParser } from './native.ts';
-import { NbdkitLogParser, isNbdkitLog } from './nbdkit-log.ts';
+import { Qcow2BenchError, systemCode, type ErrorPlace } from '../../core/error.ts';
 import type { RequestStream } from '../request-stream.ts';
 import type { Request } from '../request.ts';
 import { badTrace } from './request-rules.ts';
-import type { TraceFormat, TraceParser } from './request-rules.ts';
-
-/** Requests a batch holds at most, but for those that one line makes ready. */
-const BATCH_REQUESTS_MAX = 4096;
-/** Bytes that tell the formats apart. */
-const HEAD_BYTES = 512;
+import { openFeed, type TraceFeed } from './trace-feed.ts';
+import { traceFiles } from './trace-files.ts';
+import { recogniseTrace, TRACE_FORMATS, traceFormat, type TraceFormat } from './trace-formats.ts';
+import { headOf, readHead, unknownTraceRule } from './trace-head.ts';
+import { BATCH_REQUESTS, TraceIntake } from './trace-intake.ts';
+import type { TraceParser } from './trace-parser.ts';
+import { readUnpacked } from './unpacked-file.ts';
 
 export interface OpenTraceOptions {
   /** Default: told from the content. */
   readonly format?: TraceFormat | undefined;
-  /** Leave out lines that break a rule, and count them, instead of stopping at the first. */
+  /** Which volume to read; default: the only one there is. */
+  readonly volume?: string | undefined;
+  /** Bytes of the device; default: what the trace says, or the end of its requests rounded up to whole MiB. */
+  readonly size?: number | undefined;
+  /** Leave out lines and records that break a rule, and count them, instead of stopping at the first. */
   readonly skipBad?: boolean | undefined;
   /** At most this many requests; default: all. */
   readonly limit?: number | undefined;
@@ -36,24 +39,49 @@ export interface OpenTraceOptions {
 export interface OpenTrace extends RequestStream {
   readonly path: string;
   readonly format: TraceFormat;
-  /** The `#key value` facts of the header, in file order. */
+  /** The volume that is read, in formats that tell them apart. */
+  readonly volume: string | undefined;
+  /** Facts that the trace tells about itself, in file order. */
   readonly provenance: ReadonlyMap<string, string>;
-  /** Lines left out so far by `skipBad`. */
+  /** Lines or records left out so far by `skipBad`. */
   readonly skippedCount: number;
   /** Requests left out so far because they failed, or were never answered, when they were recorded. */
   readonly failedCount: number;
+  /** Requests left out so far because they went to another volume. */
+  readonly otherVolumeCount: number;
 }
 
 /**
- * Opens the trace at `path`: native text or the log of nbdkit's log filter, plain or compressed (gzip,
- * Zstandard). Iterate `batches` once; dispose of the trace if you do not iterate it to its end.
+ * Opens the trace at `path`, plain or compressed (gzip, Zstandard). Iterate `batches` once; dispose of the trace if you
+ * do not iterate it to its end.
  *
- * @throws Qcow2BenchError `bad-trace`, here and while iterating.
+ * @throws Qcow2BenchError `bad-trace`, `several-volumes`, `unknown-volume`, here and while iterating.
  */
 export async function openTrace(path: string, options: OpenTraceOptions = {}): Promise<OpenTrace> {
+  const trace = await openUnsizedTrace(path, options);
+  if (trace.isSized) return trace;
+  const { format } = trace;
+  await readThrough(trace);
+  return openUnsizedTrace(path, { ...options, format, size: trace.virtualSize });
+}
+
+/** Reads what is left of a trace, for what is known only then. */
+async function readThrough({ batches }: OpenTrace): Promise<void> {
+  const iterator = batches[Symbol.asyncIterator]();
+  while ((await iterator.next()).done !== true);
+}
+
+/** A trace whose size may be known only when it was read through. */
+export interface UnsizedTrace extends OpenTrace {
+  /** Whether `virtualSize` is the device's; otherwise it grows with the requests that were read. */
+  readonly isSized: boolean;
+}
+
+/** As `openTrace`, for those who need no size to begin with: the trace is read once. */
+export async function openUnsizedTrace(path: string, options: OpenTraceOptions = {}): Promise<UnsizedTrace> {
   const reader = new TraceReader(path, options);
   try {
-    await reader.readHeader();
+    await reader.open();
   } catch (error) {
     await reader[Symbol.asyncDispose]();
     throw error;
@@ -61,68 +89,104 @@ export async function openTrace(path: string, options: OpenTraceOptions = {}): P
   return reader;
 }
 
-class TraceReader implements OpenTrace {
+interface Source {
+  readonly chunks: AsyncGenerator<Uint8Array, undefined>;
+  readonly feed: TraceFeed;
+}
+
+class TraceReader implements UnsizedTrace {
   readonly path: string;
   readonly batches: AsyncIterable<readonly Request[]>;
   skippedCount = 0;
 
-  readonly #chunks: AsyncGenerator<Uint8Array, undefined>;
-  readonly #lines = new LineScanner({ lengthMax: LIMITS.traceLineBytes });
-  readonly #skipBad: boolean;
-  #format: TraceFormat | undefined;
-  #parser: TraceParser | undefined;
-  /** Requests that the header's chunk held already, then those of the present batch. */
-  #ready: Request[] = [];
+  readonly #options: OpenTraceOptions;
+  readonly #files: readonly AsyncGenerator<Uint8Array, undefined>[];
+  readonly #paths: readonly string[];
+  #sources: readonly Source[] = [];
+  #format: TraceFormat = 'native';
+  #intake: TraceIntake | undefined;
+  /** The first batch, read by `open`. */
+  #first: readonly Request[] = [];
   #left: number;
-  #ended = false;
+  #isEnded = false;
 
-  constructor(path: string, { format, skipBad = false, limit = Infinity }: OpenTraceOptions) {
+  constructor(path: string, options: OpenTraceOptions) {
     this.path = path;
-    this.#format = format;
-    this.#skipBad = skipBad;
-    this.#left = limit;
-    this.#chunks = readUnpacked(path);
+    this.#options = options;
+    this.#left = options.limit ?? Infinity;
+    this.#paths = traceFiles(path);
+    this.#files = this.#paths.map((file) => readUnpacked(file));
     this.batches = this.#batches();
   }
 
   get format(): TraceFormat {
-    return this.#format ?? 'native';
+    return this.#format;
+  }
+
+  get isSized(): boolean {
+    return this.#intake?.virtualSize !== undefined;
   }
 
   get virtualSize(): number {
-    return this.#parser?.virtualSize ?? 0;
+    return this.#intake?.virtualSize ?? this.#intake?.footprintSize ?? 0;
+  }
+
+  get volume(): string | undefined {
+    return this.#intake?.volumes.taken;
   }
 
   get provenance(): ReadonlyMap<string, string> {
-    return this.#parser?.provenance ?? new Map();
+    return this.#sources[0]?.feed.parser.provenance ?? new Map();
   }
 
   get failedCount(): number {
-    return this.#parser?.failedCount ?? 0;
+    return this.#sources.reduce((sum, { feed }) => sum + (feed.parser.failedCount ?? 0), 0);
+  }
+
+  get otherVolumeCount(): number {
+    return this.#intake?.volumes.otherCount ?? 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#chunks.return(undefined);
+    for (const chunks of this.#files) await chunks.return(undefined);
   }
 
-  /** Reads until the first request, or the end of a trace without any. */
-  async readHeader(): Promise<void> {
-    while (!this.#ended && this.#ready.length === 0) await this.#fill();
+  /** Reads the beginning of every file, then until the first requests, or the end of a trace without any. */
+  async open(): Promise<void> {
+    const heads: Uint8Array[] = [];
+    for (const [index, chunks] of this.#files.entries()) {
+      heads.push(await caught({ path: this.#paths[index] }, () => readHead(chunks)));
+    }
+    this.#format = this.#options.format ?? this.#recognised(heads[0] ?? new Uint8Array(0));
+    const { orderWindow, rebases, parser: parserOf } = traceFormat(this.#format);
+    const { volume, size } = this.#options;
+    const intake = new TraceIntake({ orderWindow, rebases, volume, size });
+    this.#intake = intake;
+    this.#sources = this.#files.map((chunks, index) => {
+      const head = heads[index] ?? new Uint8Array(0);
+      const parts = { path: this.#paths[index] ?? this.path, head, intake, onBroken: this.#onBroken };
+      return { chunks, feed: openFeed({ ...parts, parser: parserOf(intake, head) }) };
+    });
+    while (!this.#isEnded && this.#first.length === 0) this.#first = await this.#fill(intake);
+  }
+
+  #recognised(bytes: Uint8Array): TraceFormat {
+    const head = headOf(bytes);
+    const format = recogniseTrace(head);
+    if (format !== undefined) return format;
+    throw badTrace(unknownTraceRule(head, TRACE_FORMATS), { path: this.#paths[0] ?? this.path });
   }
 
   async *#batches(): AsyncGenerator<readonly Request[], undefined> {
     try {
+      let batch = this.#first;
+      this.#first = [];
       while (this.#left > 0) {
-        if (this.#ready.length > 0) {
-          const batch = this.#ready.length > this.#left ? this.#ready.slice(0, this.#left) : this.#ready;
-          this.#ready = [];
-          this.#left -= batch.length;
-          yield batch;
-        } else if (this.#ended) {
-          break;
-        } else {
-          await this.#fill();
-        }
+        if (batch.length > this.#left) batch = batch.slice(0, this.#left);
+        this.#left -= batch.length;
+        if (batch.length > 0) yield batch;
+        if (this.#isEnded || this.#intake === undefined) break;
+        batch = await this.#fill(this.#intake);
       }
     } finally {
       await this[Symbol.asyncDispose]();
@@ -130,67 +194,85 @@ class TraceReader implements OpenTrace {
     return undefined;
   }
 
-  /** Parses up to a batch of requests from the lines at hand, or else takes another chunk. */
-  async #fill(): Promise<void> {
-    const lines = this.#lines;
-    const parser = this.#parser;
-    if (parser !== undefined) {
-      while (this.#ready.length < BATCH_REQUESTS_MAX && lines.advance()) {
-        const rule = lines.tooLong
-          ? tooLongRule
-          : parser.line(lines.bytes, lines.start, lines.end, this.#ready);
-        if (rule !== undefined) this.#bad(rule, lines.line, parser);
+  /** Parses until there is a batch, or the files are at their ends. */
+  async #fill(intake: TraceIntake): Promise<readonly Request[]> {
+    const { volumes } = intake;
+    intake.batchRequests = Math.max(1, Math.min(BATCH_REQUESTS, this.#left));
+    while (!intake.isFull && !volumes.isListed) {
+      const { source, untilNs } = furthestBack(this.#sources);
+      if (source === undefined) {
+        this.#isEnded = true;
+        break;
       }
-      if (this.#ready.length > 0) return;
-      if (lines.unfinishedTooLong) throw badTrace(tooLongRule, { path: this.path, line: lines.line + 1 });
+      const { chunks, feed } = source;
+      if (feed.isStarved) feed.push((await caught(feed.place, () => chunks.next())).value);
+      else feed.parse(untilNs);
     }
-    const chunk = await this.#nextChunk();
-    const known = parser ?? this.#choose(chunk);
-    if (chunk === undefined) this.#finish(known);
-    else lines.push(chunk);
+    if (volumes.isSeveral && (this.#isEnded || volumes.isListed)) throw this.#severalVolumes(intake);
+    if (this.#isEnded && volumes.isMissing) throw this.#missingVolume(intake);
+    return intake.take({ ended: this.#isEnded });
   }
 
-  async #nextChunk(): Promise<Uint8Array | undefined> {
-    try {
-      const { value } = await this.#chunks.next();
-      return value ?? undefined;
-    } catch (error) {
-      const place = { path: this.path, ...(this.#lines.line > 0 && { line: this.#lines.line + 1 }) };
-      throw badTrace(readFailure(error), place, error);
-    }
-  }
-
-  #choose(head: Uint8Array | undefined): TraceParser {
-    const text = Buffer.from(head?.subarray(0, HEAD_BYTES) ?? []).toString('latin1');
-    this.#format ??= isNbdkitLog(text) ? 'nbdkit-log' : 'native';
-    this.#parser = createParser(this.#format);
-    return this.#parser;
-  }
-
-  #finish(parser: TraceParser): void {
-    this.#ended = true;
-    const place = { path: this.path, line: this.#lines.line + 1 };
-    if (this.#lines.unfinishedBytes > 0) {
-      throw badTrace('the last line does not end with a line feed: the file was cut short', place);
-    }
-    const rule = parser.finish(this.#ready);
-    if (rule !== undefined) throw badTrace(rule, { path: this.path });
-  }
-
-  #bad(rule: string, line: number, parser: TraceParser): void {
-    if (!this.#skipBad || !parser.headerDone) throw badTrace(rule, { path: this.path, line });
+  readonly #onBroken = (rule: string, place: ErrorPlace, parser: TraceParser): void => {
+    if (this.#options.skipBad !== true || !parser.canSkip) throw badTrace(rule, place);
     this.skippedCount++;
+  };
+
+  #severalVolumes({ volumes }: TraceIntake): Qcow2BenchError {
+    const { volume } = traceFormat(this.#format).holds;
+    const kind = volume === undefined ? '' : ` (${volume})`;
+    const message = `holds requests of several volumes: choose one with --volume${kind}: ${listed(volumes.names)}`;
+    const more = volumes.isListed ? '; there may be more, the file was not read to its end' : '';
+    return new Qcow2BenchError('several-volumes', message + more, { path: this.path });
+  }
+
+  #missingVolume({ volumes }: TraceIntake): Qcow2BenchError {
+    const names = volumes.names;
+    const those =
+      names.length === 0
+        ? `the format ${this.#format} does not tell volumes apart, or the trace is empty`
+        : `it holds ${listed(names)}`;
+    const message = `holds no request of the volume '${volumes.wanted ?? ''}'; ${those}`;
+    return new Qcow2BenchError('unknown-volume', message, { path: this.path });
   }
 }
 
-const tooLongRule = `the line is longer than ${String(LIMITS.traceLineBytes)} bytes`;
+/** Where the next request is to be read, and up to which time it may be: the time of the file that lies second. */
+function furthestBack(sources: readonly Source[]): {
+  readonly source: Source | undefined;
+  readonly untilNs: number;
+} {
+  let source: Source | undefined;
+  let untilNs = Infinity;
+  for (const candidate of sources) {
+    const { feed } = candidate;
+    if (feed.isEnded) continue;
+    if (source === undefined) {
+      source = candidate;
+    } else if (feed.timeNs < source.feed.timeNs) {
+      untilNs = source.feed.timeNs;
+      source = candidate;
+    } else {
+      untilNs = Math.min(untilNs, feed.timeNs);
+    }
+  }
+  return { source, untilNs };
+}
 
-function createParser(format: TraceFormat): TraceParser {
-  switch (format) {
-    case 'native':
-      return new NativeTraceParser();
-    case 'nbdkit-log':
-      return new NbdkitLogParser();
+/** Names shown of a list of volumes. */
+const NAMES_SHOWN = 40;
+
+function listed(names: readonly string[]): string {
+  const shown = names.slice(0, NAMES_SHOWN).join(' ');
+  return names.length <= NAMES_SHOWN ? shown : `${shown} … (${String(names.length)} in all)`;
+}
+
+/** Wraps what the file system or the decompressor throws. */
+async function caught<T>(place: ErrorPlace, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
+  } catch (error) {
+    throw badTrace(readFailure(error), place, error);
   }
 }
 

@@ -34,6 +34,7 @@ export interface WholeTrace {
   readonly requests: readonly Request[];
   readonly skippedCount: number;
   readonly failedCount: number;
+  readonly otherVolumeCount: number;
   readonly batchSizeMax: number;
 }
 
@@ -45,8 +46,8 @@ export async function readWhole(path: string, options: OpenTraceOptions = {}): P
     requests.push(...batch);
     batchSizeMax = Math.max(batchSizeMax, batch.length);
   }
-  const { virtualSize, provenance, skippedCount, failedCount } = trace;
-  return { virtualSize, provenance, requests, skippedCount, failedCount, batchSizeMax };
+  const { virtualSize, provenance, skippedCount, failedCount, otherVolumeCount } = trace;
+  return { virtualSize, provenance, requests, skippedCount, failedCount, otherVolumeCount, batchSizeMax };
 }
 
 /** The error with which reading the trace ends. */

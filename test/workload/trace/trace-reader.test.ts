@@ -109,7 +109,7 @@ describe('a broken header is an error that names path, line and rule', () => {
   ])('%s', async (_, content, line, rule) => {
     const path = temporaryFile(content);
     for (const skipBad of [false, true]) {
-      const error = await faultOf(path, { skipBad });
+      const error = await faultOf(path, { skipBad, format: 'native' });
       expect(error.code).toBe('bad-trace');
       expect(error.path).toBe(path);
       expect(error.line).toBe(line);

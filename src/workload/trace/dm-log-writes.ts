@@ -1,0 +1,165 @@
+/**
+ * The log of the device-mapper target `log-writes` (Linux, Documentation/admin-guide/device-mapper/log-writes.rst), which
+ * QEMU's `blklogwrites` driver writes too: reader and writer.
+ *
+ *     sector 0   magic u64 | version u64 (1) | entries u64 | sector size u32
+ *     an entry   sector u64 | sectors u64 | flags u64 | data length u64, in a sector of its own;
+ *                then the data, `sectors` long; a discard has none, and a mark's text lies in the entry's sector
+ *     flags      1 flush | 2 FUA | 4 discard | 8 mark | 16 metadata
+ *
+ * Invariants: little-endian; sectors are the log's own, of the size that its head says. An entry with the flush flag
+ * and sectors is a flush before a write. No times, no reads; marks are passed over. QEMU never sets FUA (such a write is
+ * followed by a flush) and logs zero-writes as writes.
+ */
+
+import { isPowerOfTwo } from '../../core/alignment.ts';
+import { readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
+import type { Request } from '../request.ts';
+import type { TraceIntake } from './trace-intake.ts';
+import type { RecordParser } from './trace-parser.ts';
+
+const MAGIC_LOW = 0x77736872;
+const MAGIC_HIGH = 0x006a7366;
+const VERSION = 1;
+
+const HEAD_BYTES = 32;
+const HEAD_VERSION = 8;
+const HEAD_ENTRIES = 16;
+const HEAD_SECTOR_SIZE = 24;
+
+const ENTRY_BYTES = 32;
+const ENTRY_SECTOR = 0;
+const ENTRY_SECTORS = 8;
+const ENTRY_FLAGS = 16;
+const ENTRY_DATA_LENGTH = 24;
+
+const FLAG_FLUSH = 1;
+const FLAG_FUA = 2;
+const FLAG_DISCARD = 4;
+const FLAG_MARK = 8;
+const FLAGS_KNOWN = 0x1f;
+
+const SECTOR_SIZE_MIN = 512;
+const SECTOR_SIZE_MAX = 64 * 1024;
+
+/** Whether a file that begins so is such a log. */
+export function isDmLogWrites(head: Uint8Array): boolean {
+  if (head.length < HEAD_BYTES) return false;
+  const view = viewOf(head);
+  return view.getUint32(0, true) === MAGIC_LOW && view.getUint32(4, true) === MAGIC_HIGH;
+}
+
+export class DmLogWritesParser implements RecordParser {
+  readonly unit = 'record';
+  recordBytes = HEAD_BYTES;
+  bytesToSkip = 0;
+  /** An entry says how long it is itself. */
+  canSkip = false;
+  isDone = false;
+
+  readonly #intake: TraceIntake;
+  #sectorSize = 0;
+  #entriesLeft = 0;
+
+  constructor(intake: TraceIntake) {
+    this.#intake = intake;
+  }
+
+  record(bytes: Uint8Array, start: number): string | undefined {
+    const view = new DataView(bytes.buffer, bytes.byteOffset + start, this.recordBytes);
+    return this.#sectorSize === 0 ? this.#head(view, bytes.subarray(start)) : this.#entry(view);
+  }
+
+  finish(): string | undefined {
+    if (this.isDone) return undefined;
+    if (this.#sectorSize === 0) return 'is empty, or ends within the head of a dm-log-writes log';
+    return `ends ${String(this.#entriesLeft)} entries before the number that its head says: the file was cut short`;
+  }
+
+  #head(view: DataView, head: Uint8Array): string | undefined {
+    if (!isDmLogWrites(head)) return 'is no dm-log-writes log: it does not begin with its magic number';
+    const version = readU64le(view, HEAD_VERSION);
+    if (version !== VERSION) {
+      return `version ${String(version)} of the log is not known here; this program reads 1`;
+    }
+    const entries = readU64le(view, HEAD_ENTRIES);
+    if (entries === undefined) return 'the number of entries is 2^53 or more';
+    const sectorSize = view.getUint32(HEAD_SECTOR_SIZE, true);
+    if (!isPowerOfTwo(sectorSize) || sectorSize < SECTOR_SIZE_MIN || sectorSize > SECTOR_SIZE_MAX) {
+      return `the sector size ${String(sectorSize)} is not a power of two from 512 to 64 KiB`;
+    }
+    this.#sectorSize = sectorSize;
+    this.#entriesLeft = entries;
+    this.recordBytes = ENTRY_BYTES;
+    this.bytesToSkip = sectorSize - HEAD_BYTES;
+    this.isDone = entries === 0;
+    return undefined;
+  }
+
+  #entry(view: DataView): string | undefined {
+    const size = this.#sectorSize;
+    const sector = readU64le(view, ENTRY_SECTOR);
+    const sectors = readU64le(view, ENTRY_SECTORS);
+    const flags = readU64le(view, ENTRY_FLAGS);
+    const dataLength = readU64le(view, ENTRY_DATA_LENGTH);
+    this.canSkip = false;
+    if (flags === undefined || flags > FLAGS_KNOWN) return 'unknown flags: this is no entry of the log';
+    const length = (sectors ?? NaN) * size;
+    if (!Number.isSafeInteger(length)) return 'the entry is 2^53 bytes or more long';
+    const isMark = (flags & FLAG_MARK) !== 0;
+    const isDiscard = (flags & FLAG_DISCARD) !== 0;
+    if (isMark && (dataLength === undefined || dataLength > size - ENTRY_BYTES)) {
+      return 'the text of the mark does not fit its sector';
+    }
+    this.bytesToSkip = size - ENTRY_BYTES + (isDiscard || isMark ? 0 : length);
+    this.canSkip = true;
+    this.isDone = --this.#entriesLeft === 0;
+    if (isMark) return undefined;
+
+    const timeNs = 0;
+    if ((flags & FLAG_FLUSH) !== 0) {
+      this.#intake.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
+    }
+    if (sectors === 0) {
+      return (flags & FLAG_FLUSH) === 0 ? 'an entry of no sectors that is neither flush nor mark' : undefined;
+    }
+    const offset = (sector ?? NaN) * size;
+    if (!Number.isSafeInteger(offset)) return 'the entry lies at 2^53 bytes or more';
+    if (isDiscard) {
+      return this.#intake.add({ op: 'discard', offset, length, fua: false, unmap: false, timeNs });
+    }
+    const fua = (flags & FLAG_FUA) !== 0;
+    return this.#intake.add({ op: 'write', offset, length, fua, unmap: false, timeNs });
+  }
+}
+
+/** The sector size of logs that are written; requests are multiples of it. */
+export const DM_LOG_SECTOR_SIZE = 512;
+
+/** Sector 0 of a log of so many entries. */
+export function encodeDmLogHead(entries: number): Uint8Array {
+  const sector = new Uint8Array(DM_LOG_SECTOR_SIZE);
+  const view = viewOf(sector);
+  view.setUint32(0, MAGIC_LOW, true);
+  view.setUint32(4, MAGIC_HIGH, true);
+  writeU64le(view, HEAD_VERSION, VERSION);
+  writeU64le(view, HEAD_ENTRIES, entries);
+  view.setUint32(HEAD_SECTOR_SIZE, DM_LOG_SECTOR_SIZE, true);
+  return sector;
+}
+
+/** The sector of an entry; `dataBytes` of data follow it. A read has none. */
+export function encodeDmLogEntry(request: Request): {
+  readonly sector: Uint8Array;
+  readonly dataBytes: number;
+} {
+  const { op, offset, length, fua } = request;
+  const sector = new Uint8Array(DM_LOG_SECTOR_SIZE);
+  const view = viewOf(sector);
+  writeU64le(view, ENTRY_SECTOR, offset / DM_LOG_SECTOR_SIZE);
+  writeU64le(view, ENTRY_SECTORS, length / DM_LOG_SECTOR_SIZE);
+  const isDiscard = op === 'discard';
+  const flags = op === 'flush' ? FLAG_FLUSH : isDiscard ? FLAG_DISCARD : fua ? FLAG_FUA : 0;
+  writeU64le(view, ENTRY_FLAGS, flags);
+  return { sector, dataBytes: isDiscard ? 0 : length };
+}

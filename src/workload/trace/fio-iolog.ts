@@ -1,0 +1,176 @@
+/**
+ * The logs that fio writes with `write_iolog` and replays with `read_iolog`, versions 2 and 3 (fio(1), TRACE FILE
+ * FORMAT): reader and writer.
+ *
+ *     fio version 2 iolog                   fio version 3 iolog
+ *     /dev/vdb add                          0 /dev/vdb add
+ *     /dev/vdb open                         0 /dev/vdb open
+ *     /dev/vdb write 65536 4096             151 /dev/vdb write 65536 4096
+ *     /dev/vdb wait 20 0                    171 /dev/vdb datasync 65536 0
+ *     /dev/vdb sync 0 0                     171 /dev/vdb trim 0 65536
+ *     /dev/vdb close                        180 /dev/vdb close
+ *
+ * Invariants:
+ * - Offsets and lengths are bytes. Version 3 begins each line with microseconds since the start. In version 2 a `wait`
+ *   says when the next action comes: milliseconds since the start, as fio does it (its manual says otherwise).
+ * - `sync` and `datasync` are flushes; fio repeats the last write's place with them, which means nothing.
+ * - A file is a volume.
+ */
+
+import type { Request, RequestOp } from '../request.ts';
+import { LineFields, SPACE } from './line-fields.ts';
+import type { TraceIntake } from './trace-intake.ts';
+import type { LineParser } from './trace-parser.ts';
+
+const FIRST_LINE = { 2: 'fio version 2 iolog', 3: 'fio version 3 iolog' } as const;
+export type FioVersion = keyof typeof FIRST_LINE;
+
+/** What the line of an action stands for; `file` tells about the file, `wait` about time. */
+type Action = RequestOp | 'file' | 'wait';
+
+const NS_PER_US = 1000;
+const NS_PER_MS = 1_000_000;
+
+const ACTIONS: readonly (readonly [Uint8Array, Action])[] = (
+  [
+    ['read', 'read'],
+    ['write', 'write'],
+    ['sync', 'flush'],
+    ['datasync', 'flush'],
+    ['trim', 'discard'],
+    ['wait', 'wait'],
+    ['add', 'file'],
+    ['open', 'file'],
+    ['close', 'file'],
+  ] as const
+).map(([name, action]) => [Buffer.from(name, 'latin1'), action]);
+
+/** Whether a file that begins with this line is such a log of this version. */
+export function isFioIolog(firstLine: string, version: FioVersion): boolean {
+  return firstLine.trimEnd() === FIRST_LINE[version];
+}
+
+export class FioIologParser implements LineParser {
+  readonly unit = 'line';
+
+  readonly #intake: TraceIntake;
+  readonly #version: FioVersion;
+  readonly #fields = new LineFields(SPACE);
+  #began = false;
+  /** Of the next action, in version 2. */
+  #timeNs = 0;
+
+  constructor(intake: TraceIntake, version: FioVersion) {
+    this.#intake = intake;
+    this.#version = version;
+  }
+
+  get canSkip(): boolean {
+    return this.#began;
+  }
+
+  line(bytes: Uint8Array, start: number, end: number): string | undefined {
+    if (!this.#began) return this.#firstLine(Buffer.from(bytes.subarray(start, end)).toString('utf8'));
+    if (start === end) return undefined;
+    const fields = this.#fields;
+    fields.begin(bytes, start, end);
+    const timeNs = this.#version === 3 ? fields.number() * NS_PER_US : this.#timeNs;
+    if (timeNs < 0) return 'the time is not a whole number of microseconds';
+    if (!Number.isSafeInteger(timeNs)) return 'the time is 2^53 nanoseconds or more';
+    if (fields.word() === 0) return 'the line names no file';
+    const { wordStart: fileStart, wordEnd: fileEnd } = fields;
+    fields.word();
+    const action = actionOf(fields);
+    if (action === undefined) {
+      return 'the action is none of read, write, sync, datasync, trim, wait, add, open, close';
+    }
+    if (action === 'file') return undefined;
+    const offset = fields.number();
+    if (action === 'wait') return this.#wait(offset);
+    const length = fields.number();
+    if (!this.#intake.volumes.takesName(bytes, fileStart, fileEnd)) return undefined;
+    if (action === 'flush') {
+      return this.#intake.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
+    }
+    if (offset < 0) return 'the offset is not a whole number below 2^53';
+    if (length < 0) return 'the length is not a whole number below 2^53';
+    return this.#intake.add({ op: action, offset, length, fua: false, unmap: false, timeNs });
+  }
+
+  finish(): string | undefined {
+    return this.#began
+      ? undefined
+      : `is empty; such a log begins with the line '${FIRST_LINE[this.#version]}'`;
+  }
+
+  #firstLine(text: string): string | undefined {
+    if (!isFioIolog(text, this.#version)) return `the first line is not '${FIRST_LINE[this.#version]}'`;
+    this.#began = true;
+    return undefined;
+  }
+
+  #wait(ms: number): string | undefined {
+    // Version 3 has times of its own; fio passes over a wait there too.
+    if (this.#version === 3) return undefined;
+    if (ms < 0 || !Number.isSafeInteger(ms * NS_PER_MS)) return 'the wait is not a number of milliseconds';
+    this.#timeNs = Math.max(this.#timeNs, ms * NS_PER_MS);
+    return undefined;
+  }
+}
+
+function actionOf(fields: LineFields): Action | undefined {
+  for (const [name, action] of ACTIONS) if (fields.wordIs(name)) return action;
+  return undefined;
+}
+
+/** The file's name in logs that are written; fio's `replay_redirect` sends it elsewhere. */
+const FILE_NAME = 'disk';
+
+/** The lines before the first request. */
+export function formatFioHeader(version: FioVersion): string {
+  const time = version === 3 ? '0 ' : '';
+  return `${FIRST_LINE[version]}\n${time}${FILE_NAME} add\n${time}${FILE_NAME} open\n`;
+}
+
+/** Makes the lines of requests, in order. */
+export class FioIologFormatter {
+  readonly #version: FioVersion;
+  #timeMs = 0;
+  #timeUs = 0;
+
+  constructor(version: FioVersion) {
+    this.#version = version;
+  }
+
+  /** The lines of a request; what fio's logs do not hold of it is left out. */
+  lines(request: Request): string {
+    const { op, offset, length } = request;
+    const action = fioActionOf(op);
+    this.#timeUs = Math.floor(request.timeNs / NS_PER_US);
+    const place = `${FILE_NAME} ${action} ${String(offset)} ${String(length)}\n`;
+    if (this.#version === 3) return `${String(this.#timeUs)} ${place}`;
+    const ms = Math.floor(request.timeNs / NS_PER_MS);
+    if (ms === this.#timeMs) return place;
+    this.#timeMs = ms;
+    return `${FILE_NAME} wait ${String(ms)} 0\n${place}`;
+  }
+
+  /** The lines after the last request. */
+  end(): string {
+    return this.#version === 3 ? `${String(this.#timeUs)} ${FILE_NAME} close\n` : `${FILE_NAME} close\n`;
+  }
+}
+
+function fioActionOf(op: RequestOp): string {
+  switch (op) {
+    case 'read':
+    case 'write':
+      return op;
+    case 'flush':
+      return 'sync';
+    case 'discard':
+      return 'trim';
+    case 'write-zeroes':
+      return 'write';
+  }
+}

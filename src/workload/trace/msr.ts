@@ -1,0 +1,61 @@
+/**
+ * The traces of Microsoft Research Cambridge (Narayanan, Donnelly, Rowstron: Write Off-Loading, FAST '08), as SNIA
+ * distributes them.
+ *
+ *     Timestamp,Hostname,DiskNumber,Type,Offset,Size,ResponseTime
+ *     128166372003061629,hm,0,Read,383496192,32768,113736
+ *
+ * Invariants: times are ticks of 100 ns since 1601, above 2^53; offsets and sizes are bytes. Host and disk are the
+ * volume, called `hm_0` as the published files are. Neither flush nor FUA.
+ */
+
+import { COMMA, LineFields, WIDE_UNIT } from './line-fields.ts';
+import type { TraceIntake } from './trace-intake.ts';
+import type { LineParser } from './trace-parser.ts';
+
+const NS_PER_TICK = 100;
+const READ = Buffer.from('Read', 'latin1');
+const WRITE = Buffer.from('Write', 'latin1');
+const LINE = /^\d{17,19},[^,]+,\d+,(Read|Write),\d+,\d+,\d+$/;
+
+export function isMsrTrace(firstLine: string): boolean {
+  return LINE.test(firstLine);
+}
+
+export class MsrParser implements LineParser {
+  readonly unit = 'line';
+  readonly canSkip = true;
+  readonly #intake: TraceIntake;
+  readonly #fields = new LineFields(COMMA);
+
+  constructor(intake: TraceIntake) {
+    this.#intake = intake;
+  }
+
+  line(bytes: Uint8Array, start: number, end: number): string | undefined {
+    if (start === end) return undefined;
+    const fields = this.#fields;
+    fields.begin(bytes, start, end);
+    if (!fields.wide()) return 'the timestamp is not a number of 100 ns ticks';
+    const { high, low } = fields;
+    fields.word();
+    const volumeStart = fields.wordStart;
+    fields.word();
+    const volumeEnd = fields.wordEnd;
+    fields.word();
+    const op = fields.wordIs(READ) ? 'read' : fields.wordIs(WRITE) ? 'write' : undefined;
+    if (op === undefined) return 'the type is neither Read nor Write';
+    const offset = fields.number();
+    const length = fields.number();
+    if (fields.isPastEnd) return 'fewer fields than Timestamp,Hostname,DiskNumber,Type,Offset,Size';
+    if (offset < 0) return 'the offset is not a whole number below 2^53';
+    if (length < 0) return 'the size is not a whole number below 2^53';
+    if (!this.#intake.volumes.takesName(bytes, volumeStart, volumeEnd, volumeName)) return undefined;
+    const timeNs = this.#intake.clock.since(high, low, WIDE_UNIT) * NS_PER_TICK;
+    return this.#intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
+  }
+}
+
+function volumeName(fields: string): string {
+  return fields.replace(',', '_');
+}

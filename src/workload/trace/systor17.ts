@@ -1,0 +1,81 @@
+/**
+ * The traces of a virtual desktop infrastructure of SYSTOR '17 (Lee et al.), as SNIA distributes them.
+ *
+ *     Timestamp,Response,IOType,LUN,Offset,Size
+ *     1456095145.133076000,0.000806000,R,0,899056122368,131072
+ *
+ * Invariants: times are seconds since 1970 with nine decimals (exact to the microsecond), offsets and sizes bytes; a LUN
+ * is a volume. A blank type is a request to which the recorder saw no answer: nobody knows what it was, so it is left
+ * out and counted. Neither flush nor FUA.
+ */
+
+import { COMMA, digits, equals, indexOfByte, LineFields, WIDE_UNIT } from './line-fields.ts';
+import type { TraceIntake } from './trace-intake.ts';
+import type { LineParser } from './trace-parser.ts';
+
+const POINT = 0x2e;
+const DECIMALS_MAX = 9;
+const READ = 0x52;
+const WRITE = 0x57;
+const LINE = /^\d+\.\d+,[\d.]*,[RW]?,\d+,\d+,\d+$/;
+const COLUMNS = 'Timestamp,Response,IOType,LUN,Offset,Size';
+const COLUMNS_LINE = Buffer.from(COLUMNS, 'latin1');
+
+export function isSystorTrace(firstLine: string): boolean {
+  return LINE.test(firstLine) || firstLine === COLUMNS;
+}
+
+export class SystorParser implements LineParser {
+  readonly unit = 'line';
+  readonly canSkip = true;
+  failedCount = 0;
+  readonly #intake: TraceIntake;
+  readonly #fields = new LineFields(COMMA);
+  #seconds = 0;
+  #nanoseconds = 0;
+
+  constructor(intake: TraceIntake) {
+    this.#intake = intake;
+  }
+
+  line(bytes: Uint8Array, start: number, end: number): string | undefined {
+    if (start === end) return undefined;
+    const fields = this.#fields;
+    fields.begin(bytes, start, end);
+    fields.word();
+    if (!this.#readTime(bytes, fields.wordStart, fields.wordEnd)) {
+      return equals(bytes, start, end, COLUMNS_LINE)
+        ? undefined
+        : 'the timestamp is not a number of seconds with decimals';
+    }
+    fields.word();
+    const isOneByte = fields.word() === 1;
+    const type = fields.wordByte;
+    const volume = fields.number();
+    const offset = fields.number();
+    const length = fields.number();
+    if (fields.isPastEnd) return `fewer than the six fields ${COLUMNS}`;
+    if (volume < 0) return 'the LUN is not a whole number';
+    if (!this.#intake.volumes.takesNumber(volume)) return undefined;
+    if (type === 0) {
+      this.failedCount++;
+      return undefined;
+    }
+    const op = type === READ ? 'read' : type === WRITE ? 'write' : undefined;
+    if (!isOneByte || op === undefined) return 'the type is neither R, W nor blank';
+    if (offset < 0) return 'the offset is not a whole number below 2^53';
+    if (length < 0) return 'the size is not a whole number below 2^53';
+    const timeNs = this.#intake.clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);
+    return this.#intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
+  }
+
+  #readTime(bytes: Uint8Array, start: number, end: number): boolean {
+    const point = indexOfByte(bytes, POINT, start, end);
+    const decimals = Math.max(0, end - point - 1);
+    if (point === start || point === end || decimals > DECIMALS_MAX) return false;
+    this.#seconds = digits(bytes, start, point);
+    const fraction = digits(bytes, point + 1, end);
+    this.#nanoseconds = fraction * 10 ** (DECIMALS_MAX - decimals);
+    return this.#seconds >= 0 && fraction >= 0;
+  }
+}

@@ -1,0 +1,211 @@
+/**
+ * The trace formats, in one table: what each holds, how a file of it is recognised, and who parses it.
+ *
+ * Invariants: recognition looks at the first bytes alone, in the table's order, and no two formats recognise the same
+ * bytes. What a format does not hold is never made up: without flushes in the file there are none in the stream.
+ */
+
+import { AlibabaParser, isAlibabaTrace } from './alibaba.ts';
+import { BlkparseParser, isBlkparse } from './blkparse.ts';
+import { BlktraceParser, isBlktrace } from './blktrace.ts';
+import { DmLogWritesParser, isDmLogWrites } from './dm-log-writes.ts';
+import { FioIologParser, isFioIolog } from './fio-iolog.ts';
+import { FiuParser, isFiuTrace } from './fiu.ts';
+import { isMsrTrace, MsrParser } from './msr.ts';
+import { isNativeTrace, NativeTraceParser } from './native.ts';
+import { isNbdkitLog, NbdkitLogParser } from './nbdkit-log.ts';
+import { isQemuTraceLog, QemuTraceLogParser } from './qemu-trace-log.ts';
+import { isSystorTrace, SystorParser } from './systor17.ts';
+import { isTencentTrace, TencentParser } from './tencent.ts';
+import type { TraceIntake } from './trace-intake.ts';
+import type { TraceParser } from './trace-parser.ts';
+import { isVscsiTrace, VscsiParser } from './vscsi.ts';
+
+/** The beginning of an unpacked file. */
+export interface TraceHead {
+  readonly bytes: Uint8Array;
+  /** Its first whole lines, without their line feeds; of a binary file, what lies between such bytes. */
+  readonly lines: readonly string[];
+}
+
+/** What the records of a format say. */
+export interface TraceContents {
+  readonly flush: boolean;
+  readonly fua: boolean;
+  readonly discard: boolean;
+  readonly writeZeroes: boolean;
+  /** The unit in which times are written down. */
+  readonly times: 'ns' | '100 ns' | 'us' | 'ms' | 's' | 'none';
+  /** The size of the device. */
+  readonly size: boolean;
+  /** What tells volumes apart, where a file may hold several. */
+  readonly volume: string | undefined;
+}
+
+export interface TraceFormatEntry {
+  readonly title: string;
+  readonly holds: TraceContents;
+  /** Requests by which one may stand after its place in time; 0 where the file's order is that of issue. */
+  readonly orderWindow: number;
+  /** Whether times count from elsewhere than the beginning of the trace. */
+  readonly rebases: boolean;
+  readonly recognises: (head: TraceHead) => boolean;
+  readonly parser: (intake: TraceIntake, head: Uint8Array) => TraceParser;
+}
+
+/** Enough for the buffers of all CPUs of a large machine, or for answers that came out of order. */
+const ORDER_WINDOW = 16_384;
+
+const READS_AND_WRITES = {
+  flush: false,
+  fua: false,
+  discard: false,
+  writeZeroes: false,
+  size: false,
+} as const;
+
+const first = ({ lines }: TraceHead): string => lines[0] ?? '';
+
+const TABLE = {
+  native: {
+    title: "This program's own text",
+    holds: {
+      flush: true,
+      fua: true,
+      discard: true,
+      writeZeroes: true,
+      times: 'ns',
+      size: true,
+      volume: undefined,
+    },
+    orderWindow: 0,
+    rebases: false,
+    recognises: (head) => isNativeTrace(first(head)),
+    parser: (intake) => new NativeTraceParser(intake),
+  },
+  'fio-v2': {
+    title: 'fio iolog, version 2',
+    holds: { ...READS_AND_WRITES, flush: true, discard: true, times: 'ms', volume: 'file' },
+    orderWindow: 0,
+    rebases: false,
+    recognises: (head) => isFioIolog(first(head), 2),
+    parser: (intake) => new FioIologParser(intake, 2),
+  },
+  'fio-v3': {
+    title: 'fio iolog, version 3',
+    holds: { ...READS_AND_WRITES, flush: true, discard: true, times: 'us', volume: 'file' },
+    orderWindow: ORDER_WINDOW,
+    rebases: false,
+    recognises: (head) => isFioIolog(first(head), 3),
+    parser: (intake) => new FioIologParser(intake, 3),
+  },
+  blktrace: {
+    title: 'blktrace, binary, one file a CPU',
+    holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'ns', volume: 'device' },
+    orderWindow: ORDER_WINDOW,
+    rebases: true,
+    recognises: ({ bytes }) => isBlktrace(bytes),
+    parser: (intake, head) => new BlktraceParser(intake, head),
+  },
+  blkparse: {
+    title: "blkparse's text, and ftrace's blk tracer",
+    holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'ns', volume: 'device' },
+    orderWindow: ORDER_WINDOW,
+    rebases: true,
+    recognises: ({ lines }) => isBlkparse(lines),
+    parser: (intake) => new BlkparseParser(intake),
+  },
+  msr: {
+    title: 'Microsoft Research Cambridge, CSV',
+    holds: { ...READS_AND_WRITES, times: '100 ns', volume: 'host and disk' },
+    orderWindow: ORDER_WINDOW,
+    rebases: true,
+    recognises: (head) => isMsrTrace(first(head)),
+    parser: (intake) => new MsrParser(intake),
+  },
+  alibaba: {
+    title: 'Alibaba Cloud 2020, CSV',
+    holds: { ...READS_AND_WRITES, times: 'us', volume: 'device' },
+    orderWindow: ORDER_WINDOW,
+    rebases: true,
+    recognises: (head) => isAlibabaTrace(first(head)),
+    parser: (intake) => new AlibabaParser(intake),
+  },
+  tencent: {
+    title: 'Tencent Cloud Block Storage 2018, CSV',
+    holds: { ...READS_AND_WRITES, times: 's', volume: 'volume' },
+    orderWindow: ORDER_WINDOW,
+    rebases: true,
+    recognises: (head) => isTencentTrace(first(head)),
+    parser: (intake) => new TencentParser(intake),
+  },
+  systor17: {
+    title: "SYSTOR '17 virtual desktops, CSV",
+    holds: { ...READS_AND_WRITES, times: 'us', volume: 'LUN' },
+    orderWindow: ORDER_WINDOW,
+    rebases: true,
+    recognises: (head) => isSystorTrace(first(head)),
+    parser: (intake) => new SystorParser(intake),
+  },
+  fiu: {
+    title: 'Florida International University (SRT), text',
+    holds: { ...READS_AND_WRITES, times: 'ns', volume: 'device' },
+    orderWindow: ORDER_WINDOW,
+    rebases: true,
+    recognises: (head) => isFiuTrace(first(head)),
+    parser: (intake) => new FiuParser(intake),
+  },
+  vscsi: {
+    title: 'CloudPhysics vscsi, binary, versions 1 and 2',
+    holds: { ...READS_AND_WRITES, times: 'us', volume: undefined },
+    orderWindow: ORDER_WINDOW,
+    rebases: true,
+    recognises: ({ bytes }) => isVscsiTrace(bytes),
+    parser: (intake, head) => new VscsiParser(intake, head),
+  },
+  'dm-log-writes': {
+    title: "dm-log-writes, and QEMU's blklogwrites",
+    holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'none', volume: undefined },
+    orderWindow: 0,
+    rebases: false,
+    recognises: ({ bytes }) => isDmLogWrites(bytes),
+    parser: (intake) => new DmLogWritesParser(intake),
+  },
+  'nbdkit-log': {
+    title: "nbdkit's log filter",
+    holds: {
+      flush: true,
+      fua: true,
+      discard: true,
+      writeZeroes: true,
+      times: 'us',
+      size: true,
+      volume: 'export',
+    },
+    orderWindow: 0,
+    rebases: false,
+    recognises: (head) => isNbdkitLog(first(head)),
+    parser: (intake) => new NbdkitLogParser(intake),
+  },
+  'qemu-trace-log': {
+    title: "QEMU's trace log of blk_co_*",
+    holds: { ...READS_AND_WRITES, fua: true, writeZeroes: true, times: 'us', volume: 'block backend' },
+    orderWindow: 0,
+    rebases: true,
+    recognises: ({ lines }) => isQemuTraceLog(lines),
+    parser: (intake) => new QemuTraceLogParser(intake),
+  },
+} as const satisfies Readonly<Record<string, TraceFormatEntry>>;
+
+export type TraceFormat = keyof typeof TABLE;
+
+export const TRACE_FORMATS = Object.keys(TABLE) as readonly TraceFormat[];
+
+export function traceFormat(format: TraceFormat): TraceFormatEntry {
+  return TABLE[format];
+}
+
+/** The format of a file that begins so, or `undefined`. */
+export function recogniseTrace(head: TraceHead): TraceFormat | undefined {
+  return TRACE_FORMATS.find((format) => traceFormat(format).recognises(head));
+}

@@ -1,0 +1,145 @@
+/**
+ * Where the parsers of a trace put its requests: holds every request against the rules, leaves out other volumes,
+ * and gives the rest out in batches, in the order of their times.
+ *
+ * Invariants:
+ * - Times come out from 0 or later, in nanoseconds, and never go backwards. A request may stand up to the format's
+ *   window of requests after its place; one that stands later breaks a rule.
+ * - It holds at most the window and a batch.
+ */
+
+import type { Request } from '../request.ts';
+import { brokenRule, brokenSizeRule } from './request-rules.ts';
+import { VolumeFilter } from './volume-filter.ts';
+import { WideClock } from './wide-clock.ts';
+
+/** Requests that are given out at once, but for those at the end of a trace. */
+export const BATCH_REQUESTS = 4096;
+const MIB = 1024 * 1024;
+
+export interface IntakeOptions {
+  /** Requests by which one may stand after its place in time; 0 where the format is in order. */
+  readonly orderWindow: number;
+  /** Whether the times of the file count from somewhere else than the first request. */
+  readonly rebases: boolean;
+  /** The volume to read; `undefined`: the only one. */
+  readonly volume: string | undefined;
+  /** Bytes of the device if they are known before; otherwise the format says or the requests do. */
+  readonly size: number | undefined;
+}
+
+/** A request before it is given out. */
+type HeldRequest = { -readonly [Field in keyof Request]: Request[Field] };
+
+export class TraceIntake {
+  readonly volumes: VolumeFilter;
+  /** For the formats whose times are wider than a number; shared by the files of a trace. */
+  readonly clock = new WideClock();
+  /** The time of the request that came last, as its file counts. */
+  timeNs = -Infinity;
+  /** Where the requests so far end, in bytes. */
+  endOffset = 0;
+
+  /** Requests that a batch is to have; fewer where fewer are wanted, so that nothing is looked at in vain. */
+  batchRequests = BATCH_REQUESTS;
+
+  readonly #orderWindow: number;
+  readonly #rebases: boolean;
+  readonly #sizeIsGiven: boolean;
+  #virtualSize: number | undefined;
+  #sizeLimit: number;
+  #held: HeldRequest[] = [];
+  #newestNs = -Infinity;
+  #isDisordered = false;
+  /** The time of the last request that was given out. */
+  #floorNs = -Infinity;
+  /** What is taken off every time. */
+  #originNs: number | undefined;
+
+  constructor({ orderWindow, rebases, volume, size }: IntakeOptions) {
+    this.volumes = new VolumeFilter(volume);
+    this.#orderWindow = orderWindow;
+    this.#rebases = rebases;
+    this.#virtualSize = size;
+    this.#sizeIsGiven = size !== undefined;
+    this.#sizeLimit = size ?? Number.MAX_SAFE_INTEGER;
+  }
+
+  /** Bytes of the device, if the user or the file has said so. */
+  get virtualSize(): number | undefined {
+    return this.#virtualSize;
+  }
+
+  /** Bytes of a device that just holds the requests so far: up to whole MiB. */
+  get footprintSize(): number {
+    return Math.max(MIB, Math.ceil(this.endOffset / MIB) * MIB);
+  }
+
+  /** The file tells the device's size; what the user said stands before it. Answers the rule it breaks. */
+  setVirtualSize(bytes: number): string | undefined {
+    const rule = brokenSizeRule(bytes);
+    if (rule !== undefined || this.#sizeIsGiven) return rule;
+    this.#virtualSize = bytes;
+    this.#sizeLimit = bytes;
+    return undefined;
+  }
+
+  /** The rule that a request breaks by what it addresses, or `undefined`. */
+  brokenRule({ op, offset, length }: Pick<Request, 'op' | 'offset' | 'length'>): string | undefined {
+    return brokenRule(op, offset, length, this.#sizeLimit);
+  }
+
+  /** Takes a request, which is the intake's from here on; answers the rule it breaks. */
+  add(request: HeldRequest): string | undefined {
+    const { timeNs } = request;
+    const rule = this.brokenRule(request);
+    if (rule !== undefined) return rule;
+    if (timeNs < this.#newestNs) {
+      if (timeNs < this.#floorNs) return this.#lateRule(timeNs);
+      this.#isDisordered = true;
+    } else {
+      this.#newestNs = timeNs;
+    }
+    this.timeNs = timeNs;
+    const end = request.offset + request.length;
+    if (end > this.endOffset) this.endOffset = end;
+    this.#held.push(request);
+    return undefined;
+  }
+
+  /** Whether a batch waits to be taken. */
+  get isFull(): boolean {
+    return this.#held.length >= this.#orderWindow + this.batchRequests;
+  }
+
+  /** The next requests in order; `ended`: all that are left. */
+  take({ ended }: { readonly ended: boolean }): readonly Request[] {
+    if (this.#isDisordered) this.#held.sort((a, b) => a.timeNs - b.timeNs);
+    this.#isDisordered = false;
+    const batch = this.#takeFirst(ended ? this.#held.length : this.#held.length - this.#orderWindow);
+    const [first] = batch;
+    if (first === undefined) return batch;
+    this.#floorNs = batch.at(-1)?.timeNs ?? this.#floorNs;
+    this.#originNs ??= this.#rebases ? first.timeNs : 0;
+    const originNs = this.#originNs;
+    if (originNs !== 0) for (const request of batch) request.timeNs -= originNs;
+    return batch;
+  }
+
+  #takeFirst(count: number): HeldRequest[] {
+    if (count <= 0) return [];
+    const all = this.#held;
+    if (count === all.length) {
+      this.#held = [];
+      return all;
+    }
+    this.#held = all.slice(count);
+    all.length = count;
+    return all;
+  }
+
+  #lateRule(timeNs: number): string {
+    const byMs = ((this.#floorNs - timeNs) / 1e6).toFixed(3);
+    return `its time lies ${byMs} ms before a request that stands more than ${String(this.#orderWindow)} requests earlier in the file`;
+  }
+}

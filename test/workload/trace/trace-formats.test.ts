@@ -1,0 +1,444 @@
+/** Lines as they are published, or as the tools print them, and what each of them means. */
+
+import { gzipSync, zstdCompressSync } from 'node:zlib';
+
+import { describe, expect, test } from 'vitest';
+
+import type { Request } from '../../../src/workload/request.ts';
+import { TRACE_FORMATS, type TraceFormat } from '../../../src/workload/trace/trace-formats.ts';
+import type { OpenTraceOptions } from '../../../src/workload/trace/trace-reader.ts';
+import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
+import { blktraceEvent, dmLog, vscsiRecord } from './binary-traces.ts';
+import { faultOf, readWhole, temporaryFile } from './trace-files.ts';
+
+const MIB = 1024 * 1024;
+
+/** `write 4096+512 @100 fua`: a request in one line. */
+function inWords({ op, offset, length, fua, unmap, timeNs }: Request): string {
+  const place = op === 'flush' ? '' : ` ${String(offset)}+${String(length)}`;
+  return `${op}${place} @${String(timeNs)}${fua ? ' fua' : ''}${unmap ? ' unmap' : ''}`;
+}
+
+interface Sample {
+  readonly content: string | Uint8Array;
+  readonly requests: readonly string[];
+  readonly virtualSize?: number;
+  readonly options?: OpenTraceOptions;
+}
+
+const SAMPLES: Readonly<Record<TraceFormat, Sample>> = {
+  native: {
+    content:
+      '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n5,write,4096,512,fua\n7,flush,,,\n',
+    requests: ['write 4096+512 @5 fua', 'flush @7'],
+  },
+  'fio-v2': {
+    content:
+      'fio version 2 iolog\n/dev/vdb add\n/dev/vdb open\n/dev/vdb write 65536 4096\n/dev/vdb wait 20 0\n/dev/vdb read 0 512\n' +
+      '/dev/vdb wait 35 0\n/dev/vdb sync 65536 4096\n/dev/vdb trim 0 65536\n/dev/vdb datasync 65536 0\n/dev/vdb close\n',
+    requests: [
+      'write 65536+4096 @0',
+      'read 0+512 @20000000',
+      'flush @35000000',
+      'discard 0+65536 @35000000',
+      'flush @35000000',
+    ],
+  },
+  'fio-v3': {
+    content:
+      'fio version 3 iolog\n19 f add\n184 f open\n200 f write 4096 4096\n225 f datasync 4096 0\n230 f wait 9 0\n240 f trim 0 4096\n250 f close\n',
+    requests: ['write 4096+4096 @200000', 'flush @225000', 'discard 0+4096 @240000'],
+  },
+  blktrace: {
+    content: Buffer.concat([
+      blktraceEvent({ timeNs: 1000, category: ['notify'], action: 0, pdu: Buffer.from('dd\0\0') }),
+      blktraceEvent({
+        timeNs: 2_000_000_000_000_000_000n,
+        category: ['write', 'sync'],
+        sector: 8,
+        bytes: 4096,
+      }),
+      blktraceEvent({
+        timeNs: 2_000_000_000_000_000_100n,
+        category: ['read'],
+        sector: 8,
+        bytes: 4096,
+        action: 8,
+      }),
+      blktraceEvent({
+        timeNs: 2_000_000_000_000_000_200n,
+        category: ['write', 'flush', 'fua'],
+        sector: 0,
+        bytes: 512,
+      }),
+      blktraceEvent({ timeNs: 2_000_000_000_000_000_300n, category: ['write', 'flush'], bytes: 0 }),
+      blktraceEvent({
+        timeNs: 2_000_000_000_000_000_400n,
+        category: ['write', 'discard'],
+        sector: 16,
+        bytes: 8192,
+      }),
+      blktraceEvent({
+        timeNs: 2_000_000_000_000_000_500n,
+        category: ['read', 'cgroup'],
+        bytes: 512,
+        pdu: Buffer.alloc(8),
+      }),
+      blktraceEvent({ timeNs: 2_000_000_000_000_000_600n, category: ['read', 'pass-through'], bytes: 36 }),
+    ]),
+    requests: [
+      'write 4096+4096 @0',
+      'flush @200',
+      'write 0+512 @200 fua',
+      'flush @300',
+      'discard 8192+8192 @400',
+      'read 0+512 @500',
+    ],
+  },
+  blkparse: {
+    content:
+      '  8,0    3        1     0.000000000   697  G   W 223490 + 8 [kjournald]\n' +
+      '  8,0    3        2     0.000001829   697  P   R [kjournald]\n' +
+      '  8,0    3        3     0.000002197   697  Q   W 223490 + 8 [kjournald]\n' +
+      '  8,0    1        1     0.001000000   697  C   W 223490 + 8 [0]\n' +
+      '  8,0    3        4     0.002002197   697  Q  WF 8 + 1 [kjournald]\n' +
+      '  8,0    3        5     0.003002197   697  Q  FW 16 + 1 [a name of words]\n' +
+      '  8,0    3        6     0.004002197   697  Q FWS [kjournald]\n' +
+      '  8,0    3        7     0.005002197   697  Q   D 64 + 16 [fstrim]\n' +
+      '  8,0    3        8     0.006002197   697  Q  RA 100 + 8 [dd]\n' +
+      '  8,0    3        9     0.007002197   697  Q   R 36 (12 00 00 00 24 00) [smartd]\n' +
+      '  8,0    3        0     0.008002197   697  m   N cfq697 dispatch\n' +
+      'CPU0 (trace):\n Reads Queued:           2,        8KiB\n\nTotal (trace):\nThroughput (R/W): 1000KiB/s / 0KiB/s\n',
+    requests: [
+      'write 114426880+4096 @0',
+      'write 4096+512 @2000000 fua',
+      'flush @3000000',
+      'write 8192+512 @3000000',
+      'flush @4000000',
+      'discard 32768+8192 @5000000',
+      'read 51200+4096 @6000000',
+    ],
+  },
+  msr: {
+    content:
+      '128166372003061629,hm,0,Read,383496192,32768,113736\n' +
+      '128166372016382155,hm,0,Write,310983680,16384,5600\n' +
+      '128166372016382154,hm,0,Read,0,512,1\n',
+    requests: ['read 383496192+32768 @0', 'read 0+512 @1332052500', 'write 310983680+16384 @1332052600'],
+    virtualSize: 366 * MIB,
+  },
+  alibaba: {
+    content: '419,W,8792731648,16384,1577808144360767\n419,R,0,4096,1577808144360768\n',
+    requests: ['write 8792731648+16384 @0', 'read 0+4096 @1000'],
+  },
+  tencent: {
+    content: '1538323200,12910952,128,0,1063\n1538323200,8,8,1,1063\n1538323201,16,8,1,1063\n',
+    requests: ['read 6610407424+65536 @0', 'write 4096+4096 @0', 'write 8192+4096 @1000000000'],
+  },
+  systor17: {
+    content:
+      'Timestamp,Response,IOType,LUN,Offset,Size\n' +
+      '1456095145.133076000,0.000806000,R,0,899056122368,131072\n' +
+      '1456095145.133077000,,,0,899056122368,131072\n' +
+      '1456095146.0,0.000806000,W,0,0,512\n',
+    requests: ['read 899056122368+131072 @0', 'write 0+512 @866924000'],
+  },
+  fiu: {
+    content:
+      '89966899405 1234 kjournald 904265560 8 W 6 0 531e779b3d5bca7b9c0a6a3a4e2c1a3b\n' +
+      '89968195792 20782 gzip 283193184 8 R 6 0 56f11b711d91a065a2b6458eca924523\n',
+    requests: ['write 462983966720+4096 @0', 'read 144994910208+4096 @1296387'],
+  },
+  vscsi: {
+    content: Buffer.concat([
+      vscsiRecord(2, { command: 0x2a, length: 4096, block: 8, timeUs: 1_300_000_000_000_000 }),
+      vscsiRecord(2, { command: 0x88, length: 512, block: 1, timeUs: 1_300_000_000_000_007 }),
+      vscsiRecord(2, { command: 0x00, length: 0, block: 0, timeUs: 1_300_000_000_000_008 }),
+      vscsiRecord(2, { command: 0x0a, length: 1024, block: 2, timeUs: 1_300_000_000_000_009 }),
+    ]),
+    requests: ['write 4096+4096 @0', 'read 512+512 @7000', 'write 1024+1024 @9000'],
+  },
+  'dm-log-writes': {
+    content: dmLog({ sectorSize: 4096 }, [
+      { sector: 1, sectors: 2, flags: 0 },
+      { sector: 3, sectors: 1, flags: 1 | 2 },
+      { mark: 'fsync-done' },
+      { sector: 0, sectors: 0, flags: 1 },
+      { sector: 8, sectors: 16, flags: 4 },
+      { sector: 9, sectors: 1, flags: 16 },
+    ]),
+    requests: [
+      'write 4096+8192 @0',
+      'flush @0',
+      'write 12288+4096 @0 fua',
+      'flush @0',
+      'discard 32768+65536 @0',
+      'write 36864+4096 @0',
+    ],
+  },
+  'nbdkit-log': {
+    content:
+      '2026-03-01 12:00:00.000090 connection=1 Connect export="" tls=0 size=0x40000000 write=1 flush=1\n' +
+      '2026-03-01 12:00:00.000100 connection=1 Write id=2 offset=0x10000 count=0x1000 fua=1 ...\n' +
+      '2026-03-01 12:00:00.000130 connection=1 ...Write id=2 return=0\n',
+    requests: ['write 65536+4096 @0 fua'],
+    virtualSize: 2 ** 30,
+  },
+  'qemu-trace-log': {
+    content:
+      'blk_co_preadv blk 0x55d0 bs 0x5581f2 offset 0 bytes 512 flags 0x0\n' +
+      '12345@1700000000.000100:blk_co_pwritev blk 0x55d0 bs 0x5581f2 offset 65536 bytes 4096 flags 0x10\n' +
+      '12345@1700000000.000123:blk_co_pwritev blk 0x55d0 bs 0x5581f2 offset 65536 bytes 65536 flags 16\n' +
+      '12345@1700000000.000130:bdrv_open_common bs 0x5581f2 filename "x" flags 0x2\n',
+    requests: ['read 0+512 @0', 'write 65536+4096 @0 fua', 'write-zeroes 65536+65536 @23000 fua unmap'],
+  },
+};
+
+describe.each(TRACE_FORMATS)('%s', (format) => {
+  const sample = SAMPLES[format];
+  const requestsOf = async (path: string, options: OpenTraceOptions = {}) =>
+    (await readWhole(path, options)).requests.map(inWords);
+
+  test('is recognised, and its lines mean what its users take them to mean', async () => {
+    const path = temporaryFile(sample.content, 'anything');
+    expect((await openTrace(path)).format).toBe(format);
+    expect(await requestsOf(path)).toEqual(sample.requests);
+  });
+
+  test('tells or implies the size of the device', async () => {
+    const { virtualSize, requests } = await readWhole(temporaryFile(sample.content));
+    const end = Math.max(...requests.map(({ offset, length }) => offset + length));
+    expect(virtualSize).toBe(sample.virtualSize ?? Math.ceil(end / MIB) * MIB);
+    expect((await readWhole(temporaryFile(sample.content), { size: 2 ** 43 })).virtualSize).toBe(2 ** 43);
+  });
+
+  test('a request past the end of the device that was named is a bad one', async () => {
+    const path = temporaryFile(sample.content);
+    expect((await faultOf(path, { size: 512 })).message).toMatch(/past the device's end at 512/);
+    const { skippedCount, requests } = await readWhole(path, { size: 512, skipBad: true });
+    expect(skippedCount).toBeGreaterThan(0);
+    expect(requests.every(({ offset, length }) => offset + length <= 512)).toBe(true);
+  });
+
+  test('is read compressed as well', async () => {
+    expect(await requestsOf(temporaryFile(gzipSync(sample.content)))).toEqual(sample.requests);
+    expect(await requestsOf(temporaryFile(zstdCompressSync(sample.content)))).toEqual(sample.requests);
+  });
+
+  test('cut short anywhere it is an error or fewer requests, and never other ones', async () => {
+    const bytes = Buffer.from(sample.content);
+    for (let length = 1; length < bytes.length; length += 7) {
+      const path = temporaryFile(bytes.subarray(0, length));
+      const before: string[] = [];
+      try {
+        const trace = await openTrace(path, { format, size: 2 ** 43 });
+        for await (const batch of trace.batches) before.push(...batch.map(inWords));
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'bad-trace' });
+      }
+      const times = (words: readonly string[]) => words.map((word) => word.replace(/@\d+/, ''));
+      const all = times(sample.requests);
+      expect(all).toEqual(expect.arrayContaining(times(before)));
+    }
+  });
+
+  test('garbage in the format that was named is one error, and nothing but errors', async () => {
+    const garbage = Buffer.from(Array.from({ length: 3000 }, (_, n) => (n * 7919 + (n >> 3)) % 251));
+    const error = await faultOf(temporaryFile(garbage), { format });
+    expect(error.code).toBe('bad-trace');
+    const lines = Array.from({ length: 50 }, (_, n) => `no such line ${String(n)} ,,, + 0x 1 2 3`).join('\n');
+    expect((await faultOf(temporaryFile(`${lines}\n`), { format })).code).toBe('bad-trace');
+  });
+
+  test('no other format recognises it', async () => {
+    for (const other of TRACE_FORMATS) {
+      if (other === format) continue;
+      expect((await openTrace(temporaryFile(SAMPLES[other].content))).format).toBe(other);
+    }
+  });
+});
+
+describe('a line that breaks a rule is an error with its number, or is skipped and counted', () => {
+  const cases: readonly [TraceFormat, string, RegExp][] = [
+    ['fio-v2', '/dev/vdb write 1 4096', /offset 1 is no multiple of 512/],
+    ['fio-v2', '/dev/vdb write 0 0', /a write of length 0/],
+    ['fio-v2', '/dev/vdb write 0', /the length is not a whole number/],
+    ['fio-v2', '/dev/vdb scribble 0 512', /the action is none of/],
+    ['fio-v2', '/dev/vdb wait soon 0', /the wait is not a number of milliseconds/],
+    ['fio-v3', '/dev/vdb write 0 4096', /the time is not a whole number of microseconds/],
+    ['fio-v3', '9 f trim 0 4294967808', /more than a discard may have \(4GiB\)/],
+    ['blkparse', '  8,0 3 1 0.1 697 Q W 0 + 8 [x]', /is no event as blkparse prints it/],
+    ['blkparse', '  8,0 3 1 0.000000009 697 Q W 0 + 0 [x]', /a write of length 0/],
+    ['blkparse', '  8,0 3 1 0.000000009 697 Q W 0 + 99999999 [x]', /more than a write may have/],
+    ['blkparse', '  8,0 3 1 0.000000009 697 Q W 99999999999999999 + 8 [x]', /below 2\^53 bytes/],
+    ['blkparse', 'CPU:1 [LOST 25 EVENTS]', /the tracer lost events/],
+    ['msr', '12816637200306163x,hm,0,Read,0,512,1', /not a number of 100 ns ticks/],
+    ['msr', '128166372003061630,hm,0,Trim,0,512,1', /neither Read nor Write/],
+    ['msr', '128166372003061630,hm,0,Read,0', /fewer fields/],
+    ['msr', '128166372003061630,hm,0,Read,100,512,1', /offset 100 is no multiple of 512/],
+    ['alibaba', '419,X,0,512,1577808144360767', /neither R nor W/],
+    ['alibaba', '419,W,0,0,1577808144360767', /a write of length 0/],
+    ['alibaba', '419,W,0,512', /fewer than the five fields/],
+    ['alibaba', 'device,W,0,512,1577808144360767', /the device is not a whole number/],
+    ['tencent', '1538323200,8,8,2,1063', /neither 0 \(read\) nor 1 \(write\)/],
+    ['tencent', '1538323200,8,8,1', /fewer than the five fields/],
+    ['tencent', '1538323200,8,0,1,1063', /a write of length 0/],
+    ['systor17', '1456095145,0.1,R,0,0,512', /seconds with decimals/],
+    ['systor17', '1456095145.1,0.1,X,0,0,512', /neither R, W nor blank/],
+    ['systor17', '1456095145.1,0.1,R,0,0,511', /length 511 is no multiple of 512/],
+    ['fiu', '9 1 x 0 8 X 6 0 aa', /neither R nor W/],
+    ['fiu', '9 1 x 0', /fewer fields/],
+    ['fiu', '9 1 x 0 0 W 6 0 aa', /a write of length 0/],
+    [
+      'qemu-trace-log',
+      'blk_co_pwritev blk 0x55d0 bs 0x1 offset 0 bytes 512',
+      /is no event as QEMU prints it/,
+    ],
+    [
+      'qemu-trace-log',
+      'blk_co_pwritev blk 0x55d0 bs 0x1 offset 7 bytes 512 flags 0x0',
+      /offset 7 is no multiple/,
+    ],
+    [
+      'qemu-trace-log',
+      'blk_co_pwritev blk 0x55d0 bs 0x1 offset 0 bytes 512 flags zero',
+      /is no event as QEMU/,
+    ],
+    [
+      'nbdkit-log',
+      '2026-03-01 12:00:00.000140 connection=1 ...Write id=9 return=0',
+      /an answer to no request/,
+    ],
+    [
+      'nbdkit-log',
+      '2026-03-01 12:00:00.000140 connection=1 Read id=4 offset=0x1 count=0x200 ...',
+      /offset 1 is no/,
+    ],
+  ];
+  test.each(cases)('%s: %s', async (format, line, rule) => {
+    const sample = SAMPLES[format];
+    const lines = Buffer.from(sample.content).toString('latin1').split('\n');
+    // After the first request, before what may follow the events.
+    const at =
+      format === 'nbdkit-log' ? lines.length - 1 : lines.findIndex((text) => /summary|CPU0/.test(text));
+    lines.splice(at < 0 ? lines.length - 1 : at, 0, line);
+    const path = temporaryFile(lines.join('\n'));
+    const error = await faultOf(path);
+    expect(error.code).toBe('bad-trace');
+    expect(error.message).toMatch(rule);
+    expect(error.line).toBe(lines.indexOf(line) + 1);
+    const skipped = await readWhole(path, { skipBad: true });
+    expect(skipped.skippedCount).toBe(1);
+    expect(skipped.requests.map(inWords)).toEqual(sample.requests);
+  });
+});
+
+describe('several volumes in one file', () => {
+  const cases: readonly [TraceFormat, string, string, string][] = [
+    ['fio-v2', '/dev/vdc write 0 512', '/dev/vdb', '/dev/vdc'],
+    ['blkparse', '  8,16 3 1 0.000002198 697 Q W 0 + 1 [x]', '8,0', '8,16'],
+    ['msr', '128166372003061630,usr,1,Write,0,512,1', 'hm_0', 'usr_1'],
+    ['alibaba', '7,W,0,512,1577808144360767', '419', '7'],
+    ['tencent', '1538323200,0,1,1,12', '1063', '12'],
+    ['systor17', '1456095145.2,0.1,W,3,0,512', '0', '3'],
+    ['fiu', '89968195793 20782 gzip 0 1 W 8 1 aa', '6,0', '8,1'],
+    ['qemu-trace-log', 'blk_co_pwritev blk 0x99 bs 0x1 offset 0 bytes 512 flags 0x0', '0x55d0', '0x99'],
+  ];
+  test.each(cases)('%s: an error that lists them, unless one is chosen', async (format, line, one, other) => {
+    const sample = SAMPLES[format];
+    const lines = Buffer.from(sample.content).toString('latin1').split('\n');
+    lines.splice(format === 'blkparse' ? 3 : lines.length - 1, 0, line);
+    const path = temporaryFile(lines.join('\n'));
+    const error = await faultOf(path);
+    expect(error.code).toBe('several-volumes');
+    expect(error.message).toMatch(/choose one with --volume/);
+    for (const name of [one, other]) expect(error.message.split(/[: ]+/)).toContain(name);
+
+    const first = await readWhole(path, { volume: one });
+    expect(first.requests.map(inWords)).toEqual(sample.requests);
+    expect(first.otherVolumeCount).toBe(1);
+    const second = await readWhole(path, { volume: other });
+    expect(second.requests).toHaveLength(1);
+    expect(second.virtualSize).toBe(MIB);
+    const missing = await faultOf(path, { volume: 'none' });
+    expect(missing.code).toBe('unknown-volume');
+    expect(missing.message).toContain(other);
+  });
+
+  test('nbdkit: an export is a volume, with a size of its own', async () => {
+    const at = (micros: number, rest: string) =>
+      `2026-03-01 12:00:00.${String(micros).padStart(6, '0')} ${rest}\n`;
+    const path = temporaryFile(
+      at(1, 'connection=1 Connect export="a" tls=0 size=0x100000') +
+        at(2, 'connection=2 Connect export="b" tls=0 size=0x200000') +
+        at(3, 'connection=1 Write id=1 offset=0x0 count=0x200 fua=0 ...') +
+        at(4, 'connection=2 Write id=1 offset=0x100000 count=0x200 fua=0 ...') +
+        at(5, 'connection=2 ...Write id=1 return=0') +
+        at(6, 'connection=1 ...Write id=1 return=0'),
+    );
+    expect((await faultOf(path)).message).toMatch(/--volume \(export\): a b/);
+    const b = await readWhole(path, { volume: 'b' });
+    expect(b.requests.map(inWords)).toEqual(['write 1048576+512 @0']);
+    expect(b.virtualSize).toBe(2 * MIB);
+  });
+
+  test('the list of thousands is cut, and bounded', async () => {
+    const lines = Array.from({ length: 5000 }, (_, n) => `${String(n)},W,0,512,1577808144360767\n`);
+    const error = await faultOf(temporaryFile(lines.join('')));
+    expect(error.message).toMatch(/: 0 1 2 3 .* … \(5000 in all\)/);
+    expect(error.message.length).toBeLessThan(1000);
+  });
+});
+
+describe('times', () => {
+  test('what stands after its place comes out in order, within the window of the format', async () => {
+    const times = Array.from({ length: 40_000 }, (_, n) => n + (n % 100 === 0 ? -Math.min(n, 5000) : 0));
+    const lines = times.map((time, n) => `1,W,${String(n * 512)},512,${String(1577808144360767 + time)}\n`);
+    const { requests } = await readWhole(temporaryFile(lines.join('')));
+    expect(requests).toHaveLength(times.length);
+    expect(requests.every(({ timeNs }, n) => timeNs >= (requests[n - 1]?.timeNs ?? 0))).toBe(true);
+    const expected = times.toSorted((a, b) => a - b).map((time) => time * 1000);
+    expect(requests.map(({ timeNs }) => timeNs)).toEqual(expected);
+  });
+
+  test('of equal times the order of the file stays', async () => {
+    const lines = Array.from({ length: 1000 }, (_, n) => `1538323200,${String(n)},1,1,7\n`);
+    const { requests } = await readWhole(temporaryFile(lines.join('')));
+    expect(requests.every(({ offset }, n) => offset === n * 512)).toBe(true);
+  });
+
+  test('what stands further after its place breaks a rule', async () => {
+    const lines = Array.from({ length: 25_000 }, (_, n) => `1,W,0,512,${String(1577808144360767 + n)}\n`);
+    const path = temporaryFile(`${lines.join('')}1,W,0,512,1577808144360768\n`);
+    const error = await faultOf(path);
+    expect(error.line).toBe(25_001);
+    expect(error.message).toMatch(/its time lies [\d.]+ ms before .* more than 16384 requests earlier/);
+    expect(await readWhole(path, { skipBad: true })).toMatchObject({ skippedCount: 1 });
+  });
+});
+
+describe('what is no trace', () => {
+  test.each<[string, string | Uint8Array, RegExp]>([
+    ['an empty file', '', /is empty/],
+    [
+      'text',
+      'hello\nworld\n',
+      /is no trace of a known format \(it begins with 'hello'\); --trace-format says/,
+    ],
+    ['bytes', Buffer.from([1, 2, 3, 4]), /is no trace of a known format; --trace-format/],
+    ['bzip2', 'BZh91AY&SY', /is bzip2, which is not read as it is: unpack it/],
+    ['xz', Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]), /is xz, which/],
+    ['a tar archive in gzip', gzipSync(tarOf('traces.csv')), /is a tar archive, which/],
+  ])('%s', async (_, content, rule) => {
+    const error = await faultOf(temporaryFile(content));
+    expect(error.code).toBe('bad-trace');
+    expect(error.message).toMatch(rule);
+  });
+});
+
+function tarOf(name: string): Uint8Array {
+  const header = Buffer.alloc(512);
+  header.write(name, 0);
+  header.write('ustar', 257);
+  return header;
+}
