@@ -39,8 +39,13 @@ export interface StateSampling {
   readonly lossyStates: number;
 }
 
+/** The part of a recording that crash states are made of. */
+export interface RecordedFile extends Pick<Recording, 'entries' | 'base'> {
+  readonly setup: Pick<CrashSetup, 'format'>;
+}
+
 /** Every cut at a sync, some others, and for each some states with losses. */
-export function* crashStates(recording: Recording, sampling: StateSampling): Generator<CrashState> {
+export function* crashStates(recording: RecordedFile, sampling: StateSampling): Generator<CrashState> {
   const { entries, base, setup } = recording;
   const { random, cutShare, lossyStates } = sampling;
   // QED's need-check mark has no sync of its own, in QEMU either; what that risks is a test of its own.
