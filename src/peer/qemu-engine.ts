@@ -20,7 +20,6 @@ import { openStack } from '../bench/stack.ts';
 import type { FileStorage } from '../device/file-storage.ts';
 import type { HostLogRecord } from '../device/host-log.ts';
 import { HostMeter } from '../device/host-meter.ts';
-import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../format/cache-sizes.ts';
 import type { GuestCounts, Parity } from '../result/schema.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
@@ -28,7 +27,7 @@ import { classifyOperations, type Classified } from './classify.ts';
 import { compareOperations } from './compare-operations.ts';
 import type { HostOperation } from './host-operation.ts';
 import { readImageLayout, type ImageLayout } from './image-layout.ts';
-import { runQemuIo } from './qemu-io.ts';
+import { cacheOptions, runQemuIo } from './qemu-io.ts';
 import { findQemuIo, missingQemuIo, type QemuIoTools } from './qemu-tools.ts';
 import { copySparse, sameBytes } from './whole-file.ts';
 import { WithoutSync } from './without-sync.ts';
@@ -167,13 +166,6 @@ function serveWithQemu(pass: Pass): Promise<readonly HostOperation[]> {
     signal: options.signal,
     tools,
   });
-}
-
-/** As `--image-opts` takes them; nothing if all are the defaults. */
-function cacheOptions(caches: CacheSizes | undefined): Readonly<Record<string, string>> | undefined {
-  if (caches === undefined) return undefined;
-  const names: Readonly<Record<string, string>> = CACHE_SIZE_OPTIONS;
-  return Object.fromEntries(Object.entries(caches).map(([key, bytes]) => [names[key] ?? key, String(bytes)]));
 }
 
 /** Serves the requests with the builtin engine on the copy. */

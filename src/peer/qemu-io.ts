@@ -12,6 +12,7 @@
 import { constants } from 'node:os';
 
 import type { CacheMode } from '../format/cache-mode.ts';
+import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { Request } from '../workload/request.ts';
 import type { HostOperation } from './host-operation.ts';
@@ -92,6 +93,13 @@ export function qemuIoScript(
     if (request.op === 'write') writes++;
   }
   return `${lines.join('')}${mark}quit\n`;
+}
+
+/** Sizes of metadata caches as `imageOptions` takes them; nothing if all are the defaults. */
+export function cacheOptions(caches: CacheSizes | undefined): Readonly<Record<string, string>> | undefined {
+  if (caches === undefined) return undefined;
+  const names: Readonly<Record<string, string>> = CACHE_SIZE_OPTIONS;
+  return Object.fromEntries(Object.entries(caches).map(([key, bytes]) => [names[key] ?? key, String(bytes)]));
 }
 
 function qemuIoArguments(options: QemuIoOptions): readonly string[] {

@@ -7,19 +7,19 @@ import { spawnSync } from 'node:child_process';
 
 import { openStack, type Stack, type StackOptions, type WrapDevice } from '../../src/bench/stack.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
-import type { HostLogRecord } from '../../src/device/host-log.ts';
 import type { Storage } from '../../src/device/storage.ts';
 import type { BlockBackend } from '../../src/format/block-backend.ts';
-import { traceQemuIo, type ExpectedBytes, type QemuIoRun } from '../../src/peer/qemu-io.ts';
+import { cacheOptions, traceQemuIo, type ExpectedBytes, type QemuIoRun } from '../../src/peer/qemu-io.ts';
 import { WithoutSync } from '../../src/peer/without-sync.ts';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
 import { GuestSectors } from './guest-sectors.ts';
 import type { ParityList } from './parity-list.ts';
 import { isSectorOf } from './sector-value.ts';
 import { fillValue, flushedRequests } from './start-files.ts';
+import type { TaggedRecord } from './varying-order.ts';
 
 export interface BuiltinRun {
-  readonly records: readonly HostLogRecord[];
+  readonly records: readonly TaggedRecord[];
   /** By index of the request. */
   readonly reads: ReadonlyMap<number, ExpectedBytes>;
   /** Reads that gave what the guest never wrote, in words. */
@@ -48,7 +48,8 @@ export async function serveWithBuiltin(
   storage: Storage,
   wrap: WrapDevice = (device) => device,
 ): Promise<BuiltinRun> {
-  const records: HostLogRecord[] = [];
+  const records: TaggedRecord[] = [];
+  let current: number | undefined;
   const reads = new Map<number, ExpectedBytes>();
   const wrongReads: string[] = [];
   const guest = guestAtStart(list);
@@ -57,10 +58,14 @@ export async function serveWithBuiltin(
     if (wrong !== undefined) wrongReads.push(`${what}: other bytes than the guest wrote at ${String(wrong)}`);
   };
   const open = { storage, wrap: (device: BlockDevice) => new WithoutSync(wrap(device)) };
-  await using stack = await openList(list, { ...open, hostLog: (record) => records.push(record) });
+  await using stack = await openList(list, {
+    ...open,
+    hostLog: (record) => records.push({ ...record, request: current }),
+  });
   let writes = 0;
   for (const [index, request] of list.requests.entries()) {
     const value = runValue(writes);
+    current = index;
     if (request.op === 'read') {
       const bytes = new Uint8Array(request.length);
       await stack.backend.read(request.offset, bytes);
@@ -70,6 +75,7 @@ export async function serveWithBuiltin(
     guest.apply(request, value);
     if (request.op === 'write') writes++;
   }
+  current = undefined;
   await stack.close();
   const readBack: ReadBack[] = [];
   await using again = await openList(list, { ...open, readOnly: true });
@@ -87,7 +93,7 @@ export async function serveWithBuiltin(
 }
 
 function openList(
-  { files, cache, format }: ParityList,
+  { files, cache, format, cacheSizes }: ParityList,
   options: Pick<StackOptions, 'storage' | 'wrap' | 'hostLog' | 'readOnly'>,
 ): Promise<Stack> {
   const [image, below] = files;
@@ -96,6 +102,7 @@ function openList(
     imageName: image.name,
     format,
     cache,
+    caches: cacheSizes,
     // Only QED leaves a backing file's format out.
     unnamedBackingFormat: below?.format,
   });
@@ -143,6 +150,7 @@ export function serveWithQemu(list: ParityList, path: string, ours: BuiltinRun):
     cache: list.cache,
     requests: list.requests,
     unmap: true,
+    imageOptions: cacheOptions(list.cacheSizes),
     expected: ours.reads,
   });
 }

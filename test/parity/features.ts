@@ -8,6 +8,7 @@
 
 import { CACHE_MODE_RULES, CACHE_MODES } from '../../src/format/cache-mode.ts';
 import { REFCOUNT_MODES } from '../../src/format/image-options.ts';
+import { COMPAT_LEVELS, REFCOUNT_BITS } from '../../src/format/image-shape.ts';
 import { coveringArray, type Row } from './covering-array.ts';
 
 const KIB = 1024;
@@ -16,7 +17,11 @@ const KIB = 1024;
 const MIXES = ['writes', 'durable', 'zeroes', 'large'] as const;
 export type Mix = (typeof MIXES)[number];
 
-/** What the image holds when the run begins: nothing, what was written and closed, what a crash left. */
+/**
+ * What the image holds when the run begins: nothing, what was written and closed, what a crash left, or what was
+ * written between and after internal snapshots.
+ */
+const QCOW2_STARTS = ['fresh', 'filled', 'crashed', 'snapshots'] as const;
 const STARTS = ['fresh', 'filled', 'crashed'] as const;
 
 /**
@@ -36,6 +41,13 @@ export type BackingSize = (typeof BACKING_SIZES)[number];
 
 const COMMON = { cache: CACHE_MODES, mix: MIXES } as const;
 
+/**
+ * The metadata caches: QEMU's defaults; the least that it makes of them; a few of the smallest slices; both out of one
+ * budget.
+ */
+const CACHE_SIZES = ['default', 'least', 'small-slices', 'shared'] as const;
+export type CacheSizing = (typeof CACHE_SIZES)[number];
+
 export const QCOW2_AXES = {
   ...COMMON,
   clusterSize: [512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 2 * KIB * KIB],
@@ -43,7 +55,10 @@ export const QCOW2_AXES = {
   chain: CHAINS,
   backingSize: BACKING_SIZES,
   disk: DISKS,
-  start: STARTS,
+  start: QCOW2_STARTS,
+  compat: COMPAT_LEVELS,
+  refcountBits: REFCOUNT_BITS,
+  cacheSizes: CACHE_SIZES,
 } as const;
 export type Qcow2Features = Row<typeof QCOW2_AXES>;
 
@@ -88,6 +103,12 @@ export function featureRows(seed: number, counts: ListCounts): readonly Features
 }
 
 function allowedQcow2(row: Partial<Qcow2Features>): boolean {
+  if (row.compat === '0.10') {
+    // Version 2 has neither lazy refcounts nor refcounts of other than 16 bits.
+    if (row.refcounts === 'lazy' || (row.refcountBits ?? 16) !== 16) return false;
+  }
+  // Clusters that two snapshots share need a refcount of 3.
+  if (row.start === 'snapshots' && (row.refcountBits ?? 16) < 2) return false;
   return backingSizeFits(row);
 }
 

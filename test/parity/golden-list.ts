@@ -1,12 +1,11 @@
 /** One list against its recording: our engine in memory, what QEMU did in a file. Needs nothing that is installed. */
 
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
-import { compareOperations } from '../../src/peer/compare-operations.ts';
 import { serveWithBuiltin } from './both-engines.ts';
 import { endHashes, makeGoldenStart, operationsOf, readBackHash, type Golden } from './goldens.ts';
-import { below } from './live-list.ts';
 import { PackedHoles } from './packed-file.ts';
 import type { ParityList } from './parity-list.ts';
+import { compareWithout } from './varying-order.ts';
 
 /** What differs from the recording, in words; empty if nothing does. */
 export async function differencesFromGolden(list: ParityList, golden: Golden): Promise<readonly string[]> {
@@ -17,7 +16,7 @@ export async function differencesFromGolden(list: ParityList, golden: Golden): P
     const packed = depth === undefined ? undefined : golden.start[list.files[Number(depth) + 1]?.name ?? ''];
     return packed === undefined ? device : new PackedHoles(device, packed);
   });
-  const comparison = compareOperations(records, operationsOf(golden), { ignoreFiles: below(list) });
+  const comparison = compareWithout(records, operationsOf(golden), golden.leftOut);
   const end = await endHashes(list, storage);
   for (const { name } of list.files) storage.remove(name);
   return [

@@ -15,7 +15,6 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { compareOperations } from '../../src/peer/compare-operations.ts';
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { writeFullReport, type ListResult } from './full-report.ts';
@@ -30,8 +29,9 @@ import {
   type Goldens,
 } from './goldens.ts';
 import { everydayLists, fullLists } from './lists.ts';
-import { below, runLive, type LiveOutcome } from './live-list.ts';
+import { runLive, type LiveOutcome } from './live-list.ts';
 import type { ParityList } from './parity-list.ts';
+import { compareWithout } from './varying-order.ts';
 
 const full = Number(process.env['PARITY_FULL'] ?? 0);
 const records = process.env['PARITY_RECORD'] !== undefined;
@@ -94,8 +94,7 @@ async function hasRecordedVersion({ qemu }: Goldens): Promise<boolean> {
 
 /** How the recorded run differs from the live one, which ours equals; empty if it does not. */
 function differenceOfRecording(list: ParityList, { ours }: LiveOutcome): string {
-  const comparison = compareOperations(ours.records, operationsOf(goldenFor(list)), {
-    ignoreFiles: below(list),
-  });
+  const golden = goldenFor(list);
+  const comparison = compareWithout(ours.records, operationsOf(golden), golden.leftOut);
   return comparison.identical ? '' : `the recording: ${comparison.text}`;
 }

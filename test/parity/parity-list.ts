@@ -9,9 +9,10 @@
 import { alignDown } from '../../src/core/alignment.ts';
 import { Random } from '../../src/core/random.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
+import type { CacheSizes } from '../../src/format/cache-sizes.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import { SECTOR_SIZE, type Request, type RequestOp } from '../../src/workload/request.ts';
-import type { BackingSize, Chain, DiskKind, Features, Mix } from './features.ts';
+import type { BackingSize, Chain, DiskKind, Features, Mix, Qcow2Features } from './features.ts';
 
 /** A file that QEMU makes and fills before the run. */
 export interface StartFile {
@@ -25,6 +26,8 @@ export interface StartFile {
   readonly fill: readonly Request[];
   /** Ended by a crash, so that nothing is closed. */
   readonly crashes: boolean;
+  /** Snapshots are taken after so many requests of the fill. */
+  readonly snapshotsAfter: readonly number[];
 }
 
 export interface ParityList {
@@ -33,6 +36,8 @@ export interface ParityList {
   readonly features: Features;
   readonly format: Format;
   readonly cache: CacheMode;
+  /** Of the metadata caches; `undefined` for QEMU's defaults. */
+  readonly cacheSizes: CacheSizes | undefined;
   /** The image first, then what it is backed by, from the top down. */
   readonly files: readonly [StartFile, ...StartFile[]];
   readonly requests: readonly Request[];
@@ -67,12 +72,15 @@ export function parityList(name: string, features: Features, seed: number): Pari
     options: imageOptions(features),
     fill: start === 'fresh' ? [] : maker.fill(),
     crashes: start === 'crashed',
+    // The first leaves requests for the second to share, and the second some that find nothing shared.
+    snapshotsAfter: start === 'snapshots' ? [4, 7] : [],
   };
   return {
     name,
     features,
     format: features.format,
     cache: features.cache,
+    cacheSizes: features.format === 'qcow2' ? cacheSizesOf(features) : undefined,
     files: [image, ...below],
     requests: maker.list(features.mix),
   };
@@ -118,9 +126,25 @@ function imageOptions(features: Features): Readonly<Record<string, string>> {
       return { cluster_size: String(features.clusterSize) };
     case 'qcow2':
       return {
+        compat: features.compat,
         cluster_size: String(features.clusterSize),
+        refcount_bits: String(features.refcountBits),
         lazy_refcounts: features.refcounts === 'lazy' ? 'on' : 'off',
       };
+  }
+}
+
+function cacheSizesOf({ cacheSizes, clusterSize }: Qcow2Features): CacheSizes | undefined {
+  const smallest = SECTOR_SIZE;
+  switch (cacheSizes) {
+    case 'default':
+      return undefined;
+    case 'least':
+      return { l2CacheSize: clusterSize, refcountCacheSize: clusterSize };
+    case 'small-slices':
+      return { l2CacheSize: 6 * smallest, l2CacheEntrySize: smallest };
+    case 'shared':
+      return { cacheSize: 7 * clusterSize };
   }
 }
 
@@ -151,6 +175,7 @@ function backingFiles(features: Features, disk: Disk, random: Random): readonly 
       options: {},
       fill: new RequestMaker({ disk: fillDisk, spots, zeroes }, random).fill(),
       crashes: false,
+      snapshotsAfter: [],
     };
   });
 }
@@ -221,7 +246,14 @@ class RequestMaker {
     // Exception `raw-direct-over-hole`: the first block of a raw file is written.
     return [
       ...requests,
-      { op: 'write', offset: 0, length: SMALL_BYTES, fua: false, unmap: false, timeNs: 0 },
+      {
+        op: 'write',
+        offset: 0,
+        length: Math.min(SMALL_BYTES, this.#disk.size),
+        fua: false,
+        unmap: false,
+        timeNs: 0,
+      },
     ];
   }
 

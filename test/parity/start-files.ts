@@ -1,7 +1,10 @@
 /** The files of a list as they are before the run, made and filled by QEMU's tools alone. */
 
+import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
+import { readU64be, viewOf } from '../../src/core/bytes.ts';
+import { FIELD } from '../../src/format/qcow2/header.ts';
 import { createWithQemuImg, findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { runProgram } from '../../src/peer/run-program.ts';
 import type { Request } from '../../src/workload/request.ts';
@@ -32,24 +35,65 @@ export async function makeStartFiles({ files }: ParityList, directory: string): 
   }
 }
 
-async function fill(
-  path: string,
-  { format, fill: requests, crashes }: StartFile,
-  depth: number,
-): Promise<void> {
-  if (requests.length === 0) return;
-  const { qemuIo } = await findQemuTools();
+async function fill(path: string, file: StartFile, depth: number): Promise<void> {
+  const { fill: requests, snapshotsAfter, crashes } = file;
   const commands = requests.map((request, index) => command(request, fillValue(depth, index)));
   if (crashes) {
     // Some of it is durable, and what came later is partly in the file.
     commands.splice(flushedRequests(requests), 0, 'flush');
     commands.push('abort');
   }
+  let from = 0;
+  for (const [number, to] of snapshotsAfter.entries()) {
+    await runCommands(path, file, commands.slice(from, to));
+    await takeSnapshot(path, `snapshot ${String(number)}`);
+    from = to;
+  }
+  await runCommands(path, file, commands.slice(from));
+}
+
+async function runCommands(
+  path: string,
+  { format, crashes }: StartFile,
+  commands: readonly string[],
+): Promise<void> {
+  if (commands.length === 0) return;
+  const { qemuIo } = await findQemuTools();
   // Nothing here is measured: without syncs it is fast.
   const args = ['-t', 'unsafe', '-d', 'unmap', '-f', format, path];
   const { exitCode, stdout, stderr } = await runProgram(qemuIo, args, { input: commands.join('\n') });
   if (exitCode !== (crashes ? undefined : 0)) {
     throw new Error(`qemu-io ${args.join(' ')}: ${stdout}${stderr}`);
+  }
+}
+
+async function takeSnapshot(path: string, name: string): Promise<void> {
+  const { qemuImg } = await findQemuTools();
+  const { exitCode, stderr } = await runProgram(qemuImg, ['snapshot', '-c', name, path]);
+  if (exitCode !== 0) throw new Error(`qemu-img snapshot -c: ${stderr}`);
+  stopClock(path);
+}
+
+/** Gives every snapshot the same date, so that the same list makes the same file on every day. */
+function stopClock(path: string): void {
+  const fd = openSync(path, 'r+');
+  try {
+    const read = (offset: number, length: number): DataView => {
+      const bytes = new Uint8Array(length);
+      readSync(fd, bytes, 0, length, offset);
+      return viewOf(bytes);
+    };
+    const header = read(0, 72);
+    let at = readU64be(header, FIELD.snapshotsOffset) ?? 0;
+    for (let left = header.getUint32(FIELD.snapshotCount); left > 0; left--) {
+      // Lengths of id and name at 12 and 14, seconds and nanoseconds at 16, length of extra data at 36.
+      const entry = read(at, 40);
+      writeSync(fd, new Uint8Array(8), 0, 8, at + 16);
+      const length = 40 + entry.getUint32(36) + entry.getUint16(12) + entry.getUint16(14);
+      at += Math.ceil(length / 8) * 8;
+    }
+  } finally {
+    closeSync(fd);
   }
 }
 

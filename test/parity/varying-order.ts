@@ -1,0 +1,117 @@
+/**
+ * The verdict on a list, given what our engine did and what QEMU did in one run or several.
+ *
+ * Extents of one request are tasks of their own in QEMU, and its thread pool decides in which order they end. Mostly
+ * that reorders a stretch between two syncs; it can also decide what is linked before a cache is written, or whether a
+ * sync covers a write. Two named exceptions of docs/qemu-rules.md follow from it:
+ *
+ * - `varying-order`: QEMU's own operations differ from one run to the next. Ours are one of its sequences, or the
+ *   requests that vary are left out and all others are compared.
+ * - `late-extent`: data written only while the sync of another extent of the same request is under way are not covered
+ *   by it, and cost a second sync at once.
+ *
+ * Final bytes are compared in any case: they never vary.
+ */
+
+import type { HostLogRecord } from '../../src/device/host-log.ts';
+import { compareOperations, formatOperation, type Comparison } from '../../src/peer/compare-operations.ts';
+import type { HostOperation } from '../../src/peer/host-operation.ts';
+
+export type ExceptionName = 'varying-order' | 'late-extent';
+
+/** One of our operations, and during which request it was issued; `undefined` at open and close. */
+export type TaggedRecord = HostLogRecord & { readonly request: number | undefined };
+
+export interface OrderVerdict {
+  readonly comparison: Comparison;
+  readonly exceptions: readonly ExceptionName[];
+  /** Requests that were left out. */
+  readonly leftOut: readonly number[];
+  /** QEMU's operations as they were compared: changes and syncs, without the requests left out. */
+  readonly theirs: readonly HostOperation[];
+}
+
+/** @param runs of QEMU over the same requests, the last one last; at least one. */
+export function judgeOrder(
+  ours: readonly TaggedRecord[],
+  runs: readonly (readonly HostOperation[])[],
+): OrderVerdict {
+  const all = runs.map(changesOf);
+  const last = all.at(-1) ?? [];
+  const comparison = compareWithout(ours, last, []);
+  const again: readonly ExceptionName[] = runs.length > 1 ? ['varying-order'] : [];
+  const plain = { comparison, exceptions: again, leftOut: [], theirs: last };
+  if (comparison.identical) return plain;
+  const leftOut = varyingRequests(all);
+  const timely = withoutLateSyncs(last);
+  const ways: readonly (readonly [readonly ExceptionName[], readonly HostOperation[]])[] = [
+    [again, last],
+    [['late-extent'], timely],
+    [[...again, 'late-extent'], timely],
+  ];
+  for (const [exceptions, theirs] of ways) {
+    const without = exceptions.includes('varying-order') ? leftOut : [];
+    const tolerant = compareWithout(ours, theirs, without);
+    if (tolerant.identical) {
+      return { comparison: tolerant, exceptions, leftOut: without, theirs: keep(theirs, without) };
+    }
+  }
+  return plain;
+}
+
+/** Our operations against those of one run, `leftOut` left out of both. */
+export function compareWithout(
+  ours: readonly TaggedRecord[],
+  theirs: readonly HostOperation[],
+  leftOut: readonly number[],
+): Comparison {
+  const changes = ours.filter(({ file }) => !file.startsWith('backing:'));
+  return compareOperations(keep(changes, leftOut), keep(theirs, leftOut));
+}
+
+function keep<T extends { readonly request: number | undefined }>(
+  operations: readonly T[],
+  leftOut: readonly number[],
+): readonly T[] {
+  return operations.filter(({ request }) => request === undefined || !leftOut.includes(request));
+}
+
+/** What changes the image's files or makes them durable. */
+function changesOf(operations: readonly HostOperation[]): readonly HostOperation[] {
+  return operations.filter(
+    ({ op, error, file }) => op !== 'read' && error === undefined && !file.startsWith('backing:'),
+  );
+}
+
+/** The requests whose operations are not the same in all runs. */
+function varyingRequests(runs: readonly (readonly HostOperation[])[]): readonly number[] {
+  const [first, ...others] = runs.map(textByRequest);
+  const requests = new Set(others.flatMap((texts) => [...texts.keys()]).concat([...(first?.keys() ?? [])]));
+  return [...requests]
+    .filter((request) => others.some((texts) => texts.get(request) !== first?.get(request)))
+    .sort((left, right) => left - right);
+}
+
+function textByRequest(operations: readonly HostOperation[]): ReadonlyMap<number, string> {
+  const texts = new Map<number, string>();
+  for (const operation of operations) {
+    const { request } = operation;
+    if (request !== undefined) {
+      texts.set(request, `${texts.get(request) ?? ''}${formatOperation(operation)};`);
+    }
+  }
+  return texts;
+}
+
+/** Leaves out a sync that follows another at once, in a request of several data writes. */
+function withoutLateSyncs(operations: readonly HostOperation[]): readonly HostOperation[] {
+  const writes = new Map<number, number>();
+  for (const { op, request } of operations) {
+    if (op === 'write' && request !== undefined) writes.set(request, (writes.get(request) ?? 0) + 1);
+  }
+  return operations.filter(({ op, request }, index) => {
+    const before = operations[index - 1];
+    const isSecond = op === 'sync' && before?.op === 'sync' && before.request === request;
+    return !(isSecond && request !== undefined && (writes.get(request) ?? 0) > 1);
+  });
+}
