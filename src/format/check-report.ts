@@ -15,10 +15,24 @@ export interface CheckReport {
   readonly allocatedClusters: number;
   readonly fragmentedClusters: number;
   readonly compressedClusters: number;
-  /** The first findings, in words. */
+  /** The first findings of each kind, in words, in the order in which they were found. */
   readonly messages: readonly string[];
   readonly messagesDropped: number;
 }
 
 /** Which damage a repair may mend. */
 export type RepairScope = 'leaks' | 'all';
+
+export type FindingKind = 'corruption' | 'leak' | 'repair' | 'check-error';
+
+/** Gets each finding in words, in the order in which they are found. */
+export type DetailSink = (kind: FindingKind, text: string) => void;
+
+/** What a check does beside counting. */
+export interface CheckOptions {
+  /** Left out, nothing is written. */
+  readonly repair?: RepairScope | undefined;
+  readonly onDetail?: DetailSink | undefined;
+  /** Told now and then how far the check is: the name of the pass under way and the share of it that is done. */
+  readonly onProgress?: ((pass: string, share: number) => void) | undefined;
+}

@@ -1,12 +1,14 @@
 /**
- * What a check has found: counts with the meaning that `qemu-img check` gives them, and messages.
+ * What a check has found: counts with the meaning that `qemu-img check` gives them, and the findings in words.
  *
- * Invariant: messages are bounded; counts are not.
+ * Invariants: counts are exact; of each kind at most `DETAILS_MAX` texts are kept, and no text is made that nobody
+ * will read (a big dirty image has millions of findings).
  */
 
-import type { CheckReport } from '../check-report.ts';
+import type { CheckReport, DetailSink, FindingKind } from '../check-report.ts';
 
-const MESSAGES_MAX = 20;
+/** Findings of a kind that are kept in words. */
+const DETAILS_MAX = 20;
 
 export class CheckFindings {
   corruptions = 0;
@@ -20,61 +22,87 @@ export class CheckFindings {
   allocatedClusters = 0;
   fragmentedClusters = 0;
   compressedClusters = 0;
-  #nextContiguous = 0;
-  readonly #messages: string[] = [];
-  #dropped = 0;
+  readonly #details: { readonly kind: FindingKind; readonly text: string }[] = [];
+  readonly #said: Record<FindingKind, number> = { corruption: 0, leak: 0, repair: 0, 'check-error': 0 };
+  readonly #sink: DetailSink | undefined;
 
-  corruption(message: string): void {
+  /** @param sink gets every finding in words, as it is found. */
+  constructor(sink: DetailSink | undefined) {
+    this.#sink = sink;
+  }
+
+  corruption(text: () => string): void {
     this.corruptions++;
-    this.#say(message);
+    this.say('corruption', text);
   }
 
-  leak(message: string): void {
+  leak(text: () => string): void {
     this.leaks++;
-    this.#say(message);
+    this.say('leak', text);
   }
 
-  repaired(message: string): void {
-    this.#say(message);
+  checkError(text: () => string): void {
+    this.checkErrors++;
+    this.say('check-error', text);
   }
 
-  /** A new L2 table begins: its first cluster follows nothing, so it cannot be fragmented. */
-  beginTable(): void {
-    this.#nextContiguous = 0;
+  /** Tells of something that is counted elsewhere. */
+  say(kind: FindingKind, text: () => string): void {
+    if (this.#said[kind]++ >= DETAILS_MAX && this.#sink === undefined) return;
+    const detail = text();
+    this.#sink?.(kind, detail);
+    if (this.#said[kind] <= DETAILS_MAX) this.#details.push({ kind, text: detail });
   }
 
-  /** Counts a cluster of the active mapping, in guest order. */
-  countCluster(kind: 'allocated' | 'compressed', hostOffset: number, clusterSize: number): void {
+  /** Counts a compressed cluster of the active mapping; those are fragmented by nature. */
+  countCompressed(): void {
     this.allocatedClusters++;
-    if (kind === 'compressed') {
-      // Compressed clusters are fragmented by nature.
-      this.compressedClusters++;
-      this.fragmentedClusters++;
-      return;
-    }
-    if (this.#nextContiguous !== 0 && hostOffset !== this.#nextContiguous) this.fragmentedClusters++;
-    this.#nextContiguous = hostOffset + clusterSize;
+    this.compressedClusters++;
+    this.fragmentedClusters++;
+  }
+
+  /** Counts clusters of the active mapping, and those of them that do not lie behind the one before. */
+  countAllocated(clusters: number, fragmented: number): void {
+    this.allocatedClusters += clusters;
+    this.fragmentedClusters += fragmented;
+  }
+
+  /** What was found and repaired so far, to be forgotten by `restore` where a pass is done again. */
+  counts(): FindingCounts {
+    const { corruptions, leaks, checkErrors, corruptionsFixed, leaksFixed } = this;
+    return { corruptions, leaks, checkErrors, corruptionsFixed, leaksFixed };
+  }
+
+  restore(counts: FindingCounts): void {
+    Object.assign(this, counts);
+  }
+
+  /** Forgets what was counted of the mapping, which is about to be walked again. */
+  resetMapping(): void {
+    this.allocatedClusters = 0;
+    this.fragmentedClusters = 0;
+    this.compressedClusters = 0;
   }
 
   report(totalClusters: number): CheckReport {
+    const said = Object.values(this.#said).reduce((sum, each) => sum + each, 0);
     return {
-      corruptions: this.corruptions,
-      leaks: this.leaks,
-      checkErrors: this.checkErrors,
-      corruptionsFixed: this.corruptionsFixed,
-      leaksFixed: this.leaksFixed,
+      ...this.counts(),
       imageEndOffset: this.imageEndOffset,
       totalClusters,
       allocatedClusters: this.allocatedClusters,
       fragmentedClusters: this.fragmentedClusters,
       compressedClusters: this.compressedClusters,
-      messages: this.#messages,
-      messagesDropped: this.#dropped,
+      messages: this.#details.map(({ text }) => text),
+      messagesDropped: said - this.#details.length,
     };
   }
+}
 
-  #say(message: string): void {
-    if (this.#messages.length < MESSAGES_MAX) this.#messages.push(message);
-    else this.#dropped++;
-  }
+export interface FindingCounts {
+  readonly corruptions: number;
+  readonly leaks: number;
+  readonly checkErrors: number;
+  readonly corruptionsFixed: number;
+  readonly leaksFixed: number;
 }

@@ -6,47 +6,43 @@
  * error is left, and only then may the caller clear the dirty bit.
  */
 
-import { hex } from '../../core/error.ts';
-import { viewOf } from '../../core/bytes.ts';
-import { allocatePages } from '../../core/page-memory.ts';
-import type { CheckReport, RepairScope } from '../check-report.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
+import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import { CheckFindings } from './check-findings.ts';
-import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
-import { clusterTypeAt, hostOffsetAt, isCopiedAt, setCopiedFlagAt } from './l2-entry.ts';
+import { checkCopiedFlags } from './copied-flags.ts';
+import { OFFSET_LIMIT } from './layout.ts';
 import type { L2Tables } from './l2-tables.ts';
 import { rebuildRefcounts } from './rebuild.ts';
-import { countReferences, type ReferenceCounts } from './reference-count.ts';
-import type { RefcountTable } from './refcount-table.ts';
+import type { ReferenceCounts } from './reference-count.ts';
+import { scanReferences, type ScanTarget } from './reference-scan.ts';
 import type { Refcounts } from './refcounts.ts';
 
-export interface CheckTarget {
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly table: RefcountTable;
+export interface CheckTarget extends ScanTarget {
   readonly refcounts: Refcounts;
   readonly tables: L2Tables;
 }
 
-/** Checks an image, and repairs it within `repair` if that is given. */
-export async function checkImage(target: CheckTarget, repair?: RepairScope): Promise<CheckReport> {
+/** Clusters compared between two words about the progress. */
+const PROGRESS_CLUSTERS = 1_048_576;
+
+/** Checks an image, and repairs it within `options.repair` if that is given. */
+export async function checkImage(target: CheckTarget, options: CheckOptions = {}): Promise<CheckReport> {
   const { geometry, header } = target;
-  let findings = new CheckFindings();
-  const counts = await countReferences({ ...target, findings });
-  const scanned = { corruptions: findings.corruptions, leaks: findings.leaks };
-  await compare(target, counts, findings, undefined);
+  const { repair } = options;
+  const findings = new CheckFindings(options.onDetail);
+  const counts = await scanReferences(target, findings, options);
+  const scanned = findings.counts();
+  await compare(target, counts, findings, { ...options, repair: undefined });
 
   if (findings.needsRebuild && repair === 'all') {
-    findings = await rebuild(target, counts, findings);
-  } else if (repair !== undefined && findings.needsRebuild) {
-    findings.checkErrors++;
-    findings.repaired('ERROR need to rebuild refcount structures');
+    await rebuild(target, counts, findings, options);
+  } else if (findings.needsRebuild && repair === 'leaks') {
+    findings.checkError(() => 'ERROR need to rebuild refcount structures');
   } else if (repair !== undefined && findings.leaks + findings.corruptions > 0) {
-    findings.leaks = scanned.leaks;
-    findings.corruptions = scanned.corruptions;
-    await compare(target, counts, findings, repair);
+    findings.restore(scanned);
+    await compare(target, counts, findings, options);
   }
-  await checkCopiedFlags(target, findings, repair === 'all');
+  await checkCopiedFlags(target, findings, options);
   return findings.report(Math.ceil(header.values.virtualSize / geometry.clusterSize));
 }
 
@@ -54,102 +50,159 @@ export async function checkImage(target: CheckTarget, repair?: RepairScope): Pro
 async function rebuild(
   target: CheckTarget,
   counts: ReferenceCounts,
-  before: CheckFindings,
-): Promise<CheckFindings> {
+  findings: CheckFindings,
+  options: CheckOptions,
+): Promise<void> {
+  findings.say('repair', () => 'Rebuilding refcount structure');
   await rebuildRefcounts(target, counts);
   target.refcounts.blockCache.forgetAll();
   target.refcounts.resetSearch();
-  const after = new CheckFindings();
-  const recounted = await countReferences({ ...target, findings: after });
-  await compare(target, recounted, new CheckFindings(), 'leaks');
-  await compare(target, recounted, after, undefined);
-  after.corruptionsFixed = Math.max(0, before.corruptions - after.corruptions);
-  after.leaksFixed = Math.max(0, before.leaks - after.leaks);
-  after.repaired('Rebuilding refcount structure');
-  return after;
+  const before = findings.counts();
+  findings.restore({ ...before, corruptions: 0, leaks: 0 });
+  findings.resetMapping();
+  findings.needsRebuild = false;
+  const quiet = { onProgress: options.onProgress };
+  const recounted = await scanReferences(target, findings, quiet);
+  // What lies in the old structures is free now.
+  await compare(target, recounted, new CheckFindings(undefined), { ...quiet, repair: 'leaks' });
+  await compare(target, recounted, findings, quiet);
+  findings.corruptionsFixed += Math.max(0, before.corruptions - findings.corruptions);
+  findings.leaksFixed += Math.max(0, before.leaks - findings.leaks);
 }
 
-/** Compares stored refcounts with counted references; mends what `repair` allows. */
+/** Compares stored refcounts with counted references; mends what `options.repair` allows. */
 async function compare(
   target: CheckTarget,
   counts: ReferenceCounts,
   findings: CheckFindings,
-  repair: RepairScope | undefined,
+  options: CheckOptions,
 ): Promise<void> {
-  const { geometry, refcounts, header } = target;
-  const { clusterSize } = geometry;
-  const end = Math.max(Math.ceil(header.device.size() / clusterSize), counts.end);
-  let highest = 0;
-  for (let cluster = 0; cluster < end; cluster++) {
-    const answer = refcounts.get(cluster);
-    const stored = typeof answer === 'number' ? answer : await answer;
-    const counted = counts.get(cluster);
-    if (stored > 0 || counted > 0) highest = cluster;
-    if (stored === counted) continue;
-    if (stored === 0) findings.needsRebuild = true;
-    const isLeak = stored > counted;
-    const mends = stored !== 0 && (isLeak ? repair !== undefined : repair === 'all');
-    const what = `cluster ${String(cluster)} refcount=${String(stored)} reference=${String(counted)}`;
-    if (mends) {
-      findings.repaired(`Repairing ${what}`);
-      await refcounts.update(cluster * clusterSize, 1, counted - stored, 'discard');
-      if (isLeak) findings.leaksFixed++;
-      else findings.corruptionsFixed++;
-    } else if (isLeak) {
-      findings.leak(`Leaked ${what}`);
+  const { geometry } = target;
+  const { refcountBlockEntries } = geometry;
+  const comparison = new Comparison(target, counts, findings, options.repair);
+  const { end } = counts;
+  let nextWord = PROGRESS_CLUSTERS;
+  for (let cluster = 0; cluster < end;) {
+    const index = Math.floor(cluster / refcountBlockEntries);
+    const blockEnd = Math.min(end, (index + 1) * refcountBlockEntries);
+    if (target.table.blockOffset(index) === 0) {
+      const counted = counts.nextCounted(cluster);
+      if (counted >= blockEnd) {
+        // Neither stored nor counted: nothing to compare here, nor up to the next block or reference.
+        cluster = index + 1 < target.table.entries ? blockEnd : counted;
+        continue;
+      }
+      comparison.withoutBlock(counted, blockEnd);
     } else {
-      findings.corruption(`ERROR ${what}`);
+      await comparison.withBlock(index, cluster, blockEnd);
+    }
+    cluster = blockEnd;
+    if (cluster >= nextWord) {
+      options.onProgress?.('refcounts', cluster / end);
+      nextWord = cluster + PROGRESS_CLUSTERS;
     }
   }
-  findings.imageEndOffset = (highest + 1) * clusterSize;
+  findings.imageEndOffset = (comparison.highest + 1) * geometry.clusterSize;
 }
 
-/** A copied flag must be set exactly where the refcount is one; a wrong one would let a shared cluster be overwritten. */
-async function checkCopiedFlags(
-  target: CheckTarget,
-  findings: CheckFindings,
-  repair: boolean,
-): Promise<void> {
-  const { tables, refcounts, geometry, header } = target;
-  const { clusterSize } = geometry;
-  const bytes = allocatePages(clusterSize);
-  const view = viewOf(bytes);
-  const isSingle = async (offset: number): Promise<boolean> =>
-    (await refcounts.get(offset / clusterSize)) === 1;
-  const wrong = (what: string): void => {
-    if (!repair) {
-      findings.corruption(`ERROR OFLAG_COPIED ${what}`);
-      return;
-    }
-    findings.corruptionsFixed++;
-    findings.repaired(`Repairing OFLAG_COPIED ${what}`);
-  };
-  for (let l1Index = 0; l1Index < tables.l1Entries; l1Index++) {
-    const offset = tables.tableOffset(l1Index);
-    if (offset === 0 || offset % clusterSize !== 0) continue;
-    const single = await isSingle(offset);
-    if (single !== tables.isTableCopied(l1Index)) {
-      wrong(`L2 cluster: l1_index=${String(l1Index)} l2_offset=${hex(offset)}`);
-      if (repair) await tables.repairCopiedFlag(l1Index, single);
-    }
-    const pending = header.device.read(offset, bytes, 'l2-table');
-    if (pending !== undefined) await pending;
-    let changed = false;
-    for (let index = 0; index < geometry.l2Entries; index++) {
-      const type = clusterTypeAt(view, index);
-      if (type !== 'normal' && type !== 'zero-allocated') continue;
-      const dataOffset = hostOffsetAt(view, index);
-      if (dataOffset % clusterSize !== 0) continue;
-      const answer = refcounts.get(dataOffset / clusterSize);
-      const singleData = (typeof answer === 'number' ? answer : await answer) === 1;
-      if (singleData === isCopiedAt(view, index)) continue;
-      wrong(`data cluster: l2_index=${String(index)} offset=${hex(dataOffset)}`);
-      setCopiedFlagAt(view, index, singleData);
-      changed = true;
-    }
-    if (changed && repair) {
-      tables.l2Cache.forgetTable(offset, clusterSize);
-      await header.device.write(offset, bytes, 'l2-table');
+class Comparison {
+  /** The last cluster that has a refcount or a reference. */
+  highest = 0;
+  readonly #target: CheckTarget;
+  readonly #counts: ReferenceCounts;
+  readonly #findings: CheckFindings;
+  readonly #repair: RepairScope | undefined;
+
+  constructor(
+    target: CheckTarget,
+    counts: ReferenceCounts,
+    findings: CheckFindings,
+    repair: RepairScope | undefined,
+  ) {
+    this.#target = target;
+    this.#counts = counts;
+    this.#findings = findings;
+    this.#repair = repair;
+  }
+
+  /** Clusters of a range for which no refcounts are stored: those are 0. */
+  withoutBlock(from: number, end: number): void {
+    for (let cluster = from; cluster < end; cluster++) {
+      const counted = this.#counts.get(cluster);
+      if (counted === 0) continue;
+      this.highest = cluster;
+      this.#differs(cluster, 0, counted);
     }
   }
+
+  /** Clusters of a range whose refcounts lie in the block of that index. */
+  async withBlock(index: number, from: number, end: number): Promise<void> {
+    const { table, geometry, refcounts } = this.#target;
+    const offset = table.blockOffset(index);
+    // No system reads from 2^63 on; what lies past the end of the file below that is zeroes.
+    if (offset % geometry.clusterSize !== 0 || offset >= OFFSET_LIMIT) {
+      for (let cluster = from; cluster < end; cluster++) {
+        this.#findings.checkError(
+          () => `ERROR cluster ${String(cluster)}: its refcount block lies at no offset that can be read`,
+        );
+      }
+      return;
+    }
+    if (!Number.isSafeInteger(offset)) {
+      this.withoutBlock(from, end);
+      return;
+    }
+    const { blockCache, codec } = refcounts;
+    const start = index * geometry.refcountBlockEntries;
+    for (let cluster = from; cluster < end; cluster++) {
+      const acquired = blockCache.acquire(offset);
+      const slot = typeof acquired === 'number' ? acquired : await acquired;
+      const block = blockCache.view(slot);
+      let stored = 0;
+      let counted = 0;
+      for (; cluster < end; cluster++) {
+        stored = codec.get(block, cluster - start);
+        counted = this.#counts.get(cluster);
+        if (stored > 0 || counted > 0) this.highest = cluster;
+        if (stored !== counted) {
+          if (this.#mends(stored, counted)) break;
+          this.#differs(cluster, stored, counted);
+        }
+      }
+      blockCache.release(slot);
+      if (cluster < end) await this.#mend(cluster, stored, counted);
+    }
+  }
+
+  #mends(stored: number, counted: number): boolean {
+    if (stored === 0 || this.#repair === undefined) return false;
+    return stored > counted || this.#repair === 'all';
+  }
+
+  async #mend(cluster: number, stored: number, counted: number): Promise<void> {
+    const findings = this.#findings;
+    findings.say('repair', () => `Repairing ${difference(cluster, stored, counted)}`);
+    try {
+      await this.#target.refcounts.correct(cluster, counted, stored > counted ? 'lower' : 'raise');
+    } catch (error) {
+      if (!(error instanceof Qcow2BenchError)) throw error;
+      findings.say('check-error', () => `ERROR could not be repaired: ${error.message}`);
+      if (stored > counted) findings.leaks++;
+      else findings.corruptions++;
+      return;
+    }
+    if (stored > counted) findings.leaksFixed++;
+    else findings.corruptionsFixed++;
+  }
+
+  #differs(cluster: number, stored: number, counted: number): void {
+    const findings = this.#findings;
+    if (stored === 0) findings.needsRebuild = true;
+    if (stored > counted) findings.leak(() => `Leaked ${difference(cluster, stored, counted)}`);
+    else findings.corruption(() => `ERROR ${difference(cluster, stored, counted)}`);
+  }
+}
+
+function difference(cluster: number, stored: number, counted: number): string {
+  return `cluster ${String(cluster)} refcount=${String(stored)} reference=${String(counted)}`;
 }

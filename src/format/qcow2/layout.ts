@@ -52,6 +52,8 @@ export const LOW = {
 
 /** Host offsets have 56 bits in the format; beyond 2^53 − 1 this program says so and stops. */
 export const TWO_32 = 0x1_0000_0000;
+/** From here on no system reads or writes: offsets of files are signed. */
+export const OFFSET_LIMIT = 2 ** 63;
 
 /** Names of the feature bits that QEMU 7.2 writes into the feature name table, in its order. */
 export const FEATURE_NAMES: readonly {

@@ -11,7 +11,7 @@ import { alignDown, alignUp } from '../../core/alignment.ts';
 import { Mutex } from '../../core/mutex.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
-import type { CheckReport, RepairScope } from '../check-report.ts';
+import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import type { DiskImage, Mapping, MappingKind } from '../disk-image.ts';
 import { REFCOUNT_BITS, type ImageShape } from '../image-shape.ts';
 import { isZeroInPieces } from '../known-zero.ts';
@@ -69,6 +69,7 @@ export class Qcow2Image implements DiskImage {
   readonly #device: BlockDevice;
   readonly #readPurpose: Purpose;
   readonly #refcountTable: RefcountTable;
+  readonly #metadata: MetadataMap;
   readonly #reader: Reader;
   readonly #writer: GuestWriter;
   readonly #compressor: CompressedWriter;
@@ -87,6 +88,7 @@ export class Qcow2Image implements DiskImage {
     this.#device = device;
     this.#readPurpose = options.readPurpose;
     this.#refcountTable = options.refcountTable;
+    this.#metadata = metadata;
     const lock = (): undefined | Promise<void> => this.#lock.acquire();
     const unlock = (): void => {
       this.#lock.release();
@@ -279,7 +281,7 @@ export class Qcow2Image implements DiskImage {
   }
 
   /** Checks refcounts and copied flags; repairs within `repair` if given. The image must be idle. */
-  async check(repair?: RepairScope): Promise<CheckReport> {
+  async check(repair?: RepairScope, options: Omit<CheckOptions, 'repair'> = {}): Promise<CheckReport> {
     const report = await this.#locked(() =>
       checkImage(
         {
@@ -288,8 +290,9 @@ export class Qcow2Image implements DiskImage {
           table: this.#refcountTable,
           refcounts: this.refcounts,
           tables: this.tables,
+          metadata: this.#metadata,
         },
-        repair,
+        { ...options, repair },
       ),
     );
     const isGood = report.corruptions === 0 && report.checkErrors === 0;

@@ -76,6 +76,8 @@ class Rebuild {
     let limit = Math.min(end, this.#counts.end);
     let cluster = first;
     while (cluster < limit) {
+      cluster = this.#counts.nextCounted(cluster);
+      if (cluster >= limit) break;
       if (this.#counts.get(cluster) === 0) {
         cluster++;
         continue;

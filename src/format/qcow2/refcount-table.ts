@@ -10,7 +10,7 @@ import { viewOf, writeU64be } from '../../core/bytes.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
-import { ENTRY_SIZE, HIGH, LOW, TWO_32 } from './layout.ts';
+import { ENTRY_SIZE, LOW, TWO_32 } from './layout.ts';
 import type { MetadataMap } from './metadata-map.ts';
 
 export class RefcountTable {
@@ -19,12 +19,20 @@ export class RefcountTable {
   readonly #metadata: MetadataMap;
   /** Host offset of each refcount block; 0 where there is none. */
   #blocks: Float64Array;
+  /** Indices of entries whose low bits, which must be zero, are not. */
+  #reserved: ReadonlySet<number>;
 
-  private constructor(header: HeaderStore, geometry: Geometry, metadata: MetadataMap, blocks: Float64Array) {
+  private constructor(
+    header: HeaderStore,
+    geometry: Geometry,
+    metadata: MetadataMap,
+    loaded: { readonly blocks: Float64Array; readonly reserved: ReadonlySet<number> },
+  ) {
     this.#header = header;
     this.#geometry = geometry;
     this.#metadata = metadata;
-    this.#blocks = blocks;
+    this.#blocks = loaded.blocks;
+    this.#reserved = loaded.reserved;
   }
 
   /** Reads the table that the header points to. */
@@ -34,16 +42,19 @@ export class RefcountTable {
     await header.device.read(offset, bytes, 'refcount-table');
     const view = viewOf(bytes);
     const blocks = new Float64Array(bytes.byteLength / ENTRY_SIZE);
+    const reserved = new Set<number>();
     metadata.add(offset, bytes.byteLength, 'refcount-table');
     for (let index = 0; index < blocks.length; index++) {
-      const high = view.getUint32(index * ENTRY_SIZE) & HIGH.offset;
-      const block = high * TWO_32 + ((view.getUint32(index * ENTRY_SIZE + 4) & LOW.offset) >>> 0);
+      const low = view.getUint32(index * ENTRY_SIZE + 4);
+      // Unlike those of L1 and L2 entries, bits 56 to 63 belong to the offset.
+      const block = view.getUint32(index * ENTRY_SIZE) * TWO_32 + ((low & LOW.offset) >>> 0);
       blocks[index] = block;
-      if (block !== 0 && block % geometry.clusterSize === 0) {
+      if ((low & ~LOW.offset) !== 0) reserved.add(index);
+      if (isPlace(block, geometry)) {
         metadata.add(block, geometry.clusterSize, 'refcount-block');
       }
     }
-    return new RefcountTable(header, geometry, metadata, blocks);
+    return new RefcountTable(header, geometry, metadata, { blocks, reserved });
   }
 
   /** How many blocks the table has room for. */
@@ -62,6 +73,11 @@ export class RefcountTable {
   /** Host offset of block `index`; 0 if there is none, also past the end of the table. */
   blockOffset(index: number): number {
     return this.#blocks[index] ?? 0;
+  }
+
+  /** Whether bits of the entry are set that must be zero. */
+  hasReservedBits(index: number): boolean {
+    return this.#reserved.has(index);
   }
 
   /** As `blockOffset`, and refuses an offset that cannot be a block's. */
@@ -127,12 +143,18 @@ export class RefcountTable {
     const old = { offset: this.offset, length: this.byteLength, blocks: this.#blocks };
     await this.#header.moveRefcountTable(tableOffset, bytes.byteLength / clusterSize);
     this.#blocks = blocks;
+    this.#reserved = new Set();
     this.#metadata.remove(old.offset, old.length, 'refcount-table');
     for (const offset of old.blocks) {
-      if (offset !== 0) this.#metadata.remove(offset, clusterSize, 'refcount-block');
+      if (isPlace(offset, this.#geometry)) this.#metadata.remove(offset, clusterSize, 'refcount-block');
     }
     this.#metadata.add(tableOffset, bytes.byteLength, 'refcount-table');
     for (const offset of blocks) if (offset !== 0) this.#metadata.add(offset, clusterSize, 'refcount-block');
     await this.#header.device.sync(cause);
   }
+}
+
+/** Whether a block can lie at `offset`; what cannot is no metadata that a write could damage. */
+function isPlace(offset: number, { clusterSize }: Geometry): boolean {
+  return offset !== 0 && offset % clusterSize === 0 && Number.isSafeInteger(offset);
 }

@@ -9,7 +9,7 @@
  */
 
 import { remainder } from '../../core/alignment.ts';
-import { Qcow2BenchError, hex } from '../../core/error.ts';
+import { Qcow2BenchError, assertInvariant, hex } from '../../core/error.ts';
 import type { TableCache } from '../table-cache.ts';
 import type { DiscardQueue } from './discard-queue.ts';
 import type { Geometry } from './geometry.ts';
@@ -220,6 +220,26 @@ export class Refcounts implements RefcountGrowth {
     return true;
   }
 
+  /**
+   * Corrects the refcount of one cluster that has a refcount block, as a repair does. It is given whole: 64-bit
+   * refcounts that are damaged have no exact difference.
+   */
+  async correct(cluster: number, refcount: number, change: 'raise' | 'lower'): Promise<void> {
+    if (change === 'lower') {
+      const pending = this.blockCache.setDependency(this.l2Cache);
+      if (pending !== undefined) await pending;
+    }
+    const slot = await this.#acquireBlockOf(cluster);
+    assertInvariant(slot !== RESTART, 'a refcount that is not 0 lies in a block');
+    try {
+      this.blockCache.markDirty(slot);
+      this.#set(slot, cluster, refcount, 'discard');
+    } finally {
+      this.blockCache.release(slot);
+    }
+    if (!this.#discards.isEmpty) await this.#discards.process();
+  }
+
   /** Answers the first cluster that was not changed: after `last`, or where a block had to be added. */
   async #updateClusters(first: number, last: number, delta: number, freed: FreedClusters): Promise<number> {
     const { refcountBlockEntries } = this.geometry;
@@ -239,10 +259,9 @@ export class Refcounts implements RefcountGrowth {
 
   #change(slot: number, cluster: number, delta: number, freed: FreedClusters): void {
     const { clusterSize, refcountBlockEntries, refcountMax } = this.geometry;
-    const block = this.blockCache.view(slot);
     const index = remainder(cluster, refcountBlockEntries);
     this.blockCache.markDirty(slot);
-    const refcount = this.codec.get(block, index) + delta;
+    const refcount = this.codec.get(this.blockCache.view(slot), index) + delta;
     if (refcount < 0 || refcount > refcountMax) {
       throw new Qcow2BenchError(
         'qcow2-refcount-out-of-range',
@@ -250,7 +269,12 @@ export class Refcounts implements RefcountGrowth {
         { path: this.header.device.path, offset: cluster * clusterSize },
       );
     }
-    this.codec.set(block, index, refcount);
+    this.#set(slot, cluster, refcount, freed);
+  }
+
+  #set(slot: number, cluster: number, refcount: number, freed: FreedClusters): void {
+    const { clusterSize, refcountBlockEntries } = this.geometry;
+    this.codec.set(this.blockCache.view(slot), remainder(cluster, refcountBlockEntries), refcount);
     if (refcount > 0) return;
     if (cluster === Math.floor(this.#packedEnd / clusterSize)) this.#packedWasFreed = true;
     this.#freeClusterIndex = Math.min(this.#freeClusterIndex, cluster);

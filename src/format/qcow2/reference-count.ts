@@ -1,188 +1,156 @@
 /**
- * Counts how often each host cluster is referenced, from the header down: what its refcount ought to be.
+ * How often each host cluster is referenced: one counter a cluster, of the width that the image's refcounts have.
  *
- * Invariants: nothing is written; memory grows with the clusters that are referenced, not with what a
- * damaged entry claims.
+ * Invariants:
+ * - A counter never passes what a refcount of the image can say: one reference more is refused, as in QEMU.
+ * - Memory grows with the references, not with what a damaged entry or a sparse file of petabytes claims. The
+ *   counters of a file of usual size lie in one array; those of a larger one in chunks, each of which begins as a
+ *   map and becomes an array where that is smaller.
  */
 
-import { viewOf } from '../../core/bytes.ts';
-import { hex } from '../../core/error.ts';
-import { allocatePages } from '../../core/page-memory.ts';
-import type { CheckFindings } from './check-findings.ts';
-import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
-import { clusterTypeAt, compressedRangeAt, hostOffsetAt, isCopiedAt } from './l2-entry.ts';
-import { ENTRY_SIZE, HIGH, LOW, TWO_32 } from './layout.ts';
-import type { RefcountTable } from './refcount-table.ts';
-import { readSnapshotTable } from './snapshot-table.ts';
+type Counters = Uint8Array | Uint16Array | Uint32Array;
 
-const CHUNK = 65_536;
+/** Bytes of counters that are kept in one array: 33 million clusters with 16-bit refcounts. */
+const FLAT_BYTES_MAX = 64 * 1024 * 1024;
+/** Clusters of a chunk. */
+const CHUNK = 4096;
+/** References of a chunk from which on an array takes less than a map. */
+const MAPPED_MAX = 256;
 
-/** A sparse array of counters, one a host cluster. */
+export interface ReferenceCountsOptions {
+  /** log2 of the width of the image's refcounts in bits. */
+  readonly refcountOrder: number;
+  /** The largest refcount that the image can hold. */
+  readonly refcountMax: number;
+  /** Clusters of the file when the counting begins. */
+  readonly fileClusters: number;
+}
+
 export class ReferenceCounts {
-  readonly #chunks: (Uint32Array | undefined)[] = [];
-  #end = 0;
+  readonly #options: ReferenceCountsOptions;
+  readonly #max: number;
+  #flat: Counters | undefined;
+  readonly #chunks = new Map<number, Counters | Map<number, number>>();
+  /** Keys of the chunks in ascending order, as long as no chunk was added since. */
+  #sorted: readonly number[] = [];
+  #end: number;
 
-  /** One past the highest cluster with a reference. */
+  constructor(options: ReferenceCountsOptions) {
+    const { refcountOrder, fileClusters } = options;
+    this.#options = options;
+    this.#max = Math.min(options.refcountMax, 0xffff_ffff);
+    this.#end = fileClusters;
+    // A reference may lead one cluster past the file's end.
+    const length = fileClusters + 1;
+    if (length * widthOf(refcountOrder) <= FLAT_BYTES_MAX) this.#flat = newCounters(refcountOrder, length);
+  }
+
+  /** One past the last cluster that is looked at: of the file, or of a reference past its end. */
   get end(): number {
     return this.#end;
   }
 
   get(cluster: number): number {
-    return this.#chunks[Math.floor(cluster / CHUNK)]?.[cluster % CHUNK] ?? 0;
+    const flat = this.#flat;
+    if (flat !== undefined) return flat[cluster] ?? 0;
+    const chunk = this.#chunks.get(Math.floor(cluster / CHUNK));
+    if (chunk === undefined) return 0;
+    return (chunk instanceof Map ? chunk.get(cluster % CHUNK) : chunk[cluster % CHUNK]) ?? 0;
   }
 
-  add(cluster: number): void {
-    const chunk = (this.#chunks[Math.floor(cluster / CHUNK)] ??= new Uint32Array(CHUNK));
-    chunk[cluster % CHUNK] = (chunk[cluster % CHUNK] as number) + 1;
+  /** Notes one reference more; false if the counter stands at its maximum. */
+  add(cluster: number): boolean {
     if (cluster >= this.#end) this.#end = cluster + 1;
+    let flat = this.#flat;
+    if (flat !== undefined && cluster >= flat.length) flat = this.#grow(flat, cluster + 1);
+    if (flat === undefined) return this.#addToChunk(cluster);
+    const count = flat[cluster] as number;
+    if (count === this.#max) return false;
+    flat[cluster] = count + 1;
+    return true;
   }
-}
 
-export interface ReferenceScan {
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly table: RefcountTable;
-  readonly findings: CheckFindings;
-}
-
-/** Host offset in an L1 entry, flags and reserved bits masked. */
-export function l1EntryOffset(view: DataView, index: number): number {
-  const high = view.getUint32(index * ENTRY_SIZE) & HIGH.offset;
-  return high * TWO_32 + ((view.getUint32(index * ENTRY_SIZE + 4) & LOW.offset) >>> 0);
-}
-
-/** Counts the references of the whole image; what breaks a rule goes to the findings and is not counted. */
-export async function countReferences(scan: ReferenceScan): Promise<ReferenceCounts> {
-  const counts = new ReferenceCounts();
-  const { header, geometry, table } = scan;
-  const { clusterSize } = geometry;
-  const { l1Offset, l1Entries, snapshotCount, snapshotsOffset } = header.values;
-  const add = (offset: number, length: number): void => {
-    addRange(scan, counts, offset, length);
-  };
-
-  add(0, clusterSize);
-  await countL1(scan, counts, { offset: l1Offset, entries: l1Entries, isActive: true });
-  if (snapshotCount > 0) {
-    const { snapshots, byteLength } = await readSnapshotTable(header);
-    for (const snapshot of snapshots) {
-      await countL1(scan, counts, {
-        offset: snapshot.l1Offset,
-        entries: snapshot.l1Entries,
-        isActive: false,
-      });
+  /** The first cluster from `cluster` on that may have a reference; `end` if there is none. */
+  nextCounted(cluster: number): number {
+    if (this.#flat !== undefined) {
+      let next = cluster;
+      while (next < this.#end && this.#flat[next] === 0) next++;
+      return Math.min(next, this.#end);
     }
-    add(snapshotsOffset, byteLength);
+    const index = Math.floor(cluster / CHUNK);
+    if (this.#chunks.has(index)) return cluster;
+    const following = this.#sortedChunks().find((each) => each > index);
+    return following === undefined ? this.#end : Math.min(following * CHUNK, this.#end);
   }
-  add(table.offset, table.byteLength);
-  const fileClusters = Math.ceil(header.device.size() / clusterSize);
-  for (const [index, offset] of table.blockOffsets().entries()) {
-    if (offset === 0) continue;
-    if (offset % clusterSize !== 0) {
-      scan.findings.corruption(
-        `ERROR refcount block ${String(index)} is not cluster aligned; refcount table entry corrupted`,
-      );
-      scan.findings.needsRebuild = true;
-    } else if (offset / clusterSize >= fileClusters) {
-      scan.findings.corruption(`ERROR refcount block ${String(index)} is outside image`);
-      scan.findings.needsRebuild = true;
-    } else {
-      add(offset, clusterSize);
-      if (counts.get(offset / clusterSize) !== 1) {
-        scan.findings.corruption(
-          `ERROR refcount block ${String(index)} refcount=${String(counts.get(offset / clusterSize))}`,
-        );
-        scan.findings.needsRebuild = true;
-      }
+
+  /** Takes in that the file has grown. */
+  growTo(fileClusters: number): void {
+    if (fileClusters > this.#end) this.#end = fileClusters;
+  }
+
+  #sortedChunks(): readonly number[] {
+    if (this.#sorted.length !== this.#chunks.size) {
+      this.#sorted = [...this.#chunks.keys()].toSorted((a, b) => a - b);
     }
+    return this.#sorted;
   }
-  return counts;
-}
 
-interface L1Place {
-  readonly offset: number;
-  readonly entries: number;
-  readonly isActive: boolean;
-}
-
-async function countL1(scan: ReferenceScan, counts: ReferenceCounts, l1: L1Place): Promise<void> {
-  if (l1.entries === 0) return;
-  const { clusterSize } = scan.geometry;
-  addRange(scan, counts, l1.offset, l1.entries * ENTRY_SIZE);
-  const bytes = allocatePages(l1.entries * ENTRY_SIZE);
-  await scan.header.device.read(l1.offset, bytes, 'l1-table');
-  const view = viewOf(bytes);
-  const table = allocatePages(clusterSize);
-  for (let index = 0; index < l1.entries; index++) {
-    const offset = l1EntryOffset(view, index);
-    if (offset === 0) continue;
-    addRange(scan, counts, offset, clusterSize);
-    if (offset % clusterSize !== 0) {
-      scan.findings.corruption(
-        `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`,
-      );
-      continue;
+  #addToChunk(cluster: number): boolean {
+    const index = Math.floor(cluster / CHUNK);
+    const at = cluster % CHUNK;
+    let chunk = this.#chunks.get(index);
+    if (chunk === undefined) this.#chunks.set(index, (chunk = new Map()));
+    if (chunk instanceof Map) {
+      const count = chunk.get(at) ?? 0;
+      if (count === this.#max) return false;
+      chunk.set(at, count + 1);
+      if (chunk.size > MAPPED_MAX) this.#chunks.set(index, this.#arrayOf(chunk));
+      return true;
     }
-    const pending = scan.header.device.read(offset, table, 'l2-table');
-    if (pending !== undefined) await pending;
-    countL2(scan, counts, table, l1.isActive);
+    const count = chunk[at] as number;
+    if (count === this.#max) return false;
+    chunk[at] = count + 1;
+    return true;
   }
-}
 
-function countL2(
-  scan: ReferenceScan,
-  counts: ReferenceCounts,
-  table: Uint8Array<ArrayBuffer>,
-  isActive: boolean,
-): void {
-  const { geometry, findings } = scan;
-  const { clusterSize } = geometry;
-  const view = viewOf(table);
-  findings.beginTable();
-  for (let index = 0; index < geometry.l2Entries; index++) {
-    const type = clusterTypeAt(view, index);
-    switch (type) {
-      case 'unallocated':
-      case 'zero':
-        break;
-      case 'compressed': {
-        const range = compressedRangeAt(view, index, geometry.clusterBits);
-        if (isCopiedAt(view, index)) {
-          findings.corruption(
-            `ERROR: coffset=${hex(range.hostOffset)}: copied flag must never be set for compressed clusters`,
-          );
-        }
-        if (isActive) findings.countCluster('compressed', range.hostOffset, clusterSize);
-        addRange(scan, counts, range.hostOffset, range.length);
-        break;
-      }
-      case 'zero-allocated':
-      case 'normal': {
-        const offset = hostOffsetAt(view, index);
-        if (isActive) findings.countCluster('allocated', offset, clusterSize);
-        if (offset % clusterSize !== 0) {
-          findings.corruption(
-            `ERROR offset=${hex(offset)}: Data cluster is not properly aligned; L2 entry corrupted.`,
-          );
-        }
-        addRange(scan, counts, offset, clusterSize);
-      }
+  #arrayOf(chunk: ReadonlyMap<number, number>): Counters {
+    const counters = newCounters(this.#options.refcountOrder, CHUNK);
+    for (const [at, count] of chunk) counters[at] = count;
+    return counters;
+  }
+
+  /** Room for more clusters, as a rebuild's new tables take them; undefined if the chunks hold them from here on. */
+  #grow(flat: Counters, length: number): Counters | undefined {
+    const { refcountOrder } = this.#options;
+    const lengthMax = FLAT_BYTES_MAX / widthOf(refcountOrder);
+    if (length <= lengthMax) {
+      const larger = newCounters(refcountOrder, Math.min(lengthMax, length * 2));
+      larger.set(flat);
+      this.#flat = larger;
+      return larger;
     }
+    for (let start = 0; start < flat.length; start += CHUNK) {
+      const chunk = newCounters(this.#options.refcountOrder, CHUNK);
+      chunk.set(flat.subarray(start, start + CHUNK));
+      this.#chunks.set(start / CHUNK, chunk);
+    }
+    this.#flat = undefined;
+    return undefined;
   }
 }
 
-function addRange(scan: ReferenceScan, counts: ReferenceCounts, offset: number, length: number): void {
-  const { clusterSize } = scan.geometry;
-  const first = Math.floor(offset / clusterSize);
-  const last = Math.floor((offset + length - 1) / clusterSize);
-  // A reference past the file's end would take memory for clusters that nobody can have written.
-  const limit = Math.ceil(scan.header.device.size() / clusterSize) + scan.geometry.l2Entries;
-  if (!Number.isSafeInteger(offset) || last > limit) {
-    scan.findings.corruption(
-      `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset ${hex(offset)} size ${hex(length)}`,
-    );
-    return;
+function widthOf(refcountOrder: number): number {
+  return refcountOrder <= 3 ? 1 : refcountOrder === 4 ? 2 : 4;
+}
+
+/** Counts above 2^32 − 1 would take as many table entries, so 64-bit refcounts are counted in 32 bits. */
+function newCounters(refcountOrder: number, length: number): Counters {
+  switch (widthOf(refcountOrder)) {
+    case 1:
+      return new Uint8Array(length);
+    case 2:
+      return new Uint16Array(length);
+    default:
+      return new Uint32Array(length);
   }
-  for (let cluster = first; cluster <= last; cluster++) counts.add(cluster);
 }

@@ -21,9 +21,10 @@ import {
   setCopiedFlagAt,
   type ClusterType,
 } from './l2-entry.ts';
+import { l1EntryOffset } from './l1-entry.ts';
 import type { L2Tables } from './l2-tables.ts';
 import type { Refcounts } from './refcounts.ts';
-import { l1EntryOffset } from './reference-count.ts';
+
 import { ENTRY_SIZE } from './layout.ts';
 
 export interface SharedReferencesOptions {

@@ -1,0 +1,385 @@
+/**
+ * Walks an image from the header down and counts how often each host cluster is referenced: what its refcount
+ * ought to be. The order and the meaning of every finding are those of `qemu-img check`.
+ *
+ * Invariants: without the scope `all` nothing is written; memory is bounded by the file's own tables, whatever a
+ * damaged entry claims.
+ */
+
+import { alignUp } from '../../core/alignment.ts';
+import { viewOf } from '../../core/bytes.ts';
+import { hex, Qcow2BenchError } from '../../core/error.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { allocatePages } from '../../core/page-memory.ts';
+import type { CheckOptions } from '../check-report.ts';
+import type { CheckFindings } from './check-findings.ts';
+import type { Geometry } from './geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+import { l1EntryOffset } from './l1-entry.ts';
+import { compressedRangeAt } from './l2-entry.ts';
+import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, TWO_32 } from './layout.ts';
+import type { MetadataMap } from './metadata-map.ts';
+import { ReferenceCounts } from './reference-count.ts';
+import type { RefcountTable } from './refcount-table.ts';
+import { readSnapshotTable } from './snapshot-table.ts';
+
+/** Bits that must be zero: 56 to 62 and 0 to 8 of an L1 entry, 56 to 61 and 1 to 8 of an L2 entry. */
+const L1_RESERVED = { high: 0x7f00_0000, low: 0x1ff } as const;
+const L2_RESERVED = { high: 0x3f00_0000, low: 0x1fe } as const;
+/** Bytes of an L2 entry with subclusters: the second half holds 32 allocated and 32 zero bits. */
+const EXTENDED_ENTRY_SIZE = 16;
+
+export interface ScanTarget {
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly table: RefcountTable;
+  readonly metadata: MetadataMap;
+}
+
+/** Counts the references of the whole image; what breaks a rule goes to the findings. */
+export async function scanReferences(
+  target: ScanTarget,
+  findings: CheckFindings,
+  options: CheckOptions,
+): Promise<ReferenceCounts> {
+  const scan = new ReferenceScan(target, findings, options);
+  return scan.run();
+}
+
+interface L1Place {
+  readonly offset: number;
+  readonly entries: number;
+  readonly isActive: boolean;
+}
+
+class ReferenceScan {
+  readonly #counts: ReferenceCounts;
+  readonly #target: ScanTarget;
+  readonly #findings: CheckFindings;
+  readonly #options: CheckOptions;
+  readonly #clusterSize: number;
+  readonly #entrySize: number;
+  readonly #hasDataFile: boolean;
+  readonly #table: Uint8Array<ArrayBuffer>;
+  readonly #view: DataView<ArrayBuffer>;
+  /** In clusters: where the next cluster of the mapping lies if it is not fragmented; 0 before a table's first. */
+  #nextContiguous = 0;
+  /** Bytes of the file; a reference may reach less than a cluster past it. */
+  #fileSize: number;
+
+  constructor(target: ScanTarget, findings: CheckFindings, options: CheckOptions) {
+    const { geometry, header } = target;
+    this.#target = target;
+    this.#findings = findings;
+    this.#options = options;
+    this.#clusterSize = geometry.clusterSize;
+    this.#entrySize = geometry.clusterSize / geometry.l2Entries;
+    this.#hasDataFile = (header.values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
+    this.#table = allocatePages(geometry.clusterSize);
+    this.#view = viewOf(this.#table);
+    this.#fileSize = header.device.size();
+    this.#counts = new ReferenceCounts({
+      refcountOrder: geometry.refcountOrder,
+      refcountMax: geometry.refcountMax,
+      fileClusters: Math.ceil(this.#fileSize / geometry.clusterSize),
+    });
+  }
+
+  async run(): Promise<ReferenceCounts> {
+    const { header, table } = this.#target;
+    const { l1Offset, l1Entries, snapshotCount, snapshotsOffset } = header.values;
+    this.#addRange(0, this.#clusterSize);
+    await this.#scanL1({ offset: l1Offset, entries: l1Entries, isActive: true });
+    if (snapshotCount > 0) {
+      const { snapshots, byteLength } = await readSnapshotTable(header);
+      for (const snapshot of snapshots) {
+        await this.#scanL1({ offset: snapshot.l1Offset, entries: snapshot.l1Entries, isActive: false });
+      }
+      this.#addRange(snapshotsOffset, byteLength);
+    }
+    this.#addRange(table.offset, table.byteLength);
+    await this.#scanRefcountBlocks();
+    return this.#counts;
+  }
+
+  async #scanL1(l1: L1Place): Promise<void> {
+    const { header } = this.#target;
+    if (l1.entries === 0 || l1.entries * ENTRY_SIZE > LIMITS.l1TableBytes) return;
+    const byteLength = l1.entries * ENTRY_SIZE;
+    this.#addRange(l1.offset, byteLength);
+    const bytes = allocatePages(alignUp(byteLength, header.device.requestAlignment));
+    await header.device.read(l1.offset, bytes, 'l1-table');
+    const view = viewOf(bytes);
+    for (let index = 0; index < l1.entries; index++) {
+      const high = view.getUint32(index * ENTRY_SIZE);
+      const low = view.getUint32(index * ENTRY_SIZE + 4);
+      if (high === 0 && low === 0) continue;
+      if ((high & L1_RESERVED.high) !== 0 || (low & L1_RESERVED.low) !== 0) {
+        this.#findings.corruption(
+          () => `ERROR found L1 entry with reserved bits set: ${entryText(high, low)}`,
+        );
+      }
+      const offset = l1EntryOffset(view, index);
+      this.#addRange(offset, this.#clusterSize);
+      if (offset % this.#clusterSize !== 0) {
+        this.#findings.corruption(
+          () => `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`,
+        );
+      }
+      const pending = this.#readTable(offset);
+      if (pending !== undefined) await pending;
+      await this.#scanL2(offset, l1.isActive);
+      if (l1.isActive) this.#options.onProgress?.('references', (index + 1) / l1.entries);
+    }
+  }
+
+  /** What lies past the end of the file, or past what it could ever hold, is zeroes. */
+  #readTable(offset: number): undefined | Promise<void> {
+    if (offset >= this.#fileSize) {
+      this.#table.fill(0);
+      return undefined;
+    }
+    return this.#target.header.device.read(offset, this.#table, 'l2-table');
+  }
+
+  /** Goes through the table just read. */
+  async #scanL2(tableOffset: number, isActive: boolean): Promise<void> {
+    const { l2Entries } = this.#target.geometry;
+    // The first cluster of a table follows nothing, so it cannot be fragmented.
+    this.#nextContiguous = 0;
+    for (let index = 0; index < l2Entries; index++) {
+      index = this.#scanEntries(index, isActive);
+      if (index < l2Entries) await this.#scanOddEntry(tableOffset, index * this.#entrySize, isActive);
+    }
+  }
+
+  /**
+   * Counts plain entries from `first` on, which are nearly all there are: nothing is made or awaited on the way, and
+   * halves are tested as integers, as the remainder of an offset would cost more than all the rest.
+   *
+   * @returns the index of an entry that is anything else; the table's end if there is none.
+   */
+  #scanEntries(first: number, isActive: boolean): number {
+    const { clusterBits, l2Entries } = this.#target.geometry;
+    const view = this.#view;
+    const counts = this.#counts;
+    const entrySize = this.#entrySize;
+    const lastWhole = this.#fileSize / this.#clusterSize - 1;
+    const unaligned = this.#clusterSize - 1;
+    const clustersOfHigh = TWO_32 / this.#clusterSize;
+    // With subclusters or a data file there is more to look at.
+    if (entrySize !== ENTRY_SIZE || this.#hasDataFile) return first;
+    let expected = this.#nextContiguous;
+    let allocated = 0;
+    let fragmented = 0;
+    let index = first;
+    for (; index < l2Entries; index++) {
+      const high = view.getUint32(index * ENTRY_SIZE);
+      const low = view.getUint32(index * ENTRY_SIZE + 4);
+      if (high === 0 && (low & ~LOW.zero) === 0) continue;
+      if ((high & ~(HIGH.copied | HIGH.offset)) !== 0 || (low & (unaligned & ~LOW.zero)) !== 0) break;
+      const cluster = (high & HIGH.offset) * clustersOfHigh + (low >>> clusterBits);
+      if (cluster === 0 || cluster > lastWhole || !counts.add(cluster)) break;
+      allocated++;
+      if (expected !== 0 && cluster !== expected) fragmented++;
+      expected = cluster + 1;
+    }
+    this.#nextContiguous = expected;
+    if (isActive) this.#findings.countAllocated(allocated, fragmented);
+    return index;
+  }
+
+  /** Any entry, with all that may be wrong with it. */
+  async #scanOddEntry(tableOffset: number, at: number, isActive: boolean): Promise<void> {
+    const findings = this.#findings;
+    const view = this.#view;
+    const clusterSize = this.#clusterSize;
+    const isExtended = this.#entrySize === EXTENDED_ENTRY_SIZE;
+    const high = view.getUint32(at);
+    const low = view.getUint32(at + 4);
+    if ((high & HIGH.compressed) !== 0) {
+      this.#scanCompressed(at, isActive);
+      return;
+    }
+    if ((high & L2_RESERVED.high) !== 0 || (low & L2_RESERVED.low) !== 0) {
+      findings.corruption(() => `ERROR found l2 entry with reserved bits set: ${entryText(high, low)}`);
+    }
+    const offset = (high & HIGH.offset) * TWO_32 + ((low & LOW.offset) >>> 0);
+    const isZero = !isExtended && (low & LOW.zero) !== 0;
+    if (offset === 0 && (isZero || !this.#hasDataFile || high < HIGH.copied)) {
+      if (isExtended) this.#checkUnallocated(at);
+      return;
+    }
+    if (isExtended && this.#hasContradiction(at)) {
+      const what = `offset=${offset.toString(16)}: Allocated cluster with corrupted subcluster allocation bitmap`;
+      await this.#clearEntry(tableOffset, at, isActive, what);
+      return;
+    }
+    if (offset % clusterSize !== 0) {
+      const holdsData = isExtended ? view.getUint32(at + 12) !== 0 : !isZero;
+      const what = `offset=${offset.toString(16)}: ${holdsData ? 'Data' : 'Preallocated'} cluster is not properly aligned; L2 entry corrupted.`;
+      if (holdsData) findings.corruption(() => `ERROR ${what}`);
+      else if (await this.#clearEntry(tableOffset, at, isActive, what)) return;
+    }
+    if (isActive) {
+      const place = offset / clusterSize;
+      findings.countAllocated(1, this.#nextContiguous !== 0 && place !== this.#nextContiguous ? 1 : 0);
+      this.#nextContiguous = place + 1;
+    }
+    if (!this.#hasDataFile) this.#addRange(offset, clusterSize);
+  }
+
+  #scanCompressed(at: number, isActive: boolean): void {
+    const findings = this.#findings;
+    const { clusterBits } = this.#target.geometry;
+    const high = this.#view.getUint32(at);
+    const low = this.#view.getUint32(at + 4);
+    const range = compressedRangeAt(this.#view, at / ENTRY_SIZE, clusterBits);
+    if (high >= HIGH.copied) {
+      findings.corruption(
+        () =>
+          `ERROR: coffset=${hex(range.hostOffset)}: copied flag must never be set for compressed clusters`,
+      );
+    }
+    if (this.#hasDataFile) {
+      findings.corruption(() => `ERROR compressed cluster with data file, entry=0x${entryText(high, low)}`);
+      return;
+    }
+    if (this.#entrySize === EXTENDED_ENTRY_SIZE && !this.#isBitmapEmpty(at)) {
+      findings.corruption(
+        () =>
+          `ERROR compressed cluster with non-zero subcluster allocation bitmap, entry=0x${entryText(high, low)}`,
+      );
+      return;
+    }
+    this.#addRange(range.hostOffset, range.length);
+    if (isActive) findings.countCompressed();
+  }
+
+  #isBitmapEmpty(at: number): boolean {
+    return this.#view.getUint32(at + 8) === 0 && this.#view.getUint32(at + 12) === 0;
+  }
+
+  /** Both the allocated and the zero bit of one subcluster are set. */
+  #hasContradiction(at: number): boolean {
+    return (this.#view.getUint32(at + 8) & this.#view.getUint32(at + 12)) !== 0;
+  }
+
+  #checkUnallocated(at: number): void {
+    if (this.#view.getUint32(at + 12) === 0) return;
+    this.#findings.corruption(() => 'ERROR: Unallocated cluster has non-zero subcluster allocation map');
+  }
+
+  /**
+   * Makes an entry that holds no data, or that contradicts itself, read as zeroes; answers whether that was done.
+   * Without the scope `all` it only counts a corruption.
+   */
+  async #clearEntry(tableOffset: number, at: number, isActive: boolean, what: string): Promise<boolean> {
+    const { header, metadata } = this.#target;
+    const findings = this.#findings;
+    const mends = this.#options.repair === 'all';
+    findings.corruption(() => `${mends ? 'Repairing' : 'ERROR'} ${what}`);
+    if (!mends) return false;
+    const entry = this.#table.subarray(at, at + this.#entrySize);
+    const isExtended = this.#entrySize === EXTENDED_ENTRY_SIZE;
+    this.#view.setUint32(at, 0);
+    this.#view.setUint32(at + 4, isExtended ? 0 : LOW.zero);
+    if (isExtended) {
+      this.#view.setUint32(at + 8, (this.#view.getUint32(at + 8) | this.#view.getUint32(at + 12)) >>> 0);
+      this.#view.setUint32(at + 12, 0);
+    }
+    const own = isActive ? 'l2-table' : undefined;
+    if (metadata.overlap(tableOffset + at, this.#entrySize, own) !== undefined) {
+      findings.checkError(() => 'ERROR: an L2 table lies on other metadata and cannot be mended');
+      return false;
+    }
+    await header.device.write(tableOffset + at, entry, 'l2-table');
+    await header.device.sync('repair');
+    findings.corruptions--;
+    findings.corruptionsFixed++;
+    return true;
+  }
+
+  #addRange(offset: number, length: number): void {
+    if (length <= 0) return;
+    if (offset + length - this.#fileSize >= this.#clusterSize) {
+      this.#findings.corruption(
+        () =>
+          `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset ${hex(offset)} size ${hex(length)}`,
+      );
+      return;
+    }
+    const last = Math.floor((offset + length - 1) / this.#clusterSize);
+    for (let cluster = Math.floor(offset / this.#clusterSize); cluster <= last; cluster++) {
+      this.#addOne(cluster);
+    }
+  }
+
+  #addOne(cluster: number): void {
+    if (this.#counts.add(cluster)) return;
+    this.#findings.corruption(
+      () =>
+        `ERROR: overflow cluster offset=${hex(cluster * this.#clusterSize)}: more references than a refcount of this width can say; copy the image with wider refcounts`,
+    );
+  }
+
+  async #scanRefcountBlocks(): Promise<void> {
+    const { table } = this.#target;
+    const findings = this.#findings;
+    const clusterSize = this.#clusterSize;
+    const mends = this.#options.repair === 'all';
+    for (let index = 0; index < table.entries; index++) {
+      const offset = table.blockOffset(index);
+      const name = `refcount block ${String(index)}`;
+      if (table.hasReservedBits(index)) {
+        findings.corruption(() => `ERROR refcount table entry ${String(index)} has reserved bits set`);
+        findings.needsRebuild = true;
+      } else if (offset % clusterSize !== 0) {
+        findings.corruption(() => `ERROR ${name} is not cluster aligned; refcount table entry corrupted`);
+        findings.needsRebuild = true;
+      } else if (offset / clusterSize >= this.#counts.end) {
+        findings.corruption(() => `${mends ? 'Repairing' : 'ERROR'} ${name} is outside image`);
+        if (mends) await this.#growOver(offset);
+      } else if (offset !== 0) {
+        this.#addRange(offset, clusterSize);
+        const references = this.#counts.get(offset / clusterSize);
+        if (references !== 1) {
+          findings.corruption(() => `ERROR ${name} refcount=${String(references)}`);
+          findings.needsRebuild = true;
+        }
+      }
+    }
+  }
+
+  /** Makes the file long enough to hold a refcount block that would lie past its end: it is then all zeroes. */
+  async #growOver(offset: number): Promise<void> {
+    const { device } = this.#target.header;
+    const findings = this.#findings;
+    try {
+      // A file that no refcount table can describe could not be repaired any more.
+      if (this.#tableBytesFor(offset) >= LIMITS.refcountTableBytes) {
+        throw new Qcow2BenchError('qcow2-refcount-table-full', 'it would need a refcount table above 8 MiB');
+      }
+      await device.truncate(offset + this.#clusterSize, 'refcount-block');
+    } catch (error) {
+      if (!(error instanceof Qcow2BenchError)) throw error;
+      findings.needsRebuild = true;
+      findings.say('check-error', () => `ERROR could not resize image: ${error.message}`);
+      return;
+    }
+    this.#fileSize = device.size();
+    this.#counts.growTo(Math.ceil(this.#fileSize / this.#clusterSize));
+    findings.corruptions--;
+    findings.corruptionsFixed++;
+    this.#addRange(offset, this.#clusterSize);
+  }
+
+  #tableBytesFor(offset: number): number {
+    return (offset / this.#clusterSize / this.#target.geometry.refcountBlockEntries) * ENTRY_SIZE;
+  }
+}
+
+/** An entry as 16 hexadecimal digits at most. */
+function entryText(high: number, low: number): string {
+  return ((BigInt(high) << 32n) | BigInt(low)).toString(16);
+}
