@@ -9,18 +9,12 @@
 import { Qcow2BenchError } from '../../core/error.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import { CheckFindings } from './check-findings.ts';
+import type { CheckTarget } from './check-target.ts';
 import { checkCopiedFlags } from './copied-flags.ts';
 import { OFFSET_LIMIT } from './layout.ts';
-import type { L2Tables } from './l2-tables.ts';
 import { rebuildRefcounts } from './rebuild.ts';
 import type { ReferenceCounts } from './reference-count.ts';
-import { scanReferences, type ScanTarget } from './reference-scan.ts';
-import type { Refcounts } from './refcounts.ts';
-
-export interface CheckTarget extends ScanTarget {
-  readonly refcounts: Refcounts;
-  readonly tables: L2Tables;
-}
+import { scanReferences } from './reference-scan.ts';
 
 /** Clusters compared between two words about the progress. */
 const PROGRESS_CLUSTERS = 1_048_576;

@@ -9,8 +9,8 @@ import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { viewOf } from '../../core/bytes.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { CheckOptions } from '../check-report.ts';
-import type { CheckTarget } from './check.ts';
 import type { CheckFindings } from './check-findings.ts';
+import type { CheckTarget } from './check-target.ts';
 import { HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
 
 /** Checks the flags of the active mapping, and mends them where that is safe. */

@@ -13,14 +13,11 @@ import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { CheckOptions } from '../check-report.ts';
 import type { CheckFindings } from './check-findings.ts';
-import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
+import type { CheckTarget } from './check-target.ts';
 import { l1EntryOffset } from './l1-entry.ts';
 import { compressedRangeAt } from './l2-entry.ts';
 import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, TWO_32 } from './layout.ts';
-import type { MetadataMap } from './metadata-map.ts';
 import { ReferenceCounts } from './reference-count.ts';
-import type { RefcountTable } from './refcount-table.ts';
 import { readSnapshotTable } from './snapshot-table.ts';
 
 /** Bits that must be zero: 56 to 62 and 0 to 8 of an L1 entry, 56 to 61 and 1 to 8 of an L2 entry. */
@@ -29,16 +26,9 @@ const L2_RESERVED = { high: 0x3f00_0000, low: 0x1fe } as const;
 /** Bytes of an L2 entry with subclusters: the second half holds 32 allocated and 32 zero bits. */
 const EXTENDED_ENTRY_SIZE = 16;
 
-export interface ScanTarget {
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly table: RefcountTable;
-  readonly metadata: MetadataMap;
-}
-
 /** Counts the references of the whole image; what breaks a rule goes to the findings. */
 export async function scanReferences(
-  target: ScanTarget,
+  target: CheckTarget,
   findings: CheckFindings,
   options: CheckOptions,
 ): Promise<ReferenceCounts> {
@@ -54,7 +44,7 @@ interface L1Place {
 
 class ReferenceScan {
   readonly #counts: ReferenceCounts;
-  readonly #target: ScanTarget;
+  readonly #target: CheckTarget;
   readonly #findings: CheckFindings;
   readonly #options: CheckOptions;
   readonly #clusterSize: number;
@@ -67,7 +57,7 @@ class ReferenceScan {
   /** Bytes of the file; a reference may reach less than a cluster past it. */
   #fileSize: number;
 
-  constructor(target: ScanTarget, findings: CheckFindings, options: CheckOptions) {
+  constructor(target: CheckTarget, findings: CheckFindings, options: CheckOptions) {
     const { geometry, header } = target;
     this.#target = target;
     this.#findings = findings;
