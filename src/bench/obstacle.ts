@@ -17,7 +17,7 @@ import type { Format } from '../format/disk-image.ts';
 import type { ImageShape } from '../format/image-shape.ts';
 import { cacheGeometry } from '../format/qcow2/cache-geometry.ts';
 import { geometryOf } from '../format/qcow2/geometry.ts';
-import { impossibleLayout } from '../format/qcow2/layout-rules.ts';
+import { impossibleImage } from '../format/registry.ts';
 import type { Cell } from '../result/schema.ts';
 import { phasesOf, type Workload } from '../workload/schema.ts';
 import type { CellPlan } from './engine.ts';
@@ -44,7 +44,9 @@ export function formatObstacle({ cell, source }: CellPlan): string | undefined {
   if (source.virtualSize % SECTOR_SIZE !== 0) {
     return `a disk of ${String(source.virtualSize)} bytes is not whole sectors of ${String(SECTOR_SIZE)}`;
   }
-  if (clusterSize === undefined || limits === undefined) return undefined;
+  if (clusterSize === undefined || limits === undefined) {
+    return impossibleImage({ format, shape: cell.shape })?.message;
+  }
   if (!isPowerOfTwo(clusterSize) || clusterSize < limits.min || clusterSize > limits.max) {
     return (
       `${format} does not take clusters of ${formatSize(clusterSize)}: ` +
@@ -94,10 +96,16 @@ function dropsData({ phases }: Workload): boolean {
 }
 
 function qcow2Obstacle(
-  { refcounts, shape, caches }: Cell,
+  { refcounts, shape, caches, backing }: Cell,
   { virtualSize, clusterSize }: { readonly virtualSize: number; readonly clusterSize: number },
 ): string | undefined {
-  const broken = impossibleLayout({ clusterSize, refcounts: refcounts ?? undefined, shape });
+  const broken = impossibleImage({
+    format: 'qcow2',
+    clusterSize,
+    refcounts: refcounts ?? undefined,
+    shape,
+    backingFile: backing === undefined ? undefined : { name: 'backing', format: backing },
+  });
   if (broken !== undefined) return broken.message;
   const bytesPerL2Table = (clusterSize / ENTRY_BYTES) * clusterSize;
   const sizeMax = (LIMITS.l1TableBytes / ENTRY_BYTES) * bytesPerL2Table;

@@ -12,6 +12,7 @@ import type { Format } from '../format/disk-image.ts';
 import {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
+  PREALLOCATIONS,
   REFCOUNT_BITS,
   SHAPE_RULES,
   type ImageShape,
@@ -29,6 +30,10 @@ export const SHAPE_OPTIONS = inGroup('Image, where it is made:', {
   'compression-type': optional(
     'qcow2: of clusters that are written compressed, zlib (default) or zstd',
     choice('compression-type', COMPRESSION_TYPES),
+  ),
+  preallocation: optional(
+    'off (default), metadata (qcow2), falloc or full',
+    choice('preallocation', PREALLOCATIONS),
   ),
 });
 
@@ -50,6 +55,7 @@ const OPTION_OF: Readonly<Record<keyof ImageShape, keyof typeof SHAPE_OPTIONS>> 
   compat: 'compat',
   refcountBits: 'refcount-bits',
   compressionType: 'compression-type',
+  preallocation: 'preallocation',
 };
 
 /** The names of those that were given. */
@@ -63,6 +69,7 @@ export function imageShape(args: ShapeArgs, formats: readonly Format[]): ImageSh
     compat: args.compat,
     refcountBits: args['refcount-bits'],
     compressionType: args['compression-type'],
+    preallocation: args.preallocation,
   };
   for (const [property, { formats: having }] of Object.entries(SHAPE_RULES)) {
     const key = property as keyof ImageShape;

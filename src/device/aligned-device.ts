@@ -14,7 +14,7 @@
 
 import { alignDown, alignUp, isAligned } from '../core/alignment.ts';
 import { allocatePages } from '../core/page-memory.ts';
-import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
 import type { Purpose } from './purpose.ts';
@@ -90,10 +90,10 @@ export class AlignedDevice extends DeviceFilter {
     return this.#hold(offset, offset + length, this.inner.punchHole(offset, length, purpose));
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     const blocker = this.#guard.blocker(size, Infinity, false);
-    if (blocker !== undefined) return blocker.then(() => this.truncate(size, purpose));
-    return this.#hold(size, Infinity, this.inner.truncate(size, purpose));
+    if (blocker !== undefined) return blocker.then(() => this.truncate(size, purpose, growth));
+    return this.#hold(size, Infinity, this.inner.truncate(size, purpose, growth));
   }
 
   #isAligned(offset: number, length: number): boolean {

@@ -18,6 +18,9 @@ import type { Purpose, SyncCause } from './purpose.ts';
 
 export type Pending = undefined | Promise<void>;
 
+/** How a file is made longer: by a hole, by reserved space that reads as zeroes, or by zeroes that are written. */
+export type FileGrowth = 'hole' | 'reserved' | 'zeroes';
+
 /** One part of a merged write; parts follow each other in the file without a gap. */
 export interface WritePart {
   readonly purpose: Purpose;
@@ -59,7 +62,8 @@ export interface BlockDevice {
   zeroRange(offset: number, length: number, purpose: Purpose): Pending;
   /** Gives the range back to the file system; it reads as zeroes. Never changes the file's length. */
   punchHole(offset: number, length: number, purpose: Purpose): Pending;
-  truncate(size: number, purpose: Purpose): Pending;
+  /** Cuts the file off, or makes it longer: by a hole, or by what `growth` says. */
+  truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending;
   /** Makes everything written so far durable (`fdatasync`). */
   sync(cause: SyncCause): Pending;
   /** Releases the file without a sync. Does nothing the second time. */

@@ -19,7 +19,7 @@ import {
 import { join } from 'node:path';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { O_DIRECT, probeRequestAlignment, SAFE_ALIGNMENT } from './direct-io.ts';
-import { loadFallocate, type Fallocate } from './fallocate.ts';
+import { loadFallocate } from './fallocate.ts';
 import { hostError } from './host-error.ts';
 import { mountPointOf } from './mount-point.ts';
 
@@ -137,7 +137,12 @@ function probeDirect(scratch: string, place: string): DirectCapability {
   }
 }
 
-function probeFallocate(fd: number, path: string, place: string, operation: keyof Fallocate): Capability {
+function probeFallocate(
+  fd: number,
+  path: string,
+  place: string,
+  operation: 'zeroRange' | 'punchHole',
+): Capability {
   const name = operation === 'zeroRange' ? 'FALLOC_FL_ZERO_RANGE' : 'FALLOC_FL_PUNCH_HOLE';
   const binding = loadFallocate();
   if (!binding.ok) return { ok: false, reason: `${place} has no ${name}: ${binding.reason}` };

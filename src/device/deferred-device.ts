@@ -10,7 +10,7 @@
  * - The operation itself happens when it is issued: what is deferred is the answer.
  */
 
-import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 import { VirtualTime } from './virtual-time.ts';
@@ -62,8 +62,8 @@ export class DeferredDevice extends DeviceFilter {
     return this.inner.punchHole(offset, length, purpose) ?? this.#deferral.operation();
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
-    return this.inner.truncate(size, purpose) ?? this.#deferral.operation();
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
+    return this.inner.truncate(size, purpose, growth) ?? this.#deferral.operation();
   }
 
   override sync(cause: SyncCause): Pending {

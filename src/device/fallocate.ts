@@ -11,6 +11,8 @@ import type * as Koffi from 'koffi';
 import { systemError } from './host-error.ts';
 
 export interface Fallocate {
+  /** The range takes space and keeps its bytes; the file grows to hold it. */
+  reserve(fd: number, offset: number, length: number): void;
   /** FALLOC_FL_ZERO_RANGE: the range reads as zeroes and stays allocated; the file grows to hold it. */
   zeroRange(fd: number, offset: number, length: number): void;
   /** FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE: the range reads as zeroes and is given back. */
@@ -23,6 +25,7 @@ export type LoadedFallocate =
 type NativeFallocate = (fd: number, mode: number, offset: number, length: number) => number;
 
 // Modes, from linux/falloc.h.
+const RESERVE = 0;
 const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
 const ZERO_RANGE = 0x10;
 
@@ -63,6 +66,9 @@ function bind(): Fallocate {
     }
   };
   return {
+    reserve: (fd, offset, length) => {
+      call(fd, RESERVE, offset, length);
+    },
     zeroRange: (fd, offset, length) => {
       call(fd, ZERO_RANGE, offset, length);
     },

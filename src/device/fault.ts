@@ -5,7 +5,7 @@
  * a host file gives. After a sync that failed, every later one fails too, whatever the rule says.
  */
 
-import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { hostError, systemError, type HostErrorCode } from './host-error.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
@@ -76,9 +76,9 @@ export class FaultDevice extends DeviceFilter {
     return this.inner.punchHole(offset, length, purpose);
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     this.#judge('truncate', { offset: size, length: 0, purpose });
-    return this.inner.truncate(size, purpose);
+    return this.inner.truncate(size, purpose, growth);
   }
 
   override sync(cause: SyncCause): Pending {

@@ -3,7 +3,7 @@
  * through. A filter overrides only what it changes or watches.
  */
 
-import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
 import type { FileExtent } from './hole-seek.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
@@ -58,8 +58,8 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.punchHole(offset, length, purpose);
   }
 
-  truncate(size: number, purpose: Purpose): Pending {
-    return this.inner.truncate(size, purpose);
+  truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
+    return this.inner.truncate(size, purpose, growth);
   }
 
   sync(cause: SyncCause): Pending {

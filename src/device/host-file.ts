@@ -12,11 +12,11 @@
  * - `size()` is kept here; nobody else changes the file's length while it is open.
  */
 
-import { closeSync, fdatasyncSync, ftruncateSync, readSync, writeSync, writevSync } from 'node:fs';
+import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, readSync, writeSync, writevSync } from 'node:fs';
 import { isAligned } from '../core/alignment.ts';
-import { assertInvariant } from '../core/error.ts';
+import { assertInvariant, systemCode } from '../core/error.ts';
 import { allocatePages, isPageMemory } from '../core/page-memory.ts';
-import type { BlockDevice, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { loadFallocate, type Fallocate } from './fallocate.ts';
 import { hostError, type HostErrorCode } from './host-error.ts';
 import { extentOfFile, type FileExtent } from './hole-seek.ts';
@@ -26,6 +26,8 @@ import type { Purpose, SyncCause } from './purpose.ts';
 
 /** Bytes of the first bounce buffer; it doubles until a request fits. */
 const BOUNCE_SIZE = 65_536;
+/** Bytes of one write where a file is filled with zeroes. */
+const FILL_SIZE = 65_536;
 
 export class HostFile implements BlockDevice, Disposable {
   readonly label: string;
@@ -138,14 +140,17 @@ export class HostFile implements BlockDevice, Disposable {
     }
   }
 
-  truncate(size: number, _purpose: Purpose): undefined {
+  truncate(size: number, _purpose: Purpose, growth: FileGrowth = 'hole'): undefined {
     this.#checkOpen();
+    const before = this.#size;
+    if (growth === 'reserved' && size >= before && this.#reserve(before, size)) return;
     try {
       ftruncateSync(this.#fd, size);
     } catch (error) {
       throw this.#failure('host-truncate-failed', size, error);
     }
     this.#size = size;
+    if (growth !== 'hole') this.#fillWithZeroes(before, size);
   }
 
   sync(_cause: SyncCause): undefined {
@@ -235,6 +240,36 @@ export class HostFile implements BlockDevice, Disposable {
       this.#bounce = allocatePages(size);
     }
     return this.#bounce;
+  }
+
+  /** Whether the file was made longer by reserved space; false where that is not to be had. */
+  #reserve(from: number, size: number): boolean {
+    const binding = loadFallocate();
+    if (!binding.ok) return false;
+    if (from === size) return true;
+    try {
+      binding.fallocate.reserve(this.#fd, from, size - from);
+    } catch (error) {
+      if (systemCode(error) === 'EOPNOTSUPP') return false;
+      throw this.#failure('host-truncate-failed', size, error);
+    }
+    this.#size = size;
+    return true;
+  }
+
+  /** Writes zeroes over a range, and makes them durable as QEMU does: a disk that is full says so now. */
+  #fillWithZeroes(from: number, to: number): void {
+    const zeroes = allocatePages(FILL_SIZE);
+    for (let at = from; at < to;) {
+      const length = Math.min(FILL_SIZE, to - at);
+      this.#put(at, zeroes, 0, length);
+      at += length;
+    }
+    try {
+      fsyncSync(this.#fd);
+    } catch (error) {
+      throw this.#failure('host-sync-failed', to, error);
+    }
   }
 
   #growTo(size: number): void {

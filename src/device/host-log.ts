@@ -3,7 +3,7 @@
  * (`--host-log`, one JSON object a line). It stands below `SyncElision`: an elided sync is no operation.
  */
 
-import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
 import type { HostOp, Phase, PhaseSource } from './operation.ts';
@@ -80,9 +80,9 @@ export class HostLog extends DeviceFilter {
     return this.inner.punchHole(offset, length, purpose);
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     this.#tell('truncate', size, 0, purpose);
-    return this.inner.truncate(size, purpose);
+    return this.inner.truncate(size, purpose, growth);
   }
 
   override sync(cause: SyncCause): Pending {

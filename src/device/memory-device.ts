@@ -8,7 +8,7 @@
 
 import { isAligned } from '../core/alignment.ts';
 import { assertInvariant } from '../core/error.ts';
-import type { BlockDevice, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import type { FileExtent } from './hole-seek.ts';
 import { mergedLength } from './merged-write.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
@@ -89,7 +89,8 @@ export class MemoryDevice implements BlockDevice {
     this.bytes.clear(offset, length);
   }
 
-  truncate(size: number, _purpose: Purpose): undefined {
+  // There is nothing to reserve: what was not written is a hole, and takes no memory.
+  truncate(size: number, _purpose: Purpose, _growth?: FileGrowth): undefined {
     this.#checkWritable();
     this.bytes.resize(size);
   }

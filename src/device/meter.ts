@@ -3,7 +3,7 @@
  * when it is issued. It stands below `SyncElision`, so that the syncs it sees are those issued.
  */
 
-import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import type { HostMeter } from './host-meter.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
@@ -41,9 +41,9 @@ export class Meter extends DeviceFilter {
     return this.inner.punchHole(offset, length, purpose);
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     this.#meter.count('truncate', purpose, 0);
-    return this.inner.truncate(size, purpose);
+    return this.inner.truncate(size, purpose, growth);
   }
 
   override sync(cause: SyncCause): Pending {

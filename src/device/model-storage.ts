@@ -9,7 +9,7 @@
  * - The same requests take the same time, always.
  */
 
-import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
 import type { Capabilities } from './capabilities.ts';
 import { operationNs, syncNs, type DeviceModel, type OperationCost, type PathCosts } from './device-model.ts';
 import { DeviceFilter } from './filter.ts';
@@ -204,11 +204,11 @@ class ModelDevice extends DeviceFilter {
     return this.#serve(this.#costs.punchHole, offset, length);
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     const before = this.size();
     if (size < before) this.#state.blocks.clear(size, before - size);
     this.#state.allocates = true;
-    void this.inner.truncate(size, purpose);
+    void this.inner.truncate(size, purpose, growth);
     return this.#queue.serve(this.#costs.truncate.baseNs);
   }
 

@@ -5,7 +5,7 @@
  * operation that is not done at once is timed until it is.
  */
 
-import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { mergedPurpose } from './merged-write.ts';
 import { METADATA_PURPOSES, type Purpose, type SyncCause } from './purpose.ts';
@@ -65,9 +65,9 @@ export class Stopwatch extends DeviceFilter {
     return this.#ended(this.inner.punchHole(offset, length, purpose), beganNs, purpose);
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     const beganNs = this.#ticksNs();
-    return this.#ended(this.inner.truncate(size, purpose), beganNs, purpose);
+    return this.#ended(this.inner.truncate(size, purpose, growth), beganNs, purpose);
   }
 
   override sync(cause: SyncCause): Pending {

@@ -11,7 +11,7 @@
  */
 
 import { Mutex } from '../core/mutex.ts';
-import type { BlockDevice, Pending, WritePart } from './block-device.ts';
+import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
@@ -71,9 +71,9 @@ export class SyncElision extends DeviceFilter {
     }
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     try {
-      return this.#changed(this.inner.truncate(size, purpose));
+      return this.#changed(this.inner.truncate(size, purpose, growth));
     } catch (error) {
       this.#writeGen++;
       throw error;

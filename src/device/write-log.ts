@@ -9,7 +9,7 @@
  * - Data is copied when the write is issued.
  */
 
-import type { Pending, WritePart } from './block-device.ts';
+import type { FileGrowth, Pending, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { MemoryDevice } from './memory-device.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
@@ -89,8 +89,8 @@ export class WriteLog extends DeviceFilter {
     return this.#append(entry, this.inner.punchHole(offset, length, purpose));
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
-    return this.#append({ op: 'truncate', size, purpose }, this.inner.truncate(size, purpose));
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
+    return this.#append({ op: 'truncate', size, purpose }, this.inner.truncate(size, purpose, growth));
   }
 
   override sync(cause: SyncCause): Pending {

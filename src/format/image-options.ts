@@ -59,3 +59,13 @@ export interface CreateOptions {
   readonly shape?: ImageShape | undefined;
   readonly backingFile?: { readonly name: string; readonly format: Format } | undefined;
 }
+
+/** What a format may find to exclude one another in an image that is to be made. */
+export type LayoutChoices = Pick<CreateOptions, 'clusterSize' | 'refcounts' | 'shape' | 'backingFile'>;
+
+/** Why an image cannot be made so, with the way out. */
+export interface BrokenRule {
+  /** As a `Qcow2BenchError` has it. */
+  readonly code: string;
+  readonly message: string;
+}

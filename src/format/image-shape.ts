@@ -22,10 +22,16 @@ export type RefcountBits = (typeof REFCOUNT_BITS)[number];
 export const COMPRESSION_TYPES = ['zlib', 'zstd'] as const;
 export type CompressionType = (typeof COMPRESSION_TYPES)[number];
 
+/** How much of an image is there before the first write: nothing, its tables, reserved space, or written zeroes. */
+export const PREALLOCATIONS = ['off', 'metadata', 'falloc', 'full'] as const;
+export type Preallocation = (typeof PREALLOCATIONS)[number];
+
 export interface ImageShape {
   readonly compat?: CompatLevel | undefined;
   readonly refcountBits?: RefcountBits | undefined;
   readonly compressionType?: CompressionType | undefined;
+  /** Of how it was made: an open image does not show it. */
+  readonly preallocation?: Preallocation | undefined;
 }
 
 interface ShapeRule<Value> {
@@ -42,6 +48,7 @@ export const SHAPE_RULES: ShapeRules = {
   compat: { default: '1.1', formats: ['qcow2'] },
   refcountBits: { default: 16, formats: ['qcow2'] },
   compressionType: { default: 'zlib', formats: ['qcow2'] },
+  preallocation: { default: 'off', formats: ['raw', 'qcow2'] },
 };
 
 /** What of `shape` the format has and is not its default; `undefined` if that is nothing. */

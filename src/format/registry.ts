@@ -7,21 +7,24 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { backingOpener, type BackingPolicy, type ImageFiles } from './backing-chain.ts';
 import type { CacheSizes } from './cache-sizes.ts';
 import type { DiskImage, Format } from './disk-image.ts';
-import type { CreateOptions, OpenOptions, RefcountMode } from './image-options.ts';
+import type { BrokenRule, CreateOptions, LayoutChoices, OpenOptions, RefcountMode } from './image-options.ts';
 import { createQcow2 } from './qcow2/create.ts';
+import { impossibleLayout } from './qcow2/layout-rules.ts';
 import { openQcow2 } from './qcow2/open.ts';
 import { createQed } from './qed/create.ts';
 import { openQed } from './qed/open.ts';
-import { createRaw, openRaw } from './raw/raw-image.ts';
+import { createRaw, impossibleRaw, openRaw } from './raw/raw-image.ts';
 
 interface FormatEntry {
   readonly open: (options: OpenOptions) => Promise<DiskImage>;
   readonly create: (options: CreateOptions) => Promise<void>;
+  /** The first rule of the format that the choices break; left out where there are none. */
+  readonly impossible?: (options: LayoutChoices) => BrokenRule | undefined;
 }
 
 const REGISTRY: Readonly<Record<Format, FormatEntry>> = {
-  raw: { open: openRaw, create: createRaw },
-  qcow2: { open: openQcow2, create: createQcow2 },
+  raw: { open: openRaw, create: createRaw, impossible: impossibleRaw },
+  qcow2: { open: openQcow2, create: createQcow2, impossible: impossibleLayout },
   qed: { open: openQed, create: createQed },
 };
 
@@ -69,6 +72,13 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
 
 export interface CreateImageOptions extends CreateOptions {
   readonly format: Format;
+}
+
+/** What the format says against an image with these choices, before anything is made; `undefined` if nothing. */
+export function impossibleImage(
+  options: LayoutChoices & { readonly format: Format },
+): BrokenRule | undefined {
+  return REGISTRY[options.format].impossible?.(options);
 }
 
 /**

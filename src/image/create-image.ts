@@ -14,7 +14,7 @@ import type { ImageFiles } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { CreateOptions, RefcountMode } from '../format/image-options.ts';
 import { SHAPE_RULES, type ImageShape } from '../format/image-shape.ts';
-import { createImage, openImage } from '../format/registry.ts';
+import { createImage, impossibleImage, openImage, type CreateImageOptions } from '../format/registry.ts';
 import type { ImagePlace } from './host-image.ts';
 
 const SECTOR_SIZE = 512;
@@ -57,8 +57,11 @@ export interface CreatedImage {
  */
 export async function createImageFile(options: CreateImageFileOptions): Promise<CreatedImage> {
   const { storage, name, format } = options;
-  const image = { ...imageOptions(options), format, virtualSize: await virtualSizeOf(options) };
-  await createImage({ ...image, device: new MemoryDevice({ path: name }) });
+  const choices = { ...imageOptions(options), format };
+  const broken = impossibleImage(choices);
+  if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message, { path: name });
+  const image = { ...choices, virtualSize: await virtualSizeOf(options) };
+  await tryInMemory(image, name);
   const isNew = !storage.exists(name);
   const device = storage.create(name, { overwrite: options.overwrite });
   try {
@@ -70,6 +73,13 @@ export async function createImageFile(options: CreateImageFileOptions): Promise<
   }
   await device.close();
   return { path: device.path, virtualSize: image.virtualSize };
+}
+
+/** Throws what making the image would throw, a size that is too large, before anything is touched. */
+async function tryInMemory(image: Omit<CreateImageOptions, 'device'>, path: string): Promise<void> {
+  // Preallocating would only take time and memory here.
+  const shape = { ...image.shape, preallocation: 'off' } as const;
+  await createImage({ ...image, shape, device: new MemoryDevice({ path }) });
 }
 
 function imageOptions(options: CreateImageFileOptions): Omit<CreateOptions, 'device' | 'virtualSize'> {

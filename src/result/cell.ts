@@ -80,6 +80,7 @@ export function shapeWords(shape: ImageShape | undefined): readonly string[] {
   if (shape.compat !== undefined) parts.push(`compat ${shape.compat}`);
   if (shape.refcountBits !== undefined) parts.push(`${String(shape.refcountBits)}-bit refcounts`);
   if (shape.compressionType !== undefined) parts.push(`compression ${shape.compressionType}`);
+  if (shape.preallocation !== undefined) parts.push(`preallocation ${shape.preallocation}`);
   return parts;
 }
 

@@ -17,6 +17,7 @@ import {
   CACHE_MODES,
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
+  PREALLOCATIONS,
   FORMATS,
   PURPOSES,
   REFCOUNT_BITS,
@@ -50,6 +51,7 @@ const shapeSchema = z
     compat: z.enum(COMPAT_LEVELS).optional().describe('qcow2: `0.10` is version 2'),
     refcountBits: z.literal(REFCOUNT_BITS).optional().describe('qcow2: width of a refcount'),
     compressionType: z.enum(COMPRESSION_TYPES).optional().describe('qcow2: of compressed clusters'),
+    preallocation: z.enum(PREALLOCATIONS).optional().describe('How much was there before the first write'),
   } satisfies Record<keyof ImageShape, z.ZodType>)
   .meta({ id: 'ImageShape', description: 'How the image was made, as far as it is not the default' });
 

@@ -9,6 +9,12 @@ export { METADATA_PURPOSES, PURPOSES, SYNC_CAUSES, type Purpose, type SyncCause 
 export { CACHE_MODES, type CacheMode } from '../format/cache-mode.ts';
 export { CACHE_SIZE_OPTIONS, type CacheSizes } from '../format/cache-sizes.ts';
 export { FORMATS, type Format } from '../format/disk-image.ts';
-export { COMPAT_LEVELS, COMPRESSION_TYPES, REFCOUNT_BITS, type ImageShape } from '../format/image-shape.ts';
+export {
+  COMPAT_LEVELS,
+  COMPRESSION_TYPES,
+  PREALLOCATIONS,
+  REFCOUNT_BITS,
+  type ImageShape,
+} from '../format/image-shape.ts';
 export { REFCOUNT_MODES, type RefcountMode } from '../format/image-options.ts';
 export { REQUEST_OPS, type RequestOp } from '../workload/request.ts';

@@ -40,7 +40,13 @@ const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] 
   ['create disk.qed 1GiB --format qed --refcounts lazy', ['--refcounts', 'qcow2']],
   ['create disk.raw 1GiB --format raw --cluster-size 64KiB', ['--cluster-size', 'raw']],
   ['create disk.qcow2 1GiB --backing base.raw', ['--backing-format', 'raw']],
-  ['create disk.qcow2 1GiB --preallocation full', ['--preallocation', "'full'", 'off']],
+  ['create disk.qcow2 1GiB --preallocation all', ['--preallocation', "'all'", 'off']],
+  ['create disk.qed 1GiB --format qed --preallocation full', ['--preallocation', 'qed', 'raw, qcow2']],
+  ['create disk.raw 1GiB --format raw --preallocation metadata', ['--preallocation', 'raw', 'falloc']],
+  [
+    'create top --backing base --backing-format raw --preallocation full',
+    ['--preallocation', 'backing file'],
+  ],
 ];
 
 describe('usage errors', () => {

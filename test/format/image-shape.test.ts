@@ -6,7 +6,12 @@ import { cellSchema } from '../../src/result/schema.ts';
 import { smallMatrix } from '../bench/small-run.ts';
 
 /** A value that is not the default, for every property there is. */
-const UNUSUAL: Required<ImageShape> = { compat: '0.10', refcountBits: 8, compressionType: 'zstd' };
+const UNUSUAL: Required<ImageShape> = {
+  compat: '0.10',
+  refcountBits: 8,
+  compressionType: 'zstd',
+  preallocation: 'falloc',
+};
 
 describe('the shape of an image', () => {
   it('names nothing that is the default, whether it was given or not', () => {

@@ -37,7 +37,6 @@ export const createCommand = defineCommand({
             'Format of the backing file; it is never guessed',
             choice('backing-format', FORMATS),
           ),
-          preallocation: preset('off is all there is yet', choice('preallocation', ['off']), 'off'),
           overwrite: flag('Replace a file that is there'),
           json: flag('Print what was made as JSON'),
         }),
@@ -79,6 +78,8 @@ export const createCommand = defineCommand({
 const OPTION_OF_CODE: Readonly<Record<string, string>> = {
   'bad-cluster-size': '--cluster-size',
   'qcow2-needs-compat-1.1': '--compat',
+  'qcow2-preallocated-overlay': '--preallocation',
+  'raw-no-metadata': '--preallocation',
   'qed-bad-cluster-size': '--cluster-size',
   'qed-table-too-large': '--cluster-size',
   'bad-size': 'SIZE',

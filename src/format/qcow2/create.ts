@@ -19,7 +19,6 @@ import { serializeHeader, type Qcow2Header } from './header.ts';
 import { COMPATIBLE, INCOMPATIBLE } from './layout.ts';
 import { DEFAULT_CLUSTER_SIZE, impossibleLayout } from './layout-rules.ts';
 import { openQcow2 } from './open.ts';
-import { refcountCodec } from './refcount-codec.ts';
 
 /** Writes an empty image over whatever the device held; the caller syncs and closes it. */
 export async function createQcow2(options: CreateOptions): Promise<void> {
@@ -29,7 +28,10 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
   if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message);
   const geometry = geometryOf(chosenSize, shape);
   const { clusterBits, clusterSize, refcountOrder } = geometry;
-  const { compressionType = SHAPE_RULES.compressionType.default } = shape;
+  const {
+    compressionType = SHAPE_RULES.compressionType.default,
+    preallocation = SHAPE_RULES.preallocation.default,
+  } = shape;
   const header: Qcow2Header = {
     version: shape.compat === '0.10' ? 2 : 3,
     backingFile: undefined,
@@ -53,22 +55,23 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
 
   await device.truncate(0, 'header');
   await device.write(0, serializeHeader(header, device.path), 'header');
-  const table = allocatePages(clusterSize);
-  writeU64be(viewOf(table), 0, 2 * clusterSize);
-  await device.write(clusterSize, table, 'refcount-table');
-  const block = allocatePages(clusterSize);
-  const codec = refcountCodec(geometry.refcountOrder);
-  for (const cluster of [0, 1, 2]) codec.set(viewOf(block), cluster, 1);
-  await device.write(2 * clusterSize, block, 'refcount-block');
+  // The table and a block that counts nothing yet, in one write.
+  const tables = allocatePages(2 * clusterSize);
+  writeU64be(viewOf(tables), 0, 2 * clusterSize);
+  await device.write(clusterSize, tables, 'refcount-table');
 
   const image = await openQcow2({
     device: new KeptOpen(device),
     readOnly: false,
     openBacking: () => Promise.reject(new Error('an image without a backing file asked for one')),
     readPurpose: 'data',
-    refcounts: 'eager',
+    refcounts: options.refcounts ?? 'eager',
   });
+  // Header, table and block.
+  await image.refcounts.allocate(3);
+  await image.header.rewrite({});
   await image.tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
+  if (preallocation !== 'off') await image.preallocate(virtualSize, preallocation);
   await image.header.moveVirtualSize(virtualSize, 'l1-growth');
   if (backingFile !== undefined) {
     await image.header.rewrite({ backingFile: backingFile.name, backingFormat: backingFile.format });

@@ -4,22 +4,18 @@
 
 import { isPowerOfTwo } from '../../core/alignment.ts';
 import { formatSize } from '../../core/size.ts';
-import type { CreateOptions } from '../image-options.ts';
+import type { BrokenRule, LayoutChoices } from '../image-options.ts';
 import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
 
 export const DEFAULT_CLUSTER_SIZE = 65_536;
-
-export interface BrokenRule {
-  readonly code: 'bad-cluster-size' | 'qcow2-needs-compat-1.1';
-  readonly message: string;
-}
 
 /** The first rule that the choices break; `undefined` if an image can be made so. */
 export function impossibleLayout({
   clusterSize = DEFAULT_CLUSTER_SIZE,
   refcounts,
   shape = {},
-}: Pick<CreateOptions, 'clusterSize' | 'refcounts' | 'shape'>): BrokenRule | undefined {
+  backingFile,
+}: LayoutChoices): BrokenRule | undefined {
   if (
     !isPowerOfTwo(clusterSize) ||
     clusterSize < 2 ** CLUSTER_BITS_MIN ||
@@ -27,6 +23,10 @@ export function impossibleLayout({
   ) {
     const message = `a qcow2 cluster cannot have ${formatSize(clusterSize)}: it must be a power of two from 512B to 2MiB`;
     return { code: 'bad-cluster-size', message };
+  }
+  if (backingFile !== undefined && (shape.preallocation ?? 'off') !== 'off') {
+    const message = `an image over a backing file cannot be preallocated (${String(shape.preallocation)}): its own clusters would hide what lies there`;
+    return { code: 'qcow2-preallocated-overlay', message };
   }
   if (shape.compat !== '0.10') return undefined;
   if (refcounts === 'lazy') return needsNewer('lazy refcounts need');

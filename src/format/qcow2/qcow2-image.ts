@@ -13,7 +13,7 @@ import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import type { DiskImage, Mapping, MappingKind } from '../disk-image.ts';
-import { REFCOUNT_BITS, type ImageShape } from '../image-shape.ts';
+import { REFCOUNT_BITS, type ImageShape, type Preallocation } from '../image-shape.ts';
 import { isZeroInPieces } from '../known-zero.ts';
 import { zeroBytes } from '../real-zeroes.ts';
 import { TableCache } from '../table-cache.ts';
@@ -32,6 +32,7 @@ import { INCOMPATIBLE } from './layout.ts';
 import { L2Tables } from './l2-tables.ts';
 import type { MetadataDevice } from './metadata-device.ts';
 import type { MetadataMap } from './metadata-map.ts';
+import { preallocate, type PreallocationOptions } from './preallocation.ts';
 import { Reader } from './reader.ts';
 import type { RefcountTable } from './refcount-table.ts';
 import { Refcounts } from './refcounts.ts';
@@ -73,6 +74,7 @@ export class Qcow2Image implements DiskImage {
   readonly #reader: Reader;
   readonly #writer: GuestWriter;
   readonly #compressor: CompressedWriter;
+  readonly #preallocation: PreallocationOptions;
   readonly #discarder: Discarder;
   readonly #cachesFor: (virtualSize: number) => CacheGeometry;
   readonly #lock = new Mutex();
@@ -159,6 +161,15 @@ export class Qcow2Image implements DiskImage {
       writePlain: (guestOffset, bytes) => this.#writer.write(guestOffset, bytes),
       locked: (work) => this.#locked(work),
     });
+    this.#preallocation = {
+      geometry,
+      tables: this.tables,
+      refcounts: this.refcounts,
+      mapper,
+      writer,
+      dataDevice: device,
+      hasDataFile: false,
+    };
     this.#discarder = new Discarder({
       geometry,
       version: header.values.version,
@@ -210,6 +221,17 @@ export class Qcow2Image implements DiskImage {
   write(guestOffset: number, bytes: Uint8Array): Pending {
     this.header.assertRunning();
     return this.#writer.write(guestOffset, bytes);
+  }
+
+  /**
+   * Gives every cluster of a disk of `virtualSize` bytes its place, before the header says how large it is: for an
+   * image that is being made.
+   */
+  async preallocate(virtualSize: number, mode: Exclude<Preallocation, 'off'>): Promise<void> {
+    await this.#locked(async () => {
+      await preallocate(this.#preallocation, virtualSize, mode);
+      await this.#writeCaches();
+    });
   }
 
   async writeCompressed(guestOffset: number, bytes: Uint8Array): Promise<void> {

@@ -81,19 +81,44 @@ interface NewBlock {
   readonly cluster: number;
 }
 
-/**
- * Replaces the refcount table by a larger one that includes `newBlock`. Table and further blocks lie in an
- * area of their own after everything described so far, whose blocks describe the area itself.
- */
+/** Replaces the refcount table by a larger one that includes `newBlock`, after everything described so far. */
 async function growTable(refcounts: RefcountGrowth, newBlock: NewBlock): Promise<void> {
+  const { clusterSize, refcountBlockEntries } = refcounts.geometry;
+  const described = Math.max(newBlock.cluster + 1, newBlock.blockOffset / clusterSize);
+  const firstCluster = ceilDiv(described, refcountBlockEntries) * refcountBlockEntries;
+  await layRefcountArea(refcounts, { firstCluster, clustersBehind: 0, size: 'with-spare', newBlock });
+  // The caller's block is the one that is wanted next: it counts as just used.
+  const { blockCache } = refcounts;
+  blockCache.release(await blockCache.acquire(newBlock.blockOffset));
+}
+
+export interface RefcountArea {
+  /** Where the area begins; nothing lies there or behind. */
+  readonly firstCluster: number;
+  /** Clusters behind the area that its blocks describe too, and leave free. */
+  readonly clustersBehind: number;
+  /** Whether the table has half as much again as is needed. */
+  readonly size: 'exact' | 'with-spare';
+  /** A block that exists and is not in the table yet. */
+  readonly newBlock?: NewBlock | undefined;
+}
+
+/**
+ * Lays a new refcount table, and the blocks that are missing, into an area of their own, whose blocks describe the
+ * area itself and what is asked for behind it; then frees the old table.
+ *
+ * @returns the cluster behind the area
+ */
+export async function layRefcountArea(refcounts: RefcountGrowth, area: RefcountArea): Promise<number> {
   const { geometry, table, blockCache } = refcounts;
   const { clusterSize, refcountBlockEntries } = geometry;
-  const described = Math.max(newBlock.cluster + 1, newBlock.blockOffset / clusterSize);
-  const areaCluster = ceilDiv(described, refcountBlockEntries) * refcountBlockEntries;
-  const areaIndex = areaCluster / refcountBlockEntries;
+  const { firstCluster: areaCluster, newBlock } = area;
+  const areaIndex = Math.floor(areaCluster / refcountBlockEntries);
+  const hasSpare = area.size === 'with-spare';
 
-  const blockCount = blocksNeeded(geometry, areaCluster);
-  const entries = alignUp(blockCount + ceilDiv(blockCount, 2), clusterSize / ENTRY_SIZE);
+  const blockCount = blocksNeeded(geometry, areaCluster + area.clustersBehind, hasSpare);
+  const wanted = hasSpare ? blockCount + ceilDiv(blockCount, 2) : blockCount;
+  const entries = alignUp(wanted, clusterSize / ENTRY_SIZE);
   if (entries * ENTRY_SIZE > LIMITS.refcountTableBytes) {
     throw new Qcow2BenchError(
       'qcow2-refcount-table-full',
@@ -102,8 +127,8 @@ async function growTable(refcounts: RefcountGrowth, newBlock: NewBlock): Promise
     );
   }
   const blocks = new Float64Array(entries);
-  blocks.set(table.blockOffsets());
-  blocks[newBlock.tableIndex] = newBlock.blockOffset;
+  blocks.set(table.blockOffsets().subarray(0, entries));
+  if (newBlock !== undefined) blocks[newBlock.tableIndex] = newBlock.blockOffset;
 
   const areaOffset = areaCluster * clusterSize;
   let missing = 0;
@@ -133,8 +158,7 @@ async function growTable(refcounts: RefcountGrowth, newBlock: NewBlock): Promise
   const old = { offset: table.offset, length: table.byteLength };
   await table.replace(blocks, tableOffset, 'refcount-growth');
   await refcounts.free(old.offset, old.length, 'keep');
-  // The caller's block is the one that is wanted next: it counts as just used.
-  blockCache.release(await blockCache.acquire(newBlock.blockOffset));
+  return areaEnd;
 }
 
 /** Sets the refcounts of the area's clusters that one block describes to 1. */
@@ -153,16 +177,16 @@ function takeArea(
 }
 
 /**
- * How many refcount blocks describe `clusters` clusters, themselves, and a table for them that has half as
- * much again to spare.
+ * How many refcount blocks describe `clusters` clusters, themselves, and a table for them, perhaps with half as much
+ * again to spare.
  */
-function blocksNeeded(geometry: Geometry, clusters: number): number {
+function blocksNeeded(geometry: Geometry, clusters: number, hasSpare: boolean): number {
   const tableClusterEntries = geometry.clusterSize / ENTRY_SIZE;
   let used = clusters;
   let blocks = 0;
   let table = 0;
   let total = 0;
-  for (let spare = true; ;) {
+  for (let spare = hasSpare; ;) {
     const before = total;
     blocks = ceilDiv(used + table + blocks, geometry.refcountBlockEntries);
     table = ceilDiv(blocks, tableClusterEntries);

@@ -10,10 +10,11 @@
 
 import { alignUp } from '../../core/alignment.ts';
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
-import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import type { BlockDevice, FileGrowth, Pending } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import type { DiskImage, Mapping } from '../disk-image.ts';
-import type { CreateOptions, OpenOptions } from '../image-options.ts';
+import type { BrokenRule, CreateOptions, LayoutChoices, OpenOptions } from '../image-options.ts';
+import { SHAPE_RULES, type Preallocation } from '../image-shape.ts';
 import { writeRealZeroes } from '../real-zeroes.ts';
 
 const SECTOR_SIZE = 512;
@@ -23,23 +24,43 @@ export async function openRaw(options: OpenOptions): Promise<RawImage> {
   return new RawImage(options);
 }
 
+/** The first rule that the choices break: raw has no header to name a backing file in, and no tables. */
+export function impossibleRaw({ backingFile, shape }: LayoutChoices): BrokenRule | undefined {
+  if (backingFile !== undefined) {
+    const message = `a raw image cannot name a backing file ('${backingFile.name}'): use qcow2 or qed`;
+    return { code: 'raw-no-backing', message };
+  }
+  if (shape?.preallocation !== 'metadata') return undefined;
+  const message = 'raw has no metadata to preallocate: falloc and full are to be had';
+  return { code: 'raw-no-metadata', message };
+}
+
+/** Bytes of the block that QEMU writes first, so that the file system's alignment can be told from it. */
+const FIRST_BLOCK = 4096;
+
+const GROWTH: Readonly<Record<Preallocation, FileGrowth>> = {
+  off: 'hole',
+  metadata: 'hole',
+  falloc: 'reserved',
+  full: 'zeroes',
+};
+
 /**
- * Makes `device` a raw image of `virtualSize` bytes, all zero.
+ * Makes `device` a raw image of `virtualSize` bytes, all zero, with the space that `preallocation` asks for.
  *
- * @throws Qcow2BenchError `raw-no-backing` if a backing file is asked for: raw has no header to name it in.
+ * @throws Qcow2BenchError of `impossibleRaw`, or of the device.
  */
 export async function createRaw(options: CreateOptions): Promise<void> {
   const { device } = options;
-  if (options.backingFile !== undefined) {
-    throw new Qcow2BenchError(
-      'raw-no-backing',
-      `a raw image cannot name a backing file ('${options.backingFile.name}'): use qcow2 or qed`,
-      { path: device.path },
-    );
-  }
+  const broken = impossibleRaw(options);
+  if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message, { path: device.path });
+  const { preallocation = SHAPE_RULES.preallocation.default } = options.shape ?? {};
+  const { virtualSize } = options;
   // Twice, so that nothing of a former content stays.
   await device.truncate(0, 'data');
-  await device.truncate(options.virtualSize, 'data');
+  await device.truncate(virtualSize, 'data', GROWTH[preallocation]);
+  if (virtualSize === 0 || preallocation === 'full') return;
+  await device.write(0, new Uint8Array(virtualSize < FIRST_BLOCK ? SECTOR_SIZE : FIRST_BLOCK), 'data');
 }
 
 export class RawImage implements DiskImage {

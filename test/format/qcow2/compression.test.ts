@@ -41,7 +41,7 @@ describe('compressed clusters', () => {
 
   it('are unpacked by every library, whichever packed them, with other bytes behind', () => {
     for (const size of [512, 4096, CLUSTER, 2 * 1024 * 1024]) {
-      for (let seed = 0; seed < (size > CLUSTER ? 4 : 24); seed++) {
+      for (let seed = 0; seed < (size > CLUSTER ? 4 : 12); seed++) {
         const cluster = clusterOf(seed, size);
         for (const from of codecs) {
           const stream = packed(from.codec, cluster);
@@ -86,7 +86,7 @@ describe.each(codecs)('$name', ({ type, codec }) => {
   });
 
   it('refuses a stream that would fill gigabytes, without taking them', () => {
-    const bomb = compress(new Uint8Array(256 * 1024 * 1024));
+    const bomb = compress(new Uint8Array(96 * 1024 * 1024));
     const before = process.memoryUsage().rss;
     for (let round = 0; round < 50; round++) expect(unpacks(bomb.subarray(0, 2 * CLUSTER))).toBe(false);
     expect(process.memoryUsage().rss - before).toBeLessThan(64 * 1024 * 1024);
