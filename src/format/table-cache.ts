@@ -17,6 +17,7 @@ import { Qcow2BenchError, assertInvariant, hex } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import type { BlockDevice, Pending } from '../device/block-device.ts';
 import type { Purpose, SyncCause } from '../device/purpose.ts';
+import { ReleaseOrder } from './release-order.ts';
 
 /** Slots get their memory in batches of about this many bytes, when they are first used. */
 const BATCH_BYTES = 65_536;
@@ -49,12 +50,10 @@ export class TableCache {
   /** Of a dirty slot: bytes before and behind these two are in the file as they are here. */
   #changedFrom: Int32Array;
   #changedTo: Int32Array;
-  /** When each slot was last released, by a counter; 0 for never. */
-  #released: Float64Array;
+  #order: ReleaseOrder;
   readonly #bytes: Uint8Array<ArrayBuffer>[] = [];
   readonly #views: DataView<ArrayBuffer>[] = [];
   readonly #slotOf = new Map<number, number>();
-  #releaseCount = 0;
   #dirtyCount = 0;
   /** All dirty slots lie between these two, both included. */
   #lowestDirty: number;
@@ -76,7 +75,7 @@ export class TableCache {
     this.#dirty = new Uint8Array(options.slots);
     this.#changedFrom = new Int32Array(options.slots);
     this.#changedTo = new Int32Array(options.slots);
-    this.#released = new Float64Array(options.slots);
+    this.#order = new ReleaseOrder(options.slots);
   }
 
   get slots(): number {
@@ -115,7 +114,7 @@ export class TableCache {
     const left = (this.#references[slot] ?? 0) - 1;
     assertInvariant(left >= 0, 'a table was released more often than acquired');
     this.#references[slot] = left;
-    if (left === 0) this.#released[slot] = ++this.#releaseCount;
+    if (left === 0) this.#order.release(slot);
   }
 
   /** The bytes of an acquired slot's table. */
@@ -153,7 +152,7 @@ export class TableCache {
     this.#clean(slot);
     this.#slotOf.delete(offset);
     this.#offsets[slot] = 0;
-    this.#released[slot] = 0;
+    this.#order.forget(slot);
   }
 
   /** Forgets every slice of the table of `length` bytes at `offset`, without writing: it was changed in the file. */
@@ -164,7 +163,6 @@ export class TableCache {
   /** Forgets all tables without writing them. */
   forgetAll(): void {
     for (const offset of [...this.#slotOf.keys()]) this.forget(offset);
-    this.#releaseCount = 0;
   }
 
   /** Begins anew with so many slots: nothing is dirty, nobody holds a table. */
@@ -181,7 +179,7 @@ export class TableCache {
     this.#dirty = new Uint8Array(slots);
     this.#changedFrom = new Int32Array(slots);
     this.#changedTo = new Int32Array(slots);
-    this.#released = new Float64Array(slots);
+    this.#order = new ReleaseOrder(slots);
   }
 
   /** From now on, tables of `other` become durable before tables of this cache (R5). */
@@ -221,7 +219,7 @@ export class TableCache {
 
   #writeBackFrom(first: number): Pending {
     // Nothing dirties this cache while it is written: its users hold the image's metadata lock.
-    for (let slot = first; slot <= this.#highestDirty; slot++) {
+    for (let slot = first; this.#dirtyCount > 0 && slot <= this.#highestDirty; slot++) {
       if (this.#dirty[slot] === 0) continue;
       const pending = this.#writeSlot(slot);
       if (pending !== undefined) return this.#writeBackAfter(pending, slot + 1);
@@ -325,23 +323,17 @@ export class TableCache {
     return slot;
   }
 
-  /** The least recently released slot that nobody holds; the first in probe order among equals (R6). */
+  /** A slot that was never used, the first in probe order; or the one released longest ago that nobody holds (R6). */
   #victim(offset: number): number {
     const first = ((offset / this.tableSize) * 4) % this.#slots;
-    let victim = -1;
-    let oldest = Infinity;
-    for (let step = 0; step < this.#slots; step++) {
+    for (let step = 0; step < this.#slots && this.#order.hasAbsent; step++) {
       const slot = (first + step) % this.#slots;
-      const released = this.#released[slot] as number;
-      if (this.#references[slot] === 0 && released < oldest) {
-        oldest = released;
-        victim = slot;
-        // No slot can be older than one that was never used, and the first such in probe order wins.
-        if (released === 0) break;
-      }
+      if (this.#references[slot] === 0 && !this.#order.has(slot)) return slot;
     }
-    assertInvariant(victim >= 0, `all ${String(this.#slots)} slots of the ${this.#purpose} cache are in use`);
-    return victim;
+    let slot = this.#order.oldest();
+    while (slot >= 0 && this.#references[slot] !== 0) slot = this.#order.next(slot);
+    assertInvariant(slot >= 0, `all ${String(this.#slots)} slots of the ${this.#purpose} cache are in use`);
+    return slot;
   }
 
   #ensureMemory(slot: number): void {
