@@ -72,14 +72,32 @@ export class TwinImages {
       unmap: true,
       imageOptions,
     });
-    const ours = await this.withOurs(cache, async (stack) => {
-      let writes = 0;
-      for (const request of requests) {
-        const payload = request.op === 'write' ? (writes++ % 255) + 1 : 0;
-        await serveRequest(stack.backend, request, payload);
-      }
-    });
+    const ours = await this.withOurs(cache, (stack) => serveAll(stack, requests));
     this.expectSame(ours, theirs, what);
+  }
+
+  /** Our engine alone serves the requests on a copy of its own; answers its host operations. */
+  async serveOurs(
+    requests: readonly Request[],
+    cache: CacheMode = 'writeback',
+  ): Promise<readonly HostLogRecord[]> {
+    this.#copy();
+    return this.withOurs(cache, (stack) => serveAll(stack, requests));
+  }
+
+  /** Our engine opens QEMU's file itself, read-only, reads the whole disk and closes it. */
+  async readOurs(): Promise<Uint8Array> {
+    await using stack = await openStack({
+      storage: this.#storage,
+      imageName: this.#name,
+      format: 'qcow2',
+      cache: 'writeback',
+      readOnly: true,
+    });
+    const bytes = new Uint8Array(stack.image.virtualSize);
+    await stack.image.read(0, bytes);
+    await stack.close();
+    return bytes;
   }
 
   /** Both sides do something with a snapshot, by its name. */
@@ -177,6 +195,13 @@ export class TwinImages {
     if (!(stack.image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
     const { seconds = 0, nanoseconds = 0 } = stack.image.snapshots.list.at(-1) ?? {};
     return { seconds, nanoseconds };
+  }
+}
+
+async function serveAll({ backend }: Stack, requests: readonly Request[]): Promise<void> {
+  let writes = 0;
+  for (const request of requests) {
+    await serveRequest(backend, request, request.op === 'write' ? (writes++ % 255) + 1 : 0);
   }
 }
 

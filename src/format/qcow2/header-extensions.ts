@@ -17,6 +17,7 @@ export const EXTENSION = {
   end: 0,
   backingFormat: 0xe279_2aca,
   featureNames: 0x6803_f857,
+  bitmaps: 0x2385_2875,
 } as const;
 
 /** Bytes of type and length before an extension's data. */

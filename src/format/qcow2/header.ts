@@ -70,6 +70,11 @@ const SUPPORTED_INCOMPATIBLE = INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt | INCOM
 /** QEMU leaves the feature name table out of clusters up to this size. */
 const FEATURE_NAMES_MIN_CLUSTER = 4096;
 
+/** "crypt_method" of the header, by number. */
+const CRYPT_METHODS: readonly (string | undefined)[] = [undefined, 'AES', 'LUKS'];
+
+const KNOWN_EXTENSIONS: ReadonlySet<number> = new Set(Object.values(EXTENSION));
+
 /** The header as values. Sizes in bytes, offsets in bytes from the start of the file. */
 export interface Qcow2Header {
   readonly version: 2 | 3;
@@ -93,7 +98,7 @@ export interface Qcow2Header {
   readonly compressionType: CompressionType;
   /** Fields after the ones known here, kept on rewrite. */
   readonly unknownFields: Uint8Array;
-  /** Extensions that are not rebuilt from the other fields, in file order, kept on rewrite. */
+  /** Extensions that are not rebuilt from the other fields, in the order in which a rewrite puts them. */
   readonly otherExtensions: readonly HeaderExtension[];
 }
 
@@ -138,9 +143,7 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
     refcountOrder,
     compressionType: version === 2 ? 'zlib' : reader.compressionType(headerLength, incompatible),
     unknownFields: headerLength > V3_LENGTH ? bytes.slice(V3_LENGTH, headerLength) : new Uint8Array(0),
-    otherExtensions: extensions.filter(
-      ({ type }) => type !== EXTENSION.backingFormat && type !== EXTENSION.featureNames,
-    ),
+    otherExtensions: extensionsToKeep(extensions),
   };
 }
 
@@ -199,6 +202,12 @@ export function serializeHeader(header: Qcow2Header, path: string): Uint8Array<A
   return bytes;
 }
 
+/** QEMU writes unknown extensions after the known ones and the last one first, so they turn around at each opening. */
+function extensionsToKeep(extensions: readonly HeaderExtension[]): readonly HeaderExtension[] {
+  const bitmaps = extensions.filter(({ type }) => type === EXTENSION.bitmaps);
+  return [...bitmaps, ...extensions.filter(({ type }) => !KNOWN_EXTENSIONS.has(type)).reverse()];
+}
+
 /** Reads the fixed fields, each with the check that belongs to it. */
 class HeaderReader {
   readonly #bytes: Uint8Array;
@@ -245,7 +254,8 @@ class HeaderReader {
   refuseEncryption(): void {
     const method = this.#u32(FIELD.cryptMethod);
     if (method === 0) return;
-    const message = `the image is encrypted (method ${String(method)}); encrypted images are not supported`;
+    const name = CRYPT_METHODS[method] ?? `by method ${String(method)}`;
+    const message = `the image is encrypted (${name}), and encrypted images are not supported: decrypt a copy with 'qemu-img convert'`;
     this.#fail('encrypted', FIELD.cryptMethod, message);
   }
 
