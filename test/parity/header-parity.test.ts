@@ -159,10 +159,7 @@ describe.skipIf(skip !== undefined)(
       extend(twins.theirs, extra);
       const before = readFileSync(twins.theirs);
       expect(() => twins.run('qemu-io', '-f', 'qcow2', '-c', 'write 0 512', 'disk')).toThrow('nsupported');
-      await expect(twins.readOurs()).rejects.toMatchObject({
-        code: 'qcow2-unsupported-feature',
-        message: expect.stringContaining(says),
-      });
+      await expect(twins.readOurs()).rejects.toThrow(says);
       await expect(twins.serveOurs([WRITE])).rejects.toMatchObject({ code: 'qcow2-unsupported-feature' });
       expect(readFileSync(twins.theirs).equals(before)).toBe(true);
     });
@@ -176,9 +173,9 @@ describe.skipIf(skip !== undefined)(
       const encrypted = `encrypt.format=${method},encrypt.key-secret=key${method === 'luks' ? ',encrypt.iter-time=10' : ''}`;
       twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', ...secret, '-o', encrypted, 'disk', '1M');
       const before = readFileSync(twins.theirs);
-      const refusal = { code: 'qcow2-encrypted', message: expect.stringContaining(method.toUpperCase()) };
-      await expect(twins.readOurs()).rejects.toMatchObject(refusal);
-      await expect(twins.serveOurs([WRITE])).rejects.toMatchObject(refusal);
+      const refusal = `the image is encrypted (${method.toUpperCase()})`;
+      await expect(twins.readOurs()).rejects.toThrow(refusal);
+      await expect(twins.serveOurs([WRITE])).rejects.toThrow(refusal);
       expect(readFileSync(twins.theirs).equals(before)).toBe(true);
     });
   },

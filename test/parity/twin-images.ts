@@ -13,6 +13,7 @@ import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
 import type { BlockBackend } from '../../src/format/block-backend.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
+import type { Format } from '../../src/format/disk-image.ts';
 import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
 import { compareOperations } from '../../src/peer/compare-operations.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';
@@ -26,6 +27,13 @@ export type SnapshotAction = 'create' | 'apply' | 'delete';
 
 const SNAPSHOT_OPTION: Readonly<Record<SnapshotAction, string>> = { create: '-c', apply: '-a', delete: '-d' };
 
+export interface TwinOptions {
+  /** Default qcow2. */
+  readonly format?: Format;
+  /** Of a backing file whose format the one over it cannot name. */
+  readonly unnamedBackingFormat?: Format | undefined;
+}
+
 export interface RunOptions {
   readonly cache?: CacheMode;
   /** Further options of QEMU's block layer. */
@@ -34,11 +42,12 @@ export interface RunOptions {
 
 export class TwinImages {
   readonly directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-twins-'));
-  readonly #name: string;
+  readonly #name = 'disk';
+  readonly #options: TwinOptions;
   readonly #storage: FileStorage;
 
-  constructor(name = 'disk') {
-    this.#name = name;
+  constructor(options: TwinOptions = {}) {
+    this.#options = options;
     this.#storage = new FileStorage(this.directory, probeCapabilities(this.directory));
   }
 
@@ -50,6 +59,10 @@ export class TwinImages {
     return join(this.directory, `${this.#name}-ours`);
   }
 
+  get #format(): Format {
+    return this.#options.format ?? 'qcow2';
+  }
+
   remove(): void {
     rmSync(this.directory, { recursive: true, force: true });
   }
@@ -59,14 +72,19 @@ export class TwinImages {
     return runTool(tool, args, this.directory);
   }
 
+  /** A file beside the images. */
+  read(name: string): Uint8Array {
+    return readFileSync(join(this.directory, name));
+  }
+
   /** Both sides serve the requests from open to close. */
   async serve(requests: readonly Request[], what: string, options: RunOptions = {}): Promise<void> {
     const { cache = 'writeback' } = options;
-    this.#copy();
+    this.copy();
     const { imageOptions } = options;
     const theirs = await runQemuIo({
       path: this.theirs,
-      format: 'qcow2',
+      format: this.#format,
       cache,
       requests,
       unmap: true,
@@ -81,7 +99,7 @@ export class TwinImages {
     requests: readonly Request[],
     cache: CacheMode = 'writeback',
   ): Promise<readonly HostLogRecord[]> {
-    this.#copy();
+    this.copy();
     return this.withOurs(cache, (stack) => serveAll(stack, requests));
   }
 
@@ -90,7 +108,8 @@ export class TwinImages {
     await using stack = await openStack({
       storage: this.#storage,
       imageName: this.#name,
-      format: 'qcow2',
+      format: this.#format,
+      unnamedBackingFormat: this.#options.unnamedBackingFormat,
       cache: 'writeback',
       readOnly: true,
     });
@@ -107,8 +126,8 @@ export class TwinImages {
     what: string,
     options: { readonly ignoreSyncs?: boolean } = {},
   ): Promise<void> {
-    this.#copy();
-    const theirs = await this.trace('qemu-img', 'snapshot', SNAPSHOT_OPTION[action], name, this.theirs);
+    this.copy();
+    const theirs = await this.trace('snapshot', SNAPSHOT_OPTION[action], name, this.theirs);
     const taken = await this.#timeOfLast();
     const ours = await this.withOurs('writeback', async ({ image }) => {
       if (!(image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
@@ -122,7 +141,7 @@ export class TwinImages {
 
   /** Neither side can take the snapshot; what they leave of the attempt is the same too. */
   async refusedSnapshot(name: string, ourCode: string, theirWords: string): Promise<void> {
-    this.#copy();
+    this.copy();
     expect(() => this.run('qemu-img', 'snapshot', '-c', name, this.theirs)).toThrow(theirWords);
     await this.withOurs('writeback', async ({ image }) => {
       if (!(image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
@@ -132,14 +151,30 @@ export class TwinImages {
     this.expectSameBytes(`the refused snapshot ${name}`);
   }
 
-  /** The host operations of one of QEMU's programs on the image. */
-  async trace(tool: 'qemu-img' | 'qemu-io', ...args: readonly string[]): Promise<readonly HostOperation[]> {
+  /** The host operations of qemu-img on the image. */
+  async trace(...args: readonly string[]): Promise<readonly HostOperation[]> {
     const tools = await findQemuTools();
-    const command = tool === 'qemu-img' ? tools.qemuImg : tools.qemuIo;
+    const command = tools.qemuImg;
     const files = { image: this.theirs };
     const traced = await traceProgram({
       strace: tools.strace,
       command,
+      args,
+      input: '',
+      files,
+      requests: undefined,
+    });
+    return traced.operations;
+  }
+
+  /** As `trace`, of a line of the shell: for a program that ends with an error. */
+  async traceShell(line: string): Promise<readonly HostOperation[]> {
+    const { strace } = await findQemuTools();
+    const files = { image: this.theirs };
+    const args = ['-c', line];
+    const traced = await traceProgram({
+      strace,
+      command: '/bin/sh',
       args,
       input: '',
       files,
@@ -154,7 +189,8 @@ export class TwinImages {
     await using stack = await openStack({
       storage: this.#storage,
       imageName: `${this.#name}-ours`,
-      format: 'qcow2',
+      format: this.#format,
+      unnamedBackingFormat: this.#options.unnamedBackingFormat,
       cache,
       hostLog: (record) => log.push(record),
     });
@@ -179,7 +215,8 @@ export class TwinImages {
     );
   }
 
-  #copy(): void {
+  /** Makes ours what theirs is. */
+  copy(): void {
     copyFileSync(this.theirs, this.ours);
   }
 
@@ -188,7 +225,8 @@ export class TwinImages {
     await using stack = await openStack({
       storage: this.#storage,
       imageName: this.#name,
-      format: 'qcow2',
+      format: this.#format,
+      unnamedBackingFormat: this.#options.unnamedBackingFormat,
       cache: 'writeback',
       readOnly: true,
     });

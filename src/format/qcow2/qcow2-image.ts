@@ -334,6 +334,9 @@ export class Qcow2Image implements DiskImage {
         await this.#clearFeature(INCOMPATIBLE.dirty, 'dirty-bit');
         const pending = this.#device.sync('close');
         if (pending !== undefined) await pending;
+      } else if (this.header.isStopped) {
+        // Its tables stay as they are; the corrupt bit is made to last.
+        await this.#device.sync('corrupt-bit');
       }
     } finally {
       await this.#device.close();
