@@ -9,7 +9,7 @@ import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
 
 import { harnessVersion } from '../bench/environment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
-import type { Command, ListedCommand } from './command.ts';
+import type { Command, CommandGroup, ListedCommand } from './command.ts';
 import { COMMANDS } from './command-list.ts';
 import { EXIT } from './exit-code.ts';
 import { examples } from './examples.ts';
@@ -67,8 +67,10 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
       // The types promise an error; yargs gives one only where something threw.
       throw (error as Error | undefined) ?? new UsageError(message);
     });
+  const onCall: OnCall = (command, args) => (called = { command, args });
   for (const listed of COMMANDS) {
-    declare(parser, listed, (command, args) => (called = { command, args }));
+    if ('commands' in listed) declareGroup(parser, listed, onCall);
+    else declare(parser, listed, onCall);
   }
   try {
     await parser.parseAsync(words, {}, (_error, _args, output) => {
@@ -94,17 +96,24 @@ const EPILOGUE = [
   'Exit codes: 0 good, 1 error, 2 usage, 3 regression or failed verification, 130 interrupted.',
 ].join('\n');
 
-function declare(
-  parser: Argv,
-  listed: ListedCommand,
-  onCall: (command: Command, args: ArgumentsCamelCase) => void,
-): void {
+type OnCall = (command: Command, args: ArgumentsCamelCase) => void;
+
+function declareGroup(parser: Argv, group: CommandGroup, onCall: OnCall): void {
+  const { usage, summary } = group;
+  parser.command(usage, summary, (yargs) => {
+    yargs.usage(`${PROGRAM} ${usage} COMMAND [options]\n\n${summary}.`).demandCommand(1).epilogue('');
+    for (const listed of group.commands) declare(yargs, listed, onCall, usage);
+  });
+}
+
+/** @param group the word before the command, of one that shares it. */
+function declare(parser: Argv, listed: ListedCommand, onCall: OnCall, group?: string): void {
   parser.command({
     command: listed.usage,
     describe: listed.summary,
     builder: async (yargs) => {
       const { declare: declareOptions } = await listed.load();
-      return declareOptions(yargs.usage(`${PROGRAM} ${usageText(listed)}\n\n${listed.summary}.`));
+      return declareOptions(yargs.usage(`${PROGRAM} ${usageText(listed, group)}\n\n${listed.summary}.`));
     },
     handler: async (args) => onCall(await listed.load(), args),
   });
@@ -120,8 +129,8 @@ function plainHelp(output: string): string {
 }
 
 /** `replay TRACE [options]`. */
-function usageText({ usage }: ListedCommand): string {
-  return `${usage
+function usageText({ usage }: ListedCommand, group?: string): string {
+  return `${group === undefined ? '' : `${group} `}${usage
     .replaceAll(/[<>]/g, '')
     .replaceAll('..', '...')
     .replaceAll(/\b(?<= |\[)[a-z]+/g, (name) => name.toUpperCase())} [options]`;
@@ -137,6 +146,8 @@ function asUsageError(error: unknown, words: readonly string[]): unknown {
 function reworded(error: unknown, words: readonly string[]): unknown {
   if (!(error instanceof UsageError)) return error;
   const { message } = error;
+  const group = groupOf(words);
+  if (group !== undefined) return new UsageError(noCommandOf(group, words));
   const unknown = /^Unknown arguments?: (.+)$/.exec(message)?.[1];
   if (unknown !== undefined) {
     const [name = ''] = unknown.split(', ');
@@ -153,9 +164,10 @@ function reworded(error: unknown, words: readonly string[]): unknown {
   const required = /^Missing required arguments?: (.+)$/.exec(message)?.[1];
   if (required !== undefined) return new UsageError(`--${required.replaceAll(', ', ', --')} must be given`);
   if (message.startsWith('Not enough non-option arguments')) {
-    const listed = commandOf(words)?.listed;
-    if (listed !== undefined) {
-      return new UsageError(`an argument is missing: ${PROGRAM} ${usageText(listed)}`);
+    const named = commandOf(words);
+    if (named !== undefined) {
+      const usage = usageText(named.listed, named.group);
+      return new UsageError(`an argument is missing: ${PROGRAM} ${usage}`);
     }
     return new UsageError(`no command is named; it is one of ${oneOf(COMMAND_NAMES)}`);
   }
@@ -165,6 +177,13 @@ function reworded(error: unknown, words: readonly string[]): unknown {
     return new UsageError(`there is no command '${given}'; did you mean '${meant}'?`);
   }
   return error;
+}
+
+function noCommandOf({ usage: group, commands }: CommandGroup, words: readonly string[]): string {
+  const names = commands.map(({ usage }) => nameOf(usage));
+  const [, given] = words.filter((word) => !word.startsWith('-'));
+  const which = given === undefined ? `${group} needs a command` : `there is no command '${group} ${given}'`;
+  return `${which}; it is one of ${oneOf(names)}`;
 }
 
 function noCommand(given: string): string {
@@ -177,12 +196,28 @@ function nameOf(usage: string): string {
   return usage.split(' ')[0] ?? usage;
 }
 
-function commandOf(
-  words: readonly string[],
-): { readonly name: string; readonly listed: ListedCommand } | undefined {
-  const name = words.find((word) => !word.startsWith('-'));
-  const listed = COMMANDS.find(({ usage }) => nameOf(usage) === name);
-  return name === undefined || listed === undefined ? undefined : { name, listed };
+interface NamedCommand {
+  /** With the word of its group. */
+  readonly name: string;
+  readonly listed: ListedCommand;
+  readonly group: string | undefined;
+}
+
+/** The command that the words name; a group by itself is none. */
+function commandOf(words: readonly string[]): NamedCommand | undefined {
+  const [first, second] = words.filter((word) => !word.startsWith('-'));
+  const found = COMMANDS.find(({ usage }) => nameOf(usage) === first);
+  if (first === undefined || found === undefined) return undefined;
+  if (!('commands' in found)) return { name: first, listed: found, group: undefined };
+  const listed = found.commands.find(({ usage }) => nameOf(usage) === second);
+  return listed && { name: `${first} ${nameOf(listed.usage)}`, listed, group: first };
+}
+
+/** The group that the words name without naming one of its commands. */
+function groupOf(words: readonly string[]): CommandGroup | undefined {
+  const first = words.find((word) => !word.startsWith('-'));
+  const found = COMMANDS.find(({ usage }) => usage === first);
+  return found !== undefined && 'commands' in found && commandOf(words) === undefined ? found : undefined;
 }
 
 function usageExitCode(words: readonly string[]): number {

@@ -1,9 +1,9 @@
 /** The commands of the program, in the order in which its help lists them. */
 
-import type { ListedCommand } from './command.ts';
+import type { CommandGroup, ListedCommand } from './command.ts';
 import { EXIT } from './exit-code.ts';
 
-export const COMMANDS: readonly ListedCommand[] = [
+export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   {
     usage: 'bench',
     summary: 'Measure the default suite and write result, table and report',
@@ -28,6 +28,27 @@ export const COMMANDS: readonly ListedCommand[] = [
     usage: 'serve',
     summary: 'Serve an image over NBD',
     load: async () => (await import('./commands/serve.ts')).serveCommand,
+  },
+  {
+    usage: 'trace',
+    summary: 'Look at recorded traces of any format, convert and cut them',
+    commands: [
+      {
+        usage: 'info <trace>',
+        summary: 'Tell what a trace holds, with a picture of it',
+        load: async () => (await import('./commands/trace-info.ts')).traceInfoCommand,
+      },
+      {
+        usage: 'convert <trace> <out>',
+        summary: 'Write a trace in another format',
+        load: async () => (await import('./commands/trace-convert.ts')).traceConvertCommand,
+      },
+      {
+        usage: 'slice <trace> <out>',
+        summary: 'Write a part of a trace, by time, count and volume',
+        load: async () => (await import('./commands/trace-slice.ts')).traceSliceCommand,
+      },
+    ],
   },
   {
     usage: 'report <result..>',
@@ -73,7 +94,7 @@ export const COMMANDS: readonly ListedCommand[] = [
   },
   {
     usage: 'list',
-    summary: 'List workloads, formats, cache modes, devices and engines',
+    summary: 'List workloads, formats, cache modes, devices, engines and trace formats',
     load: async () => (await import('./commands/list.ts')).listCommand,
   },
 ];

@@ -38,3 +38,11 @@ export interface ListedCommand {
   readonly usageExitCode?: number;
   readonly load: () => Promise<Command>;
 }
+
+/** Commands that share their first word. */
+export interface CommandGroup {
+  /** That word. */
+  readonly usage: string;
+  readonly summary: string;
+  readonly commands: readonly ListedCommand[];
+}

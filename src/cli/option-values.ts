@@ -108,3 +108,23 @@ export function text(option: string): ReadValue<string> {
     return given;
   };
 }
+
+const DURATION = /^(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)$/;
+const DURATION_NS: Readonly<Record<string, number>> = {
+  ns: 1,
+  us: 1e3,
+  ms: 1e6,
+  s: 1e9,
+  m: 60e9,
+  h: 3600e9,
+};
+
+/** Nanoseconds of a time such as `90s`. */
+export function duration(option: string): ReadValue<number> {
+  return (given) => {
+    const [, figure, unit = ''] = DURATION.exec(given.trim()) ?? [];
+    const ns = Math.round(Number(figure) * (DURATION_NS[unit] ?? NaN));
+    if (Number.isSafeInteger(ns)) return ns;
+    throw badOption(option, given, 'a number with ns, us, ms, s, m or h, such as 90s');
+  };
+}

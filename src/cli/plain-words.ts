@@ -1,8 +1,8 @@
 /** Words as they stand on a terminal. */
 
 /** `1 cell`, `180 cells`. */
-export function countOf(count: number, noun: string): string {
-  return `${count.toLocaleString('en-US')} ${noun}${count === 1 ? '' : 's'}`;
+export function countOf(count: number, noun: string, plural = `${noun}s`): string {
+  return `${count.toLocaleString('en-US')} ${count === 1 ? noun : plural}`;
 }
 
 /** A text in lines of at most `width` characters, broken between words. */
@@ -18,4 +18,19 @@ export function wrapped(text: string, width: number): string[] {
     }
   }
   return [...lines, line];
+}
+
+const DURATIONS: readonly (readonly [unit: string, ns: number])[] = [
+  ['days', 86_400e9],
+  ['h', 3600e9],
+  ['min', 60e9],
+  ['s', 1e9],
+  ['ms', 1e6],
+  ['µs', 1e3],
+];
+
+/** `1.5 h`, `20 ms`: with three digits, in the largest unit of which there are two or more. */
+export function durationText(ns: number): string {
+  const [unit, unitNs] = DURATIONS.find(([, size]) => ns >= 2 * size) ?? ['ns', 1];
+  return `${String(Number((ns / unitNs).toPrecision(3)))} ${unit}`;
 }

@@ -15,6 +15,7 @@ import type { Terminal } from '../terminal.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
 import { listSources } from '../../workload/library.ts';
+import { TRACE_FORMATS, traceFormat } from '../../workload/trace/trace-formats.ts';
 
 export const listCommand = defineCommand({
   options: (yargs) => yargs.options(inGroup('Output:', { json: flag('Print the list as JSON') })),
@@ -25,6 +26,10 @@ export const listCommand = defineCommand({
     return EXIT.good;
   },
 });
+
+const TRACE_FORMAT_TITLES = Object.fromEntries(
+  TRACE_FORMATS.map((format) => [format, traceFormat(format).title]),
+);
 
 interface Section {
   /** As the JSON calls it. */
@@ -61,6 +66,7 @@ async function listSections(): Promise<readonly Section[]> {
       })),
     },
     section('engines', 'Engines', '--engine', ENGINE_MEANINGS),
+    section('traceFormats', 'Trace formats', '--trace-format', TRACE_FORMAT_TITLES),
     section('payloads', 'Payloads', '--payload', PAYLOAD_MEANINGS),
   ];
 }

@@ -30,6 +30,7 @@ export interface TraceHead {
 
 /** What the records of a format say. */
 export interface TraceContents {
+  readonly read: boolean;
   readonly flush: boolean;
   readonly fua: boolean;
   readonly discard: boolean;
@@ -57,6 +58,7 @@ export interface TraceFormatEntry {
 const ORDER_WINDOW = 16_384;
 
 const READS_AND_WRITES = {
+  read: true,
   flush: false,
   fua: false,
   discard: false,
@@ -70,6 +72,7 @@ const TABLE = {
   native: {
     title: "This program's own text",
     holds: {
+      read: true,
       flush: true,
       fua: true,
       discard: true,
@@ -165,7 +168,15 @@ const TABLE = {
   },
   'dm-log-writes': {
     title: "dm-log-writes, and QEMU's blklogwrites",
-    holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'none', volume: undefined },
+    holds: {
+      ...READS_AND_WRITES,
+      read: false,
+      flush: true,
+      fua: true,
+      discard: true,
+      times: 'none',
+      volume: undefined,
+    },
     orderWindow: 0,
     rebases: false,
     recognises: ({ bytes }) => isDmLogWrites(bytes),
@@ -174,6 +185,7 @@ const TABLE = {
   'nbdkit-log': {
     title: "nbdkit's log filter",
     holds: {
+      read: true,
       flush: true,
       fua: true,
       discard: true,

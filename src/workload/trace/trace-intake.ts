@@ -72,7 +72,7 @@ export class TraceIntake {
 
   /** Bytes of a device that just holds the requests so far: up to whole MiB. */
   get footprintSize(): number {
-    return Math.max(MIB, Math.ceil(this.endOffset / MIB) * MIB);
+    return footprintOf(this.endOffset);
   }
 
   /** The file tells the device's size; what the user said stands before it. Answers the rule it breaks. */
@@ -142,4 +142,9 @@ export class TraceIntake {
     const byMs = ((this.#floorNs - timeNs) / 1e6).toFixed(3);
     return `its time lies ${byMs} ms before a request that stands more than ${String(this.#orderWindow)} requests earlier in the file`;
   }
+}
+
+/** Bytes of a device that just holds requests up to `endOffset`: up to whole MiB. */
+export function footprintOf(endOffset: number): number {
+  return Math.max(MIB, Math.ceil(endOffset / MIB) * MIB);
 }

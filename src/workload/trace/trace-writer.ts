@@ -1,9 +1,9 @@
 /**
- * Writes native traces, plain or compressed, one request at a time.
+ * Writes traces, plain or compressed, one request at a time.
  *
  * Invariants:
- * - What it writes, the reader takes: a request that a trace cannot hold (out of order, out of range) is
- *   refused before anything of it is written.
+ * - What it writes, the reader takes: a request that no trace can hold (out of order, out of range) is
+ *   refused before anything of it is written. What the chosen format does not hold is left out; `TraceLosses` tells.
  * - Bounded memory: `write` answers a promise when the disk is behind; a caller that waits for it is never
  *   ahead by more than a few buffers.
  * - `close` alone makes the file whole. The same requests and facts give the same bytes.
@@ -17,9 +17,15 @@ import { constants, createGzip, createZstdCompress } from 'node:zlib';
 
 import { systemCode } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
-import { formatNativeHeader, formatNativeRequest } from './native.ts';
 import type { Request } from '../request.ts';
 import { badTrace, brokenRule, brokenSizeRule } from './request-rules.ts';
+import { createSparseFile, ZEROES } from './sparse-file.ts';
+import {
+  createEncoder,
+  type RecordEncoder,
+  type TraceEncoder,
+  type WritableFormat,
+} from './trace-encoder.ts';
 
 export const TRACE_COMPRESSIONS = ['none', 'gzip', 'zstd'] as const;
 export type TraceCompression = (typeof TRACE_COMPRESSIONS)[number];
@@ -33,7 +39,11 @@ const ZSTD_LEVEL = 9;
 export interface CreateTraceOptions {
   /** Bytes of the recorded device. */
   readonly virtualSize: number;
-  /** Facts for the header, in this order. Keys are words of letters, digits and hyphens; values one line. */
+  /** Default: native. */
+  readonly format?: WritableFormat | undefined;
+  /** How many requests will be written, for formats that say so in their head (`dm-log-writes`). */
+  readonly count?: number | undefined;
+  /** Facts for the header of a native trace, in this order. Keys are words of letters, digits and hyphens; values one line. */
   readonly provenance?: Iterable<readonly [string, string]> | undefined;
   /** Default: by the name's ending, `.gz` or `.zst`. */
   readonly compression?: TraceCompression | undefined;
@@ -42,11 +52,12 @@ export interface CreateTraceOptions {
 export class TraceWriter implements AsyncDisposable {
   readonly #path: string;
   readonly #virtualSize: number;
+  readonly #encoder: TraceEncoder;
   readonly #stream: Duplex;
   /** Settles when everything is in the file; rejects with the system's error. */
   readonly #done: Promise<void>;
   #failure: unknown;
-  #buffered: string;
+  #buffered = '';
   #timeNs = 0;
   #count = 0;
   #closed = false;
@@ -55,16 +66,21 @@ export class TraceWriter implements AsyncDisposable {
    * Creates the file at `path`, or empties it. The system's refusal to do so shows in `write` or `close`.
    * @throws Qcow2BenchError `bad-trace` if the size or a fact cannot stand in a trace.
    */
-  constructor(path: string, { virtualSize, provenance = [], compression }: CreateTraceOptions) {
+  constructor(path: string, options: CreateTraceOptions) {
+    const { virtualSize, format = 'native', count, provenance = [], compression } = options;
     const facts = [...provenance];
     const rule = brokenSizeRule(virtualSize) ?? brokenFactRule(facts);
     if (rule !== undefined) throw badTrace(rule, { path });
     this.#path = path;
     this.#virtualSize = virtualSize;
-    this.#buffered = formatNativeHeader(virtualSize, facts);
-    this.#stream = createCompressor(compression ?? compressionOf(path));
-    this.#done = pipeline(this.#stream, createWriteStream(path));
+    this.#encoder = createEncoder(format, { virtualSize, facts, count: count ?? 0 });
+    const packing = compression ?? compressionOf(path);
+    this.#stream = createCompressor(packing);
+    const isSparse = this.#encoder.unit === 'record' && packing === 'none';
+    this.#done = pipeline(this.#stream, isSparse ? createSparseFile(path) : createWriteStream(path));
     this.#done.catch((error: unknown) => (this.#failure = error));
+    if (this.#encoder.unit === 'line') this.#buffered = this.#encoder.head;
+    else this.#stream.write(this.#encoder.head);
   }
 
   /** Requests written so far. */
@@ -84,7 +100,8 @@ export class TraceWriter implements AsyncDisposable {
     if (this.#failure !== undefined) throw this.#writeFailure(this.#failure);
     this.#timeNs = request.timeNs;
     this.#count++;
-    this.#buffered += formatNativeRequest(request);
+    if (this.#encoder.unit === 'record') return this.#writeRecord(this.#encoder, request);
+    this.#buffered += this.#encoder.line(request);
     return this.#buffered.length < BUFFER_CHARACTERS ? undefined : this.#flushBuffer();
   }
 
@@ -93,7 +110,7 @@ export class TraceWriter implements AsyncDisposable {
     if (this.#closed) return;
     this.#closed = true;
     try {
-      this.#stream.end(this.#buffered);
+      this.#stream.end(this.#encoder.unit === 'line' ? this.#buffered + this.#encoder.tail() : undefined);
       await this.#done;
     } catch (error) {
       throw this.#writeFailure(error);
@@ -122,7 +139,26 @@ export class TraceWriter implements AsyncDisposable {
   #flushBuffer(): undefined | Promise<void> {
     const text = this.#buffered;
     this.#buffered = '';
-    if (this.#stream.write(text)) return undefined;
+    return this.#send(text);
+  }
+
+  /** A record and the zeroes that stand for its data. */
+  #writeRecord(encoder: RecordEncoder, request: Request): undefined | Promise<void> {
+    const { sector, dataBytes } = encoder.record(request);
+    const pending = this.#send(sector);
+    if (pending === undefined && dataBytes <= ZEROES.length) {
+      return dataBytes === 0 ? undefined : this.#send(ZEROES.subarray(0, dataBytes));
+    }
+    return this.#sendZeroesAfter(pending, dataBytes);
+  }
+
+  async #sendZeroesAfter(pending: undefined | Promise<void>, bytes: number): Promise<void> {
+    await pending;
+    for (let left = bytes; left > 0; left -= ZEROES.length) await this.#send(ZEROES.subarray(0, left));
+  }
+
+  #send(part: string | Uint8Array): undefined | Promise<void> {
+    if (this.#stream.write(part)) return undefined;
     return new Promise((resolve, reject) => {
       const settle = () => {
         this.#stream.off('drain', settle).off('close', settle);
@@ -158,7 +194,8 @@ export async function writeTrace(
   return writer.count;
 }
 
-function compressionOf(path: string): TraceCompression {
+/** The compression that a file's name asks for. */
+export function compressionOf(path: string): TraceCompression {
   if (path.endsWith('.gz')) return 'gzip';
   return path.endsWith('.zst') ? 'zstd' : 'none';
 }

@@ -1,0 +1,26 @@
+/** `trace convert`: a trace in another format. */
+
+import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
+import { OUT_ARGUMENT, OUTPUT_OPTIONS, writeTraceOutput } from '../trace-output.ts';
+import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../trace-options.ts';
+
+export const traceConvertCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('trace', TRACE_ARGUMENT)
+      .positional('out', OUT_ARGUMENT)
+      .options(TRACE_OPTIONS)
+      .options(OUTPUT_OPTIONS)
+      .epilogue(
+        examples([
+          ['trace convert sda.blktrace.0 sda.trace.csv.zst', 'all CPUs, packed'],
+          ['trace convert mine.trace.csv mine.iolog --to fio-v3 --lossy', 'for fio --read_iolog'],
+        ]),
+      ),
+
+  run: (args, terminal) => {
+    const { trace, out } = args;
+    return writeTraceOutput({ trace, out, reading: traceReading(args), selection: {}, args }, terminal);
+  },
+});

@@ -1,0 +1,222 @@
+/** `trace info`: what a trace holds, in figures and as a picture. */
+
+import type { InferredOptionTypes } from 'yargs';
+
+import { humanSize, formatSize } from '../../core/size.ts';
+import { traceFormat, type TraceContents } from '../../workload/trace/trace-formats.ts';
+import { openUnsizedTrace, type UnsizedTrace } from '../../workload/trace/trace-reader.ts';
+import { TraceSummary, type PowerCount, type TraceFigures } from '../../workload/trace/trace-summary.ts';
+import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
+import { EXIT } from '../exit-code.ts';
+import { flag, inGroup, optional, preset } from '../option-kinds.ts';
+import { clusterSize, count } from '../option-values.ts';
+import { countOf, durationText, wrapped } from '../plain-words.ts';
+import type { Terminal } from '../terminal.ts';
+import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../trace-options.ts';
+import { tracePicture } from '../trace-picture.ts';
+
+const INFO_OPTIONS = inGroup('Info:', {
+  'cluster-size': preset(
+    'Writes that touch an unwritten cluster of this size allocate',
+    clusterSize('cluster-size'),
+    '64KiB',
+  ),
+  limit: optional('Look at the first N requests only', count('limit', { min: 1 })),
+  json: flag('Print the figures as JSON'),
+});
+
+export const traceInfoCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('trace', TRACE_ARGUMENT)
+      .options(INFO_OPTIONS)
+      .options(TRACE_OPTIONS)
+      .epilogue(
+        examples([
+          ['trace info mine.trace.csv.zst', 'what is in it?'],
+          ['trace info io_traces.csv.gz --volume 419 --json', 'one disk of many, for a script'],
+        ]),
+      ),
+
+  run: async (args: InfoArgs & { readonly trace: string }, terminal) => {
+    await using trace = await openUnsizedTrace(args.trace, { ...traceReading(args), limit: args.limit });
+    const summary = new TraceSummary(args['cluster-size']);
+    for await (const batch of trace.batches) for (const request of batch) summary.add(request);
+    const figures = summary.figures();
+    terminal.answer(args.json ? infoJson(trace, figures) : infoText(trace, { summary, figures }, terminal));
+    return EXIT.good;
+  },
+});
+
+/** Columns that are used of a wider terminal. */
+const WIDTH_MAX = 100;
+
+type InfoArgs = InferredOptionTypes<typeof INFO_OPTIONS & typeof TRACE_OPTIONS>;
+
+/** Documented in docs/traces.md. */
+function infoJson(trace: UnsizedTrace, figures: TraceFigures): string {
+  const { path, format, volume, virtualSize, provenance } = trace;
+  const { holds } = traceFormat(format);
+  const known = {
+    trace: path,
+    format,
+    volume: volume ?? null,
+    virtualSize,
+    virtualSizeIsRecorded: holds.size,
+  };
+  const { allocatingWrites, writes } = figures;
+  const shares = {
+    readShare: share(figures.reads, figures.reads + writes),
+    allocatingShare: share(allocatingWrites, writes),
+  };
+  const leftOut = {
+    skipped: trace.skippedCount,
+    failed: trace.failedCount,
+    otherVolumes: trace.otherVolumeCount,
+  };
+  const all = {
+    ...known,
+    ...figures,
+    ...shares,
+    ...leftOut,
+    holds,
+    provenance: Object.fromEntries(provenance),
+  };
+  return JSON.stringify(all, null, 2);
+}
+
+interface Shown {
+  readonly summary: TraceSummary;
+  readonly figures: TraceFigures;
+}
+
+function infoText(trace: UnsizedTrace, { summary, figures }: Shown, terminal: Terminal): string {
+  const { paint } = terminal;
+  const { title, holds } = traceFormat(trace.format);
+  const rows: (readonly [string, string])[] = [
+    ['format', `${title} (${trace.format})${trace.volume === undefined ? '' : `, volume ${trace.volume}`}`],
+    [
+      'device',
+      `${sizeText(trace.virtualSize)}${holds.size ? '' : ': not recorded, the end of its requests'}`,
+    ],
+    ['requests', requestsText(figures, holds)],
+    ['operations', operationsText(figures)],
+    ['bytes', `${humanSize(figures.readBytes)} read, ${humanSize(figures.writeBytes)} written`],
+    ['flushes', flushesText(figures, holds)],
+    ['sizes', powersText(figures.sizes)],
+    ['alignment', powersText(figures.alignments)],
+    ['footprint', footprintText(figures)],
+    ['allocating', allocatingText(figures)],
+    ...leftOutRows(trace),
+  ];
+  const width = Math.max(...rows.map(([name]) => name.length));
+  const text = [
+    paint.bold(trace.path),
+    ...rows.flatMap(([name, value]) =>
+      wrapped(value, Math.min(terminal.width, WIDTH_MAX) - width - 4).map(
+        (line, index) => `  ${paint.dim((index === 0 ? name : '').padEnd(width))}  ${line}`,
+      ),
+    ),
+  ];
+  if (figures.requests > 0) text.push('', picture(trace, { summary, figures }, terminal));
+  return text.join('\n');
+}
+
+function requestsText({ requests, durationNs }: TraceFigures, { times }: TraceContents): string {
+  const total = countOf(requests, 'request');
+  if (durationNs === 0) return times === 'none' ? `${total}; times are not recorded` : total;
+  return `${total} in ${durationText(durationNs)}, ${rate(requests / (durationNs / 1e9))} a second`;
+}
+
+function operationsText(figures: TraceFigures): string {
+  const { reads, writes, discards, writeZeroes, discardBytes, writeZeroesBytes } = figures;
+  const moved = reads + writes;
+  return [
+    `${countOf(reads, 'read')} (${percent(share(reads, moved))})`,
+    `${countOf(writes, 'write')} (${percent(share(writes, moved))})`,
+    ...(discards > 0 ? [`${countOf(discards, 'discard')} of ${humanSize(discardBytes)}`] : []),
+    ...(writeZeroes > 0 ? [`${countOf(writeZeroes, 'zero-write')} of ${humanSize(writeZeroesBytes)}`] : []),
+  ].join(', ');
+}
+
+function flushesText({ flushes, fuaWrites, writes }: TraceFigures, holds: TraceContents): string {
+  if (!holds.flush && !holds.fua) return 'not recorded in this format: what a replay flushes is your choice';
+  const flushText = holds.flush
+    ? flushes === 0
+      ? 'none'
+      : `${countOf(flushes, 'flush', 'flushes')}, one for ${rate(writes / flushes)} writes`
+    : 'flushes are not recorded in this format';
+  return `${flushText}; ${holds.fua ? countOf(fuaWrites, 'FUA write') : 'FUA is not recorded in this format'}`;
+}
+
+/** Entries of a list of sizes that are shown. */
+const POWERS_SHOWN = 6;
+
+/** The most frequent ones, in order of size. */
+function powersText(powers: readonly PowerCount[]): string {
+  const total = powers.reduce((sum, { reads, writes }) => sum + reads + writes, 0);
+  if (total === 0) return 'none';
+  const shown = powers
+    .toSorted((a, b) => b.reads + b.writes - (a.reads + a.writes))
+    .slice(0, POWERS_SHOWN)
+    .toSorted((a, b) => a.bytes - b.bytes);
+  const texts = shown.map(
+    ({ bytes, reads, writes }) => `${formatSize(bytes)} ${percent((reads + writes) / total)}`,
+  );
+  return [...texts, ...(powers.length > POWERS_SHOWN ? ['…'] : [])].join(', ');
+}
+
+function footprintText({ footprintBytes, writtenBytes, footprintBlock, endOffset }: TraceFigures): string {
+  const unit = footprintBlock > 512 ? ` (to ${formatSize(footprintBlock)})` : '';
+  const touched = `${humanSize(footprintBytes)} touched, ${humanSize(writtenBytes)} of it written${unit}`;
+  return `${touched}; the last request ends at ${humanSize(endOffset)}`;
+}
+
+function allocatingText({ allocatingWrites, writes, clusterSize, clusters }: TraceFigures): string {
+  const first = `${percent(share(allocatingWrites, writes))} of writes come first to a cluster of ${formatSize(clusterSize)}`;
+  return `${first}; ${countOf(clusters, 'cluster')} in all`;
+}
+
+function leftOutRows({ skippedCount, failedCount, otherVolumeCount }: UnsizedTrace): [string, string][] {
+  const texts = [
+    ...(skippedCount > 0
+      ? [`${countOf(skippedCount, 'line or record', 'lines or records')} that break a rule`]
+      : []),
+    ...(failedCount > 0 ? [`${countOf(failedCount, 'request')} that failed or had no answer`] : []),
+    ...(otherVolumeCount > 0 ? [`${countOf(otherVolumeCount, 'request')} of other volumes`] : []),
+  ];
+  return texts.length === 0 ? [] : [['left out', texts.join(', ')]];
+}
+
+function picture({ virtualSize }: UnsizedTrace, { summary, figures }: Shown, terminal: Terminal): string {
+  const { durationNs, requests } = figures;
+  const isTimed = durationNs > 0;
+  return tracePicture({
+    grid: isTimed ? summary.byTime : summary.byNumber,
+    height: virtualSize,
+    width: isTimed ? durationNs + 1 : requests,
+    widthText: isTimed ? durationText(durationNs) : (requests - 1).toLocaleString('en-US'),
+    axis: isTimed ? 'time' : 'requests',
+    columns: terminal.width,
+    colour: terminal.hasColour,
+  });
+}
+
+function share(part: number, whole: number): number | null {
+  return whole === 0 ? null : part / whole;
+}
+
+function percent(part: number | null): string {
+  if (part === null) return '–';
+  const figure = part * 100;
+  return `${figure > 0 && figure < 0.1 ? '<0.1' : figure.toFixed(figure < 10 && figure > 0 ? 1 : 0)}%`;
+}
+
+function rate(figure: number): string {
+  return figure >= 100 ? Math.round(figure).toLocaleString('en-US') : figure.toPrecision(2);
+}
+
+function sizeText(bytes: number): string {
+  return `${humanSize(bytes)} (${bytes.toLocaleString('en-US')} bytes)`;
+}

@@ -1,0 +1,37 @@
+/** `trace slice`: a part of a trace, by time, count and volume. */
+
+import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
+import { inGroup, optional } from '../option-kinds.ts';
+import { count, duration } from '../option-values.ts';
+import { OUT_ARGUMENT, OUTPUT_OPTIONS, writeTraceOutput } from '../trace-output.ts';
+import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../trace-options.ts';
+
+export const traceSliceCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('trace', TRACE_ARGUMENT)
+      .positional('out', OUT_ARGUMENT)
+      .options(
+        inGroup('Slice:', {
+          from: optional('Begin at this time of the trace: 90s, 1.5h …', duration('from')),
+          until: optional('End before this time of the trace', duration('until')),
+          skip: optional('Then leave out the first N requests', count('skip', { min: 0 })),
+          limit: optional('Then take at most N requests', count('limit', { min: 1 })),
+        }),
+      )
+      .options(TRACE_OPTIONS)
+      .options(OUTPUT_OPTIONS)
+      .epilogue(
+        examples([
+          ['trace slice io_traces.csv.gz vm.trace.csv.zst --volume 419', 'one disk of a thousand'],
+          ['trace slice hm_0.csv.gz hour.trace.csv --from 9h --until 10h', 'one hour; times begin at 0'],
+        ]),
+      ),
+
+  run: (args, terminal) => {
+    const { trace, out, from: fromNs, until: untilNs, skip, limit } = args;
+    const selection = { fromNs, untilNs, skip, limit };
+    return writeTraceOutput({ trace, out, reading: traceReading(args), selection, args }, terminal);
+  },
+});

@@ -1,0 +1,102 @@
+/**
+ * Which blocks of a device were touched, in bounded memory: a bit a block, in pages that are made when they are needed.
+ *
+ * Invariant: never more than `PAGES_MAX` pages (32 MiB). Where that is not enough, blocks become twice as large, as
+ * often as it takes: then the map says a little too much, and `blockSize` says by how much.
+ */
+
+/** Bytes of a page, which cover 65,536 blocks. */
+const PAGE_BYTES = 8192;
+const PAGE_BLOCKS = PAGE_BYTES * 8;
+const PAGES_MAX = 4096;
+
+export class BlockMap {
+  /** Bytes of a block; a power of two. */
+  blockSize: number;
+  #pages = new Map<number, Uint8Array>();
+
+  constructor(blockSize: number) {
+    this.blockSize = blockSize;
+  }
+
+  /** Marks the blocks that `length` bytes from `offset` touch; answers whether one of them was unmarked. */
+  add(offset: number, length: number): boolean {
+    const first = Math.floor(offset / this.blockSize);
+    const last = Math.floor((offset + length - 1) / this.blockSize);
+    let isNew = false;
+    for (let block = first; block <= last;) {
+      const pageIndex = Math.floor(block / PAGE_BLOCKS);
+      const pageStart = pageIndex * PAGE_BLOCKS;
+      const from = block - pageStart;
+      const to = Math.min(last - pageStart, PAGE_BLOCKS - 1);
+      let page = this.#pages.get(pageIndex);
+      if (page === undefined) {
+        if (this.#pages.size >= PAGES_MAX) {
+          this.#coarsen();
+          return this.add(offset, length) || isNew;
+        }
+        page = new Uint8Array(PAGE_BYTES);
+        this.#pages.set(pageIndex, page);
+      }
+      if (mark(page, from, to)) isNew = true;
+      block = pageStart + to + 1;
+    }
+    return isNew;
+  }
+
+  /** Blocks that are marked. */
+  count(): number {
+    let blocks = 0;
+    for (const page of this.#pages.values()) {
+      const words = new Uint32Array(page.buffer);
+      for (const word of words) if (word !== 0) blocks += bitsOf(word);
+    }
+    return blocks;
+  }
+
+  /** Two blocks become one. */
+  #coarsen(): void {
+    const before = this.#pages;
+    this.#pages = new Map();
+    this.blockSize *= 2;
+    for (const [index, page] of before) {
+      const half = index % 2 === 0 ? 0 : PAGE_BYTES / 2;
+      const pageIndex = Math.floor(index / 2);
+      const joined = this.#pages.get(pageIndex) ?? new Uint8Array(PAGE_BYTES);
+      this.#pages.set(pageIndex, joined);
+      for (let at = 0; at < PAGE_BYTES; at += 2) {
+        joined[half + at / 2] = joinedBits(page[at] ?? 0) | (joinedBits(page[at + 1] ?? 0) << 4);
+      }
+    }
+  }
+}
+
+/** Sets the bits `from` to `to`; answers whether one was clear. */
+function mark(page: Uint8Array, from: number, to: number): boolean {
+  let isNew = false;
+  for (let bit = from; bit <= to;) {
+    const at = bit >>> 3;
+    const low = bit & 7;
+    const high = Math.min(7, low + to - bit);
+    const mask = ((2 << (high - low)) - 1) << low;
+    const byte = page[at] ?? 0;
+    if ((byte & mask) !== mask) {
+      isNew = true;
+      page[at] = byte | mask;
+    }
+    bit += high - low + 1;
+  }
+  return isNew;
+}
+
+/** Four bits, each of which is set if one of a pair of `byte` is. */
+function joinedBits(byte: number): number {
+  const pairs = (byte | (byte >>> 1)) & 0x55;
+  return (pairs & 1) | ((pairs >>> 1) & 2) | ((pairs >>> 2) & 4) | ((pairs >>> 3) & 8);
+}
+
+function bitsOf(word: number): number {
+  let bits = word - ((word >>> 1) & 0x55555555);
+  bits = (bits & 0x33333333) + ((bits >>> 2) & 0x33333333);
+  return Math.imul((bits + (bits >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
+}

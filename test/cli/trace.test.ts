@@ -1,0 +1,296 @@
+/** `trace info`, `trace convert`, `trace slice` and the options of traces, as a user types them. */
+
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+
+import { describe, expect, test } from 'vitest';
+
+import { blktraceEvent } from '../workload/trace/binary-traces.ts';
+import { errorLine, linesOf, makeFolder, runCli } from './cli-process.ts';
+
+const NATIVE =
+  '#qcow2-bench trace v1\n#virtual-size 1073741824\n#tool by hand\ntime_ns,op,offset,length,flags\n' +
+  '0,write,0,4096,\n1000,write,65536,4096,fua\n2000000,flush,,,\n3000000,discard,131072,65536,\n' +
+  '4000000,write-zeroes,0,65536,unmap\n5000000,read,512,512,\n6000000,write,1048576,131072,\n7000000,write,0,4096,\n';
+
+const MSR = [
+  '128166372003061629,hm,0,Write,0,4096,113736',
+  '128166372003061630,hm,1,Write,4096,4096,113736',
+  '128166372003061631,hm,0,Read,8192,4096,113736',
+  '128166372003061632,hm,1,Read,8191,4096,113736',
+].join('\n');
+
+function folderWith(files: Readonly<Record<string, string | Uint8Array>>): string {
+  const folder = makeFolder();
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
+  return folder;
+}
+
+async function expectError(
+  folder: string,
+  words: readonly string[],
+  pattern: RegExp,
+  code = 1,
+): Promise<void> {
+  const ended = await runCli(folder, ...words);
+  expect(errorLine(ended)).toMatch(pattern);
+  expect(ended.code).toBe(code);
+  expect(ended.stdout).toBe('');
+}
+
+describe('trace info', () => {
+  test('figures as JSON', async () => {
+    const { stdout, code } = await runCli(folderWith({ t: NATIVE }), 'trace', 'info', 't', '--json');
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      trace: 't',
+      format: 'native',
+      virtualSize: 2 ** 30,
+      virtualSizeIsRecorded: true,
+      requests: 8,
+      reads: 1,
+      writes: 4,
+      flushes: 1,
+      discards: 1,
+      writeZeroes: 1,
+      fuaWrites: 1,
+      bytes: 512 + 3 * 4096 + 131072,
+      readBytes: 512,
+      durationNs: 7_000_000,
+      allocatingWrites: 3,
+      clusterSize: 65536,
+      clusters: 4,
+      allocatingShare: 0.75,
+      readShare: 0.2,
+      footprintBytes: 65536 + 4096 + 131072,
+      writtenBytes: 4096 + 4096 + 131072,
+      endOffset: 1048576 + 131072,
+      alignments: [
+        { bytes: 512, reads: 1, writes: 0 },
+        { bytes: 4096, reads: 0, writes: 3 },
+        { bytes: 131072, reads: 0, writes: 1 },
+      ],
+      provenance: { tool: 'by hand' },
+    });
+  });
+
+  test('the cluster size decides what allocates', async () => {
+    const words = ['trace', 'info', 't', '--json', '--cluster-size', '2MiB'];
+    const { stdout } = await runCli(folderWith({ t: NATIVE }), ...words);
+    expect(JSON.parse(stdout)).toMatchObject({ allocatingWrites: 1, clusters: 1, clusterSize: 2 ** 21 });
+  });
+
+  test('a picture without colour, in lines that fit', async () => {
+    const { stdout } = await runCli(folderWith({ t: NATIVE }), 'trace', 'info', 't');
+    expect(stdout).toMatch(/8 requests in 7 ms/);
+    expect(stdout).toMatch(/1 GiB │/);
+    expect(stdout).toMatch(/░▒▓█ writes {3}·: only reads/);
+    expect(stdout).not.toContain('\u001b');
+    expect(Math.max(...linesOf(stdout).map((line) => line.length))).toBeLessThanOrEqual(100);
+  });
+
+  test('says what the format does not hold', async () => {
+    const folder = folderWith({ 'hm.csv': `${MSR}\n` });
+    const { stdout } = await runCli(folder, 'trace', 'info', 'hm.csv', '--volume', 'hm_0');
+    expect(stdout).toMatch(/flushes +not recorded in this format/);
+    expect(stdout).toMatch(/1 MiB \(1,048,576 bytes\): not recorded/);
+    expect(stdout).toMatch(/left out +2 requests of other volumes/);
+  });
+
+  test('several volumes, an unknown one, a bad line, garbage, nothing', async () => {
+    const folder = folderWith({ 'hm.csv': `${MSR}\n`, garbage: 'no trace\n', bz: 'BZh91AY', empty: '' });
+    const info = ['trace', 'info'];
+    await expectError(
+      folder,
+      [...info, 'hm.csv'],
+      /hm\.csv: holds requests of several volumes.*: hm_0 hm_1$/,
+    );
+    await expectError(
+      folder,
+      [...info, 'hm.csv', '--volume', 'x'],
+      /no request of the volume 'x'; it holds hm_0 hm_1/,
+    );
+    const bad = /hm\.csv, line 4: offset 8191 is no multiple of 512/;
+    await expectError(folder, [...info, 'hm.csv', '--volume', 'hm_1'], bad);
+    const skipped = await runCli(folder, ...info, 'hm.csv', '--volume', 'hm_1', '--skip-bad', '--json');
+    expect(JSON.parse(skipped.stdout)).toMatchObject({ requests: 1, skipped: 1, otherVolumes: 2 });
+    await expectError(
+      folder,
+      [...info, 'garbage'],
+      /is no trace of a known format \(it begins with 'no trace'\)/,
+    );
+    await expectError(
+      folder,
+      [...info, 'garbage', '--trace-format', 'msr'],
+      /garbage, line 1: the timestamp is not/,
+    );
+    await expectError(folder, [...info, 'bz'], /is bzip2, .* unpack it \(bzip2 -dc\)/);
+    await expectError(folder, [...info, 'empty'], /empty: is empty/);
+    await expectError(folder, [...info, 'none'], /none: cannot be read \(ENOENT\)/);
+    await expectError(
+      folder,
+      [...info, 'hm.csv', '--trace-format', 'x'],
+      /--trace-format: 'x' is not allowed; .* msr,/,
+      2,
+    );
+    await expectError(folder, [...info, 'hm.csv', '--size', '1000'], /--size: '1000' is not allowed/, 2);
+    await expectError(folder, ['trace'], /trace needs a command; it is one of info, convert or slice/, 2);
+    await expectError(folder, ['trace', 'show', 'x'], /there is no command 'trace show'/, 2);
+    await expectError(folder, [...info], /an argument is missing: qcow2-bench trace info TRACE/, 2);
+  });
+});
+
+describe('trace convert', () => {
+  test('refuses to drop anything, and with --lossy counts what it drops by name', async () => {
+    const folder = folderWith({ t: NATIVE });
+    const convert = ['trace', 'convert', 't', 'out.iolog', '--to', 'fio-v2'];
+    const what =
+      /fio-v2 does not hold all of this trace: 1 FUA flags; 1 times, cut to whole ms; 1 write-zeroes, which become writes; 1 unmap flags; 1 size of the device; 1 lines of provenance; --lossy/;
+    await expectError(folder, convert, what);
+    expect(readdirSync(folder)).toEqual(['t']);
+
+    const { stdout } = await runCli(folder, ...convert, '--lossy', '--json');
+    const { requests, written, dropped } = JSON.parse(stdout) as Record<string, unknown>;
+    expect({ requests, written }).toEqual({ requests: 8, written: 8 });
+    expect(dropped).toHaveLength(6);
+    expect(readFileSync(join(folder, 'out.iolog'), 'utf8').split('\n').slice(0, 5)).toEqual([
+      'fio version 2 iolog',
+      'disk add',
+      'disk open',
+      'disk write 0 4096',
+      'disk write 65536 4096',
+    ]);
+  });
+
+  test('a conversion that loses nothing and back gives the same trace', async () => {
+    const events = [
+      blktraceEvent({ timeNs: 5000, category: ['write'], sector: 8, bytes: 4096 }),
+      blktraceEvent({ timeNs: 7000, category: ['write', 'discard'], sector: 0, bytes: 512 }),
+      blktraceEvent({ timeNs: 9000, category: ['write', 'flush'] }),
+    ];
+    const folder = folderWith({ 'sda.blktrace.0': Buffer.concat(events) });
+    const first = await runCli(folder, 'trace', 'convert', 'sda', 'a.iolog', '--to', 'fio-v3');
+    expect(first.stdout).toBe('a.iolog: 3 requests, fio-v3\n');
+    await runCli(folder, 'trace', 'convert', 'a.iolog', 'b.csv.gz');
+    expect(gunzipSync(readFileSync(join(folder, 'b.csv.gz'))).toString()).toBe(
+      '#qcow2-bench trace v1\n#virtual-size 1048576\n#converted-from fio-v3\n#volume disk\ntime_ns,op,offset,length,flags\n' +
+        '0,write,4096,4096,\n2000,discard,0,512,\n4000,flush,,,\n',
+    );
+  });
+
+  test('nothing is written over without --force, and a failure leaves what was there', async () => {
+    const folder = folderWith({ t: NATIVE, out: 'precious', broken: `${NATIVE}x\n` });
+    await expectError(
+      folder,
+      ['trace', 'convert', 't', 'out'],
+      /out: a file that is there is not written over/,
+    );
+    await expectError(folder, ['trace', 'convert', 't', 't'], /is not written over/);
+    await expectError(
+      folder,
+      ['trace', 'convert', 'broken', 'out', '--force'],
+      /broken, line 13: time_ns is not/,
+    );
+    expect(readFileSync(join(folder, 'out'), 'utf8')).toBe('precious');
+    await expectError(folder, ['trace', 'convert', 'broken', 'new'], /broken, line 13/);
+    expect(readdirSync(folder).toSorted()).toEqual(['broken', 'out', 't']);
+    const { code } = await runCli(folder, 'trace', 'convert', 't', 't', '--force');
+    expect(code).toBe(0);
+    expect(readFileSync(join(folder, 't'), 'utf8')).toBe(NATIVE);
+    expect(readdirSync(folder).toSorted()).toEqual(['broken', 'out', 't']);
+  });
+
+  test('a folder, and a place where nothing can be', async () => {
+    const folder = folderWith({ t: NATIVE });
+    await expectError(folder, ['trace', 'convert', 't', '.'], /cannot be written|is a directory/);
+    await expectError(folder, ['trace', 'convert', 't', 't/out'], /cannot be made|cannot be written/);
+    await expectError(folder, ['trace', 'convert', 't', 'o', '--to', 'msr'], /--to: 'msr' is not allowed/, 2);
+  });
+
+  test('a dm-log-writes log has holes for data', async () => {
+    const folder = folderWith({ t: NATIVE });
+    const { stdout } = await runCli(
+      folder,
+      'trace',
+      'convert',
+      't',
+      'log',
+      '--to',
+      'dm-log-writes',
+      '--lossy',
+    );
+    expect(stdout).toMatch(/log: 7 requests, dm-log-writes\ndropped: .*1 reads/);
+    const { size, blocks } = statSync(join(folder, 'log'));
+    expect(size).toBe(512 * 8 + 3 * 4096 + 65536 + 131072);
+    expect(blocks * 512).toBeLessThan(size / 2);
+  });
+});
+
+describe('trace slice', () => {
+  const slice = async (...words: readonly string[]) => {
+    const folder = folderWith({ t: NATIVE });
+    const { code } = await runCli(folder, 'trace', 'slice', 't', 'out', ...words);
+    expect(code).toBe(0);
+    return linesOf(readFileSync(join(folder, 'out'), 'utf8')).slice(4);
+  };
+
+  test('by time: the span begins at 0', async () => {
+    const lines = ['0,flush,,,', '1000000,discard,131072,65536,', '2000000,write-zeroes,0,65536,unmap'];
+    expect(await slice('--from', '2ms', '--until', '5ms')).toEqual(lines);
+  });
+
+  test('by count, within the span', async () => {
+    expect(await slice('--limit', '2')).toEqual(['0,write,0,4096,', '1000,write,65536,4096,fua']);
+    expect(await slice('--skip', '7')).toEqual(['7000000,write,0,4096,']);
+    expect(await slice('--from', '2ms', '--skip', '1', '--limit', '1')).toEqual([
+      '1000000,discard,131072,65536,',
+    ]);
+    expect(await slice('--from', '1h')).toEqual([]);
+  });
+
+  test('by volume, and what has no times refuses them', async () => {
+    const folder = folderWith({
+      'hm.csv': `${MSR}\n`,
+      q: 'blk_co_preadv blk 0x1 bs 0x2 offset 0 bytes 512 flags 0x0\n',
+    });
+    await runCli(folder, 'trace', 'slice', 'hm.csv', 'out', '--volume', 'hm_0');
+    expect(linesOf(readFileSync(join(folder, 'out'), 'utf8')).slice(-2)).toEqual([
+      '0,write,0,4096,',
+      '200,read,8192,4096,',
+    ]);
+    await runCli(folder, 'trace', 'convert', 'out', 'log', '--to', 'dm-log-writes', '--lossy');
+    const noTimes = /log: dm-log-writes holds no times to choose by/;
+    await expectError(folder, ['trace', 'slice', 'log', 'x', '--from', '1s'], noTimes);
+    expect(existsSync(join(folder, 'x'))).toBe(false);
+    const usage = /--from: '1 minute' is not allowed; it takes a number with ns, us, ms, s, m or h/;
+    await expectError(folder, ['trace', 'slice', 'out', 'x', '--from', '1 minute'], usage, 2);
+  });
+});
+
+describe('replay takes the same options', () => {
+  test('one volume of several, with a size', async () => {
+    const folder = folderWith({ 'hm.csv': `${MSR}\n` });
+    const cell = ['--format', 'raw', '--cache', 'unsafe', '--samples', '0', '--json'];
+    await expectError(folder, ['replay', 'hm.csv', ...cell], /several volumes/);
+    const { stdout, code } = await runCli(
+      folder,
+      'replay',
+      'hm.csv',
+      '--volume',
+      'hm_0',
+      '--size',
+      '64MiB',
+      ...cell,
+    );
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/"writes":1,/);
+  });
+
+  test('blktrace by its base name', async () => {
+    const events = blktraceEvent({ timeNs: 5000, category: ['write'], sector: 8, bytes: 4096 });
+    const folder = folderWith({ 'sda.blktrace.0': events, 'sda.blktrace.1': events });
+    const words = ['replay', 'sda', '--format', 'raw', '--cache', 'unsafe', '--samples', '0', '--json'];
+    expect((await runCli(folder, ...words)).stdout).toMatch(/"writes":2,/);
+  });
+});
