@@ -34,6 +34,7 @@ import { backingOf, payloadSeed, prepareFiles, type PreparedFiles } from './prep
 import { runRequests } from './runner.ts';
 import { openStack, type StackOptions, type WrapDevice } from './stack.ts';
 import { BuiltinTimedPass } from './timed-pass.ts';
+import { VerifiedDisk } from './verification.ts';
 
 export interface BuiltinEngineOptions {
   /** Where the images of cells with the device `file` lie; without it such cells are counted and not timed. */
@@ -82,11 +83,18 @@ export class BuiltinEngine implements Engine {
     const isStanding = keptImage?.storage.exists(keptImage.name) ?? false;
     if (keptImage !== undefined && isStanding) {
       await refuseForeignFormat(keptImage, plan.cell.format);
-      return this.#countOn({ plan, options, storage, imageName: keptImage.name, fallbacks: [] });
+      return this.#countOn({
+        plan,
+        options,
+        storage,
+        imageName: keptImage.name,
+        isNew: false,
+        fallbacks: [],
+      });
     }
     using files = await this.#prepare(plan, storage, options, keptImage);
     const { imageName, fallbacks } = files;
-    const outcome = await this.#countOn({ plan, options, storage, imageName, fallbacks });
+    const outcome = await this.#countOn({ plan, options, storage, imageName, isNew: true, fallbacks });
     if (keptImage !== undefined) files.keep();
     return outcome;
   }
@@ -112,6 +120,8 @@ export class BuiltinEngine implements Engine {
     readonly options: CountPassOptions;
     readonly storage: Storage;
     readonly imageName: string;
+    /** Nothing was in it before. */
+    readonly isNew: boolean;
     readonly fallbacks: readonly string[];
   }): Promise<CountOutcome> {
     const { plan, options, storage, imageName, fallbacks } = pass;
@@ -123,8 +133,10 @@ export class BuiltinEngine implements Engine {
     });
     checkKeptImage(stack.image, plan);
     await using stream = await openStream(plan.source, { limit: options.limit, seed: plan.seed });
+    const verified =
+      plan.verify === true ? new VerifiedDisk(stack.backend, { isNew: pass.isNew }) : undefined;
     const guest = await runRequests({
-      backend: stack.backend,
+      backend: verified ?? stack.backend,
       batches: stream.batches,
       queueDepth: plan.cell.queueDepth,
       payload: new Payload(plan.payload, payloadSeed(plan)),
@@ -136,6 +148,7 @@ export class BuiltinEngine implements Engine {
       counts: { guest, open: meter.counts('open'), run: meter.counts('run'), close: meter.counts('close') },
       countsDevice: storage.kind,
       fallbacks: [...fallbacks, ...zeroingFallback(plan, storage, guest)],
+      verification: verified?.verification(),
     };
   }
 

@@ -14,6 +14,8 @@ export interface Clock {
   nowNs(): bigint;
   /** The same as a number, for differences on hot paths; left out: read from `nowNs`. */
   ticksNs?(): number;
+  /** Resolves when `ticksNs` is `untilNs`, or rejects with the signal's reason; left out where nobody can wait. */
+  waitUntil?(untilNs: number, signal?: AbortSignal): Promise<void>;
   /** Left out where it is not to be had: records then hold no processor times. */
   cpuTimes?(): CpuTimes;
 }

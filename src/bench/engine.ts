@@ -11,8 +11,10 @@
 import type { HostLogSink } from '../device/host-log.ts';
 import type { Storage } from '../device/storage.ts';
 import type { WorkloadSource } from '../workload/library.ts';
-import type { Cell, Counts, Parity, TimeSplit } from '../result/schema.ts';
+import type { ReplayTiming } from '../workload/replay-timing.ts';
+import type { Cell, Counts, Parity, TimeSplit, Verification } from '../result/schema.ts';
 import type { Clock } from './clock.ts';
+import type { Drift } from './fidelity.ts';
 import type { Latencies } from './latency.ts';
 import type { PayloadKind } from './payload.ts';
 
@@ -30,6 +32,10 @@ export interface CellPlan {
   /** Replaces the workload's own seed. */
   readonly seed: number | undefined;
   readonly payload: PayloadKind;
+  /** Timed passes go by the times of the trace; left out, requests are issued as soon as the queue has room. */
+  readonly timing?: ReplayTiming | undefined;
+  /** Reads of the counting pass are compared with what was written before. Default false. */
+  readonly verify?: boolean | undefined;
   /** The cell is counted on this file, which is kept, and not timed. */
   readonly keptImage?: KeptImage | undefined;
 }
@@ -56,6 +62,8 @@ export interface CountOutcome {
   readonly countsDevice: string;
   /** Paths taken because the preferred one was not to be had, in words. */
   readonly fallbacks: readonly string[];
+  /** What was compared, where reads were to be verified. */
+  readonly verification?: Verification | undefined;
   /** How a peer's operations compare with those of the builtin engine. */
   readonly parity?: Parity | undefined;
 }
@@ -75,8 +83,8 @@ export interface TimedPass extends AsyncDisposable {
   /** Serves all requests at the cell's queue depth. */
   run(): Promise<void>;
   close(): Promise<void>;
-  /** Adds the latencies of the requests that `run` served, where they were taken. */
-  addLatencies(latencies: Latencies): void;
+  /** Adds the latencies of the requests that `run` served, where they were taken, and how late they were issued. */
+  addLatencies(latencies: Latencies, drift: Drift): void;
   /** Where the time of `run` went, given how long it took; `undefined` if that was not asked for. */
   timeSplit(elapsedNs: number): TimeSplit | undefined;
 }

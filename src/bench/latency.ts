@@ -75,7 +75,7 @@ export class LatencyRecorder implements RequestWatch {
 
 const LOWEST_NS = 1;
 /** An hour: what takes longer counts as an hour. */
-const HIGHEST_NS = 3_600_000_000_000;
+export const HIGHEST_NS = 3_600_000_000_000;
 const SIGNIFICANT_DIGITS = 3;
 
 /** Histograms of a cell over all its passes, by kind of request. */
@@ -90,7 +90,7 @@ export class Latencies {
   add(op: RequestOp, ns: number): void {
     let histogram = this.#histograms.get(op);
     if (histogram === undefined) {
-      histogram = emptyHistogram();
+      histogram = timeHistogram();
       this.#histograms.set(op, histogram);
     }
     histogram.recordValue(Math.min(HIGHEST_NS, Math.max(LOWEST_NS, Math.round(ns))));
@@ -106,7 +106,8 @@ export class Latencies {
 
 type LatencyByOp = Partial<Record<RequestOp, Latency>>;
 
-function emptyHistogram(): Histogram {
+/** Of nanoseconds, empty. */
+export function timeHistogram(): Histogram {
   return build({
     // Counts take memory where values fall only: a cell has some thousand values and there are hundreds of cells.
     bitBucketSize: 'packed',

@@ -14,7 +14,9 @@ import type { RefcountMode } from '../format/image-options.ts';
 import { shapeFor, type ImageShape } from '../format/image-shape.ts';
 import { cellKey } from '../result/cell.ts';
 import type { Cell } from '../result/schema.ts';
+import { adaptationNames } from '../workload/adaptation.ts';
 import type { WorkloadSource } from '../workload/library.ts';
+import { replayTimingName, type ReplayTiming } from '../workload/replay-timing.ts';
 import type { CellPlan, KeptImage } from './engine.ts';
 import type { PayloadKind } from './payload.ts';
 
@@ -43,6 +45,10 @@ export interface MatrixSetting {
   readonly shape?: ImageShape | undefined;
   /** Of the metadata caches of qcow2; default: QEMU's. */
   readonly caches?: CacheSizes | undefined;
+  /** Of replays by the trace's times; default: as fast as possible. */
+  readonly timing?: ReplayTiming | undefined;
+  /** Default false. */
+  readonly verify?: boolean | undefined;
   /** For a matrix of one cell. */
   readonly keptImage?: KeptImage | undefined;
 }
@@ -53,9 +59,9 @@ export function planMatrix(axes: MatrixAxes, setting: MatrixSetting): readonly C
   const plans = new Map<string, CellPlan>();
   for (const source of axes.sources) {
     for (const cell of cellsOf(source, axes, setting)) {
-      const { seed, payload = 'pattern', keptImage } = setting;
+      const { seed, payload = 'pattern', timing, verify, keptImage } = setting;
       const key = cellKey(cell);
-      if (!plans.has(key)) plans.set(key, { cell, source, seed, payload, keptImage });
+      if (!plans.has(key)) plans.set(key, { cell, source, seed, payload, timing, verify, keptImage });
     }
   }
   return [...plans.values()];
@@ -64,7 +70,7 @@ export function planMatrix(axes: MatrixAxes, setting: MatrixSetting): readonly C
 function* cellsOf(
   source: WorkloadSource,
   axes: MatrixAxes,
-  { device, payload, shape, caches }: MatrixSetting,
+  { device, payload, shape, caches, timing }: MatrixSetting,
 ): Generator<Cell, undefined> {
   for (const clusterSize of axes.clusterSizes) {
     for (const queueDepth of axes.queueDepths) {
@@ -85,6 +91,8 @@ function* cellsOf(
               ...(payload === undefined || payload === 'pattern' ? {} : { payload }),
               ...shapeIn(format, shape),
               ...cachesIn(format, caches),
+              ...adaptationIn(source),
+              ...(timing === undefined ? {} : { timing: replayTimingName(timing) }),
             };
           }
         }
@@ -135,4 +143,10 @@ function shapeIn(format: Format, shape: ImageShape | undefined): Pick<Cell, 'sha
 function cachesIn(format: Format, caches: CacheSizes | undefined): Pick<Cell, 'caches'> {
   const told = caches === undefined || format !== 'qcow2' ? undefined : givenSizes(caches);
   return told === undefined ? {} : { caches: told };
+}
+
+function adaptationIn(source: WorkloadSource): Pick<Cell, 'flushPolicy' | 'remap'> {
+  return source.kind === 'recording' && source.adaptation !== undefined
+    ? adaptationNames(source.adaptation)
+    : {};
 }

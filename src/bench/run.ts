@@ -19,6 +19,7 @@ import type { Cell, CellRecord, GuestCounts } from '../result/schema.ts';
 import { requestTimeNs } from '../result/statistics.ts';
 import type { Clock } from './clock.ts';
 import type { CellPlan, Engine, PassProgress } from './engine.ts';
+import { Drift } from './fidelity.ts';
 import { Latencies } from './latency.ts';
 import type { RunObserver } from './run-observer.ts';
 import { runTimingRounds, type TimedSeries } from './timing-rounds.ts';
@@ -165,14 +166,21 @@ async function count(
   options: MatrixRunOptions,
   turns: TurnTaking,
 ): Promise<CellRecord> {
-  const { counts, countsDevice, fallbacks, parity } = await engine.count(plan, {
+  const { counts, countsDevice, fallbacks, parity, verification } = await engine.count(plan, {
     limit: options.limit,
     signal: options.signal,
     progress: progressOf(plan.cell, options.observer, turns),
     hostLog: options.hostLog,
   });
-  const record = { ...emptyRecord(plan.cell, null), counts, countsDevice, fallbacks };
-  return parity === undefined ? record : { ...record, parity };
+  return {
+    ...emptyRecord(plan.cell, null),
+    ...(plan.source.kind === 'recording' ? { isRecording: true } : {}),
+    counts,
+    countsDevice,
+    fallbacks,
+    ...(verification === undefined ? {} : { verification }),
+    ...(parity === undefined ? {} : { parity }),
+  };
 }
 
 async function timeAll(
@@ -221,10 +229,11 @@ function samplesOf(item: MatrixCell, record: CellRecord, options: MatrixRunOptio
     timedRequests,
     timings: [...(standing?.timings ?? [])],
     latencies: new Latencies(standing?.latency),
+    drift: new Drift(standing?.fidelity),
     samplesMax: isVirtual ? 1 : Infinity,
     timeSplit: standing?.timeSplit,
     run: (work) => naming(plan.cell, options.signal, work),
-    save: ({ timings, latencies, timeSplit }) => {
+    save: ({ timings, latencies, drift, timeSplit }) => {
       const { control, ...rest } = item.record ?? record;
       const timed = {
         ...rest,
@@ -234,6 +243,7 @@ function samplesOf(item: MatrixCell, record: CellRecord, options: MatrixRunOptio
         ...(control === undefined || rest.timedRequests !== timedRequests ? {} : { control }),
         timedRequests,
         ...latencyPart(latencies),
+        ...fidelityPart(drift),
         ...(timeSplit === undefined ? {} : { timeSplit }),
       };
       putRecord(item, timed, options.sink);
@@ -254,12 +264,15 @@ function controlsOf(
     if (group.length < 2 || reference === undefined || reference.samplesMax === 1 || item === undefined) {
       return [];
     }
+    // A replay by the trace's times takes as long as the trace, whatever it is compared with.
+    if (item.plan.timing !== undefined) return [];
     const standing = item.record?.timedRequests === reference.timedRequests ? item.record.control : undefined;
     const control: TimedSeries = {
       ...reference,
       isControl: true,
       timings: [...(standing ?? [])],
       latencies: new Latencies(undefined),
+      drift: new Drift(undefined),
       save: ({ timings }) => {
         if (item.record !== undefined) {
           putRecord(item, { ...item.record, control: [...timings] }, options.sink);
@@ -278,6 +291,11 @@ function putRecord(item: MatrixCell, record: CellRecord, sink: RecordSink): void
 function latencyPart(latencies: Latencies): Pick<CellRecord, 'latency'> {
   const latency = latencies.byOp();
   return Object.keys(latency).length === 0 ? {} : { latency };
+}
+
+function fidelityPart(drift: Drift): Pick<CellRecord, 'fidelity'> {
+  const fidelity = drift.fidelity();
+  return fidelity === undefined ? {} : { fidelity };
 }
 
 /** Requests that were served: what a cut of the workload can have at most. */

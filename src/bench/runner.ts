@@ -7,19 +7,22 @@
  *   depends on the requests alone: at a depth above 1 they are served in windows of a fixed length, with a pause
  *   between two windows in which nothing is in flight, so that it does not matter how the stream was cut into
  *   batches or when they came.
+ * - With times at which requests are due the loop is open: none is issued before its time, a late one at once. There
+ *   are no windows then, as their ends would make requests late.
  * - At depth 1 the loop allocates nothing a request, and waits only where a request is not done at once.
  * - A request that fails ends the run: no other is issued, those in flight are waited for, and the first
  *   failure is thrown with the number of its request.
  */
 
 import { hex, Qcow2BenchError } from '../core/error.ts';
+import { Mutex } from '../core/mutex.ts';
 import type { Pending } from '../device/block-device.ts';
-import type { BlockBackend } from '../format/block-backend.ts';
 import type { GuestCounts } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import type { PassProgress } from './engine.ts';
 import type { RequestWatch } from './latency.ts';
 import type { Payload } from './payload.ts';
+import type { GuestDisk } from './verification.ts';
 
 /** Requests between two looks at the signal at depth 1; few, as each may take as long as a disk's sync. */
 const CHUNK_REQUESTS = 256;
@@ -30,12 +33,14 @@ const WINDOW_REQUESTS = 4096;
 export type RequestBatches = AsyncIterable<readonly Request[]> | Iterable<readonly Request[]>;
 
 export interface RunOptions {
-  readonly backend: BlockBackend;
+  readonly backend: GuestDisk;
   readonly batches: RequestBatches;
   /** Requests in flight at once; at least 1. */
   readonly queueDepth: number;
   readonly payload: Payload;
   readonly watch?: RequestWatch | undefined;
+  /** Answers when a request may be issued, by its number from 0; left out, as soon as the queue has room. */
+  readonly due?: ((number: number) => Pending) | undefined;
   /** Looked at between chunks of requests. */
   readonly signal?: AbortSignal | undefined;
   /** Awaited between chunks of requests. */
@@ -57,7 +62,7 @@ export async function runRequests(options: RunOptions): Promise<GuestCounts> {
 
 class Run {
   readonly #options: RunOptions;
-  readonly #backend: BlockBackend;
+  readonly #backend: GuestDisk;
   readonly #payload: Payload;
   readonly #watch: RequestWatch | undefined;
   readonly #allocatingWritesBefore: number;
@@ -72,6 +77,7 @@ class Run {
   /** The window being served, and where its next request stands. */
   #window: readonly Request[] = [];
   #at = 0;
+  readonly #turn = new Mutex();
   #failure: Error | undefined;
 
   constructor(options: RunOptions) {
@@ -95,6 +101,7 @@ class Run {
   }
 
   async oneByOne(): Promise<void> {
+    const { due } = this.#options;
     for await (const batch of this.#options.batches) {
       for (let start = 0; start < batch.length; start += CHUNK_REQUESTS) {
         this.#options.signal?.throwIfAborted();
@@ -102,6 +109,8 @@ class Run {
         this.#watch?.resumes();
         for (let index = start; index < end; index++) {
           const request = batch[index] as Request;
+          const wait = due?.(this.#issued);
+          if (wait !== undefined) await wait;
           try {
             const pending = this.#issue(request, 0);
             if (pending !== undefined) await pending;
@@ -116,13 +125,18 @@ class Run {
   }
 
   async inWindows(): Promise<void> {
-    for await (const window of inWindowsOf(WINDOW_REQUESTS, this.#options.batches)) {
+    const { due, batches } = this.#options;
+    for await (const window of inWindowsOf(due === undefined ? WINDOW_REQUESTS : Infinity, batches)) {
       this.#options.signal?.throwIfAborted();
       this.#window = window;
       this.#at = 0;
       this.#watch?.resumes();
       const slots = Math.min(this.#options.queueDepth, window.length);
-      await Promise.all(Array.from({ length: slots }, (_, slot) => this.#serveSlot(slot)));
+      await Promise.all(
+        Array.from({ length: slots }, (_, slot) =>
+          due === undefined ? this.#serveSlot(slot) : this.#serveSlotInTime(slot, due),
+        ),
+      );
       if (this.#failure !== undefined) throw this.#failure;
       await this.#options.progress?.(this.#issued);
     }
@@ -135,6 +149,29 @@ class Run {
       const number = this.#issued;
       try {
         // Also where the request is done at once: the other slots get their turn, as they would on a real queue.
+        await this.#issue(request, slot);
+        this.#watch?.done(number);
+      } catch (error) {
+        this.#failure ??= requestFailed(request, number, error);
+      }
+    }
+  }
+
+  /** The same in the open loop: one slot at a time waits for the next request's time, so the order stays. */
+  async #serveSlotInTime(slot: number, due: (number: number) => Pending): Promise<void> {
+    for (;;) {
+      await this.#turn.acquire();
+      const request = this.#failure === undefined ? this.#window[this.#at++] : undefined;
+      try {
+        if (request !== undefined) await due(this.#issued);
+      } catch (error) {
+        this.#failure ??= error as Error;
+      } finally {
+        this.#turn.release();
+      }
+      if (request === undefined || this.#failure !== undefined) return;
+      const number = this.#issued;
+      try {
         await this.#issue(request, slot);
         this.#watch?.done(number);
       } catch (error) {

@@ -14,7 +14,9 @@ import type { TimeSplit } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import { ticksOf, type Clock } from './clock.ts';
 import type { CellPlan, TimedPass, TimedPassOptions } from './engine.ts';
+import type { Drift } from './fidelity.ts';
 import { LatencyRecorder, type Latencies, type RequestWatch } from './latency.ts';
+import { Pace, realWait, virtualWait } from './pace.ts';
 import { Payload } from './payload.ts';
 import { payloadSeed, type PreparedFiles } from './prepare.ts';
 import { runRequests } from './runner.ts';
@@ -36,6 +38,8 @@ export class BuiltinTimedPass implements TimedPass {
   readonly #payload: Payload;
   readonly #model: ModelStorage | undefined;
   readonly #latency: LatencyRecorder | undefined;
+  /** In a replay by the trace's times. */
+  readonly #pace: Pace | undefined;
   readonly #hostTimes: HostTimes | undefined;
   #stack: Stack | undefined;
 
@@ -50,8 +54,11 @@ export class BuiltinTimedPass implements TimedPass {
     const isTimedByRequest = this.#model !== undefined || storage.kind === 'file';
     const isSplit = options.split === true && queueDepth === 1;
     const ticksNs = ticksOf(this.clock);
+    this.#pace = isSplit ? undefined : this.#paceOf(parts, ticksNs);
     this.#latency =
-      isTimedByRequest && !isSplit ? new LatencyRecorder(requests, { queueDepth, ticksNs }) : undefined;
+      isTimedByRequest && !isSplit && this.#pace === undefined
+        ? new LatencyRecorder(requests, { queueDepth, ticksNs })
+        : undefined;
     this.#hostTimes = isSplit ? new HostTimes() : undefined;
   }
 
@@ -77,6 +84,8 @@ export class BuiltinTimedPass implements TimedPass {
   async run(): Promise<void> {
     const { plan, requests, options } = this.#parts;
     const { queueDepth } = plan.cell;
+    const pace = this.#pace;
+    const watch = pace ?? this.#latency;
     this.#hostTimes?.reset();
     if (this.#model !== undefined) this.#model.isConcurrent = queueDepth > 1;
     try {
@@ -85,10 +94,8 @@ export class BuiltinTimedPass implements TimedPass {
         batches: [requests],
         queueDepth,
         payload: this.#payload,
-        watch:
-          this.#model === undefined
-            ? this.#latency
-            : modelWatch(this.#model, plan.cell.format, this.#latency),
+        watch: this.#model === undefined ? watch : modelWatch(this.#model, plan.cell.format, watch),
+        due: pace === undefined ? undefined : (number) => pace.due(number),
         signal: options.signal,
         progress: options.progress,
       });
@@ -101,8 +108,9 @@ export class BuiltinTimedPass implements TimedPass {
     await this.#opened().close();
   }
 
-  addLatencies(latencies: Latencies): void {
+  addLatencies(latencies: Latencies, drift: Drift): void {
     this.#latency?.addTo(latencies);
+    this.#pace?.addTo(latencies, drift);
   }
 
   timeSplit(elapsedNs: number): TimeSplit | undefined {
@@ -122,6 +130,17 @@ export class BuiltinTimedPass implements TimedPass {
     }
   }
 
+  #paceOf({ plan, requests, options }: TimedPassParts, ticksNs: () => number): Pace | undefined {
+    const { timing, cell } = plan;
+    if (timing === undefined) return undefined;
+    const waitUntil =
+      this.#model === undefined
+        ? realWait(options.clock, options.signal)
+        : virtualWait(this.#model.time, { isConcurrent: cell.queueDepth > 1 });
+    if (waitUntil === undefined) throw new Error('internal error: a timed replay by a clock that cannot wait');
+    return new Pace({ requests, timing, ticksNs, waitUntil });
+  }
+
   #opened(): Stack {
     if (this.#stack === undefined) throw new Error('internal error: the timed pass is not open');
     return this.#stack;
@@ -136,7 +155,7 @@ function virtualClock({ time }: ModelStorage): Clock {
 function modelWatch(
   { model, time }: ModelStorage,
   format: Format,
-  latency: LatencyRecorder | undefined,
+  latency: RequestWatch | undefined,
 ): RequestWatch {
   const requestNs = model.requestNs[format];
   return {

@@ -22,6 +22,7 @@ import type { Cell, Timing, TimeSplit } from '../result/schema.ts';
 import { requestTimeNs } from '../result/statistics.ts';
 import { ticksOf, type Clock, type CpuTimes } from './clock.ts';
 import type { CellPlan, Engine, PassProgress, TimedPass } from './engine.ts';
+import { Drift } from './fidelity.ts';
 import { Latencies } from './latency.ts';
 import type { RunObserver } from './run-observer.ts';
 
@@ -37,6 +38,8 @@ export interface TimedSeries {
   readonly timings: Timing[];
   /** Of all samples together; grows. */
   readonly latencies: Latencies;
+  /** Of all samples together; grows where requests have times of their own. */
+  readonly drift: Drift;
   /** Samples that tell something: one where time is virtual, as all are the same; else no bound. */
   readonly samplesMax: number;
   /** From a pass of its own when the rounds are over. */
@@ -131,7 +134,12 @@ async function warmUp(
   const { warmUps, observer } = options;
   const cold = cells
     .filter(({ isControl, samplesMax }) => !isControl && samplesMax > 1)
-    .map((cell) => ({ ...cell, timings: [], latencies: new Latencies(undefined) }));
+    .map((cell) => ({
+      ...cell,
+      timings: [],
+      latencies: new Latencies(undefined),
+      drift: new Drift(undefined),
+    }));
   for (let round = 0; round < warmUps; round++) {
     const order = random.shuffle([...cold]);
     if (order.length === 0) return;
@@ -267,7 +275,7 @@ class Sample {
     return this.#cell.run(async () => {
       try {
         this.#closeNs = await durationNs(pass.clock, () => pass.close());
-        pass.addLatencies(this.#cell.latencies);
+        pass.addLatencies(this.#cell.latencies, this.#cell.drift);
       } catch (error) {
         await disposeAfterFailure(pass);
         throw error;

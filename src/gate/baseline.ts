@@ -33,7 +33,7 @@ export const BASELINE_SCHEMA = 'qcow2-bench/baseline@1';
 export const GATED_DEVICE = 'memory';
 
 /** The coordinates on which counts depend. */
-export type CountedCell = Omit<Cell, 'device'>;
+export type CountedCell = Omit<Cell, 'device' | 'timing'>;
 
 export interface BaselineCell {
   readonly cell: CountedCell;
@@ -57,7 +57,7 @@ const baselineSchema = z.strictObject({
   schema: z.literal(BASELINE_SCHEMA),
   cells: z.array(
     z.strictObject({
-      cell: cellSchema.omit({ device: true }),
+      cell: cellSchema.omit({ device: true, timing: true }),
       guest: guestCountsSchema,
       counts: z.partialRecord(z.enum(COUNT_LEAVES), z.int().positive()),
     }),
@@ -150,6 +150,8 @@ function countedCell(cell: Cell): CountedCell {
     ...(cell.payload === undefined ? {} : { payload: cell.payload }),
     ...(cell.shape === undefined ? {} : { shape: cell.shape }),
     ...(cell.caches === undefined ? {} : { caches: cell.caches }),
+    ...(cell.flushPolicy === undefined ? {} : { flushPolicy: cell.flushPolicy }),
+    ...(cell.remap === undefined ? {} : { remap: cell.remap }),
   };
 }
 

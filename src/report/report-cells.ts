@@ -124,6 +124,9 @@ const SETUP_FIELDS = [
   'payload',
   'shape',
   'caches',
+  'flushPolicy',
+  'remap',
+  'timing',
   'device',
   'engine',
 ] as const;
@@ -148,6 +151,9 @@ function setupText(cell: Cell, varies: ReadonlySet<SetupField>): string {
     payload: `payload ${cell.payload ?? 'pattern'}`,
     shape: shapeWords(cell.shape).join(', ') || 'default shape',
     caches: cacheWords(cell.caches).join(', ') || 'default caches',
+    flushPolicy: `flush policy ${cell.flushPolicy ?? 'of the trace'}`,
+    remap: `remap ${cell.remap ?? 'none'}`,
+    timing: `timing ${cell.timing ?? 'asap'}`,
     device: cell.device,
     engine: cell.engine,
   };

@@ -17,14 +17,15 @@ import {
 
 /** A string that identifies the cell within a result. */
 export function cellKey(cell: Cell): string {
-  return JSON.stringify([countingKey(cell), cell.device]);
+  const timing = cell.timing === undefined ? [] : [cell.timing];
+  return JSON.stringify([countingKey(cell), cell.device, ...timing]);
 }
 
 /**
- * A string that identifies what the cell *counts*: all coordinates but the device that times were taken on,
- * which no count depends on.
+ * A string that identifies what the cell *counts*: all coordinates but the device that times were taken on and when
+ * its requests were due, which no count depends on.
  */
-export function countingKey(cell: Omit<Cell, 'device'>): string {
+export function countingKey(cell: Omit<Cell, 'device' | 'timing'>): string {
   return JSON.stringify([
     cell.workload,
     cell.cache,
@@ -37,6 +38,8 @@ export function countingKey(cell: Omit<Cell, 'device'>): string {
     cell.engine,
     ...(cell.shape === undefined ? [] : [{ shape: sortedEntries(cell.shape) }]),
     ...(cell.caches === undefined ? [] : [{ caches: sortedEntries(cell.caches) }]),
+    ...(cell.flushPolicy === undefined ? [] : [{ flushPolicy: cell.flushPolicy }]),
+    ...(cell.remap === undefined ? [] : [{ remap: cell.remap }]),
   ]);
 }
 
@@ -68,7 +71,7 @@ export function setupName(cell: Omit<Cell, 'device'>): string {
   parts.push(`depth ${String(cell.queueDepth)}`);
   if (cell.backing !== undefined) parts.push(`backing ${cell.backing}`);
   if (cell.payload !== undefined && cell.payload !== 'pattern') parts.push(`payload ${cell.payload}`);
-  parts.push(...shapeWords(cell.shape), ...cacheWords(cell.caches));
+  parts.push(...shapeWords(cell.shape), ...cacheWords(cell.caches), ...replayWords(cell));
   if (cell.engine !== 'builtin') parts.push(cell.engine);
   return parts.join(' · ');
 }
@@ -95,4 +98,17 @@ export function cacheWords(caches: CacheSizes | undefined): readonly string[] {
     [names.l2CacheEntrySize, caches.l2CacheEntrySize],
   ];
   return parts.flatMap(([name, size]) => (size === undefined ? [] : [`${name} ${formatSize(size)}`]));
+}
+
+/** How a trace was replayed, as far as it was not as it is and as fast as possible, in words. */
+export function replayWords({
+  flushPolicy,
+  remap,
+  timing,
+}: Pick<Cell, 'flushPolicy' | 'remap' | 'timing'>): readonly string[] {
+  return [
+    ...(flushPolicy === undefined ? [] : [`flush policy ${flushPolicy}`]),
+    ...(remap === undefined ? [] : [`remap ${remap}`]),
+    ...(timing === undefined ? [] : [`timing ${timing}`]),
+  ];
 }

@@ -52,10 +52,14 @@ export function referenceOf<T>(group: readonly T[], cellOf: (item: T) => Cell): 
   return group.find((item) => cellOf(item).refcounts === 'eager') ?? group[0];
 }
 
-/** Every timed cell against the reference of its group. Modelled times have no noise: they are not compared here. */
+/**
+ * Every timed cell against the reference of its group. Modelled times have no noise, and replays by the trace's times
+ * all take as long as the trace: they are not compared here.
+ */
 export function comparisonsOf(result: ResultRecord): readonly Comparison[] {
   const timed = result.cells.filter(
-    ({ cell, timings }) => timings.length > 0 && modelName(cell.device) === undefined,
+    ({ cell, timings }) =>
+      timings.length > 0 && modelName(cell.device) === undefined && cell.timing === undefined,
   );
   const groups = Map.groupBy(timed, ({ cell }) => comparisonGroup(cell));
   return [...groups.values()].flatMap((group) => {

@@ -22,6 +22,7 @@ import {
   PURPOSES,
   REFCOUNT_BITS,
   REFCOUNT_MODES,
+  REMAPS,
   REQUEST_OPS,
   SYNC_CAUSES,
   type CacheSizes,
@@ -76,6 +77,13 @@ export const cellSchema = z
     device: name.describe('Where times were taken: `file`, `memory`, `null` or `model:NAME`'),
     backing: z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'),
     payload: name.optional().describe('What guest writes carry; absent means `pattern`'),
+    flushPolicy: name
+      .optional()
+      .describe('Flushes added to a trace: `every=N` changes, `interval=MS` of its time, or `none`; absent without a policy'),
+    remap: z.enum(REMAPS).optional().describe('How a trace was fitted to an image of another size'),
+    timing: name
+      .optional()
+      .describe('`recorded` or `scale=N`: requests timed by the trace; absent means as fast as possible'),
     shape: shapeSchema.optional().describe('Absent where the image has all the defaults'),
     caches: cachesSchema.optional().describe("Absent where all are QEMU's defaults"),
   })
@@ -196,6 +204,30 @@ const latencySchema = z
   .meta({ id: 'Latency', description: 'Latencies of one kind of request, to three digits' });
 export type Latency = DeepReadonly<z.infer<typeof latencySchema>>;
 
+const fidelitySchema = z
+  .strictObject({
+    requests: count.describe('Of all samples together'),
+    onTime: count.describe('Requests issued at most 1 ms after they were due'),
+    p50Ns: nanoseconds,
+    p99Ns: nanoseconds,
+    maxNs: nanoseconds,
+    histogram: z.string().max(1_000_000).describe('HdrHistogram V2, compressed, in Base64'),
+  })
+  .meta({
+    id: 'Fidelity',
+    description: 'How long after its time in the trace each request was issued, to three digits',
+  });
+export type Fidelity = DeepReadonly<z.infer<typeof fidelitySchema>>;
+
+const verificationSchema = z
+  .strictObject({
+    reads: count,
+    sectors: count.describe('Sectors that hold what was written there last'),
+    notCompared: count.describe('Sectors of which that could not be told'),
+  })
+  .meta({ id: 'Verification', description: 'Reads of the counting pass, compared with a shadow of the disk' });
+export type Verification = DeepReadonly<z.infer<typeof verificationSchema>>;
+
 const paritySchema = z
   .strictObject({
     verdict: z.enum(['identical', 'different']).describe('Of operations and final bytes together'),
@@ -214,6 +246,7 @@ export type Parity = DeepReadonly<z.infer<typeof paritySchema>>;
 export const cellRecordSchema = z
   .strictObject({
     cell: cellSchema,
+    isRecording: z.literal(true).optional().describe('Of a recorded trace; absent of a synthetic workload'),
     countsDevice: name.nullable().describe('Device of the counting pass: `memory` unless asked otherwise'),
     counts: countsSchema.nullable(),
     timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
@@ -226,8 +259,10 @@ export const cellRecordSchema = z
       .partialRecord(z.enum(REQUEST_OPS), latencySchema)
       .optional()
       .describe('By kind of request; where times are of real files or of a model'),
+    fidelity: fidelitySchema.optional().describe('Only where requests were timed by the trace'),
     timeSplit: timeSplitSchema.optional(),
     fallbacks: z.array(z.string()).describe('Paths taken because the preferred one was not to be had'),
+    verification: verificationSchema.optional().describe('Only where reads were to be verified'),
     parity: paritySchema.optional().describe('Only in cells that QEMU ran'),
     skipped: z
       .string()

@@ -18,3 +18,4 @@ export {
 } from '../format/image-shape.ts';
 export { REFCOUNT_MODES, type RefcountMode } from '../format/image-options.ts';
 export { REQUEST_OPS, type RequestOp } from '../workload/request.ts';
+export { REMAPS, type Remap } from '../workload/remap.ts';

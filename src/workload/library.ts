@@ -11,6 +11,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { adapted, type Adaptation } from './adaptation.ts';
 import type { GenerateOptions } from './generator.ts';
 import { workloadStream } from './request-stream.ts';
 import type { RequestStream } from './request-stream.ts';
@@ -45,6 +46,8 @@ export interface RecordedSource {
   readonly reading: TraceReading;
   /** Its streams end after this many requests; default: all. */
   readonly limit?: number | undefined;
+  /** What its streams are made into; default: as they are. */
+  readonly adaptation?: Adaptation | undefined;
 }
 
 /** What of a trace is read, and how. */
@@ -101,12 +104,15 @@ export async function openStream(
     case 'workload':
       return workloadStream(source.workload, options);
     case 'recording':
-      return openTrace(source.path, {
-        ...source.reading,
-        ...options,
-        limit: Math.min(source.limit ?? Infinity, options.limit ?? Infinity),
-      });
+      return recordedStream(source, options);
   }
+}
+
+async function recordedStream(source: RecordedSource, options: OpenStreamOptions): Promise<RequestStream> {
+  const limit = Math.min(source.limit ?? Infinity, options.limit ?? Infinity);
+  // An adaptation only adds requests: no more than these are needed.
+  const trace = await openTrace(source.path, { ...source.reading, ...options, limit });
+  return source.adaptation === undefined ? trace : adapted(trace, source.adaptation, limit);
 }
 
 async function openSource(

@@ -1,0 +1,55 @@
+/**
+ * A trace adapted to what it is replayed for: fitted to an image of another size, with flushes that it does not hold.
+ *
+ * Invariant: the limit counts requests as they are served, added flushes included.
+ */
+
+import { flushPolicyName, withFlushes, type FlushPolicy } from './flush-policy.ts';
+import { remapped, type Remap, type RemapSizes } from './remap.ts';
+import type { RequestStream } from './request-stream.ts';
+import type { Request } from './request.ts';
+
+export interface Adaptation {
+  readonly flushPolicy?: FlushPolicy | undefined;
+  readonly remap?: { readonly way: Remap; readonly sizes: RemapSizes } | undefined;
+}
+
+/** How a cell names it. */
+export function adaptationNames({ flushPolicy, remap }: Adaptation): {
+  readonly flushPolicy?: string;
+  readonly remap?: Remap;
+} {
+  return {
+    ...(flushPolicy === undefined ? {} : { flushPolicy: flushPolicyName(flushPolicy) }),
+    ...(remap === undefined ? {} : { remap: remap.way }),
+  };
+}
+
+/** The stream is disposed of with the one it is made of. */
+export function adapted(
+  stream: RequestStream,
+  { flushPolicy, remap }: Adaptation,
+  limit = Infinity,
+): RequestStream {
+  let { batches } = stream;
+  if (remap !== undefined && remap.way !== 'grow') batches = remapped(batches, remap.way, remap.sizes);
+  if (flushPolicy !== undefined) batches = withFlushes(batches, flushPolicy);
+  return {
+    virtualSize: stream.virtualSize,
+    batches: cut(batches, limit),
+    [Symbol.asyncDispose]: () => stream[Symbol.asyncDispose](),
+  };
+}
+
+async function* cut(
+  batches: AsyncIterable<readonly Request[]>,
+  limit: number,
+): AsyncGenerator<readonly Request[], undefined> {
+  let left = limit;
+  for await (const batch of batches) {
+    yield batch.length > left ? batch.slice(0, left) : batch;
+    left -= batch.length;
+    if (left <= 0) return undefined;
+  }
+  return undefined;
+}
