@@ -137,7 +137,9 @@ export class BuiltinTimedPass implements TimedPass {
       this.#model === undefined
         ? realWait(options.clock, options.signal)
         : virtualWait(this.#model.time, { isConcurrent: cell.queueDepth > 1 });
-    if (waitUntil === undefined) throw new Error('internal error: a timed replay by a clock that cannot wait');
+    if (waitUntil === undefined) {
+      throw new Error('internal error: a timed replay by a clock that cannot wait');
+    }
     return new Pace({ requests, timing, ticksNs, waitUntil });
   }
 

@@ -90,7 +90,10 @@ export class VerifiedDisk implements GuestDisk {
   /** Stamps `bytes`: they are the caller's, who must not need what they held. */
   write(offset: number, bytes: Uint8Array, flags: WriteFlags): Pending {
     if (this.#writes === WRITES_MAX) {
-      throw new Qcow2BenchError('verify-too-long', 'more writes than --verify can tell apart: cut with --limit');
+      throw new Qcow2BenchError(
+        'verify-too-long',
+        'more writes than --verify can tell apart: cut with --limit',
+      );
     }
     const number = ++this.#writes;
     stamp(bytes, { sector: offset / SECTOR_SIZE, write: number });
@@ -201,7 +204,10 @@ function wordsOf(bytes: Uint8Array): Uint32Array {
   return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 }
 
-function stamp(bytes: Uint8Array, { sector, write }: { readonly sector: number; readonly write: number }): void {
+function stamp(
+  bytes: Uint8Array,
+  { sector, write }: { readonly sector: number; readonly write: number },
+): void {
   const words = wordsOf(bytes);
   for (let from = 0, at = sector; from < words.length; at++) {
     const high = Math.floor(at / TWO_32);
@@ -247,7 +253,9 @@ function isZero(words: Uint32Array, from: number): boolean {
 function mismatch(sector: number, expected: number, found: Uint32Array): Qcow2BenchError {
   const write = expected % OR_ZERO;
   const wanted =
-    write === ZERO ? 'zeroes' : `${writeName(write)}${expected === write ? '' : ', or zeroes after a discard'}`;
+    write === ZERO
+      ? 'zeroes'
+      : `${writeName(write)}${expected === write ? '' : ', or zeroes after a discard'}`;
   return new Qcow2BenchError(
     'verify-mismatch',
     `wrong data at guest offset ${hex(sector * SECTOR_SIZE)}: expected ${wanted}, found ${foundText(sector, found)}`,

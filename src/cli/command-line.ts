@@ -30,8 +30,17 @@ export async function runCommandLine(
     return called === undefined ? EXIT.good : await called.command.call(called.args, terminal);
   } catch (error) {
     tell(error, terminal, environment);
-    return error instanceof UsageError ? usageExitCode(words) : EXIT.error;
+    if (error instanceof UsageError) return usageExitCode(words);
+    return isFailedVerification(error) ? EXIT.verdict : EXIT.error;
   }
+}
+
+/** Whether wrong data is what a run failed of. */
+function isFailedVerification(error: unknown): boolean {
+  for (let cause = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof Qcow2BenchError && cause.code === 'verify-mismatch') return true;
+  }
+  return false;
 }
 
 interface CalledCommand {

@@ -61,10 +61,9 @@ export const MEASURE_OPTIONS = inGroup('Measuring:', {
     'Time cells until the 95 % interval of each median is within this; default 5%',
     percent('precision'),
   ),
-  'timed-requests': preset(
-    'Time the first N requests of each workload',
+  'timed-requests': optional(
+    'Time the first N requests of each workload; default 64',
     count('timed-requests', { min: 1 }),
-    '64',
   ),
   requests: optional('Serve only the first N requests', count('requests', { min: 1 })),
   resume: flag('Go on with the result in --out: do what is missing'),

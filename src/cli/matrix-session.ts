@@ -14,7 +14,9 @@ import { progressOn } from '../bench/progress.ts';
 import { runMatrix, type MatrixOutcome } from '../bench/run.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { hostImage } from '../image/host-image.ts';
-import type { ResultRecord } from '../result/schema.ts';
+import { modelName } from '../device/device-model.ts';
+import type { Cell, ResultRecord } from '../result/schema.ts';
+import type { ReplayTiming } from '../workload/replay-timing.ts';
 import type { WorkloadSource } from '../workload/library.ts';
 import { PROCESS_CLOCK } from './clock.ts';
 import { HostLogFile } from './host-log-file.ts';
@@ -32,6 +34,7 @@ import { UsageError } from './usage-error.ts';
 const DEFAULT_PRECISION = 0.05;
 /** …or this many seconds are over. */
 const DEFAULT_TIME_LIMIT = 60;
+const DEFAULT_TIMED_REQUESTS = 64;
 const NS_PER_SECOND = 1e9;
 /** Recorded where each workload has its own seed; the shuffling of the timing rounds takes it as it is. */
 const NO_SEED = 0;
@@ -41,8 +44,18 @@ export interface MatrixSession {
   readonly sources: readonly WorkloadSource[];
   /** The words after the program's name: kept in the result, and said again where the run can be resumed. */
   readonly words: readonly string[];
-  /** Told of every cell among the paths it took. */
-  readonly remark?: string | undefined;
+  /** Told of a cell among the paths it took. */
+  readonly remarksOf?: ((cell: Cell) => readonly string[]) | undefined;
+  /** Of a replay. */
+  readonly replay?: ReplaySetting | undefined;
+}
+
+export interface ReplaySetting {
+  /** When requests are due; left out, as soon as there is room. */
+  readonly timing: ReplayTiming | undefined;
+  /** From the first request to the last, as recorded. */
+  readonly durationNs: number;
+  readonly verify: boolean;
 }
 
 export type SessionOutcome =
@@ -72,12 +85,14 @@ export interface Sampling {
  */
 export async function runSession(session: MatrixSession, terminal: Terminal): Promise<SessionOutcome> {
   const { args } = session;
-  const sampling = samplingOf(args);
+  const sampling = samplingOf(args, session.replay?.timing);
   const { samples } = sampling;
   refuseMisfits(args);
+  refuseReplayMisfits(session);
   const { devices, models } = namedDevices(args.device);
   const plans = planCells(session, devices);
   refuseManyCells(args, plans.length);
+  tellDuration(session, { plans, samples }, terminal);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
   const hasQemu = args.engine.includes('qemu');
   // One that is named is looked at in any case: a wrong name is told at once.
@@ -92,7 +107,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     qemu: qemu?.version,
     deviceModels: [...models.values()],
   });
-  const sink = openSink({ environment, out: args.out, resume: args.resume, remark: session.remark });
+  const sink = openSink({ environment, out: args.out, resume: args.resume, remarksOf: session.remarksOf });
   using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
   const observer = progressOn(terminal.errors);
   using interruption = new Interruption(terminal, () => observer.runEnds?.());
@@ -106,7 +121,8 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
       ],
       sink,
       ...sampling,
-      timedRequests: args['timed-requests'],
+      timedRequests:
+        args['timed-requests'] ?? (session.replay?.timing === undefined ? DEFAULT_TIMED_REQUESTS : undefined),
       limit: args.requests,
       resume: args.resume,
       clock: PROCESS_CLOCK,
@@ -137,7 +153,10 @@ async function qemuEngine(
   return { engine, version: await engine.version() };
 }
 
-function planCells({ args, sources }: MatrixSession, devices: readonly string[]): readonly CellPlan[] {
+function planCells(
+  { args, sources, replay }: MatrixSession,
+  devices: readonly string[],
+): readonly CellPlan[] {
   const axes = {
     sources,
     formats: args.format,
@@ -150,13 +169,21 @@ function planCells({ args, sources }: MatrixSession, devices: readonly string[])
   const keptImage: KeptImage | undefined =
     args.image === undefined ? undefined : hostImage(args.image, 'write');
   const { seed, payload } = args;
+  const { timing, verify } = replay ?? {};
   const shape = imageShape(args, args.format);
   const caches = cacheSizes(args, args.format);
-  return devices.flatMap((device) => planMatrix(axes, { device, seed, payload, keptImage, shape, caches }));
+  return devices.flatMap((device) =>
+    planMatrix(axes, { device, seed, payload, keptImage, shape, caches, timing, verify }),
+  );
 }
 
 /** A number of samples that is given is taken; else cells are timed until enough is known of them. */
-function samplingOf({ samples, precision, image, warmup, 'time-limit': seconds }: MatrixArgs): Sampling {
+function samplingOf(
+  { samples: given, precision, image, warmup, 'time-limit': seconds }: MatrixArgs,
+  timing: ReplayTiming | undefined,
+): Sampling {
+  // A pass by the trace's times takes as long as the trace: one is enough unless more are asked for.
+  const samples = given ?? (timing === undefined || image !== undefined ? undefined : 1);
   const isAdaptive = samples === undefined;
   const limit = seconds ?? (isAdaptive ? DEFAULT_TIME_LIMIT : undefined);
   return {
@@ -183,6 +210,35 @@ function refuseMisfits(args: MatrixArgs): void {
     throw new UsageError('--image is a file; --device takes file with it');
   }
   if (dir !== undefined) throw new UsageError('--image says where the image lies; leave out --dir');
+}
+
+function refuseReplayMisfits({ args, replay }: MatrixSession): void {
+  if (replay === undefined) return;
+  if (replay.timing !== undefined && args.engine.includes('qemu')) {
+    throw new UsageError('--timing is of the builtin engine: qemu is counted and not timed');
+  }
+  if (!replay.verify) return;
+  if (args.engine.includes('qemu')) throw new UsageError('--verify is of the builtin engine; leave out qemu');
+  if (args.device.includes('null')) throw new UsageError('--verify: the device null forgets what is written');
+  if (args.payload !== 'pattern') {
+    throw new UsageError(
+      '--verify writes data of its own, by which it knows them again: leave out --payload',
+    );
+  }
+}
+
+/** Nobody should wonder why nothing seems to happen: passes by the trace's times last as long as it does. */
+function tellDuration(
+  { args, replay }: MatrixSession,
+  { plans, samples }: { readonly plans: readonly CellPlan[]; readonly samples: number },
+  terminal: Terminal,
+): void {
+  if (replay?.timing === undefined || args['timed-requests'] !== undefined) return;
+  const passes = samples * plans.filter(({ cell }) => modelName(cell.device) === undefined).length;
+  if (passes === 0) return;
+  const passSeconds = replay.durationNs / replay.timing.scale / NS_PER_SECOND;
+  const all = passes === 1 ? '' : `, ${String(passes)} of them ${(passSeconds * passes).toFixed(0)} s`;
+  terminal.note(`A pass by the times of the trace takes ${passSeconds.toFixed(1)} s${all}`);
 }
 
 function refuseManyCells(args: MatrixArgs, cells: number): void {

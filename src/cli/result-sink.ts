@@ -24,14 +24,14 @@ export interface SinkOptions {
   /** The result file; without one the result is kept in memory. */
   readonly out: string | undefined;
   readonly resume: boolean;
-  /** Told of every cell among the paths it took. */
-  readonly remark?: string | undefined;
+  /** Told of a cell among the paths it took. */
+  readonly remarksOf?: ((cell: Cell) => readonly string[]) | undefined;
 }
 
 /** @throws Qcow2BenchError `write-failed`, `result-other-environment`, or what reading a result throws. */
-export function openSink({ environment, out, resume, remark }: SinkOptions): ResultSink {
+export function openSink({ environment, out, resume, remarksOf }: SinkOptions): ResultSink {
   const sink = out === undefined ? new MemorySink(environment) : openWriter(out, environment, resume);
-  return remark === undefined ? sink : withRemark(sink, remark);
+  return remarksOf === undefined ? sink : withRemarks(sink, remarksOf);
 }
 
 function openWriter(path: string, environment: Environment, resume: boolean): ResultWriter {
@@ -64,12 +64,13 @@ class MemorySink implements ResultSink {
   }
 }
 
-function withRemark(sink: ResultSink, remark: string): ResultSink {
+function withRemarks(sink: ResultSink, remarksOf: (cell: Cell) => readonly string[]): ResultSink {
   return {
     cellRecord: (cell) => sink.cellRecord(cell),
     putCell: (record) => {
-      const others = record.fallbacks.filter((text) => text !== remark);
-      sink.putCell({ ...record, fallbacks: [...others, remark] });
+      const remarks = remarksOf(record.cell);
+      const others = record.fallbacks.filter((text) => !remarks.includes(text));
+      sink.putCell({ ...record, fallbacks: [...others, ...remarks] });
     },
     result: () => sink.result(),
     finish: () => sink.finish(),

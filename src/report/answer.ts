@@ -43,6 +43,7 @@ export function answerOf(report: ReportCells): Answer {
   const points = [
     writebackPoint(report, pair),
     workloadsPoint(report, pair),
+    recordingsPoint(report, pair),
     backingPoint(report, pair),
     qedPoint(report, pair),
     rawPoint(report, pair),
@@ -146,6 +147,19 @@ function workloadsPoint(report: ReportCells, { cache }: Pair): AnswerPoint | und
     `Over ${String(pairs.length)} workloads with cache=${cache}, lazy refcounts spare ` +
     `from ${savingText(least)} (${least.workload}) to ${savingText(most)} (${most.workload}) of the syncs.`;
   return { about: 'Workloads', text };
+}
+
+/** Real programs, which come back to what they wrote: the recordings alone. */
+function recordingsPoint(report: ReportCells, { cache }: Pair): AnswerPoint | undefined {
+  const pairs = pairsIn(report, cache)
+    .filter(({ lazy }) => lazy.cell.record.isRecording === true)
+    .toSorted((a, b) => saving(a) - saving(b));
+  const [least, most] = [pairs[0], pairs.at(-1)];
+  if (least === undefined || most === undefined || pairs.length < 2) return undefined;
+  const text =
+    `Of real programs, ${String(pairs.length)} recordings, they spare from ${savingText(least)} (${least.workload}) ` +
+    `to ${savingText(most)} (${most.workload}).`;
+  return { about: 'Recordings', text };
 }
 
 function backingPoint(report: ReportCells, { cache }: Pair): AnswerPoint | undefined {

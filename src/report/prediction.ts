@@ -33,10 +33,13 @@ export interface ModelPredictions {
 export function predictionsOf(result: ResultRecord): readonly ModelPredictions[] {
   const measured = new Map(
     result.cells
-      .filter(({ cell }) => cell.device === 'file')
+      .filter(({ cell }) => cell.device === 'file' && cell.timing === undefined)
       .map((record) => [countingKey(record.cell), record]),
   );
-  const modelled = result.cells.filter(({ cell }) => modelName(cell.device) !== undefined);
+  // A replay by the trace's times takes as long as the trace on both: there is nothing to predict.
+  const modelled = result.cells.filter(
+    ({ cell }) => modelName(cell.device) !== undefined && cell.timing === undefined,
+  );
   return [...Map.groupBy(modelled, ({ cell }) => modelName(cell.device) ?? '')].flatMap(
     ([model, records]) => {
       const predictions = records.flatMap((record) =>

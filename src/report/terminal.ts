@@ -14,6 +14,7 @@ import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
 import { parityText } from './parity-text.ts';
 import { predictionsOf, predictionText } from './prediction.ts';
+import { replayTexts } from './replay-text.ts';
 import { reportCells, type ReportCell } from './report-cells.ts';
 
 export interface TerminalOptions {
@@ -54,6 +55,7 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
       wrapped(remark, width).map((line) => paint.yellow(line)),
     ),
     ...result.cells.flatMap((record) => parityText(record)).map((line) => shortened(line, width)),
+    ...result.cells.flatMap((record) => replayTexts(record)).flatMap((text) => wrapped(text, width)),
     ...predictionsOf(result).flatMap((predictions) => wrapped(predictionText(predictions), width)),
     ...(control === undefined ? [] : wrapped(control, width)),
     ...warningsOf(result, report).flatMap((warning) =>

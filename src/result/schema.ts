@@ -79,7 +79,9 @@ export const cellSchema = z
     payload: name.optional().describe('What guest writes carry; absent means `pattern`'),
     flushPolicy: name
       .optional()
-      .describe('Flushes added to a trace: `every=N` changes, `interval=MS` of its time, or `none`; absent without a policy'),
+      .describe(
+        'Flushes added to a trace: `every=N` changes, `interval=MS` of its time, or `none`; absent without a policy',
+      ),
     remap: z.enum(REMAPS).optional().describe('How a trace was fitted to an image of another size'),
     timing: name
       .optional()
@@ -225,7 +227,10 @@ const verificationSchema = z
     sectors: count.describe('Sectors that hold what was written there last'),
     notCompared: count.describe('Sectors of which that could not be told'),
   })
-  .meta({ id: 'Verification', description: 'Reads of the counting pass, compared with a shadow of the disk' });
+  .meta({
+    id: 'Verification',
+    description: 'Reads of the counting pass, compared with a shadow of the disk',
+  });
 export type Verification = DeepReadonly<z.infer<typeof verificationSchema>>;
 
 const paritySchema = z

@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import type { ResultRecord } from '../../src/result/schema.ts';
 import { readResult } from '../../src/result/store.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { HEADER } from '../workload/trace/trace-files.ts';
 import { errorLine, linesOf, makeFolder, runCli } from './cli-process.ts';
 
 const COUNTS_ONLY = ['--samples', '0'];
@@ -96,6 +97,83 @@ describe('replay', () => {
     const guest = (JSON.parse(stdout) as ResultRecord).cells[0]?.counts?.guest;
     const served = guest && guest.reads + guest.writes + guest.flushes + guest.discards + guest.writeZeroes;
     expect(served).toBe(100);
+  });
+
+  const CELL = ['--format', 'qcow2', '--refcounts', 'lazy', '--cache', 'writeback'];
+
+  test('at recorded times on a modelled device: fidelity in the result, in words, and no warm-up', async () => {
+    const folder = makeFolder();
+    const words = [...CELL, '--device', 'model:nvme-plp', '--timing', 'scale=0.5', '--out', 'result.json'];
+    const { code, stdout } = await runCli(folder, 'replay', 'ext4-unpack', ...words);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/timing scale=0\.5 · nvme-plp: [\d.]+ % of the\s+requests on time/);
+    const result = JSON.parse(readFileSync(join(folder, 'result.json'), 'utf8')) as ResultRecord;
+    const { cell, fidelity, timedRequests } = result.cells[0] ?? {};
+    expect(cell?.timing).toBe('scale=0.5');
+    expect(fidelity?.requests).toBe(timedRequests);
+    expect((await runCli(folder, 'report', 'result.json', '--out', 'page.html')).code).toBe(0);
+    expect(readFileSync(join(folder, 'page.html'), 'utf8')).toContain('How true the replay was');
+  });
+
+  test('at recorded times on files lasts as long as the trace', async () => {
+    const folder = makeFolder();
+    const lines = Array.from(
+      { length: 40 },
+      (_, n) => `${String(n * 5_000_000)},write,${String(n * 16384)},4096,`,
+    );
+    writeFileSync(join(folder, 'slow.trace.csv'), `${HEADER}${lines.join('\n')}\n`);
+    const words = ['--format', 'raw', '--cache', 'writeback', '--timing', 'recorded', '--json'];
+    const { code, stdout, stderr } = await runCli(folder, 'replay', 'slow.trace.csv', ...words);
+    expect(code).toBe(0);
+    expect(stderr).toContain('takes 0.2 s');
+    const [record] = (JSON.parse(stdout) as ResultRecord).cells;
+    expect(record?.timings).toHaveLength(1);
+    expect(record?.timings[0]?.elapsedNs).toBeGreaterThan(195_000_000);
+    expect(record?.fidelity?.requests).toBe(40);
+    expect(record?.fallbacks.join()).toContain('say nothing about syncs');
+  });
+
+  test('a flush policy and a remap are named in the cell and the summary, and flushes are counted', async () => {
+    const folder = makeFolder();
+    const lines = Array.from({ length: 64 }, (_, n) => `${String(n)},write,${String(n * 16384)},4096,`);
+    writeFileSync(join(folder, 'bare.trace.csv'), `${HEADER}${lines.join('\n')}\n`);
+    const adapt = ['--flush-policy', 'every=16', '--remap', 'wrap', '--size', '512KiB'];
+    const words = [...CELL, ...COUNTS_ONLY, ...adapt, '--out', 'r.json'];
+    const { code, stdout } = await runCli(folder, 'replay', 'bare.trace.csv', ...words);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/remap wrap: recorded on a device of 1MiB, replayed on one of\s+512KiB/);
+    expect(stdout).toContain('flush policy every=16');
+    expect(stdout).not.toContain('say nothing about syncs');
+    const [record] = (JSON.parse(readFileSync(join(folder, 'r.json'), 'utf8')) as ResultRecord).cells;
+    expect(record?.cell).toMatchObject({ flushPolicy: 'every=16', remap: 'wrap' });
+    expect(record?.counts?.guest).toMatchObject({ writes: 64, flushes: 4, allocatingWrites: 8 });
+  });
+
+  test('--verify says what was compared', async () => {
+    const { code, stdout } = await runCli(
+      makeFolder(),
+      'replay',
+      'xfs-unpack',
+      ...CELL,
+      ...COUNTS_ONLY,
+      '--verify',
+    );
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/verified: 139 reads, [\d,]+\s+sectors\s+as\s+written/);
+  });
+
+  test.each([
+    [['--timing', 'soon'], 2, '--timing'],
+    [['--flush-policy', 'every=0'], 2, '--flush-policy'],
+    [['--remap', 'wrap'], 2, '--size'],
+    [['--verify', '--device', 'null'], 2, '--verify'],
+    [['--verify', '--payload', 'zero'], 2, '--payload'],
+    [['--timing', 'recorded', '--engine', 'qemu'], 2, '--timing'],
+    [['--remap', 'scale', '--size', '64KiB'], 1, '--size'],
+  ])('%j is refused in one line that names the way out', async (words, code, named) => {
+    const ended = await runCli(makeFolder(), 'replay', 'ext4-unpack', ...CELL, ...COUNTS_ONLY, ...words);
+    expect(ended.code).toBe(code);
+    expect(errorLine(ended)).toContain(named);
   });
 
   test('a workload file is not replayed, and the line says what to do', async () => {
