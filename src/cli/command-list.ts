@@ -81,6 +81,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/map.ts')).mapCommand,
   },
   {
+    usage: 'convert <in> <out>',
+    summary: 'Copy a disk into an image of another format, with what stands behind it',
+    load: async () => (await import('./commands/convert.ts')).convertCommand,
+  },
+  {
     usage: 'check <image>',
     summary: 'Check an image, and repair it if asked to',
     // As `qemu-img check`: its 2 means corruption.

@@ -1,8 +1,8 @@
 /** Image files in a directory of the host. */
 
-import { existsSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, linkSync, realpathSync, renameSync, rmSync } from 'node:fs';
 import { relative, resolve, sep } from 'node:path';
-import { Qcow2BenchError } from '../core/error.ts';
+import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import type { Capabilities } from './capabilities.ts';
 import { hostError } from './host-error.ts';
 import { HostFile } from './host-file.ts';
@@ -58,6 +58,22 @@ export class FileStorage implements Storage {
     }
   }
 
+  rename(name: string, newName: string, { overwrite }: { readonly overwrite: boolean }): void {
+    const path = this.pathOf(name);
+    const newPath = this.pathOf(newName);
+    try {
+      if (overwrite || !linked(path, newPath)) {
+        if (!overwrite && existsSync(newPath)) throw fileExists(newPath);
+        renameSync(path, newPath);
+      } else {
+        rmSync(path);
+      }
+    } catch (error) {
+      if (error instanceof Qcow2BenchError) throw error;
+      throw hostError('host-rename-failed', { path: newPath }, error);
+    }
+  }
+
   describe(): string {
     const { fileSystem } = this.capabilities;
     return `directory ${this.directory}${fileSystem === undefined ? '' : ` (${fileSystem})`}`;
@@ -91,6 +107,22 @@ export class FileStorage implements Storage {
   #canZeroRange(): boolean {
     return this.capabilities.zeroRange.ok && this.capabilities.punchHole.ok;
   }
+}
+
+/** Gives the file a second name, which unlike a rename never replaces one; false where there are no such links. */
+function linked(path: string, newPath: string): boolean {
+  try {
+    linkSync(path, newPath);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') throw fileExists(newPath, error);
+    return false;
+  }
+}
+
+function fileExists(path: string, cause?: unknown): Qcow2BenchError {
+  const message = 'the file exists and is not overwritten: remove it or use another name';
+  return new Qcow2BenchError('file-exists', message, { path }, cause);
 }
 
 /** The path with symbolic links followed; as it is if it cannot be: opening it then fails and names the reason. */

@@ -14,7 +14,8 @@ export type HostErrorCode =
   | 'host-truncate-failed'
   | 'host-sync-failed'
   | 'host-close-failed'
-  | 'host-remove-failed';
+  | 'host-remove-failed'
+  | 'host-rename-failed';
 
 const ATTEMPTS: Readonly<Record<HostErrorCode, string>> = {
   'host-open-failed': 'opening the file',
@@ -26,6 +27,7 @@ const ATTEMPTS: Readonly<Record<HostErrorCode, string>> = {
   'host-sync-failed': 'making the file durable (fdatasync)',
   'host-close-failed': 'closing the file',
   'host-remove-failed': 'removing the file',
+  'host-rename-failed': 'giving the finished file its name',
 };
 
 const MEANINGS: Readonly<Record<string, string>> = {

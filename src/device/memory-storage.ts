@@ -5,7 +5,7 @@
  * blocks and with `fallocate`, on every platform.
  */
 
-import { Qcow2BenchError } from '../core/error.ts';
+import { assertInvariant, Qcow2BenchError } from '../core/error.ts';
 import type { Capabilities } from './capabilities.ts';
 import { noDirect } from './host-file-open.ts';
 import { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';
@@ -33,13 +33,7 @@ export class MemoryStorage implements Storage {
   }
 
   create(name: string, options: CreateOptions = {}): MemoryDevice {
-    if (options.overwrite !== true && this.#files.has(name)) {
-      throw new Qcow2BenchError(
-        'file-exists',
-        'the file exists and is not overwritten: remove it or use another name',
-        { path: this.pathOf(name) },
-      );
-    }
+    if (options.overwrite !== true) this.#refuseExisting(name);
     return this.#device(name, options, new SparseBytes());
   }
 
@@ -62,6 +56,14 @@ export class MemoryStorage implements Storage {
     this.#files.delete(name);
   }
 
+  rename(name: string, newName: string, { overwrite }: { readonly overwrite: boolean }): void {
+    const bytes = this.#files.get(name);
+    assertInvariant(bytes !== undefined, 'a file that is renamed is there');
+    if (!overwrite) this.#refuseExisting(newName);
+    this.#files.delete(name);
+    this.#files.set(newName, bytes);
+  }
+
   describe(): string {
     return 'memory';
   }
@@ -73,6 +75,15 @@ export class MemoryStorage implements Storage {
 
   protected makeDevice(options: MemoryDeviceOptions): MemoryDevice {
     return new MemoryDevice(options);
+  }
+
+  #refuseExisting(name: string): void {
+    if (!this.#files.has(name)) return;
+    throw new Qcow2BenchError(
+      'file-exists',
+      'the file exists and is not overwritten: remove it or use another name',
+      { path: this.pathOf(name) },
+    );
   }
 
   #device(name: string, options: OpenOptions, bytes: SparseBytes): MemoryDevice {

@@ -64,6 +64,13 @@ export class ModelStorage implements Storage {
     this.#files.delete(name);
   }
 
+  rename(name: string, newName: string, options: { readonly overwrite: boolean }): void {
+    this.#bytes.rename(name, newName, options);
+    const file = this.#files.get(name);
+    this.#files.delete(name);
+    if (file !== undefined) this.#files.set(newName, file);
+  }
+
   describe(): string {
     return `model ${this.#model.name}`;
   }

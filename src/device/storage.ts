@@ -46,6 +46,12 @@ export interface Storage {
   exists(name: string): boolean;
   /** Does nothing if there is no such file. */
   remove(name: string): void;
+  /**
+   * Gives a closed file another name, in one step: whoever looks finds the file that was there before or this one whole.
+   *
+   * @throws Qcow2BenchError `file-exists` unless `overwrite` is given; `host-rename-failed` with the system's code.
+   */
+  rename(name: string, newName: string, options: { readonly overwrite: boolean }): void;
   /** For people: `directory /srv/images (ext4)`, `memory`. */
   describe(): string;
 }

@@ -10,18 +10,16 @@
 
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import type { CheckReport, RepairScope } from '../format/check-report.ts';
+import type { CheckOptions, CheckReport } from '../format/check-report.ts';
 import type { Format } from '../format/disk-image.ts';
 import { checkQed } from '../format/qed/check.ts';
 import { detectFormat } from './detect-format.ts';
 import type { ImagePlace } from './host-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
 
-export interface CheckImageOptions extends ImagePlace {
+export interface CheckImageOptions extends ImagePlace, CheckOptions {
   /** Default: told from the file's first bytes. */
   readonly format?: Format | undefined;
-  /** Left out, nothing is written. */
-  readonly repair?: RepairScope | undefined;
 }
 
 export interface CheckedImage {
@@ -51,18 +49,19 @@ export async function checkImageFile(options: CheckImageOptions): Promise<Checke
         { path },
       );
     case 'qcow2':
-      return { path, format, report: await checkQcow2(device, repair) };
+      return { path, format, report: await checkQcow2(device, options) };
     case 'qed':
-      return { path, format, report: await checkAndCloseQed(device, repair) };
+      return { path, format, report: await checkAndCloseQed(device, options) };
   }
 }
 
-async function checkQcow2(device: BlockDevice, repair: RepairScope | undefined): Promise<CheckReport> {
+async function checkQcow2(device: BlockDevice, options: CheckOptions): Promise<CheckReport> {
+  const { repair, onProgress } = options;
   const { image } = await openLoneQcow2({ device, readOnly: repair === undefined });
   try {
-    const first = await image.check(repair);
+    const first = await image.check(repair, options);
     if (repair === undefined) return first;
-    const report = await recounted(first, () => image.check());
+    const report = await recounted(first, () => image.check(undefined, { onProgress }));
     if (report.corruptions + report.checkErrors === 0) await image.close();
     // Closing would call the image clean, which it is not.
     else await image.flush('repair');
@@ -72,10 +71,10 @@ async function checkQcow2(device: BlockDevice, repair: RepairScope | undefined):
   }
 }
 
-async function checkAndCloseQed(device: BlockDevice, repair: RepairScope | undefined): Promise<CheckReport> {
+async function checkAndCloseQed(device: BlockDevice, options: CheckOptions): Promise<CheckReport> {
   try {
-    const first = await checkQed(device, repair);
-    return repair === undefined ? first : await recounted(first, () => checkQed(device));
+    const first = await checkQed(device, options);
+    return options.repair === undefined ? first : await recounted(first, () => checkQed(device));
   } finally {
     await device.close();
   }

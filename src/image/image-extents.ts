@@ -1,8 +1,7 @@
 /**
  * Where every byte of a disk comes from, through the whole backing chain: what `map` prints and `convert` copies.
  *
- * Invariants: extents follow each other without a gap from 0 to the disk's end; neighbours that say the same are one;
- * nothing but tables is read. The flags mean what they mean in `qemu-img map`.
+ * Invariants: extents follow each other without a gap from 0 to the disk's end; nothing but tables is read. The flags mean what they mean in `qemu-img map`.
  */
 
 import type { DiskImage } from '../format/disk-image.ts';
@@ -25,9 +24,7 @@ export interface ImageExtent {
 /** Extents from the disk's start to its end, merged. */
 export async function* imageExtents(image: DiskImage): AsyncGenerator<ImageExtent> {
   let current: ImageExtent | undefined;
-  for (let start = 0; start < image.virtualSize;) {
-    const next = await extentAt(image, start);
-    start += next.length;
+  for await (const next of tableExtents(image)) {
     if (current !== undefined && continues(current, next)) {
       current = { ...current, length: current.length + next.length };
     } else {
@@ -36,6 +33,15 @@ export async function* imageExtents(image: DiskImage): AsyncGenerator<ImageExten
     }
   }
   if (current !== undefined) yield current;
+}
+
+/** The same, each as the tables give it: a compressed cluster is an extent of its own. */
+export async function* tableExtents(image: DiskImage): AsyncGenerator<ImageExtent> {
+  for (let start = 0; start < image.virtualSize;) {
+    const extent = await extentAt(image, start);
+    yield extent;
+    start += extent.length;
+  }
 }
 
 async function extentAt(top: DiskImage, start: number): Promise<ImageExtent> {

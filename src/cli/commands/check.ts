@@ -1,7 +1,7 @@
 /** `check`: the metadata of an image, with the answers and exit codes of `qemu-img check`. */
 
 import { Qcow2BenchError } from '../../core/error.ts';
-import type { CheckReport } from '../../format/check-report.ts';
+import type { CheckReport, FindingKind } from '../../format/check-report.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
 import { hostImage } from '../../image/host-image.ts';
@@ -9,6 +9,7 @@ import { defineCommand } from '../command.ts';
 import { flag, inGroup, optional } from '../option-kinds.ts';
 import { choice } from '../option-values.ts';
 import { countOf } from '../plain-words.ts';
+import { ShareBar } from '../share-bar.ts';
 import type { Terminal } from '../terminal.ts';
 
 /** The exit codes of `qemu-img check`. */
@@ -25,22 +26,38 @@ export const checkCommand = defineCommand({
             choice('repair', ['leaks', 'all']),
           ),
           format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          verbose: flag('Tell every finding, not the first 20 of each kind'),
           json: flag('Print the counts as JSON, named as in qemu-img check'),
         }),
       )
       .epilogue('Exit codes: 0 clean, 1 the check failed, 2 corruptions, 3 leaks only, 63 nothing to check.'),
 
-  run: async ({ image, repair, format, json }, terminal) => {
+  run: async ({ image, repair, format, verbose, json }, terminal) => {
+    using bar = new ShareBar(terminal.errors);
+    const onDetail = (_kind: FindingKind, text: string): void => {
+      bar.clear();
+      // With --json the answer is one object: what is told beside it goes where notes go.
+      if (json) terminal.note(text);
+      else terminal.answer(text);
+    };
     const place = hostImage(image, repair === undefined ? 'read' : 'write');
     let checked: CheckedImage;
     try {
-      checked = await checkImageFile({ ...place, format, repair });
+      checked = await checkImageFile({
+        ...place,
+        format,
+        repair,
+        onDetail: verbose ? onDetail : undefined,
+        onProgress: (pass, share) => bar.show(pass, share),
+      });
     } catch (error) {
       if (!(error instanceof Qcow2BenchError) || error.code !== 'check-unsupported') throw error;
       terminal.note(`qcow2-bench: error: ${error.message}`);
       return CHECK_EXIT.unsupported;
     }
-    const { report } = checked;
+    bar.clear();
+    // Told already.
+    const report = verbose ? { ...checked.report, messages: [], messagesDropped: 0 } : checked.report;
     terminal.answer(json ? JSON.stringify(checkJson(image, checked), null, 4) : checkText(report, terminal));
     return exitCodeOf(report);
   },
@@ -57,7 +74,8 @@ function checkText(report: CheckReport, { paint }: Terminal): string {
   const { corruptionsFixed, leaksFixed } = report;
   const paragraphs: string[][] = [];
   if (messages.length > 0) {
-    const dropped = messagesDropped > 0 ? [`… and ${String(messagesDropped)} more findings`] : [];
+    const dropped =
+      messagesDropped > 0 ? [`… and ${String(messagesDropped)} more findings (--verbose tells them)`] : [];
     paragraphs.push([...messages, ...dropped]);
   }
   if (corruptionsFixed + leaksFixed > 0) {

@@ -8,7 +8,7 @@
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
-import { CheckFindings } from './check-findings.ts';
+import { CheckFindings } from '../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
 import { checkCopiedFlags } from './copied-flags.ts';
 import { OFFSET_LIMIT } from './layout.ts';

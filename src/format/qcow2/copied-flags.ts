@@ -9,7 +9,7 @@ import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { viewOf } from '../../core/bytes.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { CheckOptions } from '../check-report.ts';
-import type { CheckFindings } from './check-findings.ts';
+import type { CheckFindings } from '../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
 import { HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
 

@@ -12,7 +12,7 @@ import { hex, Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { CheckOptions } from '../check-report.ts';
-import type { CheckFindings } from './check-findings.ts';
+import type { CheckFindings } from '../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
 import { l1EntryOffset } from './l1-entry.ts';
 import { compressedRangeAt } from './l2-entry.ts';

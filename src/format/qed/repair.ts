@@ -13,6 +13,7 @@
 import { readU64le, writeU64le } from '../../core/bytes.ts';
 import { assertInvariant, hex, Qcow2BenchError } from '../../core/error.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
+import { ClaimedClusters } from './claimed-clusters.ts';
 import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
 import type { QedHeaderFile } from './header-file.ts';
 import type { HostSpace } from './host-space.ts';
@@ -79,7 +80,7 @@ function scanTable(table: L2Table, options: RepairOptions, claims: ClusterClaims
 
 /** Which clusters of the file are spoken for. */
 class ClusterClaims {
-  readonly #taken = new Set<number>();
+  readonly #taken = new ClaimedClusters();
   readonly #clusterSize: number;
   readonly #path: string;
 
@@ -91,14 +92,13 @@ class ClusterClaims {
   claim(hostOffset: number, clusters: number): void {
     for (let n = 0; n < clusters; n++) {
       const cluster = hostOffset / this.#clusterSize + n;
-      if (this.#taken.has(cluster)) {
+      if (!this.#taken.claim(cluster)) {
         throw new Qcow2BenchError(
           'qed-cross-linked',
           `two table entries claim the cluster at ${hex(cluster * this.#clusterSize)}: the image is damaged beyond the repair at opening; open it read-only and copy out what is good`,
           { path: this.#path, offset: cluster * this.#clusterSize },
         );
       }
-      this.#taken.add(cluster);
     }
   }
 }

@@ -5,7 +5,7 @@
  * will read (a big dirty image has millions of findings).
  */
 
-import type { CheckReport, DetailSink, FindingKind } from '../check-report.ts';
+import type { CheckReport, DetailSink, FindingKind } from './check-report.ts';
 
 /** Findings of a kind that are kept in words. */
 const DETAILS_MAX = 20;

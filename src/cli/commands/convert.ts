@@ -1,0 +1,107 @@
+/** `convert`: a disk in another format, sparse as it was, in one file whatever stood behind it. */
+
+import { relative, resolve } from 'node:path';
+
+import { formatSize } from '../../core/size.ts';
+import { FORMATS } from '../../format/disk-image.ts';
+import { REFCOUNT_MODES } from '../../format/image-options.ts';
+import { convertImage, type ConvertedImage, type ConvertOptions } from '../../image/convert-image.ts';
+import { hostImage } from '../../image/host-image.ts';
+import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
+import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
+import { EXIT } from '../exit-code.ts';
+import { Interrupted, Interruption } from '../interruption.ts';
+import { imageShape, SHAPE_OPTIONS } from '../layout-options.ts';
+import { flag, inGroup, optional, preset } from '../option-kinds.ts';
+import { choice, clusterSize } from '../option-values.ts';
+import { ShareBar } from '../share-bar.ts';
+import { UsageError } from '../usage-error.ts';
+
+export const convertCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('in', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED' })
+      .positional('out', { type: 'string', demandOption: true, describe: 'The file to make' })
+      .options(
+        inGroup('Convert:', {
+          from: optional('Format of IN; default: told from the content', choice('from', FORMATS)),
+          to: preset('Format of OUT: raw, qcow2 or qed', choice('to', FORMATS), 'qcow2'),
+          'cluster-size': optional(
+            'Bytes of a cluster of OUT, a power of two; default 64KiB',
+            clusterSize('cluster-size'),
+          ),
+          refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
+          compress: flag('qcow2: compressed clusters'),
+          overwrite: flag('Replace OUT if it is there'),
+          json: flag('Print what was made as JSON'),
+        }),
+      )
+      .options(SHAPE_OPTIONS)
+      .options(BACKING_OPTIONS)
+      .epilogue(
+        examples([
+          ['convert disk.raw disk.qcow2', 'a raw disk as qcow2'],
+          ['convert top.qcow2 flat.raw --to raw', 'an overlay and what is behind it in one raw file'],
+          ['convert disk.qcow2 small.qcow2 --compress --compression-type zstd', 'compressed clusters'],
+        ]),
+      ),
+
+  run: async (args, terminal) => {
+    const { in: from, out, to } = args;
+    if (resolve(from) === resolve(out)) throw new UsageError(`OUT is IN (${out}): name another file`);
+    if (to === 'raw' && args['cluster-size'] !== undefined) {
+      throw new UsageError('--cluster-size: raw has no clusters; qcow2 and qed have');
+    }
+    if (to !== 'qcow2' && args.refcounts !== undefined) {
+      throw new UsageError(`--refcounts: ${to} has none to choose; qcow2 has`);
+    }
+    if (to !== 'qcow2' && args.compress) {
+      throw new UsageError(`--compress: ${to} has no compressed clusters; qcow2 has`);
+    }
+    using bar = new ShareBar(terminal.errors);
+    using interruption = new Interruption(terminal, () => bar.clear());
+    const options: ConvertOptions = {
+      source: { path: from, format: args.from, backing: backingPolicy(args) },
+      target: {
+        ...hostImage(out, 'write'),
+        format: to,
+        clusterSize: args['cluster-size'],
+        refcounts: args.refcounts,
+        shape: imageShape(args, [to]),
+        overwrite: args.overwrite,
+      },
+      compress: args.compress,
+      onProgress: (done, total) => bar.show('converting', total === 0 ? 1 : done / total),
+      signal: interruption.signal,
+    };
+    let converted: ConvertedImage;
+    try {
+      converted = await convertImage(options);
+    } catch (error) {
+      if (error instanceof Interrupted) return EXIT.interrupted;
+      throw error;
+    }
+    bar.clear();
+    terminal.answer(
+      args.json ? JSON.stringify(convertedJson(out, to, converted)) : convertedText(out, to, converted),
+    );
+    return EXIT.good;
+  },
+});
+
+function convertedText(out: string, to: string, converted: ConvertedImage): string {
+  const { sourceFormat, virtualSize, copiedBytes } = converted;
+  return `made ${relative('', out)}: ${to} from ${sourceFormat}, ${formatSize(virtualSize)}, of which ${formatSize(copiedBytes)} hold data`;
+}
+
+function convertedJson(out: string, to: string, converted: ConvertedImage): Record<string, unknown> {
+  const { sourceFormat, virtualSize, copiedBytes } = converted;
+  return {
+    filename: out,
+    format: to,
+    'source-format': sourceFormat,
+    'virtual-size': virtualSize,
+    'copied-bytes': copiedBytes,
+  };
+}

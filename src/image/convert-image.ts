@@ -1,0 +1,194 @@
+/**
+ * Copying a disk into an image of another format: what a guest reads stays the same, what the chain of files says is
+ * absent or zero stays absent.
+ *
+ * Invariants:
+ * - The source is opened read-only, and the files behind it only as the policy allows.
+ * - The result has another name until it is whole and durable: a conversion that fails or is stopped leaves nothing,
+ *   and a file that is there is replaced in one step, if that was asked for, or not at all.
+ * - Zeroes are never written: not where tables say so, not in blocks of 4 KiB that hold nothing else. The writes are
+ *   those of `qemu-img convert`, so the result has the same bytes.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import { allocatePages } from '../core/page-memory.ts';
+import type { BackingPolicy } from '../format/backing-chain.ts';
+import type { DiskImage, Format } from '../format/disk-image.ts';
+import type { RefcountMode } from '../format/image-options.ts';
+import type { ImageShape } from '../format/image-shape.ts';
+import { openImage } from '../format/registry.ts';
+import { createImageFile } from './create-image.ts';
+import type { ImagePlace } from './host-image.ts';
+import { tableExtents } from './image-extents.ts';
+import { openChain } from './open-chain.ts';
+
+/** Bytes that are read at a time. */
+const CHUNK_BYTES = 2 * 1024 * 1024;
+/** Zeroes are looked for in blocks of this many bytes. */
+const SPARSE_BYTES = 4096;
+
+export interface ConvertOptions {
+  readonly source: {
+    /** A path of the host. */
+    readonly path: string;
+    /** Default: told from the first bytes. */
+    readonly format?: Format | undefined;
+    readonly backing?: BackingPolicy | undefined;
+  };
+  readonly target: ImagePlace & {
+    readonly format: Format;
+    /** Bytes; default 64 KiB; raw has none. */
+    readonly clusterSize?: number | undefined;
+    readonly refcounts?: RefcountMode | undefined;
+    readonly shape?: ImageShape | undefined;
+    /** Replace a file that is there. Default false. */
+    readonly overwrite?: boolean | undefined;
+  };
+  /** Write compressed clusters; qcow2 only. Default false. */
+  readonly compress?: boolean | undefined;
+  /** Told now and then how much of the disk is done. */
+  readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ConvertedImage {
+  readonly sourceFormat: Format;
+  /** Bytes. */
+  readonly virtualSize: number;
+  /** Bytes that were copied: neither absent nor zero. */
+  readonly copiedBytes: number;
+}
+
+/**
+ * Converts an image.
+ *
+ * @throws Qcow2BenchError `compress-unsupported`; `file-exists`; what opening the source, its chain or creating the
+ * target throws; the signal's reason.
+ */
+export async function convertImage(options: ConvertOptions): Promise<ConvertedImage> {
+  const { source, target, compress = false } = options;
+  if (compress && target.format !== 'qcow2') {
+    const message = `${target.format} has no compressed clusters: convert to qcow2, or leave the compression out`;
+    throw new Qcow2BenchError('compress-unsupported', message);
+  }
+  const { storage, name } = target;
+  const overwrite = target.overwrite ?? false;
+  if (!overwrite && storage.exists(name)) storage.create(name, { overwrite: false });
+  const { image, format: sourceFormat } = await openChain(source);
+  const partName = `${name}.part`;
+  try {
+    const { virtualSize } = image;
+    await createImageFile({ ...target, name: partName, virtualSize, backing: undefined, overwrite: false });
+    try {
+      const copiedBytes = await fill(image, partName, options);
+      storage.rename(partName, name, { overwrite });
+      return { sourceFormat, virtualSize, copiedBytes };
+    } catch (error) {
+      storage.remove(partName);
+      throw error;
+    }
+  } finally {
+    await image.abandon();
+  }
+}
+
+async function fill(source: DiskImage, name: string, options: ConvertOptions): Promise<number> {
+  const { storage, format } = options.target;
+  const target = await openImage({
+    format,
+    name,
+    files: { open: (file, labelled) => storage.open(file, labelled) },
+    readOnly: false,
+  });
+  try {
+    const copy = new Copy(source, target, options);
+    await (options.compress === true ? copy.compressed() : copy.plain());
+    await target.close();
+    return copy.copiedBytes;
+  } catch (error) {
+    await target.abandon();
+    throw error;
+  }
+}
+
+class Copy {
+  copiedBytes = 0;
+  readonly #source: DiskImage;
+  readonly #target: DiskImage;
+  readonly #options: ConvertOptions;
+  readonly #buffer: Uint8Array<ArrayBuffer>;
+
+  constructor(source: DiskImage, target: DiskImage, options: ConvertOptions) {
+    this.#source = source;
+    this.#target = target;
+    this.#options = options;
+    this.#buffer = allocatePages(Math.max(CHUNK_BYTES, target.clusterSize));
+  }
+
+  /** Copies runs of blocks that are not zero. */
+  async plain(): Promise<void> {
+    for await (const { start, length, zero } of tableExtents(this.#source)) {
+      for (let at = start; !zero && at < start + length; at += CHUNK_BYTES) {
+        const chunk = await this.#read(at, Math.min(CHUNK_BYTES, start + length - at));
+        for (let from = nextBlock(chunk, 0, true); from < chunk.byteLength;) {
+          const end = nextBlock(chunk, from, false);
+          await this.#target.write(at + from, chunk.subarray(from, end));
+          this.copiedBytes += end - from;
+          from = nextBlock(chunk, end, true);
+        }
+      }
+      this.#done(start + length);
+    }
+  }
+
+  /** Copies whole clusters that hold anything but zeroes. */
+  async compressed(): Promise<void> {
+    const { clusterSize, virtualSize } = this.#target;
+    let done = 0;
+    for await (const { start, length, zero } of tableExtents(this.#source)) {
+      if (zero) continue;
+      let at = Math.max(done, start - (start % clusterSize));
+      for (; at < start + length; at += clusterSize) {
+        const cluster = await this.#read(at, Math.min(clusterSize, virtualSize - at));
+        if (nextBlock(cluster, 0, true) === cluster.byteLength) continue;
+        await this.#target.writeCompressed?.(at, cluster);
+        this.copiedBytes += cluster.byteLength;
+      }
+      done = at;
+      this.#done(Math.min(done, virtualSize));
+    }
+    await this.#target.endCompressedWrites?.();
+  }
+
+  async #read(guestOffset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+    this.#options.signal?.throwIfAborted();
+    const chunk = this.#buffer.subarray(0, length);
+    await this.#source.read(guestOffset, chunk);
+    this.#done(guestOffset);
+    // A source in memory or in the page cache answers at once: signals and the terminal get their turn here.
+    if (this.#options.signal !== undefined || this.#options.onProgress !== undefined) await turn();
+    return chunk;
+  }
+
+  #done(bytes: number): void {
+    this.#options.onProgress?.(bytes, this.#source.virtualSize);
+  }
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+/** Where the first block from `from` on begins that holds data, or the first that holds none; the end if none does. */
+function nextBlock(bytes: Uint8Array<ArrayBuffer>, from: number, holdsData: boolean): number {
+  const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  for (let at = from; at < bytes.byteLength; at += SPARSE_BYTES) {
+    const end = Math.min(at + SPARSE_BYTES, bytes.byteLength) / 4;
+    let index = at / 4;
+    while (index < end && words[index] === 0) index++;
+    if (index < end === holdsData) return at;
+  }
+  return bytes.byteLength;
+}

@@ -1,0 +1,156 @@
+/** A conversion keeps what the guest reads and gives the bytes that `qemu-img convert` gives. */
+
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Format } from '../../src/format/disk-image.ts';
+import type { ImageShape } from '../../src/format/image-shape.ts';
+import { convertImage, type ConvertOptions } from '../../src/image/convert-image.ts';
+import { hostImage } from '../../src/image/host-image.ts';
+import { CHECK, QemuDirectory } from '../format/qemu-directory.ts';
+import { rejectionOf } from '../format/rejection.ts';
+import { reasonToSkip } from '../format/system-tools.ts';
+
+const noQemu = reasonToSkip('qemu-img', 'qemu-io');
+const MIB = 1024 * 1024;
+
+interface Target {
+  readonly what: string;
+  readonly format: Format;
+  readonly clusterSize?: number;
+  readonly refcounts?: 'lazy';
+  readonly shape?: ImageShape;
+  readonly compress?: boolean;
+  /** The same, for `qemu-img convert`. */
+  readonly theirs: readonly string[];
+}
+
+const TARGETS: readonly Target[] = [
+  { what: 'raw', format: 'raw', theirs: ['-O', 'raw'] },
+  { what: 'qed', format: 'qed', theirs: ['-O', 'qed'] },
+  { what: 'qcow2', format: 'qcow2', theirs: ['-O', 'qcow2'] },
+  {
+    what: 'qcow2 with clusters of 4 KiB and lazy refcounts',
+    format: 'qcow2',
+    clusterSize: 4096,
+    refcounts: 'lazy',
+    theirs: ['-O', 'qcow2', '-o', 'cluster_size=4096,lazy_refcounts=on'],
+  },
+  {
+    what: 'qcow2 of version 2',
+    format: 'qcow2',
+    shape: { compat: '0.10' },
+    theirs: ['-O', 'qcow2', '-o', 'compat=0.10'],
+  },
+  { what: 'qcow2, compressed', format: 'qcow2', compress: true, theirs: ['-c', '-O', 'qcow2'] },
+  {
+    what: 'qcow2, compressed with zstd',
+    format: 'qcow2',
+    compress: true,
+    clusterSize: 32_768,
+    shape: { compressionType: 'zstd' },
+    theirs: ['-c', '-O', 'qcow2', '-o', 'compression_type=zstd,cluster_size=32768'],
+  },
+];
+
+describe.skipIf(noQemu !== undefined)(`convert${noQemu === undefined ? '' : ` (${noQemu})`}`, () => {
+  const qemu = new QemuDirectory();
+  const path = (name: string): string => join(qemu.path, name);
+  afterAll(() => {
+    qemu.remove();
+  });
+
+  beforeAll(() => {
+    // Data that compresses, data that does not, holes, written zeroes, blocks of a cluster that are zero.
+    qemu.img('create', '-q', '-f', 'raw', 'base', '12M');
+    qemu.io('raw', 'base', 'write -P 7 1M 3M', 'write -P 8 8M 100k', 'write -z 9M 64k');
+    qemu.img('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'raw', 'overlay', '20M');
+    const writes = ['write -P 1 0 1300k', 'write -z 1M 200k', 'write -P 3 15M 4k', 'write -P 0 16M 1M'];
+    qemu.io('qcow2', 'overlay', ...writes, 'write -P 9 18000k 70k', 'write -P 2 18200k 512');
+    const words = Buffer.alloc(3 * MIB + 512);
+    for (let at = 0; at < words.length; at++) words[at] = ((at * at * 31 + (at >> 9)) % 251) & (at >> 8);
+    writeFileSync(path('text'), words);
+    truncateSync(path('text'), 5 * MIB + 512);
+    qemu.img('create', '-q', '-f', 'qed', 'old', '8M');
+    qemu.io('qed', 'old', 'write -P 4 100k 3M', 'write -P 5 7M 1k');
+    qemu.img('convert', '-c', '-O', 'qcow2', '-f', 'raw', 'text', 'packed');
+  });
+
+  async function convert(source: string, format: Format, target: Target, more: Partial<ConvertOptions> = {}) {
+    const { clusterSize, refcounts, shape } = target;
+    const place = hostImage(path('ours'), 'write');
+    return convertImage({
+      source: { path: path(source), format },
+      target: { ...place, format: target.format, clusterSize, refcounts, shape, overwrite: true },
+      compress: target.compress,
+      ...more,
+    });
+  }
+
+  const sources = [
+    ['overlay', 'qcow2'],
+    ['text', 'raw'],
+    ['old', 'qed'],
+    ['packed', 'qcow2'],
+  ] as const;
+  for (const [source, format] of sources) {
+    it.each(TARGETS)(
+      `of ${source} (${format}) to $what has the bytes of qemu-img convert`,
+      async (target) => {
+        await convert(source, format, target);
+        qemu.img('convert', '-f', format, ...target.theirs, source, 'theirs');
+        expect(Buffer.compare(readFileSync(path('ours')), readFileSync(path('theirs')))).toBe(0);
+        qemu.img('compare', '-f', target.format, '-F', format, 'ours', source);
+        if (target.format !== 'raw') qemu.expectCheck(target.format, 'ours', CHECK.clean);
+        // As sparse as theirs, up to blocks of the file system's own.
+        expect(statSync(path('ours')).blocks).toBeLessThanOrEqual(statSync(path('theirs')).blocks + 64);
+      },
+    );
+  }
+
+  const RAW = TARGETS[0] as Target;
+
+  it('never replaces a file unless that was asked for', async () => {
+    qemu.put('ours', Buffer.from('mine'));
+    const { storage, name } = hostImage(path('ours'), 'write');
+    const work = (): Promise<unknown> =>
+      convert('text', 'raw', RAW, { target: { storage, name, format: 'raw' } });
+    expect((await rejectionOf(work))?.code).toBe('file-exists');
+    expect(readFileSync(path('ours'), 'utf8')).toBe('mine');
+    expect(existsSync(path('ours.part'))).toBe(false);
+  });
+
+  it('that fails or is stopped leaves nothing, and what was there before as it was', async () => {
+    qemu.put('ours', Buffer.from('mine'));
+    const before = readdirSync(qemu.path);
+    const stop = new AbortController();
+    const stopped = convert('overlay', 'qcow2', RAW, {
+      signal: stop.signal,
+      onProgress: (done) => {
+        if (done > MIB) stop.abort(new Error('stopped'));
+      },
+    });
+    await expect(stopped).rejects.toThrow('stopped');
+    // A table of the source that leads nowhere.
+    const broken = qemu.get('packed');
+    const l1 = new DataView(broken.buffer).getBigUint64(40);
+    new DataView(broken.buffer).setBigUint64(Number(l1), 0x8000_0000_0000_0201n);
+    qemu.put('broken', broken);
+    const failing = (): Promise<unknown> => convert('broken', 'qcow2', RAW);
+    expect((await rejectionOf(failing))?.code).toBe('qcow2-unaligned-l2-table');
+    expect(readFileSync(path('ours'), 'utf8')).toBe('mine');
+    expect(readdirSync(qemu.path).filter((name) => name !== 'broken')).toEqual(before);
+  });
+
+  it('opens no file behind the image but those that are allowed', async () => {
+    qemu.img('create', '-q', '-u', '-f', 'qcow2', '-b', '/etc/hostname', '-F', 'raw', 'spy', '1M');
+    const error = await rejectionOf(() => convert('spy', 'qcow2', RAW));
+    expect(error?.code).toBe('backing-not-allowed');
+  });
+
+  it('refuses compression where the format has none', async () => {
+    const error = await rejectionOf(() => convert('text', 'raw', { ...RAW, compress: true }));
+    expect(error?.code).toBe('compress-unsupported');
+  });
+});
