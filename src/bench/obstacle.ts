@@ -107,8 +107,8 @@ function qcow2Obstacle(
     backingFile: backing === undefined ? undefined : { name: 'backing', format: backing },
   });
   if (broken !== undefined) return broken.message;
-  const bytesPerL2Table = (clusterSize / ENTRY_BYTES) * clusterSize;
-  const sizeMax = (LIMITS.l1TableBytes / ENTRY_BYTES) * bytesPerL2Table;
+  const { l2Coverage } = geometryOf(clusterSize, shape);
+  const sizeMax = (LIMITS.l1TableBytes / ENTRY_BYTES) * l2Coverage;
   if (virtualSize > sizeMax) return tooLarge('qcow2', { virtualSize, sizeMax, clusterSize });
   return cachesObstacle(caches, { virtualSize, clusterSize, shape });
 }

@@ -17,7 +17,7 @@ import {
   SHAPE_RULES,
   type ImageShape,
 } from '../format/image-shape.ts';
-import { inGroup, optional } from './option-kinds.ts';
+import { flag, inGroup, optional } from './option-kinds.ts';
 import { choice, numberOf, size } from './option-values.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -27,6 +27,7 @@ export const SHAPE_OPTIONS = inGroup('Image, where it is made:', {
     'qcow2: width of a refcount, 1 to 64; default 16',
     numberOf('refcount-bits', REFCOUNT_BITS),
   ),
+  'extended-l2': flag('qcow2: clusters of 32 subclusters, allocated and zeroed apart'),
   'compression-type': optional(
     'qcow2: of clusters that are written compressed, zlib (default) or zstd',
     choice('compression-type', COMPRESSION_TYPES),
@@ -54,13 +55,14 @@ export type CacheSizeArgs = InferredOptionTypes<typeof CACHE_SIZE_OPTIONS>;
 const OPTION_OF: Readonly<Record<keyof ImageShape, keyof typeof SHAPE_OPTIONS>> = {
   compat: 'compat',
   refcountBits: 'refcount-bits',
+  extendedL2: 'extended-l2',
   compressionType: 'compression-type',
   preallocation: 'preallocation',
 };
 
 /** The names of those that were given. */
 export function givenShapeOptions(args: ShapeArgs): readonly string[] {
-  return Object.values(OPTION_OF).filter((option) => args[option] !== undefined);
+  return Object.values(OPTION_OF).filter((option) => args[option] !== undefined && args[option] !== false);
 }
 
 /** @throws UsageError for an option that none of the formats has. */
@@ -68,6 +70,7 @@ export function imageShape(args: ShapeArgs, formats: readonly Format[]): ImageSh
   const shape: ImageShape = {
     compat: args.compat,
     refcountBits: args['refcount-bits'],
+    extendedL2: args['extended-l2'] || undefined,
     compressionType: args['compression-type'],
     preallocation: args.preallocation,
   };

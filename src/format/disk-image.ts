@@ -30,7 +30,10 @@ export interface Mapping {
   readonly kind: MappingKind;
   /** Bytes from the asked guest offset for which this answer holds; at least 1. */
   readonly length: number;
-  /** Host offset of the first byte; only for `data`, and for `zero` where a place in the file is kept. */
+  /**
+   * Host offset of the first byte; only for `data`, for `zero` where a place in the file is kept, and for
+   * `unallocated` where the place belongs to a cluster that is partly in use.
+   */
   readonly hostOffset: number | undefined;
 }
 

@@ -29,6 +29,8 @@ export type Preallocation = (typeof PREALLOCATIONS)[number];
 export interface ImageShape {
   readonly compat?: CompatLevel | undefined;
   readonly refcountBits?: RefcountBits | undefined;
+  /** Clusters of 32 subclusters that are allocated and zeroed apart. */
+  readonly extendedL2?: boolean | undefined;
   readonly compressionType?: CompressionType | undefined;
   /** Of how it was made: an open image does not show it. */
   readonly preallocation?: Preallocation | undefined;
@@ -47,6 +49,7 @@ type ShapeRules = {
 export const SHAPE_RULES: ShapeRules = {
   compat: { default: '1.1', formats: ['qcow2'] },
   refcountBits: { default: 16, formats: ['qcow2'] },
+  extendedL2: { default: false, formats: ['qcow2'] },
   compressionType: { default: 'zlib', formats: ['qcow2'] },
   preallocation: { default: 'off', formats: ['raw', 'qcow2'] },
 };

@@ -59,7 +59,9 @@ async function extentAt(top: DiskImage, start: number): Promise<ImageExtent> {
     }
     const { backing } = image;
     if (backing === undefined || start >= backing.virtualSize) {
-      return { start, length, depth, present: false, zero: true, data: false, hostOffset: undefined };
+      // Within a cluster that is partly in use, even what is unallocated has a place.
+      const place = backing === undefined ? hostOffset : undefined;
+      return { start, length, depth, present: false, zero: true, data: false, hostOffset: place };
     }
     image = backing;
   }

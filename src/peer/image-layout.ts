@@ -85,7 +85,7 @@ class ClusterMap implements ImageLayout {
 
 async function readQcow2(device: BlockDevice): Promise<ImageLayout> {
   const header = await readHeader(device);
-  const { clusterSize, l2Entries } = makeGeometry(header.clusterBits, header.refcountOrder);
+  const { clusterSize, l2Entries, entryWords } = makeGeometry(header);
   const map = new ClusterMap(clusterSize);
   map.addMetadata(0, 1, 'header');
 
@@ -106,9 +106,10 @@ async function readQcow2(device: BlockDevice): Promise<ImageLayout> {
     map.addMetadata(tableOffset, clusterSize, 'l2-table');
     const l2Table = await readTable(device, tableOffset, clusterSize);
     for (let l2Index = 0; l2Index < l2Entries; l2Index++) {
-      const type = clusterTypeAt(l2Table, l2Index);
+      const word = l2Index * entryWords;
+      const type = clusterTypeAt(l2Table, word);
       if (type !== 'normal' && type !== 'zero-allocated') continue;
-      map.addGuestCluster(l1Index * l2Entries + l2Index, hostOffsetAt(l2Table, l2Index));
+      map.addGuestCluster(l1Index * l2Entries + l2Index, hostOffsetAt(l2Table, word));
     }
   }
   return map;

@@ -82,6 +82,7 @@ export function shapeWords(shape: ImageShape | undefined): readonly string[] {
   const parts: string[] = [];
   if (shape.compat !== undefined) parts.push(`compat ${shape.compat}`);
   if (shape.refcountBits !== undefined) parts.push(`${String(shape.refcountBits)}-bit refcounts`);
+  if (shape.extendedL2 === true) parts.push('extended L2');
   if (shape.compressionType !== undefined) parts.push(`compression ${shape.compressionType}`);
   if (shape.preallocation !== undefined) parts.push(`preallocation ${shape.preallocation}`);
   return parts;

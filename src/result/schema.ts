@@ -51,6 +51,7 @@ const shapeSchema = z
   .strictObject({
     compat: z.enum(COMPAT_LEVELS).optional().describe('qcow2: `0.10` is version 2'),
     refcountBits: z.literal(REFCOUNT_BITS).optional().describe('qcow2: width of a refcount'),
+    extendedL2: z.boolean().optional().describe('qcow2: clusters of 32 subclusters'),
     compressionType: z.enum(COMPRESSION_TYPES).optional().describe('qcow2: of compressed clusters'),
     preallocation: z.enum(PREALLOCATIONS).optional().describe('How much was there before the first write'),
   } satisfies Record<keyof ImageShape, z.ZodType>)

@@ -24,7 +24,7 @@ import type { Storage } from '../../src/device/storage.ts';
 import { CACHE_MODES, type CacheMode } from '../../src/format/cache-mode.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';
-import type { Preallocation } from '../../src/format/image-shape.ts';
+import type { ImageShape } from '../../src/format/image-shape.ts';
 import { createImage } from '../../src/format/registry.ts';
 import type { Request } from '../../src/workload/request.ts';
 
@@ -36,7 +36,9 @@ interface Variant {
   readonly name: string;
   readonly format: Format;
   readonly refcounts: RefcountMode | null;
-  readonly preallocation?: Preallocation;
+  /** Default 64 KiB. */
+  readonly clusterSize?: number;
+  readonly shape?: ImageShape;
 }
 const RAW: Variant = { name: 'raw', format: 'raw', refcounts: null };
 const EAGER: Variant = { name: 'qcow2 eager', format: 'qcow2', refcounts: 'eager' };
@@ -46,9 +48,14 @@ const QED: Variant = { name: 'QED', format: 'qed', refcounts: null };
 const PREALLOCATED = [EAGER, LAZY].map((variant): Variant => ({
   ...variant,
   name: `${variant.name} with preallocated metadata`,
-  preallocation: 'metadata',
+  shape: { preallocation: 'metadata' },
 }));
 const VARIANTS = [RAW, EAGER, LAZY, QED] as const;
+
+/** Clusters of 32 subclusters of 4 KiB. */
+const SUBCLUSTERS = { clusterSize: 128 * KIB, shape: { extendedL2: true } };
+const EXTENDED_EAGER: Variant = { ...EAGER, ...SUBCLUSTERS, name: 'qcow2 eager, extended L2' };
+const EXTENDED_LAZY: Variant = { ...LAZY, ...SUBCLUSTERS, name: 'qcow2 lazy, extended L2' };
 
 /** Host operations of some phases: what `strace -c` would show, zero-ranges apart. */
 interface Totals {
@@ -99,7 +106,8 @@ describe.each(PLACES)('on $place', ({ make, has }) => {
       format: variant.format,
       virtualSize: GIB,
       refcounts: variant.refcounts ?? undefined,
-      shape: { preallocation: variant.preallocation },
+      clusterSize: variant.clusterSize,
+      shape: variant.shape,
       backingFile: backing,
     });
     await device.close();
@@ -144,11 +152,10 @@ describe.each(PLACES)('on $place', ({ make, has }) => {
   /** What the last of `warm + 1` writes costs: a difference of two runs, so that nothing of the start is in it. */
   async function costOfOneMore(options: Omit<WholeRun, 'requests'> & { length: number }): Promise<Totals> {
     const warm = 20;
-    const shorter = await wholeRun({ ...options, requests: writes({ count: warm, length: options.length }) });
-    const longer = await wholeRun({
-      ...options,
-      requests: writes({ count: warm + 1, length: options.length }),
-    });
+    const requests = (count: number): readonly Request[] =>
+      writes({ count, length: options.length, stride: options.variant.clusterSize });
+    const shorter = await wholeRun({ ...options, requests: requests(warm) });
+    const longer = await wholeRun({ ...options, requests: requests(warm + 1) });
     const [before, after] = [totals(shorter, ['run']), totals(longer, ['run'])];
     return {
       writes: after.writes - before.writes,
@@ -168,6 +175,8 @@ describe.each(PLACES)('on $place', ({ make, has }) => {
       { variant: EAGER, cost: { writes: 3, zeroRanges: 1, syncs: 2, bytes: 135_168 } },
       { variant: LAZY, cost: { writes: 2, zeroRanges: 1, syncs: 1, bytes: 69_632 } },
       { variant: QED, cost: { writes: 3, zeroRanges: 0, syncs: 1, bytes: 66_048 } },
+      { variant: EXTENDED_EAGER, cost: { writes: 3, zeroRanges: 0, syncs: 2, bytes: 266_240 } },
+      { variant: EXTENDED_LAZY, cost: { writes: 2, zeroRanges: 0, syncs: 1, bytes: 135_168 } },
     ])('$cost for $variant.name', async ({ variant, cost }) => {
       expect(await costOfOneMore({ variant, cache: 'writethrough', length: 4096 })).toEqual(cost);
     });
@@ -277,7 +286,7 @@ async function serve(
 function writes(options: {
   readonly count: number;
   readonly length: number;
-  readonly stride?: number;
+  readonly stride?: number | undefined;
   readonly first?: number;
 }): readonly Request[] {
   const { count, length, stride = CLUSTER, first = 0 } = options;

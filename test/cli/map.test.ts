@@ -35,6 +35,20 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
     }
   });
 
+  test('prints the JSON of qemu-img map where clusters have subclusters', async () => {
+    const folder = makeFolder();
+    makeRaw(folder, 'base.raw');
+    const shape = ['-o', 'extended_l2=on'];
+    runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...shape, 'alone.qcow2', '1M'], folder);
+    const backing = ['-b', 'base.raw', '-F', 'raw'];
+    runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...shape, ...backing, 'top.qcow2'], folder);
+    for (const image of ['alone.qcow2', 'top.qcow2']) {
+      const writes = ['write 4k 2k', 'write 62k 4k', 'write 190k 140k', 'write -c 512k 64k'];
+      change(folder, image, ...writes, 'write -z 10k 4k', 'write -z 194k 20k', 'write -zu 320k 64k');
+      await expectSameJson(folder, image);
+    }
+  });
+
   test('says of compressed clusters that the table has no place for them', async () => {
     const folder = makeFolder();
     create(folder, 'qcow2', 'disk.qcow2', '1M');

@@ -11,6 +11,7 @@ const UNUSUAL: Required<ImageShape> = {
   refcountBits: 8,
   compressionType: 'zstd',
   preallocation: 'falloc',
+  extendedL2: true,
 };
 
 describe('the shape of an image', () => {

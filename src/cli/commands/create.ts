@@ -80,6 +80,7 @@ const OPTION_OF_CODE: Readonly<Record<string, string>> = {
   'qcow2-needs-compat-1.1': '--compat',
   'qcow2-preallocated-overlay': '--preallocation',
   'raw-no-metadata': '--preallocation',
+  'qcow2-cluster-too-small': '--extended-l2',
   'qed-bad-cluster-size': '--cluster-size',
   'qed-table-too-large': '--cluster-size',
   'bad-size': 'SIZE',

@@ -15,6 +15,7 @@ import type { HeaderStore } from './header-store.ts';
 import { clusterTypeAt, hostOffsetAt, needsAllocationAt, type ClusterType } from './l2-entry.ts';
 import type { L2Tables } from './l2-tables.ts';
 import type { Refcounts } from './refcounts.ts';
+import { subclusterFill, type SubclusterFill, type WrittenPart } from './subcluster-fill.ts';
 
 /** Clusters whose L2 entries change once their data is written. All of them lie in one L2 slice. */
 export interface Allocation {
@@ -34,6 +35,8 @@ export interface Allocation {
   /** What the first and the last cluster were before. */
   readonly headType: ClusterType;
   readonly tailType: ClusterType;
+  /** Clusters are only reserved: where they have subclusters, none becomes allocated. */
+  isReservation: boolean;
   /** The fill is done: the range was zeroed, or its bytes were merged into the data write. */
   isFilled: boolean;
   /** Requests that wait for this allocation to be linked; made by the first of them. */
@@ -203,11 +206,12 @@ export class WriteMapper {
       Math.ceil((offsetInCluster + length) / clusterSize),
       this.#tables.sliceEntries - first,
     );
-    const clusters = countAlike(slice, first, wanted, clusterSize);
+    const clusters = countAlike(slice, first, wanted, this.#geometry);
     const part: Part = { slice, first, guestOffset, length, clusters };
     const next = progress.hostOffset < 0 ? -1 : progress.hostOffset + progress.length;
-    if (!needsAllocationAt(slice, first)) {
-      const hostCluster = hostOffsetAt(slice, first);
+    const word = first * this.#geometry.entryWords;
+    if (!needsAllocationAt(slice, word)) {
+      const hostCluster = hostOffsetAt(slice, word);
       if (!isAligned(hostCluster, clusterSize) || !Number.isSafeInteger(hostCluster)) {
         return this.#header.stopAsCorrupt(
           'an L2 entry points to a data cluster that is not aligned or above 2^53 − 1',
@@ -236,7 +240,7 @@ export class WriteMapper {
   /** New clusters right behind the extent, as far as they are free. */
   async #allocateNext(progress: Progress, part: Part, hostCluster: number): Promise<boolean> {
     const clusters = await this.#refcounts.allocateAt(hostCluster, part.clusters);
-    return clusters > 0 && this.#take(progress, { ...part, clusters }, hostCluster);
+    return clusters > 0 ? this.#take(progress, { ...part, clusters }, hostCluster) : false;
   }
 
   /** Adds a part that goes to `hostCluster` to the extent. */
@@ -244,13 +248,33 @@ export class WriteMapper {
     progress: Progress,
     { slice, first, guestOffset, length, clusters }: Part,
     hostCluster: number,
-  ): true {
-    const { clusterSize } = this.#geometry;
+  ): boolean | Promise<boolean> {
+    const { clusterSize, entryWords } = this.#geometry;
     const offsetInCluster = remainder(guestOffset, clusterSize);
-    const inPlace = !needsAllocationAt(slice, first);
+    const inPlace = !needsAllocationAt(slice, first * entryWords);
     const part = Math.min(length, clusters * clusterSize - offsetInCluster);
     const used = Math.ceil((offsetInCluster + part) / clusterSize);
-    if (!inPlace || !allNormal(slice, first, used)) {
+    if (entryWords === 2) {
+      const written: WrittenPart = {
+        slice,
+        first,
+        clusters: used,
+        from: offsetInCluster,
+        to: offsetInCluster + part,
+        inPlace,
+      };
+      const fill = subclusterFill(written, this.#geometry);
+      if (fill === 'invalid') {
+        return this.#header.stopAsCorrupt(
+          'an L2 entry has a subcluster that is both allocated and zero',
+          hostCluster,
+        );
+      }
+      if (fill !== undefined) {
+        const place = { guestOffset: guestOffset - offsetInCluster, hostOffset: hostCluster };
+        this.#beginFilled(progress, written, place, fill);
+      }
+    } else if (!inPlace || !allNormal(slice, first, used)) {
       const headType = clusterTypeAt(slice, first);
       const tailType = clusterTypeAt(slice, first + used - 1);
       this.#begin(progress, {
@@ -267,6 +291,7 @@ export class WriteMapper {
             : alignUp(offsetInCluster + part, clusterSize),
         headType,
         tailType,
+        isReservation: false,
         isFilled: false,
         waiters: undefined,
       });
@@ -274,6 +299,26 @@ export class WriteMapper {
     if (progress.hostOffset < 0) progress.hostOffset = hostCluster + offsetInCluster;
     progress.length += part;
     return true;
+  }
+
+  /** As `#begin`, where a cluster has subclusters. */
+  #beginFilled(
+    progress: Progress,
+    { clusters, inPlace, from, to }: WrittenPart,
+    place: { readonly guestOffset: number; readonly hostOffset: number },
+    fill: SubclusterFill,
+  ): void {
+    this.#begin(progress, {
+      ...place,
+      ...fill,
+      clusters,
+      keepsClusters: inPlace,
+      cowHeadTo: from,
+      cowTailFrom: to,
+      isReservation: false,
+      isFilled: false,
+      waiters: undefined,
+    });
   }
 
   #begin(progress: Progress, allocation: Allocation): void {
@@ -307,20 +352,26 @@ export class WriteMapper {
 }
 
 /** How many entries from `first` on are like it: in place and contiguous in the host, or all to be allocated. */
-function countAlike(slice: DataView, first: number, limit: number, clusterSize: number): number {
-  const allocate = needsAllocationAt(slice, first);
-  const host = hostOffsetAt(slice, first);
+function countAlike(
+  slice: DataView,
+  first: number,
+  limit: number,
+  { clusterSize, entryWords }: Geometry,
+): number {
+  const allocate = needsAllocationAt(slice, first * entryWords);
+  const host = hostOffsetAt(slice, first * entryWords);
   let count = 1;
   while (
     count < limit &&
-    needsAllocationAt(slice, first + count) === allocate &&
-    (allocate || hostOffsetAt(slice, first + count) === host + count * clusterSize)
+    needsAllocationAt(slice, (first + count) * entryWords) === allocate &&
+    (allocate || hostOffsetAt(slice, (first + count) * entryWords) === host + count * clusterSize)
   ) {
     count++;
   }
   return count;
 }
 
+/** Of entries that are not extended. */
 function allNormal(slice: DataView, first: number, count: number): boolean {
   for (let index = first; index < first + count; index++) {
     if (clusterTypeAt(slice, index) !== 'normal') return false;

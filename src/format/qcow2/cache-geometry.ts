@@ -45,7 +45,8 @@ export function cacheGeometry(
   sizes: CacheSizes = {},
 ): CacheGeometry {
   const { clusterSize } = geometry;
-  const wholeDisk = alignUp(ceilDiv(virtualSize, clusterSize) * ENTRY_SIZE, clusterSize);
+  const entrySize = geometry.entryWords * ENTRY_SIZE;
+  const wholeDisk = alignUp(ceilDiv(virtualSize, clusterSize) * entrySize, clusterSize);
   const { l2CacheSize, refcountCacheSize } = shareOut(sizes, wholeDisk, MIN_REFCOUNT_SLOTS * clusterSize);
   const l2SliceSize =
     sizes.l2CacheEntrySize ?? (l2CacheSize < wholeDisk ? Math.min(clusterSize, SMALL_L2_SLICE) : clusterSize);
@@ -56,7 +57,7 @@ export function cacheGeometry(
     );
   }
   return {
-    l2SliceEntries: l2SliceSize / ENTRY_SIZE,
+    l2SliceEntries: l2SliceSize / entrySize,
     l2SliceSize,
     l2Slots: slotsOf('L2', l2CacheSize, { entrySize: l2SliceSize, least: MIN_L2_SLOTS }),
     refcountSlots: slotsOf('refcount', refcountCacheSize, {

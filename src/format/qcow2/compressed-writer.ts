@@ -13,6 +13,7 @@ import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import { clusterCodec } from './compression.ts';
+import { allocatedMapAt, setMapsAt, zeroMapAt, type SubclusterMaps } from './extended-l2-entry.ts';
 import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
 import { clearAt, clusterTypeAt, compressedOffsetBits, setCompressedAt, setZeroAt } from './l2-entry.ts';
@@ -37,6 +38,8 @@ export interface CompressedWriterOptions {
 interface Placed {
   readonly hostOffset: number;
   readonly wasZero: boolean;
+  /** Of an extended entry. */
+  readonly maps: SubclusterMaps | undefined;
 }
 
 export class CompressedWriter {
@@ -107,8 +110,8 @@ export class CompressedWriter {
     const slot = await tables.acquireForWriting(guestOffset);
     try {
       const slice = tables.view(slot);
-      const index = tables.indexInSlice(guestOffset);
-      const type = clusterTypeAt(slice, index);
+      const word = tables.indexInSlice(guestOffset) * geometry.entryWords;
+      const type = clusterTypeAt(slice, word);
       if (type !== 'unallocated' && type !== 'zero') throw this.#wouldOverwrite(guestOffset);
       const hostOffset = await refcounts.allocateBytes(length);
       if (BigInt(hostOffset) >> compressedOffsetBits(geometry.clusterBits) !== 0n) {
@@ -120,27 +123,29 @@ export class CompressedWriter {
         );
       }
       tables.l2Cache.markDirty(slot);
-      setCompressedAt(slice, index, { hostOffset, length }, geometry.clusterBits);
+      setCompressedAt(slice, word, { hostOffset, length }, geometry.clusterBits);
+      const maps = geometry.entryWords === 2 ? takeMaps(slice, word) : undefined;
       const kind = metadata.overlap(hostOffset, length, undefined);
       if (kind !== undefined) {
         await header.stopAsCorrupt(`a compressed write would overwrite the ${kind}`, hostOffset);
       }
-      return { hostOffset, wasZero: type === 'zero' };
+      return { hostOffset, wasZero: type === 'zero', maps };
     } finally {
       tables.release(slot);
     }
   }
 
   /** Restores an entry whose bytes could not be written. */
-  async #takeBack(guestOffset: number, { hostOffset, wasZero }: Placed, length: number): Promise<void> {
-    const { tables, refcounts } = this.#options;
+  async #takeBack(guestOffset: number, { hostOffset, wasZero, maps }: Placed, length: number): Promise<void> {
+    const { tables, refcounts, geometry } = this.#options;
     const slot = await tables.acquireForWriting(guestOffset);
     try {
       const slice = tables.view(slot);
-      const index = tables.indexInSlice(guestOffset);
+      const word = tables.indexInSlice(guestOffset) * geometry.entryWords;
       tables.l2Cache.markDirty(slot);
-      if (wasZero) setZeroAt(slice, index);
-      else clearAt(slice, index);
+      if (wasZero) setZeroAt(slice, word);
+      else clearAt(slice, word);
+      if (maps !== undefined) setMapsAt(slice, word, maps);
     } finally {
       tables.release(slot);
     }
@@ -154,6 +159,13 @@ export class CompressedWriter {
       { path: this.#options.header.device.path },
     );
   }
+}
+
+/** Empties the maps of an extended entry, as a compressed cluster has them; answers what they were. */
+function takeMaps(slice: DataView, word: number): SubclusterMaps {
+  const maps = { allocated: allocatedMapAt(slice, word), zero: zeroMapAt(slice, word) };
+  setMapsAt(slice, word, { allocated: 0, zero: 0 });
+  return maps;
 }
 
 /** A whole cluster: what the disk's end cuts off reads as zeroes. */

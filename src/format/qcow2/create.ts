@@ -44,7 +44,9 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
     refcountTableClusters: 1,
     snapshotCount: 0,
     snapshotsOffset: 0,
-    incompatible: compressionType === 'zlib' ? 0 : INCOMPATIBLE.compressionType,
+    incompatible:
+      (compressionType === 'zlib' ? 0 : INCOMPATIBLE.compressionType) |
+      (shape.extendedL2 === true ? INCOMPATIBLE.extendedL2 : 0),
     compatible: options.refcounts === 'lazy' ? BigInt(COMPATIBLE.lazyRefcounts) : 0n,
     autoclear: 0n,
     refcountOrder,

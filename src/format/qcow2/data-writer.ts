@@ -15,6 +15,7 @@ import type { DiskImage } from '../disk-image.ts';
 import { isKnownZero } from '../known-zero.ts';
 import type { Allocation, Extent, WriteMapper } from './allocation.ts';
 import type { Geometry } from './geometry.ts';
+import { setWrittenAt } from './extended-l2-entry.ts';
 import type { HeaderStore } from './header-store.ts';
 import {
   clusterTypeAt,
@@ -145,11 +146,15 @@ export class DataWriter {
     tables.markEntries(slot, first, allocation.clusters);
     let freed: FreedRange[] | undefined;
     for (let index = 0; index < allocation.clusters; index++) {
-      if (isSetAt(slice, first + index) && !allocation.keepsClusters) {
-        const range = hostRangeAt(slice, first + index, geometry);
+      const word = (first + index) * geometry.entryWords;
+      if (isSetAt(slice, word) && !allocation.keepsClusters) {
+        const range = hostRangeAt(slice, word, geometry);
         if (range !== undefined) (freed ??= []).push(range);
       }
-      setAllocatedAt(slice, first + index, allocation.hostOffset + index * geometry.clusterSize);
+      setAllocatedAt(slice, word, allocation.hostOffset + index * geometry.clusterSize);
+    }
+    if (geometry.entryWords === 2 && !allocation.isReservation) {
+      markSubclusters(slice, first, allocation, geometry);
     }
     tables.release(slot);
     return freed;
@@ -279,22 +284,41 @@ export class DataWriter {
   }
 }
 
+/** All that was written or filled is allocated from now on. */
+function markSubclusters(
+  slice: DataView,
+  first: number,
+  { clusters, cowHeadFrom, cowTailTo }: Allocation,
+  { clusterSize, subclusterSize }: Geometry,
+): void {
+  for (let index = 0; index < clusters; index++) {
+    const from = Math.max(cowHeadFrom - index * clusterSize, 0);
+    const to = Math.min(cowTailTo - index * clusterSize, clusterSize);
+    setWrittenAt(
+      slice,
+      2 * (first + index),
+      Math.floor(from / subclusterSize),
+      Math.ceil(to / subclusterSize),
+    );
+  }
+}
+
 interface FreedRange {
   readonly hostOffset: number;
   readonly length: number;
 }
 
 /** The host range that an L2 entry keeps allocated. */
-export function hostRangeAt(slice: DataView, index: number, geometry: Geometry): FreedRange | undefined {
-  switch (clusterTypeAt(slice, index)) {
+export function hostRangeAt(slice: DataView, word: number, geometry: Geometry): FreedRange | undefined {
+  switch (clusterTypeAt(slice, word)) {
     case 'unallocated':
     case 'zero':
       return undefined;
     case 'zero-allocated':
     case 'normal':
-      return { hostOffset: hostOffsetAt(slice, index), length: geometry.clusterSize };
+      return { hostOffset: hostOffsetAt(slice, word), length: geometry.clusterSize };
     case 'compressed':
-      return compressedRangeAt(slice, index, geometry.clusterBits);
+      return compressedRangeAt(slice, word, geometry.clusterBits);
   }
 }
 

@@ -31,7 +31,13 @@ import {
   writeExtensions,
   type HeaderExtension,
 } from './header-extensions.ts';
-import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE, INCOMPATIBLE } from './layout.ts';
+import {
+  CLUSTER_BITS_MAX,
+  CLUSTER_BITS_MIN,
+  ENTRY_SIZE,
+  EXTENDED_CLUSTER_MIN,
+  INCOMPATIBLE,
+} from './layout.ts';
 
 export const MAGIC = 0x5146_49fb;
 
@@ -66,7 +72,8 @@ const REFCOUNT_ORDER_MAX = 6;
 /** Version 2 always has 16-bit refcounts. */
 const V2_REFCOUNT_ORDER = 4;
 /** Incompatible features that an image may have to be opened here. */
-const SUPPORTED_INCOMPATIBLE = INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt | INCOMPATIBLE.compressionType;
+const SUPPORTED_INCOMPATIBLE =
+  INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt | INCOMPATIBLE.extendedL2 | INCOMPATIBLE.compressionType;
 /** QEMU leaves the feature name table out of clusters up to this size. */
 const FEATURE_NAMES_MIN_CLUSTER = 4096;
 
@@ -118,7 +125,7 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
   const extensions = reader.extensions(headerLength);
   const incompatible = version === 2 ? 0 : reader.incompatible(extensions);
   const virtualSize = reader.u64(FIELD.virtualSize, 'the virtual size');
-  const l1Entries = reader.l1Entries(virtualSize);
+  const l1Entries = reader.l1Entries(virtualSize, incompatible);
   const snapshotCount = reader.snapshotCount();
   const backingFormat = extensions.find(({ type }) => type === EXTENSION.backingFormat);
   return {
@@ -310,7 +317,7 @@ class HeaderReader {
     return this.#fail('bad-compression-type', FIELD.compressionType, message);
   }
 
-  l1Entries(virtualSize: number): number {
+  l1Entries(virtualSize: number, incompatible: number): number {
     const entries = this.#u32(FIELD.l1Entries);
     if (entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
       const most = String(LIMITS.l1TableBytes / ENTRY_SIZE);
@@ -318,7 +325,13 @@ class HeaderReader {
       this.#fail('l1-too-large', FIELD.l1Entries, message);
     }
     const clusterSize = 2 ** this.clusterBits();
-    if (entries < ceilDiv(virtualSize, (clusterSize / ENTRY_SIZE) * clusterSize)) {
+    const isExtended = (incompatible & INCOMPATIBLE.extendedL2) !== 0;
+    if (isExtended && clusterSize < EXTENDED_CLUSTER_MIN) {
+      const message = `the image has extended L2 entries, but clusters of ${String(clusterSize)} bytes; they must have at least 16384`;
+      this.#fail('subclusters-too-small', FIELD.clusterBits, message);
+    }
+    const entrySize = isExtended ? 2 * ENTRY_SIZE : ENTRY_SIZE;
+    if (entries < ceilDiv(virtualSize, (clusterSize / entrySize) * clusterSize)) {
       const message = `the L1 table has ${String(entries)} entries, too few for a disk of ${String(virtualSize)} bytes`;
       this.#fail('l1-too-small', FIELD.l1Entries, message);
     }

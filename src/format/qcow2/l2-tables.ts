@@ -123,7 +123,8 @@ export class L2Tables {
 
   /** `count` entries of an acquired slice change, from entry `first` on. */
   markEntries(slot: number, first: number, count: number): void {
-    this.l2Cache.markDirty(slot, first * ENTRY_SIZE, (first + count) * ENTRY_SIZE);
+    const entrySize = this.#geometry.entryWords * ENTRY_SIZE;
+    this.l2Cache.markDirty(slot, first * entrySize, (first + count) * entrySize);
   }
 
   view(slot: number): DataView<ArrayBuffer> {

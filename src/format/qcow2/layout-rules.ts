@@ -5,7 +5,7 @@
 import { isPowerOfTwo } from '../../core/alignment.ts';
 import { formatSize } from '../../core/size.ts';
 import type { BrokenRule, LayoutChoices } from '../image-options.ts';
-import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
+import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, EXTENDED_CLUSTER_MIN } from './layout.ts';
 
 export const DEFAULT_CLUSTER_SIZE = 65_536;
 
@@ -28,7 +28,12 @@ export function impossibleLayout({
     const message = `an image over a backing file cannot be preallocated (${String(shape.preallocation)}): its own clusters would hide what lies there`;
     return { code: 'qcow2-preallocated-overlay', message };
   }
+  if (shape.extendedL2 === true && clusterSize < EXTENDED_CLUSTER_MIN) {
+    const message = `extended L2 entries need clusters of at least ${formatSize(EXTENDED_CLUSTER_MIN)}: a subcluster is a 32nd of one, and no less than 512B`;
+    return { code: 'qcow2-cluster-too-small', message };
+  }
   if (shape.compat !== '0.10') return undefined;
+  if (shape.extendedL2 === true) return needsNewer('extended L2 entries need');
   if (refcounts === 'lazy') return needsNewer('lazy refcounts need');
   if (shape.refcountBits !== undefined && shape.refcountBits !== 16) {
     return needsNewer(`refcounts of ${String(shape.refcountBits)} bits need`);

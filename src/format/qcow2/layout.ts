@@ -10,12 +10,18 @@
  *   host cluster ── table index ─▶ refcount-table entry ─▶ refcount block ── block index ─▶ refcount
  */
 
-/** Bytes of an L1, refcount-table or (without extended L2 entries) L2 entry. */
+/** Bytes of an L1, refcount-table or (without extended L2 entries) L2 entry: one word. */
 export const ENTRY_SIZE = 8;
+
+/** With extended L2 entries a cluster is so many subclusters, each of at least 512 bytes. */
+export const SUBCLUSTERS = 32;
 
 /** Clusters may be 2^9 to 2^21 bytes ("cluster_bits"). */
 export const CLUSTER_BITS_MIN = 9;
 export const CLUSTER_BITS_MAX = 21;
+
+/** The least cluster that has subclusters. */
+export const EXTENDED_CLUSTER_MIN = SUBCLUSTERS * 2 ** CLUSTER_BITS_MIN;
 
 /** Incompatible features, bits 0 to 31 (section "Header", bytes 72–79). */
 export const INCOMPATIBLE = {

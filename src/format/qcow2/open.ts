@@ -110,7 +110,7 @@ interface OpenParts {
 async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Image> {
   const { metadataDevice, header, backing } = parts;
   const { values } = header;
-  const geometry = makeGeometry(values.clusterBits, values.refcountOrder);
+  const geometry = makeGeometry(values);
   const metadata = new MetadataMap(geometry.clusterSize);
   const refcountTable = await RefcountTable.load(header, geometry, metadata);
   const snapshotTable = await readSnapshotTable(header);

@@ -63,6 +63,7 @@ async function linkAll(
   for (let done = 0; done < virtualSize;) {
     const extent = await mapper.map(done, Math.min(virtualSize - done, mappedMax));
     for (const allocation of extent.allocations) {
+      allocation.isReservation = true;
       // Only the disk's end leaves a part of a cluster, which is filled.
       allocation.isFilled = allocation.cowTailFrom === allocation.cowTailTo;
       await writer.link(allocation);
@@ -129,6 +130,7 @@ function wholeClusters(
     cowTailTo: clusters * clusterSize,
     headType: 'unallocated',
     tailType: 'unallocated',
+    isReservation: true,
     isFilled: true,
     waiters: undefined,
   };

@@ -27,13 +27,12 @@ import { DiscardQueue } from './discard-queue.ts';
 import type { Geometry } from './geometry.ts';
 import { GuestWriter } from './guest-writer.ts';
 import type { HeaderStore } from './header-store.ts';
-import type { ClusterType } from './l2-entry.ts';
 import { INCOMPATIBLE } from './layout.ts';
 import { L2Tables } from './l2-tables.ts';
 import type { MetadataDevice } from './metadata-device.ts';
 import type { MetadataMap } from './metadata-map.ts';
 import { preallocate, type PreallocationOptions } from './preallocation.ts';
-import { Reader } from './reader.ts';
+import { Reader, type GuestRange } from './reader.ts';
 import type { RefcountTable } from './refcount-table.ts';
 import { Refcounts } from './refcounts.ts';
 import { resizeDisk } from './resize.ts';
@@ -173,6 +172,7 @@ export class Qcow2Image implements DiskImage {
     this.#discarder = new Discarder({
       geometry,
       version: header.values.version,
+      virtualSize: () => header.values.virtualSize,
       hasBacking: backing !== undefined,
       tables: this.tables,
       refcounts: this.refcounts,
@@ -205,6 +205,7 @@ export class Qcow2Image implements DiskImage {
     return {
       compat: version === 2 ? '0.10' : '1.1',
       refcountBits: REFCOUNT_BITS[refcountOrder],
+      extendedL2: this.geometry.entryWords === 2,
       compressionType,
     };
   }
@@ -250,13 +251,15 @@ export class Qcow2Image implements DiskImage {
     options: { readonly unmap: boolean },
   ): Promise<void> {
     this.header.assertRunning();
-    const { clusterSize } = this.geometry;
+    const { subclusterSize } = this.geometry;
     const end = guestOffset + length;
-    // Head and tail that do not fill a cluster go on their own, what lies between in one go.
+    // Head and tail that do not fill a (sub)cluster go on their own, what lies between in one go.
     let at = guestOffset;
     while (at < end) {
       const stop =
-        at % clusterSize === 0 ? alignDown(end, clusterSize) : Math.min(end, alignUp(at, clusterSize));
+        at % subclusterSize === 0
+          ? alignDown(end, subclusterSize)
+          : Math.min(end, alignUp(at, subclusterSize));
       const part = stop > at ? stop - at : end - at;
       if (!(await this.#zeroByTables(at, part, options.unmap))) await this.#writeRealZeroes(at, part);
       at += part;
@@ -298,7 +301,7 @@ export class Qcow2Image implements DiskImage {
   async map(guestOffset: number, length: number): Promise<Mapping> {
     const range = await this.#locked(() => this.#reader.lookUp(guestOffset, length));
     const kind = MAPPING_KIND[range.type];
-    const hasPlace = range.type === 'normal' || range.type === 'zero-allocated';
+    const hasPlace = range.hostOffset > 0;
     return { kind, length: range.length, hostOffset: hasPlace ? range.hostOffset : undefined };
   }
 
@@ -354,18 +357,19 @@ export class Qcow2Image implements DiskImage {
     // Version 2 has no zero flag: an unallocated cluster reads as zeroes where no backing file shows through.
     const hasFlag = this.header.values.version >= 3;
     if (!hasFlag && this.backing !== undefined) return false;
-    const { clusterSize } = this.geometry;
-    const first = alignDown(guestOffset, clusterSize);
+    const { clusterSize, subclusterSize, entryWords } = this.geometry;
+    const first = alignDown(guestOffset, subclusterSize);
     const end = guestOffset + length;
-    const last = end === this.virtualSize ? end : alignUp(end, clusterSize);
+    const last = end === this.virtualSize ? end : alignUp(end, subclusterSize);
     if (first !== guestOffset || last !== end) {
       if (guestOffset > first && !(await isZeroInPieces(this, first, guestOffset - first))) return false;
       if (last > end && !(await isZeroInPieces(this, end, Math.min(last, this.virtualSize) - end))) {
         return false;
       }
-      const { kind } = await this.map(first, clusterSize);
+      const { kind } = await this.map(first, subclusterSize);
       if (kind === 'data' || kind === 'compressed') return false;
     }
+    if (entryWords === 2) return this.#locked(() => this.#discarder.writeZeroesTo(first, last, unmap));
     const clusters = (alignUp(end, clusterSize) - first) / clusterSize;
     const range = { guestOffset: first, clusters };
     await this.#locked(() =>
@@ -484,8 +488,9 @@ export class Qcow2Image implements DiskImage {
   }
 }
 
-const MAPPING_KIND: Readonly<Record<ClusterType, MappingKind>> = {
+const MAPPING_KIND: Readonly<Record<GuestRange['type'], MappingKind>> = {
   unallocated: 'unallocated',
+  'unallocated-kept': 'unallocated',
   zero: 'zero',
   'zero-allocated': 'zero',
   normal: 'data',

@@ -13,6 +13,7 @@ import type { Purpose } from '../../device/purpose.ts';
 import { readFromBacking } from '../backing-read.ts';
 import type { DiskImage } from '../disk-image.ts';
 import { clusterCodec } from './compression.ts';
+import type { SubclusterType } from './extended-l2-entry.ts';
 import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
 import {
@@ -23,10 +24,11 @@ import {
   type CompressedRange,
 } from './l2-entry.ts';
 import type { L2Tables } from './l2-tables.ts';
+import { lookUpSubclusters } from './subcluster-lookup.ts';
 
 /** A guest range whose clusters are of one type and, if they have host clusters, contiguous there. */
 export interface GuestRange {
-  readonly type: ClusterType;
+  readonly type: Exclude<SubclusterType, 'invalid'>;
   /** Bytes. */
   readonly length: number;
   /** Host offset of the first byte; 0 where there is none. */
@@ -62,6 +64,7 @@ export class Reader {
     try {
       const slice = tables.view(slot);
       const first = tables.indexInSlice(guestOffset);
+      if (geometry.entryWords === 2) return this.#lookUpExtended(slice, { guestOffset, entry: first, limit });
       const type = clusterTypeAt(slice, first);
       this.#checkEntry(slice, first, type, guestOffset);
       const offsetInCluster = remainder(guestOffset, clusterSize);
@@ -86,6 +89,26 @@ export class Reader {
     } finally {
       tables.release(slot);
     }
+  }
+
+  #lookUpExtended(
+    slice: DataView,
+    place: { readonly guestOffset: number; readonly entry: number; readonly limit: number },
+  ): GuestRange {
+    const { geometry } = this.#options;
+    const { type, length, hostOffset } = lookUpSubclusters(slice, place, geometry);
+    if (type === 'invalid') {
+      throw new Qcow2BenchError(
+        'qcow2-bad-subclusters',
+        `the L2 entry of guest offset ${hex(place.guestOffset)} has a subcluster that is both allocated and zero, or allocated in no cluster; check the image`,
+        { path: this.#options.header.device.path },
+      );
+    }
+    const word = 2 * place.entry;
+    this.#checkEntry(slice, word, clusterTypeAt(slice, word), place.guestOffset);
+    const compressed =
+      type === 'compressed' ? compressedRangeAt(slice, word, geometry.clusterBits) : undefined;
+    return { type, length, hostOffset, compressed };
   }
 
   /** Reads guest bytes; what lies past the disk's end reads as zeroes. */
@@ -116,7 +139,8 @@ export class Reader {
       case 'zero-allocated':
         target.fill(0);
         return;
-      case 'unallocated': {
+      case 'unallocated':
+      case 'unallocated-kept': {
         const pending = readFromBacking(this.#options.backing, guestOffset, target);
         if (pending !== undefined) await pending;
         return;

@@ -55,9 +55,13 @@ async function extend(options: ResizeOptions, virtualSize: number): Promise<void
   const old = header.values.virtualSize;
   await tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
   if (backing === undefined || backing.virtualSize <= old) return;
-  const zeroStart = alignUp(old, clusterSize);
-  const clusters = ceilDiv(Math.max(0, virtualSize - zeroStart), clusterSize);
-  await discarder.writeZeroes({ guestOffset: zeroStart, clusters }, false);
+  const zeroStart = alignUp(old, geometry.subclusterSize);
+  if (geometry.entryWords === 2) {
+    if (zeroStart < virtualSize) await discarder.writeZeroesTo(zeroStart, virtualSize, false);
+  } else {
+    const clusters = ceilDiv(Math.max(0, virtualSize - zeroStart), clusterSize);
+    await discarder.writeZeroes({ guestOffset: zeroStart, clusters }, false);
+  }
   const head = Math.min(zeroStart, virtualSize) - old;
   if (head > 0) await writeUnlocked(old, zeroBytes(head));
 }

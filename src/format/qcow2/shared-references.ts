@@ -121,18 +121,20 @@ export class SharedReferences {
     const { tables, refcounts } = this.#options;
     const { l2Cache } = tables;
     const slice = l2Cache.view(slot);
+    const { entryWords } = this.#options.geometry;
     for (let index = 0; index < tables.sliceEntries; index++) {
-      const type = clusterTypeAt(slice, index);
+      const word = index * entryWords;
+      const type = clusterTypeAt(slice, word);
       // Most of a sparse disk: nothing to count, and no flag that could be wrong.
-      if (type === 'unallocated' && !isCopiedAt(slice, index)) continue;
-      const changing = this.#changeCluster(slice, index, { type, delta });
+      if (type === 'unallocated' && !isCopiedAt(slice, word)) continue;
+      const changing = this.#changeCluster(slice, word, { type, delta });
       const refcount = typeof changing === 'number' ? changing : await changing;
-      if (isCopiedAt(slice, index) === (refcount === 1)) continue;
+      if (isCopiedAt(slice, word) === (refcount === 1)) continue;
       if (delta > 0) {
         const pending = l2Cache.setDependency(refcounts.blockCache);
         if (pending !== undefined) await pending;
       }
-      setCopiedFlagAt(slice, index, refcount === 1);
+      setCopiedFlagAt(slice, word, refcount === 1);
       l2Cache.markDirty(slot);
     }
   }
@@ -140,7 +142,7 @@ export class SharedReferences {
   /** Changes the references of one L2 entry; answers the refcount that its copied flag follows. */
   #changeCluster(
     slice: DataView,
-    index: number,
+    word: number,
     { type, delta }: { readonly type: ClusterType; readonly delta: number },
   ): number | Promise<number> {
     switch (type) {
@@ -148,15 +150,15 @@ export class SharedReferences {
       case 'zero':
         return 0;
       case 'compressed':
-        return this.#changeCompressed(slice, index, delta);
+        return this.#changeCompressed(slice, word, delta);
       case 'normal':
       case 'zero-allocated':
-        return this.#changeHostCluster(hostOffsetAt(slice, index), delta);
+        return this.#changeHostCluster(hostOffsetAt(slice, word), delta);
     }
   }
 
-  async #changeCompressed(slice: DataView, index: number, delta: number): Promise<number> {
-    const { hostOffset, length } = compressedRangeAt(slice, index, this.#options.geometry.clusterBits);
+  async #changeCompressed(slice: DataView, word: number, delta: number): Promise<number> {
+    const { hostOffset, length } = compressedRangeAt(slice, word, this.#options.geometry.clusterBits);
     if (delta !== 0) await this.#update(hostOffset, length, delta);
     // Never written in place, whoever else uses its clusters: it has no copied flag.
     return 0;

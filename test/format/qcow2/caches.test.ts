@@ -15,7 +15,7 @@ const GIB = 1024 * MIB;
 const TIB = 1024 * GIB;
 
 function slotsOf(clusterSize: number, virtualSize: number, sizes: CacheSizes = {}) {
-  const geometry = makeGeometry(Math.log2(clusterSize), 4);
+  const geometry = makeGeometry({ clusterBits: Math.log2(clusterSize), refcountOrder: 4 });
   const { l2SliceSize, l2Slots, refcountSlots } = cacheGeometry(geometry, virtualSize, sizes);
   return [l2SliceSize, l2Slots, refcountSlots];
 }

@@ -21,6 +21,7 @@ const AXES = {
   compat: COMPAT_LEVELS,
   clusterSize: [512, 4 * KIB, 16 * KIB, 64 * KIB, 2 * MIB],
   refcountBits: REFCOUNT_BITS,
+  extendedL2: ['off', 'on'],
   refcounts: REFCOUNT_MODES,
   virtualSize: [0, 512, 5 * MIB + 512, GIB],
   backing: ['none', 'base.raw'],
@@ -38,7 +39,8 @@ describe.skipIf(skip !== undefined)('a new image of any shape', () => {
     const options = optionsOf(choice);
     const broken = impossibleLayout(options);
     if (broken !== undefined) {
-      expect(() => createWithQemu(qemu, choice), broken.message).toThrow(/compatibility level 1\.1/);
+      const theirs = /compatibility level 1\.1|cluster sizes of at least 16384 bytes/;
+      expect(() => createWithQemu(qemu, choice), broken.message).toThrow(theirs);
       expect(await rejectionCodeOf(() => newImage(options))).toBe(broken.code);
       return;
     }
@@ -58,9 +60,12 @@ function optionsOf({
   refcounts,
   virtualSize,
   backing,
-  ...shape
+  compat,
+  refcountBits,
+  extendedL2,
 }: Case): Omit<CreateOptions, 'device'> {
   const backingFile = backing === 'none' ? undefined : ({ name: backing, format: 'raw' } as const);
+  const shape = { compat, refcountBits, extendedL2: extendedL2 === 'on' };
   return { clusterSize, refcounts, virtualSize, backingFile, shape };
 }
 
@@ -68,6 +73,7 @@ function createWithQemu(qemu: QemuDirectory, choice: Case): void {
   const settings = [
     `compat=${choice.compat}`,
     `cluster_size=${String(choice.clusterSize)}`,
+    `extended_l2=${choice.extendedL2}`,
     `refcount_bits=${String(choice.refcountBits)}`,
     `lazy_refcounts=${choice.refcounts === 'lazy' ? 'on' : 'off'}`,
   ].join(',');
@@ -80,6 +86,7 @@ function nameOf(choice: Case): string {
     `compat ${choice.compat}`,
     formatSize(choice.clusterSize),
     `${String(choice.refcountBits)} bits`,
+    choice.extendedL2 === 'on' ? 'extended L2' : 'plain L2',
     choice.refcounts,
     `disk of ${formatSize(choice.virtualSize)}`,
     `backing ${choice.backing}`,

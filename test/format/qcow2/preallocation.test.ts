@@ -36,6 +36,7 @@ const CASES = coveringArray(
     refcountBits: [1, 16, 64],
     refcounts: ['eager', 'lazy'],
     compat: ['1.1', '1.1', '0.10'],
+    extendedL2: ['off', 'on'],
     virtualSize: [0, 512, 200 * KIB, 5 * MIB + 512],
   },
   { seed: 1 },
@@ -52,7 +53,8 @@ afterAll(() => {
 
 describe.skipIf(skip !== undefined)('a new image is made as by qemu-img', () => {
   it.each(CASES.map((choice) => [nameOf(choice), choice] as const))('%s', async (_, choice) => {
-    const { clusterSize, refcounts, virtualSize, ...shape } = choice;
+    const { clusterSize, refcounts, virtualSize, extendedL2, ...rest } = choice;
+    const shape = { ...rest, extendedL2: extendedL2 === 'on' };
     const options = { format: 'qcow2', clusterSize, refcounts, virtualSize, shape } as const;
     if (impossibleImage(options) !== undefined) {
       await expect(makeWithQemu(choice)).rejects.toThrow();
@@ -95,6 +97,7 @@ async function makeWithQemu(choice: Case): Promise<readonly HostOperation[]> {
   rmSync(path, { force: true });
   const settings = [
     `compat=${choice.compat}`,
+    `extended_l2=${choice.extendedL2}`,
     `cluster_size=${String(choice.clusterSize)}`,
     `refcount_bits=${String(choice.refcountBits)}`,
     `lazy_refcounts=${choice.refcounts === 'lazy' ? 'on' : 'off'}`,
