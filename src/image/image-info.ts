@@ -2,6 +2,7 @@
 
 import type { BlockDevice } from '../device/block-device.ts';
 import type { BackingReference, RefcountMode } from '../format/image-options.ts';
+import type { CompressionType } from '../format/image-shape.ts';
 import { INCOMPATIBLE } from '../format/qcow2/layout.ts';
 import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
 import { HEADER_SIZE, parseQedHeader } from '../format/qed/header.ts';
@@ -35,6 +36,9 @@ export interface Qcow2Info extends ClusteredInfo {
   readonly version: 2 | 3;
   readonly refcounts: RefcountMode;
   readonly refcountBits: number;
+  /** Clusters of 32 subclusters. */
+  readonly hasExtendedL2: boolean;
+  readonly compressionType: CompressionType;
   /** A write was stopped because it would have damaged the metadata. */
   readonly isCorrupt: boolean;
   readonly snapshots: readonly Snapshot[];
@@ -89,6 +93,8 @@ async function qcow2Info(device: BlockDevice): Promise<Qcow2Info> {
     version: values.version,
     refcounts: hasLazyRefcounts ? 'lazy' : 'eager',
     refcountBits: 2 ** values.refcountOrder,
+    hasExtendedL2: (values.incompatible & INCOMPATIBLE.extendedL2) !== 0,
+    compressionType: values.compressionType,
     isCorrupt: (values.incompatible & INCOMPATIBLE.corrupt) !== 0,
     snapshots: image.snapshots.list,
   };

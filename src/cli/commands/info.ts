@@ -3,6 +3,7 @@
 import { statSync } from 'node:fs';
 
 import { humanSize } from '../../core/size.ts';
+import { SUBCLUSTERS } from '../../format/qcow2/layout.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { readImageInfo, type ImageInfo } from '../../image/image-info.ts';
 import { defineCommand } from '../command.ts';
@@ -45,7 +46,7 @@ function infoText(info: ImageInfo, allocatedSize: number, { paint }: Terminal): 
   ];
   if (info.format !== 'raw') {
     const { backing } = info;
-    rows.push(['cluster size', humanSize(info.clusterSize)]);
+    rows.push(['cluster size', clusterText(info)]);
     if (info.format === 'qed') rows.push(['table size', humanSize(info.tableSize)]);
     if (info.format === 'qcow2') rows.push(['snapshots', String(info.snapshots.length)]);
     rows.push([
@@ -71,6 +72,12 @@ function formatText(info: ImageInfo): string {
     case 'qed':
       return 'qed';
   }
+}
+
+function clusterText(info: Exclude<ImageInfo, { readonly format: 'raw' }>): string {
+  const size = humanSize(info.clusterSize);
+  const hasParts = info.format === 'qcow2' && info.hasExtendedL2;
+  return hasParts ? `${size}, of subclusters of ${humanSize(info.clusterSize / SUBCLUSTERS)}` : size;
 }
 
 function stateText(info: Exclude<ImageInfo, { readonly format: 'raw' }>): string {
@@ -110,9 +117,11 @@ function formatSpecific(info: Exclude<ImageInfo, { readonly format: 'raw' }>): R
     case 'qcow2':
       return {
         compat: info.version === 2 ? '0.10' : '1.1',
+        'compression-type': info.compressionType,
         'lazy-refcounts': info.refcounts === 'lazy',
         'refcount-bits': info.refcountBits,
         corrupt: info.isCorrupt,
+        ...(info.version === 2 ? {} : { 'extended-l2': info.hasExtendedL2 }),
       };
     case 'qed':
       return { 'table-size': info.tableSize };

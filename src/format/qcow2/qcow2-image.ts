@@ -12,7 +12,7 @@ import { Mutex } from '../../core/mutex.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
-import type { DiskImage, Mapping, MappingKind } from '../disk-image.ts';
+import type { DiskImage, Mapping } from '../disk-image.ts';
 import { REFCOUNT_BITS, type ImageShape, type Preallocation } from '../image-shape.ts';
 import { isZeroInPieces } from '../known-zero.ts';
 import { zeroBytes } from '../real-zeroes.ts';
@@ -32,10 +32,10 @@ import { L2Tables } from './l2-tables.ts';
 import type { MetadataDevice } from './metadata-device.ts';
 import type { MetadataMap } from './metadata-map.ts';
 import { preallocate, type PreallocationOptions } from './preallocation.ts';
-import { Reader, type GuestRange } from './reader.ts';
+import { MAPPING_KIND, Reader } from './reader.ts';
 import type { RefcountTable } from './refcount-table.ts';
 import { Refcounts } from './refcounts.ts';
-import { resizeDisk } from './resize.ts';
+import { resizeDisk, type ResizeCause } from './resize.ts';
 import type { SnapshotTable } from './snapshot-table.ts';
 import { Snapshots } from './snapshots.ts';
 
@@ -186,7 +186,7 @@ export class Qcow2Image implements DiskImage {
       refcounts,
       metadata,
       table: options.snapshotTable,
-      resize: (virtualSize) => this.#resize(virtualSize),
+      resize: (virtualSize) => this.#resize(virtualSize, 'snapshot'),
       flush: () => this.#flushLocked('snapshot'),
       locked: (work) => this.#locked(work),
     });
@@ -305,6 +305,16 @@ export class Qcow2Image implements DiskImage {
     return { kind, length: range.length, hostOffset: hasPlace ? range.hostOffset : undefined };
   }
 
+  /**
+   * Gives the disk another size, in whole sectors. The image must be idle.
+   *
+   * @throws Qcow2BenchError `qcow2-resize-needs-v3`, `qcow2-l1-too-large`
+   */
+  async resize(virtualSize: number): Promise<void> {
+    this.header.assertRunning();
+    await this.#locked(() => this.#resize(virtualSize, 'l1-growth'));
+  }
+
   /** Checks refcounts and copied flags; repairs within `repair` if given. The image must be idle. */
   async check(repair?: RepairScope, options: Omit<CheckOptions, 'repair'> = {}): Promise<CheckReport> {
     const report = await this.#locked(() =>
@@ -410,16 +420,16 @@ export class Qcow2Image implements DiskImage {
   }
 
   /** As QEMU, begins with empty caches afterwards, of the sizes that the new disk asks for. */
-  async #resize(virtualSize: number): Promise<void> {
+  async #resize(virtualSize: number, cause: ResizeCause): Promise<void> {
     const { header, geometry, tables, refcounts, backing } = this;
     const writeUnlocked = (guestOffset: number, bytes: Uint8Array): Pending =>
       this.#writeUnlocked(guestOffset, bytes);
     await resizeDisk(
-      { header, geometry, tables, refcounts, backing, discarder: this.#discarder, writeUnlocked },
+      { header, geometry, tables, refcounts, backing, cause, discarder: this.#discarder, writeUnlocked },
       virtualSize,
     );
-    await tables.l2Cache.flush('snapshot');
-    await refcounts.blockCache.flush('snapshot');
+    await tables.l2Cache.flush(cause);
+    await refcounts.blockCache.flush(cause);
     const { l2Slots, l2SliceSize, refcountSlots } = this.#cachesFor(virtualSize);
     // The slices of this opening stay, also where the new disk would be opened with smaller ones.
     tables.l2Cache.reset(Math.max(2, Math.floor((l2Slots * l2SliceSize) / tables.l2Cache.tableSize)));
@@ -487,12 +497,3 @@ export class Qcow2Image implements DiskImage {
     );
   }
 }
-
-const MAPPING_KIND: Readonly<Record<GuestRange['type'], MappingKind>> = {
-  unallocated: 'unallocated',
-  'unallocated-kept': 'unallocated',
-  zero: 'zero',
-  'zero-allocated': 'zero',
-  normal: 'data',
-  compressed: 'compressed',
-};

@@ -11,7 +11,7 @@ import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import type { Purpose } from '../../device/purpose.ts';
 import { readFromBacking } from '../backing-read.ts';
-import type { DiskImage } from '../disk-image.ts';
+import type { DiskImage, MappingKind } from '../disk-image.ts';
 import { clusterCodec } from './compression.ts';
 import type { SubclusterType } from './extended-l2-entry.ts';
 import type { Geometry } from './geometry.ts';
@@ -35,6 +35,16 @@ export interface GuestRange {
   readonly hostOffset: number;
   readonly compressed: CompressedRange | undefined;
 }
+
+/** What a range is to those who ask for a map. */
+export const MAPPING_KIND: Readonly<Record<GuestRange['type'], MappingKind>> = {
+  unallocated: 'unallocated',
+  'unallocated-kept': 'unallocated',
+  zero: 'zero',
+  'zero-allocated': 'zero',
+  normal: 'data',
+  compressed: 'compressed',
+};
 
 export interface ReaderOptions {
   readonly device: BlockDevice;

@@ -1,5 +1,5 @@
 /**
- * Making the disk of an open image larger or smaller, as going back to a snapshot may ask for.
+ * Making the disk of an open image larger or smaller, because a user asks for it or a snapshot has another size.
  *
  * Invariants:
  * - Larger: tables for the new part are there, and what a backing file has there is hidden, before the header says so.
@@ -11,6 +11,7 @@
 import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import type { Pending } from '../../device/block-device.ts';
+import type { SyncCause } from '../../device/purpose.ts';
 import type { DiskImage } from '../disk-image.ts';
 import { zeroBytes } from '../real-zeroes.ts';
 import type { Discarder } from './discard.ts';
@@ -20,6 +21,8 @@ import type { HeaderStore } from './header-store.ts';
 import type { L2Tables } from './l2-tables.ts';
 import type { Refcounts } from './refcounts.ts';
 
+export type ResizeCause = Extract<SyncCause, 'snapshot' | 'l1-growth'>;
+
 export interface ResizeOptions {
   readonly header: HeaderStore;
   readonly geometry: Geometry;
@@ -27,6 +30,8 @@ export interface ResizeOptions {
   readonly refcounts: Refcounts;
   readonly discarder: Discarder;
   readonly backing: DiskImage | undefined;
+  /** What its syncs are counted under. */
+  readonly cause: ResizeCause;
   /** Writes guest bytes; called with the lock held, which it gives up meanwhile. */
   readonly writeUnlocked: (guestOffset: number, bytes: Uint8Array) => Pending;
 }
@@ -37,16 +42,16 @@ export interface ResizeOptions {
  */
 export async function resizeDisk(options: ResizeOptions, virtualSize: number): Promise<void> {
   const { header } = options;
-  if (header.values.version < 3) {
+  if (header.values.version < 3 && header.values.snapshotCount > 0) {
     throw new Qcow2BenchError(
       'qcow2-resize-needs-v3',
-      'the disk had another size at the snapshot, and version 2 images with snapshots cannot be resized',
+      'the disk is to have another size, and version 2 images with snapshots cannot be resized: their snapshots need not say their own',
       { path: header.device.path, offset: FIELD.version },
     );
   }
   if (virtualSize < header.values.virtualSize) await shrink(options, virtualSize);
   else await extend(options, virtualSize);
-  await header.moveVirtualSize(virtualSize, 'snapshot');
+  await header.moveVirtualSize(virtualSize, options.cause);
 }
 
 async function extend(options: ResizeOptions, virtualSize: number): Promise<void> {
