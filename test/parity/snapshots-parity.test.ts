@@ -139,6 +139,24 @@ describe.skipIf(skip !== undefined)('a snapshot that cannot be taken', () => {
   );
 });
 
+describe.skipIf(skip !== undefined)('many snapshots', () => {
+  it('are taken and dropped while the refcount table outgrows its place (qemu-iotests 007)', async () => {
+    const twins = newTwins();
+    // A table of one cluster describes 2 MiB.
+    const tight = 'cluster_size=512,refcount_bits=64';
+    twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', tight, 'disk', '3M');
+    twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 0 1800k', 'disk');
+    const names = Array.from({ length: 6 }, (_, index) => `s${String(index)}`);
+    for (const [index, name] of names.entries()) {
+      await twins.snapshot('create', name, `create ${name}`);
+      twins.run('qemu-io', '-f', 'qcow2', '-c', `write -P ${String(index + 2)} 100k 30k`, 'disk');
+    }
+    expect(twins.run('qemu-img', 'check', 'disk')).toContain('No errors were found');
+    for (const name of names) await twins.snapshot('delete', name, `delete ${name}`);
+    expect(twins.run('qemu-img', 'check', twins.ours)).toContain('No errors were found');
+  });
+});
+
 describe.skipIf(skip !== undefined)('which snapshot is meant', () => {
   it('apply looks for an id first, delete for a name; of equal names the first goes', async () => {
     const twins = newTwins();

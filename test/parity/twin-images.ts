@@ -199,6 +199,17 @@ export class TwinImages {
     return log;
   }
 
+  /** As `withOurs`, and then gone as a program that was killed. */
+  async abandonOurs(use: (stack: Stack) => Promise<void>): Promise<void> {
+    await using stack = await openStack({
+      storage: this.#storage,
+      imageName: `${this.#name}-ours`,
+      format: this.#format,
+      cache: 'writeback',
+    });
+    await use(stack);
+  }
+
   expectSame(ours: readonly HostLogRecord[], theirs: readonly HostOperation[], what: string): void {
     const ignoreFiles = ['backing:0', 'backing:1', 'backing:2'];
     const comparison = compareOperations(ours, theirs, { ignoreFiles });
