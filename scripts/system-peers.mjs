@@ -16,6 +16,8 @@ const PEERS = [
   { commands: ['nbdkit'], debianPackage: 'nbdkit', use: 'its logs read, block devices recorded' },
   { commands: ['nbdinfo'], debianPackage: 'libnbd-bin', use: 'NBD held against another client' },
   { commands: ['nbdcopy'], debianPackage: 'libnbd-bin', use: 'NBD held against another client' },
+  { commands: ['nbdfuse'], debianPackage: 'libnbd-bin', use: 'NBD held against the kernel' },
+  { commands: ['fusermount3'], debianPackage: 'fuse3', use: 'NBD held against the kernel' },
 ];
 
 /** @returns {string[]} one line for each peer that is not on the PATH */

@@ -39,6 +39,8 @@ import type { ReplyQueue } from './reply-queue.ts';
 import type { SocketReader } from './socket-reader.ts';
 
 export const EXPORT_NAME = '';
+/** Characters of a name that a client asked for. */
+const NAME_SHOWN = 64;
 
 export interface NegotiatedFeatures {
   /** Replies are structured. */
@@ -209,6 +211,8 @@ class Handshake {
   }
 }
 
+/** For a terminal: a client must not make it do things. */
 function shortened(name: string): string {
-  return name.length <= 64 ? name : `${name.slice(0, 64)}…`;
+  const plain = name.slice(0, NAME_SHOWN).replaceAll(/\p{C}/gu, '\u{fffd}');
+  return name.length <= NAME_SHOWN ? plain : `${plain}…`;
 }

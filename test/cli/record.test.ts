@@ -1,7 +1,7 @@
 /** `record` and `serve` with clients that know nothing of them. */
 
-import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -15,6 +15,9 @@ import { errorLine, makeFolder, runCli, startCli, type Started } from './cli-pro
 
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('nbdinfo', 'nbdcopy', 'qemu-img', 'qemu-io', 'fio');
+const FUSE = '/dev/fuse';
+const skipFuse =
+  reasonToSkip('nbdfuse', 'mkfs.ext4', 'qemu-img') ?? (existsSync(FUSE) ? undefined : `no ${FUSE} here`);
 const run = promisify(execFile);
 
 /** Waits until the program has said where it serves. */
@@ -35,6 +38,12 @@ function randomFile(path: string, bytes: number): Buffer {
   for (let at = 0; at < bytes; at += 4) content.writeUInt32LE(random.uint32(), at);
   writeFileSync(path, content);
   return content;
+}
+
+/** What of a map does not depend on where the file was written. */
+async function guestMapOf(folder: string, image: string, format: string): Promise<unknown> {
+  const map = (await mapOf(folder, image, format)) as Record<string, unknown>[];
+  return map.map(({ start, length, data, zero }) => ({ start, length, data, zero }));
 }
 
 async function mapOf(folder: string, image: string, format: string): Promise<unknown> {
@@ -91,16 +100,9 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
       const cell = ['--format', format, '--refcounts', 'eager', '--cache', 'writeback'];
       const replayed = await runCli(folder, 'replay', 'trace.csv.zst', ...cell, '--image', 'replayed');
       expect(replayed.code).toBe(0);
-      const without = (map: unknown): unknown =>
-        (map as Record<string, unknown>[]).map(({ start, length, data, zero }) => ({
-          start,
-          length,
-          data,
-          zero,
-        }));
       if (format === 'qcow2') {
-        expect(without(await mapOf(folder, 'replayed', format))).toEqual(
-          without(await mapOf(folder, 'disk', format)),
+        expect(await guestMapOf(folder, 'replayed', format)).toEqual(
+          await guestMapOf(folder, 'disk', format),
         );
       }
       if (format !== 'raw') await run('qemu-img', ['check', '-f', format, 'replayed'], { cwd: folder });
@@ -162,6 +164,51 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
     await run('nbdcopy', [uri, 'out.raw'], { cwd: folder });
     expect((await serve.ended).code).toBe(0);
     expect(statSync(join(folder, 'out.raw')).size).toBe(MIB);
+  });
+});
+
+describe.skipIf(skipFuse !== undefined)(`the kernel${skipFuse === undefined ? '' : ` (${skipFuse})`}`, () => {
+  test('makes a file system through nbdfuse, and fsck finds it sound there and in the image', async () => {
+    const folder = makeFolder();
+    const tool = (name: string, ...args: readonly string[]): Promise<unknown> =>
+      run(name, args, {
+        cwd: folder,
+        env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin` },
+      });
+    const made = ['--image', 'disk.qcow2', '--create', '64MiB', '--refcounts', 'lazy'];
+    const record = startCli(folder, 'record', ...made, '--socket', 's', '--once', '--trace', 't.csv.gz');
+    const uri = await uriOf(record);
+    mkdirSync(join(folder, 'mnt'));
+    const fuse = spawn('nbdfuse', ['mnt/disk', uri], { cwd: folder, stdio: 'ignore' });
+    const left = new Promise((resolve) => fuse.once('close', resolve));
+    try {
+      while (!existsSync(join(folder, 'mnt/disk'))) {
+        if (fuse.exitCode !== null) throw new Error(`nbdfuse ended with ${String(fuse.exitCode)}`);
+        await delay(10);
+      }
+      await tool('mkfs.ext4', '-q', '-F', 'mnt/disk');
+      randomFile(join(folder, 'content'), MIB);
+      await tool('debugfs', '-w', '-R', 'write content kept', 'mnt/disk');
+      await tool('fsck.ext4', '-f', '-n', 'mnt/disk');
+    } finally {
+      await tool('umount', 'mnt').catch(() => tool('fusermount3', '-u', 'mnt'));
+      await left;
+    }
+    expect(await record.ended).toMatchObject({ code: 0 });
+    await run('qemu-img', ['check', 'disk.qcow2'], { cwd: folder });
+    await run('qemu-img', ['convert', '-O', 'raw', 'disk.qcow2', 'disk.raw'], { cwd: folder });
+    await tool('fsck.ext4', '-f', '-n', 'disk.raw');
+    await tool('debugfs', '-R', 'dump kept again', 'disk.raw');
+    expect(readFileSync(join(folder, 'again')).equals(readFileSync(join(folder, 'content')))).toBe(true);
+
+    const cell = ['--format', 'qcow2', '--refcounts', 'lazy', '--cache', 'writeback', '--verify'];
+    expect(await runCli(folder, 'replay', 't.csv.gz', ...cell, '--image', 'replayed')).toMatchObject({
+      code: 0,
+    });
+    expect(await guestMapOf(folder, 'replayed', 'qcow2')).toEqual(
+      await guestMapOf(folder, 'disk.qcow2', 'qcow2'),
+    );
+    await run('qemu-img', ['check', 'replayed'], { cwd: folder });
   });
 });
 

@@ -9,6 +9,8 @@ const PACKAGES = {
   nbdinfo: 'libnbd-bin',
   nbdcopy: 'libnbd-bin',
   fio: 'fio',
+  nbdfuse: 'libnbd-bin',
+  'mkfs.ext4': 'e2fsprogs',
 } as const;
 export type SystemTool = keyof typeof PACKAGES;
 

@@ -141,6 +141,16 @@ describe('a client that breaks the protocol is let go, and the others are served
     expect(notes).toHaveLength(1);
     await expectOthersServed();
   });
+
+  it('what it calls itself cannot write to the terminal', async () => {
+    const client = await connect();
+    await client.read(18);
+    const name = Buffer.from('\u001b[2J\u0007\r\nforged: line');
+    client.send(3, 0x49484156, 0x454f5054, 1, name.byteLength, name);
+    await client.closed();
+    expect(notes).toHaveLength(1);
+    expect(/\p{Cc}/u.test(notes.join())).toBe(false);
+  });
 });
 
 describe('a request that cannot be served is answered with an error and changes nothing', () => {
