@@ -22,4 +22,28 @@ const SUBJECTS: readonly ImageSubject[] = [
   { name: 'QED', format: 'qed', clusterSizes: [4096, 65_536], canBeBacked: true },
 ];
 
+/** What is laid out otherwise; in one mode of either kind. */
+const SHAPED: readonly ImageSubject[] = [
+  {
+    name: 'qcow2 of version 2',
+    format: 'qcow2',
+    refcounts: 'eager',
+    shape: { compat: '0.10' },
+    clusterSizes: [4096],
+    // Over a backing file nothing can be discarded: without a zero flag it would show through.
+    canBeBacked: false,
+  },
+  {
+    name: 'qcow2 with subclusters',
+    format: 'qcow2',
+    refcounts: 'lazy',
+    shape: { extendedL2: true, refcountBits: 1 },
+    clusterSizes: [16_384, 131_072],
+    canBeBacked: true,
+  },
+];
+for (const subject of SHAPED) {
+  for (const cacheMode of ['writethrough', 'none'] as const) describeDiskImage(subject, cacheMode);
+}
+
 for (const subject of SUBJECTS) for (const cacheMode of CACHE_MODES) describeDiskImage(subject, cacheMode);

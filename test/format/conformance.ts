@@ -12,6 +12,7 @@ import type { BlockBackend } from '../../src/format/block-backend.ts';
 import { CACHE_MODES, type CacheMode } from '../../src/format/cache-mode.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';
+import type { ImageShape } from '../../src/format/image-shape.ts';
 import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
 import { createImage, openImage } from '../../src/format/registry.ts';
 import { SlowDevice } from '../device/slow-device.ts';
@@ -32,6 +33,7 @@ export interface ImageSubject {
   readonly name: string;
   readonly format: Format;
   readonly refcounts?: RefcountMode;
+  readonly shape?: ImageShape;
   /** Bytes; empty for a format without clusters. */
   readonly clusterSizes: readonly number[];
   /** Whether an image of this format can have a backing file. */
@@ -179,6 +181,7 @@ class DiskUnderTest {
       virtualSize: this.shape.virtualSize,
       clusterSize: clusterSize === 1 ? undefined : clusterSize,
       refcounts: subject.refcounts,
+      shape: subject.shape,
       backingFile: backing && { name: BACKING, format: backing.format },
     });
     device.close();

@@ -10,6 +10,7 @@ import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import { WriteLog, type WriteLogEntry } from '../../src/device/write-log.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';
+import type { ImageShape } from '../../src/format/image-shape.ts';
 import { createImage } from '../../src/format/registry.ts';
 import {
   backingContents,
@@ -27,6 +28,7 @@ export const BACKING = 'base';
 export interface CrashSetup {
   readonly format: Format;
   readonly refcounts?: RefcountMode;
+  readonly shape?: ImageShape;
   readonly cache: 'writethrough' | 'writeback';
   /** Bytes. */
   readonly clusterSize: number;
@@ -122,7 +124,7 @@ function shapeOf({ format, clusterSize }: CrashSetup): DiskShape {
 }
 
 async function createFiles(setup: CrashSetup, shape: DiskShape, storage: MemoryStorage): Promise<GuestModel> {
-  const { format, refcounts, clusterSize, backed } = setup;
+  const { format, refcounts, clusterSize, backed, shape: imageShape } = setup;
   const { virtualSize } = shape;
   const fresh = backed ? backingContents(shape) : new GuestModel(shape);
   if (backed) {
@@ -139,7 +141,7 @@ async function createFiles(setup: CrashSetup, shape: DiskShape, storage: MemoryS
   }
   const device = storage.create(IMAGE);
   const backingFile = backed ? ({ name: BACKING, format: 'raw' } as const) : undefined;
-  await createImage({ device, format, virtualSize, clusterSize, refcounts, backingFile });
+  await createImage({ device, format, virtualSize, clusterSize, refcounts, backingFile, shape: imageShape });
   device.close();
   return fresh;
 }

@@ -28,6 +28,19 @@ const starts = [
   { clusterSize: 4096, prefilled: false, releases: true },
   { clusterSize: 4096, prefilled: true, releases: false },
 ] as const;
+/** Clusters of 16 KiB have subclusters of a sector: one request changes bits of many. */
+const subclusters = (['writethrough', 'writeback'] as const).flatMap((cache) =>
+  (['eager', 'lazy'] as const).map((refcounts): CrashSetup => ({
+    format: 'qcow2',
+    refcounts,
+    shape: { extendedL2: true },
+    cache,
+    clusterSize: 16_384,
+    prefilled: cache === 'writethrough',
+    releases: cache === 'writeback',
+    backed: refcounts === 'lazy',
+  })),
+);
 const setups = kinds.flatMap((kind) =>
   (['writethrough', 'writeback'] as const).flatMap((cache) =>
     starts
@@ -36,10 +49,11 @@ const setups = kinds.flatMap((kind) =>
   ),
 );
 
-function titleOf({ format, refcounts, cache, clusterSize, backed, prefilled }: CrashSetup): string {
+function titleOf({ format, refcounts, shape, cache, clusterSize, backed, prefilled }: CrashSetup): string {
   const kind = refcounts === undefined ? format : `${format} ${refcounts}`;
   const image = `${prefilled ? 'used' : 'new'} image${backed ? ' with a backing file' : ''}`;
-  return `${kind}, ${cache}, clusters of ${String(clusterSize)} bytes, ${image}`;
+  const parts = shape?.extendedL2 === true ? ' with subclusters' : '';
+  return `${kind}, ${cache}, clusters of ${String(clusterSize)} bytes${parts}, ${image}`;
 }
 
 describe('a crash at any moment loses nothing that the guest was told is durable', () => {
@@ -48,7 +62,7 @@ describe('a crash at any moment loses nothing that the guest was told is durable
     qemu.remove();
   });
 
-  for (const setup of setups) {
+  for (const setup of [...setups, ...subclusters]) {
     it(titleOf(setup), async () => {
       const recording = await recordWorkload(setup, SEED);
       let count = 0;

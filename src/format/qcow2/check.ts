@@ -55,7 +55,7 @@ async function rebuild(
   findings.restore({ ...before, corruptions: 0, leaks: 0 });
   findings.resetMapping();
   findings.needsRebuild = false;
-  const quiet = { onProgress: options.onProgress };
+  const quiet = { onProgress: options.onProgress, afterCrash: options.afterCrash };
   const recounted = await scanReferences(target, findings, quiet);
   // What lies in the old structures is free now.
   await compare(target, recounted, new CheckFindings(undefined), { ...quiet, repair: 'leaks' });

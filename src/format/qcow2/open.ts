@@ -152,7 +152,7 @@ async function prepareForWriting(image: Qcow2Image): Promise<void> {
     await header.rewrite({ autoclear: 0n });
   }
   if (!header.isDirty) return;
-  const report = await image.check('all');
+  const report = await image.check('all', { afterCrash: true });
   if (report.corruptions > 0 || report.checkErrors > 0) {
     throw new Qcow2BenchError(
       'qcow2-repair-failed',

@@ -54,8 +54,10 @@ class ReferenceScan {
   readonly #view: DataView<ArrayBuffer>;
   /** In clusters: where the next cluster of the mapping lies if it is not fragmented; 0 before a table's first. */
   #nextContiguous = 0;
-  /** Bytes of the file; a reference may reach less than a cluster past it. */
+  /** Bytes. */
   #fileSize: number;
+  /** Bytes: a reference that reaches so far past the file's end, or farther, is not counted. */
+  readonly #pastEndMax: number;
 
   constructor(target: CheckTarget, findings: CheckFindings, options: CheckOptions) {
     const { geometry, header } = target;
@@ -68,6 +70,7 @@ class ReferenceScan {
     this.#table = allocatePages(geometry.clusterSize);
     this.#view = viewOf(this.#table);
     this.#fileSize = header.device.size();
+    this.#pastEndMax = geometry.clusterSize * (options.afterCrash === true ? geometry.l2Entries : 1);
     this.#counts = new ReferenceCounts({
       refcountOrder: geometry.refcountOrder,
       refcountMax: geometry.refcountMax,
@@ -89,6 +92,7 @@ class ReferenceScan {
     }
     this.#addRange(table.offset, table.byteLength);
     await this.#scanRefcountBlocks();
+    if (this.#options.afterCrash === true && this.#options.repair === 'all') await this.#growOverLost();
     return this.#counts;
   }
 
@@ -292,7 +296,7 @@ class ReferenceScan {
 
   #addRange(offset: number, length: number): void {
     if (length <= 0) return;
-    if (offset + length - this.#fileSize >= this.#clusterSize) {
+    if (offset + length - this.#fileSize >= this.#pastEndMax) {
       this.#findings.corruption(
         () =>
           `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset ${hex(offset)} size ${hex(length)}`,
@@ -339,6 +343,15 @@ class ReferenceScan {
         }
       }
     }
+  }
+
+  /** Makes the file as long as it was before a crash cut it off; what was lost reads as zeroes. */
+  async #growOverLost(): Promise<void> {
+    const { device } = this.#target.header;
+    const end = this.#counts.end * this.#clusterSize;
+    if (end - this.#fileSize < this.#clusterSize) return;
+    await device.truncate(end, 'data');
+    this.#fileSize = device.size();
   }
 
   /** Makes the file long enough to hold a refcount block that would lie past its end: it is then all zeroes. */

@@ -73,7 +73,7 @@ const headerCases: readonly (readonly [what: string, code: string, ...patches: P
   ['LUKS encryption', 'qcow2-encrypted', { at: 32, u32: 2 }],
   ['an unknown incompatible feature', 'qcow2-unsupported-feature', { at: 72, u64: 1n << 63n }],
   ['an external data file', 'qcow2-unsupported-feature', { at: 72, u64: 4n }],
-  ['extended L2 entries', 'qcow2-unsupported-feature', { at: 72, u64: 16n }],
+  ['extended L2 entries, whose tables map half as much', 'qcow2-l1-too-small', { at: 72, u64: 16n }],
   ['zlib with the bit for other types', 'qcow2-bad-compression-type', { at: 72, u64: 8n }],
   ['zstd without its bit', 'qcow2-bad-compression-type', { at: 104, u32: 0x0100_0000 }],
   [
