@@ -47,6 +47,8 @@ export interface ParityList {
 const REQUESTS_MIN = 30;
 const REQUESTS_MAX = 50;
 const FILL_REQUESTS = 9;
+/** As long as a request of a fill may be at least, whatever the cluster size: many clusters of the smallest. */
+const FILL_BYTES = 64 * 1024;
 /** Below it a request is short of a cluster of any size but the smallest. */
 const SMALL_BYTES = 4096;
 /** Nothing is longer: what is wanted of a large request is the number of its clusters. */
@@ -238,10 +240,10 @@ class RequestMaker {
     this.#random = random;
   }
 
-  /** Writes, and a few zero-writes among them. */
+  /** Writes, and a few zero-writes among them; together they need several refcount blocks where those are small. */
   fill(): readonly Request[] {
     const requests = Array.from({ length: FILL_REQUESTS }, (_, index) =>
-      this.#request(index % 5 === 4 ? 'write-zeroes' : 'write', 'writes'),
+      this.#request(index % 5 === 4 ? 'write-zeroes' : 'write', 'fill'),
     );
     // Exception `raw-direct-over-hole`: the first block of a raw file is written.
     return [
@@ -275,7 +277,7 @@ class RequestMaker {
     return { op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs: 0 };
   }
 
-  #request(wanted: RequestOp, mix: Mix): Request {
+  #request(wanted: RequestOp, mix: Mix | 'fill'): Request {
     const random = this.#random;
     const op = wanted === 'write-zeroes' && !this.#zeroes ? 'write' : wanted;
     const zeroes = op === 'write-zeroes';
@@ -288,7 +290,7 @@ class RequestMaker {
     };
   }
 
-  #range(op: RequestOp, mix: Mix): { offset: number; length: number } {
+  #range(op: RequestOp, mix: Mix | 'fill'): { offset: number; length: number } {
     const { size, clusterSize } = this.#disk;
     const random = this.#random;
     const spot = this.#spots[random.below(this.#spots.length)] ?? 0;
@@ -298,14 +300,15 @@ class RequestMaker {
     return { offset, length: Math.min(this.#length(op, mix), size - offset) };
   }
 
-  #length(op: RequestOp, mix: Mix): number {
+  #length(op: RequestOp, mix: Mix | 'fill'): number {
     const { clusterSize } = this.#disk;
     const random = this.#random;
     const upTo = (bytes: number): number =>
       (1 + random.below(Math.max(1, bytes / SECTOR_SIZE))) * SECTOR_SIZE;
     const movesNothing = op === 'discard' || op === 'write-zeroes';
     const clusters = mix === 'large' || movesNothing ? 8 : 3;
-    const most = movesNothing ? 8 * clusterSize : Math.min(LARGE_BYTES, clusters * clusterSize);
+    const fewClusters = movesNothing ? 8 * clusterSize : Math.min(LARGE_BYTES, clusters * clusterSize);
+    const most = mix === 'fill' ? Math.max(fewClusters, FILL_BYTES) : fewClusters;
     switch (random.below(4)) {
       case 0:
         return upTo(SMALL_BYTES);
