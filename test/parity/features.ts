@@ -8,7 +8,7 @@
 
 import { CACHE_MODE_RULES, CACHE_MODES } from '../../src/format/cache-mode.ts';
 import { REFCOUNT_MODES } from '../../src/format/image-options.ts';
-import { COMPAT_LEVELS, REFCOUNT_BITS } from '../../src/format/image-shape.ts';
+import { COMPAT_LEVELS, COMPRESSION_TYPES, REFCOUNT_BITS } from '../../src/format/image-shape.ts';
 import { coveringArray, type Row } from './covering-array.ts';
 
 const KIB = 1024;
@@ -18,10 +18,10 @@ const MIXES = ['writes', 'durable', 'zeroes', 'large'] as const;
 export type Mix = (typeof MIXES)[number];
 
 /**
- * What the image holds when the run begins: nothing, what was written and closed, what a crash left, or what was
- * written between and after internal snapshots.
+ * What the image holds when the run begins: nothing, what was written and closed, what a crash left, what was written
+ * between and after internal snapshots, or compressed clusters among others.
  */
-const QCOW2_STARTS = ['fresh', 'filled', 'crashed', 'snapshots'] as const;
+const QCOW2_STARTS = ['fresh', 'filled', 'crashed', 'snapshots', 'compressed'] as const;
 const STARTS = ['fresh', 'filled', 'crashed'] as const;
 
 /**
@@ -59,6 +59,7 @@ export const QCOW2_AXES = {
   compat: COMPAT_LEVELS,
   refcountBits: REFCOUNT_BITS,
   cacheSizes: CACHE_SIZES,
+  compressionType: COMPRESSION_TYPES,
 } as const;
 export type Qcow2Features = Row<typeof QCOW2_AXES>;
 
@@ -104,10 +105,11 @@ export function featureRows(seed: number, counts: ListCounts): readonly Features
 
 function allowedQcow2(row: Partial<Qcow2Features>): boolean {
   if (row.compat === '0.10') {
-    // Version 2 has neither lazy refcounts nor refcounts of other than 16 bits.
+    // Version 2 has neither lazy refcounts, nor refcounts of other than 16 bits, nor another compression.
     if (row.refcounts === 'lazy' || (row.refcountBits ?? 16) !== 16) return false;
+    if (row.compressionType === 'zstd') return false;
   }
-  // Clusters that two snapshots share need a refcount of 3.
+  // Clusters that two snapshots share need a refcount of 3, and compressed ones share their host cluster.
   if (row.start === 'snapshots' && (row.refcountBits ?? 16) < 2) return false;
   return backingSizeFits(row);
 }

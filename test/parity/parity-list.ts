@@ -6,7 +6,7 @@
  * disk; so they meet what others allocated, whatever the disk's size.
  */
 
-import { alignDown } from '../../src/core/alignment.ts';
+import { alignDown, alignUp } from '../../src/core/alignment.ts';
 import { Random } from '../../src/core/random.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { CacheSizes } from '../../src/format/cache-sizes.ts';
@@ -26,6 +26,8 @@ export interface StartFile {
   readonly fill: readonly Request[];
   /** Ended by a crash, so that nothing is closed. */
   readonly crashes: boolean;
+  /** So many requests of the fill, from the first on, are written compressed. */
+  readonly compressed: number;
   /** Snapshots are taken after so many requests of the fill. */
   readonly snapshotsAfter: readonly number[];
 }
@@ -47,6 +49,8 @@ export interface ParityList {
 const REQUESTS_MIN = 30;
 const REQUESTS_MAX = 50;
 const FILL_REQUESTS = 9;
+/** They come first, as QEMU compresses into clusters that are not allocated yet. */
+const COMPRESSED_REQUESTS = 7;
 /** As long as a request of a fill may be at least, whatever the cluster size: many clusters of the smallest. */
 const FILL_BYTES = 64 * 1024;
 /** Below it a request is short of a cluster of any size but the smallest. */
@@ -67,12 +71,14 @@ export function parityList(name: string, features: Features, seed: number): Pari
   const zeroes = takesZeroes(features.format, below.length > 0);
   const maker = new RequestMaker({ disk, spots, zeroes }, random);
   const { start } = features;
+  const compressed = start === 'compressed' ? maker.wholeClusters() : [];
   const image: StartFile = {
     name: 'image',
     format: features.format,
     size: disk.size,
     options: imageOptions(features),
-    fill: start === 'fresh' ? [] : maker.fill(),
+    fill: start === 'fresh' ? [] : [...compressed, ...maker.fill()],
+    compressed: compressed.length,
     crashes: start === 'crashed',
     // The first leaves requests for the second to share, and the second some that find nothing shared.
     snapshotsAfter: start === 'snapshots' ? [4, 7] : [],
@@ -131,6 +137,7 @@ function imageOptions(features: Features): Readonly<Record<string, string>> {
         compat: features.compat,
         cluster_size: String(features.clusterSize),
         refcount_bits: String(features.refcountBits),
+        compression_type: features.compressionType,
         lazy_refcounts: features.refcounts === 'lazy' ? 'on' : 'off',
       };
   }
@@ -177,6 +184,7 @@ function backingFiles(features: Features, disk: Disk, random: Random): readonly 
       options: {},
       fill: new RequestMaker({ disk: fillDisk, spots, zeroes }, random).fill(),
       crashes: false,
+      compressed: 0,
       snapshotsAfter: [],
     };
   });
@@ -257,6 +265,21 @@ class RequestMaker {
         timeNs: 0,
       },
     ];
+  }
+
+  /** Writes of whole clusters, none of a cluster that another has. */
+  wholeClusters(): readonly Request[] {
+    const { size, clusterSize } = this.#disk;
+    const requests: Request[] = [];
+    for (let left = COMPRESSED_REQUESTS; left > 0; left--) {
+      const request = this.#request('write', 'writes');
+      const offset = alignDown(request.offset, clusterSize);
+      const length = Math.min(alignUp(request.length, clusterSize), size - offset);
+      const meets = (other: Request): boolean =>
+        other.offset < offset + length && offset < other.offset + other.length;
+      if (!requests.some(meets)) requests.push({ ...request, offset, length });
+    }
+    return requests;
   }
 
   list(mix: Mix): readonly Request[] {

@@ -36,8 +36,10 @@ export async function makeStartFiles({ files }: ParityList, directory: string): 
 }
 
 async function fill(path: string, file: StartFile, depth: number): Promise<void> {
-  const { fill: requests, snapshotsAfter, crashes } = file;
-  const commands = requests.map((request, index) => command(request, fillValue(depth, index)));
+  const { fill: requests, compressed, snapshotsAfter, crashes } = file;
+  const commands = requests.map((request, index) =>
+    command(request, fillValue(depth, index), index < compressed ? ' -c' : ''),
+  );
   if (crashes) {
     // Some of it is durable, and what came later is partly in the file.
     commands.splice(flushedRequests(requests), 0, 'flush');
@@ -97,9 +99,9 @@ function stopClock(path: string): void {
   }
 }
 
-function command({ op, offset, length, unmap }: Request, value: number): string {
+function command({ op, offset, length, unmap }: Request, value: number, compress: string): string {
   const range = `${String(offset)} ${String(length)}`;
   return op === 'write'
-    ? `write -q -P ${String(value)} ${range}`
+    ? `write -q${compress} -P ${String(value)} ${range}`
     : `write -q -z${unmap ? ' -u' : ''} ${range}`;
 }
