@@ -17,7 +17,7 @@ import type { Format } from '../format/disk-image.ts';
 import type { Request } from '../workload/request.ts';
 import type { HostOperation } from './host-operation.ts';
 import { findQemuIo, type QemuIoTools } from './qemu-tools.ts';
-import { MARK_SIGNAL, traceProgram } from './strace.ts';
+import { MARK_SIGNAL, traceProgram, type SlowedCall } from './strace.ts';
 
 /** Bytes of a read that are to be all alike, as qemu-io can check them. */
 export interface ExpectedBytes {
@@ -42,6 +42,7 @@ export interface QemuIoOptions {
   /** By index of the request: what a read is to give. */
   readonly expected?: ReadonlyMap<number, ExpectedBytes> | undefined;
   readonly signal?: AbortSignal | undefined;
+  readonly slowed?: SlowedCall | undefined;
   /** Default: those that are installed. */
   readonly tools?: QemuIoTools | undefined;
 }
@@ -70,6 +71,7 @@ export async function traceQemuIo(options: QemuIoOptions): Promise<QemuIoRun> {
     files: { image: options.path, ...options.files },
     requests: options.requests.length,
     signal: options.signal,
+    slowed: options.slowed,
     accepts: ({ stdout, stderr }) => stderr === '' && stdout.search(MISREAD) >= 0,
   });
   return { operations, misreads: outcome.stdout.match(MISREAD) ?? [] };

@@ -27,7 +27,7 @@ export const TRACED_CALLS = [
   'fdatasync',
   'fsync',
 ] as const;
-type TracedCall = (typeof TRACED_CALLS)[number];
+export type TracedCall = (typeof TRACED_CALLS)[number];
 
 /** Absolute paths of the image's files by the name that operations carry. */
 export type TracedFiles = Readonly<Record<string, string>>;

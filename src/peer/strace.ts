@@ -13,7 +13,7 @@ import type { HostOperation } from './host-operation.ts';
 import type { ProgramOutcome } from './run-program.ts';
 import { runProgram } from './run-program.ts';
 import { StraceLogParser, TRACED_CALLS } from './strace-log.ts';
-import type { TracedFiles } from './strace-log.ts';
+import type { TracedCall, TracedFiles } from './strace-log.ts';
 
 /**
  * A signal that does nothing to a program that does not ask for it, is known by the same name everywhere, and that
@@ -34,6 +34,13 @@ export interface TraceOptions {
   /** Whether an end other than with exit code 0 is no failure. Default: it is one. */
   readonly accepts?: ((outcome: ProgramOutcome) => boolean) | undefined;
   readonly signal?: AbortSignal | undefined;
+  /** Makes every call of one kind wait before it begins: what a thread pool ends in which order may depend on it. */
+  readonly slowed?: SlowedCall | undefined;
+}
+
+export interface SlowedCall {
+  readonly call: TracedCall;
+  readonly microseconds: number;
 }
 
 export interface Traced {
@@ -60,7 +67,9 @@ export async function traceProgram(options: TraceOptions): Promise<Traced> {
   }
 }
 
-function straceArguments({ command, args }: TraceOptions, log: string): readonly string[] {
+function straceArguments({ command, args, slowed }: TraceOptions, log: string): readonly string[] {
+  const delay =
+    slowed === undefined ? [] : ['-e', `inject=${slowed.call}:delay_enter=${String(slowed.microseconds)}`];
   return [
     '-f', // every thread
     '-y', // the path behind each file descriptor
@@ -75,6 +84,7 @@ function straceArguments({ command, args }: TraceOptions, log: string): readonly
     `trace=${TRACED_CALLS.join(',')}`,
     '-e',
     `signal=${MARK_SIGNAL}`,
+    ...delay,
     '-o',
     log,
     '--',

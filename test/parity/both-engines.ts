@@ -10,6 +10,7 @@ import type { BlockDevice } from '../../src/device/block-device.ts';
 import type { Storage } from '../../src/device/storage.ts';
 import type { BlockBackend } from '../../src/format/block-backend.ts';
 import { cacheOptions, traceQemuIo, type ExpectedBytes, type QemuIoRun } from '../../src/peer/qemu-io.ts';
+import type { SlowedCall } from '../../src/peer/strace.ts';
 import { WithoutSync } from '../../src/peer/without-sync.ts';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
 import { GuestSectors } from './guest-sectors.ts';
@@ -143,7 +144,11 @@ function guestAtStart({ files }: ParityList): GuestSectors {
 }
 
 /** Serves the list with QEMU, traced; `path` is the image. */
-export function serveWithQemu(list: ParityList, path: string, ours: BuiltinRun): Promise<QemuIoRun> {
+export function serveWithQemu(
+  list: ParityList,
+  path: string,
+  { ours, slowed }: { readonly ours: BuiltinRun; readonly slowed: SlowedCall | undefined },
+): Promise<QemuIoRun> {
   return traceQemuIo({
     path,
     format: list.format,
@@ -152,6 +157,7 @@ export function serveWithQemu(list: ParityList, path: string, ours: BuiltinRun):
     unmap: true,
     imageOptions: cacheOptions(list.cacheSizes),
     expected: ours.reads,
+    slowed,
   });
 }
 

@@ -173,6 +173,29 @@ export class DataWriter {
       return undefined;
     }
     if (!this.#device.canZeroRange) return undefined;
+    const looked = this.#lookThroughRefcounts();
+    return looked === undefined
+      ? this.#zeroFillIfZero(allocation)
+      : this.#zeroFillAfterLook(looked, allocation);
+  }
+
+  async #zeroFillAfterLook(looked: Promise<void>, allocation: Allocation): Promise<void> {
+    await looked;
+    await this.#zeroFillIfZero(allocation);
+  }
+
+  #lookThroughRefcounts(): Pending {
+    const { refcounts, lock, unlock } = this.#options;
+    if (refcounts.isLookedThrough) return undefined;
+    const locked = lock();
+    const look = (): Pending => refcounts.lookThroughOnce(this.#device.size());
+    const looked = locked === undefined ? look() : locked.then(look);
+    if (looked !== undefined) return looked.finally(unlock);
+    unlock();
+    return undefined;
+  }
+
+  #zeroFillIfZero(allocation: Allocation): Pending {
     const isZero = this.#isFillZero(allocation);
     if (typeof isZero !== 'boolean') return this.#zeroFillIf(isZero, allocation);
     return isZero ? this.#zeroFill(allocation) : undefined;

@@ -372,6 +372,7 @@ export class Qcow2Image implements DiskImage {
     const end = guestOffset + length;
     const last = end === this.virtualSize ? end : alignUp(end, subclusterSize);
     if (first !== guestOffset || last !== end) {
+      await this.#locked(() => this.refcounts.lookThroughOnce(this.#device.size()));
       if (guestOffset > first && !(await isZeroInPieces(this, first, guestOffset - first))) return false;
       if (last > end && !(await isZeroInPieces(this, end, Math.min(last, this.virtualSize) - end))) {
         return false;

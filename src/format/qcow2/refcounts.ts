@@ -8,8 +8,9 @@
  * - The caller holds the image's metadata lock.
  */
 
-import { remainder } from '../../core/alignment.ts';
+import { ceilDiv, remainder } from '../../core/alignment.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../core/error.ts';
+import type { Pending } from '../../device/block-device.ts';
 import type { TableCache } from '../table-cache.ts';
 import type { DiscardQueue } from './discard-queue.ts';
 import type { Geometry } from './geometry.ts';
@@ -39,6 +40,7 @@ export class Refcounts implements RefcountGrowth {
   readonly codec: RefcountCodec;
   readonly #discards: DiscardQueue;
   #freeClusterIndex = 0;
+  #isLookedThrough = false;
   /** Host offset behind the bytes that were packed last, in a cluster that has room left; 0 if there is none. */
   #packedEnd = 0;
   /** The cluster in which `#packedEnd` lies was freed since: it may be anybody's. */
@@ -180,6 +182,41 @@ export class Refcounts implements RefcountGrowth {
   dropDiscards(): void {
     this.#gathering = false;
     this.#discards.clear();
+  }
+
+  /**
+   * Looks at every refcount block up to the file's end, once in an opening: before QEMU first asks what a guest range
+   * is, it counts the clusters in use, to tell images whose data were preallocated. Which blocks are cached afterwards
+   * follows from it.
+   *
+   * @param fileSize bytes
+   */
+  lookThroughOnce(fileSize: number): Pending {
+    if (this.#isLookedThrough) return undefined;
+    this.#isLookedThrough = true;
+    const { clusterSize, refcountBlockEntries } = this.geometry;
+    return this.#lookThrough(0, ceilDiv(fileSize, clusterSize * refcountBlockEntries));
+  }
+
+  /** Whether `lookThroughOnce` has nothing left to do. */
+  get isLookedThrough(): boolean {
+    return this.#isLookedThrough;
+  }
+
+  #lookThrough(from: number, end: number): Pending {
+    for (let index = from; index < end; index++) {
+      const offset = this.table.checkedBlockOffset(index);
+      if (offset === 0) continue;
+      const slot = this.blockCache.acquire(offset);
+      if (typeof slot !== 'number') return this.#lookThroughAfter(slot, index + 1, end);
+      this.blockCache.release(slot);
+    }
+    return undefined;
+  }
+
+  async #lookThroughAfter(loading: Promise<number>, next: number, end: number): Promise<void> {
+    this.blockCache.release(await loading);
+    await this.#lookThrough(next, end);
   }
 
   /** Makes the next search begin at the file's start: the refcounts were replaced. */
