@@ -8,7 +8,12 @@
 
 import { CACHE_MODE_RULES, CACHE_MODES } from '../../src/format/cache-mode.ts';
 import { REFCOUNT_MODES } from '../../src/format/image-options.ts';
-import { COMPAT_LEVELS, COMPRESSION_TYPES, REFCOUNT_BITS } from '../../src/format/image-shape.ts';
+import {
+  COMPAT_LEVELS,
+  COMPRESSION_TYPES,
+  PREALLOCATIONS,
+  REFCOUNT_BITS,
+} from '../../src/format/image-shape.ts';
 import { coveringArray, type Row } from './covering-array.ts';
 
 const KIB = 1024;
@@ -60,6 +65,8 @@ export const QCOW2_AXES = {
   refcountBits: REFCOUNT_BITS,
   cacheSizes: CACHE_SIZES,
   compressionType: COMPRESSION_TYPES,
+  extendedL2: ['off', 'on'],
+  preallocation: PREALLOCATIONS,
 } as const;
 export type Qcow2Features = Row<typeof QCOW2_AXES>;
 
@@ -91,9 +98,10 @@ export interface ListCounts {
 /** The rows of all three formats; `seed` decides which. */
 export function featureRows(seed: number, counts: ListCounts): readonly Features[] {
   return [
-    ...coveringArray(QCOW2_AXES, { seed, rows: counts.qcow2, allowed: allowedQcow2 }).map(
-      (row) => ({ format: 'qcow2', ...row }) as const,
-    ),
+    ...[
+      ...coveringArray(QCOW2_AXES, { seed, rows: counts.qcow2, allowed: allowedQcow2 }),
+      ...FURTHER_ROWS,
+    ].map((row) => ({ format: 'qcow2', ...row }) as const),
     ...coveringArray(QED_AXES, { seed, rows: counts.qed, allowed: allowedQed }).map(
       (row) => ({ format: 'qed', ...row }) as const,
     ),
@@ -107,12 +115,41 @@ function allowedQcow2(row: Partial<Qcow2Features>): boolean {
   if (row.compat === '0.10') {
     // Version 2 has neither lazy refcounts, nor refcounts of other than 16 bits, nor another compression.
     if (row.refcounts === 'lazy' || (row.refcountBits ?? 16) !== 16) return false;
-    if (row.compressionType === 'zstd') return false;
+    if (row.compressionType === 'zstd' || row.extendedL2 === 'on') return false;
   }
+  // A subcluster is a sector at least.
+  if (row.extendedL2 === 'on' && (row.clusterSize ?? 16 * KIB) < 16 * KIB) return false;
+  if (row.preallocation !== undefined && row.preallocation !== 'off' && !preallocates(row)) return false;
   // Clusters that two snapshots share need a refcount of 3, and compressed ones share their host cluster.
   if (row.start === 'snapshots' && (row.refcountBits ?? 16) < 2) return false;
   return backingSizeFits(row);
 }
+
+/** Not over a backing file; not what would fill the disk, or the tests' patience; and nothing left to compress. */
+function preallocates({ chain, disk, clusterSize, start }: Partial<Qcow2Features>): boolean {
+  if (chain !== undefined && chain !== 'none') return false;
+  if (start === 'compressed') return false;
+  if (disk === 'huge' || disk === 'tables') return false;
+  return clusterSize === undefined || clusterSize <= 64 * KIB;
+}
+
+/** What pairs alone do not bring together: many small refcount blocks, few of them cached, and clusters freed. */
+const FURTHER_ROWS: readonly Qcow2Features[] = (['snapshots', 'filled'] as const).map((start) => ({
+  cache: 'writeback',
+  mix: 'zeroes',
+  clusterSize: 512,
+  refcounts: 'eager',
+  chain: 'none',
+  backingSize: 'equal',
+  disk: 'tables',
+  start,
+  compat: '1.1',
+  refcountBits: 64,
+  cacheSizes: 'least',
+  compressionType: 'zlib',
+  extendedL2: 'off',
+  preallocation: 'off',
+}));
 
 function allowedQed(row: Partial<QedFeatures>): boolean {
   return backingSizeFits(row);

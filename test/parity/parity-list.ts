@@ -138,6 +138,8 @@ function imageOptions(features: Features): Readonly<Record<string, string>> {
         cluster_size: String(features.clusterSize),
         refcount_bits: String(features.refcountBits),
         compression_type: features.compressionType,
+        extended_l2: features.extendedL2,
+        preallocation: features.preallocation,
         lazy_refcounts: features.refcounts === 'lazy' ? 'on' : 'off',
       };
   }
