@@ -13,7 +13,7 @@ import type { Storage } from '../device/storage.ts';
 import type { Format } from '../format/disk-image.ts';
 import { createImage } from '../format/registry.ts';
 import type { Cell } from '../result/schema.ts';
-import { generateBackingFill, generatePrefill } from '../workload/generator.ts';
+import { generateBackingFill, generateCrash, generatePrefill } from '../workload/generator.ts';
 import type { Request } from '../workload/request.ts';
 import type { CellPlan } from './engine.ts';
 import { Payload } from './payload.ts';
@@ -69,6 +69,7 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
       );
     }
     await fill(options, imageName, prefill(plan));
+    await fill(options, imageName, crash(plan), 'crash');
     return files;
   } catch (error) {
     files[Symbol.dispose]();
@@ -144,8 +145,13 @@ async function makeBackingFile(options: PrepareOptions, files: MadeFiles, format
   await fill(options, name, backingFill(plan));
 }
 
-/** Serves the requests to one of the files and closes it. */
-async function fill(options: PrepareOptions, name: string, requests: Iterable<Request>): Promise<void> {
+/** Serves the requests to one of the files and closes it, or ends as a process does that is killed. */
+async function fill(
+  options: PrepareOptions,
+  name: string,
+  requests: Iterable<Request>,
+  ending: 'close' | 'crash' = 'close',
+): Promise<void> {
   const { plan, storage, signal, pause } = options;
   const batches = inBatches(requests);
   const isImage = name === options.imageName;
@@ -168,7 +174,8 @@ async function fill(options: PrepareOptions, name: string, requests: Iterable<Re
     signal,
     progress: pause,
   });
-  await stack.close();
+  // Disposing of the stack abandons an image that was not closed.
+  if (ending === 'close') await stack.close();
 }
 
 /** The seed of random payloads: the plan's, or else the workload's own. */
@@ -186,6 +193,10 @@ function backingFill({ source, seed }: CellPlan): Iterable<Request> {
 
 function prefill({ source, seed }: CellPlan): Iterable<Request> {
   return source.kind === 'workload' ? generatePrefill(source.workload, { seed }) : [];
+}
+
+function crash({ source, seed }: CellPlan): Iterable<Request> {
+  return source.kind === 'workload' ? generateCrash(source.workload, { seed }) : [];
 }
 
 /** What of the requests lies below `end`: a backing file may be longer than the image over it. */

@@ -25,6 +25,7 @@ import { bytesText, microsecondsText, rateText, signedPercentText } from './numb
 import { pageScript, type PageData } from './page-script.ts';
 import { PAGE_STYLE } from './page-style.ts';
 import { VARIANT_COLOURS } from './palette.ts';
+import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
 import { predictionsOf, predictionText, type ModelPredictions } from './prediction.ts';
 import { onTimeText } from './replay-text.ts';
 import { modelsOf, reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
@@ -55,6 +56,7 @@ export function reportHtml(result: ResultRecord): string {
     '<noscript><p class="card">Charts need JavaScript; the table of all cells below holds every figure.</p></noscript>',
     chartSections({ result, report, charts, selected }),
     fidelitySection(result),
+    openingSection(result),
     ...predictionsOf(result).map(predictionSection),
     environmentSection(result.environment),
     caveatSection(report),
@@ -249,6 +251,21 @@ function fidelitySection({ cells }: ResultRecord): string {
   return section({
     title: 'How true the replay was to the times of the trace',
     text: 'On time is what was issued at most 1 ms after it was due. A latency begins when its request was due, so a stall counts against all that had to wait.',
+    body: `<div class="card scroll" tabindex="0">${table}</div>`,
+  });
+}
+
+function openingSection(result: ResultRecord): string {
+  const openings = openingsOf(result);
+  if (openings.length === 0) return '';
+  const table = htmlTable({
+    caption: 'Host operations of opening alone',
+    columns: OPENING_COLUMNS.map((title, column) => ({ title, numeric: column >= 2 })),
+    rows: openings.map(openingTexts),
+  });
+  return section({
+    title: 'Opening after a crash',
+    text: 'These images were not closed. Opening one for writing reads every table, however little was written since the last clean close, and mends what the crash left.',
     body: `<div class="card scroll" tabindex="0">${table}</div>`,
   });
 }

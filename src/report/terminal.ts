@@ -12,6 +12,7 @@ import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
 import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
+import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
 import { parityText } from './parity-text.ts';
 import { predictionsOf, predictionText } from './prediction.ts';
 import { replayTexts } from './replay-text.ts';
@@ -51,6 +52,7 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
     ...points.flatMap((point) => point),
     '',
     ...tableLines(shown, width, (heading) => paint.dim(heading), paint.bold),
+    ...openingLines(result, width, (heading) => paint.dim(heading)),
     ...remarkLines(report.cells).flatMap((remark) =>
       wrapped(remark, width).map((line) => paint.yellow(line)),
     ),
@@ -105,6 +107,26 @@ function tableLines(
     lines.push('');
   }
   return lines;
+}
+
+/** What opening cost where images had not been closed. */
+function openingLines(result: ResultRecord, width: number, faint: (text: string) => string): string[] {
+  const openings = openingsOf(result);
+  if (openings.length === 0) return [];
+  const rows = [OPENING_COLUMNS, ...openings.map(openingTexts)];
+  const widths = OPENING_COLUMNS.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const others = widths.slice(1).reduce((sum, each) => sum + each + GAP.length, 0);
+  widths[0] = Math.min(widths[0] ?? 0, width - others);
+  const [head = '', ...rest] = rows.map((row) =>
+    row
+      .map((text, column) => {
+        const size = widths[column] ?? 0;
+        return column < 2 ? shortened(text, size).padEnd(size) : text.padStart(size);
+      })
+      .join(GAP)
+      .trimEnd(),
+  );
+  return [faint(head), ...rest, ''];
 }
 
 function remarkLines(cells: readonly ReportCell[]): string[] {

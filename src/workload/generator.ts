@@ -33,6 +33,12 @@ export function generatePrefill(workload: Workload, options: GenerateOptions = {
   return iterate(prefill, size, options.seed ?? workload.seed, 'prefill', options.limit);
 }
 
+/** What is written into the image by a process that then ends without closing it; nothing for most workloads. */
+export function generateCrash(workload: Workload, options: GenerateOptions = {}): Iterable<Request> {
+  const { crash, size } = workload.image;
+  return iterate(crash, size, options.seed ?? workload.seed, 'crash', options.limit);
+}
+
 /** What is written into the backing file, if the workload has one. */
 export function generateBackingFill(workload: Workload, options: GenerateOptions = {}): Iterable<Request> {
   const { backing, size } = workload.image;
@@ -40,8 +46,8 @@ export function generateBackingFill(workload: Workload, options: GenerateOptions
   return iterate(fill, backing?.size ?? size, options.seed ?? workload.seed, 'backing', options.limit);
 }
 
-/** Which of a workload's three lists is made; each has random streams of its own. */
-const SALT = { run: 0, prefill: 1, backing: 2 } as const;
+/** Which of a workload's four lists is made; each has random streams of its own. */
+const SALT = { run: 0, prefill: 1, backing: 2, crash: 3 } as const;
 
 function iterate(
   steps: readonly Step[],

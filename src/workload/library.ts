@@ -58,6 +58,8 @@ export type WorkloadSource = SyntheticSource | RecordedSource;
 /** Where the shipped files lie: the same place seen from `src/workload/` and from `dist/workload/`. */
 const SHIPPED = fileURLToPath(new URL('../../workloads/', import.meta.url));
 const RECORDED = join(SHIPPED, 'recorded');
+/** Workloads that ask one question of a growing image; each folder is an axis, and none is part of the suite. */
+const AXES = ['crash-then-open'] as const;
 const WORKLOAD_FILE = /^(.+)\.json$/;
 const TRACE_FILE = /^(.+)\.trace\.csv(\.gz|\.zst)?$/;
 
@@ -69,6 +71,19 @@ export function shippedNames(): readonly string[] {
 /** The shipped workloads and recordings in the order of `shippedNames`. */
 export async function listSources(): Promise<readonly WorkloadSource[]> {
   return Promise.all([...shippedFiles()].map(([name, path]) => openSource(path, name)));
+}
+
+/** The workloads of the axes, in alphabetical order. */
+export async function listAxisSources(): Promise<readonly WorkloadSource[]> {
+  return Promise.all([...axisFiles()].map(([name, path]) => openSource(path, name)));
+}
+
+/** The names with that of an axis replaced by those of its workloads, in their order. */
+export function expandAxes(names: readonly string[]): readonly string[] {
+  return names.flatMap((name) => {
+    const axis = AXES.find((each) => each === name);
+    return axis === undefined ? [name] : filesIn(join(SHIPPED, axis), WORKLOAD_FILE).map(([each]) => each);
+  });
 }
 
 /**
@@ -84,12 +99,12 @@ export async function findSource(
   nameOrPath: string,
   options: OpenTraceOptions = {},
 ): Promise<WorkloadSource> {
-  const shipped = shippedFiles().get(nameOrPath);
+  const shipped = shippedFiles().get(nameOrPath) ?? axisFiles().get(nameOrPath);
   if (shipped !== undefined) return openSource(shipped, nameOrPath, options);
   if (traceExists(nameOrPath)) return openSource(nameOrPath, nameOf(nameOrPath), options);
   throw new Qcow2BenchError(
     'unknown-workload',
-    `there is no workload or file '${nameOrPath}'; the shipped ones are ${shippedNames().join(', ')}`,
+    `there is no workload or file '${nameOrPath}'; the shipped ones are ${[...shippedNames(), ...AXES].join(', ')}`,
   );
 }
 
@@ -137,6 +152,10 @@ async function openSource(
 
 function shippedFiles(): ReadonlyMap<string, string> {
   return new Map([...filesIn(SHIPPED, WORKLOAD_FILE), ...filesIn(RECORDED, TRACE_FILE)]);
+}
+
+function axisFiles(): ReadonlyMap<string, string> {
+  return new Map(AXES.flatMap((axis) => filesIn(join(SHIPPED, axis), WORKLOAD_FILE)));
 }
 
 function filesIn(folder: string, pattern: RegExp): [string, string][] {

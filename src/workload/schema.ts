@@ -7,7 +7,7 @@
  *   parsed `Workload` says all that the generator does.
  * - Whatever passes can be generated: addresses in whole sectors, every request within its region, the
  *   region within the image, and every phase comes to an end.
- * - The image section says how things stand before the run (prefill, backing file), in the same phases as
+ * - The image section says how things stand before the run (prefill, crash, backing file), in the same phases as
  *   the run itself; only `phases` are measured.
  */
 
@@ -158,6 +158,11 @@ const image = fields({
     .refine((bytes) => bytes <= IMAGE_BYTES_MAX, 'must be at most 4096 TiB')
     .describe('what the guest sees'),
   prefill: steps.default([]).describe('what is written into the image before the run'),
+  crash: steps
+    .default([])
+    .describe(
+      'what is written after the prefill by a process that then ends without closing the image: opening it is the price that the run pays',
+    ),
   backing: backing.optional(),
 }).describe('the image as it is before the run; none of this is measured');
 
@@ -179,9 +184,10 @@ export const workloadSchema = workloadFields.superRefine((workload, context) => 
   const report = (path: PropertyKey[], message: string) => {
     context.addIssue({ code: 'custom', path, message });
   };
-  const { size: imageSize, prefill, backing: backingFile } = workload.image;
+  const { size: imageSize, prefill, crash, backing: backingFile } = workload.image;
   checkSteps(workload.phases, imageSize, ['phases'], report);
   checkSteps(prefill, imageSize, ['image', 'prefill'], report);
+  checkSteps(crash, imageSize, ['image', 'crash'], report);
   if (backingFile !== undefined) {
     checkSteps(backingFile.fill, backingFile.size ?? imageSize, ['image', 'backing', 'fill'], report);
   }

@@ -36,7 +36,7 @@ test('a parsed workload says everything: defaults are filled in', () => {
     title: 'For a test',
     description: 'Nothing to learn here.',
     seed: 1,
-    image: { size: 1048576, prefill: [] },
+    image: { size: 1048576, prefill: [], crash: [] },
     phases: [
       {
         name: 'p',

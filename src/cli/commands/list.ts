@@ -14,7 +14,7 @@ import { flag, inGroup } from '../option-kinds.ts';
 import type { Terminal } from '../terminal.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
-import { listSources } from '../../workload/library.ts';
+import { listAxisSources, listSources } from '../../workload/library.ts';
 import { TRACE_FORMATS, traceFormat } from '../../workload/trace/trace-formats.ts';
 
 export const listCommand = defineCommand({
@@ -51,6 +51,12 @@ async function listSections(): Promise<readonly Section[]> {
     sources.filter((source) => source.kind === kind).map(({ name, title }) => ({ name, meaning: title }));
   return [
     { key: 'workloads', title: 'Workloads', option: '--workload', entries: entriesOf('workload') },
+    {
+      key: 'axes',
+      title: 'Axes (crash-then-open stands for all of its workloads)',
+      option: '--workload',
+      entries: (await listAxisSources()).map(({ name, title }) => ({ name, meaning: title })),
+    },
     { key: 'recordings', title: 'Recordings', option: '--workload', entries: entriesOf('recording') },
     section('formats', 'Formats', '--format', FORMAT_MEANINGS),
     section('refcounts', 'Refcount modes', '--refcounts', REFCOUNT_MEANINGS),

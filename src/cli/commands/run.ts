@@ -1,6 +1,6 @@
 /** `run`: workloads × formats × cache modes of the user's choice. */
 
-import { findSource, shippedNames } from '../../workload/library.ts';
+import { expandAxes, findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
@@ -45,7 +45,7 @@ export const runCommand = defineCommand({
       ),
 
   run: async (args, terminal) => {
-    const names = args.workload ?? shippedNames();
+    const names = expandAxes(args.workload ?? shippedNames());
     const sources = await Promise.all(names.map((name) => findSource(name)));
     const ended = await runSession({ args, sources, words: terminal.words }, terminal);
     const files = args.out === undefined ? [] : [{ what: 'Result', path: args.out }];
