@@ -9,9 +9,11 @@
  *   before is never touched.
  */
 
+import { basename } from 'node:path';
+
 import type { Storage } from '../device/storage.ts';
 import type { Format } from '../format/disk-image.ts';
-import { createImage } from '../format/registry.ts';
+import { createImage, type CreateImageOptions } from '../format/registry.ts';
 import type { Cell } from '../result/schema.ts';
 import { generateBackingFill, generateCrash, generatePrefill } from '../workload/generator.ts';
 import type { Request } from '../workload/request.ts';
@@ -118,8 +120,11 @@ interface FileToMake {
 async function makeFile(options: PrepareOptions, files: MadeFiles, file: FileToMake): Promise<void> {
   const { cell } = options.plan;
   const { name, format, virtualSize, backingFile } = file;
-  const device = options.storage.create(name);
+  const { storage, imageName } = options;
+  const device = storage.create(name);
   files.made(name);
+  const shape = name === imageName ? cell.shape : undefined;
+  const dataFile = shape?.dataFile === undefined ? undefined : makeDataFile(storage, files, imageName);
   try {
     await createImage({
       device,
@@ -129,11 +134,30 @@ async function makeFile(options: PrepareOptions, files: MadeFiles, file: FileToM
       // Both are the image's, like the format: a backing file has its format's defaults.
       clusterSize: name === options.imageName ? (cell.clusterSize ?? undefined) : undefined,
       refcounts: name === options.imageName ? (cell.refcounts ?? undefined) : undefined,
-      shape: name === options.imageName ? cell.shape : undefined,
+      shape,
+      dataFile,
     });
   } finally {
     await device.close();
+    await dataFile?.device.close();
   }
+}
+
+/** The name of the data file of an image that was made for a cell. */
+export function dataFileName(imageName: string): string {
+  return `${imageName}.data`;
+}
+
+function makeDataFile(
+  storage: Storage,
+  files: MadeFiles,
+  imageName: string,
+): NonNullable<CreateImageOptions['dataFile']> {
+  const name = dataFileName(imageName);
+  const device = storage.create(name, { label: 'data' });
+  files.made(name);
+  // Relative to the directory of the image that names it.
+  return { name: basename(name), device };
 }
 
 async function makeBackingFile(options: PrepareOptions, files: MadeFiles, format: Format): Promise<void> {

@@ -64,6 +64,8 @@ export interface StackOptions extends StackFilesOptions {
   readonly refcounts?: RefcountMode | null | undefined;
   /** qcow2 only: of its metadata caches; default: QEMU's. */
   readonly caches?: CacheSizes | undefined;
+  /** qcow2 only: a data file in place of the one that the image names; within the storage. */
+  readonly dataFile?: string | undefined;
   /** The format of a backing file that its overlay does not name: QED can name only raw. */
   readonly unnamedBackingFormat?: Format | undefined;
 }
@@ -108,6 +110,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     },
     readOnly,
     refcounts: options.refcounts ?? undefined,
+    dataFile: options.dataFile,
     caches: options.caches,
     backing: { unnamedFormat: unnamedBackingFormat },
   });

@@ -12,6 +12,7 @@ import type { Format } from '../format/disk-image.ts';
 import {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
+  DATA_FILES,
   PREALLOCATIONS,
   REFCOUNT_BITS,
   SHAPE_RULES,
@@ -36,6 +37,10 @@ export const SHAPE_OPTIONS = inGroup('Image, where it is made:', {
     'off (default), metadata (qcow2), falloc or full',
     choice('preallocation', PREALLOCATIONS),
   ),
+  'data-file': optional(
+    'qcow2: guest data in a file of its own, plain, or raw (readable as a raw image)',
+    choice('data-file', DATA_FILES),
+  ),
 });
 
 export const CACHE_SIZE_OPTIONS = inGroup('Metadata caches of qcow2, as in QEMU:', {
@@ -58,6 +63,7 @@ const OPTION_OF: Readonly<Record<keyof ImageShape, keyof typeof SHAPE_OPTIONS>> 
   extendedL2: 'extended-l2',
   compressionType: 'compression-type',
   preallocation: 'preallocation',
+  dataFile: 'data-file',
 };
 
 /** The names of those that were given. */
@@ -73,6 +79,7 @@ export function imageShape(args: ShapeArgs, formats: readonly Format[]): ImageSh
     extendedL2: args['extended-l2'] || undefined,
     compressionType: args['compression-type'],
     preallocation: args.preallocation,
+    dataFile: args['data-file'],
   };
   for (const [property, { formats: having }] of Object.entries(SHAPE_RULES)) {
     const key = property as keyof ImageShape;

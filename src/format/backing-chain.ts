@@ -1,5 +1,5 @@
 /**
- * Opening the files an image says it is backed by. An image may come from a stranger, so its word is not enough
+ * Opening the files an image says it is backed by, or that it keeps its data in. An image may come from a stranger, so its word is not enough
  * to open a file.
  *
  * Invariants:
@@ -15,7 +15,7 @@ import { Qcow2BenchError } from '../core/error.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import type { DiskImage, Format } from './disk-image.ts';
-import type { BackingReference, OpenBacking } from './image-options.ts';
+import type { OpenBacking, OpenDataFile } from './image-options.ts';
 
 /** Where image files come from: the caller wraps its storage and filters in this. */
 export interface ImageFiles {
@@ -45,8 +45,17 @@ export interface BackingChainOptions {
   /** The image on top. */
   readonly name: string;
   /** Opens a backing file read-only as an image of its format. */
-  readonly openFormat: (format: Format, device: BlockDevice, openBacking: OpenBacking) => Promise<DiskImage>;
+  readonly openFormat: (format: Format, device: BlockDevice, next: OpenNext) => Promise<DiskImage>;
 }
+
+/** What an image of the chain opens the files behind it with. */
+export interface OpenNext {
+  readonly openBacking: OpenBacking;
+  readonly openDataFile: OpenDataFile;
+}
+
+/** Which file of an image an error is about. */
+type FileRole = 'backing' | 'data';
 
 /**
  * What the image on top is given to open its backing file with.
@@ -58,13 +67,39 @@ export function backingOpener(options: BackingChainOptions): OpenBacking {
   return openerBelow(options, [options.name]);
 }
 
+/** Opens the external data file of the image `overlay`, under the rules for backing files. */
+export function dataFileOpener(
+  options: Pick<BackingChainOptions, 'files' | 'policy' | 'name'>,
+  file: { readonly image: string; readonly label: string; readonly readOnly: boolean },
+): OpenDataFile {
+  return (stored) => {
+    const { files } = options;
+    const { image, label, readOnly } = file;
+    if (stored === undefined) {
+      throw new Qcow2BenchError(
+        'data-file-unnamed',
+        'the image keeps its data in another file and does not name it: the image cannot be used without that name',
+        { path: image },
+      );
+    }
+    const name = resolveName(image, stored, 'data');
+    checkAllowed(name, image, options, 'data');
+    if (resolve(realName(files, name)) === resolve(realName(files, image))) {
+      throw new Qcow2BenchError('data-file-is-image', `the data file '${stored}' is the image itself`, {
+        path: image,
+      });
+    }
+    return files.open(name, { label, readOnly });
+  };
+}
+
 /** @param chain names from the top down to the image whose backing file is to be opened. */
 function openerBelow(options: BackingChainOptions, chain: readonly [string, ...string[]]): OpenBacking {
   return async (reference) => {
     const { files, policy } = options;
     const overlay = chain.at(-1) ?? options.name;
-    const name = resolveName(overlay, reference);
-    checkAllowed(name, overlay, options);
+    const name = resolveName(overlay, reference.name, 'backing');
+    checkAllowed(name, overlay, options, 'backing');
     checkChain(name, chain, files);
     const format = reference.format ?? policy.unnamedFormat;
     if (format === undefined) {
@@ -74,38 +109,46 @@ function openerBelow(options: BackingChainOptions, chain: readonly [string, ...s
         { path: overlay },
       );
     }
-    const device = files.open(name, { label: `backing:${String(chain.length - 1)}`, readOnly: true });
-    return options.openFormat(format, device, openerBelow(options, [...chain, name]));
+    const label = `backing:${String(chain.length - 1)}`;
+    const device = files.open(name, { label, readOnly: true });
+    return options.openFormat(format, device, {
+      openBacking: openerBelow(options, [...chain, name]),
+      openDataFile: dataFileOpener(options, { image: name, label: `${label}:data`, readOnly: true }),
+    });
   };
 }
 
-function resolveName(overlay: string, reference: BackingReference): string {
-  const { name } = reference;
+function resolveName(overlay: string, name: string, role: FileRole): string {
   if (name.includes('\0')) {
-    throw new Qcow2BenchError('backing-protocol', "the backing file's name contains a zero byte", {
+    throw new Qcow2BenchError(`${role}-protocol`, `the ${role} file's name contains a zero byte`, {
       path: overlay,
     });
   }
   // A colon before the first slash makes QEMU read a protocol; a drive letter is one character.
   if (/^[^/\\]{2,}?:/.test(name)) {
     throw new Qcow2BenchError(
-      'backing-protocol',
-      `the backing file '${name}' is not a plain path: names with a protocol (json:, nbd:, file: …) are not opened; write './' before a path that contains a colon`,
+      `${role}-protocol`,
+      `the ${role} file '${name}' is not a plain path: names with a protocol (json:, nbd:, file: …) are not opened; write './' before a path that contains a colon`,
       { path: overlay },
     );
   }
   return isAbsolute(name) ? normalize(name) : join(dirname(overlay), name);
 }
 
-function checkAllowed(name: string, overlay: string, options: BackingChainOptions): void {
+function checkAllowed(
+  name: string,
+  overlay: string,
+  options: Pick<BackingChainOptions, 'files' | 'policy' | 'name'>,
+  role: FileRole,
+): void {
   const { files, policy } = options;
   if (policy.allowAnywhere === true) return;
   const directory = policy.allowedDirectory ?? dirname(options.name);
   const isInside = lies(name, directory) && lies(realName(files, name), realName(files, directory));
   if (isInside) return;
   throw new Qcow2BenchError(
-    'backing-not-allowed',
-    `the backing file '${name}' does not lie below the allowed directory '${directory}': allow another directory, or any, explicitly`,
+    `${role}-not-allowed`,
+    `the ${role} file '${name}' does not lie below the allowed directory '${directory}': allow another directory, or any, explicitly`,
     { path: overlay },
   );
 }

@@ -29,12 +29,20 @@ export interface BackingReference {
 /** Opens the backing image read-only, or throws. Called at most once an open, after the header is checked. */
 export type OpenBacking = (reference: BackingReference) => Promise<DiskImage>;
 
+/**
+ * Opens the external data file that a qcow2 image names, or throws; called at most once an open. The name is as
+ * stored, `undefined` if the image names none.
+ */
+export type OpenDataFile = (name: string | undefined) => BlockDevice;
+
 /** What `openRaw`, `openQcow2` and `openQed` take. */
 export interface OpenOptions {
   readonly device: BlockDevice;
   /** Nothing is written: no repair, no dirty bit, no sync at close. */
   readonly readOnly: boolean;
   readonly openBacking: OpenBacking;
+  /** qcow2 only; default: an image with an external data file is refused. */
+  readonly openDataFile?: OpenDataFile | undefined;
   /** What reads of guest data are counted as: `data`, or `backing-read` in an image that backs another. */
   readonly readPurpose: Extract<Purpose, 'data' | 'backing-read'>;
   /** Opened to be checked: a dirty or corrupt image is accepted as it is, and not repaired on the way. */
@@ -58,6 +66,8 @@ export interface CreateOptions {
   /** What the format does not have of it is ignored. */
   readonly shape?: ImageShape | undefined;
   readonly backingFile?: { readonly name: string; readonly format: Format } | undefined;
+  /** qcow2 with `shape.dataFile` only: the data file, by the name to be stored; emptied, and left to the caller too. */
+  readonly dataFile?: { readonly name: string; readonly device: BlockDevice } | undefined;
 }
 
 /** What a format may find to exclude one another in an image that is to be made. */

@@ -26,6 +26,10 @@ export type CompressionType = (typeof COMPRESSION_TYPES)[number];
 export const PREALLOCATIONS = ['off', 'metadata', 'falloc', 'full'] as const;
 export type Preallocation = (typeof PREALLOCATIONS)[number];
 
+/** A file of its own for guest data; a raw one can also be read as a raw image. */
+export const DATA_FILES = ['none', 'plain', 'raw'] as const;
+export type DataFileKind = (typeof DATA_FILES)[number];
+
 export interface ImageShape {
   readonly compat?: CompatLevel | undefined;
   readonly refcountBits?: RefcountBits | undefined;
@@ -34,6 +38,7 @@ export interface ImageShape {
   readonly compressionType?: CompressionType | undefined;
   /** Of how it was made: an open image does not show it. */
   readonly preallocation?: Preallocation | undefined;
+  readonly dataFile?: DataFileKind | undefined;
 }
 
 interface ShapeRule<Value> {
@@ -52,6 +57,7 @@ export const SHAPE_RULES: ShapeRules = {
   extendedL2: { default: false, formats: ['qcow2'] },
   compressionType: { default: 'zlib', formats: ['qcow2'] },
   preallocation: { default: 'off', formats: ['raw', 'qcow2'] },
+  dataFile: { default: 'none', formats: ['qcow2'] },
 };
 
 /** What of `shape` the format has and is not its default; `undefined` if that is nothing. */

@@ -4,10 +4,17 @@
  */
 
 import type { BlockDevice } from '../device/block-device.ts';
-import { backingOpener, type BackingPolicy, type ImageFiles } from './backing-chain.ts';
+import { backingOpener, dataFileOpener, type BackingPolicy, type ImageFiles } from './backing-chain.ts';
 import type { CacheSizes } from './cache-sizes.ts';
 import type { DiskImage, Format } from './disk-image.ts';
-import type { BrokenRule, CreateOptions, LayoutChoices, OpenOptions, RefcountMode } from './image-options.ts';
+import type {
+  BrokenRule,
+  CreateOptions,
+  LayoutChoices,
+  OpenDataFile,
+  OpenOptions,
+  RefcountMode,
+} from './image-options.ts';
 import { createQcow2 } from './qcow2/create.ts';
 import { impossibleLayout } from './qcow2/layout-rules.ts';
 import { openQcow2 } from './qcow2/open.ts';
@@ -36,6 +43,8 @@ export interface OpenImageOptions {
   readonly files: ImageFiles;
   readonly readOnly: boolean;
   readonly backing?: BackingPolicy | undefined;
+  /** qcow2 only: a data file of the caller's choice, wherever it lies, in place of the one that the image names. */
+  readonly dataFile?: string | undefined;
   /** Opened to be checked: nothing is repaired on the way. */
   readonly forCheck?: boolean | undefined;
   /** qcow2 only: overrides the image's lazy-refcounts bit for this opening. */
@@ -51,12 +60,11 @@ export interface OpenImageOptions {
  */
 export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
   const { files, name, readOnly } = options;
+  const chain = { files, name, policy: options.backing ?? {} };
   const openBacking = backingOpener({
-    files,
-    name,
-    policy: options.backing ?? {},
+    ...chain,
     openFormat: (format, device, next) =>
-      REGISTRY[format].open({ device, readOnly: true, readPurpose: 'backing-read', openBacking: next }),
+      REGISTRY[format].open({ device, readOnly: true, readPurpose: 'backing-read', ...next }),
   });
   const device: BlockDevice = files.open(name, { label: 'image', readOnly });
   return REGISTRY[options.format].open({
@@ -64,10 +72,19 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
     readOnly,
     readPurpose: 'data',
     openBacking,
+    openDataFile: openDataFile(options, chain),
     forCheck: options.forCheck,
     refcounts: options.refcounts,
     caches: options.caches,
   });
+}
+
+function openDataFile(
+  { files, name, readOnly, dataFile }: OpenImageOptions,
+  chain: Parameters<typeof dataFileOpener>[0],
+): OpenDataFile {
+  if (dataFile !== undefined) return () => files.open(dataFile, { label: 'data', readOnly });
+  return dataFileOpener(chain, { image: name, label: 'data', readOnly });
 }
 
 export interface CreateImageOptions extends CreateOptions {
@@ -89,4 +106,5 @@ export function impossibleImage(
 export async function createImage(options: CreateImageOptions): Promise<void> {
   await REGISTRY[options.format].create(options);
   await options.device.sync('close');
+  await options.dataFile?.device.sync('close');
 }

@@ -9,6 +9,7 @@
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
+import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
 import type { ImageFiles } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
@@ -30,6 +31,8 @@ export interface CreateImageFileOptions extends ImagePlace {
   /** Default: QEMU's; what the format does not have of it is refused. */
   readonly shape?: ImageShape | undefined;
   readonly backing?: NewBacking | undefined;
+  /** Where the data file is made, and how it is named in the image; goes with `shape.dataFile`. */
+  readonly dataFile?: (ImagePlace & { readonly stored: string }) | undefined;
   /** Replace a file that is there. Default false. */
   readonly overwrite?: boolean | undefined;
 }
@@ -62,24 +65,53 @@ export async function createImageFile(options: CreateImageFileOptions): Promise<
   if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message, { path: name });
   const image = { ...choices, virtualSize: await virtualSizeOf(options) };
   await tryInMemory(image, name);
-  const isNew = !storage.exists(name);
-  const device = storage.create(name, { overwrite: options.overwrite });
-  try {
-    await createImage({ ...image, device });
-  } catch (error) {
-    await device.close();
-    if (isNew) storage.remove(name);
-    throw error;
-  }
-  await device.close();
+  using files = new NewFiles(options.overwrite);
+  const device = files.make({ storage, name });
+  const { dataFile: place } = options;
+  const dataFile = place && { name: place.stored, device: files.make(place, 'data') };
+  await createImage({ ...image, device, dataFile });
+  files.keep();
   return { path: device.path, virtualSize: image.virtualSize };
+}
+
+/** Files being made: closed in the end, and removed again unless they are kept; what was there before stays. */
+class NewFiles implements Disposable {
+  readonly #overwrite: boolean | undefined;
+  readonly #files: { readonly place: ImagePlace; readonly device: BlockDevice; readonly isNew: boolean }[] =
+    [];
+  #isKept = false;
+
+  constructor(overwrite: boolean | undefined) {
+    this.#overwrite = overwrite;
+  }
+
+  make(place: ImagePlace, label = 'image'): BlockDevice {
+    const { storage, name } = place;
+    const isNew = !storage.exists(name);
+    const device = storage.create(name, { label, overwrite: this.#overwrite });
+    this.#files.push({ place, device, isNew });
+    return device;
+  }
+
+  keep(): void {
+    this.#isKept = true;
+  }
+
+  [Symbol.dispose](): void {
+    for (const { place, device, isNew } of this.#files) {
+      void device.close();
+      if (isNew && !this.#isKept) place.storage.remove(place.name);
+    }
+  }
 }
 
 /** Throws what making the image would throw, a size that is too large, before anything is touched. */
 async function tryInMemory(image: Omit<CreateImageOptions, 'device'>, path: string): Promise<void> {
   // Preallocating would only take time and memory here.
   const shape = { ...image.shape, preallocation: 'off' } as const;
-  await createImage({ ...image, shape, device: new MemoryDevice({ path }) });
+  const hasDataFile = (shape.dataFile ?? 'none') !== 'none';
+  const dataFile = hasDataFile ? { name: 'data', device: new MemoryDevice() } : undefined;
+  await createImage({ ...image, shape, dataFile, device: new MemoryDevice({ path }) });
 }
 
 function imageOptions(options: CreateImageFileOptions): Omit<CreateOptions, 'device' | 'virtualSize'> {

@@ -39,6 +39,8 @@ export interface Qcow2Info extends ClusteredInfo {
   /** Clusters of 32 subclusters. */
   readonly hasExtendedL2: boolean;
   readonly compressionType: CompressionType;
+  /** Guest data lies in this file, as stored; `isRaw`: it can be read as a raw image. */
+  readonly dataFile: { readonly name: string | undefined; readonly isRaw: boolean } | undefined;
   /** A write was stopped because it would have damaged the metadata. */
   readonly isCorrupt: boolean;
   readonly snapshots: readonly Snapshot[];
@@ -80,7 +82,7 @@ async function rawInfo(device: BlockDevice): Promise<RawInfo> {
 async function qcow2Info(device: BlockDevice): Promise<Qcow2Info> {
   const fileSize = device.size();
   const { image, backing } = await openLoneQcow2({ device, readOnly: true });
-  const { values, hasLazyRefcounts, isDirty } = image.header;
+  const { values, hasLazyRefcounts, isDirty, hasDataFile, isDataFileRaw } = image.header;
   await image.abandon();
   return {
     format: 'qcow2',
@@ -95,6 +97,7 @@ async function qcow2Info(device: BlockDevice): Promise<Qcow2Info> {
     refcountBits: 2 ** values.refcountOrder,
     hasExtendedL2: (values.incompatible & INCOMPATIBLE.extendedL2) !== 0,
     compressionType: values.compressionType,
+    dataFile: hasDataFile ? { name: values.dataFile, isRaw: isDataFileRaw } : undefined,
     isCorrupt: (values.incompatible & INCOMPATIBLE.corrupt) !== 0,
     snapshots: image.snapshots.list,
   };

@@ -9,7 +9,7 @@
 import { hex, Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
-import type { BackingReference, OpenBacking, OpenOptions } from '../format/image-options.ts';
+import type { BackingReference, OpenBacking, OpenDataFile, OpenOptions } from '../format/image-options.ts';
 import { openQcow2 } from '../format/qcow2/open.ts';
 import type { Qcow2Header } from '../format/qcow2/header.ts';
 import type { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
@@ -58,7 +58,8 @@ async function openAlone<Image>(
     // Stands in for the file that is not looked at; nothing reads guest data here.
     return openRaw({ device: new MemoryDevice(), readOnly: true, readPurpose: 'backing-read', openBacking });
   };
-  const image = await open({ ...options, forCheck: true, readPurpose: 'data', openBacking });
+  const openDataFile: OpenDataFile = () => new MemoryDevice({ label: 'data' });
+  const image = await open({ ...options, forCheck: true, readPurpose: 'data', openBacking, openDataFile });
   return { image, backing };
 }
 

@@ -37,7 +37,7 @@ export async function openChain(options: OpenChainOptions): Promise<OpenedChain>
       ...HOST_FILES,
       open: (name, labelled) => {
         const device = HOST_FILES.open(name, labelled);
-        names.push(name);
+        names[depthOf(labelled.label)] = name;
         return device;
       },
     },
@@ -54,4 +54,10 @@ async function formatOf(path: string): Promise<Format> {
   } finally {
     await device.close();
   }
+}
+
+/** Of a file by its label: a data file stands for its image, as it is where the data lies. */
+function depthOf(label: string): number {
+  const [, number] = /^backing:(\d+)/.exec(label) ?? [];
+  return number === undefined ? 0 : Number(number) + 1;
 }

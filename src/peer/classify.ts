@@ -42,17 +42,33 @@ export function classifyOperations(
   options: ClassifyOptions,
 ): Classified {
   const steps: SequenceStep[] = [];
+  const files: string[] = [];
   for (const operation of operations) {
     if (operation.error !== undefined || operation.op === 'allocate') continue;
     const { phase, request } = operation;
-    steps.push({ phase, request, record: rangeRecord(operation, options) });
+    steps.push({ phase, request, record: rangeRecord(operation, optionsFor(operation.file, options)) });
+    files.push(operation.file);
   }
   const { causes, elidedFlushes } = syncCauses(steps, options);
   const records = steps.map(({ phase, record }, index): HostLogRecord => {
     if (record !== undefined) return record;
-    return { phase, op: 'sync', file: 'image', cause: causes[index] ?? 'guest-flush' };
+    const file = files[index] ?? 'image';
+    const cause = file === 'data' ? 'data-file' : (causes[index] ?? 'guest-flush');
+    return { phase, op: 'sync', file, cause };
   });
   return { records, elidedFlushes };
+}
+
+/** A data file holds nothing but guest data, each byte at its guest offset. */
+function optionsFor(file: string, options: ClassifyOptions): ClassifyOptions {
+  if (file !== 'data') return options;
+  const { clusterSize } = options.after;
+  const layout: ImageLayout = {
+    clusterSize,
+    metadataAt: () => undefined,
+    guestOffsetAt: (hostOffset) => hostOffset,
+  };
+  return { ...options, before: layout, after: layout };
 }
 
 /** The record of an operation on a range; `undefined` for a sync, whose cause only its neighbours tell. */
@@ -76,7 +92,7 @@ function rangeRecord(operation: HostOperation, options: ClassifyOptions): RangeR
 }
 
 function readPurpose(operation: HostOperation, options: ClassifyOptions): Purpose {
-  if (operation.file !== 'image') return 'backing-read';
+  if (operation.file !== 'image' && operation.file !== 'data') return 'backing-read';
   const metadata = metadataAt(operation.offset, options);
   if (metadata !== undefined) return metadata;
   return requestOf(operation, options)?.op === 'read' ? 'data' : 'cow';

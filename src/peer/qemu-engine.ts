@@ -14,13 +14,13 @@
 import type { CellPlan, CountOutcome, CountPassOptions, Engine, TimedPass } from '../bench/engine.ts';
 import { formatObstacle, placeObstacle, zeroingObstacle } from '../bench/obstacle.ts';
 import { Payload } from '../bench/payload.ts';
-import { backingOf, payloadSeed, prepareFiles } from '../bench/prepare.ts';
+import { backingOf, dataFileName, payloadSeed, prepareFiles } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
 import { openStack } from '../bench/stack.ts';
 import type { FileStorage } from '../device/file-storage.ts';
 import type { HostLogRecord } from '../device/host-log.ts';
 import { HostMeter } from '../device/host-meter.ts';
-import type { GuestCounts, Parity } from '../result/schema.ts';
+import type { Cell, GuestCounts, Parity } from '../result/schema.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
 import { classifyOperations, type Classified } from './classify.ts';
@@ -89,6 +89,7 @@ export class QemuEngine implements Engine {
       throw error;
     } finally {
       storage.remove(copyOf(imageName));
+      storage.remove(dataFileName(copyOf(imageName)));
     }
   }
 
@@ -133,6 +134,10 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
   const { plan, options, storage, requests, imageName } = pass;
   const { format, refcounts, cache } = plan.cell;
   await copySparse(storage.pathOf(imageName), storage.pathOf(copyOf(imageName)));
+  if (hasDataFile(plan.cell)) {
+    const copy = dataFileName(copyOf(imageName));
+    await copySparse(storage.pathOf(dataFileName(imageName)), storage.pathOf(copy));
+  }
   const before = await layoutOf(pass);
   const theirs = await serveWithQemu(pass);
   const after = await layoutOf(pass);
@@ -155,17 +160,37 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
 function serveWithQemu(pass: Pass): Promise<readonly HostOperation[]> {
   const { plan, options, storage, tools, requests, imageName, backingName } = pass;
   const backing = backingOf(plan.cell) === undefined ? undefined : storage.pathOf(backingName);
+  const dataPath = hasDataFile(plan.cell) ? storage.pathOf(dataFileName(imageName)) : undefined;
   return runQemuIo({
     path: storage.pathOf(imageName),
     format: plan.cell.format,
     cache: plan.cell.cache,
     requests,
     unmap: true,
-    imageOptions: cacheOptions(plan.cell.caches),
-    files: backing === undefined ? undefined : { 'backing:0': backing },
+    imageOptions: imageOptions(plan.cell, dataPath),
+    files: {
+      ...(backing === undefined ? {} : { 'backing:0': backing }),
+      ...(dataPath === undefined ? {} : { data: dataPath }),
+    },
     signal: options.signal,
     tools,
   });
+}
+
+function hasDataFile({ shape }: Cell): boolean {
+  return shape?.dataFile !== undefined && shape.dataFile !== 'none';
+}
+
+/** As `--image-opts` takes them; `undefined` if there is nothing to say. */
+function imageOptions(
+  { caches }: Cell,
+  dataPath: string | undefined,
+): Readonly<Record<string, string>> | undefined {
+  const options = cacheOptions(caches);
+  // QEMU would take the name from the directory that it runs in.
+  return dataPath === undefined
+    ? options
+    : { ...options, 'data-file.driver': 'file', 'data-file.filename': dataPath };
 }
 
 /** Serves the requests with the builtin engine on the copy. */
@@ -182,6 +207,7 @@ async function serveWithBuiltin(
     cache: cell.cache,
     refcounts: cell.refcounts,
     caches: cell.caches,
+    dataFile: hasDataFile(cell) ? dataFileName(copyOf(imageName)) : undefined,
     unnamedBackingFormat: backingOf(cell),
     hostLog: (record) => records.push(record),
     wrap: (device) => new WithoutSync(device),
@@ -221,12 +247,16 @@ function countedRecords({ records, elidedFlushes }: Classified): HostMeter {
 }
 
 async function parityOf(
-  { storage, imageName, tools }: Pass,
+  { storage, imageName, tools, plan }: Pass,
   ours: readonly HostLogRecord[],
   theirs: readonly HostOperation[],
 ): Promise<Parity> {
   const comparison = compareOperations(ours, theirs);
-  const isSame = await sameBytes(storage.pathOf(imageName), storage.pathOf(copyOf(imageName)));
+  let isSame = await sameBytes(storage.pathOf(imageName), storage.pathOf(copyOf(imageName)));
+  if (isSame && hasDataFile(plan.cell)) {
+    const copy = dataFileName(copyOf(imageName));
+    isSame = await sameBytes(storage.pathOf(dataFileName(imageName)), storage.pathOf(copy));
+  }
   return {
     verdict: comparison.identical && isSame ? 'identical' : 'different',
     qemu: tools.version,

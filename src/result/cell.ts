@@ -85,6 +85,7 @@ export function shapeWords(shape: ImageShape | undefined): readonly string[] {
   if (shape.extendedL2 === true) parts.push('extended L2');
   if (shape.compressionType !== undefined) parts.push(`compression ${shape.compressionType}`);
   if (shape.preallocation !== undefined) parts.push(`preallocation ${shape.preallocation}`);
+  if (shape.dataFile !== undefined) parts.push(`${shape.dataFile} data file`);
   return parts;
 }
 

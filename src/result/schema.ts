@@ -17,6 +17,7 @@ import {
   CACHE_MODES,
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
+  DATA_FILES,
   PREALLOCATIONS,
   FORMATS,
   PURPOSES,
@@ -54,6 +55,7 @@ const shapeSchema = z
     extendedL2: z.boolean().optional().describe('qcow2: clusters of 32 subclusters'),
     compressionType: z.enum(COMPRESSION_TYPES).optional().describe('qcow2: of compressed clusters'),
     preallocation: z.enum(PREALLOCATIONS).optional().describe('How much was there before the first write'),
+    dataFile: z.enum(DATA_FILES).optional().describe('qcow2: an external data file'),
   } satisfies Record<keyof ImageShape, z.ZodType>)
   .meta({ id: 'ImageShape', description: 'How the image was made, as far as it is not the default' });
 

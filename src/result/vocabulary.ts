@@ -12,6 +12,7 @@ export { FORMATS, type Format } from '../format/disk-image.ts';
 export {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
+  DATA_FILES,
   PREALLOCATIONS,
   REFCOUNT_BITS,
   type ImageShape,

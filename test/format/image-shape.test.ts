@@ -12,6 +12,7 @@ const UNUSUAL: Required<ImageShape> = {
   compressionType: 'zstd',
   preallocation: 'falloc',
   extendedL2: true,
+  dataFile: 'raw',
 };
 
 describe('the shape of an image', () => {

@@ -67,6 +67,7 @@ function randomRun(seed: number): ParityRun {
       cluster_size: String(clusterSize),
       compression_type: seed % 2 === 0 ? 'zlib' : 'zstd',
       lazy_refcounts: random.chance(0.5) ? 'on' : 'off',
+      extended_l2: clusterSize >= 16_384 && random.chance(0.4) ? 'on' : 'off',
       // Narrow refcounts end the sharing of a cluster early.
       refcount_bits: pick(['1', '2', '16', '16', '64']),
     },

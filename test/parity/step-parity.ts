@@ -5,7 +5,7 @@
  * Where the other parity suites take requests as workloads have them, this one takes everything `qemu-io` can ask for.
  */
 
-import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -15,9 +15,11 @@ import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
+import type { DataFileKind } from '../../src/format/image-shape.ts';
 import { compareOperations, type Comparison } from '../../src/peer/compare-operations.ts';
-import { createWithQemuImg, findQemuTools } from '../../src/peer/qemu-tools.ts';
+import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { MARK_SIGNAL, traceProgram } from '../../src/peer/strace.ts';
+import { runTool } from '../format/system-tools.ts';
 
 /** What a write carries: one byte throughout, text that packs well, or noise that does not pack at all. */
 export type Fill = number | 'text' | 'noise';
@@ -37,6 +39,8 @@ export interface ParityRun {
   /** As `qemu-img create -o` takes them. */
   readonly create: Readonly<Record<string, string>>;
   readonly cache: CacheMode;
+  /** Guest data in a file of its own; goes with `create`. */
+  readonly dataFile?: Exclude<DataFileKind, 'none'>;
   /** Served by QEMU before the run. */
   readonly prefill?: readonly Step[];
   readonly steps: readonly Step[];
@@ -54,16 +58,19 @@ export async function expectParity(directory: string, run: ParityRun, what: stri
   const { theirs, ours, comparison } = await serveWithBoth(directory, run);
   const text = comparison.identical ? '' : comparison.text;
   expect(comparison.identical, `${what}\n${text}`).toBe(true);
-  const isSame = readFileSync(theirs).equals(readFileSync(ours));
-  expect(isSame, `final bytes differ: ${what}`).toBe(true);
+  for (const suffix of run.dataFile === undefined ? [''] : ['', '.data']) {
+    const isSame = readFileSync(theirs + suffix).equals(readFileSync(ours + suffix));
+    expect(isSame, `final bytes${suffix} differ: ${what}`).toBe(true);
+  }
 }
 
 export async function serveWithBoth(directory: string, run: ParityRun): Promise<BothRuns> {
   const place = new Place(directory);
-  await createWithQemuImg(place.theirs, { format: 'qcow2', size: run.size, options: run.create });
-  if (run.prefill !== undefined) await serveByQemu(place, 'writeback', run.prefill);
+  create(place, run);
+  if (run.prefill !== undefined) await serveByQemu(place, { ...run, cache: 'writeback', steps: run.prefill });
   copyFileSync(place.theirs, place.ours);
-  const theirs = await serveByQemu(place, run.cache, run.steps);
+  if (run.dataFile !== undefined) copyFileSync(`${place.theirs}.data`, `${place.ours}.data`);
+  const theirs = await serveByQemu(place, run);
   const ours = await serveByUs(place, run);
   return { theirs: place.theirs, ours: place.ours, comparison: compareOperations(ours, theirs) };
 }
@@ -103,20 +110,42 @@ function noiseBytes(): Buffer {
   return Buffer.from(Array.from({ length: PATTERN_BYTES }, () => random.below(256)));
 }
 
-async function serveByQemu(place: Place, cache: CacheMode, steps: readonly Step[]) {
+/** In the directory itself: QEMU takes the name of a data file from where it runs. */
+function create(place: Place, { size, create: options, dataFile }: ParityRun): void {
+  const settings = Object.entries(options).map(([name, value]) => `${name}=${value}`);
+  if (dataFile !== undefined) {
+    settings.push('data_file=theirs.data', `data_file_raw=${dataFile === 'raw' ? 'on' : 'off'}`);
+  }
+  const args = ['create', '-q', '-f', 'qcow2', '-o', settings.join(','), 'theirs', String(size)];
+  for (const name of ['theirs', 'theirs.data', 'ours', 'ours.data']) {
+    rmSync(join(place.directory, name), { force: true });
+  }
+  runTool('qemu-img', args, place.directory);
+}
+
+async function serveByQemu(place: Place, { cache, steps, dataFile }: ParityRun) {
   const tools = await findQemuTools();
   const mark = `sigraise ${String(constants.signals[MARK_SIGNAL])}\n`;
   const commands = steps.map((step) => `${mark}${command(place, step)}\n`);
   const { operations, outcome } = await traceProgram({
     strace: tools.strace,
     command: tools.qemuIo,
-    args: ['-t', cache, '-d', 'unmap', '-f', 'qcow2', place.theirs],
+    args: ['-t', cache, '-d', 'unmap', ...imageArguments(place, dataFile)],
     input: `${commands.join('')}${mark}quit\n`,
-    files: { image: place.theirs },
+    files: {
+      image: place.theirs,
+      ...(dataFile === undefined ? {} : { data: `${place.theirs}.data` }),
+    },
     requests: steps.length,
   });
   expect(outcome.stdout).not.toContain('failed');
   return operations;
+}
+
+function imageArguments(place: Place, dataFile: ParityRun['dataFile']): readonly string[] {
+  if (dataFile === undefined) return ['-f', 'qcow2', place.theirs];
+  const image = `driver=qcow2,file.driver=file,file.filename=${place.theirs}`;
+  return ['--image-opts', `${image},data-file.driver=file,data-file.filename=${place.theirs}.data`];
 }
 
 function command(place: Place, step: Step): string {
@@ -148,6 +177,7 @@ async function serveByUs(place: Place, run: ParityRun): Promise<readonly HostLog
     imageName: 'ours',
     format: 'qcow2',
     cache: run.cache,
+    dataFile: run.dataFile === undefined ? undefined : 'ours.data',
     hostLog: (record) => log.push(record),
   });
   for (const step of run.steps) await serve(stack, step);

@@ -1,12 +1,13 @@
 /** `create`: an empty image, never over a file that is there unless that was asked for. */
 
-import { dirname, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import { formatSize } from '../../core/size.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
-import { createImageFile, type NewBacking } from '../../image/create-image.ts';
+import type { DataFileKind } from '../../format/image-shape.ts';
+import { createImageFile, type CreateImageFileOptions, type NewBacking } from '../../image/create-image.ts';
 import { HOST_FILES, hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
@@ -37,6 +38,10 @@ export const createCommand = defineCommand({
             'Format of the backing file; it is never guessed',
             choice('backing-format', FORMATS),
           ),
+          'data-file-name': optional(
+            "With --data-file: the file's name, relative to the image's directory; default: IMAGE.data",
+            text('data-file-name'),
+          ),
           overwrite: flag('Replace a file that is there'),
           json: flag('Print what was made as JSON'),
         }),
@@ -62,6 +67,7 @@ export const createCommand = defineCommand({
         refcounts: args.refcounts,
         shape: imageShape(args, [args.format]),
         backing,
+        dataFile: newDataFile(args),
         overwrite: args.overwrite,
       }),
     );
@@ -79,6 +85,7 @@ const OPTION_OF_CODE: Readonly<Record<string, string>> = {
   'bad-cluster-size': '--cluster-size',
   'qcow2-needs-compat-1.1': '--compat',
   'qcow2-preallocated-overlay': '--preallocation',
+  'qcow2-raw-data-file-overlay': '--data-file',
   'raw-no-metadata': '--preallocation',
   'qcow2-cluster-too-small': '--extended-l2',
   'qed-bad-cluster-size': '--cluster-size',
@@ -96,6 +103,20 @@ async function asUsage<T>(work: () => Promise<T>): Promise<T> {
     if (option === undefined || !(error instanceof Qcow2BenchError)) throw error;
     throw new UsageError(`${option}: ${error.message}`, { cause: error });
   }
+}
+
+function newDataFile(args: {
+  readonly image: string;
+  readonly 'data-file': DataFileKind | undefined;
+  readonly 'data-file-name': string | undefined;
+}): CreateImageFileOptions['dataFile'] {
+  const { image, 'data-file': kind = 'none', 'data-file-name': name } = args;
+  if (kind === 'none') {
+    if (name === undefined) return undefined;
+    throw new UsageError('--data-file-name is of a data file: choose one with --data-file plain or raw');
+  }
+  const stored = name ?? `${basename(image)}.data`;
+  return { ...hostImage(resolve(dirname(image), stored), 'write'), stored };
 }
 
 interface Asked {

@@ -49,6 +49,11 @@ function infoText(info: ImageInfo, allocatedSize: number, { paint }: Terminal): 
     rows.push(['cluster size', clusterText(info)]);
     if (info.format === 'qed') rows.push(['table size', humanSize(info.tableSize)]);
     if (info.format === 'qcow2') rows.push(['snapshots', String(info.snapshots.length)]);
+    if (info.format === 'qcow2') rows.push(['compression', info.compressionType]);
+    if (info.format === 'qcow2' && info.dataFile !== undefined) {
+      const { name = 'not named', isRaw } = info.dataFile;
+      rows.push(['data file', isRaw ? `${name} (readable as raw)` : name]);
+    }
     rows.push([
       'backing file',
       backing === undefined ? 'none' : `${backing.name} (${backing.format ?? 'of unnamed format'})`,
@@ -120,6 +125,9 @@ function formatSpecific(info: Exclude<ImageInfo, { readonly format: 'raw' }>): R
         'compression-type': info.compressionType,
         'lazy-refcounts': info.refcounts === 'lazy',
         'refcount-bits': info.refcountBits,
+        ...(info.dataFile === undefined
+          ? {}
+          : { 'data-file': info.dataFile.name, 'data-file-raw': info.dataFile.isRaw }),
         corrupt: info.isCorrupt,
         ...(info.version === 2 ? {} : { 'extended-l2': info.hasExtendedL2 }),
       };

@@ -83,6 +83,8 @@ export class WriteMapper {
   readonly #tables: L2Tables;
   readonly #refcounts: Refcounts;
   readonly #waitUnlocked: (ready: Promise<void>) => Promise<void>;
+  /** Guest data lies at its guest offset in a file of its own: nothing is looked for, and nothing counted. */
+  readonly #hasDataFile: boolean;
   /** The one that began last at the end. A list: it is as long as the queue is deep, and mostly empty. */
   #inFlight: Allocation[] = [];
 
@@ -92,6 +94,7 @@ export class WriteMapper {
     this.#tables = options.tables;
     this.#refcounts = options.refcounts;
     this.#waitUnlocked = options.waitUnlocked;
+    this.#hasDataFile = options.header.hasDataFile;
   }
 
   /** Maps as much of a guest write as goes to one contiguous host range; allocates where needed. */
@@ -146,7 +149,7 @@ export class WriteMapper {
   /** Frees the clusters of an allocation whose data could not be written. */
   async giveUp(allocation: Allocation): Promise<void> {
     this.finish(allocation);
-    if (allocation.keepsClusters) return;
+    if (allocation.keepsClusters || this.#hasDataFile) return;
     await this.#refcounts.free(
       allocation.hostOffset,
       allocation.clusters * this.#geometry.clusterSize,
@@ -218,9 +221,16 @@ export class WriteMapper {
           hostCluster,
         );
       }
+      if (this.#hasDataFile && hostCluster !== guestOffset - offsetInCluster) {
+        return this.#header.stopAsCorrupt(
+          'an L2 entry points to another offset of the data file than its own',
+          hostCluster,
+        );
+      }
       if (next >= 0 && hostCluster !== next) return false;
       return this.#take(progress, part, hostCluster);
     }
+    if (this.#hasDataFile) return this.#take(progress, part, guestOffset - offsetInCluster);
     if (next >= 0) return this.#allocateNext(progress, part, next);
     const hostCluster = this.#refcounts.allocate(clusters);
     return typeof hostCluster === 'number'

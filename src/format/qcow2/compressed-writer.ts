@@ -71,6 +71,10 @@ export class CompressedWriter {
     const { geometry, header } = this.#options;
     const { clusterSize } = geometry;
     const end = guestOffset + length;
+    if (header.hasDataFile) {
+      const message = 'an image with an external data file has no compressed clusters: write uncompressed';
+      throw new Qcow2BenchError('qcow2-compressed-data-file', message, { path: header.device.path });
+    }
     const isWhole = length % clusterSize === 0 || end === header.values.virtualSize;
     if (guestOffset % clusterSize === 0 && isWhole && end <= header.values.virtualSize) return;
     throw new Qcow2BenchError(

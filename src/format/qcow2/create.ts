@@ -8,24 +8,29 @@
  */
 
 import { viewOf, writeU64be } from '../../core/bytes.ts';
-import { Qcow2BenchError } from '../../core/error.ts';
+import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { Pending } from '../../device/block-device.ts';
 import { DeviceFilter } from '../../device/filter.ts';
 import type { CreateOptions } from '../image-options.ts';
+import { extendEmptyFile } from '../empty-file.ts';
 import { SHAPE_RULES } from '../image-shape.ts';
 import { geometryOf, l1EntriesFor } from './geometry.ts';
 import { serializeHeader, type Qcow2Header } from './header.ts';
-import { COMPATIBLE, INCOMPATIBLE } from './layout.ts';
+import { AUTOCLEAR, COMPATIBLE, INCOMPATIBLE } from './layout.ts';
 import { DEFAULT_CLUSTER_SIZE, impossibleLayout } from './layout-rules.ts';
 import { openQcow2 } from './open.ts';
 
 /** Writes an empty image over whatever the device held; the caller syncs and closes it. */
 export async function createQcow2(options: CreateOptions): Promise<void> {
-  const { device, virtualSize, backingFile } = options;
+  const { device, virtualSize, backingFile, dataFile } = options;
   const { clusterSize: chosenSize = DEFAULT_CLUSTER_SIZE, shape = {} } = options;
   const broken = impossibleLayout(options);
   if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message);
+  assertInvariant(
+    (dataFile !== undefined) === ((shape.dataFile ?? 'none') !== 'none'),
+    'a data file without its shape',
+  );
   const geometry = geometryOf(chosenSize, shape);
   const { clusterBits, clusterSize, refcountOrder } = geometry;
   const {
@@ -36,6 +41,7 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
     version: shape.compat === '0.10' ? 2 : 3,
     backingFile: undefined,
     backingFormat: undefined,
+    dataFile: dataFile?.name,
     clusterBits,
     virtualSize: 0,
     l1Entries: 0,
@@ -46,9 +52,10 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
     snapshotsOffset: 0,
     incompatible:
       (compressionType === 'zlib' ? 0 : INCOMPATIBLE.compressionType) |
-      (shape.extendedL2 === true ? INCOMPATIBLE.extendedL2 : 0),
+      (shape.extendedL2 === true ? INCOMPATIBLE.extendedL2 : 0) |
+      (dataFile === undefined ? 0 : INCOMPATIBLE.externalDataFile),
     compatible: options.refcounts === 'lazy' ? BigInt(COMPATIBLE.lazyRefcounts) : 0n,
-    autoclear: 0n,
+    autoclear: shape.dataFile === 'raw' ? BigInt(AUTOCLEAR.rawExternalData) : 0n,
     refcountOrder,
     compressionType,
     unknownFields: new Uint8Array(0),
@@ -56,6 +63,7 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
   };
 
   await device.truncate(0, 'header');
+  await dataFile?.device.truncate(0, 'data');
   await device.write(0, serializeHeader(header, device.path), 'header');
   // The table and a block that counts nothing yet, in one write.
   const tables = allocatePages(2 * clusterSize);
@@ -66,6 +74,7 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
     device: new KeptOpen(device),
     readOnly: false,
     openBacking: () => Promise.reject(new Error('an image without a backing file asked for one')),
+    openDataFile: dataFile === undefined ? undefined : () => new KeptOpen(dataFile.device),
     readPurpose: 'data',
     refcounts: options.refcounts ?? 'eager',
   });
@@ -73,7 +82,10 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
   await image.refcounts.allocate(3);
   await image.header.rewrite({});
   await image.tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
-  if (preallocation !== 'off') await image.preallocate(virtualSize, preallocation);
+  // Where nobody but a reader of the raw data file looks at the tables, all clusters are there from the start.
+  const mode = preallocation === 'off' && shape.dataFile === 'raw' ? 'metadata' : preallocation;
+  if (mode !== 'off') await image.preallocate(virtualSize, mode);
+  else if (dataFile !== undefined) await extendEmptyFile(dataFile.device, virtualSize, 'hole');
   await image.header.moveVirtualSize(virtualSize, 'l1-growth');
   if (backingFile !== undefined) {
     await image.header.rewrite({ backingFile: backingFile.name, backingFormat: backingFile.format });

@@ -33,6 +33,7 @@ import type { Refcounts } from './refcounts.ts';
 const MERGED_READ_MIDDLE_MAX = 16_384;
 
 export interface DataWriterOptions {
+  /** The file that guest data lies in. */
   readonly device: BlockDevice;
   readonly header: HeaderStore;
   readonly geometry: Geometry;
@@ -139,15 +140,16 @@ export class DataWriter {
   }
 
   /** Changes the entries in a slice and releases it; answers the host ranges that they no longer use. */
-  #changeSlice(slot: number, allocation: Allocation): readonly FreedRange[] | undefined {
-    const { tables, geometry } = this.#options;
+  #changeSlice(slot: number, allocation: Allocation): readonly HostRange[] | undefined {
+    const { tables, geometry, header } = this.#options;
+    const keeps = allocation.keepsClusters || header.hasDataFile;
     const slice = tables.view(slot);
     const first = tables.indexInSlice(allocation.guestOffset);
     tables.markEntries(slot, first, allocation.clusters);
-    let freed: FreedRange[] | undefined;
+    let freed: HostRange[] | undefined;
     for (let index = 0; index < allocation.clusters; index++) {
       const word = (first + index) * geometry.entryWords;
-      if (isSetAt(slice, word) && !allocation.keepsClusters) {
+      if (!keeps && isSetAt(slice, word)) {
         const range = hostRangeAt(slice, word, geometry);
         if (range !== undefined) (freed ??= []).push(range);
       }
@@ -160,7 +162,7 @@ export class DataWriter {
     return freed;
   }
 
-  async #freeAndFinish(freed: readonly FreedRange[], allocation: Allocation): Promise<void> {
+  async #freeAndFinish(freed: readonly HostRange[], allocation: Allocation): Promise<void> {
     const { refcounts, mapper } = this.#options;
     for (const { hostOffset, length } of freed) await refcounts.free(hostOffset, length, 'keep');
     mapper.finish(allocation);
@@ -188,7 +190,7 @@ export class DataWriter {
     const { refcounts, lock, unlock } = this.#options;
     if (refcounts.isLookedThrough) return undefined;
     const locked = lock();
-    const look = (): Pending => refcounts.lookThroughOnce(this.#device.size());
+    const look = (): Pending => refcounts.lookThroughOnce(this.#options.header.device.size());
     const looked = locked === undefined ? look() : locked.then(look);
     if (looked !== undefined) return looked.finally(unlock);
     unlock();
@@ -301,9 +303,11 @@ export class DataWriter {
   }
 
   #guardData(offset: number, length: number): undefined | Promise<never> {
-    const kind = this.#options.metadata.overlap(offset, length, undefined);
+    const { header, metadata } = this.#options;
+    // A data file holds no metadata.
+    const kind = header.hasDataFile ? undefined : metadata.overlap(offset, length, undefined);
     if (kind === undefined) return undefined;
-    return this.#options.header.stopAsCorrupt(`a write of guest data would overwrite the ${kind}`, offset);
+    return header.stopAsCorrupt(`a write of guest data would overwrite the ${kind}`, offset);
   }
 }
 
@@ -326,13 +330,13 @@ function markSubclusters(
   }
 }
 
-interface FreedRange {
+export interface HostRange {
   readonly hostOffset: number;
   readonly length: number;
 }
 
 /** The host range that an L2 entry keeps allocated. */
-export function hostRangeAt(slice: DataView, word: number, geometry: Geometry): FreedRange | undefined {
+export function hostRangeAt(slice: DataView, word: number, geometry: Geometry): HostRange | undefined {
   switch (clusterTypeAt(slice, word)) {
     case 'unallocated':
     case 'zero':

@@ -40,12 +40,7 @@ export class DiscardQueue {
   async process(): Promise<void> {
     while (this.#ranges.length > 0) {
       const { start, end } = this.#ranges.shift() as { start: number; end: number };
-      try {
-        const pending = this.#device.punchHole(start, end - start, 'data');
-        if (pending !== undefined) await pending;
-      } catch (error) {
-        if (systemCode(error) === undefined) throw error;
-      }
+      await punchQuietly(this.#device, start, end - start);
     }
   }
 
@@ -56,5 +51,15 @@ export class DiscardQueue {
   /** Drops the queue: the refcount update that filled it failed. */
   clear(): void {
     this.#ranges = [];
+  }
+}
+
+/** Punches a hole where that can be done: one that failed only wastes space. */
+export async function punchQuietly(device: BlockDevice, offset: number, length: number): Promise<void> {
+  try {
+    const pending = device.punchHole(offset, length, 'data');
+    if (pending !== undefined) await pending;
+  } catch (error) {
+    if (systemCode(error) === undefined) throw error;
   }
 }

@@ -6,11 +6,13 @@
  */
 
 import { alignDown, alignUp, ceilDiv, remainder } from '../../core/alignment.ts';
-import { hostRangeAt } from './data-writer.ts';
+import type { BlockDevice } from '../../device/block-device.ts';
+import { hostRangeAt, type HostRange } from './data-writer.ts';
+import { punchQuietly } from './discard-queue.ts';
 import type { Geometry } from './geometry.ts';
 import { addZeroFlagAt, clearAt, clusterTypeAt, isSetAt, setZeroAt } from './l2-entry.ts';
 import type { L2Tables } from './l2-tables.ts';
-import type { FreedClusters, Refcounts } from './refcounts.ts';
+import type { Refcounts } from './refcounts.ts';
 import {
   cutOffExtended,
   discardExtended,
@@ -32,6 +34,8 @@ export interface DiscarderOptions {
   readonly hasBacking: boolean;
   readonly tables: L2Tables;
   readonly refcounts: Refcounts;
+  /** The external data file, if there is one: its clusters are not counted, only given back. */
+  readonly dataFile: BlockDevice | undefined;
   /** Whether discarded clusters are given back to the file system. */
   readonly passThrough: boolean;
 }
@@ -145,9 +149,15 @@ export class Discarder {
     }
   }
 
+  /** Gives back a cluster that no entry uses any more; a hole that cannot be punched only wastes space. */
+  async #free({ hostOffset, length }: HostRange): Promise<void> {
+    const { refcounts, dataFile, passThrough } = this.#options;
+    if (dataFile === undefined) await refcounts.free(hostOffset, length, passThrough ? 'discard' : 'keep');
+    else if (passThrough) await punchQuietly(dataFile, hostOffset, length);
+  }
+
   async #eachEntry(range: ClusterRange, change: ChangeEntry): Promise<void> {
-    const { geometry, tables, refcounts, passThrough } = this.#options;
-    const freed: FreedClusters = passThrough ? 'discard' : 'keep';
+    const { geometry, tables } = this.#options;
     let done = 0;
     while (done < range.clusters) {
       const at = range.guestOffset + done * geometry.clusterSize;
@@ -164,7 +174,7 @@ export class Discarder {
           if (outcome === 'kept') continue;
           tables.l2Cache.markDirty(slot);
           if (outcome === 'freed' && host !== undefined) {
-            await refcounts.free(host.hostOffset, host.length, freed);
+            await this.#free(host);
           }
         }
         done += count;

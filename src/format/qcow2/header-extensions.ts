@@ -18,6 +18,7 @@ export const EXTENSION = {
   backingFormat: 0xe279_2aca,
   featureNames: 0x6803_f857,
   bitmaps: 0x2385_2875,
+  dataFile: 0x4441_5441,
 } as const;
 
 /** Bytes of type and length before an extension's data. */

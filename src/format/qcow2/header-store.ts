@@ -10,7 +10,7 @@ import { writeU64be, viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
-import { COMPATIBLE, INCOMPATIBLE } from './layout.ts';
+import { AUTOCLEAR, COMPATIBLE, INCOMPATIBLE } from './layout.ts';
 import { FIELD, serializeHeader, type Qcow2Header } from './header.ts';
 
 export class HeaderStore {
@@ -36,6 +36,16 @@ export class HeaderStore {
 
   get isCorrupt(): boolean {
     return (this.#values.incompatible & INCOMPATIBLE.corrupt) !== 0;
+  }
+
+  /** Guest data lies in a file of its own, at its guest offsets; there are no refcounts for it. */
+  get hasDataFile(): boolean {
+    return (this.#values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
+  }
+
+  /** The data file is kept such that it can be read as a raw image. */
+  get isDataFileRaw(): boolean {
+    return this.hasDataFile && (this.#values.autoclear & BigInt(AUTOCLEAR.rawExternalData)) !== 0n;
   }
 
   get hasLazyRefcounts(): boolean {

@@ -73,7 +73,11 @@ const REFCOUNT_ORDER_MAX = 6;
 const V2_REFCOUNT_ORDER = 4;
 /** Incompatible features that an image may have to be opened here. */
 const SUPPORTED_INCOMPATIBLE =
-  INCOMPATIBLE.dirty | INCOMPATIBLE.corrupt | INCOMPATIBLE.extendedL2 | INCOMPATIBLE.compressionType;
+  INCOMPATIBLE.dirty |
+  INCOMPATIBLE.corrupt |
+  INCOMPATIBLE.externalDataFile |
+  INCOMPATIBLE.compressionType |
+  INCOMPATIBLE.extendedL2;
 /** QEMU leaves the feature name table out of clusters up to this size. */
 const FEATURE_NAMES_MIN_CLUSTER = 4096;
 
@@ -87,6 +91,8 @@ export interface Qcow2Header {
   readonly version: 2 | 3;
   readonly backingFile: string | undefined;
   readonly backingFormat: string | undefined;
+  /** Name of the external data file, as stored; the incompatible feature bit says whether there is one. */
+  readonly dataFile: string | undefined;
   readonly clusterBits: number;
   readonly virtualSize: number;
   readonly l1Entries: number;
@@ -128,10 +134,12 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
   const l1Entries = reader.l1Entries(virtualSize, incompatible);
   const snapshotCount = reader.snapshotCount();
   const backingFormat = extensions.find(({ type }) => type === EXTENSION.backingFormat);
+  const dataFile = extensions.find(({ type }) => type === EXTENSION.dataFile);
   return {
     version,
     backingFile: reader.backingFile(),
     backingFormat: backingFormat === undefined ? undefined : textOf(backingFormat.data),
+    dataFile: dataFile === undefined ? undefined : textOf(dataFile.data),
     clusterBits,
     virtualSize,
     l1Entries,
@@ -188,6 +196,9 @@ export function serializeHeader(header: Qcow2Header, path: string): Uint8Array<A
   const extensions: HeaderExtension[] = [];
   if (header.backingFormat !== undefined) {
     extensions.push({ type: EXTENSION.backingFormat, data: Buffer.from(header.backingFormat) });
+  }
+  if (header.dataFile !== undefined) {
+    extensions.push({ type: EXTENSION.dataFile, data: Buffer.from(header.dataFile) });
   }
   if (header.version === 3 && clusterSize > FEATURE_NAMES_MIN_CLUSTER) extensions.push(featureNameTable());
   extensions.push(...header.otherExtensions);

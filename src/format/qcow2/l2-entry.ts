@@ -24,7 +24,8 @@ export function clusterTypeAt(slice: DataView, word: number): ClusterType {
   if ((high & HIGH.compressed) !== 0) return 'compressed';
   const hasOffset = (high & HIGH.offset) !== 0 || (low & LOW.offset) !== 0;
   if ((low & LOW.zero) !== 0) return hasOffset ? 'zero-allocated' : 'zero';
-  return hasOffset ? 'normal' : 'unallocated';
+  // Offset 0 is a place only in an external data file; nobody else marks it copied.
+  return hasOffset || (high & HIGH.copied) !== 0 ? 'normal' : 'unallocated';
 }
 
 /** Host offset in bytes; 0 if the entry has none. */
@@ -43,7 +44,9 @@ export function isCopiedAt(slice: DataView, word: number): boolean {
 export function needsAllocationAt(slice: DataView, word: number): boolean {
   const high = slice.getUint32(word * 8);
   if (high < HIGH.copied || (high & HIGH.compressed) !== 0) return true;
-  return (high & HIGH.offset) === 0 && (slice.getUint32(word * 8 + 4) & LOW.offset) === 0;
+  if ((high & HIGH.offset) !== 0) return false;
+  const low = slice.getUint32(word * 8 + 4);
+  return (low & LOW.offset) === 0 && (low & LOW.zero) !== 0;
 }
 
 /** Whether the entry is not all zero bits. */

@@ -24,13 +24,18 @@ export function impossibleLayout({
     const message = `a qcow2 cluster cannot have ${formatSize(clusterSize)}: it must be a power of two from 512B to 2MiB`;
     return { code: 'bad-cluster-size', message };
   }
-  if (backingFile !== undefined && (shape.preallocation ?? 'off') !== 'off') {
-    const message = `an image over a backing file cannot be preallocated (${String(shape.preallocation)}): its own clusters would hide what lies there`;
+  const isPreallocated = (shape.preallocation ?? 'off') !== 'off';
+  if (backingFile !== undefined && isPreallocated && shape.extendedL2 !== true) {
+    const message = `an image over a backing file cannot be preallocated (${String(shape.preallocation)}): its own clusters would hide what lies there, unless they have subclusters (extended L2 entries)`;
     return { code: 'qcow2-preallocated-overlay', message };
   }
   if (shape.extendedL2 === true && clusterSize < EXTENDED_CLUSTER_MIN) {
     const message = `extended L2 entries need clusters of at least ${formatSize(EXTENDED_CLUSTER_MIN)}: a subcluster is a 32nd of one, and no less than 512B`;
     return { code: 'qcow2-cluster-too-small', message };
+  }
+  if (backingFile !== undefined && shape.dataFile === 'raw') {
+    const message = 'a raw data file holds the whole disk, so its image cannot be over a backing file';
+    return { code: 'qcow2-raw-data-file-overlay', message };
   }
   if (shape.compat !== '0.10') return undefined;
   if (shape.extendedL2 === true) return needsNewer('extended L2 entries need');
@@ -38,6 +43,7 @@ export function impossibleLayout({
   if (shape.refcountBits !== undefined && shape.refcountBits !== 16) {
     return needsNewer(`refcounts of ${String(shape.refcountBits)} bits need`);
   }
+  if ((shape.dataFile ?? 'none') !== 'none') return needsNewer('an external data file needs');
   if (shape.compressionType === 'zstd') return needsNewer('compressed clusters by zstd need');
   return undefined;
 }

@@ -28,6 +28,7 @@ import { readSnapshotTable } from './snapshot-table.ts';
 export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
   const { device, readOnly } = options;
   let backing: DiskImage | undefined;
+  let dataDevice: BlockDevice | undefined;
   try {
     const values = await readHeader(device);
     checkTablePlaces(values, device);
@@ -46,11 +47,15 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
         format: backingFormat(values, device.path),
       });
     }
-    const image = await assemble(options, { metadataDevice, header, backing });
+    if (header.hasDataFile) {
+      dataDevice = openDataFile(options, values);
+    }
+    const image = await assemble(options, { metadataDevice, header, backing, dataDevice });
     if (!readOnly && options.forCheck !== true) await prepareForWriting(image);
     return image;
   } catch (error) {
     await device.close();
+    await dataDevice?.close();
     await backing?.abandon();
     throw error;
   }
@@ -69,6 +74,18 @@ export async function readHeader(device: BlockDevice): Promise<Qcow2Header> {
     start.byteLength >= FIELD.clusterBits + 4 ? viewOf(start).getUint32(FIELD.clusterBits) : 0;
   const isPlausible = clusterBits >= CLUSTER_BITS_MIN && clusterBits <= CLUSTER_BITS_MAX;
   return parseHeader(isPlausible ? await read(Math.min(size, 2 ** clusterBits)) : start, device.path);
+}
+
+function openDataFile(options: OpenOptions, values: Qcow2Header): BlockDevice {
+  if (options.openDataFile !== undefined) return options.openDataFile(values.dataFile);
+  throw new Qcow2BenchError(
+    'qcow2-data-file',
+    'the image keeps its data in another file, which is not opened here',
+    {
+      path: options.device.path,
+      offset: FIELD.incompatible,
+    },
+  );
 }
 
 /** A table on the header, or where the file has ended, would be read as something else or as empty. */
@@ -105,10 +122,11 @@ interface OpenParts {
   readonly metadataDevice: MetadataDevice;
   readonly header: HeaderStore;
   readonly backing: DiskImage | undefined;
+  readonly dataDevice: BlockDevice | undefined;
 }
 
 async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Image> {
-  const { metadataDevice, header, backing } = parts;
+  const { metadataDevice, header, backing, dataDevice } = parts;
   const { values } = header;
   const geometry = makeGeometry(values);
   const metadata = new MetadataMap(geometry.clusterSize);
@@ -129,6 +147,7 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
   }
   const image = new Qcow2Image({
     device: options.device,
+    dataDevice,
     metadataDevice,
     header,
     geometry,
@@ -147,9 +166,11 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
 /** What must happen before the first guest write: autoclear features go, a dirty image is repaired. */
 async function prepareForWriting(image: Qcow2Image): Promise<void> {
   const { header } = image;
-  // Nothing here keeps bitmaps or raw external data in step, so their autoclear bits go with the unknown ones.
-  if ((header.values.autoclear & ~BigInt(AUTOCLEAR.rawExternalData)) !== 0n) {
-    await header.rewrite({ autoclear: 0n });
+  // Nothing here keeps bitmaps in step, so their autoclear bit goes with the unknown ones.
+  const { autoclear } = header.values;
+  const kept = autoclear & BigInt(AUTOCLEAR.rawExternalData);
+  if (autoclear !== kept) {
+    await header.rewrite({ autoclear: kept });
   }
   if (!header.isDirty) return;
   const report = await image.check('all', { afterCrash: true });

@@ -14,6 +14,7 @@
 import { alignDown, ceilDiv } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import type { BlockDevice, FileGrowth } from '../../device/block-device.ts';
+import { extendEmptyFile } from '../empty-file.ts';
 import type { Preallocation } from '../image-shape.ts';
 import type { Allocation, WriteMapper } from './allocation.ts';
 import type { DataWriter } from './data-writer.ts';
@@ -71,7 +72,9 @@ async function linkAll(
     done += extent.length;
     end = extent.hostOffset + extent.length;
   }
-  if (end > dataDevice.size()) await dataDevice.truncate(end, 'data', growth);
+  const size = dataDevice.size();
+  if (size === 0) await extendEmptyFile(dataDevice, end, growth);
+  else if (end > size) await dataDevice.truncate(end, 'data', growth);
 }
 
 /** Lays all clusters one after another behind new refcount structures, and links them. */

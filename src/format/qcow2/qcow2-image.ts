@@ -7,15 +7,12 @@
  * - After a close without error the dirty bit is clear and the refcounts in the file are right.
  */
 
-import { alignDown, alignUp } from '../../core/alignment.ts';
 import { Mutex } from '../../core/mutex.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import type { DiskImage, Mapping } from '../disk-image.ts';
 import { REFCOUNT_BITS, type ImageShape, type Preallocation } from '../image-shape.ts';
-import { isZeroInPieces } from '../known-zero.ts';
-import { zeroBytes } from '../real-zeroes.ts';
 import { TableCache } from '../table-cache.ts';
 import { WriteMapper } from './allocation.ts';
 import type { CacheGeometry } from './cache-geometry.ts';
@@ -38,12 +35,12 @@ import { Refcounts } from './refcounts.ts';
 import { resizeDisk, type ResizeCause } from './resize.ts';
 import type { SnapshotTable } from './snapshot-table.ts';
 import { Snapshots } from './snapshots.ts';
-
-/** The largest write of zeroes where no shorter way to say it exists. */
-const ZERO_WRITE_MAX = 16 * 1024 * 1024;
+import { ZeroRequests } from './zero-requests.ts';
 
 export interface Qcow2ImageOptions {
   readonly device: BlockDevice;
+  /** The file that guest data lies in, if that is not the image. */
+  readonly dataDevice: BlockDevice | undefined;
   /** The same file, as the header store and the tables use it. */
   readonly metadataDevice: MetadataDevice;
   readonly header: HeaderStore;
@@ -67,6 +64,7 @@ export class Qcow2Image implements DiskImage {
   readonly tables: L2Tables;
   readonly snapshots: Snapshots;
   readonly #device: BlockDevice;
+  readonly #dataDevice: BlockDevice | undefined;
   readonly #readPurpose: Purpose;
   readonly #refcountTable: RefcountTable;
   readonly #metadata: MetadataMap;
@@ -75,6 +73,7 @@ export class Qcow2Image implements DiskImage {
   readonly #compressor: CompressedWriter;
   readonly #preallocation: PreallocationOptions;
   readonly #discarder: Discarder;
+  readonly #zeroes: ZeroRequests;
   readonly #cachesFor: (virtualSize: number) => CacheGeometry;
   readonly #lock = new Mutex();
 
@@ -82,7 +81,9 @@ export class Qcow2Image implements DiskImage {
     const { metadataDevice, header, geometry, metadata, backing } = options;
     const caches = options.cachesFor(header.values.virtualSize);
     this.#cachesFor = options.cachesFor;
-    const device = options.device;
+    const { device, dataDevice } = options;
+    const guestFile = dataDevice ?? device;
+    this.#dataDevice = dataDevice;
     this.header = header;
     this.geometry = geometry;
     this.backing = backing;
@@ -121,7 +122,15 @@ export class Qcow2Image implements DiskImage {
       discards,
     });
     this.tables = new L2Tables({ header, geometry, caches, l2Cache, refcounts: this.refcounts, metadata });
-    this.#reader = new Reader({ device, header, geometry, tables: this.tables, backing, lock, unlock });
+    this.#reader = new Reader({
+      device: guestFile,
+      header,
+      geometry,
+      tables: this.tables,
+      backing,
+      lock,
+      unlock,
+    });
     const mapper = new WriteMapper({
       header,
       geometry,
@@ -135,7 +144,7 @@ export class Qcow2Image implements DiskImage {
       },
     });
     const writer = new DataWriter({
-      device,
+      device: guestFile,
       header,
       geometry,
       virtualSize: () => header.values.virtualSize,
@@ -166,8 +175,8 @@ export class Qcow2Image implements DiskImage {
       refcounts: this.refcounts,
       mapper,
       writer,
-      dataDevice: device,
-      hasDataFile: false,
+      dataDevice: guestFile,
+      hasDataFile: dataDevice !== undefined,
     };
     this.#discarder = new Discarder({
       geometry,
@@ -176,7 +185,18 @@ export class Qcow2Image implements DiskImage {
       hasBacking: backing !== undefined,
       tables: this.tables,
       refcounts: this.refcounts,
+      dataFile: dataDevice,
       passThrough: true,
+    });
+    this.#zeroes = new ZeroRequests({
+      image: this,
+      header,
+      geometry,
+      dataDevice,
+      discarder: this.#discarder,
+      lookThroughOnce: () => this.refcounts.lookThroughOnce(device.size()),
+      write: (guestOffset, bytes) => this.#writer.write(guestOffset, bytes),
+      locked: (work) => this.#locked(work),
     });
     const { refcounts, tables } = this;
     this.snapshots = new Snapshots({
@@ -202,11 +222,13 @@ export class Qcow2Image implements DiskImage {
 
   get shape(): ImageShape {
     const { version, refcountOrder, compressionType } = this.header.values;
+    const dataFile = this.header.isDataFileRaw ? 'raw' : 'plain';
     return {
       compat: version === 2 ? '0.10' : '1.1',
       refcountBits: REFCOUNT_BITS[refcountOrder],
       extendedL2: this.geometry.entryWords === 2,
       compressionType,
+      dataFile: this.header.hasDataFile ? dataFile : 'none',
     };
   }
 
@@ -251,35 +273,12 @@ export class Qcow2Image implements DiskImage {
     options: { readonly unmap: boolean },
   ): Promise<void> {
     this.header.assertRunning();
-    const { subclusterSize } = this.geometry;
-    const end = guestOffset + length;
-    // Head and tail that do not fill a (sub)cluster go on their own, what lies between in one go.
-    let at = guestOffset;
-    while (at < end) {
-      const stop =
-        at % subclusterSize === 0
-          ? alignDown(end, subclusterSize)
-          : Math.min(end, alignUp(at, subclusterSize));
-      const part = stop > at ? stop - at : end - at;
-      if (!(await this.#zeroByTables(at, part, options.unmap))) await this.#writeRealZeroes(at, part);
-      at += part;
-    }
+    await this.#zeroes.writeZeroes(guestOffset, length, options.unmap);
   }
 
   async discard(guestOffset: number, length: number): Promise<void> {
     this.header.assertRunning();
-    const { clusterSize } = this.geometry;
-    // Without a zero flag, a discarded cluster would let stale data of the backing file show through.
-    if (this.header.values.version < 3 && this.backing !== undefined) return;
-    const end = guestOffset + length;
-    const first = alignUp(guestOffset, clusterSize);
-    const last = alignDown(end, clusterSize);
-    const whole = (last - first) / clusterSize;
-    if (whole > 0) await this.#locked(() => this.#discarder.discard({ guestOffset: first, clusters: whole }));
-    // A part of a cluster is left alone, but for the one that the end of the disk cuts off.
-    if (end > last && end === this.virtualSize && guestOffset <= last) {
-      await this.#locked(() => this.#discarder.discard({ guestOffset: last, clusters: 1 }));
-    }
+    await this.#zeroes.discard(guestOffset, length);
   }
 
   flush(cause: SyncCause): Pending {
@@ -295,13 +294,14 @@ export class Qcow2Image implements DiskImage {
     }
     if (pending !== undefined) return this.#flushAfter(pending, cause);
     this.#lock.release();
-    return this.#device.sync(cause);
+    return this.#syncFiles(cause);
   }
 
   async map(guestOffset: number, length: number): Promise<Mapping> {
     const range = await this.#locked(() => this.#reader.lookUp(guestOffset, length));
     const kind = MAPPING_KIND[range.type];
-    const hasPlace = range.hostOffset > 0;
+    // Offset 0 is a place in a data file.
+    const hasPlace = range.hostOffset > 0 || kind === 'data';
     return { kind, length: range.length, hostOffset: hasPlace ? range.hostOffset : undefined };
   }
 
@@ -342,57 +342,38 @@ export class Qcow2Image implements DiskImage {
     try {
       if (!this.header.readOnly && !this.header.isStopped) {
         const cause = this.header.isDirty ? 'dirty-bit' : 'close';
-        await this.flush(cause);
+        await this.#locked(() => this.#writeCaches());
+        // Here, other than at a flush, the image comes before its data file.
+        await this.#device.sync(cause);
         await this.#locked(() => this.refcounts.blockCache.flush(cause));
         await this.#clearFeature(INCOMPATIBLE.dirty, 'dirty-bit');
-        const pending = this.#device.sync('close');
-        if (pending !== undefined) await pending;
+        await this.#syncFiles('close');
       } else if (this.header.isStopped) {
         // Its tables stay as they are; the corrupt bit is made to last.
         await this.#device.sync('corrupt-bit');
       }
     } finally {
       await this.#device.close();
+      await this.#dataDevice?.close();
       await this.backing?.close();
     }
   }
 
   async abandon(): Promise<void> {
     await this.#device.close();
+    await this.#dataDevice?.close();
     await this.backing?.abandon();
   }
 
-  /** Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say it. */
-  async #zeroByTables(guestOffset: number, length: number, unmap: boolean): Promise<boolean> {
-    // Version 2 has no zero flag: an unallocated cluster reads as zeroes where no backing file shows through.
-    const hasFlag = this.header.values.version >= 3;
-    if (!hasFlag && this.backing !== undefined) return false;
-    const { clusterSize, subclusterSize, entryWords } = this.geometry;
-    const first = alignDown(guestOffset, subclusterSize);
-    const end = guestOffset + length;
-    const last = end === this.virtualSize ? end : alignUp(end, subclusterSize);
-    if (first !== guestOffset || last !== end) {
-      await this.#locked(() => this.refcounts.lookThroughOnce(this.#device.size()));
-      if (guestOffset > first && !(await isZeroInPieces(this, first, guestOffset - first))) return false;
-      if (last > end && !(await isZeroInPieces(this, end, Math.min(last, this.virtualSize) - end))) {
-        return false;
-      }
-      const { kind } = await this.map(first, subclusterSize);
-      if (kind === 'data' || kind === 'compressed') return false;
-    }
-    if (entryWords === 2) return this.#locked(() => this.#discarder.writeZeroesTo(first, last, unmap));
-    const clusters = (alignUp(end, clusterSize) - first) / clusterSize;
-    const range = { guestOffset: first, clusters };
-    await this.#locked(() =>
-      hasFlag ? this.#discarder.writeZeroes(range, unmap) : this.#discarder.discard(range),
-    );
-    return true;
+  /** Makes both files durable, the data file first; one that has nothing new issues nothing. */
+  #syncFiles(cause: SyncCause): Pending {
+    const pending = this.#dataDevice?.sync('data-file');
+    return pending === undefined ? this.#device.sync(cause) : this.#syncAfter(pending, cause);
   }
 
-  async #writeRealZeroes(guestOffset: number, length: number): Promise<void> {
-    for (let done = 0; done < length; done += ZERO_WRITE_MAX) {
-      await this.#writer.write(guestOffset + done, zeroBytes(Math.min(length - done, ZERO_WRITE_MAX)));
-    }
+  async #syncAfter(pending: Promise<void>, cause: SyncCause): Promise<void> {
+    await pending;
+    await this.#device.sync(cause);
   }
 
   async #flushInTurn(turn: Promise<void>, cause: SyncCause): Promise<void> {
@@ -402,7 +383,7 @@ export class Qcow2Image implements DiskImage {
     } finally {
       this.#lock.release();
     }
-    await this.#device.sync(cause);
+    await this.#syncFiles(cause);
   }
 
   /** With the lock held, which is released when the caches are written. */
@@ -412,7 +393,7 @@ export class Qcow2Image implements DiskImage {
     } finally {
       this.#lock.release();
     }
-    await this.#device.sync(cause);
+    await this.#syncFiles(cause);
   }
 
   async #flushLocked(cause: SyncCause): Promise<void> {

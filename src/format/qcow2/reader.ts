@@ -5,7 +5,7 @@
  * something else.
  */
 
-import { isAligned, remainder } from '../../core/alignment.ts';
+import { alignDown, isAligned, remainder } from '../../core/alignment.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
@@ -47,6 +47,7 @@ export const MAPPING_KIND: Readonly<Record<GuestRange['type'], MappingKind>> = {
 };
 
 export interface ReaderOptions {
+  /** The file that guest data lies in. */
   readonly device: BlockDevice;
   readonly header: HeaderStore;
   readonly geometry: Geometry;
@@ -202,8 +203,20 @@ export class Reader {
         place,
       );
     }
+    if (type === 'compressed' && header.hasDataFile) {
+      const message = `the L2 entry of guest offset ${hex(guestOffset)} is compressed, which cannot be with an external data file`;
+      throw new Qcow2BenchError('qcow2-compressed-in-data-file', message, place);
+    }
     if (type !== 'normal' && type !== 'zero-allocated') return;
     const hostOffset = hostOffsetAt(slice, index);
+    if (!header.hasDataFile && type === 'normal' && hostOffset === 0) {
+      const message = `the L2 entry of guest offset ${hex(guestOffset)} points to the header; the image is damaged`;
+      throw new Qcow2BenchError('qcow2-data-on-header', message, place);
+    }
+    if (header.hasDataFile && hostOffset !== alignDown(guestOffset, geometry.clusterSize)) {
+      const message = `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffset)} of the data file, where it must point to the same offset`;
+      throw new Qcow2BenchError('qcow2-misplaced-data', message, place);
+    }
     if (isAligned(hostOffset, geometry.clusterSize) && Number.isSafeInteger(hostOffset)) return;
     const what = `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffset)}`;
     if (!Number.isSafeInteger(hostOffset)) {

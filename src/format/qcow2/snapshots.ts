@@ -72,6 +72,12 @@ export class Snapshots {
    *   cannot be shared once more: the snapshot is not taken, and clusters may leak, as in QEMU.
    */
   async create({ name, seconds, nanoseconds }: NewSnapshot): Promise<Snapshot> {
+    if (this.#options.header.hasDataFile) {
+      throw this.#error(
+        'snapshot-data-file',
+        'the image keeps its data in another file, which is not counted, so it cannot be shared with a snapshot',
+      );
+    }
     const nameBytes = Buffer.from(name);
     if (nameBytes.byteLength > NAME_BYTES_MAX) {
       throw this.#error(

@@ -15,6 +15,7 @@ import type { SyncCause } from '../../device/purpose.ts';
 import type { DiskImage, Mapping } from '../disk-image.ts';
 import type { BrokenRule, CreateOptions, LayoutChoices, OpenOptions } from '../image-options.ts';
 import { SHAPE_RULES, type Preallocation } from '../image-shape.ts';
+import { extendEmptyFile } from '../empty-file.ts';
 import { writeRealZeroes } from '../real-zeroes.ts';
 
 const SECTOR_SIZE = 512;
@@ -35,9 +36,6 @@ export function impossibleRaw({ backingFile, shape }: LayoutChoices): BrokenRule
   return { code: 'raw-no-metadata', message };
 }
 
-/** Bytes of the block that QEMU writes first, so that the file system's alignment can be told from it. */
-const FIRST_BLOCK = 4096;
-
 const GROWTH: Readonly<Record<Preallocation, FileGrowth>> = {
   off: 'hole',
   metadata: 'hole',
@@ -55,12 +53,9 @@ export async function createRaw(options: CreateOptions): Promise<void> {
   const broken = impossibleRaw(options);
   if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message, { path: device.path });
   const { preallocation = SHAPE_RULES.preallocation.default } = options.shape ?? {};
-  const { virtualSize } = options;
   // Twice, so that nothing of a former content stays.
   await device.truncate(0, 'data');
-  await device.truncate(virtualSize, 'data', GROWTH[preallocation]);
-  if (virtualSize === 0 || preallocation === 'full') return;
-  await device.write(0, new Uint8Array(virtualSize < FIRST_BLOCK ? SECTOR_SIZE : FIRST_BLOCK), 'data');
+  await extendEmptyFile(device, options.virtualSize, GROWTH[preallocation]);
 }
 
 export class RawImage implements DiskImage {

@@ -1,0 +1,14 @@
+/** Making an empty file as long as a disk, as QEMU does it. */
+
+import type { BlockDevice, FileGrowth } from '../device/block-device.ts';
+
+const SECTOR_SIZE = 512;
+/** Bytes of the block that QEMU writes first, so that the alignment which O_DIRECT asks for can be told from it. */
+const FIRST_BLOCK = 4096;
+
+/** @param size bytes; the file is empty before. */
+export async function extendEmptyFile(device: BlockDevice, size: number, growth: FileGrowth): Promise<void> {
+  await device.truncate(size, 'data', growth);
+  if (size === 0 || growth === 'zeroes') return;
+  await device.write(0, new Uint8Array(size < FIRST_BLOCK ? SECTOR_SIZE : FIRST_BLOCK), 'data');
+}

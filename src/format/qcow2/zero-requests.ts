@@ -1,0 +1,112 @@
+/**
+ * Guest requests that make a range read as zeroes, by the tables where they can say it and with written zeroes where
+ * they cannot, and guest discards.
+ *
+ * Invariants: nothing outside of the range changes; whoever reads a raw data file alone finds the zeroes there too.
+ */
+
+import { alignDown, alignUp } from '../../core/alignment.ts';
+import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import type { DiskImage } from '../disk-image.ts';
+import { isZeroInPieces } from '../known-zero.ts';
+import { writeRealZeroes, zeroBytes } from '../real-zeroes.ts';
+import type { Discarder } from './discard.ts';
+import type { Geometry } from './geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+
+/** The largest write of zeroes where no shorter way to say it exists. */
+const ZERO_WRITE_MAX = 16 * 1024 * 1024;
+
+export interface ZeroRequestsOptions {
+  readonly image: DiskImage;
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly dataDevice: BlockDevice | undefined;
+  readonly discarder: Discarder;
+  /** Looks through the refcounts, as QEMU does before it first asks what a part of a cluster is. */
+  readonly lookThroughOnce: () => Pending;
+  readonly write: (guestOffset: number, bytes: Uint8Array) => Pending;
+  /** Does metadata work with the image's lock held. */
+  readonly locked: <T>(work: () => T | Promise<T>) => Promise<T>;
+}
+
+export class ZeroRequests {
+  readonly #options: ZeroRequestsOptions;
+
+  constructor(options: ZeroRequestsOptions) {
+    this.#options = options;
+  }
+
+  /** Head and tail that do not fill a (sub)cluster go on their own, what lies between in one go. */
+  async writeZeroes(guestOffset: number, length: number, unmap: boolean): Promise<void> {
+    const { subclusterSize } = this.#options.geometry;
+    const end = guestOffset + length;
+    let at = guestOffset;
+    while (at < end) {
+      const stop =
+        at % subclusterSize === 0
+          ? alignDown(end, subclusterSize)
+          : Math.min(end, alignUp(at, subclusterSize));
+      const part = stop > at ? stop - at : end - at;
+      if (!(await this.#zeroByTables(at, part, unmap))) await this.#writeZeroBytes(at, part);
+      at += part;
+    }
+  }
+
+  async discard(guestOffset: number, length: number): Promise<void> {
+    const { image, header, geometry, discarder, locked } = this.#options;
+    const { clusterSize } = geometry;
+    // Without a zero flag, a discarded cluster would let stale data of the backing file show through.
+    if (header.values.version < 3 && image.backing !== undefined) return;
+    const end = guestOffset + length;
+    const first = alignUp(guestOffset, clusterSize);
+    const last = alignDown(end, clusterSize);
+    const whole = (last - first) / clusterSize;
+    if (whole > 0) await locked(() => discarder.discard({ guestOffset: first, clusters: whole }));
+    // A part of a cluster is left alone, but for the one that the end of the disk cuts off.
+    if (end > last && end === image.virtualSize && guestOffset <= last) {
+      await locked(() => discarder.discard({ guestOffset: last, clusters: 1 }));
+    }
+  }
+
+  /** Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say it. */
+  async #zeroByTables(guestOffset: number, length: number, unmap: boolean): Promise<boolean> {
+    const { image, header, geometry, discarder, locked } = this.#options;
+    // Version 2 has no zero flag: an unallocated cluster reads as zeroes where no backing file shows through.
+    const hasFlag = header.values.version >= 3;
+    if (!hasFlag && image.backing !== undefined) return false;
+    const { clusterSize, subclusterSize, entryWords } = geometry;
+    const { virtualSize } = image;
+    const first = alignDown(guestOffset, subclusterSize);
+    const end = guestOffset + length;
+    const last = end === virtualSize ? end : alignUp(end, subclusterSize);
+    if (first !== guestOffset || last !== end) {
+      await locked(() => this.#options.lookThroughOnce());
+      if (guestOffset > first && !(await isZeroInPieces(image, first, guestOffset - first))) return false;
+      if (last > end && !(await isZeroInPieces(image, end, Math.min(last, virtualSize) - end))) return false;
+      const { kind } = await image.map(first, subclusterSize);
+      if (kind === 'data' || kind === 'compressed') return false;
+    }
+    if (header.isDataFileRaw) await this.#zeroDataFile(first, last - first, unmap);
+    if (entryWords === 2) return locked(() => discarder.writeZeroesTo(first, last, unmap));
+    const clusters = (alignUp(end, clusterSize) - first) / clusterSize;
+    const range = { guestOffset: first, clusters };
+    await locked(() => (hasFlag ? discarder.writeZeroes(range, unmap) : discarder.discard(range)));
+    return true;
+  }
+
+  async #zeroDataFile(offset: number, length: number, unmap: boolean): Promise<void> {
+    const { dataDevice: device } = this.#options;
+    if (device === undefined) return;
+    if (!device.canZeroRange) await writeRealZeroes(device, offset, length);
+    else if (unmap) await device.punchHole(offset, length, 'data');
+    else await device.zeroRange(offset, length, 'data');
+  }
+
+  async #writeZeroBytes(guestOffset: number, length: number): Promise<void> {
+    for (let done = 0; done < length; done += ZERO_WRITE_MAX) {
+      const bytes = zeroBytes(Math.min(length - done, ZERO_WRITE_MAX));
+      await this.#options.write(guestOffset + done, bytes);
+    }
+  }
+}
