@@ -19,6 +19,7 @@ import { compareOperations } from '../../../src/peer/compare-operations.ts';
 import { runQemuIo } from '../../../src/peer/qemu-io.ts';
 import { createWithQemuImg } from '../../../src/peer/qemu-tools.ts';
 import { copySparse, sameBytes } from '../../../src/peer/whole-file.ts';
+import { runTool } from '../system-tools.ts';
 import type { Request } from '../../../src/workload/request.ts';
 
 export interface QemuCase {
@@ -33,6 +34,8 @@ export interface QemuCase {
     | undefined;
   /** Written by QEMU before the run. */
   readonly prefill?: readonly Request[] | undefined;
+  /** Take an internal snapshot before the run: all clusters are shared then. */
+  readonly snapshot?: boolean | undefined;
   readonly requests: readonly Request[];
 }
 
@@ -113,6 +116,7 @@ export class QemuTwins {
       ...(backing === undefined ? {} : { backing: { path: backingName, format: backing.format } }),
     });
     await fill(path, 'qcow2', prefill);
+    if (test.snapshot === true) runTool('qemu-img', ['snapshot', '-c', 'before', path]);
   }
 
   async #serve(test: QemuCase, imageName: string): Promise<readonly HostLogRecord[]> {

@@ -4,7 +4,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 
 import { cacheGeometry } from '../../../src/format/qcow2/cache-geometry.ts';
 import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../../../src/format/cache-sizes.ts';
-import { makeGeometry } from '../../../src/format/qcow2/geometry.ts';
+import { geometryOf, makeGeometry } from '../../../src/format/qcow2/geometry.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
 import { rejectionOf } from '../rejection.ts';
 import { reasonToSkip } from '../system-tools.ts';
@@ -53,6 +53,16 @@ describe('the caches of an image', () => {
     expect(slotsOf(64 * KIB, disk, { cacheSize: 2 * MIB })).toEqual([64 * KIB, 16, 16]);
     expect(slotsOf(64 * KIB, disk, { cacheSize: 1 * MIB })).toEqual([4 * KIB, 192, 4]);
     expect(slotsOf(64 * KIB, disk, { cacheSize: 100 * KIB })).toEqual([4 * KIB, 2, 4]);
+  });
+
+  it('count 16 bytes for each L2 entry that is extended', () => {
+    const extended = geometryOf(64 * KIB, { extendedL2: true });
+    const slots = (virtualSize: number) => {
+      const { l2SliceSize, l2SliceEntries, l2Slots } = cacheGeometry(extended, virtualSize);
+      return [l2SliceSize, l2SliceEntries, l2Slots];
+    };
+    expect(slots(128 * GIB)).toEqual([64 * KIB, 4096, 512]);
+    expect(slots(128 * GIB + 512)).toEqual([4 * KIB, 256, 8192]);
   });
 
   it('take a slice of their own size', () => {

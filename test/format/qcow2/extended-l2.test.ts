@@ -73,6 +73,35 @@ describe.skipIf(skip !== undefined)('extended L2 entries against QEMU', () => {
   });
 });
 
+describe.skipIf(skip !== undefined)('clusters with subclusters that a snapshot shares', () => {
+  const twins = new QemuTwins();
+  afterAll(() => twins.remove());
+
+  it.each([1, 2, 3])('are copied from the first to the last allocated subcluster (seed %i)', async (seed) => {
+    const clusterSize = 64 * KIB;
+    const sub = clusterSize / 32;
+    const virtualSize = 12 * clusterSize;
+    // Clusters whose middle is allocated, whose ends are, and that are zero in part.
+    const prefill = [
+      ask.write(8 * sub, 4 * sub),
+      ask.write(clusterSize + 2 * sub, sub),
+      ask.write(clusterSize + 29 * sub, sub),
+      ask.write(2 * clusterSize, clusterSize),
+      ask.zero(2 * clusterSize, 6 * sub),
+      ask.write(4 * clusterSize + 512, 512),
+    ];
+    const requests = [
+      ask.write(10 * sub + 512, 512),
+      ask.write(2 * clusterSize + 20 * sub, sub),
+      ask.write(clusterSize + 10 * sub, 512),
+      ask.write(4 * clusterSize + 20 * sub, 3 * sub),
+      ...mixed(seed, { virtualSize, clusterSize, count: 40 }),
+    ];
+    const options = { extended_l2: 'on', lazy_refcounts: seed === 2 ? 'on' : 'off' };
+    await twins.expectSame({ virtualSize, options, prefill, snapshot: true, requests });
+  });
+});
+
 /** The maps of the subclusters of one cluster, as `allocated/zero`, low subclusters last. */
 function mapsOf(bytes: Uint8Array, cluster: number): string {
   const view = new DataView(bytes.buffer, bytes.byteOffset);
@@ -136,6 +165,18 @@ describe('a cluster of 32 subclusters', () => {
     expect(hostOffsetOf(bytes, 0)).not.toBe(0n);
     expect(hostOffsetOf(bytes, 1)).toBe(0n);
     expect(await damageOf(image)).toEqual(NO_DAMAGE);
+    await image.close();
+  });
+
+  it('reads on only where the next cluster follows in the file', async () => {
+    const { image } = await open();
+    await image.write(64 * KIB, new Uint8Array(64 * KIB).fill(2));
+    await image.write(0, new Uint8Array(64 * KIB).fill(1));
+    await image.write(128 * KIB, new Uint8Array(64 * KIB).fill(3));
+    const target = new Uint8Array(192 * KIB);
+    await image.read(0, target);
+    expect([0, 1, 2].map((cluster) => target[cluster * 64 * KIB])).toEqual([1, 2, 3]);
+    expect(await image.map(0, 192 * KIB)).toMatchObject({ kind: 'data', length: 64 * KIB });
     await image.close();
   });
 

@@ -42,6 +42,18 @@ const CASES = coveringArray(
   { seed: 1 },
 );
 type Case = (typeof CASES)[number];
+/** Clusters that are reserved, and in which no subcluster is allocated yet. */
+const RESERVED = PREALLOCATIONS.flatMap((preallocation) =>
+  ([64 * KIB, 2 * MIB] as const).map((clusterSize): Case => ({
+    preallocation,
+    clusterSize,
+    refcountBits: 16,
+    refcounts: 'eager',
+    compat: '1.1',
+    extendedL2: 'on',
+    virtualSize: 5 * MIB + 512,
+  })),
+);
 
 let directory = '';
 beforeAll(() => {
@@ -52,28 +64,31 @@ afterAll(() => {
 });
 
 describe.skipIf(skip !== undefined)('a new image is made as by qemu-img', () => {
-  it.each(CASES.map((choice) => [nameOf(choice), choice] as const))('%s', async (_, choice) => {
-    const { clusterSize, refcounts, virtualSize, extendedL2, ...rest } = choice;
-    const shape = { ...rest, extendedL2: extendedL2 === 'on' };
-    const options = { format: 'qcow2', clusterSize, refcounts, virtualSize, shape } as const;
-    if (impossibleImage(options) !== undefined) {
-      await expect(makeWithQemu(choice)).rejects.toThrow();
-      return;
-    }
-    const theirs = await makeWithQemu(choice);
-    const ours = await makeOurs(options);
-    // Making a file as long as it is can be seen only from inside.
-    const isSeen = ({ op }: { readonly op: string }): boolean => virtualSize > 0 || op !== 'truncate';
-    const comparison = compareOperations(ours.filter(isSeen), theirs.filter(isSeen));
-    expect(comparison.identical ? '' : comparison.text).toBe('');
-    const [theirPath, ourPath] = [join(directory, 'theirs'), join(directory, 'ours')];
-    expect(readFileSync(ourPath).equals(readFileSync(theirPath)), 'bytes').toBe(true);
-    // The file system's own bookkeeping may differ by a block or two.
-    expect(Math.abs(statSync(ourPath).blocks - statSync(theirPath).blocks)).toBeLessThanOrEqual(16);
-    const { image } = await openBytes(readFileSync(ourPath), { readOnly: true });
-    expect(await damageOf(image)).toEqual(NO_DAMAGE);
-    await image.close();
-  });
+  it.each([...CASES, ...RESERVED].map((choice) => [nameOf(choice), choice] as const))(
+    '%s',
+    async (_, choice) => {
+      const { clusterSize, refcounts, virtualSize, extendedL2, ...rest } = choice;
+      const shape = { ...rest, extendedL2: extendedL2 === 'on' };
+      const options = { format: 'qcow2', clusterSize, refcounts, virtualSize, shape } as const;
+      if (impossibleImage(options) !== undefined) {
+        await expect(makeWithQemu(choice)).rejects.toThrow();
+        return;
+      }
+      const theirs = await makeWithQemu(choice);
+      const ours = await makeOurs(options);
+      // Making a file as long as it is can be seen only from inside.
+      const isSeen = ({ op }: { readonly op: string }): boolean => virtualSize > 0 || op !== 'truncate';
+      const comparison = compareOperations(ours.filter(isSeen), theirs.filter(isSeen));
+      expect(comparison.identical ? '' : comparison.text).toBe('');
+      const [theirPath, ourPath] = [join(directory, 'theirs'), join(directory, 'ours')];
+      expect(readFileSync(ourPath).equals(readFileSync(theirPath)), 'bytes').toBe(true);
+      // The file system's own bookkeeping may differ by a block or two.
+      expect(Math.abs(statSync(ourPath).blocks - statSync(theirPath).blocks)).toBeLessThanOrEqual(16);
+      const { image } = await openBytes(readFileSync(ourPath), { readOnly: true });
+      expect(await damageOf(image)).toEqual(NO_DAMAGE);
+      await image.close();
+    },
+  );
 
   it.each(
     [0, 512, 3 * KIB, 200 * KIB].flatMap((virtualSize) =>
@@ -145,6 +160,7 @@ function nameOf(choice: Case): string {
     `preallocation ${choice.preallocation}`,
     `compat ${choice.compat}`,
     formatSize(choice.clusterSize),
+    choice.extendedL2 === 'on' ? 'extended L2' : 'plain L2',
     `${String(choice.refcountBits)} bits`,
     choice.refcounts,
     `disk of ${formatSize(choice.virtualSize)}`,
