@@ -11,6 +11,7 @@ const PACKAGES = {
   fio: 'fio',
   nbdfuse: 'libnbd-bin',
   'mkfs.ext4': 'e2fsprogs',
+  blkparse: 'blktrace',
 } as const;
 export type SystemTool = keyof typeof PACKAGES;
 

@@ -157,7 +157,8 @@ class TraceReader implements UnsizedTrace {
     for (const [index, chunks] of this.#files.entries()) {
       heads.push(await caught({ path: this.#paths[index] }, () => readHead(chunks)));
     }
-    this.#format = this.#options.format ?? this.#recognised(heads[0] ?? new Uint8Array(0));
+    this.#format =
+      this.#options.format ?? this.#recognised(heads.find((head) => head.length > 0) ?? new Uint8Array(0));
     const { orderWindow, rebases, parser: parserOf } = traceFormat(this.#format);
     const { volume, size } = this.#options;
     const intake = new TraceIntake({ orderWindow, rebases, volume, size });

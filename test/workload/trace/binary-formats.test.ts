@@ -45,8 +45,8 @@ describe('blktrace', () => {
 
   test('a CPU without requests, or far ahead, holds nothing up', async () => {
     const folder = cpuFiles({
-      't.blktrace.0': Buffer.concat([write(5, 5), write(900, 9)]),
-      't.blktrace.1': new Uint8Array(0),
+      't.blktrace.0': new Uint8Array(0),
+      't.blktrace.1': Buffer.concat([write(5, 5), write(900, 9)]),
       't.blktrace.2': blktraceEvent({ timeNs: 1, category: ['notify'], action: 0 }),
       't.blktrace.3': Buffer.concat([write(700, 7), write(800, 8)]),
     });

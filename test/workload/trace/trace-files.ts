@@ -9,7 +9,7 @@ import { onTestFinished } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import type { Request } from '../../../src/workload/request.ts';
 import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
-import type { OpenTraceOptions } from '../../../src/workload/trace/trace-reader.ts';
+import type { OpenTrace, OpenTraceOptions } from '../../../src/workload/trace/trace-reader.ts';
 
 export const HEADER = '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n';
 
@@ -28,7 +28,7 @@ export function temporaryFile(content: string | Uint8Array, name = 'a.trace.csv'
   return path;
 }
 
-export interface WholeTrace {
+export interface WholeTrace extends Pick<OpenTrace, 'format' | 'volume'> {
   readonly virtualSize: number;
   readonly provenance: ReadonlyMap<string, string>;
   readonly requests: readonly Request[];
@@ -46,8 +46,18 @@ export async function readWhole(path: string, options: OpenTraceOptions = {}): P
     requests.push(...batch);
     batchSizeMax = Math.max(batchSizeMax, batch.length);
   }
-  const { virtualSize, provenance, skippedCount, failedCount, otherVolumeCount } = trace;
-  return { virtualSize, provenance, requests, skippedCount, failedCount, otherVolumeCount, batchSizeMax };
+  const { format, volume, virtualSize, provenance, skippedCount, failedCount, otherVolumeCount } = trace;
+  return {
+    format,
+    volume,
+    virtualSize,
+    provenance,
+    requests,
+    skippedCount,
+    failedCount,
+    otherVolumeCount,
+    batchSizeMax,
+  };
 }
 
 /** The error with which reading the trace ends. */

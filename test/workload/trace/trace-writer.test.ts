@@ -5,6 +5,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import type { Request } from '../../../src/workload/request.ts';
+import { WRITABLE_FORMATS, type WritableFormat } from '../../../src/workload/trace/trace-encoder.ts';
+import { TraceLosses } from '../../../src/workload/trace/trace-losses.ts';
 import { TraceWriter, writeTrace } from '../../../src/workload/trace/trace-writer.ts';
 import { readWhole, temporaryFolder } from './trace-files.ts';
 
@@ -170,3 +172,60 @@ describe('a file that cannot be written is one error with the system code', () =
 function isCharacterDevice(path: string): boolean {
   return statSync(path, { throwIfNoEntry: false })?.isCharacterDevice() === true;
 }
+
+/** Small enough that the zeroes of a dm-log-writes log take no time. */
+const smallLists = requestLists.map((list) =>
+  list.map((request) =>
+    request.op === 'flush' ? request : { ...request, length: Math.min(request.length, 65536) },
+  ),
+);
+
+/** The requests as a format can hold them: with its times, and without what it does not know. */
+function asHeldBy(format: WritableFormat, requests: readonly Request[]): readonly Request[] {
+  const unitNs = { native: 1, 'fio-v2': 1e6, 'fio-v3': 1e3, 'dm-log-writes': Infinity }[format];
+  return requests
+    .map((request) => ({
+      ...request,
+      timeNs: unitNs === Infinity ? 0 : Math.floor(request.timeNs / unitNs) * unitNs,
+    }))
+    .filter((request) => {
+      const losses = new TraceLosses(format);
+      losses.add(request);
+      return losses.list().length === 0;
+    });
+}
+
+test.each(WRITABLE_FORMATS)('%s: what is lost by no count is read back as it was', async (format) => {
+  const path = join(temporaryFolder(), 'trace');
+  let held = 0;
+  await fc.assert(
+    fc.asyncProperty(smallLists, fc.constantFrom('none', 'zstd'), async (list, compression) => {
+      const requests = asHeldBy(format, list);
+      held += requests.length;
+      const options = { format, virtualSize: VIRTUAL_SIZE, count: requests.length, compression } as const;
+      await writeTrace(path, requests, options);
+      const trace = await readWhole(path, { format });
+      expect(trace.requests).toEqual(requests);
+    }),
+    { numRuns: 40 },
+  );
+  expect(held).toBeGreaterThan(0);
+});
+
+test.each(WRITABLE_FORMATS)('%s: every loss that is counted is one', async (format) => {
+  const path = join(temporaryFolder(), 'trace');
+  await fc.assert(
+    fc.asyncProperty(anyRequest, fc.integer({ min: 0, max: 2 ** 40 }), async (request, timeNs) => {
+      const length = Math.min(request.length, 65536);
+      const whole: Request = { ...request, length, timeNs };
+      const losses = new TraceLosses(format);
+      losses.add(whole);
+      const kept = losses.keeps(whole) ? [whole] : [];
+      await writeTrace(path, kept, { format, virtualSize: VIRTUAL_SIZE, count: kept.length });
+      const { requests } = await readWhole(path, { format });
+      expect(requests).toHaveLength(kept.length);
+      expect(losses.list().length === 0).toBe(JSON.stringify(requests) === JSON.stringify([whole]));
+    }),
+    { numRuns: 60 },
+  );
+});
