@@ -12,6 +12,10 @@ export const LIMITS = {
   snapshotCount: 65_536,
   snapshotTableBytes: 64 * 1024 * 1024,
   snapshotExtraBytes: 1024,
+  bitmapCount: 65_535,
+  bitmapDirectoryBytes: 64 * 1024 * 1024,
+  /** Bytes of memory for the bitmaps of an image that is open for writing. */
+  bitmapMemoryBytes: 512 * 1024 * 1024,
   backingFileNameBytes: 1023,
   backingChainDepth: 16,
   /** Bytes of a workload file. */

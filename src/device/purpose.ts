@@ -53,6 +53,7 @@ export const SYNC_CAUSES = [
   'refcount-growth',
   'repair',
   'snapshot',
+  'bitmap',
   'corrupt-bit',
   'data-file',
   /** The file's last. */

@@ -219,7 +219,9 @@ function requests(random: Random, virtualSize: number, clusterSize: number): rea
     const roll = random.below(100);
     const sectors = virtualSize / SECTOR_SIZE;
     const first = random.below(sectors);
-    const longest = random.chance(0.3) ? (4 * clusterSize) / SECTOR_SIZE : 8;
+    // With clusters of a sector, QEMU's order varies where a request has several parts.
+    const usual = random.chance(0.3) ? (4 * clusterSize) / SECTOR_SIZE : 8;
+    const longest = clusterSize === SECTOR_SIZE ? 1 : usual;
     const range = {
       offset: first * SECTOR_SIZE,
       length: Math.min(sectors - first, 1 + random.below(longest)) * SECTOR_SIZE,

@@ -12,6 +12,7 @@ import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
 import type { BlockBackend } from '../../src/format/block-backend.ts';
+import type { CheckReport } from '../../src/format/check-report.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
@@ -208,6 +209,19 @@ export class TwinImages {
       cache: 'writeback',
     });
     await use(stack);
+  }
+
+  /** Our check of our copy, which changes nothing. */
+  async checkOurs(): Promise<CheckReport> {
+    await using stack = await openStack({
+      storage: this.#storage,
+      imageName: `${this.#name}-ours`,
+      format: 'qcow2',
+      cache: 'writeback',
+      readOnly: true,
+    });
+    if (!(stack.image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
+    return await stack.image.check();
   }
 
   expectSame(ours: readonly HostLogRecord[], theirs: readonly HostOperation[], what: string): void {

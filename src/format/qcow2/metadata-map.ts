@@ -2,16 +2,17 @@
  * Which host clusters hold metadata, so that no write meant for something else ever lands there.
  *
  * This answers what QEMU's default overlap checks answer (header, active and inactive L1, active L2,
- * refcount table and blocks, snapshot table) in one look-up a cluster, where QEMU walks the tables.
+ * refcount table and blocks, snapshot table, bitmap directory) in one look-up a cluster, where QEMU walks the tables.
  *
  * Invariant: whoever moves a table tells this map, in the same step in which its pointer changes.
  */
 
 import type { Purpose } from '../../device/purpose.ts';
+import type { HeaderStore } from './header-store.ts';
 
 export type MetadataKind = Extract<
   Purpose,
-  'header' | 'l1-table' | 'l2-table' | 'refcount-table' | 'refcount-block' | 'snapshot-table'
+  'header' | 'l1-table' | 'l2-table' | 'refcount-table' | 'refcount-block' | 'snapshot-table' | 'bitmap'
 >;
 
 export class MetadataMap {
@@ -56,4 +57,18 @@ export class MetadataMap {
   #lastCluster(hostOffset: number, length: number): number {
     return Math.floor((hostOffset + length - 1) / this.#clusterSize);
   }
+}
+
+/** What a cache of tables of kind `own` asks before it writes one: it throws if other metadata lies there. */
+export function tableGuard(
+  header: HeaderStore,
+  metadata: MetadataMap,
+  own: 'l2-table' | 'refcount-block',
+): (offset: number, length: number) => undefined | Promise<never> {
+  return (offset, length) => {
+    const kind = metadata.overlap(offset, length, own);
+    if (kind === undefined) return undefined;
+    const what = `a write of a table of the ${own} cache would overwrite the ${kind}`;
+    return header.stopAsCorrupt(what, offset);
+  };
 }

@@ -15,6 +15,8 @@ import { isFormat, type DiskImage, type Format } from '../disk-image.ts';
 import type { OpenOptions } from '../image-options.ts';
 import { cacheGeometry } from './cache-geometry.ts';
 import { makeGeometry } from './geometry.ts';
+import { bitmapsExtension } from './bitmap-directory.ts';
+import { EXTENSION } from './header-extensions.ts';
 import { FIELD, parseHeader, type Qcow2Header } from './header.ts';
 import { HeaderStore } from './header-store.ts';
 import { AUTOCLEAR, CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
@@ -166,11 +168,18 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
 /** What must happen before the first guest write: autoclear features go, a dirty image is repaired. */
 async function prepareForWriting(image: Qcow2Image): Promise<void> {
   const { header } = image;
-  // Nothing here keeps bitmaps in step, so their autoclear bit goes with the unknown ones.
-  const { autoclear } = header.values;
-  const kept = autoclear & BigInt(AUTOCLEAR.rawExternalData);
-  if (autoclear !== kept) {
-    await header.rewrite({ autoclear: kept });
+  const known = header.values.autoclear & BigInt(AUTOCLEAR.bitmaps | AUTOCLEAR.rawExternalData);
+  const hasBitmaps = await image.loadBitmaps();
+  // Bitmaps that a program did not keep in step with the disk are dropped; unknown autoclear features are cleared.
+  const isStale = !hasBitmaps && bitmapsExtension(header) !== undefined;
+  if (isStale || header.values.autoclear !== known) {
+    const { otherExtensions } = header.values;
+    await header.rewrite({
+      autoclear: known,
+      otherExtensions: isStale
+        ? otherExtensions.filter(({ type }) => type !== EXTENSION.bitmaps)
+        : otherExtensions,
+    });
   }
   if (!header.isDirty) return;
   const report = await image.check('all', { afterCrash: true });

@@ -16,6 +16,7 @@ import { REFCOUNT_BITS, type ImageShape, type Preallocation } from '../image-sha
 import { TableCache } from '../table-cache.ts';
 import { WriteMapper } from './allocation.ts';
 import type { CacheGeometry } from './cache-geometry.ts';
+import { Bitmaps } from './bitmaps.ts';
 import { checkImage } from './check.ts';
 import { CompressedWriter } from './compressed-writer.ts';
 import { DataWriter } from './data-writer.ts';
@@ -27,7 +28,7 @@ import type { HeaderStore } from './header-store.ts';
 import { INCOMPATIBLE } from './layout.ts';
 import { L2Tables } from './l2-tables.ts';
 import type { MetadataDevice } from './metadata-device.ts';
-import type { MetadataMap } from './metadata-map.ts';
+import { tableGuard, type MetadataMap } from './metadata-map.ts';
 import { preallocate, type PreallocationOptions } from './preallocation.ts';
 import { MAPPING_KIND, Reader } from './reader.ts';
 import type { RefcountTable } from './refcount-table.ts';
@@ -75,6 +76,7 @@ export class Qcow2Image implements DiskImage {
   readonly #discarder: Discarder;
   readonly #zeroes: ZeroRequests;
   readonly #cachesFor: (virtualSize: number) => CacheGeometry;
+  #bitmaps: Bitmaps | undefined;
   readonly #lock = new Mutex();
 
   constructor(options: Qcow2ImageOptions) {
@@ -102,7 +104,7 @@ export class Qcow2Image implements DiskImage {
       tableSize: caches.l2SliceSize,
       purpose: 'l2-table',
       dependencyCause: 'l2-after-refcount',
-      guardWrite: (offset, length) => this.#guard(metadata, offset, length, 'l2-table'),
+      guardWrite: tableGuard(header, metadata, 'l2-table'),
     });
     const blockCache = new TableCache({
       device: metadataDevice,
@@ -110,7 +112,7 @@ export class Qcow2Image implements DiskImage {
       tableSize: geometry.clusterSize,
       purpose: 'refcount-block',
       dependencyCause: 'refcount-after-l2',
-      guardWrite: (offset, length) => this.#guard(metadata, offset, length, 'refcount-block'),
+      guardWrite: tableGuard(header, metadata, 'refcount-block'),
     });
     const discards = new DiscardQueue(device);
     this.refcounts = new Refcounts({
@@ -207,6 +209,7 @@ export class Qcow2Image implements DiskImage {
       metadata,
       table: options.snapshotTable,
       resize: (virtualSize) => this.#resize(virtualSize, 'snapshot'),
+      hasBitmaps: () => this.#bitmaps !== undefined,
       flush: () => this.#flushLocked('snapshot'),
       locked: (work) => this.#locked(work),
     });
@@ -243,6 +246,7 @@ export class Qcow2Image implements DiskImage {
 
   write(guestOffset: number, bytes: Uint8Array): Pending {
     this.header.assertRunning();
+    this.#bitmaps?.mark(guestOffset, bytes.byteLength);
     return this.#writer.write(guestOffset, bytes);
   }
 
@@ -259,6 +263,7 @@ export class Qcow2Image implements DiskImage {
 
   async writeCompressed(guestOffset: number, bytes: Uint8Array): Promise<void> {
     this.header.assertRunning();
+    this.#bitmaps?.mark(guestOffset, bytes.byteLength);
     await this.#compressor.write(guestOffset, bytes);
   }
 
@@ -273,11 +278,13 @@ export class Qcow2Image implements DiskImage {
     options: { readonly unmap: boolean },
   ): Promise<void> {
     this.header.assertRunning();
+    this.#bitmaps?.mark(guestOffset, length);
     await this.#zeroes.writeZeroes(guestOffset, length, options.unmap);
   }
 
   async discard(guestOffset: number, length: number): Promise<void> {
     this.header.assertRunning();
+    this.#bitmaps?.mark(guestOffset, length);
     await this.#zeroes.discard(guestOffset, length);
   }
 
@@ -338,6 +345,15 @@ export class Qcow2Image implements DiskImage {
     return report;
   }
 
+  /** Takes over the dirty bitmaps of an image that was just opened for writing; answers whether it has any. */
+  async loadBitmaps(): Promise<boolean> {
+    const { header, geometry, refcounts } = this;
+    const flush = (): Promise<void> => this.#flushLocked('bitmap');
+    const parts = { header, geometry, refcounts, metadata: this.#metadata, flush };
+    this.#bitmaps = await this.#locked(() => Bitmaps.load(parts));
+    return this.#bitmaps !== undefined;
+  }
+
   async close(): Promise<void> {
     try {
       if (!this.header.readOnly && !this.header.isStopped) {
@@ -345,6 +361,7 @@ export class Qcow2Image implements DiskImage {
         await this.#locked(() => this.#writeCaches());
         // Here, other than at a flush, the image comes before its data file.
         await this.#device.sync(cause);
+        await this.#locked(() => this.#bitmaps?.store());
         await this.#locked(() => this.refcounts.blockCache.flush(cause));
         await this.#clearFeature(INCOMPATIBLE.dirty, 'dirty-bit');
         await this.#syncFiles('close');
@@ -410,6 +427,7 @@ export class Qcow2Image implements DiskImage {
       { header, geometry, tables, refcounts, backing, cause, discarder: this.#discarder, writeUnlocked },
       virtualSize,
     );
+    this.#bitmaps?.resize(virtualSize);
     await tables.l2Cache.flush(cause);
     await refcounts.blockCache.flush(cause);
     const { l2Slots, l2SliceSize, refcountSlots } = this.#cachesFor(virtualSize);
@@ -463,19 +481,5 @@ export class Qcow2Image implements DiskImage {
     } finally {
       this.#lock.release();
     }
-  }
-
-  #guard(
-    metadata: MetadataMap,
-    offset: number,
-    length: number,
-    own: 'l2-table' | 'refcount-block',
-  ): undefined | Promise<never> {
-    const kind = metadata.overlap(offset, length, own);
-    if (kind === undefined) return undefined;
-    return this.header.stopAsCorrupt(
-      `a write of a table of the ${own} cache would overwrite the ${kind}`,
-      offset,
-    );
   }
 }

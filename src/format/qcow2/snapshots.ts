@@ -35,6 +35,8 @@ export interface SnapshotsOptions {
   readonly table: SnapshotTable;
   /** Makes the disk larger or smaller; the lock is held. */
   readonly resize: (virtualSize: number) => Promise<void>;
+  /** Whether dirty bitmaps follow the disk: going back to a snapshot would make them wrong. */
+  readonly hasBitmaps: () => boolean;
   /** Writes the caches and syncs; the lock is held. */
   readonly flush: () => Promise<void>;
   /** Does the work with the metadata lock held. */
@@ -123,9 +125,15 @@ export class Snapshots {
    * is gone, unless another snapshot has it.
    *
    * @param idOrName an id is looked for first, then a name; of several the first counts
-   * @throws Qcow2BenchError `snapshot-missing`
+   * @throws Qcow2BenchError `snapshot-missing`; `snapshot-with-bitmaps` if the image has dirty bitmaps, as QEMU refuses
    */
   async apply(idOrName: string): Promise<void> {
+    if (this.#options.hasBitmaps()) {
+      throw this.#error(
+        'snapshot-with-bitmaps',
+        "the image has dirty bitmaps, which would not follow a disk that goes back: remove them with 'qemu-img bitmap --remove'",
+      );
+    }
     const snapshot =
       this.list.find(({ id }) => id === idOrName) ??
       this.list.find(({ name }) => name === idOrName) ??

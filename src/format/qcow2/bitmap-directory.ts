@@ -1,0 +1,223 @@
+/**
+ * The codec of persistent dirty bitmaps: header extension, directory, bitmap tables.
+ *
+ *   extension  byte 0 bitmaps u32   4 reserved u32   8 directory bytes u64   16 directory offset u64
+ *   entry      byte 0 table offset u64   8 table entries u32   12 flags u32   16 type u8   17 granularity bits u8
+ *             18 name length u16        20 extra data length u32, then extra data, name, padding to 8
+ *   table      entries of 8 bytes: host offset of a cluster of bits (bits 9 to 55), or 0: all zeroes, with bit 0: all ones
+ *
+ * (qcow2 specification, "Bitmaps extension" and "Bitmaps".)
+ *
+ * Invariant: every length is bounded before memory is taken for it.
+ */
+
+import { alignUp } from '../../core/alignment.ts';
+import { readU64be, viewOf, writeU64be } from '../../core/bytes.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
+import { LIMITS } from '../../core/limits.ts';
+import { allocatePages } from '../../core/page-memory.ts';
+import { EXTENSION, textOf, type HeaderExtension } from './header-extensions.ts';
+import type { HeaderStore } from './header-store.ts';
+import { AUTOCLEAR, ENTRY_SIZE, HIGH, LOW, TWO_32 } from './layout.ts';
+
+const EXTENSION_LENGTH = 24;
+const EXTENSION_FIELD = { count: 0, directorySize: 8, directoryOffset: 16 } as const;
+const FIELD = {
+  tableOffset: 0,
+  tableEntries: 8,
+  flags: 12,
+  type: 16,
+  granularityBits: 17,
+  nameLength: 18,
+  extraLength: 20,
+} as const;
+const FIXED_LENGTH = 24;
+const DIRTY_TRACKING = 1;
+const GRANULARITY_BITS_MIN = 9;
+const GRANULARITY_BITS_MAX = 31;
+const NAME_BYTES_MAX = 1023;
+
+export const BITMAP_FLAG = {
+  /** It is open for writing, or was when a program died: what it says is not to be trusted. */
+  inUse: 0x1,
+  /** It tracks writes as soon as the image is opened. */
+  auto: 0x2,
+} as const;
+
+/** An entry of the directory. */
+export interface BitmapEntry {
+  readonly name: string;
+  readonly nameBytes: Uint8Array;
+  /** Guest bytes that one bit stands for are 2^this. */
+  readonly granularityBits: number;
+  /** Bits of `BITMAP_FLAG`. */
+  readonly flags: number;
+  readonly tableOffset: number;
+  readonly tableEntries: number;
+}
+
+export interface BitmapDirectory {
+  readonly offset: number;
+  readonly byteLength: number;
+  readonly entries: readonly BitmapEntry[];
+}
+
+/** The bitmaps extension of a header, and whether what it says is in step with the disk. */
+export function bitmapsExtension(
+  header: HeaderStore,
+): { readonly extension: HeaderExtension; readonly isConsistent: boolean } | undefined {
+  const { otherExtensions, autoclear } = header.values;
+  const extension = otherExtensions.find(({ type }) => type === EXTENSION.bitmaps);
+  if (extension === undefined) return undefined;
+  return { extension, isConsistent: (autoclear & BigInt(AUTOCLEAR.bitmaps)) !== 0n };
+}
+
+/** The extension that leads to a directory. */
+export function encodeBitmapsExtension({ offset, byteLength, entries }: BitmapDirectory): HeaderExtension {
+  const data = new Uint8Array(EXTENSION_LENGTH);
+  viewOf(data).setUint32(EXTENSION_FIELD.count, entries.length);
+  writeU64be(viewOf(data), EXTENSION_FIELD.directorySize, byteLength);
+  writeU64be(viewOf(data), EXTENSION_FIELD.directoryOffset, offset);
+  return { type: EXTENSION.bitmaps, data };
+}
+
+/** The directory's bytes. */
+export function encodeBitmapEntries(entries: readonly BitmapEntry[]): Uint8Array<ArrayBuffer> {
+  const length = entries.reduce((sum, entry) => sum + entryLength(entry.nameBytes.byteLength), 0);
+  const bytes = allocatePages(Math.max(1, length)).subarray(0, length);
+  const view = viewOf(bytes);
+  let at = 0;
+  for (const entry of entries) {
+    writeU64be(view, at + FIELD.tableOffset, entry.tableOffset);
+    view.setUint32(at + FIELD.tableEntries, entry.tableEntries);
+    view.setUint32(at + FIELD.flags, entry.flags);
+    view.setUint8(at + FIELD.type, DIRTY_TRACKING);
+    view.setUint8(at + FIELD.granularityBits, entry.granularityBits);
+    view.setUint16(at + FIELD.nameLength, entry.nameBytes.byteLength);
+    bytes.set(entry.nameBytes, at + FIXED_LENGTH);
+    at += entryLength(entry.nameBytes.byteLength);
+  }
+  return bytes;
+}
+
+/** @throws Qcow2BenchError `qcow2-bad-bitmaps` naming the rule that the extension or an entry breaks */
+export async function readBitmapDirectory(
+  header: HeaderStore,
+  extension: HeaderExtension,
+): Promise<BitmapDirectory> {
+  const { device, values } = header;
+  const { data } = extension;
+  const fail = (what: string, offset?: number): never => {
+    throw new Qcow2BenchError('qcow2-bad-bitmaps', what, { path: device.path, offset });
+  };
+  if (data.byteLength !== EXTENSION_LENGTH) {
+    fail(`the bitmaps extension has ${String(data.byteLength)} bytes, not ${String(EXTENSION_LENGTH)}`);
+  }
+  const view = viewOf(data);
+  const count = view.getUint32(EXTENSION_FIELD.count);
+  if (count === 0 || count > LIMITS.bitmapCount) {
+    fail(
+      `the bitmaps extension claims ${String(count)} bitmaps; it must be 1 to ${String(LIMITS.bitmapCount)}`,
+    );
+  }
+  const byteLength =
+    readU64be(view, EXTENSION_FIELD.directorySize) ?? fail('the bitmap directory is above 2^53 − 1 bytes');
+  const offset =
+    readU64be(view, EXTENSION_FIELD.directoryOffset) ?? fail('the bitmap directory lies above 2^53 − 1');
+  if (byteLength === 0 || byteLength > LIMITS.bitmapDirectoryBytes) {
+    fail(`the bitmap directory has ${String(byteLength)} bytes; at most 64 MiB are allowed`, offset);
+  }
+  if (offset === 0 || offset % 2 ** values.clusterBits !== 0 || offset + byteLength > device.size()) {
+    fail('the bitmap directory is not aligned to a cluster, or does not lie within the file', offset);
+  }
+  const bytes = allocatePages(byteLength);
+  await device.read(offset, bytes, 'bitmap');
+  const entries = decodeEntries(bytes, (what, at) => fail(what, offset + at));
+  if (entries.length !== count) {
+    fail(
+      `the bitmap directory has ${String(entries.length)} entries, not the ${String(count)} of the header`,
+      offset,
+    );
+  }
+  return { offset, byteLength, entries };
+}
+
+function decodeEntries(bytes: Uint8Array, fail: (what: string, at: number) => never): BitmapEntry[] {
+  const view = viewOf(bytes);
+  const entries: BitmapEntry[] = [];
+  for (let at = 0; at < bytes.byteLength;) {
+    const name = `bitmap ${String(entries.length)}`;
+    if (at + FIXED_LENGTH > bytes.byteLength) fail(`${name} is cut by the end of the directory`, at);
+    const nameLength = view.getUint16(at + FIELD.nameLength);
+    const end = at + entryLength(nameLength);
+    if (view.getUint32(at + FIELD.extraLength) !== 0) {
+      fail(`${name} has extra data, which nothing here knows`, at);
+    }
+    if (nameLength === 0 || nameLength > NAME_BYTES_MAX || end > bytes.byteLength) {
+      fail(
+        `${name} has a name of ${String(nameLength)} bytes; it must be 1 to 1023, within the directory`,
+        at,
+      );
+    }
+    const flags = view.getUint32(at + FIELD.flags);
+    if ((flags & ~(BITMAP_FLAG.inUse | BITMAP_FLAG.auto)) !== 0) fail(`${name} has unknown flags`, at);
+    if (view.getUint8(at + FIELD.type) !== DIRTY_TRACKING) fail(`${name} is of an unknown type`, at);
+    const granularityBits = view.getUint8(at + FIELD.granularityBits);
+    if (granularityBits < GRANULARITY_BITS_MIN || granularityBits > GRANULARITY_BITS_MAX) {
+      fail(`${name} has a granularity of 2^${String(granularityBits)} bytes; it must be 2^9 to 2^31`, at);
+    }
+    const nameBytes = bytes.slice(at + FIXED_LENGTH, at + FIXED_LENGTH + nameLength);
+    entries.push({
+      name: textOf(nameBytes),
+      nameBytes,
+      granularityBits,
+      flags,
+      tableOffset: readU64be(view, at + FIELD.tableOffset) ?? fail(`${name} lies above 2^53 − 1`, at),
+      tableEntries: view.getUint32(at + FIELD.tableEntries),
+    });
+    at = end;
+  }
+  return entries;
+}
+
+function entryLength(nameLength: number): number {
+  return alignUp(FIXED_LENGTH + nameLength, 8);
+}
+
+/** What an entry of a bitmap table says of its stretch of the bitmap. */
+export type BitmapCluster =
+  { readonly kind: 'zeroes' | 'ones' } | { readonly kind: 'stored'; readonly hostOffset: number };
+
+/**
+ * The table of a bitmap.
+ *
+ * @throws Qcow2BenchError `qcow2-bad-bitmaps`
+ */
+export async function readBitmapTable(
+  header: HeaderStore,
+  { name, tableOffset, tableEntries }: BitmapEntry,
+): Promise<readonly BitmapCluster[]> {
+  const { device, values } = header;
+  const clusterSize = 2 ** values.clusterBits;
+  const length = tableEntries * ENTRY_SIZE;
+  const place = { path: device.path, offset: tableOffset };
+  if (tableOffset === 0 || tableOffset % clusterSize !== 0 || tableOffset + length > device.size()) {
+    const what = `the table of bitmap '${name}' is not aligned to a cluster, or does not lie within the file`;
+    throw new Qcow2BenchError('qcow2-bad-bitmaps', what, place);
+  }
+  if (length === 0) return [];
+  const bytes = allocatePages(length);
+  await device.read(tableOffset, bytes, 'bitmap');
+  const view = viewOf(bytes);
+  return Array.from({ length: tableEntries }, (_, index): BitmapCluster => {
+    const low = view.getUint32(index * ENTRY_SIZE + 4);
+    const hostOffset =
+      (view.getUint32(index * ENTRY_SIZE) & HIGH.offset) * TWO_32 + ((low & LOW.offset) >>> 0);
+    if (hostOffset === 0) return { kind: (low & 1) === 0 ? 'zeroes' : 'ones' };
+    if (hostOffset % clusterSize === 0 && hostOffset + clusterSize <= alignUp(device.size(), clusterSize)) {
+      return { kind: 'stored', hostOffset };
+    }
+    const what = `a cluster of bitmap '${name}' is not aligned, or does not lie within the file`;
+    throw new Qcow2BenchError('qcow2-bad-bitmaps', what, { path: device.path, offset: hostOffset });
+  });
+}
