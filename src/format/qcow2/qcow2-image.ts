@@ -418,22 +418,14 @@ export class Qcow2Image implements DiskImage {
     await this.#device.sync(cause);
   }
 
-  /** As QEMU, begins with empty caches afterwards, of the sizes that the new disk asks for. */
   async #resize(virtualSize: number, cause: ResizeCause): Promise<void> {
     const { header, geometry, tables, refcounts, backing } = this;
+    const [discarder, cachesFor] = [this.#discarder, this.#cachesFor];
     const writeUnlocked = (guestOffset: number, bytes: Uint8Array): Pending =>
       this.#writeUnlocked(guestOffset, bytes);
-    await resizeDisk(
-      { header, geometry, tables, refcounts, backing, cause, discarder: this.#discarder, writeUnlocked },
-      virtualSize,
-    );
+    const parts = { header, geometry, tables, refcounts, backing, discarder, cachesFor, writeUnlocked };
+    await resizeDisk({ ...parts, cause }, virtualSize);
     this.#bitmaps?.resize(virtualSize);
-    await tables.l2Cache.flush(cause);
-    await refcounts.blockCache.flush(cause);
-    const { l2Slots, l2SliceSize, refcountSlots } = this.#cachesFor(virtualSize);
-    // The slices of this opening stay, also where the new disk would be opened with smaller ones.
-    tables.l2Cache.reset(Math.max(2, Math.floor((l2Slots * l2SliceSize) / tables.l2Cache.tableSize)));
-    refcounts.blockCache.reset(refcountSlots);
   }
 
   async #writeUnlocked(guestOffset: number, bytes: Uint8Array): Promise<void> {

@@ -14,6 +14,7 @@ import type { Pending } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import type { DiskImage } from '../disk-image.ts';
 import { zeroBytes } from '../real-zeroes.ts';
+import type { CacheGeometry } from './cache-geometry.ts';
 import type { Discarder } from './discard.ts';
 import { l1EntriesFor, type Geometry } from './geometry.ts';
 import { FIELD } from './header.ts';
@@ -30,6 +31,8 @@ export interface ResizeOptions {
   readonly refcounts: Refcounts;
   readonly discarder: Discarder;
   readonly backing: DiskImage | undefined;
+  /** The caches that a disk of so many bytes gets. */
+  readonly cachesFor: (virtualSize: number) => CacheGeometry;
   /** What its syncs are counted under. */
   readonly cause: ResizeCause;
   /** Writes guest bytes; called with the lock held, which it gives up meanwhile. */
@@ -52,6 +55,19 @@ export async function resizeDisk(options: ResizeOptions, virtualSize: number): P
   if (virtualSize < header.values.virtualSize) await shrink(options, virtualSize);
   else await extend(options, virtualSize);
   await header.moveVirtualSize(virtualSize, options.cause);
+  await renewCaches(options, virtualSize);
+}
+
+/** As QEMU, goes on with empty caches of the sizes that the new disk asks for. */
+async function renewCaches(options: ResizeOptions, virtualSize: number): Promise<void> {
+  const { tables, refcounts, cachesFor, cause } = options;
+  const { l2Cache } = tables;
+  await l2Cache.flush(cause);
+  await refcounts.blockCache.flush(cause);
+  const { l2Slots, l2SliceSize, refcountSlots } = cachesFor(virtualSize);
+  // The slices of this opening stay, also where the new disk would be opened with smaller ones.
+  l2Cache.reset(Math.max(2, Math.floor((l2Slots * l2SliceSize) / l2Cache.tableSize)));
+  refcounts.blockCache.reset(refcountSlots);
 }
 
 async function extend(options: ResizeOptions, virtualSize: number): Promise<void> {
