@@ -11,9 +11,7 @@
 import { createHash } from 'node:crypto';
 
 import { humanSize } from '../core/size.ts';
-import { cellName } from '../result/cell.ts';
 import type { Environment, ResultRecord } from '../result/schema.ts';
-import { modelName } from '../result/vocabulary.ts';
 import { answerOf, type Answer } from './answer.ts';
 import { remarksOf, WIDE_COLUMNS } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
@@ -27,7 +25,7 @@ import { PAGE_STYLE } from './page-style.ts';
 import { VARIANT_COLOURS } from './palette.ts';
 import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
 import { predictionsOf, predictionText, type ModelPredictions } from './prediction.ts';
-import { onTimeText } from './replay-text.ts';
+import { FIDELITY_COLUMNS, fidelityRows, fidelityText, verificationText } from './replay-text.ts';
 import { modelsOf, reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
 
 /** The text of the page. */
@@ -55,7 +53,7 @@ export function reportHtml(result: ResultRecord): string {
     '<p id="page-error" role="alert" hidden></p>',
     '<noscript><p class="card">Charts need JavaScript; the table of all cells below holds every figure.</p></noscript>',
     chartSections({ result, report, charts, selected }),
-    fidelitySection(result),
+    replaySection(result),
     openingSection(result),
     ...predictionsOf(result).map(predictionSection),
     environmentSection(result.environment),
@@ -217,41 +215,20 @@ function chartCard(chart: Chart): string {
   ].join('\n');
 }
 
-/** How well replays kept the times of their traces; nothing if none was to. */
-function fidelitySection({ cells }: ResultRecord): string {
-  const rows = cells.flatMap(({ cell, fidelity, latency }) => {
-    if (fidelity === undefined) return [];
-    const model = modelName(cell.device);
-    return [
-      [
-        `${cellName(cell)}${model === undefined ? '' : ` · ${model}`}`,
-        onTimeText(fidelity),
-        microsecondsText(fidelity.p50Ns),
-        microsecondsText(fidelity.p99Ns),
-        microsecondsText(fidelity.maxNs),
-        microsecondsText(latency?.write?.p50Ns),
-        microsecondsText(latency?.write?.p99Ns),
-      ],
-    ];
-  });
-  if (rows.length === 0) return '';
+/** How well replays kept the times of their traces, and what was verified; nothing of a result without. */
+function replaySection(result: ResultRecord): string {
+  const timed = fidelityText(result);
+  const verified = verificationText(result);
+  if (timed === undefined && verified === undefined) return '';
   const table = htmlTable({
-    caption: 'How long after its time a request was issued, and how long writes took from when they were due',
-    columns: [
-      { title: 'Cell' },
-      { title: 'On time', numeric: true },
-      { title: 'Late, p50', numeric: true },
-      { title: 'Late, p99', numeric: true },
-      { title: 'Late, most', numeric: true },
-      { title: 'p50 write', numeric: true },
-      { title: 'p99 write', numeric: true },
-    ],
-    rows,
+    caption: 'How late requests were issued, and how long writes took from when they were due',
+    columns: FIDELITY_COLUMNS,
+    rows: fidelityRows(result, FIDELITY_COLUMNS),
   });
   return section({
-    title: 'How true the replay was to the times of the trace',
-    text: 'On time is what was issued at most 1 ms after it was due. A latency begins when its request was due, so a stall counts against all that had to wait.',
-    body: `<div class="card scroll" tabindex="0">${table}</div>`,
+    title: 'How true the replay was',
+    text: [timed, verified].filter((text) => text !== undefined).join(' '),
+    body: timed === undefined ? '' : `<div class="card scroll" tabindex="0">${table}</div>`,
   });
 }
 

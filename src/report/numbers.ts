@@ -33,6 +33,16 @@ export function microsecondsText(nanoseconds: number | undefined): string {
   return `${value < 100 ? value.toFixed(1) : groupedText(Math.round(value))} µs`;
 }
 
+/** A duration given in nanoseconds, of any length: `8.3 µs`, `412 ms`, `1.52 s`. */
+export function durationText(nanoseconds: number | undefined): string {
+  if (nanoseconds === undefined) return NONE;
+  if (nanoseconds === 0) return '0 µs';
+  const unit = nanoseconds < 1e6 ? 'µs' : nanoseconds < 1e9 ? 'ms' : 's';
+  const unitNs = { µs: 1e3, ms: 1e6, s: 1e9 }[unit];
+  const value = nanoseconds / unitNs;
+  return `${value.toFixed(value < 9.995 ? 2 : value < 99.95 ? 1 : 0)} ${unit}`;
+}
+
 /** A share from 0 to 1: `50 %`. */
 export function percentText(share: number): string {
   return `${String(Math.round(share * 100))} %`;

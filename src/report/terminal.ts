@@ -15,7 +15,7 @@ import { controlText, warningsOf } from './certainty.ts';
 import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
 import { parityText } from './parity-text.ts';
 import { predictionsOf, predictionText } from './prediction.ts';
-import { replayTexts } from './replay-text.ts';
+import { fidelityRows, fidelityText, TERMINAL_FIDELITY_COLUMNS, verificationText } from './replay-text.ts';
 import { reportCells, type ReportCell } from './report-cells.ts';
 
 export interface TerminalOptions {
@@ -57,7 +57,7 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
       wrapped(remark, width).map((line) => paint.yellow(line)),
     ),
     ...result.cells.flatMap((record) => parityText(record)).map((line) => shortened(line, width)),
-    ...result.cells.flatMap((record) => replayTexts(record)).flatMap((text) => wrapped(text, width)),
+    ...replayLines(result, width, (heading) => paint.dim(heading)),
     ...predictionsOf(result).flatMap((predictions) => wrapped(predictionText(predictions), width)),
     ...(control === undefined ? [] : wrapped(control, width)),
     ...warningsOf(result, report).flatMap((warning) =>
@@ -114,19 +114,47 @@ function openingLines(result: ResultRecord, width: number, faint: (text: string)
   const openings = openingsOf(result);
   if (openings.length === 0) return [];
   const rows = [OPENING_COLUMNS, ...openings.map(openingTexts)];
-  const widths = OPENING_COLUMNS.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  const [head = '', ...rest] = columnLines(rows, { width, texts: 2, fit: shortened });
+  return [faint(head), ...rest, ''];
+}
+
+/** How well replays kept the times of their traces, a line a cell, and what was verified. */
+function replayLines(result: ResultRecord, width: number, faint: (text: string) => string): string[] {
+  const rows = fidelityRows(result, TERMINAL_FIDELITY_COLUMNS);
+  const titles = TERMINAL_FIDELITY_COLUMNS.map(({ title }) => title);
+  // What tells cells of one trace apart stands at the end of their names.
+  const [head = '', ...lines] = columnLines([titles, ...rows], { width, texts: 1, fit: endOf });
+  const texts = [fidelityText(result), verificationText(result)].filter((text) => text !== undefined);
+  return [
+    ...(lines.length === 0 ? [] : [faint(head), ...lines]),
+    ...texts.flatMap((text) => wrapped(text, width)),
+  ];
+}
+
+/** Rows in columns, the first `texts` of them texts and the others numbers; the first column gives way. */
+function columnLines(
+  rows: readonly (readonly string[])[],
+  options: {
+    readonly width: number;
+    readonly texts: number;
+    /** Cuts a text to a width. */
+    readonly fit: (text: string, width: number) => string;
+  },
+): string[] {
+  const { width, texts, fit } = options;
+  const columns = rows[0] ?? [];
+  const widths = columns.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const others = widths.slice(1).reduce((sum, each) => sum + each + GAP.length, 0);
   widths[0] = Math.min(widths[0] ?? 0, width - others);
-  const [head = '', ...rest] = rows.map((row) =>
+  return rows.map((row) =>
     row
       .map((text, column) => {
         const size = widths[column] ?? 0;
-        return column < 2 ? shortened(text, size).padEnd(size) : text.padStart(size);
+        return column < texts ? fit(text, size).padEnd(size) : text.padStart(size);
       })
       .join(GAP)
       .trimEnd(),
   );
-  return [faint(head), ...rest, ''];
 }
 
 function remarkLines(cells: readonly ReportCell[]): string[] {
@@ -161,4 +189,8 @@ const HEADING_WIDTH = 15;
 
 function shortened(text: string, width: number): string {
   return text.length <= width ? text : text.slice(0, Math.max(0, width - 1)) + ELLIPSIS;
+}
+
+function endOf(text: string, width: number): string {
+  return text.length <= width ? text : ELLIPSIS + text.slice(text.length - width + 1);
 }

@@ -106,7 +106,8 @@ describe('replay', () => {
     const words = [...CELL, '--device', 'model:nvme-plp', '--timing', 'scale=0.5', '--out', 'result.json'];
     const { code, stdout } = await runCli(folder, 'replay', 'ext4-unpack', ...words);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/timing scale=0\.5 · nvme-plp: [\d.]+ % of the\s+requests on time/);
+    expect(stdout).toMatch(/ · depth 1 · nvme-plp +[\d.]+ % {2}/);
+    expect(stdout).toContain('On time: issued at most 1 ms after it was due.');
     const result = JSON.parse(readFileSync(join(folder, 'result.json'), 'utf8')) as ResultRecord;
     const { cell, fidelity, timedRequests } = result.cells[0] ?? {};
     expect(cell?.timing).toBe('scale=0.5');
@@ -159,7 +160,7 @@ describe('replay', () => {
       '--verify',
     );
     expect(code).toBe(0);
-    expect(stdout).toMatch(/verified: 139 reads, [\d,]+\s+sectors\s+as\s+written/);
+    expect(stdout).toMatch(/Verified: 139 reads, [\d,]+\s+sectors\s+as\s+written/);
   });
 
   test.each([
