@@ -14,11 +14,13 @@ import { harnessVersion } from '../bench/environment.ts';
 import { refuseForeignFormat } from '../bench/kept-image.ts';
 import { openStack, type Stack } from '../bench/stack.ts';
 import { formatSize } from '../core/size.ts';
+import { shapeFor } from '../format/image-shape.ts';
 import { createImageFile } from '../image/create-image.ts';
 import { hostImage, type ImagePlace } from '../image/host-image.ts';
 import { NbdExport } from '../nbd/nbd-export.ts';
 import { Recorder } from '../nbd/recorder.ts';
 import { NbdServer } from '../nbd/server.ts';
+import { cacheWords, shapeWords } from '../result/cell.ts';
 import { EXIT } from './exit-code.ts';
 import { Interruption } from './interruption.ts';
 import { cacheSizes, imageShape } from './layout-options.ts';
@@ -134,15 +136,20 @@ function exportOf(args: NbdSessionArgs, { backend }: Stack, trace: RecordingFile
 }
 
 function facts(
-  { format, refcounts, cache }: NbdSessionArgs,
+  args: NbdSessionArgs,
   { facts: asked }: RecordingAsked,
   { image }: Stack,
 ): readonly TraceFact[] {
+  const { format, refcounts, cache } = args;
   const clusters = image.clusterSize === 1 ? '' : `, clusters of ${formatSize(image.clusterSize)}`;
+  const layout = [
+    ...shapeWords(shapeFor(format, image.shape ?? {})),
+    ...cacheWords(cacheSizes(args, [format])),
+  ];
   const mode = refcounts === undefined ? '' : `, ${refcounts} refcounts`;
   const own: readonly TraceFact[] = [
     ['tool', `qcow2-bench ${harnessVersion()} record`],
-    ['image', `${format}${clusters}${mode}, cache=${cache}`],
+    ['image', [`${format}${clusters}${mode}`, ...layout, `cache=${cache}`].join(', ')],
     ['recorded', new Date().toISOString().slice(0, 10)],
   ];
   return [...new Map([...asked, ...own, ...asked])];

@@ -106,7 +106,7 @@ function typeOf(slice: DataView, word: number, from: number, to: number): Cluste
 }
 
 /** The type of a whole cluster that is treated alike. */
-export function asClusterType(type: SubclusterType): ClusterType {
+function asClusterType(type: SubclusterType): ClusterType {
   switch (type) {
     case 'unallocated-kept':
       return 'unallocated';
