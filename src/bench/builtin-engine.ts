@@ -2,8 +2,8 @@
  * The engine of this project: its own formats, over memory for counts and over the cell's device for times.
  *
  * Invariants:
- * - A cell is counted on memory, whatever device it is timed on, unless its device is `null` or its image is to be
- *   kept: counts depend on no file system.
+ * - A cell is counted on memory, whatever device it is timed on, unless its device is `null`, its image is to be
+ *   kept or its host operations overlap: counts depend on no file system.
  * - A pass removes the files it made, also when it fails or is stopped; no two passes use the same names.
  */
 
@@ -163,7 +163,11 @@ export class BuiltinEngine implements Engine {
       refcounts: cell.refcounts,
       caches: cell.caches,
       // A model's operations take their own time.
-      interleaved: cell.queueDepth > 1 && !(storage instanceof ModelStorage) ? new Deferral() : undefined,
+      interleaved:
+        cell.queueDepth > 1 && cell.overlap !== true && !(storage instanceof ModelStorage)
+          ? new Deferral()
+          : undefined,
+      overlap: cell.overlap,
       unnamedBackingFormat: backingOf(cell),
       wrap: wrap === undefined ? undefined : (device) => wrap(device, plan),
     };
@@ -193,6 +197,8 @@ export class BuiltinEngine implements Engine {
 
   #countStorage(plan: CellPlan): Storage {
     if (plan.keptImage !== undefined) return plan.keptImage.storage;
+    // On memory nothing overlaps: what is counted there would not be what happens.
+    if (plan.cell.overlap === true && this.#files !== undefined) return this.#files;
     return plan.cell.device === 'null' ? new NullStorage() : this.#makeMemory();
   }
 

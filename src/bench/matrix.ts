@@ -37,6 +37,8 @@ export interface MatrixAxes {
 export interface MatrixSetting {
   /** Where times are taken: `file`, `memory`, `null` … */
   readonly device: string;
+  /** Cells of the builtin engine on files at a depth above 1 overlap their host operations. Default false. */
+  readonly overlap?: boolean | undefined;
   /** Replaces the workloads' own seeds. */
   readonly seed?: number | undefined;
   /** Default `pattern`. */
@@ -70,7 +72,7 @@ export function planMatrix(axes: MatrixAxes, setting: MatrixSetting): readonly C
 function* cellsOf(
   source: WorkloadSource,
   axes: MatrixAxes,
-  { device, payload, shape, caches, timing }: MatrixSetting,
+  { device, payload, shape, caches, timing, overlap }: MatrixSetting,
 ): Generator<Cell, undefined> {
   for (const clusterSize of axes.clusterSizes) {
     for (const queueDepth of axes.queueDepths) {
@@ -85,6 +87,7 @@ function* cellsOf(
               cache,
               clusterSize: format === 'raw' ? null : clusterSize,
               queueDepth,
+              ...(overlap === true && canOverlap({ queueDepth, device, engine }) ? { overlap } : {}),
               device,
               ...backingIn(source, format),
               // Absent means `pattern`.
@@ -100,6 +103,11 @@ function* cellsOf(
     }
   }
   return undefined;
+}
+
+/** At depth 1 nothing else is in flight; other devices have a time of their own; a peer does as it does. */
+function canOverlap({ queueDepth, device, engine }: Pick<Cell, 'queueDepth' | 'device' | 'engine'>): boolean {
+  return queueDepth > 1 && device === 'file' && engine === 'builtin';
 }
 
 type Variant = Pick<Cell, 'format' | 'refcounts'>;

@@ -48,6 +48,8 @@ export interface StackFilesOptions {
   readonly wrap?: WrapDevice | undefined;
   /** Lets requests that are in flight at once interleave; left out, what can be done at once is. */
   readonly interleaved?: Deferral | undefined;
+  /** Host files: operations of different requests are under way at once. Default false. */
+  readonly overlap?: boolean | undefined;
 }
 
 export interface StackOptions extends StackFilesOptions {
@@ -122,10 +124,10 @@ export async function openStack(options: StackOptions): Promise<Stack> {
 /** The files of a storage, each on the stack that the options say: what `openImage` opens names with. */
 export function stackFiles(options: StackFilesOptions): ImageFiles {
   const { direct } = CACHE_MODE_RULES[options.cache];
-  const { storage } = options;
+  const { storage, overlap } = options;
   return {
     open: (name, { label, readOnly }) =>
-      stackDevice(storage.open(name, { label, readOnly, direct }), options),
+      stackDevice(storage.open(name, { label, readOnly, direct, overlap }), options),
     realName: (name) => storage.realName?.(name) ?? name,
   };
 }

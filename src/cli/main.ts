@@ -3,6 +3,8 @@
 
 import { enableCompileCache } from 'node:module';
 
+// libuv reads it when its threads are first used; its own 4 would be the queue depth of every run with --overlap.
+if (process.argv.includes('--overlap')) process.env['UV_THREADPOOL_SIZE'] ??= '64';
 enableCompileCache();
 const { runCommandLine } = await import('./command-line.ts');
 

@@ -33,6 +33,9 @@ export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a mat
     listOf('queue-depth', count('queue-depth', { min: 1, max: QUEUE_DEPTH_MAX })),
     '1',
   ),
+  overlap: flag(
+    'On files at a queue depth above 1: host operations of different requests at once; counts become samples',
+  ),
   device: preset(
     'Where times are taken: file, memory, null, model:NAME',
     listOf('device', device('device', STORAGE_KINDS)),

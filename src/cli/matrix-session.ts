@@ -96,14 +96,15 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
   const hasQemu = args.engine.includes('qemu');
   // One that is named is looked at in any case: a wrong name is told at once.
-  const needsDirectory = isTimedOnFiles || hasQemu || args.dir !== undefined;
+  const overlaps = plans.some(({ cell }) => cell.overlap === true);
+  const needsDirectory = isTimedOnFiles || hasQemu || overlaps || args.dir !== undefined;
   using directory = needsDirectory ? new ImageDirectory(args.dir) : undefined;
   const qemu = hasQemu ? await qemuEngine(args, directory) : undefined;
   const environment = collectEnvironment({
     date: new Date(),
     commandLine: session.words,
     seed: args.seed ?? NO_SEED,
-    directory: isTimedOnFiles ? directory?.path : undefined,
+    directory: isTimedOnFiles || overlaps ? directory?.path : undefined,
     qemu: qemu?.version,
     deviceModels: [...models.values()],
   });
@@ -168,12 +169,12 @@ function planCells(
   };
   const keptImage: KeptImage | undefined =
     args.image === undefined ? undefined : hostImage(args.image, 'write');
-  const { seed, payload } = args;
+  const { seed, payload, overlap } = args;
   const { timing, verify } = replay ?? {};
   const shape = imageShape(args, args.format);
   const caches = cacheSizes(args, args.format);
   return devices.flatMap((device) =>
-    planMatrix(axes, { device, seed, payload, keptImage, shape, caches, timing, verify }),
+    planMatrix(axes, { device, overlap, seed, payload, keptImage, shape, caches, timing, verify }),
   );
 }
 
@@ -201,6 +202,12 @@ function refuseMisfits(args: MatrixArgs): void {
   }
   if (resume && out === undefined) {
     throw new UsageError('--resume goes on with a result file: name it with --out');
+  }
+  if (args.overlap && !args['queue-depth'].some((depth) => depth > 1)) {
+    throw new UsageError('--overlap is of requests in flight at once: give a --queue-depth above 1');
+  }
+  if (args.overlap && !(device.includes('file') && args.engine.includes('builtin'))) {
+    throw new UsageError('--overlap is of the engine builtin on files: add them to --engine and --device');
   }
   if (image === undefined) return;
   if (samples !== undefined && samples > 0) {

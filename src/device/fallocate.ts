@@ -19,10 +19,28 @@ export interface Fallocate {
   punchHole(fd: number, offset: number, length: number): void;
 }
 
-export type LoadedFallocate =
-  { readonly ok: true; readonly fallocate: Fallocate } | { readonly ok: false; readonly reason: string };
+/** The same in one of libuv's threads. */
+export interface AsyncFallocate {
+  zeroRange(fd: number, offset: number, length: number): Promise<void>;
+  punchHole(fd: number, offset: number, length: number): Promise<void>;
+}
 
-type NativeFallocate = (fd: number, mode: number, offset: number, length: number) => number;
+interface Binding {
+  readonly fallocate: Fallocate;
+  readonly inThread: AsyncFallocate;
+}
+
+export type LoadedFallocate =
+  ({ readonly ok: true } & Binding) | { readonly ok: false; readonly reason: string };
+
+type FallocateArguments = readonly [fd: number, mode: number, offset: number, length: number];
+
+interface NativeFallocate {
+  (...args: FallocateArguments): number;
+  readonly async: (
+    ...args: readonly [...FallocateArguments, (error: Error | null, result: number) => void]
+  ) => void;
+}
 
 // Modes, from linux/falloc.h.
 const RESERVE = 0;
@@ -45,27 +63,41 @@ function load(): LoadedFallocate {
     return { ok: false, reason: `${process.platform} on ${process.arch} has no fallocate that is used here` };
   }
   try {
-    return { ok: true, fallocate: bind() };
+    return { ok: true, ...bind() };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     return { ok: false, reason: `koffi, which calls libc's fallocate, could not be loaded: ${why}` };
   }
 }
 
-function bind(): Fallocate {
+function bind(): Binding {
   const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
   // A null path is the running program, which has libc loaded whatever its file is called.
   const native = koffi
     .load(null)
     .func('int fallocate(int fd, int mode, int64_t offset, int64_t length)') as NativeFallocate;
 
-  const call = (fd: number, mode: number, offset: number, length: number): void => {
-    while (native(fd, mode, offset, length) !== 0) {
+  const call = (...args: FallocateArguments): void => {
+    while (native(...args) !== 0) {
       const code = getSystemErrorName(-koffi.errno());
       if (code !== 'EINTR') throw systemError(code, 'fallocate');
     }
   };
-  return {
+  const callInThread = async (...args: FallocateArguments): Promise<void> => {
+    const isDone = await new Promise<boolean>((resolve) => {
+      try {
+        native.async(...args, (error, result) => {
+          resolve(error === null && result === 0);
+        });
+      } catch {
+        // Too many are under way for koffi.
+        resolve(false);
+      }
+    });
+    // The thread's errno is gone: a second call here and now tells what was wrong, or does it.
+    if (!isDone) call(...args);
+  };
+  const fallocate: Fallocate = {
     reserve: (fd, offset, length) => {
       call(fd, RESERVE, offset, length);
     },
@@ -76,4 +108,9 @@ function bind(): Fallocate {
       call(fd, PUNCH_HOLE_KEEP_SIZE, offset, length);
     },
   };
+  const inThread: AsyncFallocate = {
+    zeroRange: (fd, offset, length) => callInThread(fd, ZERO_RANGE, offset, length),
+    punchHole: (fd, offset, length) => callInThread(fd, PUNCH_HOLE_KEEP_SIZE, offset, length),
+  };
+  return { fallocate, inThread };
 }

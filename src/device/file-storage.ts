@@ -7,6 +7,7 @@ import type { Capabilities } from './capabilities.ts';
 import { hostError } from './host-error.ts';
 import { HostFile } from './host-file.ts';
 import { noDirect } from './host-file-open.ts';
+import { OverlappedFile } from './overlapped-file.ts';
 import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
 
 export class FileStorage implements Storage {
@@ -31,14 +32,15 @@ export class FileStorage implements Storage {
     });
   }
 
-  open(name: string, options: OpenOptions = {}): HostFile {
+  open(name: string, options: OpenOptions = {}): HostFile | OverlappedFile {
     const path = this.pathOf(name);
-    return new HostFile(path, {
+    const file = new HostFile(path, {
       label: options.label ?? 'image',
       readOnly: options.readOnly,
       direct: this.#direct(path, options.direct),
       canZeroRange: this.#canZeroRange(),
     });
+    return options.overlap === true ? new OverlappedFile(file) : file;
   }
 
   realName(name: string): string {

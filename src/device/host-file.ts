@@ -21,7 +21,7 @@ import { loadFallocate, type Fallocate } from './fallocate.ts';
 import { hostError, type HostErrorCode } from './host-error.ts';
 import { extentOfFile, type FileExtent } from './hole-seek.ts';
 import { openHostFile, type HostFileOptions } from './host-file-open.ts';
-import { MERGED_PARTS_MAX, mergedLength } from './merged-write.ts';
+import { MERGED_PARTS_MAX, gatherParts, mergedLength } from './merged-write.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
 /** Bytes of the first bounce buffer; it doubles until a request fits. */
@@ -34,8 +34,10 @@ export class HostFile implements BlockDevice, Disposable {
   readonly path: string;
   readonly requestAlignment: number;
   readonly canZeroRange: boolean;
-  readonly #fd: number;
-  readonly #direct: boolean;
+  /** The system's number of the open file. */
+  readonly fd: number;
+  /** Opened with O_DIRECT. */
+  readonly isDirect: boolean;
   readonly #fallocate: Fallocate | undefined;
   /** Reused by every merged write, so that none makes an array; empty between them. */
   readonly #vector: Uint8Array[] = [];
@@ -55,9 +57,9 @@ export class HostFile implements BlockDevice, Disposable {
     const opened = openHostFile(path, options);
     this.label = options.label;
     this.path = path;
-    this.#fd = opened.fd;
+    this.fd = opened.fd;
     this.#size = opened.size;
-    this.#direct = options.direct !== undefined;
+    this.isDirect = options.direct !== undefined;
     this.requestAlignment = opened.requestAlignment;
     this.canZeroRange = options.canZeroRange && binding.ok;
     this.#fallocate = this.canZeroRange && binding.ok ? binding.fallocate : undefined;
@@ -69,12 +71,12 @@ export class HostFile implements BlockDevice, Disposable {
 
   extentAt(offset: number): FileExtent {
     this.#checkOpen();
-    return extentOfFile(this.#fd, { offset, size: this.#size });
+    return extentOfFile(this.fd, { offset, size: this.#size });
   }
 
   read(offset: number, target: Uint8Array, _purpose: Purpose): undefined {
     const { byteLength } = target;
-    this.#checkRequest(offset, byteLength);
+    this.checkRequest(offset, byteLength);
     if (this.#takes(target)) {
       this.#readFully(offset, target, byteLength);
       return;
@@ -86,7 +88,7 @@ export class HostFile implements BlockDevice, Disposable {
 
   write(offset: number, bytes: Uint8Array, _purpose: Purpose): undefined {
     const { byteLength } = bytes;
-    this.#checkRequest(offset, byteLength);
+    this.checkRequest(offset, byteLength);
     if (this.#takes(bytes)) {
       this.#writeFully(offset, bytes, byteLength);
       return;
@@ -99,42 +101,42 @@ export class HostFile implements BlockDevice, Disposable {
   writeMerged(offset: number, parts: readonly WritePart[]): undefined {
     assertInvariant(parts.length <= MERGED_PARTS_MAX, 'merged write of too many parts');
     const length = mergedLength(parts);
-    this.#checkRequest(offset, length);
-    if (this.#direct && !parts.every((part) => this.#takesPart(part.bytes))) {
+    this.checkRequest(offset, length);
+    if (this.isDirect && !parts.every((part) => this.#takesPart(part.bytes))) {
       const bounce = this.#bounceFor(length);
-      gather(parts, bounce);
+      gatherParts(parts, bounce);
       this.#writeFully(offset, bounce, length);
       return;
     }
     for (const part of parts) this.#vector.push(part.bytes);
     let done: number;
     try {
-      done = writevSync(this.#fd, this.#vector, offset);
+      done = writevSync(this.fd, this.#vector, offset);
     } catch (error) {
       throw this.#failure('host-write-failed', offset, error);
     } finally {
       this.#vector.length = 0;
     }
     if (done < length) this.#writeRest(offset, parts, done);
-    this.#growTo(offset + length);
+    this.grewTo(offset + length);
   }
 
   zeroRange(offset: number, length: number, _purpose: Purpose): undefined {
     this.#checkOpen();
     assertInvariant(this.#fallocate !== undefined, 'zero-range on a device that has none');
     try {
-      this.#fallocate.zeroRange(this.#fd, offset, length);
+      this.#fallocate.zeroRange(this.fd, offset, length);
     } catch (error) {
       throw this.#failure('host-zero-range-failed', offset, error);
     }
-    this.#growTo(offset + length);
+    this.grewTo(offset + length);
   }
 
   punchHole(offset: number, length: number, _purpose: Purpose): undefined {
     this.#checkOpen();
     assertInvariant(this.#fallocate !== undefined, 'punch-hole on a device that has none');
     try {
-      this.#fallocate.punchHole(this.#fd, offset, length);
+      this.#fallocate.punchHole(this.fd, offset, length);
     } catch (error) {
       throw this.#failure('host-punch-hole-failed', offset, error);
     }
@@ -145,7 +147,7 @@ export class HostFile implements BlockDevice, Disposable {
     const before = this.#size;
     if (growth === 'reserved' && size >= before && this.#reserve(before, size)) return;
     try {
-      ftruncateSync(this.#fd, size);
+      ftruncateSync(this.fd, size);
     } catch (error) {
       throw this.#failure('host-truncate-failed', size, error);
     }
@@ -157,7 +159,7 @@ export class HostFile implements BlockDevice, Disposable {
     this.#checkOpen();
     if (this.#syncFailure === undefined) {
       try {
-        fdatasyncSync(this.#fd);
+        fdatasyncSync(this.fd);
         return;
       } catch (error) {
         this.#syncFailure = error;
@@ -170,10 +172,24 @@ export class HostFile implements BlockDevice, Disposable {
     if (this.#closed) return;
     this.#closed = true;
     try {
-      closeSync(this.#fd);
+      closeSync(this.fd);
     } catch (error) {
       throw hostError('host-close-failed', { path: this.path }, error);
     }
+  }
+
+  /** For whoever writes to `fd` itself: the file now ends at `size`, if it did not end behind it. */
+  grewTo(size: number): void {
+    if (size > this.#size) this.#size = size;
+  }
+
+  /** For the same: refuses what the file does not take, and anything once it is closed. */
+  checkRequest(offset: number, length: number): void {
+    this.#checkOpen();
+    assertInvariant(
+      isAligned(offset, this.requestAlignment) && isAligned(length, this.requestAlignment),
+      'request not aligned to the device',
+    );
   }
 
   [Symbol.dispose](): void {
@@ -182,7 +198,7 @@ export class HostFile implements BlockDevice, Disposable {
 
   /** Whether the system takes this memory as it is. */
   #takes(bytes: Uint8Array): boolean {
-    return !this.#direct || isPageMemory(bytes, this.requestAlignment);
+    return !this.isDirect || isPageMemory(bytes, this.requestAlignment);
   }
 
   #takesPart(bytes: Uint8Array): boolean {
@@ -197,7 +213,7 @@ export class HostFile implements BlockDevice, Disposable {
     while (done < readable) {
       let count: number;
       try {
-        count = readSync(this.#fd, target, done, length - done, offset + done);
+        count = readSync(this.fd, target, done, length - done, offset + done);
       } catch (error) {
         throw this.#failure('host-read-failed', offset + done, error);
       }
@@ -209,14 +225,14 @@ export class HostFile implements BlockDevice, Disposable {
 
   #writeFully(offset: number, bytes: Uint8Array, length: number): void {
     this.#put(offset, bytes, 0, length);
-    this.#growTo(offset + length);
+    this.grewTo(offset + length);
   }
 
   /** Writes `bytes` from `from` to `length` so that its first byte would lie at `offset`. */
   #put(offset: number, bytes: Uint8Array, from: number, length: number): void {
     for (let done = from; done < length;) {
       try {
-        done += writeSync(this.#fd, bytes, done, length - done, offset + done);
+        done += writeSync(this.fd, bytes, done, length - done, offset + done);
       } catch (error) {
         throw this.#failure('host-write-failed', offset + done, error);
       }
@@ -248,7 +264,7 @@ export class HostFile implements BlockDevice, Disposable {
     if (!binding.ok) return false;
     if (from === size) return true;
     try {
-      binding.fallocate.reserve(this.#fd, from, size - from);
+      binding.fallocate.reserve(this.fd, from, size - from);
     } catch (error) {
       if (systemCode(error) === 'EOPNOTSUPP') return false;
       throw this.#failure('host-truncate-failed', size, error);
@@ -266,14 +282,10 @@ export class HostFile implements BlockDevice, Disposable {
       at += length;
     }
     try {
-      fsyncSync(this.#fd);
+      fsyncSync(this.fd);
     } catch (error) {
       throw this.#failure('host-sync-failed', to, error);
     }
-  }
-
-  #growTo(size: number): void {
-    if (size > this.#size) this.#size = size;
   }
 
   #failure(code: HostErrorCode, offset: number, error: unknown): Error {
@@ -283,22 +295,5 @@ export class HostFile implements BlockDevice, Disposable {
   #checkOpen(): void {
     // The system hands a closed number to the next file that is opened: a late write would hit that.
     assertInvariant(!this.#closed, 'request to a closed file');
-  }
-
-  #checkRequest(offset: number, length: number): void {
-    this.#checkOpen();
-    assertInvariant(
-      isAligned(offset, this.requestAlignment) && isAligned(length, this.requestAlignment),
-      'request not aligned to the device',
-    );
-  }
-}
-
-/** Lays the parts one after another into `target`. */
-function gather(parts: readonly WritePart[], target: Uint8Array): void {
-  let at = 0;
-  for (const { bytes } of parts) {
-    target.set(bytes, at);
-    at += bytes.byteLength;
   }
 }

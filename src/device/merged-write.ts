@@ -21,3 +21,12 @@ export function mergedPurpose(parts: readonly WritePart[]): Purpose {
   for (const part of parts) if (part.purpose !== 'cow') return part.purpose;
   return 'cow';
 }
+
+/** Lays the parts one after another into `target`. */
+export function gatherParts(parts: readonly WritePart[], target: Uint8Array): void {
+  let at = 0;
+  for (const { bytes } of parts) {
+    target.set(bytes, at);
+    at += bytes.byteLength;
+  }
+}

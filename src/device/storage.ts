@@ -18,6 +18,8 @@ export interface OpenOptions {
   readonly readOnly?: boolean | undefined;
   /** Open with O_DIRECT; memory models its alignment. */
   readonly direct?: boolean | undefined;
+  /** Host files: operations may be under way at once, in the system's threads; memory has none. Default false. */
+  readonly overlap?: boolean | undefined;
 }
 
 export interface CreateOptions {

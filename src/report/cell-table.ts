@@ -68,8 +68,15 @@ function ratioOf({ comparison }: ReportCell): string {
   return `${verdict === 'no difference shown' ? '≈ ' : ''}${factorText(ratio.estimate)}`;
 }
 
+const SAMPLED_COUNTS =
+  'counts are one sample: host operations were under way at once (--overlap), and vary from run to run';
+
 /** What a reader must know of a cell beside its figures: why it was skipped, which fallbacks it took. */
 export function remarksOf(cell: ReportCell): string {
-  const { skipped, fallbacks } = cell.record;
-  return [...(skipped === null ? [] : [`skipped: ${skipped}`]), ...fallbacks].join('; ');
+  const { skipped, fallbacks, counts } = cell.record;
+  return [
+    ...(skipped === null ? [] : [`skipped: ${skipped}`]),
+    ...(cell.record.cell.overlap === true && counts !== null ? [SAMPLED_COUNTS] : []),
+    ...fallbacks,
+  ].join('; ');
 }

@@ -121,6 +121,7 @@ function reportCell(
 const SETUP_FIELDS = [
   'clusterSize',
   'queueDepth',
+  'overlap',
   'backing',
   'payload',
   'shape',
@@ -148,6 +149,7 @@ function setupText(cell: Cell, varies: ReadonlySet<SetupField>): string {
   const words: Readonly<Record<SetupField, string>> = {
     clusterSize: cell.clusterSize === null ? '' : formatSize(cell.clusterSize),
     queueDepth: `depth ${String(cell.queueDepth)}`,
+    overlap: cell.overlap === true ? 'overlap' : 'no overlap',
     backing: cell.backing === undefined ? 'no backing file' : `${cell.backing} backing file`,
     payload: `payload ${cell.payload ?? 'pattern'}`,
     shape: shapeWords(cell.shape).join(', ') || 'default shape',

@@ -36,6 +36,7 @@ export function countingKey(cell: Omit<Cell, 'device' | 'timing'>): string {
     cell.backing ?? null,
     cell.payload ?? 'pattern',
     cell.engine,
+    ...(cell.overlap === undefined ? [] : ['overlap']),
     ...(cell.shape === undefined ? [] : [{ shape: sortedEntries(cell.shape) }]),
     ...(cell.caches === undefined ? [] : [{ caches: sortedEntries(cell.caches) }]),
     ...(cell.flushPolicy === undefined ? [] : [{ flushPolicy: cell.flushPolicy }]),
@@ -69,6 +70,7 @@ export function setupName(cell: Omit<Cell, 'device'>): string {
   const parts: string[] = [];
   if (cell.clusterSize !== null) parts.push(formatSize(cell.clusterSize));
   parts.push(`depth ${String(cell.queueDepth)}`);
+  if (cell.overlap === true) parts.push('overlap');
   if (cell.backing !== undefined) parts.push(`backing ${cell.backing}`);
   if (cell.payload !== undefined && cell.payload !== 'pattern') parts.push(`payload ${cell.payload}`);
   parts.push(...shapeWords(cell.shape), ...cacheWords(cell.caches), ...replayWords(cell));

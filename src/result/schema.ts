@@ -4,7 +4,8 @@
  *
  * Invariants:
  * - Counts and timings come from separate passes. Counts are exact, from `countsDevice`; timings are samples,
- *   from `cell.device`, over the first `timedRequests` requests of the workload.
+ *   from `cell.device`, over the first `timedRequests` requests of the workload. Only in a cell with `overlap`
+ *   counts are a sample as well, from real files.
  * - Totals equal the sum of their parts: a merged write is one operation under its main purpose while its
  *   bytes are split, so operations and bytes each add up. A record that contradicts itself is refused.
  * - An absent purpose or cause is zero. A cell without counts says why in `skipped`.
@@ -77,6 +78,10 @@ export const cellSchema = z
     cache: z.enum(CACHE_MODES),
     clusterSize: z.int().positive().nullable().describe('Bytes; null for raw, which has no clusters'),
     queueDepth: z.int().positive().describe('Guest requests in flight at once'),
+    overlap: z
+      .literal(true)
+      .optional()
+      .describe('Host operations of different requests were under way at once: counts are a sample too'),
     device: name.describe('Where times were taken: `file`, `memory`, `null` or `model:NAME`'),
     backing: z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'),
     payload: name.optional().describe('What guest writes carry; absent means `pattern`'),

@@ -28,6 +28,25 @@ describe('run', () => {
     ]);
   });
 
+  test('counts of overlapped host operations are of real files, and called a sample', async () => {
+    const overlap = ['--queue-depth', '1,32', '--overlap', '--requests', '60', ...COUNTS_ONLY];
+    const folder = makeFolder();
+    const { code, stdout } = await runCli(folder, 'run', ...STRIDE, ...overlap, '--out', 'result.json');
+    expect(code).toBe(0);
+    expect(stdout).toContain('2 cells: counts are one sample');
+    const { cells } = readResult(join(folder, 'result.json'));
+    const told = cells.map(({ cell, countsDevice }) => [cell.queueDepth, cell.overlap, countsDevice]);
+    expect(told.toSorted()).toEqual([
+      [1, undefined, 'memory'],
+      [1, undefined, 'memory'],
+      [32, true, 'file'],
+      [32, true, 'file'],
+    ]);
+    const alone = await runCli(folder, 'run', ...STRIDE, '--overlap');
+    expect(alone.code).toBe(2);
+    expect(errorLine(alone)).toContain('--queue-depth above 1');
+  });
+
   test('times on real files leave nothing behind', async () => {
     const folder = makeFolder();
     const measure = ['--samples', '2', '--timed-requests', '10', '--dir', '.', '--out', 'deep/result.json'];
