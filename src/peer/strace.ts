@@ -72,6 +72,9 @@ function straceArguments({ command, args, slowed }: TraceOptions, log: string): 
     slowed === undefined ? [] : ['-e', `inject=${slowed.call}:delay_enter=${String(slowed.microseconds)}`];
   return [
     '-f', // every thread
+    // A signal that ends strace ends the program too; with a log file it would be blocked to the end of the run.
+    '-I',
+    '2',
     '-y', // the path behind each file descriptor
     '-qq', // no lines on threads that come and go
     // Only the traced calls stop the program: several times faster.

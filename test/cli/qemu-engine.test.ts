@@ -1,16 +1,16 @@
 /** `--engine qemu` as a user meets it: the verdict in the answer, the record and the exit code. */
 
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 
 import { parseResult } from '../../src/result/store.ts';
 import { WORKLOAD_SCHEMA } from '../../src/workload/schema.ts';
 import { STRIDE, WRITES } from '../bench/small-run.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
-import { errorLine, linesOf, makeFolder, runCli } from './cli-process.ts';
+import { errorLine, linesOf, makeFolder, runCli, startCli } from './cli-process.ts';
 
 const WORDS = 'run --workload small.json --cache writethrough --samples 0 --engine builtin,qemu';
 
@@ -29,6 +29,19 @@ function otherBuild(folder: string, version: string): string {
   writeFileSync(program, `${lines.join('\n')}\n`);
   chmodSync(program, 0o755);
   return directory;
+}
+
+/** Command lines of programs that work on files in `folder`, this test's own apart. */
+function processesIn(folder: string): readonly string[] {
+  return readdirSync('/proc').flatMap((entry) => {
+    if (!/^\d+$/.test(entry)) return [];
+    try {
+      const line = readFileSync(`/proc/${entry}/cmdline`, 'latin1').replaceAll('\0', ' ');
+      return /qemu-io|strace/.test(line) && line.includes(folder) ? [line] : [];
+    } catch {
+      return []; // It has ended.
+    }
+  });
 }
 
 /** A folder with a workload on a disk so small that it is compared in no time. */
@@ -73,6 +86,47 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     expect(ended.stdout).toContain(`parity: different from QEMU ${version}`);
     expect(ended.stdout).toMatch(/^ {2}> +1 +F +W 0x10000 4096$/m);
     if (code !== 0) expect(errorLine(ended)).toContain('differs from QEMU in 1 cell');
+  });
+
+  test('Ctrl-C ends QEMU with the program: no process and no file is left', async () => {
+    const folder = folderWithWorkload();
+    const workload = JSON.parse(readFileSync(join(folder, 'small.json'), 'utf8')) as { phases: object[] };
+    // Minutes of syncs, so that the signal meets qemu-io at work.
+    workload.phases = [{ name: 'run', requests: 200_000, ...WRITES, pattern: STRIDE }];
+    writeFileSync(join(folder, 'small.json'), JSON.stringify(workload));
+    const words =
+      'run --workload small.json --cache writethrough --samples 0 --engine qemu --format raw --dir .';
+    const started = startCli(folder, ...words.split(' '));
+    onTestFinished(() => void started.process.kill('SIGKILL'));
+    await vi.waitUntil(() => processesIn(folder).length > 0, { timeout: 30_000, interval: 20 });
+    started.process.kill('SIGINT');
+    expect(await started.ended).toMatchObject({ code: 130 });
+    await vi.waitUntil(() => processesIn(folder).length === 0, { timeout: 10_000, interval: 20 });
+    expect(readdirSync(folder)).toEqual(['small.json']);
+  });
+
+  test('a recording with every kind of request is replayed by both, alike', async () => {
+    const folder = makeFolder();
+    const requests = [
+      'write,0,131072,',
+      'write,66048,4096,fua',
+      'discard,0,65536,',
+      'write-zeroes,131072,65536,unmap',
+      'write-zeroes,67072,1024,fua',
+      'read,0,262144,',
+      'flush,,,',
+      'write,0,512,',
+    ];
+    const lines = requests.map((request, index) => `${String(index * 1000)},${request}`);
+    const head = ['#qcow2-bench trace v1', '#virtual-size 1048576', 'time_ns,op,offset,length,flags'];
+    writeFileSync(join(folder, 'all.trace.csv'), `${[...head, ...lines].join('\n')}\n`);
+    const words = 'replay all.trace.csv --format raw,qcow2,qed --cache writeback,directsync --samples 0';
+    const ended = await runCli(folder, ...`${words} --engine builtin,qemu`.split(' '));
+    expect(ended.stderr).not.toContain('differs');
+    const told = linesOf(ended.stdout).filter((line) => line.includes('parity'));
+    expect(told).toHaveLength(8);
+    for (const line of told) expect(line).toMatch(/parity: identical \(\d+ operations\)$/);
+    expect(ended.code).toBe(0);
   });
 
   test('a directory without QEMU skips its cells and says why', async () => {

@@ -51,7 +51,6 @@ const COMMON = { cache: CACHE_MODES, mix: MIXES } as const;
  * budget.
  */
 const CACHE_SIZES = ['default', 'least', 'small-slices', 'shared'] as const;
-export type CacheSizing = (typeof CACHE_SIZES)[number];
 
 export const QCOW2_AXES = {
   ...COMMON,
