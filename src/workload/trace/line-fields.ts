@@ -127,6 +127,14 @@ export class LineFields {
 /** The number that `bytes[start … end)` spells, 0 if there are none; `NOT_A_NUMBER`. */
 export function digits(bytes: Uint8Array, start: number, end: number): number {
   let value = 0;
+  if (end - start <= INTEGER_DIGITS) {
+    for (let at = start; at < end; at++) {
+      const digit = (bytes[at] ?? 0) - DIGIT_0;
+      if (digit >>> 0 > 9) return NOT_A_NUMBER;
+      value = (value * 10 + digit) | 0;
+    }
+    return value;
+  }
   for (let at = start; at < end; at++) {
     const digit = (bytes[at] ?? 0) - DIGIT_0;
     if (digit >>> 0 > 9) return NOT_A_NUMBER;
