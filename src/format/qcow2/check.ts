@@ -80,10 +80,10 @@ async function compare(
     const index = Math.floor(cluster / refcountBlockEntries);
     const blockEnd = Math.min(end, (index + 1) * refcountBlockEntries);
     if (target.table.blockOffset(index) === 0) {
-      const counted = counts.nextCounted(cluster);
+      // Past the table nothing is stored at all; within it the next block may begin at the end of this one.
+      const counted = counts.nextCounted(cluster, index + 1 < target.table.entries ? blockEnd : end);
       if (counted >= blockEnd) {
-        // Neither stored nor counted: nothing to compare here, nor up to the next block or reference.
-        cluster = index + 1 < target.table.entries ? blockEnd : counted;
+        cluster = counted;
         continue;
       }
       comparison.withoutBlock(counted, blockEnd);

@@ -76,7 +76,7 @@ class Rebuild {
     let limit = Math.min(end, this.#counts.end);
     let cluster = first;
     while (cluster < limit) {
-      cluster = this.#counts.nextCounted(cluster);
+      cluster = this.#counts.nextCounted(cluster, limit);
       if (cluster >= limit) break;
       if (this.#counts.get(cluster) === 0) {
         cluster++;

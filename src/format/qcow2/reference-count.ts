@@ -70,17 +70,17 @@ export class ReferenceCounts {
     return true;
   }
 
-  /** The first cluster from `cluster` on that may have a reference; `end` if there is none. */
-  nextCounted(cluster: number): number {
+  /** The first cluster from `cluster` on, and before `limit`, that may have a reference; `limit` if there is none. */
+  nextCounted(cluster: number, limit: number): number {
     if (this.#flat !== undefined) {
       let next = cluster;
-      while (next < this.#end && this.#flat[next] === 0) next++;
-      return Math.min(next, this.#end);
+      while (next < limit && this.#flat[next] === 0) next++;
+      return Math.min(next, limit);
     }
     const index = Math.floor(cluster / CHUNK);
     if (this.#chunks.has(index)) return cluster;
-    const following = this.#sortedChunks().find((each) => each > index);
-    return following === undefined ? this.#end : Math.min(following * CHUNK, this.#end);
+    const following = this.#chunkAfter(index);
+    return following === undefined ? limit : Math.min(following * CHUNK, limit);
   }
 
   /** Takes in that the file has grown. */
@@ -88,11 +88,19 @@ export class ReferenceCounts {
     if (fileClusters > this.#end) this.#end = fileClusters;
   }
 
-  #sortedChunks(): readonly number[] {
+  /** The key of the first chunk after `index`. */
+  #chunkAfter(index: number): number | undefined {
     if (this.#sorted.length !== this.#chunks.size) {
       this.#sorted = [...this.#chunks.keys()].toSorted((a, b) => a - b);
     }
-    return this.#sorted;
+    let low = 0;
+    let high = this.#sorted.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#sorted[middle] as number) > index) high = middle;
+      else low = middle + 1;
+    }
+    return this.#sorted[low];
   }
 
   #addToChunk(cluster: number): boolean {
