@@ -10,6 +10,7 @@
 
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
+import { SyncElision } from '../device/sync-elision.ts';
 import type { CheckOptions, CheckReport } from '../format/check-report.ts';
 import type { Format } from '../format/disk-image.ts';
 import { checkQed } from '../format/qed/check.ts';
@@ -37,7 +38,8 @@ export interface CheckedImage {
  */
 export async function checkImageFile(options: CheckImageOptions): Promise<CheckedImage> {
   const { storage, name, repair } = options;
-  const device = storage.open(name, { readOnly: repair === undefined });
+  // Spares the syncs that QEMU spares: the host operations of a repair are its too.
+  const device = new SyncElision(storage.open(name, { readOnly: repair === undefined }));
   const { path } = device;
   const format = options.format ?? (await detectFormat(device));
   switch (format) {
