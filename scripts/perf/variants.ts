@@ -1,0 +1,37 @@
+/** The images that are measured, and the pattern: 4 KiB at stride 64 KiB, so that every write allocates. */
+
+import type { Format } from '../../src/format/disk-image.ts';
+import type { RefcountMode } from '../../src/format/image-options.ts';
+import type { Request } from '../../src/workload/request.ts';
+
+export interface Variant {
+  readonly name: string;
+  readonly format: Format;
+  readonly refcounts: RefcountMode | undefined;
+}
+
+export const VARIANTS: readonly Variant[] = [
+  { name: 'raw', format: 'raw', refcounts: undefined },
+  { name: 'qcow2 eager', format: 'qcow2', refcounts: 'eager' },
+  { name: 'qcow2 lazy', format: 'qcow2', refcounts: 'lazy' },
+  { name: 'QED', format: 'qed', refcounts: undefined },
+];
+export const WRITE_BYTES = 4096;
+export const STRIDE_BYTES = 65_536;
+
+/** `count` writes in batches; the disk's end begins it anew. */
+export function* strideWrites(
+  count: number,
+  diskBytes = count * STRIDE_BYTES,
+): Generator<readonly Request[], undefined> {
+  for (let done = 0; done < count;) {
+    const size = Math.min(4096, count - done);
+    const first = done;
+    yield Array.from({ length: size }, (_, index): Request => {
+      const offset = ((first + index) * STRIDE_BYTES) % diskBytes;
+      return { op: 'write', offset, length: WRITE_BYTES, fua: false, unmap: false, timeNs: 0 };
+    });
+    done += size;
+  }
+  return undefined;
+}
