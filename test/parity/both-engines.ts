@@ -8,11 +8,11 @@ import { spawnSync } from 'node:child_process';
 import { openStack, type Stack, type StackOptions, type WrapDevice } from '../../src/bench/stack.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import type { Storage } from '../../src/device/storage.ts';
-import type { BlockBackend } from '../../src/format/block-backend.ts';
 import { cacheOptions, traceQemuIo, type ExpectedBytes, type QemuIoRun } from '../../src/peer/qemu-io.ts';
 import type { SlowedCall } from '../../src/peer/strace.ts';
 import { WithoutSync } from '../../src/peer/without-sync.ts';
-import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
+import { SECTOR_SIZE } from '../../src/workload/request.ts';
+import { payloadByte, serveRequest } from '../format/serve-requests.ts';
 import { GuestSectors } from './guest-sectors.ts';
 import type { ParityList } from './parity-list.ts';
 import { isSectorOf } from './sector-value.ts';
@@ -38,11 +38,6 @@ export interface ReadBack {
 
 const READ_BACK_BYTES = 1024 * 1024;
 
-/** The payload of write number `write`, as qemu-io is given it. */
-function runValue(write: number): number {
-  return (write % 255) + 1;
-}
-
 /** Serves the list with our engine on the files in `storage`, each with `wrap` around it. */
 export async function serveWithBuiltin(
   list: ParityList,
@@ -65,14 +60,14 @@ export async function serveWithBuiltin(
   });
   let writes = 0;
   for (const [index, request] of list.requests.entries()) {
-    const value = runValue(writes);
+    const value = payloadByte(writes);
     current = index;
     if (request.op === 'read') {
       const bytes = new Uint8Array(request.length);
       await stack.backend.read(request.offset, bytes);
       check(`request ${String(index)}`, request.offset, bytes);
       reads.set(index, longestRun(bytes));
-    } else await serve(stack.backend, request, value);
+    } else await serveRequest(stack.backend, request, value);
     guest.apply(request, value);
     if (request.op === 'write') writes++;
   }
@@ -107,26 +102,6 @@ function openList(
     // Only QED leaves a backing file's format out.
     unnamedBackingFormat: below?.format,
   });
-}
-
-async function serve(backend: BlockBackend, request: Request, value: number): Promise<void> {
-  const { op, offset, length } = request;
-  switch (op) {
-    case 'read':
-      return;
-    case 'write':
-      await backend.write(offset, new Uint8Array(length).fill(value), request);
-      return;
-    case 'flush':
-      await backend.flush();
-      return;
-    case 'discard':
-      await backend.discard(offset, length);
-      return;
-    case 'write-zeroes':
-      await backend.writeZeroes(offset, length, request);
-      return;
-  }
 }
 
 /** What the fills of all files left for the guest to read. */

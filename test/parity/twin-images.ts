@@ -11,7 +11,6 @@ import { openStack, type Stack } from '../../src/bench/stack.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
-import type { BlockBackend } from '../../src/format/block-backend.ts';
 import type { CheckReport } from '../../src/format/check-report.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { Format } from '../../src/format/disk-image.ts';
@@ -22,6 +21,7 @@ import { runQemuIo } from '../../src/peer/qemu-io.ts';
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { traceProgram } from '../../src/peer/strace.ts';
 import type { Request } from '../../src/workload/request.ts';
+import { serveRequests } from '../format/serve-requests.ts';
 import { runTool, type SystemTool } from '../format/system-tools.ts';
 
 export type SnapshotAction = 'create' | 'apply' | 'delete';
@@ -91,7 +91,7 @@ export class TwinImages {
       unmap: true,
       imageOptions,
     });
-    const ours = await this.withOurs(cache, (stack) => serveAll(stack, requests));
+    const ours = await this.withOurs(cache, ({ backend }) => serveRequests(backend, requests));
     this.expectSame(ours, theirs, what);
   }
 
@@ -101,7 +101,7 @@ export class TwinImages {
     cache: CacheMode = 'writeback',
   ): Promise<readonly HostLogRecord[]> {
     this.copy();
-    return this.withOurs(cache, (stack) => serveAll(stack, requests));
+    return this.withOurs(cache, ({ backend }) => serveRequests(backend, requests));
   }
 
   /** Our engine opens QEMU's file itself, read-only, reads the whole disk and closes it. */
@@ -258,33 +258,5 @@ export class TwinImages {
     if (!(stack.image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
     const { seconds = 0, nanoseconds = 0 } = stack.image.snapshots.list.at(-1) ?? {};
     return { seconds, nanoseconds };
-  }
-}
-
-async function serveAll({ backend }: Stack, requests: readonly Request[]): Promise<void> {
-  let writes = 0;
-  for (const request of requests) {
-    await serveRequest(backend, request, request.op === 'write' ? (writes++ % 255) + 1 : 0);
-  }
-}
-
-async function serveRequest(backend: BlockBackend, request: Request, payload: number): Promise<void> {
-  const { offset, length } = request;
-  switch (request.op) {
-    case 'read':
-      await backend.read(offset, new Uint8Array(length));
-      return;
-    case 'write':
-      await backend.write(offset, new Uint8Array(length).fill(payload), request);
-      return;
-    case 'flush':
-      await backend.flush();
-      return;
-    case 'discard':
-      await backend.discard(offset, length);
-      return;
-    case 'write-zeroes':
-      await backend.writeZeroes(offset, length, request);
-      return;
   }
 }

@@ -12,15 +12,15 @@ import { openStack } from '../../../src/bench/stack.ts';
 import { probeCapabilities } from '../../../src/device/capabilities.ts';
 import { FileStorage } from '../../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../../src/device/host-log.ts';
-import type { BlockBackend } from '../../../src/format/block-backend.ts';
 import type { CacheMode } from '../../../src/format/cache-mode.ts';
-import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../../../src/format/cache-sizes.ts';
+import type { CacheSizes } from '../../../src/format/cache-sizes.ts';
 import { compareOperations } from '../../../src/peer/compare-operations.ts';
-import { runQemuIo } from '../../../src/peer/qemu-io.ts';
+import { cacheOptions, runQemuIo } from '../../../src/peer/qemu-io.ts';
 import { createWithQemuImg } from '../../../src/peer/qemu-tools.ts';
 import { copySparse, sameBytes } from '../../../src/peer/whole-file.ts';
-import { runTool } from '../system-tools.ts';
 import type { Request } from '../../../src/workload/request.ts';
+import { serveRequests } from '../serve-requests.ts';
+import { runTool } from '../system-tools.ts';
 
 export interface QemuCase {
   /** Bytes. */
@@ -81,7 +81,7 @@ export class QemuTwins {
       cache: test.cache ?? 'writeback',
       requests: test.requests,
       unmap: true,
-      imageOptions: imageOptions(test.caches),
+      imageOptions: cacheOptions(test.caches),
     });
     const ourOperations = await this.#serve(test, `${name}.ours`);
     const comparison = compareOperations(ourOperations, theirOperations, { ignoreFiles: ['backing:0'] });
@@ -130,47 +130,14 @@ export class QemuTwins {
       caches: test.caches,
       hostLog: (record) => log.push(record),
     });
-    let writes = 0;
-    for (const request of test.requests) {
-      if (request.op === 'write') {
-        await stack.backend.write(request.offset, payload(writes++, request), request);
-      } else await serveOther(stack.backend, request);
-    }
+    await serveRequests(stack.backend, test.requests);
     await stack.close();
     return log;
   }
-}
-
-function imageOptions(caches: CacheSizes | undefined): Readonly<Record<string, string>> | undefined {
-  if (caches === undefined) return undefined;
-  const names: Readonly<Record<string, string>> = CACHE_SIZE_OPTIONS;
-  return Object.fromEntries(Object.entries(caches).map(([key, bytes]) => [names[key] ?? key, String(bytes)]));
 }
 
 async function fill(path: string, format: 'raw' | 'qcow2', requests: readonly Request[]): Promise<void> {
   if (requests.length > 0) {
     await runQemuIo({ path, format, cache: 'writeback', requests, unmap: true });
   }
-}
-
-async function serveOther(backend: BlockBackend, request: Request): Promise<void> {
-  const { offset, length, fua, unmap } = request;
-  switch (request.op) {
-    case 'read':
-      await backend.read(offset, new Uint8Array(length));
-      return;
-    case 'discard':
-      await backend.discard(offset, length);
-      return;
-    case 'write-zeroes':
-      await backend.writeZeroes(offset, length, { fua, unmap });
-      return;
-    case 'write':
-    case 'flush':
-      await backend.flush();
-  }
-}
-
-function payload(index: number, { length }: Request): Uint8Array {
-  return new Uint8Array(length).fill((index % 255) + 1);
 }

@@ -17,7 +17,8 @@ import { openImage } from '../../../src/format/registry.ts';
 import { compareOperations } from '../../../src/peer/compare-operations.ts';
 import { runQemuIo } from '../../../src/peer/qemu-io.ts';
 import type { Request, RequestOp } from '../../../src/workload/request.ts';
-import { filled, RecordedFiles } from '../recorded-files.ts';
+import { RecordedFiles } from '../recorded-files.ts';
+import { serveRequests } from '../serve-requests.ts';
 import { reasonToSkip, runTool } from '../system-tools.ts';
 
 type Start = 'fresh' | 'prefilled' | 'crashed' | 'backed';
@@ -67,11 +68,7 @@ describe.skipIf(skip !== undefined)(suite, () => {
 
     const image = await openImage({ format: 'qed', name: 'disk.qed', files, readOnly: false });
     const backend = new BlockBackend({ image, cacheMode });
-    let writes = 0;
-    for (const request of requests) {
-      await perform(backend, request, (writes % 255) + 1);
-      if (request.op === 'write') writes++;
-    }
+    await serveRequests(backend, requests);
     await image.close();
 
     // A trace that was not understood would compare nothing with nothing.
@@ -138,26 +135,4 @@ function randomOp(random: Random, zeroes: boolean): RequestOp {
   if (roll < 0.75) return 'flush';
   if (roll < 0.85) return 'read';
   return zeroes && roll < 0.95 ? 'write-zeroes' : 'discard';
-}
-
-/** @param value what all bytes of a write are. */
-async function perform(backend: BlockBackend, request: Request, value: number): Promise<void> {
-  const { op, offset, length } = request;
-  switch (op) {
-    case 'write':
-      await backend.write(offset, filled(length, value), request);
-      return;
-    case 'read':
-      await backend.read(offset, new Uint8Array(length));
-      return;
-    case 'flush':
-      await backend.flush();
-      return;
-    case 'write-zeroes':
-      await backend.writeZeroes(offset, length, request);
-      return;
-    case 'discard':
-      await backend.discard(offset, length);
-      return;
-  }
 }
