@@ -357,14 +357,7 @@ export class Qcow2Image implements DiskImage {
   async close(): Promise<void> {
     try {
       if (!this.header.readOnly && !this.header.isStopped) {
-        const cause = this.header.isDirty ? 'dirty-bit' : 'close';
-        await this.#locked(() => this.#writeCaches());
-        // Here, other than at a flush, the image comes before its data file.
-        await this.#device.sync(cause);
-        await this.#locked(() => this.#bitmaps?.store());
-        await this.#locked(() => this.refcounts.blockCache.flush(cause));
-        await this.#clearFeature(INCOMPATIBLE.dirty, 'dirty-bit');
-        await this.#syncFiles('close');
+        await this.#closeTables();
       } else if (this.header.isStopped) {
         // Its tables stay as they are; the corrupt bit is made to last.
         await this.#device.sync('corrupt-bit');
@@ -374,6 +367,31 @@ export class Qcow2Image implements DiskImage {
       await this.#dataDevice?.close();
       await this.backing?.close();
     }
+  }
+
+  /**
+   * Makes all that the image has in memory durable. Bitmaps that cannot be stored stay marked as in use, and the dirty
+   * bit stays set; what else there is reaches the file all the same, and then the error is told.
+   */
+  async #closeTables(): Promise<void> {
+    const cause = this.header.isDirty ? 'dirty-bit' : 'close';
+    await this.#locked(() => this.#writeCaches());
+    // Here, other than at a flush, the image comes before its data file.
+    await this.#device.sync(cause);
+    let unstored: { readonly error: unknown } | undefined;
+    try {
+      await this.#locked(() => this.#bitmaps?.store());
+    } catch (error) {
+      unstored = { error };
+    }
+    try {
+      if (!this.header.isStopped) await this.#locked(() => this.refcounts.blockCache.flush(cause));
+      if (unstored === undefined) await this.#clearFeature(INCOMPATIBLE.dirty, 'dirty-bit');
+      await this.#syncFiles('close');
+    } catch (error) {
+      unstored ??= { error };
+    }
+    if (unstored !== undefined) throw unstored.error;
   }
 
   async abandon(): Promise<void> {
