@@ -6,17 +6,22 @@
  * - Only the codecs of the formats are used, none of the code that serves requests: what is said about another
  *   program's operations does not lean on the engine that they are compared with.
  * - Memory is taken for tables that the file has room for, each bounded by its format's header.
- * - Images with internal snapshots are read by their active tables alone.
+ * - A guest cluster of a snapshot counts where the active tables have none: the disk itself is what is served.
+ * - Clusters of a data file are not in the map: their host offsets are another file's.
  */
 
 import { readU64le, viewOf } from '../core/bytes.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose } from '../device/purpose.ts';
 import type { Format } from '../format/disk-image.ts';
-import { makeGeometry } from '../format/qcow2/geometry.ts';
+import { bitmapsExtension, readBitmapDirectory, readBitmapTable } from '../format/qcow2/bitmap-directory.ts';
+import { makeGeometry, type Geometry } from '../format/qcow2/geometry.ts';
+import { HeaderStore } from '../format/qcow2/header-store.ts';
 import { clusterTypeAt, hostOffsetAt } from '../format/qcow2/l2-entry.ts';
 import { ENTRY_SIZE } from '../format/qcow2/layout.ts';
+import { MetadataDevice } from '../format/qcow2/metadata-device.ts';
 import { readHeader } from '../format/qcow2/open.ts';
+import { readSnapshotTable } from '../format/qcow2/snapshot-table.ts';
 import { HEADER_SIZE, parseQedHeader } from '../format/qed/header.ts';
 import { ENTRY_ZERO } from '../format/qed/tables.ts';
 
@@ -78,32 +83,63 @@ class ClusterMap implements ImageLayout {
     }
   }
 
+  /** Does nothing where a guest cluster lies already. */
   addGuestCluster(guestCluster: number, hostOffset: number): void {
-    this.#guestClusters.set(Math.floor(hostOffset / this.clusterSize), guestCluster);
+    const hostCluster = Math.floor(hostOffset / this.clusterSize);
+    if (!this.#guestClusters.has(hostCluster)) this.#guestClusters.set(hostCluster, guestCluster);
   }
 }
 
 async function readQcow2(device: BlockDevice): Promise<ImageLayout> {
-  const header = await readHeader(device);
-  const { clusterSize, l2Entries, entryWords } = makeGeometry(header);
+  const values = await readHeader(device);
+  const header = new HeaderStore(new MetadataDevice(device), values, true);
+  const geometry = makeGeometry(values);
+  const { clusterSize } = geometry;
   const map = new ClusterMap(clusterSize);
   map.addMetadata(0, 1, 'header');
 
-  const refcountTableBytes = header.refcountTableClusters * clusterSize;
-  map.addMetadata(header.refcountTableOffset, refcountTableBytes, 'refcount-table');
-  const refcountTable = await readTable(device, header.refcountTableOffset, refcountTableBytes);
+  const refcountTableBytes = values.refcountTableClusters * clusterSize;
+  map.addMetadata(values.refcountTableOffset, refcountTableBytes, 'refcount-table');
+  const refcountTable = await readTable(device, values.refcountTableOffset, refcountTableBytes);
   for (let index = 0; index < refcountTable.byteLength / ENTRY_SIZE; index++) {
     const block = hostOffsetAt(refcountTable, index);
     if (block !== 0) map.addMetadata(block, clusterSize, 'refcount-block');
   }
 
-  const l1Bytes = header.l1Entries * ENTRY_SIZE;
-  map.addMetadata(header.l1Offset, l1Bytes, 'l1-table');
-  const l1Table = await readTable(device, header.l1Offset, l1Bytes);
-  for (let l1Index = 0; l1Index < header.l1Entries; l1Index++) {
+  const { snapshots, byteLength } = await readSnapshotTable(header);
+  map.addMetadata(values.snapshotsOffset, byteLength, 'snapshot-table');
+  const mapped = new Set<number>();
+  // The active tables first.
+  for (const table of [values, ...snapshots]) {
+    await addMapping({ device, geometry, hasDataFile: header.hasDataFile, map, mapped }, table);
+  }
+  await addBitmaps(header, map);
+  return map;
+}
+
+interface MappingParts {
+  readonly device: BlockDevice;
+  readonly geometry: Geometry;
+  readonly hasDataFile: boolean;
+  readonly map: ClusterMap;
+  /** Offsets of the L2 tables in the map: snapshots share them. */
+  readonly mapped: Set<number>;
+}
+
+/** An L1 table, active or a snapshot's, and what it leads to. */
+async function addMapping(
+  { device, geometry, hasDataFile, map, mapped }: MappingParts,
+  { l1Offset, l1Entries }: { readonly l1Offset: number; readonly l1Entries: number },
+): Promise<void> {
+  const { clusterSize, l2Entries, entryWords } = geometry;
+  map.addMetadata(l1Offset, l1Entries * ENTRY_SIZE, 'l1-table');
+  const l1Table = await readTable(device, l1Offset, l1Entries * ENTRY_SIZE);
+  for (let l1Index = 0; l1Index < l1Entries; l1Index++) {
     const tableOffset = hostOffsetAt(l1Table, l1Index);
-    if (tableOffset === 0) continue;
+    if (tableOffset === 0 || mapped.has(tableOffset)) continue;
+    mapped.add(tableOffset);
     map.addMetadata(tableOffset, clusterSize, 'l2-table');
+    if (hasDataFile) continue;
     const l2Table = await readTable(device, tableOffset, clusterSize);
     for (let l2Index = 0; l2Index < l2Entries; l2Index++) {
       const word = l2Index * entryWords;
@@ -112,7 +148,20 @@ async function readQcow2(device: BlockDevice): Promise<ImageLayout> {
       map.addGuestCluster(l1Index * l2Entries + l2Index, hostOffsetAt(l2Table, word));
     }
   }
-  return map;
+}
+
+/** Directory, tables and bits of the persistent bitmaps, if they are in step with the disk. */
+async function addBitmaps(header: HeaderStore, map: ClusterMap): Promise<void> {
+  const found = bitmapsExtension(header);
+  if (found?.isConsistent !== true) return;
+  const directory = await readBitmapDirectory(header, found.extension);
+  map.addMetadata(directory.offset, directory.byteLength, 'bitmap');
+  for (const entry of directory.entries) {
+    map.addMetadata(entry.tableOffset, entry.tableEntries * ENTRY_SIZE, 'bitmap');
+    for (const cluster of await readBitmapTable(header, entry)) {
+      if (cluster.kind === 'stored') map.addMetadata(cluster.hostOffset, map.clusterSize, 'bitmap');
+    }
+  }
 }
 
 async function readQed(device: BlockDevice): Promise<ImageLayout> {

@@ -152,40 +152,43 @@ describe.skipIf(skip !== undefined)('after a failure at any operation of a close
   const cases = (['eager', 'lazy'] as const).flatMap((refcounts) =>
     FAULTS.map((fault) => ({ refcounts, fault })),
   );
-  it.each(cases)('$refcounts refcounts, $fault: nothing acknowledged is lost', async ({ refcounts, fault }) => {
-    const outcomes = { failed: 0, inUse: 0, stored: 0 };
-    let hasFailed = true;
-    for (let failing = 0; hasFailed; failing++) {
-      const { storage, error, hasFault } = await closeWith(image, refcounts, ruleOf(fault, failing));
-      hasFailed = hasFault;
-      const what = `operation ${String(failing)}`;
-      if (error !== undefined) outcomes.failed++;
-      const fine = (await bitmapsOf(storage)).get('fine');
-      if (fine === 'in use') outcomes.inUse++;
-      else {
-        outcomes.stored++;
-        expect(fine, what).toEqual(WRITTEN.concat(400, 5800).sort((a, b) => a - b));
+  it.each(cases)(
+    '$refcounts refcounts, $fault: nothing acknowledged is lost',
+    async ({ refcounts, fault }) => {
+      const outcomes = { failed: 0, inUse: 0, stored: 0 };
+      let hasFailed = true;
+      for (let failing = 0; hasFailed; failing++) {
+        const { storage, error, hasFault } = await closeWith(image, refcounts, ruleOf(fault, failing));
+        hasFailed = hasFault;
+        const what = `operation ${String(failing)}`;
+        if (error !== undefined) outcomes.failed++;
+        const fine = (await bitmapsOf(storage)).get('fine');
+        if (fine === 'in use') outcomes.inUse++;
+        else {
+          outcomes.stored++;
+          expect(fine, what).toEqual(WRITTEN.concat(400, 5800).sort((a, b) => a - b));
+        }
+        if (error === undefined) expect(fine, what).not.toBe('in use');
+        const dirty = await isDirty(storage);
+        if (error === undefined) expect(dirty, what).toBe(false);
+        if (fault === 'no bitmap written' && error !== undefined) {
+          // As QEMU 7.2 leaves it: refcounts are written, and still nobody vouches for them.
+          expect(dirty, what).toBe(refcounts === 'lazy');
+        }
+        qemu.put(IMAGE, storage.open(IMAGE).contents());
+        // Refcounts of a dirty image need not be right.
+        if (dirty && fault !== 'no bitmap written') qemu.check('qcow2', IMAGE, '-r', 'all');
+        qemu.expectCheck('qcow2', IMAGE, CHECK.clean, CHECK.leaks);
+        const lost = await lostSectors(storage);
+        const mayBeLost = fault === 'no bitmap written' ? [] : WRITTEN.slice(WRITTEN.length / 2);
+        expect(
+          lost.filter((sector) => !mayBeLost.includes(sector)),
+          what,
+        ).toEqual([]);
       }
-      if (error === undefined) expect(fine, what).not.toBe('in use');
-      const dirty = await isDirty(storage);
-      if (error === undefined) expect(dirty, what).toBe(false);
-      if (fault === 'no bitmap written' && error !== undefined) {
-        // As QEMU 7.2 leaves it: refcounts are written, and still nobody vouches for them.
-        expect(dirty, what).toBe(refcounts === 'lazy');
-      }
-      qemu.put(IMAGE, storage.open(IMAGE).contents());
-      // Refcounts of a dirty image need not be right.
-      if (dirty && fault !== 'no bitmap written') qemu.check('qcow2', IMAGE, '-r', 'all');
-      qemu.expectCheck('qcow2', IMAGE, CHECK.clean, CHECK.leaks);
-      const lost = await lostSectors(storage);
-      const mayBeLost = fault === 'no bitmap written' ? [] : WRITTEN.slice(WRITTEN.length / 2);
-      expect(
-        lost.filter((sector) => !mayBeLost.includes(sector)),
-        what,
-      ).toEqual([]);
-    }
-    expect(outcomes.failed).toBeGreaterThan(3);
-    expect(outcomes.inUse).toBeGreaterThan(3);
-    expect(outcomes.stored).toBeGreaterThan(0);
-  });
+      expect(outcomes.failed).toBeGreaterThan(3);
+      expect(outcomes.inUse).toBeGreaterThan(3);
+      expect(outcomes.stored).toBeGreaterThan(0);
+    },
+  );
 });
