@@ -132,8 +132,15 @@ function declare(parser: Argv, listed: ListedCommand, onCall: OnCall, group?: st
 function plainHelp(output: string): string {
   return output
     .replaceAll(/\s*\[(?:string|boolean|array)\](?: \[default: (?:false|\[\])\])?/g, '')
-    .replaceAll(/<(\w+)(\.\.)?>( \[\w+\])?( *)/g, (whole, name: string, dots = '', other = '') =>
-      `${name.toUpperCase()}${dots === '' ? '' : ' …'}${String(other).toUpperCase()}`.padEnd(whole.length),
+    .replaceAll(/<\w+(?:\.\.)?>(?: (?:<\w+>|\[\w+\]))* */g, (whole) =>
+      whole
+        .trimEnd()
+        .replaceAll(
+          /<(\w+)(\.\.)?>/g,
+          (_, name: string, dots?: string) => name + (dots === undefined ? '' : ' …'),
+        )
+        .toUpperCase()
+        .padEnd(whole.length),
     );
 }
 
@@ -166,10 +173,13 @@ function reworded(error: unknown, words: readonly string[]): unknown {
     const what = isOption ? `there is no option --${name}` : `'${name}' is one argument too many`;
     const command = commandOf(words);
     if (command === undefined && !isOption) return new UsageError(noCommand(name));
-    return new UsageError(`${what}; see ${[PROGRAM, command?.name, '--help'].filter(Boolean).join(' ')}`);
+    return new UsageError(`${what}; see ${helpOf(command)}`);
   }
   const lacking = /^Not enough arguments following: (.+)$/.exec(message)?.[1];
-  if (lacking !== undefined) return new UsageError(`--${lacking} needs a value`);
+  if (lacking !== undefined) {
+    const command = commandOf(words);
+    return new UsageError(`--${lacking} needs a value; see ${helpOf(command)}`);
+  }
   const required = /^Missing required arguments?: (.+)$/.exec(message)?.[1];
   if (required !== undefined) return new UsageError(`--${required.replaceAll(', ', ', --')} must be given`);
   if (message.startsWith('Not enough non-option arguments')) {
@@ -186,6 +196,10 @@ function reworded(error: unknown, words: readonly string[]): unknown {
     return new UsageError(`there is no command '${given}'; did you mean '${meant}'?`);
   }
   return error;
+}
+
+function helpOf(command: NamedCommand | undefined): string {
+  return [PROGRAM, command?.name, '--help'].filter(Boolean).join(' ');
 }
 
 function noCommandOf({ usage: group, commands }: CommandGroup, words: readonly string[]): string {

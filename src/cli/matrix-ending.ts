@@ -1,8 +1,7 @@
 /** What is said when a run is over, and the exit code it has. */
 
-import { answerOf } from '../report/answer.ts';
 import { reportCells } from '../report/report-cells.ts';
-import { terminalSummary } from '../report/terminal.ts';
+import { spokenHeadline, terminalSummary } from '../report/terminal.ts';
 import type { Parity, ResultRecord } from '../result/schema.ts';
 import type { MatrixOutcome } from '../bench/run.ts';
 import { EXIT } from './exit-code.ts';
@@ -58,10 +57,11 @@ function summary(
   const text = terminalSummary(result, { colour: hasColour, width }).trim();
   // A long table pushes the answer off the screen: it is said once more where the reader looks.
   const isLong = text.split('\n').length > SCREEN_LINES;
+  const headline = isLong ? spokenHeadline(reportCells(result)) : undefined;
   return [
     text,
     '',
-    ...(isLong ? [...wrapped(answerOf(reportCells(result)).headline, width).map(paint.bold), ''] : []),
+    ...(headline === undefined ? [] : [...wrapped(headline, width).map(paint.bold), '']),
     ...samplingText(result, outcome, sampling).flatMap((line) => wrapped(line, width)),
     ...files.map(({ what, path }) => `${paint.dim(what.padEnd(column))}  ${path}`),
     paint.dim(`${countOf(result.cells.length, 'cell')} in ${seconds} s`),

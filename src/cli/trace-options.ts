@@ -29,7 +29,8 @@ export type TraceArgs = InferredOptionTypes<typeof TRACE_OPTIONS>;
 export const TRACE_ARGUMENT = {
   type: 'string',
   demandOption: true,
-  describe: 'A trace file, plain, .gz or .zst; of blktrace, the name before .blktrace.0',
+  describe:
+    'A trace file, plain, .gz or .zst; of blktrace, the name before .blktrace.0; or the name of a recording that ships',
 } as const;
 
 export function traceReading(args: TraceArgs): OpenTraceOptions {

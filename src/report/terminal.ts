@@ -7,7 +7,7 @@
 
 import { createColors } from 'picocolors';
 
-import type { ResultRecord } from '../result/schema.ts';
+import type { CellRecord, ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
 import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
@@ -16,7 +16,7 @@ import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
 import { parityText } from './parity-text.ts';
 import { predictionsOf, predictionText } from './prediction.ts';
 import { fidelityRows, fidelityText, TERMINAL_FIDELITY_COLUMNS, verificationText } from './replay-text.ts';
-import { reportCells, type ReportCell } from './report-cells.ts';
+import { reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
 
 export interface TerminalOptions {
   /** Whether the reader is a terminal that shows colours. */
@@ -33,6 +33,8 @@ const WIDTH_MAX = 100;
 const LINES_MAX = 60;
 const TELLING_MODES: readonly CacheMode[] = ['writethrough', 'writeback'];
 const GAP = '  ';
+/** What a figure that was not taken looks like in the table. */
+const SAYS_NOTHING: ReadonlySet<string> = new Set(['', '–']);
 const ELLIPSIS = '…';
 
 /** Lines joined by line feeds, without one at the end. */
@@ -41,22 +43,21 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
   const width = Math.min(WIDTH_MAX, Math.max(WIDTH_MIN, options.width ?? WIDTH_MAX));
   const report = reportCells(result);
   const answer = answerOf(report);
+  const headline = spokenHeadline(report);
   const inSetup = report.cells.filter(({ setup }) => setup === report.setups[0]);
   const shown = options.all === true || inSetup.length <= LINES_MAX ? inSetup : tellingCells(inSetup);
   const hidden = report.cells.length - shown.length;
   const points = answer.points.map(({ about, text }) => wrapped(text, width, about));
   const control = controlText(report);
   const lines = [
-    ...wrapped(answer.headline, width).map((line) => paint.bold(line)),
-    '',
-    ...points.flatMap((point) => point),
-    '',
+    ...(headline === undefined ? [] : [...wrapped(headline, width).map((line) => paint.bold(line)), '']),
+    ...(points.length === 0 ? [] : [...points.flat(), '']),
     ...tableLines(shown, width, (heading) => paint.dim(heading), paint.bold),
     ...openingLines(result, width, (heading) => paint.dim(heading)),
     ...remarkLines(report.cells).flatMap((remark) =>
       wrapped(remark, width).map((line) => paint.yellow(line)),
     ),
-    ...result.cells.flatMap((record) => parityText(record)).map((line) => shortened(line, width)),
+    ...result.cells.flatMap((record) => parityLines(record, width)),
     ...replayLines(result, width, (heading) => paint.dim(heading)),
     ...predictionsOf(result).flatMap((predictions) => wrapped(predictionText(predictions), width)),
     ...(control === undefined ? [] : wrapped(control, width)),
@@ -68,26 +69,50 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
   return lines.join('\n');
 }
 
+/**
+ * The headline where it answers something: that a result has nothing to compare is no news to whoever chose one format
+ * or one mode, and the table below says what it has.
+ */
+export function spokenHeadline(report: ReportCells): string | undefined {
+  const { headline, reference } = answerOf(report);
+  const wasCounted = report.cells.some(({ figures }) => figures !== undefined);
+  return wasCounted && reference.length === 0 ? undefined : headline;
+}
+
+/** The verdict of a cell is whole, however long its name; the operations around a difference keep a line each. */
+function parityLines(record: CellRecord, width: number): readonly string[] {
+  const [verdict, ...details] = parityText(record);
+  if (verdict === undefined) return [];
+  return [...wrapped(verdict, width), ...details.map((line) => shortened(line, width))];
+}
+
 /** The modes that the question is about; all cells if the result has none of them. */
 function tellingCells(cells: readonly ReportCell[]): readonly ReportCell[] {
   const telling = cells.filter(({ cache }) => TELLING_MODES.includes(cache));
   return telling.length > 0 ? telling : cells;
 }
 
-/** Cells grouped by cache mode and workload; what a line shares with the one above is left blank. */
+/**
+ * Cells grouped by cache mode and workload; what a line shares with the one above is left blank. A column that says
+ * nothing of any cell is left out, and workloads whose names find no room beside their figures stand above them.
+ */
 function tableLines(
   cells: readonly ReportCell[],
   width: number,
   faint: (text: string) => string,
   strong: (text: string) => string,
 ): string[] {
-  const columns = CELL_COLUMNS.filter(({ title }) => title !== 'Cache');
+  const columns = CELL_COLUMNS.filter(
+    ({ title, numeric, text }) =>
+      title !== 'Cache' && (!numeric || cells.some((cell) => !SAYS_NOTHING.has(text(cell)))),
+  );
   const lines: string[] = [];
   const texts = cells.map((cell) => columns.map((column) => column.text(cell)));
   const rows = [columns.map(({ title }) => title), ...texts];
   const widths = columns.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
   const others = widths.slice(1).reduce((sum, each) => sum + each + GAP.length, 0);
-  widths[0] = Math.min(widths[0] ?? 0, width - others);
+  const hasOwnLine = (widths[0] ?? 0) > width - others;
+  if (hasOwnLine) widths[0] = 0;
   const line = (row: readonly string[]): string =>
     row
       .map((text, column) => {
@@ -96,12 +121,15 @@ function tableLines(
       })
       .join(GAP)
       .trimEnd();
+  const [, ...titles] = columns.map(({ title }) => title);
   for (const [cache, group] of Map.groupBy(cells, (cell) => cell.cache)) {
-    lines.push(strong(`cache=${cache}`), faint(line(columns.map(({ title }) => title))));
+    lines.push(strong(`cache=${cache}`), faint(line(hasOwnLine ? ['', ...titles] : ['Workload', ...titles])));
     let above: string | undefined;
     for (const cell of group) {
       const [, ...rest] = columns.map((column) => column.text(cell));
-      lines.push(line([cell.workload === above ? '' : cell.workload, ...rest]));
+      const name = cell.workload === above ? '' : cell.workload;
+      if (hasOwnLine && name !== '') lines.push(shortened(name, width));
+      lines.push(line([hasOwnLine ? '' : name, ...rest]));
       above = cell.workload;
     }
     lines.push('');

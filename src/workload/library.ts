@@ -108,6 +108,11 @@ export async function findSource(
   );
 }
 
+/** The path of a recording that ships, by its name, as `findSource` would take it; any other text is a path itself. */
+export function tracePath(nameOrPath: string): string {
+  return new Map(filesIn(RECORDED, TRACE_FILE)).get(nameOrPath) ?? nameOrPath;
+}
+
 export interface OpenStreamOptions extends GenerateOptions, TraceReading {}
 
 /** The requests of a source; the stream is to be disposed of. */

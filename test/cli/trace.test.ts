@@ -75,6 +75,12 @@ describe('trace info', () => {
     });
   });
 
+  test('a recording that ships is known by its name, as in replay', async () => {
+    const words = ['trace', 'info', 'sqlite-wal', '--limit', '10', '--json'];
+    const { stdout } = await runCli(folderWith({}), ...words);
+    expect(JSON.parse(stdout)).toMatchObject({ format: 'native', requests: 10 });
+  });
+
   test('the cluster size decides what allocates', async () => {
     const words = ['trace', 'info', 't', '--json', '--cluster-size', '2MiB'];
     const { stdout } = await runCli(folderWith({ t: NATIVE }), ...words);
@@ -127,7 +133,7 @@ describe('trace info', () => {
     );
     await expectError(folder, [...info, 'bz'], /is bzip2, .* unpack it \(bzip2 -dc\)/);
     await expectError(folder, [...info, 'empty'], /empty: is empty/);
-    await expectError(folder, [...info, 'none'], /none: cannot be read \(ENOENT\)/);
+    await expectError(folder, [...info, 'none'], /none: there is no such file: check the path/);
     await expectError(
       folder,
       [...info, 'hm.csv', '--trace-format', 'x'],

@@ -49,6 +49,35 @@ test('the summary begins with the answer and lists a cell a line', () => {
   expect(terminalSummary(result, { colour: false, all: true })).toContain('cache=unsafe');
 });
 
+test('a workload whose name finds no room beside its figures stands above them, whole', () => {
+  const lines = terminalSummary(result, { colour: false, width: 80 }).split('\n');
+  expect(lines).toContain('boot-from-backing');
+  expect(lines.join('\n')).toMatch(/^boot-from-backing\n {2}raw .*\n {2}qcow2 eager /m);
+});
+
+test('what nothing was measured of has no column, and a result that compares nothing no headline', () => {
+  const cells = result.cells
+    .filter(({ cell }) => cell.refcounts === 'lazy')
+    .map((record) => ({ ...record, timings: [] }));
+  const text = terminalSummary({ ...result, cells }, { colour: false });
+  expect(text).toMatch(/^cache=/);
+  expect(text).toContain('Amplif.');
+  expect(text).not.toMatch(/Median|Time ratio|cannot compare|\n\n\n/);
+});
+
+test('the verdict beside QEMU is whole, however long the name of its cell', () => {
+  const parity = {
+    qemu: '7.2.0',
+    verdict: 'identical',
+    operations: 1806,
+    finalBytes: 'identical',
+    difference: undefined,
+  } as const;
+  const cells = renamed('w'.repeat(70)).map((record) => ({ ...record, parity }));
+  const words = terminalSummary({ ...result, cells }, { colour: false, width: 80 }).replaceAll('\n', ' ');
+  expect(words.match(/parity: identical \(1,806 operations\)/g)).toHaveLength(cells.length);
+});
+
 test('colours are only there where they are asked for', () => {
   expect(terminalSummary(result, { colour: false })).not.toContain(ESCAPE);
   expect(terminalSummary(result, { colour: true })).toContain(ESCAPE);

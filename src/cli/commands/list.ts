@@ -11,6 +11,7 @@ import {
   REFCOUNT_MEANINGS,
 } from '../meanings.ts';
 import { flag, inGroup } from '../option-kinds.ts';
+import { wrapped } from '../plain-words.ts';
 import type { Terminal } from '../terminal.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
@@ -95,14 +96,21 @@ function asJson(sections: readonly Section[]): Record<string, readonly Entry[]> 
   return Object.fromEntries(sections.map(({ key, entries }) => [key, entries]));
 }
 
-function asText(sections: readonly Section[], { paint }: Terminal): string {
-  const width = Math.max(...sections.flatMap(({ entries }) => entries.map(({ name }) => name.length)));
+function asText(sections: readonly Section[], { paint, width }: Terminal): string {
   return sections
-    .map(({ title, option, entries }) =>
-      [
-        `${paint.bold(title)} ${paint.dim(option)}`,
-        ...entries.map(({ name, meaning }) => `  ${paint.cyan(name.padEnd(width))}  ${meaning}`),
-      ].join('\n'),
-    )
+    .map(({ title, option, entries }) => {
+      // A column of its own for each section: one long name would push all the others' meanings off the screen.
+      const column = Math.max(...entries.map(({ name }) => name.length));
+      const room = Math.min(WIDTH_MAX, width) - column - 4;
+      const lines = entries.flatMap(({ name, meaning }) =>
+        wrapped(meaning, room).map(
+          (line, index) => `  ${paint.cyan((index === 0 ? name : '').padEnd(column))}  ${line}`,
+        ),
+      );
+      return [`${paint.bold(title)} ${paint.dim(option)}`, ...lines].join('\n');
+    })
     .join('\n\n');
 }
+
+/** Columns that are used of a wider terminal. */
+const WIDTH_MAX = 100;

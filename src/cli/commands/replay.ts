@@ -15,11 +15,7 @@ import { TRACE_ARGUMENT, TRACE_OPTIONS } from '../trace-options.ts';
 export const replayCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('trace', {
-        type: 'string',
-        demandOption: true,
-        describe: `${TRACE_ARGUMENT.describe}; or the name of a recording that ships`,
-      })
+      .positional('trace', TRACE_ARGUMENT)
       .options(TRACE_OPTIONS)
       .options(REPLAY_OPTIONS)
       .options(CELL_OPTIONS)

@@ -2,6 +2,7 @@
 
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { tracePath } from '../../workload/library.ts';
 import { OUT_ARGUMENT, OUTPUT_OPTIONS, writeTraceOutput } from '../trace-output.ts';
 import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../trace-options.ts';
 
@@ -21,6 +22,9 @@ export const traceConvertCommand = defineCommand({
 
   run: (args, terminal) => {
     const { trace, out } = args;
-    return writeTraceOutput({ trace, out, reading: traceReading(args), selection: {}, args }, terminal);
+    return writeTraceOutput(
+      { trace: tracePath(trace), out, reading: traceReading(args), selection: {}, args },
+      terminal,
+    );
   },
 });

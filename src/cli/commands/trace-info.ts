@@ -3,6 +3,7 @@
 import type { InferredOptionTypes } from 'yargs';
 
 import { humanSize, formatSize } from '../../core/size.ts';
+import { tracePath } from '../../workload/library.ts';
 import { traceFormat, type TraceContents } from '../../workload/trace/trace-formats.ts';
 import { openUnsizedTrace, type UnsizedTrace } from '../../workload/trace/trace-reader.ts';
 import { TraceSummary, type PowerCount, type TraceFigures } from '../../workload/trace/trace-summary.ts';
@@ -40,7 +41,10 @@ export const traceInfoCommand = defineCommand({
       ),
 
   run: async (args: InfoArgs & { readonly trace: string }, terminal) => {
-    await using trace = await openUnsizedTrace(args.trace, { ...traceReading(args), limit: args.limit });
+    await using trace = await openUnsizedTrace(tracePath(args.trace), {
+      ...traceReading(args),
+      limit: args.limit,
+    });
     const summary = new TraceSummary(args['cluster-size']);
     for await (const batch of trace.batches) for (const request of batch) summary.add(request);
     const figures = summary.figures();

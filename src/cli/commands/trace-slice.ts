@@ -4,6 +4,7 @@ import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { inGroup, optional } from '../option-kinds.ts';
 import { count, duration } from '../option-values.ts';
+import { tracePath } from '../../workload/library.ts';
 import { OUT_ARGUMENT, OUTPUT_OPTIONS, writeTraceOutput } from '../trace-output.ts';
 import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../trace-options.ts';
 
@@ -32,6 +33,9 @@ export const traceSliceCommand = defineCommand({
   run: (args, terminal) => {
     const { trace, out, from: fromNs, until: untilNs, skip, limit } = args;
     const selection = { fromNs, untilNs, skip, limit };
-    return writeTraceOutput({ trace, out, reading: traceReading(args), selection, args }, terminal);
+    return writeTraceOutput(
+      { trace: tracePath(trace), out, reading: traceReading(args), selection, args },
+      terminal,
+    );
   },
 });

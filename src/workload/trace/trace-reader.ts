@@ -281,6 +281,7 @@ async function caught<T>(place: ErrorPlace, read: () => Promise<T>): Promise<T> 
 function readFailure(error: unknown): string {
   if (error instanceof Qcow2BenchError) return error.message;
   const code = systemCode(error);
+  if (code === 'ENOENT') return 'there is no such file: check the path';
   if (code?.startsWith('E') === true) return `cannot be read (${code})`;
   const words = error instanceof Error ? error.message : String(error);
   return `the compressed file is damaged or cut short (${words})`;

@@ -120,7 +120,7 @@ describe('a broken header is an error that names path, line and rule', () => {
   test('a file that is not there', async () => {
     const error = await faultOf(`${temporaryFolder()}/none`);
     expect(error.code).toBe('bad-trace');
-    expect(error.message).toMatch(/none: cannot be read \(ENOENT\)/);
+    expect(error.message).toMatch(/none: there is no such file: check the path/);
   });
 });
 
