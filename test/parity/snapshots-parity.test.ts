@@ -139,6 +139,35 @@ describe.skipIf(skip !== undefined)('a snapshot that cannot be taken', () => {
   );
 });
 
+describe.skipIf(skip !== undefined)('a snapshot of an image with another layout', () => {
+  it.each([16_384, 65_536])('extended L2 entries, clusters of %i: as QEMU does it', async (clusterSize) => {
+    const twins = newTwins();
+    const options = `extended_l2=on,cluster_size=${String(clusterSize)}`;
+    const virtualSize = 300 * clusterSize;
+    twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, 'disk', String(virtualSize));
+    const random = new Random(clusterSize);
+    for (const name of ['a', 'b']) {
+      await twins.serve(requests(random, virtualSize, clusterSize), `before ${name}`);
+      await twins.snapshot('create', name, `create ${name}`);
+      await twins.serve(requests(random, virtualSize, clusterSize), `after ${name}`);
+    }
+    await twins.snapshot('apply', 'a', 'apply a');
+    await twins.serve(requests(random, virtualSize, clusterSize), 'back at a');
+    await twins.snapshot('delete', 'a', 'delete a');
+    await twins.snapshot('apply', 'b', 'apply b');
+    await twins.snapshot('delete', 'b', 'delete b');
+    expect(twins.run('qemu-img', 'check', twins.ours)).toContain('No errors were found');
+  });
+
+  it.each(['off', 'on'])('a data file, raw %s: neither program takes one', async (raw) => {
+    const twins = newTwins();
+    const options = `data_file=data,data_file_raw=${raw}`;
+    twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, 'disk', '4M');
+    twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 0 128k', 'disk');
+    await twins.refusedSnapshot('one', 'snapshot-data-file', 'Operation not supported');
+  });
+});
+
 describe.skipIf(skip !== undefined)('many snapshots', () => {
   it('are taken and dropped while the refcount table outgrows its place (qemu-iotests 007)', async () => {
     const twins = newTwins();

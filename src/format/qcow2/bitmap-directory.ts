@@ -145,6 +145,7 @@ export async function readBitmapDirectory(
 function decodeEntries(bytes: Uint8Array, fail: (what: string, at: number) => never): BitmapEntry[] {
   const view = viewOf(bytes);
   const entries: BitmapEntry[] = [];
+  const names = new Set<string>();
   for (let at = 0; at < bytes.byteLength;) {
     const name = `bitmap ${String(entries.length)}`;
     if (at + FIXED_LENGTH > bytes.byteLength) fail(`${name} is cut by the end of the directory`, at);
@@ -167,8 +168,11 @@ function decodeEntries(bytes: Uint8Array, fail: (what: string, at: number) => ne
       fail(`${name} has a granularity of 2^${String(granularityBits)} bytes; it must be 2^9 to 2^31`, at);
     }
     const nameBytes = bytes.slice(at + FIXED_LENGTH, at + FIXED_LENGTH + nameLength);
+    const text = textOf(nameBytes);
+    if (names.has(text)) fail(`two bitmaps are called '${text}'`, at);
+    names.add(text);
     entries.push({
-      name: textOf(nameBytes),
+      name: text,
       nameBytes,
       granularityBits,
       flags,
@@ -209,15 +213,26 @@ export async function readBitmapTable(
   const bytes = allocatePages(length);
   await device.read(tableOffset, bytes, 'bitmap');
   const view = viewOf(bytes);
+  const fail = (what: string, offset: number): never => {
+    throw new Qcow2BenchError('qcow2-bad-bitmaps', `a cluster of bitmap '${name}' ${what}`, {
+      path: device.path,
+      offset,
+    });
+  };
   return Array.from({ length: tableEntries }, (_, index): BitmapCluster => {
+    const high = view.getUint32(index * ENTRY_SIZE);
     const low = view.getUint32(index * ENTRY_SIZE + 4);
-    const hostOffset =
-      (view.getUint32(index * ENTRY_SIZE) & HIGH.offset) * TWO_32 + ((low & LOW.offset) >>> 0);
-    if (hostOffset === 0) return { kind: (low & 1) === 0 ? 'zeroes' : 'ones' };
-    if (hostOffset % clusterSize === 0 && hostOffset + clusterSize <= alignUp(device.size(), clusterSize)) {
-      return { kind: 'stored', hostOffset };
+    const hostOffset = (high & HIGH.offset) * TWO_32 + ((low & LOW.offset) >>> 0);
+    // Bit 0 stands for all ones, and only where there is no cluster.
+    const known = hostOffset === 0 ? LOW.offset | 1 : LOW.offset;
+    if ((high & ~HIGH.offset) !== 0 || (low & ~known) !== 0) {
+      fail('has reserved bits set', tableOffset + index * ENTRY_SIZE);
     }
-    const what = `a cluster of bitmap '${name}' is not aligned, or does not lie within the file`;
-    throw new Qcow2BenchError('qcow2-bad-bitmaps', what, { path: device.path, offset: hostOffset });
+    if (hostOffset === 0) return { kind: (low & 1) === 0 ? 'zeroes' : 'ones' };
+    const isWithin = hostOffset + clusterSize <= alignUp(device.size(), clusterSize);
+    if (hostOffset % clusterSize !== 0 || !isWithin) {
+      fail('is not aligned, or does not lie within the file', hostOffset);
+    }
+    return { kind: 'stored', hostOffset };
   });
 }

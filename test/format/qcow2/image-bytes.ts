@@ -5,7 +5,14 @@ import { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { SyncElision } from '../../../src/device/sync-elision.ts';
 import { WriteLog } from '../../../src/device/write-log.ts';
 import type { CreateOptions, OpenOptions } from '../../../src/format/image-options.ts';
+import {
+  BITMAP_FLAG,
+  encodeBitmapEntries,
+  encodeBitmapsExtension,
+  type BitmapEntry,
+} from '../../../src/format/qcow2/bitmap-directory.ts';
 import { createQcow2 } from '../../../src/format/qcow2/create.ts';
+import { AUTOCLEAR } from '../../../src/format/qcow2/layout.ts';
 import { openQcow2 } from '../../../src/format/qcow2/open.ts';
 import type { Qcow2Image } from '../../../src/format/qcow2/qcow2-image.ts';
 
@@ -42,6 +49,46 @@ export async function newImage(options: Omit<CreateOptions, 'device'>): Promise<
   const device = new MemoryDevice();
   await createQcow2({ ...options, device });
   return device.contents();
+}
+
+export interface ImageWithBitmaps {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Of the extension's data. */
+  readonly extension: number;
+  readonly directory: number;
+  readonly tables: readonly number[];
+}
+
+/** Gives a new image enabled bitmaps of these names without a bit set, of 64 KiB a bit and one cluster at most. */
+export async function withBitmaps(bytes: Uint8Array, names: readonly string[]): Promise<ImageWithBitmaps> {
+  const { image, device } = await openBytes(bytes);
+  const { header, geometry, refcounts } = image;
+  const offset = await refcounts.allocate(1);
+  const entries: BitmapEntry[] = [];
+  for (const name of names) {
+    const tableOffset = await refcounts.allocate(1);
+    device.write(tableOffset, new Uint8Array(geometry.clusterSize), 'bitmap');
+    const nameBytes = Buffer.from(name);
+    entries.push({
+      name,
+      nameBytes,
+      granularityBits: 16,
+      flags: BITMAP_FLAG.auto,
+      tableOffset,
+      tableEntries: 1,
+    });
+  }
+  const directory = encodeBitmapEntries(entries);
+  device.write(offset, directory, 'bitmap');
+  const found = encodeBitmapsExtension({ offset, byteLength: directory.byteLength, entries });
+  await header.rewrite({
+    autoclear: BigInt(AUTOCLEAR.bitmaps),
+    otherExtensions: [...header.values.otherExtensions, found],
+  });
+  await image.close();
+  const contents = device.contents();
+  const extension = Buffer.from(contents).indexOf(found.data);
+  return { bytes: contents, extension, directory: offset, tables: entries.map((entry) => entry.tableOffset) };
 }
 
 /** A copy of `bytes` with big-endian fields overwritten: byte offset → value, as wide as the key's suffix says. */

@@ -3,7 +3,7 @@ import { QemuDirectory } from '../qemu-directory.ts';
 import { filled } from '../recorded-files.ts';
 import { rejectionCodeOf } from '../rejection.ts';
 import { reasonToSkip } from '../system-tools.ts';
-import { newImage, openBytes, patched } from './image-bytes.ts';
+import { newImage, openBytes, patched, withBitmaps } from './image-bytes.ts';
 
 const CLUSTER = 65_536;
 /** A fresh image of 64 KiB clusters after its first write. */
@@ -70,6 +70,30 @@ describe('a write that would hit metadata', () => {
       expect(qemu.img('info', '-f', 'qcow2', 'disk')).toMatch(/corrupt: true/);
     });
   }
+
+  it('of kind bitmap does not happen either: not to the directory', async () => {
+    const { bytes, directory } = await withBitmaps(await written(), ['b']);
+    const { image, device } = await openBytes(patched(bytes, l2Entry(1, directory)));
+    const before = device.contents().subarray(directory, directory + CLUSTER);
+    expect(await rejectionCodeOf(() => image.write(CLUSTER, filled(512, 9)))).toBe('qcow2-corrupt');
+    const stopped = device.contents();
+    expect(stopped.subarray(directory, directory + CLUSTER)).toEqual(before);
+    // The bitmaps are not stored: they stay in use.
+    await image.close();
+    expect(Buffer.compare(device.contents(), stopped)).toBe(0);
+    if (noQemu !== undefined) return;
+    qemu.put('disk', patched(bytes, l2Entry(1, directory)));
+    expect(() => qemu.io('qcow2', 'disk', 'write 64k 512')).toThrow('overlaps with bitmap directory');
+  });
+
+  it('is not made by an allocation, though the refcount of the bitmap directory is wrongly 0', async () => {
+    const { bytes, directory } = await withBitmaps(await written(), ['b']);
+    const { image, device } = await openBytes(withRefcount(bytes, directory / CLUSTER, 0));
+    const before = device.contents().subarray(directory, directory + CLUSTER);
+    expect(await rejectionCodeOf(() => image.write(40 * CLUSTER, filled(CLUSTER, 9)))).toBe('qcow2-corrupt');
+    expect(device.contents().subarray(directory, directory + CLUSTER)).toEqual(before);
+    await image.close();
+  });
 
   for (const [kind, place] of Object.entries(PLACE)) {
     it(`is not made by an allocation, though the refcount of the ${kind} is wrongly 0`, async () => {
