@@ -8,7 +8,7 @@ import { SECTOR_SIZE, type Request } from '../../../src/workload/request.ts';
 import { FIELD } from '../../../src/format/qcow2/header.ts';
 import { rejectionCodeOf } from '../rejection.ts';
 import { reasonToSkip } from '../system-tools.ts';
-import { ask, QemuTwins, type QemuCase } from './against-qemu.ts';
+import { ask, QemuCases, type QemuCase } from '../../parity/qemu-cases.ts';
 import { damageOf, newImage, NO_DAMAGE, openBytes, patched } from './image-bytes.ts';
 
 const KIB = 1024;
@@ -39,7 +39,7 @@ function mixed(seed: number, { virtualSize, clusterSize, count }: MixOptions): R
 }
 
 describe.skipIf(skip !== undefined)('extended L2 entries against QEMU', () => {
-  const twins = new QemuTwins();
+  const twins = new QemuCases();
   afterAll(() => twins.remove());
 
   const CACHES: readonly CacheMode[] = ['writethrough', 'writeback', 'none'];
@@ -74,7 +74,7 @@ describe.skipIf(skip !== undefined)('extended L2 entries against QEMU', () => {
 });
 
 describe.skipIf(skip !== undefined)('clusters with subclusters that a snapshot shares', () => {
-  const twins = new QemuTwins();
+  const twins = new QemuCases();
   afterAll(() => twins.remove());
 
   it.each([1, 2, 3])('are copied from the first to the last allocated subcluster (seed %i)', async (seed) => {

@@ -7,7 +7,7 @@ import { SECTOR_SIZE, type Request } from '../../../src/workload/request.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
 import { rejectionCodeOf } from '../rejection.ts';
 import { reasonToSkip } from '../system-tools.ts';
-import { ask, QemuTwins, type QemuCase } from './against-qemu.ts';
+import { ask, QemuCases, type QemuCase } from '../../parity/qemu-cases.ts';
 import { newImage, openBytes } from './image-bytes.ts';
 
 const KIB = 1024;
@@ -38,7 +38,7 @@ describe('an image of version 2', () => {
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 describe.skipIf(skip !== undefined)('version 2 against QEMU', () => {
-  const twins = new QemuTwins();
+  const twins = new QemuCases();
   const qemu = new QemuDirectory();
   afterAll(() => {
     twins.remove();

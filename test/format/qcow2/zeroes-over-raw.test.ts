@@ -8,14 +8,14 @@ import { afterAll, describe, it } from 'vitest';
 import { Random } from '../../../src/core/random.ts';
 import { SECTOR_SIZE, type Request } from '../../../src/workload/request.ts';
 import { reasonToSkip } from '../system-tools.ts';
-import { ask, QemuTwins, type QemuCase } from './against-qemu.ts';
+import { ask, QemuCases, type QemuCase } from '../../parity/qemu-cases.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 describe.skipIf(skip !== undefined)('zeroes and discards over a raw backing file are as in QEMU', () => {
-  const twins = new QemuTwins();
+  const twins = new QemuCases();
   afterAll(() => twins.remove());
 
   /** Data at 0 to 64 KiB, in the middle of a cluster, and at the file's end in mid-cluster; holes between. */

@@ -8,19 +8,19 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 
-import { openStack } from '../../../src/bench/stack.ts';
-import { probeCapabilities } from '../../../src/device/capabilities.ts';
-import { FileStorage } from '../../../src/device/file-storage.ts';
-import type { HostLogRecord } from '../../../src/device/host-log.ts';
-import type { CacheMode } from '../../../src/format/cache-mode.ts';
-import type { CacheSizes } from '../../../src/format/cache-sizes.ts';
-import { compareOperations } from '../../../src/peer/compare-operations.ts';
-import { cacheOptions, runQemuIo } from '../../../src/peer/qemu-io.ts';
-import { createWithQemuImg } from '../../../src/peer/qemu-tools.ts';
-import { copySparse, sameBytes } from '../../../src/peer/whole-file.ts';
-import type { Request } from '../../../src/workload/request.ts';
-import { serveRequests } from '../serve-requests.ts';
-import { runTool } from '../system-tools.ts';
+import { openStack } from '../../src/bench/stack.ts';
+import { probeCapabilities } from '../../src/device/capabilities.ts';
+import { FileStorage } from '../../src/device/file-storage.ts';
+import type { HostLogRecord } from '../../src/device/host-log.ts';
+import type { CacheMode } from '../../src/format/cache-mode.ts';
+import type { CacheSizes } from '../../src/format/cache-sizes.ts';
+import { compareOperations } from '../../src/peer/compare-operations.ts';
+import { cacheOptions, runQemuIo } from '../../src/peer/qemu-io.ts';
+import { createWithQemuImg } from '../../src/peer/qemu-tools.ts';
+import { copySparse, sameBytes } from '../../src/peer/whole-file.ts';
+import type { Request } from '../../src/workload/request.ts';
+import { serveRequests } from '../format/serve-requests.ts';
+import { runTool } from '../format/system-tools.ts';
 
 export interface QemuCase {
   /** Bytes. */
@@ -55,12 +55,12 @@ function request(op: Request['op'], offset: number, length: number): Request {
   return { op, offset, length, fua: false, unmap: false, timeNs: 0 };
 }
 
-export class QemuTwins {
+export class QemuCases {
   #directory: string | undefined;
   #cases = 0;
 
   get directory(): string {
-    this.#directory ??= mkdtempSync(join(tmpdir(), 'qcow2-bench-twins-'));
+    this.#directory ??= mkdtempSync(join(tmpdir(), 'qcow2-bench-cases-'));
     return this.#directory;
   }
 

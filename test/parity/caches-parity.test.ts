@@ -2,10 +2,10 @@
 
 import { afterAll, describe, expect, it } from 'vitest';
 
-import { Random } from '../../../src/core/random.ts';
-import { SECTOR_SIZE, type Request } from '../../../src/workload/request.ts';
-import { reasonToSkip } from '../system-tools.ts';
-import { ask, QemuTwins, type QemuCase } from './against-qemu.ts';
+import { Random } from '../../src/core/random.ts';
+import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
+import { reasonToSkip } from '../format/system-tools.ts';
+import { ask, QemuCases, type QemuCase } from './qemu-cases.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -41,7 +41,7 @@ function spreadRequests({ seed, virtualSize, places, length, count }: Spread): R
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 describe.skipIf(skip !== undefined)('QEMU and the builtin engine evict the same tables', () => {
-  const twins = new QemuTwins();
+  const twins = new QemuCases();
   afterAll(() => twins.remove());
 
   const spread = { seed: 11, count: 90, places: 12 };
@@ -97,7 +97,7 @@ describe.skipIf(skip !== undefined)('QEMU and the builtin engine evict the same 
 });
 
 describe.skipIf(skip !== undefined)('disks of the largest sizes', () => {
-  const twins = new QemuTwins();
+  const twins = new QemuCases();
   afterAll(() => twins.remove());
 
   const CASES: readonly (readonly [string, number, Readonly<Record<string, string>>])[] = [

@@ -2,11 +2,11 @@
 
 import { afterAll, describe, expect, it } from 'vitest';
 
-import { Random } from '../../../src/core/random.ts';
-import { REFCOUNT_BITS } from '../../../src/format/image-shape.ts';
-import { SECTOR_SIZE, type Request } from '../../../src/workload/request.ts';
-import { reasonToSkip } from '../system-tools.ts';
-import { ask, QemuTwins } from './against-qemu.ts';
+import { Random } from '../../src/core/random.ts';
+import { REFCOUNT_BITS } from '../../src/format/image-shape.ts';
+import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
+import { reasonToSkip } from '../format/system-tools.ts';
+import { ask, QemuCases } from './qemu-cases.ts';
 
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
@@ -29,7 +29,7 @@ function filling(seed: number, virtualSize: number): Request[] {
 }
 
 describe.skipIf(skip !== undefined)('a refcount table grows as QEMU grows it', () => {
-  const twins = new QemuTwins();
+  const twins = new QemuCases();
   afterAll(() => twins.remove());
 
   const common = { virtualSize: 3 * MIB, requests: filling(21, 3 * MIB) };

@@ -11,15 +11,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { Random } from '../../../src/core/random.ts';
-import { BlockBackend } from '../../../src/format/block-backend.ts';
-import { openImage } from '../../../src/format/registry.ts';
-import { compareOperations } from '../../../src/peer/compare-operations.ts';
-import { runQemuIo } from '../../../src/peer/qemu-io.ts';
-import type { Request, RequestOp } from '../../../src/workload/request.ts';
-import { RecordedFiles } from '../recorded-files.ts';
-import { serveRequests } from '../serve-requests.ts';
-import { reasonToSkip, runTool } from '../system-tools.ts';
+import { Random } from '../../src/core/random.ts';
+import { BlockBackend } from '../../src/format/block-backend.ts';
+import { openImage } from '../../src/format/registry.ts';
+import { compareOperations } from '../../src/peer/compare-operations.ts';
+import { runQemuIo } from '../../src/peer/qemu-io.ts';
+import type { Request, RequestOp } from '../../src/workload/request.ts';
+import { RecordedFiles } from '../format/recorded-files.ts';
+import { serveRequests } from '../format/serve-requests.ts';
+import { reasonToSkip, runTool } from '../format/system-tools.ts';
 
 type Start = 'fresh' | 'prefilled' | 'crashed' | 'backed';
 
