@@ -10,6 +10,7 @@
 import type { Config, TopLevelSpec } from 'vega-lite';
 
 import { groupedText } from '../numbers.ts';
+import { VARIANT_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
 
 /** What a reader can choose. */
@@ -91,6 +92,9 @@ export function selectionFilter(selections: readonly Selection[]): string {
   return selections.map((name) => `datum.${name} === ${name}`).join(' && ');
 }
 
+/** Of a variant that the palette does not name. */
+const OTHER_COLOUR = '#7d8794';
+
 /** The vertical axis of bars: a row a variant, with a gutter of fixed width so that panels can be sized. */
 export function variantAxis(report: ReportCells) {
   const domain = [...report.variants];
@@ -100,6 +104,13 @@ export function variantAxis(report: ReportCells) {
     scale: { domain },
     axis: { title: null, domain: false, ticks: false, minExtent: VARIANT_GUTTER, maxExtent: VARIANT_GUTTER },
   };
+}
+
+/** A colour a variant, the same in every chart; the rows of `variantAxis` are its legend. */
+export function variantColour(report: ReportCells) {
+  const domain = [...report.variants];
+  const range = domain.map((variant) => VARIANT_COLOURS[variant] ?? OTHER_COLOUR);
+  return { field: 'variant', type: 'nominal' as const, scale: { domain, range }, legend: null };
 }
 
 /** Panels one below another, a panel a cache mode, its name above it. */

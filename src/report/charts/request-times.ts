@@ -7,7 +7,6 @@ import type { TopLevelSpec } from 'vega-lite';
 
 import { requestTimeNs } from '../../result/statistics.ts';
 import { microsecondsText } from '../numbers.ts';
-import { VARIANT_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
 import {
   cachePanels,
@@ -15,6 +14,7 @@ import {
   selectionFilter,
   selectionParams,
   variantAxis,
+  variantColour,
   VARIANT_GUTTER,
   type Chart,
   type Selected,
@@ -24,7 +24,6 @@ const SELECTIONS = ['workload', 'setup'] as const;
 const NS_PER_US = 1000;
 /** Grid lines at powers of ten are plain, those between are faint. */
 const POWER_OF_TEN = 'abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 0.001';
-const OTHER_COLOUR = '#7d8794';
 /** How far right of the largest sample, as a factor, the scale goes, so that the median's number fits. */
 const REACH = 2.2;
 
@@ -82,15 +81,7 @@ function requestTimesSpec(report: ReportCells, selected: Selected): TopLevelSpec
     gridOpacity: { condition: { test: POWER_OF_TEN, value: 1 }, value: 0.3 },
   } as const;
   const x = { type: 'quantitative', scale, axis, title: 'microseconds per request (logarithmic)' } as const;
-  const color = {
-    field: 'variant',
-    type: 'nominal',
-    scale: {
-      domain: [...report.variants],
-      range: report.variants.map((variant) => VARIANT_COLOURS[variant] ?? OTHER_COLOUR),
-    },
-    legend: null,
-  } as const;
+  const color = variantColour(report);
   return {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     description:

@@ -6,7 +6,6 @@
 import type { TopLevelSpec } from 'vega-lite';
 
 import { factorText, percentText } from '../numbers.ts';
-import { VARIANT_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
 import {
   cachePanels,
@@ -14,13 +13,13 @@ import {
   selectionFilter,
   selectionParams,
   variantAxis,
+  variantColour,
   VARIANT_GUTTER,
   type Chart,
   type Selected,
 } from './chart.ts';
 
 const SELECTIONS = ['workload', 'setup'] as const;
-const OTHER_COLOUR = '#7d8794';
 const BAND_COLOUR = '#9aa3af';
 /** How far right of the widest interval, as a factor, the scale goes, so that the number fits. */
 const REACH = 1.25;
@@ -87,15 +86,7 @@ function timeRatiosSpec(report: ReportCells, selected: Selected): TopLevelSpec {
     axis,
     title: 'time ÷ that of the reference (logarithmic)',
   } as const;
-  const color = {
-    field: 'variant',
-    type: 'nominal',
-    scale: {
-      domain: [...report.variants],
-      range: report.variants.map((variant) => VARIANT_COLOURS[variant] ?? OTHER_COLOUR),
-    },
-    legend: null,
-  } as const;
+  const color = variantColour(report);
   return {
     $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
     description: 'Time of each format relative to the reference with its interval, in each cache mode',
