@@ -162,6 +162,7 @@ export class BuiltinEngine implements Engine {
       cache: cell.cache,
       refcounts: cell.refcounts,
       caches: cell.caches,
+      discard: cell.discard,
       // A model's operations take their own time.
       interleaved:
         cell.queueDepth > 1 && cell.overlap !== true && !(storage instanceof ModelStorage)
@@ -248,9 +249,10 @@ async function collectRequests(plan: CellPlan, options: PassOptions): Promise<re
 /** Names the path that ran in place of zero-ranges and holes, where some would have been issued. */
 function zeroingFallback({ cell }: CellPlan, storage: Storage, guest: GuestCounts): readonly string[] {
   const reason = missingZeroing(storage.capabilities);
+  const served = cell.discard === 'ignore' ? 0 : guest.discards;
   const wanted =
     (cell.format === 'qcow2' && guest.allocatingWrites > 0) ||
-    (cell.format !== 'qed' && guest.discards + guest.writeZeroes > 0);
+    (cell.format !== 'qed' && served + guest.writeZeroes > 0);
   if (reason === undefined || !wanted) return [];
   return [`zeroes are written as data and discards do nothing: ${reason}`];
 }

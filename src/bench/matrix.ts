@@ -10,7 +10,7 @@ import { Qcow2BenchError } from '../core/error.ts';
 import type { CacheMode } from '../format/cache-mode.ts';
 import { givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
-import type { RefcountMode } from '../format/image-options.ts';
+import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import { shapeFor, type ImageShape } from '../format/image-shape.ts';
 import { cellKey } from '../result/cell.ts';
 import type { Cell } from '../result/schema.ts';
@@ -47,6 +47,8 @@ export interface MatrixSetting {
   readonly shape?: ImageShape | undefined;
   /** Of the metadata caches of qcow2; default: QEMU's. */
   readonly caches?: CacheSizes | undefined;
+  /** What becomes of guest discards. Default `unmap`. */
+  readonly discard?: DiscardMode | undefined;
   /** Of replays by the trace's times; default: as fast as possible. */
   readonly timing?: ReplayTiming | undefined;
   /** Default false. */
@@ -72,7 +74,7 @@ export function planMatrix(axes: MatrixAxes, setting: MatrixSetting): readonly C
 function* cellsOf(
   source: WorkloadSource,
   axes: MatrixAxes,
-  { device, payload, shape, caches, timing, overlap }: MatrixSetting,
+  { device, payload, shape, caches, discard, timing, overlap }: MatrixSetting,
 ): Generator<Cell, undefined> {
   for (const clusterSize of axes.clusterSizes) {
     for (const queueDepth of axes.queueDepths) {
@@ -94,6 +96,8 @@ function* cellsOf(
               ...(payload === undefined || payload === 'pattern' ? {} : { payload }),
               ...shapeIn(format, shape),
               ...cachesIn(format, caches),
+              // Absent means `unmap`.
+              ...(discard === 'ignore' ? { discard } : {}),
               ...adaptationIn(source),
               ...(timing === undefined ? {} : { timing: replayTimingName(timing) }),
             };

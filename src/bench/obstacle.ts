@@ -87,12 +87,12 @@ function mayZero({ cell, source }: CellPlan): boolean {
       return false;
     case 'raw':
       // A recording would have to be read to know.
-      return source.kind === 'recording' || dropsData(source.workload);
+      return source.kind === 'recording' || dropsData(source.workload, cell);
   }
 }
 
-function dropsData({ phases }: Workload): boolean {
-  return phasesOf(phases).some(({ mix }) => mix.discard > 0 || mix.writeZeroes > 0);
+function dropsData({ phases }: Workload, { discard }: Cell): boolean {
+  return phasesOf(phases).some(({ mix }) => mix.writeZeroes > 0 || (mix.discard > 0 && discard !== 'ignore'));
 }
 
 function qcow2Obstacle(

@@ -31,7 +31,7 @@ import { BlockBackend } from '../format/block-backend.ts';
 import type { CacheSizes } from '../format/cache-sizes.ts';
 import { CACHE_MODE_RULES, type CacheMode } from '../format/cache-mode.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
-import type { RefcountMode } from '../format/image-options.ts';
+import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import { openImage } from '../format/registry.ts';
 
 /** Puts a device of its own around a bare file; `device.label` tells which file of the image it is. */
@@ -66,6 +66,8 @@ export interface StackOptions extends StackFilesOptions {
   readonly refcounts?: RefcountMode | null | undefined;
   /** qcow2 only: of its metadata caches; default: QEMU's. */
   readonly caches?: CacheSizes | undefined;
+  /** What becomes of guest discards. Default `unmap`. */
+  readonly discard?: DiscardMode | undefined;
   /** qcow2 only: a data file in place of the one that the image names; within the storage. */
   readonly dataFile?: string | undefined;
   /** The format of a backing file that its overlay does not name: QED can name only raw. */
@@ -93,7 +95,7 @@ export interface Stack extends AsyncDisposable {
  * @throws Qcow2BenchError of the storage (`file-missing`, `no-o-direct` …), the format or the backing chain.
  */
 export async function openStack(options: StackOptions): Promise<Stack> {
-  const { format, imageName, cache, unnamedBackingFormat } = options;
+  const { format, imageName, cache, discard, unnamedBackingFormat } = options;
   const meter = options.meter ?? new HostMeter();
   const readOnly = options.readOnly ?? false;
   let path: string | undefined;
@@ -114,10 +116,11 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     refcounts: options.refcounts ?? undefined,
     dataFile: options.dataFile,
     caches: options.caches,
+    discard,
     backing: { unnamedFormat: unnamedBackingFormat },
   });
   meter.enterPhase('run');
-  const backend = new BlockBackend({ image, cacheMode: cache, readOnly, path });
+  const backend = new BlockBackend({ image, cacheMode: cache, readOnly, discard, path });
   return new OpenStack(backend, meter);
 }
 

@@ -1,6 +1,6 @@
 /**
- * The options that say how an image is laid out (`create`, and every command that makes one) and how large its
- * metadata caches are (every command that opens one): one table each, for all commands.
+ * The options that say how an image is laid out (`create`, and every command that makes one) and how it is opened
+ * (every command that serves one): one table each, for all commands.
  *
  * A matrix takes one value of each: they hold for all of its cells whose format has them.
  */
@@ -9,6 +9,7 @@ import type { InferredOptionTypes } from 'yargs';
 
 import { givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
+import { DISCARD_MODES } from '../format/image-options.ts';
 import {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
@@ -18,7 +19,7 @@ import {
   SHAPE_RULES,
   type ImageShape,
 } from '../format/image-shape.ts';
-import { flag, inGroup, optional } from './option-kinds.ts';
+import { flag, inGroup, optional, preset } from './option-kinds.ts';
 import { choice, numberOf, size } from './option-values.ts';
 import { UsageError } from './usage-error.ts';
 
@@ -43,7 +44,7 @@ export const SHAPE_OPTIONS = inGroup('Image, where it is made:', {
   ),
 });
 
-export const CACHE_SIZE_OPTIONS = inGroup('Metadata caches of qcow2, as in QEMU:', {
+const CACHE_SIZE_OPTIONS = inGroup('Metadata caches of qcow2, as in QEMU:', {
   'cache-size': optional('Of both together: 1MiB …', size('cache-size')),
   'l2-cache-size': optional('Default: what the disk needs, at most 32MiB', size('l2-cache-size')),
   'refcount-cache-size': optional('Default: 4 clusters', size('refcount-cache-size')),
@@ -53,8 +54,20 @@ export const CACHE_SIZE_OPTIONS = inGroup('Metadata caches of qcow2, as in QEMU:
   ),
 });
 
+export const OPENING_OPTIONS = {
+  ...CACHE_SIZE_OPTIONS,
+  ...inGroup('Image, as it is opened:', {
+    discard: preset(
+      'What becomes of guest discards: unmap, ignore',
+      choice('discard', DISCARD_MODES),
+      'unmap',
+    ),
+  }),
+} as const;
+
 export type ShapeArgs = InferredOptionTypes<typeof SHAPE_OPTIONS>;
 export type CacheSizeArgs = InferredOptionTypes<typeof CACHE_SIZE_OPTIONS>;
+export type OpeningArgs = InferredOptionTypes<typeof OPENING_OPTIONS>;
 
 /** Which option each property comes from. */
 const OPTION_OF: Readonly<Record<keyof ImageShape, keyof typeof SHAPE_OPTIONS>> = {

@@ -7,7 +7,7 @@ import { STORAGE_KINDS } from '../device/storage.ts';
 import { CACHE_MODES } from '../format/cache-mode.ts';
 import { FORMATS } from '../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
-import type { CacheSizeArgs, ShapeArgs } from './layout-options.ts';
+import type { OpeningArgs, ShapeArgs } from './layout-options.ts';
 import { ENGINES } from './meanings.ts';
 import { flag, inGroup, listOption, optional, preset } from './option-kinds.ts';
 import { choice, clusterSize, count, device, listOf, percent, text } from './option-values.ts';
@@ -95,7 +95,7 @@ export type MatrixArgs = InferredOptionTypes<
   typeof CELL_OPTIONS & typeof MEASURE_OPTIONS & typeof PLACE_OPTIONS
 > &
   ShapeArgs &
-  CacheSizeArgs & {
+  OpeningArgs & {
     readonly out: string | undefined;
     /** Seconds. */
     readonly 'time-limit': number | undefined;

@@ -169,12 +169,12 @@ function planCells(
   };
   const keptImage: KeptImage | undefined =
     args.image === undefined ? undefined : hostImage(args.image, 'write');
-  const { seed, payload, overlap } = args;
+  const { seed, payload, overlap, discard } = args;
   const { timing, verify } = replay ?? {};
   const shape = imageShape(args, args.format);
   const caches = cacheSizes(args, args.format);
   return devices.flatMap((device) =>
-    planMatrix(axes, { device, overlap, seed, payload, keptImage, shape, caches, timing, verify }),
+    planMatrix(axes, { device, overlap, seed, payload, keptImage, shape, caches, discard, timing, verify }),
   );
 }
 

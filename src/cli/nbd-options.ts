@@ -11,7 +11,7 @@ import {
   cacheSizes,
   givenShapeOptions,
   imageShape,
-  type CacheSizeArgs,
+  type OpeningArgs,
   type ShapeArgs,
 } from './layout-options.ts';
 import { flag, inGroup, optional, preset } from './option-kinds.ts';
@@ -35,7 +35,7 @@ export const LISTEN_OPTIONS = inGroup('Clients:', {
   once: flag('End when the last client has left'),
 });
 
-export type ServedImageArgs = InferredOptionTypes<typeof SERVED_IMAGE_OPTIONS> & ShapeArgs & CacheSizeArgs;
+export type ServedImageArgs = InferredOptionTypes<typeof SERVED_IMAGE_OPTIONS> & ShapeArgs & OpeningArgs;
 export type ListenArgs = InferredOptionTypes<typeof LISTEN_OPTIONS>;
 
 /** A line of a trace's header: key and value. */

@@ -116,13 +116,14 @@ async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<vo
 }
 
 function open(args: NbdSessionArgs, { storage, name }: ImagePlace): Promise<Stack> {
-  const { format, refcounts, cache } = args;
+  const { format, refcounts, cache, discard } = args;
   return openStack({
     storage,
     imageName: name,
     format,
     refcounts,
     caches: cacheSizes(args, [format]),
+    discard,
     cache,
     readOnly: args['read-only'],
     metered: false,
@@ -145,6 +146,7 @@ function facts(
   const layout = [
     ...shapeWords(shapeFor(format, image.shape ?? {})),
     ...cacheWords(cacheSizes(args, [format])),
+    ...(args.discard === 'ignore' ? ['discard=ignore'] : []),
   ];
   const mode = refcounts === undefined ? '' : `, ${refcounts} refcounts`;
   const own: readonly TraceFact[] = [

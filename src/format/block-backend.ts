@@ -7,6 +7,7 @@
  *   most `LIMITS.transferBytes` long.
  * - In a writethrough mode each write and write-zeroes is followed by one flush; FUA adds none to that. A discard
  *   is never followed by one: it is no write.
+ * - Where discards are ignored, none reaches the image; one that would be refused still is.
  * - One flush of the image is under way at a time (in QEMU: of a node). At a queue depth above 1 this decides how
  *   many syncs are spared: the requests that wait are covered by the next flush only if they were linked before it.
  * - On a device that answers at once every method does too, and allocates nothing.
@@ -21,6 +22,7 @@ import type { Pending } from '../device/block-device.ts';
 import type { SyncCause } from '../device/purpose.ts';
 import { CACHE_MODE_RULES, type CacheMode } from './cache-mode.ts';
 import type { DiskImage } from './disk-image.ts';
+import type { DiscardMode } from './image-options.ts';
 
 /** Guest requests are in whole sectors of this many bytes. */
 const SECTOR_SIZE = 512;
@@ -30,6 +32,8 @@ export interface BlockBackendOptions {
   readonly cacheMode: CacheMode;
   /** Requests that change something are refused. Default false. */
   readonly readOnly?: boolean | undefined;
+  /** What becomes of discards. Default `unmap`. */
+  readonly discard?: DiscardMode | undefined;
   /** Where the image lies, for error messages. */
   readonly path?: string | undefined;
 }
@@ -53,6 +57,7 @@ export class BlockBackend {
   readonly #virtualSize: number;
   readonly #flushAfterWrite: boolean;
   readonly #readOnly: boolean;
+  readonly #ignoresDiscards: boolean;
   readonly #path: string | undefined;
   readonly #flushTurn = new Mutex();
 
@@ -61,6 +66,7 @@ export class BlockBackend {
     this.#virtualSize = options.image.virtualSize;
     this.#flushAfterWrite = CACHE_MODE_RULES[options.cacheMode].flushAfterWrite;
     this.#readOnly = options.readOnly ?? false;
+    this.#ignoresDiscards = options.discard === 'ignore';
     this.#path = options.path;
   }
 
@@ -86,7 +92,7 @@ export class BlockBackend {
   discard(guestOffset: number, length: number): Pending {
     this.#checkWritable(guestOffset);
     this.#checkRange(guestOffset, length);
-    return this.image.discard(guestOffset, length);
+    return this.#ignoresDiscards ? undefined : this.image.discard(guestOffset, length);
   }
 
   flush(): Pending {

@@ -18,6 +18,13 @@ export const REFCOUNT_MODES = ['eager', 'lazy'] as const;
 /** When qcow2 writes refcounts: with each allocation, or at a clean close. */
 export type RefcountMode = (typeof REFCOUNT_MODES)[number];
 
+export const DISCARD_MODES = ['unmap', 'ignore'] as const;
+/**
+ * What becomes of guest discards, as QEMU's option `discard` says it: with `ignore` none is served, and clusters that
+ * a zero-write frees are not given back to the file system.
+ */
+export type DiscardMode = (typeof DISCARD_MODES)[number];
+
 /** The backing file as an image's header names it. */
 export interface BackingReference {
   /** As stored; relative names are relative to the directory of the image that holds them. */
@@ -51,6 +58,8 @@ export interface OpenOptions {
   readonly refcounts?: RefcountMode | undefined;
   /** qcow2 only: of its metadata caches; `undefined` takes QEMU's defaults. */
   readonly caches?: CacheSizes | undefined;
+  /** qcow2 only, beyond the discards themselves, which are dropped above the format. Default `unmap`. */
+  readonly discard?: DiscardMode | undefined;
 }
 
 /** What `createRaw`, `createQcow2` and `createQed` take. */

@@ -13,6 +13,7 @@ import type {
   LayoutChoices,
   OpenDataFile,
   OpenOptions,
+  DiscardMode,
   RefcountMode,
 } from './image-options.ts';
 import { createQcow2 } from './qcow2/create.ts';
@@ -51,6 +52,8 @@ export interface OpenImageOptions {
   readonly refcounts?: RefcountMode | undefined;
   /** qcow2 only: of its metadata caches; its backing files have QEMU's defaults. */
   readonly caches?: CacheSizes | undefined;
+  /** As `OpenOptions` has it. */
+  readonly discard?: DiscardMode | undefined;
 }
 
 /**
@@ -76,6 +79,7 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
     forCheck: options.forCheck,
     refcounts: options.refcounts,
     caches: options.caches,
+    discard: options.discard,
   });
 }
 

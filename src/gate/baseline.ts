@@ -150,6 +150,7 @@ function countedCell(cell: Cell): CountedCell {
     ...(cell.payload === undefined ? {} : { payload: cell.payload }),
     ...(cell.shape === undefined ? {} : { shape: cell.shape }),
     ...(cell.caches === undefined ? {} : { caches: cell.caches }),
+    ...(cell.discard === undefined ? {} : { discard: cell.discard }),
     ...(cell.flushPolicy === undefined ? {} : { flushPolicy: cell.flushPolicy }),
     ...(cell.remap === undefined ? {} : { remap: cell.remap }),
   };

@@ -166,7 +166,7 @@ function serveWithQemu(pass: Pass): Promise<readonly HostOperation[]> {
     format: plan.cell.format,
     cache: plan.cell.cache,
     requests,
-    unmap: true,
+    discard: plan.cell.discard,
     imageOptions: imageOptions(plan.cell, dataPath),
     files: {
       ...(backing === undefined ? {} : { 'backing:0': backing }),
@@ -207,6 +207,7 @@ async function serveWithBuiltin(
     cache: cell.cache,
     refcounts: cell.refcounts,
     caches: cell.caches,
+    discard: cell.discard,
     dataFile: hasDataFile(cell) ? dataFileName(copyOf(imageName)) : undefined,
     unnamedBackingFormat: backingOf(cell),
     hostLog: (record) => records.push(record),
@@ -229,7 +230,7 @@ async function layoutOf({ storage, imageName, plan }: Pass): Promise<ImageLayout
   try {
     return await readImageLayout(device, plan.cell.format);
   } finally {
-    device.close();
+    await device.close();
   }
 }
 

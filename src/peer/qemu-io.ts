@@ -14,6 +14,7 @@ import { constants } from 'node:os';
 import type { CacheMode } from '../format/cache-mode.ts';
 import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
+import type { DiscardMode } from '../format/image-options.ts';
 import type { Request } from '../workload/request.ts';
 import type { HostOperation } from './host-operation.ts';
 import { findQemuIo, type QemuIoTools } from './qemu-tools.ts';
@@ -33,8 +34,8 @@ export interface QemuIoOptions {
   readonly format: Format;
   readonly cache: CacheMode;
   readonly requests: readonly Request[];
-  /** Discards reach the host file (`-d unmap`); QEMU's tools drop them otherwise. */
-  readonly unmap?: boolean | undefined;
+  /** What becomes of guest discards. Default `unmap`, as of qemu-io 7.2 itself. */
+  readonly discard?: DiscardMode | undefined;
   /** Further options of the block layer, given with `--image-opts`, e.g. `{ 'lazy-refcounts': 'on' }`. */
   readonly imageOptions?: Readonly<Record<string, string>> | undefined;
   /** Further files to follow, by the name that operations carry: `{ 'backing:0': path }`. */
@@ -105,8 +106,7 @@ export function cacheOptions(caches: CacheSizes | undefined): Readonly<Record<st
 }
 
 function qemuIoArguments(options: QemuIoOptions): readonly string[] {
-  const args = ['-t', options.cache];
-  if (options.unmap === true) args.push('-d', 'unmap');
+  const args = ['-t', options.cache, '-d', options.discard ?? 'unmap'];
   if (options.imageOptions === undefined) return [...args, '-f', options.format, options.path];
   const image = {
     driver: options.format,

@@ -39,6 +39,7 @@ export function countingKey(cell: Omit<Cell, 'device' | 'timing'>): string {
     ...(cell.overlap === undefined ? [] : ['overlap']),
     ...(cell.shape === undefined ? [] : [{ shape: sortedEntries(cell.shape) }]),
     ...(cell.caches === undefined ? [] : [{ caches: sortedEntries(cell.caches) }]),
+    ...(cell.discard === undefined ? [] : [{ discard: cell.discard }]),
     ...(cell.flushPolicy === undefined ? [] : [{ flushPolicy: cell.flushPolicy }]),
     ...(cell.remap === undefined ? [] : [{ remap: cell.remap }]),
   ]);
@@ -73,7 +74,9 @@ export function setupName(cell: Omit<Cell, 'device'>): string {
   if (cell.overlap === true) parts.push('overlap');
   if (cell.backing !== undefined) parts.push(`backing ${cell.backing}`);
   if (cell.payload !== undefined && cell.payload !== 'pattern') parts.push(`payload ${cell.payload}`);
-  parts.push(...shapeWords(cell.shape), ...cacheWords(cell.caches), ...replayWords(cell));
+  parts.push(...shapeWords(cell.shape), ...cacheWords(cell.caches));
+  if (cell.discard !== undefined) parts.push(`discard ${cell.discard}`);
+  parts.push(...replayWords(cell));
   if (cell.engine !== 'builtin') parts.push(cell.engine);
   return parts.join(' · ');
 }

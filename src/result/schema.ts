@@ -96,6 +96,7 @@ export const cellSchema = z
       .describe('`recorded` or `scale=N`: requests timed by the trace; absent means as fast as possible'),
     shape: shapeSchema.optional().describe('Absent where the image has all the defaults'),
     caches: cachesSchema.optional().describe("Absent where all are QEMU's defaults"),
+    discard: z.literal('ignore').optional().describe('Guest discards were dropped; absent means `unmap`'),
   })
   .meta({
     id: 'Cell',

@@ -41,6 +41,13 @@ describe('the matrix', () => {
     expect(random === undefined ? '' : cellName(random.cell)).toContain('payload random');
   });
 
+  it('leaves out the default of what becomes of discards', () => {
+    const cells = (discard: 'unmap' | 'ignore') =>
+      smallMatrix({}, { discard }).map(({ cell }) => cell.discard);
+    expect(new Set(cells('unmap'))).toEqual(new Set([undefined]));
+    expect(new Set(cells('ignore'))).toEqual(new Set(['ignore']));
+  });
+
   it('refuses two workloads of one name, which no record could tell apart', () => {
     const other = { ...smallSource('same'), path: 'elsewhere/same.json' };
     expect(() => smallMatrix({ sources: [smallSource('same'), other] })).toThrow(

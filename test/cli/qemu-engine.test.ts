@@ -45,7 +45,7 @@ function processesIn(folder: string): readonly string[] {
 }
 
 /** A folder with a workload on a disk so small that it is compared in no time. */
-function folderWithWorkload(): string {
+function folderWithWorkload(mix: Readonly<Record<string, number>> = WRITES.mix): string {
   const folder = makeFolder();
   const workload = {
     schema: WORKLOAD_SCHEMA,
@@ -53,7 +53,7 @@ function folderWithWorkload(): string {
     title: 'Small',
     description: 'One write in each of a few clusters.',
     image: { size: '4MiB' },
-    phases: [{ name: 'run', requests: 5, ...WRITES, pattern: STRIDE }],
+    phases: [{ name: 'run', requests: 5, ...WRITES, mix, pattern: STRIDE }],
   };
   writeFileSync(join(folder, 'small.json'), JSON.stringify(workload));
   return folder;
@@ -73,6 +73,22 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     for (const { cell, parity } of result.cells) {
       expect(parity?.qemu).toBe(cell.engine === 'qemu' ? qemu : undefined);
     }
+  });
+
+  test('--discard ignore holds for both engines, and stands in the cells', async () => {
+    const folder = folderWithWorkload({ discard: 1, writeZeroes: 1, write: 1 });
+    const words = `${WORDS} --format raw,qcow2 --refcounts eager --discard`;
+    const holes = async (mode: string): Promise<readonly number[]> => {
+      const ended = await runCli(folder, ...`${words} ${mode} --out ${mode}.json`.split(' '));
+      expect(ended.code).toBe(0);
+      expect(ended.stdout.match(/parity: identical/g)).toHaveLength(2);
+      const { cells } = parseResult(readFileSync(join(folder, `${mode}.json`), 'utf8'));
+      for (const { cell } of cells) expect(cell.discard).toBe(mode === 'ignore' ? mode : undefined);
+      return cells.map(({ counts }) => counts?.run.punchHoles.ops ?? -1);
+    };
+    const [served, dropped] = [await holes('unmap'), await holes('ignore')];
+    expect(Math.max(...served)).toBeGreaterThan(0);
+    expect(Math.max(...dropped)).toBe(0);
   });
 
   test.each([

@@ -129,7 +129,6 @@ export function serveWithQemu(
     format: list.format,
     cache: list.cache,
     requests: list.requests,
-    unmap: true,
     imageOptions: cacheOptions(list.cacheSizes),
     expected: ours.reads,
     slowed,

@@ -63,7 +63,6 @@ describe.skipIf(skip !== undefined)(suite, () => {
       format: 'qed',
       cache: cacheMode,
       requests,
-      unmap: true,
     });
 
     const image = await openImage({ format: 'qed', name: 'disk.qed', files, readOnly: false });

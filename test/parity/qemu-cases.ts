@@ -80,7 +80,6 @@ export class QemuCases {
       format: 'qcow2',
       cache: test.cache ?? 'writeback',
       requests: test.requests,
-      unmap: true,
       imageOptions: cacheOptions(test.caches),
     });
     const ourOperations = await this.#serve(test, `${name}.ours`);
@@ -138,6 +137,6 @@ export class QemuCases {
 
 async function fill(path: string, format: 'raw' | 'qcow2', requests: readonly Request[]): Promise<void> {
   if (requests.length > 0) {
-    await runQemuIo({ path, format, cache: 'writeback', requests, unmap: true });
+    await runQemuIo({ path, format, cache: 'writeback', requests });
   }
 }

@@ -15,6 +15,8 @@ import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
+import type { Format } from '../../src/format/disk-image.ts';
+import type { DiscardMode } from '../../src/format/image-options.ts';
 import type { DataFileKind } from '../../src/format/image-shape.ts';
 import { compareOperations, type Comparison } from '../../src/peer/compare-operations.ts';
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
@@ -39,6 +41,10 @@ export interface ParityRun {
   /** As `qemu-img create -o` takes them. */
   readonly create: Readonly<Record<string, string>>;
   readonly cache: CacheMode;
+  /** Default qcow2. */
+  readonly format?: Format;
+  /** What both make of guest discards. Default `unmap`. */
+  readonly discard?: DiscardMode;
   /** Guest data in a file of its own; goes with `create`. */
   readonly dataFile?: Exclude<DataFileKind, 'none'>;
   /** Served by QEMU before the run. */
@@ -111,26 +117,28 @@ function noiseBytes(): Buffer {
 }
 
 /** In the directory itself: QEMU takes the name of a data file from where it runs. */
-function create(place: Place, { size, create: options, dataFile }: ParityRun): void {
+function create(place: Place, { size, format = 'qcow2', create: options, dataFile }: ParityRun): void {
   const settings = Object.entries(options).map(([name, value]) => `${name}=${value}`);
   if (dataFile !== undefined) {
     settings.push('data_file=theirs.data', `data_file_raw=${dataFile === 'raw' ? 'on' : 'off'}`);
   }
-  const args = ['create', '-q', '-f', 'qcow2', '-o', settings.join(','), 'theirs', String(size)];
+  const chosen = settings.length === 0 ? [] : ['-o', settings.join(',')];
+  const args = ['create', '-q', '-f', format, ...chosen, 'theirs', String(size)];
   for (const name of ['theirs', 'theirs.data', 'ours', 'ours.data']) {
     rmSync(join(place.directory, name), { force: true });
   }
   runTool('qemu-img', args, place.directory);
 }
 
-async function serveByQemu(place: Place, { cache, steps, dataFile }: ParityRun) {
+async function serveByQemu(place: Place, run: ParityRun) {
+  const { cache, steps, dataFile, discard = 'unmap' } = run;
   const tools = await findQemuTools();
   const mark = `sigraise ${String(constants.signals[MARK_SIGNAL])}\n`;
   const commands = steps.map((step) => `${mark}${command(place, step)}\n`);
   const { operations, outcome } = await traceProgram({
     strace: tools.strace,
     command: tools.qemuIo,
-    args: ['-t', cache, '-d', 'unmap', ...imageArguments(place, dataFile)],
+    args: ['-t', cache, '-d', discard, ...imageArguments(place, run)],
     input: `${commands.join('')}${mark}quit\n`,
     files: {
       image: place.theirs,
@@ -142,8 +150,8 @@ async function serveByQemu(place: Place, { cache, steps, dataFile }: ParityRun) 
   return operations;
 }
 
-function imageArguments(place: Place, dataFile: ParityRun['dataFile']): readonly string[] {
-  if (dataFile === undefined) return ['-f', 'qcow2', place.theirs];
+function imageArguments(place: Place, { format = 'qcow2', dataFile }: ParityRun): readonly string[] {
+  if (dataFile === undefined) return ['-f', format, place.theirs];
   const image = `driver=qcow2,file.driver=file,file.filename=${place.theirs}`;
   return ['--image-opts', `${image},data-file.driver=file,data-file.filename=${place.theirs}.data`];
 }
@@ -175,8 +183,9 @@ async function serveByUs(place: Place, run: ParityRun): Promise<readonly HostLog
   await using stack = await openStack({
     storage,
     imageName: 'ours',
-    format: 'qcow2',
+    format: run.format ?? 'qcow2',
     cache: run.cache,
+    discard: run.discard,
     dataFile: run.dataFile === undefined ? undefined : 'ours.data',
     hostLog: (record) => log.push(record),
   });

@@ -88,7 +88,6 @@ export class TwinImages {
       format: this.#format,
       cache,
       requests,
-      unmap: true,
       imageOptions,
     });
     const ours = await this.withOurs(cache, ({ backend }) => serveRequests(backend, requests));

@@ -97,7 +97,7 @@ describe.skipIf(skip !== undefined)('the purposes of what QEMU changes are ours'
     const ours = changes(await twins.serveOurs(REQUESTS));
     const path = twins.theirs;
     const theirs = await classified(twins, REQUESTS, () =>
-      runQemuIo({ path, format: 'qcow2', cache: 'writeback', requests: REQUESTS, unmap: true }),
+      runQemuIo({ path, format: 'qcow2', cache: 'writeback', requests: REQUESTS }),
     );
     expect(theirs).toEqual(ours);
     if (bitmap) expect(theirs.filter((text) => text.endsWith(' bitmap')).length).toBeGreaterThan(3);

@@ -4,7 +4,7 @@ import { resultCsv } from '../../result/csv.ts';
 import { findSource, shippedNames, type WorkloadSource } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
-import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
+import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix, type WrittenFile } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT, WARM_UP } from '../matrix-options.ts';
 import { runSession, type SessionOutcome } from '../matrix-session.ts';
@@ -36,7 +36,7 @@ export const benchCommand = defineCommand({
       )
       .options(CELL_OPTIONS)
       .options(SHAPE_OPTIONS)
-      .options(CACHE_SIZE_OPTIONS)
+      .options(OPENING_OPTIONS)
       .options(MEASURE_OPTIONS)
       .options(
         inGroup('Measuring:', {

@@ -2,7 +2,7 @@
 
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
-import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
+import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS, traceFact, type TraceFact } from '../nbd-options.ts';
 import { runNbdSession } from '../nbd-session.ts';
 import { flag, inGroup, optional, repeated } from '../option-kinds.ts';
@@ -14,7 +14,7 @@ export const recordCommand = defineCommand({
     yargs
       .options(SERVED_IMAGE_OPTIONS)
       .options(SHAPE_OPTIONS)
-      .options(CACHE_SIZE_OPTIONS)
+      .options(OPENING_OPTIONS)
       .options(LISTEN_OPTIONS)
       .options(
         inGroup('Files:', {

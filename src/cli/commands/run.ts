@@ -3,7 +3,7 @@
 import { expandAxes, findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
-import { CACHE_SIZE_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
+import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT, WARM_UP } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
@@ -23,7 +23,7 @@ export const runCommand = defineCommand({
       )
       .options(CELL_OPTIONS)
       .options(SHAPE_OPTIONS)
-      .options(CACHE_SIZE_OPTIONS)
+      .options(OPENING_OPTIONS)
       .options(MEASURE_OPTIONS)
       .options(
         inGroup('Measuring:', {

@@ -159,6 +159,7 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
     snapshotTable,
     backing,
     lazyRefcounts: wantsLazy,
+    discard: options.discard,
     readPurpose: options.readPurpose,
   });
   await image.tables.load();

@@ -12,6 +12,7 @@ import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import type { DiskImage, Mapping } from '../disk-image.ts';
+import type { DiscardMode } from '../image-options.ts';
 import { REFCOUNT_BITS, type ImageShape, type Preallocation } from '../image-shape.ts';
 import { TableCache } from '../table-cache.ts';
 import { WriteMapper } from './allocation.ts';
@@ -53,6 +54,7 @@ export interface Qcow2ImageOptions {
   readonly snapshotTable: SnapshotTable;
   readonly backing: DiskImage | undefined;
   readonly lazyRefcounts: boolean;
+  readonly discard: DiscardMode | undefined;
   readonly readPurpose: Purpose;
 }
 
@@ -188,7 +190,7 @@ export class Qcow2Image implements DiskImage {
       tables: this.tables,
       refcounts: this.refcounts,
       dataFile: dataDevice,
-      passThrough: true,
+      passThrough: options.discard !== 'ignore',
     });
     this.#zeroes = new ZeroRequests({
       image: this,
