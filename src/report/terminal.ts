@@ -44,9 +44,8 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
   const report = reportCells(result);
   const answer = answerOf(report);
   const headline = spokenHeadline(report);
-  const inSetup = report.cells.filter(({ setup }) => setup === report.setups[0]);
-  const shown = options.all === true || inSetup.length <= LINES_MAX ? inSetup : tellingCells(inSetup);
-  const hidden = report.cells.length - shown.length;
+  const shown = shownCells(report, options.all === true);
+  const hidden = recordCount(report.cells) - recordCount(shown);
   const points = answer.points.map(({ about, text }) => wrapped(text, width, about));
   const control = controlText(report);
   const lines = [
@@ -86,6 +85,20 @@ function parityLines(record: CellRecord, width: number): readonly string[] {
   return [...wrapped(verdict, width), ...details.map((line) => shortened(line, width))];
 }
 
+/** All setups where they fit on a screen or two, otherwise the first. What QEMU did is in its verdicts, not in the table. */
+function shownCells({ cells, setups }: ReportCells, all: boolean): readonly ReportCell[] {
+  const [first] = setups;
+  const own = cells.filter(({ setup, record }) => setup === first || record.cell.engine !== 'qemu');
+  if (own.length <= LINES_MAX) return own;
+  const inFirst = own.filter(({ setup }) => setup === first);
+  return all || inFirst.length <= LINES_MAX ? inFirst : tellingCells(inFirst);
+}
+
+/** A cell without clusters stands in several setups, and is one. */
+function recordCount(cells: readonly ReportCell[]): number {
+  return new Set(cells.map(({ record }) => record)).size;
+}
+
 /** The modes that the question is about; all cells if the result has none of them. */
 function tellingCells(cells: readonly ReportCell[]): readonly ReportCell[] {
   const telling = cells.filter(({ cache }) => TELLING_MODES.includes(cache));
@@ -93,7 +106,7 @@ function tellingCells(cells: readonly ReportCell[]): readonly ReportCell[] {
 }
 
 /**
- * Cells grouped by cache mode and workload; what a line shares with the one above is left blank. A column that says
+ * Cells grouped by cache mode, setup and workload; what a line shares with the one above is left blank. A column that says
  * nothing of any cell is left out, and workloads whose names find no room beside their figures stand above them.
  */
 function tableLines(
@@ -122,8 +135,10 @@ function tableLines(
       .join(GAP)
       .trimEnd();
   const [, ...titles] = columns.map(({ title }) => title);
-  for (const [cache, group] of Map.groupBy(cells, (cell) => cell.cache)) {
-    lines.push(strong(`cache=${cache}`), faint(line(hasOwnLine ? ['', ...titles] : ['Workload', ...titles])));
+  const headingOf = ({ cache, setup }: ReportCell): string =>
+    shortened(`cache=${cache}${setup === '' ? '' : ` · ${setup}`}`, width);
+  for (const [heading, group] of Map.groupBy(cells, headingOf)) {
+    lines.push(strong(heading), faint(line(hasOwnLine ? ['', ...titles] : ['Workload', ...titles])));
     let above: string | undefined;
     for (const cell of group) {
       const [, ...rest] = columns.map((column) => column.text(cell));

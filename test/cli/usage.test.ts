@@ -92,6 +92,20 @@ describe('help', () => {
   );
 });
 
+describe('gate', () => {
+  test('without a baseline says how to make one', async () => {
+    const folder = makeFolder();
+    const made = await runCli(
+      folder,
+      ...'run --workload stride --format raw --samples 0 --requests 1 --out r.json'.split(' '),
+    );
+    expect(made.code).toBe(0);
+    const ended = await runCli(folder, 'gate', 'r.json');
+    expect(ended.code).toBe(1);
+    expect(errorLine(ended)).toMatch(/baseline\.json: does not exist: .*--accept/);
+  });
+});
+
 describe('list', () => {
   test('fits 100 columns', async () => {
     const { stdout } = await runCli(makeFolder(), 'list');

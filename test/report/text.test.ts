@@ -55,6 +55,16 @@ test('a workload whose name finds no room beside its figures stands above them, 
   expect(lines.join('\n')).toMatch(/^boot-from-backing\n {2}raw .*\n {2}qcow2 eager /m);
 });
 
+test('setups that fit are all listed, each under a heading of its own', () => {
+  const few = result.cells.filter(({ cell }) => cell.workload === 'stride' && cell.format === 'qcow2');
+  const larger = few.map((record) => ({ ...record, cell: { ...record.cell, clusterSize: 2 ** 20 } }));
+  const text = terminalSummary({ ...result, cells: [...few, ...larger] }, { colour: false });
+  const headings = text.split('\n').filter((line) => line.startsWith('cache='));
+  expect(headings).toEqual(expect.arrayContaining(['cache=writeback · 64KiB', 'cache=writeback · 1MiB']));
+  expect(headings).toHaveLength(2 * 5);
+  expect(text).not.toContain('more cells');
+});
+
 test('what nothing was measured of has no column, and a result that compares nothing no headline', () => {
   const cells = result.cells
     .filter(({ cell }) => cell.refcounts === 'lazy')

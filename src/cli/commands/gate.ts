@@ -1,5 +1,8 @@
 /** `gate`: exact counts against a baseline. What is new passes; what got worse, or is gone, does not. */
 
+import { existsSync } from 'node:fs';
+
+import { Qcow2BenchError } from '../../core/error.ts';
 import { acceptBaseline, readBaseline, writeBaseline } from '../../gate/baseline.ts';
 import { compareCounts } from '../../gate/compare.ts';
 import { verdictText } from '../../gate/render.ts';
@@ -41,6 +44,10 @@ export const gateCommand = defineCommand({
           : `accepted ${countOf(cells, 'cell')} as ${baselinePath}`,
       );
       return EXIT.good;
+    }
+    if (!existsSync(baselinePath)) {
+      const message = 'does not exist: name a baseline, or make this result one with --accept';
+      throw new Qcow2BenchError('baseline-unreadable', message, { path: baselinePath });
     }
     const verdict = compareCounts(result, readBaseline(baselinePath));
     if (json) terminal.answer(JSON.stringify(verdict, null, 2));
