@@ -234,8 +234,8 @@ function refuseReplayMisfits({ args, replay }: MatrixSession): void {
   }
 }
 
-/** What takes less is over before it is read. */
-const TELLING_SECONDS = 2;
+/** What takes less would read as nothing at all. */
+const TELLING_SECONDS = 0.1;
 
 /** Nobody should wonder why nothing seems to happen: passes by the trace's times last as long as it does. */
 function tellDuration(
@@ -248,7 +248,7 @@ function tellDuration(
   if (passes === 0) return;
   const passSeconds = replay.durationNs / replay.timing.scale / NS_PER_SECOND;
   if (passSeconds * passes < TELLING_SECONDS) return;
-  const all = passes === 1 ? '' : `, ${String(passes)} of them ${(passSeconds * passes).toFixed(0)} s`;
+  const all = passes === 1 ? '' : `, ${String(passes)} of them ${(passSeconds * passes).toFixed(1)} s`;
   terminal.note(`A pass by the times of the trace takes ${passSeconds.toFixed(1)} s${all}`);
 }
 
