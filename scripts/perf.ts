@@ -1,7 +1,7 @@
 /**
  * Is the harness faster than what it measures? The whole table in one run, side by side.
  *
- *   npm run --silent perf -- [--json FILE] [--only resident,throughput,flatness,qemu,depth32] [--dir DIR] [--pairs N]
+ *   npm run --silent perf -- [--json FILE] [--only resident,throughput,flatness,qemu,depth32,prediction] [--dir DIR] [--pairs N]
  *
  * Writes FILE and, next to it, the same as Markdown, which is printed too; tells on stderr how far it is.
  */
@@ -18,8 +18,9 @@ import { againstQemu } from './perf/against-qemu.ts';
 import { perfDocument } from './perf/document.ts';
 import { flatness, resident, throughput } from './perf/in-memory.ts';
 import { isMet, type Measure } from './perf/measure.ts';
+import { prediction } from './perf/prediction.ts';
 
-const PARTS = ['resident', 'throughput', 'flatness', 'qemu', 'depth32'] as const;
+const PARTS = ['resident', 'throughput', 'flatness', 'qemu', 'depth32', 'prediction'] as const;
 type Part = (typeof PARTS)[number];
 
 // Read by libuv when its threads are first used, by the overlapped files.
@@ -66,6 +67,8 @@ async function runPart(
       return throughput(tell);
     case 'flatness':
       return flatness(tell);
+    case 'prediction':
+      return prediction({ directory, rounds: pairs, tell });
     case 'qemu':
     case 'depth32': {
       const { qemuImg } = await findQemuTools();

@@ -7,7 +7,7 @@ import { MemoryStorage, NullStorage } from '../../src/device/memory-storage.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import { createImage } from '../../src/format/registry.ts';
 import { measureOf, type Measure } from './measure.ts';
-import { STRIDE_BYTES, strideWrites, VARIANTS, type Variant } from './variants.ts';
+import { randomWrites, STRIDE_BYTES, strideWrites, VARIANTS, type Variant } from './variants.ts';
 
 const GIB = 2 ** 30;
 const DISK = 16 * GIB;
@@ -25,12 +25,14 @@ interface Pass {
   readonly requests: number;
   /** Bytes; default: as QEMU chooses by the disk's size. */
   readonly sliceBytes?: number;
+  /** Clusters in random order; default: one after another. */
+  readonly random?: boolean;
   readonly progress?: (done: number) => void;
 }
 
 /** Microseconds of processor time a request. */
 async function costOf(pass: Pass): Promise<number> {
-  const { device, variant, cache, diskBytes, requests, sliceBytes, progress } = pass;
+  const { device, variant, cache, diskBytes, requests, sliceBytes, random, progress } = pass;
   const { format, refcounts } = variant;
   const storage = device === 'null' ? new NullStorage() : new MemoryStorage();
   const made = storage.create('image');
@@ -45,7 +47,7 @@ async function costOf(pass: Pass): Promise<number> {
   });
   const payload = new Payload('pattern', 0);
   const began = process.cpuUsage();
-  const batches = strideWrites(requests, diskBytes);
+  const batches = (random === true ? randomWrites : strideWrites)(requests, diskBytes);
   await runRequests({ backend: stack.backend, batches, queueDepth: 1, payload, progress });
   const { user, system } = process.cpuUsage(began);
   await stack.close();
@@ -104,19 +106,24 @@ export async function flatness(tell: (text: string) => void): Promise<readonly M
   const common = { device: 'null', variant: EAGER, cache: 'writeback', sliceBytes: 4096 } as const;
   const sizes: number[] = [];
   const counts: number[] = [];
+  const orders: number[] = [];
   for (let round = -1; round < SAMPLES; round++) {
     tell(`flatness: round ${String(round + 1)} of ${String(SAMPLES)}`);
     const near = await costOf({ ...common, diskBytes: GIB, requests: GIB / STRIDE_BYTES });
     const far = await costOf({ ...common, diskBytes: 8192 * GIB, requests: GIB / STRIDE_BYTES });
     const few = await costOf({ ...common, diskBytes: 1024 * GIB, requests: 1e4 });
     const many = await costOf({ ...common, diskBytes: 1024 * GIB, requests: 1e7 });
+    const inOrder = await costOf({ ...common, diskBytes: DISK, requests: ALLOCATING });
+    const scattered = await costOf({ ...common, diskBytes: DISK, requests: ALLOCATING, random: true });
     if (round < 0) continue;
+    orders.push(scattered / inOrder);
     sizes.push(far / near);
     counts.push(many / few);
   }
   return [
     measureOf(sizes, { name: 'Cost a request, 8 TiB ÷ 1 GiB disk, stride', unit: '×', target }),
     measureOf(counts, { name: 'Cost a request, 10⁷ ÷ 10⁴ requests, stride', unit: '×', target }),
+    measureOf(orders, { name: 'Cost a request, random ÷ stride order, 16 GiB disk', unit: '×' }),
   ];
 }
 

@@ -2,6 +2,7 @@
 
 import type { Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';
+import { Random } from '../../src/core/random.ts';
 import type { Request } from '../../src/workload/request.ts';
 
 export interface Variant {
@@ -20,15 +21,28 @@ export const WRITE_BYTES = 4096;
 export const STRIDE_BYTES = 65_536;
 
 /** `count` writes in batches; the disk's end begins it anew. */
-export function* strideWrites(
+export function strideWrites(
   count: number,
   diskBytes = count * STRIDE_BYTES,
+): Generator<readonly Request[], undefined> {
+  return writesAt(count, (index) => (index * STRIDE_BYTES) % diskBytes);
+}
+
+/** `count` writes, each to a cluster of the disk drawn by a seeded generator. */
+export function randomWrites(count: number, diskBytes: number): Generator<readonly Request[], undefined> {
+  const random = new Random(1);
+  return writesAt(count, () => random.below(diskBytes / STRIDE_BYTES) * STRIDE_BYTES);
+}
+
+function* writesAt(
+  count: number,
+  offsetOf: (index: number) => number,
 ): Generator<readonly Request[], undefined> {
   for (let done = 0; done < count;) {
     const size = Math.min(4096, count - done);
     const first = done;
     yield Array.from({ length: size }, (_, index): Request => {
-      const offset = ((first + index) * STRIDE_BYTES) % diskBytes;
+      const offset = offsetOf(first + index);
       return { op: 'write', offset, length: WRITE_BYTES, fua: false, unmap: false, timeNs: 0 };
     });
     done += size;
