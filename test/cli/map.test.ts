@@ -49,6 +49,28 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
     }
   });
 
+  test.each(['0.10', '1.1'])(
+    'prints the JSON of qemu-img map after zero-writes, unmapped or not, version %s (qemu-iotests 179)',
+    async (compat) => {
+      const folder = makeFolder();
+      makeRaw(folder, 'base.raw');
+      const shape = ['-o', `compat=${compat}`];
+      runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...shape, 'alone.qcow2', '2M'], folder);
+      runTool(
+        'qemu-img',
+        ['create', '-q', '-f', 'qcow2', ...shape, '-b', 'base.raw', '-F', 'raw', 'top.qcow2', '2M'],
+        folder,
+      );
+      const untouched = ['write -z 0 64k', 'write -zu 128k 64k', 'discard 192k 64k'];
+      const written = ['write 512k 512k', 'write -z 576k 64k', 'write -zu 704k 64k', 'discard 832k 64k'];
+      const again = ['write -zu 576k 64k', 'write -z 704k 64k', 'write -zu 960k 96k'];
+      for (const image of ['alone.qcow2', 'top.qcow2']) {
+        change(folder, image, ...untouched, ...written, ...again);
+        await expectSameJson(folder, image);
+      }
+    },
+  );
+
   test('says of compressed clusters that the table has no place for them', async () => {
     const folder = makeFolder();
     create(folder, 'qcow2', 'disk.qcow2', '1M');
