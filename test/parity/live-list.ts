@@ -46,12 +46,13 @@ export interface LiveOutcome {
 /**
  * Serves `list` with both engines below `directory`, which is left to the caller to remove.
  *
- * @param recorded what the same QEMU did when it was recorded: one more run, for orders that come once in a hundred.
+ * @param recordedFrom what the same QEMU did when it was recorded, if it was with these files: one more run, for
+ *   orders that come once in a hundred.
  */
 export async function runLive(
   list: ParityList,
   directory: string,
-  recorded?: readonly HostOperation[],
+  recordedFrom?: (start: FileStorage) => Promise<readonly HostOperation[] | undefined>,
 ): Promise<LiveOutcome> {
   const place = (name: string): string => join(directory, name);
   for (const name of ['start', 'ours']) mkdirSync(place(name));
@@ -73,10 +74,8 @@ export async function runLive(
     runs.push(operations);
     const live = judgeOrder(ours.records, runs);
     if (!live.comparison.identical && runs.length < RUNS.length) continue;
-    const order =
-      live.comparison.identical || recorded === undefined
-        ? live
-        : judgeOrder(ours.records, [recorded, ...runs]);
+    const recorded = live.comparison.identical ? undefined : await recordedFrom?.(start);
+    const order = recorded === undefined ? live : judgeOrder(ours.records, [recorded, ...runs]);
     return {
       start,
       ours,
