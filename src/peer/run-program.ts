@@ -24,7 +24,7 @@ export interface ProgramOutcome {
   readonly stderr: string;
 }
 
-/** @throws Qcow2BenchError `peer-not-started` if the program cannot be started. */
+/** @throws Qcow2BenchError `peer-not-started` if the program cannot be started; the signal's reason. */
 export function runProgram(
   file: string,
   args: readonly string[],
@@ -34,8 +34,14 @@ export function runProgram(
     const child = spawn(file, args, {
       // Messages in English, whatever the user's language: they are read here.
       env: { ...process.env, LC_ALL: 'C' },
-      ...(signal === undefined ? {} : { signal }),
+      // A group of its own, which ends as a whole: a tracer that is stopped alone can leave what it traces running.
+      detached: true,
     });
+    const stop = (): void => {
+      endGroup(child.pid);
+    };
+    signal?.addEventListener('abort', stop, { once: true });
+    if (signal?.aborted === true) stop();
     const stdout = keepTail(child.stdout);
     const stderr = keepTail(child.stderr);
     // A program that ends before it has read everything says why on its own.
@@ -45,10 +51,22 @@ export function runProgram(
       const why = systemCode(error) ?? error.message;
       reject(new Qcow2BenchError('peer-not-started', `cannot run ${file}: ${why}`, {}, error));
     });
-    child.once('close', (exitCode) =>
-      resolve({ exitCode: exitCode ?? undefined, stdout: stdout(), stderr: stderr() }),
-    );
+    child.once('close', (exitCode) => {
+      signal?.removeEventListener('abort', stop);
+      if (signal?.aborted === true) reject(signal.reason as Error);
+      else resolve({ exitCode: exitCode ?? undefined, stdout: stdout(), stderr: stderr() });
+    });
   });
+}
+
+/** Ends every process of the group that `leader` leads. */
+function endGroup(leader: number | undefined): void {
+  if (leader === undefined) return;
+  try {
+    process.kill(-leader, 'SIGKILL');
+  } catch {
+    // It has ended by itself.
+  }
 }
 
 function keepTail(stream: NodeJS.ReadableStream): () => string {
