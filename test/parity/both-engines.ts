@@ -10,14 +10,13 @@ import type { BlockDevice } from '../../src/device/block-device.ts';
 import type { Storage } from '../../src/device/storage.ts';
 import { cacheOptions, traceQemuIo, type ExpectedBytes, type QemuIoRun } from '../../src/peer/qemu-io.ts';
 import type { SlowedCall } from '../../src/peer/strace.ts';
+import { longestUniformRun, uniformRuns } from '../../src/peer/uniform-bytes.ts';
 import { WithoutSync } from '../../src/peer/without-sync.ts';
-import { SECTOR_SIZE } from '../../src/workload/request.ts';
 import { payloadByte, serveRequest } from '../format/serve-requests.ts';
 import { GuestSectors } from './guest-sectors.ts';
 import type { ParityList } from './parity-list.ts';
-import { isSectorOf } from './sector-value.ts';
 import { fillValue, flushedRequests } from './start-files.ts';
-import type { TaggedRecord } from './varying-order.ts';
+import type { TaggedRecord } from '../../src/peer/varying-order.ts';
 
 export interface BuiltinRun {
   readonly records: readonly TaggedRecord[];
@@ -66,7 +65,7 @@ export async function serveWithBuiltin(
       const bytes = new Uint8Array(request.length);
       await stack.backend.read(request.offset, bytes);
       check(`request ${String(index)}`, request.offset, bytes);
-      reads.set(index, longestRun(bytes));
+      reads.set(index, longestUniformRun(bytes));
     } else await serveRequest(stack.backend, request, value);
     guest.apply(request, value);
     if (request.op === 'write') writes++;
@@ -80,7 +79,7 @@ export async function serveWithBuiltin(
       const bytes = new Uint8Array(Math.min(READ_BACK_BYTES, offset + length - at));
       await again.backend.read(at, bytes);
       check('after the run', at, bytes);
-      for (const run of runsOf(bytes)) {
+      for (const run of uniformRuns(bytes)) {
         readBack.push({ offset: at + run.from, length: run.length, value: run.value });
       }
     }
@@ -143,27 +142,4 @@ export function misreadByQemu(list: ParityList, path: string, readBack: readonly
   const input = [...commands, 'quit'].join('\n');
   const done = spawnSync('qemu-io', ['-r', '-f', list.format, path], { encoding: 'utf8', input });
   return done.status === 0 ? '' : done.stdout.replaceAll('qemu-io> ', '') + done.stderr;
-}
-
-/** Stretches of one value. */
-function* runsOf(bytes: Uint8Array): Generator<ExpectedBytes, undefined> {
-  for (let from = 0; from < bytes.byteLength;) {
-    const value = bytes[from] ?? 0;
-    let end = from;
-    while (end < bytes.byteLength) {
-      if (isSectorOf(bytes.subarray(end, end + SECTOR_SIZE), value)) end += SECTOR_SIZE;
-      else if (bytes[end] === value) end++;
-      else break;
-    }
-    end = Math.min(end, bytes.byteLength);
-    yield { value, from, length: end - from };
-    from = end;
-  }
-  return undefined;
-}
-
-function longestRun(bytes: Uint8Array): ExpectedBytes {
-  let longest: ExpectedBytes = { value: 0, from: 0, length: 0 };
-  for (const run of runsOf(bytes)) if (run.length > longest.length) longest = run;
-  return longest;
 }

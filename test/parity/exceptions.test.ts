@@ -17,7 +17,7 @@ import type { HostOperation } from '../../src/peer/host-operation.ts';
 import { runQemuIo } from '../../src/peer/qemu-io.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
-import { judgeOrder, type TaggedRecord } from './varying-order.ts';
+import { judgeOrder, type TaggedRecord } from '../../src/peer/varying-order.ts';
 
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');

@@ -5,7 +5,7 @@ import { serveWithBuiltin } from './both-engines.ts';
 import { endHashes, makeGoldenStart, operationsOf, readBackHash, type Golden } from './goldens.ts';
 import { PackedHoles } from './packed-file.ts';
 import type { ParityList } from './parity-list.ts';
-import { compareWithout } from './varying-order.ts';
+import { compareWithout } from '../../src/peer/varying-order.ts';
 
 /** What differs from the recording, in words; empty if nothing does. */
 export async function differencesFromGolden(list: ParityList, golden: Golden): Promise<readonly string[]> {

@@ -4,7 +4,7 @@
  */
 
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
-import { isSectorOf } from './sector-value.ts';
+import { isSectorOf } from '../../src/peer/uniform-bytes.ts';
 
 const ANYTHING = -1;
 

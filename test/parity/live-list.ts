@@ -9,26 +9,11 @@ import { join } from 'node:path';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';
-import type { SlowedCall } from '../../src/peer/strace.ts';
 import { copySparse, firstDifference } from '../../src/peer/whole-file.ts';
 import { misreadByQemu, serveWithBuiltin, serveWithQemu, type BuiltinRun } from './both-engines.ts';
 import type { ParityList } from './parity-list.ts';
 import { makeStartFiles } from './start-files.ts';
-import { judgeOrder, type OrderVerdict } from './varying-order.ts';
-
-/**
- * Runs of QEMU before a list counts as different. All but the first slow one kind of call down, so that its order varies
- * where it can, however busy the machine is.
- */
-const RUNS: readonly (SlowedCall | undefined)[] = [
-  undefined,
-  { call: 'fallocate', microseconds: 3000 },
-  { call: 'pwrite64', microseconds: 2000 },
-  { call: 'pwritev', microseconds: 3000 },
-  { call: 'fdatasync', microseconds: 2000 },
-  { call: 'pread64', microseconds: 2000 },
-  undefined,
-];
+import { judgeOrder, ORDER_RUNS, type OrderVerdict } from '../../src/peer/varying-order.ts';
 
 export interface LiveOutcome {
   /** Where the files are as they were before the run. */
@@ -69,11 +54,11 @@ export async function runLive(
     await copyFiles(list, start.directory, folder);
     const { operations, misreads } = await serveWithQemu(list, join(folder, list.files[0].name), {
       ours,
-      slowed: RUNS[runs.length],
+      slowed: ORDER_RUNS[runs.length],
     });
     runs.push(operations);
     const live = judgeOrder(ours.records, runs);
-    if (!live.comparison.identical && runs.length < RUNS.length) continue;
+    if (!live.comparison.identical && runs.length < ORDER_RUNS.length) continue;
     const recorded = live.comparison.identical ? undefined : await recordedFrom?.(start);
     const order = recorded === undefined ? live : judgeOrder(ours.records, [recorded, ...runs]);
     return {

@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import { SECTOR_SIZE } from '../../src/workload/request.ts';
-import { sectorValue } from './sector-value.ts';
+import { sectorValue } from '../../src/peer/uniform-bytes.ts';
 
 /** `[offset, length, value]` or `[offset, bytes]`, in bytes. */
 type Piece = readonly [number, number, number] | readonly [number, string];

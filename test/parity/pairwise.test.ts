@@ -32,7 +32,7 @@ import {
 import { everydayLists, fullLists } from './lists.ts';
 import { runLive, type LiveOutcome } from './live-list.ts';
 import type { ParityList } from './parity-list.ts';
-import { compareWithout } from './varying-order.ts';
+import { compareWithout } from '../../src/peer/varying-order.ts';
 
 const full = Number(process.env['PARITY_FULL'] ?? 0);
 const records = process.env['PARITY_RECORD'] !== undefined;

@@ -1,5 +1,5 @@
 /**
- * The verdict on a list, given what our engine did and what QEMU did in one run or several.
+ * The verdict on a list of requests, given what our engine did and what QEMU did in one run or several.
  *
  * Extents of one request are tasks of their own in QEMU, and its thread pool decides in which order they end. Mostly
  * that reorders a stretch between two syncs; it can also decide what is linked before a cache is written, or whether a
@@ -13,11 +13,26 @@
  * Final bytes are compared in any case: they never vary.
  */
 
-import type { HostLogRecord } from '../../src/device/host-log.ts';
-import { compareOperations, formatOperation, type Comparison } from '../../src/peer/compare-operations.ts';
-import type { HostOperation } from '../../src/peer/host-operation.ts';
+import type { HostLogRecord } from '../device/host-log.ts';
+import { compareOperations, formatOperation, type Comparison } from './compare-operations.ts';
+import type { HostOperation } from './host-operation.ts';
+import type { SlowedCall } from './strace.ts';
 
 export type ExceptionName = 'varying-order' | 'late-extent';
+
+/**
+ * Runs of QEMU before it counts as different. All but the first slow one kind of call down, so that its order varies
+ * where it can, however busy the machine is.
+ */
+export const ORDER_RUNS: readonly (SlowedCall | undefined)[] = [
+  undefined,
+  { call: 'fallocate', microseconds: 3000 },
+  { call: 'pwrite64', microseconds: 2000 },
+  { call: 'pwritev', microseconds: 3000 },
+  { call: 'fdatasync', microseconds: 2000 },
+  { call: 'pread64', microseconds: 2000 },
+  undefined,
+];
 
 /** One of our operations, and during which request it was issued; `undefined` at open and close. */
 export type TaggedRecord = HostLogRecord & { readonly request: number | undefined };
