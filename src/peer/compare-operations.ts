@@ -35,6 +35,8 @@ export type Comparison =
       readonly identical: false;
       /** Of the first difference, counting compared operations from 0. */
       readonly index: number;
+      /** The guest request to which theirs belongs there; `undefined` at open, at close, or past their end. */
+      readonly request: number | undefined;
       /** Of theirs that were compared. */
       readonly operations: number;
       /** Both sides around it, for a person. */
@@ -141,6 +143,7 @@ function differing(left: readonly Comparable[], right: readonly HostOperation[],
   return {
     identical: false,
     index,
+    request,
     operations: right.length,
     text: [header, `${' '.repeat(10)}${'ours'.padEnd(28)}  QEMU`, ...lines].join('\n'),
   };

@@ -18,6 +18,7 @@ import type { DiscardMode } from '../format/image-options.ts';
 import type { Request } from '../workload/request.ts';
 import type { HostOperation } from './host-operation.ts';
 import { findQemuIo, type QemuIoTools } from './qemu-tools.ts';
+import { runProgram, type ProgramOutcome } from './run-program.ts';
 import { MARK_SIGNAL, traceProgram, type SlowedCall } from './strace.ts';
 
 /** Bytes of a read that are to be all alike, as qemu-io can check them. */
@@ -105,7 +106,22 @@ export function cacheOptions(caches: CacheSizes | undefined): Readonly<Record<st
   return Object.fromEntries(Object.entries(caches).map(([key, bytes]) => [names[key] ?? key, String(bytes)]));
 }
 
-function qemuIoArguments(options: QemuIoOptions): readonly string[] {
+/** Where an image lies and how it is opened. */
+export type QemuIoImage = Pick<QemuIoOptions, 'path' | 'format' | 'cache' | 'discard' | 'imageOptions'>;
+
+/**
+ * One session with the image open read-only, neither traced nor judged; `input` is the commands.
+ *
+ * @throws Qcow2BenchError as `runProgram`
+ */
+export function readWithQemuIo(
+  image: QemuIoImage,
+  { tools, input, signal }: { tools: QemuIoTools; input: string; signal?: AbortSignal | undefined },
+): Promise<ProgramOutcome> {
+  return runProgram(tools.qemuIo, ['-r', ...qemuIoArguments(image)], { input, signal });
+}
+
+function qemuIoArguments(options: QemuIoImage): readonly string[] {
   const args = ['-t', options.cache, '-d', options.discard ?? 'unmap'];
   if (options.imageOptions === undefined) return [...args, '-f', options.format, options.path];
   const image = {

@@ -1,16 +1,37 @@
 /** How a cell that QEMU ran compares with the builtin engine, in lines for a terminal. */
 
 import { cellName } from '../result/cell.ts';
-import type { CellRecord } from '../result/schema.ts';
+import type { CellRecord, Parity } from '../result/schema.ts';
 
 /** One line if both engines did the same, more where they differ; none for a cell that QEMU did not run. */
 export function parityText({ cell, parity }: CellRecord): readonly string[] {
   if (parity === undefined) return [];
-  const { verdict, operations, finalBytes, difference, qemu } = parity;
+  const { verdict, operations, finalBytes, guestData, difference, qemu, exceptions = [] } = parity;
   const about = `${cellName(cell)}: parity: `;
-  if (verdict === 'identical') return [`${about}identical (${operations.toLocaleString('en')} operations)`];
+  const counted = `${operations.toLocaleString('en')} operations`;
+  if (verdict === 'identical') return [`${about}identical (${[counted, ...orderText(parity)].join('; ')})`];
+  const named = exceptions.includes('qed-zero-over-backing')
+    ? [
+        `  ${counted} are identical. QEMU lost zeroes over a backing file, a defect that is not copied`,
+        '  (qed-zero-over-backing in docs/qemu-rules.md)',
+      ]
+    : [];
   const versus = `${about}different from QEMU ${qemu}`;
-  if (difference !== undefined) return [versus, ...difference.split('\n').map((line) => `  ${line}`)];
+  if (difference !== undefined) {
+    return [versus, ...named, ...difference.split('\n').map((line) => `  ${line}`)];
+  }
   const bytes = finalBytes === 'identical' ? '' : ', but the images end with other bytes';
-  return [`${versus}: ${operations.toLocaleString('en')} operations are identical${bytes}`];
+  const reads = guestData === 'different' ? ', but the guest reads other bytes' : '';
+  return [`${versus}: ${counted} are identical${bytes}${reads}`];
+}
+
+/** What was allowed for in an order that varies between runs of QEMU itself. */
+function orderText({ exceptions = [], leftOutRequests }: Parity): readonly string[] {
+  if (leftOutRequests !== undefined) {
+    const requests = leftOutRequests === 1 ? '1 request' : `${String(leftOutRequests)} requests`;
+    return [`without ${requests} in which runs of QEMU differ`];
+  }
+  return exceptions.includes('varying-order') || exceptions.includes('late-extent')
+    ? ['in one of the orders of QEMU, which vary']
+    : [];
 }

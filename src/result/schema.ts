@@ -242,17 +242,33 @@ const verificationSchema = z
   });
 export type Verification = DeepReadonly<z.infer<typeof verificationSchema>>;
 
+/** Deviations that are known and understood; docs/qemu-rules.md says what each is. */
+export const PARITY_EXCEPTIONS = ['varying-order', 'late-extent', 'qed-zero-over-backing'] as const;
+
 const paritySchema = z
   .strictObject({
-    verdict: z.enum(['identical', 'different']).describe('Of operations and final bytes together'),
+    verdict: z
+      .enum(['identical', 'different'])
+      .describe('Of operations, final bytes and what the guest reads together'),
     qemu: name.describe('Version of the QEMU that was run'),
     operations: count.describe('Operations of QEMU that were compared: all but reads and those that failed'),
     finalBytes: z.enum(['identical', 'different']).describe('Of the image files when both had closed them'),
+    guestData: z
+      .enum(['identical', 'different'])
+      .optional()
+      .describe('What reads gave during the run, and all that its requests touched, read after it'),
+    exceptions: z
+      .array(z.enum(PARITY_EXCEPTIONS))
+      .optional()
+      .describe('Named exceptions that explain what is not the same to the letter; absent if there are none'),
+    leftOutRequests: count
+      .optional()
+      .describe('Requests that were not compared, as the operations of QEMU itself vary in them'),
     difference: z
       .string()
       .min(1)
       .optional()
-      .describe('The first operation that differs, with those around it from both sides'),
+      .describe('What differs: the first operation with those around it from both sides, or the first byte'),
   })
   .meta({ id: 'Parity', description: 'How QEMU and the builtin engine compare on the same requests' });
 export type Parity = DeepReadonly<z.infer<typeof paritySchema>>;

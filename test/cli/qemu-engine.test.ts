@@ -14,21 +14,28 @@ import { errorLine, linesOf, makeFolder, runCli, startCli } from './cli-process.
 
 const WORDS = 'run --workload small.json --cache writethrough --samples 0 --engine builtin,qemu';
 
-/** A directory with a "build" of QEMU: the installed one in a cache mode of its own choice. */
-function otherBuild(folder: string, version: string): string {
+/** A directory with a "build" of QEMU that is a script; `$QEMU_IO` in it is the installed one. */
+function scriptedBuild(folder: string, version: string, lines: readonly string[]): string {
   const directory = join(folder, 'build');
   mkdirSync(directory);
   const program = join(directory, 'qemu-io');
   const real = spawnSync('sh', ['-c', 'command -v qemu-io'], { encoding: 'utf8' }).stdout.trim();
-  const lines = [
+  const head = [
     '#!/bin/sh',
+    `QEMU_IO=${real}`,
     `if [ "$1" = --version ]; then echo "qemu-io version ${version} (other)"; exit; fi`,
-    'shift 2',
-    `exec ${real} -t writeback "$@"`,
+    // What reads the disk afterwards is the installed one, unless the lines say otherwise.
+    'for LAST; do :; done',
   ];
-  writeFileSync(program, `${lines.join('\n')}\n`);
+  writeFileSync(program, `${[...head, ...lines].join('\n')}\n`);
   chmodSync(program, 0o755);
   return directory;
+}
+
+/** The installed QEMU in a cache mode of its own choice. */
+function otherBuild(folder: string, version: string): string {
+  const lines = ['[ "$1" = -r ] && exec $QEMU_IO "$@"', 'shift 2', 'exec $QEMU_IO -t writeback "$@"'];
+  return scriptedBuild(folder, version, lines);
 }
 
 /** Command lines of programs that work on files in `folder`, this test's own apart. */
@@ -102,6 +109,76 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     expect(ended.stdout).toContain(`parity: different from QEMU ${version}`);
     expect(ended.stdout).toMatch(/^ {2}> +1 +F +W 0x10000 4096$/m);
     if (code !== 0) expect(errorLine(ended)).toContain('differs from QEMU in 1 cell');
+  });
+
+  test.each([
+    {
+      what: 'other data are written: both the file and the disk are told',
+      lines: [
+        '[ "$1" = -r ] && exec $QEMU_IO "$@"',
+        'sed "s/write -q -P 3 /write -q -P 200 /" | $QEMU_IO "$@"',
+      ],
+      told: [
+        /the images end with other bytes, first at 0x70000 \(data of guest offset 0x20000\)/,
+        /the guest then reads 0x03 from ours, 0xc8 from QEMU at guest offset 0x20000/,
+      ],
+      traced: false,
+    },
+    {
+      what: 'the same bytes are read otherwise: the disk is told',
+      lines: [
+        `[ "$1" = -r ] && printf '\\011' | dd of="$LAST" bs=1 seek=$((0x50801)) conv=notrunc status=none`,
+        'exec $QEMU_IO "$@"',
+      ],
+      told: [/the guest then reads 0x01 from ours, 0x09 from QEMU at guest offset 0x801/],
+      traced: true,
+    },
+  ])('a build where $what', async ({ lines, told, traced }) => {
+    const folder = folderWithWorkload();
+    const build = scriptedBuild(folder, '7.2.99', lines);
+    const words = `${WORDS} --format qcow2 --refcounts eager --qemu-bin-dir ${build} --out result.json`;
+    const ended = await runCli(folder, ...words.split(' '));
+    expect(ended.stdout).toContain('parity: different from QEMU 7.2.99');
+    for (const words of told) expect(ended.stdout).toMatch(words);
+    expect(ended.code).toBe(3);
+    const { cells } = parseResult(readFileSync(join(folder, 'result.json'), 'utf8'));
+    const parity = cells.find(({ cell }) => cell.engine === 'qemu')?.parity;
+    expect(parity).toMatchObject({ guestData: 'different', finalBytes: traced ? 'identical' : 'different' });
+  });
+
+  test('a read that gives other bytes is told with its place', async () => {
+    const folder = folderWithWorkload({ read: 1 });
+    const lines = [
+      '[ "$1" = -r ] && exec $QEMU_IO "$@"',
+      'sed "s/read -q -P 0/read -q -P 1/" | $QEMU_IO "$@"',
+    ];
+    const build = scriptedBuild(folder, '7.2.99', lines);
+    const ended = await runCli(folder, ...`${WORDS} --format raw --qemu-bin-dir ${build}`.split(' '));
+    expect(ended.stdout).toMatch(
+      /a read of QEMU gave other bytes than ours within the 4096 at guest offset 0x0/,
+    );
+    expect(ended.code).toBe(3);
+  });
+
+  test('zeroes that QEMU loses over a backing file of QED are named, and no failure', async () => {
+    const folder = folderWithWorkload({ write: 1, writeZeroes: 1 });
+    const workload = JSON.parse(readFileSync(join(folder, 'small.json'), 'utf8')) as Record<string, object>;
+    const size = { blockSizes: [{ size: '64KiB' }] };
+    const fill = [{ name: 'fill', bytes: '1MiB', ...size, pattern: { kind: 'sequential' } }];
+    workload['image'] = { size: '4MiB', backing: { format: 'raw', fill } };
+    workload['phases'] = [
+      { name: 'zero', requests: 4, mix: { writeZeroes: 1 }, ...size, pattern: { kind: 'sequential' } },
+      { name: 'part', requests: 4, ...WRITES, pattern: STRIDE },
+    ];
+    writeFileSync(join(folder, 'small.json'), JSON.stringify(workload));
+    const ended = await runCli(folder, ...`${WORDS} --format qed --out result.json`.split(' '));
+    expect(ended.stdout).toContain('(qed-zero-over-backing in docs/qemu-rules.md)');
+    expect(ended.code).toBe(0);
+    const { cells } = parseResult(readFileSync(join(folder, 'result.json'), 'utf8'));
+    expect(cells.find(({ cell }) => cell.engine === 'qemu')?.parity).toMatchObject({
+      verdict: 'different',
+      exceptions: ['qed-zero-over-backing'],
+    });
   });
 
   test('Ctrl-C ends QEMU with the program: no process and no file is left', async () => {

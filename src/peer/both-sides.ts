@@ -1,0 +1,141 @@
+/**
+ * The two sides of a cell that is held against QEMU: the same requests on copies of the same image, QEMU on the one and
+ * the builtin engine on the other. The builtin engine goes first: QEMU is asked to read what it read.
+ */
+
+import type { CellPlan, CountPassOptions } from '../bench/engine.ts';
+import { Payload } from '../bench/payload.ts';
+import { backingOf, dataFileName, payloadSeed } from '../bench/prepare.ts';
+import { runRequests } from '../bench/runner.ts';
+import { openStack, type Stack, type StackOptions } from '../bench/stack.ts';
+import type { FileStorage } from '../device/file-storage.ts';
+import type { Cell, GuestCounts } from '../result/schema.ts';
+import type { Request } from '../workload/request.ts';
+import {
+  cacheOptions,
+  traceQemuIo,
+  type ExpectedBytes,
+  type QemuIoImage,
+  type QemuIoRun,
+} from './qemu-io.ts';
+import type { QemuIoTools } from './qemu-tools.ts';
+import type { SlowedCall } from './strace.ts';
+import type { TaggedRecord } from './varying-order.ts';
+import { WatchedDisk } from './watched-disk.ts';
+import { WithoutSync } from './without-sync.ts';
+
+/** One cell being counted. */
+export interface Pass {
+  readonly plan: CellPlan;
+  readonly options: CountPassOptions;
+  readonly storage: FileStorage;
+  readonly tools: QemuIoTools;
+  readonly requests: readonly Request[];
+  readonly imageName: string;
+  readonly backingName: string;
+}
+
+/** The copy of an image that the builtin engine serves the same requests on. */
+export function copyOf(imageName: string): string {
+  return `${imageName}.builtin`;
+}
+
+export function serveWithQemu(
+  pass: Pass,
+  { ours, slowed }: { readonly ours: BuiltinRun; readonly slowed?: SlowedCall | undefined },
+): Promise<QemuIoRun> {
+  const { options, storage, tools, requests, imageName, backingName } = pass;
+  const { cell } = pass.plan;
+  const backing = backingOf(cell) === undefined ? undefined : storage.pathOf(backingName);
+  return traceQemuIo({
+    ...imageOfQemu(pass),
+    requests,
+    files: {
+      ...(backing === undefined ? {} : { 'backing:0': backing }),
+      ...(hasDataFile(cell) ? { data: storage.pathOf(dataFileName(imageName)) } : {}),
+    },
+    expected: ours.reads,
+    slowed,
+    signal: options.signal,
+    tools,
+  });
+}
+
+export function imageOfQemu({ plan, storage, imageName }: Pass): QemuIoImage {
+  const { cell } = plan;
+  const dataPath = hasDataFile(cell) ? storage.pathOf(dataFileName(imageName)) : undefined;
+  return {
+    path: storage.pathOf(imageName),
+    format: cell.format,
+    cache: cell.cache,
+    discard: cell.discard,
+    imageOptions: imageOptions(cell, dataPath),
+  };
+}
+
+export function hasDataFile({ shape }: Cell): boolean {
+  return shape?.dataFile !== undefined && shape.dataFile !== 'none';
+}
+
+/** As `--image-opts` takes them; `undefined` if there is nothing to say. */
+function imageOptions(
+  { caches }: Cell,
+  dataPath: string | undefined,
+): Readonly<Record<string, string>> | undefined {
+  const options = cacheOptions(caches);
+  // QEMU would take the name from the directory that it runs in.
+  return dataPath === undefined
+    ? options
+    : { ...options, 'data-file.driver': 'file', 'data-file.filename': dataPath };
+}
+
+export interface BuiltinRun {
+  readonly records: readonly TaggedRecord[];
+  readonly guest: GuestCounts;
+  /** By index of the request. */
+  readonly reads: ReadonlyMap<number, ExpectedBytes>;
+}
+
+/** Serves the requests with the builtin engine on the copy. */
+export async function serveWithBuiltin(pass: Pass): Promise<BuiltinRun> {
+  const { plan, options, requests } = pass;
+  const records: TaggedRecord[] = [];
+  let request: number | undefined;
+  await using stack = await openBuiltin(pass, {
+    hostLog: (record) => records.push({ ...record, request }),
+    wrap: (device) => new WithoutSync(device),
+  });
+  const disk = new WatchedDisk(stack.backend, (index) => {
+    request = index;
+  });
+  const guest = await runRequests({
+    backend: disk,
+    batches: [requests],
+    queueDepth: 1,
+    payload: new Payload(plan.payload, payloadSeed(plan)),
+    signal: options.signal,
+    progress: options.progress,
+  });
+  request = undefined;
+  await stack.close();
+  return { records, guest, reads: disk.reads };
+}
+
+export function openBuiltin(
+  { plan, storage, imageName }: Pass,
+  options: Pick<StackOptions, 'hostLog' | 'wrap' | 'readOnly'>,
+): Promise<Stack> {
+  const { cell } = plan;
+  return openStack({
+    ...options,
+    storage,
+    imageName: copyOf(imageName),
+    format: cell.format,
+    cache: cell.cache,
+    refcounts: options.readOnly === true ? undefined : cell.refcounts,
+    caches: cell.caches,
+    discard: cell.discard,
+    dataFile: hasDataFile(cell) ? dataFileName(copyOf(imageName)) : undefined,
+    unnamedBackingFormat: backingOf(cell),
+  });
+}
