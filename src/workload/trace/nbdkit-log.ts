@@ -40,7 +40,6 @@ const SECONDS_AT = 17;
 const MICROS_AT = 20;
 
 const POINT = 0x2e;
-const EQUALS_SIGN = 0x3d;
 const DIGIT_0 = 0x30;
 const LETTER_A = 0x61;
 const LETTER_X = 0x78;
@@ -62,7 +61,10 @@ const CONNECTION = Buffer.from('connection', 'latin1');
 
 /** The fields of a request and of its answer, in the order in which `#values` holds them. */
 const KEYS = ['id', 'offset', 'count', 'fua', 'trim', 'return'] as const;
-const KEY_BYTES = KEYS.map((key) => Buffer.from(key, 'latin1'));
+const KEY_BYTES = KEYS.map((key) => Buffer.from(`${key}=`, 'latin1'));
+/** By its first letter, in which all of them differ, the one key that a word can have; -1 where there is none. */
+const KEY_BY_LETTER = new Int8Array(256).fill(-1);
+for (const [key, [letter = 0]] of KEY_BYTES.entries()) KEY_BY_LETTER[letter] = key;
 const [ID, OFFSET, COUNT, FUA, TRIM, RETURN] = [0, 1, 2, 3, 4, 5] as const;
 
 /** A request in the order of issue. `null` while it waits for its answer, `false` if it is left out. */
@@ -166,9 +168,7 @@ export class NbdkitLogParser implements LineParser {
 
   #issued(op: RequestOp, connection: number, key: number, micros: number): string | undefined {
     if (this.#sizes.size === 0) return 'a request before any Connect line with the size of the device';
-    if (!this.#intake.volumes.takesNumber(connection, (one) => this.#exports.get(one) ?? UNNAMED_EXPORT)) {
-      return undefined;
-    }
+    if (!this.#intake.volumes.takesNumber(connection, this.#exportOf)) return undefined;
     if (this.#unanswered.size >= OUTSTANDING_MAX) {
       return `more than ${String(OUTSTANDING_MAX)} unanswered requests`;
     }
@@ -191,6 +191,8 @@ export class NbdkitLogParser implements LineParser {
     this.#queue.push(entry);
     return undefined;
   }
+
+  readonly #exportOf = (connection: number): string => this.#exports.get(connection) ?? UNNAMED_EXPORT;
 
   #answered(key: number): string | undefined {
     const entry = this.#unanswered.get(key);
@@ -233,17 +235,16 @@ export class NbdkitLogParser implements LineParser {
   /** The `key=value` words that are left, as far as `KEYS` has them; NaN for what is no number. */
   #readValues(): void {
     const fields = this.#fields;
+    const values = this.#values;
     const { bytes } = fields;
-    this.#values.fill(NaN);
+    for (let key = 0; key < values.length; key++) values[key] = NaN;
     while (!fields.isAtEnd) {
       fields.word();
       const { wordStart, wordEnd } = fields;
-      for (let key = 0; key < KEY_BYTES.length; key++) {
-        const name = KEY_BYTES[key] ?? CONNECTION;
-        if (bytes[wordStart + name.length] !== EQUALS_SIGN || !startsWith(bytes, wordStart, name)) continue;
-        this.#values[key] = numberAt(bytes, wordStart + name.length + 1, wordEnd);
-        break;
-      }
+      const key = KEY_BY_LETTER[bytes[wordStart] ?? 0] ?? -1;
+      const name = key < 0 ? undefined : KEY_BYTES[key];
+      if (name === undefined || !startsWith(bytes, wordStart, name)) continue;
+      values[key] = numberAt(bytes, wordStart + name.length, wordEnd);
     }
   }
 
