@@ -7,13 +7,12 @@
  * Invariants: offsets and lengths are bytes, times microseconds since 1970; a device is a volume. Neither flush nor FUA.
  */
 
-import { COMMA, equals, LineFields } from './line-fields.ts';
+import { COMMA, equals } from './line-fields.ts';
+import { ReadWriteParser } from './read-write-parser.ts';
+import { unreadablePlace } from './request-rules.ts';
 import type { TraceIntake } from './trace-intake.ts';
-import type { LineParser } from './trace-parser.ts';
 
 const NS_PER_US = 1000;
-const READ = 0x52;
-const WRITE = 0x57;
 const LINE = /^\d+,[RW],\d+,\d+,\d+$/;
 const COLUMNS = 'device_id,opcode,offset,length,timestamp';
 const COLUMNS_LINE = Buffer.from(COLUMNS, 'latin1');
@@ -22,36 +21,28 @@ export function isAlibabaTrace(firstLine: string): boolean {
   return LINE.test(firstLine) || firstLine === COLUMNS;
 }
 
-export class AlibabaParser implements LineParser {
-  readonly unit = 'line';
-  readonly canSkip = true;
-  readonly #intake: TraceIntake;
-  readonly #fields = new LineFields(COMMA);
-
+export class AlibabaParser extends ReadWriteParser {
   constructor(intake: TraceIntake) {
-    this.#intake = intake;
+    super(intake, COMMA);
   }
 
-  line(bytes: Uint8Array, start: number, end: number): string | undefined {
-    if (start === end) return undefined;
-    const fields = this.#fields;
-    fields.begin(bytes, start, end);
+  protected override request(bytes: Uint8Array, start: number, end: number): string | undefined {
+    const { fields, intake } = this;
     const device = fields.number();
     if (device < 0) {
       return equals(bytes, start, end, COLUMNS_LINE) ? undefined : 'the device is not a whole number';
     }
-    if (!this.#intake.volumes.takesNumber(device)) return undefined;
-    const isOneByte = fields.word() === 1;
-    const op = fields.wordByte === READ ? 'read' : fields.wordByte === WRITE ? 'write' : undefined;
-    if (!isOneByte || op === undefined) return 'the opcode is neither R nor W';
+    if (!intake.volumes.takesNumber(device)) return undefined;
+    const op = this.letter();
+    if (op === undefined) return 'the opcode is neither R nor W';
     const offset = fields.number();
     const length = fields.number();
     const timeUs = fields.number();
     if (fields.isPastEnd) return `fewer than the five fields ${COLUMNS}`;
-    if (offset < 0) return 'the offset is not a whole number below 2^53';
-    if (length < 0) return 'the length is not a whole number below 2^53';
+    const rule = unreadablePlace(offset, length);
+    if (rule !== undefined) return rule;
     if (timeUs < 0) return 'the timestamp is not a whole number of microseconds';
-    const timeNs = this.#intake.clock.since(0, timeUs, 1) * NS_PER_US;
-    return this.#intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
+    const timeNs = intake.clock.since(0, timeUs, 1) * NS_PER_US;
+    return this.add(op, offset, length, timeNs);
   }
 }

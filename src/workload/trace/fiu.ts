@@ -10,54 +10,41 @@
  */
 
 import { SECTOR_SIZE } from '../request.ts';
-import { LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
+import { SPACE, WIDE_UNIT } from './line-fields.ts';
+import { ReadWriteParser } from './read-write-parser.ts';
+import { unreadablePlace } from './request-rules.ts';
 import type { TraceIntake } from './trace-intake.ts';
-import type { LineParser } from './trace-parser.ts';
 
-const READ = 0x52;
-const WRITE = 0x57;
 const LINE = /^\d+ \d+ \S+ \d+ \d+ [RW] \d+ \d+( [0-9A-Fa-f]{8,})?$/;
 
 export function isFiuTrace(firstLine: string): boolean {
   return LINE.test(firstLine);
 }
 
-export class FiuParser implements LineParser {
-  readonly unit = 'line';
-  readonly canSkip = true;
-  readonly #intake: TraceIntake;
-  readonly #fields = new LineFields(SPACE);
-
+export class FiuParser extends ReadWriteParser {
   constructor(intake: TraceIntake) {
-    this.#intake = intake;
+    super(intake, SPACE);
   }
 
-  line(bytes: Uint8Array, start: number, end: number): string | undefined {
-    if (start === end) return undefined;
-    const fields = this.#fields;
-    fields.begin(bytes, start, end);
+  protected override request(bytes: Uint8Array): string | undefined {
+    const { fields, intake } = this;
     if (!fields.wide()) return 'the time is not a whole number of nanoseconds';
     const { high, low } = fields;
     fields.word();
     fields.word();
     const offset = fields.number() * SECTOR_SIZE;
     const length = fields.number() * SECTOR_SIZE;
-    const isOneByte = fields.word() === 1;
-    const op = fields.wordByte === READ ? 'read' : fields.wordByte === WRITE ? 'write' : undefined;
+    const op = this.letter();
     fields.word();
     const volumeStart = fields.wordStart;
     fields.word();
     if (fields.isPastEnd) return 'fewer fields than time, pid, process, lba, size, R or W, major, minor';
-    if (!this.#intake.volumes.takesName(bytes, volumeStart, fields.wordEnd, volumeName)) return undefined;
-    if (!isOneByte || op === undefined) return 'the operation is neither R nor W';
-    if (offset < 0 || !Number.isSafeInteger(offset)) {
-      return 'the address is not a number of sectors below 2^53 bytes';
-    }
-    if (length < 0 || !Number.isSafeInteger(length)) {
-      return 'the size is not a number of sectors below 2^53 bytes';
-    }
-    const timeNs = this.#intake.clock.since(high, low, WIDE_UNIT);
-    return this.#intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
+    if (!intake.volumes.takesName(bytes, volumeStart, fields.wordEnd, volumeName)) return undefined;
+    if (op === undefined) return 'the operation is neither R nor W';
+    const rule = unreadablePlace(offset, length);
+    if (rule !== undefined) return rule;
+    const timeNs = intake.clock.since(high, low, WIDE_UNIT);
+    return this.add(op, offset, length, timeNs);
   }
 }
 

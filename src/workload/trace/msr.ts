@@ -9,9 +9,10 @@
  * volume, called `hm_0` as the published files are. Neither flush nor FUA.
  */
 
-import { COMMA, LineFields, WIDE_UNIT } from './line-fields.ts';
+import { COMMA, WIDE_UNIT } from './line-fields.ts';
+import { ReadWriteParser } from './read-write-parser.ts';
+import { unreadablePlace } from './request-rules.ts';
 import type { TraceIntake } from './trace-intake.ts';
-import type { LineParser } from './trace-parser.ts';
 
 const NS_PER_TICK = 100;
 const READ = Buffer.from('Read', 'latin1');
@@ -22,20 +23,13 @@ export function isMsrTrace(firstLine: string): boolean {
   return LINE.test(firstLine);
 }
 
-export class MsrParser implements LineParser {
-  readonly unit = 'line';
-  readonly canSkip = true;
-  readonly #intake: TraceIntake;
-  readonly #fields = new LineFields(COMMA);
-
+export class MsrParser extends ReadWriteParser {
   constructor(intake: TraceIntake) {
-    this.#intake = intake;
+    super(intake, COMMA);
   }
 
-  line(bytes: Uint8Array, start: number, end: number): string | undefined {
-    if (start === end) return undefined;
-    const fields = this.#fields;
-    fields.begin(bytes, start, end);
+  protected override request(bytes: Uint8Array): string | undefined {
+    const { fields, intake } = this;
     if (!fields.wide()) return 'the timestamp is not a number of 100 ns ticks';
     const { high, low } = fields;
     fields.word();
@@ -48,11 +42,11 @@ export class MsrParser implements LineParser {
     const offset = fields.number();
     const length = fields.number();
     if (fields.isPastEnd) return 'fewer fields than Timestamp,Hostname,DiskNumber,Type,Offset,Size';
-    if (offset < 0) return 'the offset is not a whole number below 2^53';
-    if (length < 0) return 'the size is not a whole number below 2^53';
-    if (!this.#intake.volumes.takesName(bytes, volumeStart, volumeEnd, volumeName)) return undefined;
-    const timeNs = this.#intake.clock.since(high, low, WIDE_UNIT) * NS_PER_TICK;
-    return this.#intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
+    const rule = unreadablePlace(offset, length);
+    if (rule !== undefined) return rule;
+    if (!intake.volumes.takesName(bytes, volumeStart, volumeEnd, volumeName)) return undefined;
+    const timeNs = intake.clock.since(high, low, WIDE_UNIT) * NS_PER_TICK;
+    return this.add(op, offset, length, timeNs);
   }
 }
 

@@ -12,6 +12,7 @@
  */
 
 import { digits, equals, indexOfByte, LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
+import { unreadablePlace } from './request-rules.ts';
 import type { TraceIntake } from './trace-intake.ts';
 import type { LineParser } from './trace-parser.ts';
 
@@ -83,8 +84,8 @@ export class QemuTraceLogParser implements LineParser {
     const flags = hexadecimal(bytes, fields.wordStart, fields.wordEnd);
     if (flags < 0) return BROKEN;
     if (!this.#intake.volumes.takesName(bytes, blkStart, blkEnd)) return undefined;
-    if (offset < 0) return 'the offset is not a whole number below 2^53';
-    if (length < 0) return 'the bytes are not a whole number below 2^53';
+    const rule = unreadablePlace(offset, length);
+    if (rule !== undefined) return rule;
     const isZeroWrite = !isRead && (flags & FLAG_ZERO_WRITE) !== 0;
     return this.#intake.add({
       op: isRead ? 'read' : isZeroWrite ? 'write-zeroes' : 'write',

@@ -9,9 +9,10 @@
  * out and counted. Neither flush nor FUA.
  */
 
-import { COMMA, digits, equals, indexOfByte, LineFields, WIDE_UNIT } from './line-fields.ts';
+import { COMMA, digits, equals, indexOfByte, WIDE_UNIT } from './line-fields.ts';
+import { ReadWriteParser } from './read-write-parser.ts';
+import { unreadablePlace } from './request-rules.ts';
 import type { TraceIntake } from './trace-intake.ts';
-import type { LineParser } from './trace-parser.ts';
 
 const POINT = 0x2e;
 const DECIMALS_MAX = 9;
@@ -25,23 +26,17 @@ export function isSystorTrace(firstLine: string): boolean {
   return LINE.test(firstLine) || firstLine === COLUMNS;
 }
 
-export class SystorParser implements LineParser {
-  readonly unit = 'line';
-  readonly canSkip = true;
+export class SystorParser extends ReadWriteParser {
   failedCount = 0;
-  readonly #intake: TraceIntake;
-  readonly #fields = new LineFields(COMMA);
   #seconds = 0;
   #nanoseconds = 0;
 
   constructor(intake: TraceIntake) {
-    this.#intake = intake;
+    super(intake, COMMA);
   }
 
-  line(bytes: Uint8Array, start: number, end: number): string | undefined {
-    if (start === end) return undefined;
-    const fields = this.#fields;
-    fields.begin(bytes, start, end);
+  protected override request(bytes: Uint8Array, start: number, end: number): string | undefined {
+    const { fields, intake } = this;
     fields.word();
     if (!this.#readTime(bytes, fields.wordStart, fields.wordEnd)) {
       return equals(bytes, start, end, COLUMNS_LINE)
@@ -56,17 +51,17 @@ export class SystorParser implements LineParser {
     const length = fields.number();
     if (fields.isPastEnd) return `fewer than the six fields ${COLUMNS}`;
     if (volume < 0) return 'the LUN is not a whole number';
-    if (!this.#intake.volumes.takesNumber(volume)) return undefined;
+    if (!intake.volumes.takesNumber(volume)) return undefined;
     if (type === 0) {
       this.failedCount++;
       return undefined;
     }
     const op = type === READ ? 'read' : type === WRITE ? 'write' : undefined;
     if (!isOneByte || op === undefined) return 'the type is neither R, W nor blank';
-    if (offset < 0) return 'the offset is not a whole number below 2^53';
-    if (length < 0) return 'the size is not a whole number below 2^53';
-    const timeNs = this.#intake.clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);
-    return this.#intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
+    const rule = unreadablePlace(offset, length);
+    if (rule !== undefined) return rule;
+    const timeNs = intake.clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);
+    return this.add(op, offset, length, timeNs);
   }
 
   #readTime(bytes: Uint8Array, start: number, end: number): boolean {

@@ -9,9 +9,10 @@
  */
 
 import { SECTOR_SIZE } from '../request.ts';
-import { COMMA, equals, LineFields } from './line-fields.ts';
+import { COMMA, equals } from './line-fields.ts';
+import { ReadWriteParser } from './read-write-parser.ts';
+import { unreadablePlace } from './request-rules.ts';
 import type { TraceIntake } from './trace-intake.ts';
-import type { LineParser } from './trace-parser.ts';
 
 const NS_PER_S = 1e9;
 const LINE = /^\d+,\d+,\d+,[01],\d+$/;
@@ -22,20 +23,13 @@ export function isTencentTrace(firstLine: string): boolean {
   return LINE.test(firstLine) || firstLine === COLUMNS;
 }
 
-export class TencentParser implements LineParser {
-  readonly unit = 'line';
-  readonly canSkip = true;
-  readonly #intake: TraceIntake;
-  readonly #fields = new LineFields(COMMA);
-
+export class TencentParser extends ReadWriteParser {
   constructor(intake: TraceIntake) {
-    this.#intake = intake;
+    super(intake, COMMA);
   }
 
-  line(bytes: Uint8Array, start: number, end: number): string | undefined {
-    if (start === end) return undefined;
-    const fields = this.#fields;
-    fields.begin(bytes, start, end);
+  protected override request(bytes: Uint8Array, start: number, end: number): string | undefined {
+    const { fields, intake } = this;
     const timeS = fields.number();
     if (timeS < 0) {
       return equals(bytes, start, end, COLUMNS_LINE)
@@ -48,18 +42,14 @@ export class TencentParser implements LineParser {
     const volume = fields.number();
     if (fields.isPastEnd) return `fewer than the five fields ${COLUMNS}`;
     if (volume < 0) return 'the volume is not a whole number';
-    if (!this.#intake.volumes.takesNumber(volume)) return undefined;
+    if (!intake.volumes.takesNumber(volume)) return undefined;
     const offset = sector * SECTOR_SIZE;
     const length = sectors * SECTOR_SIZE;
-    if (offset < 0 || !Number.isSafeInteger(offset)) {
-      return 'the offset is not a number of sectors below 2^53 bytes';
-    }
-    if (length < 0 || !Number.isSafeInteger(length)) {
-      return 'the size is not a number of sectors below 2^53 bytes';
-    }
+    const rule = unreadablePlace(offset, length);
+    if (rule !== undefined) return rule;
     if (type !== 0 && type !== 1) return 'the type is neither 0 (read) nor 1 (write)';
-    const timeNs = this.#intake.clock.since(0, timeS, 1) * NS_PER_S;
+    const timeNs = intake.clock.since(0, timeS, 1) * NS_PER_S;
     const op = type === 0 ? 'read' : 'write';
-    return this.#intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
+    return this.add(op, offset, length, timeNs);
   }
 }

@@ -48,89 +48,99 @@ export function openFeed(parts: FeedParts): TraceFeed {
 
 const TOO_LONG = `the line is longer than ${String(LIMITS.traceLineBytes)} bytes`;
 
-class LineFeed implements TraceFeed {
-  readonly parser: LineParser;
+/** What feeds of lines and of records share: where they stand, and how a file ends. */
+abstract class FileFeed<Parser extends TraceParser> implements TraceFeed {
+  readonly parser: Parser;
   timeNs = -Infinity;
   isStarved = false;
   isEnded = false;
 
-  readonly #path: string;
-  readonly #intake: TraceIntake;
-  readonly #onBroken: OnBroken;
+  protected readonly path: string;
+  protected readonly intake: TraceIntake;
+  protected readonly onBroken: OnBroken;
+
+  constructor({ path, intake, parser, onBroken }: FeedParts<Parser>) {
+    this.parser = parser;
+    this.path = path;
+    this.intake = intake;
+    this.onBroken = onBroken;
+  }
+
+  abstract get place(): ErrorPlace;
+  abstract parse(untilNs: number): void;
+  protected abstract take(chunk: Uint8Array): void;
+  /** Throws if the file ends here, within a line or record. */
+  protected abstract assertWhole(): void;
+
+  push(chunk: Uint8Array | undefined): void {
+    this.isStarved = false;
+    if (chunk !== undefined) {
+      this.take(chunk);
+      return;
+    }
+    this.isEnded = true;
+    this.assertWhole();
+    const rule = this.parser.finish?.();
+    if (rule !== undefined) throw badTrace(rule, { path: this.path });
+  }
+}
+
+class LineFeed extends FileFeed<LineParser> {
   readonly #lines = new LineScanner({ lengthMax: LIMITS.traceLineBytes });
 
-  constructor({ path, head, intake, parser, onBroken }: FeedParts<LineParser>) {
-    this.parser = parser;
-    this.#path = path;
-    this.#intake = intake;
-    this.#onBroken = onBroken;
-    this.#lines.push(head);
+  constructor(parts: FeedParts<LineParser>) {
+    super(parts);
+    this.take(parts.head);
   }
 
-  get place(): ErrorPlace {
-    return { path: this.#path, ...(this.#lines.line > 0 && { line: this.#lines.line + 1 }) };
+  override get place(): ErrorPlace {
+    return { path: this.path, ...(this.#lines.line > 0 && { line: this.#lines.line + 1 }) };
   }
 
-  parse(untilNs: number): void {
+  override parse(untilNs: number): void {
     const lines = this.#lines;
-    const intake = this.#intake;
+    const intake = this.intake;
     const { parser } = this;
     intake.timeNs = this.timeNs;
     while (!intake.isFull && intake.timeNs <= untilNs) {
       if (!lines.advance()) {
         this.isStarved = true;
-        if (lines.unfinishedTooLong) throw badTrace(TOO_LONG, { path: this.#path, line: lines.line + 1 });
+        if (lines.unfinishedTooLong) throw badTrace(TOO_LONG, { path: this.path, line: lines.line + 1 });
         break;
       }
       const rule = lines.tooLong ? TOO_LONG : parser.line(lines.bytes, lines.start, lines.end);
-      if (rule !== undefined) this.#onBroken(rule, { path: this.#path, line: lines.line }, parser);
+      if (rule !== undefined) this.onBroken(rule, { path: this.path, line: lines.line }, parser);
     }
     this.timeNs = intake.timeNs;
   }
 
-  push(chunk: Uint8Array | undefined): void {
-    this.isStarved = false;
-    if (chunk !== undefined) {
-      this.#lines.push(chunk);
-      return;
-    }
-    this.isEnded = true;
-    if (this.#lines.unfinishedBytes > 0) {
-      const rule =
-        'the last line does not end with a line feed: the file was cut short, or lacks its last byte';
-      throw badTrace(rule, { path: this.#path, line: this.#lines.line + 1 });
-    }
-    const rule = this.parser.finish?.();
-    if (rule !== undefined) throw badTrace(rule, { path: this.#path });
+  protected override take(chunk: Uint8Array): void {
+    this.#lines.push(chunk);
+  }
+
+  protected override assertWhole(): void {
+    if (this.#lines.unfinishedBytes === 0) return;
+    const rule =
+      'the last line does not end with a line feed: the file was cut short, or lacks its last byte';
+    throw badTrace(rule, { path: this.path, line: this.#lines.line + 1 });
   }
 }
 
-class RecordFeed implements TraceFeed {
-  readonly parser: RecordParser;
-  timeNs = -Infinity;
-  isStarved = false;
-  isEnded = false;
-
-  readonly #path: string;
-  readonly #intake: TraceIntake;
-  readonly #onBroken: OnBroken;
+class RecordFeed extends FileFeed<RecordParser> {
   readonly #records = new RecordScanner();
 
-  constructor({ path, head, intake, parser, onBroken }: FeedParts<RecordParser>) {
-    this.parser = parser;
-    this.#path = path;
-    this.#intake = intake;
-    this.#onBroken = onBroken;
-    this.#records.push(head);
+  constructor(parts: FeedParts<RecordParser>) {
+    super(parts);
+    this.take(parts.head);
   }
 
-  get place(): ErrorPlace {
-    return { path: this.#path, offset: this.#records.nextOffset };
+  override get place(): ErrorPlace {
+    return { path: this.path, offset: this.#records.nextOffset };
   }
 
-  parse(untilNs: number): void {
+  override parse(untilNs: number): void {
     const records = this.#records;
-    const intake = this.#intake;
+    const intake = this.intake;
     const { parser } = this;
     intake.timeNs = this.timeNs;
     while (!intake.isFull && intake.timeNs <= untilNs) {
@@ -145,24 +155,19 @@ class RecordFeed implements TraceFeed {
       const rule = parser.record(records.bytes, records.start);
       records.skip(parser.bytesToSkip);
       if (rule !== undefined) {
-        const place = { path: this.#path, offset: records.offset };
-        this.#onBroken(`record ${String(records.record)}: ${rule}`, place, parser);
+        const place = { path: this.path, offset: records.offset };
+        this.onBroken(`record ${String(records.record)}: ${rule}`, place, parser);
       }
     }
     this.timeNs = intake.timeNs;
   }
 
-  push(chunk: Uint8Array | undefined): void {
-    this.isStarved = false;
-    if (chunk !== undefined) {
-      this.#records.push(chunk);
-      return;
-    }
-    this.isEnded = true;
-    if (!this.#records.isBetweenRecords) {
-      throw badTrace(`the file was cut short within record ${String(this.#records.record + 1)}`, this.place);
-    }
-    const rule = this.parser.finish?.();
-    if (rule !== undefined) throw badTrace(rule, { path: this.#path });
+  protected override take(chunk: Uint8Array): void {
+    this.#records.push(chunk);
+  }
+
+  protected override assertWhole(): void {
+    if (this.#records.isBetweenRecords) return;
+    throw badTrace(`the file was cut short within record ${String(this.#records.record + 1)}`, this.place);
   }
 }
