@@ -5,7 +5,8 @@
  * Invariants:
  * - What a host cluster is at the end of the run counts, and where it is nothing then, what it was at the start.
  *   A cluster that was metadata, was freed and then held data is taken for data throughout.
- * - A write to guest data is split: bytes of the request are `data`, what surrounds them is `cow`.
+ * - A write to guest data is split: bytes of the request are `data`, what surrounds them is `cow`. →
+ *   `guest-places.ts`
  * - Operations that failed, and plain `fallocate`, which changes no byte, are left out.
  */
 
@@ -15,6 +16,7 @@ import type { CacheMode } from '../format/cache-mode.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { RefcountMode } from '../format/image-options.ts';
 import type { Request } from '../workload/request.ts';
+import { guestPlaces } from './guest-places.ts';
 import type { HostOperation } from './host-operation.ts';
 import type { ImageLayout } from './image-layout.ts';
 import { syncCauses, type SequenceStep } from './sync-causes.ts';
@@ -41,20 +43,25 @@ export function classifyOperations(
   operations: readonly HostOperation[],
   options: ClassifyOptions,
 ): Classified {
-  const steps: SequenceStep[] = [];
-  const files: string[] = [];
-  for (const operation of operations) {
-    if (operation.error !== undefined || operation.op === 'allocate') continue;
+  const done = operations.filter(({ op, error }) => error === undefined && op !== 'allocate');
+  const places = placesOf(done, options);
+  const steps = done.map((operation): SequenceStep => {
     const { phase, request } = operation;
-    steps.push({ phase, request, record: rangeRecord(operation, optionsFor(operation.file, options)) });
-    files.push(operation.file);
-  }
-  const { causes, elidedFlushes } = syncCauses(steps, options);
+    return {
+      phase,
+      request,
+      record: rangeRecord(operation, { ...optionsFor(operation.file, options), places }),
+    };
+  });
+  const files = done.map(({ file }) => file);
+  // A data file has no tables that wait for it: its syncs stand apart.
+  const own = steps.filter((_, index) => files[index] !== 'data');
+  const { causes, elidedFlushes } = syncCauses(own, options);
+  let at = 0;
   const records = steps.map(({ phase, record }, index): HostLogRecord => {
-    if (record !== undefined) return record;
     const file = files[index] ?? 'image';
-    const cause = file === 'data' ? 'data-file' : (causes[index] ?? 'guest-flush');
-    return { phase, op: 'sync', file, cause };
+    const cause = file === 'data' ? 'data-file' : (causes[at++] ?? 'guest-flush');
+    return record ?? { phase, op: 'sync', file, cause };
   });
   return { records, elidedFlushes };
 }
@@ -71,8 +78,38 @@ function optionsFor(file: string, options: ClassifyOptions): ClassifyOptions {
   return { ...options, before: layout, after: layout };
 }
 
+/** Guest offsets of the writes that are no metadata. */
+function placesOf(
+  operations: readonly HostOperation[],
+  options: ClassifyOptions,
+): ReadonlyMap<HostOperation, number> {
+  const writes = new Map<string, HostOperation[]>();
+  for (const operation of operations) {
+    const { op, file, request } = operation;
+    if (op !== 'write' || request === undefined) continue;
+    if (metadataWritten(operation, optionsFor(file, options)) !== undefined) continue;
+    const key = `${String(request)} ${file}`;
+    const others = writes.get(key);
+    if (others === undefined) writes.set(key, [operation]);
+    else others.push(operation);
+  }
+  const places = new Map<HostOperation, number>();
+  for (const group of writes.values()) {
+    const [first] = group;
+    const request = first && requestOf(first, options);
+    if (first === undefined || request === undefined) continue;
+    const found = guestPlaces(request, group, optionsFor(first.file, options));
+    for (const [index, operation] of group.entries()) places.set(operation, found[index] ?? request.offset);
+  }
+  return places;
+}
+
+interface PlacedOptions extends ClassifyOptions {
+  readonly places: ReadonlyMap<HostOperation, number>;
+}
+
 /** The record of an operation on a range; `undefined` for a sync, whose cause only its neighbours tell. */
-function rangeRecord(operation: HostOperation, options: ClassifyOptions): RangeRecord | undefined {
+function rangeRecord(operation: HostOperation, options: PlacedOptions): RangeRecord | undefined {
   const { phase, op, file, offset, length } = operation;
   switch (op) {
     case 'sync':
@@ -83,12 +120,41 @@ function rangeRecord(operation: HostOperation, options: ClassifyOptions): RangeR
     case 'read':
       return { phase, op, file, offset, length, purpose: readPurpose(operation, options) };
     case 'zero-range':
-      // In a format that allocates, only the fill around a write is zeroed: zero-writes change tables.
-      return { phase, op, file, offset, length, purpose: options.format === 'raw' ? 'data' : 'cow' };
+      return { phase, op, file, offset, length, purpose: zeroPurpose(operation, options) };
     case 'punch-hole':
     case 'truncate':
       return { phase, op, file, offset, length, purpose: 'data' };
   }
+}
+
+function writePurpose(
+  operation: HostOperation,
+  options: PlacedOptions,
+): Pick<RangeRecord, 'purpose' | 'parts'> {
+  const metadata = metadataWritten(operation, options);
+  if (metadata !== undefined) return { purpose: metadata };
+  const request = requestOf(operation, options);
+  const place = options.places.get(operation);
+  if (request === undefined || place === undefined) return { purpose: 'data' };
+  const parts = partsAround(request, place, operation.length).filter(([, bytes]) => bytes > 0);
+  const purpose = parts.some(([part]) => part === 'data') ? 'data' : 'cow';
+  return parts.length === 1 ? { purpose } : { purpose, parts };
+}
+
+/** In a format that allocates, only the fill around a write is zeroed; zero-writes change tables, or a raw data file. */
+function zeroPurpose(operation: HostOperation, options: ClassifyOptions): Purpose {
+  if (options.format === 'raw') return 'data';
+  const isZeroWrite = operation.file === 'data' && requestOf(operation, options)?.op === 'write-zeroes';
+  return isZeroWrite ? 'data' : 'cow';
+}
+
+/** The metadata that a write is; `undefined` for one of data, which may have been where a table is now. */
+function metadataWritten(operation: HostOperation, options: ClassifyOptions): Purpose | undefined {
+  const metadata = metadataAt(operation.offset, options);
+  // Tables of these kinds are written one at a time.
+  const isTable = metadata === 'l2-table' || metadata === 'refcount-block';
+  const isTooLong = operation.length > options.after.clusterSize && options.format === 'qcow2';
+  return isTable && isTooLong ? undefined : metadata;
 }
 
 function readPurpose(operation: HostOperation, options: ClassifyOptions): Purpose {
@@ -96,17 +162,6 @@ function readPurpose(operation: HostOperation, options: ClassifyOptions): Purpos
   const metadata = metadataAt(operation.offset, options);
   if (metadata !== undefined) return metadata;
   return requestOf(operation, options)?.op === 'read' ? 'data' : 'cow';
-}
-
-function writePurpose(
-  operation: HostOperation,
-  options: ClassifyOptions,
-): Pick<RangeRecord, 'purpose' | 'parts'> {
-  const metadata = metadataAt(operation.offset, options);
-  if (metadata !== undefined) return { purpose: metadata };
-  const parts = dataParts(operation, options);
-  const purpose = parts.some(([part]) => part === 'data') ? 'data' : 'cow';
-  return parts.length === 1 ? { purpose } : { purpose, parts };
 }
 
 function metadataAt(hostOffset: number, { before, after }: ClassifyOptions): Purpose | undefined {
@@ -117,59 +172,22 @@ function metadataAt(hostOffset: number, { before, after }: ClassifyOptions): Pur
 
 type Part = readonly [Purpose, number];
 
-/** The write cut into what the guest wrote and what surrounds it. */
-function dataParts(operation: HostOperation, options: ClassifyOptions): readonly Part[] {
-  const { offset, length } = operation;
-  const { clusterSize } = options.after;
-  const request = requestOf(operation, options);
-  if (request === undefined) return [['data', length]];
-  const parts: Part[] = [];
-  for (let at = offset; at < offset + length;) {
-    const end = Math.min(offset + length, (Math.floor(at / clusterSize) + 1) * clusterSize);
-    for (const part of clusterParts({ from: at, to: end }, request, options)) addPart(parts, part);
-    at = end;
-  }
-  return parts;
-}
-
-/** As `dataParts`, for bytes of one host cluster. */
-function clusterParts(
-  host: { readonly from: number; readonly to: number },
-  request: Request,
-  { before, after }: ClassifyOptions,
-): readonly Part[] {
-  const length = host.to - host.from;
-  // A cluster that changed hands in the run belonged to a guest cluster that the request touches.
-  for (const layout of [after, before]) {
-    const guestOffset = layout.guestOffsetAt(host.from);
-    if (guestOffset === undefined) continue;
-    const clusterStart = guestOffset - (guestOffset % layout.clusterSize);
-    const clusterEnd = clusterStart + layout.clusterSize;
-    if (clusterEnd <= request.offset || clusterStart >= request.offset + request.length) continue;
-    const head = Math.min(length, Math.max(0, request.offset - guestOffset));
-    const tail = Math.min(length, Math.max(0, guestOffset + length - request.offset - request.length));
-    const middle = length - head - tail;
-    // All of it lies on one side of the request.
-    if (middle <= 0) return [['cow', length]];
-    return [
-      ['cow', head],
-      ['data', middle],
-      ['cow', tail],
-    ];
-  }
-  // Freed again before the run ended: at most the request's bytes are the guest's.
-  const data = Math.min(length, request.length);
+/** What of `length` bytes at a guest offset the request wrote, and what lies before and behind it. */
+function partsAround(request: Request, guestOffset: number, length: number): readonly Part[] {
+  const head = Math.min(length, Math.max(0, request.offset - guestOffset));
+  const tail = Math.min(length, Math.max(0, guestOffset + length - requestEnd(request)));
+  const middle = length - head - tail;
+  // All of it lies on one side of the request.
+  if (middle <= 0) return [['cow', length]];
   return [
-    ['data', data],
-    ['cow', length - data],
+    ['cow', head],
+    ['data', middle],
+    ['cow', tail],
   ];
 }
 
-function addPart(parts: Part[], [purpose, bytes]: Part): void {
-  if (bytes === 0) return;
-  const last = parts.at(-1);
-  if (last?.[0] === purpose) parts[parts.length - 1] = [purpose, last[1] + bytes];
-  else parts.push([purpose, bytes]);
+function requestEnd({ offset, length }: Request): number {
+  return offset + length;
 }
 
 function requestOf({ request }: HostOperation, { requests }: ClassifyOptions): Request | undefined {
