@@ -34,8 +34,8 @@ export interface CalibrationOptions {
   /** Of the model that is made. */
   readonly name: string;
   readonly signal?: AbortSignal | undefined;
-  /** Awaited between measurements; told what comes next. */
-  readonly progress?: ((what: string) => void | Promise<void>) | undefined;
+  /** Awaited between measurements; told what comes next, and the share from 0 to 1 that is done. */
+  readonly progress?: ((what: string, share: number) => void | Promise<void>) | undefined;
 }
 
 const KIB = 1024;
@@ -44,6 +44,8 @@ const LARGE = 64 * KIB;
 /** The part of the file that is written beforehand; scattered operations fall into it. */
 const FILE_SIZE = 64 * KIB * KIB;
 const ROUNDS = 5;
+/** Groups of measurements of a path in a round. */
+const STEPS = 4;
 const WARM_UP = 20;
 const FAST_REPEATS = 300;
 const SYNC_REPEATS = 40;
@@ -67,14 +69,17 @@ const HARNESS_REQUESTS: readonly Request[] = Array.from({ length: 2000 }, (_, in
  */
 export async function calibrate(options: CalibrationOptions): Promise<DeviceModel> {
   const { storage, name } = options;
-  await options.progress?.('the harness itself');
+  await options.progress?.('the harness itself', 0);
   const requestNs = await measureRequestNs(options);
   const { direct } = storage.capabilities;
   const buffered: PathCosts[] = [];
   const directly: PathCosts[] = [];
-  for (let round = 1; round <= ROUNDS; round++) {
-    buffered.push(await measurePath(options, { direct: false, round }));
-    if (direct.ok) directly.push(await measurePath(options, { direct: true, round }));
+  const ways = direct.ok ? 2 : 1;
+  for (let round = 0; round < ROUNDS; round++) {
+    const done = round / ROUNDS;
+    const share = 1 / (ROUNDS * ways);
+    buffered.push(await measurePath(options, { direct: false, done, share }));
+    if (direct.ok) directly.push(await measurePath(options, { direct: true, done: done + share, share }));
   }
   const place = `Measured in ${storage.describe()}`;
   return {
@@ -147,17 +152,18 @@ async function harnessPassNs(format: Format, clock: Clock, signal: AbortSignal |
 
 async function measurePath(
   options: CalibrationOptions,
-  { direct, round }: { readonly direct: boolean; readonly round: number },
+  { direct, done, share }: { readonly direct: boolean; readonly done: number; readonly share: number },
 ): Promise<PathCosts> {
   const { storage, fileName } = options;
-  const way = `round ${String(round)} of ${String(ROUNDS)}, ${direct ? 'O_DIRECT' : 'page cache'}`;
+  const way = direct ? 'O_DIRECT' : 'page cache';
   const file = storage.create(fileName, { direct, overwrite: false });
   try {
     const bench = new PathBench(file, options);
     await bench.fill();
+    let steps = 0;
     const step = async (what: string): Promise<void> => {
       options.signal?.throwIfAborted();
-      await options.progress?.(`${way}: ${what}`);
+      await options.progress?.(`${way}: ${what}`, done + (share * steps++) / STEPS);
     };
     await step('reads');
     const read = await bench.operation((offset, bytes) => file.read(offset, bytes, 'data'));

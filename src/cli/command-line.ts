@@ -102,7 +102,7 @@ const EPILOGUE = [
     ['run --help', 'What a command can do'],
   ]),
   '',
-  'Exit codes: 0 good, 1 error, 2 usage, 3 regression or failed verification, 130 interrupted.',
+  'Exit codes: 0 good, 1 error, 2 usage, 3 regression, wrong data or parity mismatch, 130 interrupted.',
 ].join('\n');
 
 type OnCall = (command: Command, args: ArgumentsCamelCase) => void;

@@ -3,6 +3,7 @@
  * that is named.
  */
 
+import { didYouMean } from '../core/nearest-name.ts';
 import { modelDevice, modelName, type DeviceModel } from '../device/device-model.ts';
 import { DEVICE_MODELS } from '../device/device-models.ts';
 import { readDeviceModel } from '../result/device-model-file.ts';
@@ -41,6 +42,6 @@ function findModel(name: string): DeviceModel {
   if (shipped !== undefined) return shipped;
   const names = DEVICE_MODELS.map((model) => modelDevice(model.name));
   throw new UsageError(
-    `--device: there is no model '${name}'; it takes ${oneOf([...names, 'model:FILE.json'])}, which calibrate writes`,
+    `--device: there is no model '${name}'; it takes ${oneOf([...names, 'model:FILE.json'])}, which calibrate writes${didYouMean(`model:${name}`, names)}`,
   );
 }

@@ -6,6 +6,7 @@
 
 import { isPowerOfTwo } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
+import { didYouMean } from '../core/nearest-name.ts';
 import { formatSize, parseSize } from '../core/size.ts';
 import { modelName } from '../device/device-model.ts';
 import { badOption, oneOf } from './usage-error.ts';
@@ -20,7 +21,7 @@ export type ReadValue<T> = (text: string) => T;
 export function choice<T extends string>(option: string, allowed: readonly T[]): ReadValue<T> {
   return (text) => {
     const found = allowed.find((name) => name === text.trim());
-    if (found === undefined) throw badOption(option, text, oneOf(allowed));
+    if (found === undefined) throw badOption(option, text, oneOf(allowed) + didYouMean(text, allowed));
     return found;
   };
 }
@@ -97,7 +98,7 @@ export function device(option: string, kinds: readonly string[]): ReadValue<stri
   return (given) => {
     const name = given.trim();
     if (kinds.includes(name) || (modelName(name) ?? '') !== '') return name;
-    throw badOption(option, given, oneOf([...kinds, 'model:NAME']));
+    throw badOption(option, given, oneOf([...kinds, 'model:NAME']) + didYouMean(name, kinds));
   };
 }
 

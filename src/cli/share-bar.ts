@@ -1,5 +1,5 @@
 /**
- * A bar for work of which the share that is done is known: `check`, `convert`.
+ * A bar for work of which the share that is done is known: `check`, `convert`, `calibrate`.
  *
  * Invariants: shown on terminals only, on standard error; gone when the work is done, so that the answer stands alone.
  */

@@ -11,6 +11,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { didYouMean } from '../core/nearest-name.ts';
 import { adapted, type Adaptation } from './adaptation.ts';
 import type { GenerateOptions } from './generator.ts';
 import { workloadStream } from './request-stream.ts';
@@ -102,9 +103,10 @@ export async function findSource(
   const shipped = shippedFiles().get(nameOrPath) ?? axisFiles().get(nameOrPath);
   if (shipped !== undefined) return openSource(shipped, nameOrPath, options);
   if (traceExists(nameOrPath)) return openSource(nameOrPath, nameOf(nameOrPath), options);
+  const names = [...shippedNames(), ...AXES];
   throw new Qcow2BenchError(
     'unknown-workload',
-    `there is no workload or file '${nameOrPath}'; the shipped ones are ${[...shippedNames(), ...AXES].join(', ')}`,
+    `there is no workload or file '${nameOrPath}'${didYouMean(nameOrPath, names)}; the shipped ones are ${names.join(', ')}`,
   );
 }
 

@@ -182,6 +182,20 @@ describe('replay', () => {
     expect(stdout).toMatch(/Verified: 139 reads, [\d,]+\s+sectors\s+as\s+written/);
   });
 
+  test('--verify ends with 3 where a read answers with what another write wrote', async () => {
+    const folder = makeFolder();
+    const requests = '0,write,0,65536,\n1,write,65536,65536,\n2,read,0,65536,\n';
+    writeFileSync(join(folder, 'two.trace.csv'), HEADER + requests);
+    const words = ['replay', 'two.trace.csv', ...CELL, ...COUNTS_ONLY, '--verify', '--image', 'disk.qcow2'];
+    expect((await runCli(folder, ...words)).code).toBe(0);
+    mapSecondClusterOnFirst(join(folder, 'disk.qcow2'));
+    const ended = await runCli(folder, ...words);
+    expect(ended.code).toBe(3);
+    const line = errorLine(ended);
+    expect(line).toContain('request 2 (counted from 0), a read of 65536 bytes at guest offset 0x0');
+    expect(line).toContain('expected what write 0 wrote, found what write 1 wrote at guest offset 0x10000');
+  });
+
   test.each([
     [['--timing', 'soon'], 2, '--timing'],
     [['--flush-policy', 'every=0'], 2, '--flush-policy'],
@@ -202,6 +216,15 @@ describe('replay', () => {
     expect(ended.code).toBe(1);
   });
 });
+
+/** A damage that no header tells of: two guest clusters on one host cluster. */
+function mapSecondClusterOnFirst(path: string): void {
+  const image = readFileSync(path);
+  const l1Table = Number(image.readBigUInt64BE(40));
+  const l2Table = Number(image.readBigUInt64BE(l1Table) & 0x00ff_ffff_ffff_fe00n);
+  image.copy(image, l2Table + 8, l2Table, l2Table + 8);
+  writeFileSync(path, image);
+}
 
 describe('from a run to a verdict', () => {
   test('bench writes result, table and page; gate accepts, passes, and names what got worse with 3', async () => {

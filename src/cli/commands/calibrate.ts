@@ -14,6 +14,7 @@ import { ImageDirectory } from '../image-directory.ts';
 import { Interrupted, Interruption } from '../interruption.ts';
 import { flag, inGroup, optional, preset } from '../option-kinds.ts';
 import { text } from '../option-values.ts';
+import { ShareBar } from '../share-bar.ts';
 import { UsageError } from '../usage-error.ts';
 
 const SCRATCH = 'calibration';
@@ -54,6 +55,8 @@ export const calibrateCommand = defineCommand({
     }
     using directory = new ImageDirectory(dir);
     using interruption = new Interruption(terminal, () => undefined);
+    using bar = new ShareBar(terminal.errors);
+    terminal.note(`measuring the device under ${dir}: some seconds of I/O`);
     try {
       const model = await calibrate({
         storage: directory.storage,
@@ -62,12 +65,13 @@ export const calibrateCommand = defineCommand({
         seed: SEED,
         name,
         signal: interruption.signal,
-        progress: async (what) => {
-          terminal.note(`measuring ${what}`);
+        progress: async (what, share) => {
+          bar.show(what, share);
           // Lets a signal come in between.
           await new Promise((resolve) => setImmediate(resolve));
         },
       });
+      bar.clear();
       writeDeviceModel(out, model);
       terminal.answer(json ? deviceModelText(model).trimEnd() : summaryOf(model, out));
       return EXIT.good;

@@ -6,8 +6,9 @@
 import type { TopLevelSpec } from 'vega-lite';
 
 import { requestTimeNs } from '../../result/statistics.ts';
+import { modelName } from '../../result/vocabulary.ts';
 import { microsecondsText } from '../numbers.ts';
-import type { ReportCells } from '../report-cells.ts';
+import { modelsOf, type ReportCells } from '../report-cells.ts';
 import {
   cachePanels,
   CHART_CONFIG,
@@ -53,8 +54,7 @@ export function requestTimesChart(report: ReportCells, selected: Selected): Char
   return {
     id: 'times',
     title: 'Time per guest request',
-    subtitle:
-      'Samples on this machine and file system; a point a sample, the bar from first to third quartile, the line the median.',
+    subtitle: `${originText(report)}; a point a sample, the bar from first to third quartile, the line the median.`,
     spec: requestTimesSpec(report, selected),
     rows,
     selections: SELECTIONS,
@@ -68,6 +68,18 @@ export function requestTimesChart(report: ReportCells, selected: Selected): Char
     legend: [],
     gutter: VARIANT_GUTTER,
   };
+}
+
+/** Where the times come from: they are not all of this machine. */
+function originText(report: ReportCells): string {
+  const models = modelsOf(report).join(', ');
+  if (models === '') return 'Samples on this machine and file system';
+  const isAllModelled = report.cells.every(
+    ({ record, requestTime }) => requestTime === undefined || modelName(record.cell.device) !== undefined,
+  );
+  return isAllModelled
+    ? `Times in virtual time on modelled devices (${models}), none of this machine`
+    : `Samples on this machine and file system, but virtual time where the device is a model (${models})`;
 }
 
 function requestTimesSpec(report: ReportCells, selected: Selected): TopLevelSpec {
