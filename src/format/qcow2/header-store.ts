@@ -11,7 +11,8 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { AUTOCLEAR, COMPATIBLE, INCOMPATIBLE } from './layout.ts';
-import { FIELD, serializeHeader, type Qcow2Header } from './header.ts';
+import { serializeHeader } from './header-writer.ts';
+import { FIELD, type Qcow2Header } from './header.ts';
 
 export class HeaderStore {
   readonly device: BlockDevice;

@@ -1,5 +1,5 @@
 /**
- * The codec of the qcow2 header cluster: fixed fields, header extensions, backing file name.
+ * The qcow2 header cluster: its fixed fields, header extensions and backing file name, and how they are read.
  *
  *   byte   0 magic "QFI\xfb"          4 version             8 backing offset u64    16 backing length
  *         20 cluster_bits            24 virtual size u64   32 crypt method
@@ -12,23 +12,20 @@
  *
  * (QEMU's docs/interop/qcow2.txt, sections "Header" and "Header extensions".)
  *
- * Invariants: `parseHeader` trusts nothing and bounds everything; `serializeHeader` writes the canonical
- * form that QEMU 7.2 writes, keeping fields and extensions that neither knows.
+ * Invariant: `parseHeader` trusts nothing and bounds everything, and keeps the fields and extensions that it does not
+ * know, for `header-writer` to write them back.
  */
 
 import { ceilDiv } from '../../core/alignment.ts';
-import { readU64be, viewOf, writeU64be } from '../../core/bytes.ts';
+import { readU64be, viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { COMPRESSION_TYPES, type CompressionType } from '../image-shape.ts';
 import {
   EXTENSION,
-  extensionsLength,
   featureName,
-  featureNameTable,
   parseExtensions,
   textOf,
-  writeExtensions,
   type HeaderExtension,
 } from './header-extensions.ts';
 import {
@@ -64,10 +61,10 @@ export const FIELD = {
   compressionType: 104,
 } as const;
 
-const V2_LENGTH = 72;
+export const V2_LENGTH = 72;
 const V3_LENGTH_MIN = 104;
 /** What QEMU 7.2 writes. */
-const V3_LENGTH = 112;
+export const V3_LENGTH = 112;
 const REFCOUNT_ORDER_MAX = 6;
 /** Version 2 always has 16-bit refcounts. */
 const V2_REFCOUNT_ORDER = 4;
@@ -78,8 +75,6 @@ const SUPPORTED_INCOMPATIBLE =
   INCOMPATIBLE.externalDataFile |
   INCOMPATIBLE.compressionType |
   INCOMPATIBLE.extendedL2;
-/** QEMU leaves the feature name table out of clusters up to this size. */
-const FEATURE_NAMES_MIN_CLUSTER = 4096;
 
 /** "crypt_method" of the header, by number. */
 const CRYPT_METHODS: readonly (string | undefined)[] = [undefined, 'AES', 'LUKS'];
@@ -160,64 +155,6 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
     unknownFields: headerLength > V3_LENGTH ? bytes.slice(V3_LENGTH, headerLength) : new Uint8Array(0),
     otherExtensions: extensionsToKeep(extensions),
   };
-}
-
-/**
- * The header cluster in QEMU's canonical form.
- *
- * @throws Qcow2BenchError `qcow2-header-full` if extensions and backing file name do not fit one cluster
- */
-export function serializeHeader(header: Qcow2Header, path: string): Uint8Array<ArrayBuffer> {
-  const clusterSize = 2 ** header.clusterBits;
-  const bytes = new Uint8Array(clusterSize);
-  const view = viewOf(bytes);
-  view.setUint32(FIELD.magic, MAGIC);
-  view.setUint32(FIELD.version, header.version);
-  view.setUint32(FIELD.clusterBits, header.clusterBits);
-  writeU64be(view, FIELD.virtualSize, header.virtualSize);
-  view.setUint32(FIELD.l1Entries, header.l1Entries);
-  writeU64be(view, FIELD.l1Offset, header.l1Offset);
-  writeU64be(view, FIELD.refcountTableOffset, header.refcountTableOffset);
-  view.setUint32(FIELD.refcountTableClusters, header.refcountTableClusters);
-  view.setUint32(FIELD.snapshotCount, header.snapshotCount);
-  writeU64be(view, FIELD.snapshotsOffset, header.snapshotsOffset);
-  let position = V2_LENGTH;
-  if (header.version === 3) {
-    position = V3_LENGTH + header.unknownFields.byteLength;
-    writeU64be(view, FIELD.incompatible, header.incompatible);
-    view.setBigUint64(FIELD.compatible, header.compatible);
-    view.setBigUint64(FIELD.autoclear, header.autoclear);
-    view.setUint32(FIELD.refcountOrder, header.refcountOrder);
-    view.setUint32(FIELD.headerLength, position);
-    view.setUint8(FIELD.compressionType, COMPRESSION_TYPES.indexOf(header.compressionType));
-    bytes.set(header.unknownFields, V3_LENGTH);
-  }
-
-  const extensions: HeaderExtension[] = [];
-  if (header.backingFormat !== undefined) {
-    extensions.push({ type: EXTENSION.backingFormat, data: Buffer.from(header.backingFormat) });
-  }
-  if (header.dataFile !== undefined) {
-    extensions.push({ type: EXTENSION.dataFile, data: Buffer.from(header.dataFile) });
-  }
-  if (header.version === 3 && clusterSize > FEATURE_NAMES_MIN_CLUSTER) extensions.push(featureNameTable());
-  extensions.push(...header.otherExtensions);
-  const name = Buffer.from(header.backingFile ?? '');
-  const needed = position + extensionsLength(extensions) + name.byteLength;
-  if (needed > clusterSize) {
-    throw new Qcow2BenchError(
-      'qcow2-header-full',
-      `header extensions and backing file name need ${String(needed)} bytes; they must fit the header's cluster of ${String(clusterSize)}`,
-      { path },
-    );
-  }
-  const nameOffset = writeExtensions(bytes, position, extensions);
-  if (name.byteLength > 0) {
-    writeU64be(view, FIELD.backingOffset, nameOffset);
-    view.setUint32(FIELD.backingLength, name.byteLength);
-    bytes.set(name, nameOffset);
-  }
-  return bytes;
 }
 
 /** QEMU writes unknown extensions after the known ones and the last one first, so they turn around at each opening. */
