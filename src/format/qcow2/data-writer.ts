@@ -191,7 +191,13 @@ export class DataWriter {
     if (refcounts.isLookedThrough) return undefined;
     const locked = lock();
     const look = (): Pending => refcounts.lookThroughOnce(this.#options.header.device.size());
-    const looked = locked === undefined ? look() : locked.then(look);
+    let looked: Pending;
+    try {
+      looked = locked === undefined ? look() : locked.then(look);
+    } catch (error) {
+      unlock();
+      throw error;
+    }
     if (looked !== undefined) return looked.finally(unlock);
     unlock();
     return undefined;

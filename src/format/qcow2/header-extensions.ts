@@ -50,7 +50,6 @@ export function parseExtensions(
   while (offset + PREFIX_LENGTH <= end) {
     const type = view.getUint32(offset);
     const length = view.getUint32(offset + 4);
-    if (type === EXTENSION.end) break;
     const dataOffset = offset + PREFIX_LENGTH;
     if (length > end - dataOffset) {
       throw new Qcow2BenchError(
@@ -59,6 +58,8 @@ export function parseExtensions(
         { path, offset },
       );
     }
+    // QEMU refuses a lying length in the end marker too.
+    if (type === EXTENSION.end) break;
     found.push({ type, data: cluster.slice(dataOffset, dataOffset + length) });
     offset = dataOffset + alignUp(length, 8);
   }

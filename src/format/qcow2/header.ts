@@ -138,15 +138,11 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
     clusterBits,
     virtualSize,
     l1Entries,
-    l1Offset: reader.tableOffset(FIELD.l1Offset, 'the L1 table offset', l1Entries > 0),
-    refcountTableOffset: reader.tableOffset(FIELD.refcountTableOffset, 'the refcount table offset', true),
+    l1Offset: reader.tableOffset(FIELD.l1Offset, 'the L1 table offset'),
+    refcountTableOffset: reader.tableOffset(FIELD.refcountTableOffset, 'the refcount table offset'),
     refcountTableClusters: reader.refcountTableClusters(),
     snapshotCount,
-    snapshotsOffset: reader.tableOffset(
-      FIELD.snapshotsOffset,
-      'the snapshot table offset',
-      snapshotCount > 0,
-    ),
+    snapshotsOffset: reader.tableOffset(FIELD.snapshotsOffset, 'the snapshot table offset'),
     incompatible,
     compatible: version === 2 ? 0n : reader.bits(FIELD.compatible),
     autoclear: version === 2 ? 0n : reader.bits(FIELD.autoclear),
@@ -308,11 +304,11 @@ class HeaderReader {
     return count;
   }
 
-  /** The offset of a table in a field; aligned to a cluster if the table is there. */
-  tableOffset(field: number, name: string, isUsed: boolean): number {
+  /** The offset of a table in a field; aligned to a cluster even if the table is empty, as QEMU has it. */
+  tableOffset(field: number, name: string): number {
     const offset = this.u64(field, name);
     const clusterSize = 2 ** this.clusterBits();
-    if (isUsed && offset % clusterSize !== 0) {
+    if (offset % clusterSize !== 0) {
       const message = `${name} ${hex(offset)} is not a multiple of the cluster size ${hex(clusterSize)}`;
       this.#fail('unaligned-offset', field, message);
     }

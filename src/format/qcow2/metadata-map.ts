@@ -4,7 +4,8 @@
  * This answers what QEMU's default overlap checks answer (header, active and inactive L1, active L2,
  * refcount table and blocks, snapshot table, bitmap directory) in one look-up a cluster, where QEMU walks the tables.
  *
- * Invariant: whoever moves a table tells this map, in the same step in which its pointer changes.
+ * Invariants: whoever moves a table tells this map, in the same step in which its pointer changes. In a damaged image one
+ * cluster may be of several kinds, an L2 table that lies on the refcount table: none hides another.
  */
 
 import type { Purpose } from '../../device/purpose.ts';
@@ -15,20 +16,33 @@ export type MetadataKind = Extract<
   'header' | 'l1-table' | 'l2-table' | 'refcount-table' | 'refcount-block' | 'snapshot-table' | 'bitmap'
 >;
 
+/** A bit for each kind; where a cluster has several, errors name the first. */
+const BIT: Readonly<Record<MetadataKind, number>> = {
+  header: 1,
+  'l1-table': 2,
+  'refcount-table': 4,
+  'refcount-block': 8,
+  'snapshot-table': 16,
+  bitmap: 32,
+  'l2-table': 64,
+};
+const KINDS = Object.keys(BIT) as readonly MetadataKind[];
+
 export class MetadataMap {
   readonly #clusterSize: number;
-  readonly #kinds = new Map<number, MetadataKind>();
+  /** By cluster: the bits of what it holds; never 0. */
+  readonly #kinds = new Map<number, number>();
 
   constructor(clusterSize: number) {
     this.#clusterSize = clusterSize;
-    this.#kinds.set(0, 'header');
+    this.#kinds.set(0, BIT.header);
   }
 
   /** Notes that the clusters of a range hold `kind`. */
   add(hostOffset: number, length: number, kind: MetadataKind): void {
     const last = this.#lastCluster(hostOffset, length);
     for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) {
-      this.#kinds.set(cluster, kind);
+      this.#kinds.set(cluster, (this.#kinds.get(cluster) ?? 0) | BIT[kind]);
     }
   }
 
@@ -36,16 +50,19 @@ export class MetadataMap {
   remove(hostOffset: number, length: number, kind: MetadataKind): void {
     const last = this.#lastCluster(hostOffset, length);
     for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) {
-      if (this.#kinds.get(cluster) === kind) this.#kinds.delete(cluster);
+      const left = (this.#kinds.get(cluster) ?? 0) & ~BIT[kind];
+      if (left === 0) this.#kinds.delete(cluster);
+      else this.#kinds.set(cluster, left);
     }
   }
 
   /** The kind of metadata other than `own` that a write to the range would damage. */
   overlap(hostOffset: number, length: number, own: MetadataKind | undefined): MetadataKind | undefined {
+    const others = own === undefined ? -1 : ~BIT[own];
     const last = this.#lastCluster(hostOffset, length);
     for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) {
-      const kind = this.#kinds.get(cluster);
-      if (kind !== undefined && kind !== own) return kind;
+      const found = (this.#kinds.get(cluster) ?? 0) & others;
+      if (found !== 0) return KINDS.find((kind) => (found & BIT[kind]) !== 0);
     }
     return undefined;
   }

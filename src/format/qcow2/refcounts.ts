@@ -195,7 +195,9 @@ export class Refcounts implements RefcountGrowth {
     if (this.#isLookedThrough) return undefined;
     this.#isLookedThrough = true;
     const { clusterSize, refcountBlockEntries } = this.geometry;
-    return this.#lookThrough(0, ceilDiv(fileSize, clusterSize * refcountBlockEntries));
+    // A sparse file may be far longer than its refcount table describes.
+    const described = Math.min(this.table.entries, ceilDiv(fileSize, clusterSize * refcountBlockEntries));
+    return this.#lookThrough(0, described);
   }
 
   /** Whether `lookThroughOnce` has nothing left to do. */

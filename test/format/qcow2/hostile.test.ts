@@ -6,10 +6,12 @@
 import { describe, expect, it } from 'vitest';
 import { openImage } from '../../../src/format/registry.ts';
 import { filled, RecordedFiles } from '../recorded-files.ts';
-import { rejectionOf } from '../rejection.ts';
+import { rejectionCodeOf, rejectionOf } from '../rejection.ts';
 import { newImage, openBytes, patched, type OpenedImage, type Patch } from './image-bytes.ts';
 import { MemoryDevice } from '../../../src/device/memory-device.ts';
+import { SparseBytes } from '../../../src/device/sparse-bytes.ts';
 import { WriteLog } from '../../../src/device/write-log.ts';
+import { createQcow2 } from '../../../src/format/qcow2/create.ts';
 import { openQcow2 } from '../../../src/format/qcow2/open.ts';
 
 const CLUSTER = 65_536;
@@ -85,6 +87,12 @@ const headerCases: readonly (readonly [what: string, code: string, ...patches: P
   ['a compression type without its bit', 'qcow2-bad-compression-type', { at: 104, u32: 0x0200_0000 }],
   ['an extension of 4 GiB', 'qcow2-extension-too-long', { at: EXTENSIONS + 4, u32: U32_MAX }],
   [
+    'an end marker that claims data past the header',
+    'qcow2-extension-too-long',
+    { at: EXTENSIONS, u32: 0 },
+    { at: EXTENSIONS + 4, u32: CLUSTER },
+  ],
+  [
     'an extension past the header',
     'qcow2-extension-too-long',
     { at: EXTENSIONS + 4, u32: CLUSTER - EXTENSIONS },
@@ -128,6 +136,7 @@ const headerCases: readonly (readonly [what: string, code: string, ...patches: P
   ['a disk too large for its L1 table', 'qcow2-l1-too-small', { at: 24, u64: 2n ** 52n }],
   ['2^32 − 1 snapshots', 'qcow2-too-many-snapshots', { at: 60, u32: U32_MAX }],
   ['an unaligned snapshot table', 'qcow2-unaligned-offset', { at: 60, u32: 1 }, { at: 64, u64: 512n }],
+  ['an unaligned snapshot table of no snapshots', 'qcow2-unaligned-offset', { at: 64, u64: 512n }],
   [
     'a snapshot table past the end',
     'qcow2-bad-snapshot-table',
@@ -216,6 +225,20 @@ async function useAll({ image }: OpenedImage): Promise<void> {
 
 const entry = (host: number | bigint): bigint => COPIED | BigInt(host);
 
+/** An image whose data lie in another file, with one written cluster. */
+async function withDataFile() {
+  const device = new MemoryDevice();
+  const data = new SparseBytes();
+  const openDataFile = (): MemoryDevice => new MemoryDevice({ label: 'data', bytes: data });
+  const shape = { dataFile: 'plain' } as const;
+  const dataFile = { name: 'data', device: openDataFile() };
+  await createQcow2({ device, virtualSize: 4 * CLUSTER, shape, dataFile });
+  const { image, device: written } = await openBytes(device.contents(), { openDataFile });
+  await image.write(0, filled(CLUSTER, 1));
+  await image.close();
+  return { bytes: written.contents(), openDataFile };
+}
+
 /** Damage in tables: what is at stake is whether anything lands in the wrong place. */
 const tableCases: readonly (readonly [what: string, code: string, ...patches: Patch[]])[] = [
   ['an unaligned L2 table', 'qcow2-unaligned-l2-table', { at: L1, u64: entry(L2 + 512) }],
@@ -296,6 +319,35 @@ describe('tables with', () => {
     expect(error?.code).toBe('qcow2-refcount-out-of-range');
     expect(await image.refcounts.get(5)).toBe(65_535);
     await image.close();
+  });
+
+  it('an L2 table on the refcount table let no repair write there', async () => {
+    const { bytes, openDataFile } = await withDataFile();
+    const spoilt = patched(bytes, { at: L1, u64: entry(REFCOUNT_TABLE) });
+    const { image, device } = await openBytes(spoilt, { forCheck: true, openDataFile });
+    expect((await image.check('all')).checkErrors).toBe(1);
+    await image.abandon();
+    const table = [REFCOUNT_TABLE, REFCOUNT_TABLE + CLUSTER] as const;
+    expect(Buffer.compare(device.contents().subarray(...table), spoilt.subarray(...table))).toBe(0);
+  });
+
+  it('a bad refcount block that only a look through all finds fail one write, and keep none waiting', async () => {
+    const { bytes, openDataFile } = await withDataFile();
+    const spoilt = patched(bytes, { at: REFCOUNT_TABLE, u64: BigInt(REFCOUNT_BLOCK + 512) });
+    const { image } = await openBytes(spoilt, { openDataFile });
+    const part = filled(512, 9);
+    expect(await rejectionCodeOf(() => image.write(CLUSTER, part))).toBe('qcow2-unaligned-refcount-block');
+    await image.write(2 * CLUSTER, part);
+    await image.abandon();
+  });
+
+  it('a file of 2^52 bytes is looked through only as far as its refcount table goes', async () => {
+    const { image, device } = await openBytes(await newImage({ virtualSize: CLUSTER, clusterSize: 512 }));
+    await image.write(0, filled(512, 1));
+    // With 2^35 blocks to look at, what follows would not end.
+    device.truncate(2 ** 52, 'data');
+    await image.writeZeroes(4096, 100, { unmap: false });
+    await image.abandon();
   });
 
   it('two guest clusters on one host cluster are found by a check', async () => {

@@ -1,0 +1,114 @@
+/**
+ * Good images that are made to be damaged: one of each feature of qcow2 and QED, small, with every structure in use.
+ *
+ * Invariant: all files lie in the folder `vm`, the image as `vm/disk`; nothing depends on a clock or on chance.
+ */
+
+import { openImage, type CreateImageOptions } from '../../../src/format/registry.ts';
+import { openQcow2 } from '../../../src/format/qcow2/open.ts';
+import { filled, RecordedFiles } from '../recorded-files.ts';
+import { withBitmaps } from '../qcow2/image-bytes.ts';
+
+export const IMAGE = 'vm/disk';
+export const BACKING = 'vm/base';
+const DATA_FILE = 'vm/data';
+
+export interface BaseImage {
+  readonly name: string;
+  readonly format: 'qcow2' | 'qed';
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The files beside it, by name. */
+  readonly beside: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
+}
+
+interface Recipe extends Omit<CreateImageOptions, 'device' | 'virtualSize' | 'format'> {
+  readonly name: string;
+  readonly format: 'qcow2' | 'qed';
+  readonly virtualSize?: number;
+  readonly hasSnapshots?: boolean;
+  readonly hasCompressed?: boolean;
+  readonly bitmaps?: readonly string[];
+  /** Never closed: the dirty bit, or QED's mark, stays. */
+  readonly isDirty?: boolean;
+}
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const backingFile = { name: 'base', format: 'raw' } as const;
+
+const RECIPES: readonly Recipe[] = [
+  { name: 'qcow2 of 512-byte clusters', format: 'qcow2', clusterSize: 512, virtualSize: MIB },
+  { name: 'qcow2 of version 2', format: 'qcow2', shape: { compat: '0.10' }, hasSnapshots: true },
+  { name: 'lazy qcow2, not closed', format: 'qcow2', refcounts: 'lazy', isDirty: true },
+  { name: 'qcow2 of 1-bit refcounts', format: 'qcow2', shape: { refcountBits: 1 } },
+  { name: 'qcow2 of 64-bit refcounts', format: 'qcow2', shape: { refcountBits: 64 }, hasSnapshots: true },
+  {
+    name: 'qcow2 of subclusters',
+    format: 'qcow2',
+    clusterSize: 16 * KIB,
+    shape: { extendedL2: true },
+    hasSnapshots: true,
+    hasCompressed: true,
+  },
+  { name: 'zlib qcow2', format: 'qcow2', hasCompressed: true, hasSnapshots: true },
+  { name: 'zstd qcow2', format: 'qcow2', shape: { compressionType: 'zstd' }, hasCompressed: true },
+  { name: 'qcow2 with bitmaps', format: 'qcow2', bitmaps: ['daily', 'hourly'] },
+  { name: 'qcow2 over a backing file', format: 'qcow2', backingFile, hasSnapshots: true },
+  { name: 'qcow2 with a data file', format: 'qcow2', shape: { dataFile: 'plain' } },
+  { name: 'QED', format: 'qed', virtualSize: 16 * MIB },
+  { name: 'QED over a backing file, not closed', format: 'qed', backingFile, isDirty: true },
+];
+
+export function makeBaseImages(): Promise<readonly BaseImage[]> {
+  return Promise.all(RECIPES.map(makeBase));
+}
+
+async function makeBase(recipe: Recipe): Promise<BaseImage> {
+  const { name, format, bitmaps } = recipe;
+  const files = new RecordedFiles();
+  const virtualSize = recipe.virtualSize ?? 4 * MIB;
+  const clusterSize = recipe.clusterSize ?? 4 * KIB;
+  files.put(BACKING, filled(MIB, 0xbb));
+  const hasDataFile = recipe.shape?.dataFile !== undefined;
+  const dataFile = hasDataFile ? { name: 'data', device: files.storage.create(DATA_FILE) } : undefined;
+  await files.create(IMAGE, { ...recipe, virtualSize, clusterSize, dataFile });
+  if (bitmaps !== undefined) files.put(IMAGE, (await withBitmaps(files.contents(IMAGE), bitmaps)).bytes);
+  if (recipe.hasSnapshots === true) await takeSnapshots(files, clusterSize);
+  await fill(files, recipe, clusterSize);
+  const beside = new Map([[BACKING, files.contents(BACKING)]]);
+  if (hasDataFile) beside.set(DATA_FILE, files.contents(DATA_FILE));
+  return { name, format, bytes: files.contents(IMAGE), beside };
+}
+
+async function takeSnapshots(files: RecordedFiles, clusterSize: number): Promise<void> {
+  const image = await openQcow2({
+    device: files.open(IMAGE, { label: 'image', readOnly: false }),
+    readOnly: false,
+    readPurpose: 'data',
+    openBacking: () => openImage({ format: 'raw', name: BACKING, files, readOnly: true }),
+  });
+  await image.write(0, filled(2 * clusterSize, 1));
+  await image.snapshots.create({ name: 'first', seconds: 1, nanoseconds: 0 });
+  await image.write(0, filled(clusterSize, 2));
+  await image.snapshots.create({ name: 'second', seconds: 2, nanoseconds: 0 });
+  await image.close();
+}
+
+async function fill(files: RecordedFiles, recipe: Recipe, cluster: number): Promise<void> {
+  const image = await openImage({ format: recipe.format, name: IMAGE, files, readOnly: false });
+  if (recipe.hasCompressed === true) {
+    for (const at of [10, 11, 12]) await image.writeCompressed?.(at * cluster, filled(cluster, at));
+    await image.endCompressedWrites?.();
+  }
+  for (const at of [0, 5, 6, 7, 30, 100]) await image.write(at * cluster, filled(cluster, at + 1));
+  await image.write(8 * cluster + 512, filled(512, 0xee));
+  await image.writeZeroes(6 * cluster, cluster, { unmap: false });
+  await image.discard(30 * cluster, cluster);
+  await image.write(image.virtualSize - cluster, filled(512, 9));
+  if (recipe.isDirty === true) {
+    await image.flush('guest-flush');
+    await image.abandon();
+  } else {
+    await image.close();
+  }
+}
