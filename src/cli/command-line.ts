@@ -253,9 +253,20 @@ function tell(error: unknown, terminal: Terminal, environment: NodeJS.ProcessEnv
   const isExpected = error instanceof Qcow2BenchError || error instanceof UsageError;
   const message = error instanceof Error ? error.message : String(error);
   const line = message.replaceAll(/\s*\n\s*/g, ' ').trim();
-  const hint = isExpected ? '' : ' (this is a defect of the program; QCOW2_BENCH_DEBUG=1 shows where)';
+  const hint = isExpected
+    ? codeText(error)
+    : ' (this is a defect of the program; QCOW2_BENCH_DEBUG=1 shows where)';
   terminal.note(`${PROGRAM}: error: ${line}${hint}`);
   if (debug !== undefined && debug !== '' && error instanceof Error) terminal.note(stackOf(error));
+}
+
+/** The stable code by which scripts, and a search, know an error: of what a run failed, not that it did. */
+function codeText(error: Error): string {
+  let code: string | undefined;
+  for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {
+    if (cause instanceof Qcow2BenchError) code = cause.code;
+  }
+  return code === undefined ? '' : ` [${code}]`;
 }
 
 function stackOf(error: Error): string {

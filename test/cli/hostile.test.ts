@@ -1,109 +1,308 @@
-/** Hostile images as a user meets them: one line of error with the file and the rule, quickly, and nothing written. */
+/**
+ * Hostile images as a user meets them: every class of `hostile-classes` through every command. Each gives one line of
+ * error with a stable code, the file and the rule, or an answer; quickly, in little memory; no other file is opened, and
+ * nothing is written to an image that was refused.
+ */
 
-import { readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { spawnSync } from 'node:child_process';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 
-import { describe, expect, test } from 'vitest';
-import { createQcow2 } from '../../src/format/qcow2/create.ts';
-import { createQed } from '../../src/format/qed/create.ts';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MemoryDevice } from '../../src/device/memory-device.ts';
+import { createQcow2 } from '../../src/format/qcow2/create.ts';
+import { GOOD, HOSTILE_CLASSES, VIRTUAL_SIZE, type HostileClass } from '../format/hostile-classes.ts';
+import { reasonToSkip } from '../format/system-tools.ts';
 import { errorLine, makeFolder, runCli } from './cli-process.ts';
+import type { Call, Called } from './hostile-driver.ts';
 
-const MIB = 1024 * 1024;
-type Spoil = (view: DataView<ArrayBuffer>) => void;
+const DRIVER = fileURLToPath(new URL('hostile-driver.ts', import.meta.url));
+/** Microseconds: thrice the second that is promised, for a machine that does other things. */
+const CPU_MAX_US = 3_000_000;
+/** KiB. */
+const MEMORY_MAX = 200 * 1024;
+const noStrace = reasonToSkip('strace');
 
-interface Hostile {
-  readonly what: string;
-  readonly format: 'qcow2' | 'qed';
-  readonly spoil: Spoil;
-}
-
-const IMAGES: readonly Hostile[] = [
-  { what: 'version 4', format: 'qcow2', spoil: (view) => view.setUint32(4, 4) },
-  { what: 'clusters of 2^63 bytes', format: 'qcow2', spoil: (view) => view.setUint32(20, 63) },
-  { what: 'a header of 2^32 - 1 bytes', format: 'qcow2', spoil: (view) => view.setUint32(100, 0xffff_ffff) },
-  { what: 'an unknown feature', format: 'qcow2', spoil: (view) => view.setBigUint64(72, 1n << 40n) },
-  { what: 'an extension of 4 GiB', format: 'qcow2', spoil: (view) => view.setUint32(116, 0xffff_ffff) },
-  {
-    what: 'an L1 table of 2^32 - 1 entries',
-    format: 'qcow2',
-    spoil: (view) => view.setUint32(36, 0xffff_ffff),
-  },
-  { what: 'an L1 table at 2^63', format: 'qcow2', spoil: (view) => view.setBigUint64(40, 1n << 63n) },
-  { what: 'a huge refcount table', format: 'qcow2', spoil: (view) => view.setUint32(56, 0xffff_ffff) },
-  { what: '2^32 - 1 snapshots', format: 'qcow2', spoil: (view) => view.setUint32(60, 0xffff_ffff) },
-  { what: 'a disk of 2^63 bytes', format: 'qcow2', spoil: (view) => view.setBigUint64(24, 1n << 63n) },
-  { what: 'clusters of 0 bytes', format: 'qed', spoil: (view) => view.setUint32(4, 0, true) },
-  { what: 'a header that overflows', format: 'qed', spoil: (view) => view.setUint32(12, 0xffff_ffff, true) },
-  { what: 'an unknown feature', format: 'qed', spoil: (view) => view.setUint32(16, 8, true) },
-  { what: 'an L1 table at 2^63', format: 'qed', spoil: (view) => view.setBigUint64(40, 1n << 63n, true) },
-];
-
-const TRACE =
-  '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n0,write,0,4096,\n';
+const TRACE = `#qcow2-bench trace v1
+#virtual-size ${String(VIRTUAL_SIZE)}
+time_ns,op,offset,length,flags
+0,read,0,4096,
+0,write,0,4096,
+0,write,262144,4096,
+`;
 
 /** Each command with a hostile image in its place. */
-const COMMANDS: Readonly<Record<string, (image: string, format: string) => readonly string[]>> = {
-  info: (image) => ['info', image],
-  check: (image) => ['check', image],
-  repair: (image) => ['check', '--repair', 'all', image],
-  map: (image) => ['map', image],
-  convert: (image) => ['convert', image, 'out.raw', '--to', 'raw'],
-  replay: (image, format) => {
+const COMMANDS = {
+  info: () => ['info', 'evil'],
+  check: () => ['check', 'evil'],
+  map: () => ['map', '--json', 'evil'],
+  convert: () => ['convert', 'evil', 'out.raw', '--to', 'raw'],
+  record: (format) => [
+    'record',
+    '--image',
+    'evil',
+    '--format',
+    format,
+    '--socket',
+    's',
+    '--trace',
+    'made.csv',
+  ],
+  replay: (format) => {
     const one = format === 'qcow2' ? ['--refcounts', 'eager'] : [];
-    const words = ['--format', format, ...one, '--cache', 'writeback', '--samples', '0', '--image', image];
+    const words = ['--format', format, ...one, '--cache', 'writeback', '--samples', '0', '--image', 'evil'];
     return ['replay', 'trace.csv', ...words];
   },
-};
+  repair: () => ['check', '--repair', 'all', 'evil'],
+} as const satisfies Record<string, (format: 'qcow2' | 'qed') => readonly string[]>;
+type CommandName = keyof typeof COMMANDS;
+const NAMES = Object.keys(COMMANDS) as readonly CommandName[];
 
-async function good(format: 'qcow2' | 'qed'): Promise<Uint8Array<ArrayBuffer>> {
-  const device = new MemoryDevice();
-  await (format === 'qcow2' ? createQcow2 : createQed)({ device, virtualSize: MIB });
-  return device.contents();
+/** What a folder holds beside the image, and must hold afterwards. */
+const BESIDE = [
+  'evil',
+  'trace.csv',
+  'probed',
+  'fifo',
+  'link',
+  ...Array.from({ length: 20 }, (_, n) => `chain-${String(n)}`),
+];
+
+interface Tried {
+  readonly folder: string;
+  readonly before: Uint8Array;
+  readonly called: Called;
+  /** Paths that were opened. */
+  readonly opened: readonly string[];
 }
 
-describe('a hostile image', () => {
-  for (const { what, format, spoil } of IMAGES) {
-    test(`(${format}) with ${what} is refused by every command, and left as it was`, async () => {
-      const folder = makeFolder();
-      const bytes = await good(format);
-      spoil(new DataView(bytes.buffer));
-      const path = join(folder, 'evil');
-      writeFileSync(path, bytes);
-      writeFileSync(join(folder, 'trace.csv'), TRACE);
-      const before = readdirSync(folder);
-      await Promise.all(
-        Object.values(COMMANDS).map(async (words) => {
-          const ended = await runCli(folder, ...words('evil', format));
-          expect(ended.code, `${words('evil', format).join(' ')}: ${ended.stderr}`).toBe(1);
-          expect(errorLine(ended)).toMatch(/evil.*:/);
-          expect(ended.stderr).not.toMatch(/\n\s+at /);
-        }),
-      );
-      expect(Buffer.compare(readFileSync(path), bytes)).toBe(0);
-      expect(readdirSync(folder)).toEqual(before);
-    });
-  }
+describe.skipIf(noStrace !== undefined)(
+  `a hostile image${noStrace === undefined ? '' : ` (${noStrace})`}`,
+  () => {
+    const root = realpathSync(mkdtempSync(join(tmpdir(), 'qcow2-bench-hostile-')));
+    const tried = new Map<string, Tried>();
+    afterAll(() => rmSync(root, { recursive: true, force: true }));
 
-  test('that is a sparse file of 8 TiB, with references all over it, is checked in no time', async () => {
-    const folder = makeFolder();
-    const device = new MemoryDevice();
-    await createQcow2({ device, virtualSize: 8 * MIB, clusterSize: 512 });
-    const bytes = device.contents();
-    const view = new DataView(bytes.buffer);
-    const l1 = Number(view.getBigUint64(40));
-    // The L1 table itself is the L2 table of its first entry; all others lead into the void.
-    for (let index = 0; index < 64; index++) {
-      const at = l1 + index * 8;
-      if (at + 8 <= bytes.byteLength) {
-        view.setBigUint64(at, BigInt(index * 137_438_953_472 + (index === 0 ? l1 : 0)));
+    beforeAll(async () => {
+      writeFileSync(join(root, 'secret'), Buffer.alloc(VIRTUAL_SIZE, 7));
+      const chain = await makeChain(root);
+      const good = { qcow2: await GOOD.qcow2(), qed: await GOOD.qed() };
+      const calls: Call[] = [];
+      const keys: string[] = [];
+      const images: Uint8Array[] = [];
+      for (const [index, one] of HOSTILE_CLASSES.entries()) {
+        const bytes = one.spoil(good[one.format]);
+        for (const command of NAMES) {
+          const folder = join(root, `${String(index)}-${command}`);
+          mkdirSync(folder);
+          layOut(folder, bytes, one.behind === undefined ? undefined : chain);
+          calls.push({ folder, words: COMMANDS[command](one.format) });
+          keys.push(`${String(index)} ${command}`);
+          images.push(bytes);
+        }
       }
+      const files = {
+        calls: join(root, 'calls.json'),
+        answers: join(root, 'answers.json'),
+        trace: join(root, 'trace.txt'),
+      };
+      writeFileSync(files.calls, JSON.stringify(calls));
+      const done = spawnSync(
+        'strace',
+        [
+          '-f',
+          '--seccomp-bpf',
+          '-qq',
+          '-s',
+          '4096',
+          '-e',
+          'trace=open,openat',
+          '-o',
+          files.trace,
+          process.execPath,
+          '--expose-gc',
+          '--max-semi-space-size=4',
+          DRIVER,
+          files.calls,
+          files.answers,
+        ],
+        { encoding: 'utf8' },
+      );
+      expect(done.status, done.stderr).toBe(0);
+      const answers = JSON.parse(readFileSync(files.answers, 'utf8')) as readonly Called[];
+      const opened = openedByCall(readFileSync(files.trace, 'utf8'), calls);
+      for (const [index, key] of keys.entries()) {
+        tried.set(key, {
+          folder: (calls[index] as Call).folder,
+          before: images[index] as Uint8Array,
+          called: answers[index] as Called,
+          opened: opened[index] ?? [],
+        });
+      }
+    }, 300_000);
+
+    for (const [index, one] of HOSTILE_CLASSES.entries()) {
+      test(`(${one.format}) ${one.name}`, () => {
+        for (const command of NAMES) {
+          const attempt = tried.get(`${String(index)} ${command}`) as Tried;
+          const told = `${one.name}: ${command}: ${attempt.called.stdout}${attempt.called.stderr}`;
+          expectAnswer(one, command, attempt, told);
+          expectBounded(attempt.called, told);
+          expectOnlyOwnFiles(attempt, told);
+          expectUntouched(one, command, attempt, told);
+        }
+      });
     }
-    const path = join(folder, 'evil');
-    writeFileSync(path, bytes);
-    truncateSync(path, 8 * 1024 ** 4);
-    const ended = await runCli(folder, 'check', 'evil');
-    expect([2, 3]).toContain(ended.code);
-    expect(ended.stdout).toContain('Found on the image');
-  });
+  },
+);
+
+/** The code, or undefined if the call was served. */
+function codeOf({ stderr }: Called): string | undefined {
+  return /^qcow2-bench: error: .*\[([a-z0-9-]+)\]$/m.exec(stderr)?.[1];
+}
+
+function expectAnswer(one: HostileClass, command: CommandName, { called }: Tried, told: string): void {
+  const isCheck = command === 'check' || command === 'repair';
+  const looksBehind = !isCheck && command !== 'info';
+  const code = codeOf(called);
+  expect(called.stderr, told).not.toMatch(/\n\s+at |defect of the program/);
+  if (code !== undefined) expect(called.code, told).toBe(1);
+  if (one.refused !== undefined) {
+    expect(code, told).toBe(one.refused);
+    const line = errorLine(called);
+    expect(line, told).toContain('evil');
+    if (one.offset !== undefined) expect(line, told).toContain(`offset 0x${one.offset.toString(16)}: `);
+  } else if (one.behind !== undefined) {
+    expect(code, told).toBe(looksBehind ? one.behind : undefined);
+  } else if (command === 'check') {
+    expect(called.code, told).toBe(one.checks);
+  } else if (looksBehind && code !== undefined) {
+    expect(one.uses, told).toContain(code);
+  }
+}
+
+function expectBounded({ cpuUs, maxRss }: Called, told: string): void {
+  expect(cpuUs, told).toBeLessThan(CPU_MAX_US);
+  expect(maxRss, told).toBeLessThan(MEMORY_MAX);
+}
+
+/** Files that no image here may lead to: they are named by images, and lie outside of their folders or need a format. */
+const FORBIDDEN = /^\/etc\/passwd$|^\/dev\/zero$|\/(?:secret|link|fifo|probed)$/;
+
+/** Of the files of the test, only those of the call's own folder are opened. */
+function expectOnlyOwnFiles({ folder, opened }: Tried, told: string): void {
+  expect(opened.length, told).toBeGreaterThan(0);
+  const isOther = (path: string): boolean =>
+    path.startsWith(dirname(folder)) && !path.startsWith(`${folder}/`);
+  expect(
+    opened.filter((path) => FORBIDDEN.test(path) || isOther(path)),
+    told,
+  ).toEqual([]);
+}
+
+/** A refused image is as it was, to the byte and to the time; no half-made file is left. */
+function expectUntouched(one: HostileClass, command: CommandName, tried: Tried, told: string): void {
+  const { folder, before, called } = tried;
+  const made = { convert: ['out.raw'], record: ['made.csv'] } as const;
+  const isMade = called.code === 0 && (command === 'convert' || command === 'record');
+  const left = readdirSync(folder).filter((name) => !BESIDE.includes(name));
+  expect(left, told).toEqual(isMade ? made[command] : []);
+  const mayWrite = command === 'repair' || command === 'replay' || command === 'record';
+  // What could be opened may have been written to before the damage was met.
+  if (mayWrite && one.refused === undefined && (one.behind === undefined || command === 'repair')) return;
+  expect(Buffer.compare(readFileSync(join(folder, 'evil')), before), told).toBe(0);
+  expect(statSync(join(folder, 'evil')).mtimeMs, told).toBe(LONG_AGO_S * 1000);
+}
+
+const LONG_AGO_S = 1_000_000_000;
+
+function layOut(folder: string, bytes: Uint8Array, chain: string | undefined): void {
+  writeFileSync(join(folder, 'evil'), bytes);
+  writeFileSync(join(folder, 'trace.csv'), TRACE);
+  if (chain !== undefined) {
+    for (const name of readdirSync(chain)) copyFileSync(join(chain, name), join(folder, name));
+    symlinkSync('../secret', join(folder, 'link'));
+    spawnSync('mkfifo', [join(folder, 'fifo')]);
+  }
+  utimesSync(join(folder, 'evil'), LONG_AGO_S, LONG_AGO_S);
+}
+
+/** A folder with images that back each other, and a raw file that claims to be qcow2. */
+async function makeChain(root: string): Promise<string> {
+  const folder = join(root, 'chain');
+  mkdirSync(folder);
+  for (let n = 0; n < 20; n++) {
+    const device = new MemoryDevice();
+    const backingFile = { name: `chain-${String(n + 1)}`, format: 'qcow2' } as const;
+    await createQcow2({ device, virtualSize: VIRTUAL_SIZE, clusterSize: 512, backingFile });
+    writeFileSync(join(folder, `chain-${String(n)}`), device.contents());
+  }
+  writeFileSync(join(folder, 'probed'), Buffer.from('QFI\xfb', 'latin1'));
+  return folder;
+}
+
+/** By call: absolute paths of the files that were opened while it ran. */
+function openedByCall(trace: string, calls: readonly Call[]): readonly (readonly string[])[] {
+  const found: string[][] = [];
+  let current = -1;
+  for (const [, path = ''] of trace.matchAll(/open(?:at)?\((?:AT_FDCWD, )?"([^"]*)"/g)) {
+    const mark = /^\/call\/(\d+)$/.exec(path)?.[1];
+    if (mark !== undefined) {
+      current = Number(mark);
+      found[current] = [];
+    } else if (current >= 0) {
+      found[current]?.push(path.startsWith('/') ? path : join(calls[current]?.folder ?? '', path));
+    }
+  }
+  return found;
+}
+
+test('a sparse file of 8 TiB, with references all over it, is checked in no time', async () => {
+  const folder = makeFolder();
+  const device = new MemoryDevice();
+  await createQcow2({ device, virtualSize: 8 * VIRTUAL_SIZE, clusterSize: 512 });
+  const bytes = device.contents();
+  const view = new DataView(bytes.buffer);
+  const l1 = Number(view.getBigUint64(40));
+  // The L1 table itself is the L2 table of its first entry; all others lead into the void.
+  for (let index = 0; index < 64; index++) {
+    const at = l1 + index * 8;
+    if (at + 8 <= bytes.byteLength)
+      {view.setBigUint64(at, BigInt(index * 137_438_953_472 + (index === 0 ? l1 : 0)));}
+  }
+  const path = join(folder, 'evil');
+  writeFileSync(path, bytes);
+  truncateSync(path, 8 * 1024 ** 4);
+  const ended = await runCli(folder, 'check', 'evil');
+  expect([2, 3]).toContain(ended.code);
+  expect(ended.stdout).toContain('Found on the image');
 });
+
+test.each(['info', 'check', 'map', 'convert', 'replay', 'record'] as const)(
+  '%s as a process of its own tells one line, and exits with 1',
+  async (command) => {
+    const folder = makeFolder();
+    const bytes = await GOOD.qcow2();
+    new DataView(bytes.buffer).setUint32(20, 63);
+    layOut(folder, bytes, undefined);
+    const ended = await runCli(folder, ...COMMANDS[command]('qcow2'));
+    expect(ended.code, ended.stderr).toBe(1);
+    expect(errorLine(ended)).toMatch(/evil, offset 0x14: .*\[qcow2-bad-cluster-bits\]$/);
+    expect(Buffer.compare(readFileSync(join(folder, 'evil')), bytes)).toBe(0);
+  },
+);

@@ -318,7 +318,9 @@ class HeaderReader {
   backingFile(): string | undefined {
     const stored = this.bits(FIELD.backingOffset);
     const length = this.#u32(FIELD.backingLength);
-    if (stored === 0n || length === 0) return undefined;
+    if (stored === 0n) return undefined;
+    // Behind the header cluster even a name of no bytes is refused, as in QEMU.
+    if (length === 0 && stored <= BigInt(2 ** this.clusterBits())) return undefined;
     if (length > LIMITS.backingFileNameBytes) {
       const message = `the backing file name has ${String(length)} bytes; at most 1023 are allowed`;
       this.#fail('backing-name-too-long', FIELD.backingLength, message);

@@ -142,20 +142,14 @@ class ReferenceScan {
           () => `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`,
         );
       }
-      const pending = this.#readTable(offset);
-      if (pending !== undefined) await pending;
-      await this.#scanL2(offset, l1.isActive);
+      // What lies past the end of the file, or past what it could ever hold, is zeroes: nothing is referenced there.
+      if (offset < this.#fileSize) {
+        const pending = header.device.read(offset, this.#table, 'l2-table');
+        if (pending !== undefined) await pending;
+        await this.#scanL2(offset, l1.isActive);
+      }
       if (l1.isActive) this.#options.onProgress?.('references', (index + 1) / l1.entries);
     }
-  }
-
-  /** What lies past the end of the file, or past what it could ever hold, is zeroes. */
-  #readTable(offset: number): undefined | Promise<void> {
-    if (offset >= this.#fileSize) {
-      this.#table.fill(0);
-      return undefined;
-    }
-    return this.#target.header.device.read(offset, this.#table, 'l2-table');
   }
 
   /** Goes through the table just read. */

@@ -103,6 +103,11 @@ const headerCases: readonly (readonly [what: string, code: string, ...patches: P
     { at: 8, u64: 65_530n },
     { at: 16, u32: 10 },
   ],
+  [
+    'a backing name of no bytes past the header',
+    'qcow2-bad-backing-offset',
+    { at: 8, u64: BigInt(CLUSTER + 8) },
+  ],
   ['a backing name in the header', 'qcow2-bad-backing-offset', { at: 8, u64: 24n }, { at: 16, u32: 10 }],
   [
     'a backing name near 2^64',

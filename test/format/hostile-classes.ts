@@ -1,0 +1,428 @@
+/**
+ * The classes of hostile images, each made from a good one, with what every command must answer: one table, used by the
+ * test of the command line.
+ *
+ * `refused` is the code of the one error that all commands give. Where the damage lies deeper than the header, commands
+ * differ: `check` reports it (`checks`), and what reads or writes refuses it or gets along (`uses`).
+ */
+
+import { deflateRawSync } from 'node:zlib';
+
+import { MemoryDevice } from '../../src/device/memory-device.ts';
+import { createQcow2 } from '../../src/format/qcow2/create.ts';
+import { openQcow2 } from '../../src/format/qcow2/open.ts';
+import { createQed } from '../../src/format/qed/create.ts';
+import { openQed } from '../../src/format/qed/open.ts';
+import { filled } from './recorded-files.ts';
+import { patched, type Patch } from './qcow2/image-bytes.ts';
+
+export const VIRTUAL_SIZE = 1024 ** 2;
+const CLUSTER = 65_536;
+const REFCOUNT_TABLE = CLUSTER;
+const REFCOUNT_BLOCK = 2 * CLUSTER;
+const L1 = 3 * CLUSTER;
+const L2 = 4 * CLUSTER;
+const DATA = 5 * CLUSTER;
+const EXTENSIONS = 112;
+const U32_MAX = 0xffff_ffff;
+const U64_MAX = 2n ** 64n - 1n;
+const COPIED = 1n << 63n;
+const COMPRESSED = 1n << 62n;
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+export interface HostileClass {
+  readonly name: string;
+  readonly format: 'qcow2' | 'qed';
+  /** Makes the image from a good one of its format. */
+  readonly spoil: (good: Bytes) => Bytes;
+  /** The code of every command's error. */
+  readonly refused?: string;
+  /** Where the error says that it lies, in bytes. */
+  readonly offset?: number;
+  /** The exit code of `check`, where it can check the image. */
+  readonly checks?: 0 | 1 | 2 | 3;
+  /** Codes that `map`, `convert` and `replay` may refuse it with; they may also get along. */
+  readonly uses?: readonly string[];
+  /** Only files behind the image are at stake: `info` and `check` look at the image alone, the others refuse it. */
+  readonly behind?: string;
+}
+
+export const GOOD = { qcow2: goodQcow2, qed: goodQed } as const;
+
+/** One written cluster: L2 at cluster 4, data at 5. */
+async function goodQcow2(): Promise<Bytes> {
+  const device = new MemoryDevice();
+  await createQcow2({ device, virtualSize: VIRTUAL_SIZE });
+  const image = await openQcow2({ ...OPEN, device });
+  await image.write(0, filled(CLUSTER, 1));
+  await image.close();
+  return device.contents();
+}
+
+async function goodQed(): Promise<Bytes> {
+  const device = new MemoryDevice();
+  await createQed({ device, virtualSize: VIRTUAL_SIZE });
+  const image = await openQed({ ...OPEN, device });
+  await image.write(0, filled(CLUSTER, 1));
+  await image.close();
+  return device.contents();
+}
+
+const OPEN = {
+  readOnly: false,
+  readPurpose: 'data',
+  openBacking: () => Promise.reject(new Error('test bug: no backing file')),
+} as const;
+
+const patch =
+  (...patches: readonly Patch[]) =>
+  (good: Bytes): Bytes =>
+    patched(good, ...patches);
+const cut = (length: number) => (good: Bytes) => good.slice(0, length);
+const entry = (host: number | bigint): bigint => COPIED | BigInt(host);
+
+/** A header field with values that are all refused with one code, at the field. */
+function field(
+  name: string,
+  at: number,
+  code: string,
+  width: 'u32' | 'u64',
+  values: readonly (number | bigint)[],
+): HostileClass[] {
+  return values.map((value) => ({
+    name: `${name} ${String(value)}`,
+    format: 'qcow2',
+    spoil: patch(width === 'u32' ? { at, u32: Number(value) } : { at, u64: BigInt(value) }),
+    refused: `qcow2-${code}`,
+    offset: at,
+  }));
+}
+
+function qedField(
+  name: string,
+  at: number,
+  code: string,
+  width: 32 | 64,
+  values: readonly (number | bigint)[],
+): HostileClass[] {
+  return values.map((value) => ({
+    name: `${name} ${String(value)}`,
+    format: 'qed',
+    spoil: (good) => {
+      const bytes = good.slice();
+      const view = new DataView(bytes.buffer);
+      if (width === 32) view.setUint32(at, Number(value), true);
+      else view.setBigUint64(at, BigInt(value), true);
+      return bytes;
+    },
+    refused: `qed-${code}`,
+    offset: at,
+  }));
+}
+
+const qcow2 = (
+  name: string,
+  spoil: HostileClass['spoil'],
+  expected: Omit<HostileClass, 'name' | 'format' | 'spoil'>,
+): HostileClass => ({ name, format: 'qcow2', spoil, ...expected });
+
+/** A backing name right behind the extensions, without a format or with one. */
+const backing = (name: string, format?: string) => (good: Bytes) => {
+  const bytes = good.slice();
+  const at = 1024;
+  bytes.fill(0, EXTENSIONS, at);
+  const view = new DataView(bytes.buffer);
+  if (format !== undefined) {
+    view.setUint32(EXTENSIONS, 0xe279_2aca);
+    view.setUint32(EXTENSIONS + 4, format.length);
+    bytes.set(Buffer.from(format), EXTENSIONS + 8);
+  }
+  bytes.set(Buffer.from(name), at);
+  view.setBigUint64(8, BigInt(at));
+  view.setUint32(16, name.length);
+  return bytes;
+};
+
+const dataFile = (name: string) => (good: Bytes) => {
+  const bytes = patched(good, { at: 72, u64: 4n });
+  bytes.fill(0, EXTENSIONS, 1024);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(EXTENSIONS, 0x4441_5441);
+  view.setUint32(EXTENSIONS + 4, name.length);
+  bytes.set(Buffer.from(name), EXTENSIONS + 8);
+  return bytes;
+};
+
+/** A compressed cluster in place of the written one. */
+const compressed = (data: Uint8Array, sectors: number) => (good: Bytes) => {
+  const bytes = new Uint8Array(DATA + CLUSTER);
+  bytes.set(good.subarray(0, DATA));
+  bytes.set(data.subarray(0, CLUSTER), DATA);
+  return patched(bytes, { at: L2, u64: COMPRESSED | (BigInt(sectors) << 54n) | BigInt(DATA) });
+};
+
+/** A snapshot table of one entry behind the data. */
+const snapshot =
+  (...patches: readonly Patch[]) =>
+  (good: Bytes): Bytes => {
+    const table = 6 * CLUSTER;
+    const grown = new Uint8Array(7 * CLUSTER);
+    grown.set(good);
+    const moved = patches.map((one) => ({ ...one, at: one.at + table }));
+    return patched(
+      grown,
+      { at: 60, u32: 1 },
+      { at: 64, u64: BigInt(table) },
+      { at: table, u64: BigInt(L1) },
+      ...moved,
+    );
+  };
+
+const BAD_CLUSTER = ['qcow2-bad-compressed-cluster'];
+const CORRUPT = ['qcow2-corrupt'];
+
+const QCOW2: readonly HostileClass[] = [
+  ...[4, 71, 103].map((length) =>
+    qcow2(`header cut after ${String(length)} bytes`, cut(length), { refused: 'qcow2-truncated-header' }),
+  ),
+  ...field('version', 4, 'bad-version', 'u32', [0, 1, 4]),
+  ...field('cluster_bits', 20, 'bad-cluster-bits', 'u32', [0, 8, 22, 31, 63]),
+  ...field('header_length', 100, 'bad-header-length', 'u32', [0, 103, CLUSTER + 8, U32_MAX]),
+  ...field('refcount_order', 96, 'bad-refcount-order', 'u32', [7, 63, 2 ** 31]),
+  ...field('incompatible', 72, 'unsupported-feature', 'u64', [1n << 40n, 1n << 63n]),
+  qcow2(
+    'an unknown feature whose name table lies',
+    (good) => {
+      const bytes = patched(good, { at: 72, u64: 1n << 40n });
+      bytes.set([0, 40, ...Buffer.from('harmless\n\0')], EXTENSIONS + 8);
+      return bytes;
+    },
+    { refused: 'qcow2-unsupported-feature', offset: 72 },
+  ),
+  ...field('extension length', EXTENSIONS + 4, 'extension-too-long', 'u32', [U32_MAX]).map((one) => ({
+    ...one,
+    offset: EXTENSIONS,
+  })),
+  qcow2(
+    'extensions without an end marker',
+    patch({ at: EXTENSIONS, u32: 0x1234_5678 }, { at: EXTENSIONS + 4, u32: CLUSTER - EXTENSIONS - 8 }),
+    { checks: 0, uses: [] },
+  ),
+  qcow2(
+    'an extension over the backing name',
+    patch({ at: EXTENSIONS + 4, u32: 1024 }, { at: 8, u64: 512n }, { at: 16, u32: 4 }),
+    { refused: 'qcow2-extension-too-long', offset: EXTENSIONS },
+  ),
+  ...[65_530n, 24n, 2n ** 64n - 8n].map((at) =>
+    qcow2(`backing name at ${String(at)}`, patch({ at: 8, u64: at }, { at: 16, u32: 10 }), {
+      refused: 'qcow2-bad-backing-offset',
+      offset: 8,
+    }),
+  ),
+  ...[1024, U32_MAX].map((length) =>
+    qcow2(`backing name of ${String(length)} bytes`, patch({ at: 8, u64: 1024n }, { at: 16, u32: length }), {
+      refused: 'qcow2-backing-name-too-long',
+      offset: 16,
+    }),
+  ),
+  ...(
+    [
+      ['/etc/passwd', 'backing-not-allowed'],
+      ['../secret', 'backing-not-allowed'],
+      ['json:{"driver":"file","filename":"/etc/passwd"}', 'backing-protocol'],
+      ['nbd:localhost:10809', 'backing-protocol'],
+      ['/dev/zero', 'backing-not-allowed'],
+      ['link', 'backing-not-allowed'],
+      ['fifo', 'not-a-regular-file'],
+      ['evil', 'backing-loop'],
+    ] as const
+  ).map(([name, behind]) =>
+    qcow2(`the backing file ${name}`, backing(name, name === 'evil' ? 'qcow2' : 'raw'), { behind }),
+  ),
+  qcow2('a backing file of no format, which begins like qcow2', backing('probed'), {
+    behind: 'backing-format-missing',
+  }),
+  qcow2('a backing file of an unknown format', backing('probed', 'vhd'), {
+    refused: 'unsupported-backing-format',
+  }),
+  qcow2('a chain of 20 backing files', backing('chain-0', 'qcow2'), { behind: 'backing-chain-too-deep' }),
+  ...(
+    [
+      ['../secret', 'data-not-allowed'],
+      ['/etc/passwd', 'data-not-allowed'],
+      ['evil', 'data-file-is-image'],
+      ['json:{"driver":"file"}', 'data-protocol'],
+    ] as const
+  ).map(([name, behind]) => qcow2(`the data file ${name}`, dataFile(name), { behind })),
+  ...field('l1_size', 36, 'l1-too-large', 'u32', [U32_MAX, 4_194_305]),
+  ...field('l1_size', 36, 'l1-too-small', 'u32', [0]),
+  ...field('L1 offset', 40, 'unaligned-offset', 'u64', [L1 + 512]),
+  ...field('L1 offset', 40, 'offset-too-large', 'u64', [2n ** 63n]),
+  ...field('L1 offset', 40, 'table-past-end', 'u64', [1n << 40n]),
+  ...field('L1 offset', 40, 'table-on-header', 'u64', [0n]),
+  ...field('refcount table offset', 48, 'unaligned-offset', 'u64', [REFCOUNT_TABLE + 8]),
+  ...field('refcount table offset', 48, 'offset-too-large', 'u64', [2n ** 63n]),
+  ...field('refcount table offset', 48, 'table-past-end', 'u64', [1n << 40n]),
+  ...field('refcount table clusters', 56, 'no-refcount-table', 'u32', [0]),
+  ...field('refcount table clusters', 56, 'refcount-table-too-large', 'u32', [129, U32_MAX]),
+  ...(
+    [
+      ['unaligned', BigInt(REFCOUNT_BLOCK + 512), 1],
+      ['0', 0n, 2],
+      ['past the end', 1n << 40n, 2],
+      ['on the refcount table', BigInt(REFCOUNT_TABLE), 2],
+    ] as const
+  ).map(([what, u64, checks]) =>
+    qcow2(`a refcount block ${what}`, patch({ at: REFCOUNT_TABLE, u64 }), {
+      checks,
+      uses: ['qcow2-unaligned-refcount-block', ...CORRUPT],
+    }),
+  ),
+  qcow2(
+    'a refcount block that stands twice',
+    patch({ at: REFCOUNT_TABLE + 8, u64: BigInt(REFCOUNT_BLOCK) }),
+    {
+      checks: 2,
+      uses: CORRUPT,
+    },
+  ),
+  ...(
+    [
+      ['the header', 0n],
+      ['the L1 table', BigInt(L1)],
+      ['a refcount block', BigInt(REFCOUNT_BLOCK)],
+    ] as const
+  ).map(([what, at]) =>
+    qcow2(`an L1 entry to ${what}`, patch({ at: L1, u64: COPIED | at }), {
+      checks: 2,
+      uses: ['qcow2-unaligned-cluster', 'qcow2-offset-too-large', ...CORRUPT, ...BAD_CLUSTER],
+    }),
+  ),
+  qcow2('an L1 entry with reserved bits', patch({ at: L1, u64: entry(L2) | 1n }), {
+    checks: 2,
+    uses: CORRUPT,
+  }),
+  ...(
+    [
+      ['to the L2 table', entry(L2), CORRUPT],
+      ['to the header', entry(0), ['qcow2-data-on-header', ...CORRUPT]],
+      ['unaligned', entry(DATA + 512), ['qcow2-unaligned-cluster', ...CORRUPT]],
+      ['at 2^55', entry(1n << 55n), ['qcow2-offset-too-large', ...CORRUPT]],
+      ['with reserved bits', entry(DATA) | 2n, CORRUPT],
+    ] as const
+  ).map(([what, u64, uses]) =>
+    qcow2(`an L2 entry ${what}`, patch({ at: L2, u64 }), { checks: what === 'to the header' ? 3 : 2, uses }),
+  ),
+  qcow2('two entries to one cluster, both marked copied', patch({ at: L2 + 8, u64: entry(DATA) }), {
+    checks: 2,
+    uses: CORRUPT,
+  }),
+  qcow2('a compressed cluster marked copied', patch({ at: L2, u64: COPIED | COMPRESSED | BigInt(DATA) }), {
+    checks: 2,
+    uses: [...BAD_CLUSTER, ...CORRUPT],
+  }),
+  qcow2('a compressed cluster past the end', patch({ at: L2, u64: COMPRESSED | (1n << 50n) }), {
+    checks: 2,
+    uses: BAD_CLUSTER,
+  }),
+  qcow2('a deflate bomb', compressed(deflateRawSync(new Uint8Array(16 * VIRTUAL_SIZE)), 127), {
+    checks: 0,
+    uses: BAD_CLUSTER,
+  }),
+  qcow2('an empty compressed cluster', compressed(new Uint8Array(CLUSTER), 0), {
+    checks: 0,
+    uses: BAD_CLUSTER,
+  }),
+  qcow2(
+    'zstd frames without end',
+    (good) =>
+      patched(
+        compressed(Buffer.alloc(CLUSTER, Buffer.from([0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0])), 127)(good),
+        { at: 72, u64: 8n },
+        { at: 104, u32: 0x0100_0000 },
+      ),
+    { checks: 0, uses: BAD_CLUSTER },
+  ),
+  qcow2('subclusters in clusters of 512 bytes', patch({ at: 72, u64: 16n }, { at: 20, u32: 9 }), {
+    refused: 'qcow2-subclusters-too-small',
+    offset: 20,
+  }),
+  qcow2('a subcluster both allocated and zero', patch({ at: 72, u64: 16n }, { at: L2 + 8, u64: U64_MAX }), {
+    checks: 2,
+    uses: ['qcow2-bad-subclusters', ...CORRUPT],
+  }),
+  qcow2('the compression bit with zlib', patch({ at: 72, u64: 8n }), {
+    refused: 'qcow2-bad-compression-type',
+    offset: 104,
+  }),
+  qcow2('compression type 2', patch({ at: 72, u64: 8n }, { at: 104, u32: 0x0200_0000 }), {
+    refused: 'qcow2-bad-compression-type',
+    offset: 104,
+  }),
+  qcow2('all refcounts 0', patch(...[0, 8].map((at) => ({ at: REFCOUNT_BLOCK + at, u64: 0n }))), {
+    checks: 2,
+    uses: CORRUPT,
+  }),
+  ...field('snapshots', 60, 'too-many-snapshots', 'u32', [U32_MAX]),
+  ...(
+    [
+      ['an L1 table above 32 MiB', { at: 8, u32: U32_MAX }],
+      ['an unaligned L1 table', { at: 0, u64: BigInt(L1 + 8) }],
+      ['4 GiB of extra data', { at: 36, u32: U32_MAX }],
+    ] as const
+  ).map(([what, one]) =>
+    qcow2(`a snapshot of ${what}`, snapshot(one), { refused: 'qcow2-bad-snapshot-table' }),
+  ),
+  qcow2('both dirty and corrupt', patch({ at: 72, u64: 3n }), { checks: 0, uses: ['qcow2-marked-corrupt'] }),
+  qcow2(
+    'dirty, with a broken refcount block',
+    patch({ at: 72, u64: 1n }, { at: REFCOUNT_TABLE, u64: BigInt(REFCOUNT_BLOCK + 512) }),
+    { checks: 1, uses: ['qcow2-unaligned-refcount-block', 'qcow2-repair-failed', ...CORRUPT] },
+  ),
+  ...field('size', 24, 'offset-too-large', 'u64', [2n ** 63n]),
+];
+
+const QED: readonly HostileClass[] = [
+  ...[4, 63].map((length): HostileClass => {
+    return {
+      name: `header cut after ${String(length)} bytes`,
+      format: 'qed',
+      spoil: cut(length),
+      refused: 'qed-truncated',
+    };
+  }),
+  ...qedField('cluster size', 4, 'bad-cluster-size', 32, [0, 2048, 65_537, 2 ** 27, 2 ** 31]),
+  ...qedField('table size', 8, 'bad-table-size', 32, [0, 3, 32, U32_MAX]),
+  ...qedField('header size', 12, 'bad-header-size', 32, [0, 0x1_0000, U32_MAX]),
+  ...qedField('features', 16, 'unknown-feature', 64, [8, 1n << 63n]),
+  ...qedField('L1 offset', 40, 'bad-l1-offset', 64, [0, 65_537, 1n << 40n, 1n << 63n]),
+  ...qedField('size', 48, 'bad-image-size', 64, [1000, 1n << 60n, 1n << 63n]),
+  {
+    name: 'a backing name of 1,024 bytes',
+    format: 'qed',
+    spoil: (good) => {
+      const bytes = good.slice();
+      const view = new DataView(bytes.buffer);
+      view.setUint32(16, 1, true);
+      view.setUint32(56, 64, true);
+      view.setUint32(60, 1024, true);
+      return bytes;
+    },
+    refused: 'qed-bad-backing-name',
+    offset: 60,
+  },
+  {
+    name: 'an L1 entry to the L1 table itself',
+    format: 'qed',
+    spoil: (good) => {
+      const bytes = good.slice();
+      new DataView(bytes.buffer).setBigUint64(CLUSTER, BigInt(CLUSTER), true);
+      return bytes;
+    },
+    checks: 2,
+    uses: ['qed-corrupt'],
+  },
+];
+
+export const HOSTILE_CLASSES: readonly HostileClass[] = [...QCOW2, ...QED];
