@@ -282,8 +282,9 @@ test('a sparse file of 8 TiB, with references all over it, is checked in no time
   // The L1 table itself is the L2 table of its first entry; all others lead into the void.
   for (let index = 0; index < 64; index++) {
     const at = l1 + index * 8;
-    if (at + 8 <= bytes.byteLength)
-      {view.setBigUint64(at, BigInt(index * 137_438_953_472 + (index === 0 ? l1 : 0)));}
+    if (at + 8 <= bytes.byteLength) {
+      view.setBigUint64(at, BigInt(index * 137_438_953_472 + (index === 0 ? l1 : 0)));
+    }
   }
   const path = join(folder, 'evil');
   writeFileSync(path, bytes);

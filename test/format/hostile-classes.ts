@@ -296,7 +296,13 @@ const QCOW2: readonly HostileClass[] = [
   ).map(([what, at]) =>
     qcow2(`an L1 entry to ${what}`, patch({ at: L1, u64: COPIED | at }), {
       checks: 2,
-      uses: ['qcow2-unaligned-cluster', 'qcow2-offset-too-large', ...CORRUPT, ...BAD_CLUSTER],
+      uses: [
+        'qcow2-unaligned-cluster',
+        'qcow2-offset-too-large',
+        'unaligned-table',
+        ...CORRUPT,
+        ...BAD_CLUSTER,
+      ],
     }),
   ),
   qcow2('an L1 entry with reserved bits', patch({ at: L1, u64: entry(L2) | 1n }), {
@@ -342,7 +348,7 @@ const QCOW2: readonly HostileClass[] = [
         { at: 72, u64: 8n },
         { at: 104, u32: 0x0100_0000 },
       ),
-    { checks: 0, uses: BAD_CLUSTER },
+    { checks: 0, uses: [...BAD_CLUSTER, 'image-misfit'] },
   ),
   qcow2('subclusters in clusters of 512 bytes', patch({ at: 72, u64: 16n }, { at: 20, u32: 9 }), {
     refused: 'qcow2-subclusters-too-small',
@@ -350,7 +356,7 @@ const QCOW2: readonly HostileClass[] = [
   }),
   qcow2('a subcluster both allocated and zero', patch({ at: 72, u64: 16n }, { at: L2 + 8, u64: U64_MAX }), {
     checks: 2,
-    uses: ['qcow2-bad-subclusters', ...CORRUPT],
+    uses: ['qcow2-bad-subclusters', 'image-misfit', ...CORRUPT],
   }),
   qcow2('the compression bit with zlib', patch({ at: 72, u64: 8n }), {
     refused: 'qcow2-bad-compression-type',
