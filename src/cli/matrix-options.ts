@@ -7,7 +7,7 @@ import { STORAGE_KINDS } from '../device/storage.ts';
 import { CACHE_MODES } from '../format/cache-mode.ts';
 import { FORMATS } from '../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
-import type { OpeningArgs, ShapeArgs } from './layout-options.ts';
+import { OPENING_OPTIONS, SHAPE_OPTIONS, type OpeningArgs, type ShapeArgs } from './layout-options.ts';
 import { ENGINES } from './meanings.ts';
 import { flag, inGroup, listOption, optional, preset } from './option-kinds.ts';
 import { choice, clusterSize, count, device, listOf, percent, text } from './option-values.ts';
@@ -90,6 +90,19 @@ export const PLACE_OPTIONS = inGroup('Files:', {
   'host-log': optional('One cell only: write every host operation there, as JSON lines', text('host-log')),
   json: flag('Print the result as JSON instead of the summary'),
 });
+
+/** All that `run` and `replay` share; the warm-up has a default of its own in each. */
+export const MATRIX_OPTIONS = {
+  ...CELL_OPTIONS,
+  ...SHAPE_OPTIONS,
+  ...OPENING_OPTIONS,
+  ...MEASURE_OPTIONS,
+  ...inGroup('Measuring:', {
+    'time-limit': optional(`${TIME_LIMIT.describe}; default 60 where --samples is left out`, TIME_LIMIT.read),
+  }),
+  ...inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }),
+  ...PLACE_OPTIONS,
+} as const;
 
 export type MatrixArgs = InferredOptionTypes<
   typeof CELL_OPTIONS & typeof MEASURE_OPTIONS & typeof PLACE_OPTIONS

@@ -338,7 +338,7 @@ function caveatSection(report: ReportCells): string {
     'A zero-range tells the file system to zero and transfers nothing: it is told apart from writes.',
     ...(timed > 0
       ? [
-          `Times are samples of one machine, taken in other passes over at most the first ${String(timed)} requests of each workload; close is not in them.`,
+          `Times are samples of one machine${modelsOf(report).length === 0 ? '' : ', or virtual time where the device is a model'}, taken in other passes over at most the first ${String(timed)} requests of each workload; close is not in them.`,
         ]
       : ['No times were taken.']),
     ...[...remarks].map(([remark, cells]) => `${String(cells.length)} cells — ${remark}.`),

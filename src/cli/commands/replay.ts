@@ -2,12 +2,10 @@
 
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
-import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix } from '../matrix-ending.ts';
-import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT, WARM_UP } from '../matrix-options.ts';
+import { MATRIX_OPTIONS, WARM_UP } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
 import { inGroup, optional } from '../option-kinds.ts';
-import { text } from '../option-values.ts';
 import { REPLAY_OPTIONS } from '../replay-options.ts';
 import { replaySource } from '../replay-source.ts';
 import { TRACE_ARGUMENT, TRACE_OPTIONS } from '../trace-options.ts';
@@ -18,21 +16,12 @@ export const replayCommand = defineCommand({
       .positional('trace', TRACE_ARGUMENT)
       .options(TRACE_OPTIONS)
       .options(REPLAY_OPTIONS)
-      .options(CELL_OPTIONS)
-      .options(SHAPE_OPTIONS)
-      .options(OPENING_OPTIONS)
-      .options(MEASURE_OPTIONS)
+      .options(MATRIX_OPTIONS)
       .options(
         inGroup('Measuring:', {
-          'time-limit': optional(
-            `${TIME_LIMIT.describe}; default 60 where --samples is left out`,
-            TIME_LIMIT.read,
-          ),
           warmup: optional(`${WARM_UP.describe}; default 1, with --timing 0`, WARM_UP.read),
         }),
       )
-      .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))
-      .options(PLACE_OPTIONS)
       .alias('requests', 'limit')
       .epilogue(
         examples([

@@ -3,9 +3,8 @@
 import { expandAxes, findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
-import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
 import { endMatrix } from '../matrix-ending.ts';
-import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT, WARM_UP } from '../matrix-options.ts';
+import { MATRIX_OPTIONS, WARM_UP } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
 import { inGroup, optional, preset } from '../option-kinds.ts';
 import { listOf, text } from '../option-values.ts';
@@ -21,21 +20,8 @@ export const runCommand = defineCommand({
           ),
         }),
       )
-      .options(CELL_OPTIONS)
-      .options(SHAPE_OPTIONS)
-      .options(OPENING_OPTIONS)
-      .options(MEASURE_OPTIONS)
-      .options(
-        inGroup('Measuring:', {
-          'time-limit': optional(
-            `${TIME_LIMIT.describe}; default 60 where --samples is left out`,
-            TIME_LIMIT.read,
-          ),
-          warmup: preset(WARM_UP.describe, WARM_UP.read, '1'),
-        }),
-      )
-      .options(inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }))
-      .options(PLACE_OPTIONS)
+      .options(MATRIX_OPTIONS)
+      .options(inGroup('Measuring:', { warmup: preset(WARM_UP.describe, WARM_UP.read, '1') }))
       .epilogue(
         examples([
           ['run --workload stride --format qcow2 --cache writethrough', 'eager against lazy'],
