@@ -69,13 +69,19 @@ class Fit {
 
   /** Whether the owners tell of every write, and these make up the request. */
   isKnown(): boolean {
-    let bytes = 0;
+    const ranges: { readonly from: number; readonly to: number }[] = [];
     for (const [index, { length }] of this.#writes.entries()) {
       const place = this.known[index];
       if (place === undefined) return false;
-      bytes += Math.max(0, Math.min(this.#end, place + length) - Math.max(this.#start, place));
+      const [from, to] = [Math.max(this.#start, place), Math.min(this.#end, place + length)];
+      if (from < to) ranges.push({ from, to });
     }
-    return bytes === this.#end - this.#start;
+    let next = this.#start;
+    for (const { from, to } of ranges.sort((left, right) => left.from - right.from)) {
+      if (from !== next) return false;
+      next = to;
+    }
+    return next === this.#end;
   }
 
   /** Whether the writes could be fitted together. */
