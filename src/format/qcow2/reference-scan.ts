@@ -222,8 +222,8 @@ class ReferenceScan {
     }
     if (isExtended && this.#hasContradiction(at)) {
       const what = `offset=${offset.toString(16)}: Allocated cluster with corrupted subcluster allocation bitmap`;
-      await this.#clearEntry(tableOffset, at, isActive, what);
-      return;
+      // Unless it was mended, its cluster counts as referenced.
+      if (await this.#clearEntry(tableOffset, at, isActive, what)) return;
     }
     if (offset % clusterSize !== 0) {
       const holdsData = isExtended ? view.getUint32(at + 12) !== 0 : !isZero;
