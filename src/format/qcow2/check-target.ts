@@ -6,6 +6,7 @@ import type { L2Tables } from './l2-tables.ts';
 import type { MetadataMap } from './metadata-map.ts';
 import type { RefcountTable } from './refcount-table.ts';
 import type { Refcounts } from './refcounts.ts';
+import type { Snapshots } from './snapshots.ts';
 
 export interface CheckTarget {
   readonly header: HeaderStore;
@@ -14,4 +15,5 @@ export interface CheckTarget {
   readonly refcounts: Refcounts;
   readonly tables: L2Tables;
   readonly metadata: MetadataMap;
+  readonly snapshots: Snapshots;
 }

@@ -15,6 +15,7 @@ import { OFFSET_LIMIT } from './layout.ts';
 import { rebuildRefcounts } from './rebuild.ts';
 import type { ReferenceCounts } from './reference-count.ts';
 import { scanReferences } from './reference-scan.ts';
+import { readSnapshotTable } from './snapshot-table.ts';
 
 /** Clusters compared between two words about the progress. */
 const PROGRESS_CLUSTERS = 1_048_576;
@@ -24,6 +25,7 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
   const { geometry, header } = target;
   const { repair } = options;
   const findings = new CheckFindings(options.onDetail);
+  const incomplete = await checkSnapshotTable(target, findings, repair);
   const counts = await scanReferences(target, findings, options);
   const scanned = findings.counts();
   await compare(target, counts, findings, { ...options, repair: undefined });
@@ -36,8 +38,34 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
     findings.restore(scanned);
     await compare(target, counts, findings, options);
   }
+  // The new table takes free clusters: only refcounts that are right tell which those are.
+  if (
+    incomplete > 0 &&
+    repair === 'all' &&
+    findings.corruptions === incomplete &&
+    findings.checkErrors === 0
+  ) {
+    await target.snapshots.rewriteTable();
+    findings.corruptions -= incomplete;
+    findings.corruptionsFixed += incomplete;
+  }
   await checkCopiedFlags(target, findings, options);
   return findings.report(Math.ceil(header.values.virtualSize / geometry.clusterSize));
+}
+
+/** Answers how many entries lack what version 3 demands: a repair writes the table anew once the refcounts are right. */
+async function checkSnapshotTable(
+  target: CheckTarget,
+  findings: CheckFindings,
+  repair: RepairScope | undefined,
+): Promise<number> {
+  const { incomplete } = await readSnapshotTable(target.header);
+  for (const index of incomplete) {
+    findings.corruption(
+      () => `${repair === 'all' ? 'Repairing' : 'ERROR'} snapshot table entry ${String(index)} is incomplete`,
+    );
+  }
+  return incomplete.length;
 }
 
 /** Replaces the refcount structures, then counts and compares again; what the old ones leaked is freed. */

@@ -335,6 +335,7 @@ export class Qcow2Image implements DiskImage {
           refcounts: this.refcounts,
           tables: this.tables,
           metadata: this.#metadata,
+          snapshots: this.snapshots,
         },
         { ...options, repair },
       ),

@@ -74,6 +74,8 @@ export interface SnapshotTable {
   readonly snapshots: readonly Snapshot[];
   /** Bytes of the table in the file. */
   readonly byteLength: number;
+  /** Entries without the sizes that version 3 demands, by their index. */
+  readonly incomplete: readonly number[];
 }
 
 /** Bytes that an entry takes in the table, up to the next one. */
@@ -108,6 +110,7 @@ export async function readSnapshotTable(header: HeaderStore): Promise<SnapshotTa
   const { snapshotCount, snapshotsOffset } = header.values;
   const { device } = header;
   const snapshots: Snapshot[] = [];
+  const incomplete: number[] = [];
   const clusterSize = 2 ** header.values.clusterBits;
   let length = 0;
   let l1Clusters = 0;
@@ -115,7 +118,8 @@ export async function readSnapshotTable(header: HeaderStore): Promise<SnapshotTa
     const offset = snapshotsOffset + length;
     const entry = new EntryReader(header, { index, offset });
     const fixed = await entry.readFixed();
-    const { l1Entries, variableLength } = fixed;
+    const { l1Entries, variableLength, extraLength } = fixed;
+    if (header.values.version >= 3 && extraLength < EXTRA.diskSize + 8) incomplete.push(index);
     l1Clusters += ceilDiv(l1Entries * ENTRY_SIZE, clusterSize);
     if (l1Clusters > L1_CLUSTERS_MAX) {
       entry.fail(`brings the L1 tables of all snapshots above ${String(L1_CLUSTERS_MAX)} clusters`);
@@ -126,7 +130,7 @@ export async function readSnapshotTable(header: HeaderStore): Promise<SnapshotTa
     if (variableLength > 0) await device.read(offset + FIXED_LENGTH, variable, 'snapshot-table');
     snapshots.push(entry.decode(fixed, variable));
   }
-  return { snapshots, byteLength: length };
+  return { snapshots, byteLength: length, incomplete };
 }
 
 interface FixedFields {

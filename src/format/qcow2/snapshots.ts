@@ -176,6 +176,12 @@ export class Snapshots {
     });
   }
 
+  /** Writes the table anew, each entry with all that is known; the lock is held, by a repair. */
+  async rewriteTable(): Promise<void> {
+    await this.#writeTable(this.list);
+    await this.#options.flush();
+  }
+
   async #change<T>(work: () => Promise<T>): Promise<T> {
     const { header, locked } = this.#options;
     if (header.readOnly) {
@@ -256,7 +262,7 @@ export class Snapshots {
     await flush();
     const old = { offset: header.values.snapshotsOffset, length: this.#table.byteLength };
     await header.moveSnapshotTable(offset, snapshots.length);
-    this.#table = { snapshots, byteLength: length };
+    this.#table = { snapshots, byteLength: length, incomplete: [] };
     if (old.length > 0) metadata.remove(old.offset, old.length, 'snapshot-table');
     if (length > 0) metadata.add(offset, length, 'snapshot-table');
     await header.device.sync('snapshot');

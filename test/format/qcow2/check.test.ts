@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { filled } from '../recorded-files.ts';
 import { reasonToSkip } from '../system-tools.ts';
-import { newImage, openBytes } from './image-bytes.ts';
+import { newImage, openBytes, patched } from './image-bytes.ts';
 
 const CLUSTER = 4096;
 const REFCOUNT_BLOCK = 2 * CLUSTER;
@@ -109,6 +109,28 @@ describe.skipIf(noQemu !== undefined)('a check of a damaged image', () => {
       }),
       { numRuns: 40 },
     );
+  });
+
+  it('finds entries of the snapshot table without the sizes that version 3 demands, and writes it anew', async () => {
+    qemu.img('create', '-q', '-f', 'qcow2', '-o', `cluster_size=${String(CLUSTER)}`, 'disk', '2M');
+    qemu.img('snapshot', '-c', 'kept', 'disk');
+    // What follows the one entry reads as two of zeroes.
+    const bytes = patched(qemu.get('disk'), { at: 60, u32: 3 }, { at: 6 * CLUSTER - 8, u64: 0n });
+    qemu.put('disk', bytes);
+    const checked = await openBytes(bytes, { readOnly: true, forCheck: true });
+    const { corruptions, leaks, checkErrors, messages } = await checked.image.check();
+    await checked.image.abandon();
+    expect({ corruptions, leaks, checkErrors }).toEqual({ corruptions: 2, leaks: 0, checkErrors: 0 });
+    expect(messages).toContain('ERROR snapshot table entry 1 is incomplete');
+    expect(theirs()).toMatchObject({ corruptions, leaks, checkErrors });
+
+    const { image, device } = await openBytes(bytes, { forCheck: true });
+    expect(await image.check('all')).toMatchObject({ corruptions: 0, corruptionsFixed: 2 });
+    expect(image.snapshots.list.map(({ name }) => name)).toEqual(['kept', '', '']);
+    await image.close();
+    qemu.expectCheck('qcow2', 'disk', CHECK.corrupt);
+    qemu.img('check', '-q', '-r', 'all', '-f', 'qcow2', 'disk');
+    expect(Buffer.compare(device.contents(), qemu.get('disk'))).toBe(0);
   });
 
   it('mends leaks only, if only that is asked for', async () => {
