@@ -182,7 +182,9 @@ function expectAnswer(one: HostileClass, command: CommandName, { called }: Tried
   const code = codeOf(called);
   expect(called.stderr, told).not.toMatch(/\n\s+at |defect of the program/);
   if (code !== undefined) expect(called.code, told).toBe(1);
-  if (one.refused !== undefined) {
+  if (one.isTakenForRaw === true && command !== 'replay' && command !== 'record') {
+    expect(called.code, told).toBe(isCheck ? 63 : 0);
+  } else if (one.refused !== undefined) {
     expect(code, told).toBe(one.refused);
     const line = errorLine(called);
     expect(line, told).toContain('evil');

@@ -44,6 +44,8 @@ export interface HostileClass {
   readonly checks?: 0 | 1 | 2 | 3;
   /** Codes that `map`, `convert` and `replay` may refuse it with; they may also get along. */
   readonly uses?: readonly string[];
+  /** It is too short to claim a format: what tells the format from the content takes it for raw, the others refuse it. */
+  readonly isTakenForRaw?: boolean;
   /** Only files behind the image are at stake: `info` and `check` look at the image alone, the others refuse it. */
   readonly behind?: string;
 }
@@ -183,6 +185,12 @@ const BAD_CLUSTER = ['qcow2-bad-compressed-cluster'];
 const CORRUPT = ['qcow2-corrupt'];
 
 const QCOW2: readonly HostileClass[] = [
+  ...[0, 3].map((length) =>
+    qcow2(`header cut after ${String(length)} bytes`, cut(length), {
+      refused: 'qcow2-truncated-header',
+      isTakenForRaw: true,
+    }),
+  ),
   ...[4, 71, 103].map((length) =>
     qcow2(`header cut after ${String(length)} bytes`, cut(length), { refused: 'qcow2-truncated-header' }),
   ),
@@ -305,6 +313,11 @@ const QCOW2: readonly HostileClass[] = [
       ],
     }),
   ),
+  qcow2(
+    'two L1 entries to one L2 table, both marked copied',
+    patch({ at: 24, u64: 1024n ** 3n }, { at: 36, u32: 2 }, { at: L1 + 8, u64: entry(L2) }),
+    { checks: 2, uses: CORRUPT },
+  ),
   qcow2('an L1 entry with reserved bits', patch({ at: L1, u64: entry(L2) | 1n }), {
     checks: 2,
     uses: CORRUPT,
@@ -387,9 +400,21 @@ const QCOW2: readonly HostileClass[] = [
     { checks: 1, uses: ['qcow2-unaligned-refcount-block', 'qcow2-repair-failed', ...CORRUPT] },
   ),
   ...field('size', 24, 'offset-too-large', 'u64', [2n ** 63n]),
+  qcow2('a size of part of a sector', patch({ at: 24, u64: BigInt(VIRTUAL_SIZE - 100) }), {
+    checks: 0,
+    uses: ['image-misfit'],
+  }),
+  qcow2('a refcount at its maximum', patch({ at: REFCOUNT_BLOCK + 8, u64: 0x0001_ffff_0000_0000n }), {
+    checks: 2,
+    uses: CORRUPT,
+  }),
 ];
 
 const QED: readonly HostileClass[] = [
+  qedBacking('/etc/passwd', 'backing-not-allowed'),
+  qedBacking('../secret', 'backing-not-allowed'),
+  qedBacking('nbd:localhost:10809', 'backing-protocol'),
+  qedBacking('fifo', 'not-a-regular-file'),
   ...[4, 63].map((length): HostileClass => {
     return {
       name: `header cut after ${String(length)} bytes`,
@@ -430,5 +455,19 @@ const QED: readonly HostileClass[] = [
     uses: ['qed-corrupt'],
   },
 ];
+
+/** A name right behind the header's fields, of a raw file. */
+function qedBacking(name: string, behind: string): HostileClass {
+  const spoil = (good: Bytes): Bytes => {
+    const bytes = good.slice();
+    const view = new DataView(bytes.buffer);
+    view.setUint32(16, 1 | 4, true);
+    view.setUint32(56, 64, true);
+    view.setUint32(60, name.length, true);
+    bytes.set(Buffer.from(name), 64);
+    return bytes;
+  };
+  return { name: `the backing file ${name}`, format: 'qed', spoil, behind };
+}
 
 export const HOSTILE_CLASSES: readonly HostileClass[] = [...QCOW2, ...QED];

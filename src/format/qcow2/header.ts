@@ -16,7 +16,7 @@
  * know, for `header-writer` to write them back.
  */
 
-import { ceilDiv } from '../../core/alignment.ts';
+import { alignDown, ceilDiv } from '../../core/alignment.ts';
 import { readU64be, viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
@@ -61,6 +61,7 @@ export const FIELD = {
   compressionType: 104,
 } as const;
 
+const SECTOR_SIZE = 512;
 export const V2_LENGTH = 72;
 const V3_LENGTH_MIN = 104;
 /** What QEMU 7.2 writes. */
@@ -125,8 +126,8 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
   const refcountOrder = version === 2 ? V2_REFCOUNT_ORDER : reader.refcountOrder();
   const extensions = reader.extensions(headerLength);
   const incompatible = version === 2 ? 0 : reader.incompatible(extensions);
-  const virtualSize = reader.u64(FIELD.virtualSize, 'the virtual size');
-  const l1Entries = reader.l1Entries(virtualSize, incompatible);
+  const storedSize = reader.u64(FIELD.virtualSize, 'the virtual size');
+  const l1Entries = reader.l1Entries(storedSize, incompatible);
   const snapshotCount = reader.snapshotCount();
   const backingFormat = extensions.find(({ type }) => type === EXTENSION.backingFormat);
   const dataFile = extensions.find(({ type }) => type === EXTENSION.dataFile);
@@ -136,7 +137,8 @@ export function parseHeader(bytes: Uint8Array, path: string): Qcow2Header {
     backingFormat: backingFormat === undefined ? undefined : textOf(backingFormat.data),
     dataFile: dataFile === undefined ? undefined : textOf(dataFile.data),
     clusterBits,
-    virtualSize,
+    // A part of a sector at the end is not to be reached, as in QEMU.
+    virtualSize: alignDown(storedSize, SECTOR_SIZE),
     l1Entries,
     l1Offset: reader.tableOffset(FIELD.l1Offset, 'the L1 table offset'),
     refcountTableOffset: reader.tableOffset(FIELD.refcountTableOffset, 'the refcount table offset'),

@@ -167,6 +167,12 @@ describe('a header with', () => {
     expect(error?.message).toContain("bit 40 (the image calls it 'harmless?')");
   });
 
+  it('a size that ends within a sector has the disk end before it, as in QEMU', async () => {
+    const { image } = await openBytes(patched(await sound, { at: 24, u64: BigInt(CLUSTER + 700) }));
+    expect(image.virtualSize).toBe(CLUSTER + 512);
+    await image.close();
+  });
+
   it('extensions up to its last byte and no end marker is taken as it is', async () => {
     const bytes = (await sound).slice();
     new DataView(bytes.buffer).setUint32(EXTENSIONS, 0x1234_5678);
