@@ -106,6 +106,16 @@ export class L2Tables {
     return coverage - remainder(guestOffset, coverage);
   }
 
+  /** Guest bytes from `guestOffset` on, at most `length`, that no L2 table maps. */
+  bytesWithoutTable(guestOffset: number, length: number): number {
+    const { clusterSize, l2Entries } = this.#geometry;
+    const coverage = l2Entries * clusterSize;
+    const end = guestOffset + length;
+    let index = this.#l1Index(guestOffset);
+    while (index * coverage < end && this.tableOffset(index) === 0) index++;
+    return Math.max(0, Math.min(end, index * coverage) - guestOffset);
+  }
+
   /** The slice that maps `guestOffset`, for reading; -1 if there is no L2 table. */
   acquire(guestOffset: number): number | Promise<number> {
     const table = this.tableOffset(this.#l1Index(guestOffset));

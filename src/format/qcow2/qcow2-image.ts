@@ -307,7 +307,7 @@ export class Qcow2Image implements DiskImage {
   }
 
   async map(guestOffset: number, length: number): Promise<Mapping> {
-    const range = await this.#locked(() => this.#reader.lookUp(guestOffset, length));
+    const range = await this.#locked(() => this.#reader.lookUpFar(guestOffset, length));
     const kind = MAPPING_KIND[range.type];
     // Offset 0 is a place in a data file.
     const hasPlace = range.hostOffset > 0 || kind === 'data';

@@ -361,6 +361,18 @@ describe('tables with', () => {
     await image.abandon();
   });
 
+  it('four million empty L1 entries are one answer to who asks for a map', async () => {
+    const virtualSize = 128 * 1024 ** 3;
+    const { image } = await openBytes(await newImage({ virtualSize, clusterSize: 512 }));
+    expect((await image.map(0, virtualSize)).length).toBe(virtualSize);
+    await image.write(virtualSize / 2, filled(512, 1));
+    expect((await image.map(100, virtualSize - 100)).length).toBe(virtualSize / 2 - 100);
+    expect(await image.map(virtualSize / 2, virtualSize / 2)).toMatchObject({ kind: 'data', length: 512 });
+    // To the end of what the slice maps.
+    expect((await image.map(virtualSize / 2 + 512, 1024)).length).toBe(1024);
+    await image.abandon();
+  });
+
   it('two guest clusters on one host cluster are found by a check', async () => {
     const bytes = patched(await sound, { at: L2 + 8, u64: entry(DATA) });
     const { image } = await openBytes(bytes, { readOnly: true });
