@@ -21,7 +21,7 @@ import type { HeaderStore } from './header-store.ts';
 import { AUTOCLEAR, ENTRY_SIZE, HIGH, LOW, TWO_32 } from './layout.ts';
 
 const EXTENSION_LENGTH = 24;
-const EXTENSION_FIELD = { count: 0, directorySize: 8, directoryOffset: 16 } as const;
+const EXTENSION_FIELD = { count: 0, reserved: 4, directorySize: 8, directoryOffset: 16 } as const;
 const FIELD = {
   tableOffset: 0,
   tableEntries: 8,
@@ -114,6 +114,9 @@ export async function readBitmapDirectory(
     fail(`the bitmaps extension has ${String(data.byteLength)} bytes, not ${String(EXTENSION_LENGTH)}`);
   }
   const view = viewOf(data);
+  if (view.getUint32(EXTENSION_FIELD.reserved) !== 0) {
+    fail('the reserved field of the bitmaps extension is not zero');
+  }
   const count = view.getUint32(EXTENSION_FIELD.count);
   if (count === 0 || count > LIMITS.bitmapCount) {
     fail(

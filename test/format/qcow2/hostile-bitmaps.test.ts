@@ -40,11 +40,12 @@ function typeGranularityName(type: number, granularityBits: number, nameLength: 
 
 const past = BigInt(1024 * CLUSTER);
 const CASES: readonly (readonly [what: string, words: string, patch: Patch])[] = [
-  ['an extension of 16 bytes', 'has 16 bytes, not 24', { at: FIELD.length, u32: 16 }],
+  ['an extension of 17 bytes', 'has 17 bytes, not 24', { at: FIELD.length, u32: 17 }],
   ...[0, 65_536, U32_MAX].map(
     (count) =>
       [`${String(count)} bitmaps`, 'it must be 1 to 65535', { at: FIELD.count, u32: count }] as const,
   ),
+  ['a reserved field in use', 'is not zero', { at: extension + 4, u32: 0x68 }],
   ['a count that is too low', 'has 2 entries, not the 1', { at: FIELD.count, u32: 1 }],
   ['a count that is too high', 'has 2 entries, not the 3', { at: FIELD.count, u32: 3 }],
   ['a directory of no bytes', 'at most 64 MiB', { at: FIELD.size, u64: 0n }],
