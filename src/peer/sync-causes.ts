@@ -137,13 +137,12 @@ function closeCause(place: SyncPlace, setting: SequenceSetting): SyncCause {
 }
 
 /** The cause of a sync that stands between two kinds of metadata, or between copied data and its table. */
-function orderCause(
-  { own, following }: SyncPlace,
-  { format, refcounts }: SequenceSetting,
-): SyncCause | undefined {
+function orderCause(place: SyncPlace, setting: SequenceSetting): SyncCause | undefined {
+  const { own, following } = place;
+  const { format, refcounts } = setting;
   const next = following[0] ?? [];
   if (next.includes('l2-table')) {
-    if (format === 'qed') return 'l2-after-cow';
+    if (format === 'qed' || isTurnedAround(place, setting)) return 'l2-after-cow';
     return refcounts === 'eager' || own.includes('refcount-block') ? 'l2-after-refcount' : 'l2-after-cow';
   }
   if (next.includes('refcount-block')) return 'refcount-after-l2';
@@ -156,6 +155,18 @@ function orderCause(
     default:
       return undefined;
   }
+}
+
+/**
+ * Whether L2 tables are written in the middle of a write because refcounts waited for them, and are to wait for
+ * refcounts from now on (R5). No refcounts are before them then: all that they wait for is what was just copied. Tables
+ * that wait for refcounts which happen to be clean look the same, but the request ends with them.
+ */
+function isTurnedAround({ own, following, request }: SyncPlace, setting: SequenceSetting): boolean {
+  if (request?.op !== 'write' && request?.op !== 'write-zeroes') return false;
+  const [next, ...later] = following;
+  const endsWithTables = later.length <= (endCause(request, setting) === undefined ? 0 : 1);
+  return next?.[0] === 'l2-table' && !own.includes('refcount-block') && !endsWithTables;
 }
 
 /** Whether refcount blocks, and nothing else, are made durable until the refcount table is written. */

@@ -115,6 +115,18 @@ const CASES: readonly Case[] = [
     ['1: L2 F D'],
     ['refcount-after-l2'],
   ],
+  [
+    'copying write after a discard',
+    { ...WRITEBACK, requests: [DISCARD, WRITE] },
+    ['1: C D F L2 F'],
+    ['l2-after-cow', 'refcount-after-l2'],
+  ],
+  [
+    'copying write after a discard, durable at once',
+    { ...EAGER, requests: [DISCARD, WRITE] },
+    ['1: C D F L2 F RB F L2 F'],
+    ['l2-after-cow', 'refcount-after-l2', 'l2-after-refcount', 'writethrough'],
+  ],
   ['eager close', WRITEBACK, ['close: RB F L2 F'], ['l2-after-refcount', 'close']],
   ['eager close after a discard', WRITEBACK, ['close: L2 F RB F'], ['refcount-after-l2', 'close']],
   [
