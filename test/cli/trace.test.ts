@@ -110,7 +110,7 @@ describe('trace info', () => {
     await expectError(
       folder,
       [...info, 'hm.csv'],
-      /hm\.csv: holds requests of several volumes.*: hm_0 hm_1$/,
+      /hm\.csv: holds requests of several volumes.*: hm_0 hm_1 \[[a-z-]+\]$/,
     );
     await expectError(
       folder,
