@@ -35,7 +35,7 @@ export function parityVerdict(facts: VerdictFacts): Parity {
   const { qemu, order, files, misreads, guest, isLostZeroes } = facts;
   const { comparison, leftOut } = order;
   const details = [
-    ...(comparison.identical ? [] : [comparison.text]),
+    ...(comparison.identical ? [] : [comparison.text, ...varyingText(order)]),
     ...files.map(({ file, offset, meaning }) => {
       const what = file === 'image' ? 'the images end' : 'the data files end';
       return `${what} with other bytes, first at ${hex(offset)}${meaning}`;
@@ -101,6 +101,15 @@ export async function differsInLostZeroes(
     }
   }
   return true;
+}
+
+/** A difference weighs less where QEMU differs from itself: what follows a request that varies may vary with it. */
+function varyingText({ runs, varying }: OrderVerdict): readonly string[] {
+  const [first] = varying;
+  if (first === undefined) return [];
+  const many = varying.length === 1 ? '1 request' : `${String(varying.length)} requests`;
+  const where = `${many} (first: ${String(first)})`;
+  return [`QEMU itself varies here: its ${String(runs)} runs differ among themselves in ${where}`];
 }
 
 function misreadText(said: string): string {

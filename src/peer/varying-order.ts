@@ -42,6 +42,9 @@ export interface OrderVerdict {
   readonly exceptions: readonly ExceptionName[];
   /** Requests that were left out. */
   readonly leftOut: readonly number[];
+  readonly runs: number;
+  /** Requests in which QEMU's runs are not the same among themselves. */
+  readonly varying: readonly number[];
   /** QEMU's operations as they were compared: changes and syncs, without the requests left out. */
   readonly theirs: readonly HostOperation[];
 }
@@ -55,9 +58,10 @@ export function judgeOrder(
   const last = all.at(-1) ?? [];
   const comparison = compareWithout(ours, last, []);
   const again: readonly ExceptionName[] = runs.length > 1 ? ['varying-order'] : [];
-  const plain = { comparison, exceptions: again, leftOut: [], theirs: last };
+  const varying = varyingRequests(all);
+  const seen = { runs: all.length, varying };
+  const plain = { ...seen, comparison, exceptions: again, leftOut: [], theirs: last };
   if (comparison.identical) return plain;
-  const leftOut = varyingRequests(all);
   const timely = withoutLateSyncs(last);
   const ways: readonly (readonly [readonly ExceptionName[], readonly HostOperation[]])[] = [
     [again, last],
@@ -65,10 +69,16 @@ export function judgeOrder(
     [[...again, 'late-extent'], timely],
   ];
   for (const [exceptions, theirs] of ways) {
-    const without = exceptions.includes('varying-order') ? leftOut : [];
+    const without = exceptions.includes('varying-order') ? varying : [];
     const tolerant = compareWithout(ours, theirs, without);
     if (tolerant.identical) {
-      return { comparison: tolerant, exceptions, leftOut: without, theirs: keep(theirs, without) };
+      return {
+        ...seen,
+        comparison: tolerant,
+        exceptions,
+        leftOut: without,
+        theirs: keep(theirs, without),
+      };
     }
   }
   return plain;
