@@ -71,7 +71,9 @@ export class MetadataMap {
     return Math.floor(hostOffset / this.#clusterSize);
   }
 
+  /** -1, which ends every walk, for an offset of a damaged entry at which nothing can lie: `cluster + 1` could be `cluster`. */
   #lastCluster(hostOffset: number, length: number): number {
+    if (!Number.isSafeInteger(hostOffset + length)) return -1;
     return Math.floor((hostOffset + length - 1) / this.#clusterSize);
   }
 }

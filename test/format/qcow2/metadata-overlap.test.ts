@@ -1,4 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
+import { MetadataMap } from '../../../src/format/qcow2/metadata-map.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
 import { filled } from '../recorded-files.ts';
 import { rejectionCodeOf } from '../rejection.ts';
@@ -138,4 +139,11 @@ describe('a write that would hit metadata', () => {
     expect(image.header.isCorrupt).toBe(false);
     await image.close();
   });
+});
+
+it('a table at an offset that no file has is in no cluster, and ends no walk late', () => {
+  const map = new MetadataMap(512);
+  map.add(2 ** 63, 512, 'refcount-block');
+  expect(map.overlap(2 ** 63, 512, undefined)).toBeUndefined();
+  map.remove(2 ** 63, 512, 'refcount-block');
 });
