@@ -41,6 +41,33 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
     expect(runTool('qemu-img', ['check', DISK], folder)).toContain('No errors were found');
   });
 
+  test.each([765, 999, 1000, 92_160, 1_048_064, 2 ** 32, 5 * 2 ** 30])(
+    'one with %i bytes of a machine in it is listed and told of as QEMU does',
+    async (stateSize) => {
+      const folder = makeFolder();
+      create(folder);
+      write(folder, 1);
+      runTool('qemu-img', ['snapshot', '-c', 'vm', DISK], folder);
+      const path = join(folder, DISK);
+      const bytes = readFileSync(path);
+      const entry = Number(bytes.readBigUInt64BE(64));
+      bytes.writeBigUInt64BE(3_723_004_005_006n, entry + 24);
+      bytes.writeUInt32BE(stateSize < 2 ** 32 ? stateSize : 0, entry + 32);
+      bytes.writeBigUInt64BE(BigInt(stateSize), entry + 40);
+      bytes.writeBigUInt64BE(12_345_678n, entry + 56);
+      writeFileSync(path, bytes);
+      const { stdout } = await runCli(folder, 'snapshot', DISK, '--list');
+      expect(stdout).toBe(runTool('qemu-img', ['snapshot', '-l', DISK], folder));
+      const info = await runCli(folder, 'info', DISK, '--json');
+      const { snapshots } = JSON.parse(
+        runTool('qemu-img', ['info', '--output=json', DISK], folder),
+      ) as Record<'snapshots', unknown>;
+      expect(JSON.parse(info.stdout)).toMatchObject({ snapshots });
+      const checked = await runCli(folder, 'check', DISK);
+      expect(checked).toMatchObject({ code: 0, stdout: runTool('qemu-img', ['check', DISK], folder) });
+    },
+  );
+
   test('what is refused leaves the image as it was', async () => {
     const folder = makeFolder();
     create(folder);

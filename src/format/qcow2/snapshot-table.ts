@@ -96,7 +96,8 @@ export function encodeSnapshot(snapshot: Snapshot): readonly Uint8Array[] {
   view.setUint32(FIELD.seconds, snapshot.seconds);
   view.setUint32(FIELD.nanoseconds, snapshot.nanoseconds);
   view.setBigUint64(FIELD.vmClock, snapshot.vmClockNs);
-  view.setUint32(FIELD.vmStateSize, Math.min(snapshot.vmStateSize, 0xffff_ffff));
+  // One that does not fit reads as none where only this field is known, as from QEMU: a part would be a wrong state.
+  view.setUint32(FIELD.vmStateSize, snapshot.vmStateSize <= 0xffff_ffff ? snapshot.vmStateSize : 0);
   view.setUint32(FIELD.extraLength, EXTRA_LENGTH + unknownExtra.byteLength);
   const extra = new Uint8Array(EXTRA_LENGTH);
   writeU64be(viewOf(extra), EXTRA.vmStateSize, snapshot.vmStateSize);
