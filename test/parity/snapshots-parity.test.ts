@@ -257,26 +257,40 @@ describe.skipIf(skip !== undefined)('which snapshot is meant', () => {
 
 describe.skipIf(skip !== undefined)('what of QEMU is not copied', () => {
   it('killed while it applies a snapshot, it leaves tables that the snapshot shares open to writes', () => {
-    const twins = newTwins();
-    twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'disk', '64M');
-    twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 0 256k', 'disk');
-    twins.run('qemu-img', 'snapshot', '-c', 'one', 'disk');
-    twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 2 0 256k', 'disk');
-    // The third sync makes the new L1 table durable; test/format/qcow2/snapshot-crash.test.ts is about ours.
-    const kill = ['-e', 'trace=fdatasync', '-e', 'inject=fdatasync:signal=KILL:when=3'];
-    const apply = ['qemu-img', 'snapshot', '-a', 'one', 'disk'];
-    expect(() => twins.run('strace', '-f', '-qq', '-o', '/dev/null', ...kill, ...apply)).toThrow();
-    twins.run('qemu-io', '-f', 'qcow2', '-c', 'read -P 1 0 256k', '-c', 'write -P 9 0 64k', 'disk');
-    twins.run('qemu-img', 'snapshot', '-a', 'one', 'disk');
-    expect(() => twins.run('qemu-io', '-f', 'qcow2', '-c', 'read -P 1 0 256k', 'disk')).toThrow(
-      'Pattern verification failed',
-    );
+    // strace counts calls thread by thread, and the thread pool decides which thread syncs: the kill that is meant for
+    // the third sync can come late, when the flags are right again, or not at all. Then it is tried anew.
+    const attempts = Array.from({ length: 20 }, () => isOverwrittenAfterKill);
+    expect(attempts.some((attempt) => attempt(newTwins()))).toBe(true);
   });
 });
 
 /** As the header of QEMU's image says. */
 function refcountTableClusters(twins: TwinImages): number {
   return viewOf(twins.read('disk')).getUint32(FIELD.refcountTableClusters);
+}
+
+/** Whether QEMU, killed at the sync that makes the new L1 table durable, lets a later write change the snapshot. */
+function isOverwrittenAfterKill(twins: TwinImages): boolean {
+  twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'disk', '64M');
+  twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 0 256k', 'disk');
+  twins.run('qemu-img', 'snapshot', '-c', 'one', 'disk');
+  twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 2 0 256k', 'disk');
+  // test/format/qcow2/snapshot-crash.test.ts is about ours.
+  const kill = ['-e', 'trace=fdatasync', '-e', 'inject=fdatasync:signal=KILL:when=3'];
+  try {
+    twins.run('strace', '-f', '-qq', '-o', '/dev/null', ...kill, 'qemu-img', 'snapshot', '-a', 'one', 'disk');
+    return false;
+  } catch {
+    // Killed, as it should be.
+  }
+  twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 9 0 64k', 'disk');
+  twins.run('qemu-img', 'snapshot', '-a', 'one', 'disk');
+  try {
+    twins.run('qemu-io', '-f', 'qcow2', '-c', 'read -P 1 0 256k', 'disk');
+    return false;
+  } catch (error) {
+    return String(error).includes('Pattern verification failed');
+  }
 }
 
 function newTwins(): TwinImages {
