@@ -1,12 +1,13 @@
 /**
  * Holds the host operations of two engines against each other, operation by operation.
  *
- * QEMU's thread pool may reorder operations of one request that spans several extents. So a stretch of `theirs`
- * that belongs to one request and lies between two syncs is compared in order first, and as a multiset only if
- * that fails; everything else is in order. Failed operations changed nothing and are left out.
+ * QEMU's thread pool may reorder data of one request that spans several extents. So a stretch of `theirs` that belongs
+ * to one request and lies between two syncs is compared in order first, and only if that fails as a multiset in which
+ * the metadata still have their order; everything else is in order. Failed operations changed nothing and are left out.
  */
 
 import type { HostLogRecord } from '../device/host-log.ts';
+import { METADATA_PURPOSES } from '../device/purpose.ts';
 import type { HostOperation, TracedOp } from './host-operation.ts';
 
 /** What is compared; a `HostOperation` is one. */
@@ -15,6 +16,11 @@ interface Comparable {
   readonly file: string;
   readonly offset: number;
   readonly length: number;
+}
+
+/** One of ours, of which it is known what it is for. */
+interface OurOperation extends Comparable {
+  readonly isMetadata: boolean;
 }
 
 export interface CompareOptions {
@@ -72,7 +78,7 @@ export function compareOperations(
     const end = stretchEnd(right, start);
     const difference = firstDifference(left, right, { start, end });
     if (difference !== undefined) {
-      if (!sameMultiset(left.slice(start, end), right.slice(start, end))) {
+      if (!differsInDataOrderOnly(left.slice(start, end), right.slice(start, end))) {
         return differing(left, right, difference);
       }
       reorderedStretches++;
@@ -90,9 +96,12 @@ export function formatOperation({ op, file, offset, length }: Comparable): strin
   return `${LETTERS[op]}${place}${size}${file === 'image' ? '' : ` (${file})`}`;
 }
 
-function comparable(record: HostLogRecord): Comparable {
-  if (record.op === 'sync') return { op: 'sync', file: record.file, offset: 0, length: 0 };
-  return record;
+function comparable(record: HostLogRecord): OurOperation {
+  if (record.op === 'sync') {
+    return { op: 'sync', file: record.file, offset: 0, length: 0, isMetadata: false };
+  }
+  const { op, file, offset, length, purpose } = record;
+  return { op, file, offset, length, isMetadata: METADATA_PURPOSES.includes(purpose) };
 }
 
 /** Index behind the stretch that begins at `start`; a sync is a stretch of its own. */
@@ -119,10 +128,13 @@ function firstDifference(
   return undefined;
 }
 
-function sameMultiset(left: readonly Comparable[], right: readonly Comparable[]): boolean {
-  const sorted = (operations: readonly Comparable[]): string =>
-    operations.map(formatOperation).sort().join('\n');
-  return left.length === right.length && sorted(left) === sorted(right);
+function differsInDataOrderOnly(left: readonly OurOperation[], right: readonly Comparable[]): boolean {
+  const ours = left.map(formatOperation);
+  const theirs = right.map(formatOperation);
+  if (ours.toSorted().join('\n') !== theirs.toSorted().join('\n')) return false;
+  const metadata = new Set(left.filter(({ isMetadata }) => isMetadata).map(formatOperation));
+  const inOrder = (texts: readonly string[]): string => texts.filter((text) => metadata.has(text)).join('\n');
+  return inOrder(ours) === inOrder(theirs);
 }
 
 function keyAt(operations: readonly Comparable[], index: number): string {

@@ -121,7 +121,7 @@ function markdownOf({ qemu, totals, pairs, features, lists }: FullRecord): strin
     `QEMU ${qemu}: **${number(totals['identical'])} of ${number(totals['lists'])} lists identical**, ` +
       `${number(totals['requests'])} guest requests, ${number(totals['operations'])} host operations compared.`,
     '',
-    `- Stretches between two syncs of one request that are equal as sets: ${number(totals['reorderedStretches'])}.`,
+    `- Stretches between two syncs of one request in which data come in another order: ${number(totals['reorderedStretches'])}.`,
     `- Lists that need a named exception: ${number(totals['listsWithExceptions'])}; requests left out, as QEMU's own` +
       ` order varies there: ${number(totals['requestsLeftOut'])}.`,
     ...exceptional.map(

@@ -17,11 +17,13 @@ function theirs(...lines: readonly string[]): readonly HostOperation[] {
   });
 }
 
+/** The same; `M` is a write of metadata. */
 function ours(...lines: readonly string[]): readonly HostLogRecord[] {
-  return theirs(...lines).map(({ op, offset, length }): HostLogRecord => {
+  return theirs(...lines).map(({ op, offset, length }, index): HostLogRecord => {
     if (op === 'sync') return { phase: 'run', op, file: 'image', cause: 'guest-flush' };
     if (op === 'allocate') throw new Error('ours never allocates');
-    return { phase: 'run', op, file: 'image', offset, length, purpose: 'data' };
+    const purpose = lines[index]?.includes(' M ') === true ? 'l2-table' : 'data';
+    return { phase: 'run', op, file: 'image', offset, length, purpose };
   });
 }
 
@@ -32,6 +34,19 @@ test('equal sequences are identical, and reads do not count', () => {
 
 test('reads count when they are asked for', () => {
   expect(compareOperations(ours('0 W 0'), theirs('0 R 8', '0 W 0'), { reads: true }).identical).toBe(false);
+});
+
+test('data of one request between two syncs may come in another order, among metadata too', () => {
+  const comparison = compareOperations(
+    ours('0 W 1', '0 M 2', '0 M 3', '0 W 4'),
+    theirs('0 W 2', '0 W 4', '0 W 1', '0 W 3'),
+  );
+  expect(comparison).toMatchObject({ identical: true, reorderedStretches: 1 });
+});
+
+test('metadata of one request may not', () => {
+  const comparison = compareOperations(ours('0 M 1', '0 M 2', '0 W 3'), theirs('0 W 3', '0 W 2', '0 W 1'));
+  expect(comparison).toMatchObject({ identical: false });
 });
 
 test('operations of one request between two syncs may come in another order', () => {
