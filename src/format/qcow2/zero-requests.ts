@@ -72,9 +72,6 @@ export class ZeroRequests {
   /** Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say it. */
   async #zeroByTables(guestOffset: number, length: number, unmap: boolean): Promise<boolean> {
     const { image, header, geometry, discarder, locked } = this.#options;
-    // Version 2 has no zero flag: an unallocated cluster reads as zeroes where no backing file shows through.
-    const hasFlag = header.values.version >= 3;
-    if (!hasFlag && image.backing !== undefined) return false;
     const { clusterSize, subclusterSize, entryWords } = geometry;
     const { virtualSize } = image;
     const first = alignDown(guestOffset, subclusterSize);
@@ -87,6 +84,10 @@ export class ZeroRequests {
       const { kind } = await image.map(first, subclusterSize);
       if (kind === 'data' || kind === 'compressed') return false;
     }
+    // Version 2 has no zero flag: an unallocated cluster reads as zeroes where no backing file shows through. QEMU
+    // finds that out only after it looked at the parts around, which brings their L2 slices into the cache.
+    const hasFlag = header.values.version >= 3;
+    if (!hasFlag && image.backing !== undefined) return false;
     if (header.isDataFileRaw) await this.#zeroDataFile(first, last - first, unmap);
     if (entryWords === 2) return locked(() => discarder.writeZeroesTo(first, last, unmap));
     const clusters = (alignUp(end, clusterSize) - first) / clusterSize;

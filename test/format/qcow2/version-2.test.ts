@@ -2,6 +2,9 @@
 
 import { afterAll, describe, expect, it } from 'vitest';
 
+import type { BlockDevice } from '../../../src/device/block-device.ts';
+import { HostLog } from '../../../src/device/host-log.ts';
+import type { DiskImage } from '../../../src/format/disk-image.ts';
 import { Random } from '../../../src/core/random.ts';
 import { SECTOR_SIZE, type Request } from '../../../src/workload/request.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
@@ -32,6 +35,36 @@ describe('an image of version 2', () => {
     expect(target.subarray(64 * KIB).every((byte) => byte === 1)).toBe(true);
     await image.close();
     expect(new DataView(device.contents().buffer).getUint32(4)).toBe(2);
+  });
+});
+
+describe('zeroes for part of a cluster over a backing file, which version 2 can only write', () => {
+  it('ask the tables first, as in QEMU: which L2 slices are cached afterwards depends on it', async () => {
+    const below = await openBytes(await newImage({ virtualSize: MIB }));
+    await below.image.write(0, new Uint8Array(MIB).fill(7));
+    const backingFile = { name: 'below', format: 'qcow2' } as const;
+    const openBacking = (): Promise<DiskImage> => Promise.resolve(below.image);
+    const made = await openBytes(
+      await newImage({ virtualSize: MIB, backingFile, shape: { compat: '0.10' } }),
+      { openBacking },
+    );
+    await made.image.write(0, new Uint8Array(64 * KIB).fill(1));
+    // From now on an allocation copies the L2 table, which needs a new place before the old one has to be read.
+    await made.image.snapshots.create({ name: 'one', seconds: 0, nanoseconds: 0 });
+    await made.image.flush('guest-flush');
+
+    const operations: string[] = [];
+    const wrap = (device: BlockDevice): BlockDevice =>
+      new HostLog(device, {
+        phases: { phase: 'run' },
+        sink: (record) => operations.push(record.op === 'sync' ? 'sync' : `${record.op} ${record.purpose}`),
+      });
+    const { image } = await openBytes(made.device.contents(), { openBacking, wrap });
+    operations.length = 0;
+    await image.writeZeroes(128 * KIB + 4 * KIB, 4 * KIB, { unmap: false });
+    const changes = operations.findIndex((text) => !text.startsWith('read'));
+    expect(operations.slice(0, changes)).toContain('read l2-table');
+    await image.close();
   });
 });
 
