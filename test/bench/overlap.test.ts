@@ -79,19 +79,19 @@ describe.skipIf(skipped !== undefined)(
       ['qcow2', 'lazy'],
       ['qed', undefined],
     ] as const)('%s %s', (format, refcounts) => {
-      test.each([
+      test.for([
         [1, 'writethrough', true],
         [4, 'none', true],
         [32, 'writethrough', true],
         [32, 'writeback', false],
         [256, 'none', true],
         [256, 'writeback', true],
-      ] as const)('at depth %i, %s, overlap %s', async (queueDepth, cache, overlap) => {
+      ] as const)('at depth %i, %s, overlap %s', async ([queueDepth, cache, overlap], context) => {
         const seed = 977 + queueDepth;
         const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-overlap-'));
         try {
           const capabilities = probeCapabilities(directory);
-          if (cache === 'none' && !capabilities.direct.ok) return;
+          context.skip(cache === 'none' && !capabilities.direct.ok, 'O_DIRECT is not to be had here');
           const storage = new FileStorage(directory, capabilities);
           using made = storage.create('image');
           await createImage({ device: made, format, virtualSize: DISK, refcounts });

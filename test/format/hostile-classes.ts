@@ -14,7 +14,7 @@ import { openQcow2 } from '../../src/format/qcow2/open.ts';
 import { createQed } from '../../src/format/qed/create.ts';
 import { openQed } from '../../src/format/qed/open.ts';
 import { filled } from './recorded-files.ts';
-import { patched, type Patch } from './qcow2/image-bytes.ts';
+import { patched, withSnapshot, type Patch } from './qcow2/image-bytes.ts';
 
 export const VIRTUAL_SIZE = 1024 ** 2;
 const CLUSTER = 65_536;
@@ -163,23 +163,6 @@ const compressed = (data: Uint8Array, sectors: number) => (good: Bytes) => {
   bytes.set(data.subarray(0, CLUSTER), DATA);
   return patched(bytes, { at: L2, u64: COMPRESSED | (BigInt(sectors) << 54n) | BigInt(DATA) });
 };
-
-/** A snapshot table of one entry behind the data. */
-const snapshot =
-  (...patches: readonly Patch[]) =>
-  (good: Bytes): Bytes => {
-    const table = 6 * CLUSTER;
-    const grown = new Uint8Array(7 * CLUSTER);
-    grown.set(good);
-    const moved = patches.map((one) => ({ ...one, at: one.at + table }));
-    return patched(
-      grown,
-      { at: 60, u32: 1 },
-      { at: 64, u64: BigInt(table) },
-      { at: table, u64: BigInt(L1) },
-      ...moved,
-    );
-  };
 
 const BAD_CLUSTER = ['qcow2-bad-compressed-cluster'];
 const CORRUPT = ['qcow2-corrupt'];
@@ -391,7 +374,9 @@ const QCOW2: readonly HostileClass[] = [
       ['4 GiB of extra data', { at: 36, u32: U32_MAX }],
     ] as const
   ).map(([what, one]) =>
-    qcow2(`a snapshot of ${what}`, snapshot(one), { refused: 'qcow2-bad-snapshot-table' }),
+    qcow2(`a snapshot of ${what}`, (good) => withSnapshot(good, one), {
+      refused: 'qcow2-bad-snapshot-table',
+    }),
   ),
   qcow2('both dirty and corrupt', patch({ at: 72, u64: 3n }), { checks: 0, uses: ['qcow2-marked-corrupt'] }),
   qcow2(

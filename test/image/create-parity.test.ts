@@ -10,6 +10,7 @@ import { join } from 'node:path';
 
 import { afterAll, describe, expect, test } from 'vitest';
 
+import { Qcow2BenchError } from '../../src/core/error.ts';
 import { formatSize } from '../../src/core/size.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
@@ -186,7 +187,8 @@ async function refusalOfOurs(format: Format, name: string, choice: Choice): Prom
     await createImageFile(options);
     return undefined;
   } catch (error) {
-    return (error as { code?: string }).code ?? String(error);
+    if (!(error instanceof Qcow2BenchError)) throw error;
+    return error.code;
   }
 }
 

@@ -7,7 +7,7 @@ import { describe, expect, it } from 'vitest';
 import { openImage } from '../../../src/format/registry.ts';
 import { filled, RecordedFiles } from '../recorded-files.ts';
 import { rejectionCodeOf, rejectionOf } from '../rejection.ts';
-import { newImage, openBytes, patched, type OpenedImage, type Patch } from './image-bytes.ts';
+import { newImage, openBytes, patched, withSnapshot, type OpenedImage, type Patch } from './image-bytes.ts';
 import { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { SparseBytes } from '../../../src/device/sparse-bytes.ts';
 import { WriteLog } from '../../../src/device/write-log.ts';
@@ -181,21 +181,6 @@ describe('a header with', () => {
     await image.close();
   });
 });
-
-/** A snapshot table of one entry at cluster 6. */
-function withSnapshot(bytes: Uint8Array, ...entry: readonly Patch[]): Uint8Array<ArrayBuffer> {
-  const table = 6 * CLUSTER;
-  const grown = new Uint8Array(7 * CLUSTER);
-  grown.set(bytes);
-  const moved = entry.map((patch) => ({ ...patch, at: patch.at + table }));
-  return patched(
-    grown,
-    { at: 60, u32: 1 },
-    { at: 64, u64: BigInt(table) },
-    { at: table, u64: BigInt(L1) },
-    ...moved,
-  );
-}
 
 describe('a snapshot with', () => {
   const cases: readonly (readonly [what: string, patch: Patch])[] = [

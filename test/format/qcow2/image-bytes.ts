@@ -1,5 +1,7 @@
 /** qcow2 images as arrays of bytes: made, opened, patched. */
 
+import { alignUp } from '../../../src/core/alignment.ts';
+import { viewOf } from '../../../src/core/bytes.ts';
 import type { BlockDevice } from '../../../src/device/block-device.ts';
 import { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { SyncElision } from '../../../src/device/sync-elision.ts';
@@ -12,6 +14,7 @@ import {
   type BitmapEntry,
 } from '../../../src/format/qcow2/bitmap-directory.ts';
 import { createQcow2 } from '../../../src/format/qcow2/create.ts';
+import { FIELD } from '../../../src/format/qcow2/header.ts';
 import { AUTOCLEAR } from '../../../src/format/qcow2/layout.ts';
 import { openQcow2 } from '../../../src/format/qcow2/open.ts';
 import type { Qcow2Image } from '../../../src/format/qcow2/qcow2-image.ts';
@@ -102,6 +105,22 @@ export function patched(bytes: Uint8Array, ...patches: readonly Patch[]): Uint8A
     if (u64 !== undefined) view.setBigUint64(at, u64);
   }
   return copy;
+}
+
+/** Adds a cluster with a snapshot table of one entry, of the active L1 table; `patches` are relative to the entry. */
+export function withSnapshot(bytes: Uint8Array, ...patches: readonly Patch[]): Uint8Array<ArrayBuffer> {
+  const view = viewOf(bytes);
+  const clusterSize = 2 ** view.getUint32(FIELD.clusterBits);
+  const table = alignUp(bytes.byteLength, clusterSize);
+  const grown = new Uint8Array(table + clusterSize);
+  grown.set(bytes);
+  return patched(
+    grown,
+    { at: FIELD.snapshotCount, u32: 1 },
+    { at: FIELD.snapshotsOffset, u64: BigInt(table) },
+    { at: table, u64: view.getBigUint64(FIELD.l1Offset) },
+    ...patches.map((patch) => ({ ...patch, at: patch.at + table })),
+  );
 }
 
 export interface Patch {
