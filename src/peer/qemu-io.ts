@@ -21,6 +21,11 @@ import { findQemuIo, type QemuIoTools } from './qemu-tools.ts';
 import { runProgram, type ProgramOutcome } from './run-program.ts';
 import { MARK_SIGNAL, traceProgram, type SlowedCall } from './strace.ts';
 
+/** What `qemu-io` can be asked for: a write may be of one whole cluster that is compressed. */
+export interface QemuIoRequest extends Request {
+  readonly compressed?: boolean | undefined;
+}
+
 /** Bytes of a read that are to be all alike, as qemu-io can check them. */
 export interface ExpectedBytes {
   readonly value: number;
@@ -34,7 +39,7 @@ export interface QemuIoOptions {
   readonly path: string;
   readonly format: Format;
   readonly cache: CacheMode;
-  readonly requests: readonly Request[];
+  readonly requests: readonly QemuIoRequest[];
   /** What becomes of guest discards. Default `unmap`, as of qemu-io 7.2 itself. */
   readonly discard?: DiscardMode | undefined;
   /** Further options of the block layer, given with `--image-opts`, e.g. `{ 'lazy-refcounts': 'on' }`. */
@@ -86,7 +91,7 @@ export async function runQemuIo(options: QemuIoOptions): Promise<readonly HostOp
 
 /** The commands, with a mark before each request and one after the last. */
 export function qemuIoScript(
-  requests: readonly Request[],
+  requests: readonly QemuIoRequest[],
   expected?: ReadonlyMap<number, ExpectedBytes>,
 ): string {
   const mark = `sigraise ${String(constants.signals[MARK_SIGNAL])}\n`;
@@ -134,14 +139,14 @@ function qemuIoArguments(options: QemuIoImage): readonly string[] {
   return [...args, '--image-opts', list.join(',')];
 }
 
-function command(request: Request, writes: number, expected: ExpectedBytes | undefined): string {
+function command(request: QemuIoRequest, writes: number, expected: ExpectedBytes | undefined): string {
   const range = `${String(request.offset)} ${String(request.length)}`;
   const fua = request.fua ? ' -f' : '';
   switch (request.op) {
     case 'read':
       return `read -q${expected === undefined ? '' : verification(expected)} ${range}`;
     case 'write':
-      return `write -q${fua} -P ${String((writes % 255) + 1)} ${range}`;
+      return `write -q${fua}${request.compressed === true ? ' -c' : ''} -P ${String((writes % 255) + 1)} ${range}`;
     case 'flush':
       return 'flush';
     case 'discard':

@@ -31,6 +31,8 @@ export interface QemuImgCreate {
   /** As `qemu-img create -o` takes them, e.g. `{ lazy_refcounts: 'on' }`. */
   readonly options?: Readonly<Record<string, string>> | undefined;
   readonly backing?: { readonly path: string; readonly format: Format } | undefined;
+  /** Where qemu-img runs, and so where the name of a data file begins. */
+  readonly directory?: string | undefined;
 }
 
 /** Where QEMU's programs are looked for; strace always comes from the system. */
@@ -83,7 +85,9 @@ export async function createWithQemuImg(path: string, create: QemuImgCreate): Pr
   }
   args.push('--', path);
   if (create.size !== undefined) args.push(String(create.size));
-  const { exitCode, stdout, stderr } = await runProgram(requireProgram('qemu-img'), args);
+  const { exitCode, stdout, stderr } = await runProgram(requireProgram('qemu-img'), args, {
+    directory: create.directory,
+  });
   if (exitCode !== 0) {
     throw new Qcow2BenchError('peer-failed', `qemu-img create failed: ${(stderr + stdout).trim()}`, { path });
   }

@@ -13,6 +13,8 @@ const OUTPUT_BYTES_MAX = 1024 * 1024;
 export interface ProgramRun {
   /** Given on standard input; none if `undefined`. */
   readonly input?: string | undefined;
+  /** Where it runs. Default: where this process does. */
+  readonly directory?: string | undefined;
   /** Ends the program. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -28,10 +30,11 @@ export interface ProgramOutcome {
 export function runProgram(
   file: string,
   args: readonly string[],
-  { input, signal }: ProgramRun = {},
+  { input, directory, signal }: ProgramRun = {},
 ): Promise<ProgramOutcome> {
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, {
+      cwd: directory,
       // Messages in English, whatever the user's language: they are read here.
       env: { ...process.env, LC_ALL: 'C' },
       // A group of its own, which ends as a whole: a tracer that is stopped alone can leave what it traces running.

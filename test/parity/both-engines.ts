@@ -4,6 +4,7 @@
  */
 
 import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 
 import { openStack, type Stack, type StackOptions, type WrapDevice } from '../../src/bench/stack.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
@@ -66,8 +67,11 @@ export async function serveWithBuiltin(
       await stack.backend.read(request.offset, bytes);
       check(`request ${String(index)}`, request.offset, bytes);
       reads.set(index, longestUniformRun(bytes));
+    } else if (request.compressed === true) {
+      await stack.image.writeCompressed?.(request.offset, new Uint8Array(request.length).fill(value));
     } else await serveRequest(stack.backend, request, value);
-    guest.apply(request, value);
+    // An ignored discard leaves every byte as it was.
+    if (request.op !== 'discard' || list.discard === 'unmap') guest.apply(request, value);
     if (request.op === 'write') writes++;
   }
   current = undefined;
@@ -88,7 +92,7 @@ export async function serveWithBuiltin(
 }
 
 function openList(
-  { files, cache, format, cacheSizes }: ParityList,
+  { files, cache, discard, format, cacheSizes }: ParityList,
   options: Pick<StackOptions, 'storage' | 'wrap' | 'hostLog' | 'readOnly'>,
 ): Promise<Stack> {
   const [image, below] = files;
@@ -97,6 +101,7 @@ function openList(
     imageName: image.name,
     format,
     cache,
+    discard,
     caches: cacheSizes,
     // Only QED leaves a backing file's format out.
     unnamedBackingFormat: below?.format,
@@ -117,29 +122,37 @@ function guestAtStart({ files }: ParityList): GuestSectors {
   return guest as GuestSectors;
 }
 
-/** Serves the list with QEMU, traced; `path` is the image. */
+/** Serves the list with QEMU, traced, on the files in `directory`. */
 export function serveWithQemu(
   list: ParityList,
-  path: string,
+  directory: string,
   { ours, slowed }: { readonly ours: BuiltinRun; readonly slowed: SlowedCall | undefined },
 ): Promise<QemuIoRun> {
+  const { name, dataFile } = list.files[0];
+  const data = dataFile === undefined ? undefined : join(directory, dataFile);
+  const dataOptions =
+    data === undefined ? undefined : { 'data-file.driver': 'file', 'data-file.filename': data };
+  const cacheSizes = cacheOptions(list.cacheSizes);
   return traceQemuIo({
-    path,
+    path: join(directory, name),
     format: list.format,
     cache: list.cache,
+    discard: list.discard,
     requests: list.requests,
-    imageOptions: cacheOptions(list.cacheSizes),
+    files: data === undefined ? undefined : { data },
+    imageOptions: (cacheSizes ?? dataOptions) !== undefined ? { ...cacheSizes, ...dataOptions } : undefined,
     expected: ours.reads,
     slowed,
   });
 }
 
 /** What qemu-io says where it reads other bytes from the image than ours did; empty if it reads the same. */
-export function misreadByQemu(list: ParityList, path: string, readBack: readonly ReadBack[]): string {
+export function misreadByQemu(list: ParityList, directory: string, readBack: readonly ReadBack[]): string {
   const commands = readBack.map(
     ({ offset, length, value }) => `read -q -P ${String(value)} ${String(offset)} ${String(length)}`,
   );
   const input = [...commands, 'quit'].join('\n');
-  const done = spawnSync('qemu-io', ['-r', '-f', list.format, path], { encoding: 'utf8', input });
+  const args = ['-r', '-f', list.format, list.files[0].name];
+  const done = spawnSync('qemu-io', args, { encoding: 'utf8', input, cwd: directory });
   return done.status === 0 ? '' : done.stdout.replaceAll('qemu-io> ', '') + done.stderr;
 }

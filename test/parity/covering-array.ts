@@ -117,9 +117,12 @@ class Cover {
     return best?.row;
   }
 
-  /** Gives every axis of `rest` a value, the most useful first, going back where none is allowed. */
+  /**
+   * Gives every axis of `rest` a value, the most useful first, going back where none is allowed. It looks ahead: where
+   * an axis has no value left, whatever is chosen for the others would be in vain.
+   */
   #complete(row: Partly, rest: readonly string[], open: ReadonlyMap<string, Pair>): Partly | undefined {
-    if (!this.#allowed(row)) return undefined;
+    if (!this.#allowed(row) || !rest.every((axis) => this.#hasValue(axis, row))) return undefined;
     const [axis, ...others] = rest;
     if (axis === undefined) return inOrder(row, this.#names);
     for (const value of this.#byUse(axis, row, open)) {
@@ -127,6 +130,10 @@ class Cover {
       if (completed !== undefined) return completed;
     }
     return undefined;
+  }
+
+  #hasValue(axis: string, row: Partly): boolean {
+    return (this.#axes[axis] ?? []).some((value) => this.#allowed({ ...row, [axis]: value }));
   }
 
   /** The axis's values, those first that close most open pairs with what the row has; chance among equals. */

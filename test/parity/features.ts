@@ -3,30 +3,36 @@
  * list can have. A covering array over them gives the lists; an axis or a value that is added here is covered from
  * then on.
  *
- * Invariant: `allowed…` refuse only what qemu-img refuses, and the named exceptions of docs/qemu-rules.md.
+ * Invariant: `allowed…` refuse only what qemu-img refuses, what would take too long, and the named exceptions of
+ * docs/qemu-rules.md.
  */
 
 import { CACHE_MODE_RULES, CACHE_MODES } from '../../src/format/cache-mode.ts';
-import { REFCOUNT_MODES } from '../../src/format/image-options.ts';
+import { DISCARD_MODES, REFCOUNT_MODES } from '../../src/format/image-options.ts';
 import {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
+  DATA_FILES,
   PREALLOCATIONS,
   REFCOUNT_BITS,
+  type Preallocation,
 } from '../../src/format/image-shape.ts';
 import { coveringArray, type Row } from './covering-array.ts';
 
 const KIB = 1024;
+const MIB = 1024 * KIB;
 
-/** What the requests of a list are mostly. */
+/** What the requests of a list are mostly; `compressed`: clusters that are written compressed, among others. */
 const MIXES = ['writes', 'durable', 'zeroes', 'large'] as const;
-export type Mix = (typeof MIXES)[number];
+const QCOW2_MIXES = [...MIXES, 'compressed'] as const;
+export type Mix = (typeof QCOW2_MIXES)[number];
 
 /**
  * What the image holds when the run begins: nothing, what was written and closed, what a crash left, what was written
- * between and after internal snapshots, or compressed clusters among others.
+ * between and after internal snapshots, compressed clusters among others, or what was written before and after a
+ * persistent bitmap was added.
  */
-const QCOW2_STARTS = ['fresh', 'filled', 'crashed', 'snapshots', 'compressed'] as const;
+const QCOW2_STARTS = ['fresh', 'filled', 'crashed', 'snapshots', 'compressed', 'bitmap'] as const;
 const STARTS = ['fresh', 'filled', 'crashed'] as const;
 
 /**
@@ -44,7 +50,7 @@ export type Chain = (typeof CHAINS)[number];
 const BACKING_SIZES = ['shorter', 'equal', 'longer'] as const;
 export type BackingSize = (typeof BACKING_SIZES)[number];
 
-const COMMON = { cache: CACHE_MODES, mix: MIXES } as const;
+const COMMON = { cache: CACHE_MODES, mix: MIXES, discard: DISCARD_MODES } as const;
 
 /**
  * The metadata caches: QEMU's defaults; the least that it makes of them; a few of the smallest slices; both out of one
@@ -54,7 +60,8 @@ const CACHE_SIZES = ['default', 'least', 'small-slices', 'shared'] as const;
 
 export const QCOW2_AXES = {
   ...COMMON,
-  clusterSize: [512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 2 * KIB * KIB],
+  mix: QCOW2_MIXES,
+  clusterSize: [512, KIB, 4 * KIB, 16 * KIB, 64 * KIB, 2 * MIB],
   refcounts: REFCOUNT_MODES,
   chain: CHAINS,
   backingSize: BACKING_SIZES,
@@ -66,12 +73,13 @@ export const QCOW2_AXES = {
   compressionType: COMPRESSION_TYPES,
   extendedL2: ['off', 'on'],
   preallocation: PREALLOCATIONS,
+  dataFile: DATA_FILES,
 } as const;
 export type Qcow2Features = Row<typeof QCOW2_AXES>;
 
 export const QED_AXES = {
   ...COMMON,
-  clusterSize: [4 * KIB, 64 * KIB, 1024 * KIB],
+  clusterSize: [4 * KIB, 64 * KIB, MIB],
   chain: ['none', 'raw', 'three-deep'],
   backingSize: BACKING_SIZES,
   disk: ['few-clusters', 'mid-cluster', 'tables'],
@@ -115,27 +123,75 @@ function allowedQcow2(row: Partial<Qcow2Features>): boolean {
     // Version 2 has neither lazy refcounts, nor refcounts of other than 16 bits, nor another compression.
     if (row.refcounts === 'lazy' || (row.refcountBits ?? 16) !== 16) return false;
     if (row.compressionType === 'zstd' || row.extendedL2 === 'on') return false;
+    if (row.start === 'bitmap' || hasDataFile(row)) return false;
   }
   // A subcluster is a sector at least.
   if (row.extendedL2 === 'on' && (row.clusterSize ?? 16 * KIB) < 16 * KIB) return false;
   if (row.preallocation !== undefined && row.preallocation !== 'off' && !preallocates(row)) return false;
+  if (hasDataFile(row) && !takesDataFile(row)) return false;
   // Clusters that two snapshots share need a refcount of 3, and compressed ones share their host cluster.
   if (row.start === 'snapshots' && (row.refcountBits ?? 16) < 2) return false;
   return backingSizeFits(row);
 }
 
-/** Not over a backing file; not what would fill the disk, or the tests' patience; and nothing left to compress. */
-function preallocates({ chain, disk, clusterSize, start }: Partial<Qcow2Features>): boolean {
-  if (chain !== undefined && chain !== 'none') return false;
-  if (start === 'compressed') return false;
-  if (disk === 'huge' || disk === 'tables') return false;
-  return clusterSize === undefined || clusterSize <= 64 * KIB;
+/**
+ * Over a backing file only with subclusters, which can be left to it; nothing is left to compress; not what would fill
+ * the disk, or the tests' patience.
+ */
+function preallocates(row: Partial<Qcow2Features>): boolean {
+  const { chain = 'none', extendedL2 = 'on', start, mix } = row;
+  if (chain !== 'none' && extendedL2 === 'off') return false;
+  if (start === 'compressed' || mix === 'compressed') return false;
+  return row.preallocation === undefined || isAffordable(row, row.preallocation);
 }
 
-/** What pairs alone do not bring together: many small refcount blocks, few of them cached, and clusters freed. */
-const FURTHER_ROWS: readonly Qcow2Features[] = (['snapshots', 'filled'] as const).map((start) => ({
+function isAffordable(row: Partial<Qcow2Features>, preallocation: Preallocation): boolean {
+  const least = row.extendedL2 === 'on' ? 16 * KIB : 512;
+  const { disk = 'few-clusters', clusterSize = least } = row;
+  return clusterSize <= (PREALLOCATED_CLUSTERS[disk][preallocation] ?? 0);
+}
+
+/** The largest clusters with which a disk is preallocated, in bytes. */
+const PREALLOCATED_CLUSTERS: Readonly<Record<DiskKind, Readonly<Partial<Record<Preallocation, number>>>>> = {
+  'few-clusters': { metadata: 2 * MIB, falloc: 2 * MIB, full: 64 * KIB },
+  'mid-cluster': { metadata: 2 * MIB, falloc: 2 * MIB, full: 64 * KIB },
+  tables: { metadata: 16 * KIB, falloc: 16 * KIB, full: 4 * KIB },
+  huge: {},
+};
+
+function hasDataFile({ dataFile = 'none' }: Partial<Qcow2Features>): boolean {
+  return dataFile !== 'none';
+}
+
+/**
+ * Neither snapshots nor compressed clusters have their place in a data file. A raw one is all there is, and comes with
+ * preallocated tables.
+ */
+function takesDataFile(row: Partial<Qcow2Features>): boolean {
+  const { start, mix, chain = 'none', dataFile } = row;
+  if (start === 'snapshots' || start === 'compressed' || mix === 'compressed') return false;
+  if (dataFile === 'raw' && (chain !== 'none' || !isAffordable(row, 'metadata'))) return false;
+  // Exception `raw-direct-over-hole`.
+  const isDirect = row.cache !== undefined && CACHE_MODE_RULES[row.cache].direct;
+  return start !== 'fresh' || !isDirect;
+}
+
+/**
+ * What pairs alone do not bring together: many small refcount blocks, few of them cached, and clusters freed or shared.
+ * Whether a block more or less in the cache shows depends on where the requests of a list fall, so there are several.
+ */
+const FURTHER_ROWS: readonly Qcow2Features[] = (
+  [
+    ['zeroes', 'filled'],
+    ['zeroes', 'snapshots'],
+    ['writes', 'snapshots'],
+    ['durable', 'snapshots'],
+    ['large', 'snapshots'],
+  ] as const
+).map(([mix, start]) => ({
   cache: 'writeback',
-  mix: 'zeroes',
+  mix,
+  discard: 'unmap',
   clusterSize: 512,
   refcounts: 'eager',
   chain: 'none',
@@ -148,6 +204,7 @@ const FURTHER_ROWS: readonly Qcow2Features[] = (['snapshots', 'filled'] as const
   compressionType: 'zlib',
   extendedL2: 'off',
   preallocation: 'off',
+  dataFile: 'none',
 }));
 
 function allowedQed(row: Partial<QedFeatures>): boolean {

@@ -4,7 +4,7 @@ import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import { serveWithBuiltin } from './both-engines.ts';
 import { endHashes, makeGoldenStart, operationsOf, readBackHash, type Golden } from './goldens.ts';
 import { PackedHoles } from './packed-file.ts';
-import type { ParityList } from './parity-list.ts';
+import { allFiles, type ParityList } from './parity-list.ts';
 import { compareWithout } from '../../src/peer/varying-order.ts';
 
 /** What differs from the recording, in words; empty if nothing does. */
@@ -18,7 +18,7 @@ export async function differencesFromGolden(list: ParityList, golden: Golden): P
   });
   const comparison = compareWithout(records, operationsOf(golden), golden.leftOut);
   const end = await endHashes(list, storage);
-  for (const { name } of list.files) storage.remove(name);
+  for (const name of allFiles(list)) storage.remove(name);
   return [
     ...(comparison.identical ? [] : [comparison.text]),
     ...Object.entries(golden.end)

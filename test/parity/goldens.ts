@@ -12,7 +12,7 @@ import type { HostOperation, TracedOp } from '../../src/peer/host-operation.ts';
 import type { ReadBack } from './both-engines.ts';
 import type { LiveOutcome } from './live-list.ts';
 import { hashFile, packFile, unpackFile, type PackedFile } from './packed-file.ts';
-import type { ParityList } from './parity-list.ts';
+import { allFiles, writtenFiles, type ParityList } from './parity-list.ts';
 
 export interface Golden {
   readonly name: string;
@@ -52,7 +52,7 @@ export function writeGoldens(goldens: Goldens): void {
 /** What a live run gave, as it is kept. */
 export async function goldenOf(list: ParityList, outcome: LiveOutcome): Promise<Golden> {
   const start: Record<string, PackedFile> = {};
-  for (const { name } of list.files) start[name] = await withFile(outcome.start, name, packFile);
+  for (const name of allFiles(list)) start[name] = await withFile(outcome.start, name, packFile);
   return {
     name: list.name,
     list: listHash(list),
@@ -89,9 +89,10 @@ export async function hasGoldenStart({ start }: Golden, storage: Storage): Promi
 }
 
 /** Hashes of the files that a run may have changed. */
-export async function endHashes({ files }: ParityList, storage: Storage): Promise<Record<string, string>> {
-  const [{ name }] = files;
-  return { [name]: await withFile(storage, name, hashFile) };
+export async function endHashes(list: ParityList, storage: Storage): Promise<Record<string, string>> {
+  const hashes: Record<string, string> = {};
+  for (const name of writtenFiles(list)) hashes[name] = await withFile(storage, name, hashFile);
+  return hashes;
 }
 
 export function listHash(list: ParityList): string {

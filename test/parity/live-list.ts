@@ -11,7 +11,7 @@ import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';
 import { copySparse, firstDifference } from '../../src/peer/whole-file.ts';
 import { misreadByQemu, serveWithBuiltin, serveWithQemu, type BuiltinRun } from './both-engines.ts';
-import type { ParityList } from './parity-list.ts';
+import { writtenFiles, type ParityList } from './parity-list.ts';
 import { makeStartFiles } from './start-files.ts';
 import { judgeOrder, ORDER_RUNS, type OrderVerdict } from '../../src/peer/varying-order.ts';
 
@@ -52,7 +52,7 @@ export async function runLive(
     const folder = place(`theirs-${String(runs.length)}`);
     mkdirSync(folder);
     await copyFiles(list, start.directory, folder);
-    const { operations, misreads } = await serveWithQemu(list, join(folder, list.files[0].name), {
+    const { operations, misreads } = await serveWithQemu(list, folder, {
       ours,
       slowed: ORDER_RUNS[runs.length],
     });
@@ -72,28 +72,25 @@ export async function runLive(
         ...(await differingFiles(list, end.directory, folder)),
         ...ours.wrongReads,
         ...misreads,
-        ...said(misreadByQemu(list, join(folder, list.files[0].name), ours.readBack)),
+        ...said(misreadByQemu(list, folder, ours.readBack)),
       ],
     };
   }
 }
 
 /** Copies what will be written; what is only read stands in both places. */
-async function copyFiles({ files }: ParityList, from: string, to: string): Promise<void> {
-  for (const [depth, { name }] of files.entries()) {
-    if (depth === 0) await copySparse(join(from, name), join(to, name));
-    else linkSync(join(from, name), join(to, name));
-  }
+async function copyFiles(list: ParityList, from: string, to: string): Promise<void> {
+  for (const name of writtenFiles(list)) await copySparse(join(from, name), join(to, name));
+  for (const { name } of list.files.slice(1)) linkSync(join(from, name), join(to, name));
 }
 
-async function differingFiles(
-  { files }: ParityList,
-  ours: string,
-  theirs: string,
-): Promise<readonly string[]> {
-  const [{ name }] = files;
-  const offset = await firstDifference(join(ours, name), join(theirs, name));
-  return offset === undefined ? [] : [`the final bytes of ${name} differ from ${String(offset)} on`];
+async function differingFiles(list: ParityList, ours: string, theirs: string): Promise<readonly string[]> {
+  const differences: string[] = [];
+  for (const name of writtenFiles(list)) {
+    const offset = await firstDifference(join(ours, name), join(theirs, name));
+    if (offset !== undefined) differences.push(`the final bytes of ${name} differ from ${String(offset)} on`);
+  }
+  return differences;
 }
 
 function said(text: string): readonly string[] {

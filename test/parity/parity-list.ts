@@ -11,7 +11,10 @@ import { Random } from '../../src/core/random.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { CacheSizes } from '../../src/format/cache-sizes.ts';
 import type { Format } from '../../src/format/disk-image.ts';
-import { SECTOR_SIZE, type Request, type RequestOp } from '../../src/workload/request.ts';
+import type { DiscardMode } from '../../src/format/image-options.ts';
+import type { QemuIoRequest } from '../../src/peer/qemu-io.ts';
+import { SECTOR_SIZE, type RequestOp } from '../../src/workload/request.ts';
+import type { DataFileKind } from '../../src/format/image-shape.ts';
 import type { BackingSize, Chain, DiskKind, Features, Mix, Qcow2Features } from './features.ts';
 
 /** A file that QEMU makes and fills before the run. */
@@ -23,13 +26,15 @@ export interface StartFile {
   readonly size: number;
   /** As `qemu-img create -o` takes them. */
   readonly options: Readonly<Record<string, string>>;
-  readonly fill: readonly Request[];
+  /** Name of the file that holds the guest's data, if the image itself does not. */
+  readonly dataFile: string | undefined;
+  readonly fill: readonly QemuIoRequest[];
   /** Ended by a crash, so that nothing is closed. */
   readonly crashes: boolean;
-  /** So many requests of the fill, from the first on, are written compressed. */
-  readonly compressed: number;
   /** Snapshots are taken after so many requests of the fill. */
   readonly snapshotsAfter: readonly number[];
+  /** A persistent bitmap is added after so many requests of the fill. */
+  readonly bitmapAfter: number | undefined;
 }
 
 export interface ParityList {
@@ -38,11 +43,21 @@ export interface ParityList {
   readonly features: Features;
   readonly format: Format;
   readonly cache: CacheMode;
+  readonly discard: DiscardMode;
   /** Of the metadata caches; `undefined` for QEMU's defaults. */
   readonly cacheSizes: CacheSizes | undefined;
   /** The image first, then what it is backed by, from the top down. */
   readonly files: readonly [StartFile, ...StartFile[]];
-  readonly requests: readonly Request[];
+  readonly requests: readonly QemuIoRequest[];
+}
+
+/** The files that a run may change. */
+export function writtenFiles({ files: [image] }: ParityList): readonly string[] {
+  return image.dataFile === undefined ? [image.name] : [image.name, image.dataFile];
+}
+
+export function allFiles(list: ParityList): readonly string[] {
+  return [...writtenFiles(list), ...list.files.slice(1).map(({ name }) => name)];
 }
 
 /** Half as many where each table is 2 MiB. */
@@ -51,6 +66,10 @@ const REQUESTS_MAX = 50;
 const FILL_REQUESTS = 9;
 /** They come first, as QEMU compresses into clusters that are not allocated yet. */
 const COMPRESSED_REQUESTS = 7;
+/** The first of a list of requests are such that more can be compressed; the rest do as they please. */
+const COMPRESSING_SHARE = 0.7;
+/** Places that a compressed write is tried at before it becomes a plain one. */
+const FREE_CLUSTER_TRIES = 8;
 /** As long as a request of a fill may be at least, whatever the cluster size: many clusters of the smallest. */
 const FILL_BYTES = 64 * 1024;
 /** Below it a request is short of a cluster of any size but the smallest. */
@@ -71,26 +90,28 @@ export function parityList(name: string, features: Features, seed: number): Pari
   const zeroes = takesZeroes(features.format, below.length > 0);
   const maker = new RequestMaker({ disk, spots, zeroes }, random);
   const { start } = features;
-  const compressed = start === 'compressed' ? maker.wholeClusters() : [];
+  const compressed = start === 'compressed' ? maker.compressed() : [];
   const image: StartFile = {
     name: 'image',
     format: features.format,
     size: disk.size,
     options: imageOptions(features),
+    dataFile: features.format === 'qcow2' && features.dataFile !== 'none' ? DATA_FILE_NAME : undefined,
     fill: start === 'fresh' ? [] : [...compressed, ...maker.fill()],
-    compressed: compressed.length,
     crashes: start === 'crashed',
     // The first leaves requests for the second to share, and the second some that find nothing shared.
     snapshotsAfter: start === 'snapshots' ? [4, 7] : [],
+    bitmapAfter: start === 'bitmap' ? 4 : undefined,
   };
   return {
     name,
     features,
     format: features.format,
     cache: features.cache,
+    discard: features.discard,
     cacheSizes: features.format === 'qcow2' ? cacheSizesOf(features) : undefined,
     files: [image, ...below],
-    requests: maker.list(features.mix),
+    requests: maker.list(features.mix, image.fill),
   };
 }
 
@@ -141,8 +162,16 @@ function imageOptions(features: Features): Readonly<Record<string, string>> {
         extended_l2: features.extendedL2,
         preallocation: features.preallocation,
         lazy_refcounts: features.refcounts === 'lazy' ? 'on' : 'off',
+        ...dataFileOptions(features.dataFile),
       };
   }
+}
+
+const DATA_FILE_NAME = 'image.data';
+
+function dataFileOptions(kind: DataFileKind): Readonly<Record<string, string>> {
+  if (kind === 'none') return {};
+  return { data_file: DATA_FILE_NAME, data_file_raw: kind === 'raw' ? 'on' : 'off' };
 }
 
 function cacheSizesOf({ cacheSizes, clusterSize }: Qcow2Features): CacheSizes | undefined {
@@ -184,10 +213,11 @@ function backingFiles(features: Features, disk: Disk, random: Random): readonly 
       format,
       size,
       options: {},
+      dataFile: undefined,
       fill: new RequestMaker({ disk: fillDisk, spots, zeroes }, random).fill(),
       crashes: false,
-      compressed: 0,
       snapshotsAfter: [],
+      bitmapAfter: undefined,
     };
   });
 }
@@ -224,13 +254,15 @@ interface Weights {
   readonly flush: number;
   readonly discard: number;
   readonly zeroes: number;
+  readonly compressed: number;
 }
 
 const WEIGHTS: Readonly<Record<Mix, Weights>> = {
-  writes: { write: 80, fua: 0, read: 12, flush: 8, discard: 0, zeroes: 0 },
-  durable: { write: 30, fua: 35, read: 5, flush: 30, discard: 0, zeroes: 0 },
-  zeroes: { write: 40, fua: 4, read: 10, flush: 6, discard: 20, zeroes: 20 },
-  large: { write: 70, fua: 5, read: 10, flush: 5, discard: 5, zeroes: 5 },
+  writes: { write: 80, fua: 0, read: 12, flush: 8, discard: 0, zeroes: 0, compressed: 0 },
+  durable: { write: 30, fua: 35, read: 5, flush: 30, discard: 0, zeroes: 0, compressed: 0 },
+  zeroes: { write: 40, fua: 4, read: 10, flush: 6, discard: 20, zeroes: 20, compressed: 0 },
+  large: { write: 70, fua: 5, read: 10, flush: 5, discard: 5, zeroes: 5, compressed: 0 },
+  compressed: { write: 25, fua: 4, read: 10, flush: 8, discard: 7, zeroes: 6, compressed: 40 },
 };
 
 class RequestMaker {
@@ -251,7 +283,7 @@ class RequestMaker {
   }
 
   /** Writes, and a few zero-writes among them; together they need several refcount blocks where those are small. */
-  fill(): readonly Request[] {
+  fill(): readonly QemuIoRequest[] {
     const requests = Array.from({ length: FILL_REQUESTS }, (_, index) =>
       this.#request(index % 5 === 4 ? 'write-zeroes' : 'write', 'fill'),
     );
@@ -269,28 +301,54 @@ class RequestMaker {
     ];
   }
 
-  /** Writes of whole clusters, none of a cluster that another has. */
-  wholeClusters(): readonly Request[] {
+  /** Compressed writes, none of a cluster that another has. */
+  compressed(): readonly QemuIoRequest[] {
     const { size, clusterSize } = this.#disk;
-    const requests: Request[] = [];
+    const requests: QemuIoRequest[] = [];
     for (let left = COMPRESSED_REQUESTS; left > 0; left--) {
       const request = this.#request('write', 'writes');
       const offset = alignDown(request.offset, clusterSize);
       const length = Math.min(alignUp(request.length, clusterSize), size - offset);
-      const meets = (other: Request): boolean =>
-        other.offset < offset + length && offset < other.offset + other.length;
-      if (!requests.some(meets)) requests.push({ ...request, offset, length });
+      const compressed = { ...request, offset, length, compressed: true };
+      if (!requests.some((other) => overlap(other, compressed))) requests.push(compressed);
     }
     return requests;
   }
 
-  list(mix: Mix): readonly Request[] {
+  /** @param before what the image holds already. */
+  list(mix: Mix, before: readonly QemuIoRequest[]): readonly QemuIoRequest[] {
     const whole = REQUESTS_MIN + this.#random.below(REQUESTS_MAX - REQUESTS_MIN + 1);
     const length = this.#disk.clusterSize > MIB ? Math.ceil(whole / 2) : whole;
-    return Array.from({ length }, () => this.#weighted(mix));
+    const requests: QemuIoRequest[] = [];
+    for (let index = 0; index < length; index++) {
+      const request = this.#weighted(mix);
+      const compresses = index < COMPRESSING_SHARE * length;
+      requests.push(compresses ? this.#besideCompressed(request, [...before, ...requests]) : plain(request));
+    }
+    return requests;
   }
 
-  #weighted(mix: Mix): Request {
+  /**
+   * The request, or another in its place: QEMU compresses only into clusters that are not allocated, and nothing is
+   * compressed after what was packed in this run was freed (exception `packing-into-freed`).
+   */
+  #besideCompressed(request: QemuIoRequest, before: readonly QemuIoRequest[]): QemuIoRequest {
+    const { size, clusterSize } = this.#disk;
+    const changes = before.filter(({ op }) => op !== 'read' && op !== 'flush');
+    if (request.compressed === true) {
+      for (let left = FREE_CLUSTER_TRIES; left > 0; left--) {
+        const offset = alignDown(this.#range('write', 'writes').offset, clusterSize);
+        const whole = { ...request, offset, length: Math.min(clusterSize, size - offset) };
+        if (!changes.some((other) => overlap(aligned(other, clusterSize), whole))) return whole;
+      }
+    }
+    const frees = changes.some(
+      (other) => other.compressed === true && overlap(aligned(other, clusterSize), request),
+    );
+    return frees ? { ...plain(request), op: 'read', fua: false, unmap: false } : plain(request);
+  }
+
+  #weighted(mix: Mix): QemuIoRequest {
     const weights = WEIGHTS[mix];
     let roll = this.#random.below(100);
     const hits = (weight: number): boolean => (roll -= weight) < 0;
@@ -299,10 +357,11 @@ class RequestMaker {
     if (hits(weights.read)) return this.#request('read', mix);
     if (hits(weights.discard)) return this.#request('discard', mix);
     if (hits(weights.zeroes)) return this.#request('write-zeroes', mix);
+    if (hits(weights.compressed)) return { ...this.#request('write', mix), compressed: true };
     return { op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs: 0 };
   }
 
-  #request(wanted: RequestOp, mix: Mix | 'fill'): Request {
+  #request(wanted: RequestOp, mix: Mix | 'fill'): QemuIoRequest {
     const random = this.#random;
     const op = wanted === 'write-zeroes' && !this.#zeroes ? 'write' : wanted;
     const zeroes = op === 'write-zeroes';
@@ -345,4 +404,24 @@ class RequestMaker {
         return upTo(most);
     }
   }
+}
+
+interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+function overlap(left: ByteRange, right: ByteRange): boolean {
+  return left.offset < right.offset + right.length && right.offset < left.offset + left.length;
+}
+
+/** The clusters that a range touches. */
+function aligned({ offset, length }: ByteRange, clusterSize: number): ByteRange {
+  const first = alignDown(offset, clusterSize);
+  return { offset: first, length: alignUp(offset + length, clusterSize) - first };
+}
+
+/** Without compression. */
+function plain({ op, offset, length, fua, unmap, timeNs }: QemuIoRequest): QemuIoRequest {
+  return { op, offset, length, fua, unmap, timeNs };
 }

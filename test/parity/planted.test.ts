@@ -1,6 +1,6 @@
 /**
- * The suite sees what it is there to see: for each rule of docs/qemu-rules.md an engine that breaks it, in one place
- * and in one way, differs from the recording of QEMU in some everyday list.
+ * The suite sees what it is there to see: for each rule of docs/qemu-rules.md, and for data files and ignored discards,
+ * an engine that breaks it, in one place and in one way, differs from the recording of QEMU in some everyday list.
  *
  * Deviations are put in from outside, at public methods and at module borders, so that no code here has to know that
  * it may be broken.
@@ -11,6 +11,7 @@ import { describe, expect, it, vi } from 'vitest';
 import type { BlockDevice, Pending, WritePart } from '../../src/device/block-device.ts';
 import { SyncElision } from '../../src/device/sync-elision.ts';
 import type { SyncCause } from '../../src/device/purpose.ts';
+import { BlockBackend } from '../../src/format/block-backend.ts';
 import { CACHE_MODE_RULES, type CacheMode } from '../../src/format/cache-mode.ts';
 import type * as knownZeroes from '../../src/format/known-zero.ts';
 import type * as cacheGeometries from '../../src/format/qcow2/cache-geometry.ts';
@@ -173,6 +174,24 @@ const deviations: readonly Deviation[] = [
       vi.spyOn(HeaderStore.prototype, 'markDirty').mockResolvedValue();
     },
   },
+  {
+    rule: 'data file',
+    does: 'the image becomes durable before the data that it points to',
+    plant: syncDataLast,
+  },
+  {
+    rule: 'discard',
+    does: 'a discard that is to be ignored reaches the image',
+    plant: () => {
+      vi.spyOn(BlockBackend.prototype, 'discard').mockImplementation(function (
+        this: BlockBackend,
+        offset: number,
+        length: number,
+      ): Pending {
+        return this.image.discard(offset, length);
+      });
+    },
+  },
 ];
 
 describe('a planted deviation is caught', () => {
@@ -199,7 +218,8 @@ describe('a planted deviation is caught', () => {
 
   it('has one for every rule', () => {
     const rules = new Set(deviations.map(({ rule }) => rule));
-    expect([...rules]).toEqual(Array.from({ length: 9 }, (_, index) => `R${String(index + 1)}`));
+    const numbered = Array.from({ length: 9 }, (_, index) => `R${String(index + 1)}`);
+    expect([...rules]).toEqual([...numbered, 'data file', 'discard']);
   });
 });
 
@@ -210,6 +230,23 @@ function innerOf(filter: SyncElision): BlockDevice {
 
 function setFlushAfterWrite(mode: CacheMode, flushAfterWrite: boolean): void {
   Object.assign(CACHE_MODE_RULES[mode], { flushAfterWrite });
+}
+
+function syncDataLast(): void {
+  const sync = Reflect.get(SyncElision.prototype, 'sync');
+  let ofData: (() => unknown) | undefined;
+  vi.spyOn(SyncElision.prototype, 'sync').mockImplementation(async function (
+    this: SyncElision,
+    cause: SyncCause,
+  ): Promise<void> {
+    if (this.label === 'data') {
+      ofData = () => sync.call(this, cause);
+      return;
+    }
+    await sync.call(this, cause);
+    await ofData?.();
+    ofData = undefined;
+  });
 }
 
 /** Every release makes all other tables look as if they had been released after it. */

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { readU64be, viewOf } from '../../src/core/bytes.ts';
 import { FIELD } from '../../src/format/qcow2/header.ts';
 import { createWithQemuImg, findQemuTools } from '../../src/peer/qemu-tools.ts';
+import type { QemuIoRequest } from '../../src/peer/qemu-io.ts';
 import { runProgram } from '../../src/peer/run-program.ts';
 import type { Request } from '../../src/workload/request.ts';
 import type { ParityList, StartFile } from './parity-list.ts';
@@ -20,7 +21,7 @@ export function flushedRequests(fill: readonly Request[]): number {
   return Math.ceil(fill.length / 2);
 }
 
-/** Makes all files of a list in `directory`. */
+/** Makes all files of a list in `directory`, where QEMU runs: the name of a data file is taken from there. */
 export async function makeStartFiles({ files }: ParityList, directory: string): Promise<void> {
   for (const [depth, file] of [...files.entries()].reverse()) {
     const below = files[depth + 1];
@@ -29,17 +30,17 @@ export async function makeStartFiles({ files }: ParityList, directory: string): 
       format: file.format,
       size: file.size,
       options: file.options,
+      directory,
       ...(below === undefined ? {} : { backing: { path: below.name, format: below.format } }),
     });
-    await fill(path, file, depth);
+    await fill(file, directory, depth);
   }
 }
 
-async function fill(path: string, file: StartFile, depth: number): Promise<void> {
-  const { fill: requests, compressed, snapshotsAfter, crashes } = file;
-  const commands = requests.map((request, index) =>
-    command(request, fillValue(depth, index), index < compressed ? ' -c' : ''),
-  );
+async function fill(file: StartFile, directory: string, depth: number): Promise<void> {
+  const { fill: requests, snapshotsAfter, bitmapAfter, crashes } = file;
+  const path = join(directory, file.name);
+  const commands = requests.map((request, index) => command(request, fillValue(depth, index)));
   if (crashes) {
     // Some of it is durable, and what came later is partly in the file.
     commands.splice(flushedRequests(requests), 0, 'flush');
@@ -47,33 +48,39 @@ async function fill(path: string, file: StartFile, depth: number): Promise<void>
   }
   let from = 0;
   for (const [number, to] of snapshotsAfter.entries()) {
-    await runCommands(path, file, commands.slice(from, to));
-    await takeSnapshot(path, `snapshot ${String(number)}`);
+    await runCommands(file, directory, commands.slice(from, to));
+    await runQemuImg(['snapshot', '-c', `snapshot ${String(number)}`, path], directory);
+    stopClock(path);
     from = to;
   }
-  await runCommands(path, file, commands.slice(from));
+  if (bitmapAfter !== undefined) {
+    await runCommands(file, directory, commands.slice(from, bitmapAfter));
+    await runQemuImg(['bitmap', '--add', path, 'bitmap'], directory);
+    from = bitmapAfter;
+  }
+  await runCommands(file, directory, commands.slice(from));
 }
 
 async function runCommands(
-  path: string,
-  { format, crashes }: StartFile,
+  { name, format, crashes }: StartFile,
+  directory: string,
   commands: readonly string[],
 ): Promise<void> {
   if (commands.length === 0) return;
   const { qemuIo } = await findQemuTools();
   // Nothing here is measured: without syncs it is fast.
-  const args = ['-t', 'unsafe', '-d', 'unmap', '-f', format, path];
-  const { exitCode, stdout, stderr } = await runProgram(qemuIo, args, { input: commands.join('\n') });
+  const args = ['-t', 'unsafe', '-d', 'unmap', '-f', format, name];
+  const input = commands.join('\n');
+  const { exitCode, stdout, stderr } = await runProgram(qemuIo, args, { input, directory });
   if (exitCode !== (crashes ? undefined : 0)) {
     throw new Error(`qemu-io ${args.join(' ')}: ${stdout}${stderr}`);
   }
 }
 
-async function takeSnapshot(path: string, name: string): Promise<void> {
+async function runQemuImg(args: readonly string[], directory: string): Promise<void> {
   const { qemuImg } = await findQemuTools();
-  const { exitCode, stderr } = await runProgram(qemuImg, ['snapshot', '-c', name, path]);
-  if (exitCode !== 0) throw new Error(`qemu-img snapshot -c: ${stderr}`);
-  stopClock(path);
+  const { exitCode, stderr } = await runProgram(qemuImg, args, { directory });
+  if (exitCode !== 0) throw new Error(`qemu-img ${args.join(' ')}: ${stderr}`);
 }
 
 /** Gives every snapshot the same date, so that the same list makes the same file on every day. */
@@ -99,9 +106,9 @@ function stopClock(path: string): void {
   }
 }
 
-function command({ op, offset, length, unmap }: Request, value: number, compress: string): string {
+function command({ op, offset, length, unmap, compressed }: QemuIoRequest, value: number): string {
   const range = `${String(offset)} ${String(length)}`;
   return op === 'write'
-    ? `write -q${compress} -P ${String(value)} ${range}`
+    ? `write -q${compressed === true ? ' -c' : ''} -P ${String(value)} ${range}`
     : `write -q -z${unmap ? ' -u' : ''} ${range}`;
 }
