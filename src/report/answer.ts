@@ -8,13 +8,16 @@
 import { syncsPerWriteByCause } from '../result/derive.ts';
 import { modelName, type CacheMode } from '../result/vocabulary.ts';
 import { bytesText, microsecondsText, percentText, rateText } from './numbers.ts';
+import { openingSentence, workloadsAfterCrash } from './opening.ts';
 import { cellAt, type ReportCell, type ReportCells } from './report-cells.ts';
 
 export interface Answer {
-  /** One sentence: what lazy refcounts do where every write must be durable. */
+  /** One sentence: what lazy refcounts do where every write must be durable, or what they cost after a crash. */
   readonly headline: string;
   readonly points: readonly AnswerPoint[];
-  /** The cells that the headline speaks of, one a variant; empty if there is no headline to give. */
+  /** Whether the headline answers anything; otherwise it says why there is nothing to compare. */
+  readonly isAnswer: boolean;
+  /** The cells that the headline speaks of, one a variant; empty if it speaks of none. */
   readonly reference: readonly ReportCell[];
 }
 
@@ -33,12 +36,14 @@ const SAME = 0.005;
 export function answerOf(report: ReportCells): Answer {
   const pair = referencePair(report);
   if (pair === undefined) {
+    const opening = openingSentence(report.cells.map(({ record }) => record));
+    if (opening !== undefined) return { headline: opening, isAnswer: true, points: [], reference: [] };
     const counted = report.cells.filter(({ figures }) => figures !== undefined).length;
     const headline =
       counted === 0
         ? 'No cell of this result was counted.'
         : 'This result does not hold qcow2 with both eager and lazy refcounts in a mode that flushes each write, so it cannot compare them.';
-    return { headline, points: [], reference: [] };
+    return { headline, isAnswer: false, points: [], reference: [] };
   }
   const points = [
     writebackPoint(report, pair),
@@ -52,6 +57,7 @@ export function answerOf(report: ReportCells): Answer {
   ];
   return {
     headline: headlineOf(pair),
+    isAnswer: true,
     points: points.filter((point) => point !== undefined),
     reference: report.variants
       .map((variant) => cellAt(report, { workload: pair.workload, cache: pair.cache, variant }))
@@ -99,8 +105,11 @@ function referencePair(report: ReportCells): Pair | undefined {
   )[0];
 }
 
+/** After a crash the price is the opening, and the few writes that follow tell nothing. */
 function pairsIn(report: ReportCells, cache: CacheMode): readonly Pair[] {
+  const afterCrash = workloadsAfterCrash(report.cells.map(({ record }) => record));
   return report.workloads
+    .filter((workload) => !afterCrash.has(workload))
     .map((workload) => pairAt(report, workload, cache))
     .filter((pair) => pair !== undefined);
 }

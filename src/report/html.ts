@@ -35,6 +35,9 @@ export function reportHtml(result: ResultRecord): string {
   const selected = selectedAtFirst(report, answer);
   const charts = reportCharts(report, selected);
   const data: PageData = { charts: charts.map(pageChart), selected };
+  const opening = openingSection(result);
+  // It comes first where nothing else is answered.
+  const isAboutOpening = answer.isAnswer && answer.reference.length === 0;
   const scripts = [...chartLibraries(), scriptSafe(pageScript())];
   return [
     '<!doctype html>',
@@ -52,9 +55,10 @@ export function reportHtml(result: ResultRecord): string {
     '<main>',
     '<p id="page-error" role="alert" hidden></p>',
     '<noscript><p class="card">Charts need JavaScript; the table of all cells below holds every figure.</p></noscript>',
+    isAboutOpening ? opening : '',
     chartSections({ result, report, charts, selected }),
     replaySection(result),
-    openingSection(result),
+    isAboutOpening ? '' : opening,
     ...predictionsOf(result).map(predictionSection),
     environmentSection(result.environment),
     caveatSection(report),

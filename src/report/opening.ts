@@ -25,14 +25,44 @@ export interface Opening {
 }
 
 /** The openings that a result tells of; empty for a result without a crash. */
-export function openingsOf(result: ResultRecord): readonly Opening[] {
-  const counted = result.cells.filter(({ counts }) => counts !== null);
-  const mended = new Set(
-    counted
+export function openingsOf(result: Pick<ResultRecord, 'cells'>): readonly Opening[] {
+  const mended = workloadsAfterCrash(result.cells);
+  return result.cells.filter(({ cell }) => mended.has(cell.workload)).flatMap(openingOf);
+}
+
+/** Workloads on images that were not closed: opening them changed something, in one format or another. */
+export function workloadsAfterCrash(records: readonly CellRecord[]): ReadonlySet<string> {
+  return new Set(
+    records
       .filter(({ counts }) => counts !== null && changesOf(counts.open) > 0)
       .map(({ cell }) => cell.workload),
   );
-  return counted.filter(({ cell }) => mended.has(cell.workload)).flatMap(openingOf);
+}
+
+/** What the dearest opening of qcow2 with lazy refcounts cost, and QED's beside it; `undefined` if there is none. */
+export function openingSentence(records: readonly CellRecord[]): string | undefined {
+  const openings = openingsOf({ cells: records });
+  const dearest = openings
+    .filter(({ variant, changes }) => variant.startsWith('qcow2 lazy, ') && changes > 0)
+    .toSorted((a, b) => b.readBytes - a.readBytes)[0];
+  if (dearest === undefined) return undefined;
+  const { workload, variant } = dearest;
+  const besideIt = (format: string): Opening | undefined =>
+    openings.find(
+      (one) => one.workload === workload && one.variant === variant.replace('qcow2 lazy', format),
+    );
+  const [qed, eager] = [besideIt('QED'), besideIt('qcow2 eager')];
+  const others = [
+    qed === undefined ? '' : `; QED reads ${bytesText(qed.readBytes)}`,
+    eager === undefined
+      ? ''
+      : `; with eager refcounts there is ${eager.changes > 0 ? 'repair too' : 'nothing to mend'}`,
+  ];
+  return (
+    `Before the first request after a crash, qcow2 with lazy refcounts reads ${bytesText(dearest.readBytes)} bytes ` +
+    `and makes ${String(dearest.changes)} changes and ${String(dearest.syncs)} syncs ` +
+    `(${workload}, cache=${variant.split(', ')[1] ?? ''})${others.join('')}.`
+  );
 }
 
 export const OPENING_COLUMNS = [

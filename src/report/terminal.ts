@@ -73,9 +73,9 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
  * or one mode, and the table below says what it has.
  */
 export function spokenHeadline(report: ReportCells): string | undefined {
-  const { headline, reference } = answerOf(report);
+  const { headline, isAnswer } = answerOf(report);
   const wasCounted = report.cells.some(({ figures }) => figures !== undefined);
-  return wasCounted && reference.length === 0 ? undefined : headline;
+  return wasCounted && !isAnswer ? undefined : headline;
 }
 
 /** The verdict of a cell is whole, however long its name; the operations around a difference keep a line each. */

@@ -44,6 +44,37 @@ test('nothing is said of what was not measured', () => {
   expect(answerOf(reportCells(only(() => false))).headline).toBe('No cell of this result was counted.');
 });
 
+test('after a crash it tells what opening cost, not what the few writes behind it did', () => {
+  const crashed = result.cells.map((record) => {
+    if (record.counts === null) return record;
+    const isMended = record.cell.refcounts === 'lazy' || record.cell.format === 'qed';
+    const open = {
+      ...record.counts.open,
+      reads: { ops: 3, bytes: record.cell.format === 'qed' ? 100_000 : 300_000, byPurpose: {} },
+      writes: { ops: isMended ? 2 : 0, bytes: isMended ? 1024 : 0, byPurpose: {} },
+      syncs: { ops: isMended ? 1 : 0, elided: 0, byCause: {} },
+    };
+    return { ...record, counts: { ...record.counts, open } };
+  });
+  const keep = (cells: readonly CellRecord[], ...workloads: readonly string[]): ResultRecord => ({
+    ...result,
+    cells: cells.filter(({ cell }) => workloads.includes(cell.workload)),
+  });
+  const answer = answerOf(reportCells(keep(crashed, 'stride')));
+  expect(answer).toMatchObject({ isAnswer: true, points: [], reference: [] });
+  expect(answer.headline).toBe(
+    'Before the first request after a crash, qcow2 with lazy refcounts reads 300,000 bytes and makes 2 changes and ' +
+      '1 syncs (stride, cache=writethrough); QED reads 100,000; with eager refcounts there is nothing to mend.',
+  );
+
+  const beside = keep(
+    [...keep(crashed, 'stride').cells, ...keep(result.cells, 'overwrite').cells],
+    'stride',
+    'overwrite',
+  );
+  expect(answerOf(reportCells(beside)).headline).toContain('(overwrite:');
+});
+
 test('modes that differ in one cell are not called alike', () => {
   const cells = result.cells.map((record) => {
     if (record.cell.cache !== 'directsync' || record.counts === null) return record;
