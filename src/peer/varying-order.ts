@@ -84,6 +84,19 @@ export function judgeOrder(
   return plain;
 }
 
+/** As `judgeOrder`, with as many runs as it takes; `run` begins each with the same files, and leaves those of the last. */
+export async function judgeRuns(
+  ours: readonly TaggedRecord[],
+  run: (slowed: SlowedCall | undefined) => Promise<readonly HostOperation[]>,
+): Promise<OrderVerdict> {
+  const runs: (readonly HostOperation[])[] = [];
+  for (;;) {
+    runs.push(await run(ORDER_RUNS[runs.length]));
+    const order = judgeOrder(ours, runs);
+    if (order.comparison.identical || runs.length === ORDER_RUNS.length) return order;
+  }
+}
+
 /** Our operations against those of one run, `leftOut` left out of both. */
 export function compareWithout(
   ours: readonly TaggedRecord[],

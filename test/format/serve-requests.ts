@@ -11,13 +11,23 @@ export function payloadByte(write: number): number {
   return (write % 255) + 1;
 }
 
-/** What reads answer is dropped. */
-export async function serveRequests(backend: BlockBackend, requests: readonly Request[]): Promise<void> {
+/**
+ * What reads answer is dropped.
+ *
+ * @param begin is told each request's number before it is served, and `undefined` behind the last.
+ */
+export async function serveRequests(
+  backend: BlockBackend,
+  requests: readonly Request[],
+  begin?: (request: number | undefined) => void,
+): Promise<void> {
   let writes = 0;
-  for (const request of requests) {
+  for (const [index, request] of requests.entries()) {
+    begin?.(index);
     await serveRequest(backend, request, payloadByte(writes));
     if (request.op === 'write') writes++;
   }
+  begin?.(undefined);
 }
 
 /** @param value what all bytes of a write are. */

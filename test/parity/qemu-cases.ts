@@ -11,12 +11,11 @@ import { expect } from 'vitest';
 import { openStack } from '../../src/bench/stack.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
-import type { HostLogRecord } from '../../src/device/host-log.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { CacheSizes } from '../../src/format/cache-sizes.ts';
-import { compareOperations } from '../../src/peer/compare-operations.ts';
 import { cacheOptions, runQemuIo } from '../../src/peer/qemu-io.ts';
 import { createWithQemuImg } from '../../src/peer/qemu-tools.ts';
+import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import { copySparse, sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { serveRequests } from '../format/serve-requests.ts';
@@ -75,15 +74,20 @@ export class QemuCases {
     const theirs = join(this.directory, name);
     await this.#prepare(test, theirs);
     await copySparse(theirs, `${theirs}.ours`);
-    const theirOperations = await runQemuIo({
-      path: theirs,
-      format: 'qcow2',
-      cache: test.cache ?? 'writeback',
-      requests: test.requests,
-      imageOptions: cacheOptions(test.caches),
+    const before = `${theirs}.before`;
+    await copySparse(theirs, before);
+    const { comparison } = await judgeRuns(await this.#serve(test, `${name}.ours`), async (slowed) => {
+      rmSync(theirs);
+      await copySparse(before, theirs);
+      return runQemuIo({
+        path: theirs,
+        format: 'qcow2',
+        cache: test.cache ?? 'writeback',
+        requests: test.requests,
+        imageOptions: cacheOptions(test.caches),
+        slowed,
+      });
     });
-    const ourOperations = await this.#serve(test, `${name}.ours`);
-    const comparison = compareOperations(ourOperations, theirOperations, { ignoreFiles: ['backing:0'] });
     const { requests, backing, virtualSize, options, cache, caches } = test;
     const what = JSON.stringify({
       virtualSize,
@@ -95,7 +99,7 @@ export class QemuCases {
     });
     expect(comparison.identical ? 'identical' : comparison.text, what).toBe('identical');
     expect(await sameBytes(theirs, `${theirs}.ours`), `final bytes differ: ${what}`).toBe(true);
-    for (const path of [theirs, `${theirs}.ours`]) rmSync(path);
+    for (const path of [theirs, before, `${theirs}.ours`]) rmSync(path);
     return comparison.operations;
   }
 
@@ -118,8 +122,9 @@ export class QemuCases {
     if (test.snapshot === true) runTool('qemu-img', ['snapshot', '-c', 'before', path]);
   }
 
-  async #serve(test: QemuCase, imageName: string): Promise<readonly HostLogRecord[]> {
-    const log: HostLogRecord[] = [];
+  async #serve(test: QemuCase, imageName: string): Promise<readonly TaggedRecord[]> {
+    const log: TaggedRecord[] = [];
+    let current: number | undefined;
     const storage = new FileStorage(this.directory, probeCapabilities(this.directory));
     await using stack = await openStack({
       storage,
@@ -127,9 +132,9 @@ export class QemuCases {
       format: 'qcow2',
       cache: test.cache ?? 'writeback',
       caches: test.caches,
-      hostLog: (record) => log.push(record),
+      hostLog: (record) => log.push({ ...record, request: current }),
     });
-    await serveRequests(stack.backend, test.requests);
+    await serveRequests(stack.backend, test.requests, (request) => (current = request));
     await stack.close();
     return log;
   }

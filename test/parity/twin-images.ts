@@ -15,11 +15,12 @@ import type { CheckReport } from '../../src/format/check-report.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
-import { compareOperations } from '../../src/peer/compare-operations.ts';
+import { compareOperations, type Comparison } from '../../src/peer/compare-operations.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';
 import { runQemuIo } from '../../src/peer/qemu-io.ts';
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { traceProgram } from '../../src/peer/strace.ts';
+import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { serveRequests } from '../format/serve-requests.ts';
 import { runTool, type SystemTool } from '../format/system-tools.ts';
@@ -80,18 +81,18 @@ export class TwinImages {
 
   /** Both sides serve the requests from open to close. */
   async serve(requests: readonly Request[], what: string, options: RunOptions = {}): Promise<void> {
-    const { cache = 'writeback' } = options;
+    const { cache = 'writeback', imageOptions } = options;
     this.copy();
-    const { imageOptions } = options;
-    const theirs = await runQemuIo({
-      path: this.theirs,
-      format: this.#format,
-      cache,
-      requests,
-      imageOptions,
+    const before = `${this.theirs}-before`;
+    copyFileSync(this.theirs, before);
+    const ours = await this.withOurs(cache, ({ backend }, begin) => serveRequests(backend, requests, begin));
+    const { comparison } = await judgeRuns(ours, (slowed) => {
+      copyFileSync(before, this.theirs);
+      const format = this.#format;
+      return runQemuIo({ path: this.theirs, format, cache, requests, imageOptions, slowed });
     });
-    const ours = await this.withOurs(cache, ({ backend }) => serveRequests(backend, requests));
-    this.expectSame(ours, theirs, what);
+    rmSync(before);
+    this.#expectIdentical(comparison, what);
   }
 
   /** Our engine alone serves the requests on a copy of its own; answers its host operations. */
@@ -184,17 +185,21 @@ export class TwinImages {
   }
 
   /** Our engine on its copy, opened, used and closed; answers its host operations. */
-  async withOurs(cache: CacheMode, use: (stack: Stack) => Promise<void>): Promise<readonly HostLogRecord[]> {
-    const log: HostLogRecord[] = [];
+  async withOurs(
+    cache: CacheMode,
+    use: (stack: Stack, begin: (request: number | undefined) => void) => Promise<void>,
+  ): Promise<readonly TaggedRecord[]> {
+    const log: TaggedRecord[] = [];
+    let current: number | undefined;
     await using stack = await openStack({
       storage: this.#storage,
       imageName: `${this.#name}-ours`,
       format: this.#format,
       unnamedBackingFormat: this.#options.unnamedBackingFormat,
       cache,
-      hostLog: (record) => log.push(record),
+      hostLog: (record) => log.push({ ...record, request: current }),
     });
-    await use(stack);
+    await use(stack, (request) => (current = request));
     await stack.close();
     return log;
   }
@@ -225,7 +230,10 @@ export class TwinImages {
 
   expectSame(ours: readonly HostLogRecord[], theirs: readonly HostOperation[], what: string): void {
     const ignoreFiles = ['backing:0', 'backing:1', 'backing:2'];
-    const comparison = compareOperations(ours, theirs, { ignoreFiles });
+    this.#expectIdentical(compareOperations(ours, theirs, { ignoreFiles }), what);
+  }
+
+  #expectIdentical(comparison: Comparison, what: string): void {
     expect(comparison.identical ? '' : comparison.text, what).toBe('');
     this.expectSameBytes(what);
   }
