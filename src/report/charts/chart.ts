@@ -113,11 +113,40 @@ export function variantColour(report: ReportCells) {
   return { field: 'variant', type: 'nominal' as const, scale: { domain, range }, legend: null };
 }
 
-/** Panels one below another, a panel a cache mode, its name above it. */
-export function cachePanels(report: ReportCells) {
-  const sort = [...report.caches];
+/** A specification of panels, and what each of them draws. */
+type FacetSpec = Extract<TopLevelSpec, { readonly facet: unknown }>;
+type LayerSpec = Extract<FacetSpec['spec'], { readonly layer: unknown }>;
+
+export interface PanelledSpec {
+  readonly dataset: string;
+  /** What the picture shows, for those who cannot see it. */
+  readonly description: string;
+  readonly selections: readonly Selection[];
+  /** Fields that follow from those of the rows. */
+  readonly calculated?: readonly { readonly calculate: string; readonly as: string }[];
+  /** What is drawn in each panel. */
+  readonly layer: LayerSpec['layer'];
+}
+
+const PANEL_WIDTH = 560;
+const ROW_STEP = 24;
+
+/** Panels one below another, a panel a cache mode, its name above it, a row a variant; all on one scale. */
+export function panelledSpec(report: ReportCells, selected: Selected, panels: PanelledSpec): FacetSpec {
+  const { dataset, description, selections, calculated = [], layer } = panels;
   const header = { title: null, labelOrient: 'top', labelAnchor: 'start', labelAngle: 0 } as const;
-  return { row: { field: 'cache', type: 'nominal' as const, sort, header } };
+  return {
+    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+    description,
+    config: CHART_CONFIG,
+    data: { name: dataset },
+    params: selectionParams(selections, selected),
+    transform: [{ filter: selectionFilter(selections) }, ...calculated],
+    facet: { row: { field: 'cache', type: 'nominal', sort: [...report.caches], header } },
+    spacing: 14,
+    spec: { width: PANEL_WIDTH, height: { step: ROW_STEP }, layer },
+    resolve: { scale: { x: 'shared', y: 'shared' }, axis: { x: 'shared' } },
+  };
 }
 
 /** A number as a table of the page shows it. */

@@ -10,10 +10,7 @@ import { modelName } from '../../result/vocabulary.ts';
 import { microsecondsText } from '../numbers.ts';
 import { modelsOf, type ReportCells } from '../report-cells.ts';
 import {
-  cachePanels,
-  CHART_CONFIG,
-  selectionFilter,
-  selectionParams,
+  panelledSpec,
   variantAxis,
   variantColour,
   VARIANT_GUTTER,
@@ -94,66 +91,54 @@ function requestTimesSpec(report: ReportCells, selected: Selected): TopLevelSpec
   } as const;
   const x = { type: 'quantitative', scale, axis, title: 'microseconds per request (logarithmic)' } as const;
   const color = variantColour(report);
-  return {
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+  return panelledSpec(report, selected, {
+    dataset: 'times',
     description:
       'Points, quartile bars and medians: time per guest request for each format, in each cache mode',
-    config: CHART_CONFIG,
-    data: { name: 'times' },
-    params: selectionParams(SELECTIONS, selected),
-    transform: [
-      { filter: selectionFilter(SELECTIONS) },
-      { calculate: `datum.max * ${String(REACH)}`, as: 'reach' },
+    selections: SELECTIONS,
+    calculated: [{ calculate: `datum.max * ${String(REACH)}`, as: 'reach' }],
+    layer: [
+      {
+        mark: { type: 'bar', height: { band: 0.62 }, opacity: 0.28, tooltip: null },
+        encoding: {
+          y,
+          color,
+          x: { ...x, aggregate: 'min', field: 'q1' },
+          x2: { aggregate: 'max', field: 'q3' },
+        },
+      },
+      {
+        mark: { type: 'point', filled: true, size: 22, opacity: 0.55 },
+        encoding: {
+          y,
+          color,
+          x: { ...x, field: 'value' },
+          tooltip: [
+            { field: 'variant', title: 'format' },
+            { field: 'cache' },
+            { field: 'round' },
+            { field: 'value', title: 'µs per request', format: ',.2f' },
+            { field: 'label', title: 'median' },
+            { field: 'range', title: 'quartiles' },
+          ],
+        },
+      },
+      {
+        mark: { type: 'tick', thickness: 2.5, height: { band: 0.62 }, tooltip: null },
+        encoding: { y, color, x: { ...x, aggregate: 'min', field: 'median' } },
+      },
+      {
+        mark: { type: 'text', align: 'left', dx: 10, tooltip: null },
+        encoding: {
+          y,
+          x: { ...x, aggregate: 'max', field: 'max' },
+          text: { field: 'label', type: 'nominal' },
+        },
+      },
+      {
+        mark: { type: 'point', opacity: 0, tooltip: null },
+        encoding: { y, x: { ...x, aggregate: 'max', field: 'reach' } },
+      },
     ],
-    facet: cachePanels(report),
-    spacing: 14,
-    spec: {
-      width: 560,
-      height: { step: 24 },
-      layer: [
-        {
-          mark: { type: 'bar', height: { band: 0.62 }, opacity: 0.28, tooltip: null },
-          encoding: {
-            y,
-            color,
-            x: { ...x, aggregate: 'min', field: 'q1' },
-            x2: { aggregate: 'max', field: 'q3' },
-          },
-        },
-        {
-          mark: { type: 'point', filled: true, size: 22, opacity: 0.55 },
-          encoding: {
-            y,
-            color,
-            x: { ...x, field: 'value' },
-            tooltip: [
-              { field: 'variant', title: 'format' },
-              { field: 'cache' },
-              { field: 'round' },
-              { field: 'value', title: 'µs per request', format: ',.2f' },
-              { field: 'label', title: 'median' },
-              { field: 'range', title: 'quartiles' },
-            ],
-          },
-        },
-        {
-          mark: { type: 'tick', thickness: 2.5, height: { band: 0.62 }, tooltip: null },
-          encoding: { y, color, x: { ...x, aggregate: 'min', field: 'median' } },
-        },
-        {
-          mark: { type: 'text', align: 'left', dx: 10, tooltip: null },
-          encoding: {
-            y,
-            x: { ...x, aggregate: 'max', field: 'max' },
-            text: { field: 'label', type: 'nominal' },
-          },
-        },
-        {
-          mark: { type: 'point', opacity: 0, tooltip: null },
-          encoding: { y, x: { ...x, aggregate: 'max', field: 'reach' } },
-        },
-      ],
-    },
-    resolve: { scale: { x: 'shared', y: 'shared' }, axis: { x: 'shared' } },
-  };
+  });
 }

@@ -7,129 +7,160 @@ import type { TopLevelSpec } from 'vega-lite';
 
 import type { ReportCell, ReportCells } from '../report-cells.ts';
 import {
-  cachePanels,
   CHART_CONFIG,
-  selectionFilter,
-  selectionParams,
+  panelledSpec,
   variantAxis,
+  VARIANT_GUTTER,
+  type Chart,
   type ChartRow,
   type LegendEntry,
   type Selected,
 } from './chart.ts';
 
-export interface StackedBarsOptions {
-  readonly report: ReportCells;
-  readonly selected: Selected;
-  /** Name of the data set. */
-  readonly dataset: string;
-  /** What the parts of a bar are, e.g. `cause`. */
-  readonly part: string;
+export interface StackedBars {
+  readonly id: string;
+  readonly title: string;
+  readonly subtitle: string;
+  readonly description: string;
+  /** What the parts of a bar are, e.g. `cause`, and the title of their column. */
+  readonly part: { readonly field: string; readonly title: string };
+  /** All parts that there can be, in the order in which they are stacked. */
   readonly legend: readonly LegendEntry[];
   readonly axisTitle: string;
-  readonly description: string;
   /** Format of the horizontal axis, as d3-format takes it. */
   readonly axisFormat: string;
-  /** Whether the picture holds its own legend and title; a page has them beside it. */
-  readonly standalone?: { readonly title: string; readonly subtitle: string } | undefined;
+  readonly valueTitle: string;
+  /** The sum at the end of a bar in words, and the value of a part. */
+  readonly text: (value: number) => string;
+  readonly exact: (value: number) => string;
+  /** The parts of a cell's bar by their names in the legend; nothing for a cell that has no bar. */
+  readonly partsOf: (cell: ReportCell) => ReadonlyMap<string, number> | undefined;
 }
 
-export const BAR_SELECTIONS = ['workload', 'setup'] as const;
-const PANEL_WIDTH = 560;
-const BAR_STEP = 24;
+export interface StackedBarsOptions {
+  /** Gives the picture its own title and legend, for use outside the page, which has them beside it. */
+  readonly standalone?: boolean;
+}
 
-export function stackedBarsSpec(options: StackedBarsOptions): TopLevelSpec {
-  const { report, part, legend, standalone } = options;
+const SELECTIONS = ['workload', 'setup'] as const;
+/** How far past the longest bar the scale goes. */
+const REACH = 1.25;
+
+/** The chart of `bars`; its legend holds the parts that some cell has. */
+export function stackedBarsChart(
+  report: ReportCells,
+  selected: Selected,
+  bars: StackedBars,
+  { standalone = false }: StackedBarsOptions = {},
+): Chart {
+  const drawn = report.cells.flatMap((cell) => {
+    const parts = bars.partsOf(cell);
+    return parts === undefined ? [] : [{ cell, parts }];
+  });
+  const seen = new Set(drawn.flatMap(({ parts }) => [...parts.keys()]));
+  const legend = bars.legend.filter(({ name }) => seen.has(name));
+  const { id, title, subtitle, part } = bars;
+  return {
+    id,
+    title,
+    subtitle,
+    spec: stackedBarsSpec(report, selected, { ...bars, legend }, standalone),
+    rows: drawn.flatMap(({ cell, parts }) => barRows(cell, parts, { ...bars, legend })),
+    selections: SELECTIONS,
+    columns: [
+      { field: 'cache', title: 'Cache mode' },
+      { field: 'variant', title: 'Format' },
+      part,
+      { field: 'exact', title: bars.valueTitle },
+    ],
+    legend,
+    gutter: VARIANT_GUTTER,
+  };
+}
+
+function stackedBarsSpec(
+  report: ReportCells,
+  selected: Selected,
+  bars: StackedBars,
+  standalone: boolean,
+): TopLevelSpec {
+  const { legend, part } = bars;
   const y = variantAxis(report);
   const x = {
     field: 'value',
     type: 'quantitative',
-    title: options.axisTitle,
-    axis: { format: options.axisFormat, tickCount: 5, domain: false, ticks: false },
+    title: bars.axisTitle,
+    axis: { format: bars.axisFormat, tickCount: 5, domain: false, ticks: false },
   } as const;
   const colour = {
-    field: part,
+    field: part.field,
     type: 'nominal',
     scale: { domain: legend.map(({ name }) => name), range: legend.map(({ colour }) => colour) },
-    legend: standalone === undefined ? null : { title: null, orient: 'bottom', columns: 3, labelLimit: 200 },
+    legend: standalone ? { title: null, orient: 'bottom', columns: 3, labelLimit: 200 } : null,
   } as const;
+  const spec = panelledSpec(report, selected, {
+    dataset: bars.id,
+    description: bars.description,
+    selections: SELECTIONS,
+    layer: [
+      {
+        mark: { type: 'bar', height: { band: 0.72 } },
+        encoding: {
+          y,
+          x: { ...x, stack: 'zero' },
+          color: colour,
+          order: { field: 'order', type: 'quantitative' },
+          tooltip: [
+            { field: 'variant', title: 'format' },
+            { field: 'cache', title: 'cache' },
+            { field: part.field },
+            { field: 'exact', title: bars.axisTitle },
+            { field: 'label', title: 'sum of all parts' },
+          ],
+        },
+      },
+      {
+        mark: { type: 'text', align: 'left', dx: 6 },
+        encoding: {
+          y,
+          x: { field: 'total', aggregate: 'max', type: 'quantitative' },
+          text: { field: 'label', type: 'nominal' },
+        },
+      },
+      {
+        // Nothing to see: makes the scale reach past the bars, so that their sums fit.
+        mark: { type: 'point', opacity: 0, tooltip: null },
+        encoding: { y, x: { field: 'reach', aggregate: 'max', type: 'quantitative' } },
+      },
+    ],
+  });
+  if (!standalone) return spec;
   return {
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
-    description: options.description,
-    ...(standalone === undefined ? {} : { title: titleOf(standalone) }),
-    config: standalone === undefined ? CHART_CONFIG : { ...CHART_CONFIG, background: '#ffffff', padding: 20 },
-    data: { name: options.dataset },
-    params: selectionParams(BAR_SELECTIONS, options.selected),
-    transform: [{ filter: selectionFilter(BAR_SELECTIONS) }],
-    facet: cachePanels(report),
-    spacing: 14,
-    spec: {
-      width: PANEL_WIDTH,
-      height: { step: BAR_STEP },
-      layer: [
-        {
-          mark: { type: 'bar', height: { band: 0.72 } },
-          encoding: {
-            y,
-            x: { ...x, stack: 'zero' },
-            color: colour,
-            order: { field: 'order', type: 'quantitative' },
-            tooltip: [
-              { field: 'variant', title: 'format' },
-              { field: 'cache', title: 'cache' },
-              { field: part },
-              { field: 'exact', title: options.axisTitle },
-              { field: 'label', title: 'sum of all parts' },
-            ],
-          },
-        },
-        {
-          mark: { type: 'text', align: 'left', dx: 6 },
-          encoding: {
-            y,
-            x: { field: 'total', aggregate: 'max', type: 'quantitative' },
-            text: { field: 'label', type: 'nominal' },
-          },
-        },
-        {
-          // Nothing to see: makes the scale reach past the bars, so that their sums fit.
-          mark: { type: 'point', opacity: 0, tooltip: null },
-          encoding: { y, x: { field: 'reach', aggregate: 'max', type: 'quantitative' } },
-        },
-      ],
+    ...spec,
+    title: {
+      text: bars.title,
+      subtitle: `Workload ${selected.workload}`,
+      anchor: 'start',
+      frame: 'group',
+      offset: 16,
     },
-    resolve: { scale: { x: 'shared', y: 'shared' }, axis: { x: 'shared' } },
+    config: { ...CHART_CONFIG, background: '#ffffff', padding: 20 },
   };
 }
 
-/** How far past the longest bar the scale goes. */
-const REACH = 1.25;
-
 /** The rows of one cell: a row a part, or one empty row so that a bar of nothing is still named. */
-export function barRows(
-  cell: ReportCell,
-  parts: ReadonlyMap<string, number>,
-  options: {
-    readonly part: string;
-    readonly legend: readonly LegendEntry[];
-    readonly text: (value: number) => string;
-    readonly exact: (value: number) => string;
-  },
-): ChartRow[] {
-  const names = options.legend.map(({ name }) => name);
+function barRows(cell: ReportCell, parts: ReadonlyMap<string, number>, bars: StackedBars): ChartRow[] {
+  const names = bars.legend.map(({ name }) => name);
   const total = [...parts.values()].reduce((sum, value) => sum + value, 0);
   const place = { workload: cell.workload, setup: cell.setup, cache: cell.cache, variant: cell.variant };
-  const shared = { total, reach: total * REACH, label: options.text(total) };
+  const shared = { total, reach: total * REACH, label: bars.text(total) };
   const entries = parts.size === 0 ? [[names[0] ?? '', 0] as const] : [...parts];
   return entries.map(([name, value]) => ({
     ...place,
-    [options.part]: name,
+    [bars.part.field]: name,
     value,
-    exact: options.exact(value),
+    exact: bars.exact(value),
     order: names.indexOf(name),
     ...shared,
   }));
-}
-
-function titleOf(text: { readonly title: string; readonly subtitle: string }) {
-  return { text: text.title, subtitle: text.subtitle, anchor: 'start', frame: 'group', offset: 16 } as const;
 }

@@ -8,10 +8,7 @@ import type { TopLevelSpec } from 'vega-lite';
 import { factorText, percentText } from '../numbers.ts';
 import type { ReportCells } from '../report-cells.ts';
 import {
-  cachePanels,
-  CHART_CONFIG,
-  selectionFilter,
-  selectionParams,
+  panelledSpec,
   variantAxis,
   variantColour,
   VARIANT_GUTTER,
@@ -87,65 +84,53 @@ function timeRatiosSpec(report: ReportCells, selected: Selected): TopLevelSpec {
     title: 'time ÷ that of the reference (logarithmic)',
   } as const;
   const color = variantColour(report);
-  return {
-    $schema: 'https://vega.github.io/schema/vega-lite/v6.json',
+  return panelledSpec(report, selected, {
+    dataset: 'ratios',
     description: 'Time of each format relative to the reference with its interval, in each cache mode',
-    config: CHART_CONFIG,
-    data: { name: 'ratios' },
-    params: selectionParams(SELECTIONS, selected),
-    transform: [
-      { filter: selectionFilter(SELECTIONS) },
-      { calculate: `datum.high * ${String(REACH)}`, as: 'reach' },
+    selections: SELECTIONS,
+    calculated: [{ calculate: `datum.high * ${String(REACH)}`, as: 'reach' }],
+    layer: [
+      {
+        mark: { type: 'rect', color: BAND_COLOUR, opacity: 0.3, tooltip: null },
+        encoding: {
+          x: { ...x, aggregate: 'min', field: 'controlLow' },
+          x2: { aggregate: 'max', field: 'controlHigh' },
+        },
+      },
+      {
+        mark: { type: 'rule', color: BAND_COLOUR, strokeDash: [3, 3], tooltip: null },
+        encoding: { x: { ...x, datum: 1 } },
+      },
+      {
+        mark: { type: 'rule', strokeWidth: 2.5, tooltip: null },
+        encoding: { y, color, x: { ...x, field: 'low' }, x2: { field: 'high' } },
+      },
+      {
+        mark: { type: 'point', filled: true, size: 70, opacity: 1 },
+        encoding: {
+          y,
+          color,
+          x: { ...x, field: 'ratio' },
+          tooltip: [
+            { field: 'variant', title: 'format' },
+            { field: 'cache' },
+            { field: 'label', title: 'ratio' },
+            { field: 'range', title: '95 % interval' },
+            { field: 'control', title: 'A/A control' },
+            { field: 'detectable', title: 'smallest detectable' },
+            { field: 'rounds' },
+            { field: 'verdict' },
+          ],
+        },
+      },
+      {
+        mark: { type: 'text', align: 'left', dx: 8, tooltip: null },
+        encoding: { y, x: { ...x, field: 'high' }, text: { field: 'label', type: 'nominal' } },
+      },
+      {
+        mark: { type: 'point', opacity: 0, tooltip: null },
+        encoding: { y, x: { ...x, field: 'reach' } },
+      },
     ],
-    facet: cachePanels(report),
-    spacing: 14,
-    spec: {
-      width: 560,
-      height: { step: 24 },
-      layer: [
-        {
-          mark: { type: 'rect', color: BAND_COLOUR, opacity: 0.3, tooltip: null },
-          encoding: {
-            x: { ...x, aggregate: 'min', field: 'controlLow' },
-            x2: { aggregate: 'max', field: 'controlHigh' },
-          },
-        },
-        {
-          mark: { type: 'rule', color: BAND_COLOUR, strokeDash: [3, 3], tooltip: null },
-          encoding: { x: { ...x, datum: 1 } },
-        },
-        {
-          mark: { type: 'rule', strokeWidth: 2.5, tooltip: null },
-          encoding: { y, color, x: { ...x, field: 'low' }, x2: { field: 'high' } },
-        },
-        {
-          mark: { type: 'point', filled: true, size: 70, opacity: 1 },
-          encoding: {
-            y,
-            color,
-            x: { ...x, field: 'ratio' },
-            tooltip: [
-              { field: 'variant', title: 'format' },
-              { field: 'cache' },
-              { field: 'label', title: 'ratio' },
-              { field: 'range', title: '95 % interval' },
-              { field: 'control', title: 'A/A control' },
-              { field: 'detectable', title: 'smallest detectable' },
-              { field: 'rounds' },
-              { field: 'verdict' },
-            ],
-          },
-        },
-        {
-          mark: { type: 'text', align: 'left', dx: 8, tooltip: null },
-          encoding: { y, x: { ...x, field: 'high' }, text: { field: 'label', type: 'nominal' } },
-        },
-        {
-          mark: { type: 'point', opacity: 0, tooltip: null },
-          encoding: { y, x: { ...x, field: 'reach' } },
-        },
-      ],
-    },
-    resolve: { scale: { x: 'shared', y: 'shared' }, axis: { x: 'shared' } },
-  };
+  });
 }

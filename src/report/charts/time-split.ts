@@ -7,8 +7,8 @@ import type { TimeSplit } from '../../result/schema.ts';
 import { microsecondsText } from '../numbers.ts';
 import { TIME_PART_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
-import { VARIANT_GUTTER, type Chart, type LegendEntry, type Selected } from './chart.ts';
-import { BAR_SELECTIONS, barRows, stackedBarsSpec } from './stacked-bars.ts';
+import type { Chart, LegendEntry, Selected } from './chart.ts';
+import { stackedBarsChart, type StackedBars } from './stacked-bars.ts';
 
 const NS_PER_US = 1000;
 
@@ -39,41 +39,28 @@ const PARTS: readonly (LegendEntry & { readonly ns: (split: TimeSplit) => number
   },
 ];
 
+const BARS: StackedBars = {
+  id: 'split',
+  title: 'Where the time of a request goes',
+  subtitle:
+    'From a pass of its own, timed operation by operation, which costs a little: no sample is taken from it.',
+  description:
+    'Stacked bars: time per guest request in syncs, metadata, data and harness, for each format, in each cache mode',
+  part: { field: 'part', title: 'Spent in' },
+  legend: PARTS.map(({ name, colour, meaning }) => ({ name, colour, meaning })),
+  axisTitle: 'microseconds per request',
+  axisFormat: ',~r',
+  valueTitle: 'Time per request',
+  text: timeText,
+  exact: timeText,
+  partsOf: ({ record: { timeSplit } }) =>
+    timeSplit && new Map(PARTS.map(({ name, ns }) => [name, ns(timeSplit) / timeSplit.requests / NS_PER_US])),
+};
+
 export function timeSplitChart(report: ReportCells, selected: Selected): Chart {
-  const legend = PARTS.map(({ name, colour, meaning }) => ({ name, colour, meaning }));
-  const text = (us: number): string => microsecondsText(us * NS_PER_US);
-  return {
-    id: 'split',
-    title: 'Where the time of a request goes',
-    subtitle:
-      'From a pass of its own, timed operation by operation, which costs a little: no sample is taken from it.',
-    spec: stackedBarsSpec({
-      report,
-      selected,
-      dataset: 'split',
-      part: 'part',
-      legend,
-      axisTitle: 'microseconds per request',
-      axisFormat: ',~r',
-      description:
-        'Stacked bars: time per guest request in syncs, metadata, data and harness, for each format, in each cache mode',
-    }),
-    rows: report.cells.flatMap((cell) => {
-      const { timeSplit } = cell.record;
-      if (timeSplit === undefined) return [];
-      const parts = new Map(
-        PARTS.map(({ name, ns }) => [name, ns(timeSplit) / timeSplit.requests / NS_PER_US]),
-      );
-      return barRows(cell, parts, { part: 'part', legend, text, exact: text });
-    }),
-    selections: BAR_SELECTIONS,
-    columns: [
-      { field: 'cache', title: 'Cache mode' },
-      { field: 'variant', title: 'Format' },
-      { field: 'part', title: 'Spent in' },
-      { field: 'exact', title: 'Time per request' },
-    ],
-    legend,
-    gutter: VARIANT_GUTTER,
-  };
+  return stackedBarsChart(report, selected, BARS);
+}
+
+function timeText(us: number): string {
+  return microsecondsText(us * NS_PER_US);
 }
