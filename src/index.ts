@@ -36,7 +36,7 @@ export { checkImageFile, type CheckedImage, type CheckImageOptions } from './ima
 export { createImageFile, type CreatedImage, type CreateImageFileOptions } from './image/create-image.ts';
 export { hostImage, type ImagePlace } from './image/host-image.ts';
 export { resizeImage, type ResizeImageOptions } from './image/resize-image.ts';
-export { readImageInfo, type ImageInfo } from './image/image-info.ts';
+export { readChainInfo, readImageInfo, type ImageInfo } from './image/image-info.ts';
 
 // Workloads and traces: what a guest asks.
 export { generateRequests, type GenerateOptions } from './workload/generator.ts';

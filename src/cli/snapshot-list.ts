@@ -1,10 +1,10 @@
 /** Internal snapshots as `qemu-img snapshot -l` and `qemu-img info` print them. */
 
+import { humanSize } from '../core/size.ts';
 import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
 
 const NS_PER_S = 1_000_000_000n;
 const NS_PER_MS = 1_000_000n;
-const UNITS = ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi', 'Ei'] as const;
 
 /** The table with its heading; dates in the time zone of whoever reads it. */
 export function snapshotTable(snapshots: readonly Snapshot[]): string {
@@ -15,7 +15,7 @@ export function snapshotTable(snapshots: readonly Snapshot[]): string {
       row(
         printable(snapshot.id),
         printable(snapshot.name),
-        sizeText(snapshot.vmStateSize),
+        humanSize(snapshot.vmStateSize),
         dateText(snapshot.seconds),
         clockText(snapshot.vmClockNs),
         snapshot.icount === undefined ? '' : String(snapshot.icount),
@@ -43,19 +43,8 @@ function row(id: string, tag: string, size: string, date: string, clock: string,
 }
 
 /** An image from a stranger does not get to move the cursor. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replace(/\p{Cc}/gu, '?');
-}
-
-/** Three digits, in the unit that leaves at most three before the point. */
-function sizeText(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1000 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit++;
-  }
-  return `${String(Number(value.toPrecision(3)))} ${UNITS[unit] ?? ''}B`;
 }
 
 function dateText(seconds: number): string {

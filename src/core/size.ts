@@ -35,14 +35,13 @@ export function formatSize(bytes: number): string {
   return `${String(value)}${UNITS[power] ?? 'B'}`;
 }
 
-/** A rounded form for people: 1536 → `1.5 KiB`. */
+/** A rounded form for people, with three digits as QEMU's tools write it: 1536 → `1.5 KiB`, 1023 KiB → `0.999 MiB`. */
 export function humanSize(bytes: number): string {
   let power = 0;
   let value = bytes;
-  while (value >= 1024 && power < UNITS.length - 1) {
+  while (value >= 1000 && power < UNITS.length - 1) {
     value /= 1024;
     power++;
   }
-  const digits = power === 0 || value >= 100 ? 0 : value >= 10 ? 1 : 2;
-  return `${String(Number(value.toFixed(digits)))} ${UNITS[power] ?? 'B'}`;
+  return `${String(Number(value.toPrecision(3)))} ${UNITS[power] ?? 'B'}`;
 }

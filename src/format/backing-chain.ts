@@ -15,7 +15,7 @@ import { Qcow2BenchError } from '../core/error.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import type { DiskImage, Format } from './disk-image.ts';
-import type { OpenBacking, OpenDataFile } from './image-options.ts';
+import type { BackingReference, OpenBacking, OpenDataFile } from './image-options.ts';
 
 /** Where image files come from: the caller wraps its storage and filters in this. */
 export interface ImageFiles {
@@ -48,6 +48,13 @@ export interface BackingChainOptions {
   readonly openFormat: (format: Format, device: BlockDevice, next: OpenNext) => Promise<DiskImage>;
 }
 
+/** A backing file that may be opened. */
+export interface BackingPlace {
+  /** For `ImageFiles.open`. */
+  readonly name: string;
+  readonly format: Format;
+}
+
 /** What an image of the chain opens the files behind it with. */
 export interface OpenNext {
   readonly openBacking: OpenBacking;
@@ -65,6 +72,33 @@ type FileRole = 'backing' | 'data';
  */
 export function backingOpener(options: BackingChainOptions): OpenBacking {
   return openerBelow(options, [options.name]);
+}
+
+/**
+ * The backing file of the last image of `chain`, if the rules allow that it is opened; nothing is.
+ *
+ * @param chain names from the image on top down to the overlay, all of them opened by these rules
+ * @throws Qcow2BenchError as `backingOpener` before it opens anything
+ */
+export function backingPlace(
+  options: Pick<BackingChainOptions, 'files' | 'policy' | 'name'>,
+  chain: readonly [string, ...string[]],
+  reference: BackingReference,
+): BackingPlace {
+  const { files, policy } = options;
+  const overlay = chain.at(-1) ?? options.name;
+  const name = resolveName(overlay, reference.name, 'backing');
+  checkAllowed(name, overlay, options, 'backing');
+  checkChain(name, chain, files);
+  const format = reference.format ?? policy.unnamedFormat;
+  if (format === undefined) {
+    throw new Qcow2BenchError(
+      'backing-format-missing',
+      `the backing file '${reference.name}' has no format in the image, and guessing it from content would let a guest choose it: name it when opening`,
+      { path: overlay },
+    );
+  }
+  return { name, format };
 }
 
 /** Opens the external data file of the image `overlay`, under the rules for backing files. */
@@ -96,21 +130,9 @@ export function dataFileOpener(
 /** @param chain names from the top down to the image whose backing file is to be opened. */
 function openerBelow(options: BackingChainOptions, chain: readonly [string, ...string[]]): OpenBacking {
   return async (reference) => {
-    const { files, policy } = options;
-    const overlay = chain.at(-1) ?? options.name;
-    const name = resolveName(overlay, reference.name, 'backing');
-    checkAllowed(name, overlay, options, 'backing');
-    checkChain(name, chain, files);
-    const format = reference.format ?? policy.unnamedFormat;
-    if (format === undefined) {
-      throw new Qcow2BenchError(
-        'backing-format-missing',
-        `the backing file '${reference.name}' has no format in the image, and guessing it from content would let a guest choose it: name it when opening`,
-        { path: overlay },
-      );
-    }
+    const { name, format } = backingPlace(options, chain, reference);
     const label = `backing:${String(chain.length - 1)}`;
-    const device = files.open(name, { label, readOnly: true });
+    const device = options.files.open(name, { label, readOnly: true });
     return options.openFormat(format, device, {
       openBacking: openerBelow(options, [...chain, name]),
       openDataFile: dataFileOpener(options, { image: name, label: `${label}:data`, readOnly: true }),

@@ -1,13 +1,20 @@
-/** What an image says of itself, read without opening any other file and without writing anything. */
+/**
+ * What an image says of itself, read without opening any other file and without writing anything; and of every image
+ * of a backing chain, each opened alone and only where the rules of the chain allow it.
+ */
 
 import type { BlockDevice } from '../device/block-device.ts';
+import { backingPlace, type BackingPolicy } from '../format/backing-chain.ts';
+import type { Format } from '../format/disk-image.ts';
 import type { BackingReference, RefcountMode } from '../format/image-options.ts';
 import type { CompressionType } from '../format/image-shape.ts';
+import { BITMAP_FLAG, bitmapsExtension, readBitmapDirectory } from '../format/qcow2/bitmap-directory.ts';
+import type { HeaderStore } from '../format/qcow2/header-store.ts';
 import { INCOMPATIBLE } from '../format/qcow2/layout.ts';
 import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
 import { HEADER_SIZE, parseQedHeader } from '../format/qed/header.ts';
 import { detectFormat } from './detect-format.ts';
-import type { ImagePlace } from './host-image.ts';
+import { HOST_FILES, hostImage, type ImagePlace } from './host-image.ts';
 import { openLoneQcow2, openLoneQed } from './lone-image.ts';
 
 interface CommonInfo {
@@ -44,6 +51,18 @@ export interface Qcow2Info extends ClusteredInfo {
   /** A write was stopped because it would have damaged the metadata. */
   readonly isCorrupt: boolean;
   readonly snapshots: readonly Snapshot[];
+  /** Persistent dirty bitmaps that are in step with the disk. */
+  readonly bitmaps: readonly BitmapInfo[];
+}
+
+export interface BitmapInfo {
+  readonly name: string;
+  /** Guest bytes that one bit stands for. */
+  readonly granularity: number;
+  /** It was open for writing when a program died: what it says is not to be trusted. */
+  readonly isInUse: boolean;
+  /** It follows writes as soon as the image is opened. */
+  readonly isAuto: boolean;
 }
 
 export interface QedInfo extends ClusteredInfo {
@@ -56,14 +75,14 @@ export interface QedInfo extends ClusteredInfo {
 export type ImageInfo = RawInfo | Qcow2Info | QedInfo;
 
 /**
- * Reads an image's facts; its format is told from its first bytes.
+ * Reads an image's facts.
  *
+ * @param format default: told from the first bytes
  * @throws Qcow2BenchError `file-missing`, `host-open-failed`, `image-cut-off`, or what opening its format throws.
  */
-export async function readImageInfo({ storage, name }: ImagePlace): Promise<ImageInfo> {
+export async function readImageInfo({ storage, name }: ImagePlace, format?: Format): Promise<ImageInfo> {
   const device = storage.open(name, { readOnly: true });
-  const format = await detectFormat(device);
-  switch (format) {
+  switch (format ?? (await detectFormat(device))) {
     case 'raw':
       return rawInfo(device);
     case 'qcow2':
@@ -71,6 +90,35 @@ export async function readImageInfo({ storage, name }: ImagePlace): Promise<Imag
     case 'qed':
       return qedInfo(device);
   }
+}
+
+/**
+ * Reads the facts of an image of the host and of all that it is backed by, from the top down; paths are as the user or
+ * the overlay names them.
+ *
+ * @throws Qcow2BenchError of the first image that cannot be read, or that the rules of the chain do not let be opened:
+ *   see `readImageInfo` and `backingOpener`.
+ */
+export async function readChainInfo(options: {
+  readonly path: string;
+  /** Of the image on top; default: told from the first bytes. */
+  readonly format?: Format | undefined;
+  readonly backing?: BackingPolicy | undefined;
+}): Promise<readonly ImageInfo[]> {
+  const { path, backing: policy = {} } = options;
+  const chain: [string, ...string[]] = [path];
+  const infos = [await infoAt(path, options.format)];
+  for (;;) {
+    const info = infos.at(-1);
+    if (info === undefined || info.format === 'raw' || info.backing === undefined) return infos;
+    const next = backingPlace({ files: HOST_FILES, policy, name: path }, chain, info.backing);
+    chain.push(next.name);
+    infos.push(await infoAt(next.name, next.format));
+  }
+}
+
+async function infoAt(path: string, format: Format | undefined): Promise<ImageInfo> {
+  return { ...(await readImageInfo(hostImage(path, 'read'), format)), path };
 }
 
 async function rawInfo(device: BlockDevice): Promise<RawInfo> {
@@ -83,7 +131,7 @@ async function qcow2Info(device: BlockDevice): Promise<Qcow2Info> {
   const fileSize = device.size();
   const { image, backing } = await openLoneQcow2({ device, readOnly: true });
   const { values, hasLazyRefcounts, isDirty, hasDataFile, isDataFileRaw } = image.header;
-  await image.abandon();
+  const bitmaps = await bitmapsOf(image.header).finally(() => image.abandon());
   return {
     format: 'qcow2',
     path: device.path,
@@ -100,7 +148,20 @@ async function qcow2Info(device: BlockDevice): Promise<Qcow2Info> {
     dataFile: hasDataFile ? { name: values.dataFile, isRaw: isDataFileRaw } : undefined,
     isCorrupt: (values.incompatible & INCOMPATIBLE.corrupt) !== 0,
     snapshots: image.snapshots.list,
+    bitmaps,
   };
+}
+
+async function bitmapsOf(header: HeaderStore): Promise<readonly BitmapInfo[]> {
+  const found = bitmapsExtension(header);
+  if (found?.isConsistent !== true) return [];
+  const { entries } = await readBitmapDirectory(header, found.extension);
+  return entries.map(({ name, granularityBits, flags }) => ({
+    name,
+    granularity: 2 ** granularityBits,
+    isInUse: (flags & BITMAP_FLAG.inUse) !== 0,
+    isAuto: (flags & BITMAP_FLAG.auto) !== 0,
+  }));
 }
 
 async function qedInfo(device: BlockDevice): Promise<QedInfo> {

@@ -76,34 +76,6 @@ describe('create', () => {
   );
 });
 
-describe('info', () => {
-  test('a directory that nobody may write to is no obstacle, and nothing is written', async () => {
-    const { code, stdout } = await runCli('/', 'info', 'proc/version', '--json');
-    expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ format: 'raw' });
-  });
-
-  test.skipIf(skipped !== undefined).for(KINDS)('%s: the same facts as qemu-img info', async (format) => {
-    const folder = makeFolder();
-    runTool('qemu-img', ['create', '-q', '-f', format, 'disk', '300M'], folder);
-    const theirs: unknown = JSON.parse(runTool('qemu-img', ['info', '--output=json', 'disk'], folder));
-    const { stdout } = await runCli(folder, 'info', 'disk', '--json');
-    const shared = ['filename', 'format', 'virtual-size', 'actual-size', 'cluster-size', 'dirty-flag'];
-    expect(picked(JSON.parse(stdout), shared)).toEqual(picked(theirs, shared));
-  });
-
-  test.skipIf(skipped !== undefined)('lazy refcounts and an unclean close are told', async () => {
-    const folder = makeFolder();
-    runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'lazy_refcounts=on', 'disk', '64M'], folder);
-    spawnSync('qemu-io', ['-c', 'write 0 64k', '-c', 'abort', 'disk'], { cwd: folder });
-    const { stdout } = await runCli(folder, 'info', 'disk', '--json');
-    expect(JSON.parse(stdout)).toMatchObject({
-      'dirty-flag': true,
-      'format-specific': { type: 'qcow2', data: { 'lazy-refcounts': true } },
-    });
-  });
-});
-
 describe('check', () => {
   test('a raw image: 63, nothing to check', async () => {
     const folder = makeFolder();

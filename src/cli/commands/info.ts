@@ -1,16 +1,23 @@
-/** `info`: what an image says of itself. The file is opened read-only, and no other is opened. */
+/**
+ * `info`: what an image says of itself, in the lines and under the names of `qemu-img info`. Files are opened read-only;
+ * no other than the one named is, unless the chain behind it is asked for.
+ */
 
 import { statSync } from 'node:fs';
+import { isAbsolute } from 'node:path';
 
 import { humanSize } from '../../core/size.ts';
-import { SUBCLUSTERS } from '../../format/qcow2/layout.ts';
+import { FORMATS } from '../../format/disk-image.ts';
 import { hostImage } from '../../image/host-image.ts';
-import { readImageInfo, type ImageInfo } from '../../image/image-info.ts';
+import { readChainInfo, readImageInfo, type BitmapInfo, type ImageInfo } from '../../image/image-info.ts';
+import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
-import { flag, inGroup } from '../option-kinds.ts';
-import { snapshotJson, snapshotTable } from '../snapshot-list.ts';
+import { flag, inGroup, optional } from '../option-kinds.ts';
+import { choice } from '../option-values.ts';
+import { printable, snapshotJson, snapshotTable } from '../snapshot-list.ts';
 import type { Terminal } from '../terminal.ts';
+import { UsageError } from '../usage-error.ts';
 
 /** What `stat` counts blocks in. */
 const BLOCK_BYTES = 512;
@@ -18,97 +25,109 @@ const BLOCK_BYTES = 512;
 export const infoCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('image', {
-        type: 'string',
-        demandOption: true,
-        describe: 'raw, qcow2 or QED, told from its content',
-      })
-      .options(inGroup('Output:', { json: flag('Print the facts as JSON, named as in qemu-img info') })),
+      .positional('image', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED' })
+      .options(
+        inGroup('Info:', {
+          'backing-chain': flag('Tell of every file behind the image too, from the top down'),
+          format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          json: flag('Print the facts as JSON, named as in qemu-img info; a chain is an array'),
+        }),
+      )
+      .options(BACKING_OPTIONS),
 
-  run: async ({ image, json }, terminal) => {
-    const info = await readImageInfo(hostImage(image, 'read'));
-    const allocatedSize = statSync(image).blocks * BLOCK_BYTES;
-    const described = { ...info, path: image };
+  run: async (args, terminal) => {
+    const { image: path, format, json } = args;
+    if (!args['backing-chain']) {
+      if (args['any-backing'] || args['backing-dir'] !== undefined || args['backing-format'] !== undefined) {
+        throw new UsageError('no file behind the image is opened: that is what --backing-chain asks for');
+      }
+      const info = { ...(await readImageInfo(hostImage(path, 'read'), format)), path };
+      terminal.answer(json ? JSON.stringify(infoJson(info), null, 4) : infoText(info, terminal));
+      return EXIT.good;
+    }
+    const chain = await readChainInfo({ path, format, backing: backingPolicy(args) });
     terminal.answer(
       json
-        ? JSON.stringify(infoJson(described, allocatedSize), null, 2)
-        : infoText(described, allocatedSize, terminal),
+        ? JSON.stringify(chain.map(infoJson), null, 4)
+        : chain.map((info) => infoText(info, terminal)).join('\n\n'),
     );
     return EXIT.good;
   },
 });
 
-function infoText(info: ImageInfo, allocatedSize: number, { paint }: Terminal): string {
-  const rows: (readonly [string, string])[] = [
-    ['format', formatText(info)],
-    ['virtual size', sizeText(info.virtualSize)],
-    ['file size', `${sizeText(info.fileSize)}, of which ${humanSize(allocatedSize)} are allocated`],
-  ];
-  if (info.format !== 'raw') {
-    const { backing } = info;
-    rows.push(['cluster size', clusterText(info)]);
-    if (info.format === 'qed') rows.push(['table size', humanSize(info.tableSize)]);
-    if (info.format === 'qcow2') rows.push(['snapshots', String(info.snapshots.length)]);
-    if (info.format === 'qcow2') rows.push(['compression', info.compressionType]);
-    if (info.format === 'qcow2' && info.dataFile !== undefined) {
-      const { name = 'not named', isRaw } = info.dataFile;
-      rows.push(['data file', isRaw ? `${name} (readable as raw)` : name]);
-    }
-    rows.push([
-      'backing file',
-      backing === undefined ? 'none' : `${backing.name} (${backing.format ?? 'of unnamed format'})`,
-    ]);
-    rows.push(['state', stateText(info)]);
-  }
-  const width = Math.max(...rows.map(([name]) => name.length));
+function infoText(info: ImageInfo, { paint }: Terminal): string {
   return [
-    paint.bold(info.path),
-    ...rows.map(([name, value]) => `  ${paint.dim(name.padEnd(width))}  ${value}`),
-    ...(info.format === 'qcow2' && info.snapshots.length > 0 ? [snapshotTable(info.snapshots)] : []),
+    `image: ${paint.bold(printable(info.path))}`,
+    `file format: ${info.format}`,
+    `virtual size: ${exactSize(info.virtualSize)}`,
+    `disk size: ${humanSize(allocatedSize(info.path))}`,
+    `file length: ${exactSize(info.fileSize)}`,
+    ...(info.format === 'raw' ? [] : clusteredLines(info)),
   ].join('\n');
 }
 
-function formatText(info: ImageInfo): string {
-  switch (info.format) {
-    case 'raw':
-      return 'raw (nothing in the file claims another)';
-    case 'qcow2':
-      return `qcow2, version ${String(info.version)}, ${info.refcounts} refcounts of ${String(info.refcountBits)} bits`;
-    case 'qed':
-      return 'qed';
+function clusteredLines(info: Exclude<ImageInfo, { readonly format: 'raw' }>): string[] {
+  const { clusterSize, isDirty } = info;
+  const lines = [`cluster_size: ${String(clusterSize)}`, ...(isDirty ? ['cleanly shut down: no'] : [])];
+  if (info.backing !== undefined) {
+    const { name, format } = info.backing;
+    const full = fullBackingName(info.path, name);
+    lines.push(
+      `backing file: ${printable(full === name ? name : `${name} (actual path: ${full})`)}`,
+      ...(format === undefined ? [] : [`backing file format: ${format}`]),
+    );
   }
+  if (info.format === 'qcow2' && info.snapshots.length > 0) lines.push(snapshotTable(info.snapshots));
+  return [...lines, 'Format specific information:', ...specificLines(formatSpecific(info), 1)];
 }
 
-function clusterText(info: Exclude<ImageInfo, { readonly format: 'raw' }>): string {
-  const size = humanSize(info.clusterSize);
-  const hasParts = info.format === 'qcow2' && info.hasExtendedL2;
-  return hasParts ? `${size}, of subclusters of ${humanSize(info.clusterSize / SUBCLUSTERS)}` : size;
+/** Names with their values as `qemu-img info` prints them, four columns further in at each level. */
+function specificLines(value: object, level: number): string[] {
+  const indent = ' '.repeat(4 * level);
+  return Object.entries(value).flatMap(([key, member]: [string, unknown]) => {
+    const name = Array.isArray(value) ? `[${key}]` : key.replaceAll('-', ' ');
+    if (typeof member !== 'object' || member === null) {
+      return [`${indent}${name}: ${printable(String(member))}`];
+    }
+    return [`${indent}${name}:`, ...specificLines(member, level + 1)];
+  });
 }
 
-function stateText(info: Exclude<ImageInfo, { readonly format: 'raw' }>): string {
-  if (info.format === 'qcow2' && info.isCorrupt) return 'marked corrupt; it can only be read';
-  return info.isDirty ? 'not closed cleanly; the next opening for writing repairs it' : 'closed cleanly';
+function exactSize(bytes: number): string {
+  return `${humanSize(bytes)} (${String(bytes)} bytes)`;
 }
 
-function sizeText(bytes: number): string {
-  return `${humanSize(bytes)} (${bytes.toLocaleString('en-US')} bytes)`;
+function allocatedSize(path: string): number {
+  return statSync(path).blocks * BLOCK_BYTES;
 }
 
-function infoJson(info: ImageInfo, allocatedSize: number): Record<string, unknown> {
+/** Where the name leads from the image that holds it, in the form that QEMU gives it; the file is not looked at. */
+function fullBackingName(overlay: string, name: string): string {
+  const isProtocol = /^[^/]*:/.test(name);
+  if (isProtocol || isAbsolute(name) || !overlay.includes('/')) return name;
+  return overlay.slice(0, overlay.lastIndexOf('/') + 1) + name;
+}
+
+function infoJson(info: ImageInfo): Record<string, unknown> {
   const common = {
     filename: info.path,
     format: info.format,
     'virtual-size': info.virtualSize,
     'file-size': info.fileSize,
-    'actual-size': allocatedSize,
+    'actual-size': allocatedSize(info.path),
+    'dirty-flag': info.format !== 'raw' && info.isDirty,
   };
   if (info.format === 'raw') return common;
   const { backing } = info;
   return {
     ...common,
     'cluster-size': info.clusterSize,
-    'dirty-flag': info.isDirty,
-    ...(backing === undefined ? {} : { 'backing-filename': backing.name }),
+    ...(backing === undefined
+      ? {}
+      : {
+          'backing-filename': backing.name,
+          'full-backing-filename': fullBackingName(info.path, backing.name),
+        }),
     ...(backing?.format === undefined ? {} : { 'backing-filename-format': backing.format }),
     ...(info.format === 'qcow2' && info.snapshots.length > 0
       ? { snapshots: info.snapshots.map(snapshotJson) }
@@ -117,21 +136,27 @@ function infoJson(info: ImageInfo, allocatedSize: number): Record<string, unknow
   };
 }
 
+/** In the order of `qemu-img info`. */
 function formatSpecific(info: Exclude<ImageInfo, { readonly format: 'raw' }>): Record<string, unknown> {
-  switch (info.format) {
-    case 'qcow2':
-      return {
-        compat: info.version === 2 ? '0.10' : '1.1',
-        'compression-type': info.compressionType,
-        'lazy-refcounts': info.refcounts === 'lazy',
-        'refcount-bits': info.refcountBits,
-        ...(info.dataFile === undefined
-          ? {}
-          : { 'data-file': info.dataFile.name, 'data-file-raw': info.dataFile.isRaw }),
-        corrupt: info.isCorrupt,
-        ...(info.version === 2 ? {} : { 'extended-l2': info.hasExtendedL2 }),
-      };
-    case 'qed':
-      return { 'table-size': info.tableSize };
-  }
+  if (info.format === 'qed') return { 'table-size': info.tableSize };
+  const { dataFile, bitmaps } = info;
+  const always = {
+    compat: info.version === 2 ? '0.10' : '1.1',
+    'compression-type': info.compressionType,
+  };
+  if (info.version === 2) return { ...always, 'refcount-bits': info.refcountBits };
+  return {
+    ...always,
+    'lazy-refcounts': info.refcounts === 'lazy',
+    ...(bitmaps.length === 0 ? {} : { bitmaps: bitmaps.map(bitmapJson) }),
+    'refcount-bits': info.refcountBits,
+    ...(dataFile?.name === undefined ? {} : { 'data-file': dataFile.name }),
+    ...(dataFile === undefined ? {} : { 'data-file-raw': dataFile.isRaw }),
+    corrupt: info.isCorrupt,
+    'extended-l2': info.hasExtendedL2,
+  };
+}
+
+function bitmapJson({ name, granularity, isInUse, isAuto }: BitmapInfo): Record<string, unknown> {
+  return { flags: [...(isInUse ? ['in-use'] : []), ...(isAuto ? ['auto'] : [])], name, granularity };
 }
