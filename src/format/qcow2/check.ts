@@ -25,6 +25,7 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
   const { geometry, header } = target;
   const { repair } = options;
   const findings = new CheckFindings(options.onDetail);
+  if (repair !== undefined) await header.dropStaleFeatures();
   const incomplete = await checkSnapshotTable(target, findings, repair);
   const counts = await scanReferences(target, findings, options);
   const scanned = findings.counts();
@@ -76,11 +77,14 @@ async function rebuild(
   options: CheckOptions,
 ): Promise<void> {
   findings.say('repair', () => 'Rebuilding refcount structure');
+  // What was mended or lengthened so far is durable before anything is built on it.
+  await target.header.device.sync('repair');
   await rebuildRefcounts(target, counts);
   target.refcounts.blockCache.forgetAll();
   target.refcounts.resetSearch();
   const before = findings.counts();
-  findings.restore({ ...before, corruptions: 0, leaks: 0 });
+  // Refcounts that could not be read are gone with their blocks; what still cannot be checked is found again.
+  findings.restore({ ...before, corruptions: 0, leaks: 0, checkErrors: 0 });
   findings.resetMapping();
   findings.needsRebuild = false;
   const quiet = { onProgress: options.onProgress, afterCrash: options.afterCrash };

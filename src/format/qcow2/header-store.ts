@@ -11,6 +11,7 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { AUTOCLEAR, COMPATIBLE, INCOMPATIBLE } from './layout.ts';
+import { EXTENSION } from './header-extensions.ts';
 import { serializeHeader } from './header-writer.ts';
 import { FIELD, type Qcow2Header } from './header.ts';
 
@@ -101,6 +102,24 @@ export class HeaderStore {
     const cluster = serializeHeader(values, this.device.path);
     await this.device.write(0, cluster, 'header');
     this.#values = values;
+  }
+
+  /**
+   * Clears autoclear features that are not known here, and drops bitmaps that another program did not keep in step with
+   * the disk: what stands in the way of the first write. No sync.
+   */
+  async dropStaleFeatures(): Promise<void> {
+    const { autoclear, otherExtensions } = this.#values;
+    const kept = autoclear & BigInt(AUTOCLEAR.bitmaps | AUTOCLEAR.rawExternalData);
+    const hasBitmaps = otherExtensions.some(({ type }) => type === EXTENSION.bitmaps);
+    const areStale = hasBitmaps && (autoclear & BigInt(AUTOCLEAR.bitmaps)) === 0n;
+    if (kept === autoclear && !areStale) return;
+    await this.rewrite({
+      autoclear: kept,
+      otherExtensions: areStale
+        ? otherExtensions.filter(({ type }) => type !== EXTENSION.bitmaps)
+        : otherExtensions,
+    });
   }
 
   /** Puts the virtual size into its field and syncs. */

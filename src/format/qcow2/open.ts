@@ -15,11 +15,9 @@ import { isFormat, type DiskImage, type Format } from '../disk-image.ts';
 import type { OpenOptions } from '../image-options.ts';
 import { cacheGeometry } from './cache-geometry.ts';
 import { makeGeometry } from './geometry.ts';
-import { bitmapsExtension } from './bitmap-directory.ts';
-import { EXTENSION } from './header-extensions.ts';
 import { FIELD, parseHeader, type Qcow2Header } from './header.ts';
 import { HeaderStore } from './header-store.ts';
-import { AUTOCLEAR, CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
+import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
 import { MetadataDevice } from './metadata-device.ts';
 import { MetadataMap } from './metadata-map.ts';
 import { Qcow2Image } from './qcow2-image.ts';
@@ -169,19 +167,8 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
 /** What must happen before the first guest write: autoclear features go, a dirty image is repaired. */
 async function prepareForWriting(image: Qcow2Image): Promise<void> {
   const { header } = image;
-  const known = header.values.autoclear & BigInt(AUTOCLEAR.bitmaps | AUTOCLEAR.rawExternalData);
-  const hasBitmaps = await image.loadBitmaps();
-  // Bitmaps that a program did not keep in step with the disk are dropped; unknown autoclear features are cleared.
-  const isStale = !hasBitmaps && bitmapsExtension(header) !== undefined;
-  if (isStale || header.values.autoclear !== known) {
-    const { otherExtensions } = header.values;
-    await header.rewrite({
-      autoclear: known,
-      otherExtensions: isStale
-        ? otherExtensions.filter(({ type }) => type !== EXTENSION.bitmaps)
-        : otherExtensions,
-    });
-  }
+  await image.loadBitmaps();
+  await header.dropStaleFeatures();
   if (!header.isDirty) return;
   const report = await image.check('all', { afterCrash: true });
   if (report.corruptions > 0 || report.checkErrors > 0) {

@@ -348,13 +348,12 @@ export class Qcow2Image implements DiskImage {
     return report;
   }
 
-  /** Takes over the dirty bitmaps of an image that was just opened for writing; answers whether it has any. */
-  async loadBitmaps(): Promise<boolean> {
+  /** Takes over the dirty bitmaps of an image that was just opened for writing. */
+  async loadBitmaps(): Promise<void> {
     const { header, geometry, refcounts } = this;
     const flush = (): Promise<void> => this.#flushLocked('bitmap');
     const parts = { header, geometry, refcounts, metadata: this.#metadata, flush };
     this.#bitmaps = await this.#locked(() => Bitmaps.load(parts));
-    return this.#bitmaps !== undefined;
   }
 
   async close(): Promise<void> {

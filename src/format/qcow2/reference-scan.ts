@@ -221,9 +221,11 @@ class ReferenceScan {
       return;
     }
     if (isExtended && this.#hasContradiction(at)) {
-      const what = `offset=${offset.toString(16)}: Allocated cluster with corrupted subcluster allocation bitmap`;
-      // Unless it was mended, its cluster counts as referenced.
-      if (await this.#clearEntry(tableOffset, at, isActive, what)) return;
+      // Nobody can tell which of the two bits is right, so it is not mended, and its cluster stays referenced.
+      findings.corruption(
+        () =>
+          `ERROR offset=${offset.toString(16)}: Allocated cluster has corrupted subcluster allocation bitmap`,
+      );
     }
     if (offset % clusterSize !== 0) {
       const holdsData = isExtended ? view.getUint32(at + 12) !== 0 : !isZero;

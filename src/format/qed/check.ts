@@ -31,6 +31,10 @@ export async function checkQed(device: BlockDevice, options: CheckOptions = {}):
   const fields = new Uint8Array(HEADER_SIZE);
   await device.read(0, fields, 'header');
   const header = parseQedHeader(fields, { path: device.path, size: device.size() });
+  if (repair !== undefined && header.hasAutoclear) {
+    await new QedHeaderFile(device, fields, header.needCheck).rewriteFields(header.needCheck);
+    await device.sync('repair');
+  }
   const check = new QedCheck(device, header, options);
   await check.scan();
   if (repair === 'all' && check.corruptions === 0 && header.needCheck) {
