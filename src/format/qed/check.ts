@@ -54,7 +54,7 @@ class QedCheck {
   readonly #claimed = new ClaimedClusters();
   readonly #findings: CheckFindings;
   readonly #options: CheckOptions;
-  /** Where the next data cluster would lie if the image were not fragmented; 0 before the first. */
+  /** Where the next data cluster would lie if the image were not fragmented; 0 before a table's first. */
   #contiguousOffset = 0;
 
   constructor(device: BlockDevice, header: QedHeader, options: CheckOptions) {
@@ -106,6 +106,7 @@ class QedCheck {
     await this.#tables.load(l1Index);
     const table = this.#tables.cached(l1Index);
     assertInvariant(table !== undefined, 'a table just read is in the cache');
+    this.#contiguousOffset = 0;
     let isChanged = false;
     for (let index = 0; index < this.#geometry.entriesPerTable; index++) {
       isChanged = this.#checkEntry(table, index) || isChanged;
@@ -117,16 +118,17 @@ class QedCheck {
   #checkEntry(table: L2Table, index: number): boolean {
     const entry = readU64le(table.view, index * ENTRY_SIZE);
     if (entry === ENTRY_UNALLOCATED || entry === ENTRY_ZERO) return false;
+    // As QEMU counts: an entry that leads nowhere has its place in the row too.
+    const place = entry ?? NaN;
+    const isFragmented = this.#contiguousOffset !== 0 && place !== this.#contiguousOffset;
+    this.#findings.countAllocated(1, isFragmented ? 1 : 0);
+    this.#contiguousOffset = place + this.#geometry.clusterSize;
     const name = (): string => `entry ${String(index)} of the table at ${hex(table.hostOffset)}`;
     if (entry === undefined || !this.#space.holdsCluster(entry)) {
-      this.#findings.countAllocated(1, 0);
       this.#leadsNowhere(name, entry);
       writeU64le(table.view, index * ENTRY_SIZE, ENTRY_UNALLOCATED);
       return true;
     }
-    const isFragmented = this.#contiguousOffset !== 0 && entry !== this.#contiguousOffset;
-    this.#findings.countAllocated(1, isFragmented ? 1 : 0);
-    this.#contiguousOffset = entry + this.#geometry.clusterSize;
     this.#claim(entry, 1, name);
     return false;
   }

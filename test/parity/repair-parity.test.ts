@@ -1,0 +1,123 @@
+/**
+ * A repair is the host operations of QEMU's, in its order: `check --repair` and `qemu-img check -r` under strace, on
+ * copies of the same broken image. Where ours differ on purpose (docs/qemu-rules.md, "Named exceptions"), both are shown.
+ */
+
+import { afterAll, describe, expect, it } from 'vitest';
+
+import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { loseQedEntry, REPAIR_CASES, type RepairCase } from './repair-cases.ts';
+import { RepairTwins } from './repair-twins.ts';
+
+const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
+if (skip !== undefined) process.stderr.write(`repairs are not held against QEMU: ${skip}\n`);
+
+const twins = new RepairTwins();
+afterAll(() => {
+  twins.remove();
+});
+
+describe.skipIf(skip !== undefined)('a repair issues what qemu-img issues, and leaves what it leaves', () => {
+  it.concurrent.each(REPAIR_CASES)('$format, $options: $what', async (image) => {
+    const path = twins.make(image);
+    for (const scope of image.scopes) {
+      const ours = await twins.ours(path, scope);
+      const theirs = await twins.theirs(path, image.format, scope);
+      expect(ours.operations.join('\n'), scope).toBe(theirs.operations.join('\n'));
+      expect(ours.exitCode, scope).toBe(theirs.exitCode);
+      if (theirs.counts !== undefined) expect(ours.counts, scope).toEqual(theirs.counts);
+      expect(ours.bytes.equals(theirs.bytes), scope).toBe(true);
+    }
+  });
+});
+
+describe.skipIf(skip !== undefined)('where a repair of QEMU does harm, ours does not follow', () => {
+  const CLUSTERS = { format: 'qcow2', options: 'cluster_size=4096' } as const;
+
+  it.concurrent(
+    'repair-of-bitmaps: QEMU stores bitmaps even over data whose refcounts are lost',
+    async () => {
+      let data = 0;
+      const path = twins.make({
+        ...CLUSTERS,
+        written: ['write -P 7 0 8k'],
+        then: ['bitmap', '--add', '-f', 'qcow2', 'IMAGE', 'kept'],
+        writtenAfter: ['write -P 7 20k 8k'],
+        spoil: (image) => {
+          data = image.data();
+          image.setRefcount(data, 0);
+        },
+      });
+      const theirs = await twins.theirs(path, 'qcow2', 'leaks');
+      expect(theirs.exitCode).toBe(1);
+      expect(theirs.operations).toContain(`W 0x${data.toString(16)} 4096`);
+      expect(theirs.bytes[data]).not.toBe(7);
+
+      const leaks = await twins.ours(path, 'leaks');
+      expect({ exitCode: leaks.exitCode, operations: leaks.operations }).toEqual({
+        exitCode: 1,
+        operations: [],
+      });
+      // The bitmap stays where it is, in order, while the refcounts around it are built anew.
+      const all = await twins.ours(path, 'all');
+      expect(all.exitCode).toBe(0);
+      expect(all.bytes[data]).toBe(7);
+      const info = runTool('qemu-img', ['info', '--output=json', all.path]);
+      expect(JSON.parse(info)).toMatchObject({
+        'format-specific': { data: { bitmaps: [{ name: 'kept', flags: ['auto'] }] } },
+      });
+      runTool('qemu-img', ['check', '-q', '-f', 'qcow2', all.path]);
+    },
+  );
+
+  const qed: Omit<RepairCase, 'what' | 'scopes'> = {
+    format: 'qed',
+    options: 'cluster_size=4096',
+    written: ['write 0 200k'],
+    spoilQed: loseQedEntry,
+  };
+
+  it.concurrent(
+    'qed-mark-first: QEMU takes the mark of an unclean close away before the tables are mended',
+    async () => {
+      const path = twins.make({ ...qed, crashes: true });
+      const theirs = await twins.theirs(path, 'qed', 'all');
+      const ours = await twins.ours(path, 'all');
+      const [table = ''] = ours.operations;
+      expect(table).toMatch(/^W 0x[0-9a-f]+ 16384$/);
+      expect(theirs.operations).toEqual(['W 0x0 512', 'F', table, 'F']);
+      expect(ours.operations).toEqual([table, 'F', 'W 0x0 64', 'F']);
+      expect(ours.bytes.equals(theirs.bytes)).toBe(true);
+    },
+  );
+
+  it.concurrent('qed-leaks: asked for leaks alone, QEMU clears entries too', async () => {
+    const path = twins.make(qed);
+    const theirs = await twins.theirs(path, 'qed', 'leaks');
+    expect(theirs.operations).toHaveLength(2);
+    const ours = await twins.ours(path, 'leaks');
+    expect({ exitCode: ours.exitCode, operations: ours.operations }).toEqual({ exitCode: 2, operations: [] });
+    const all = await twins.ours(path, 'all');
+    expect(all.operations).toEqual(theirs.operations);
+    expect(all.bytes.equals(theirs.bytes)).toBe(true);
+  });
+
+  it.concurrent.each([
+    ['is not aligned', 512n],
+    ['has reserved bits', 1n],
+  ])('refcount-block-in-the-way: one that %s keeps QEMU from building others', async (_what, bits) => {
+    const path = twins.make({
+      ...CLUSTERS,
+      written: ['write -P 7 0 1M'],
+      spoil: (image) => void image.flip(image.refcountTable, bits),
+    });
+    const theirs = await twins.theirs(path, 'qcow2', 'all');
+    expect(theirs.exitCode).toBe(1);
+    // It is marked as corrupt, and that is all.
+    expect(theirs.operations).toEqual(['W 0x0 4096', 'F']);
+    const ours = await twins.ours(path, 'all');
+    expect(ours.exitCode).toBe(0);
+    runTool('qemu-img', ['check', '-q', '-f', 'qcow2', ours.path]);
+    expect(runTool('qemu-io', ['-f', 'qcow2', '-c', 'read -P 7 0 1M', ours.path])).not.toContain('failed');
+  });
+});

@@ -1,0 +1,118 @@
+/**
+ * One broken image, repaired by `check --repair` of this project's command line and by `qemu-img check -r`, each on a copy
+ * of its own and under strace: what they wrote, in order, what they said, and what they left.
+ */
+
+import { spawnSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import type { RepairScope } from '../../src/format/check-report.ts';
+import { formatOperation } from '../../src/peer/compare-operations.ts';
+import { findQemuTools } from '../../src/peer/qemu-tools.ts';
+import { traceProgram } from '../../src/peer/strace.ts';
+import { ImageEditor } from '../format/qcow2/image-editor.ts';
+import { runTool } from '../format/system-tools.ts';
+import type { RepairCase } from './repair-cases.ts';
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+
+/** One side of a repair. */
+export interface Repaired {
+  /** As `W 0x20000 65536`, `P 0x50000 65536`, `T 0x201000`, `F`; reads are left out. */
+  readonly operations: readonly string[];
+  readonly exitCode: number | undefined;
+  /** The counts that it printed as JSON; none where it failed before it had any. */
+  readonly counts: Readonly<Record<string, unknown>> | undefined;
+  /** The copy that was repaired. */
+  readonly path: string;
+  readonly bytes: Buffer;
+}
+
+export class RepairTwins {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-repair-'));
+  #images = 0;
+
+  remove(): void {
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+
+  /** Makes the image of a case; answers its path. */
+  make(image: Omit<RepairCase, 'what' | 'scopes'>): string {
+    const { format, options, written, then = [], writtenAfter = [], crashes, spoil, spoilQed } = image;
+    const path = join(this.#directory, `disk-${String(this.#images++)}`);
+    const creation = options.replace('DATA', `${path}.data`);
+    runTool('qemu-img', ['create', '-q', '-f', format, '-o', creation, path, '24M']);
+    const words = (commands: readonly string[]): string[] => [
+      '-f',
+      format,
+      ...commands.flatMap((command) => ['-c', command]),
+      path,
+    ];
+    if (crashes === true) {
+      const { signal } = spawnSync('qemu-io', words([...written, 'abort']));
+      if (signal !== 'SIGABRT') throw new Error('qemu-io did not crash');
+    } else {
+      runTool('qemu-io', words(written));
+    }
+    if (then.length > 0) {
+      runTool(
+        'qemu-img',
+        then.map((word) => (word === 'IMAGE' ? path : word)),
+      );
+    }
+    if (writtenAfter.length > 0) runTool('qemu-io', words(writtenAfter));
+    const editor = new ImageEditor(readFileSync(path));
+    spoil?.(editor);
+    writeFileSync(path, spoilQed === undefined ? editor.bytes : spoilQed(editor.bytes));
+    return path;
+  }
+
+  /** Ours, of a copy of the image. */
+  async ours(path: string, scope: RepairScope): Promise<Repaired> {
+    const copy = `${path}-ours-${scope}`;
+    return this.#traced(path, copy, process.execPath, [MAIN, 'check', copy, '--json', '--repair', scope]);
+  }
+
+  /** QEMU's, of a copy of the image. */
+  async theirs(path: string, format: RepairCase['format'], scope: RepairScope): Promise<Repaired> {
+    const { qemuImg } = await findQemuTools();
+    const copy = `${path}-theirs-${scope}`;
+    const words = ['check', '-f', format, '--output=json', '-r', scope, copy];
+    return this.#traced(path, copy, qemuImg, words);
+  }
+
+  async #traced(path: string, copy: string, command: string, args: readonly string[]): Promise<Repaired> {
+    copyFileSync(path, copy);
+    const { strace } = await findQemuTools();
+    const { operations, outcome } = await traceProgram({
+      strace,
+      command,
+      args,
+      input: '',
+      files: { image: copy },
+      requests: undefined,
+      // What is left of the damage is told by the exit code.
+      accepts: () => true,
+    });
+    const changes = operations.filter(({ op, error }) => op !== 'read' && error === undefined);
+    return {
+      operations: changes.map(formatOperation),
+      exitCode: outcome.exitCode,
+      counts: countsOf(outcome.stdout),
+      path: copy,
+      bytes: readFileSync(copy),
+    };
+  }
+}
+
+/** QEMU leaves out counts that are zero, and tells where the image ends of qcow2 alone. */
+function countsOf(text: string): Readonly<Record<string, unknown>> | undefined {
+  const start = text.indexOf('{');
+  if (start < 0) return undefined;
+  const json = JSON.parse(text.slice(start, text.lastIndexOf('}') + 1)) as Record<string, unknown>;
+  const leftOut = json['format'] === 'qed' ? ['filename', 'image-end-offset'] : ['filename'];
+  return Object.fromEntries(Object.entries(json).filter(([name]) => !leftOut.includes(name)));
+}
