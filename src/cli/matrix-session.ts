@@ -10,7 +10,7 @@ import { BuiltinEngine } from '../bench/builtin-engine.ts';
 import type { CellPlan, Engine, KeptImage } from '../bench/engine.ts';
 import { collectEnvironment } from '../bench/environment.ts';
 import { planMatrix } from '../bench/matrix.ts';
-import { progressOn } from '../bench/progress.ts';
+import { progressOn } from './run-progress.ts';
 import { runMatrix, type MatrixOutcome } from '../bench/run.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { hostImage } from '../image/host-image.ts';

@@ -7,7 +7,7 @@ import { SingleBar } from 'cli-progress';
 
 import { cellName } from '../result/cell.ts';
 import type { Cell } from '../result/schema.ts';
-import type { CellOutcome, RunObserver, RunStage } from './run-observer.ts';
+import type { CellOutcome, RunObserver, RunStage } from '../bench/run-observer.ts';
 
 /** Redraws a second: few, as a redraw may fall into a sample. */
 const REDRAWS_PER_SECOND = 4;

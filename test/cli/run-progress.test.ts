@@ -2,9 +2,9 @@ import { PassThrough } from 'node:stream';
 
 import { describe, expect, it } from 'vitest';
 
-import { ProgressBar, ProgressLines, progressOn } from '../../src/bench/progress.ts';
+import { ProgressBar, ProgressLines, progressOn } from '../../src/cli/run-progress.ts';
 import type { RunObserver } from '../../src/bench/run-observer.ts';
-import { smallMatrix } from './small-run.ts';
+import { smallMatrix } from '../bench/small-run.ts';
 
 class Screen extends PassThrough {
   readonly isTTY: boolean;
