@@ -8,7 +8,9 @@ import { Payload } from '../bench/payload.ts';
 import { backingOf, dataFileName, payloadSeed } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
 import { openStack, type Stack, type StackOptions } from '../bench/stack.ts';
-import type { FileStorage } from '../device/file-storage.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import { SAFE_ALIGNMENT } from '../device/direct-io.ts';
+import { FileStorage } from '../device/file-storage.ts';
 import type { Cell, GuestCounts } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import {
@@ -94,6 +96,8 @@ export interface BuiltinRun {
   readonly guest: GuestCounts;
   /** By index of the request. */
   readonly reads: ReadonlyMap<number, ExpectedBytes>;
+  /** O_DIRECT requests were padded as QEMU does over a hole, not as the device asks (`raw-direct-over-hole`). */
+  readonly isPaddedOverHole: boolean;
 }
 
 /** Serves the requests with the builtin engine on the copy. */
@@ -101,9 +105,13 @@ export async function serveWithBuiltin(pass: Pass): Promise<BuiltinRun> {
   const { plan, options, requests } = pass;
   const records: TaggedRecord[] = [];
   let request: number | undefined;
+  let isPaddedOverHole = false;
   await using stack = await openBuiltin(pass, {
     hostLog: (record) => records.push({ ...record, request }),
-    wrap: (device) => new WithoutSync(device),
+    wrap: (device) => {
+      isPaddedOverHole ||= isPaddedLikeQemu(pass.storage, device);
+      return new WithoutSync(device);
+    },
   });
   const disk = new WatchedDisk(stack.backend, (index) => {
     request = index;
@@ -118,7 +126,20 @@ export async function serveWithBuiltin(pass: Pass): Promise<BuiltinRun> {
   });
   request = undefined;
   await stack.close();
-  return { records, guest, reads: disk.reads };
+  return { records, guest, reads: disk.reads, isPaddedOverHole };
+}
+
+/** Whether QEMU's alignment for a file that begins with a hole is another than what the device asks for. */
+function isPaddedLikeQemu({ capabilities: { direct } }: FileStorage, device: BlockDevice): boolean {
+  const { label, requestAlignment } = device;
+  return direct.ok && !label.startsWith('backing:') && requestAlignment > direct.alignment;
+}
+
+/** Of the same files, where a file that begins with a hole gets the alignment that QEMU then takes. */
+function alignedAsQemu({ directory, capabilities }: FileStorage): FileStorage {
+  const { direct } = capabilities;
+  if (!direct.ok) return new FileStorage(directory, capabilities);
+  return new FileStorage(directory, { ...capabilities, direct: { ok: true, alignment: SAFE_ALIGNMENT } });
 }
 
 export function openBuiltin(
@@ -128,7 +149,7 @@ export function openBuiltin(
   const { cell } = plan;
   return openStack({
     ...options,
-    storage,
+    storage: alignedAsQemu(storage),
     imageName: copyOf(imageName),
     format: cell.format,
     cache: cell.cache,

@@ -149,7 +149,7 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
       run: meter.counts('run'),
       close: meter.counts('close'),
     },
-    parity: await verdictOf(pass, { order, misreads: run.misreads, after }),
+    parity: await verdictOf(pass, { ours, order, misreads: run.misreads, after }),
   };
 }
 
@@ -221,10 +221,15 @@ function countedRecords({ records, elidedFlushes }: Classified): HostMeter {
   return meter;
 }
 
-async function verdictOf(
-  pass: Pass,
-  { order, misreads, after }: { order: OrderVerdict; misreads: readonly string[]; after: ImageLayout },
-): Promise<Parity> {
+interface Served {
+  readonly ours: BuiltinRun;
+  readonly order: OrderVerdict;
+  readonly misreads: readonly string[];
+  /** Of QEMU's image, after the run. */
+  readonly after: ImageLayout;
+}
+
+async function verdictOf(pass: Pass, { ours, order, misreads, after }: Served): Promise<Parity> {
   const { storage, imageName, tools, plan } = pass;
   const pair = (theirs: string, ours: string, layout: ImageLayout | undefined): Pair => ({
     theirs: storage.pathOf(theirs),
@@ -246,6 +251,7 @@ async function verdictOf(
     misreads,
     guest,
     isLostZeroes,
+    isPaddedOverHole: ours.isPaddedOverHole,
   });
 }
 

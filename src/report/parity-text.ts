@@ -9,7 +9,9 @@ export function parityText({ cell, parity }: CellRecord): readonly string[] {
   const { verdict, operations, finalBytes, guestData, difference, qemu, exceptions = [] } = parity;
   const about = `${cellName(cell)}: parity: `;
   const counted = `${operations.toLocaleString('en')} operations`;
-  if (verdict === 'identical') return [`${about}identical (${[counted, ...orderText(parity)].join('; ')})`];
+  if (verdict === 'identical') {
+    return [`${about}identical (${[counted, ...allowanceText(parity)].join('; ')})`];
+  }
   const named = exceptions.includes('qed-zero-over-backing')
     ? [
         `  ${counted} are identical. QEMU lost zeroes over a backing file, a defect that is not copied`,
@@ -25,13 +27,17 @@ export function parityText({ cell, parity }: CellRecord): readonly string[] {
   return [`${versus}: ${counted} are identical${bytes}${reads}`];
 }
 
-/** What was allowed for in an order that varies between runs of QEMU itself. */
-function orderText({ exceptions = [], leftOutRequests }: Parity): readonly string[] {
+/** What was allowed for. */
+function allowanceText({ exceptions = [], leftOutRequests }: Parity): readonly string[] {
+  const texts: string[] = [];
   if (leftOutRequests !== undefined) {
     const requests = leftOutRequests === 1 ? '1 request' : `${String(leftOutRequests)} requests`;
-    return [`without ${requests} in which runs of QEMU differ`];
+    texts.push(`without ${requests} in which runs of QEMU differ`);
+  } else if (exceptions.includes('varying-order') || exceptions.includes('late-extent')) {
+    texts.push('in one of the orders of QEMU, which vary');
   }
-  return exceptions.includes('varying-order') || exceptions.includes('late-extent')
-    ? ['in one of the orders of QEMU, which vary']
-    : [];
+  if (exceptions.includes('raw-direct-over-hole')) {
+    texts.push('padded to 4 KiB, as QEMU does over a file that begins with a hole');
+  }
+  return texts;
 }

@@ -243,7 +243,12 @@ const verificationSchema = z
 export type Verification = DeepReadonly<z.infer<typeof verificationSchema>>;
 
 /** Deviations that are known and understood; docs/qemu-rules.md says what each is. */
-export const PARITY_EXCEPTIONS = ['varying-order', 'late-extent', 'qed-zero-over-backing'] as const;
+export const PARITY_EXCEPTIONS = [
+  'varying-order',
+  'late-extent',
+  'raw-direct-over-hole',
+  'qed-zero-over-backing',
+] as const;
 
 const paritySchema = z
   .strictObject({

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 
+import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { parseResult } from '../../src/result/store.ts';
 import { WORKLOAD_SCHEMA } from '../../src/workload/schema.ts';
 import { STRIDE, WRITES } from '../bench/small-run.ts';
@@ -178,6 +179,31 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     expect(cells.find(({ cell }) => cell.engine === 'qemu')?.parity).toMatchObject({
       verdict: 'different',
       exceptions: ['qed-zero-over-backing'],
+    });
+  });
+
+  test('a data file that begins with a hole: QEMU pads O_DIRECT requests to 4 KiB, which is named', async (context) => {
+    const { direct } = probeCapabilities(makeFolder());
+    context.skip(!direct.ok || direct.alignment !== 512, 'O_DIRECT asks for other than 512 bytes here');
+    const folder = folderWithWorkload();
+    const workload = JSON.parse(readFileSync(join(folder, 'small.json'), 'utf8')) as Record<string, object>;
+    // The disk cuts its only cluster off: qemu-img then leaves the data file without a first block, and so do we.
+    workload['image'] = { size: '1MiB' };
+    const pattern = { kind: 'uniform', alignment: 512 };
+    workload['phases'] = [
+      { name: 'part', requests: 20, mix: { write: 1, read: 1 }, blockSizes: [{ size: 1024 }], pattern },
+    ];
+    writeFileSync(join(folder, 'small.json'), JSON.stringify(workload));
+    const words =
+      'run --workload small.json --samples 0 --engine builtin,qemu --dir . --out result.json --format qcow2';
+    const layout = '--refcounts eager --cache none --cluster-size 2MiB --data-file raw';
+    const ended = await runCli(folder, ...`${words} ${layout}`.split(' '));
+    expect(ended.stdout).toMatch(/identical \(\d+ operations;\s+padded to 4 KiB/);
+    expect(ended.code).toBe(0);
+    const { cells } = parseResult(readFileSync(join(folder, 'result.json'), 'utf8'));
+    expect(cells.find(({ cell }) => cell.engine === 'qemu')?.parity).toMatchObject({
+      verdict: 'identical',
+      exceptions: ['raw-direct-over-hole'],
     });
   });
 
