@@ -14,6 +14,10 @@ export const LIMITS = {
   snapshotExtraBytes: 1024,
   bitmapCount: 65_535,
   bitmapDirectoryBytes: 64 * 1024 * 1024,
+  /** Bytes of one bitmap, in whole clusters. */
+  bitmapBytes: 512 * 1024 * 1024,
+  /** Bytes of the tables of all bitmaps of an image that is checked. */
+  bitmapTableBytes: 64 * 1024 * 1024,
   /** Bytes of memory for the bitmaps of an image that is open for writing. */
   bitmapMemoryBytes: 512 * 1024 * 1024,
   backingFileNameBytes: 1023,

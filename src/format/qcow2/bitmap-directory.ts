@@ -11,14 +11,14 @@
  * Invariant: every length is bounded before memory is taken for it.
  */
 
-import { alignUp } from '../../core/alignment.ts';
+import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { readU64be, viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import { EXTENSION, textOf, type HeaderExtension } from './header-extensions.ts';
 import type { HeaderStore } from './header-store.ts';
-import { AUTOCLEAR, ENTRY_SIZE, HIGH, LOW, TWO_32 } from './layout.ts';
+import { AUTOCLEAR, ENTRY_SIZE, HIGH, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
 
 const EXTENSION_LENGTH = 24;
 const EXTENSION_FIELD = { count: 0, reserved: 4, directorySize: 8, directoryOffset: 16 } as const;
@@ -100,6 +100,12 @@ export function encodeBitmapEntries(entries: readonly BitmapEntry[]): Uint8Array
   return bytes;
 }
 
+/** An image whose bitmaps are broken can still be read, as nothing reads them on the way. */
+function badBitmaps(header: HeaderStore, what: string, offset?: number): Qcow2BenchError {
+  const message = `${what}; 'convert' copies the disk without its bitmaps`;
+  return new Qcow2BenchError('qcow2-bad-bitmaps', message, { path: header.device.path, offset });
+}
+
 /** @throws Qcow2BenchError `qcow2-bad-bitmaps` naming the rule that the extension or an entry breaks */
 export async function readBitmapDirectory(
   header: HeaderStore,
@@ -107,8 +113,9 @@ export async function readBitmapDirectory(
 ): Promise<BitmapDirectory> {
   const { device, values } = header;
   const { data } = extension;
+  const clusterSize = 2 ** values.clusterBits;
   const fail = (what: string, offset?: number): never => {
-    throw new Qcow2BenchError('qcow2-bad-bitmaps', what, { path: device.path, offset });
+    throw badBitmaps(header, what, offset);
   };
   if (data.byteLength !== EXTENSION_LENGTH) {
     fail(`the bitmaps extension has ${String(data.byteLength)} bytes, not ${String(EXTENSION_LENGTH)}`);
@@ -130,12 +137,12 @@ export async function readBitmapDirectory(
   if (byteLength === 0 || byteLength > LIMITS.bitmapDirectoryBytes) {
     fail(`the bitmap directory has ${String(byteLength)} bytes; at most 64 MiB are allowed`, offset);
   }
-  if (offset === 0 || offset % 2 ** values.clusterBits !== 0 || offset + byteLength > device.size()) {
+  if (offset === 0 || offset % clusterSize !== 0 || offset + byteLength > device.size()) {
     fail('the bitmap directory is not aligned to a cluster, or does not lie within the file', offset);
   }
   const bytes = allocatePages(byteLength);
   await device.read(offset, bytes, 'bitmap');
-  const entries = decodeEntries(bytes, (what, at) => fail(what, offset + at));
+  const entries = decodeEntries(bytes, clusterSize, (what, at) => fail(what, offset + at));
   if (entries.length !== count) {
     fail(
       `the bitmap directory has ${String(entries.length)} entries, not the ${String(count)} of the header`,
@@ -145,7 +152,11 @@ export async function readBitmapDirectory(
   return { offset, byteLength, entries };
 }
 
-function decodeEntries(bytes: Uint8Array, fail: (what: string, at: number) => never): BitmapEntry[] {
+function decodeEntries(
+  bytes: Uint8Array,
+  clusterSize: number,
+  fail: (what: string, at: number) => never,
+): BitmapEntry[] {
   const view = viewOf(bytes);
   const entries: BitmapEntry[] = [];
   const names = new Set<string>();
@@ -174,13 +185,24 @@ function decodeEntries(bytes: Uint8Array, fail: (what: string, at: number) => ne
     const text = textOf(nameBytes);
     if (names.has(text)) fail(`two bitmaps are called '${text}'`, at);
     names.add(text);
+    const high = view.getUint32(at + FIELD.tableOffset);
+    const low = view.getUint32(at + FIELD.tableOffset + 4);
+    const tableOffset = high * TWO_32 + low;
+    // A sum above 2^53 is rounded, but has the remainder of its low half if that is 0.
+    if (tableOffset === 0 || tableOffset >= OFFSET_LIMIT || low % clusterSize !== 0) {
+      fail(`the table of ${name} is not aligned to a cluster, or lies where nothing can`, at);
+    }
+    const tableEntries = view.getUint32(at + FIELD.tableEntries);
+    if (tableEntries === 0 || tableEntries * clusterSize > LIMITS.bitmapBytes) {
+      fail(`the table of ${name} has ${String(tableEntries)} entries, which does not fit the disk`, at);
+    }
     entries.push({
       name: text,
       nameBytes,
       granularityBits,
       flags,
-      tableOffset: readU64be(view, at + FIELD.tableOffset) ?? fail(`${name} lies above 2^53 − 1`, at),
-      tableEntries: view.getUint32(at + FIELD.tableEntries),
+      tableOffset,
+      tableEntries,
     });
     at = end;
   }
@@ -198,29 +220,28 @@ export type BitmapCluster =
 /**
  * The table of a bitmap.
  *
+ * @param pastEnd what lies past the end of the file is refused, or taken as it is read: a table as zeroes, a cluster by
+ *   its offset
  * @throws Qcow2BenchError `qcow2-bad-bitmaps`
  */
 export async function readBitmapTable(
   header: HeaderStore,
   { name, tableOffset, tableEntries }: BitmapEntry,
+  pastEnd: 'refused' | 'taken' = 'refused',
 ): Promise<readonly BitmapCluster[]> {
   const { device, values } = header;
   const clusterSize = 2 ** values.clusterBits;
+  const fileSize = device.size();
   const length = tableEntries * ENTRY_SIZE;
-  const place = { path: device.path, offset: tableOffset };
-  if (tableOffset === 0 || tableOffset % clusterSize !== 0 || tableOffset + length > device.size()) {
-    const what = `the table of bitmap '${name}' is not aligned to a cluster, or does not lie within the file`;
-    throw new Qcow2BenchError('qcow2-bad-bitmaps', what, place);
+  if (tableOffset + length > fileSize && pastEnd === 'refused') {
+    throw badBitmaps(header, `the table of bitmap '${name}' does not lie within the file`, tableOffset);
   }
-  if (length === 0) return [];
+  if (tableOffset >= fileSize) return [];
   const bytes = allocatePages(length);
   await device.read(tableOffset, bytes, 'bitmap');
   const view = viewOf(bytes);
   const fail = (what: string, offset: number): never => {
-    throw new Qcow2BenchError('qcow2-bad-bitmaps', `a cluster of bitmap '${name}' ${what}`, {
-      path: device.path,
-      offset,
-    });
+    throw badBitmaps(header, `a cluster of bitmap '${name}' ${what}`, offset);
   };
   return Array.from({ length: tableEntries }, (_, index): BitmapCluster => {
     const high = view.getUint32(index * ENTRY_SIZE);
@@ -232,10 +253,67 @@ export async function readBitmapTable(
       fail('has reserved bits set', tableOffset + index * ENTRY_SIZE);
     }
     if (hostOffset === 0) return { kind: (low & 1) === 0 ? 'zeroes' : 'ones' };
-    const isWithin = hostOffset + clusterSize <= alignUp(device.size(), clusterSize);
-    if (hostOffset % clusterSize !== 0 || !isWithin) {
-      fail('is not aligned, or does not lie within the file', hostOffset);
+    if (hostOffset % clusterSize !== 0) fail('is not aligned', hostOffset);
+    if (hostOffset + clusterSize > alignUp(fileSize, clusterSize) && pastEnd === 'refused') {
+      fail('does not lie within the file', hostOffset);
     }
     return { kind: 'stored', hostOffset };
   });
+}
+
+/** Entries of the table of a bitmap of that granularity for a disk of `virtualSize` bytes. */
+export function bitmapTableEntries(
+  { granularityBits }: Pick<BitmapEntry, 'granularityBits'>,
+  disk: { readonly virtualSize: number; readonly clusterSize: number },
+): number {
+  return ceilDiv(ceilDiv(ceilDiv(disk.virtualSize, 2 ** granularityBits), 8), disk.clusterSize);
+}
+
+/**
+ * Tells where the bitmaps lie that are in step with the disk, as a check counts it: past the end of the file too.
+ *
+ * @throws Qcow2BenchError `qcow2-bad-bitmaps` for all that QEMU does not open an image with; `qcow2-bitmaps-too-large`
+ */
+export async function visitBitmaps(
+  header: HeaderStore,
+  visit: (offset: number, byteLength: number) => void,
+): Promise<void> {
+  const found = bitmapsExtension(header);
+  if (found?.isConsistent !== true) return;
+  const { virtualSize, clusterBits } = header.values;
+  const clusterSize = 2 ** clusterBits;
+  const directory = await readBitmapDirectory(header, found.extension);
+  visit(directory.offset, directory.byteLength);
+  let tableBytes = 0;
+  for (const entry of directory.entries) {
+    checkFits(header, entry, { virtualSize, clusterSize });
+    tableBytes += entry.tableEntries * ENTRY_SIZE;
+    if (tableBytes > LIMITS.bitmapTableBytes) {
+      throw new Qcow2BenchError(
+        'qcow2-bitmaps-too-large',
+        `the tables of the bitmaps have more than ${String(LIMITS.bitmapTableBytes)} bytes: remove '${entry.name}' with 'qemu-img bitmap --remove'`,
+        { path: header.device.path, offset: entry.tableOffset },
+      );
+    }
+    visit(entry.tableOffset, entry.tableEntries * ENTRY_SIZE);
+    for (const cluster of await readBitmapTable(header, entry, 'taken')) {
+      if (cluster.kind === 'stored') visit(cluster.hostOffset, clusterSize);
+    }
+  }
+}
+
+/**
+ * A bitmap whose bits are trusted has one for each part of the disk.
+ *
+ * @throws Qcow2BenchError `qcow2-bad-bitmaps`
+ */
+export function checkFits(
+  header: HeaderStore,
+  entry: BitmapEntry,
+  disk: { readonly virtualSize: number; readonly clusterSize: number },
+): void {
+  const isTrusted = (entry.flags & BITMAP_FLAG.inUse) === 0;
+  if (!isTrusted || entry.tableEntries === bitmapTableEntries(entry, disk)) return;
+  const what = `the table of bitmap '${entry.name}' has ${String(entry.tableEntries)} entries, which does not fit the disk`;
+  throw badBitmaps(header, what, entry.tableOffset);
 }

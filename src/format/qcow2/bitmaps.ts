@@ -17,6 +17,7 @@ import { allocatePages } from '../../core/page-memory.ts';
 import {
   BITMAP_FLAG,
   bitmapsExtension,
+  checkFits,
   encodeBitmapEntries,
   encodeBitmapsExtension,
   readBitmapDirectory,
@@ -199,10 +200,7 @@ async function readBits(
       place,
     );
   }
-  if (entry.tableEntries !== ceilDiv(length, clusterSize)) {
-    const what = `the table of bitmap '${entry.name}' has ${String(entry.tableEntries)} entries, which does not fit the disk`;
-    throw new Qcow2BenchError('qcow2-bad-bitmaps', what, place);
-  }
+  checkFits(header, entry, { virtualSize: header.values.virtualSize, clusterSize });
   const bits = new Uint8Array(length);
   const cluster = allocatePages(clusterSize);
   for (const [index, { kind, ...stored }] of (await readBitmapTable(header, entry)).entries()) {

@@ -18,7 +18,7 @@ import { l1EntryOffset } from './l1-entry.ts';
 import { compressedRangeAt } from './l2-entry.ts';
 import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, TWO_32 } from './layout.ts';
 import { ReferenceCounts } from './reference-count.ts';
-import { bitmapsExtension, readBitmapDirectory, readBitmapTable } from './bitmap-directory.ts';
+import { visitBitmaps } from './bitmap-directory.ts';
 import { readSnapshotTable } from './snapshot-table.ts';
 
 /** Bits that must be zero: 56 to 62 and 0 to 8 of an L1 entry, 56 to 61 and 1 to 8 of an L2 entry. */
@@ -82,6 +82,8 @@ class ReferenceScan {
   async run(): Promise<ReferenceCounts> {
     const { header, table } = this.#target;
     const { l1Offset, l1Entries, snapshotCount, snapshotsOffset } = header.values;
+    // Broken bitmaps refuse the image, as opening does in QEMU: before anything is mended, and before what they hold is freed.
+    await visitBitmaps(header, () => undefined);
     this.#addRange(0, this.#clusterSize);
     await this.#scanL1({ offset: l1Offset, entries: l1Entries, isActive: true });
     if (snapshotCount > 0) {
@@ -92,30 +94,10 @@ class ReferenceScan {
       this.#addRange(snapshotsOffset, byteLength);
     }
     this.#addRange(table.offset, table.byteLength);
-    await this.#scanBitmaps();
+    await visitBitmaps(header, (offset, byteLength) => this.#addRange(offset, byteLength));
     await this.#scanRefcountBlocks();
     if (this.#options.afterCrash === true && this.#options.repair === 'all') await this.#growOverLost();
     return this.#counts;
-  }
-
-  /** Bitmaps that are in step with the disk; what others use is a leak. */
-  async #scanBitmaps(): Promise<void> {
-    const { header } = this.#target;
-    const found = bitmapsExtension(header);
-    if (found?.isConsistent !== true) return;
-    try {
-      const directory = await readBitmapDirectory(header, found.extension);
-      this.#addRange(directory.offset, directory.byteLength);
-      for (const entry of directory.entries) {
-        this.#addRange(entry.tableOffset, entry.tableEntries * ENTRY_SIZE);
-        for (const cluster of await readBitmapTable(header, entry)) {
-          if (cluster.kind === 'stored') this.#addRange(cluster.hostOffset, this.#clusterSize);
-        }
-      }
-    } catch (error) {
-      if (!(error instanceof Qcow2BenchError) || error.code !== 'qcow2-bad-bitmaps') throw error;
-      this.#findings.corruption(() => `ERROR ${error.message}`);
-    }
   }
 
   async #scanL1(l1: L1Place): Promise<void> {

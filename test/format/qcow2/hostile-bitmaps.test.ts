@@ -1,7 +1,8 @@
 /**
  * Bitmap directories and tables that are damaged or made to harm: an image with one is refused before anything is
- * written, and without taking memory for what it claims. QEMU does not open it for writing either, but for what lies
- * past the end of the file, which it reads as zeroes.
+ * written, and without taking memory for what it claims. QEMU does not open it either, but for what lies past the end of
+ * the file, which it reads as zeroes: a check counts that, as QEMU's does, and refuses the rest, as a repair does, which
+ * would free what the bitmaps hold.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -10,7 +11,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { WriteLog } from '../../../src/device/write-log.ts';
 import { openQcow2 } from '../../../src/format/qcow2/open.ts';
-import { QemuDirectory } from '../qemu-directory.ts';
+import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { rejectionOf } from '../rejection.ts';
 import { reasonToSkip } from '../system-tools.ts';
 import { newImage, openBytes, patched, withBitmaps, type Patch } from './image-bytes.ts';
@@ -18,7 +19,7 @@ import { newImage, openBytes, patched, withBitmaps, type Patch } from './image-b
 const CLUSTER = 65_536;
 const U32_MAX = 0xffff_ffff;
 const U64_MAX = 2n ** 64n - 1n;
-const noQemu = reasonToSkip('qemu-io');
+const noQemu = reasonToSkip('qemu-io', 'qemu-img');
 
 const sound = (async () => withBitmaps(await newImage({ virtualSize: 64 * 1024 ** 2 }), ['one', 'two']))();
 const { extension, directory, tables } = await sound;
@@ -83,7 +84,7 @@ const CASES: readonly (readonly [what: string, words: string, patch: Patch])[] =
       [`a table at ${String(offset)}`, 'not aligned', { at: ENTRY.tableOffset, u64: offset }] as const,
   ),
   ['a table past the end', 'within the file', { at: ENTRY.tableOffset, u64: past }],
-  ['a table above 2^53', 'above 2^53', { at: ENTRY.tableOffset, u64: U64_MAX & ~0xffffn }],
+  ['a table above 2^63', 'lies where nothing can', { at: ENTRY.tableOffset, u64: U64_MAX & ~0xffffn }],
   ...[0, 2, U32_MAX].map(
     (entries) =>
       [
@@ -135,5 +136,25 @@ describe('a hostile bitmap directory', () => {
     qemu.put('disk', bytes);
     const done = spawnSync('qemu-io', ['-f', 'qcow2', '-c', 'quit', join(qemu.path, 'disk')]);
     expect(done.status === 0).toBe(PAST_END.includes(what));
+  });
+
+  it.each(CASES)('with %s is checked as QEMU checks it, or refused', async (what, words, patch) => {
+    const bytes = patched((await sound).bytes, patch);
+    const { image } = await openBytes(bytes, { readOnly: true, forCheck: true });
+    if (PAST_END.includes(what)) {
+      const { corruptions, leaks } = await image.check();
+      const leftOfTable = what === 'a table past the end' ? 1 : 0;
+      expect({ corruptions, leaks }).toEqual({ corruptions: 1, leaks: leftOfTable });
+    } else {
+      const error = await rejectionOf(() => image.check());
+      expect(error?.code).toBe('qcow2-bad-bitmaps');
+      expect(error?.message).toContain(words);
+      const repaired = await openBytes(bytes, { forCheck: true });
+      expect((await rejectionOf(() => repaired.image.check('all')))?.code).toBe('qcow2-bad-bitmaps');
+      expect(repaired.log.entries).toEqual([]);
+    }
+    if (noQemu !== undefined) return;
+    qemu.put('disk', bytes);
+    qemu.expectCheck('qcow2', 'disk', PAST_END.includes(what) ? CHECK.corrupt : CHECK.failed);
   });
 });
