@@ -89,10 +89,11 @@ async function rebuild(
   findings.needsRebuild = false;
   const quiet = { onProgress: options.onProgress, afterCrash: options.afterCrash };
   const recounted = await scanReferences(target, findings, quiet);
+  // As QEMU counts it: what the comparison below still finds was not there before.
+  findings.corruptionsFixed += Math.max(0, before.corruptions - findings.corruptions);
   // What lies in the old structures is free now.
   await compare(target, recounted, new CheckFindings(undefined), { ...quiet, repair: 'leaks' });
   await compare(target, recounted, findings, quiet);
-  findings.corruptionsFixed += Math.max(0, before.corruptions - findings.corruptions);
   findings.leaksFixed += Math.max(0, before.leaks - findings.leaks);
 }
 

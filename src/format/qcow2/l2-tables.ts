@@ -202,11 +202,17 @@ export class L2Tables {
     }
   }
 
-  /** Corrects an L1 entry's copied flag, durably. */
+  /** Corrects an L1 entry's copied flag, durably; reserved bits that are set in it are other damage, and stay. */
   async repairCopiedFlag(l1Index: number, copied: boolean): Promise<void> {
+    const { device, values } = this.#header;
+    const bytes = allocatePages(ENTRY_SIZE);
+    const at = values.l1Offset + l1Index * ENTRY_SIZE;
+    await device.read(at, bytes, 'l1-table');
+    const high = viewOf(bytes).getUint32(0);
+    viewOf(bytes).setUint32(0, copied ? (high | HIGH.copied) >>> 0 : high & ~HIGH.copied);
+    await device.write(at, bytes, 'l1-table');
     this.#copied[l1Index] = copied ? 1 : 0;
-    await this.#writeL1Entry(l1Index);
-    await this.#header.device.sync('repair');
+    await device.sync('repair');
   }
 
   #l1Index(guestOffset: number): number {

@@ -344,6 +344,9 @@ export class Qcow2Image implements DiskImage {
     if (repair !== undefined && isGood) {
       await this.#clearFeature(INCOMPATIBLE.dirty, 'repair');
       await this.#clearFeature(INCOMPATIBLE.corrupt, 'repair');
+    } else if (repair !== undefined) {
+      // A flush would hold back what was mended, as the dirty bit stays.
+      await this.#locked(() => this.refcounts.blockCache.writeBack());
     }
     return report;
   }
