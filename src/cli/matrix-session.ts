@@ -149,9 +149,13 @@ async function qemuEngine(
   directory: ImageDirectory | undefined,
 ): Promise<{ readonly engine: Engine; readonly version: string | undefined }> {
   const { QemuEngine } = await import('../peer/qemu-engine.ts');
+  const { findQemuIo } = await import('../peer/qemu-tools.ts');
   const { storage: files, filePrefix } = directory ?? {};
   const engine = new QemuEngine({ files, filePrefix, binDirectory });
-  return { engine, version: await engine.version() };
+  // A QEMU that was named must be there; the system's own may be missing, and its cells are then skipped.
+  const version =
+    binDirectory === undefined ? await engine.version() : (await findQemuIo({ binDirectory })).version;
+  return { engine, version };
 }
 
 function planCells(

@@ -248,9 +248,12 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     expect(ended.code).toBe(0);
   });
 
-  test('a directory without QEMU skips its cells and says why', async () => {
+  test('a named directory without QEMU ends the run before it begins', async () => {
     const ended = await runCli(folderWithWorkload(), ...`${WORDS} --format raw --qemu-bin-dir .`.split(' '));
-    expect(ended.code).toBe(0);
-    expect(ended.stdout).toContain('skipped: there is no program qemu-io in .');
+    expect(ended.code).toBe(1);
+    expect(errorLine(ended)).toMatch(
+      /there is no program qemu-io in \.: name the directory .*\[peer-missing\]/,
+    );
+    expect(ended.stdout).toBe('');
   });
 });
