@@ -8,7 +8,7 @@
  * - A failed write gives its clusters back; the guest's old data stays reachable.
  */
 
-import { alignUp } from '../../core/alignment.ts';
+import { alignUp, isAligned } from '../../core/alignment.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice, Pending, WritePart } from '../../device/block-device.ts';
 import type { DiskImage } from '../disk-image.ts';
@@ -348,8 +348,13 @@ export function hostRangeAt(slice: DataView, word: number, geometry: Geometry): 
     case 'zero':
       return undefined;
     case 'zero-allocated':
-    case 'normal':
-      return { hostOffset: hostOffsetAt(slice, word), length: geometry.clusterSize };
+    case 'normal': {
+      const hostOffset = hostOffsetAt(slice, word);
+      // Whose clusters a damaged entry means nobody knows: they are left to a check.
+      return isAligned(hostOffset, geometry.clusterSize)
+        ? { hostOffset, length: geometry.clusterSize }
+        : undefined;
+    }
     case 'compressed':
       return compressedRangeAt(slice, word, geometry.clusterBits);
   }

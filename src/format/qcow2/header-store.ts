@@ -73,14 +73,25 @@ export class HeaderStore {
    * @throws always: Qcow2BenchError `qcow2-corrupt` with `what` as its message
    */
   async stopAsCorrupt(what: string, offset: number): Promise<never> {
-    if (!this.readOnly && !this.#stopped && !this.isCorrupt && this.#values.version >= 3) {
-      await this.rewrite({ incompatible: this.#values.incompatible | INCOMPATIBLE.corrupt });
+    const message = `${what}; the image is corrupt and was stopped`;
+    return this.stopWith(new Qcow2BenchError('qcow2-corrupt', message, { path: this.device.path, offset }));
+  }
+
+  /**
+   * As `stopAsCorrupt`, for damage with a code of its own that even a read can find: an image that is open read-only is
+   * neither marked nor stopped.
+   *
+   * @throws always: `error`
+   */
+  async stopWith(error: Qcow2BenchError): Promise<never> {
+    if (!this.readOnly) {
+      const isMarked = this.#stopped || this.isCorrupt || this.#values.version < 3;
+      this.#stopped = true;
+      if (!isMarked) {
+        await this.rewrite({ incompatible: this.#values.incompatible | INCOMPATIBLE.corrupt });
+      }
     }
-    this.#stopped = true;
-    throw new Qcow2BenchError('qcow2-corrupt', `${what}; the image is corrupt and was stopped`, {
-      path: this.device.path,
-      offset,
-    });
+    throw error;
   }
 
   /** @throws Qcow2BenchError `qcow2-corrupt` if the image was stopped */

@@ -120,14 +120,16 @@ export class L2Tables {
   acquire(guestOffset: number): number | Promise<number> {
     const table = this.tableOffset(this.#l1Index(guestOffset));
     if (table === 0) return -1;
-    return this.l2Cache.acquire(this.#checkedTable(table, guestOffset) + this.#sliceOffset(guestOffset));
+    if (!this.#isSound(table)) return this.#stop(table, guestOffset);
+    return this.l2Cache.acquire(table + this.#sliceOffset(guestOffset));
   }
 
   /** The slice that maps `guestOffset`, for writing: its L2 table is allocated or copied first if need be. */
   acquireForWriting(guestOffset: number): number | Promise<number> {
     const l1Index = this.#l1Index(guestOffset);
     if (this.#copied[l1Index] !== 1) return this.#acquireNewTable(guestOffset, l1Index);
-    const table = this.#checkedTable(this.#tables[l1Index] as number, guestOffset);
+    const table = this.#tables[l1Index] as number;
+    if (!this.#isSound(table)) return this.#stop(table, guestOffset);
     return this.l2Cache.acquire(table + this.#sliceOffset(guestOffset));
   }
 
@@ -226,24 +228,30 @@ export class L2Tables {
     return Math.floor(l2Index / this.sliceEntries) * this.#sliceSize;
   }
 
-  #checkedTable(offset: number, guestOffset: number): number {
-    if (isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset)) return offset;
+  /** Whether an L2 table can lie there. */
+  #isSound(offset: number): boolean {
+    return isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset);
+  }
+
+  /** An offset that is not aligned stops the image, one above 2^53 − 1 is refused. */
+  #stop(offset: number, guestOffset: number): Promise<never> {
     const l1Index = this.#l1Index(guestOffset);
     const place = {
       path: this.#header.device.path,
       offset: this.#header.values.l1Offset + l1Index * ENTRY_SIZE,
     };
     const what = `L1 entry ${String(l1Index)} points to ${hex(offset)}`;
-    if (!Number.isSafeInteger(offset)) {
+    if (isAligned(offset, this.#geometry.clusterSize)) {
       throw new Qcow2BenchError('qcow2-offset-too-large', `${what}, above 2^53 − 1`, place);
     }
     const message = `${what}, which is not a multiple of the cluster size`;
-    throw new Qcow2BenchError('qcow2-unaligned-l2-table', message, place);
+    return this.#header.stopWith(new Qcow2BenchError('qcow2-unaligned-l2-table', message, place));
   }
 
   async #acquireNewTable(guestOffset: number, l1Index: number): Promise<number> {
     if (l1Index >= this.l1Entries) await this.grow(l1Index + 1, 'with-spare');
-    const old = this.#checkedTable(this.#tables[l1Index] as number, guestOffset);
+    const old = this.#tables[l1Index] as number;
+    if (!this.#isSound(old)) await this.#stop(old, guestOffset);
     await this.#allocateTable(l1Index, old);
     if (old !== 0) await this.#refcounts.free(old, this.#geometry.clusterSize, 'keep');
     return this.l2Cache.acquire((this.#tables[l1Index] as number) + this.#sliceOffset(guestOffset));

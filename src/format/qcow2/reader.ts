@@ -1,8 +1,8 @@
 /**
  * Looking up where guest bytes lie, and reading them.
  *
- * Invariants: nothing is changed; an entry that breaks a rule of the format is an error, never a read of
- * something else.
+ * Invariants: nothing is changed but the corrupt bit; an entry that breaks a rule of the format is an error, never a
+ * read of something else.
  */
 
 import { alignDown, isAligned, remainder } from '../../core/alignment.ts';
@@ -46,6 +46,16 @@ export const MAPPING_KIND: Readonly<Record<GuestRange['type'], MappingKind>> = {
   compressed: 'compressed',
 };
 
+/** An entry that breaks a rule. */
+interface Damage {
+  readonly code: string;
+  /** What the entry does, in words. */
+  readonly what: string;
+  readonly guestOffset: number;
+  /** As in QEMU, damage that a write could spread stops an image that is open for writing. */
+  readonly stops: boolean;
+}
+
 export interface ReaderOptions {
   /** The file that guest data lies in. */
   readonly device: BlockDevice;
@@ -75,9 +85,12 @@ export class Reader {
     try {
       const slice = tables.view(slot);
       const first = tables.indexInSlice(guestOffset);
-      if (geometry.entryWords === 2) return this.#lookUpExtended(slice, { guestOffset, entry: first, limit });
+      if (geometry.entryWords === 2) {
+        return await this.#lookUpExtended(slice, { guestOffset, entry: first, limit });
+      }
       const type = clusterTypeAt(slice, first);
-      this.#checkEntry(slice, first, type, guestOffset);
+      const damage = this.#damageOf(slice, first, type, guestOffset);
+      if (damage !== undefined) return await this.#refuse(damage);
       const offsetInCluster = remainder(guestOffset, clusterSize);
       const wanted = Math.ceil((offsetInCluster + limit) / clusterSize);
       const host = hostOffsetAt(slice, first);
@@ -113,21 +126,23 @@ export class Reader {
     return { ...range, length: Math.max(range.length, tables.bytesWithoutTable(guestOffset, length)) };
   }
 
-  #lookUpExtended(
+  async #lookUpExtended(
     slice: DataView,
     place: { readonly guestOffset: number; readonly entry: number; readonly limit: number },
-  ): GuestRange {
+  ): Promise<GuestRange> {
     const { geometry } = this.#options;
     const { type, length, hostOffset } = lookUpSubclusters(slice, place, geometry);
     if (type === 'invalid') {
-      throw new Qcow2BenchError(
-        'qcow2-bad-subclusters',
-        `the L2 entry of guest offset ${hex(place.guestOffset)} has a subcluster that is both allocated and zero, or allocated in no cluster; check the image`,
-        { path: this.#options.header.device.path },
-      );
+      return this.#refuse({
+        code: 'qcow2-bad-subclusters',
+        what: 'has a subcluster that is both allocated and zero, or allocated in no cluster',
+        guestOffset: place.guestOffset,
+        stops: true,
+      });
     }
     const word = 2 * place.entry;
-    this.#checkEntry(slice, word, clusterTypeAt(slice, word), place.guestOffset);
+    const damage = this.#damageOf(slice, word, clusterTypeAt(slice, word), place.guestOffset);
+    if (damage !== undefined) return this.#refuse(damage);
     const compressed =
       type === 'compressed' ? compressedRangeAt(slice, word, geometry.clusterBits) : undefined;
     return { type, length, hostOffset, compressed };
@@ -204,36 +219,41 @@ export class Reader {
     if (!isWhole) target.set(cluster.subarray(from, from + target.byteLength));
   }
 
-  #checkEntry(slice: DataView, index: number, type: ClusterType, guestOffset: number): void {
+  /** What is wrong with an entry. */
+  #damageOf(slice: DataView, word: number, type: ClusterType, guestOffset: number): Damage | undefined {
     const { geometry, header } = this.#options;
-    const place = { path: header.device.path };
     if ((type === 'zero' || type === 'zero-allocated') && header.values.version < 3) {
-      throw new Qcow2BenchError(
-        'qcow2-zero-flag-in-v2',
-        `the L2 entry of guest offset ${hex(guestOffset)} has the zero flag, which version 2 does not know`,
-        place,
-      );
+      const what = 'has the zero flag, which version 2 does not know';
+      return { code: 'qcow2-zero-flag-in-v2', what, guestOffset, stops: true };
     }
     if (type === 'compressed' && header.hasDataFile) {
-      const message = `the L2 entry of guest offset ${hex(guestOffset)} is compressed, which cannot be with an external data file`;
-      throw new Qcow2BenchError('qcow2-compressed-in-data-file', message, place);
+      const what = 'is compressed, which cannot be with an external data file';
+      return { code: 'qcow2-compressed-in-data-file', what, guestOffset, stops: true };
     }
-    if (type !== 'normal' && type !== 'zero-allocated') return;
-    const hostOffset = hostOffsetAt(slice, index);
+    if (type !== 'normal' && type !== 'zero-allocated') return undefined;
+    const hostOffset = hostOffsetAt(slice, word);
     if (!header.hasDataFile && type === 'normal' && hostOffset === 0) {
-      const message = `the L2 entry of guest offset ${hex(guestOffset)} points to the header; the image is damaged`;
-      throw new Qcow2BenchError('qcow2-data-on-header', message, place);
+      const what = 'points to the header';
+      return { code: 'qcow2-data-on-header', what, guestOffset, stops: false };
     }
     if (header.hasDataFile && hostOffset !== alignDown(guestOffset, geometry.clusterSize)) {
-      const message = `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffset)} of the data file, where it must point to the same offset`;
-      throw new Qcow2BenchError('qcow2-misplaced-data', message, place);
+      const what = `points to ${hex(hostOffset)} of the data file, where it must point to the same offset`;
+      return { code: 'qcow2-misplaced-data', what, guestOffset, stops: true };
     }
-    if (isAligned(hostOffset, geometry.clusterSize) && Number.isSafeInteger(hostOffset)) return;
-    const what = `the L2 entry of guest offset ${hex(guestOffset)} points to ${hex(hostOffset)}`;
-    if (!Number.isSafeInteger(hostOffset)) {
-      throw new Qcow2BenchError('qcow2-offset-too-large', `${what}, above 2^53 − 1`, place);
+    if (!isAligned(hostOffset, geometry.clusterSize)) {
+      const what = `points to ${hex(hostOffset)}, which is not a multiple of the cluster size`;
+      return { code: 'qcow2-unaligned-cluster', what, guestOffset, stops: true };
     }
-    const message = `${what}, which is not a multiple of the cluster size`;
-    throw new Qcow2BenchError('qcow2-unaligned-cluster', message, place);
+    if (Number.isSafeInteger(hostOffset)) return undefined;
+    const what = `points to ${hex(hostOffset)}, above 2^53 − 1`;
+    return { code: 'qcow2-offset-too-large', what, guestOffset, stops: false };
+  }
+
+  async #refuse({ code, what, guestOffset, stops }: Damage): Promise<never> {
+    const { header } = this.#options;
+    const message = `the L2 entry of guest offset ${hex(guestOffset)} ${what}; check the image`;
+    const error = new Qcow2BenchError(code, message, { path: header.device.path });
+    if (stops) await header.stopWith(error);
+    throw error;
   }
 }

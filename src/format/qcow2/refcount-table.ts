@@ -80,17 +80,26 @@ export class RefcountTable {
     return this.#reserved.has(index);
   }
 
-  /** As `blockOffset`, and refuses an offset that cannot be a block's. */
-  checkedBlockOffset(index: number): number {
+  /** Whether a block can lie where the entry says, or there is none. */
+  isSound(index: number): boolean {
     const offset = this.blockOffset(index);
-    if (isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset)) return offset;
+    return isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset);
+  }
+
+  /** As `blockOffset`; an offset that is not aligned stops the image, one above 2^53 − 1 is refused. */
+  checkedBlockOffset(index: number): number | Promise<never> {
+    return this.isSound(index) ? this.blockOffset(index) : this.#stop(index);
+  }
+
+  #stop(index: number): Promise<never> {
+    const offset = this.blockOffset(index);
     const place = { path: this.#header.device.path, offset: this.offset + index * ENTRY_SIZE };
     const what = `refcount table entry ${String(index)} points to ${hex(offset)}`;
-    if (!Number.isSafeInteger(offset)) {
+    if (isAligned(offset, this.#geometry.clusterSize)) {
       throw new Qcow2BenchError('qcow2-offset-too-large', `${what}, above 2^53 − 1`, place);
     }
     const message = `${what}, which is not a multiple of the cluster size`;
-    throw new Qcow2BenchError('qcow2-unaligned-refcount-block', message, place);
+    return this.#header.stopWith(new Qcow2BenchError('qcow2-unaligned-refcount-block', message, place));
   }
 
   /** All entries, for a scan of the image. */

@@ -62,6 +62,7 @@ export class Refcounts implements RefcountGrowth {
   get(hostCluster: number): number | Promise<number> {
     const { refcountBlockEntries } = this.geometry;
     const offset = this.table.checkedBlockOffset(Math.floor(hostCluster / refcountBlockEntries));
+    if (typeof offset !== 'number') return offset;
     if (offset === 0) return 0;
     const slot = this.blockCache.acquire(offset);
     if (typeof slot !== 'number') return this.#getFromLoading(slot, hostCluster);
@@ -158,7 +159,7 @@ export class Refcounts implements RefcountGrowth {
     const { clusterSize, refcountBlockEntries } = this.geometry;
     const cluster = blockOffset / clusterSize;
     const slot = await this.blockCache.acquire(
-      this.table.checkedBlockOffset(Math.floor(cluster / refcountBlockEntries)),
+      await this.table.checkedBlockOffset(Math.floor(cluster / refcountBlockEntries)),
     );
     this.codec.set(this.blockCache.view(slot), cluster % refcountBlockEntries, 0);
     this.blockCache.markDirty(slot);
@@ -208,6 +209,7 @@ export class Refcounts implements RefcountGrowth {
   #lookThrough(from: number, end: number): Pending {
     for (let index = from; index < end; index++) {
       const offset = this.table.checkedBlockOffset(index);
+      if (typeof offset !== 'number') return offset;
       if (offset === 0) continue;
       const slot = this.blockCache.acquire(offset);
       if (typeof slot !== 'number') return this.#lookThroughAfter(slot, index + 1, end);
@@ -327,6 +329,7 @@ export class Refcounts implements RefcountGrowth {
   #acquireBlockOf(cluster: number): number | Promise<number> {
     const index = Math.floor(cluster / this.geometry.refcountBlockEntries);
     const offset = this.table.checkedBlockOffset(index);
+    if (typeof offset !== 'number') return offset;
     return offset === 0 ? addRefcountBlock(this, cluster) : this.blockCache.acquire(offset);
   }
 
@@ -345,8 +348,9 @@ export class Refcounts implements RefcountGrowth {
     if (this.#gathering) return -1;
     const { refcountBlockEntries } = this.geometry;
     const blockIndex = Math.floor(this.#freeClusterIndex / refcountBlockEntries);
-    const offset = this.table.checkedBlockOffset(blockIndex);
-    const slot = offset === 0 ? -1 : this.blockCache.acquireCached(offset);
+    const offset = this.table.blockOffset(blockIndex);
+    const isKnown = offset !== 0 && this.table.isSound(blockIndex);
+    const slot = isKnown ? this.blockCache.acquireCached(offset) : -1;
     if (slot < 0) return -1;
     const block = this.blockCache.view(slot);
     let index = remainder(this.#freeClusterIndex, refcountBlockEntries);

@@ -103,7 +103,7 @@ async function dropUnusedBlocks(refcounts: Refcounts): Promise<void> {
   const { table } = refcounts;
   const unused: number[] = [];
   for (let index = 0; index < table.entries; index++) {
-    const offset = table.checkedBlockOffset(index);
+    const offset = await table.checkedBlockOffset(index);
     if (offset !== 0 && (await isUnused(refcounts, index, offset))) unused.push(index);
   }
   await table.writeWithout(unused);
