@@ -1,27 +1,50 @@
 /** Any damage of a good image: the promises of `promises.ts`, for as many images as fit a usual run of the tests. */
 
-import { expect, it } from 'vitest';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 
-import { failureText, Fuzzer, type FuzzOptions } from './fuzzer.ts';
-import { QemuOpinion } from './qemu-opinion.ts';
+import { describe, expect, it, onTestFinished } from 'vitest';
+
+import { fuzzWatched } from './watched-fuzzer.ts';
 
 const RUNS = 2000;
 /** Fixed, so that a run of the tests repeats; `npm run fuzz` takes others. */
 const SEED = 20_240_607;
-/** More than the program has before it begins; what is not used any more goes only now and then. */
-const MEMORY_MAX_KIB = 600 * 1024;
 
 it(
-  `an image with any damage gives errors with codes and nothing else (${String(RUNS)} images)`,
+  `an image with any damage gives errors with codes and nothing else, in time and in memory (${String(RUNS)} images)`,
   { timeout: 300_000 },
   async () => {
-    using opinion = QemuOpinion.make();
-    const fuzzer = await Fuzzer.make();
-    const judge: FuzzOptions['judge'] = (image, verdict) =>
-      opinion?.hold(image, verdict) ?? Promise.resolve();
-    const { maxRSS: before } = process.resourceUsage();
-    const failure = await fuzzer.run({ seed: SEED, runs: RUNS, judge });
-    expect(failure === undefined ? 'no failure' : failureText(failure)).toBe('no failure');
-    expect(process.resourceUsage().maxRSS - before, 'KiB of memory').toBeLessThan(MEMORY_MAX_KIB);
+    const ending = await fuzzWatched({ seed: SEED, runs: RUNS, rounds: 1, folder: makeFolder() });
+    expect(
+      ending.kind === 'failed'
+        ? `seed ${String(ending.seed)}, path ${ending.path}: ${ending.text}`
+        : 'no failure',
+    ).toBe('no failure');
+    expect(ending).toMatchObject({ images: RUNS });
   },
 );
+
+describe('the watchdog', () => {
+  const traps = [
+    ['never ends', 'loop', 'not done with the image'],
+    ['fills the heap', 'heap', 'MiB of heap'],
+    ['takes memory beside the heap', 'bytes', 'the process has grown'],
+  ] as const;
+
+  it.each(traps)('names an image that %s by seed and path, and ends it', async (_, kind, words) => {
+    const folder = makeFolder();
+    const order = { seed: SEED, runs: 100, rounds: 1, trap: { index: 7, kind }, folder };
+    const ending = await fuzzWatched(order, kind === 'loop' ? { imageMaxMs: 2000 } : {});
+    expect(ending).toMatchObject({ kind: 'failed', seed: SEED, path: '7' });
+    expect(ending).toHaveProperty('text', expect.stringContaining(words));
+    expect(readdirSync(folder)).toEqual([`seed-${String(SEED)}-path-7.img`]);
+  });
+});
+
+function makeFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-fuzz-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}

@@ -21,8 +21,8 @@ export interface FuzzOptions {
   readonly path?: string | undefined;
   /** Begins no further image after this moment, as `performance.now()` tells it. */
   readonly stopAt?: number;
-  /** Told of each image before it is tried. */
-  readonly onImage?: (image: DamagedImage) => void;
+  /** Told of each image before it is tried: its index in the run, or that of the failure that it shrinks. */
+  readonly onImage?: (image: DamagedImage, index: number) => void;
   /** Judges the verdict of our check. */
   readonly judge?: (image: DamagedImage, verdict: Verdict) => Promise<void>;
 }
@@ -55,15 +55,20 @@ export class Fuzzer {
   /** Tries `runs` images; answers the first failure, shrunk, or undefined. */
   async run(options: FuzzOptions): Promise<Failure | undefined> {
     const { seed, runs, path, stopAt = Infinity, onImage, judge } = options;
+    let index = Number(path?.split(':')[0] ?? 0) - 1;
+    let hasFailed = false;
     const property = fc.asyncProperty(
       fc.nat({ max: this.#bases.length - 1 }),
       fc.array(anyMutation, { minLength: 1, maxLength: MUTATIONS_MAX }),
       async (base, mutations) => {
         const image = this.#damaged(base, mutations);
+        if (!hasFailed) index++;
         if (performance.now() > stopAt) return;
-        onImage?.(image);
+        onImage?.(image, index);
+        hasFailed = true;
         const verdict = await holdPromises(image.base, image.bytes);
         await judge?.(image, verdict);
+        hasFailed = false;
       },
     );
     const result = await fc.check(property, { seed, numRuns: runs, ...(path !== undefined && { path }) });
