@@ -47,11 +47,12 @@ export function parseExtensions(
   const end = Math.min(range.end, cluster.byteLength);
   const found: HeaderExtension[] = [];
   let offset = range.start;
-  while (offset + PREFIX_LENGTH <= end) {
+  // A file may end early and reads as zeroes there; a name of the backing file cuts nothing off.
+  while (offset < range.end && offset + PREFIX_LENGTH <= cluster.byteLength) {
     const type = view.getUint32(offset);
     const length = view.getUint32(offset + 4);
     const dataOffset = offset + PREFIX_LENGTH;
-    if (length > end - dataOffset) {
+    if (dataOffset > range.end || length > end - dataOffset) {
       throw new Qcow2BenchError(
         'qcow2-extension-too-long',
         `the header extension ${hex(type)} claims ${String(length)} bytes, past the end of the header`,
