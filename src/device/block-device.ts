@@ -64,8 +64,13 @@ export interface BlockDevice {
   punchHole(offset: number, length: number, purpose: Purpose): Pending;
   /** Cuts the file off, or makes it longer: by a hole, or by what `growth` says. */
   truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending;
-  /** Makes everything written so far durable (`fdatasync`). */
-  sync(cause: SyncCause): Pending;
+  /**
+   * Makes everything written so far durable (`fdatasync`).
+   *
+   * @param underWay how many of the changes issued last the caller still takes as under way: nothing that waits for this
+   *   sync needs them. Who looks at this may leave out a sync that has nothing else to do; to sync all is never wrong.
+   */
+  sync(cause: SyncCause, underWay?: number): Pending;
   /** Releases the file without a sync. Does nothing the second time. */
   close(): Pending;
 }

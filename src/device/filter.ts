@@ -62,8 +62,8 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.truncate(size, purpose, growth);
   }
 
-  sync(cause: SyncCause): Pending {
-    return this.inner.sync(cause);
+  sync(cause: SyncCause, underWay?: number): Pending {
+    return this.inner.sync(cause, underWay);
   }
 
   close(): Pending {

@@ -4,7 +4,7 @@
  * Invariants:
  * - `#writeGen` rises when a change is *done*: a sync that starts while a write is under way does not
  *   cover it, so that write keeps the next sync from being elided. One that failed counts as well: it
- *   may have changed a part.
+ *   may have changed a part. Changes that the caller says are under way count as not done yet.
  * - One sync is under way at a time. Others wait in the order they came and then look again: what the
  *   active one covered is not synced a second time.
  * - A failed sync covers nothing.
@@ -80,9 +80,9 @@ export class SyncElision extends DeviceFilter {
     }
   }
 
-  override sync(cause: SyncCause): Pending {
+  override sync(cause: SyncCause, underWay = 0): Pending {
     if (this.#neverSync) return undefined;
-    const generation = this.#writeGen;
+    const generation = this.#writeGen - underWay;
     const waiting = this.#turn.acquire();
     if (waiting !== undefined) return this.#syncInTurn(waiting, cause, generation);
 
@@ -115,9 +115,9 @@ export class SyncElision extends DeviceFilter {
     }
   }
 
-  /** Runs with the turn held. Generations come here in the order of `sync` calls, so they never fall. */
+  /** Runs with the turn held. */
   #syncOnce(cause: SyncCause, generation: number): Pending {
-    if (this.#flushedGen === generation) {
+    if (this.#flushedGen >= generation) {
       this.#onElided?.(cause);
       return undefined;
     }

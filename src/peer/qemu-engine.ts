@@ -38,7 +38,7 @@ import { readWithQemuIo } from './qemu-io.ts';
 import { findQemuIo, missingQemuIo } from './qemu-tools.ts';
 import { firstGuestDifference, readStretches, type GuestDifference } from './read-back.ts';
 import type { SlowedCall } from './strace.ts';
-import { judgeOrder, ORDER_RUNS, type OrderVerdict } from './varying-order.ts';
+import { judgeOrder, ORDER_RUNS, wantsAnotherRun, type OrderVerdict } from './varying-order.ts';
 import { copySparse } from './whole-file.ts';
 
 export interface QemuEngineOptions {
@@ -166,8 +166,7 @@ async function orderOf(
   let theirs = first;
   for (;;) {
     const order = judgeOrder(ours.records, runs);
-    const isDone = order.comparison.identical || runs.length === ORDER_RUNS.length || !mayVary(order, first);
-    if (isDone) return { order, theirs };
+    if (!wantsAnotherRun(order) || !mayVary(order, first)) return { order, theirs };
     theirs = await serveAgain(pass, ours, ORDER_RUNS[runs.length]);
     runs.push(theirs);
   }
@@ -177,10 +176,11 @@ async function orderOf(
 const SLOWED_OPERATIONS_MAX = 20_000;
 
 function mayVary({ comparison }: OrderVerdict, operations: readonly HostOperation[]): boolean {
-  if (comparison.identical || comparison.request === undefined) return false;
   if (operations.length > SLOWED_OPERATIONS_MAX) return false;
+  if (comparison.identical) return true;
   const data = operations.filter(
-    ({ request, op }) => request === comparison.request && op !== 'read' && op !== 'sync',
+    ({ request, op }) =>
+      request !== undefined && request === comparison.request && op !== 'read' && op !== 'sync',
   );
   return data.length > 1;
 }

@@ -5,8 +5,8 @@
  * that reorders a stretch between two syncs; it can also decide what is linked before a cache is written, or whether a
  * sync covers a write. Two named exceptions of docs/qemu-rules.md follow from it:
  *
- * - `varying-order`: QEMU's own operations differ from one run to the next. Ours are one of its sequences, or the
- *   requests that vary are left out and all others are compared.
+ * - `varying-order`: QEMU's own operations differ from one run to the next. In each request that varies ours are those of
+ *   one of its runs, or the request is left out; all others are compared as ever.
  * - `late-extent`: data written only while the sync of another extent of the same request is under way are not covered
  *   by it, and cost a second sync at once.
  *
@@ -62,26 +62,25 @@ export function judgeOrder(
   const seen = { runs: all.length, varying };
   const plain = { ...seen, comparison, exceptions: again, leftOut: [], theirs: last };
   if (comparison.identical) return plain;
-  const timely = withoutLateSyncs(last);
-  const ways: readonly (readonly [readonly ExceptionName[], readonly HostOperation[]])[] = [
-    [again, last],
-    [['late-extent'], timely],
+  const timely = all.map(withoutLateSyncs);
+  const ways: readonly (readonly [readonly ExceptionName[], readonly (readonly HostOperation[])[]])[] = [
+    [again, all],
+    [['late-extent'], timely.slice(-1)],
     [[...again, 'late-extent'], timely],
   ];
-  for (const [exceptions, theirs] of ways) {
-    const without = exceptions.includes('varying-order') ? varying : [];
-    const tolerant = compareWithout(ours, theirs, without);
+  for (const [exceptions, theirRuns] of ways) {
+    const { theirs, leftOut } = nearestOf(ours, theirRuns, varying);
+    const tolerant = compareWithout(ours, theirs, leftOut);
     if (tolerant.identical) {
-      return {
-        ...seen,
-        comparison: tolerant,
-        exceptions,
-        leftOut: without,
-        theirs: keep(theirs, without),
-      };
+      return { ...seen, comparison: tolerant, exceptions, leftOut, theirs: keep(theirs, leftOut) };
     }
   }
   return plain;
+}
+
+/** Whether another run could say more: something differs, or a request was left out that may be as in ours there. */
+export function wantsAnotherRun({ comparison, leftOut, runs }: OrderVerdict): boolean {
+  return runs < ORDER_RUNS.length && (!comparison.identical || leftOut.length > 0);
 }
 
 /** As `judgeOrder`, with as many runs as it takes; `run` begins each with the same files, and leaves those of the last. */
@@ -93,8 +92,60 @@ export async function judgeRuns(
   for (;;) {
     runs.push(await run(ORDER_RUNS[runs.length]));
     const order = judgeOrder(ours, runs);
-    if (order.comparison.identical || runs.length === ORDER_RUNS.length) return order;
+    if (!wantsAnotherRun(order)) return order;
   }
+}
+
+/**
+ * The last run, in which each varying request has the operations of the run that did there what ours did; those of which
+ * no run did are to be left out. With one run nothing can be told to vary.
+ */
+function nearestOf(
+  ours: readonly TaggedRecord[],
+  runs: readonly (readonly HostOperation[])[],
+  varying: readonly number[],
+): { readonly theirs: readonly HostOperation[]; readonly leftOut: readonly number[] } {
+  const last = runs.at(-1) ?? [];
+  if (runs.length < 2 || varying.length === 0) return { theirs: last, leftOut: [] };
+  const mine = byRequest(ours);
+  const candidates = runs.map(byRequest);
+  const leftOut: number[] = [];
+  const chosen = new Map<number, readonly HostOperation[]>();
+  for (const request of varying) {
+    const found = candidates
+      .map((run) => run.get(request) ?? [])
+      .find((operations) => compareWithout(mine.get(request) ?? [], operations, []).identical);
+    if (found === undefined) leftOut.push(request);
+    else chosen.set(request, found);
+  }
+  return { theirs: withChosen(last, chosen), leftOut };
+}
+
+/** `operations`, with those of some requests exchanged. */
+function withChosen(
+  operations: readonly HostOperation[],
+  chosen: ReadonlyMap<number, readonly HostOperation[]>,
+): readonly HostOperation[] {
+  const spans = new Map(byRequest(operations));
+  for (const [request, others] of chosen) spans.set(request, others);
+  const inOrder = [...spans].sort(([left], [right]) => left - right).flatMap(([, span]) => span);
+  const outside = (phase: HostOperation['phase']): readonly HostOperation[] =>
+    operations.filter((operation) => operation.request === undefined && operation.phase === phase);
+  return [...outside('open'), ...inOrder, ...outside('run'), ...outside('close')];
+}
+
+function byRequest<T extends { readonly request: number | undefined }>(
+  operations: readonly T[],
+): ReadonlyMap<number, readonly T[]> {
+  const spans = new Map<number, T[]>();
+  for (const operation of operations) {
+    const { request } = operation;
+    if (request === undefined) continue;
+    const span = spans.get(request);
+    if (span === undefined) spans.set(request, [operation]);
+    else span.push(operation);
+  }
+  return spans;
 }
 
 /** Our operations against those of one run, `leftOut` left out of both. */

@@ -75,6 +75,21 @@ describe('R1', () => {
   });
 });
 
+test('a sync that need not cover the last changes is elided if there are no others, and they keep the next one', () => {
+  const { device, issued } = synchronous();
+  void device.write(0, new Uint8Array(1), 'data');
+  void device.sync('guest-flush');
+  void device.write(1, new Uint8Array(1), 'data');
+  void device.zeroRange(0, 1, 'cow');
+  void device.sync('refcount-growth', 2);
+  expect(issued()).toEqual({ ops: 1, elided: 1, byCause: { 'guest-flush': 1 } });
+  void device.sync('refcount-growth', 1);
+  expect(issued()).toEqual({ ops: 2, elided: 1, byCause: { 'guest-flush': 1, 'refcount-growth': 1 } });
+  void device.sync('close');
+  void device.sync('close');
+  expect(issued()).toMatchObject({ ops: 3, elided: 2 });
+});
+
 describe('syncs at the same time', () => {
   const slow = (): { device: SyncElision; below: SlowDevice; elided: string[] } => {
     const elided: string[] = [];

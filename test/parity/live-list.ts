@@ -13,7 +13,7 @@ import { copySparse, firstDifference } from '../../src/peer/whole-file.ts';
 import { misreadByQemu, serveWithBuiltin, serveWithQemu, type BuiltinRun } from './both-engines.ts';
 import { writtenFiles, type ParityList } from './parity-list.ts';
 import { makeStartFiles } from './start-files.ts';
-import { judgeOrder, ORDER_RUNS, type OrderVerdict } from '../../src/peer/varying-order.ts';
+import { judgeOrder, ORDER_RUNS, wantsAnotherRun, type OrderVerdict } from '../../src/peer/varying-order.ts';
 
 export interface LiveOutcome {
   /** Where the files are as they were before the run. */
@@ -58,7 +58,7 @@ export async function runLive(
     });
     runs.push(operations);
     const live = judgeOrder(ours.records, runs);
-    if (!live.comparison.identical && runs.length < ORDER_RUNS.length) continue;
+    if (wantsAnotherRun(live)) continue;
     const recorded = live.comparison.identical ? undefined : await recordedFrom?.(start);
     const order = recorded === undefined ? live : judgeOrder(ours.records, [recorded, ...runs]);
     return {

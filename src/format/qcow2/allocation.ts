@@ -39,6 +39,8 @@ export interface Allocation {
   isReservation: boolean;
   /** The fill is done: the range was zeroed, or its bytes were merged into the data write. */
   isFilled: boolean;
+  /** Bytes were copied for the fill: the L2 entries have to wait until they are durable. */
+  isCopied: boolean;
   /** Requests that wait for this allocation to be linked; made by the first of them. */
   waiters: (() => void)[] | undefined;
 }
@@ -303,6 +305,7 @@ export class WriteMapper {
         tailType,
         isReservation: false,
         isFilled: false,
+        isCopied: false,
         waiters: undefined,
       });
     }
@@ -327,6 +330,7 @@ export class WriteMapper {
       cowTailFrom: to,
       isReservation: false,
       isFilled: false,
+      isCopied: false,
       waiters: undefined,
     });
   }

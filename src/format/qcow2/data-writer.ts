@@ -52,12 +52,16 @@ export interface DataWriterOptions {
 }
 
 export class DataWriter {
+  /** Writes and zero-ranges of data so far that changed the image itself, not a data file. */
+  imageChanges = 0;
   readonly #options: DataWriterOptions;
   readonly #device: BlockDevice;
+  readonly #isImage: boolean;
 
   constructor(options: DataWriterOptions) {
     this.#options = options;
     this.#device = options.device;
+    this.#isImage = !options.header.hasDataFile;
   }
 
   /** Writes the fill that can be zeroed, and the guest's bytes. Takes no lock. */
@@ -75,7 +79,7 @@ export class DataWriter {
   /** Copies what fill is left, then links an allocation. Call with the lock held; it is not held meanwhile. */
   link(allocation: Allocation): Pending {
     if (!allocation.isFilled) return this.#linkAfterCopy(allocation);
-    const pending = this.#prepareEntries();
+    const pending = this.#prepareEntries(allocation);
     return pending === undefined ? this.#setEntries(allocation) : this.#setEntriesAfter(pending, allocation);
   }
 
@@ -97,6 +101,7 @@ export class DataWriter {
         return this.#writeWithFill(allocation, bytes);
       }
     }
+    if (this.#isImage) this.imageChanges++;
     return this.#device.write(extent.hostOffset, bytes, 'data');
   }
 
@@ -108,13 +113,14 @@ export class DataWriter {
       const pending = this.#options.lock();
       if (pending !== undefined) await pending;
     }
-    await this.#prepareEntries();
+    await this.#prepareEntries(allocation);
     await this.#setEntries(allocation);
   }
 
-  /** What stands before any change of an L2 entry: the dirty bit, or the dependency on refcounts. */
-  #prepareEntries(): Pending {
+  /** What stands before any change of an L2 entry: the copied data, and the dirty bit or the dependency on refcounts. */
+  #prepareEntries({ isCopied }: Allocation): Pending {
     const { tables, refcounts, header, lazyRefcounts } = this.#options;
+    if (isCopied) tables.l2Cache.dependOnSync();
     if (lazyRefcounts && !header.isDirty) return header.markDirty();
     return header.isDirty ? undefined : tables.l2Cache.setDependency(refcounts.blockCache);
   }
@@ -257,6 +263,7 @@ export class DataWriter {
     const length = allocation.cowTailTo - allocation.cowHeadFrom;
     const guarded = this.#guardData(offset, length);
     if (guarded !== undefined) return guarded;
+    if (this.#isImage) this.imageChanges++;
     const pending = this.#device.zeroRange(offset, length, 'cow');
     if (pending !== undefined) return this.#filledAfter(pending, allocation);
     allocation.isFilled = true;
@@ -275,9 +282,10 @@ export class DataWriter {
     if (head.byteLength > 0) parts.push({ purpose: 'cow', bytes: head });
     parts.push({ purpose: 'data', bytes });
     if (tail.byteLength > 0) parts.push({ purpose: 'cow', bytes: tail });
+    if (this.#isImage) this.imageChanges++;
     await this.#device.writeMerged(allocation.hostOffset + allocation.cowHeadFrom, parts);
     allocation.isFilled = true;
-    this.#options.tables.l2Cache.dependOnSync();
+    allocation.isCopied = true;
   }
 
   /** Reads the fill and writes it on its own: the guest's bytes went with another part. */
@@ -287,7 +295,7 @@ export class DataWriter {
     if (head.byteLength > 0) await this.#device.write(hostOffset + cowHeadFrom, head, 'cow');
     if (tail.byteLength > 0) await this.#device.write(hostOffset + cowTailFrom, tail, 'cow');
     allocation.isFilled = true;
-    this.#options.tables.l2Cache.dependOnSync();
+    allocation.isCopied = true;
   }
 
   async #readFill(allocation: Allocation): Promise<{ head: Uint8Array; tail: Uint8Array }> {

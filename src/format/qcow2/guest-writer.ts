@@ -100,22 +100,28 @@ export class GuestWriter {
     let mappingWaited = false;
     let allocated = false;
     let done = 0;
+    /** Changes of data since metadata was last worked on: QEMU maps on while they are under way. */
+    let changes = 0;
     try {
       for (;;) {
         allocated ||= allocates(mapped);
         if (underWay.length === EXTENTS_MAX) {
           mappingWaited = (await this.#linkOldest(underWay)) || mappingWaited;
         }
+        const { imageChanges } = this.#writer;
         await this.#writer.writeData(mapped, bytes.subarray(done, done + mapped.length));
-        // Those before this one were waiting for the lock while mapping waited.
-        if (mappingWaited) await this.#linkAll(underWay);
+        changes += this.#writer.imageChanges - imageChanges;
+        // Those before this one were waiting for the lock while mapping waited; its own data are under way meanwhile.
+        if (mappingWaited && (await this.#beside(changes, () => this.#linkAll(underWay)))) changes = 0;
         underWay.push(mapped);
         done += mapped.length;
         mapped = undefined;
         if (done === bytes.byteLength) break;
         const before = this.#metadataDevice.operationCount;
-        mapped = await this.#map(guestOffset + done, bytes.byteLength - done);
+        const from = done;
+        mapped = await this.#beside(changes, () => this.#map(guestOffset + from, bytes.byteLength - from));
         mappingWaited = this.#metadataDevice.operationCount > before;
+        if (mappingWaited) changes = 0;
       }
       await this.#linkAll(underWay);
     } catch (error) {
@@ -126,8 +132,21 @@ export class GuestWriter {
     if (allocated) this.allocatingWrites++;
   }
 
-  async #linkAll(underWay: Extent[]): Promise<void> {
+  /** Works on metadata while the last `changes` of data are under way. */
+  async #beside<T>(changes: number, work: () => T | Promise<T>): Promise<T> {
+    this.#metadataDevice.setUnderWay(changes);
+    try {
+      return await work();
+    } finally {
+      this.#metadataDevice.setUnderWay(0);
+    }
+  }
+
+  /** Links them all; answers whether that did metadata I/O. */
+  async #linkAll(underWay: Extent[]): Promise<boolean> {
+    const before = this.#metadataDevice.operationCount;
     while (underWay.length > 0) await this.#linkOldest(underWay);
+    return this.#metadataDevice.operationCount > before;
   }
 
   /** After a failure: data that is written is worth linking, even if another part of the request failed. */

@@ -135,6 +135,7 @@ function wholeClusters(
     tailType: 'unallocated',
     isReservation: true,
     isFilled: true,
+    isCopied: false,
     waiters: undefined,
   };
 }
