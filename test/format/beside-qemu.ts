@@ -94,6 +94,26 @@ export class BesideQemu {
     return served;
   }
 
+  /** Makes the disk smaller; answers the code of the error. */
+  async shrink(bytes: Uint8Array, virtualSize: number): Promise<Pick<Served, 'refused' | 'bytes'>> {
+    const storage = storageWith(bytes);
+    const image = await openQcow2({
+      ...OPEN,
+      device: new SyncElision(storage.open('disk')),
+      readOnly: false,
+    });
+    const refused = await rejectionCodeOf(() => image.resize(virtualSize));
+    await image.close();
+    const shrunk = { refused, bytes: contentsOf(storage) };
+    this.onlyQemu(bytes, (qemu) => {
+      const resize = () => qemu.img('resize', '-q', '--shrink', '-f', 'qcow2', 'disk', String(virtualSize));
+      if (refused === undefined) resize();
+      else expect(resize).toThrow('Failed to discard unused refblocks');
+      expectSame(shrunk.bytes, qemu.get('disk'));
+    });
+    return shrunk;
+  }
+
   /** Checks the image, and repairs it within the scope if one is given. */
   async check(bytes: Uint8Array, repair?: RepairScope): Promise<Checked> {
     const checked = await this.#checkOurs(bytes, repair);
@@ -208,10 +228,13 @@ function outcomesOf(stdout: string): readonly string[] {
   return outcomes;
 }
 
-const NO_BACKING = (): Promise<never> => Promise.reject(new Error('test bug: there is no backing file'));
+const OPEN = {
+  readPurpose: 'data',
+  openBacking: () => Promise.reject(new Error('test bug: there is no backing file')),
+} as const;
 
 function open(format: Format, device: BlockDevice, readOnly: boolean): Promise<DiskImage> {
-  const options = { device, readOnly, readPurpose: 'data', openBacking: NO_BACKING } as const;
+  const options = { ...OPEN, device, readOnly };
   return format === 'qcow2' ? openQcow2(options) : openQed(options);
 }
 

@@ -278,6 +278,8 @@ export class DataWriter {
   /** Reads the fill and writes it together with the guest's bytes, as one host write. */
   async #writeWithFill(allocation: Allocation, bytes: Uint8Array): Promise<void> {
     const { head, tail } = await this.#readFill(allocation);
+    // Another request may have found the image damaged meanwhile.
+    this.#options.header.assertRunning();
     const parts: WritePart[] = [];
     if (head.byteLength > 0) parts.push({ purpose: 'cow', bytes: head });
     parts.push({ purpose: 'data', bytes });
@@ -291,6 +293,7 @@ export class DataWriter {
   /** Reads the fill and writes it on its own: the guest's bytes went with another part. */
   async #copyFill(allocation: Allocation): Promise<void> {
     const { head, tail } = await this.#readFill(allocation);
+    this.#options.header.assertRunning();
     const { hostOffset, cowHeadFrom, cowTailFrom } = allocation;
     if (head.byteLength > 0) await this.#device.write(hostOffset + cowHeadFrom, head, 'cow');
     if (tail.byteLength > 0) await this.#device.write(hostOffset + cowTailFrom, tail, 'cow');

@@ -158,9 +158,12 @@ export class Refcounts implements RefcountGrowth {
   async freeBlock(blockOffset: number): Promise<void> {
     const { clusterSize, refcountBlockEntries } = this.geometry;
     const cluster = blockOffset / clusterSize;
-    const slot = await this.blockCache.acquire(
-      await this.table.checkedBlockOffset(Math.floor(cluster / refcountBlockEntries)),
-    );
+    const describing = await this.table.checkedBlockOffset(Math.floor(cluster / refcountBlockEntries));
+    if (describing === 0) {
+      const what = `no refcount block describes the one at ${hex(blockOffset)}`;
+      return this.header.stopAsCorrupt(what, blockOffset);
+    }
+    const slot = await this.blockCache.acquire(describing);
     this.codec.set(this.blockCache.view(slot), cluster % refcountBlockEntries, 0);
     this.blockCache.markDirty(slot);
     this.blockCache.release(slot);

@@ -4,9 +4,13 @@
  * repair makes it good again. Each promise is held beside a real QEMU: the same requests fail, the same bytes are left.
  */
 
+import { spawnSync } from 'node:child_process';
+
 import { afterAll, describe, expect, it } from 'vitest';
+import { FIELD } from '../../../src/format/qcow2/header.ts';
 import { BesideQemu, type Ask, type Served } from '../beside-qemu.ts';
 import { filled } from '../recorded-files.ts';
+import { rejectionCodeOf } from '../rejection.ts';
 import { COPIED, ImageEditor } from './image-editor.ts';
 import { newImage, openBytes } from './image-bytes.ts';
 
@@ -31,6 +35,9 @@ async function image(...clusters: readonly number[]): Promise<ImageEditor> {
   await made.close();
   return new ImageEditor(device.contents());
 }
+
+/** A refcount block at offsets of 64 GiB; with refcounts of one bit, a block counts 32 GiB. */
+const FAR_BLOCK = 0x10_0000_0000n;
 
 /** It is marked, cannot be opened for writing any more, and is still read. */
 async function expectMarked({ bytes }: Pick<Served, 'bytes'>): Promise<void> {
@@ -188,4 +195,105 @@ describe('060: an offset that is no multiple of the cluster', () => {
       [undefined, 'qcow2-corrupt'],
     );
   });
+});
+
+describe('060: two requests at once', () => {
+  it('an overwrite of metadata that stops the image while another write copies: neither lands, none hangs', async () => {
+    const below = (await image(0)).bytes;
+    const created = await newImage({
+      virtualSize: 1024 ** 3,
+      backingFile: { name: 'base', format: 'qcow2' },
+    });
+    const { image: made, device: madeDevice } = await openBytes(created, {
+      openBacking: async () => (await openBytes(below)).image,
+    });
+    await made.write(0, filled(CLUSTER, 1));
+    await made.write(1024 ** 3 / 2, filled(CLUSTER, 1));
+    await made.close();
+    // The first cluster is given up; it and the second L2 table, which lies behind it, are called free.
+    const broken = new ImageEditor(madeDevice.contents());
+    const [first, table] = [broken.data(), broken.l2(1)];
+    expect(table).toBe(first + CLUSTER);
+    broken.setU64(broken.l2(), 0).setRefcount(first, 0).setRefcount(table, 0);
+
+    const held = Promise.withResolvers<undefined>();
+    const {
+      image: opened,
+      device,
+      log,
+    } = await openBytes(broken.bytes, {
+      openBacking: async () => {
+        const { image: backing } = await openBytes(below, { readOnly: true });
+        backing.read = (_offset, target) => held.promise.then(() => void target.fill(0));
+        return backing;
+      },
+    });
+    const copying = rejectionCodeOf(() => opened.write(0, filled(1024, 2)));
+    expect(await rejectionCodeOf(() => opened.write(CLUSTER, filled(CLUSTER, 3)))).toBe('qcow2-corrupt');
+    const stopped = device.contents();
+    held.resolve(undefined);
+    expect(await copying).toBe('qcow2-corrupt');
+    await opened.close();
+    expect(Buffer.compare(device.contents(), stopped)).toBe(0);
+    expect(log.entries.filter(({ op }) => op === 'write')).toHaveLength(1);
+    expect(stopped[CORRUPT_BYTE]).toBe(2);
+    both.onlyQemu(broken.bytes, (qemu) => {
+      qemu.put('base', below);
+      const steps = 'break cow_read 0\naio_write 0k 1k\nwait_break 0\nwrite 64k 64k\nresume 0\n';
+      const input = `open -o driver=qcow2,file.driver=blkdebug,file.image.driver=file,file.image.filename=disk\n${steps}`;
+      const { stdout } = spawnSync('qemu-io', { cwd: qemu.path, input, encoding: 'utf8' });
+      expect(stdout).toContain('write failed: Input/output error');
+      expect(stdout).toContain('aio_write failed: No medium found');
+      expect(Buffer.compare(qemu.get('disk'), stopped)).toBe(0);
+    });
+  });
+});
+
+describe('060: a disk that is made smaller drops refcount blocks', () => {
+  const make = async (): Promise<ImageEditor> => {
+    return new ImageEditor(await newImage({ virtualSize: VIRTUAL_SIZE, shape: { refcountBits: 1 } }));
+  };
+
+  it('one that no other describes stops the image; after a repair the disk gets smaller', async () => {
+    const broken = await make();
+    broken.setU64(broken.refcountTable + 8, FAR_BLOCK);
+    const { refused, bytes } = await both.shrink(broken.bytes, VIRTUAL_SIZE / 2);
+    expect(refused).toBe('qcow2-corrupt');
+    await expectMarked({ bytes });
+    expect(new ImageEditor(bytes).u64(FIELD.virtualSize)).toBe(BigInt(VIRTUAL_SIZE));
+    // The table no longer has it: there was nothing in it.
+    const repaired = await both.repair(bytes);
+    expect((await both.shrink(repaired.bytes, VIRTUAL_SIZE / 2)).refused).toBeUndefined();
+  });
+
+  it('one that only a block describes which is not aligned stops the image', async () => {
+    const broken = await make();
+    broken.setU64(broken.refcountTable + 8, FAR_BLOCK).setU64(broken.refcountTable + 16, 0x200);
+    const { refused, bytes } = await both.shrink(broken.bytes, VIRTUAL_SIZE / 2);
+    expect(refused).toBe('qcow2-unaligned-refcount-block');
+    await expectMarked({ bytes });
+  });
+
+  it('one that lies where no file can have anything: refused, and the disk keeps its size', async () => {
+    const broken = await image();
+    broken.setU64(broken.refcountTable + 8, 0x00ff_ffff_0000_0000n);
+    const { image: opened, device } = await openBytes(broken.bytes);
+    expect(await rejectionCodeOf(() => opened.resize(VIRTUAL_SIZE / 2))).toBe('qcow2-offset-too-large');
+    await opened.close();
+    const left = new ImageEditor(device.contents());
+    expect(left.u64(FIELD.virtualSize)).toBe(BigInt(VIRTUAL_SIZE));
+    expect(left.bytes[CORRUPT_BYTE]).toBe(0);
+    const repaired = await both.repair(left.bytes);
+    expect((await both.shrink(repaired.bytes, VIRTUAL_SIZE / 2)).refused).toBeUndefined();
+  });
+});
+
+it('060: a dirty image whose refcount block lies nowhere is repaired when it is opened for writing', async () => {
+  const broken = (await image(0)).setU64(FIELD.incompatible, 1);
+  broken.setU64(broken.refcountTable, 0xffff_2a00);
+  const { image: opened, device } = await openBytes(broken.bytes);
+  await opened.write(CLUSTER, filled(CLUSTER, 2));
+  await opened.close();
+  expect((await both.check(device.contents())).exitCode).toBe(0);
+  await both.serve(device.contents(), [read(0, CLUSTER, 1), read(CLUSTER, CLUSTER, 2)]);
 });
