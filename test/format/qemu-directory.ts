@@ -60,6 +60,10 @@ export class QemuDirectory {
     }
   }
 
+  delete(name: string): void {
+    rmSync(join(this.path, name), { force: true });
+  }
+
   get(name: string): Uint8Array<ArrayBuffer> {
     return new Uint8Array(readFileSync(join(this.path, name)));
   }

@@ -154,6 +154,29 @@ describe.skipIf(skip !== undefined)('failed-leak-repair', () => {
   });
 });
 
+describe.skipIf(skip !== undefined)('snapshots-beside-bitmaps', () => {
+  it.each(['leaks', 'all'] as const)(
+    'QEMU drops the snapshots in a repair of %s; we keep them',
+    async (repair) => {
+      const path = join(directory, `snapshots-${repair}`);
+      await createWithQemuImg(path, { format: 'qcow2', size: MIB, options: {} });
+      runTool('qemu-img', ['bitmap', '--add', path, 'tracked']);
+      runTool('qemu-io', ['-f', 'qcow2', '-c', 'write 0 64k', path]);
+      runTool('qemu-img', ['snapshot', '-c', 'kept', path]);
+      runTool('qemu-img', ['check', '-q', path]);
+      await copySparse(path, `${path}-ours`);
+      const snapshotsOf = (file: string): string => runTool('qemu-img', ['snapshot', '-l', file]);
+      runTool('qemu-img', ['check', '-q', '-r', repair, path]);
+      expect(snapshotsOf(path)).not.toContain('kept');
+
+      const storage = new FileStorage(directory, probeCapabilities(directory));
+      const { report } = await checkImageFile({ storage, name: `snapshots-${repair}-ours`, repair });
+      expect(report).toMatchObject({ corruptions: 0, leaks: 0, corruptionsFixed: 0, leaksFixed: 0 });
+      expect(snapshotsOf(`${path}-ours`)).toContain('kept');
+    },
+  );
+});
+
 /** Serves with our engine what lies in the directory; qcow2 in writeback if nothing else is said. */
 async function serve(
   requests: readonly Request[],

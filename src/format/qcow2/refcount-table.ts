@@ -13,6 +13,9 @@ import type { HeaderStore } from './header-store.ts';
 import { ENTRY_SIZE, LOW, TWO_32 } from './layout.ts';
 import type { MetadataMap } from './metadata-map.ts';
 
+/** The largest number that keeps bit 9, so that an offset that is not aligned never looks as if it were. */
+const UNALIGNED_MAX = 2 ** 62 - 512;
+
 export class RefcountTable {
   readonly #header: HeaderStore;
   readonly #geometry: Geometry;
@@ -47,7 +50,9 @@ export class RefcountTable {
     for (let index = 0; index < blocks.length; index++) {
       const low = view.getUint32(index * ENTRY_SIZE + 4);
       // Unlike those of L1 and L2 entries, bits 56 to 63 belong to the offset.
-      const block = view.getUint32(index * ENTRY_SIZE) * TWO_32 + ((low & LOW.offset) >>> 0);
+      const lowOffset = (low & LOW.offset) >>> 0;
+      const sum = view.getUint32(index * ENTRY_SIZE) * TWO_32 + lowOffset;
+      const block = isAligned(lowOffset, geometry.clusterSize) ? sum : Math.min(sum, UNALIGNED_MAX);
       blocks[index] = block;
       if ((low & ~LOW.offset) !== 0) reserved.add(index);
       if (isPlace(block, geometry)) {

@@ -145,4 +145,20 @@ describe.skipIf(noQemu !== undefined)('a check of a damaged image', () => {
     qemu.put('disk', device.contents());
     qemu.expectCheck('qcow2', 'disk', CHECK.corrupt);
   });
+
+  it.each([62, 63])(
+    'sees that a refcount block is not aligned wherever it lies, beyond 2^%i too',
+    async (bit) => {
+      const bytes = patched(await sound(), { at: CLUSTER + 8, u64: (1n << BigInt(bit)) | 0xe400n });
+      const { image } = await openBytes(bytes, { forCheck: true });
+      const { checkErrors, messages } = await image.check('leaks');
+      await image.abandon();
+      expect(checkErrors).toBe(1);
+      expect(messages).toContain(
+        'ERROR refcount block 1 is not cluster aligned; refcount table entry corrupted',
+      );
+      qemu.put('disk', bytes);
+      expect(qemu.check('qcow2', 'disk', '-r', 'leaks')).toMatchObject({ status: CHECK.failed });
+    },
+  );
 });

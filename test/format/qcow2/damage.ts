@@ -1,9 +1,10 @@
 /**
- * Random damage of qcow2 images, structure by structure: the header's pointers, L1, L2, refcount and snapshot tables,
- * the file's length. The same seed damages an image in the same way.
+ * Random damage of qcow2 images, structure by structure: L1, L2, refcount and snapshot tables, bitmaps, the file's
+ * length; and the marks of an unclean close and of corruption on top. The same seed damages an image in the same way.
  */
 
 import { Random } from '../../../src/core/random.ts';
+import { EXTENSION } from '../../../src/format/qcow2/header-extensions.ts';
 
 const OFFSET = 0x00ff_ffff_ffff_fe00n;
 const COPIED = 1n << 63n;
@@ -14,17 +15,17 @@ const TABLES = ['l1', 'l2', 'l2', 'l2', 'refcount-table', 'refcount-block', 'ref
 export function damaged(
   image: Uint8Array<ArrayBuffer>,
   seed: number,
-  options: { readonly header: boolean },
 ): { readonly bytes: Uint8Array<ArrayBuffer>; readonly what: readonly string[] } {
   const random = new Random(seed);
   const spoiler = new Spoiler(image.slice(), random);
   const hits = 1 + random.below(4);
   for (let n = 0; n < hits; n++) {
-    if (options.header && random.chance(0.3)) spoiler.spoilHeader();
-    else if (random.chance(0.06)) spoiler.cut();
+    if (random.chance(0.06)) spoiler.cut();
     else if (random.chance(0.08)) spoiler.spoilSnapshots();
+    else if (spoiler.hasBitmaps && random.chance(0.5)) spoiler.spoilBitmaps();
     else spoiler.spoilTable(pick(random, TABLES));
   }
+  if (random.chance(0.3)) spoiler.mark();
   return { bytes: spoiler.bytes, what: spoiler.what };
 }
 
@@ -50,15 +51,66 @@ class Spoiler {
     this.#refcountBits = this.#original.getUint32(4) === 2 ? 16 : 2 ** this.#original.getUint32(96);
   }
 
-  /** Any byte of the header cluster's first 112, most often of the pointers. */
-  spoilHeader(): void {
-    const at = pick(
-      this.#random,
-      [0, 4, 8, 16, 20, 24, 32, 36, 40, 48, 56, 60, 64, 72, 80, 88, 96, 100, 104, 112, 116],
-    );
-    if (this.#random.chance(0.5)) this.#put32(at, this.#random.below(256), 'header');
-    else if (this.#random.chance(0.4)) this.#put64(at, this.#offset(), 'header');
-    else this.#flip(at + this.#random.below(8), 'header');
+  get hasBitmaps(): boolean {
+    return this.#extension(EXTENSION.bitmaps) !== undefined;
+  }
+
+  /** Not closed cleanly, found to be corrupt, or both. */
+  mark(): void {
+    if (this.#original.getUint32(4) === 2) return;
+    const marks = 1 + this.#random.below(3);
+    this.#put8(79, (this.bytes[79] as number) | marks, 'incompatible features');
+  }
+
+  /** The extension, the directory, a table, or whether they are in step with the disk. */
+  spoilBitmaps(): void {
+    const random = this.#random;
+    const extension = this.#extension(EXTENSION.bitmaps) ?? 0;
+    const directory = this.#at64(extension + 16);
+    // Flags stand at 12, type and granularity at 16: QEMU opens the image with few of their values.
+    const entry = directory + (random.chance(0.5) ? 0 : 24 + 8);
+    switch (random.below(9)) {
+      case 0:
+        this.#put64(extension + 16, this.#offset(), 'bitmap directory');
+        return;
+      case 1:
+        this.#flip(extension + random.below(16), 'bitmaps extension');
+        return;
+      case 2:
+        this.#put8(95, 0, 'bitmaps out of step');
+        return;
+      case 3:
+        this.#flip(entry + random.below(24), 'bitmap entry');
+        return;
+      case 4:
+        this.#put8(entry + 15, random.below(4), 'bitmap flags');
+        return;
+      case 5:
+        this.#put64(entry, this.#offset(), 'bitmap table offset');
+        return;
+      default:
+        this.#spoilBitmapTable(this.#at64(entry));
+    }
+  }
+
+  #spoilBitmapTable(table: number): void {
+    const random = this.#random;
+    if (table + 8 > this.#originalLength) return;
+    if (random.chance(0.6)) this.#put64(table, this.#offset(), 'bitmap table');
+    else if (random.chance(0.5)) this.#put64(table, BigInt(random.below(2)), 'bitmap table');
+    else this.#flip(table + random.below(8), 'bitmap table');
+  }
+
+  /** Of the data of a header extension. */
+  #extension(wanted: number): number | undefined {
+    const view = this.#original;
+    if (view.getUint32(4) === 2) return undefined;
+    for (let at = view.getUint32(100); ;) {
+      const type = view.getUint32(at);
+      if (type === wanted) return at + 8;
+      if (type === EXTENSION.end) return undefined;
+      at += 8 + Math.ceil(view.getUint32(at + 4) / 8) * 8;
+    }
   }
 
   /** The file ends early. */
@@ -203,12 +255,6 @@ class Spoiler {
   #put8(at: number, value: number, kind: string): void {
     if (at >= this.bytes.byteLength) return;
     this.bytes[at] = value;
-    this.what.push(`${kind} 0x${at.toString(16)} = ${String(value)}`);
-  }
-
-  #put32(at: number, value: number, kind: string): void {
-    if (at + 4 > this.bytes.byteLength) return;
-    this.#view().setUint32(at, value);
     this.what.push(`${kind} 0x${at.toString(16)} = ${String(value)}`);
   }
 
