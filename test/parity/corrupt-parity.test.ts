@@ -6,6 +6,8 @@
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Request } from '../../src/workload/request.ts';
+import type { Stack } from '../../src/bench/stack.ts';
+import { rejectionCodeOf } from '../format/rejection.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { TwinImages } from './twin-images.ts';
 
@@ -76,12 +78,101 @@ describe.skipIf(skip !== undefined)('a write that would land on metadata', () =>
   });
 });
 
-function newTwins(): TwinImages {
+interface Damage {
+  readonly what: string;
+  readonly options?: string;
+  readonly spoil: (path: string) => void;
+  /** A command of `qemu-io`, and the same request here. */
+  readonly command: string;
+  readonly request: (stack: Stack) => unknown;
+  /** Of our error; `undefined` where the request is served. */
+  readonly code: string | undefined;
+}
+
+const unalign =
+  (entry: (path: string) => number) =>
+  (path: string): void =>
+    writeEntry(path, entry(path), BigInt(readField(path, entry(path), 8)) | 512n);
+const L1_ENTRY = (path: string): number => readField(path, 40, 8);
+const REFCOUNT_ENTRY = (path: string): number => readField(path, 48, 8);
+const read = ({ image }: Stack): unknown => image.read(0, new Uint8Array(4096));
+const write = ({ backend }: Stack): unknown => backend.write(0, new Uint8Array(4096).fill(1), WRITE);
+
+const DAMAGES: readonly Damage[] = [
+  {
+    what: 'a read of an L2 table that is not aligned',
+    spoil: unalign(L1_ENTRY),
+    command: 'read 0 4k',
+    request: read,
+    code: 'qcow2-unaligned-l2-table',
+  },
+  {
+    what: 'a read of data that are not aligned',
+    spoil: unalign(() => L2_TABLE),
+    command: 'read 0 4k',
+    request: read,
+    code: 'qcow2-unaligned-cluster',
+  },
+  {
+    what: 'a write that needs refcounts of a block that is not aligned',
+    spoil: unalign(REFCOUNT_ENTRY),
+    command: 'write 1M 4k',
+    request: ({ backend }) => backend.write(1024 * 1024, new Uint8Array(4096).fill(1), WRITE),
+    code: 'qcow2-unaligned-refcount-block',
+  },
+  {
+    what: 'a discard that frees what a block counts that is not aligned',
+    spoil: unalign(REFCOUNT_ENTRY),
+    command: 'discard 0 64k',
+    request: ({ image }) => image.discard(0, CLUSTER),
+    code: undefined,
+  },
+  {
+    what: 'a discard of data that are not aligned',
+    spoil: unalign(() => L2_TABLE),
+    command: 'discard 0 64k',
+    request: ({ image }) => image.discard(0, CLUSTER),
+    code: undefined,
+  },
+  {
+    what: 'in version 2, which has no mark, a write on metadata',
+    options: 'compat=0.10',
+    spoil: (path) => writeEntry(path, L2_TABLE, COPIED | BigInt(REFCOUNT_ENTRY(path))),
+    command: 'write 0 4k',
+    request: write,
+    code: 'qcow2-corrupt',
+  },
+  {
+    what: 'in version 2 a zero flag, which it does not know',
+    options: 'compat=0.10',
+    spoil: (path) => writeEntry(path, L2_TABLE, BigInt(readField(path, L2_TABLE, 8)) | 1n),
+    command: 'read 0 4k',
+    request: read,
+    code: 'qcow2-zero-flag-in-v2',
+  },
+];
+
+describe.skipIf(skip !== undefined)('damage that a request meets', () => {
+  it.each(DAMAGES)('$what: the same operations, and the same is left', async (damage) => {
+    const twins = newTwins(damage.options);
+    twins.run('qemu-io', '-f', 'qcow2', '-c', 'write 0 64k', 'disk');
+    damage.spoil(twins.theirs);
+    twins.copy();
+    const line = `qemu-io -f qcow2 -t writeback -c '${damage.command}' '${twins.theirs}' || true`;
+    const theirs = await twins.traceShell(line);
+    const ours = await twins.withOurs('writeback', async (stack) => {
+      expect(await rejectionCodeOf(() => damage.request(stack))).toBe(damage.code);
+    });
+    twins.expectSame(ours, theirs, damage.what);
+  });
+});
+
+function newTwins(options = 'compat=1.1'): TwinImages {
   const twins = new TwinImages();
   onTestFinished(() => {
     twins.remove();
   });
-  twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'disk', '16M');
+  twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, 'disk', '16M');
   return twins;
 }
 

@@ -85,11 +85,11 @@ export class HeaderStore {
    */
   async stopWith(error: Qcow2BenchError): Promise<never> {
     if (!this.readOnly) {
-      const isMarked = this.#stopped || this.isCorrupt || this.#values.version < 3;
+      const isKnown = this.#stopped || this.isCorrupt;
       this.#stopped = true;
-      if (!isMarked) {
-        await this.rewrite({ incompatible: this.#values.incompatible | INCOMPATIBLE.corrupt });
-      }
+      // Version 2 has no such bit: its header is written all the same, as QEMU does.
+      const bit = this.#values.version < 3 ? 0 : INCOMPATIBLE.corrupt;
+      if (!isKnown) await this.rewrite({ incompatible: this.#values.incompatible | bit });
     }
     throw error;
   }
