@@ -3,22 +3,25 @@
  *
  * Invariants:
  * - Only what the file system stores is read (SEEK_DATA); a stretch that it cannot tell about counts as stored.
+ * - What is reserved and not written stays so in a copy: QEMU counts a file's blocks.
  * - Memory is two chunks, whatever the files' length.
  */
 
 import type { BlockDevice } from '../device/block-device.ts';
 import { HostFile } from '../device/host-file.ts';
+import { reservedExtents, reserveExtents } from '../device/reserved-extents.ts';
 
 const CHUNK_BYTES = 1024 * 1024;
 
 /**
- * Makes `to` the same bytes as `from`, with holes where `from` has them: QEMU looks at them, and probes the alignment
- * for O_DIRECT on the first block. `to` must not exist.
+ * Makes `to` the same bytes as `from`, with holes and reservations where `from` has them: QEMU looks at them, and probes
+ * the alignment for O_DIRECT on the first block. `to` must not exist.
  */
 export async function copySparse(from: string, to: string): Promise<void> {
   using source = new HostFile(from, { label: 'image', readOnly: true, canZeroRange: false });
   using target = new HostFile(to, { label: 'image', create: 'new', canZeroRange: false });
   target.truncate(source.size(), 'data');
+  reserveExtents(target.fd, reservedExtents(source.fd, source.size()));
   const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   for (const { offset, length } of storedChunks(source)) {
     const bytes = chunk.subarray(0, length);
