@@ -77,7 +77,18 @@ describe('a file that outgrows its refcount structures', () => {
   it('never points to a block or a table that is not durable', async () => {
     const { log } = await fill(TABLE_COVERAGE + BLOCK_COVERAGE, 'eager', 50);
     const unsynced = new Set<number>();
+    /** What the file was made with lies before the first cluster of data. */
+    const made = Math.min(
+      ...log.entries.map((entry) =>
+        entry.op === 'write' && entry.purpose === 'data' ? entry.offset : Infinity,
+      ),
+    );
     const durable = new Set<number>();
+    const expectDurable = (target: number): void => {
+      // A block that is still in the cache is not there either.
+      if (target >= made) expect(durable).toContain(target);
+    };
+    const tables = new Map<number, Uint8Array>();
     let pointers = 0;
     for (const entry of log.entries) {
       if (entry.op === 'sync') {
@@ -86,18 +97,32 @@ describe('a file that outgrows its refcount structures', () => {
       }
       if (entry.op !== 'write') continue;
       const { purpose, offset, bytes } = entry;
-      const isPointer =
-        (purpose === 'refcount-table' && bytes.byteLength === 8) || (purpose === 'header' && offset === 48);
-      if (isPointer) {
+      const isTable = purpose === 'refcount-table' && bytes.byteLength > 8;
+      const isHeader = purpose === 'header' && offset === 48;
+      if ((purpose === 'refcount-table' && !isTable) || isHeader) {
         pointers++;
-        // A block that is still in the cache is not there either.
-        expect(durable).toContain(Number(viewOf(bytes).getBigUint64(0)));
+        const target = Number(viewOf(bytes).getBigUint64(0));
+        expectDurable(target);
+        // With a table come all that it points to.
+        if (isHeader) for (const block of entriesOf(tables.get(target))) expectDurable(block);
       }
+      if (isTable) tables.set(offset, bytes.slice());
       if (purpose === 'refcount-block' || purpose === 'refcount-table') {
         unsynced.add(offset);
         durable.delete(offset);
       }
     }
     expect(pointers).toBeGreaterThan(60);
+    expect(tables.size).toBeGreaterThan(0);
   });
 });
+
+/** The blocks of a refcount table that was written whole. */
+function entriesOf(table: Uint8Array | undefined): readonly number[] {
+  if (table === undefined) throw new Error('the header points to a refcount table that nobody wrote');
+  const view = viewOf(table);
+  const entries = Array.from({ length: table.byteLength / 8 }, (_, index) =>
+    Number(view.getBigUint64(8 * index)),
+  );
+  return entries.filter((offset) => offset !== 0);
+}
