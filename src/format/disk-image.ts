@@ -26,6 +26,11 @@ export type MappingKind =
   /** Stored compressed. */
   | 'compressed';
 
+export interface MapOptions {
+  readonly seeHoles: boolean;
+  readonly far?: boolean;
+}
+
 export interface Mapping {
   readonly kind: MappingKind;
   /** Bytes from the asked guest offset for which this answer holds; at least 1. */
@@ -67,9 +72,10 @@ export interface DiskImage {
   /**
    * What the range beginning at `guestOffset` is, from this image's tables alone.
    *
-   * @param options with `seeHoles`, a hole in a raw file is `zero`; without, everything in it is data.
+   * @param options with `seeHoles`, a hole in a raw file is `zero`; without, everything in it is data. With `far`, what no
+   *   table maps is one range even if other images lie behind this one; without, only if none does.
    */
-  map(guestOffset: number, length: number, options?: { readonly seeHoles: boolean }): Promise<Mapping>;
+  map(guestOffset: number, length: number, options?: MapOptions): Promise<Mapping>;
   /** Flushes, marks the image clean, syncs and releases its files and its backing chain. */
   close(): Promise<void>;
   /** Releases the files without writing anything, as a crash does. */

@@ -4,7 +4,7 @@
  * Invariants: extents follow each other without a gap from 0 to the disk's end; nothing but tables is read. The flags mean what they mean in `qemu-img map`.
  */
 
-import type { DiskImage } from '../format/disk-image.ts';
+import type { DiskImage, Mapping } from '../format/disk-image.ts';
 
 export interface ImageExtent {
   /** Bytes from the disk's start. */
@@ -35,35 +35,78 @@ export async function* imageExtents(image: DiskImage): AsyncGenerator<ImageExten
   if (current !== undefined) yield current;
 }
 
-/** The same, each as the tables give it: a compressed cluster is an extent of its own. */
+/**
+ * The same, each as the tables give it: a compressed cluster is an extent of its own. What nobody holds is one extent as far as
+ * no table maps it.
+ */
 export async function* tableExtents(image: DiskImage): AsyncGenerator<ImageExtent> {
+  const walk = new ChainWalk(image);
   for (let start = 0; start < image.virtualSize;) {
-    const extent = await extentAt(image, start);
+    const extent = await walk.at(start);
     yield extent;
     start += extent.length;
   }
 }
 
-async function extentAt(top: DiskImage, start: number): Promise<ImageExtent> {
-  let image = top;
-  let length = top.virtualSize - start;
-  for (let depth = 0; ; depth++) {
-    // Each file of a chain may be shorter than the one above.
-    length = Math.min(length, image.virtualSize - start);
-    const mapping = await image.map(start, length, { seeHoles: true });
-    length = Math.min(length, mapping.length);
-    const { kind, hostOffset } = mapping;
-    if (kind !== 'unallocated') {
-      const zero = kind === 'zero';
-      return { start, length, depth, present: true, zero, data: !zero, hostOffset };
+/** Bytes of a disk. */
+interface Range {
+  readonly start: number;
+  readonly end: number;
+}
+
+class ChainWalk {
+  readonly #top: DiskImage;
+  /** By depth: what the tables of the image there are known to map nothing of, so that they are looked through once. */
+  readonly #unmapped: Range[] = [];
+
+  constructor(top: DiskImage) {
+    this.#top = top;
+  }
+
+  /** The extent that begins at `start`. */
+  async at(start: number): Promise<ImageExtent> {
+    const near = await this.#extent(start, false);
+    // Data are cut where the tables above them end, as QEMU copies them; an L1 table may have four million empty entries.
+    const isCutAbove = near.zero && this.#top.backing !== undefined && (near.depth > 0 || !near.present);
+    return isCutAbove ? this.#extent(start, true) : near;
+  }
+
+  async #extent(start: number, far: boolean): Promise<ImageExtent> {
+    let image = this.#top;
+    let length = image.virtualSize - start;
+    for (let depth = 0; ; depth++) {
+      // Each file of a chain may be shorter than the one above.
+      length = Math.min(length, image.virtualSize - start);
+      const mapping = await this.#map(image, { start, length, depth, far });
+      length = Math.min(length, mapping.length);
+      const { kind, hostOffset } = mapping;
+      if (kind !== 'unallocated') {
+        const zero = kind === 'zero';
+        return { start, length, depth, present: true, zero, data: !zero, hostOffset };
+      }
+      const { backing } = image;
+      if (backing === undefined || start >= backing.virtualSize) {
+        // Within a cluster that is partly in use, even what is unallocated has a place.
+        const place = backing === undefined ? hostOffset : undefined;
+        return { start, length, depth, present: false, zero: true, data: false, hostOffset: place };
+      }
+      image = backing;
     }
-    const { backing } = image;
-    if (backing === undefined || start >= backing.virtualSize) {
-      // Within a cluster that is partly in use, even what is unallocated has a place.
-      const place = backing === undefined ? hostOffset : undefined;
-      return { start, length, depth, present: false, zero: true, data: false, hostOffset: place };
+  }
+
+  async #map(
+    image: DiskImage,
+    { start, length, depth, far }: { start: number; length: number; depth: number; far: boolean },
+  ): Promise<Mapping> {
+    const known = this.#unmapped[depth];
+    if (far && known !== undefined && start >= known.start && start < known.end) {
+      return { kind: 'unallocated', length: Math.min(length, known.end - start), hostOffset: undefined };
     }
-    image = backing;
+    const mapping = await image.map(start, length, { seeHoles: true, far });
+    if (far && mapping.kind === 'unallocated' && mapping.hostOffset === undefined) {
+      this.#unmapped[depth] = { start, end: start + mapping.length };
+    }
+    return mapping;
   }
 }
 

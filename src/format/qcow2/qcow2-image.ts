@@ -11,7 +11,7 @@ import { Mutex } from '../../core/mutex.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
-import type { DiskImage, Mapping } from '../disk-image.ts';
+import type { DiskImage, MapOptions, Mapping } from '../disk-image.ts';
 import type { DiscardMode } from '../image-options.ts';
 import { REFCOUNT_BITS, type ImageShape, type Preallocation } from '../image-shape.ts';
 import { TableCache } from '../table-cache.ts';
@@ -306,8 +306,8 @@ export class Qcow2Image implements DiskImage {
     return this.#syncFiles(cause);
   }
 
-  async map(guestOffset: number, length: number): Promise<Mapping> {
-    const range = await this.#locked(() => this.#reader.lookUpFar(guestOffset, length));
+  async map(guestOffset: number, length: number, options?: MapOptions): Promise<Mapping> {
+    const range = await this.#locked(() => this.#reader.lookUpFar(guestOffset, length, options?.far));
     const kind = MAPPING_KIND[range.type];
     // Offset 0 is a place in a data file.
     const hasPlace = range.hostOffset > 0 || kind === 'data';

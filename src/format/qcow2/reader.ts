@@ -116,14 +116,17 @@ export class Reader {
   }
 
   /**
-   * As `lookUp`, for who wants to know and not to read: with nothing behind the image, what no L2 table maps is one range.
-   * An L1 table may have four million empty entries.
+   * As `lookUp`, for who wants to know and not to read: with `far`, or with nothing behind the image, what no L2 table maps
+   * is one range. An L1 table may have four million empty entries.
    */
-  async lookUpFar(guestOffset: number, length: number): Promise<GuestRange> {
+  async lookUpFar(guestOffset: number, length: number, far = false): Promise<GuestRange> {
     const { tables, backing } = this.#options;
     const range = await this.lookUp(guestOffset, length);
-    if (range.type !== 'unallocated' || backing !== undefined) return range;
-    return { ...range, length: Math.max(range.length, tables.bytesWithoutTable(guestOffset, length)) };
+    if (range.type !== 'unallocated' || (!far && backing !== undefined)) return range;
+    return {
+      ...range,
+      length: Math.max(range.length, tables.bytesWithoutTable(guestOffset, length)),
+    };
   }
 
   async #lookUpExtended(

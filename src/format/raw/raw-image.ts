@@ -12,7 +12,7 @@ import { alignUp } from '../../core/alignment.ts';
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
 import type { BlockDevice, FileGrowth, Pending } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
-import type { DiskImage, Mapping } from '../disk-image.ts';
+import type { DiskImage, MapOptions, Mapping } from '../disk-image.ts';
 import type { BrokenRule, CreateOptions, LayoutChoices, OpenOptions } from '../image-options.ts';
 import { SHAPE_RULES, type Preallocation } from '../image-shape.ts';
 import { extendEmptyFile } from '../empty-file.ts';
@@ -107,7 +107,7 @@ export class RawImage implements DiskImage {
   }
 
   /** Everything inside the file is data, unless holes are asked for. */
-  async map(guestOffset: number, length: number, options?: { readonly seeHoles: boolean }): Promise<Mapping> {
+  async map(guestOffset: number, length: number, options?: MapOptions): Promise<Mapping> {
     const inside = this.#device.size() - guestOffset;
     if (inside <= 0) return { kind: 'unallocated', length, hostOffset: undefined };
     if (options?.seeHoles === true) {
