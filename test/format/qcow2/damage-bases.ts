@@ -7,8 +7,8 @@ import type { QemuDirectory } from '../qemu-directory.ts';
 
 export interface DamageBase {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The guest data of an image that keeps it in another file. */
-  readonly dataFile: Uint8Array<ArrayBuffer> | undefined;
+  /** The guest data of an image that keeps it in another file, which QEMU looks for beside the image. */
+  readonly dataFile: { readonly name: string; readonly bytes: Uint8Array<ArrayBuffer> } | undefined;
   /** `qemu-img check -r` drops all snapshots of an image that has bitmaps too: it is not what a repair is held against. */
   readonly losesSnapshots: boolean;
 }
@@ -43,7 +43,6 @@ const RECIPES: readonly Recipe[] = [
 
 export const BASE_COUNT = RECIPES.length;
 
-/** Makes them; their data files stay in the directory, where QEMU looks for them. */
 export function makeDamageBases(qemu: QemuDirectory): readonly DamageBase[] {
   return RECIPES.map((recipe) => makeBase(qemu, recipe));
 }
@@ -54,9 +53,8 @@ function makeBase(qemu: QemuDirectory, recipe: Recipe): DamageBase {
   const option = (name: string): string | undefined => new RegExp(`${name}=(\\w+)`).exec(options)?.[1];
   const dataFile = option('data_file');
   qemu.img('create', '-q', '-f', 'qcow2', '-o', options, 'base', `${String(2 * scale)}M`);
-  if (bitmap === true) {
-    // The second is in use for good: what a program that died leaves.
-    for (const name of ['a', 'b']) qemu.img('bitmap', '--add', '-f', 'qcow2', 'base', name);
+  for (const name of bitmap === true ? ['a', 'b'] : []) {
+    qemu.img('bitmap', '--add', '-f', 'qcow2', 'base', name);
   }
   const isV3 = options.includes('1.1');
   qemu.io(
@@ -78,7 +76,7 @@ function makeBase(qemu: QemuDirectory, recipe: Recipe): DamageBase {
   }
   return {
     bytes: qemu.get('base'),
-    dataFile: dataFile === undefined ? undefined : qemu.get(dataFile),
+    dataFile: dataFile === undefined ? undefined : { name: dataFile, bytes: qemu.get(dataFile) },
     losesSnapshots: snapshot === true && bitmap === true,
   };
 }

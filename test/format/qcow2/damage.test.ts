@@ -32,21 +32,25 @@ const STRICTER = /^(image-cut-off|qcow2-table-past-end|qcow2-bad-snapshot-table)
 const noQemu = reasonToSkip('qemu-img', 'qemu-io');
 
 describe.skipIf(noQemu !== undefined)(`random damage${noQemu === undefined ? '' : ` (${noQemu})`}`, () => {
-  const qemu = new QemuDirectory();
+  // One for each shell: a repair locks the data file of its image.
+  const directories = Array.from({ length: WORKERS }, () => new QemuDirectory());
   let bases: readonly DamageBase[] = [];
 
   beforeAll(() => {
-    bases = makeDamageBases(qemu);
+    bases = makeDamageBases(directories[0] as QemuDirectory);
+    for (const { dataFile } of bases) {
+      if (dataFile !== undefined) for (const qemu of directories) qemu.put(dataFile.name, dataFile.bytes);
+    }
   });
   afterAll(() => {
-    qemu.remove();
+    for (const qemu of directories) qemu.remove();
   });
 
   it(`is counted and repaired as by QEMU, and is clean then (${String(SEEDS)} seeds)`, async () => {
     let next = 0;
     const outcomes: Record<Outcome, number> = { equal: 0, refused: 0, repaired: 0, better: 0 };
     const differences: string[] = [];
-    const work = async (): Promise<void> => {
+    const work = async (qemu: QemuDirectory): Promise<void> => {
       while (next < SEEDS) {
         const seeds = Array.from({ length: Math.min(BATCH, SEEDS - next) }, () => next++);
         const trials = seeds.map((seed) => new Trial(seed, bases[seed % bases.length] as DamageBase));
@@ -60,7 +64,7 @@ describe.skipIf(noQemu !== undefined)(`random damage${noQemu === undefined ? '' 
         }
       }
     };
-    await Promise.all(Array.from({ length: WORKERS }, work));
+    await Promise.all(directories.map(work));
     expect(differences).toEqual([]);
     // Most damage can be mended, and nearly none is refused: otherwise this would prove little.
     expect(outcomes.repaired, JSON.stringify(outcomes)).toBeGreaterThan(SEEDS / 3);
@@ -207,9 +211,9 @@ class Trial {
   /** What the guest wrote and could reach before the repair it can reach after it. */
   async #holdData(after: Bytes, differs: (what: string) => void): Promise<void> {
     const { bytes, dataFile } = this.#base;
-    const sound = await readableClusters(bytes, dataFile);
-    const before = await readableClusters(this.#bytes, dataFile);
-    const kept = await readableClusters(after, dataFile);
+    const sound = await readableClusters(bytes, dataFile?.bytes);
+    const before = await readableClusters(this.#bytes, dataFile?.bytes);
+    const kept = await readableClusters(after, dataFile?.bytes);
     for (const [guestOffset, content] of before) {
       // Damage may show a guest metadata, or another's cluster: that need not stay.
       if (!isSame(sound.get(guestOffset), content)) continue;

@@ -39,6 +39,7 @@ class Spoiler {
   readonly #random: Random;
   readonly #clusterSize: number;
   readonly #refcountBits: number;
+  readonly #isExtended: boolean;
   readonly #original: DataView;
   readonly #originalLength: number;
 
@@ -48,6 +49,7 @@ class Spoiler {
     this.#original = new DataView(bytes.slice().buffer);
     this.#originalLength = bytes.byteLength;
     this.#clusterSize = 2 ** this.#original.getUint32(20);
+    this.#isExtended = this.#original.getUint32(4) === 3 && (this.#original.getUint8(79) & 16) !== 0;
     this.#refcountBits = this.#original.getUint32(4) === 2 ? 16 : 2 ** this.#original.getUint32(96);
   }
 
@@ -144,7 +146,9 @@ class Spoiler {
         // Entries in use stand at the beginning of a table in most images.
         const entries = this.#clusterSize / 8;
         const index = random.chance(0.8) ? random.below(Math.min(entries, 24)) : random.below(entries);
-        this.#spoilEntry(pick(random, tables) + 8 * index, kind);
+        const at = pick(random, tables) + 8 * index;
+        if (this.#isExtended && random.chance(0.4)) this.#spoilSubclusters(at);
+        else this.#spoilEntry(at, kind);
         return;
       }
       case 'refcount-table': {
@@ -178,6 +182,17 @@ class Spoiler {
     } else {
       this.#flip(at, 'refcount');
     }
+  }
+
+  /** The bits of an entry: zero in the high half, allocated in the low one, of which only one may be set. */
+  #spoilSubclusters(at: number): void {
+    const random = this.#random;
+    const bits = at | 8;
+    if (bits + 8 > this.bytes.byteLength) return;
+    const before = this.#view().getBigUint64(bits);
+    const subcluster = BigInt(random.below(32));
+    const both = (1n << subcluster) | (1n << (32n + subcluster));
+    this.#put64(bits, random.chance(0.7) ? before | both : before ^ (both << 1n), 'subclusters');
   }
 
   #spoilEntry(at: number, kind: string): void {
