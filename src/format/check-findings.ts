@@ -18,6 +18,8 @@ export class CheckFindings {
   leaksFixed = 0;
   /** The refcount structures cannot be mended entry by entry. */
   needsRebuild = false;
+  /** A table that leads to clusters could not be read: what nothing else leads to may be its. */
+  hasLostTable = false;
   imageEndOffset = 0;
   allocatedClusters = 0;
   fragmentedClusters = 0;

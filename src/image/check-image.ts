@@ -59,14 +59,14 @@ export async function checkImageFile(options: CheckImageOptions): Promise<Checke
 
 async function checkQcow2(device: BlockDevice, options: CheckOptions): Promise<CheckReport> {
   const { repair, onProgress } = options;
-  const { image } = await openLoneQcow2({ device, readOnly: repair === undefined });
+  const { image } = await openLoneQcow2({ device, readOnly: repair === undefined, forCheck: true });
   try {
     const first = await image.check(repair, options);
     if (repair === undefined) return first;
     const report = await recounted(first, () => image.check(undefined, { onProgress }));
     if (report.corruptions + report.checkErrors === 0) await image.close();
-    // Closing would call the image clean, which it is not.
-    else await image.flush('repair');
+    // Closing would call the image clean, which it is not. One that was stopped in the middle takes no more writes.
+    else if (!image.header.isStopped) await image.flush('repair');
     return report;
   } finally {
     await image.abandon();
@@ -84,7 +84,11 @@ async function checkAndCloseQed(device: BlockDevice, options: CheckOptions): Pro
 
 /** What a repair mended, and what a second look finds still there. */
 async function recounted(first: CheckReport, check: () => Promise<CheckReport>): Promise<CheckReport> {
-  const { corruptionsFixed, leaksFixed, messages, messagesDropped, checkErrors } = first;
+  const { corruptionsFixed, leaksFixed, messages, messagesDropped } = first;
   if (corruptionsFixed + leaksFixed === 0) return first;
-  return { ...(await check()), corruptionsFixed, leaksFixed, messages, messagesDropped, checkErrors };
+  const second = await check();
+  // What kept the repair from its end is told unless there is nothing left to repair.
+  const isClean = second.corruptions + second.checkErrors === 0;
+  const checkErrors = isClean ? 0 : Math.max(first.checkErrors, second.checkErrors);
+  return { ...second, checkErrors, corruptionsFixed, leaksFixed, messages, messagesDropped };
 }

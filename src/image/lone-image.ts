@@ -3,7 +3,7 @@
  * stranger should get.
  *
  * Invariants: no file but the one named is opened; an image that was not closed cleanly is not repaired on the
- * way; tables that lie past the file's end are an error, for a read there would silently give zeroes.
+ * way; tables that lie past the file's end are an error, for a read there would silently give zeroes: but for a check.
  */
 
 import { hex, Qcow2BenchError } from '../core/error.ts';
@@ -21,6 +21,8 @@ export interface LoneOptions {
   /** Closed with the image, and by a failed open. */
   readonly device: BlockDevice;
   readonly readOnly: boolean;
+  /** For a check: tables of qcow2 that are broken or cut off are its findings, and no reason to refuse the image. */
+  readonly forCheck?: boolean | undefined;
 }
 
 export interface LoneImage<Image> {
@@ -34,6 +36,7 @@ export async function openLoneQcow2(options: LoneOptions): Promise<LoneImage<Qco
   const { device } = options;
   const fileSize = device.size();
   const lone = await openAlone(options, openQcow2);
+  if (options.forCheck === true) return lone;
   try {
     refuseCutOff(lone.image.header.values, { path: device.path, fileSize });
   } catch (error) {
@@ -59,7 +62,7 @@ async function openAlone<Image>(
     return openRaw({ device: new MemoryDevice(), readOnly: true, readPurpose: 'backing-read', openBacking });
   };
   const openDataFile: OpenDataFile = () => new MemoryDevice({ label: 'data' });
-  const image = await open({ ...options, forCheck: true, readPurpose: 'data', openBacking, openDataFile });
+  const image = await open({ ...options, readPurpose: 'data', openBacking, openDataFile });
   return { image, backing };
 }
 

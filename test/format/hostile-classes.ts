@@ -2,7 +2,8 @@
  * The classes of hostile images, each made from a good one, with what every command must answer: one table, used by the
  * test of the command line.
  *
- * `refused` is the code of the one error that all commands give. Where the damage lies deeper than the header, commands
+ * `refused` is the code of the one error that all commands give; but `check` and its repair report it if there is a
+ * `checks` as well, and a repair alone mends it if it `mends`. Where the damage lies deeper than the header, commands
  * differ: `check` reports it (`checks`), and what reads or writes refuses it or gets along (`uses`).
  */
 
@@ -42,6 +43,8 @@ export interface HostileClass {
   readonly offset?: number;
   /** The exit code of `check`, where it can check the image. */
   readonly checks?: 0 | 1 | 2 | 3;
+  /** What a check refuses, a repair mends. */
+  readonly mends?: boolean;
   /** Codes that `map`, `convert` and `replay` may refuse it with; they may also get along. */
   readonly uses?: readonly string[];
   /** It is too short to claim a format: what tells the format from the content takes it for raw, the others refuse it. */
@@ -91,6 +94,7 @@ function field(
   code: string,
   width: 'u32' | 'u64',
   values: readonly (number | bigint)[],
+  checks?: HostileClass['checks'],
 ): HostileClass[] {
   return values.map((value) => ({
     name: `${name} ${String(value)}`,
@@ -98,6 +102,7 @@ function field(
     spoil: patch(width === 'u32' ? { at, u32: Number(value) } : { at, u64: BigInt(value) }),
     refused: `qcow2-${code}`,
     offset: at,
+    ...(checks === undefined ? {} : { checks }),
   }));
 }
 
@@ -250,12 +255,15 @@ const QCOW2: readonly HostileClass[] = [
   ...field('l1_size', 36, 'l1-too-small', 'u32', [0]),
   ...field('L1 offset', 40, 'unaligned-offset', 'u64', [L1 + 512]),
   ...field('L1 offset', 40, 'offset-too-large', 'u64', [2n ** 63n]),
-  ...field('L1 offset', 40, 'table-past-end', 'u64', [1n << 40n]),
-  ...field('L1 offset', 40, 'table-on-header', 'u64', [0n]),
+  ...field('L1 offset', 40, 'table-past-end', 'u64', [1n << 40n], 2),
+  ...field('L1 offset', 40, 'offset-too-large', 'u64', [1n << 54n], 2),
+  ...field('L1 offset', 40, 'table-on-header', 'u64', [0n], 2),
+  ...field('refcount table offset', 48, 'table-on-header', 'u64', [0n], 2),
+
   ...field('refcount table offset', 48, 'unaligned-offset', 'u64', [REFCOUNT_TABLE + 8]),
   ...field('refcount table offset', 48, 'offset-too-large', 'u64', [2n ** 63n]),
-  ...field('refcount table offset', 48, 'table-past-end', 'u64', [1n << 40n]),
-  ...field('refcount table clusters', 56, 'no-refcount-table', 'u32', [0]),
+  ...field('refcount table offset', 48, 'table-past-end', 'u64', [1n << 40n], 2),
+  ...field('refcount table clusters', 56, 'no-refcount-table', 'u32', [0], 2),
   ...field('refcount table clusters', 56, 'refcount-table-too-large', 'u32', [129, U32_MAX]),
   ...(
     [
@@ -369,13 +377,23 @@ const QCOW2: readonly HostileClass[] = [
   ...field('snapshots', 60, 'too-many-snapshots', 'u32', [U32_MAX]),
   ...(
     [
-      ['an L1 table above 32 MiB', { at: 8, u32: U32_MAX }],
-      ['an unaligned L1 table', { at: 0, u64: BigInt(L1 + 8) }],
-      ['4 GiB of extra data', { at: 36, u32: U32_MAX }],
+      ['a snapshot table on the header', 1, 0n],
+      ['30,000 snapshots past the end', 30_000, 1n << 40n],
     ] as const
-  ).map(([what, one]) =>
-    qcow2(`a snapshot of ${what}`, (good) => withSnapshot(good, one), {
+  ).map(([name, u32, u64]) =>
+    qcow2(name, patch({ at: 60, u32 }, { at: 64, u64 }), { refused: 'qcow2-bad-snapshot-table', checks: 2 }),
+  ),
+  ...(
+    [
+      ['an L1 table above 32 MiB', { at: 8, u32: U32_MAX }, { checks: 2 }],
+      ['an unaligned L1 table', { at: 0, u64: BigInt(L1 + 8) }, { checks: 2 }],
+      ['an L1 table past the end', { at: 0, u64: 1n << 40n }, { checks: 2 }],
+      ['4 GiB of extra data', { at: 36, u32: U32_MAX }, { mends: true }],
+    ] as const
+  ).map(([what, one, answers]) =>
+    qcow2(`a snapshot of ${what}`, (good) => withSnapshot(good, { at: 8, u32: 1 }, one), {
       refused: 'qcow2-bad-snapshot-table',
+      ...answers,
     }),
   ),
   qcow2('both dirty and corrupt', patch({ at: 72, u64: 3n }), { checks: 0, uses: ['qcow2-marked-corrupt'] }),

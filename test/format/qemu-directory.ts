@@ -10,6 +10,7 @@ import {
   openSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -68,6 +69,11 @@ export class QemuDirectory {
     return new Uint8Array(readFileSync(join(this.path, name)));
   }
 
+  /** Bytes of the file, holes included. */
+  size(name: string): number {
+    return statSync(join(this.path, name)).size;
+  }
+
   /** Runs qemu-img to its end; throws with its messages if it fails. */
   img(...args: readonly string[]): string {
     return runTool('qemu-img', args, this.path);
@@ -93,6 +99,7 @@ export class QemuDirectory {
     const done = spawnSync('qemu-img', ['check', '-f', format, ...options, name], {
       cwd: this.path,
       encoding: 'utf8',
+      maxBuffer: 64 * 1024 * 1024,
     });
     if (done.error !== undefined) throw done.error;
     return { status: done.status, output: `${done.stdout}${done.stderr}` };

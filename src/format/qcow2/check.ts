@@ -2,8 +2,11 @@
  * Checking and repairing an image's refcounts and copied flags, as `qemu-img check` does: count what is
  * referenced, compare with what is stored, mend what may be mended.
  *
- * Invariants: without a repair scope nothing is written; a repair is good only if no corruption and no check
- * error is left, and only then may the caller clear the dirty bit.
+ * Invariants:
+ * - Without a repair scope nothing is written; a repair is good only if no corruption and no check error is left, and
+ *   only then may the caller clear the dirty bit.
+ * - Where a table that leads to clusters cannot be read, what seems leaked may be the guest's: a repair calls it free, as
+ *   QEMU's does, but does not punch holes there, as QEMU's does: whoever finds the table again finds the data.
  */
 
 import { Qcow2BenchError } from '../../core/error.ts';
@@ -15,7 +18,6 @@ import { OFFSET_LIMIT } from './layout.ts';
 import { rebuildRefcounts } from './rebuild.ts';
 import type { ReferenceCounts } from './reference-count.ts';
 import { scanReferences } from './reference-scan.ts';
-import { readSnapshotTable } from './snapshot-table.ts';
 
 /** Clusters compared between two words about the progress. */
 const PROGRESS_CLUSTERS = 1_048_576;
@@ -25,12 +27,32 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
   const { geometry, header } = target;
   const { repair } = options;
   const findings = new CheckFindings(options.onDetail);
+  const ofTable = await checkSnapshotTable(target, findings, repair);
   if (repair !== undefined) await header.dropStaleFeatures();
-  const incomplete = await checkSnapshotTable(target, findings, repair);
+  await checkRefcounts(target, findings, options);
+  await checkCopiedFlags(target, findings, options);
+  if (ofTable > 0 && repair === 'all') await rewriteSnapshotTable(target, findings, ofTable);
+  else findings.corruptions += ofTable;
+  return findings.report(Math.ceil(header.values.virtualSize / geometry.clusterSize));
+}
+
+/** Counts what is referenced, compares it with what is stored, and mends that within the scope of the repair. */
+async function checkRefcounts(
+  target: CheckTarget,
+  findings: CheckFindings,
+  options: CheckOptions,
+): Promise<void> {
+  const { repair } = options;
   const counts = await scanReferences(target, findings, options);
   const scanned = findings.counts();
   await compare(target, counts, findings, { ...options, repair: undefined });
-
+  if (repair !== undefined && findings.hasLostTable && findings.leaks > 0) {
+    findings.say(
+      'repair',
+      () =>
+        'What a table led to that cannot be read is not known: clusters that nothing else uses are called free, but their bytes stay in the file',
+    );
+  }
   if (findings.needsRebuild && repair === 'all') {
     await rebuild(target, counts, findings, options);
   } else if (findings.needsRebuild && repair === 'leaks') {
@@ -39,34 +61,58 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
     findings.restore(scanned);
     await compare(target, counts, findings, options);
   }
-  // The new table takes free clusters: only refcounts that are right tell which those are.
-  if (
-    incomplete > 0 &&
-    repair === 'all' &&
-    findings.corruptions === incomplete &&
-    findings.checkErrors === 0
-  ) {
-    await target.snapshots.rewriteTable();
-    findings.corruptions -= incomplete;
-    findings.corruptionsFixed += incomplete;
-  }
-  await checkCopiedFlags(target, findings, options);
-  return findings.report(Math.ceil(header.values.virtualSize / geometry.clusterSize));
 }
 
-/** Answers how many entries lack what version 3 demands: a repair writes the table anew once the refcounts are right. */
+/**
+ * Reads the snapshot table. Answers how many corruptions of its own it has, which are mended by writing it anew; until
+ * then they are told, but not counted: they have no part in what is done about the refcounts.
+ */
 async function checkSnapshotTable(
-  target: CheckTarget,
+  { snapshots, header }: CheckTarget,
   findings: CheckFindings,
   repair: RepairScope | undefined,
 ): Promise<number> {
-  const { incomplete } = await readSnapshotTable(target.header);
-  for (const index of incomplete) {
-    findings.corruption(
-      () => `${repair === 'all' ? 'Repairing' : 'ERROR'} snapshot table entry ${String(index)} is incomplete`,
-    );
+  const mends = repair === 'all';
+  const { incomplete, cut, dropped, byteLength } = await snapshots.readForCheck(mends ? 'repair' : 'check');
+  const isCutOff = byteLength > 0 && header.values.snapshotsOffset + byteLength > header.device.size();
+  // Extra data that is too long is a length gone wrong: what follows may not be read where it begins.
+  findings.hasLostTable = isCutOff || cut.length + dropped > 0;
+  const tell = (text: () => string): void => {
+    findings.say('corruption', text);
+  };
+  for (const index of cut) {
+    tell(() => `Repairing snapshot table entry ${String(index)} has too much extra data, which is cut`);
   }
-  return incomplete.length;
+  if (dropped > 0) {
+    tell(() => `Repairing ${String(dropped)} snapshots lie behind the end of any snapshot table`);
+  }
+  for (const index of incomplete) {
+    tell(() => `${mends ? 'Repairing' : 'ERROR'} snapshot table entry ${String(index)} is incomplete`);
+  }
+  return incomplete.length + cut.length + dropped;
+}
+
+/** The new table takes free clusters: what says which those are was mended before. */
+async function rewriteSnapshotTable(
+  { snapshots }: CheckTarget,
+  findings: CheckFindings,
+  ofTable: number,
+): Promise<void> {
+  const giveUp = (why: string): void => {
+    findings.corruptions += ofTable;
+    findings.checkError(() => `ERROR the snapshot table cannot be written anew: ${why}`);
+  };
+  if (findings.needsRebuild) {
+    giveUp('the refcounts do not say what is free');
+    return;
+  }
+  try {
+    await snapshots.rewriteTable();
+    findings.corruptionsFixed += ofTable;
+  } catch (error) {
+    if (!(error instanceof Qcow2BenchError)) throw error;
+    giveUp(error.message);
+  }
 }
 
 /** Replaces the refcount structures, then counts and compares again; what the old ones leaked is freed. */
@@ -92,7 +138,9 @@ async function rebuild(
   // As QEMU counts it: what the comparison below still finds was not there before.
   findings.corruptionsFixed += Math.max(0, before.corruptions - findings.corruptions);
   // What lies in the old structures is free now.
-  await compare(target, recounted, new CheckFindings(undefined), { ...quiet, repair: 'leaks' });
+  const untold = new CheckFindings(undefined);
+  untold.hasLostTable = findings.hasLostTable;
+  await compare(target, recounted, untold, { ...quiet, repair: 'leaks' });
   await compare(target, recounted, findings, quiet);
   findings.leaksFixed += Math.max(0, before.leaks - findings.leaks);
 }
@@ -210,7 +258,10 @@ class Comparison {
     const findings = this.#findings;
     findings.say('repair', () => `Repairing ${difference(cluster, stored, counted)}`);
     try {
-      await this.#target.refcounts.correct(cluster, counted, stored > counted ? 'lower' : 'raise');
+      await this.#target.refcounts.correct(cluster, counted, {
+        change: stored > counted ? 'lower' : 'raise',
+        freed: findings.hasLostTable ? 'keep' : 'discard',
+      });
     } catch (error) {
       if (!(error instanceof Qcow2BenchError)) throw error;
       findings.say('check-error', () => `ERROR could not be repaired: ${error.message}`);

@@ -11,7 +11,7 @@ import { allocatePages } from '../../core/page-memory.ts';
 import type { CheckOptions } from '../check-report.ts';
 import type { CheckFindings } from '../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
-import { HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
+import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
 
 /** Checks the flags of the active mapping, and mends them where that is safe. */
 export async function checkCopiedFlags(
@@ -73,6 +73,9 @@ class CopiedFlagCheck {
       );
       if (this.#mends) {
         this.#releaseBlock();
+        if (!this.#mayWrite(header.values.l1Offset + l1Index * ENTRY_SIZE, ENTRY_SIZE, 'l1-table')) {
+          return false;
+        }
         await tables.repairCopiedFlag(l1Index, refcount === 1);
         this.#mended(1);
       }
@@ -138,18 +141,23 @@ class CopiedFlagCheck {
   }
 
   async #writeTable(offset: number, changed: number): Promise<boolean> {
-    const { tables, header, geometry, metadata } = this.#target;
-    const kind = metadata.overlap(offset, geometry.clusterSize, 'l2-table');
-    if (kind !== undefined) {
-      this.#findings.checkError(
-        () => `ERROR could not write the L2 table at ${hex(offset)}: it would overwrite the ${kind}`,
-      );
-      return false;
-    }
+    const { tables, header, geometry } = this.#target;
+    if (!this.#mayWrite(offset, geometry.clusterSize, 'l2-table')) return false;
     tables.l2Cache.forgetTable(offset, geometry.clusterSize);
     await header.device.write(offset, this.#bytes, 'l2-table');
     this.#mended(changed);
     return true;
+  }
+
+  /** False, and a check error, if other metadata lies there. */
+  #mayWrite(offset: number, length: number, own: 'l1-table' | 'l2-table'): boolean {
+    const kind = this.#target.metadata.overlap(offset, length, own);
+    if (kind === undefined) return true;
+    const name = own === 'l1-table' ? 'an entry of the L1 table' : 'the L2 table';
+    this.#findings.checkError(
+      () => `ERROR could not write ${name} at ${hex(offset)}: it would overwrite the ${kind}`,
+    );
+    return false;
   }
 
   /** The refcount if it lies in the block that is held. */

@@ -28,10 +28,19 @@ const BIT: Readonly<Record<MetadataKind, number>> = {
 };
 const KINDS = Object.keys(BIT) as readonly MetadataKind[];
 
+/** A range of bytes that is said to hold a table. */
+export interface MetadataClaim {
+  readonly hostOffset: number;
+  readonly length: number;
+  readonly kind: MetadataKind;
+}
+
 export class MetadataMap {
   readonly #clusterSize: number;
   /** By cluster: the bits of what it holds; never 0. */
   readonly #kinds = new Map<number, number>();
+  /** Tables that an image under check claims to have, in order and apart from each other; empty otherwise. */
+  #claims: readonly MetadataClaim[] = [];
 
   constructor(clusterSize: number) {
     this.#clusterSize = clusterSize;
@@ -44,6 +53,25 @@ export class MetadataMap {
     for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) {
       this.#kinds.set(cluster, (this.#kinds.get(cluster) ?? 0) | BIT[kind]);
     }
+  }
+
+  /** Takes over where an image under check claims further tables to lie, in place of the claims before. */
+  setClaims(claims: readonly MetadataClaim[]): void {
+    const merged: MetadataClaim[] = [];
+    for (const claim of claims.toSorted((a, b) => a.hostOffset - b.hostOffset)) {
+      const { hostOffset, length, kind } = claim;
+      const last = merged.at(-1);
+      if (length === 0 || !Number.isSafeInteger(hostOffset + length)) continue;
+      if (last === undefined || last.hostOffset + last.length <= hostOffset) merged.push(claim);
+      else {
+        merged[merged.length - 1] = {
+          ...last,
+          length: Math.max(last.length, hostOffset + length - last.hostOffset),
+          kind,
+        };
+      }
+    }
+    this.#claims = merged;
   }
 
   /** Notes that a table of `kind` no longer lies in a range. */
@@ -64,7 +92,22 @@ export class MetadataMap {
       const found = (this.#kinds.get(cluster) ?? 0) & others;
       if (found !== 0) return KINDS.find((kind) => (found & BIT[kind]) !== 0);
     }
-    return undefined;
+    return this.#claims.length === 0 ? undefined : this.#claimed(hostOffset, length);
+  }
+
+  #claimed(hostOffset: number, length: number): MetadataKind | undefined {
+    const first = this.#clusterOf(hostOffset) * this.#clusterSize;
+    const end = (this.#lastCluster(hostOffset, length) + 1) * this.#clusterSize;
+    // The last claim that begins before the end: no other can reach farther.
+    let low = 0;
+    let high = this.#claims.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#claims[middle] as MetadataClaim).hostOffset < end) low = middle + 1;
+      else high = middle;
+    }
+    const claim = this.#claims[low - 1];
+    return claim !== undefined && claim.hostOffset + claim.length > first ? claim.kind : undefined;
   }
 
   #clusterOf(hostOffset: number): number {

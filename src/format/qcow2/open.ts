@@ -15,14 +15,14 @@ import { isFormat, type DiskImage, type Format } from '../disk-image.ts';
 import type { OpenOptions } from '../image-options.ts';
 import { cacheGeometry } from './cache-geometry.ts';
 import { makeGeometry } from './geometry.ts';
-import { FIELD, parseHeader, type Qcow2Header } from './header.ts';
+import { FIELD, parseHeader, type OpenPurpose, type Qcow2Header } from './header.ts';
 import { HeaderStore } from './header-store.ts';
-import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN } from './layout.ts';
+import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE } from './layout.ts';
 import { MetadataDevice } from './metadata-device.ts';
 import { MetadataMap } from './metadata-map.ts';
 import { Qcow2Image } from './qcow2-image.ts';
 import { RefcountTable } from './refcount-table.ts';
-import { readSnapshotTable } from './snapshot-table.ts';
+import { readSnapshotTable, type SnapshotTable } from './snapshot-table.ts';
 
 /** Opens an image; repairs it first if it is dirty and opened for writing. */
 export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
@@ -30,8 +30,8 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
   let backing: DiskImage | undefined;
   let dataDevice: BlockDevice | undefined;
   try {
-    const values = await readHeader(device);
-    checkTablePlaces(values, device);
+    const values = await readHeader(device, options.forCheck === true ? 'check' : 'use');
+    if (options.forCheck !== true) checkTablePlaces(values, device);
     const metadataDevice = new MetadataDevice(device);
     const header = new HeaderStore(metadataDevice, values, readOnly);
     if (header.isCorrupt && !readOnly && options.forCheck !== true) {
@@ -62,7 +62,7 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
 }
 
 /** Reads and parses the header cluster. */
-export async function readHeader(device: BlockDevice): Promise<Qcow2Header> {
+export async function readHeader(device: BlockDevice, purpose: OpenPurpose = 'use'): Promise<Qcow2Header> {
   const size = device.size();
   const read = async (length: number): Promise<Uint8Array> => {
     const bytes = allocatePages(Math.max(1, alignUp(length, device.requestAlignment)));
@@ -73,7 +73,8 @@ export async function readHeader(device: BlockDevice): Promise<Qcow2Header> {
   const clusterBits =
     start.byteLength >= FIELD.clusterBits + 4 ? viewOf(start).getUint32(FIELD.clusterBits) : 0;
   const isPlausible = clusterBits >= CLUSTER_BITS_MIN && clusterBits <= CLUSTER_BITS_MAX;
-  return parseHeader(isPlausible ? await read(Math.min(size, 2 ** clusterBits)) : start, device.path);
+  const cluster = isPlausible ? await read(Math.min(size, 2 ** clusterBits)) : start;
+  return parseHeader(cluster, device.path, purpose);
 }
 
 function openDataFile(options: OpenOptions, values: Qcow2Header): BlockDevice {
@@ -131,13 +132,8 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
   const geometry = makeGeometry(values);
   const metadata = new MetadataMap(geometry.clusterSize);
   const refcountTable = await RefcountTable.load(header, geometry, metadata);
-  const snapshotTable = await readSnapshotTable(header);
-  if (snapshotTable.byteLength > 0) {
-    metadata.add(values.snapshotsOffset, snapshotTable.byteLength, 'snapshot-table');
-  }
-  for (const { l1Offset, l1Entries } of snapshotTable.snapshots) {
-    if (l1Entries > 0) metadata.add(l1Offset, l1Entries * 8, 'l1-table');
-  }
+  // A check reads the snapshot table itself: what is wrong with it is its finding, and a repair may mend it.
+  const snapshotTable = options.forCheck === true ? undefined : await loadSnapshotTable(header, metadata);
   const wantsLazy = options.refcounts === undefined ? header.hasLazyRefcounts : options.refcounts === 'lazy';
   if (wantsLazy && values.version < 3) {
     throw new Qcow2BenchError('qcow2-lazy-needs-v3', 'lazy refcounts need version 3 of the format', {
@@ -162,6 +158,15 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
   });
   await image.tables.load();
   return image;
+}
+
+async function loadSnapshotTable(header: HeaderStore, metadata: MetadataMap): Promise<SnapshotTable> {
+  const table = await readSnapshotTable(header, 'use');
+  if (table.byteLength > 0) metadata.add(header.values.snapshotsOffset, table.byteLength, 'snapshot-table');
+  for (const { l1Offset, l1Entries } of table.snapshots) {
+    if (l1Entries > 0) metadata.add(l1Offset, l1Entries * ENTRY_SIZE, 'l1-table');
+  }
+  return table;
 }
 
 /** What must happen before the first guest write: autoclear features go, a dirty image is repaired. */

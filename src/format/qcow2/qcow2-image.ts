@@ -35,8 +35,7 @@ import { MAPPING_KIND, Reader } from './reader.ts';
 import type { RefcountTable } from './refcount-table.ts';
 import { Refcounts } from './refcounts.ts';
 import { resizeDisk, type ResizeCause } from './resize.ts';
-import type { SnapshotTable } from './snapshot-table.ts';
-import { Snapshots } from './snapshots.ts';
+import { Snapshots, type SnapshotsOptions } from './snapshots.ts';
 import { ZeroRequests } from './zero-requests.ts';
 
 export interface Qcow2ImageOptions {
@@ -51,7 +50,7 @@ export interface Qcow2ImageOptions {
   readonly cachesFor: (virtualSize: number) => CacheGeometry;
   readonly metadata: MetadataMap;
   readonly refcountTable: RefcountTable;
-  readonly snapshotTable: SnapshotTable;
+  readonly snapshotTable: SnapshotsOptions['table'];
   readonly backing: DiskImage | undefined;
   readonly lazyRefcounts: boolean;
   readonly discard: DiscardMode | undefined;
@@ -344,7 +343,7 @@ export class Qcow2Image implements DiskImage {
     if (repair !== undefined && isGood) {
       await this.#clearFeature(INCOMPATIBLE.dirty, 'repair');
       await this.#clearFeature(INCOMPATIBLE.corrupt, 'repair');
-    } else if (repair !== undefined) {
+    } else if (repair !== undefined && !this.header.isStopped) {
       // A flush would hold back what was mended, as the dirty bit stays.
       await this.#locked(() => this.refcounts.blockCache.writeBack());
     }

@@ -2,8 +2,8 @@
  * Builds refcount structures anew from counted references, where the stored ones cannot be mended: after a
  * crash with lazy refcounts, clusters in use have refcount 0.
  *
- * Invariants: new blocks and the new table go to clusters that nothing references; the old structures stay
- * whole until the header points to the new ones. Write sequence: every block, the table, the header's
+ * Invariants: new blocks and the new table go to clusters that nothing references, and where no table is said to lie
+ * that could not be counted; the old structures stay whole until the header points to the new ones. Write sequence: every block, the table, the header's
  * pointer, one sync (docs/qemu-rules.md, "Opening a dirty image").
  */
 
@@ -16,6 +16,7 @@ import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
 import { ENTRY_SIZE } from './layout.ts';
 import { refcountCodec } from './refcount-codec.ts';
+import type { MetadataMap } from './metadata-map.ts';
 import type { ReferenceCounts } from './reference-count.ts';
 import type { RefcountTable } from './refcount-table.ts';
 
@@ -23,6 +24,7 @@ export interface RebuildTarget {
   readonly header: HeaderStore;
   readonly geometry: Geometry;
   readonly table: RefcountTable;
+  readonly metadata: MetadataMap;
 }
 
 /** @throws Qcow2BenchError `qcow2-refcount-table-full`, or whatever the file answers */
@@ -115,10 +117,16 @@ class Rebuild {
 
   #take(count: number): number {
     let run = 0;
-    while (run < count) run = this.#counts.get(this.#searchFrom++) === 0 ? run + 1 : 0;
+    while (run < count) run = this.#isFree(this.#searchFrom++) ? run + 1 : 0;
     const first = this.#searchFrom - count;
     for (let cluster = first; cluster < this.#searchFrom; cluster++) this.#counts.add(cluster);
     return first;
+  }
+
+  #isFree(cluster: number): boolean {
+    const { metadata, geometry } = this.#target;
+    if (this.#counts.get(cluster) > 0) return false;
+    return metadata.overlap(cluster * geometry.clusterSize, geometry.clusterSize, undefined) === undefined;
   }
 
   #growTable(index: number): void {

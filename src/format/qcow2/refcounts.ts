@@ -268,7 +268,11 @@ export class Refcounts implements RefcountGrowth {
    * Corrects the refcount of one cluster that has a refcount block, as a repair does. It is given whole: 64-bit
    * refcounts that are damaged have no exact difference.
    */
-  async correct(cluster: number, refcount: number, change: 'raise' | 'lower'): Promise<void> {
+  async correct(
+    cluster: number,
+    refcount: number,
+    { change, freed }: { readonly change: 'raise' | 'lower'; readonly freed: FreedClusters },
+  ): Promise<void> {
     if (change === 'lower') {
       const pending = this.blockCache.setDependency(this.l2Cache);
       if (pending !== undefined) await pending;
@@ -277,7 +281,7 @@ export class Refcounts implements RefcountGrowth {
     assertInvariant(slot !== RESTART, 'a refcount that is not 0 lies in a block');
     try {
       this.blockCache.markDirty(slot);
-      this.#set(slot, cluster, refcount, 'discard');
+      this.#set(slot, cluster, refcount, freed);
     } finally {
       this.blockCache.release(slot);
     }

@@ -16,10 +16,12 @@ import type { CheckFindings } from '../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
 import { l1EntryOffset } from './l1-entry.ts';
 import { compressedRangeAt } from './l2-entry.ts';
-import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, TWO_32 } from './layout.ts';
-import { ReferenceCounts } from './reference-count.ts';
+import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
+import { scanRefcountBlocks } from './refcount-block-scan.ts';
+import type { ReferenceCounts } from './reference-count.ts';
+import { ReferenceRanges } from './reference-ranges.ts';
+import { isL1Aligned } from './snapshot-table.ts';
 import { visitBitmaps } from './bitmap-directory.ts';
-import { readSnapshotTable } from './snapshot-table.ts';
 
 /** Bits that must be zero: 56 to 62 and 0 to 8 of an L1 entry, 56 to 61 and 1 to 8 of an L2 entry. */
 const L1_RESERVED = { high: 0x7f00_0000, low: 0x1ff } as const;
@@ -44,7 +46,7 @@ interface L1Place {
 }
 
 class ReferenceScan {
-  readonly #counts: ReferenceCounts;
+  readonly #ranges: ReferenceRanges;
   readonly #target: CheckTarget;
   readonly #findings: CheckFindings;
   readonly #options: CheckOptions;
@@ -55,10 +57,6 @@ class ReferenceScan {
   readonly #view: DataView<ArrayBuffer>;
   /** In clusters: where the next cluster of the mapping lies if it is not fragmented; 0 before a table's first. */
   #nextContiguous = 0;
-  /** Bytes. */
-  #fileSize: number;
-  /** Bytes: a reference that reaches so far past the file's end, or farther, is not counted. */
-  readonly #pastEndMax: number;
 
   constructor(target: CheckTarget, findings: CheckFindings, options: CheckOptions) {
     const { geometry, header } = target;
@@ -70,45 +68,70 @@ class ReferenceScan {
     this.#hasDataFile = (header.values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
     this.#table = allocatePages(geometry.clusterSize);
     this.#view = viewOf(this.#table);
-    this.#fileSize = header.device.size();
-    this.#pastEndMax = geometry.clusterSize * (options.afterCrash === true ? geometry.l2Entries : 1);
-    this.#counts = new ReferenceCounts({
-      refcountOrder: geometry.refcountOrder,
-      refcountMax: geometry.refcountMax,
-      fileClusters: Math.ceil(this.#fileSize / geometry.clusterSize),
-    });
+    this.#ranges = new ReferenceRanges(target, findings, options);
   }
 
   async run(): Promise<ReferenceCounts> {
     const { header, table } = this.#target;
-    const { l1Offset, l1Entries, snapshotCount, snapshotsOffset } = header.values;
+    const { l1Offset, l1Entries } = header.values;
     // Broken bitmaps refuse the image, as opening does in QEMU: before anything is mended, and before what they hold is freed.
     await visitBitmaps(header, () => undefined);
-    this.#addRange(0, this.#clusterSize);
+    this.#ranges.add(0, this.#clusterSize);
     await this.#scanL1({ offset: l1Offset, entries: l1Entries, isActive: true });
-    if (snapshotCount > 0) {
-      const { snapshots, byteLength } = await readSnapshotTable(header);
-      for (const snapshot of snapshots) {
-        await this.#scanL1({ offset: snapshot.l1Offset, entries: snapshot.l1Entries, isActive: false });
-      }
-      this.#addRange(snapshotsOffset, byteLength);
+    await this.#scanSnapshots();
+    this.#ranges.add(table.offset, table.byteLength);
+    await visitBitmaps(header, (offset, byteLength) => this.#ranges.add(offset, byteLength));
+    await scanRefcountBlocks(this.#target, this.#ranges, this.#findings, this.#options);
+    return this.#ranges.counts;
+  }
+
+  /** What the snapshot table leads to, and the table itself. */
+  async #scanSnapshots(): Promise<void> {
+    const { header, snapshots } = this.#target;
+    const findings = this.#findings;
+    const { length } = snapshots.list;
+    if (length > 0 && this.#hasDataFile) {
+      findings.corruption(() => `ERROR ${String(length)} snapshots in an image with a data file`);
     }
-    this.#addRange(table.offset, table.byteLength);
-    await visitBitmaps(header, (offset, byteLength) => this.#addRange(offset, byteLength));
-    await this.#scanRefcountBlocks();
-    if (this.#options.afterCrash === true && this.#options.repair === 'all') await this.#growOverLost();
-    return this.#counts;
+    for (const snapshot of snapshots.list) {
+      const { id, name, l1Offset, l1Entries } = snapshot;
+      const what = (): string => `ERROR snapshot ${id} (${name})`;
+      if (!isL1Aligned(snapshot, this.#clusterSize)) {
+        findings.hasLostTable = true;
+        findings.corruption(() => `${what()} l1_offset=${hex(l1Offset)}: L1 table is not cluster aligned`);
+      } else if (l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
+        findings.hasLostTable = true;
+        findings.corruption(() => `${what()} l1_size=${hex(l1Entries)}: L1 table is too large`);
+      } else {
+        await this.#scanL1({ offset: l1Offset, entries: l1Entries, isActive: false });
+      }
+    }
+    this.#ranges.add(header.values.snapshotsOffset, snapshots.byteLength);
   }
 
   async #scanL1(l1: L1Place): Promise<void> {
     const { header } = this.#target;
-    if (l1.entries === 0 || l1.entries * ENTRY_SIZE > LIMITS.l1TableBytes) return;
-    const byteLength = l1.entries * ENTRY_SIZE;
-    this.#addRange(l1.offset, byteLength);
-    const bytes = allocatePages(alignUp(byteLength, header.device.requestAlignment));
+    if (l1.entries === 0) return;
+    this.#ranges.add(l1.offset, l1.entries * ENTRY_SIZE);
+    if (l1.offset >= OFFSET_LIMIT) {
+      const rule = 'no system can read so far; the check ends here, and nothing is repaired';
+      throw new Qcow2BenchError(
+        'qcow2-bad-snapshot-table',
+        `a snapshot has its L1 table at ${hex(l1.offset)}: ${rule}`,
+        {
+          path: header.device.path,
+          offset: header.values.snapshotsOffset,
+        },
+      );
+    }
+    // What lies past the end of the file is zeroes.
+    const entries = Math.min(l1.entries, Math.ceil((this.#ranges.fileSize - l1.offset) / ENTRY_SIZE));
+    if (entries < l1.entries) this.#findings.hasLostTable = true;
+    if (entries <= 0) return;
+    const bytes = allocatePages(alignUp(entries * ENTRY_SIZE, header.device.requestAlignment));
     await header.device.read(l1.offset, bytes, 'l1-table');
     const view = viewOf(bytes);
-    for (let index = 0; index < l1.entries; index++) {
+    for (let index = 0; index < entries; index++) {
       const high = view.getUint32(index * ENTRY_SIZE);
       const low = view.getUint32(index * ENTRY_SIZE + 4);
       if (high === 0 && low === 0) continue;
@@ -118,19 +141,19 @@ class ReferenceScan {
         );
       }
       const offset = l1EntryOffset(view, index);
-      this.#addRange(offset, this.#clusterSize);
+      this.#ranges.add(offset, this.#clusterSize);
       if (offset % this.#clusterSize !== 0) {
         this.#findings.corruption(
           () => `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`,
         );
       }
       // What lies past the end of the file, or past what it could ever hold, is zeroes: nothing is referenced there.
-      if (offset < this.#fileSize) {
+      if (offset < this.#ranges.fileSize) {
         const pending = header.device.read(offset, this.#table, 'l2-table');
         if (pending !== undefined) await pending;
         await this.#scanL2(offset, l1.isActive);
       }
-      if (l1.isActive) this.#options.onProgress?.('references', (index + 1) / l1.entries);
+      if (l1.isActive) this.#options.onProgress?.('references', (index + 1) / entries);
     }
   }
 
@@ -154,9 +177,9 @@ class ReferenceScan {
   #scanEntries(first: number, isActive: boolean): number {
     const { clusterBits, l2Entries } = this.#target.geometry;
     const view = this.#view;
-    const counts = this.#counts;
+    const { counts } = this.#ranges;
     const entrySize = this.#entrySize;
-    const lastWhole = this.#fileSize / this.#clusterSize - 1;
+    const lastWhole = this.#ranges.fileSize / this.#clusterSize - 1;
     const unaligned = this.#clusterSize - 1;
     const clustersOfHigh = TWO_32 / this.#clusterSize;
     // With subclusters or a data file there is more to look at.
@@ -220,7 +243,7 @@ class ReferenceScan {
       findings.countAllocated(1, this.#nextContiguous !== 0 && place !== this.#nextContiguous ? 1 : 0);
       this.#nextContiguous = place + 1;
     }
-    if (!this.#hasDataFile) this.#addRange(offset, clusterSize);
+    if (!this.#hasDataFile) this.#ranges.add(offset, clusterSize);
   }
 
   #scanCompressed(at: number, isActive: boolean): void {
@@ -246,7 +269,7 @@ class ReferenceScan {
       );
       return;
     }
-    this.#addRange(range.hostOffset, range.length);
+    this.#ranges.add(range.hostOffset, range.length);
     if (isActive) findings.countCompressed();
   }
 
@@ -292,93 +315,6 @@ class ReferenceScan {
     findings.corruptions--;
     findings.corruptionsFixed++;
     return true;
-  }
-
-  #addRange(offset: number, length: number): void {
-    if (length <= 0) return;
-    if (offset + length - this.#fileSize >= this.#pastEndMax) {
-      this.#findings.corruption(
-        () =>
-          `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset ${hex(offset)} size ${hex(length)}`,
-      );
-      return;
-    }
-    const last = Math.floor((offset + length - 1) / this.#clusterSize);
-    for (let cluster = Math.floor(offset / this.#clusterSize); cluster <= last; cluster++) {
-      this.#addOne(cluster);
-    }
-  }
-
-  #addOne(cluster: number): void {
-    if (this.#counts.add(cluster)) return;
-    this.#findings.corruption(
-      () =>
-        `ERROR: overflow cluster offset=${hex(cluster * this.#clusterSize)}: more references than a refcount of this width can say; copy the image with wider refcounts`,
-    );
-  }
-
-  async #scanRefcountBlocks(): Promise<void> {
-    const { table } = this.#target;
-    const findings = this.#findings;
-    const clusterSize = this.#clusterSize;
-    const mends = this.#options.repair === 'all';
-    for (let index = 0; index < table.entries; index++) {
-      const offset = table.blockOffset(index);
-      const name = `refcount block ${String(index)}`;
-      if (table.hasReservedBits(index)) {
-        findings.corruption(() => `ERROR refcount table entry ${String(index)} has reserved bits set`);
-        findings.needsRebuild = true;
-      } else if (offset % clusterSize !== 0) {
-        findings.corruption(() => `ERROR ${name} is not cluster aligned; refcount table entry corrupted`);
-        findings.needsRebuild = true;
-      } else if (offset / clusterSize >= this.#counts.end) {
-        findings.corruption(() => `${mends ? 'Repairing' : 'ERROR'} ${name} is outside image`);
-        if (mends) await this.#growOver(offset);
-      } else if (offset !== 0) {
-        this.#addRange(offset, clusterSize);
-        const references = this.#counts.get(offset / clusterSize);
-        if (references !== 1) {
-          findings.corruption(() => `ERROR ${name} refcount=${String(references)}`);
-          findings.needsRebuild = true;
-        }
-      }
-    }
-  }
-
-  /** Makes the file as long as it was before a crash cut it off; what was lost reads as zeroes. */
-  async #growOverLost(): Promise<void> {
-    const { device } = this.#target.header;
-    const end = this.#counts.end * this.#clusterSize;
-    if (end - this.#fileSize < this.#clusterSize) return;
-    await device.truncate(end, 'data');
-    this.#fileSize = device.size();
-  }
-
-  /** Makes the file long enough to hold a refcount block that would lie past its end: it is then all zeroes. */
-  async #growOver(offset: number): Promise<void> {
-    const { device } = this.#target.header;
-    const findings = this.#findings;
-    try {
-      // A file that no refcount table can describe could not be repaired any more.
-      if (this.#tableBytesFor(offset) >= LIMITS.refcountTableBytes) {
-        throw new Qcow2BenchError('qcow2-refcount-table-full', 'it would need a refcount table above 8 MiB');
-      }
-      await device.truncate(offset + this.#clusterSize, 'refcount-block');
-    } catch (error) {
-      if (!(error instanceof Qcow2BenchError)) throw error;
-      findings.needsRebuild = true;
-      findings.say('check-error', () => `ERROR could not resize image: ${error.message}`);
-      return;
-    }
-    this.#fileSize = device.size();
-    this.#counts.growTo(Math.ceil(this.#fileSize / this.#clusterSize));
-    findings.corruptions--;
-    findings.corruptionsFixed++;
-    this.#addRange(offset, this.#clusterSize);
-  }
-
-  #tableBytesFor(offset: number): number {
-    return (offset / this.#clusterSize / this.#target.geometry.refcountBlockEntries) * ENTRY_SIZE;
   }
 }
 

@@ -8,15 +8,18 @@
  *
  * (qcow2 specification, "Snapshots".)
  *
- * Invariants: every length is bounded before memory is taken for it; extra data that nobody here knows is kept.
+ * Invariants: every length is bounded before memory is taken for it; extra data that nobody here knows is kept. What a
+ * check lets pass is kept to the bit, so that a repair which writes the table anew changes nothing else in it.
  */
 
 import { alignUp, ceilDiv } from '../../core/alignment.ts';
-import { readU64be, viewOf, writeU64be } from '../../core/bytes.ts';
+import { viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
+import type { BlockDevice } from '../../device/block-device.ts';
 import { textOf } from './header-extensions.ts';
+import type { OpenPurpose } from './header.ts';
 import type { HeaderStore } from './header-store.ts';
 import { ENTRY_SIZE } from './layout.ts';
 
@@ -36,6 +39,7 @@ const FIXED_LENGTH = 40;
 const EXTRA = { vmStateSize: 0, diskSize: 8, icount: 16 } as const;
 /** What is written: all extra fields that are known. */
 const EXTRA_LENGTH = 24;
+export const KNOWN_LENGTH = FIXED_LENGTH + EXTRA_LENGTH;
 /** An instruction count that was not taken: all bits set. */
 const NO_ICOUNT = 0xffff_ffff_ffff_ffffn;
 /**
@@ -43,6 +47,14 @@ const NO_ICOUNT = 0xffff_ffff_ffff_ffffn;
  * each of 65,536 snapshots would take minutes to open. Real disks stay far below.
  */
 const L1_CLUSTERS_MAX = 2 ** 22;
+/** Bytes of the file that the entries of a table may span: what is cut from them by a repair does not count otherwise. */
+const LENGTH_MAX = 2 ** 31 - 1;
+
+/** Bytes of a table that are read at a time. */
+const READ_AHEAD = 65_536;
+const NOTHING = new Uint8Array(0);
+/** What lies past the end of a file; nobody writes to it. */
+const ZEROES = new Uint8Array(READ_AHEAD);
 
 /** An internal snapshot, as the image describes it. */
 export interface Snapshot {
@@ -68,7 +80,11 @@ export interface Snapshot {
   readonly icount: bigint | undefined;
   /** Extra data after the fields known here, kept on rewrite. */
   readonly unknownExtra: Uint8Array;
+  /** As stored, where one of them is above 2^53 − 1: the fields above are then rounded. Only a check gets such entries. */
+  readonly stored?: StoredSizes | undefined;
 }
+
+type StoredSizes = Readonly<Record<'l1Offset' | 'vmStateSize' | 'diskSize', bigint>>;
 
 export interface SnapshotTable {
   readonly snapshots: readonly Snapshot[];
@@ -76,7 +92,19 @@ export interface SnapshotTable {
   readonly byteLength: number;
   /** Entries without the sizes that version 3 demands, by their index. */
   readonly incomplete: readonly number[];
+  /** Entries whose extra data was too long and is cut here, by their index; only for a repair. */
+  readonly cut: readonly number[];
+  /** Entries that are left out because no table may be so long; only for a repair. */
+  readonly dropped: number;
 }
+
+export const NO_SNAPSHOTS: SnapshotTable = {
+  snapshots: [],
+  byteLength: 0,
+  incomplete: [],
+  cut: [],
+  dropped: 0,
+};
 
 /** Bytes that an entry takes in the table, up to the next one. */
 export function snapshotLength({ unknownExtra, idBytes, nameBytes }: Snapshot): number {
@@ -84,12 +112,22 @@ export function snapshotLength({ unknownExtra, idBytes, nameBytes }: Snapshot): 
   return alignUp(FIXED_LENGTH + EXTRA_LENGTH + variable, 8);
 }
 
-/** An entry in the pieces that QEMU writes one by one: fixed fields, extra data, unknown extra data, id, name. */
-export function encodeSnapshot(snapshot: Snapshot): readonly Uint8Array[] {
-  const { idBytes, nameBytes, unknownExtra } = snapshot;
-  const fixed = new Uint8Array(FIXED_LENGTH);
-  const view = viewOf(fixed);
-  writeU64be(view, FIELD.l1Offset, snapshot.l1Offset);
+/**
+ * An entry in the pieces that QEMU writes one by one: fixed fields, extra data, unknown extra data, id, name.
+ *
+ * @param room for the first two, of `KNOWN_LENGTH` bytes; default new ones
+ */
+export function encodeSnapshot(
+  snapshot: Snapshot,
+  room: Uint8Array = new Uint8Array(KNOWN_LENGTH),
+): readonly Uint8Array[] {
+  const { idBytes, nameBytes, unknownExtra, stored } = snapshot;
+  const view = viewOf(room);
+  const putSize = (at: number, name: keyof StoredSizes): void => {
+    if (stored === undefined) writeU64be(view, at, snapshot[name]);
+    else view.setBigUint64(at, stored[name]);
+  };
+  putSize(FIELD.l1Offset, 'l1Offset');
   view.setUint32(FIELD.l1Entries, snapshot.l1Entries);
   view.setUint16(FIELD.idLength, idBytes.byteLength);
   view.setUint16(FIELD.nameLength, nameBytes.byteLength);
@@ -99,119 +137,211 @@ export function encodeSnapshot(snapshot: Snapshot): readonly Uint8Array[] {
   // One that does not fit reads as none where only this field is known, as from QEMU: a part would be a wrong state.
   view.setUint32(FIELD.vmStateSize, snapshot.vmStateSize <= 0xffff_ffff ? snapshot.vmStateSize : 0);
   view.setUint32(FIELD.extraLength, EXTRA_LENGTH + unknownExtra.byteLength);
-  const extra = new Uint8Array(EXTRA_LENGTH);
-  writeU64be(viewOf(extra), EXTRA.vmStateSize, snapshot.vmStateSize);
-  writeU64be(viewOf(extra), EXTRA.diskSize, snapshot.diskSize);
-  viewOf(extra).setBigUint64(EXTRA.icount, snapshot.icount ?? NO_ICOUNT);
-  return [fixed, extra, unknownExtra, idBytes, nameBytes].filter(({ byteLength }) => byteLength > 0);
+  putSize(FIXED_LENGTH + EXTRA.vmStateSize, 'vmStateSize');
+  putSize(FIXED_LENGTH + EXTRA.diskSize, 'diskSize');
+  view.setBigUint64(FIXED_LENGTH + EXTRA.icount, snapshot.icount ?? NO_ICOUNT);
+  const known = [room.subarray(0, FIXED_LENGTH), room.subarray(FIXED_LENGTH)];
+  return [...known, unknownExtra, idBytes, nameBytes].filter(({ byteLength }) => byteLength > 0);
 }
 
-/** @throws Qcow2BenchError `qcow2-bad-snapshot-table` naming the entry and the rule it breaks */
-export async function readSnapshotTable(header: HeaderStore): Promise<SnapshotTable> {
-  const { snapshotCount, snapshotsOffset } = header.values;
-  const { device } = header;
+/**
+ * Reads the table that the header points to.
+ *
+ * @param purpose for `use` every entry has to lead to an L1 table within the file. A check takes entries that lead
+ *   anywhere, and zeroes for what lies past the end of the file; a repair cuts what is too long, too.
+ * @throws Qcow2BenchError `qcow2-bad-snapshot-table` naming the entry and the rule it breaks
+ */
+export async function readSnapshotTable(
+  header: HeaderStore,
+  purpose: OpenPurpose | 'repair' = 'use',
+): Promise<SnapshotTable> {
+  const { snapshotCount, snapshotsOffset, version } = header.values;
   const snapshots: Snapshot[] = [];
   const incomplete: number[] = [];
+  const cut: number[] = [];
   const clusterSize = 2 ** header.values.clusterBits;
+  const file = new ReadAhead(header.device);
   let length = 0;
+  let lengthRewritten = 0;
   let l1Clusters = 0;
   for (let index = 0; index < snapshotCount; index++) {
-    const offset = snapshotsOffset + length;
-    const entry = new EntryReader(header, { index, offset });
+    const entry = new EntryReader(header, file, { index, offset: snapshotsOffset + length, purpose });
     const fixed = await entry.readFixed();
-    const { l1Entries, variableLength, extraLength } = fixed;
-    if (header.values.version >= 3 && extraLength < EXTRA.diskSize + 8) incomplete.push(index);
-    l1Clusters += ceilDiv(l1Entries * ENTRY_SIZE, clusterSize);
+    const { l1Entries, extraLength, keptExtra, idLength, nameLength } = fixed;
+    if (l1Entries * ENTRY_SIZE <= LIMITS.l1TableBytes) {
+      l1Clusters += ceilDiv(l1Entries * ENTRY_SIZE, clusterSize);
+    }
     if (l1Clusters > L1_CLUSTERS_MAX) {
       entry.fail(`brings the L1 tables of all snapshots above ${String(L1_CLUSTERS_MAX)} clusters`);
     }
-    length += alignUp(FIXED_LENGTH + variableLength, 8);
-    if (length > LIMITS.snapshotTableBytes) entry.fail('makes the snapshot table larger than 64 MiB');
-    const variable = allocatePages(Math.max(1, variableLength)).subarray(0, variableLength);
-    if (variableLength > 0) await device.read(offset + FIXED_LENGTH, variable, 'snapshot-table');
-    snapshots.push(entry.decode(fixed, variable));
+    if (keptExtra < extraLength) cut.push(index);
+    const lengthBefore = length;
+    length += alignUp(FIXED_LENGTH + extraLength + idLength + nameLength, 8);
+    lengthRewritten += alignUp(FIXED_LENGTH + keptExtra + idLength + nameLength, 8);
+    if (lengthRewritten > LIMITS.snapshotTableBytes || length > LENGTH_MAX) {
+      if (purpose !== 'repair') entry.fail('makes the snapshot table larger than 64 MiB');
+      return { snapshots, byteLength: lengthBefore, incomplete, cut, dropped: snapshotCount - index };
+    }
+    if (version >= 3 && extraLength < EXTRA.diskSize + 8) incomplete.push(index);
+    snapshots.push(await entry.readRest(fixed));
   }
-  return { snapshots, byteLength: length, incomplete };
+  return { snapshots, byteLength: length, incomplete, cut, dropped: 0 };
 }
 
 interface FixedFields {
   readonly view: DataView;
-  readonly l1Offset: number;
+  readonly l1Offset: bigint;
   readonly l1Entries: number;
   readonly extraLength: number;
+  /** Bytes of extra data that are taken over. */
+  readonly keptExtra: number;
   readonly idLength: number;
-  /** Bytes of extra data, id and name together. */
-  readonly variableLength: number;
+  readonly nameLength: number;
+}
+
+interface EntryPlace {
+  readonly index: number;
+  readonly offset: number;
+  readonly purpose: OpenPurpose | 'repair';
 }
 
 /** Reads one entry, each field with the check that belongs to it. */
 class EntryReader {
   readonly #header: HeaderStore;
-  readonly #index: number;
-  readonly #offset: number;
+  readonly #file: ReadAhead;
+  readonly #place: EntryPlace;
 
-  constructor(header: HeaderStore, place: { readonly index: number; readonly offset: number }) {
+  constructor(header: HeaderStore, file: ReadAhead, place: EntryPlace) {
     this.#header = header;
-    this.#index = place.index;
-    this.#offset = place.offset;
+    this.#file = file;
+    this.#place = place;
   }
 
   async readFixed(): Promise<FixedFields> {
-    const { device, values } = this.#header;
-    const fileSize = device.size();
-    if (this.#offset + FIXED_LENGTH > fileSize) this.fail('lies past the end of the file');
-    const bytes = allocatePages(FIXED_LENGTH);
-    await device.read(this.#offset, bytes, 'snapshot-table');
-    const view = viewOf(bytes);
-    const l1Entries = view.getUint32(FIELD.l1Entries);
-    const l1Offset = readU64be(view, FIELD.l1Offset) ?? this.fail('has an L1 table above 2^53 − 1');
-    const extraLength = view.getUint32(FIELD.extraLength);
-    if (extraLength > LIMITS.snapshotExtraBytes) {
-      this.fail(`has ${String(extraLength)} bytes of extra data; at most 1024 are allowed`);
+    const { offset, purpose } = this.#place;
+    if (purpose === 'use' && offset + FIXED_LENGTH > this.#header.device.size()) {
+      this.fail('lies past the end of the file');
     }
+    const view = viewOf(await this.#file.read(offset, FIXED_LENGTH));
+    const l1Entries = view.getUint32(FIELD.l1Entries);
+    const l1Offset = view.getBigUint64(FIELD.l1Offset);
+    const extraLength = view.getUint32(FIELD.extraLength);
+    if (extraLength > LIMITS.snapshotExtraBytes && purpose !== 'repair') {
+      const wayOut = purpose === 'check' ? '; check --repair all cuts it' : '';
+      this.fail(`has ${String(extraLength)} bytes of extra data; at most 1024 are allowed${wayOut}`);
+    }
+    if (purpose === 'use') this.#checkL1(l1Offset, l1Entries);
+    const idLength = view.getUint16(FIELD.idLength);
+    const nameLength = view.getUint16(FIELD.nameLength);
+    const keptExtra = Math.min(extraLength, LIMITS.snapshotExtraBytes);
+    return { view, l1Offset, l1Entries, extraLength, keptExtra, idLength, nameLength };
+  }
+
+  /** The extra data, id and name of an entry, and all of it as values. */
+  async readRest(fixed: FixedFields): Promise<Snapshot> {
+    const { offset } = this.#place;
+    const { extraLength, keptExtra, idLength, nameLength } = fixed;
+    const start = offset + FIXED_LENGTH;
+    if (keptExtra === extraLength) {
+      const rest = await this.#file.read(start, extraLength + idLength + nameLength);
+      return this.#decode(fixed, rest.subarray(0, extraLength), rest.subarray(extraLength));
+    }
+    const extra = await this.#file.read(start, keptExtra);
+    return this.#decode(fixed, extra, await this.#file.read(start + extraLength, idLength + nameLength));
+  }
+
+  fail(what: string): never {
+    throw new Qcow2BenchError('qcow2-bad-snapshot-table', `snapshot ${String(this.#place.index)} ${what}`, {
+      path: this.#header.device.path,
+      offset: this.#place.offset,
+    });
+  }
+
+  #checkL1(l1Offset: bigint, l1Entries: number): void {
+    const { device, values } = this.#header;
+    if (l1Offset > BigInt(Number.MAX_SAFE_INTEGER)) this.fail('has an L1 table above 2^53 − 1');
     if (l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
       this.fail(`has an L1 table of ${String(l1Entries)} entries, above 32 MiB`);
     }
-    if (l1Offset % 2 ** values.clusterBits !== 0) {
+    if (Number(l1Offset) % 2 ** values.clusterBits !== 0) {
       this.fail('has an L1 table that is not aligned to a cluster');
     }
-    if (l1Entries > 0 && l1Offset >= fileSize) this.fail('has an L1 table past the end of the file');
-    const idLength = view.getUint16(FIELD.idLength);
-    const variableLength = extraLength + idLength + view.getUint16(FIELD.nameLength);
-    return { view, l1Offset, l1Entries, extraLength, idLength, variableLength };
+    if (l1Entries > 0 && l1Offset >= device.size()) this.fail('has an L1 table past the end of the file');
   }
 
-  decode(fixed: FixedFields, variable: Uint8Array): Snapshot {
-    const { view, l1Offset, l1Entries, extraLength, idLength } = fixed;
-    const extra = viewOf(variable.subarray(0, extraLength));
+  #decode(fixed: FixedFields, extraBytes: Uint8Array, names: Uint8Array): Snapshot {
+    const { view, l1Offset, l1Entries, idLength } = fixed;
+    const extra = viewOf(extraBytes);
     /** A field of the extra data; the entry may end before it. */
-    const has = (at: number): boolean => extraLength >= at + 8;
-    const size = (at: number, fallback: number): number =>
-      has(at) ? (readU64be(extra, at) ?? this.fail('has a size above 2^53 − 1')) : fallback;
+    const has = (at: number): boolean => extraBytes.byteLength >= at + 8;
+    const vmStateSize = has(EXTRA.vmStateSize)
+      ? extra.getBigUint64(EXTRA.vmStateSize)
+      : BigInt(view.getUint32(FIELD.vmStateSize));
+    const diskSize = has(EXTRA.diskSize)
+      ? extra.getBigUint64(EXTRA.diskSize)
+      : BigInt(this.#header.values.virtualSize);
     const icount = has(EXTRA.icount) ? extra.getBigUint64(EXTRA.icount) : NO_ICOUNT;
-    const idBytes = variable.slice(extraLength, extraLength + idLength);
-    const nameBytes = variable.slice(extraLength + idLength);
+    const isRounded = [l1Offset, vmStateSize, diskSize].some(
+      (size) => size > BigInt(Number.MAX_SAFE_INTEGER),
+    );
+    if (isRounded && this.#place.purpose === 'use') this.fail('has a size above 2^53 − 1');
+    const idBytes = upToNul(names.subarray(0, idLength));
+    const nameBytes = upToNul(names.subarray(idLength));
     return {
       id: textOf(idBytes),
       name: textOf(nameBytes),
       idBytes,
       nameBytes,
-      l1Offset,
+      l1Offset: Number(l1Offset),
       l1Entries,
       seconds: view.getUint32(FIELD.seconds),
       nanoseconds: view.getUint32(FIELD.nanoseconds),
       vmClockNs: view.getBigUint64(FIELD.vmClock),
-      vmStateSize: size(EXTRA.vmStateSize, view.getUint32(FIELD.vmStateSize)),
-      diskSize: size(EXTRA.diskSize, this.#header.values.virtualSize),
+      vmStateSize: Number(vmStateSize),
+      diskSize: Number(diskSize),
       icount: icount === NO_ICOUNT ? undefined : icount,
-      unknownExtra: variable.slice(Math.min(extraLength, EXTRA_LENGTH), extraLength),
+      unknownExtra: copyOf(extraBytes.subarray(EXTRA_LENGTH)),
+      stored: isRounded ? { l1Offset, vmStateSize, diskSize } : undefined,
     };
   }
+}
 
-  fail(what: string): never {
-    throw new Qcow2BenchError('qcow2-bad-snapshot-table', `snapshot ${String(this.#index)} ${what}`, {
-      path: this.#header.device.path,
-      offset: this.#offset,
-    });
+/** The table by pieces of the file: an entry each would be a hundred thousand reads in a table as long as there may be. */
+class ReadAhead {
+  readonly #device: BlockDevice;
+  #start = 0;
+  #bytes: Uint8Array = NOTHING;
+
+  constructor(device: BlockDevice) {
+    this.#device = device;
   }
+
+  /** Bytes that stay as they are; zeroes for what lies past the end of the file. */
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    if (length === 0) return NOTHING;
+    if (offset >= this.#device.size() && length <= READ_AHEAD) return ZEROES.subarray(0, length);
+    if (offset >= this.#device.size()) return new Uint8Array(length);
+    if (offset < this.#start || offset + length > this.#start + this.#bytes.byteLength) {
+      this.#start = offset;
+      this.#bytes = allocatePages(Math.max(length, READ_AHEAD));
+      await this.#device.read(offset, this.#bytes, 'snapshot-table');
+    }
+    return this.#bytes.subarray(offset - this.#start, offset - this.#start + length);
+  }
+}
+
+/** QEMU takes ids and names for strings of C, and so they end where one would, also when they are written anew. */
+function upToNul(bytes: Uint8Array): Uint8Array {
+  const end = bytes.indexOf(0);
+  return copyOf(end < 0 ? bytes : bytes.subarray(0, end));
+}
+
+/** Tens of thousands of snapshots may have nothing at all here, which takes no memory. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return bytes.byteLength === 0 ? NOTHING : bytes.slice();
+}
+
+/** Whether the L1 table of a snapshot begins at a cluster. */
+export function isL1Aligned({ stored, l1Offset }: Snapshot, clusterSize: number): boolean {
+  return stored === undefined ? l1Offset % clusterSize === 0 : stored.l1Offset % BigInt(clusterSize) === 0n;
 }

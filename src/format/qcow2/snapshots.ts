@@ -17,13 +17,25 @@ import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
 import { ENTRY_SIZE } from './layout.ts';
 import type { L2Tables } from './l2-tables.ts';
-import type { MetadataMap } from './metadata-map.ts';
+import type { MetadataClaim, MetadataMap } from './metadata-map.ts';
 import type { Refcounts } from './refcounts.ts';
 import { SharedReferences } from './shared-references.ts';
-import { encodeSnapshot, snapshotLength, type Snapshot, type SnapshotTable } from './snapshot-table.ts';
+import {
+  encodeSnapshot,
+  KNOWN_LENGTH,
+  NO_SNAPSHOTS,
+  readSnapshotTable,
+  snapshotLength,
+  type Snapshot,
+  type SnapshotTable,
+} from './snapshot-table.ts';
 
 /** Bytes of a name; QEMU cuts longer ones. */
 const NAME_BYTES_MAX = 255;
+/** Places that are tried for a new table. */
+const PASSED_OVER_MAX = 4096;
+/** Snapshots whose entries are written piece by piece; no disk in use has so many. */
+const WRITTEN_SINGLY_MAX = 4096;
 
 export interface SnapshotsOptions {
   readonly header: HeaderStore;
@@ -31,8 +43,8 @@ export interface SnapshotsOptions {
   readonly tables: L2Tables;
   readonly refcounts: Refcounts;
   readonly metadata: MetadataMap;
-  /** As the image's table has them. */
-  readonly table: SnapshotTable;
+  /** As the image's table has them; left out where the image is opened for a check, which reads the table itself. */
+  readonly table: SnapshotTable | undefined;
   /** Makes the disk larger or smaller; the lock is held. */
   readonly resize: (virtualSize: number) => Promise<void>;
   /** Whether dirty bitmaps follow the disk: going back to a snapshot would make them wrong. */
@@ -59,12 +71,31 @@ export class Snapshots {
   constructor(options: SnapshotsOptions) {
     this.#options = options;
     this.#references = new SharedReferences(options);
-    this.#table = options.table;
+    this.#table = options.table ?? NO_SNAPSHOTS;
   }
 
   /** In the order of the table, which is that of their taking. */
   get list(): readonly Snapshot[] {
     return this.#table.snapshots;
+  }
+
+  /** Bytes of the table in the file. */
+  get byteLength(): number {
+    return this.#table.byteLength;
+  }
+
+  /**
+   * Reads the table anew for a check, with all that may be wrong with it; the lock is held.
+   *
+   * @param purpose `repair` leaves out what no table may hold, for `rewriteTable` to make that last.
+   * @throws Qcow2BenchError `qcow2-bad-snapshot-table` if not even a check can go on
+   */
+  async readForCheck(purpose: 'check' | 'repair'): Promise<SnapshotTable> {
+    // Two tables at a time would be twice the memory.
+    this.#table = NO_SNAPSHOTS;
+    this.#table = await readSnapshotTable(this.#options.header, purpose);
+    this.#claimTables();
+    return this.#table;
   }
 
   /**
@@ -179,7 +210,24 @@ export class Snapshots {
   /** Writes the table anew, each entry with all that is known; the lock is held, by a repair. */
   async rewriteTable(): Promise<void> {
     await this.#writeTable(this.list);
+    this.#claimTables();
     await this.#options.flush();
+  }
+
+  /** No repair writes where an entry says that an L1 table lies. The map of an image in use has them already. */
+  #claimTables(): void {
+    const { table, metadata, header } = this.#options;
+    if (table !== undefined) return;
+    const claims: MetadataClaim[] = [];
+    for (const { l1Offset, l1Entries } of this.list) {
+      const length = l1Entries * ENTRY_SIZE;
+      if (length <= LIMITS.l1TableBytes) claims.push({ hostOffset: l1Offset, length, kind: 'l1-table' });
+    }
+    const { snapshotsOffset } = header.values;
+    metadata.setClaims([
+      ...claims,
+      { hostOffset: snapshotsOffset, length: this.byteLength, kind: 'snapshot-table' },
+    ]);
   }
 
   async #change<T>(work: () => Promise<T>): Promise<T> {
@@ -247,26 +295,45 @@ export class Snapshots {
     if (length > LIMITS.snapshotTableBytes) {
       throw this.#error('snapshot-table-full', 'the snapshot table would exceed 64 MiB: delete a snapshot');
     }
-    const offset = await this.#allocate(length);
+    const offset = await this.#allocateClear(length);
     await flush();
     await this.#guardNew(offset, length);
-    let at = offset;
+    await this.#writeEntries(snapshots, { offset, length });
+    await flush();
+    const old = { offset: header.values.snapshotsOffset, length: this.#table.byteLength };
+    await header.moveSnapshotTable(offset, snapshots.length);
+    this.#table = { ...NO_SNAPSHOTS, snapshots, byteLength: length };
+    if (old.length > 0) metadata.remove(old.offset, old.length, 'snapshot-table');
+    if (length > 0) metadata.add(offset, length, 'snapshot-table');
+    await header.device.sync('snapshot');
+    if (await this.#isCounted(old.offset)) await refcounts.free(old.offset, old.length, 'discard');
+  }
+
+  /** Piece by piece, as QEMU does; but in one piece where those of a damaged header's snapshots would take a second. */
+  async #writeEntries(
+    snapshots: readonly Snapshot[],
+    place: { readonly offset: number; readonly length: number },
+  ): Promise<void> {
+    const { device } = this.#options.header;
+    const whole = snapshots.length > WRITTEN_SINGLY_MAX ? allocatePages(place.length) : undefined;
+    const room = whole === undefined ? undefined : new Uint8Array(KNOWN_LENGTH);
+    let at = 0;
     for (const snapshot of snapshots) {
-      let within = 0;
-      for (const part of encodeSnapshot(snapshot)) {
-        await header.device.write(at + within, part, 'snapshot-table');
+      let within = at;
+      for (const part of encodeSnapshot(snapshot, room)) {
+        if (whole === undefined) await device.write(place.offset + within, part, 'snapshot-table');
+        else whole.set(part, within);
         within += part.byteLength;
       }
       at += snapshotLength(snapshot);
     }
-    await flush();
-    const old = { offset: header.values.snapshotsOffset, length: this.#table.byteLength };
-    await header.moveSnapshotTable(offset, snapshots.length);
-    this.#table = { snapshots, byteLength: length, incomplete: [] };
-    if (old.length > 0) metadata.remove(old.offset, old.length, 'snapshot-table');
-    if (length > 0) metadata.add(offset, length, 'snapshot-table');
-    await header.device.sync('snapshot');
-    await refcounts.free(old.offset, old.length, 'discard');
+    if (whole !== undefined) await device.write(place.offset, whole, 'snapshot-table');
+  }
+
+  /** What a damaged header calls the table need not be counted: refcounts for it would make the file as long as it says. */
+  async #isCounted(offset: number): Promise<boolean> {
+    const { table, refcounts, geometry } = this.#options;
+    return table !== undefined || (await refcounts.get(Math.floor(offset / geometry.clusterSize))) > 0;
   }
 
   /** Puts bytes where nothing was; answers where. */
@@ -283,6 +350,23 @@ export class Snapshots {
     // Nothing has a place too: where the next search would begin.
     if (clusters === 0) return (await refcounts.findFree(0)) * geometry.clusterSize;
     return refcounts.allocate(clusters);
+  }
+
+  /** As `allocate`; in a check, clusters where a table is said to lie that could not be counted are passed over. */
+  async #allocateClear(length: number): Promise<number> {
+    const { table, metadata, refcounts } = this.#options;
+    const passedOver: number[] = [];
+    let offset = await this.#allocate(length);
+    while (
+      table === undefined &&
+      passedOver.length < PASSED_OVER_MAX &&
+      metadata.overlap(offset, length, undefined) !== undefined
+    ) {
+      passedOver.push(offset);
+      offset = await this.#allocate(length);
+    }
+    for (const each of passedOver) await refcounts.free(each, length, 'keep');
+    return offset;
   }
 
   /** Where refcounts are wrong, a cluster that is called free may hold metadata. */

@@ -109,12 +109,15 @@ class Trial {
     const storage = this.#storage();
     const repaired = await this.#checked(storage, 'all');
     opensOnlyItself(storage);
-    if ('refused' in before) {
-      assert.deepEqual(repaired, before, 'a repair refuses what a check refuses');
+    if ('refused' in repaired) {
+      if (!('refused' in before)) return;
+      assert.deepEqual(repaired, before, 'a repair refuses with what a check refuses');
       assert.equal(storage.changes, 0, 'refused, and nothing is written');
       return;
     }
-    if ('refused' in repaired || repaired.corruptions + repaired.checkErrors > 0) return;
+    // A snapshot table that is too long for a check is cut by a repair; nothing else that is refused can be mended.
+    if ('refused' in before) assert.equal(before.refused, 'qcow2-bad-snapshot-table');
+    if (repaired.corruptions + repaired.checkErrors > 0) return;
     const after = await this.#checked(storage);
     assert.ok(!('refused' in after), 'a repaired image can be checked');
     const { corruptions, leaks, checkErrors } = after;

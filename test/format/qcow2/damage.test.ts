@@ -27,8 +27,6 @@ const WORKERS = 2;
 /** The last byte of the incompatible features: its lowest bits mark an unclean close and corruption. */
 const MARKS_AT = 79;
 const MARKS = 3;
-/** Refused here; QEMU reads tables past the end of the file as zeroes, and snapshot tables as far as they go. */
-const STRICTER = /^(image-cut-off|qcow2-table-past-end|qcow2-bad-snapshot-table)$/;
 const noQemu = reasonToSkip('qemu-img', 'qemu-io');
 
 describe.skipIf(noQemu !== undefined)(`random damage${noQemu === undefined ? '' : ` (${noQemu})`}`, () => {
@@ -69,7 +67,7 @@ describe.skipIf(noQemu !== undefined)(`random damage${noQemu === undefined ? '' 
     // Most damage can be mended, and nearly none is refused: otherwise this would prove little.
     expect(outcomes.repaired, JSON.stringify(outcomes)).toBeGreaterThan(SEEDS / 3);
     expect(outcomes.refused, JSON.stringify(outcomes)).toBeLessThan(SEEDS / 6);
-    expect(outcomes.better, JSON.stringify(outcomes)).toBeLessThan(SEEDS / 50);
+    expect(outcomes.better, JSON.stringify(outcomes)).toBeLessThan(SEEDS / 20);
   }, 240_000);
 });
 
@@ -173,7 +171,7 @@ class Trial {
     const isEnded = theirs.counts === undefined && theirs.status === CHECK.failed;
     if ('refused' in ours) {
       // What QEMU does not open, or gives up in the middle of.
-      if (isComparable && !isEnded && !STRICTER.test(ours.refused)) {
+      if (isComparable && !isEnded) {
         differs(`${scope}: ${ours.refused}, QEMU ${told(theirs)}`);
       }
       return 'refused';
