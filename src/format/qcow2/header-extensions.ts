@@ -52,7 +52,7 @@ export function parseExtensions(
     const type = view.getUint32(offset);
     const length = view.getUint32(offset + 4);
     const dataOffset = offset + PREFIX_LENGTH;
-    if (dataOffset > range.end || length > end - dataOffset) {
+    if (length > end - dataOffset) {
       throw new Qcow2BenchError(
         'qcow2-extension-too-long',
         `the header extension ${hex(type)} claims ${String(length)} bytes, past the end of the header`,

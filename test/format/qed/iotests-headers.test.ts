@@ -75,7 +75,7 @@ describe('116: tables of a QED image that cannot be', () => {
   const NOWHERE = [
     ['past the end of the file', 1n << 40n],
     ['not aligned', 5n * BigInt(CLUSTER) + 512n],
-    ['on the header', 512n],
+    ['within the header', 512n],
     ['at 2^64 − 8', U64_MAX - 7n],
   ] as const;
 
@@ -108,5 +108,24 @@ describe('116: tables of a QED image that cannot be', () => {
     expect(
       (await both.serve(repaired.bytes, [read(0, CLUSTER, 7), read(CLUSTER, CLUSTER, 0)])).codes,
     ).toEqual([undefined, undefined]);
+  });
+
+  it('data in the second cluster of a header that has two', async () => {
+    const one = await image(2);
+    const broken = Buffer.concat([one.subarray(0, CLUSTER), Buffer.alloc(CLUSTER), one.subarray(CLUSTER)]);
+    broken.writeUInt32LE(2, 12);
+    const move = (at: number): number => {
+      const target = Number(broken.readBigUInt64LE(at)) + CLUSTER;
+      broken.writeBigUInt64LE(BigInt(target), at);
+      return target;
+    };
+    const table = move(move(40));
+    for (const entry of [0, 8]) move(table + entry);
+    expect((await both.serve(broken, [read(0, 2 * CLUSTER, 7)])).codes).toEqual([undefined]);
+    expect((await both.check(broken)).exitCode).toBe(0);
+    broken.writeBigUInt64LE(BigInt(CLUSTER), table + 8);
+    const served = await both.serve(broken, [read(0, CLUSTER, 7), read(CLUSTER, 512, 7)]);
+    expect(served.codes).toEqual([undefined, 'qed-bad-cluster-offset']);
+    expect((await both.check(broken)).exitCode).toBe(2);
   });
 });
