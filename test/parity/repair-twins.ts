@@ -6,14 +6,21 @@
 import { spawnSync } from 'node:child_process';
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { probeCapabilities } from '../../src/device/capabilities.ts';
+import { FileStorage } from '../../src/device/file-storage.ts';
+import { HostLog } from '../../src/device/host-log.ts';
+import type { Storage } from '../../src/device/storage.ts';
 import type { RepairScope } from '../../src/format/check-report.ts';
+import { checkImageFile } from '../../src/image/check-image.ts';
 import { formatOperation } from '../../src/peer/compare-operations.ts';
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { traceProgram } from '../../src/peer/strace.ts';
 import { ImageEditor } from '../format/qcow2/image-editor.ts';
+import { CHECK } from '../format/qemu-directory.ts';
+import { rejectionCodeOf } from '../format/rejection.ts';
 import { runTool } from '../format/system-tools.ts';
 import type { RepairCase } from './repair-cases.ts';
 
@@ -26,23 +33,25 @@ export interface Repaired {
   readonly exitCode: number | undefined;
   /** The counts that it printed as JSON; none where it failed before it had any. */
   readonly counts: Readonly<Record<string, unknown>> | undefined;
+  /** What QEMU said of an image that it marked as corrupt in the midst of the repair. */
+  readonly marking?: string | undefined;
   /** The copy that was repaired. */
   readonly path: string;
   readonly bytes: Buffer;
 }
 
 export class RepairTwins {
-  readonly #directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-repair-'));
+  readonly directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-repair-'));
   #images = 0;
 
   remove(): void {
-    rmSync(this.#directory, { recursive: true, force: true });
+    rmSync(this.directory, { recursive: true, force: true });
   }
 
   /** Makes the image of a case; answers its path. */
   make(image: Omit<RepairCase, 'what' | 'scopes'>): string {
     const { format, options, written, then = [], writtenAfter = [], crashes, spoil, spoilQed } = image;
-    const path = join(this.#directory, `disk-${String(this.#images++)}`);
+    const path = join(this.directory, `disk-${String(this.#images++)}`);
     const creation = options.replace('DATA', `${path}.data`);
     runTool('qemu-img', ['create', '-q', '-f', format, '-o', creation, path, '24M']);
     const words = (commands: readonly string[]): string[] => [
@@ -68,6 +77,31 @@ export class RepairTwins {
     spoil?.(editor);
     writeFileSync(path, spoilQed === undefined ? editor.bytes : spoilQed(editor.bytes));
     return path;
+  }
+
+  /** Puts an image of these bytes there; answers its path. */
+  put(bytes: Uint8Array): string {
+    const path = join(this.directory, `disk-${String(this.#images++)}`);
+    writeFileSync(path, bytes);
+    return path;
+  }
+
+  /** Ours, within this process: the same repair as the command line's, and no program to start. */
+  async oursHere(path: string, scope: RepairScope): Promise<Omit<Repaired, 'counts'>> {
+    const copy = `${path}-ours-${scope}`;
+    copyFileSync(path, copy);
+    const operations: string[] = [];
+    const storage = loggedStorage(this.directory, operations);
+    let exitCode: number = CHECK.failed;
+    const refused = await rejectionCodeOf(async () => {
+      const name = basename(copy);
+      const { report } = await checkImageFile({ storage, name, format: 'qcow2', repair: scope });
+      if (report.checkErrors > 0) return;
+      const left = report.leaks > 0 ? CHECK.leaks : CHECK.clean;
+      exitCode = report.corruptions > 0 ? CHECK.corrupt : left;
+    });
+    if (refused !== undefined) operations.push(refused);
+    return { operations, exitCode, path: copy, bytes: readFileSync(copy) };
   }
 
   /** Ours, of a copy of the image. */
@@ -102,10 +136,35 @@ export class RepairTwins {
       operations: changes.map(formatOperation),
       exitCode: outcome.exitCode,
       counts: countsOf(outcome.stdout),
+      marking: /Marking image as corrupt.*/.exec(outcome.stderr)?.[0],
       path: copy,
       bytes: readFileSync(copy),
     };
   }
+}
+
+/** Host files whose changes are written down as they happen. */
+function loggedStorage(directory: string, operations: string[]): Storage {
+  const files = new FileStorage(directory, probeCapabilities(directory));
+  const open: Storage['open'] = (name, options) =>
+    new HostLog(files.open(name, options), {
+      phases: { phase: 'run' },
+      sink: (record) => {
+        if (record.op === 'read') return;
+        const extent = record.op === 'sync' ? { offset: 0, length: 0 } : record;
+        operations.push(formatOperation({ ...extent, op: record.op, file: record.file }));
+      },
+    });
+  return {
+    kind: files.kind,
+    capabilities: files.capabilities,
+    open,
+    create: (name, options) => files.create(name, options),
+    exists: (name) => files.exists(name),
+    remove: (name) => files.remove(name),
+    rename: (name, newName, options) => files.rename(name, newName, options),
+    describe: () => files.describe(),
+  };
 }
 
 /** QEMU leaves out counts that are zero, and tells where the image ends of qcow2 alone. */
