@@ -50,6 +50,7 @@ describe.skipIf(skip !== undefined)('a repair of random damage', () => {
     );
     const differences: string[] = [];
     let stopped = 0;
+    let kept = 0;
     for (let seed = 0; seed < SEEDS; seed++) {
       const base = bases[seed % bases.length];
       if (base === undefined) continue;
@@ -65,21 +66,33 @@ describe.skipIf(skip !== undefined)('a repair of random damage', () => {
       }
       // A repair that failed clears the dirty bit all the same (failed-leak-repair).
       const isDirty = ((bytes[FEATURES_AT] ?? 0) & 1) === 1;
-      const clears =
-        isDirty && theirs.exitCode !== 0 && theirs.exitCode !== 3 ? theirs.operations.slice(-2) : [];
+      const isGood = theirs.exitCode === 0 || theirs.exitCode === 3;
+      const clears = isDirty && !isGood ? theirs.operations.slice(-2) : [];
       const expected = theirs.operations.slice(0, theirs.operations.length - clears.length);
-      const told = (operations: readonly string[]): string => `\n  ${operations.join('; ').slice(0, 500)}`;
-      if (ours.operations.join() !== expected.join() || ours.exitCode !== theirs.exitCode) {
-        differences.push(
-          `seed ${String(seed)}, ${scope}: ${what.join('; ')}${told(ours.operations)}${told(expected)}`,
+      const isSame = ours.operations.join() === expected.join();
+      // What only a table led to that cannot be read loses its bytes (lost-table).
+      const keepsBytes =
+        !isSame &&
+        writesOf(ours.operations) === writesOf(expected) &&
+        holesOf(expected) > holesOf(ours.operations);
+      if (keepsBytes) kept++;
+      if (!(isSame || keepsBytes) || ours.exitCode !== theirs.exitCode) {
+        const told = [ours, { operations: expected }].map(({ operations }) =>
+          operations.join('; ').slice(0, 500),
         );
+        differences.push(`seed ${String(seed)}, ${scope}: ${[what.join('; '), ...told].join('\n  ')}`);
       }
       if (clears.length > 0) expect(clears[0]).toMatch(/^W 0x0 /);
     }
     expect(differences.join('\n')).toBe('');
-    expect(stopped).toBeLessThan(SEEDS / 10);
+    expect({ stopped, kept, isMost: stopped + kept < SEEDS / 6 }).toMatchObject({ isMost: true });
   }, 120_000);
 });
+
+const writesOf = (operations: readonly string[]): string =>
+  operations.filter((operation) => /^[WT]/.test(operation)).join();
+const holesOf = (operations: readonly string[]): number =>
+  operations.filter((operation) => operation.startsWith('P')).length;
 
 describe.skipIf(skip !== undefined)('where a repair of QEMU does harm, ours does not follow', () => {
   const CLUSTERS = { format: 'qcow2', options: 'cluster_size=4096' } as const;

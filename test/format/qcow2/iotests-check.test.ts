@@ -5,6 +5,7 @@
  */
 
 import { afterAll, describe, expect, it } from 'vitest';
+import { FIELD } from '../../../src/format/qcow2/header.ts';
 import { BesideQemu, type Ask } from '../beside-qemu.ts';
 import { filled } from '../recorded-files.ts';
 import { COPIED, ImageEditor } from './image-editor.ts';
@@ -38,6 +39,13 @@ async function expectReads(bytes: Uint8Array, ...reads: readonly Ask[]): Promise
 }
 
 describe('108: refcount structures that cannot be mended where they are', () => {
+  it('no refcount table at all, by its offset and its size: one is built, and the data are there', async () => {
+    const broken = await image({ virtualSize: VIRTUAL_SIZE }, { length: CLUSTER, value: 42 });
+    broken.setU64(FIELD.refcountTableOffset, 0).setU32(FIELD.refcountTableClusters, 0);
+    const { bytes } = await both.repair(broken.bytes);
+    await expectReads(bytes, read(0, CLUSTER, 42));
+  });
+
   it('a cluster in use without a refcount, where the next block is due: the block does not take its place', async () => {
     // The first block counts the 256 clusters that are there; what comes behind them has none.
     const broken = await image(

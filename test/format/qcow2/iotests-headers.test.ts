@@ -180,6 +180,28 @@ describe('080: a header that claims what cannot be is refused', () => {
   });
 });
 
+describe('080: a snapshot whose L1 table cannot be', () => {
+  it.each([
+    ['is not aligned', (broken: ImageEditor) => broken.setU64(broken.snapshotTable, 0x40_0200)],
+    ['has 2^28 entries', (broken: ImageEditor) => broken.setU32(broken.snapshotTable + 8, 2 ** 28)],
+  ])('for it %s: it is neither applied nor dropped, and a check tells of it', async (_what, spoil) => {
+    const { image: made, device } = await openBytes((await image()).bytes);
+    await made.write(0, filled(512, 1));
+    await made.snapshots.create({ name: 'test', seconds: 1, nanoseconds: 0 });
+    await made.close();
+    const broken = spoil(new ImageEditor(device.contents()));
+    // QEMU opens it for writing, and refuses what it is asked to do with the snapshot.
+    expect(await rejectionCodeOf(() => openBytes(broken.bytes))).toBe('qcow2-bad-snapshot-table');
+    both.onlyQemu(broken.bytes, (qemu) => {
+      for (const option of ['-a', '-d']) {
+        expect(() => qemu.img('snapshot', option, 'test', 'disk')).toThrow(/qemu-img: .*snapshot/i);
+        expect(Buffer.compare(qemu.get('disk'), broken.bytes)).toBe(0);
+      }
+    });
+    expect((await both.check(broken.bytes)).exitCode).not.toBe(0);
+  });
+});
+
 describe('287: the type of compression', () => {
   const zstd = async (): Promise<ImageEditor> =>
     new ImageEditor(await newImage({ virtualSize: VIRTUAL_SIZE, shape: { compressionType: 'zstd' } }));

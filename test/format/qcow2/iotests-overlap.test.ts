@@ -119,6 +119,21 @@ describe('060: a write that would land on metadata', () => {
     await both.serve(bytes, [read(0, CLUSTER, 1), write(CLUSTER, CLUSTER)]);
   });
 
+  it('of a table of refcounts that has no clusters: not opened for writing, and repaired', async () => {
+    const broken = (await image()).setU32(FIELD.refcountTableClusters, 0);
+    expect((await both.serve(broken.bytes, [write(0, CLUSTER)])).refused).toBe('qcow2-no-refcount-table');
+    await both.repair(broken.bytes);
+  });
+
+  it('of a table of refcounts that lies on the header: not opened for writing', async () => {
+    const broken = (await image()).setU64(FIELD.refcountTableOffset, 0);
+    expect(await rejectionCodeOf(() => openBytes(broken.bytes))).toBe('qcow2-table-on-header');
+    // QEMU opens it, and stops at the first write.
+    both.onlyQemu(broken.bytes, (qemu) => {
+      expect(() => qemu.io('qcow2', 'disk', 'write 0 64k')).toThrow('Marking image as corrupt');
+    });
+  });
+
   it.each([
     ['an L2 table', [], write(0, CLUSTER)],
     ['compressed data', [1], { op: 'write-compressed', offset: 0, length: CLUSTER, value: 3 } as const],
