@@ -118,10 +118,23 @@ function varyingText({ runs, varying }: OrderVerdict): readonly string[] {
   return [`QEMU itself varies here: its ${String(runs)} runs differ among themselves in ${where}`];
 }
 
-function misreadText(said: string): string {
+/** Bytes of the guest's disk. */
+export interface MisreadPlace {
+  readonly guestOffset: number;
+  readonly length: number;
+}
+
+/** Which bytes qemu-io says it read otherwise than expected, some or all of them. */
+export function misreadPlace(said: string): MisreadPlace | undefined {
   const [, offset, length] = /at offset (\d+), (\d+) bytes/.exec(said) ?? [];
-  if (offset === undefined || length === undefined) return `a read of QEMU gave other bytes: ${said}`;
-  return `a read of QEMU gave other bytes than ours within the ${length} at guest offset ${hex(Number(offset))}`;
+  return offset === undefined ? undefined : { guestOffset: Number(offset), length: Number(length) };
+}
+
+function misreadText(said: string): string {
+  const place = misreadPlace(said);
+  if (place === undefined) return `a read of QEMU gave other bytes: ${said}`;
+  const { guestOffset, length } = place;
+  return `a read of QEMU gave other bytes than ours within the ${String(length)} at guest offset ${hex(guestOffset)}`;
 }
 
 function guestText({ guestOffset, ours, theirs }: GuestDifference): string {

@@ -33,7 +33,13 @@ import {
 import { classifyOperations, type Classified } from './classify.ts';
 import type { HostOperation } from './host-operation.ts';
 import { readImageLayout, type ImageLayout } from './image-layout.ts';
-import { differsInLostZeroes, fileDifference, parityVerdict } from './parity-verdict.ts';
+import {
+  differsInLostZeroes,
+  fileDifference,
+  misreadPlace,
+  parityVerdict,
+  type MisreadPlace,
+} from './parity-verdict.ts';
 import { readWithQemuIo } from './qemu-io.ts';
 import { findQemuIo, missingQemuIo } from './qemu-tools.ts';
 import { firstGuestDifference, readStretches, type GuestDifference } from './read-back.ts';
@@ -243,7 +249,9 @@ async function verdictOf(pass: Pass, { ours, order, misreads, after }: Served): 
     : [];
   const guest = await guestDifference(pass);
   const isLostZeroes =
-    image.length > 0 && plan.cell.format === 'qed' && (await hasLostZeroes(pass, { after, copy }));
+    image.length + misreads.length > 0 &&
+    plan.cell.format === 'qed' &&
+    (await hasLostZeroes(pass, { after, copy, ours, misreads }));
   return parityVerdict({
     qemu: tools.version,
     order,
@@ -275,10 +283,10 @@ async function guestDifference(pass: Pass): Promise<GuestDifference | undefined>
   );
 }
 
-/** Whether the images differ in nothing but the exception `qed-zero-over-backing`. */
+/** Whether images and reads differ in nothing but the exception `qed-zero-over-backing`. */
 async function hasLostZeroes(
-  { plan, storage, imageName, backingName }: Pass,
-  { after, copy }: { readonly after: ImageLayout; readonly copy: string },
+  { plan, storage, requests, imageName, backingName }: Pass,
+  { after, copy, ours, misreads }: Omit<Served, 'order'> & { readonly copy: string },
 ): Promise<boolean> {
   const backing = backingOf(plan.cell);
   if (backing === undefined) return false;
@@ -290,14 +298,31 @@ async function hasLostZeroes(
     readOnly: true,
   });
   const { image } = below;
-  return await differsInLostZeroes(
-    { theirs: storage.pathOf(imageName), ours: storage.pathOf(copy), layout: after },
-    async (guestOffset, target) => {
-      target.fill(0);
-      const length = Math.min(target.byteLength, Math.max(0, image.virtualSize - guestOffset));
-      if (length > 0) await image.read(guestOffset, target.subarray(0, length));
-    },
-  );
+  const readBacking = async (guestOffset: number, target: Uint8Array): Promise<void> => {
+    target.fill(0);
+    const length = Math.min(target.byteLength, Math.max(0, image.virtualSize - guestOffset));
+    if (length > 0) await image.read(guestOffset, target.subarray(0, length));
+  };
+  for (const said of misreads) {
+    const place = misreadPlace(said);
+    if (place === undefined || !wereZeroes(place, { requests, reads: ours.reads })) return false;
+    const below = new Uint8Array(place.length);
+    await readBacking(place.guestOffset, below);
+    if (below.every((byte) => byte === 0)) return false;
+  }
+  const files = { theirs: storage.pathOf(imageName), ours: storage.pathOf(copy), layout: after };
+  return await differsInLostZeroes(files, readBacking);
+}
+
+/** Whether a read of ours gave zeroes there. */
+function wereZeroes(
+  { guestOffset, length }: MisreadPlace,
+  { requests, reads }: { readonly requests: readonly Request[]; readonly reads: BuiltinRun['reads'] },
+): boolean {
+  for (const [index, { value, from, length: found }] of reads) {
+    if (value === 0 && found === length && requests[index]?.offset === guestOffset - from) return true;
+  }
+  return false;
 }
 
 async function collectRequests(plan: CellPlan, { limit }: CountPassOptions): Promise<readonly Request[]> {

@@ -161,23 +161,34 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     expect(ended.code).toBe(3);
   });
 
-  test('zeroes that QEMU loses over a backing file of QED are named, and no failure', async () => {
-    const folder = folderWithWorkload({ write: 1, writeZeroes: 1 });
+  const ZEROED = { name: 'zero', requests: 4, mix: { writeZeroes: 1 }, blockSizes: [{ size: '64KiB' }] };
+  const SEQUENTIAL = { pattern: { kind: 'sequential' } };
+  test.each([
+    { where: 'in the image', after: [], guestReads: false },
+    {
+      where: 'in a read alone, as all was written over later',
+      after: [
+        { name: 'read', requests: 4, mix: { read: 1 }, blockSizes: [{ size: '64KiB' }], ...SEQUENTIAL },
+        { name: 'over', requests: 4, blockSizes: [{ size: '64KiB' }], ...SEQUENTIAL },
+      ],
+      guestReads: true,
+    },
+  ])('zeroes that QEMU loses over a backing file of QED are named $where, and no failure', async (lost) => {
+    const folder = folderWithWorkload();
     const workload = JSON.parse(readFileSync(join(folder, 'small.json'), 'utf8')) as Record<string, object>;
-    const size = { blockSizes: [{ size: '64KiB' }] };
-    const fill = [{ name: 'fill', bytes: '1MiB', ...size, pattern: { kind: 'sequential' } }];
+    const fill = [{ name: 'fill', bytes: '1MiB', blockSizes: [{ size: '64KiB' }], ...SEQUENTIAL }];
     workload['image'] = { size: '4MiB', backing: { format: 'raw', fill } };
-    workload['phases'] = [
-      { name: 'zero', requests: 4, mix: { writeZeroes: 1 }, ...size, pattern: { kind: 'sequential' } },
-      { name: 'part', requests: 4, ...WRITES, pattern: STRIDE },
-    ];
+    const part = { name: 'part', requests: 4, ...WRITES, pattern: STRIDE };
+    workload['phases'] = [{ ...ZEROED, ...SEQUENTIAL }, part, ...lost.after];
     writeFileSync(join(folder, 'small.json'), JSON.stringify(workload));
     const ended = await runCli(folder, ...`${WORDS} --format qed --out result.json`.split(' '));
     expect(ended.stdout).toContain('(qed-zero-over-backing in docs/qemu-rules.md)');
+    expect(ended.stdout.includes('a read of QEMU gave other bytes')).toBe(lost.guestReads);
     expect(ended.code).toBe(0);
     const { cells } = parseResult(readFileSync(join(folder, 'result.json'), 'utf8'));
     expect(cells.find(({ cell }) => cell.engine === 'qemu')?.parity).toMatchObject({
       verdict: 'different',
+      finalBytes: lost.guestReads ? 'identical' : 'different',
       exceptions: ['qed-zero-over-backing'],
     });
   });
