@@ -82,13 +82,18 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
     else declare(parser, listed, onCall);
   }
   try {
-    await parser.parseAsync(words, {}, (_error, _args, output) => {
+    await parser.parseAsync(words.map(asArgument), {}, (_error, _args, output) => {
       if (output !== '') terminal.answer(plainHelp(output));
     });
   } catch (error) {
     throw asUsageError(error, words);
   }
   return called;
+}
+
+/** No option begins with a digit: `-1GiB` is a size to be taken away, and is told from options by a real minus sign. */
+function asArgument(word: string): string {
+  return /^-\d/.test(word) ? `\u2212${word.slice(1)}` : word;
 }
 
 const PURPOSE =

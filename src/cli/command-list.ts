@@ -86,6 +86,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/convert.ts')).convertCommand,
   },
   {
+    usage: 'resize <image> <size>',
+    summary: 'Give the disk of an image another size',
+    load: async () => (await import('./commands/resize.ts')).resizeCommand,
+  },
+  {
     usage: 'check <image>',
     summary: 'Check an image, and repair it if asked to',
     // As `qemu-img check`: its 2 means corruption.

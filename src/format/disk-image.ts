@@ -11,7 +11,7 @@
 import type { Pending } from '../device/block-device.ts';
 import type { SyncCause } from '../device/purpose.ts';
 import { FORMATS, isFormat, type Format } from './format-name.ts';
-import type { ImageShape } from './image-shape.ts';
+import type { ImageShape, Preallocation } from './image-shape.ts';
 
 export { FORMATS, isFormat, type Format };
 
@@ -69,6 +69,11 @@ export interface DiskImage {
   discard(guestOffset: number, length: number): Pending;
   /** Writes what R3 asks for and syncs; `cause` is what the sync is counted under. */
   flush(cause: SyncCause): Pending;
+  /**
+   * Gives the disk another size, in whole sectors, with space for what is new as `preallocation` asks, by default none. The image must
+   * be idle. What a backing file holds behind the old end stays hidden.
+   */
+  resize?(virtualSize: number, preallocation?: Preallocation): Promise<void>;
   /**
    * What the range beginning at `guestOffset` is, from this image's tables alone.
    *

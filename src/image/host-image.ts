@@ -9,6 +9,7 @@ import { basename, dirname, resolve } from 'node:path';
 import { probeCapabilities, type Capabilities, type Missing } from '../device/capabilities.ts';
 import { FileStorage, followLinks } from '../device/file-storage.ts';
 import type { Storage } from '../device/storage.ts';
+import { SyncElision } from '../device/sync-elision.ts';
 import type { ImageFiles } from '../format/backing-chain.ts';
 
 /** An image file within the storage that holds it. */
@@ -36,6 +37,16 @@ export const HOST_FILES: ImageFiles = {
     return storage.open(name, { label, readOnly });
   },
   realName: followLinks,
+};
+
+/** The same, for changing an image: what is opened to be written has all that its directory can do, and elides syncs (R1). */
+export const WRITABLE_HOST_FILES: ImageFiles = {
+  ...HOST_FILES,
+  open: (path, labelled) => {
+    if (labelled.readOnly) return HOST_FILES.open(path, labelled);
+    const { storage, name } = hostImage(path, 'write');
+    return new SyncElision(storage.open(name, labelled));
+  },
 };
 
 const NOT_PROBED: Missing = { ok: false, reason: 'it was not tried' };

@@ -10,14 +10,13 @@
 
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import { SyncElision } from '../device/sync-elision.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
 import type { NewSnapshot } from '../format/qcow2/snapshots.ts';
 import { openImage } from '../format/registry.ts';
 import { detectFormat } from './detect-format.ts';
-import { HOST_FILES, hostImage } from './host-image.ts';
+import { HOST_FILES, WRITABLE_HOST_FILES } from './host-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
 
 /** @throws Qcow2BenchError `snapshots-unsupported` for other formats, or what opening the image throws. */
@@ -51,14 +50,7 @@ export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<
   const image = await openImage({
     format: 'qcow2',
     name: path,
-    files: {
-      ...HOST_FILES,
-      open: (name, labelled) => {
-        if (labelled.readOnly) return HOST_FILES.open(name, labelled);
-        const place = hostImage(name, 'write');
-        return new SyncElision(place.storage.open(place.name, labelled));
-      },
-    },
+    files: WRITABLE_HOST_FILES,
     readOnly: false,
     backing,
   });

@@ -28,7 +28,7 @@ export interface OpenChainOptions {
 
 /** @throws Qcow2BenchError of the files, the format or the backing chain. */
 export async function openChain(options: OpenChainOptions): Promise<OpenedChain> {
-  const format = options.format ?? (await formatOf(options.path));
+  const format = options.format ?? (await formatOfFile(options.path));
   const names: string[] = [];
   const image = await openImage({
     format,
@@ -47,7 +47,8 @@ export async function openChain(options: OpenChainOptions): Promise<OpenedChain>
   return { image, format, names };
 }
 
-async function formatOf(path: string): Promise<Format> {
+/** The format that a file of the host claims to have. */
+export async function formatOfFile(path: string): Promise<Format> {
   const device = HOST_FILES.open(path, { label: 'image', readOnly: true });
   try {
     return await detectFormat(device);

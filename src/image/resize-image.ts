@@ -4,16 +4,20 @@
  * Invariants:
  * - What a backing file holds behind the old end never shows in a disk that gets larger.
  * - A disk gets smaller only if that was asked for: what lies behind the new end is lost.
+ * - What is refused changes nothing, but for the repair of an image that was not closed cleanly, as with any opening.
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { formatSize } from '../core/size.ts';
 import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
-import type { Format } from '../format/disk-image.ts';
-import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
+import type { DiskImage, Format } from '../format/disk-image.ts';
+import type { Preallocation } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
 
 const SECTOR_SIZE = 512;
+
+/** The size of a disk in bytes: as it is to be, or by how much it is to grow; below 0, to shrink. */
+export type NewSize = { readonly to: number } | { readonly by: number };
 
 export interface ResizeImageOptions {
   /** As `files` understands it. */
@@ -22,44 +26,68 @@ export interface ResizeImageOptions {
   /** Opens the image for writing and its backing files for reading; should elide syncs. */
   readonly files: ImageFiles;
   readonly backing?: BackingPolicy | undefined;
-  /** Bytes; a multiple of 512. */
-  readonly virtualSize: number;
+  readonly size: NewSize;
   /** Allow a smaller disk. Default false. */
   readonly shrink?: boolean | undefined;
+  /** Space for what is new. Default `off`. */
+  readonly preallocation?: Preallocation | undefined;
+}
+
+export interface ResizedImage {
+  /** Bytes of the disk before. */
+  readonly before: number;
+  /** And now. */
+  readonly virtualSize: number;
 }
 
 /**
  * Resizes the disk and closes the image cleanly.
  *
- * @throws Qcow2BenchError `bad-size`, `resize-unsupported` for QED and raw, `shrink-not-allowed`,
- * `qcow2-resize-needs-v3`, `qcow2-l1-too-large`, or what opening the image throws.
+ * @throws Qcow2BenchError `bad-size`, `shrink-not-allowed`, `resize-preallocates-growth`, what the format refuses
+ * (`qcow2-resize-needs-v3`, `qcow2-l1-too-large`, `raw-no-metadata`, `qed-no-shrink` …), or what opening the image throws.
  */
-export async function resizeImage(options: ResizeImageOptions): Promise<void> {
-  const { name, format, files, backing, virtualSize } = options;
-  if (!Number.isSafeInteger(virtualSize) || virtualSize < 0 || virtualSize % SECTOR_SIZE !== 0) {
-    const rule = `it must be a multiple of ${String(SECTOR_SIZE)}`;
-    throw new Qcow2BenchError('bad-size', `${String(virtualSize)} bytes is no size of a disk: ${rule}`);
-  }
+export async function resizeImage(options: ResizeImageOptions): Promise<ResizedImage> {
+  const { name, format, files, backing, preallocation = 'off' } = options;
+  // Told before anything is opened, where it can be.
+  if ('to' in options.size) checkSize(options.size.to, name);
   const image = await openImage({ format, name, files, readOnly: false, backing });
-  if (!(image instanceof Qcow2Image)) {
-    await image.abandon();
-    throw new Qcow2BenchError('resize-unsupported', `${format} images are not resized here; qcow2 is`, {
-      path: name,
-    });
-  }
+  const before = image.virtualSize;
+  let virtualSize: number;
   try {
-    if (virtualSize < image.virtualSize && options.shrink !== true) {
-      throw new Qcow2BenchError(
-        'shrink-not-allowed',
-        `the disk has ${formatSize(image.virtualSize)}: with ${formatSize(virtualSize)} all that lies behind would be lost, and that was not asked for`,
-        { path: name },
-      );
-    }
-    await image.resize(virtualSize);
+    virtualSize = newSizeOf(image, options);
+    await image.resize?.(virtualSize, preallocation);
   } catch (error) {
     // What was changed until then is whole. The first error is the one to tell.
     await image.close().catch(() => undefined);
     throw error;
   }
   await image.close();
+  return { before, virtualSize };
+}
+
+function newSizeOf({ virtualSize: before }: DiskImage, options: ResizeImageOptions): number {
+  const { name, size, shrink = false, preallocation = 'off' } = options;
+  const virtualSize = 'to' in size ? size.to : before + size.by;
+  checkSize(virtualSize, name);
+  if (virtualSize < before && !shrink) {
+    throw new Qcow2BenchError(
+      'shrink-not-allowed',
+      `the disk has ${formatSize(before)}: with ${formatSize(virtualSize)} all that lies behind would be lost, and that was not asked for (--shrink)`,
+      { path: name },
+    );
+  }
+  if (virtualSize < before && preallocation !== 'off') {
+    throw new Qcow2BenchError(
+      'resize-preallocates-growth',
+      `preallocation ${preallocation} is for what a disk grows by, and this one gets smaller`,
+      { path: name },
+    );
+  }
+  return virtualSize;
+}
+
+function checkSize(virtualSize: number, path: string): void {
+  if (Number.isSafeInteger(virtualSize) && virtualSize > 0 && virtualSize % SECTOR_SIZE === 0) return;
+  const rule = `it must be more than 0 and a multiple of ${String(SECTOR_SIZE)}`;
+  throw new Qcow2BenchError('bad-size', `${String(virtualSize)} bytes is no size of a disk: ${rule}`, { path });
 }

@@ -11,11 +11,19 @@ import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
 import { HostMeter } from '../../src/device/host-meter.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
+import type { Format } from '../../src/format/disk-image.ts';
+import type { Preallocation } from '../../src/format/image-shape.ts';
 import { createImageFile } from '../../src/image/create-image.ts';
-import { resizeImage } from '../../src/image/resize-image.ts';
+import {
+  resizeImage,
+  type NewSize,
+  type ResizedImage,
+  type ResizeImageOptions,
+} from '../../src/image/resize-image.ts';
 import { compareOperations } from '../../src/peer/compare-operations.ts';
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { traceProgram } from '../../src/peer/strace.ts';
+import { withOneGrowth } from '../format/file-growth.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 
@@ -25,6 +33,9 @@ const GIB = 1024 * MIB;
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 interface Case {
+  /** Default qcow2. */
+  readonly format?: Format;
+  readonly preallocation?: Preallocation;
   readonly options: string;
   readonly from: number;
   readonly to: number;
@@ -57,6 +68,33 @@ const CASES: readonly Case[] = [
   },
   { options: 'extended_l2=on', from: GIB, to: 70 * KIB, writes: ['write 0 64k', 'write 900M 64k'] },
   { options: 'cluster_size=512', from: 4 * MIB, to: 100 * KIB, writes: ['write 0 60k', 'write 1M 900k'] },
+  // Space for what is new; a disk that ends in mid-cluster has a part of one to copy.
+  ...(['metadata', 'falloc', 'full'] as const).flatMap((preallocation) => [
+    { preallocation, options: 'compat=1.1', from: MIB, to: 9 * MIB, writes: ['write 0 64k'] },
+    {
+      preallocation,
+      options: 'cluster_size=4k',
+      from: MIB + 512,
+      to: 3 * MIB + 1536,
+      writes: ['write 1M 512'],
+    },
+    { preallocation, options: 'cluster_size=512', from: 64 * KIB, to: MIB, writes: ['write 0 60k'] },
+    { preallocation, options: 'lazy_refcounts=on,extended_l2=on', from: MIB, to: 5 * MIB + 512, writes: [] },
+    { preallocation, options: 'compat=1.1', from: MIB, to: 3 * MIB, backing: MIB, writes: ['write 0 4k'] },
+  ]),
+  { format: 'raw', options: '', from: MIB, to: 3 * MIB, writes: ['write 0 4k'] },
+  { format: 'raw', options: '', from: MIB, to: 64 * KIB, writes: ['write 0 4k'] },
+  { format: 'raw', preallocation: 'falloc', options: '', from: MIB, to: 3 * MIB, writes: [] },
+  { format: 'raw', preallocation: 'full', options: '', from: MIB, to: 3 * MIB, writes: [] },
+  { format: 'qed', options: 'cluster_size=4k', from: MIB, to: 3 * MIB, writes: ['write 0 9k'] },
+  {
+    format: 'qed',
+    options: 'cluster_size=64k',
+    from: MIB,
+    to: 300 * MIB,
+    backing: MIB,
+    writes: ['write 0 4k'],
+  },
 ];
 
 let directory = '';
@@ -66,26 +104,28 @@ beforeAll(() => {
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe.skipIf(skip !== undefined)('resizing is done as by qemu-img', () => {
-  it.each(CASES)('$options, from $from to $to', async ({ options, from, to, backing, writes }) => {
+  it.each(CASES)('$options, from $from to $to', async (one) => {
+    const { options, from, to, backing, writes, format = 'qcow2', preallocation = 'off' } = one;
     const theirs = join(directory, 'theirs');
     const below = backing === undefined ? [] : ['-b', 'base', '-F', 'raw'];
     if (backing !== undefined) {
       runTool('qemu-img', ['create', '-q', '-f', 'raw', join(directory, 'base'), String(backing)]);
       runTool('qemu-io', ['-f', 'raw', '-c', `write -P 9 0 ${String(backing)}`, join(directory, 'base')]);
     }
-    runTool(
-      'qemu-img',
-      ['create', '-q', '-f', 'qcow2', '-o', options, ...below, theirs, String(from)],
-      directory,
-    );
-    runTool('qemu-io', [...writes.flatMap((command) => ['-c', command]), theirs], directory);
+    const chosen = options === '' ? [] : ['-o', options];
+    runTool('qemu-img', ['create', '-q', '-f', format, ...chosen, ...below, theirs, String(from)], directory);
+    const commands = writes.flatMap((command) => ['-c', command]);
+    if (writes.length > 0) runTool('qemu-io', ['-f', format, ...commands, theirs], directory);
     copyFileSync(theirs, join(directory, 'ours'));
 
     const tools = await findQemuTools();
     const { operations } = await traceProgram({
       strace: tools.strace,
       command: tools.qemuImg,
-      args: ['resize', '-q', '-f', 'qcow2', '--shrink', theirs, String(to)],
+      args: [
+        ...['resize', '-q', '-f', format, '--shrink', `--preallocation=${preallocation}`],
+        ...[theirs, String(to)],
+      ],
       input: '',
       files: { image: theirs },
       requests: undefined,
@@ -94,38 +134,55 @@ describe.skipIf(skip !== undefined)('resizing is done as by qemu-img', () => {
     const storage = new FileStorage(directory, probeCapabilities(directory));
     const hostLog = (record: HostLogRecord): unknown => log.push(record);
     const files = stackFiles({ storage, cache: 'writeback', meter: new HostMeter(), hostLog });
-    await resizeImage({ name: 'ours', format: 'qcow2', files, virtualSize: to, shrink: true });
-    const comparison = compareOperations(log, operations, { ignoreFiles: ['backing:0'] });
+    await resizeImage({ name: 'ours', format, files, size: { to }, shrink: true, preallocation });
+    const comparison = compareOperations(log, withOneGrowth(operations, preallocation), {
+      ignoreFiles: ['backing:0'],
+    });
     expect(comparison.identical ? '' : comparison.text).toBe('');
     expect(readFileSync(join(directory, 'ours')).equals(readFileSync(theirs))).toBe(true);
-    runTool('qemu-img', ['check', '-q', '-f', 'qcow2', join(directory, 'ours')]);
-    runTool('qemu-img', ['compare', '-q', theirs, join(directory, 'ours')]);
+    if (format !== 'raw') runTool('qemu-img', ['check', '-q', '-f', format, join(directory, 'ours')]);
+    runTool('qemu-img', ['compare', '-q', '-f', format, '-F', format, theirs, join(directory, 'ours')]);
   });
 });
 
 describe('resizing', () => {
-  const make = async (format: 'qcow2' | 'qed') => {
+  const make = async (format: Format) => {
     const storage = new MemoryStorage();
     await createImageFile({ storage, name: 'disk', format, virtualSize: MIB });
-    return { name: 'disk', format, files: stackFiles({ storage, cache: 'writeback' }) } as const;
+    const files = stackFiles({ storage, cache: 'writeback' });
+    const resize = (size: NewSize, more: Partial<ResizeImageOptions> = {}): Promise<ResizedImage> =>
+      resizeImage({ name: 'disk', format, files, size, ...more });
+    const refusal = (size: NewSize, more?: Partial<ResizeImageOptions>) =>
+      rejectionCodeOf(() => resize(size, more));
+    return { resize, refusal };
   };
 
-  it('loses nothing that was not asked for', async () => {
-    const options = await make('qcow2');
-    expect(await rejectionCodeOf(() => resizeImage({ ...options, virtualSize: 512 }))).toBe(
-      'shrink-not-allowed',
-    );
-    await resizeImage({ ...options, virtualSize: 512, shrink: true });
+  it.each(['raw', 'qcow2'] as const)('%s loses nothing that was not asked for', async (format) => {
+    const { resize, refusal } = await make(format);
+    expect(await refusal({ to: 512 })).toBe('shrink-not-allowed');
+    expect(await refusal({ by: -512 })).toBe('shrink-not-allowed');
+    expect(await resize({ by: 512 })).toEqual({ before: MIB, virtualSize: MIB + 512 });
+    expect(await resize({ by: -1024 }, { shrink: true })).toEqual({
+      before: MIB + 512,
+      virtualSize: MIB - 512,
+    });
   });
 
-  it('refuses what is no size, what the L1 table cannot hold, and formats that it does not know', async () => {
-    const options = await make('qcow2');
-    expect(await rejectionCodeOf(() => resizeImage({ ...options, virtualSize: 1000 }))).toBe('bad-size');
-    expect(await rejectionCodeOf(() => resizeImage({ ...options, virtualSize: 2 ** 52 }))).toBe(
-      'qcow2-l1-too-large',
-    );
-    await resizeImage({ ...options, virtualSize: 2 * MIB });
+  it('refuses what is no size, what the L1 table cannot hold, and what a format has not', async () => {
+    const qcow2 = await make('qcow2');
+    for (const size of [{ to: 1000 }, { to: 0 }, { by: -MIB }, { by: -2 * MIB }, { by: 2 ** 53 }]) {
+      expect(await qcow2.refusal(size, { shrink: true }), JSON.stringify(size)).toBe('bad-size');
+    }
+    expect(await qcow2.refusal({ to: 2 ** 52 })).toBe('qcow2-l1-too-large');
+    const smaller = { shrink: true, preallocation: 'full' } as const;
+    expect(await qcow2.refusal({ to: 512 }, smaller)).toBe('resize-preallocates-growth');
+    await qcow2.resize({ to: 2 * MIB });
+    const raw = await make('raw');
+    expect(await raw.refusal({ by: 512 }, { preallocation: 'metadata' })).toBe('raw-no-metadata');
     const qed = await make('qed');
-    expect(await rejectionCodeOf(() => resizeImage({ ...qed, virtualSize: GIB }))).toBe('resize-unsupported');
+    expect(await qed.refusal({ by: -512 }, { shrink: true })).toBe('qed-no-shrink');
+    expect(await qed.refusal({ by: 512 }, { preallocation: 'full' })).toBe('qed-no-preallocation');
+    expect(await qed.refusal({ to: 2 ** 52 })).toBe('qed-bad-image-size');
+    await qed.resize({ by: 512 });
   });
 });

@@ -1,5 +1,5 @@
 /**
- * Preallocation of a disk that is being made: every guest cluster gets its host cluster before the first write.
+ * Preallocation of a disk, or of what it grows by: every guest cluster gets its host cluster before the first write.
  *
  *   metadata   clusters are taken and linked as writes would take them; the file is as long as they reach
  *   falloc     one contiguous area, described by refcount structures of its own in front of it, and reserved
@@ -37,14 +37,20 @@ export interface PreallocationOptions {
   readonly hasDataFile: boolean;
 }
 
-/** Preallocates a disk of `virtualSize` bytes. */
+/** A part of a disk, in bytes: all of it, or what it grows by. */
+export interface DiskPart {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** Preallocates the part of a disk that ends where the disk is to end. */
 export async function preallocate(
   options: PreallocationOptions,
-  virtualSize: number,
+  part: DiskPart,
   mode: Exclude<Preallocation, 'off'>,
 ): Promise<void> {
-  if (mode === 'metadata' || options.hasDataFile) await linkAll(options, virtualSize, GROWTH[mode]);
-  else await layContiguous(options, virtualSize, GROWTH[mode]);
+  if (mode === 'metadata' || options.hasDataFile) await linkAll(options, part, GROWTH[mode]);
+  else await layContiguous(options, part, GROWTH[mode]);
 }
 
 const GROWTH: Readonly<Record<Exclude<Preallocation, 'off'>, FileGrowth>> = {
@@ -56,17 +62,18 @@ const GROWTH: Readonly<Record<Exclude<Preallocation, 'off'>, FileGrowth>> = {
 /** Takes clusters as writes would, and links them without writing. */
 async function linkAll(
   { geometry, mapper, writer, dataDevice }: PreallocationOptions,
-  virtualSize: number,
+  { from, to }: DiskPart,
   growth: FileGrowth,
 ): Promise<void> {
   const mappedMax = alignDown(MAPPED_MAX, geometry.clusterSize);
   let end = 0;
-  for (let done = 0; done < virtualSize;) {
-    const extent = await mapper.map(done, Math.min(virtualSize - done, mappedMax));
+  for (let done = from; done < to;) {
+    const extent = await mapper.map(done, Math.min(to - done, mappedMax));
     for (const allocation of extent.allocations) {
       allocation.isReservation = true;
-      // Only the disk's end leaves a part of a cluster, which is filled.
-      allocation.isFilled = allocation.cowTailFrom === allocation.cowTailTo;
+      // Only the two ends leave parts of a cluster, which are filled.
+      allocation.isFilled =
+        allocation.cowHeadFrom === allocation.cowHeadTo && allocation.cowTailFrom === allocation.cowTailTo;
       await writer.link(allocation);
     }
     done += extent.length;
@@ -80,12 +87,13 @@ async function linkAll(
 /** Lays all clusters one after another behind new refcount structures, and links them. */
 async function layContiguous(
   options: PreallocationOptions,
-  virtualSize: number,
+  { from, to }: DiskPart,
   growth: FileGrowth,
 ): Promise<void> {
   const { geometry, refcounts, tables, dataDevice } = options;
   const { clusterSize } = geometry;
-  const clusters = ceilDiv(virtualSize, clusterSize);
+  const first = alignDown(from, clusterSize);
+  const clusters = ceilDiv(to - first, clusterSize);
   const area = await layRefcountArea(refcounts, {
     firstCluster: await endOfUsed(refcounts, ceilDiv(dataDevice.size(), clusterSize)),
     // Tables may come to lie anywhere, but what describes them must be there.
@@ -102,9 +110,17 @@ async function layContiguous(
   // Also for an empty disk, as in QEMU, where it costs a sync.
   await dataDevice.truncate(end, 'data', growth);
   for (let done = 0; done < clusters;) {
-    const guestOffset = done * clusterSize;
+    const guestOffset = first + done * clusterSize;
     const inSlice = Math.min(clusters - done, tables.sliceEntries - tables.indexInSlice(guestOffset));
-    await options.writer.link(wholeClusters(guestOffset, start + guestOffset, inSlice, clusterSize));
+    const head = Math.max(0, from - guestOffset);
+    await options.writer.link(
+      wholeClusters(guestOffset, {
+        hostOffset: start + done * clusterSize,
+        clusters: inSlice,
+        clusterSize,
+        head,
+      }),
+    );
     done += inSlice;
   }
 }
@@ -116,11 +132,20 @@ async function endOfUsed(refcounts: Refcounts, fileClusters: number): Promise<nu
   return end === 0 ? fileClusters : end;
 }
 
+/** New clusters, of which `head` bytes belong to what was there before, and are copied. */
 function wholeClusters(
   guestOffset: number,
-  hostOffset: number,
-  clusters: number,
-  clusterSize: number,
+  {
+    hostOffset,
+    clusters,
+    clusterSize,
+    head,
+  }: {
+    readonly hostOffset: number;
+    readonly clusters: number;
+    readonly clusterSize: number;
+    readonly head: number;
+  },
 ): Allocation {
   return {
     guestOffset,
@@ -128,13 +153,13 @@ function wholeClusters(
     clusters,
     keepsClusters: false,
     cowHeadFrom: 0,
-    cowHeadTo: 0,
+    cowHeadTo: head,
     cowTailFrom: clusters * clusterSize,
     cowTailTo: clusters * clusterSize,
     headType: 'unallocated',
     tailType: 'unallocated',
     isReservation: true,
-    isFilled: true,
+    isFilled: head === 0,
     isCopied: false,
     waiters: undefined,
   };

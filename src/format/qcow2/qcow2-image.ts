@@ -257,7 +257,7 @@ export class Qcow2Image implements DiskImage {
    */
   async preallocate(virtualSize: number, mode: Exclude<Preallocation, 'off'>): Promise<void> {
     await this.#locked(async () => {
-      await preallocate(this.#preallocation, virtualSize, mode);
+      await preallocate(this.#preallocation, { from: 0, to: virtualSize }, mode);
       await this.#writeCaches();
     });
   }
@@ -313,14 +313,10 @@ export class Qcow2Image implements DiskImage {
     return { kind, length: range.length, hostOffset: hasPlace ? range.hostOffset : undefined };
   }
 
-  /**
-   * Gives the disk another size, in whole sectors. The image must be idle.
-   *
-   * @throws Qcow2BenchError `qcow2-resize-needs-v3`, `qcow2-l1-too-large`
-   */
-  async resize(virtualSize: number): Promise<void> {
+  /** @throws Qcow2BenchError `qcow2-resize-needs-v3`, `qcow2-l1-too-large` */
+  async resize(virtualSize: number, preallocation: Preallocation = 'off'): Promise<void> {
     this.header.assertRunning();
-    await this.#locked(() => this.#resize(virtualSize, 'l1-growth'));
+    await this.#locked(() => this.#resize(virtualSize, 'l1-growth', preallocation));
   }
 
   /** Checks refcounts and copied flags; repairs within `repair` if given. The image must be idle. */
@@ -440,13 +436,25 @@ export class Qcow2Image implements DiskImage {
     await this.#device.sync(cause);
   }
 
-  async #resize(virtualSize: number, cause: ResizeCause): Promise<void> {
+  async #resize(
+    virtualSize: number,
+    cause: ResizeCause,
+    preallocation: Preallocation = 'off',
+  ): Promise<void> {
     const { header, geometry, tables, refcounts, backing } = this;
     const [discarder, cachesFor] = [this.#discarder, this.#cachesFor];
     const writeUnlocked = (guestOffset: number, bytes: Uint8Array): Pending =>
       this.#writeUnlocked(guestOffset, bytes);
     const parts = { header, geometry, tables, refcounts, backing, discarder, cachesFor, writeUnlocked };
-    await resizeDisk({ ...parts, cause }, virtualSize);
+    const dataDevice = this.#dataDevice;
+    const isLarger = virtualSize > this.virtualSize;
+    // What a raw data file holds is the disk: all of it is mapped.
+    const mode = preallocation === 'off' && header.isDataFileRaw && isLarger ? 'metadata' : preallocation;
+    const reserve =
+      mode === 'off'
+        ? undefined
+        : (from: number) => preallocate(this.#preallocation, { from, to: virtualSize }, mode);
+    await resizeDisk({ ...parts, cause, dataDevice, reserve }, virtualSize);
     this.#bitmaps?.resize(virtualSize);
   }
 

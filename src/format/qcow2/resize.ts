@@ -10,7 +10,7 @@
 
 import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
-import type { Pending } from '../../device/block-device.ts';
+import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import type { DiskImage } from '../disk-image.ts';
 import { zeroBytes } from '../real-zeroes.ts';
@@ -35,6 +35,10 @@ export interface ResizeOptions {
   readonly cachesFor: (virtualSize: number) => CacheGeometry;
   /** What its syncs are counted under. */
   readonly cause: ResizeCause;
+  /** The file that guest data lie in, if that is not the image: it is as long as the disk. */
+  readonly dataDevice: BlockDevice | undefined;
+  /** Takes space for the part of the disk from `from` on, in bytes, before the header says the new size. */
+  readonly reserve: ((from: number) => Promise<void>) | undefined;
   /** Writes guest bytes; called with the lock held, which it gives up meanwhile. */
   readonly writeUnlocked: (guestOffset: number, bytes: Uint8Array) => Pending;
 }
@@ -44,7 +48,7 @@ export interface ResizeOptions {
  * @throws Qcow2BenchError `qcow2-resize-needs-v3`: entries of a version 2 snapshot table need not say the disk's size
  */
 export async function resizeDisk(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { header } = options;
+  const { header, dataDevice, reserve } = options;
   if (header.values.version < 3 && header.values.snapshotCount > 0) {
     throw new Qcow2BenchError(
       'qcow2-resize-needs-v3',
@@ -54,6 +58,7 @@ export async function resizeDisk(options: ResizeOptions, virtualSize: number): P
   }
   if (virtualSize < header.values.virtualSize) await shrink(options, virtualSize);
   else await extend(options, virtualSize);
+  if (reserve === undefined) await dataDevice?.truncate(virtualSize, 'data');
   await header.moveVirtualSize(virtualSize, options.cause);
   await renewCaches(options, virtualSize);
 }
@@ -71,10 +76,22 @@ async function renewCaches(options: ResizeOptions, virtualSize: number): Promise
 }
 
 async function extend(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { header, geometry, tables, discarder, backing, writeUnlocked } = options;
-  const { clusterSize } = geometry;
+  const { header, geometry, tables, refcounts, reserve } = options;
   const old = header.values.virtualSize;
   await tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
+  if (reserve !== undefined) await reserve(old);
+  await hideBacking(options, virtualSize);
+  if (reserve === undefined) return;
+  // Tables that lead to space are there before the size that needs them.
+  await tables.l2Cache.writeBack();
+  if (!header.isDirty) await refcounts.blockCache.writeBack();
+}
+
+/** What the backing file has behind the old end reads as zeroes. */
+async function hideBacking(options: ResizeOptions, virtualSize: number): Promise<void> {
+  const { header, geometry, discarder, backing, writeUnlocked } = options;
+  const { clusterSize } = geometry;
+  const old = header.values.virtualSize;
   if (backing === undefined || backing.virtualSize <= old) return;
   const zeroStart = alignUp(old, geometry.subclusterSize);
   if (geometry.entryWords === 2) {

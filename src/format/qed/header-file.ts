@@ -9,7 +9,7 @@
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import { SECTOR_SIZE } from './geometry.ts';
-import { HEADER_SIZE, patchQedHeader } from './header.ts';
+import { HEADER_SIZE, patchQedHeader, patchQedSize } from './header.ts';
 
 export class QedHeaderFile {
   readonly #device: BlockDevice;
@@ -47,5 +47,11 @@ export class QedHeaderFile {
     patchQedHeader(this.#sector, { needCheck });
     await this.#device.write(0, this.#sector.subarray(0, HEADER_SIZE), 'header');
     this.#needCheck = needCheck;
+  }
+
+  /** Says that the disk has another size. */
+  async rewriteSize(virtualSize: number): Promise<void> {
+    patchQedSize(this.#sector, virtualSize);
+    await this.rewriteFields(this.#needCheck);
   }
 }

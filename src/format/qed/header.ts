@@ -160,6 +160,11 @@ export function patchQedHeader(bytes: Uint8Array, change: { readonly needCheck: 
   writeU64le(view, AT.autoclear, 0);
 }
 
+/** Gives the header's bytes another size of the disk. */
+export function patchQedSize(bytes: Uint8Array, virtualSize: number): void {
+  writeU64le(viewOf(bytes), AT.virtualSize, virtualSize);
+}
+
 function checkFeatures(view: DataView, path: string): void {
   const unknown = (view.getUint32(AT.features, true) & ~FEATURES_KNOWN) >>> 0;
   const unknownHigh = view.getUint32(AT.features + 4, true);

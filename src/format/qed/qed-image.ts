@@ -9,17 +9,19 @@
  * - Tables are written through, so a flush has nothing to write: it is a sync.
  */
 
-import { assertInvariant } from '../../core/error.ts';
+import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
 import { Mutex } from '../../core/mutex.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import { readFromBacking } from '../backing-read.ts';
 import type { DiskImage, Mapping } from '../disk-image.ts';
 import type { OpenOptions } from '../image-options.ts';
+import type { Preallocation } from '../image-shape.ts';
 import { writeRealZeroes, zeroBytes } from '../real-zeroes.ts';
 import { Allocation } from './allocation.ts';
 import { ClusterRun } from './cluster-run.ts';
 import type { QedGeometry } from './geometry.ts';
+import { checkVirtualSize } from './header.ts';
 import type { QedHeaderFile } from './header-file.ts';
 import type { HostSpace } from './host-space.ts';
 import type { QedTables } from './tables.ts';
@@ -57,7 +59,6 @@ const ZERO_PIECE = 16 * 1024 * 1024;
 
 export class QedImage implements DiskImage {
   readonly format = 'qed';
-  readonly virtualSize: number;
   readonly clusterSize: number;
   readonly backing: DiskImage | undefined;
   readonly #device: BlockDevice;
@@ -68,11 +69,14 @@ export class QedImage implements DiskImage {
   readonly #run: ClusterRun;
   readonly #allocation: Allocation;
   readonly #turn = new Mutex();
+  readonly #geometry: QedGeometry;
+  #virtualSize: number;
   #allocatingWrites = 0;
   #closed = false;
 
   constructor(options: QedImageOptions) {
-    this.virtualSize = options.virtualSize;
+    this.#geometry = options.geometry;
+    this.#virtualSize = options.virtualSize;
     this.clusterSize = options.geometry.clusterSize;
     this.#device = options.device;
     this.#readOnly = options.readOnly;
@@ -82,6 +86,10 @@ export class QedImage implements DiskImage {
     this.#keepNeedCheck = options.keepNeedCheck;
     this.#run = new ClusterRun({ ...options, path: options.device.path });
     this.#allocation = new Allocation(options);
+  }
+
+  get virtualSize(): number {
+    return this.#virtualSize;
   }
 
   get allocatingWrites(): number {
@@ -125,6 +133,27 @@ export class QedImage implements DiskImage {
 
   flush(cause: SyncCause): Pending {
     return this.#device.sync(cause);
+  }
+
+  /**
+   * Only larger, without space for what is new, and not where a backing file would show through: as QEMU has it.
+   *
+   * @throws Qcow2BenchError `qed-no-shrink`, `qed-no-preallocation`, `qed-backing-would-show`, `qed-bad-image-size`
+   */
+  async resize(virtualSize: number, preallocation: Preallocation = 'off'): Promise<void> {
+    assertInvariant(!this.#readOnly, 'resize of a QED image opened read-only');
+    const { path } = this.#device;
+    const refuse = (code: string, rule: string): never => {
+      throw new Qcow2BenchError(code, `${rule}: convert the image to qcow2, which can`, { path });
+    };
+    if (virtualSize < this.virtualSize) refuse('qed-no-shrink', 'a QED disk cannot be made smaller');
+    if (preallocation !== 'off') refuse('qed-no-preallocation', 'QED has no preallocation');
+    if (this.backing !== undefined && this.backing.virtualSize > this.virtualSize) {
+      refuse('qed-backing-would-show', 'what the backing file holds behind the end would show in a larger QED disk');
+    }
+    checkVirtualSize(virtualSize, this.#geometry, { path });
+    await this.#header.rewriteSize(virtualSize);
+    this.#virtualSize = virtualSize;
   }
 
   async map(guestOffset: number, length: number): Promise<Mapping> {

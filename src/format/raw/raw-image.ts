@@ -60,7 +60,6 @@ export async function createRaw(options: CreateOptions): Promise<void> {
 
 export class RawImage implements DiskImage {
   readonly format = 'raw';
-  readonly virtualSize: number;
   readonly clusterSize = 1;
   /** Always `undefined`: the format has no place to name one. */
   readonly backing = undefined;
@@ -69,13 +68,18 @@ export class RawImage implements DiskImage {
   readonly #device: BlockDevice;
   readonly #readOnly: boolean;
   readonly #readPurpose: OpenOptions['readPurpose'];
+  #virtualSize: number;
   #closed = false;
 
   constructor(options: Pick<OpenOptions, 'device' | 'readOnly' | 'readPurpose'>) {
     this.#device = options.device;
     this.#readOnly = options.readOnly;
     this.#readPurpose = options.readPurpose;
-    this.virtualSize = alignUp(options.device.size(), SECTOR_SIZE);
+    this.#virtualSize = alignUp(options.device.size(), SECTOR_SIZE);
+  }
+
+  get virtualSize(): number {
+    return this.#virtualSize;
   }
 
   read(guestOffset: number, target: Uint8Array): Pending {
@@ -104,6 +108,17 @@ export class RawImage implements DiskImage {
 
   flush(cause: SyncCause): Pending {
     return this.#device.sync(cause);
+  }
+
+  /** @throws Qcow2BenchError `raw-no-metadata` */
+  async resize(virtualSize: number, preallocation: Preallocation = 'off'): Promise<void> {
+    assertInvariant(!this.#readOnly, 'resize of a raw image opened read-only');
+    const broken = preallocation === 'metadata' ? impossibleRaw({ shape: { preallocation } }) : undefined;
+    if (broken !== undefined) {
+      throw new Qcow2BenchError(broken.code, broken.message, { path: this.#device.path });
+    }
+    await this.#device.truncate(virtualSize, 'data', GROWTH[preallocation]);
+    this.#virtualSize = virtualSize;
   }
 
   /** Everything inside the file is data, unless holes are asked for. */

@@ -22,6 +22,7 @@ import { findQemuTools } from '../../../src/peer/qemu-tools.ts';
 import { traceProgram } from '../../../src/peer/strace.ts';
 import { coveringArray } from '../../parity/covering-array.ts';
 import { rejectionCodeOf } from '../rejection.ts';
+import { withOneGrowth } from '../file-growth.ts';
 import { reasonToSkip, runTool } from '../system-tools.ts';
 import { newImage, NO_DAMAGE, damageOf, openBytes } from './image-bytes.ts';
 
@@ -126,17 +127,9 @@ async function makeWithQemu(choice: Case): Promise<readonly HostOperation[]> {
     files: { image: path },
     requests: undefined,
   });
-  return operations.flatMap((operation, index): readonly HostOperation[] => {
-    const { op, offset, length } = operation;
-    // QEMU empties the file twice.
-    if (op === 'truncate' && offset === 0 && index > 0) return [];
-    if (op === 'allocate') return [{ ...operation, op: 'truncate', offset: offset + length, length: 0 }];
-    // Filling a file with zeroes is one operation of ours, the fsync at its end included.
-    if (choice.preallocation === 'full' && op === 'sync' && operations[index - 1]?.op === 'truncate') {
-      return [];
-    }
-    return [operation];
-  });
+  // QEMU empties the file twice.
+  const once = operations.filter(({ op, offset }, index) => op !== 'truncate' || offset > 0 || index === 0);
+  return withOneGrowth(once, choice.preallocation);
 }
 
 async function makeOurs(

@@ -1,0 +1,83 @@
+/** `resize`: a disk of another size, as `qemu-img resize` makes it. */
+
+import { Qcow2BenchError } from '../../core/error.ts';
+import { formatSize, parseSize } from '../../core/size.ts';
+import { FORMATS } from '../../format/disk-image.ts';
+import { PREALLOCATIONS } from '../../format/image-shape.ts';
+import { WRITABLE_HOST_FILES } from '../../image/host-image.ts';
+import { formatOfFile } from '../../image/open-chain.ts';
+import { resizeImage, type NewSize } from '../../image/resize-image.ts';
+import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
+import { defineCommand } from '../command.ts';
+import { examples } from '../examples.ts';
+import { EXIT } from '../exit-code.ts';
+import { flag, inGroup, optional, preset } from '../option-kinds.ts';
+import { choice } from '../option-values.ts';
+import { badOption } from '../usage-error.ts';
+
+export const resizeCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .positional('image', { type: 'string', demandOption: true, describe: 'A raw, qcow2 or QED image' })
+      .positional('size', {
+        type: 'string',
+        demandOption: true,
+        describe: 'What the guest sees then: 10GiB …; or what is added or taken away: +1GiB, -1GiB',
+      })
+      .options(
+        inGroup('Resize:', {
+          shrink: flag('Allow a smaller disk: what lies behind its new end is lost'),
+          preallocation: preset(
+            'Space for what is new: off, metadata (qcow2), falloc or full',
+            choice('preallocation', PREALLOCATIONS),
+            'off',
+          ),
+          format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          json: flag('Print the sizes as JSON'),
+        }),
+      )
+      .options(BACKING_OPTIONS)
+      .epilogue(
+        examples([
+          ['resize disk.qcow2 +10GiB', 'room for more; the guest has to make its file system larger'],
+          ['resize disk.qcow2 5GiB --shrink', 'after the guest made it smaller'],
+        ]),
+      ),
+
+  run: async (args, terminal) => {
+    const { image, json, shrink, preallocation } = args;
+    const size = newSize(args.size);
+    const format = args.format ?? (await formatOfFile(image));
+    const { before, virtualSize } = await resizeImage({
+      name: image,
+      format,
+      files: WRITABLE_HOST_FILES,
+      backing: backingPolicy(args),
+      size,
+      shrink,
+      preallocation,
+    });
+    if (json) {
+      const sizes = { 'virtual-size': virtualSize, 'virtual-size-before': before };
+      terminal.answer(JSON.stringify({ filename: image, format, ...sizes }));
+    } else {
+      terminal.answer(`resized ${image}: ${format}, ${formatSize(before)} to ${formatSize(virtualSize)}`);
+    }
+    return EXIT.good;
+  },
+});
+
+/** Of `10GiB`, `+1GiB` or `-1GiB`, whose minus came through the command line as a real one. */
+function newSize(given: string): NewSize {
+  const sign = /^[+\u2212-]/.exec(given)?.[0];
+  let bytes: number;
+  try {
+    bytes = parseSize(given.slice(sign?.length ?? 0));
+  } catch (error) {
+    if (!(error instanceof Qcow2BenchError)) throw error;
+    const allowed = 'a size such as 10GiB, or one to add or take away: +1GiB, -1GiB';
+    throw badOption('SIZE', given.replace('\u2212', '-'), allowed);
+  }
+  if (sign === undefined) return { to: bytes };
+  return { by: sign === '+' ? bytes : -bytes };
+}
