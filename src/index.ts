@@ -35,7 +35,12 @@ export { createImage, openImage, type CreateImageOptions, type OpenImageOptions 
 export { checkImageFile, type CheckedImage, type CheckImageOptions } from './image/check-image.ts';
 export { createImageFile, type CreatedImage, type CreateImageFileOptions } from './image/create-image.ts';
 export { hostImage, type ImagePlace } from './image/host-image.ts';
-export { resizeImage, type NewSize, type ResizedImage, type ResizeImageOptions } from './image/resize-image.ts';
+export {
+  resizeImage,
+  type NewSize,
+  type ResizedImage,
+  type ResizeImageOptions,
+} from './image/resize-image.ts';
 export { readChainInfo, readImageInfo, type ImageInfo } from './image/image-info.ts';
 
 // Workloads and traces: what a guest asks.

@@ -89,5 +89,7 @@ function newSizeOf({ virtualSize: before }: DiskImage, options: ResizeImageOptio
 function checkSize(virtualSize: number, path: string): void {
   if (Number.isSafeInteger(virtualSize) && virtualSize > 0 && virtualSize % SECTOR_SIZE === 0) return;
   const rule = `it must be more than 0 and a multiple of ${String(SECTOR_SIZE)}`;
-  throw new Qcow2BenchError('bad-size', `${String(virtualSize)} bytes is no size of a disk: ${rule}`, { path });
+  throw new Qcow2BenchError('bad-size', `${String(virtualSize)} bytes is no size of a disk: ${rule}`, {
+    path,
+  });
 }

@@ -80,13 +80,13 @@ describe.skipIf(skipped !== undefined)(`resize${skipped === undefined ? '' : ` (
     expect([code, stderr]).toEqual([0, '']);
     runTool('qemu-img', theirWords(words, format), folder);
     expect(readFileSync(join(folder, 'disk')).equals(readFileSync(join(folder, 'theirs')))).toBe(true);
-    const info = JSON.parse(
-      runTool('qemu-img', ['info', '--output=json', '-f', format, 'disk'], folder),
-    ) as object;
-    expect(JSON.parse(stdout)).toEqual({
+    const info = JSON.parse(runTool('qemu-img', ['info', '--output=json', '-f', format, 'disk'], folder)) as {
+      readonly 'virtual-size': number;
+    };
+    expect(JSON.parse(stdout) as unknown).toEqual({
       filename: 'disk',
       format,
-      'virtual-size': Reflect.get(info, 'virtual-size'),
+      'virtual-size': info['virtual-size'],
       'virtual-size-before': MIB,
     });
   });

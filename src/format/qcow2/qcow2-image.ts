@@ -34,7 +34,7 @@ import { preallocate, type PreallocationOptions } from './preallocation.ts';
 import { MAPPING_KIND, Reader } from './reader.ts';
 import type { RefcountTable } from './refcount-table.ts';
 import { Refcounts } from './refcounts.ts';
-import { resizeDisk, type ResizeCause } from './resize.ts';
+import { resizeDisk, type ResizeCause, type ResizeOptions } from './resize.ts';
 import { Snapshots, type SnapshotsOptions } from './snapshots.ts';
 import { ZeroRequests } from './zero-requests.ts';
 
@@ -442,19 +442,12 @@ export class Qcow2Image implements DiskImage {
     preallocation: Preallocation = 'off',
   ): Promise<void> {
     const { header, geometry, tables, refcounts, backing } = this;
-    const [discarder, cachesFor] = [this.#discarder, this.#cachesFor];
+    const [discarder, cachesFor, dataDevice] = [this.#discarder, this.#cachesFor, this.#dataDevice];
     const writeUnlocked = (guestOffset: number, bytes: Uint8Array): Pending =>
       this.#writeUnlocked(guestOffset, bytes);
     const parts = { header, geometry, tables, refcounts, backing, discarder, cachesFor, writeUnlocked };
-    const dataDevice = this.#dataDevice;
-    const isLarger = virtualSize > this.virtualSize;
-    // What a raw data file holds is the disk: all of it is mapped.
-    const mode = preallocation === 'off' && header.isDataFileRaw && isLarger ? 'metadata' : preallocation;
-    const reserve =
-      mode === 'off'
-        ? undefined
-        : (from: number) => preallocate(this.#preallocation, { from, to: virtualSize }, mode);
-    await resizeDisk({ ...parts, cause, dataDevice, reserve }, virtualSize);
+    const reserve: ResizeOptions['reserve'] = (part, mode) => preallocate(this.#preallocation, part, mode);
+    await resizeDisk({ ...parts, cause, dataDevice, preallocation, reserve }, virtualSize);
     this.#bitmaps?.resize(virtualSize);
   }
 

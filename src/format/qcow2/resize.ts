@@ -13,6 +13,7 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import type { DiskImage } from '../disk-image.ts';
+import type { Preallocation } from '../image-shape.ts';
 import { zeroBytes } from '../real-zeroes.ts';
 import type { CacheGeometry } from './cache-geometry.ts';
 import type { Discarder } from './discard.ts';
@@ -20,6 +21,7 @@ import { l1EntriesFor, type Geometry } from './geometry.ts';
 import { FIELD } from './header.ts';
 import type { HeaderStore } from './header-store.ts';
 import type { L2Tables } from './l2-tables.ts';
+import type { DiskPart } from './preallocation.ts';
 import type { Refcounts } from './refcounts.ts';
 
 export type ResizeCause = Extract<SyncCause, 'snapshot' | 'l1-growth'>;
@@ -37,8 +39,9 @@ export interface ResizeOptions {
   readonly cause: ResizeCause;
   /** The file that guest data lie in, if that is not the image: it is as long as the disk. */
   readonly dataDevice: BlockDevice | undefined;
-  /** Takes space for the part of the disk from `from` on, in bytes, before the header says the new size. */
-  readonly reserve: ((from: number) => Promise<void>) | undefined;
+  readonly preallocation: Preallocation;
+  /** Takes space for a part of the disk before the header says the new size. */
+  readonly reserve: (part: DiskPart, mode: Exclude<Preallocation, 'off'>) => Promise<void>;
   /** Writes guest bytes; called with the lock held, which it gives up meanwhile. */
   readonly writeUnlocked: (guestOffset: number, bytes: Uint8Array) => Pending;
 }
@@ -48,7 +51,7 @@ export interface ResizeOptions {
  * @throws Qcow2BenchError `qcow2-resize-needs-v3`: entries of a version 2 snapshot table need not say the disk's size
  */
 export async function resizeDisk(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { header, dataDevice, reserve } = options;
+  const { header, dataDevice } = options;
   if (header.values.version < 3 && header.values.snapshotCount > 0) {
     throw new Qcow2BenchError(
       'qcow2-resize-needs-v3',
@@ -58,7 +61,7 @@ export async function resizeDisk(options: ResizeOptions, virtualSize: number): P
   }
   if (virtualSize < header.values.virtualSize) await shrink(options, virtualSize);
   else await extend(options, virtualSize);
-  if (reserve === undefined) await dataDevice?.truncate(virtualSize, 'data');
+  if (newSpace(options, virtualSize) === 'off') await dataDevice?.truncate(virtualSize, 'data');
   await header.moveVirtualSize(virtualSize, options.cause);
   await renewCaches(options, virtualSize);
 }
@@ -77,14 +80,21 @@ async function renewCaches(options: ResizeOptions, virtualSize: number): Promise
 
 async function extend(options: ResizeOptions, virtualSize: number): Promise<void> {
   const { header, geometry, tables, refcounts, reserve } = options;
+  const space = newSpace(options, virtualSize);
   const old = header.values.virtualSize;
   await tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
-  if (reserve !== undefined) await reserve(old);
+  if (space !== 'off') await reserve({ from: old, to: virtualSize }, space);
   await hideBacking(options, virtualSize);
-  if (reserve === undefined) return;
+  if (space === 'off') return;
   // Tables that lead to space are there before the size that needs them.
   await tables.l2Cache.writeBack();
   if (!header.isDirty) await refcounts.blockCache.writeBack();
+}
+
+/** What a raw data file holds is the disk: all of it is mapped, also where nobody asked for space. */
+function newSpace({ preallocation, header }: ResizeOptions, virtualSize: number): Preallocation {
+  const mustMap = header.isDataFileRaw && virtualSize > header.values.virtualSize;
+  return preallocation === 'off' && mustMap ? 'metadata' : preallocation;
 }
 
 /** What the backing file has behind the old end reads as zeroes. */

@@ -149,7 +149,10 @@ export class QedImage implements DiskImage {
     if (virtualSize < this.virtualSize) refuse('qed-no-shrink', 'a QED disk cannot be made smaller');
     if (preallocation !== 'off') refuse('qed-no-preallocation', 'QED has no preallocation');
     if (this.backing !== undefined && this.backing.virtualSize > this.virtualSize) {
-      refuse('qed-backing-would-show', 'what the backing file holds behind the end would show in a larger QED disk');
+      refuse(
+        'qed-backing-would-show',
+        'what the backing file holds behind the end would show in a larger QED disk',
+      );
     }
     checkVirtualSize(virtualSize, this.#geometry, { path });
     await this.#header.rewriteSize(virtualSize);
