@@ -6,10 +6,13 @@
  * programs in between (npm) hand on what they got, so a second signal within half a second is the first again.
  */
 
+import type { Pending } from '../device/block-device.ts';
 import { EXIT } from './exit-code.ts';
 import type { Terminal } from './terminal.ts';
 
 const SAME_STROKE_MS = 500;
+/** Work that never waits lets signals in so often. */
+const TURN_EVERY_MS = 50;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 const SHOW_CURSOR = '\u001b[?25h';
 
@@ -28,6 +31,7 @@ export class Interruption implements Disposable {
   readonly #terminal: Terminal;
   readonly #onStop: () => void;
   #firstMs: number | undefined;
+  #turnMs = performance.now();
 
   /** @param onStop called before anything is said, so that a progress bar can leave the line. */
   constructor(terminal: Terminal, onStop: () => void) {
@@ -39,6 +43,19 @@ export class Interruption implements Disposable {
   /** Aborted, with `Interrupted` as its reason, by the first signal. */
   get signal(): AbortSignal {
     return this.#controller.signal;
+  }
+
+  /** For work whose answers all come at once: a promise now and then, which lets signals in and rejects after one. */
+  turn(): Pending {
+    const nowMs = performance.now();
+    if (nowMs - this.#turnMs < TURN_EVERY_MS) return undefined;
+    this.#turnMs = nowMs;
+    return this.#letSignalsIn();
+  }
+
+  async #letSignalsIn(): Promise<void> {
+    await new Promise(setImmediate);
+    this.signal.throwIfAborted();
   }
 
   [Symbol.dispose](): void {

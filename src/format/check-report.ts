@@ -1,3 +1,5 @@
+import type { Pending } from '../device/block-device.ts';
+
 /** The outcome of checking an image, of any format that can be checked; counts as `qemu-img check` has them. */
 export interface CheckReport {
   /** Damage that can lose data; what was repaired is not counted here but below. */
@@ -38,6 +40,9 @@ export interface CheckOptions {
    * L2 table maps, so that no repair puts anything in their place, and a repair gives the file its length again. `qemu-img check` does not.
    */
   readonly afterCrash?: boolean | undefined;
-  /** Told now and then how far the check is: the name of the pass under way and the share of it that is done. */
-  readonly onProgress?: ((pass: string, share: number) => void) | undefined;
+  /**
+   * Told now and then how far the check is: the name of the pass under way and the share of it that is done. What it answers
+   * is waited for; if that rejects, the check ends there, and a repair leaves what it has written so far.
+   */
+  readonly onProgress?: ((pass: string, share: number) => Pending) | undefined;
 }

@@ -6,6 +6,8 @@ import { FORMATS } from '../../format/disk-image.ts';
 import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
+import { EXIT } from '../exit-code.ts';
+import { Interrupted, Interruption } from '../interruption.ts';
 import { flag, inGroup, optional } from '../option-kinds.ts';
 import { choice } from '../option-values.ts';
 import { countOf } from '../plain-words.ts';
@@ -14,6 +16,10 @@ import type { Terminal } from '../terminal.ts';
 
 /** The exit codes of `qemu-img check`. */
 const CHECK_EXIT = { clean: 0, failed: 1, corruptions: 2, leaks: 3, unsupported: 63 } as const;
+
+const CHECK_STOPPED = 'the check was stopped: nothing is known of the rest';
+const REPAIR_STOPPED =
+  'the repair was stopped: what was mended may be lost, and nothing else; repair the image again';
 
 export const checkCommand = defineCommand({
   options: (yargs) =>
@@ -34,6 +40,7 @@ export const checkCommand = defineCommand({
 
   run: async ({ image, repair, format, verbose, json }, terminal) => {
     using bar = new ShareBar(terminal.errors);
+    using interruption = new Interruption(terminal, () => bar.clear());
     const onDetail = (_kind: FindingKind, text: string): void => {
       bar.clear();
       // With --json the answer is one object: what is told beside it goes where notes go.
@@ -48,9 +55,17 @@ export const checkCommand = defineCommand({
         format,
         repair,
         onDetail: verbose ? onDetail : undefined,
-        onProgress: (pass, share) => bar.show(pass, share),
+        onProgress: (pass, share) => {
+          bar.show(pass, share);
+          return interruption.turn();
+        },
       });
     } catch (error) {
+      if (error instanceof Interrupted) {
+        bar.clear();
+        terminal.note(`qcow2-bench: ${repair === undefined ? CHECK_STOPPED : REPAIR_STOPPED}`);
+        return EXIT.interrupted;
+      }
       if (!(error instanceof Qcow2BenchError) || error.code !== 'check-unsupported') throw error;
       terminal.note(`qcow2-bench: error: ${error.message}`);
       return CHECK_EXIT.unsupported;

@@ -173,7 +173,8 @@ async function compare(
     }
     cluster = blockEnd;
     if (cluster >= nextWord) {
-      options.onProgress?.('refcounts', cluster / end);
+      const turn = options.onProgress?.('refcounts', cluster / end);
+      if (turn !== undefined) await turn;
       nextWord = cluster + PROGRESS_CLUSTERS;
     }
   }

@@ -24,7 +24,8 @@ export async function checkCopiedFlags(
   for (let l1Index = 0; l1Index < l1Entries; l1Index++) {
     if (target.tables.tableOffset(l1Index) === 0) continue;
     if (!(await check.table(l1Index))) return;
-    options.onProgress?.('copied flags', (l1Index + 1) / l1Entries);
+    const turn = options.onProgress?.('copied flags', (l1Index + 1) / l1Entries);
+    if (turn !== undefined) await turn;
   }
 }
 

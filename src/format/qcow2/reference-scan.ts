@@ -153,7 +153,8 @@ class ReferenceScan {
         if (pending !== undefined) await pending;
         await this.#scanL2(offset, l1.isActive);
       }
-      if (l1.isActive) this.#options.onProgress?.('references', (index + 1) / entries);
+      const turn = l1.isActive ? this.#options.onProgress?.('references', (index + 1) / entries) : undefined;
+      if (turn !== undefined) await turn;
     }
   }
 

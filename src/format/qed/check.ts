@@ -91,7 +91,8 @@ class QedCheck {
       }
       if (!this.#claim(hostOffset, tableClusters, name)) continue;
       await this.#scanTable(l1Index);
-      this.#options.onProgress?.('tables', (l1Index + 1) / entriesPerTable);
+      const turn = this.#options.onProgress?.('tables', (l1Index + 1) / entriesPerTable);
+      if (turn !== undefined) await turn;
     }
     if (isL1Changed && this.#mends) await this.#tables.writeL1();
   }

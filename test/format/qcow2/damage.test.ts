@@ -7,14 +7,13 @@ import { isDeepStrictEqual } from 'node:util';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
-import { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import { checkImageFile } from '../../../src/image/check-image.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { reasonToSkip } from '../system-tools.ts';
 import { BASE_COUNT, makeDamageBases, type DamageBase } from './damage-bases.ts';
 import { damaged } from './damage.ts';
-import { openBytes } from './image-bytes.ts';
+import { isSame, readableClusters } from './readable-clusters.ts';
 import { checkedAs, qemuChecks, type Checked, type QemuCheck } from './qemu-checks.ts';
 
 const SEEDS = 30 * BASE_COUNT;
@@ -232,37 +231,4 @@ function leftBy(checked: Checked | undefined): unknown {
 
 function told(checked: Checked | undefined): string {
   return JSON.stringify(checked);
-}
-
-function isSame(one: Uint8Array | undefined, other: Uint8Array | undefined): boolean {
-  if (one === undefined || other === undefined) return one === other;
-  return Buffer.compare(one, other) === 0;
-}
-
-/** What can be read of the image, a cluster each; a cluster whose tables are broken cannot. */
-async function readableClusters(
-  bytes: Uint8Array,
-  dataFile: Uint8Array | undefined,
-): Promise<ReadonlyMap<number, Uint8Array>> {
-  const openDataFile = (): MemoryDevice => {
-    const device = new MemoryDevice();
-    device.write(0, dataFile ?? new Uint8Array(), 'data');
-    return device;
-  };
-  const { image } = await openBytes(bytes, { readOnly: true, forCheck: true, openDataFile });
-  const readable = new Map<number, Uint8Array>();
-  const fileSize = (dataFile ?? bytes).byteLength;
-  for (let at = 0; at < image.virtualSize; at += image.clusterSize) {
-    try {
-      const { kind, hostOffset = 0 } = await image.map(at, image.clusterSize);
-      if (kind === 'unallocated' || hostOffset + image.clusterSize > fileSize) continue;
-      const content = new Uint8Array(image.clusterSize);
-      await image.read(at, content);
-      readable.set(at, content);
-    } catch (error) {
-      if (!(error instanceof Qcow2BenchError)) throw error;
-    }
-  }
-  await image.abandon();
-  return readable;
 }
