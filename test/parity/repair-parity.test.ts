@@ -12,7 +12,8 @@ import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { loseQedEntry, REPAIR_CASES, type RepairCase } from './repair-cases.ts';
 import { RepairTwins } from './repair-twins.ts';
 
-const SEEDS = 80;
+/** The last few are of dirty images that cannot be mended in full. */
+const SEEDS: readonly number[] = [...Array.from({ length: 72 }, (_, seed) => seed), 142, 209, 422];
 /** Last bytes of the incompatible and of the autoclear features; bit 0 says dirty, and that there are bitmaps. */
 const [FEATURES_AT, BITMAPS_AT] = [79, 95];
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
@@ -43,7 +44,7 @@ describe.skipIf(skip !== undefined)('a repair of random damage', () => {
     qemu.remove();
   });
 
-  it(`issues what qemu-img issues (${String(SEEDS)} seeds)`, async () => {
+  it(`issues what qemu-img issues (${String(SEEDS.length)} seeds)`, async () => {
     // QEMU stores bitmaps anew (repair-of-bitmaps); data files do not lie beside the copies, where it looks for them.
     const bases = makeDamageBases(qemu).filter(
       ({ bytes, dataFile }) => ((bytes[BITMAPS_AT] ?? 0) & 1) === 0 && dataFile === undefined,
@@ -51,7 +52,7 @@ describe.skipIf(skip !== undefined)('a repair of random damage', () => {
     const differences: string[] = [];
     let stopped = 0;
     let kept = 0;
-    for (let seed = 0; seed < SEEDS; seed++) {
+    for (const seed of SEEDS) {
       const base = bases[seed % bases.length];
       if (base === undefined) continue;
       const { bytes, what } = damaged(base.bytes, seed);
@@ -85,7 +86,7 @@ describe.skipIf(skip !== undefined)('a repair of random damage', () => {
       if (clears.length > 0) expect(clears[0]).toMatch(/^W 0x0 /);
     }
     expect(differences.join('\n')).toBe('');
-    expect({ stopped, kept, isMost: stopped + kept < SEEDS / 6 }).toMatchObject({ isMost: true });
+    expect({ stopped, kept, isMost: stopped + kept < SEEDS.length / 6 }).toMatchObject({ isMost: true });
   }, 120_000);
 });
 
@@ -182,5 +183,21 @@ describe.skipIf(skip !== undefined)('where a repair of QEMU does harm, ours does
     expect(ours.exitCode).toBe(0);
     runTool('qemu-img', ['check', '-q', '-f', 'qcow2', ours.path]);
     expect(runTool('qemu-io', ['-f', 'qcow2', '-c', 'read -P 7 0 1M', ours.path])).not.toContain('failed');
+  });
+
+  it.concurrent('unread-refcounts: QEMU leaves the mark of corruption on what it has made good', async () => {
+    const path = twins.make({
+      ...CLUSTERS,
+      written: ['write -P 7 0 1M'],
+      // A block at 2^63, where no file has anything; and the mark of corruption.
+      spoil: (image) => void image.flip(image.refcountTable, 1n << 63n).setU64(72, 2),
+    });
+    const theirs = await twins.theirs(path, 'qcow2', 'all');
+    expect(theirs.exitCode).toBe(0);
+    expect(theirs.bytes[FEATURES_AT]).toBe(2);
+    runTool('qemu-img', ['check', '-q', '-f', 'qcow2', theirs.path]);
+    const ours = await twins.ours(path, 'all');
+    expect(ours.exitCode).toBe(0);
+    expect(ours.operations).toEqual([...theirs.operations, 'W 0x0 4096', 'F']);
   });
 });

@@ -321,27 +321,18 @@ export class Qcow2Image implements DiskImage {
 
   /** Checks refcounts and copied flags; repairs within `repair` if given. The image must be idle. */
   async check(repair?: RepairScope, options: Omit<CheckOptions, 'repair'> = {}): Promise<CheckReport> {
-    const report = await this.#locked(() =>
-      checkImage(
-        {
-          header: this.header,
-          geometry: this.geometry,
-          table: this.#refcountTable,
-          refcounts: this.refcounts,
-          tables: this.tables,
-          metadata: this.#metadata,
-          snapshots: this.snapshots,
-        },
-        { ...options, repair },
-      ),
-    );
+    const { header, geometry, refcounts, tables, snapshots } = this;
+    const [table, metadata] = [this.#refcountTable, this.#metadata];
+    const target = { header, geometry, table, refcounts, tables, metadata, snapshots };
+    const report = await this.#locked(() => checkImage(target, { ...options, repair }));
     const isGood = report.corruptions === 0 && report.checkErrors === 0;
     if (repair !== undefined && isGood) {
       await this.#clearFeature(INCOMPATIBLE.dirty, 'repair');
       await this.#clearFeature(INCOMPATIBLE.corrupt, 'repair');
-    } else if (repair !== undefined && !this.header.isStopped) {
-      // A flush would hold back what was mended, as the dirty bit stays.
-      await this.#locked(() => this.refcounts.blockCache.writeBack());
+    } else if (repair !== undefined && header.isDirty && !header.isStopped) {
+      // A flush holds refcounts back while the dirty bit is set, which it stays: what was mended follows it.
+      await this.flush('repair');
+      await this.#locked(() => refcounts.blockCache.writeBack());
     }
     return report;
   }
