@@ -123,11 +123,22 @@ function headlineOf(pair: Pair): string {
   const { eager, lazy } = pair;
   const share = allocatingShare(pair);
   const which = share > 0.995 ? 'every write allocates' : `${percentText(share)} of the writes allocate`;
+  const syncs = insteadOf(rateText(lazy.syncs), rateText(eager.syncs));
+  const bytes = insteadOf(bytesText(lazy.bytes), bytesText(eager.bytes));
   return (
-    `With cache=${pair.cache}, lazy refcounts issue ${rateText(lazy.syncs)} instead of ${rateText(eager.syncs)} syncs ` +
-    `and write ${bytesText(lazy.bytes)} instead of ${bytesText(eager.bytes)} bytes per guest write ` +
+    `With cache=${pair.cache}, lazy refcounts issue ${syncs} syncs and write ${bytes} bytes per guest write ` +
     `(${pair.workload}: ${which}).`
   );
+}
+
+/** Figures that a reader cannot tell apart are one. */
+function insteadOf(lazy: string, eager: string): string {
+  return lazy === eager ? `the same ${lazy}` : `${lazy} instead of ${eager}`;
+}
+
+/** The same for a sentence that names eager refcounts afterwards. */
+function against(lazy: string, eager: string, unit: string): string {
+  return lazy === eager ? `${lazy} ${unit} with either` : `${lazy} against ${eager} ${unit}`;
 }
 
 function writebackPoint(report: ReportCells, { workload }: Pair): AnswerPoint | undefined {
@@ -135,7 +146,7 @@ function writebackPoint(report: ReportCells, { workload }: Pair): AnswerPoint | 
   const pairs = cache === undefined ? [] : pairsIn(report, cache);
   const same = pairs.find((pair) => pair.workload === workload);
   if (cache === undefined || same === undefined) return undefined;
-  const figures = `${rateText(same.lazy.syncs)} against ${rateText(same.eager.syncs)} syncs per write`;
+  const figures = against(rateText(same.lazy.syncs), rateText(same.eager.syncs), 'syncs per write');
   const best = pairs.toSorted((a, b) => saved(b) - saved(a))[0];
   const verdict =
     saved(same) < SAME
@@ -179,8 +190,8 @@ function backingPoint(report: ReportCells, { cache }: Pair): AnswerPoint | undef
   if (pair === undefined) return undefined;
   const text =
     `Where new clusters are filled with copied data (${pair.workload}), the copy must be durable before its L2 entry: ` +
-    `lazy refcounts issue ${rateText(pair.lazy.syncs)} syncs against ${rateText(pair.eager.syncs)}, ` +
-    `and write ${bytesText(pair.lazy.bytes)} bytes against ${bytesText(pair.eager.bytes)}.`;
+    `lazy refcounts issue ${insteadOf(rateText(pair.lazy.syncs), rateText(pair.eager.syncs))} syncs ` +
+    `and write ${insteadOf(bytesText(pair.lazy.bytes), bytesText(pair.eager.bytes))} bytes.`;
   return { about: 'Copy-on-write', text };
 }
 

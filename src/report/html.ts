@@ -24,6 +24,7 @@ import { pageScript, type PageData } from './page-script.ts';
 import { PAGE_STYLE } from './page-style.ts';
 import { VARIANT_COLOURS } from './palette.ts';
 import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
+import { parityTexts } from './parity-text.ts';
 import { predictionsOf, predictionText, type ModelPredictions } from './prediction.ts';
 import { FIDELITY_COLUMNS, fidelityRows, fidelityText, verificationText } from './replay-text.ts';
 import { modelsOf, reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
@@ -58,6 +59,7 @@ export function reportHtml(result: ResultRecord): string {
     isAboutOpening ? opening : '',
     chartSections({ result, report, charts, selected }),
     replaySection(result),
+    paritySection(result),
     isAboutOpening ? '' : opening,
     ...predictionsOf(result).map(predictionSection),
     environmentSection(result.environment),
@@ -233,6 +235,23 @@ function replaySection(result: ResultRecord): string {
     title: 'How true the replay was',
     text: [timed, verified].filter((text) => text !== undefined).join(' '),
     body: timed === undefined ? '' : `<div class="card scroll" tabindex="0">${table}</div>`,
+  });
+}
+
+/** Whether the engines did what QEMU does; nothing of a result in which QEMU ran no cell. */
+function paritySection(result: ResultRecord): string {
+  const { summary, exceptions, differences } = parityTexts(result);
+  if (summary === undefined) return '';
+  const notes = exceptions.map((text) => `<li>${escapeHtml(text)}</li>`);
+  const different = differences.map(({ verdict, details }) => {
+    const lines = details.length === 0 ? '' : `<pre>${escapeHtml(details.join('\n'))}</pre>`;
+    return `<li class="warning">${escapeHtml(verdict)}${lines}</li>`;
+  });
+  const items = [...different, ...notes];
+  return section({
+    title: 'Held against QEMU',
+    text: `${summary}: the same host operations in the same order, the same bytes in the images, the same data for the guest.`,
+    body: items.length === 0 ? '' : `<ul class="notes card">${items.join('\n')}</ul>`,
   });
 }
 

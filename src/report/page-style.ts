@@ -82,6 +82,7 @@ thead th { color: var(--muted); font-weight: 500; white-space: nowrap; }
 ul.notes { margin: .75rem 0 0; padding-left: 1.2rem; max-width: 56rem; }
 ul.notes li { margin-top: .4rem; }
 ul.notes.card { margin-top: 1rem; padding: .9rem 1.25rem 1rem 2.2rem; max-width: none; }
+ul.notes pre { margin: .4rem 0 0; overflow-x: auto; font: .8125rem/1.45 var(--mono); }
 ul.notes .warning b { color: var(--warm); }
 #page-error { background: var(--soft); border-left: 3px solid var(--warm); padding: .6rem .9rem; margin-top: 1rem; }
 footer { margin-top: 3rem; padding-bottom: 3rem; color: var(--muted); font-size: .875rem; }

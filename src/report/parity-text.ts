@@ -1,34 +1,68 @@
-/** How a cell that QEMU ran compares with the builtin engine, in lines for a terminal. */
+/** How the cells that QEMU ran compare with the builtin engine: all of them in a line, then those of which there is more to say. */
 
 import { cellName } from '../result/cell.ts';
-import type { CellRecord, Parity } from '../result/schema.ts';
+import type { CellRecord, Parity, ResultRecord } from '../result/schema.ts';
 
-/** One line if both engines did the same, more where they differ; none for a cell that QEMU did not run. */
-export function parityText({ cell, parity }: CellRecord): readonly string[] {
-  if (parity === undefined) return [];
-  const { verdict, operations, finalBytes, guestData, difference, qemu, exceptions = [] } = parity;
-  const about = `${cellName(cell)}: parity: `;
-  const counted = `${operations.toLocaleString('en')} operations`;
-  if (verdict === 'identical') {
-    return [`${about}identical (${[counted, ...allowanceText(parity)].join('; ')})`];
-  }
+export interface ParityTexts {
+  /** `48 of 48 cells identical to QEMU 7.2.22 (28,312 operations)`; `undefined` of a result that QEMU has no part in. */
+  readonly summary: string | undefined;
+  /** The cells with exceptions, one line each. */
+  readonly exceptions: readonly string[];
+  /** Those that differ: a line that says so, and the operations around the difference. */
+  readonly differences: readonly ParityDifference[];
+}
+
+export interface ParityDifference {
+  readonly verdict: string;
+  readonly details: readonly string[];
+}
+
+interface Judged {
+  readonly name: string;
+  readonly parity: Parity;
+}
+
+export function parityTexts({ cells }: Pick<ResultRecord, 'cells'>): ParityTexts {
+  const judged = cells.flatMap(({ cell, parity }: CellRecord): readonly Judged[] =>
+    parity === undefined ? [] : [{ name: cellName(cell), parity }],
+  );
+  const identical = judged.filter(({ parity }) => parity.verdict === 'identical');
+  return {
+    summary: judged.length === 0 ? undefined : summaryOf(judged, identical),
+    exceptions: identical.flatMap(({ name, parity }) => {
+      const text = allowanceText(parity);
+      return text === undefined ? [] : [`${name}: ${text}`];
+    }),
+    differences: judged.filter(({ parity }) => parity.verdict === 'different').map(differenceOf),
+  };
+}
+
+function summaryOf(judged: readonly Judged[], identical: readonly Judged[]): string {
+  const versions = [...new Set(judged.map(({ parity }) => parity.qemu))];
+  const operations = identical.reduce((sum, { parity }) => sum + parity.operations, 0);
+  const cells = judged.length === 1 ? 'cell' : 'cells';
+  const share = `${String(identical.length)} of ${String(judged.length)} ${cells}`;
+  return `${share} identical to QEMU ${versions.join(', ')} (${operationsText(operations)})`;
+}
+
+function differenceOf({ name, parity }: Judged): ParityDifference {
+  const { operations, finalBytes, guestData, difference, qemu, exceptions = [] } = parity;
+  const counted = operationsText(operations);
   const named = exceptions.includes('qed-zero-over-backing')
     ? [
-        `  ${counted} are identical. QEMU lost zeroes over a backing file, a defect that is not copied`,
-        '  (qed-zero-over-backing in docs/qemu-rules.md)',
+        `${counted} are identical. QEMU lost zeroes over a backing file, a defect that is not copied`,
+        '(qed-zero-over-backing in docs/qemu-rules.md)',
       ]
     : [];
-  const versus = `${about}different from QEMU ${qemu}`;
-  if (difference !== undefined) {
-    return [versus, ...named, ...difference.split('\n').map((line) => `  ${line}`)];
-  }
+  const verdict = `${name}: parity: different from QEMU ${qemu}`;
+  if (difference !== undefined) return { verdict, details: [...named, ...difference.split('\n')] };
   const bytes = finalBytes === 'identical' ? '' : ', but the images end with other bytes';
   const reads = guestData === 'different' ? ', but the guest reads other bytes' : '';
-  return [`${versus}: ${counted} are identical${bytes}${reads}`];
+  return { verdict: `${verdict}: ${counted} are identical${bytes}${reads}`, details: [] };
 }
 
 /** What was allowed for. */
-function allowanceText({ exceptions = [], leftOutRequests }: Parity): readonly string[] {
+function allowanceText({ exceptions = [], leftOutRequests }: Parity): string | undefined {
   const texts: string[] = [];
   if (leftOutRequests !== undefined) {
     const requests = leftOutRequests === 1 ? '1 request' : `${String(leftOutRequests)} requests`;
@@ -39,5 +73,9 @@ function allowanceText({ exceptions = [], leftOutRequests }: Parity): readonly s
   if (exceptions.includes('raw-direct-over-hole')) {
     texts.push('padded to 4 KiB, as QEMU does over a file that begins with a hole');
   }
-  return texts;
+  return texts.length === 0 ? undefined : texts.join('; ');
+}
+
+function operationsText(operations: number): string {
+  return operations === 1 ? '1 operation' : `${operations.toLocaleString('en')} operations`;
 }

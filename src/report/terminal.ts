@@ -7,13 +7,13 @@
 
 import { createColors } from 'picocolors';
 
-import type { CellRecord, ResultRecord } from '../result/schema.ts';
+import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
 import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
 import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
-import { parityText } from './parity-text.ts';
+import { parityTexts } from './parity-text.ts';
 import { predictionsOf, predictionText } from './prediction.ts';
 import { fidelityRows, fidelityText, TERMINAL_FIDELITY_COLUMNS, verificationText } from './replay-text.ts';
 import { reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
@@ -56,7 +56,7 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
     ...remarkLines(report.cells).flatMap((remark) =>
       wrapped(remark, width).map((line) => paint.yellow(line)),
     ),
-    ...result.cells.flatMap((record) => parityLines(record, width)),
+    ...parityLines(result, width),
     ...replayLines(result, width, (heading) => paint.dim(heading)),
     ...predictionsOf(result).flatMap((predictions) => wrapped(predictionText(predictions), width)),
     ...(control === undefined ? [] : wrapped(control, width)),
@@ -78,11 +78,18 @@ export function spokenHeadline(report: ReportCells): string | undefined {
   return wasCounted && !isAnswer ? undefined : headline;
 }
 
-/** The verdict of a cell is whole, however long its name; the operations around a difference keep a line each. */
-function parityLines(record: CellRecord, width: number): readonly string[] {
-  const [verdict, ...details] = parityText(record);
-  if (verdict === undefined) return [];
-  return [...wrapped(verdict, width), ...details.map((line) => shortened(line, width))];
+/** Verdicts are whole, however long the names of cells; the operations around a difference keep a line each. */
+function parityLines(result: ResultRecord, width: number): readonly string[] {
+  const { summary, exceptions, differences } = parityTexts(result);
+  if (summary === undefined) return [];
+  return [
+    ...wrapped(`Parity: ${summary}.`, width),
+    ...exceptions.flatMap((text) => wrapped(text, width - 2).map((line) => `  ${line}`)),
+    ...differences.flatMap(({ verdict, details }) => [
+      ...wrapped(verdict, width),
+      ...details.map((line) => shortened(`  ${line}`, width)),
+    ]),
+  ];
 }
 
 /** All setups where they fit on a screen or two, otherwise the first. What QEMU did is in its verdicts, not in the table. */

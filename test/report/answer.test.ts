@@ -25,12 +25,25 @@ test('the headline gives both figures of the workload that allocates with every 
 test('each point says what the data say', () => {
   const about = aboutOf(result);
   expect(about['writeback']).toContain('save nothing on stride: 0.006 against 0.007 syncs per write');
-  expect(about['Copy-on-write']).toContain('lazy refcounts issue 2.01 syncs against 2.00');
+  expect(about['Copy-on-write']).toContain('lazy refcounts issue 2.01 instead of 2.00 syncs');
   expect(about['QED']).toContain('issues 1.00 syncs and writes 66,311 bytes');
   expect(about['raw']).toContain('1.00 syncs and writes 4,096 bytes');
   expect(about['Cache modes']).toContain(
     'none issues the same syncs as writeback; unsafe issues none at all',
   );
+});
+
+test('figures that a reader cannot tell apart are one', () => {
+  const eager = result.cells.filter(({ cell }) => cell.format === 'qcow2' && cell.refcounts === 'eager');
+  const twins = eager.map((record) => ({ ...record, cell: { ...record.cell, refcounts: 'lazy' as const } }));
+  const same: ResultRecord = { ...result, cells: [...eager, ...twins] };
+  const { headline, points } = answerOf(reportCells(same));
+  expect(headline).toMatch(
+    /lazy refcounts issue the same [\d.]+ syncs and write the same [\d,]+ bytes per guest write/,
+  );
+  const texts = [headline, ...points.map(({ text }) => text)].join(' ');
+  expect(texts).not.toMatch(/\b([\d.,]+) (?:instead of|against) \1\b/);
+  expect(texts).toContain('syncs per write with either');
 });
 
 test('nothing is said of what was not measured', () => {

@@ -1,10 +1,10 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { markdownTable } from '../../src/report/markdown.ts';
 import { factorText, microsecondsText, rateText } from '../../src/report/numbers.ts';
 import { syncsPictureSvg } from '../../src/report/picture.ts';
 import { terminalSummary } from '../../src/report/terminal.ts';
-import type { CellRecord } from '../../src/result/schema.ts';
+import type { CellRecord, Parity } from '../../src/result/schema.ts';
 import { syntheticResult } from './synthetic-result.ts';
 
 const result = syntheticResult();
@@ -75,17 +75,41 @@ test('what nothing was measured of has no column, and a result that compares not
   expect(text).not.toMatch(/Median|Time ratio|cannot compare|\n\n\n/);
 });
 
-test('the verdict beside QEMU is whole, however long the name of its cell', () => {
-  const parity = {
+describe('beside QEMU', () => {
+  const identical = {
     qemu: '7.2.0',
     verdict: 'identical',
     operations: 1806,
     finalBytes: 'identical',
     difference: undefined,
   } as const;
-  const cells = renamed('w'.repeat(70)).map((record) => ({ ...record, parity }));
-  const words = terminalSummary({ ...result, cells }, { colour: false, width: 80 }).replaceAll('\n', ' ');
-  expect(words.match(/parity: identical \(1,806 operations\)/g)).toHaveLength(cells.length);
+  const beside = (change: (index: number) => Partial<Parity>, name = 'w'.repeat(70)): string => {
+    const cells = renamed(name).map((record, index) => ({
+      ...record,
+      parity: { ...identical, ...change(index) },
+    }));
+    return terminalSummary({ ...result, cells }, { colour: false, width: 80 });
+  };
+
+  test('cells of which there is no more to say are one line', () => {
+    const text = beside(() => ({})).replaceAll('\n', ' ');
+    expect(text).toContain('Parity: 4 of 4 cells identical to QEMU 7.2.0 (7,224 operations).');
+    expect(text).not.toContain('parity:');
+  });
+
+  test('those with an exception and those that differ are named, and whole however long their names', () => {
+    const text = beside((index) => {
+      if (index === 0) return { exceptions: ['varying-order'], leftOutRequests: 3 };
+      if (index === 1) return { exceptions: ['varying-order'] };
+      return index === 2 ? { verdict: 'different', difference: 'operation 7 differs\n  7 F  W' } : {};
+    });
+    const words = text.replaceAll(/\n\s*/g, ' ');
+    expect(words).toContain('Parity: 3 of 4 cells identical to QEMU 7.2.0 (5,418 operations).');
+    expect(words).toContain('without 3 requests in which runs of QEMU differ');
+    expect(words.match(/in one of the orders of QEMU, which vary/g)).toHaveLength(1);
+    expect(words).toContain('parity: different from QEMU 7.2.0 operation 7 differs 7 F  W');
+    expect(text.split('\n').every((line) => line.length <= 80)).toBe(true);
+  });
 });
 
 test('colours are only there where they are asked for', () => {
