@@ -87,7 +87,6 @@ export class CheckFindings {
   }
 
   report(totalClusters: number): CheckReport {
-    const said = Object.values(this.#said).reduce((sum, each) => sum + each, 0);
     return {
       ...this.counts(),
       imageEndOffset: this.imageEndOffset,
@@ -96,8 +95,14 @@ export class CheckFindings {
       fragmentedClusters: this.fragmentedClusters,
       compressedClusters: this.compressedClusters,
       messages: this.#details.map(({ text }) => text),
-      messagesDropped: said - this.#details.length,
+      messagesDropped: this.#dropped(),
     };
+  }
+
+  #dropped(): Record<FindingKind, number> {
+    const dropped = { ...this.#said };
+    for (const { kind } of this.#details) dropped[kind]--;
+    return dropped;
   }
 }
 

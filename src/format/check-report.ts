@@ -19,7 +19,8 @@ export interface CheckReport {
   readonly compressedClusters: number;
   /** The first findings of each kind, in words, in the order in which they were found. */
   readonly messages: readonly string[];
-  readonly messagesDropped: number;
+  /** How many there are beside those. */
+  readonly messagesDropped: Readonly<Record<FindingKind, number>>;
 }
 
 /** Which damage a repair may mend. */

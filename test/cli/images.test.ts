@@ -91,6 +91,52 @@ describe('check', () => {
     expect(errorLine(ended)).toContain('disk.qcow2');
   });
 
+  const GOOD: readonly (readonly [name: string, format: 'qcow2' | 'qed', commands: readonly string[]])[] = [
+    ['an empty image', 'qcow2', []],
+    ['one that is half full', 'qcow2', ['write 0 32M']],
+    ['compressed clusters', 'qcow2', ['write -c 0 64k', 'write -c 64k 64k', 'write 1M 128k']],
+    ['fragments', 'qcow2', ['write 1M 64k', 'write 0 64k', 'write 2M 64k', 'write 1088k 64k']],
+    ['QED', 'qed', ['write 1M 64k']],
+    ['an empty QED image', 'qed', []],
+  ];
+
+  test.skipIf(skipped !== undefined).each(GOOD)(
+    '%s: the lines of qemu-img check',
+    async (_, format, commands) => {
+      const folder = makeFolder();
+      runTool('qemu-img', ['create', '-q', '-f', format, 'disk', '64M'], folder);
+      runTool('qemu-io', ['-f', format, ...commands.flatMap((command) => ['-c', command]), 'disk'], folder);
+      const { stdout } = await runCli(folder, 'check', 'disk');
+      const theirs = runTool('qemu-img', ['check', '-f', format, 'disk'], folder);
+      // Of QED qemu-img does not tell where the image ends.
+      expect(format === 'qed' ? stdout.replace(/^Image end offset.*\n/m, '') : stdout).toBe(theirs);
+    },
+  );
+
+  test.skipIf(skipped !== undefined)(
+    'tells 20 findings of a kind, and how many more there are of each',
+    async () => {
+      const folder = makeFolder();
+      runTool('qemu-img', ['create', '-q', '-f', 'qcow2', 'disk', '64M'], folder);
+      runTool('qemu-io', ['-f', 'qcow2', '-c', 'write 0 8M', 'disk'], folder);
+      // Clusters 10 to 39 have refcount 0; 40 to 64 have 2, and so a wrong copied flag.
+      const refcounts = Buffer.alloc(55 * 2);
+      for (let index = 30; index < 55; index++) refcounts.writeUInt16BE(2, index * 2);
+      const descriptor = openSync(join(folder, 'disk'), 'r+');
+      writeSync(descriptor, refcounts, 0, refcounts.byteLength, 0x20000 + 10 * 2);
+      closeSync(descriptor);
+      const ended = await runCli(folder, 'check', 'disk');
+      expect(ended.code).toBe(2);
+      const lines = ended.stdout.split('\n');
+      expect(lines.filter((line) => line.startsWith('ERROR'))).toHaveLength(20);
+      expect(lines.filter((line) => line.startsWith('Leaked'))).toHaveLength(20);
+      expect(lines).toContain('… and 65 more errors, 5 more leaked clusters: --verbose tells each');
+      const verbose = await runCli(folder, 'check', 'disk', '--verbose');
+      expect(verbose.stdout.match(/^(ERROR|Leaked)/gm)).toHaveLength(110);
+      expect(verbose.stdout).not.toContain('… and');
+    },
+  );
+
   interface Damage {
     readonly name: string;
     readonly format: 'qcow2' | 'qed';

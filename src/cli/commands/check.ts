@@ -71,9 +71,12 @@ export const checkCommand = defineCommand({
       return CHECK_EXIT.unsupported;
     }
     bar.clear();
-    // Told already.
-    const report = verbose ? { ...checked.report, messages: [], messagesDropped: 0 } : checked.report;
-    terminal.answer(json ? JSON.stringify(checkJson(image, checked), null, 4) : checkText(report, terminal));
+    const { report } = checked;
+    // With --verbose they are told already.
+    const findings = verbose ? [] : findingLines(report);
+    terminal.answer(
+      json ? JSON.stringify(checkJson(image, checked), null, 4) : checkText(report, findings, terminal),
+    );
     return exitCodeOf(report);
   },
 });
@@ -84,15 +87,30 @@ function exitCodeOf(report: CheckReport): number {
   return report.leaks > 0 ? CHECK_EXIT.leaks : CHECK_EXIT.clean;
 }
 
-function checkText(report: CheckReport, { paint }: Terminal): string {
-  const { messages, messagesDropped, corruptions, leaks, checkErrors } = report;
+/** A finding of each kind, and of several. */
+const FINDING: Readonly<Record<FindingKind, readonly [one: string, several: string]>> = {
+  corruption: ['error', 'errors'],
+  leak: ['leaked cluster', 'leaked clusters'],
+  repair: ['repair', 'repairs'],
+  'check-error': ['part that cannot be checked', 'parts that cannot be checked'],
+};
+
+/** The first findings of each kind, and how many of each there are besides. */
+function findingLines({ messages, messagesDropped }: CheckReport): string[] {
+  const kinds: readonly FindingKind[] = ['corruption', 'leak', 'repair', 'check-error'];
+  const dropped = kinds
+    .filter((kind) => messagesDropped[kind] > 0)
+    .map((kind) => countOf(messagesDropped[kind], `more ${FINDING[kind][0]}`, `more ${FINDING[kind][1]}`));
+  return dropped.length === 0
+    ? [...messages]
+    : [...messages, `… and ${dropped.join(', ')}: --verbose tells each`];
+}
+
+function checkText(report: CheckReport, findings: readonly string[], { paint }: Terminal): string {
+  const { corruptions, leaks, checkErrors } = report;
   const { corruptionsFixed, leaksFixed } = report;
   const paragraphs: string[][] = [];
-  if (messages.length > 0) {
-    const dropped =
-      messagesDropped > 0 ? [`… and ${String(messagesDropped)} more findings (--verbose tells them)`] : [];
-    paragraphs.push([...messages, ...dropped]);
-  }
+  if (findings.length > 0) paragraphs.push([...findings]);
   if (corruptionsFixed + leaksFixed > 0) {
     paragraphs.push([
       'Found and repaired:',
@@ -120,15 +138,15 @@ function checkText(report: CheckReport, { paint }: Terminal): string {
   if (corruptions + leaks + checkErrors === 0) {
     paragraphs.push([paint.green('No errors were found on the image.')]);
   }
-  paragraphs.at(-1)?.push(allocationText(report), `Image end offset: ${String(report.imageEndOffset)}`);
+  if (report.allocatedClusters > 0) paragraphs.at(-1)?.push(allocationText(report));
+  paragraphs.at(-1)?.push(`Image end offset: ${String(report.imageEndOffset)}`);
   return paragraphs.map((lines) => lines.join('\n')).join('\n\n');
 }
 
 /** `10/16384 = 0.06% allocated, 10.00% fragmented, 0.00% compressed clusters`. */
 function allocationText(report: CheckReport): string {
   const { totalClusters, allocatedClusters, fragmentedClusters, compressedClusters } = report;
-  const percent = (part: number, whole: number): string =>
-    `${(whole === 0 ? 0 : (part / whole) * 100).toFixed(2)}%`;
+  const percent = (part: number, whole: number): string => `${((part / whole) * 100).toFixed(2)}%`;
   return (
     `${String(allocatedClusters)}/${String(totalClusters)} = ${percent(allocatedClusters, totalClusters)} allocated, ` +
     `${percent(fragmentedClusters, allocatedClusters)} fragmented, ` +

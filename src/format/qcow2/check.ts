@@ -56,7 +56,7 @@ async function checkRefcounts(
   if (findings.needsRebuild && repair === 'all') {
     await rebuild(target, counts, findings, options);
   } else if (findings.needsRebuild && repair === 'leaks') {
-    findings.checkError(() => 'ERROR need to rebuild refcount structures');
+    findings.checkError(() => 'ERROR need to rebuild refcount structures: only a repair of all damage does');
   } else if (repair !== undefined && findings.leaks + findings.corruptions > 0) {
     findings.restore(scanned);
     await compare(target, counts, findings, options);
