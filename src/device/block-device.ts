@@ -34,6 +34,8 @@ export interface BlockDevice {
   readonly path: string;
   /** Offsets and lengths of reads and writes are multiples of this (1 where anything goes). */
   readonly requestAlignment: number;
+  /** What the file itself asks of requests: a filter that takes any pads those that are not aligned to this. */
+  readonly hostAlignment: number;
   /** Whether `zeroRange` and `punchHole` work here; where not, engines write zeroes themselves. */
   readonly canZeroRange: boolean;
 

@@ -26,6 +26,10 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.requestAlignment;
   }
 
+  get hostAlignment(): number {
+    return this.inner.hostAlignment;
+  }
+
   get canZeroRange(): boolean {
     return this.inner.canZeroRange;
   }

@@ -65,6 +65,10 @@ export class HostFile implements BlockDevice, Disposable {
     this.#fallocate = this.canZeroRange && binding.ok ? binding.fallocate : undefined;
   }
 
+  get hostAlignment(): number {
+    return this.requestAlignment;
+  }
+
   size(): number {
     return this.#size;
   }

@@ -46,6 +46,10 @@ export class MemoryDevice implements BlockDevice {
     this.bytes = options.bytes ?? new SparseBytes();
   }
 
+  get hostAlignment(): number {
+    return this.requestAlignment;
+  }
+
   size(): number {
     return this.bytes.size;
   }

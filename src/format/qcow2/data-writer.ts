@@ -263,6 +263,9 @@ export class DataWriter {
     const length = allocation.cowTailTo - allocation.cowHeadFrom;
     const guarded = this.#guardData(offset, length);
     if (guarded !== undefined) return guarded;
+    // With O_DIRECT, an unaligned end would have to be read and written anyway: the fill is copied with the data (R9).
+    const { hostAlignment } = this.#device;
+    if (!isAligned(offset, hostAlignment) || !isAligned(length, hostAlignment)) return undefined;
     if (this.#isImage) this.imageChanges++;
     const pending = this.#device.zeroRange(offset, length, 'cow');
     if (pending !== undefined) return this.#filledAfter(pending, allocation);
