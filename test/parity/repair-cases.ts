@@ -22,6 +22,8 @@ export interface RepairCase {
   readonly spoil?: (image: ImageEditor) => void;
   readonly spoilQed?: (bytes: Buffer) => Buffer;
   readonly scopes: readonly RepairScope[];
+  /** Ours is called here, and not started as a program: the same damage is repaired by the command line in another layout. */
+  readonly inProcess?: boolean;
 }
 
 const LAYOUTS: readonly (readonly [options: string, clusterSize: number])[] = [
@@ -120,11 +122,11 @@ function plainCases(): readonly RepairCase[] {
   return PLAIN.flatMap(({ what, spoil, scopes, v3 = false }, index) => {
     const layouts = LAYOUTS.filter(([options]) => !v3 || !options.includes('0.10'));
     const [first, second] = [index, index + 2].map((turn) => layouts[turn % layouts.length]);
-    return [first, second].flatMap((layout) => {
+    return [first, second].flatMap((layout, turn) => {
       if (layout === undefined) return [];
       const [options, size] = layout;
       const written = [`write 0 ${String(size)}`, `write ${String(2 * size)} ${String(3 * size)}`];
-      return [{ what, format: 'qcow2' as const, options, written, spoil, scopes }];
+      return [{ what, format: 'qcow2' as const, options, written, spoil, scopes, inProcess: turn > 0 }];
     });
   });
 }
@@ -135,8 +137,9 @@ function dirtyCases(): readonly RepairCase[] {
   const layouts = ['65536', '4096,refcount_bits=1', '4096,refcount_bits=32', '65536,extended_l2=on'];
   const dirty = { format: 'qcow2' as const, scopes: ALL };
   return [
-    ...layouts.map((layout) => ({
+    ...layouts.map((layout, turn) => ({
       ...dirty,
+      inProcess: turn > 0,
       what: 'not closed, lazy refcounts',
       options: `lazy_refcounts=on,cluster_size=${layout}`,
       written: MANY_WRITES,

@@ -31,17 +31,17 @@ export interface Repaired {
   /** As `W 0x20000 65536`, `P 0x50000 65536`, `T 0x201000`, `F`; reads are left out. */
   readonly operations: readonly string[];
   readonly exitCode: number | undefined;
-  /** The counts that it printed as JSON; none where it failed before it had any. */
+  /** The counts that a program printed as JSON; none where it failed before it had any. */
   readonly counts: Readonly<Record<string, unknown>> | undefined;
   /** What QEMU said of an image that it marked as corrupt in the midst of the repair. */
-  readonly marking?: string | undefined;
+  readonly marking: string | undefined;
   /** The copy that was repaired. */
   readonly path: string;
-  readonly bytes: Buffer;
 }
 
 export class RepairTwins {
   readonly directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-repair-'));
+  readonly #files = new FileStorage(this.directory, probeCapabilities(this.directory));
   #images = 0;
 
   remove(): void {
@@ -87,14 +87,11 @@ export class RepairTwins {
   }
 
   /** Ours, within this process: the same repair as the command line's, and no program to start. */
-  async oursHere(
-    path: string,
-    scope: RepairScope,
-  ): Promise<Pick<Repaired, 'operations' | 'exitCode' | 'path'>> {
+  async oursHere(path: string, scope: RepairScope): Promise<Repaired> {
     const copy = `${path}-ours-${scope}`;
     copyFileSync(path, copy);
     const operations: string[] = [];
-    const storage = loggedStorage(this.directory, operations);
+    const storage = loggedStorage(this.#files, operations);
     let exitCode: number = CHECK.failed;
     const refused = await rejectionCodeOf(async () => {
       const name = basename(copy);
@@ -104,7 +101,7 @@ export class RepairTwins {
       exitCode = report.corruptions > 0 ? CHECK.corrupt : left;
     });
     if (refused !== undefined) operations.push(refused);
-    return { operations, exitCode, path: copy };
+    return { operations, exitCode, counts: undefined, marking: undefined, path: copy };
   }
 
   /** Ours, of a copy of the image. */
@@ -141,17 +138,12 @@ export class RepairTwins {
       counts: countsOf(outcome.stdout),
       marking: /Marking image as corrupt.*/.exec(outcome.stderr)?.[0],
       path: copy,
-      // A file that was made long enough for a table far past its end is read only if it is asked for.
-      get bytes() {
-        return readFileSync(copy);
-      },
     };
   }
 }
 
 /** Host files whose changes are written down as they happen. */
-function loggedStorage(directory: string, operations: string[]): Storage {
-  const files = new FileStorage(directory, probeCapabilities(directory));
+function loggedStorage(files: Storage, operations: string[]): Storage {
   const open: Storage['open'] = (name, options) =>
     new HostLog(files.open(name, options), {
       phases: { phase: 'run' },
