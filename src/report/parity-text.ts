@@ -6,7 +6,7 @@ import type { CellRecord, Parity, ResultRecord } from '../result/schema.ts';
 export interface ParityTexts {
   /** `48 of 48 cells identical to QEMU 7.2.22 (28,312 operations)`; `undefined` of a result that QEMU has no part in. */
   readonly summary: string | undefined;
-  /** The cells with exceptions, one line each. */
+  /** The cells with exceptions, one line each, or one for many that have the same. */
   readonly exceptions: readonly string[];
   /** Those that differ: a line that says so, and the operations around the difference. */
   readonly differences: readonly ParityDifference[];
@@ -29,10 +29,7 @@ export function parityTexts({ cells }: Pick<ResultRecord, 'cells'>): ParityTexts
   const identical = judged.filter(({ parity }) => parity.verdict === 'identical');
   return {
     summary: judged.length === 0 ? undefined : summaryOf(judged, identical),
-    exceptions: identical.flatMap(({ name, parity }) => {
-      const text = allowanceText(parity);
-      return text === undefined ? [] : [`${name}: ${text}`];
-    }),
+    exceptions: exceptionTexts(identical),
     differences: judged.filter(({ parity }) => parity.verdict === 'different').map(differenceOf),
   };
 }
@@ -43,6 +40,18 @@ function summaryOf(judged: readonly Judged[], identical: readonly Judged[]): str
   const cells = judged.length === 1 ? 'cell' : 'cells';
   const share = `${String(identical.length)} of ${String(judged.length)} ${cells}`;
   return `${share} identical to QEMU ${versions.join(', ')} (${operationsText(operations)})`;
+}
+
+/** More cells than this with the same exception are counted, not named: the record names them. */
+const NAMED_MAX = 4;
+
+function exceptionTexts(identical: readonly Judged[]): readonly string[] {
+  const groups = Map.groupBy(identical, ({ parity }) => allowanceText(parity));
+  return [...groups].flatMap(([text, cells]) => {
+    if (text === undefined) return [];
+    if (cells.length > NAMED_MAX) return [`${String(cells.length)} cells: ${text}`];
+    return cells.map(({ name }) => `${name}: ${text}`);
+  });
 }
 
 function differenceOf({ name, parity }: Judged): ParityDifference {

@@ -97,6 +97,15 @@ describe('beside QEMU', () => {
     expect(text).not.toContain('parity:');
   });
 
+  test('many with the same exception are counted', () => {
+    const cells = Array.from({ length: 5 }, (_, index) => renamed(`w${String(index)}`)).flat();
+    const parity = { ...identical, exceptions: ['varying-order'] } as const;
+    const judged = cells.map((record) => ({ ...record, parity }));
+    const text = terminalSummary({ ...result, cells: judged }, { colour: false });
+    expect(text.match(/in one of the orders of QEMU/g)).toHaveLength(1);
+    expect(text).toContain('  20 cells: in one of the orders of QEMU, which vary');
+  });
+
   test('those with an exception and those that differ are named, and whole however long their names', () => {
     const text = beside((index) => {
       if (index === 0) return { exceptions: ['varying-order'], leftOutRequests: 3 };
