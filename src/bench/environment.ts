@@ -10,6 +10,7 @@ import { arch, cpus, loadavg, platform, release, totalmem } from 'node:os';
 import { Qcow2BenchError } from '../core/error.ts';
 import type { DeviceModel } from '../device/device-model.ts';
 import { mountPointOf } from '../device/mount-point.ts';
+import { compressionLibrary } from '../format/qcow2/compression.ts';
 import { blockDeviceOf, governorOf, isVirtualMachine } from './machine.ts';
 import type { Environment } from '../result/schema.ts';
 
@@ -30,6 +31,8 @@ export interface EnvironmentOptions {
 const PACKAGE_FILE = new URL('../../package.json', import.meta.url);
 const MOUNTS_FILE = '/proc/self/mounts';
 const UNKNOWN_CPU = 'unknown';
+/** Characters of a name in a result. */
+const NAME_MAX = 256;
 
 export function collectEnvironment(options: EnvironmentOptions): Environment {
   const { date, commandLine, seed, directory, qemu, deviceModels = [] } = options;
@@ -46,12 +49,20 @@ export function collectEnvironment(options: EnvironmentOptions): Environment {
     memoryBytes: totalmem(),
     ...known({ governor: governorOf(), isVirtual: isVirtualMachine(), loadAverage: loadAverage() }),
     fileSystem: directory === undefined ? null : fileSystemOf(directory),
+    compression: compressionLibraries(),
     ...(qemu === undefined ? {} : { qemu }),
     ...(deviceModels.length === 0 ? {} : { deviceModels }),
     seed,
     commandLine: [...commandLine],
     date: date.toISOString(),
   };
+}
+
+/** Compressed clusters have other bytes, and take other times, by another library. */
+function compressionLibraries(): Environment['compression'] {
+  const [zlib, zstd] = [compressionLibrary('zlib'), compressionLibrary('zstd')];
+  // A reason comes from the system, as long as it likes.
+  return { zlib: zlib.slice(0, NAME_MAX), zstd: zstd.slice(0, NAME_MAX) };
 }
 
 /** @throws Qcow2BenchError `bad-installation` if the program's own package file is gone. */

@@ -314,6 +314,9 @@ function environmentSection(environment: Environment): string {
     ],
     ...(fileSystem === null ? [] : [['Device', deviceText(environment)] as const]),
     ['Node.js', environment.node],
+    ...(environment.compression === undefined
+      ? []
+      : [['Compression', Object.values(environment.compression).join('; ')] as const]),
     ...(environment.qemu === undefined ? [] : [['QEMU', environment.qemu] as const]),
   ];
   const rows = facts.map(

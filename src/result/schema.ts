@@ -352,6 +352,10 @@ export const environmentSchema = z
       })
       .nullable()
       .describe('Where the timed images lay; null if no file was timed or it cannot be told'),
+    compression: z
+      .strictObject({ zlib: name, zstd: name })
+      .optional()
+      .describe("The libraries that pack and unpack compressed clusters; if not the system's, why"),
     qemu: name.optional().describe('Version of QEMU, where it was found'),
     deviceModels: z.array(deviceModelSchema).optional().describe('Those that times were taken on'),
     seed: count,

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished, vi } from 'vitest';
 
 import { collectEnvironment, findMountOptions } from '../../src/bench/environment.ts';
 import { environmentSchema } from '../../src/result/schema.ts';
@@ -18,6 +18,22 @@ describe('the environment', () => {
   it("has the version of the package's own description", () => {
     const { version } = JSON.parse(readFileSync('package.json', 'utf8')) as { version: string };
     expect(collectEnvironment(given).harness).toBe(version);
+  });
+
+  it('says which libraries pack compressed clusters, and why not those of the system', async () => {
+    const { zlib } = collectEnvironment(given).compression ?? {};
+    expect(zlib).toMatch(/^zlib [\d.]+\S* of (?:the system|Node\.js: .+)$/);
+
+    const platform = vi.spyOn(process, 'platform', 'get').mockReturnValue('darwin');
+    vi.resetModules();
+    onTestFinished(() => {
+      platform.mockRestore();
+      vi.resetModules();
+    });
+    const { compressionLibrary } = await import('../../src/format/qcow2/compression.ts');
+    expect(compressionLibrary('zstd')).toMatch(
+      /^zstd [\d.]+\S* of Node\.js: the system's zstd is not called on/,
+    );
   });
 
   it('has no file system where no file is timed, and no QEMU where none was found', () => {
