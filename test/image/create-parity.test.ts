@@ -1,6 +1,6 @@
 /**
- * `create` makes the same bytes as `qemu-img create` with the same options, or both refuse: a covering array over
- * everything that can be chosen, for each format.
+ * `create`, as a user calls it, makes the same bytes as `qemu-img create` with the same options, or both refuse, and ours
+ * names the option: a covering array over everything that can be chosen, for each format.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -8,12 +8,11 @@ import { mkdirSync, mkdtempSync, rmSync, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test, vi } from 'vitest';
 
-import { Qcow2BenchError } from '../../src/core/error.ts';
+import { runCommandLine } from '../../src/cli/command-line.ts';
+import { EXIT } from '../../src/cli/exit-code.ts';
 import { formatSize } from '../../src/core/size.ts';
-import { probeCapabilities } from '../../src/device/capabilities.ts';
-import { FileStorage } from '../../src/device/file-storage.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import { REFCOUNT_MODES } from '../../src/format/image-options.ts';
 import {
@@ -23,7 +22,6 @@ import {
   PREALLOCATIONS,
   REFCOUNT_BITS,
 } from '../../src/format/image-shape.ts';
-import { createImageFile, type CreateImageFileOptions } from '../../src/image/create-image.ts';
 import { firstDifference } from '../../src/peer/whole-file.ts';
 import { coveringArray, type Row } from '../parity/covering-array.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
@@ -60,12 +58,13 @@ const RAW = {
 /** Everything that any of the formats lets one choose. */
 type Choice = Partial<Row<typeof QCOW2>> & { readonly virtualSize: number };
 
+// Each call of the command listens for itself.
+for (const stream of [process.stdout, process.stderr]) stream.setMaxListeners(0);
 const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-create-'));
 afterAll(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 for (const name of ['ours', 'theirs']) mkdirSync(join(directory, name));
-const storage = new FileStorage(join(directory, 'ours'), probeCapabilities(directory));
 
 const cases: readonly (readonly [Format, readonly Choice[]])[] = [
   [
@@ -153,42 +152,39 @@ function refusalOfQemu(format: Format, name: string, choice: Choice): string | u
   }
 }
 
-/** The code of our refusal. */
+/** What our command says where it refuses; `undefined` if it made the image. */
 async function refusalOfOurs(format: Format, name: string, choice: Choice): Promise<string | undefined> {
-  const { backing = 'none', dataFile = 'none', extendedL2, clusterSize, refcounts } = choice;
-  const base = `base.${backing}`;
-  const options: CreateImageFileOptions = {
-    storage,
-    name,
-    format,
-    virtualSize: choice.virtualSize,
-    clusterSize,
-    refcounts,
-    shape: {
-      compat: choice.compat,
-      refcountBits: choice.refcountBits,
-      extendedL2: extendedL2 === 'on' ? true : undefined,
-      compressionType: choice.compressionType,
-      preallocation: choice.preallocation,
-      dataFile: dataFile === 'none' ? undefined : dataFile,
-    },
-    dataFile: dataFile === 'none' ? undefined : { storage, name: `${name}.data`, stored: `${name}.data` },
-    backing:
-      backing === 'none'
-        ? undefined
-        : {
-            name: base,
-            format: backing,
-            path: base,
-            files: { open: (file, how) => storage.open(file, how) },
-          },
-  };
+  const { backing = 'none', dataFile = 'none', extendedL2, virtualSize } = choice;
+  const options = Object.entries({
+    'cluster-size': choice.clusterSize,
+    compat: choice.compat,
+    'refcount-bits': choice.refcountBits,
+    refcounts: choice.refcounts,
+    'compression-type': choice.compressionType,
+    preallocation: choice.preallocation,
+    'data-file': dataFile === 'none' ? undefined : dataFile,
+    backing: backing === 'none' ? undefined : `base.${backing}`,
+    'backing-format': backing === 'none' ? undefined : backing,
+  }).flatMap(([option, value]) => (value === undefined ? [] : [`--${option}`, String(value)]));
+  if (extendedL2 === 'on') options.push('--extended-l2');
+  const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  const answered = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+  const image = join(directory, 'ours', name);
   try {
-    await createImageFile(options);
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof Qcow2BenchError)) throw error;
-    return error.code;
+    const words = ['create', image, String(virtualSize), '--format', format, ...options];
+    const code = await runCommandLine(words, { NO_COLOR: '1' });
+    const text = said.mock.calls
+      .map(([line]) => String(line))
+      .join('')
+      .trim();
+    if (code === EXIT.good) return undefined;
+    // The user is to change an option: the message begins with its name.
+    expect(text).toMatch(/^qcow2-bench: error: (?:--[a-z0-9-]+|SIZE): /);
+    expect(code, text).toBe(EXIT.usage);
+    return text;
+  } finally {
+    said.mockRestore();
+    answered.mockRestore();
   }
 }
 
