@@ -10,7 +10,7 @@ export interface CheckReport {
   readonly checkErrors: number;
   readonly corruptionsFixed: number;
   readonly leaksFixed: number;
-  /** Host offset after the last cluster in use. */
+  /** Host offset after the last cluster in use; 0 for QED, where nobody asks, as in QEMU. */
   readonly imageEndOffset: number;
   /** Clusters of the virtual disk. */
   readonly totalClusters: number;

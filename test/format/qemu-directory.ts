@@ -99,7 +99,6 @@ export class QemuDirectory {
     const done = spawnSync('qemu-img', ['check', '-f', format, ...options, name], {
       cwd: this.path,
       encoding: 'utf8',
-      maxBuffer: 64 * 1024 * 1024,
     });
     if (done.error !== undefined) throw done.error;
     return { status: done.status, output: `${done.stdout}${done.stderr}` };

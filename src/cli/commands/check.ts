@@ -108,7 +108,7 @@ function findingLines({ messages, messagesDropped }: CheckReport): string[] {
 
 function checkText(report: CheckReport, findings: readonly string[], { paint }: Terminal): string {
   const { corruptions, leaks, checkErrors } = report;
-  const { corruptionsFixed, leaksFixed } = report;
+  const { corruptionsFixed, leaksFixed, imageEndOffset } = report;
   const paragraphs: string[][] = [];
   if (findings.length > 0) paragraphs.push([...findings]);
   if (corruptionsFixed + leaksFixed > 0) {
@@ -139,7 +139,7 @@ function checkText(report: CheckReport, findings: readonly string[], { paint }: 
     paragraphs.push([paint.green('No errors were found on the image.')]);
   }
   if (report.allocatedClusters > 0) paragraphs.at(-1)?.push(allocationText(report));
-  paragraphs.at(-1)?.push(`Image end offset: ${String(report.imageEndOffset)}`);
+  if (imageEndOffset > 0) paragraphs.at(-1)?.push(`Image end offset: ${String(imageEndOffset)}`);
   return paragraphs.map((lines) => lines.join('\n')).join('\n\n');
 }
 

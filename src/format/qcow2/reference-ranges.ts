@@ -5,11 +5,15 @@
  * no cluster's. After a crash, clusters behind the end count as far as an L2 table maps.
  */
 
+import { alignUp } from '../../core/alignment.ts';
 import { hex } from '../../core/error.ts';
 import type { CheckFindings } from '../check-findings.ts';
 import type { CheckOptions } from '../check-report.ts';
 import type { CheckTarget } from './check-target.ts';
 import { ReferenceCounts } from './reference-count.ts';
+
+/** A file is so many sectors long to QEMU, and what is missing of the last one is zeroes. */
+const SECTOR_SIZE = 512;
 
 export class ReferenceRanges {
   readonly counts: ReferenceCounts;
@@ -24,7 +28,7 @@ export class ReferenceRanges {
     this.#findings = findings;
     this.#clusterSize = geometry.clusterSize;
     this.#pastEndMax = geometry.clusterSize * (afterCrash === true ? geometry.l2Entries : 1);
-    this.#fileSize = header.device.size();
+    this.#fileSize = alignUp(header.device.size(), SECTOR_SIZE);
     this.counts = new ReferenceCounts({
       refcountOrder: geometry.refcountOrder,
       refcountMax: geometry.refcountMax,
@@ -32,14 +36,14 @@ export class ReferenceRanges {
     });
   }
 
-  /** Bytes. */
+  /** Bytes, in whole sectors. */
   get fileSize(): number {
     return this.#fileSize;
   }
 
   /** Takes in that the file has grown. */
   growTo(fileSize: number): void {
-    this.#fileSize = fileSize;
+    this.#fileSize = alignUp(fileSize, SECTOR_SIZE);
     this.counts.growTo(Math.ceil(fileSize / this.#clusterSize));
   }
 

@@ -66,7 +66,6 @@ class QedCheck {
     this.#mends = options.repair === 'all';
     this.#options = options;
     this.#findings = new CheckFindings(options.onDetail);
-    this.#findings.imageEndOffset = device.size();
   }
 
   get corruptions(): number {
@@ -134,16 +133,16 @@ class QedCheck {
     return false;
   }
 
-  /** Takes clusters for `name`; false, and a corruption, if one of them is taken already. */
+  /** Takes clusters for `name`; false if one of them is taken already. Each that is counts as a corruption. */
   #claim(hostOffset: number, clusters: number, name: () => string): boolean {
     const first = hostOffset / this.#geometry.clusterSize;
     let isFree = true;
     for (let cluster = first; cluster < first + clusters; cluster++) {
-      isFree = this.#claimed.claim(cluster) && isFree;
-    }
-    if (!isFree) {
+      if (this.#claimed.claim(cluster)) continue;
+      isFree = false;
+      const at = cluster * this.#geometry.clusterSize;
       this.#findings.corruption(
-        () => `ERROR ${name()} claims clusters at ${hex(hostOffset)} that are in use already`,
+        () => `ERROR ${name()} claims the cluster at ${hex(at)}, which is in use already`,
       );
     }
     return isFree;

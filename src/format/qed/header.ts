@@ -23,7 +23,7 @@
  * code does not know are kept as they are, except unknown autoclear bits, which a writer must clear.
  */
 
-import { isAligned, isPowerOfTwo } from '../../core/alignment.ts';
+import { alignUp, isAligned, isPowerOfTwo } from '../../core/alignment.ts';
 import { readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
 import { hex, Qcow2BenchError } from '../../core/error.ts';
 import { formatSize } from '../../core/size.ts';
@@ -252,7 +252,8 @@ function parseL1Offset(
     throw tooLarge('qed-bad-l1-offset', "the first-level table's offset", path, AT.l1Offset);
   }
   const { clusterSize, headerSize, tableSize } = geometry;
-  if (!isAligned(l1Offset, clusterSize) || l1Offset < headerSize || l1Offset + tableSize > file.size) {
+  const end = alignUp(file.size, SECTOR_SIZE);
+  if (!isAligned(l1Offset, clusterSize) || l1Offset < headerSize || l1Offset + tableSize > end) {
     throw fieldError('qed-bad-l1-offset', path, AT.l1Offset, {
       found: `the first-level table lies at ${hex(l1Offset)}`,
       rule: `it must begin at a cluster from ${hex(headerSize)} on and its ${formatSize(tableSize)} must lie within the file's ${String(file.size)} bytes`,

@@ -2,11 +2,12 @@
  * The host file as a row of clusters: where it ends, and which offsets may stand in a table.
  *
  * Invariants: space is only ever taken at the end and never given back (QED has no free list); a part of a
- * cluster at the end, which an interrupted write leaves, counts as free and is taken again.
+ * cluster at the end, which an interrupted write leaves, counts as free and is taken again. The file is as long as QEMU
+ * has it, in whole sectors.
  */
 
-import { alignDown, isAligned } from '../../core/alignment.ts';
-import type { QedGeometry } from './geometry.ts';
+import { alignDown, alignUp, isAligned } from '../../core/alignment.ts';
+import { SECTOR_SIZE, type QedGeometry } from './geometry.ts';
 
 export class HostSpace {
   readonly #geometry: QedGeometry;
@@ -15,7 +16,7 @@ export class HostSpace {
   /** @param fileSize bytes of the file at opening. */
   constructor(geometry: QedGeometry, fileSize: number) {
     this.#geometry = geometry;
-    this.#end = alignDown(fileSize, geometry.clusterSize);
+    this.#end = alignDown(alignUp(fileSize, SECTOR_SIZE), geometry.clusterSize);
   }
 
   /** Host offset behind the last cluster in use, bytes. */

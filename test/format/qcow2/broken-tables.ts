@@ -206,6 +206,9 @@ export const BROKEN_TABLES: readonly BrokenTable[] = [
   block('on the L1 table', ({ l1 }) => l1),
   offset('a second refcount block past the end', ({ refcountTable }) => refcountTable + 8, pastEnd),
   cut('at the L1 table', ({ l1 }) => l1, { loses: true }),
+  cut('four bytes into the cluster before the L1 table', ({ l1, clusterSize }) => l1 - clusterSize + 4, {
+    loses: true,
+  }),
   cut('within the L1 table', ({ l1 }) => l1 + 8, { loses: true }),
   cut('at the refcount table', ({ refcountTable }) => refcountTable),
   cut('within the refcount table', ({ refcountTable }) => refcountTable + 4),

@@ -28,6 +28,8 @@ export interface Counts {
 export interface QemuCheck {
   /** A file of the directory. */
   readonly name: string;
+  /** Default qcow2. */
+  readonly format?: 'qed';
   readonly repair?: RepairScope;
 }
 
@@ -36,9 +38,9 @@ export async function qemuChecks(
   directory: string,
   checks: readonly QemuCheck[],
 ): Promise<readonly Checked[]> {
-  const script = checks.map(({ name, repair }) => {
+  const script = checks.map(({ name, format = 'qcow2', repair }) => {
     const words = repair === undefined ? '' : `-r ${repair} `;
-    return `qemu-img check -f qcow2 --output=json ${words}${name} 2>/dev/null; printf '\\036%d\\037' $?`;
+    return `qemu-img check -f ${format} --output=json ${words}${name} 2>/dev/null; printf '\\036%d\\037' $?`;
   });
   const child = spawn('sh', ['-s'], { cwd: directory, stdio: ['pipe', 'pipe', 'inherit'] });
   let output = '';
