@@ -77,17 +77,38 @@ export class AlignedDevice extends DeviceFilter {
   }
 
   override zeroRange(offset: number, length: number, purpose: Purpose): Pending {
-    if (!this.#isAligned(offset, length)) return this.#zeroPadded(this.#pad(offset, length), purpose);
+    if (!this.#isAligned(offset, length)) return this.#zeroPadded(this.#pad(offset, length), purpose, 'keep');
     const blocker = this.#guard.blocker(offset, offset + length, false);
     if (blocker !== undefined) return blocker.then(() => this.zeroRange(offset, length, purpose));
     return this.#hold(offset, offset + length, this.inner.zeroRange(offset, length, purpose));
   }
 
-  // A hole needs no alignment: the system zeroes the bytes at its ends itself.
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  /**
+   * A hole needs no alignment: the system zeroes the bytes at its ends itself. As in QEMU, a discard is cut at the blocks
+   * that it begins and ends in, and a zero-write is padded as any other.
+   */
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite = false): Pending {
+    if (isZeroWrite && !this.#isAligned(offset, length)) {
+      return this.#zeroPadded(this.#pad(offset, length), purpose, 'unmap');
+    }
     const blocker = this.#guard.blocker(offset, offset + length, false);
-    if (blocker !== undefined) return blocker.then(() => this.punchHole(offset, length, purpose));
-    return this.#hold(offset, offset + length, this.inner.punchHole(offset, length, purpose));
+    if (blocker !== undefined) {
+      return blocker.then(() => this.punchHole(offset, length, purpose, isZeroWrite));
+    }
+    return this.#hold(offset, offset + length, this.#punchPieces(offset, length, purpose));
+  }
+
+  #punchPieces(offset: number, length: number, purpose: Purpose): Pending {
+    if (this.#isAligned(offset, length)) return this.inner.punchHole(offset, length, purpose);
+    const end = offset + length;
+    const first = Math.min(end, alignUp(offset, this.#alignment));
+    const last = Math.max(first, alignDown(end, this.#alignment));
+    const cuts = [offset, first, last, end];
+    const steps = cuts.slice(1).map((to, index) => (): Pending => {
+      const from = cuts[index] ?? to;
+      return to > from ? this.inner.punchHole(from, to - from, purpose) : undefined;
+    });
+    return runInOrder(steps);
   }
 
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
@@ -131,10 +152,10 @@ export class AlignedDevice extends DeviceFilter {
   }
 
   /** Reads both ends, writes the first block, zeroes the blocks between, writes the last block. */
-  #zeroPadded(padded: Padded, purpose: Purpose): Pending {
+  #zeroPadded(padded: Padded, purpose: Purpose, space: 'keep' | 'unmap'): Pending {
     const { start, end, requestStart, requestEnd } = padded;
     const blocker = this.#guard.blocker(start, end, true);
-    if (blocker !== undefined) return blocker.then(() => this.#zeroPadded(padded, purpose));
+    if (blocker !== undefined) return blocker.then(() => this.#zeroPadded(padded, purpose, space));
     const alignment = this.#alignment;
     return this.#exclusively(padded, Math.min(end - start, 2 * alignment), (buffer) => {
       const steps = this.#readsOfEnds(padded, buffer, purpose);
@@ -151,7 +172,9 @@ export class AlignedDevice extends DeviceFilter {
         const head = buffer.subarray(0, alignment);
         steps.push(() => this.inner.write(start, head.fill(0, requestStart - start), purpose));
       }
-      steps.push(() => this.inner.zeroRange(middle, middleEnd - middle, purpose));
+      const length = middleEnd - middle;
+      if (space === 'keep') steps.push(() => this.inner.zeroRange(middle, length, purpose));
+      else steps.push(() => this.inner.punchHole(middle, length, purpose));
       if (middleEnd < end) {
         const tail = buffer.subarray(-alignment);
         steps.push(() => this.inner.write(middleEnd, tail.fill(0, 0, requestEnd - middleEnd), purpose));

@@ -62,8 +62,12 @@ export interface BlockDevice {
   writeMerged(offset: number, parts: readonly WritePart[]): Pending;
   /** Makes the range read as zeroes, keeping it allocated; grows the file if it ends past it. */
   zeroRange(offset: number, length: number, purpose: Purpose): Pending;
-  /** Gives the range back to the file system; it reads as zeroes. Never changes the file's length. */
-  punchHole(offset: number, length: number, purpose: Purpose): Pending;
+  /**
+   * Gives the range back to the file system; it reads as zeroes. Never changes the file's length.
+   *
+   * @param isZeroWrite the guest wants the zeroes, and not only the space back: what O_DIRECT asks to pad is then written
+   */
+  punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending;
   /** Cuts the file off, or makes it longer: by a hole, or by what `growth` says. */
   truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending;
   /**

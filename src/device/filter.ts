@@ -58,8 +58,8 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.zeroRange(offset, length, purpose);
   }
 
-  punchHole(offset: number, length: number, purpose: Purpose): Pending {
-    return this.inner.punchHole(offset, length, purpose);
+  punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
+    return this.inner.punchHole(offset, length, purpose, isZeroWrite);
   }
 
   truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {

@@ -62,9 +62,9 @@ export class SyncElision extends DeviceFilter {
     }
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     try {
-      return this.#changed(this.inner.punchHole(offset, length, purpose));
+      return this.#changed(this.inner.punchHole(offset, length, purpose, isZeroWrite));
     } catch (error) {
       this.#writeGen++;
       throw error;

@@ -17,6 +17,7 @@ import { backingOf, dataFileName, prepareFiles } from '../bench/prepare.ts';
 import { openStack } from '../bench/stack.ts';
 import type { FileStorage } from '../device/file-storage.ts';
 import { HostMeter } from '../device/host-meter.ts';
+import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
 import type { Parity } from '../result/schema.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
@@ -126,8 +127,24 @@ export class QemuEngine implements Engine {
     }
     if (this.#files === undefined) return 'no directory was named for the images that QEMU is run on';
     const { capabilities } = this.#files;
-    return formatObstacle(plan) ?? placeObstacle(plan, capabilities) ?? zeroingObstacle(plan, capabilities);
+    return (
+      formatObstacle(plan) ??
+      placeObstacle(plan, capabilities) ??
+      zeroingObstacle(plan, capabilities) ??
+      sizeObstacle(plan, capabilities)
+    );
   }
+}
+
+/** QEMU itself refuses it. */
+function sizeObstacle(
+  { cell: { format, cache }, source }: CellPlan,
+  { direct }: FileStorage['capabilities'],
+): string | undefined {
+  if (format !== 'raw' || !CACHE_MODE_RULES[cache].direct || !direct.ok) return undefined;
+  if (source.virtualSize % direct.alignment === 0) return undefined;
+  const asked = `the ${String(direct.alignment)} bytes that O_DIRECT asks for here`;
+  return `QEMU opens no raw image of ${String(source.virtualSize)} bytes, which is no multiple of ${asked}`;
 }
 
 async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'parity'>> {

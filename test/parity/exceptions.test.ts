@@ -67,6 +67,37 @@ describe.skipIf(skip !== undefined)('raw-direct-over-hole', () => {
     expect(ours.map(textOf)).toEqual(['W 0x80000 512', 'F']);
   });
 
+  it('with the same alignment, requests of any place are cut and padded alike', async (context) => {
+    const capabilities = probeCapabilities(directory);
+    context.skip(!capabilities.direct.ok, 'no O_DIRECT here');
+    makeHole('cut', 4 * MIB);
+    makeHole('cut-ours', 4 * MIB);
+    const random = new Random(1);
+    const requests = Array.from({ length: 60 }, (_, index): Request => {
+      const offset = random.below(8000) * 512;
+      const length = (1 + random.below(60)) * 512;
+      switch (index % 5) {
+        case 0:
+          return ask.write(offset, length);
+        case 1:
+          return ask.zero(offset, length);
+        case 2:
+          return ask.zero(offset, length, true);
+        case 3:
+          return ask.discard(offset, length);
+        default:
+          // Whole blocks, or the ends of one.
+          return ask.discard(4096 * (index + 1) - (index % 3) * 512, 4096);
+      }
+    });
+    const run = { path: join(directory, 'cut'), format: 'raw', cache: 'none', requests } as const;
+    const storage = new FileStorage(directory, { ...capabilities, direct: { ok: true, alignment: 4096 } });
+    const ours = await serve(requests, { imageName: 'cut-ours', format: 'raw', cache: 'none', storage });
+    const comparison = compareOperations(ours, await runQemuIo(run));
+    expect(comparison.identical ? '' : comparison.text).toBe('');
+    expect(await sameBytes(run.path, `${run.path}-ours`)).toBe(true);
+  });
+
   it('QEMU refuses such a file if its size is no multiple of 4 KiB; we serve it', async (context) => {
     makeHole('odd', MIB + 512);
     const { direct } = probeCapabilities(directory);
@@ -188,8 +219,8 @@ async function serve(
   await using stack = await openStack({
     format: 'qcow2',
     cache: 'writeback',
-    ...options,
     storage: new FileStorage(directory, probeCapabilities(directory)),
+    ...options,
     hostLog: (record) => log.push({ ...record, request }),
   });
   for (const [index, asked] of requests.entries()) {

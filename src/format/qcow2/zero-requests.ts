@@ -100,7 +100,7 @@ export class ZeroRequests {
     const { dataDevice: device } = this.#options;
     if (device === undefined) return;
     if (!device.canZeroRange) await writeRealZeroes(device, offset, length);
-    else if (unmap) await device.punchHole(offset, length, 'data');
+    else if (unmap) await device.punchHole(offset, length, 'data', true);
     else await device.zeroRange(offset, length, 'data');
   }
 

@@ -96,7 +96,7 @@ export class RawImage implements DiskImage {
     const device = this.#device;
     if (!device.canZeroRange) return writeRealZeroes(device, guestOffset, length);
     if (!options.unmap) return device.zeroRange(guestOffset, length, 'data');
-    return device.punchHole(guestOffset, length, 'data');
+    return device.punchHole(guestOffset, length, 'data', true);
   }
 
   /** A hint: where the device cannot punch holes, the bytes stay as they are. */
