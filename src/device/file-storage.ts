@@ -6,7 +6,7 @@ import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import type { Capabilities } from './capabilities.ts';
 import { hostError } from './host-error.ts';
 import { HostFile } from './host-file.ts';
-import { noDirect } from './host-file-open.ts';
+import { noDirect, refuseOtherThanRegular } from './host-file-open.ts';
 import { OverlappedFile } from './overlapped-file.ts';
 import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
 
@@ -63,6 +63,8 @@ export class FileStorage implements Storage {
   rename(name: string, newName: string, { overwrite }: { readonly overwrite: boolean }): void {
     const path = this.pathOf(name);
     const newPath = this.pathOf(newName);
+    // A rename would put a file in the place of a device.
+    refuseOtherThanRegular(newPath);
     try {
       if (overwrite || !linked(path, newPath)) {
         if (!overwrite && existsSync(newPath)) throw fileExists(newPath);

@@ -95,8 +95,12 @@ export function noDirect(path: string, reason: string, cause?: unknown): Qcow2Be
   );
 }
 
-/** Looked at before opening too: opening a FIFO waits for its other end, opening a device may act on it. */
-function refuseOtherThanRegular(path: string): void {
+/**
+ * Looked at before opening too: opening a FIFO waits for its other end, opening a device may act on it.
+ *
+ * @throws Qcow2BenchError `not-a-regular-file`
+ */
+export function refuseOtherThanRegular(path: string): void {
   let stat;
   try {
     stat = statSync(path, { throwIfNoEntry: false });

@@ -10,8 +10,11 @@
  *   those of `qemu-img convert`, so the result has the same bytes.
  */
 
+import { resolve } from 'node:path';
+
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
+import { followLinks } from '../device/file-storage.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { RefcountMode } from '../format/image-options.ts';
@@ -62,7 +65,7 @@ export interface ConvertedImage {
 /**
  * Converts an image.
  *
- * @throws Qcow2BenchError `compress-unsupported`; `file-exists`; what opening the source, its chain or creating the
+ * @throws Qcow2BenchError `compress-unsupported`; `file-exists`; `target-is-source`; what opening the source, its chain or creating the
  * target throws; the signal's reason.
  */
 export async function convertImage(options: ConvertOptions): Promise<ConvertedImage> {
@@ -73,10 +76,15 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
   }
   const { storage, name } = target;
   const overwrite = target.overwrite ?? false;
-  if (!overwrite && storage.exists(name)) storage.create(name, { overwrite: false });
-  const { image, format: sourceFormat } = await openChain(source);
+  // Whatever stands in the way is told before the work, not after it.
+  if (storage.exists(name)) {
+    const inTheWay = overwrite ? storage.open(name, { readOnly: true }) : storage.create(name, { overwrite });
+    await inTheWay.close();
+  }
+  const { image, format: sourceFormat, names } = await openChain(source);
   const partName = `${name}.part`;
   try {
+    refuseSource(names, target);
     const { virtualSize } = image;
     await createImageFile({ ...target, name: partName, virtualSize, backing: undefined, overwrite: false });
     try {
@@ -90,6 +98,14 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
   } finally {
     await image.abandon();
   }
+}
+
+/** A file of the source's chain may have other overlays: it is never replaced. */
+function refuseSource(names: readonly string[], { storage, name }: ImagePlace): void {
+  const path = storage.realName?.(name);
+  if (path === undefined || !names.some((source) => followLinks(resolve(source)) === path)) return;
+  const message = 'is a file that the conversion reads: take another name for its result';
+  throw new Qcow2BenchError('target-is-source', message, { path });
 }
 
 async function fill(source: DiskImage, name: string, options: ConvertOptions): Promise<number> {

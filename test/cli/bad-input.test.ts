@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   mkdirSync,
@@ -11,10 +10,11 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { readResult } from '../../src/result/store.ts';
 import { errorLine, makeFolder, runCli, type Ended } from './cli-process.ts';
+import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 /** One cell, counted only. */
 const ONE_CELL = ['--refcounts', 'lazy', '--cache', 'writeback', '--samples', '0'];
@@ -195,7 +195,7 @@ describe('places', () => {
       const folder = makeFolder();
       const small = join(folder, 'small');
       mkdirSync(small);
-      mount(small);
+      mountSmall(small);
       const cells = [
         '--workload',
         'stride',
@@ -222,17 +222,3 @@ describe('places', () => {
     },
   );
 });
-
-/** A file system of 4 MiB on `folder`, gone after the test. */
-function mount(folder: string): void {
-  const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'none', folder], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`mount: ${stderr}`);
-  onTestFinished(() => void spawnSync('umount', [folder]));
-}
-
-function reasonAgainstMount(): string | undefined {
-  if (process.getuid?.() !== 0) return 'mounting a small file system takes root';
-  return spawnSync('mount', ['--version']).error === undefined ? undefined : 'there is no mount';
-}

@@ -1,14 +1,12 @@
 /** `calibrate`: measures the device under a directory and writes a model of it. */
 
-import { existsSync } from 'node:fs';
-
 import { calibrate } from '../../bench/calibration.ts';
-import { Qcow2BenchError } from '../../core/error.ts';
 import type { DeviceModel } from '../../device/device-model.ts';
 import { deviceModelText, writeDeviceModel } from '../../result/device-model-file.ts';
 import { PROCESS_CLOCK } from '../clock.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { OVERWRITE, refuseExisting } from '../existing-file.ts';
 import { EXIT } from '../exit-code.ts';
 import { ImageDirectory } from '../image-directory.ts';
 import { Interrupted, Interruption } from '../interruption.ts';
@@ -29,7 +27,7 @@ export const calibrateCommand = defineCommand({
           dir: optional('Directory on the device; 128 MiB are used there for a while', text('dir')),
           out: preset('The file to write', text('out'), 'device.json'),
           name: preset('What results call the model', text('name'), 'calibrated'),
-          overwrite: flag('Replace a file that is there'),
+          overwrite: OVERWRITE,
           json: flag('Print the model as JSON too'),
         }),
       )
@@ -48,11 +46,7 @@ export const calibrateCommand = defineCommand({
     if (!NAME.test(name)) {
       throw new UsageError(`--name: '${name}' is not 1 to 64 letters, digits, dots, hyphens or underscores`);
     }
-    if (!overwrite && existsSync(out)) {
-      throw new Qcow2BenchError('file-exists', 'the file exists: take another --out, or --overwrite', {
-        path: out,
-      });
-    }
+    refuseExisting(out, { overwrite });
     using directory = new ImageDirectory(dir);
     using interruption = new Interruption(terminal, () => undefined);
     using bar = new ShareBar(terminal.errors);

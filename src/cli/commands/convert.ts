@@ -1,8 +1,10 @@
 /** `convert`: a disk in another format, sparse as it was, in one file whatever stood behind it. */
 
+import { statSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 
 import { formatSize } from '../../core/size.ts';
+import { followLinks } from '../../device/file-storage.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
 import { convertImage, type ConvertedImage, type ConvertOptions } from '../../image/convert-image.ts';
@@ -10,6 +12,7 @@ import { hostImage } from '../../image/host-image.ts';
 import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { OVERWRITE, refuseExisting } from '../existing-file.ts';
 import { EXIT } from '../exit-code.ts';
 import { Interrupted, Interruption } from '../interruption.ts';
 import { imageShape, SHAPE_OPTIONS } from '../layout-options.ts';
@@ -33,7 +36,7 @@ export const convertCommand = defineCommand({
           ),
           refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
           compress: flag('qcow2: compressed clusters'),
-          overwrite: flag('Replace OUT if it is there'),
+          overwrite: OVERWRITE,
           json: flag('Print what was made as JSON'),
         }),
       )
@@ -48,8 +51,10 @@ export const convertCommand = defineCommand({
       ),
 
   run: async (args, terminal) => {
-    const { in: from, out, to } = args;
-    if (resolve(from) === resolve(out)) throw new UsageError(`OUT is IN (${out}): name another file`);
+    const { in: from, to } = args;
+    // What a link leads to is replaced, as qemu-img does, and not the link.
+    const out = followLinks(args.out);
+    if (isSameFile(from, out)) throw new UsageError(`OUT is IN (${args.out}): name another file`);
     if (to === 'raw' && args['cluster-size'] !== undefined) {
       throw new UsageError('--cluster-size: raw has no clusters; qcow2 and qed have');
     }
@@ -59,6 +64,7 @@ export const convertCommand = defineCommand({
     if (to !== 'qcow2' && args.compress) {
       throw new UsageError(`--compress: ${to} has no compressed clusters; qcow2 has`);
     }
+    refuseExisting(args.out, args);
     using bar = new ShareBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());
     const options: ConvertOptions = {
@@ -84,11 +90,20 @@ export const convertCommand = defineCommand({
     }
     bar.clear();
     terminal.answer(
-      args.json ? JSON.stringify(convertedJson(out, to, converted)) : convertedText(out, to, converted),
+      args.json
+        ? JSON.stringify(convertedJson(args.out, to, converted))
+        : convertedText(args.out, to, converted),
     );
     return EXIT.good;
   },
 });
+
+/** Under whatever names. */
+function isSameFile(one: string, other: string): boolean {
+  const [first, second] = [one, other].map((path) => statSync(path, { throwIfNoEntry: false }));
+  if (first === undefined || second === undefined) return resolve(one) === resolve(other);
+  return first.dev === second.dev && first.ino === second.ino;
+}
 
 function convertedText(out: string, to: string, converted: ConvertedImage): string {
   const { sourceFormat, virtualSize, copiedBytes } = converted;

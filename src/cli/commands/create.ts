@@ -11,6 +11,7 @@ import { createImageFile, type CreateImageFileOptions, type NewBacking } from '.
 import { HOST_FILES, hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { OVERWRITE, refuseExisting } from '../existing-file.ts';
 import { EXIT } from '../exit-code.ts';
 import { imageShape, SHAPE_OPTIONS } from '../layout-options.ts';
 import { flag, inGroup, optional, preset } from '../option-kinds.ts';
@@ -42,7 +43,7 @@ export const createCommand = defineCommand({
             "With --data-file: the file's name, relative to the image's directory; default: IMAGE.data",
             text('data-file-name'),
           ),
-          overwrite: flag('Replace a file that is there'),
+          overwrite: OVERWRITE,
           json: flag('Print what was made as JSON'),
         }),
       )
@@ -58,6 +59,7 @@ export const createCommand = defineCommand({
     const virtualSize = args.size === undefined ? undefined : size('SIZE')(args.size);
     const backing = newBacking(args);
     refuseMisfits(args);
+    refuseExisting(args.image, args);
     const { path, virtualSize: made } = await asUsage(() =>
       createImageFile({
         ...hostImage(args.image, 'write'),

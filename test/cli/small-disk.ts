@@ -1,0 +1,19 @@
+/** A file system that is soon full. */
+
+import { spawnSync } from 'node:child_process';
+
+import { onTestFinished } from 'vitest';
+
+/** A file system of 4 MiB on `folder`, gone after the test. */
+export function mountSmall(folder: string): void {
+  const { status, stderr } = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'none', folder], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`mount: ${stderr}`);
+  onTestFinished(() => void spawnSync('umount', [folder]));
+}
+
+export function reasonAgainstMount(): string | undefined {
+  if (process.getuid?.() !== 0) return 'mounting a small file system takes root';
+  return spawnSync('mount', ['--version']).error === undefined ? undefined : 'there is no mount';
+}
