@@ -138,23 +138,31 @@ function closeCause(place: SyncPlace, setting: SequenceSetting): SyncCause {
 
 /** The cause of a sync that stands between two kinds of metadata, or between copied data and its table. */
 function orderCause(place: SyncPlace, setting: SequenceSetting): SyncCause | undefined {
-  const { own, following } = place;
+  const { own, following, previous } = place;
   const { format, refcounts } = setting;
   const next = following[0] ?? [];
+  const [nextTable] = next.filter(isTable);
+  if (nextTable === 'refcount-block' && own.findLast(isTable) === 'l2-table') return 'refcount-after-l2';
   if (next.includes('l2-table')) {
     if (format === 'qed' || isTurnedAround(place, setting)) return 'l2-after-cow';
     return refcounts === 'eager' || own.includes('refcount-block') ? 'l2-after-refcount' : 'l2-after-cow';
   }
   if (next.includes('refcount-block')) return 'refcount-after-l2';
   // A dependency that was settled to make room for the opposite one: its tables were written, no more follow.
-  switch (own.findLast((purpose) => purpose === 'l2-table' || purpose === 'refcount-block')) {
+  switch (own.findLast(isTable)) {
     case 'l2-table':
       return 'refcount-after-l2';
     case 'refcount-block':
       return 'l2-after-refcount';
     default:
-      return undefined;
+      // Making the refcount table grow wrote all L2 tables: that refcounts still wait for them is settled with the data.
+      return previous.includes('refcount-table') ? 'refcount-after-l2' : undefined;
   }
+}
+
+/** Of one of the two caches. */
+function isTable(purpose: Purpose): boolean {
+  return purpose === 'l2-table' || purpose === 'refcount-block';
 }
 
 /**

@@ -92,6 +92,18 @@ const CASES: readonly Case[] = [
     ['l2-after-refcount', 'refcount-growth', 'refcount-growth', 'refcount-growth'],
   ],
   [
+    'data of further extents after a new refcount block, before refcounts that waited for L2 tables',
+    WRITEBACK,
+    ['0: D RB RB F RT F D D F'],
+    ['refcount-growth', 'refcount-growth', 'refcount-after-l2'],
+  ],
+  [
+    'refcounts that waited for L2 tables, and tables of further extents behind them',
+    LAZY,
+    ['0: D L2 F RB RB D L2 F'],
+    ['refcount-after-l2', 'writethrough'],
+  ],
+  [
     'larger refcount table',
     WRITEBACK,
     ['0: RB F RB F RT F H F D'],
