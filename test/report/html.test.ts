@@ -8,18 +8,31 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { reportHtml } from '../../src/report/html.ts';
 import { scriptJson } from '../../src/report/markup.ts';
-import type { ResultRecord } from '../../src/result/schema.ts';
+import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
 import { ENVIRONMENT, syntheticResult } from './synthetic-result.ts';
 
 const CHROMIUM = '/usr/bin/chromium';
 const HOSTILE = `</script><img src=x onerror="window.hit=1">'&\u2028`;
 const result = syntheticResult();
 
+const PARITY = {
+  qemu: '7.2.22',
+  verdict: 'identical',
+  operations: 1806,
+  finalBytes: 'identical',
+  guestData: 'identical',
+} as const;
+
 /** Every text that a user can choose, made hostile. */
 function hostileResult(): ResultRecord {
   const cells = result.cells.map((record) =>
     record.cell.workload === 'stride'
-      ? { ...record, cell: { ...record.cell, workload: HOSTILE }, fallbacks: [HOSTILE] }
+      ? {
+          ...record,
+          cell: { ...record.cell, workload: HOSTILE },
+          fallbacks: [HOSTILE],
+          parity: { ...PARITY, verdict: 'different' as const, difference: HOSTILE },
+        }
       : record,
   );
   const fileSystem = { directory: HOSTILE, type: HOSTILE, mountOptions: [HOSTILE] };
@@ -47,6 +60,20 @@ test('texts of a result end no element and open none', () => {
   }
   expect(JSON.parse(scriptJson({ text: HOSTILE }))).toEqual({ text: HOSTILE });
   expect(scriptJson(HOSTILE)).not.toMatch(/[<\u2028]/);
+});
+
+test('what QEMU says of the cells is told in words, and shown where it differs', () => {
+  const [first, second, ...others] = result.cells;
+  const difference = 'operation 7 differs\n  7  F   W 0x0 512';
+  const cells = [
+    { ...(first as CellRecord), parity: PARITY },
+    { ...(second as CellRecord), parity: { ...PARITY, verdict: 'different' as const, difference } },
+  ];
+  const html = reportHtml({ ...result, cells: [...cells, ...others] });
+  expect(html).toContain('Held against QEMU');
+  expect(html).toContain('1 of 2 cells identical to QEMU 7.2.22 (1,806 operations)');
+  expect(html).toContain(`<pre>${difference}</pre>`);
+  expect(reportHtml(result)).not.toContain('Held against QEMU');
 });
 
 test('a result without cells, or without times, still makes a page', () => {
