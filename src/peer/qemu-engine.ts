@@ -201,11 +201,14 @@ const SLOWED_OPERATIONS_MAX = 20_000;
 function mayVary({ comparison }: OrderVerdict, operations: readonly HostOperation[]): boolean {
   if (operations.length > SLOWED_OPERATIONS_MAX) return false;
   if (comparison.identical) return true;
-  const data = operations.filter(
-    ({ request, op }) =>
-      request !== undefined && request === comparison.request && op !== 'read' && op !== 'sync',
-  );
-  return data.length > 1;
+  // What the close does follows from all requests.
+  const { request: only } = comparison;
+  const changes = new Map<number, number>();
+  for (const { request, op } of operations) {
+    if (request === undefined || op === 'read' || op === 'sync') continue;
+    if (only === undefined || request === only) changes.set(request, (changes.get(request) ?? 0) + 1);
+  }
+  return [...changes.values()].some((count) => count > 1);
 }
 
 /** QEMU's operations on the same files, made once more under another name. */

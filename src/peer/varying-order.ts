@@ -97,8 +97,8 @@ export async function judgeRuns(
 }
 
 /**
- * The last run, in which each varying request has the operations of the run that did there what ours did; those of which
- * no run did are to be left out. With one run nothing can be told to vary.
+ * The last run, in which each varying request, and the close, has the operations of the run that did there what ours did;
+ * requests of which no run did are to be left out. With one run nothing can be told to vary.
  */
 function nearestOf(
   ours: readonly TaggedRecord[],
@@ -106,7 +106,7 @@ function nearestOf(
   varying: readonly number[],
 ): { readonly theirs: readonly HostOperation[]; readonly leftOut: readonly number[] } {
   const last = runs.at(-1) ?? [];
-  if (runs.length < 2 || varying.length === 0) return { theirs: last, leftOut: [] };
+  if (runs.length < 2) return { theirs: last, leftOut: [] };
   const mine = byRequest(ours);
   const candidates = runs.map(byRequest);
   const leftOut: number[] = [];
@@ -118,20 +118,35 @@ function nearestOf(
     if (found === undefined) leftOut.push(request);
     else chosen.set(request, found);
   }
-  return { theirs: withChosen(last, chosen), leftOut };
+  // Which table the cache took in last, and so writes last at the close, follows from the requests that vary.
+  const closes = runs.map((run) => outsideRequests(run, 'close'));
+  const ourClose = outsideRequests(ours, 'close');
+  const close = closes.find((operations) => compareWithout(ourClose, operations, []).identical);
+  return { theirs: withChosen(last, chosen, close), leftOut };
 }
 
-/** `operations`, with those of some requests exchanged. */
+/** `operations`, with those of some requests exchanged, and perhaps those of the close. */
 function withChosen(
   operations: readonly HostOperation[],
   chosen: ReadonlyMap<number, readonly HostOperation[]>,
+  close: readonly HostOperation[] = outsideRequests(operations, 'close'),
 ): readonly HostOperation[] {
   const spans = new Map(byRequest(operations));
   for (const [request, others] of chosen) spans.set(request, others);
   const inOrder = [...spans].sort(([left], [right]) => left - right).flatMap(([, span]) => span);
-  const outside = (phase: HostOperation['phase']): readonly HostOperation[] =>
-    operations.filter((operation) => operation.request === undefined && operation.phase === phase);
-  return [...outside('open'), ...inOrder, ...outside('run'), ...outside('close')];
+  return [
+    ...outsideRequests(operations, 'open'),
+    ...inOrder,
+    ...outsideRequests(operations, 'run'),
+    ...close,
+  ];
+}
+
+function outsideRequests<T extends Pick<HostOperation, 'request' | 'phase'>>(
+  operations: readonly T[],
+  phase: HostOperation['phase'],
+): readonly T[] {
+  return operations.filter((operation) => operation.request === undefined && operation.phase === phase);
 }
 
 function byRequest<T extends { readonly request: number | undefined }>(

@@ -395,13 +395,13 @@ describe.skipIf(skip !== undefined)('data under way while metadata is worked on'
   );
 });
 
-/** `0 W 0x1000 512`: request, letter, offset, length; `0 F`. */
+/** `0 W 0x1000 512`: request, letter, offset, length; `0 F`; `close W …` after all requests. */
 function run(...texts: readonly string[]): readonly HostOperation[] {
   return texts.map((text) => {
     const [request = '', letter, offset = '0', length = '0'] = text.split(' ');
     return {
-      phase: 'run',
-      request: Number(request),
+      phase: request === 'close' ? 'close' : 'run',
+      request: request === 'close' ? undefined : Number(request),
       op: letter === 'F' ? 'sync' : 'write',
       file: 'image',
       offset: Number(offset),
@@ -415,7 +415,15 @@ function records(...texts: readonly string[]): readonly TaggedRecord[] {
   return run(...texts).map(({ phase, request, op, file, offset, length }) =>
     op === 'sync'
       ? { phase, request, op, file, cause: 'writethrough' }
-      : { phase, request, op: 'write', file, offset, length, purpose: 'data' },
+      : {
+          phase,
+          request,
+          op: 'write',
+          file,
+          offset,
+          length,
+          purpose: phase === 'close' ? 'l2-table' : 'data',
+        },
   );
 }
 
@@ -451,6 +459,16 @@ describe('varying-order', () => {
   it('leaves nothing out where every run of QEMU is the same', () => {
     const same = run('0 W 0x2000 512', '0 F', '0 W 0x1000 512', '0 F', '1 W 0x3000 512');
     expect(judgeOrder(ours, [same, same])).toMatchObject({ comparison: { identical: false }, leftOut: [] });
+  });
+
+  it('takes the close as the run has it that closed as we did, and hides no other', () => {
+    const asked = ['0 W 0x1000 512', '0 W 0x2000 512', '0 F'];
+    const mine = records(...asked, 'close W 0x8000 512', 'close W 0x9000 512', 'close F');
+    const same = run(...asked, 'close W 0x8000 512', 'close W 0x9000 512', 'close F');
+    const turned = run(...asked, 'close W 0x9000 512', 'close W 0x8000 512', 'close F');
+    expect(judgeOrder(mine, [turned])).toMatchObject({ comparison: { identical: false } });
+    expect(judgeOrder(mine, [same, turned])).toMatchObject({ comparison: { identical: true }, leftOut: [] });
+    expect(judgeOrder(mine, [turned, turned])).toMatchObject({ comparison: { identical: false } });
   });
 
   it('does not hide a difference in a request that does not vary', () => {
