@@ -135,6 +135,22 @@ const DAMAGES: readonly Damage[] = [
     code: undefined,
   },
   {
+    what: 'a read of a subcluster both allocated and zero',
+    options: 'extended_l2=on,cluster_size=64k',
+    spoil: (path) => writeEntry(path, L2_TABLE + 8, 0x0000_0001_ffff_ffffn),
+    command: 'read 0 4k',
+    request: read,
+    code: 'qcow2-bad-subclusters',
+  },
+  {
+    what: 'a write to a subcluster both allocated and zero',
+    options: 'extended_l2=on,cluster_size=64k',
+    spoil: (path) => writeEntry(path, L2_TABLE + 8, 0x0000_0001_ffff_ffffn),
+    command: 'write 0 4k',
+    request: write,
+    code: 'qcow2-corrupt',
+  },
+  {
     what: 'in version 2, which has no mark, a write on metadata',
     options: 'compat=0.10',
     spoil: (path) => writeEntry(path, L2_TABLE, COPIED | BigInt(REFCOUNT_ENTRY(path))),
