@@ -1,27 +1,17 @@
 /** Images with an external data file against a real QEMU: the same operations on both files, the same bytes in both. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, it } from 'vitest';
+import { afterAll, describe, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
+import type { Request } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
-import { expectParity, type ParityRun, type Step } from './step-parity.ts';
+import { QemuCases, type QemuCase } from './qemu-cases.ts';
 
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 const SECTOR = 512;
 const CACHES: readonly CacheMode[] = ['writeback', 'writethrough', 'none', 'directsync', 'unsafe'];
 
-let directory = '';
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-data-file-'));
-});
-afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
-
-function randomRun(seed: number): ParityRun {
+function randomCase(seed: number): QemuCase {
   const random = new Random(seed);
   const pick = <T>(items: readonly T[]): T => items[random.below(items.length)] as T;
   const clusterSize = pick([512, 4096, 65_536, 65_536, 2_097_152]);
@@ -31,7 +21,7 @@ function randomRun(seed: number): ParityRun {
   const isDirect = cache === 'none' || cache === 'directsync';
   const rest = isDirect ? 0 : pick([0, 0, SECTOR, clusterSize / 2]);
   const size = (clusterSize > 100_000 ? 8 : 60) * clusterSize + rest;
-  const steps = Array.from({ length: 45 }, (): Step => {
+  const requests = Array.from({ length: 45 }, (): Request => {
     const op = pick(['write', 'write', 'write', 'read', 'discard', 'write-zeroes', 'flush'] as const);
     const isWhole = random.chance(0.3);
     const anywhere = random.chance(0.3) ? 0 : random.below(size / SECTOR) * SECTOR;
@@ -41,14 +31,14 @@ function randomRun(seed: number): ParityRun {
       op,
       offset,
       length: Math.min(length, size - offset),
-      fill: 1 + random.below(255),
       fua: op === 'write' && random.chance(0.1),
       unmap: random.chance(0.5),
+      timeNs: 0,
     };
   });
   return {
-    size,
-    create: {
+    virtualSize: size,
+    options: {
       cluster_size: String(clusterSize),
       lazy_refcounts: random.chance(0.5) ? 'on' : 'off',
       preallocation: pick(['off', 'off', 'metadata']),
@@ -56,13 +46,14 @@ function randomRun(seed: number): ParityRun {
     },
     dataFile: seed % 2 === 0 ? 'plain' : 'raw',
     cache,
-    steps,
+    requests,
   };
 }
 
 describe.skipIf(skip !== undefined)('an image with a data file is served as by QEMU', () => {
+  const cases = new QemuCases();
+  afterAll(() => cases.remove());
   it.each(Array.from({ length: 20 }, (_, index) => index + 1))('seed %i', async (seed) => {
-    const run = randomRun(seed);
-    await expectParity(directory, run, JSON.stringify({ seed, ...run, steps: run.steps.length }));
+    await cases.expectSame(randomCase(seed));
   });
 });

@@ -13,6 +13,9 @@ import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { CacheSizes } from '../../src/format/cache-sizes.ts';
+import type { Format } from '../../src/format/disk-image.ts';
+import type { DiscardMode } from '../../src/format/image-options.ts';
+import type { DataFileKind } from '../../src/format/image-shape.ts';
 import { cacheOptions, runQemuIo } from '../../src/peer/qemu-io.ts';
 import { createWithQemuImg } from '../../src/peer/qemu-tools.ts';
 import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
@@ -22,12 +25,18 @@ import { serveRequests } from '../format/serve-requests.ts';
 import { runTool } from '../format/system-tools.ts';
 
 export interface QemuCase {
+  /** Default qcow2. */
+  readonly format?: Format | undefined;
   /** Bytes. */
   readonly virtualSize: number;
   /** As `qemu-img create -o` takes them. */
   readonly options: Readonly<Record<string, string>>;
   readonly cache?: CacheMode | undefined;
   readonly caches?: CacheSizes | undefined;
+  /** What both make of guest discards. Default `unmap`. */
+  readonly discard?: DiscardMode | undefined;
+  /** Guest data in a file of its own. */
+  readonly dataFile?: Exclude<DataFileKind, 'none'> | undefined;
   readonly backing?:
     | { readonly format: 'raw' | 'qcow2'; readonly size: number; readonly fill: readonly Request[] }
     | undefined;
@@ -72,53 +81,54 @@ export class QemuCases {
   async expectSame(test: QemuCase): Promise<number> {
     const name = `image-${String(this.#cases++)}`;
     const theirs = join(this.directory, name);
-    await this.#prepare(test, theirs);
-    await copySparse(theirs, `${theirs}.ours`);
+    await this.#prepare(test, name);
     const before = `${theirs}.before`;
-    await copySparse(theirs, before);
+    for (const copy of [`${theirs}.ours`, before]) await copyFiles(test, theirs, copy);
     const { comparison } = await judgeRuns(await this.#serve(test, `${name}.ours`), async (slowed) => {
-      rmSync(theirs);
-      await copySparse(before, theirs);
-      return runQemuIo({
-        path: theirs,
-        format: 'qcow2',
-        cache: test.cache ?? 'writeback',
-        requests: test.requests,
-        imageOptions: cacheOptions(test.caches),
-        slowed,
-      });
+      removeFiles(test, theirs);
+      await copyFiles(test, before, theirs);
+      const { discard, requests } = test;
+      return runQemuIo({ ...imageOf(test, theirs), discard, requests, slowed });
     });
-    const { requests, backing, virtualSize, options, cache, caches } = test;
+    const { requests, backing, ...rest } = test;
     const what = JSON.stringify({
-      virtualSize,
-      options,
-      cache,
-      caches,
+      ...rest,
+      prefill: undefined,
       backing: backing?.format,
       requests: requests.length,
     });
     expect(comparison.identical ? 'identical' : comparison.text, what).toBe('identical');
-    expect(await sameBytes(theirs, `${theirs}.ours`), `final bytes differ: ${what}`).toBe(true);
-    for (const path of [theirs, before, `${theirs}.ours`]) rmSync(path);
+    for (const suffix of suffixesOf(test)) {
+      const isSame = await sameBytes(theirs + suffix, `${theirs}.ours${suffix}`);
+      expect(isSame, `final bytes${suffix} differ: ${what}`).toBe(true);
+    }
+    for (const path of [theirs, before, `${theirs}.ours`]) removeFiles(test, path);
     return comparison.operations;
   }
 
-  async #prepare(test: QemuCase, path: string): Promise<void> {
-    const { backing, virtualSize, options, prefill = [] } = test;
+  async #prepare(test: QemuCase, name: string): Promise<void> {
+    const { format = 'qcow2', backing, dataFile, virtualSize, options, prefill = [] } = test;
     // Relative to the overlay's directory: where a backing file is allowed to lie.
     const backingName = `backing-${String(this.#cases)}`;
     if (backing !== undefined) {
-      const backingPath = join(this.directory, backingName);
-      await createWithQemuImg(backingPath, { format: backing.format, size: backing.size });
-      await fill(backingPath, backing.format, backing.fill);
+      const path = join(this.directory, backingName);
+      await createWithQemuImg(path, { format: backing.format, size: backing.size });
+      const filled = { path, format: backing.format, cache: 'writeback', requests: backing.fill } as const;
+      if (backing.fill.length > 0) await runQemuIo(filled);
     }
-    await createWithQemuImg(path, {
-      format: 'qcow2',
+    const data = { data_file: `${name}.data`, data_file_raw: dataFile === 'raw' ? 'on' : 'off' };
+    await createWithQemuImg(name, {
+      format,
       size: virtualSize,
-      options,
+      options: dataFile === undefined ? options : { ...options, ...data },
+      // QEMU takes the name of a data file from where it runs.
+      directory: this.directory,
       ...(backing === undefined ? {} : { backing: { path: backingName, format: backing.format } }),
     });
-    await fill(path, 'qcow2', prefill);
+    const path = join(this.directory, name);
+    if (prefill.length > 0) {
+      await runQemuIo({ ...imageOf(test, path), cache: 'writeback', requests: prefill });
+    }
     if (test.snapshot === true) runTool('qemu-img', ['snapshot', '-c', 'before', path]);
   }
 
@@ -126,12 +136,15 @@ export class QemuCases {
     const log: TaggedRecord[] = [];
     let current: number | undefined;
     const storage = new FileStorage(this.directory, probeCapabilities(this.directory));
+    const { format = 'qcow2', cache = 'writeback', caches, discard, dataFile } = test;
     await using stack = await openStack({
       storage,
       imageName,
-      format: 'qcow2',
-      cache: test.cache ?? 'writeback',
-      caches: test.caches,
+      format,
+      cache,
+      caches,
+      discard,
+      dataFile: dataFile === undefined ? undefined : `${imageName}.data`,
       hostLog: (record) => log.push({ ...record, request: current }),
     });
     await serveRequests(stack.backend, test.requests, (request) => (current = request));
@@ -140,8 +153,24 @@ export class QemuCases {
   }
 }
 
-async function fill(path: string, format: 'raw' | 'qcow2', requests: readonly Request[]): Promise<void> {
-  if (requests.length > 0) {
-    await runQemuIo({ path, format, cache: 'writeback', requests });
-  }
+/** Ends of the names of an image's files. */
+function suffixesOf({ dataFile }: QemuCase): readonly string[] {
+  return dataFile === undefined ? [''] : ['', '.data'];
+}
+
+async function copyFiles(test: QemuCase, from: string, to: string): Promise<void> {
+  for (const suffix of suffixesOf(test)) await copySparse(from + suffix, to + suffix);
+}
+
+function removeFiles(test: QemuCase, path: string): void {
+  for (const suffix of suffixesOf(test)) rmSync(path + suffix);
+}
+
+/** An image as QEMU opens it, with the data file that lies beside it. */
+function imageOf({ format = 'qcow2', cache = 'writeback', caches, dataFile }: QemuCase, path: string) {
+  const data = `${path}.data`;
+  const dataOptions = { 'data-file.driver': 'file', 'data-file.filename': data };
+  const imageOptions =
+    dataFile === undefined ? cacheOptions(caches) : { ...cacheOptions(caches), ...dataOptions };
+  return { path, format, cache, imageOptions, files: dataFile === undefined ? undefined : { data } };
 }

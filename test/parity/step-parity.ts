@@ -1,11 +1,12 @@
 /**
  * One list of guest steps, compressed writes among them, served by a real QEMU and by our engine on copies of the
- * same image, and what differs: host operations in order, and the bytes of every file in the end.
+ * same image, and what differs: host operations in order, and the bytes in the end.
  *
- * Where the other parity suites take requests as workloads have them, this one takes everything `qemu-io` can ask for.
+ * Where the other parity suites write bytes that are all alike, here it matters how well they pack: a step says what it
+ * carries.
  */
 
-import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
@@ -13,14 +14,11 @@ import { openStack, type Stack } from '../../src/bench/stack.ts';
 import { Random } from '../../src/core/random.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
-import type { HostLogRecord } from '../../src/device/host-log.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
-import type { Format } from '../../src/format/disk-image.ts';
-import type { DiscardMode } from '../../src/format/image-options.ts';
-import type { DataFileKind } from '../../src/format/image-shape.ts';
-import { compareOperations, type Comparison } from '../../src/peer/compare-operations.ts';
+import type { Comparison } from '../../src/peer/compare-operations.ts';
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
-import { MARK_SIGNAL, traceProgram } from '../../src/peer/strace.ts';
+import { MARK_SIGNAL, traceProgram, type SlowedCall } from '../../src/peer/strace.ts';
+import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import { runTool } from '../format/system-tools.ts';
 
 /** What a write carries: one byte throughout, text that packs well, or noise that does not pack at all. */
@@ -41,14 +39,6 @@ export interface ParityRun {
   /** As `qemu-img create -o` takes them. */
   readonly create: Readonly<Record<string, string>>;
   readonly cache: CacheMode;
-  /** Default qcow2. */
-  readonly format?: Format;
-  /** What both make of guest discards. Default `unmap`. */
-  readonly discard?: DiscardMode;
-  /** Guest data in a file of its own; goes with `create`. */
-  readonly dataFile?: Exclude<DataFileKind, 'none'>;
-  /** Served by QEMU before the run. */
-  readonly prefill?: readonly Step[];
   readonly steps: readonly Step[];
 }
 
@@ -64,21 +54,20 @@ export async function expectParity(directory: string, run: ParityRun, what: stri
   const { theirs, ours, comparison } = await serveWithBoth(directory, run);
   const text = comparison.identical ? '' : comparison.text;
   expect(comparison.identical, `${what}\n${text}`).toBe(true);
-  for (const suffix of run.dataFile === undefined ? [''] : ['', '.data']) {
-    const isSame = readFileSync(theirs + suffix).equals(readFileSync(ours + suffix));
-    expect(isSame, `final bytes${suffix} differ: ${what}`).toBe(true);
-  }
+  expect(readFileSync(theirs).equals(readFileSync(ours)), `final bytes differ: ${what}`).toBe(true);
 }
 
 export async function serveWithBoth(directory: string, run: ParityRun): Promise<BothRuns> {
   const place = new Place(directory);
   create(place, run);
-  if (run.prefill !== undefined) await serveByQemu(place, { ...run, cache: 'writeback', steps: run.prefill });
   copyFileSync(place.theirs, place.ours);
-  if (run.dataFile !== undefined) copyFileSync(`${place.theirs}.data`, `${place.ours}.data`);
-  const theirs = await serveByQemu(place, run);
-  const ours = await serveByUs(place, run);
-  return { theirs: place.theirs, ours: place.ours, comparison: compareOperations(ours, theirs) };
+  const before = `${place.theirs}.before`;
+  copyFileSync(place.theirs, before);
+  const { comparison } = await judgeRuns(await serveByUs(place, run), (slowed) => {
+    copyFileSync(before, place.theirs);
+    return serveByQemu(place, run, slowed);
+  });
+  return { theirs: place.theirs, ours: place.ours, comparison };
 }
 
 /** The files of one comparison. */
@@ -116,44 +105,26 @@ function noiseBytes(): Buffer {
   return Buffer.from(Array.from({ length: PATTERN_BYTES }, () => random.below(256)));
 }
 
-/** In the directory itself: QEMU takes the name of a data file from where it runs. */
-function create(place: Place, { size, format = 'qcow2', create: options, dataFile }: ParityRun): void {
-  const settings = Object.entries(options).map(([name, value]) => `${name}=${value}`);
-  if (dataFile !== undefined) {
-    settings.push('data_file=theirs.data', `data_file_raw=${dataFile === 'raw' ? 'on' : 'off'}`);
-  }
-  const chosen = settings.length === 0 ? [] : ['-o', settings.join(',')];
-  const args = ['create', '-q', '-f', format, ...chosen, 'theirs', String(size)];
-  for (const name of ['theirs', 'theirs.data', 'ours', 'ours.data']) {
-    rmSync(join(place.directory, name), { force: true });
-  }
-  runTool('qemu-img', args, place.directory);
+function create(place: Place, { size, create: options }: ParityRun): void {
+  const settings = Object.entries(options).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
+  runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...settings, place.theirs, String(size)]);
 }
 
-async function serveByQemu(place: Place, run: ParityRun) {
-  const { cache, steps, dataFile, discard = 'unmap' } = run;
+async function serveByQemu(place: Place, { cache, steps }: ParityRun, slowed: SlowedCall | undefined) {
   const tools = await findQemuTools();
   const mark = `sigraise ${String(constants.signals[MARK_SIGNAL])}\n`;
   const commands = steps.map((step) => `${mark}${command(place, step)}\n`);
   const { operations, outcome } = await traceProgram({
     strace: tools.strace,
     command: tools.qemuIo,
-    args: ['-t', cache, '-d', discard, ...imageArguments(place, run)],
+    args: ['-t', cache, '-d', 'unmap', '-f', 'qcow2', place.theirs],
     input: `${commands.join('')}${mark}quit\n`,
-    files: {
-      image: place.theirs,
-      ...(dataFile === undefined ? {} : { data: `${place.theirs}.data` }),
-    },
+    files: { image: place.theirs },
     requests: steps.length,
+    slowed,
   });
   expect(outcome.stdout).not.toContain('failed');
   return operations;
-}
-
-function imageArguments(place: Place, { format = 'qcow2', dataFile }: ParityRun): readonly string[] {
-  if (dataFile === undefined) return ['-f', format, place.theirs];
-  const image = `driver=qcow2,file.driver=file,file.filename=${place.theirs}`;
-  return ['--image-opts', `${image},data-file.driver=file,data-file.filename=${place.theirs}.data`];
 }
 
 function command(place: Place, step: Step): string {
@@ -177,19 +148,22 @@ function command(place: Place, step: Step): string {
   }
 }
 
-async function serveByUs(place: Place, run: ParityRun): Promise<readonly HostLogRecord[]> {
-  const log: HostLogRecord[] = [];
+async function serveByUs(place: Place, run: ParityRun): Promise<readonly TaggedRecord[]> {
+  const log: TaggedRecord[] = [];
+  let request: number | undefined;
   const storage = new FileStorage(place.directory, probeCapabilities(place.directory));
   await using stack = await openStack({
     storage,
     imageName: 'ours',
-    format: run.format ?? 'qcow2',
+    format: 'qcow2',
     cache: run.cache,
-    discard: run.discard,
-    dataFile: run.dataFile === undefined ? undefined : 'ours.data',
-    hostLog: (record) => log.push(record),
+    hostLog: (record) => log.push({ ...record, request }),
   });
-  for (const step of run.steps) await serve(stack, step);
+  for (const [index, step] of run.steps.entries()) {
+    request = index;
+    await serve(stack, step);
+  }
+  request = undefined;
   await stack.close();
   return log;
 }
