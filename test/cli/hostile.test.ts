@@ -178,40 +178,36 @@ function codeOf({ stderr }: Called): string | undefined {
   return /^qcow2-bench: error: .*\[([a-z0-9-]+)\]$/m.exec(stderr)?.[1];
 }
 
-/** Clean, clean only in part, or given up with a report. */
-const ENDED_REPAIRS = [0, 1, 2, 3, 63];
-
 function expectAnswer(one: HostileClass, command: CommandName, { called }: Tried, told: string): void {
-  const isCheck = command === 'check' || command === 'repair';
-  // The chain is of backing files alone.
-  const looksBehind =
-    !isCheck && command !== 'info' && !(command === 'chain' && one.behind?.startsWith('data-') === true);
-  const code = codeOf(called);
   expect(called.stderr, told).not.toMatch(/\n\s+at |defect of the program/);
-  if (code !== undefined) expect(called.code, told).toBe(1);
-  else if (command === 'repair') expect(ENDED_REPAIRS, told).toContain(called.code);
-  else if (!isCheck) expect(called.code, told).toBe(0);
-  if (one.isTakenForRaw === true && command !== 'replay' && command !== 'record') {
-    expect(called.code, told).toBe(isCheck ? 63 : 0);
-  } else if (one.refused !== undefined && !isAnsweredBy(one, command)) {
-    expect(code, told).toBe(one.refused);
-    const line = errorLine(called);
-    expect(line, told).toContain('evil');
-    if (one.offset !== undefined) expect(line, told).toContain(`offset 0x${one.offset.toString(16)}: `);
-  } else if (one.behind !== undefined) {
-    expect(code, told).toBe(looksBehind ? one.behind : undefined);
-  } else if (command === 'check') {
-    expect(called.code, told).toBe(one.checks);
-  } else if (looksBehind && code !== undefined) {
-    expect(one.uses, told).toContain(code);
+  const expected = answerOf(one, command);
+  if (typeof expected === 'number') {
+    expect({ exit: called.code, error: codeOf(called) }, told).toEqual({ exit: expected, error: undefined });
+    return;
   }
+  expect({ exit: called.code, error: codeOf(called) }, told).toEqual({ exit: 1, error: expected });
+  const line = errorLine(called);
+  if (one.refused !== expected) return;
+  expect(line, told).toContain('evil');
+  if (one.offset !== undefined) expect(line, told).toContain(`offset 0x${one.offset.toString(16)}: `);
 }
 
-/** Whether a check, or a repair, takes what everything else refuses. */
-function isAnsweredBy(one: HostileClass, command: CommandName): boolean {
-  if (command === 'repair') return one.checks !== undefined || one.mends === true;
-  return command === 'check' && one.checks !== undefined;
+/** The exit code of what is served, or the code of the error. */
+function answerOf(one: HostileClass, command: CommandName): number | string {
+  const { answers, refused, behind } = one;
+  const isCheck = command === 'check' || command === 'repair';
+  if (one.isTakenForRaw === true && !TOLD_THE_FORMAT.includes(command)) return isCheck ? 63 : 0;
+  const answer = command === 'info' || command === 'chain' ? undefined : answers?.[command];
+  if (answer !== undefined) return answer;
+  if (refused !== undefined) return refused;
+  // A chain is of backing files alone.
+  const looksBehind =
+    command === 'chain' ? behind?.startsWith('data-') !== true : command !== 'info' && !isCheck;
+  return looksBehind && behind !== undefined ? behind : 0;
 }
+
+/** Commands that do not tell the format from the content. */
+const TOLD_THE_FORMAT: readonly CommandName[] = ['record', 'replay'];
 
 function expectBounded({ cpuUs, maxRss }: Called, told: string): void {
   expect(cpuUs, told).toBeLessThan(CPU_MAX_US);
@@ -241,7 +237,7 @@ function expectUntouched(one: HostileClass, command: CommandName, tried: Tried, 
   expect(left, told).toEqual(isMade ? made[command] : []);
   const mayWrite = ['repair', 'replay', 'record', 'resize'].includes(command);
   // What could be opened may have been written to before the damage was met.
-  if (isAnsweredBy(one, command) && command === 'repair') return;
+  if (command === 'repair' && typeof answerOf(one, command) === 'number') return;
   if (command === 'resize' && one.isTakenForRaw === true) return;
   if (mayWrite && one.refused === undefined && (one.behind === undefined || command === 'repair')) return;
   expect(Buffer.compare(readFileSync(join(folder, 'evil')), before), told).toBe(0);

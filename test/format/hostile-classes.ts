@@ -2,9 +2,8 @@
  * The classes of hostile images, each made from a good one, with what every command must answer: one table, used by the
  * test of the command line.
  *
- * `refused` is the code of the one error that all commands give; but `check` and its repair report it if there is a
- * `checks` as well, and a repair alone mends it if it `mends`. Where the damage lies deeper than the header, commands
- * differ: `check` reports it (`checks`), and what reads or writes refuses it or gets along (`uses`).
+ * `refused` is the code of the one error that all commands give. Where the damage lies deeper than the header, commands
+ * differ: `answers` has for each what it ends with, and who is not named there serves the image.
  */
 
 import { deflateRawSync } from 'node:zlib';
@@ -32,6 +31,10 @@ const COMPRESSED = 1n << 62n;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
+/** An exit code with which a check or a repair reports on the image, or the code of the error that refuses it. */
+export type Answer = 0 | 1 | 2 | 3 | string;
+export type Answerer = 'check' | 'repair' | 'map' | 'convert' | 'record' | 'replay' | 'resize';
+
 export interface HostileClass {
   readonly name: string;
   readonly format: 'qcow2' | 'qed';
@@ -41,12 +44,8 @@ export interface HostileClass {
   readonly refused?: string;
   /** Where the error says that it lies, in bytes. */
   readonly offset?: number;
-  /** The exit code of `check`, where it can check the image. */
-  readonly checks?: 0 | 1 | 2 | 3;
-  /** What a check refuses, a repair mends. */
-  readonly mends?: boolean;
-  /** Codes that `map`, `convert` and `replay` may refuse it with; they may also get along. */
-  readonly uses?: readonly string[];
+  /** What commands answer that do not all refuse it. */
+  readonly answers?: Partial<Readonly<Record<Answerer, Answer>>>;
   /** It is too short to claim a format: what tells the format from the content takes it for raw, the others refuse it. */
   readonly isTakenForRaw?: boolean;
   /** Only files behind the image are at stake: `info` and `check` look at the image alone, the others refuse it. */
@@ -94,7 +93,7 @@ function field(
   code: string,
   width: 'u32' | 'u64',
   values: readonly (number | bigint)[],
-  checks?: HostileClass['checks'],
+  answers?: HostileClass['answers'],
 ): HostileClass[] {
   return values.map((value) => ({
     name: `${name} ${String(value)}`,
@@ -102,7 +101,7 @@ function field(
     spoil: patch(width === 'u32' ? { at, u32: Number(value) } : { at, u64: BigInt(value) }),
     refused: `qcow2-${code}`,
     offset: at,
-    ...(checks === undefined ? {} : { checks }),
+    ...(answers === undefined ? {} : { answers }),
   }));
 }
 
@@ -169,8 +168,12 @@ const compressed = (data: Uint8Array, sectors: number) => (good: Bytes) => {
   return patched(bytes, { at: L2, u64: COMPRESSED | (BigInt(sectors) << 54n) | BigInt(DATA) });
 };
 
-const BAD_CLUSTER = ['qcow2-bad-compressed-cluster'];
-const CORRUPT = ['qcow2-corrupt'];
+const BAD_CLUSTER = 'qcow2-bad-compressed-cluster';
+/** A check reports it, a repair mends it, or leaves it. */
+const MENDED = { check: 2, repair: 0 } as const;
+const LEFT = { check: 2, repair: 2 } as const;
+/** What reads the damaged entry meets it. */
+const readers = (code: string) => ({ map: code, convert: code, replay: code });
 
 const QCOW2: readonly HostileClass[] = [
   ...[0, 3].map((length) =>
@@ -203,7 +206,7 @@ const QCOW2: readonly HostileClass[] = [
   qcow2(
     'extensions without an end marker',
     patch({ at: EXTENSIONS, u32: 0x1234_5678 }, { at: EXTENSIONS + 4, u32: CLUSTER - EXTENSIONS - 8 }),
-    { checks: 0, uses: [] },
+    { answers: { check: 0, repair: 0 } },
   ),
   qcow2(
     'an extension over the backing name',
@@ -250,99 +253,81 @@ const QCOW2: readonly HostileClass[] = [
       ['evil', 'data-file-is-image'],
       ['json:{"driver":"file"}', 'data-protocol'],
     ] as const
-  ).map(([name, behind]) => qcow2(`the data file ${name}`, dataFile(name), { behind })),
+  ).map(([name, behind]) =>
+    qcow2(`the data file ${name}`, dataFile(name), { behind, answers: { check: 3, repair: 0 } }),
+  ),
   ...field('l1_size', 36, 'l1-too-large', 'u32', [U32_MAX, 4_194_305]),
   ...field('l1_size', 36, 'l1-too-small', 'u32', [0]),
   ...field('L1 offset', 40, 'unaligned-offset', 'u64', [L1 + 512]),
   ...field('L1 offset', 40, 'offset-too-large', 'u64', [2n ** 63n]),
-  ...field('L1 offset', 40, 'table-past-end', 'u64', [1n << 40n], 2),
-  ...field('L1 offset', 40, 'offset-too-large', 'u64', [1n << 54n], 2),
-  ...field('L1 offset', 40, 'table-on-header', 'u64', [0n], 2),
-  ...field('refcount table offset', 48, 'table-on-header', 'u64', [0n], 2),
-
+  ...field('L1 offset', 40, 'table-past-end', 'u64', [1n << 40n], LEFT),
+  ...field('L1 offset', 40, 'offset-too-large', 'u64', [1n << 54n], LEFT),
+  ...field('L1 offset', 40, 'table-on-header', 'u64', [0n], LEFT),
+  ...field('refcount table offset', 48, 'table-on-header', 'u64', [0n], MENDED),
   ...field('refcount table offset', 48, 'unaligned-offset', 'u64', [REFCOUNT_TABLE + 8]),
   ...field('refcount table offset', 48, 'offset-too-large', 'u64', [2n ** 63n]),
-  ...field('refcount table offset', 48, 'table-past-end', 'u64', [1n << 40n], 2),
-  ...field('refcount table clusters', 56, 'no-refcount-table', 'u32', [0], 2),
+  ...field('refcount table offset', 48, 'table-past-end', 'u64', [1n << 40n], MENDED),
+  ...field('refcount table clusters', 56, 'no-refcount-table', 'u32', [0], MENDED),
   ...field('refcount table clusters', 56, 'refcount-table-too-large', 'u32', [129, U32_MAX]),
   ...(
     [
-      ['unaligned', BigInt(REFCOUNT_BLOCK + 512), 1],
-      ['0', 0n, 2],
-      ['past the end', 1n << 40n, 2],
-      ['on the refcount table', BigInt(REFCOUNT_TABLE), 2],
+      ['unaligned', BigInt(REFCOUNT_BLOCK + 512), 1, 'qcow2-unaligned-refcount-block'],
+      ['0', 0n, 2, 'qcow2-corrupt'],
+      ['past the end', 1n << 40n, 2, 'qcow2-corrupt'],
+      ['on the refcount table', BigInt(REFCOUNT_TABLE), 2, 'qcow2-corrupt'],
     ] as const
-  ).map(([what, u64, checks]) =>
+  ).map(([what, u64, check, replay]) =>
     qcow2(`a refcount block ${what}`, patch({ at: REFCOUNT_TABLE, u64 }), {
-      checks,
-      uses: ['qcow2-unaligned-refcount-block', ...CORRUPT],
+      answers: { check, repair: 0, replay },
     }),
   ),
   qcow2(
     'a refcount block that stands twice',
     patch({ at: REFCOUNT_TABLE + 8, u64: BigInt(REFCOUNT_BLOCK) }),
-    {
-      checks: 2,
-      uses: CORRUPT,
-    },
+    { answers: MENDED },
   ),
   ...(
     [
-      ['the header', 0n],
-      ['the L1 table', BigInt(L1)],
-      ['a refcount block', BigInt(REFCOUNT_BLOCK)],
+      ['the header', 0n, 1, 'unaligned-table'],
+      ['the L1 table', BigInt(L1), 1, 'qcow2-corrupt'],
+      ['a refcount block', BigInt(REFCOUNT_BLOCK), 2, 'qcow2-corrupt'],
     ] as const
-  ).map(([what, at]) =>
+  ).map(([what, at, repair, replay]) =>
     qcow2(`an L1 entry to ${what}`, patch({ at: L1, u64: COPIED | at }), {
-      checks: 2,
-      uses: [
-        'qcow2-unaligned-cluster',
-        'qcow2-offset-too-large',
-        'unaligned-table',
-        ...CORRUPT,
-        ...BAD_CLUSTER,
-      ],
+      answers: { check: 2, repair, replay },
     }),
   ),
   qcow2(
     'two L1 entries to one L2 table, both marked copied',
     patch({ at: 24, u64: 1024n ** 3n }, { at: 36, u32: 2 }, { at: L1 + 8, u64: entry(L2) }),
-    { checks: 2, uses: CORRUPT },
+    { answers: MENDED },
   ),
   qcow2('an L1 entry with reserved bits', patch({ at: L1, u64: entry(L2) | 1n }), {
-    checks: 2,
-    uses: CORRUPT,
+    answers: LEFT,
   }),
   ...(
     [
-      ['to the L2 table', entry(L2), CORRUPT],
-      ['to the header', entry(0), ['qcow2-data-on-header', ...CORRUPT]],
-      ['unaligned', entry(DATA + 512), ['qcow2-unaligned-cluster', ...CORRUPT]],
-      ['at 2^55', entry(1n << 55n), ['qcow2-offset-too-large', ...CORRUPT]],
-      ['with reserved bits', entry(DATA) | 2n, CORRUPT],
+      ['to the L2 table', entry(L2), { ...MENDED, replay: 'qcow2-corrupt' }],
+      ['to the header', entry(0), { check: 3, repair: 0, ...readers('qcow2-data-on-header') }],
+      ['unaligned', entry(DATA + 512), { ...LEFT, ...readers('qcow2-unaligned-cluster') }],
+      ['at 2^55', entry(1n << 55n), { ...LEFT, ...readers('qcow2-offset-too-large') }],
+      ['with reserved bits', entry(DATA) | 2n, LEFT],
     ] as const
-  ).map(([what, u64, uses]) =>
-    qcow2(`an L2 entry ${what}`, patch({ at: L2, u64 }), { checks: what === 'to the header' ? 3 : 2, uses }),
-  ),
+  ).map(([what, u64, answers]) => qcow2(`an L2 entry ${what}`, patch({ at: L2, u64 }), { answers })),
   qcow2('two entries to one cluster, both marked copied', patch({ at: L2 + 8, u64: entry(DATA) }), {
-    checks: 2,
-    uses: CORRUPT,
+    answers: MENDED,
   }),
   qcow2('a compressed cluster marked copied', patch({ at: L2, u64: COPIED | COMPRESSED | BigInt(DATA) }), {
-    checks: 2,
-    uses: [...BAD_CLUSTER, ...CORRUPT],
+    answers: { ...LEFT, convert: BAD_CLUSTER, replay: BAD_CLUSTER },
   }),
   qcow2('a compressed cluster past the end', patch({ at: L2, u64: COMPRESSED | (1n << 50n) }), {
-    checks: 2,
-    uses: BAD_CLUSTER,
+    answers: { ...LEFT, convert: BAD_CLUSTER, replay: BAD_CLUSTER },
   }),
   qcow2('a deflate bomb', compressed(deflateRawSync(new Uint8Array(16 * VIRTUAL_SIZE)), 127), {
-    checks: 0,
-    uses: BAD_CLUSTER,
+    answers: { check: 0, repair: 0, convert: BAD_CLUSTER, replay: BAD_CLUSTER },
   }),
   qcow2('an empty compressed cluster', compressed(new Uint8Array(CLUSTER), 0), {
-    checks: 0,
-    uses: BAD_CLUSTER,
+    answers: { check: 0, repair: 0, convert: BAD_CLUSTER, replay: BAD_CLUSTER },
   }),
   qcow2(
     'zstd frames without end',
@@ -352,15 +337,15 @@ const QCOW2: readonly HostileClass[] = [
         { at: 72, u64: 8n },
         { at: 104, u32: 0x0100_0000 },
       ),
-    { checks: 0, uses: [...BAD_CLUSTER, 'image-misfit'] },
+    // A replay asks for the compression that it would make.
+    { answers: { check: 0, repair: 0, convert: BAD_CLUSTER, replay: 'image-misfit' } },
   ),
   qcow2('subclusters in clusters of 512 bytes', patch({ at: 72, u64: 16n }, { at: 20, u32: 9 }), {
     refused: 'qcow2-subclusters-too-small',
     offset: 20,
   }),
   qcow2('a subcluster both allocated and zero', patch({ at: 72, u64: 16n }, { at: L2 + 8, u64: U64_MAX }), {
-    checks: 2,
-    uses: ['qcow2-bad-subclusters', 'image-misfit', ...CORRUPT],
+    answers: { ...LEFT, ...readers('qcow2-bad-subclusters'), replay: 'image-misfit' },
   }),
   qcow2('the compression bit with zlib', patch({ at: 72, u64: 8n }), {
     refused: 'qcow2-bad-compression-type',
@@ -371,45 +356,50 @@ const QCOW2: readonly HostileClass[] = [
     offset: 104,
   }),
   qcow2('all refcounts 0', patch(...[0, 8].map((at) => ({ at: REFCOUNT_BLOCK + at, u64: 0n }))), {
-    checks: 2,
-    uses: CORRUPT,
+    answers: { ...MENDED, replay: 'qcow2-corrupt' },
   }),
   ...field('snapshots', 60, 'too-many-snapshots', 'u32', [U32_MAX]),
   ...(
     [
-      ['a snapshot table on the header', 1, 0n],
-      ['30,000 snapshots past the end', 30_000, 1n << 40n],
+      ['a snapshot table on the header', 1, 0n, LEFT],
+      ['30,000 snapshots past the end', 30_000, 1n << 40n, MENDED],
     ] as const
-  ).map(([name, u32, u64]) =>
-    qcow2(name, patch({ at: 60, u32 }, { at: 64, u64 }), { refused: 'qcow2-bad-snapshot-table', checks: 2 }),
+  ).map(([name, u32, u64, answers]) =>
+    qcow2(name, patch({ at: 60, u32 }, { at: 64, u64 }), { refused: 'qcow2-bad-snapshot-table', answers }),
   ),
   ...(
     [
-      ['an L1 table above 32 MiB', { at: 8, u32: U32_MAX }, { checks: 2 }],
-      ['an unaligned L1 table', { at: 0, u64: BigInt(L1 + 8) }, { checks: 2 }],
-      ['an L1 table past the end', { at: 0, u64: 1n << 40n }, { checks: 2 }],
-      ['4 GiB of extra data', { at: 36, u32: U32_MAX }, { mends: true }],
+      ['an L1 table above 32 MiB', { at: 8, u32: U32_MAX }, LEFT],
+      ['an unaligned L1 table', { at: 0, u64: BigInt(L1 + 8) }, LEFT],
+      ['an L1 table past the end', { at: 0, u64: 1n << 40n }, LEFT],
+      ['4 GiB of extra data', { at: 36, u32: U32_MAX }, { repair: 0 }],
     ] as const
   ).map(([what, one, answers]) =>
     qcow2(`a snapshot of ${what}`, (good) => withSnapshot(good, { at: 8, u32: 1 }, one), {
       refused: 'qcow2-bad-snapshot-table',
-      ...answers,
+      answers,
     }),
   ),
-  qcow2('both dirty and corrupt', patch({ at: 72, u64: 3n }), { checks: 0, uses: ['qcow2-marked-corrupt'] }),
+  qcow2('both dirty and corrupt', patch({ at: 72, u64: 3n }), {
+    answers: {
+      check: 0,
+      repair: 0,
+      record: 'qcow2-marked-corrupt',
+      replay: 'qcow2-marked-corrupt',
+      resize: 'qcow2-marked-corrupt',
+    },
+  }),
   qcow2(
     'dirty, with a broken refcount block',
     patch({ at: 72, u64: 1n }, { at: REFCOUNT_TABLE, u64: BigInt(REFCOUNT_BLOCK + 512) }),
-    { checks: 1, uses: ['qcow2-unaligned-refcount-block', 'qcow2-repair-failed', ...CORRUPT] },
+    { answers: { check: 1, repair: 0 } },
   ),
   ...field('size', 24, 'offset-too-large', 'u64', [2n ** 63n]),
   qcow2('a size of part of a sector', patch({ at: 24, u64: BigInt(VIRTUAL_SIZE - 100) }), {
-    checks: 0,
-    uses: ['image-misfit'],
+    answers: { check: 0, repair: 0, replay: 'image-misfit' },
   }),
   qcow2('a refcount at its maximum', patch({ at: REFCOUNT_BLOCK + 8, u64: 0x0001_ffff_0000_0000n }), {
-    checks: 2,
-    uses: CORRUPT,
+    answers: MENDED,
   }),
 ];
 
@@ -454,8 +444,7 @@ const QED: readonly HostileClass[] = [
       new DataView(bytes.buffer).setBigUint64(CLUSTER, BigInt(CLUSTER), true);
       return bytes;
     },
-    checks: 2,
-    uses: ['qed-corrupt'],
+    answers: LEFT,
   },
 ];
 
