@@ -1,10 +1,13 @@
 /**
- * Images that are damaged or made to harm: each is refused with an error that has a stable code, before anything is
- * written and without taking memory for what it claims.
+ * Images that are damaged or made to harm, as the engine meets them: each is refused with an error that has a stable code,
+ * before anything is written and without taking memory for what it claims; and damage deeper than the header is met by a
+ * guest's requests. The classes that a user may meet stand in `hostile-classes`, with what each command answers: those that
+ * are refused are opened for writing here too. What stands here is finer, or out of reach of the command line.
  */
 
 import { describe, expect, it } from 'vitest';
 import { openImage } from '../../../src/format/registry.ts';
+import { GOOD, HOSTILE_CLASSES } from '../hostile-classes.ts';
 import { filled, RecordedFiles } from '../recorded-files.ts';
 import { rejectionCodeOf, rejectionOf } from '../rejection.ts';
 import { newImage, openBytes, patched, withSnapshot, type OpenedImage, type Patch } from './image-bytes.ts';
@@ -51,41 +54,26 @@ async function expectRefused(bytes: Uint8Array, code: string): Promise<void> {
   expect(log.entries).toEqual([]);
 }
 
-describe('a header that is cut', () => {
-  it.each([0, 3, 7, 71, 103])('after %i bytes is refused', async (length) => {
-    await expectRefused((await sound).slice(0, length), 'qcow2-truncated-header');
+describe('a class of hostile images', () => {
+  const refused = HOSTILE_CLASSES.filter(
+    ({ format, refused }) => format === 'qcow2' && refused !== undefined,
+  );
+  it.each(refused)('$name is refused', async ({ spoil, refused: code = '' }) => {
+    await expectRefused(spoil(await GOOD.qcow2()), code);
   });
 });
 
 const headerCases: readonly (readonly [what: string, code: string, ...patches: Patch[]])[] = [
   ['another magic', 'qcow2-bad-magic', { at: 0, u32: 0x5146_49fa }],
-  ...[0, 1, 4, U32_MAX].map((version) => {
-    return [`version ${String(version)}`, 'qcow2-bad-version', { at: 4, u32: version }] as const;
-  }),
-  ...[0, 8, 22, 31, 63, U32_MAX].map((bits) => {
-    return [`cluster_bits ${String(bits)}`, 'qcow2-bad-cluster-bits', { at: 20, u32: bits }] as const;
-  }),
-  ...[0, 103, 108, CLUSTER + 8, U32_MAX].map((length) => {
-    return [`header_length ${String(length)}`, 'qcow2-bad-header-length', { at: 100, u32: length }] as const;
-  }),
-  ...[7, 63, 2 ** 31].map((order) => {
-    return [`refcount_order ${String(order)}`, 'qcow2-bad-refcount-order', { at: 96, u32: order }] as const;
-  }),
+  ['version 2^32 − 1', 'qcow2-bad-version', { at: 4, u32: U32_MAX }],
+  ['cluster_bits 2^32 − 1', 'qcow2-bad-cluster-bits', { at: 20, u32: U32_MAX }],
+  ['a length that is no multiple of 8', 'qcow2-bad-header-length', { at: 100, u32: 108 }],
   ['AES encryption', 'qcow2-encrypted', { at: 32, u32: 1 }],
   ['LUKS encryption', 'qcow2-encrypted', { at: 32, u32: 2 }],
-  ['an unknown incompatible feature', 'qcow2-unsupported-feature', { at: 72, u64: 1n << 63n }],
   ['an external data file that nobody allowed', 'qcow2-data-file', { at: 72, u64: 4n }],
   ['extended L2 entries, whose tables map half as much', 'qcow2-l1-too-small', { at: 72, u64: 16n }],
-  ['zlib with the bit for other types', 'qcow2-bad-compression-type', { at: 72, u64: 8n }],
   ['zstd without its bit', 'qcow2-bad-compression-type', { at: 104, u32: 0x0100_0000 }],
-  [
-    'an unknown compression type',
-    'qcow2-bad-compression-type',
-    { at: 72, u64: 8n },
-    { at: 104, u32: 0x0200_0000 },
-  ],
   ['a compression type without its bit', 'qcow2-bad-compression-type', { at: 104, u32: 0x0200_0000 }],
-  ['an extension of 4 GiB', 'qcow2-extension-too-long', { at: EXTENSIONS + 4, u32: U32_MAX }],
   [
     'an end marker that claims data past the header',
     'qcow2-extension-too-long',
@@ -98,48 +86,12 @@ const headerCases: readonly (readonly [what: string, code: string, ...patches: P
     { at: EXTENSIONS + 4, u32: CLUSTER - EXTENSIONS },
   ],
   [
-    'a backing name behind the header cluster',
-    'qcow2-bad-backing-offset',
-    { at: 8, u64: 65_530n },
-    { at: 16, u32: 10 },
-  ],
-  [
     'a backing name of no bytes past the header',
     'qcow2-bad-backing-offset',
     { at: 8, u64: BigInt(CLUSTER + 8) },
   ],
-  ['a backing name in the header', 'qcow2-bad-backing-offset', { at: 8, u64: 24n }, { at: 16, u32: 10 }],
-  [
-    'a backing name near 2^64',
-    'qcow2-bad-backing-offset',
-    { at: 8, u64: 2n ** 64n - 8n },
-    { at: 16, u32: 10 },
-  ],
-  [
-    'a backing name of 1024 bytes',
-    'qcow2-backing-name-too-long',
-    { at: 8, u64: 1024n },
-    { at: 16, u32: 1024 },
-  ],
-  ['a backing name of 4 GiB', 'qcow2-backing-name-too-long', { at: 8, u64: 1024n }, { at: 16, u32: U32_MAX }],
-  ['an L1 table of 2^32 − 1 entries', 'qcow2-l1-too-large', { at: 36, u32: U32_MAX }],
-  ['an L1 table just above 32 MiB', 'qcow2-l1-too-large', { at: 36, u32: 4_194_305 }],
   ['an L1 table too small for the disk', 'qcow2-l1-too-small', { at: 36, u32: 1 }],
-  ['no L1 table', 'qcow2-l1-too-small', { at: 36, u32: 0 }],
-  ['an unaligned L1 table', 'qcow2-unaligned-offset', { at: 40, u64: BigInt(L1 + 512) }],
-  ['an L1 table at 2^63', 'qcow2-offset-too-large', { at: 40, u64: 2n ** 63n }],
-  ['an L1 table past the end', 'qcow2-table-past-end', { at: 40, u64: 1n << 40n }],
-  ['an L1 table on the header', 'qcow2-table-on-header', { at: 40, u64: 0n }],
-  ['an unaligned refcount table', 'qcow2-unaligned-offset', { at: 48, u64: BigInt(REFCOUNT_TABLE + 8) }],
-  ['a refcount table at 2^63', 'qcow2-offset-too-large', { at: 48, u64: 2n ** 63n }],
-  ['a refcount table past the end', 'qcow2-table-past-end', { at: 48, u64: 1n << 40n }],
-  ['a refcount table on the header', 'qcow2-table-on-header', { at: 48, u64: 0n }],
-  ['a refcount table of no clusters', 'qcow2-no-refcount-table', { at: 56, u32: 0 }],
-  ['a refcount table above 8 MiB', 'qcow2-refcount-table-too-large', { at: 56, u32: 129 }],
-  ['a refcount table of 2^32 − 1 clusters', 'qcow2-refcount-table-too-large', { at: 56, u32: U32_MAX }],
-  ['a disk of 2^63 bytes', 'qcow2-offset-too-large', { at: 24, u64: 2n ** 63n }],
   ['a disk too large for its L1 table', 'qcow2-l1-too-small', { at: 24, u64: 2n ** 52n }],
-  ['2^32 − 1 snapshots', 'qcow2-too-many-snapshots', { at: 60, u32: U32_MAX }],
   ['an unaligned snapshot table', 'qcow2-unaligned-offset', { at: 60, u32: 1 }, { at: 64, u64: 512n }],
   ['an unaligned snapshot table of no snapshots', 'qcow2-unaligned-offset', { at: 64, u64: 512n }],
   [
@@ -183,17 +135,10 @@ describe('a header with', () => {
 });
 
 describe('a snapshot with', () => {
-  const cases: readonly (readonly [what: string, patch: Patch])[] = [
-    ['an L1 table above 32 MiB', { at: 8, u32: U32_MAX }],
-    ['an unaligned L1 table', { at: 0, u64: BigInt(L1 + 8) }],
-    ['an L1 table at 2^63', { at: 0, u64: 2n ** 63n }],
-    ['4 GiB of extra data', { at: 36, u32: U32_MAX }],
-  ];
-  for (const [what, patch] of cases) {
-    it(`${what} is refused`, async () => {
-      await expectRefused(withSnapshot(await sound, patch), 'qcow2-bad-snapshot-table');
-    });
-  }
+  it('an L1 table at 2^63 is refused', async () => {
+    const bytes = withSnapshot(await sound, { at: 0, u64: 2n ** 63n });
+    await expectRefused(bytes, 'qcow2-bad-snapshot-table');
+  });
 
   it('L1 tables that add up to more than any disk needs is refused at once', async () => {
     const count = 60_000;
