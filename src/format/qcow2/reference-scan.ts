@@ -8,7 +8,7 @@
 
 import { alignUp } from '../../core/alignment.ts';
 import { viewOf } from '../../core/bytes.ts';
-import { hex, Qcow2BenchError } from '../../core/error.ts';
+import { hex } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { CheckOptions } from '../check-report.ts';
@@ -16,7 +16,7 @@ import type { CheckFindings } from '../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
 import { l1EntryOffset } from './l1-entry.ts';
 import { compressedRangeAt } from './l2-entry.ts';
-import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
+import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, TWO_32 } from './layout.ts';
 import { scanRefcountBlocks } from './refcount-block-scan.ts';
 import type { ReferenceCounts } from './reference-count.ts';
 import { ReferenceRanges } from './reference-ranges.ts';
@@ -113,17 +113,6 @@ class ReferenceScan {
     const { header } = this.#target;
     if (l1.entries === 0) return;
     this.#ranges.add(l1.offset, l1.entries * ENTRY_SIZE);
-    if (l1.offset >= OFFSET_LIMIT) {
-      const rule = 'no system can read so far; the check ends here, and nothing is repaired';
-      throw new Qcow2BenchError(
-        'qcow2-bad-snapshot-table',
-        `a snapshot has its L1 table at ${hex(l1.offset)}: ${rule}`,
-        {
-          path: header.device.path,
-          offset: header.values.snapshotsOffset,
-        },
-      );
-    }
     // What lies past the end of the file is zeroes.
     const entries = Math.min(l1.entries, Math.ceil((this.#ranges.fileSize - l1.offset) / ENTRY_SIZE));
     if (entries < l1.entries) this.#findings.hasLostTable = true;

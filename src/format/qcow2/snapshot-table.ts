@@ -14,14 +14,14 @@
 
 import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { viewOf, writeU64be } from '../../core/bytes.ts';
-import { Qcow2BenchError } from '../../core/error.ts';
+import { hex, Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { textOf } from './header-extensions.ts';
 import type { OpenPurpose } from './header.ts';
 import type { HeaderStore } from './header-store.ts';
-import { ENTRY_SIZE } from './layout.ts';
+import { ENTRY_SIZE, OFFSET_LIMIT } from './layout.ts';
 
 const FIELD = {
   l1Offset: 0,
@@ -231,6 +231,7 @@ class EntryReader {
       this.fail(`has ${String(extraLength)} bytes of extra data; at most 1024 are allowed${wayOut}`);
     }
     if (purpose === 'use') this.#checkL1(l1Offset, l1Entries);
+    else this.#checkReadable(l1Offset, l1Entries);
     const idLength = view.getUint16(FIELD.idLength);
     const nameLength = view.getUint16(FIELD.nameLength);
     const keptExtra = Math.min(extraLength, LIMITS.snapshotExtraBytes);
@@ -267,6 +268,15 @@ class EntryReader {
       this.fail('has an L1 table that is not aligned to a cluster');
     }
     if (l1Entries > 0 && l1Offset >= device.size()) this.fail('has an L1 table past the end of the file');
+  }
+
+  /** What is wrong with an L1 table is a check's finding, unless no system can read so far: before anything is mended. */
+  #checkReadable(l1Offset: bigint, l1Entries: number): void {
+    const isAligned = l1Offset % BigInt(2 ** this.#header.values.clusterBits) === 0n;
+    if (!isAligned || l1Entries === 0 || l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) return;
+    if (l1Offset >= BigInt(OFFSET_LIMIT)) {
+      this.fail(`has an L1 table at ${hex(l1Offset)}, where nothing can be read`);
+    }
   }
 
   #decode(fixed: FixedFields, extraBytes: Uint8Array, names: Uint8Array): Snapshot {

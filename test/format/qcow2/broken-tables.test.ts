@@ -6,18 +6,22 @@
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
+import { Random } from '../../../src/core/random.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import type { RepairScope } from '../../../src/format/check-report.ts';
 import { FIELD } from '../../../src/format/qcow2/header.ts';
 import { checkImageFile } from '../../../src/image/check-image.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { reasonToSkip } from '../system-tools.ts';
-import { broken, BROKEN_TABLES, type BrokenTable } from './broken-tables.ts';
+import { broken, BROKEN_TABLES, combined, type BrokenTable } from './broken-tables.ts';
 import { checkedAs, qemuChecks, type Checked } from './qemu-checks.ts';
 
 const IMAGE = 'disk';
 /** The lowest byte of the incompatible features: bit 0 is dirty, bit 1 corrupt. */
 const INCOMPATIBLE_BYTE = 79;
+/** Two classes at once, drawn at random. */
+const PAIRS = 60;
+const PAIRS_SEED = 1;
 const noQemu = reasonToSkip('qemu-img', 'qemu-io');
 
 interface Shape {
@@ -120,24 +124,34 @@ describe.skipIf(noQemu !== undefined)(`broken tables${noQemu === undefined ? '' 
     }
   }
 
+  async function expectSame(one: BrokenTable, before: Bytes): Promise<void> {
+    const check = await ours(before, undefined);
+    expect(Buffer.compare(check.after, before), 'a check writes nothing').toBe(0);
+    if (one.slow === true) {
+      qemu.put('none', before);
+      expectCheck(check, (await qemuChecks(qemu.path, [{ name: 'none' }]))[0] as Checked);
+      return;
+    }
+    const [leaks, all] = [await ours(before, 'leaks'), await ours(before, 'all')];
+    const their = await theirs(before, all.after);
+    expectCheck(check, their.none);
+    expectLeaks(one, before, { their: their.leaks, our: leaks });
+    expectAll(one, before, { ...their, their: their.all, our: all });
+  }
+
   for (const shape of SHAPES) {
     for (const one of BROKEN_TABLES.filter((each, index) => isTried(shape, each, index))) {
-      it(`${shape.name}: ${one.name}`, async () => {
-        const before = broken(good.get(shape) as Bytes, one);
-        const check = await ours(before, undefined);
-        expect(Buffer.compare(check.after, before), 'a check writes nothing').toBe(0);
-        if (one.slow === true) {
-          qemu.put('none', before);
-          expectCheck(check, (await qemuChecks(qemu.path, [{ name: 'none' }]))[0] as Checked);
-          return;
-        }
-        const [leaks, all] = [await ours(before, 'leaks'), await ours(before, 'all')];
-        const their = await theirs(before, all.after);
-        expectCheck(check, their.none);
-        expectLeaks(one, before, { their: their.leaks, our: leaks });
-        expectAll(one, before, { ...their, their: their.all, our: all });
-      });
+      it(`${shape.name}: ${one.name}`, () => expectSame(one, broken(good.get(shape) as Bytes, one)));
     }
+  }
+
+  const random = new Random(PAIRS_SEED);
+  const quick = BROKEN_TABLES.filter(({ slow }) => slow !== true);
+  const anyOf = <T>(items: readonly T[]): T => items[random.below(items.length)] as T;
+  for (let pair = 0; pair < PAIRS; pair++) {
+    const shape = anyOf(SHAPES);
+    const one = combined(anyOf(quick), anyOf(quick));
+    it(`${shape.name}: ${one.name}`, () => expectSame(one, broken(good.get(shape) as Bytes, one)));
   }
 
   function goodOf(name: string): Bytes {

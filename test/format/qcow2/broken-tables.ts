@@ -86,7 +86,20 @@ export function placesOf(bytes: Uint8Array): Places {
 export function broken(good: Uint8Array, { cutTo, patches }: BrokenTable): Uint8Array<ArrayBuffer> {
   const places = placesOf(good);
   const cut = cutTo === undefined ? good : good.slice(0, cutTo(places));
-  return patched(cut, ...(patches?.(places) ?? []));
+  const kept = (patches?.(places) ?? []).filter(({ at }) => at + 8 <= cut.byteLength);
+  return patched(cut, ...kept);
+}
+
+/** Both damages at once; of two cuts the shorter file. */
+export function combined(one: BrokenTable, other: BrokenTable): BrokenTable {
+  const cuts = [one.cutTo, other.cutTo].filter((each) => each !== undefined);
+  return {
+    name: `${one.name}, and ${other.name}`,
+    patches: (at) => [...(one.patches?.(at) ?? []), ...(other.patches?.(at) ?? [])],
+    ...(cuts.length === 0 ? {} : { cutTo: (at) => Math.min(...cuts.map((each) => each(at))) }),
+    loses: true,
+    better: one.better === true || other.better === true,
+  };
 }
 
 type Flags = Pick<BrokenTable, 'loses' | 'better' | 'slow'>;
