@@ -199,6 +199,32 @@ const SPECIAL: readonly Omit<RepairCase, 'format'>[] = [
     scopes: ALL,
   },
   {
+    what: 'every other refcount block lost, in a table of several clusters',
+    options: 'cluster_size=512,refcount_bits=64',
+    written: ['write 0 2M', 'discard 256k 256k', 'write 4M 256k'],
+    spoil: (image) => {
+      for (let block = 0; block < 60; block += 2) image.setU64(image.refcountTable + 8 * block, 0);
+    },
+    scopes: ALL,
+    inProcess: true,
+  },
+  {
+    what: 'a refcount table past the end of the file',
+    options: 'cluster_size=4096',
+    written: ['write 0 1M'],
+    spoil: (image) => void image.setU64(48, 0x400_0000).setU32(56, 3),
+    scopes: BOTH,
+    inProcess: true,
+  },
+  {
+    what: 'a refcount table that is longer than the file says',
+    options: 'cluster_size=4096',
+    written: ['write 0 1M'],
+    spoil: (image) => void image.setU32(56, 9),
+    scopes: ALL,
+    inProcess: true,
+  },
+  {
     what: 'a refcount block past the end of the file',
     options: 'cluster_size=4096',
     written: ['write 0 1M'],
