@@ -16,6 +16,7 @@ import type { DiskImage } from '../../src/format/disk-image.ts';
 import { openQcow2 } from '../../src/format/qcow2/open.ts';
 import { openQed } from '../../src/format/qed/open.ts';
 import { checkImageFile } from '../../src/image/check-image.ts';
+import { checkedAs, countsOfJson } from './qcow2/qemu-checks.ts';
 import { CHECK, QemuDirectory } from './qemu-directory.ts';
 import { filled } from './recorded-files.ts';
 import { rejectionCodeOf } from './rejection.ts';
@@ -123,7 +124,8 @@ export class BesideQemu {
     const { status, output } = this.#qemu.check(this.#format, 'disk', '--output=json', ...words);
     expect(checked.exitCode, output).toBe(status);
     if (output.includes('{') && checked.report !== undefined) {
-      expect(countsOf(checked.report), output).toEqual(theirCounts(output));
+      const theirs = countsOfJson(output.slice(output.indexOf('{'), output.lastIndexOf('}') + 1));
+      expect(checkedAs(checked.report).counts, output).toEqual(theirs);
     }
     expectSame(checked.bytes, this.#qemu.get('disk'));
     return checked;
@@ -171,7 +173,7 @@ export class BesideQemu {
     const refused = await rejectionCodeOf(async () => {
       report = (await checkImageFile({ storage, name: 'disk', format: this.#format, repair })).report;
     });
-    const exitCode = report === undefined ? CHECK.failed : exitCodeOf(report);
+    const exitCode = report === undefined ? CHECK.failed : checkedAs(report).status;
     return { exitCode, refused, report, bytes: contentsOf(storage) };
   }
 }
@@ -246,36 +248,6 @@ function storageWith(bytes: Uint8Array): MemoryStorage {
 
 function contentsOf(storage: MemoryStorage): Buffer {
   return Buffer.from(storage.open('disk').contents());
-}
-
-function exitCodeOf({ corruptions, leaks, checkErrors }: CheckReport): number {
-  if (checkErrors > 0) return CHECK.failed;
-  if (corruptions > 0) return CHECK.corrupt;
-  return leaks > 0 ? CHECK.leaks : CHECK.clean;
-}
-
-const COUNTS = {
-  'check-errors': 'checkErrors',
-  corruptions: 'corruptions',
-  leaks: 'leaks',
-  'corruptions-fixed': 'corruptionsFixed',
-  'leaks-fixed': 'leaksFixed',
-  'total-clusters': 'totalClusters',
-  'allocated-clusters': 'allocatedClusters',
-  'fragmented-clusters': 'fragmentedClusters',
-  'compressed-clusters': 'compressedClusters',
-} as const;
-
-function countsOf(report: CheckReport): Readonly<Record<string, number>> {
-  return Object.fromEntries(Object.entries(COUNTS).map(([name, field]) => [name, report[field]]));
-}
-
-function theirCounts(output: string): Readonly<Record<string, number>> {
-  const json = JSON.parse(output.slice(output.indexOf('{'), output.lastIndexOf('}') + 1)) as Record<
-    string,
-    number | undefined
-  >;
-  return Object.fromEntries(Object.keys(COUNTS).map((name) => [name, json[name] ?? 0]));
 }
 
 function expectSame(ours: Buffer, theirs: Uint8Array): void {

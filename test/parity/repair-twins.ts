@@ -19,6 +19,7 @@ import { formatOperation } from '../../src/peer/compare-operations.ts';
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { traceProgram } from '../../src/peer/strace.ts';
 import { ImageEditor } from '../format/qcow2/image-editor.ts';
+import { checkedAs } from '../format/qcow2/qemu-checks.ts';
 import { CHECK } from '../format/qemu-directory.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
 import { runTool } from '../format/system-tools.ts';
@@ -96,9 +97,7 @@ export class RepairTwins {
     const refused = await rejectionCodeOf(async () => {
       const name = basename(copy);
       const { report } = await checkImageFile({ storage, name, format: 'qcow2', repair: scope });
-      if (report.checkErrors > 0) return;
-      const left = report.leaks > 0 ? CHECK.leaks : CHECK.clean;
-      exitCode = report.corruptions > 0 ? CHECK.corrupt : left;
+      exitCode = checkedAs(report).status;
     });
     if (refused !== undefined) operations.push(refused);
     return { operations, exitCode, counts: undefined, marking: undefined, path: copy };

@@ -81,7 +81,8 @@ function exitCodeOf({ corruptions, leaks, checkErrors }: CheckReport): number {
   return leaks > 0 ? CHECK.leaks : CHECK.clean;
 }
 
-function countsOfJson(text: string): Counts {
+/** The counts that `qemu-img check --output=json` printed. */
+export function countsOfJson(text: string): Counts {
   const json = JSON.parse(text) as Record<string, number | undefined>;
   const count = (name: string): number => json[name] ?? 0;
   return {
