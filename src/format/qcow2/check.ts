@@ -12,6 +12,7 @@
 import { Qcow2BenchError } from '../../core/error.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import { CheckFindings } from '../check-findings.ts';
+import { visitBitmaps } from './bitmap-directory.ts';
 import type { CheckTarget } from './check-target.ts';
 import { checkCopiedFlags } from './copied-flags.ts';
 import { OFFSET_LIMIT } from './layout.ts';
@@ -27,6 +28,8 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
   const { geometry, header } = target;
   const { repair } = options;
   const findings = new CheckFindings(options.onDetail);
+  // Broken bitmaps refuse the image, as opening does in QEMU: before anything is mended, and before what they hold is freed.
+  await visitBitmaps(header, () => undefined);
   const ofTable = await checkSnapshotTable(target, findings, repair);
   if (repair !== undefined) await header.dropStaleFeatures();
   await checkRefcounts(target, findings, options);

@@ -74,8 +74,6 @@ class ReferenceScan {
   async run(): Promise<ReferenceCounts> {
     const { header, table } = this.#target;
     const { l1Offset, l1Entries } = header.values;
-    // Broken bitmaps refuse the image, as opening does in QEMU: before anything is mended, and before what they hold is freed.
-    await visitBitmaps(header, () => undefined);
     this.#ranges.add(0, this.#clusterSize);
     await this.#scanL1({ offset: l1Offset, entries: l1Entries, isActive: true });
     await this.#scanSnapshots();
