@@ -41,12 +41,18 @@ export interface Repaired {
 }
 
 export class RepairTwins {
-  readonly directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-repair-'));
-  readonly #files = new FileStorage(this.directory, probeCapabilities(this.directory));
+  #path: string | undefined;
+  #files: FileStorage | undefined;
   #images = 0;
 
+  /** Made when it is first asked for: tests that are skipped leave nothing behind. */
+  get directory(): string {
+    this.#path ??= mkdtempSync(join(tmpdir(), 'qcow2-bench-repair-'));
+    return this.#path;
+  }
+
   remove(): void {
-    rmSync(this.directory, { recursive: true, force: true });
+    if (this.#path !== undefined) rmSync(this.#path, { recursive: true, force: true });
   }
 
   /** Makes the image of a case; answers its path. */
@@ -92,7 +98,7 @@ export class RepairTwins {
     const copy = `${path}-ours-${scope}`;
     copyFileSync(path, copy);
     const operations: string[] = [];
-    const storage = loggedStorage(this.#files, operations);
+    const storage = loggedStorage(this.#storage(), operations);
     let exitCode: number = CHECK.failed;
     const refused = await rejectionCodeOf(async () => {
       const name = basename(copy);
@@ -115,6 +121,11 @@ export class RepairTwins {
     const copy = `${path}-theirs-${scope}`;
     const words = ['check', '-f', format, '--output=json', '-r', scope, copy];
     return this.#traced(path, copy, qemuImg, words);
+  }
+
+  #storage(): FileStorage {
+    this.#files ??= new FileStorage(this.directory, probeCapabilities(this.directory));
+    return this.#files;
   }
 
   async #traced(path: string, copy: string, command: string, args: readonly string[]): Promise<Repaired> {
