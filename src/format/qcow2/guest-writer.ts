@@ -9,6 +9,7 @@
  * before the next metadata operation ends.
  *
  * Invariants:
+ * - Only a request that is alone has data that count as under way: every sync covers what others have done.
  * - Whatever fails, every extent is either linked or its clusters are given back.
  * - A request of one extent whose tables are in the caches makes no promise: it is done when `write` answers.
  */
@@ -37,6 +38,12 @@ export class GuestWriter {
   readonly #mapper: WriteMapper;
   readonly #writer: DataWriter;
   readonly #lock: Mutex;
+  /** Requests so far that may change the file or ask for a sync. */
+  #requests = 0;
+  /** How many there were when a write began while no other was under way; the last such. */
+  #aloneAt = -1;
+  /** Writes that answered a promise and are not done. */
+  #unfinished = 0;
 
   constructor(options: GuestWriterOptions) {
     this.#metadataDevice = options.metadataDevice;
@@ -46,10 +53,29 @@ export class GuestWriter {
   }
 
   write(guestOffset: number, bytes: Uint8Array): Pending {
+    this.noteRequest();
+    if (this.#unfinished === 0) this.#aloneAt = this.#requests;
     const extent = this.#map(guestOffset, bytes.byteLength);
-    return extent instanceof Promise
-      ? this.#writeMapped(extent, guestOffset, bytes)
-      : this.#writeFrom(extent, guestOffset, bytes);
+    const pending =
+      extent instanceof Promise
+        ? this.#writeMapped(extent, guestOffset, bytes)
+        : this.#writeFrom(extent, guestOffset, bytes);
+    return pending === undefined ? undefined : this.#finishAfter(pending);
+  }
+
+  /** Another request begins: what data are under way can no longer be told from its changes. */
+  noteRequest(): void {
+    this.#requests++;
+    this.#metadataDevice.setUnderWay(0);
+  }
+
+  async #finishAfter(pending: Promise<void>): Promise<void> {
+    this.#unfinished++;
+    try {
+      await pending;
+    } finally {
+      this.#unfinished--;
+    }
   }
 
   async #writeMapped(mapping: Promise<Extent>, guestOffset: number, bytes: Uint8Array): Promise<void> {
@@ -132,9 +158,12 @@ export class GuestWriter {
     if (allocated) this.allocatingWrites++;
   }
 
-  /** Works on metadata while the last `changes` of data are under way. */
+  /**
+   * Works on metadata while the last `changes` of data are under way. They are the last only if no other request has
+   * begun; else a sync that others need could be elided.
+   */
   async #beside<T>(changes: number, work: () => T | Promise<T>): Promise<T> {
-    this.#metadataDevice.setUnderWay(changes);
+    this.#metadataDevice.setUnderWay(this.#aloneAt === this.#requests ? changes : 0);
     try {
       return await work();
     } finally {

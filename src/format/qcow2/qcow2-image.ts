@@ -264,6 +264,7 @@ export class Qcow2Image implements DiskImage {
 
   async writeCompressed(guestOffset: number, bytes: Uint8Array): Promise<void> {
     this.header.assertRunning();
+    this.#writer.noteRequest();
     this.#bitmaps?.mark(guestOffset, bytes.byteLength);
     await this.#compressor.write(guestOffset, bytes);
   }
@@ -279,18 +280,21 @@ export class Qcow2Image implements DiskImage {
     options: { readonly unmap: boolean },
   ): Promise<void> {
     this.header.assertRunning();
+    this.#writer.noteRequest();
     this.#bitmaps?.mark(guestOffset, length);
     await this.#zeroes.writeZeroes(guestOffset, length, options.unmap);
   }
 
   async discard(guestOffset: number, length: number): Promise<void> {
     this.header.assertRunning();
+    this.#writer.noteRequest();
     this.#bitmaps?.mark(guestOffset, length);
     await this.#zeroes.discard(guestOffset, length);
   }
 
   flush(cause: SyncCause): Pending {
     this.header.assertRunning();
+    this.#writer.noteRequest();
     const turn = this.#lock.acquire();
     if (turn !== undefined) return this.#flushInTurn(turn, cause);
     let pending: Pending;
