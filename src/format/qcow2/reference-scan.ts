@@ -276,7 +276,7 @@ class ReferenceScan {
   }
 
   /**
-   * Makes an entry that holds no data, or that contradicts itself, read as zeroes; answers whether that was done.
+   * Makes an entry that holds no data read as zeroes; answers whether that was done.
    * Without the scope `all` it only counts a corruption.
    */
   async #clearEntry(tableOffset: number, at: number, isActive: boolean, what: string): Promise<boolean> {
@@ -286,13 +286,9 @@ class ReferenceScan {
     findings.corruption(() => `${mends ? 'Repairing' : 'ERROR'} ${what}`);
     if (!mends) return false;
     const entry = this.#table.subarray(at, at + this.#entrySize);
-    const isExtended = this.#entrySize === EXTENDED_ENTRY_SIZE;
     this.#view.setUint32(at, 0);
-    this.#view.setUint32(at + 4, isExtended ? 0 : LOW.zero);
-    if (isExtended) {
-      this.#view.setUint32(at + 8, (this.#view.getUint32(at + 8) | this.#view.getUint32(at + 12)) >>> 0);
-      this.#view.setUint32(at + 12, 0);
-    }
+    // An extended entry keeps the zero bits of its subclusters, none of which is allocated.
+    this.#view.setUint32(at + 4, this.#entrySize === EXTENDED_ENTRY_SIZE ? 0 : LOW.zero);
     const own = isActive ? 'l2-table' : undefined;
     if (metadata.overlap(tableOffset + at, this.#entrySize, own) !== undefined) {
       findings.checkError(() => 'ERROR: an L2 table lies on other metadata and cannot be mended');

@@ -190,6 +190,12 @@ class Spoiler {
     const bits = at | 8;
     if (bits + 8 > this.bytes.byteLength) return;
     const before = this.#view().getBigUint64(bits);
+    if (random.chance(0.3)) {
+      // A place for no data, where no cluster can lie.
+      this.#put64(bits, before & ~0xffff_ffffn, 'subclusters');
+      this.#put64(bits - 8, this.#view().getBigUint64(bits - 8) ^ 512n, 'l2');
+      return;
+    }
     const subcluster = BigInt(random.below(32));
     const both = (1n << subcluster) | (1n << (32n + subcluster));
     this.#put64(bits, random.chance(0.7) ? before | both : before ^ (both << 1n), 'subclusters');
