@@ -79,8 +79,9 @@ export class CheckFindings {
     Object.assign(this, counts);
   }
 
-  /** Forgets what was counted of the mapping, which is about to be walked again. */
+  /** Forgets what was counted of the mapping, and what the refcounts need: both are about to be looked at again. */
   resetMapping(): void {
+    this.needsRebuild = false;
     this.allocatedClusters = 0;
     this.fragmentedClusters = 0;
     this.compressedClusters = 0;

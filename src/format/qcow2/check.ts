@@ -114,24 +114,29 @@ async function rewriteSnapshotTable(
   }
 }
 
-/** Replaces the refcount structures, then counts and compares again; what the old ones leaked is freed. */
+/**
+ * Replaces the refcount structures, then counts and compares again; what the old ones leaked is freed.
+ *
+ * @param round a file that the new structures make longer has room for what lay past its end, which then counts: where
+ *   QEMU would not have come so far, the refcounts are built once more with it
+ */
 async function rebuild(
   target: CheckTarget,
   counts: ReferenceCounts,
   findings: CheckFindings,
   options: CheckOptions,
+  round: 'first' | 'second' = 'first',
 ): Promise<void> {
   findings.say('repair', () => 'Rebuilding refcount structure');
   // What was mended or lengthened so far is durable before anything is built on it.
   await target.header.device.sync('repair');
-  await rebuildRefcounts(target, counts);
+  const hasPassedOver = await rebuildRefcounts(target, counts);
   target.refcounts.blockCache.forgetAll();
   target.refcounts.resetSearch();
   const before = findings.counts();
   // Refcounts that could not be read are gone with their blocks; what still cannot be checked is found again.
   findings.restore({ ...before, corruptions: 0, leaks: 0, checkErrors: 0 });
   findings.resetMapping();
-  findings.needsRebuild = false;
   const quiet = { onProgress: options.onProgress, afterCrash: options.afterCrash };
   const recounted = await scanReferences(target, findings, quiet);
   // As QEMU counts it: what the comparison below still finds was not there before.
@@ -142,6 +147,9 @@ async function rebuild(
   await compare(target, recounted, untold, { ...quiet, repair: 'leaks' });
   await compare(target, recounted, findings, quiet);
   findings.leaksFixed += Math.max(0, before.leaks - findings.leaks);
+  if (hasPassedOver && findings.needsRebuild && round === 'first') {
+    await rebuild(target, recounted, findings, options, 'second');
+  }
 }
 
 /** Compares stored refcounts with counted references; mends what `options.repair` allows. */

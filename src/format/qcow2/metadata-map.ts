@@ -61,7 +61,7 @@ export class MetadataMap {
     for (const claim of claims.toSorted((a, b) => a.hostOffset - b.hostOffset)) {
       const { hostOffset, length, kind } = claim;
       const last = merged.at(-1);
-      if (length === 0 || !Number.isSafeInteger(hostOffset + length)) continue;
+      if (length <= 0 || !Number.isSafeInteger(hostOffset + length)) continue;
       if (last === undefined || last.hostOffset + last.length <= hostOffset) merged.push(claim);
       else {
         merged[merged.length - 1] = {

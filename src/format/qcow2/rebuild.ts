@@ -27,8 +27,11 @@ export interface RebuildTarget {
   readonly metadata: MetadataMap;
 }
 
-/** @throws Qcow2BenchError `qcow2-refcount-table-full`, or whatever the file answers */
-export async function rebuildRefcounts(target: RebuildTarget, counts: ReferenceCounts): Promise<void> {
+/**
+ * @returns whether a table was passed over that could not be counted: there QEMU gives up
+ * @throws Qcow2BenchError `qcow2-refcount-table-full`, or whatever the file answers
+ */
+export async function rebuildRefcounts(target: RebuildTarget, counts: ReferenceCounts): Promise<boolean> {
   const build = new Rebuild(target, counts);
   await build.writeBlocks(0, Infinity);
   let table: { first: number; clusters: number };
@@ -39,6 +42,7 @@ export async function rebuildRefcounts(target: RebuildTarget, counts: ReferenceC
     // The table's own clusters have to be counted, which may need a further block, and that a larger table.
   } while (await build.writeBlocks(table.first, table.first + table.clusters));
   await target.table.replace(build.blocks(), table.first * target.geometry.clusterSize, 'repair');
+  return build.hasPassedOver;
 }
 
 class Rebuild {
@@ -47,6 +51,7 @@ class Rebuild {
   readonly #blocks: number[] = [];
   /** Room of the new table, in entries: whole clusters. */
   tableEntries = 0;
+  hasPassedOver = false;
   #searchFrom = 0;
 
   constructor(target: RebuildTarget, counts: ReferenceCounts) {
@@ -126,7 +131,10 @@ class Rebuild {
   #isFree(cluster: number): boolean {
     const { metadata, geometry } = this.#target;
     if (this.#counts.get(cluster) > 0) return false;
-    return metadata.overlap(cluster * geometry.clusterSize, geometry.clusterSize, undefined) === undefined;
+    const isClear =
+      metadata.overlap(cluster * geometry.clusterSize, geometry.clusterSize, undefined) === undefined;
+    if (!isClear) this.hasPassedOver = true;
+    return isClear;
   }
 
   #growTable(index: number): void {

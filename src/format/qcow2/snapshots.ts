@@ -223,11 +223,12 @@ export class Snapshots {
       const length = l1Entries * ENTRY_SIZE;
       if (length <= LIMITS.l1TableBytes) claims.push({ hostOffset: l1Offset, length, kind: 'l1-table' });
     }
-    const { snapshotsOffset } = header.values;
-    metadata.setClaims([
-      ...claims,
-      { hostOffset: snapshotsOffset, length: this.byteLength, kind: 'snapshot-table' },
-    ]);
+    const { incomplete, cut, dropped, byteLength } = this.#table;
+    const { snapshotsOffset: hostOffset } = header.values;
+    // Of a table that is about to be replaced, what lies past the end of the file need not stay free.
+    const isReplaced = incomplete.length + cut.length + dropped > 0;
+    const length = isReplaced ? Math.min(byteLength, header.device.size() - hostOffset) : byteLength;
+    metadata.setClaims([...claims, { hostOffset, length, kind: 'snapshot-table' }]);
   }
 
   async #change<T>(work: () => Promise<T>): Promise<T> {
