@@ -56,13 +56,12 @@ export const checkCommand = defineCommand({
         repair,
         onDetail: verbose ? onDetail : undefined,
         onProgress: (pass, share) => {
-          bar.show(pass, share);
+          if (!interruption.signal.aborted) bar.show(pass, share);
           return interruption.turn();
         },
       });
     } catch (error) {
       if (error instanceof Interrupted) {
-        bar.clear();
         terminal.note(`qcow2-bench: ${repair === undefined ? CHECK_STOPPED : REPAIR_STOPPED}`);
         return EXIT.interrupted;
       }

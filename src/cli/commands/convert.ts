@@ -78,15 +78,18 @@ export const convertCommand = defineCommand({
         overwrite: args.overwrite,
       },
       compress: args.compress,
-      onProgress: (done, total) => bar.show('converting', total === 0 ? 1 : done / total),
+      onProgress: (done, total) => {
+        if (!interruption.signal.aborted) bar.show('converting', total === 0 ? 1 : done / total);
+      },
       signal: interruption.signal,
     };
     let converted: ConvertedImage;
     try {
       converted = await convertImage(options);
     } catch (error) {
-      if (error instanceof Interrupted) return EXIT.interrupted;
-      throw error;
+      if (!(error instanceof Interrupted)) throw error;
+      terminal.note(`qcow2-bench: the conversion was stopped: ${args.out} is as it was before`);
+      return EXIT.interrupted;
     }
     bar.clear();
     terminal.answer(
