@@ -82,7 +82,7 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
     else declare(parser, listed, onCall);
   }
   try {
-    await parser.parseAsync(words.map(asArgument), {}, (_error, _args, output) => {
+    await parser.parseAsync(withRealMinus(words), {}, (_error, _args, output) => {
       if (output !== '') terminal.answer(plainHelp(output));
     });
   } catch (error) {
@@ -91,9 +91,10 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
   return called;
 }
 
-/** No option begins with a digit: `-1GiB` is a size to be taken away, and is told from options by a real minus sign. */
-function asArgument(word: string): string {
-  return /^-\d/.test(word) ? `\u2212${word.slice(1)}` : word;
+/** `resize` takes sizes away: no option begins with a digit, and `-1GiB` is told from options by a real minus sign. */
+function withRealMinus(words: readonly string[]): readonly string[] {
+  if (commandOf(words)?.name !== 'resize') return words;
+  return words.map((word) => (/^-\d/.test(word) ? `\u2212${word.slice(1)}` : word));
 }
 
 const PURPOSE =
