@@ -46,10 +46,12 @@ async function work(order: WorkerOrder): Promise<FuzzEnding> {
 }
 
 function spring(kind: 'loop' | 'heap' | 'bytes'): never {
-  const kept: object[] = [];
+  const bytes: Uint8Array[] = [];
+  // Small objects: to make an array of a hundred MiB larger can end the whole process, not only its worker.
+  let chain: object = {};
   for (;;) {
-    if (kind === 'heap') kept.push({ index: kept.length });
-    if (kind === 'bytes') kept.push(new Uint8Array(2 ** 20).fill(1));
+    if (kind === 'heap') chain = { chain };
+    if (kind === 'bytes') bytes.push(new Uint8Array(2 ** 20).fill(1));
   }
 }
 
