@@ -14,6 +14,8 @@ export interface WorkerOrder {
   readonly trap?: { readonly index: number; readonly kind: 'loop' | 'heap' | 'bytes' } | undefined;
   /** Where images are kept. */
   readonly folder: string;
+  /** For files that nobody needs once the worker has ended. */
+  readonly scratch: string;
   /** Of `STATE_BYTES`: read while the worker is busy. */
   readonly state: SharedArrayBuffer;
 }

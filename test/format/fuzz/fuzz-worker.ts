@@ -17,7 +17,7 @@ async function work(order: WorkerOrder): Promise<FuzzEnding> {
   const { runs, rounds, forMs = Infinity, path, folder } = order;
   const stopAt = performance.now() + forMs;
   mkdirSync(folder, { recursive: true });
-  using opinion = QemuOpinion.make();
+  const opinion = QemuOpinion.make(order.scratch);
   const fuzzer = await Fuzzer.make();
   let images = 0;
   for (let seed = order.seed; seed < order.seed + rounds && performance.now() < stopAt; seed++) {

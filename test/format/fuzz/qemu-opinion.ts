@@ -6,8 +6,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { reasonToSkip } from '../system-tools.ts';
@@ -24,14 +23,22 @@ const STRICTER: ReadonlyMap<string, string> = new Map([
   ['qcow2-offset-too-large', 'a disk of 2^53 bytes or more'],
 ]);
 
-export class QemuOpinion implements Disposable {
+export class QemuOpinion {
   asked = 0;
   #seen = 0;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-fuzz-'));
+  readonly #folder: string;
 
-  /** Undefined where there is no qemu-img. */
-  static make(): QemuOpinion | undefined {
-    return reasonToSkip('qemu-img') === undefined ? new QemuOpinion() : undefined;
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  /**
+   * Undefined where there is no qemu-img.
+   *
+   * @param folder where the images that QEMU is shown lie
+   */
+  static make(folder: string): QemuOpinion | undefined {
+    return reasonToSkip('qemu-img') === undefined ? new QemuOpinion(folder) : undefined;
   }
 
   /** Fails where one calls the image clean and the other does not. */
@@ -51,10 +58,6 @@ export class QemuOpinion implements Disposable {
     const { corruptions, leaks, checkErrors } = verdict;
     const ours = corruptions + leaks + checkErrors === 0 ? 'clean' : 'not clean';
     assert.equal(ours, theirs, `qemu-img check exits with ${String(status)}`);
-  }
-
-  [Symbol.dispose](): void {
-    rmSync(this.#folder, { recursive: true, force: true });
   }
 
   /** The exit code; undefined if it took too long. */

@@ -6,7 +6,8 @@
  * itself; the image lies in a file before it is tried.
  */
 
-import { renameSync } from 'node:fs';
+import { mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 
@@ -27,13 +28,14 @@ export interface WatchdogBounds {
 
 /** Runs rounds of images until the order is done, one fails, or one has to be ended. */
 export async function fuzzWatched(
-  order: Omit<WorkerOrder, 'state'>,
+  order: Omit<WorkerOrder, 'state' | 'scratch'>,
   bounds: WatchdogBounds = {},
 ): Promise<FuzzEnding> {
   const { imageMaxMs = IMAGE_MAX_MS } = bounds;
   const state = new SharedArrayBuffer(STATE_BYTES);
+  const scratch = mkdtempSync(join(tmpdir(), 'qcow2-bench-fuzz-'));
   const worker = new Worker(new URL('fuzz-worker.ts', import.meta.url), {
-    workerData: { ...order, state } satisfies WorkerOrder,
+    workerData: { ...order, scratch, state } satisfies WorkerOrder,
     resourceLimits: { maxOldGenerationSizeMb: HEAP_MAX_MIB },
   });
   const rssBefore = process.memoryUsage.rss();
@@ -68,5 +70,6 @@ export async function fuzzWatched(
   } finally {
     clearInterval(watchdog);
     await worker.terminate();
+    rmSync(scratch, { recursive: true, force: true });
   }
 }
