@@ -13,6 +13,8 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { SyncElision } from '../device/sync-elision.ts';
 import type { CheckOptions, CheckReport } from '../format/check-report.ts';
 import type { Format } from '../format/disk-image.ts';
+import type { Qcow2Header } from '../format/qcow2/header.ts';
+import { ENTRY_SIZE } from '../format/qcow2/layout.ts';
 import { checkQed } from '../format/qed/check.ts';
 import { detectFormat } from './detect-format.ts';
 import type { ImagePlace } from './host-image.ts';
@@ -61,9 +63,12 @@ async function checkQcow2(device: BlockDevice, options: CheckOptions): Promise<C
   const { repair, onProgress } = options;
   const { image } = await openLoneQcow2({ device, readOnly: repair === undefined, forCheck: true });
   try {
+    const wasLost = isMappingLost(image.header.values, device);
     const first = await image.check(repair, options);
     if (repair === undefined) return first;
-    const report = await recounted(first, () => image.check(undefined, { onProgress }));
+    const mended = await recounted(first, () => image.check(undefined, { onProgress }));
+    const isEmptied = wasLost && !isMappingLost(image.header.values, device);
+    const report = isEmptied ? withLostMapping(mended, options) : mended;
     if (report.corruptions + report.checkErrors === 0) await image.close();
     // Closing would call the image clean, which it is not. One that was stopped in the middle takes no more writes.
     else if (!image.header.isStopped) await image.flush('repair');
@@ -71,6 +76,18 @@ async function checkQcow2(device: BlockDevice, options: CheckOptions): Promise<C
   } finally {
     await image.abandon();
   }
+}
+
+/** The file ends before the L1 table does. */
+function isMappingLost({ l1Entries, l1Offset }: Qcow2Header, device: BlockDevice): boolean {
+  return l1Entries > 0 && l1Offset + l1Entries * ENTRY_SIZE > device.size();
+}
+
+/** A repair made the file long enough for its table, which is empty: counted as by QEMU, but not without a word. */
+function withLostMapping(report: CheckReport, { onDetail }: CheckOptions): CheckReport {
+  const told = 'The L1 table was cut off and is empty now: all data of the disk are lost; take a whole copy';
+  onDetail?.('repair', told);
+  return { ...report, messages: [...report.messages, told] };
 }
 
 async function checkAndCloseQed(device: BlockDevice, options: CheckOptions): Promise<CheckReport> {
