@@ -41,6 +41,8 @@ export interface TraceOptions {
 export interface SlowedCall {
   readonly call: TracedCall;
   readonly microseconds: number;
+  /** Only some of a thread's calls, as strace counts them: `1+2` is every second one, from the first on. */
+  readonly when?: string | undefined;
 }
 
 export interface Traced {
@@ -68,8 +70,7 @@ export async function traceProgram(options: TraceOptions): Promise<Traced> {
 }
 
 function straceArguments({ command, args, slowed }: TraceOptions, log: string): readonly string[] {
-  const delay =
-    slowed === undefined ? [] : ['-e', `inject=${slowed.call}:delay_enter=${String(slowed.microseconds)}`];
+  const delay = slowed === undefined ? [] : ['-e', injection(slowed)];
   return [
     '-f', // every thread
     // A signal that ends strace ends the program too; with a log file it would be blocked to the end of the run.
@@ -94,6 +95,10 @@ function straceArguments({ command, args, slowed }: TraceOptions, log: string): 
     command,
     ...args,
   ];
+}
+
+function injection({ call, microseconds, when }: SlowedCall): string {
+  return `inject=${call}:delay_enter=${String(microseconds)}${when === undefined ? '' : `:when=${when}`}`;
 }
 
 async function readLog(log: string, options: TraceOptions): Promise<readonly HostOperation[]> {

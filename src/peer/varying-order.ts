@@ -31,6 +31,9 @@ export const ORDER_RUNS: readonly (SlowedCall | undefined)[] = [
   { call: 'pwritev', microseconds: 3000 },
   { call: 'fdatasync', microseconds: 2000 },
   { call: 'pread64', microseconds: 2000 },
+  // Of two writes at once only one, so that either ends first.
+  { call: 'pwrite64', microseconds: 3000, when: '1+2' },
+  { call: 'pwrite64', microseconds: 3000, when: '2+2' },
   undefined,
 ];
 
