@@ -56,11 +56,13 @@ export class DataWriter {
   imageChanges = 0;
   readonly #options: DataWriterOptions;
   readonly #device: BlockDevice;
+  readonly #hostAlignment: number;
   readonly #isImage: boolean;
 
   constructor(options: DataWriterOptions) {
     this.#options = options;
     this.#device = options.device;
+    this.#hostAlignment = options.device.hostAlignment;
     this.#isImage = !options.header.hasDataFile;
   }
 
@@ -264,7 +266,7 @@ export class DataWriter {
     const guarded = this.#guardData(offset, length);
     if (guarded !== undefined) return guarded;
     // With O_DIRECT, an unaligned end would have to be read and written anyway: the fill is copied with the data (R9).
-    const { hostAlignment } = this.#device;
+    const hostAlignment = this.#hostAlignment;
     if (!isAligned(offset, hostAlignment) || !isAligned(length, hostAlignment)) return undefined;
     if (this.#isImage) this.imageChanges++;
     const pending = this.#device.zeroRange(offset, length, 'cow');
