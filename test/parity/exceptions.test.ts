@@ -59,12 +59,12 @@ describe.skipIf(skip !== undefined)('raw-direct-over-hole', () => {
   it('QEMU pads to 4 KiB where a raw file begins with a hole, we to what the device asks for', async (context) => {
     makeHole('hole', MIB);
     const { direct } = probeCapabilities(directory);
-    context.skip(!direct.ok || direct.alignment !== 512, 'O_DIRECT asks for other than 512 bytes here');
+    if (!direct.ok) return context.skip(`no O_DIRECT here: ${direct.reason}`);
     const written = (await theirs('hole')).filter(({ op }) => op === 'write').map(formatOperation);
     expect(written).toEqual(['W 0x80000 4096']);
 
     const ours = await serve([request], { imageName: 'hole', format: 'raw', cache: 'none' });
-    expect(ours.map(textOf)).toEqual(['W 0x80000 512', 'F']);
+    expect(ours.map(textOf)).toEqual([`W 0x80000 ${String(direct.alignment)}`, 'F']);
   });
 
   it('with the same alignment, requests of any place are cut and padded alike', async (context) => {
@@ -101,11 +101,11 @@ describe.skipIf(skip !== undefined)('raw-direct-over-hole', () => {
   it('QEMU refuses such a file if its size is no multiple of 4 KiB; we serve it', async (context) => {
     makeHole('odd', MIB + 512);
     const { direct } = probeCapabilities(directory);
-    context.skip(!direct.ok || direct.alignment !== 512, 'O_DIRECT asks for other than 512 bytes here');
+    if (!direct.ok) return context.skip(`no O_DIRECT here: ${direct.reason}`);
     await expect(theirs('odd')).rejects.toThrow('not a multiple of request alignment');
     const atEnd = ask.write(MIB, 512);
     const ours = await serve([atEnd], { imageName: 'odd', format: 'raw', cache: 'none' });
-    expect(ours.map(textOf)).toEqual(['W 0x100000 512', 'F']);
+    expect(ours.map(textOf)).toEqual([`W 0x100000 ${String(direct.alignment)}`, 'F']);
   });
 });
 

@@ -12,18 +12,8 @@ export interface Checked {
   readonly counts: Counts | undefined;
 }
 
-export interface Counts {
-  readonly corruptions: number;
-  readonly leaks: number;
-  readonly checkErrors: number;
-  readonly corruptionsFixed: number;
-  readonly leaksFixed: number;
-  readonly imageEndOffset: number;
-  readonly allocatedClusters: number;
-  readonly fragmentedClusters: number;
-  readonly compressedClusters: number;
-  readonly totalClusters: number;
-}
+/** The counts of a report. */
+export type Counts = Omit<CheckReport, 'messages' | 'messagesDropped'>;
 
 export interface QemuCheck {
   /** A file of the directory. */
