@@ -16,7 +16,7 @@ import type { Format } from '../format/disk-image.ts';
 import type { Qcow2Header } from '../format/qcow2/header.ts';
 import { ENTRY_SIZE } from '../format/qcow2/layout.ts';
 import { checkQed } from '../format/qed/check.ts';
-import { detectFormat } from './detect-format.ts';
+import { detectContent } from './detect-format.ts';
 import type { ImagePlace } from './host-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
 
@@ -35,7 +35,7 @@ export interface CheckedImage {
 /**
  * Checks an image.
  *
- * @throws Qcow2BenchError `check-unsupported` for raw, which has no metadata; `file-missing`, `image-cut-off`, or
+ * @throws Qcow2BenchError `check-unsupported` for raw, which has no metadata, and for formats of other programs; `file-missing`, `image-cut-off`, or
  * what opening its format throws.
  */
 export async function checkImageFile(options: CheckImageOptions): Promise<CheckedImage> {
@@ -43,7 +43,7 @@ export async function checkImageFile(options: CheckImageOptions): Promise<Checke
   // Spares the syncs that QEMU spares: the host operations of a repair are its too.
   const device = new SyncElision(storage.open(name, { readOnly: repair === undefined }));
   const { path } = device;
-  const format = options.format ?? (await detectFormat(device));
+  const format = options.format ?? (await checkedFormat(device));
   switch (format) {
     case 'raw':
       await device.close();
@@ -57,6 +57,17 @@ export async function checkImageFile(options: CheckImageOptions): Promise<Checke
     case 'qed':
       return { path, format, report: await checkAndCloseQed(device, options) };
   }
+}
+
+async function checkedFormat(device: BlockDevice): Promise<Format> {
+  const content = await detectContent(device);
+  if (typeof content === 'string') return content;
+  await device.close();
+  throw new Qcow2BenchError(
+    'check-unsupported',
+    `the file is ${content.name}, which cannot be checked here: qcow2 and qed can`,
+    { path: device.path },
+  );
 }
 
 async function checkQcow2(device: BlockDevice, options: CheckOptions): Promise<CheckReport> {

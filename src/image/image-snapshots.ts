@@ -15,7 +15,7 @@ import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
 import type { NewSnapshot } from '../format/qcow2/snapshots.ts';
 import { openImage } from '../format/registry.ts';
-import { detectFormat } from './detect-format.ts';
+import { detectContent } from './detect-format.ts';
 import { HOST_FILES, WRITABLE_HOST_FILES } from './host-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
 
@@ -80,12 +80,13 @@ async function applyChange({ snapshots }: Qcow2Image, change: SnapshotChange): P
 
 async function openQcow2File(path: string, options: { readonly readOnly: true }): Promise<BlockDevice> {
   const device = HOST_FILES.open(path, { label: 'image', ...options });
-  const format = await detectFormat(device);
-  if (format === 'qcow2') return device;
+  const content = await detectContent(device);
+  if (content === 'qcow2') return device;
   await device.close();
+  const found = typeof content === 'string' ? content : content.name;
   throw new Qcow2BenchError(
     'snapshots-unsupported',
-    `the image is ${format}, which has no internal snapshots; qcow2 has`,
+    `the image is ${found}, which has no internal snapshots here; qcow2 has`,
     { path },
   );
 }
