@@ -13,6 +13,7 @@ import { basename } from 'node:path';
 
 import type { Storage } from '../device/storage.ts';
 import type { Format } from '../format/disk-image.ts';
+import { dataFileName, hasDataFile } from '../format/image-shape.ts';
 import { createImage, type CreateImageOptions } from '../format/registry.ts';
 import type { Cell } from '../result/schema.ts';
 import { generateBackingFill, generateCrash, generatePrefill } from '../workload/generator.ts';
@@ -124,7 +125,7 @@ async function makeFile(options: PrepareOptions, files: MadeFiles, file: FileToM
   const device = storage.create(name);
   files.made(name);
   const shape = name === imageName ? cell.shape : undefined;
-  const dataFile = shape?.dataFile === undefined ? undefined : makeDataFile(storage, files, imageName);
+  const dataFile = hasDataFile(shape) ? makeDataFile(storage, files, imageName) : undefined;
   try {
     await createImage({
       device,
@@ -141,11 +142,6 @@ async function makeFile(options: PrepareOptions, files: MadeFiles, file: FileToM
     await device.close();
     await dataFile?.device.close();
   }
-}
-
-/** The name of the data file of an image that was made for a cell. */
-export function dataFileName(imageName: string): string {
-  return `${imageName}.data`;
 }
 
 function makeDataFile(

@@ -14,7 +14,7 @@ import { harnessVersion } from '../bench/environment.ts';
 import { refuseForeignFormat } from '../bench/kept-image.ts';
 import { openStack, type Stack } from '../bench/stack.ts';
 import { formatSize } from '../core/size.ts';
-import { shapeFor } from '../format/image-shape.ts';
+import { dataFileName, hasDataFile, shapeFor } from '../format/image-shape.ts';
 import { createImageFile } from '../image/create-image.ts';
 import { hostImage, type ImagePlace } from '../image/host-image.ts';
 import { NbdExport } from '../nbd/nbd-export.ts';
@@ -59,7 +59,7 @@ export async function runNbdSession(
   refuseMisfits(args);
   if (args.image === undefined) throw new UsageError('--image must be given');
   const place = hostImage(args.image, args['read-only'] ? 'read' : 'write');
-  const wasThere = place.storage.exists(place.name);
+  const made = args.create === undefined ? [] : newFiles(args, place);
   await prepareImage(args, place);
   const ending = new Ending();
   using interruption = new Interruption(terminal, () => undefined);
@@ -89,7 +89,7 @@ export async function runNbdSession(
   } catch (error) {
     await opened.stack?.abandon();
     await opened.trace?.discard();
-    if (args.create !== undefined && !wasThere) place.storage.remove(place.name);
+    for (const name of made) place.storage.remove(name);
     throw error;
   }
   await ending.reached;
@@ -101,6 +101,12 @@ export async function runNbdSession(
     terminal.note(`recorded ${count.toLocaleString('en')} ${count === 1 ? 'request' : 'requests'}: ${path}`);
   }
   return EXIT.good;
+}
+
+/** Names of the files that are made for the session and were not there before. */
+function newFiles(args: NbdSessionArgs, { storage, name }: ImagePlace): readonly string[] {
+  const hasData = hasDataFile(imageShape(args, [args.format]));
+  return (hasData ? [name, dataFileName(name)] : [name]).filter((each) => !storage.exists(each));
 }
 
 async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<void> {

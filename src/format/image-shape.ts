@@ -70,3 +70,12 @@ export function shapeFor(format: Format, shape: ImageShape): ImageShape | undefi
   // The same names and values; only some were left out.
   return parts.length === 0 ? undefined : Object.fromEntries(parts);
 }
+
+/** Where the data file of an image lies unless another name is chosen: beside it. */
+export function dataFileName(imageName: string): string {
+  return `${imageName}.data`;
+}
+
+export function hasDataFile(shape: ImageShape | undefined): boolean {
+  return (shape?.dataFile ?? SHAPE_RULES.dataFile.default) !== 'none';
+}

@@ -10,7 +10,7 @@
  *   those of `qemu-img convert`, so the result has the same bytes.
  */
 
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
@@ -18,7 +18,7 @@ import { followLinks } from '../device/file-storage.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { RefcountMode } from '../format/image-options.ts';
-import type { ImageShape } from '../format/image-shape.ts';
+import { dataFileName, hasDataFile, type ImageShape } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
 import { createImageFile } from './create-image.ts';
 import type { ImagePlace } from './host-image.ts';
@@ -77,27 +77,46 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
   const { storage, name } = target;
   const overwrite = target.overwrite ?? false;
   // Whatever stands in the way is told before the work, not after it.
-  if (storage.exists(name)) {
-    const inTheWay = overwrite ? storage.open(name, { readOnly: true }) : storage.create(name, { overwrite });
+  const results = hasDataFile(target.shape) ? [name, dataFileName(name)] : [name];
+  for (const result of results) {
+    if (!storage.exists(result)) continue;
+    const inTheWay = overwrite
+      ? storage.open(result, { readOnly: true })
+      : storage.create(result, { overwrite });
     await inTheWay.close();
   }
   const { image, format: sourceFormat, names } = await openChain(source);
   const partName = `${name}.part`;
+  const dataFile = hasDataFile(target.shape) ? newDataFile(target, partName) : undefined;
   try {
     refuseSource(names, target);
+    if (dataFile !== undefined) refuseSource(names, { storage, name: dataFile.finalName });
     const { virtualSize } = image;
-    await createImageFile({ ...target, name: partName, virtualSize, backing: undefined, overwrite: false });
+    const made = { ...target, name: partName, dataFile, virtualSize, backing: undefined };
+    await createImageFile({ ...made, overwrite: false });
     try {
-      const copiedBytes = await fill(image, partName, options);
+      const copiedBytes = await fill(image, { name: partName, dataFile: dataFile?.name }, options);
+      // The image comes last: it is the one that names the other.
+      if (dataFile !== undefined) storage.rename(dataFile.name, dataFile.finalName, { overwrite });
       storage.rename(partName, name, { overwrite });
       return { sourceFormat, virtualSize, copiedBytes };
     } catch (error) {
       storage.remove(partName);
+      if (dataFile !== undefined) storage.remove(dataFile.name);
       throw error;
     }
   } finally {
     await image.abandon();
   }
+}
+
+/** Where the data file of the result is written, and the name that it gets. */
+function newDataFile(
+  { storage, name }: ImagePlace,
+  partName: string,
+): ImagePlace & { readonly stored: string; readonly finalName: string } {
+  const finalName = dataFileName(name);
+  return { storage, name: dataFileName(partName), stored: basename(finalName), finalName };
 }
 
 /** A file of the source's chain may have other overlays: it is never replaced. */
@@ -108,11 +127,15 @@ function refuseSource(names: readonly string[], { storage, name }: ImagePlace): 
   throw new Qcow2BenchError('target-is-source', message, { path });
 }
 
-async function fill(source: DiskImage, name: string, options: ConvertOptions): Promise<number> {
+async function fill(
+  source: DiskImage,
+  made: { readonly name: string; readonly dataFile: string | undefined },
+  options: ConvertOptions,
+): Promise<number> {
   const { storage, format } = options.target;
   const target = await openImage({
+    ...made,
     format,
-    name,
     files: { open: (file, labelled) => storage.open(file, labelled) },
     readOnly: false,
   });

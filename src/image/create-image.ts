@@ -8,13 +8,15 @@
  * - A backing file is opened in the format that the user names, so that no overlay is made over nothing.
  */
 
+import { basename } from 'node:path';
+
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
 import type { ImageFiles } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { CreateOptions, RefcountMode } from '../format/image-options.ts';
-import { SHAPE_RULES, type ImageShape } from '../format/image-shape.ts';
+import { dataFileName, hasDataFile, SHAPE_RULES, type ImageShape } from '../format/image-shape.ts';
 import { createImage, impossibleImage, openImage, type CreateImageOptions } from '../format/registry.ts';
 import type { ImagePlace } from './host-image.ts';
 
@@ -31,7 +33,10 @@ export interface CreateImageFileOptions extends ImagePlace {
   /** Default: QEMU's; what the format does not have of it is refused. */
   readonly shape?: ImageShape | undefined;
   readonly backing?: NewBacking | undefined;
-  /** Where the data file is made, and how it is named in the image; goes with `shape.dataFile`. */
+  /**
+   * Where the data file is made, and how it is named in the image, with `shape.dataFile`; default: `IMAGE.data` beside
+   * the image.
+   */
   readonly dataFile?: (ImagePlace & { readonly stored: string }) | undefined;
   /** Replace a file that is there. Default false. */
   readonly overwrite?: boolean | undefined;
@@ -67,11 +72,17 @@ export async function createImageFile(options: CreateImageFileOptions): Promise<
   await tryInMemory(image, name);
   using files = new NewFiles(options.overwrite);
   const device = files.make({ storage, name });
-  const { dataFile: place } = options;
+  const place = options.dataFile ?? usualDataFile(options);
   const dataFile = place && { name: place.stored, device: files.make(place, 'data') };
   await createImage({ ...image, device, dataFile });
   files.keep();
   return { path: device.path, virtualSize: image.virtualSize };
+}
+
+function usualDataFile({ storage, name, shape }: CreateImageFileOptions): CreateImageFileOptions['dataFile'] {
+  if (!hasDataFile(shape)) return undefined;
+  // Relative to the directory of the image that names it.
+  return { storage, name: dataFileName(name), stored: basename(dataFileName(name)) };
 }
 
 /** Files being made: closed in the end, and removed again unless they are kept; what was there before stays. */
@@ -109,8 +120,7 @@ class NewFiles implements Disposable {
 async function tryInMemory(image: Omit<CreateImageOptions, 'device'>, path: string): Promise<void> {
   // Preallocating would only take time and memory here.
   const shape = { ...image.shape, preallocation: 'off' } as const;
-  const hasDataFile = (shape.dataFile ?? 'none') !== 'none';
-  const dataFile = hasDataFile ? { name: 'data', device: new MemoryDevice() } : undefined;
+  const dataFile = hasDataFile(shape) ? { name: 'data', device: new MemoryDevice() } : undefined;
   await createImage({ ...image, shape, dataFile, device: new MemoryDevice({ path }) });
 }
 

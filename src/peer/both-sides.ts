@@ -5,12 +5,13 @@
 
 import type { CellPlan, CountPassOptions } from '../bench/engine.ts';
 import { Payload } from '../bench/payload.ts';
-import { backingOf, dataFileName, payloadSeed } from '../bench/prepare.ts';
+import { backingOf, payloadSeed } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
 import { openStack, type Stack, type StackOptions } from '../bench/stack.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { SAFE_ALIGNMENT } from '../device/direct-io.ts';
 import { FileStorage } from '../device/file-storage.ts';
+import { dataFileName, hasDataFile } from '../format/image-shape.ts';
 import type { Cell, GuestCounts } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import {
@@ -54,7 +55,7 @@ export function serveWithQemu(
     requests,
     files: {
       ...(backing === undefined ? {} : { 'backing:0': backing }),
-      ...(hasDataFile(cell) ? { data: storage.pathOf(dataFileName(imageName)) } : {}),
+      ...(hasDataFile(cell.shape) ? { data: storage.pathOf(dataFileName(imageName)) } : {}),
     },
     expected: ours.reads,
     slowed,
@@ -65,7 +66,7 @@ export function serveWithQemu(
 
 export function imageOfQemu({ plan, storage, imageName }: Pass): QemuIoImage {
   const { cell } = plan;
-  const dataPath = hasDataFile(cell) ? storage.pathOf(dataFileName(imageName)) : undefined;
+  const dataPath = hasDataFile(cell.shape) ? storage.pathOf(dataFileName(imageName)) : undefined;
   return {
     path: storage.pathOf(imageName),
     format: cell.format,
@@ -73,10 +74,6 @@ export function imageOfQemu({ plan, storage, imageName }: Pass): QemuIoImage {
     discard: cell.discard,
     imageOptions: imageOptions(cell, dataPath),
   };
-}
-
-export function hasDataFile({ shape }: Cell): boolean {
-  return shape?.dataFile !== undefined && shape.dataFile !== 'none';
 }
 
 /** As `--image-opts` takes them; `undefined` if there is nothing to say. */
@@ -156,7 +153,7 @@ export function openBuiltin(
     refcounts: options.readOnly === true ? undefined : cell.refcounts,
     caches: cell.caches,
     discard: cell.discard,
-    dataFile: hasDataFile(cell) ? dataFileName(copyOf(imageName)) : undefined,
+    dataFile: hasDataFile(cell.shape) ? dataFileName(copyOf(imageName)) : undefined,
     unnamedBackingFormat: backingOf(cell),
   });
 }

@@ -13,17 +13,17 @@
 
 import type { CellPlan, CountOutcome, CountPassOptions, Engine, TimedPass } from '../bench/engine.ts';
 import { formatObstacle, placeObstacle, zeroingObstacle } from '../bench/obstacle.ts';
-import { backingOf, dataFileName, prepareFiles } from '../bench/prepare.ts';
+import { backingOf, prepareFiles } from '../bench/prepare.ts';
 import { openStack } from '../bench/stack.ts';
 import type { FileStorage } from '../device/file-storage.ts';
 import { HostMeter } from '../device/host-meter.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
+import { dataFileName, hasDataFile } from '../format/image-shape.ts';
 import type { Parity } from '../result/schema.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
 import {
   copyOf,
-  hasDataFile,
   imageOfQemu,
   openBuiltin,
   serveWithBuiltin,
@@ -151,7 +151,7 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
   const { plan, options, storage, requests, imageName } = pass;
   const { format, refcounts, cache } = plan.cell;
   await copySparse(storage.pathOf(imageName), storage.pathOf(copyOf(imageName)));
-  if (hasDataFile(plan.cell)) {
+  if (hasDataFile(plan.cell.shape)) {
     const copy = dataFileName(copyOf(imageName));
     await copySparse(storage.pathOf(dataFileName(imageName)), storage.pathOf(copy));
   }
@@ -264,7 +264,7 @@ async function verdictOf(pass: Pass, { ours, order, misreads, after }: Served): 
   });
   const copy = copyOf(imageName);
   const image = await fileDifference('image', pair(imageName, copy, after));
-  const data = hasDataFile(plan.cell)
+  const data = hasDataFile(plan.cell.shape)
     ? await fileDifference('data', pair(dataFileName(imageName), dataFileName(copy), undefined))
     : [];
   const guest = await guestDifference(pass);

@@ -56,6 +56,20 @@ describe('convert', () => {
     expect(statSync(join(folder, 'away', 'disk')).size).toBeGreaterThan(MIB);
   });
 
+  test.each(['plain', 'raw'])('a %s data file lies beside the result and reads the same', async (kind) => {
+    const folder = source();
+    writeFileSync(join(folder, 'out.data'), 'precious');
+    const words = ['in.raw', 'out', '--data-file', kind];
+    await expectRefused(folder, 'file-exists', ...words);
+    expect(readFileSync(join(folder, 'out.data'), 'utf8')).toBe('precious');
+    await expectRefused(folder, 'qcow2-compressed-data-file', ...words, '--overwrite', '--compress');
+    expect(readdirSync(folder)).toEqual(['in.raw', 'out.data']);
+    expect(await runCli(folder, 'convert', ...words, '--overwrite')).toMatchObject({ code: 0, stderr: '' });
+    expect(readdirSync(folder)).toEqual(['in.raw', 'out', 'out.data']);
+    expect((await runCli(folder, 'convert', 'out', 'back.raw', '--to', 'raw')).code).toBe(0);
+    expect(readFileSync(join(folder, 'back.raw')).equals(readFileSync(join(folder, 'in.raw')))).toBe(true);
+  });
+
   test('onto itself is a misuse, under any of its names', async () => {
     const folder = source();
     linkSync(join(folder, 'in.raw'), join(folder, 'hard'));

@@ -1,7 +1,7 @@
 /** `record` and `serve` with clients that know nothing of them. */
 
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -233,6 +233,16 @@ describe('a session that cannot begin says why and leaves things as they were', 
       false,
       false,
     ]);
+  });
+
+  test('of an image that is made with a data file, neither stays if the session cannot begin', async () => {
+    const folder = makeFolder();
+    writeFileSync(join(folder, 'taken'), 'mine');
+    const made = ['--image', 'new.qcow2', '--create', '1MiB', '--data-file', 'plain'];
+    const ended = await runCli(folder, 'serve', ...made, '--socket', 'taken');
+    expect(ended.code).toBe(1);
+    expect(errorLine(ended)).toContain('taken');
+    expect(readdirSync(folder)).toEqual(['taken']);
   });
 
   test('a trace that is there is not written over', async () => {

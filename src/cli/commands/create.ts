@@ -6,7 +6,7 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import { formatSize } from '../../core/size.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
-import type { DataFileKind } from '../../format/image-shape.ts';
+import { dataFileName, type DataFileKind } from '../../format/image-shape.ts';
 import { createImageFile, type CreateImageFileOptions, type NewBacking } from '../../image/create-image.ts';
 import { HOST_FILES, hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
@@ -117,7 +117,7 @@ function newDataFile(args: {
     if (name === undefined) return undefined;
     throw new UsageError('--data-file-name is of a data file: choose one with --data-file plain or raw');
   }
-  const stored = name ?? `${basename(image)}.data`;
+  const stored = name ?? basename(dataFileName(image));
   return { ...hostImage(resolve(dirname(image), stored), 'write'), stored };
 }
 
