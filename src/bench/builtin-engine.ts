@@ -14,7 +14,6 @@ import { HostMeter } from '../device/host-meter.ts';
 import { MemoryStorage, NullStorage } from '../device/memory-storage.ts';
 import { ModelStorage } from '../device/model-storage.ts';
 import type { Storage } from '../device/storage.ts';
-import type { GuestCounts } from '../result/schema.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
 import type {
@@ -28,7 +27,7 @@ import type {
   TimedPassOptions,
 } from './engine.ts';
 import { checkKeptImage, refuseForeignFormat } from './kept-image.ts';
-import { formatObstacle, missingZeroing, placeObstacle, zeroingObstacle } from './obstacle.ts';
+import { formatObstacle, placeObstacle, zeroingFallback, zeroingObstacle } from './obstacle.ts';
 import { Payload } from './payload.ts';
 import { backingOf, payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
 import { runRequests } from './runner.ts';
@@ -147,7 +146,7 @@ export class BuiltinEngine implements Engine {
     return {
       counts: { guest, open: meter.counts('open'), run: meter.counts('run'), close: meter.counts('close') },
       countsDevice: storage.kind,
-      fallbacks: [...fallbacks, ...zeroingFallback(plan, storage, guest)],
+      fallbacks: [...fallbacks, ...zeroingFallback(plan.cell, storage.capabilities, guest)],
       verification: verified?.verification(),
     };
   }
@@ -244,15 +243,4 @@ async function collectRequests(plan: CellPlan, options: PassOptions): Promise<re
   }
   if (requests.length > 0) return requests;
   throw new Qcow2BenchError('no-requests', 'there are no requests to time', { path: plan.source.path });
-}
-
-/** Names the path that ran in place of zero-ranges and holes, where some would have been issued. */
-function zeroingFallback({ cell }: CellPlan, storage: Storage, guest: GuestCounts): readonly string[] {
-  const reason = missingZeroing(storage.capabilities);
-  const served = cell.discard === 'ignore' ? 0 : guest.discards;
-  const wanted =
-    (cell.format === 'qcow2' && guest.allocatingWrites > 0) ||
-    (cell.format !== 'qed' && served + guest.writeZeroes > 0);
-  if (reason === undefined || !wanted) return [];
-  return [`zeroes are written as data and discards do nothing: ${reason}`];
 }

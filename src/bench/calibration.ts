@@ -239,14 +239,13 @@ class PathBench {
   async layoutOperations(): Promise<Pick<PathCosts, 'zeroRange' | 'punchHole' | 'truncate'>> {
     const file = this.#file;
     const zero = { baseNs: 0, nsPerKiB: 0, jumpNs: 0, allocationNs: 0 };
-    if (!file.canZeroRange) return { zeroRange: zero, punchHole: zero, truncate: zero };
     const at = (index: number): number => FILE_SIZE + index * CLUSTER;
-    const zeroRange = await this.#medianNs(FAST_REPEATS, (index) =>
-      file.zeroRange(at(index), CLUSTER, 'cow'),
-    );
-    const punchHole = await this.#medianNs(FAST_REPEATS, (index) =>
-      file.punchHole(at(index), CLUSTER, 'data'),
-    );
+    const zeroRange = file.canZeroRange
+      ? await this.#medianNs(FAST_REPEATS, (index) => file.zeroRange(at(index), CLUSTER, 'cow'))
+      : 0;
+    const punchHole = file.canPunchHole
+      ? await this.#medianNs(FAST_REPEATS, (index) => file.punchHole(at(index), CLUSTER, 'data'))
+      : 0;
     await file.truncate(FILE_SIZE, 'data');
     const truncate = await this.#medianNs(FAST_REPEATS, (index) => file.truncate(at(index), 'data'));
     await file.truncate(FILE_SIZE, 'data');

@@ -18,7 +18,7 @@ import type { ImageShape } from '../format/image-shape.ts';
 import { cacheGeometry } from '../format/qcow2/cache-geometry.ts';
 import { geometryOf } from '../format/qcow2/geometry.ts';
 import { impossibleImage } from '../format/registry.ts';
-import type { Cell } from '../result/schema.ts';
+import type { Cell, GuestCounts } from '../result/schema.ts';
 import { phasesOf, type Workload } from '../workload/schema.ts';
 import type { CellPlan } from './engine.ts';
 
@@ -72,10 +72,26 @@ export function zeroingObstacle(plan: CellPlan, capabilities: Capabilities): str
   return `${plan.cell.format} zeroes ranges with fallocate, but ${reason}`;
 }
 
-/** Why zero-ranges and holes are not to be had at this place; `undefined` if they are. */
-export function missingZeroing({ zeroRange, punchHole }: Capabilities): string | undefined {
+/** Why zero-ranges or holes are not supported at this place; `undefined` if they are. */
+function missingZeroing({ zeroRange, punchHole }: Capabilities): string | undefined {
   if (!zeroRange.ok) return zeroRange.reason;
   return punchHole.ok ? undefined : punchHole.reason;
+}
+
+/** What ran in place of zero-ranges and holes at this place, where some would have been issued. */
+export function zeroingFallback(
+  { format, discard }: Pick<Cell, 'format' | 'discard'>,
+  { zeroRange, punchHole }: Capabilities,
+  guest: GuestCounts,
+): readonly string[] {
+  const served = discard === 'ignore' ? 0 : guest.discards;
+  const allocates = format === 'qcow2' && guest.allocatingWrites > 0;
+  if (!allocates && (format === 'qed' || served + guest.writeZeroes === 0)) return [];
+  if (!zeroRange.ok && punchHole.ok) {
+    return [`ranges are zeroed by a hole and the space reserved again: ${zeroRange.reason}`];
+  }
+  if (!zeroRange.ok) return [`zeroes are written as data and discards do nothing: ${zeroRange.reason}`];
+  return punchHole.ok ? [] : [`discards and freed clusters give no space back: ${punchHole.reason}`];
 }
 
 /** Whether serving the requests may zero ranges or punch holes. QED never does. */

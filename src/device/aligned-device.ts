@@ -111,6 +111,13 @@ export class AlignedDevice extends DeviceFilter {
     return runInOrder(steps);
   }
 
+  /** Needs no alignment: no byte changes. */
+  override reserve(offset: number, length: number, purpose: Purpose): Pending {
+    const blocker = this.#guard.blocker(offset, offset + length, false);
+    if (blocker !== undefined) return blocker.then(() => this.reserve(offset, length, purpose));
+    return this.#hold(offset, offset + length, this.inner.reserve(offset, length, purpose));
+  }
+
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     const blocker = this.#guard.blocker(size, Infinity, false);
     if (blocker !== undefined) return blocker.then(() => this.truncate(size, purpose, growth));

@@ -36,8 +36,15 @@ export interface BlockDevice {
   readonly requestAlignment: number;
   /** What the file itself asks of requests: a filter that takes any pads those that are not aligned to this. */
   readonly hostAlignment: number;
-  /** Whether `zeroRange` and `punchHole` work here; where not, engines write zeroes themselves. */
+  /**
+   * Whether `zeroRange` works here. It may turn false: a file whose place was not tried beforehand finds out at the first
+   * attempt. Where it is false, an attempt fails as `isUnsupported`. `zeroing.ts` has what to do instead.
+   */
   readonly canZeroRange: boolean;
+  /** The same of `punchHole`: tmpfs has holes and no zero-range. */
+  readonly canPunchHole: boolean;
+  /** The same of `reserve`. */
+  readonly canReserve: boolean;
 
   /** The file's present length in bytes. */
   size(): number;
@@ -68,6 +75,11 @@ export interface BlockDevice {
    * @param isZeroWrite the guest wants the zeroes, and not only the space back: what O_DIRECT asks to pad is then written
    */
   punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending;
+  /**
+   * Allocates the range and changes no byte; grows the file, by zeroes, if it ends past it (plain `fallocate`). Not
+   * counted, as nothing is written.
+   */
+  reserve(offset: number, length: number, purpose: Purpose): Pending;
   /** Cuts the file off, or makes it longer: by a hole, or by what `growth` says. */
   truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending;
   /**

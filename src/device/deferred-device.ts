@@ -62,6 +62,10 @@ export class DeferredDevice extends DeviceFilter {
     return this.inner.punchHole(offset, length, purpose) ?? this.#deferral.operation();
   }
 
+  override reserve(offset: number, length: number, purpose: Purpose): Pending {
+    return this.inner.reserve(offset, length, purpose) ?? this.#deferral.operation();
+  }
+
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     return this.inner.truncate(size, purpose, growth) ?? this.#deferral.operation();
   }

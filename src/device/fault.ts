@@ -12,9 +12,12 @@ import { mergedLength, mergedPurpose } from './merged-write.ts';
 import type { HostOp } from './operation.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
+/** Reserving space is no counted operation, but it can fail as any. */
+export type FaultOp = HostOp | 'reserve';
+
 /** The operation about to be issued. */
 export interface FaultEvent {
-  readonly op: HostOp;
+  readonly op: FaultOp;
   /** Bytes; for a truncate the new size; 0 for a sync. */
   readonly offset: number;
   readonly length: number;
@@ -31,18 +34,19 @@ export interface FaultEvent {
 /** The system's code of the error that the operation ends with, such as `ENOSPC` or `EIO`; `undefined` lets it pass. */
 export type FaultRule = (event: FaultEvent) => string | undefined;
 
-const CALLS: Readonly<Record<HostOp, { readonly code: HostErrorCode; readonly syscall: string }>> = {
+const CALLS: Readonly<Record<FaultOp, { readonly code: HostErrorCode; readonly syscall: string }>> = {
   read: { code: 'host-read-failed', syscall: 'read' },
   write: { code: 'host-write-failed', syscall: 'write' },
   'zero-range': { code: 'host-zero-range-failed', syscall: 'fallocate' },
   'punch-hole': { code: 'host-punch-hole-failed', syscall: 'fallocate' },
+  reserve: { code: 'host-reserve-failed', syscall: 'fallocate' },
   truncate: { code: 'host-truncate-failed', syscall: 'ftruncate' },
   sync: { code: 'host-sync-failed', syscall: 'fdatasync' },
 };
 
 export class FaultDevice extends DeviceFilter {
   readonly #rule: FaultRule;
-  readonly #counts = new Map<HostOp, number>();
+  readonly #counts = new Map<FaultOp, number>();
   #index = 0;
   #syncFailure: Error | undefined;
 
@@ -76,6 +80,11 @@ export class FaultDevice extends DeviceFilter {
     return this.inner.punchHole(offset, length, purpose);
   }
 
+  override reserve(offset: number, length: number, purpose: Purpose): Pending {
+    this.#judge('reserve', { offset, length, purpose });
+    return this.inner.reserve(offset, length, purpose);
+  }
+
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     this.#judge('truncate', { offset: size, length: 0, purpose });
     return this.inner.truncate(size, purpose, growth);
@@ -93,7 +102,7 @@ export class FaultDevice extends DeviceFilter {
   }
 
   #judge(
-    op: HostOp,
+    op: FaultOp,
     what: {
       readonly offset: number;
       readonly length: number;

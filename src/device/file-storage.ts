@@ -28,7 +28,8 @@ export class FileStorage implements Storage {
       label: options.label ?? 'image',
       create: options.overwrite === true ? 'overwrite' : 'new',
       direct: this.#direct(path, options.direct),
-      canZeroRange: this.#canZeroRange(),
+      canZeroRange: this.capabilities.zeroRange.ok,
+      canPunchHole: this.capabilities.punchHole.ok,
     });
   }
 
@@ -38,7 +39,8 @@ export class FileStorage implements Storage {
       label: options.label ?? 'image',
       readOnly: options.readOnly,
       direct: this.#direct(path, options.direct),
-      canZeroRange: this.#canZeroRange(),
+      canZeroRange: this.capabilities.zeroRange.ok,
+      canPunchHole: this.capabilities.punchHole.ok,
     });
     return options.overlap === true ? new OverlappedFile(file) : file;
   }
@@ -106,10 +108,6 @@ export class FileStorage implements Storage {
     const { direct } = this.capabilities;
     if (!direct.ok) throw noDirect(path, direct.reason);
     return { alignment: direct.alignment };
-  }
-
-  #canZeroRange(): boolean {
-    return this.capabilities.zeroRange.ok && this.capabilities.punchHole.ok;
   }
 }
 

@@ -34,6 +34,14 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.canZeroRange;
   }
 
+  get canPunchHole(): boolean {
+    return this.inner.canPunchHole;
+  }
+
+  get canReserve(): boolean {
+    return this.inner.canReserve;
+  }
+
   size(): number {
     return this.inner.size();
   }
@@ -60,6 +68,10 @@ export abstract class DeviceFilter implements BlockDevice {
 
   punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     return this.inner.punchHole(offset, length, purpose, isZeroWrite);
+  }
+
+  reserve(offset: number, length: number, purpose: Purpose): Pending {
+    return this.inner.reserve(offset, length, purpose);
   }
 
   truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {

@@ -11,6 +11,7 @@ export type HostErrorCode =
   | 'host-write-failed'
   | 'host-zero-range-failed'
   | 'host-punch-hole-failed'
+  | 'host-reserve-failed'
   | 'host-truncate-failed'
   | 'host-sync-failed'
   | 'host-close-failed'
@@ -23,6 +24,7 @@ const ATTEMPTS: Readonly<Record<HostErrorCode, string>> = {
   'host-write-failed': 'a write',
   'host-zero-range-failed': 'zeroing a range',
   'host-punch-hole-failed': 'punching a hole',
+  'host-reserve-failed': 'reserving space',
   'host-truncate-failed': 'changing the length',
   'host-sync-failed': 'making the file durable (fdatasync)',
   'host-close-failed': 'closing the file',
@@ -57,6 +59,19 @@ export function hostError(code: HostErrorCode, place: ErrorPlace, cause: unknown
   const meaning = MEANINGS[name];
   const tail = meaning === undefined ? '' : `: ${meaning}`;
   return new Qcow2BenchError(code, `${what} failed with ${name}${tail}`, place, cause);
+}
+
+/** What the system answers where it or the file system has no such operation at all. */
+const UNSUPPORTED = ['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'ENODEV', 'ENOTTY'];
+
+/** Whether an operation failed because this place does not have it: the next attempt would fail as well. */
+export function isUnsupported(error: unknown): boolean {
+  return UNSUPPORTED.includes(hostCode(error) ?? '');
+}
+
+/** The system's code of what a system call threw, bare or wrapped by `hostError`. */
+export function hostCode(error: unknown): string | undefined {
+  return systemCode(error instanceof Qcow2BenchError ? error.cause : error);
 }
 
 /** An error like those of `node:fs`, for system calls made without it. */

@@ -20,8 +20,10 @@ export interface HostFileOptions {
   readonly readOnly?: boolean | undefined;
   /** Open with O_DIRECT. `alignment` in bytes serves where the file's own start does not tell (a hole). */
   readonly direct?: { readonly alignment: number } | undefined;
-  /** Whether the file's directory was found to do zero-range and punch-hole. */
-  readonly canZeroRange: boolean;
+  /** False where zero-range is known not to work; what was not tried is true, and found out by trying. Default true. */
+  readonly canZeroRange?: boolean | undefined;
+  /** The same of holes. Default true. */
+  readonly canPunchHole?: boolean | undefined;
 }
 
 export interface OpenedHostFile {

@@ -10,15 +10,16 @@
  * - After one failed `fdatasync` every later one fails: the system may have dropped the dirty pages and
  *   answer the next call as if nothing were amiss.
  * - `size()` is kept here; nobody else changes the file's length while it is open.
+ * - What the place turns out not to support is remembered at the first failure, as in QEMU: no file is written to find out.
  */
 
 import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, readSync, writeSync, writevSync } from 'node:fs';
 import { isAligned } from '../core/alignment.ts';
-import { assertInvariant, systemCode } from '../core/error.ts';
+import { assertInvariant } from '../core/error.ts';
 import { allocatePages, isPageMemory } from '../core/page-memory.ts';
 import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { loadFallocate, type Fallocate } from './fallocate.ts';
-import { hostError, type HostErrorCode } from './host-error.ts';
+import { hostError, isUnsupported, systemError, type HostErrorCode } from './host-error.ts';
 import { extentOfFile, type FileExtent } from './hole-seek.ts';
 import { openHostFile, type HostFileOptions } from './host-file-open.ts';
 import { MERGED_PARTS_MAX, gatherParts, mergedLength } from './merged-write.ts';
@@ -29,16 +30,24 @@ const BOUNCE_SIZE = 65_536;
 /** Bytes of one write where a file is filled with zeroes. */
 const FILL_SIZE = 65_536;
 
+/** Operations that a place may not have, with the error of each. */
+const ALLOCATING_CALLS = {
+  zeroRange: 'host-zero-range-failed',
+  punchHole: 'host-punch-hole-failed',
+  reserve: 'host-reserve-failed',
+} as const satisfies Record<keyof Fallocate, HostErrorCode>;
+export type AllocatingCall = keyof typeof ALLOCATING_CALLS;
+
 export class HostFile implements BlockDevice, Disposable {
   readonly label: string;
   readonly path: string;
   readonly requestAlignment: number;
-  readonly canZeroRange: boolean;
   /** The system's number of the open file. */
   readonly fd: number;
   /** Opened with O_DIRECT. */
   readonly isDirect: boolean;
   readonly #fallocate: Fallocate | undefined;
+  readonly #can: Record<AllocatingCall, boolean>;
   /** Reused by every merged write, so that none makes an array; empty between them. */
   readonly #vector: Uint8Array[] = [];
   #size: number;
@@ -61,12 +70,29 @@ export class HostFile implements BlockDevice, Disposable {
     this.#size = opened.size;
     this.isDirect = options.direct !== undefined;
     this.requestAlignment = opened.requestAlignment;
-    this.canZeroRange = options.canZeroRange && binding.ok;
-    this.#fallocate = this.canZeroRange && binding.ok ? binding.fallocate : undefined;
+    this.#fallocate = binding.ok ? binding.fallocate : undefined;
+    const { canZeroRange = true, canPunchHole = true } = options;
+    this.#can = {
+      zeroRange: canZeroRange && binding.ok,
+      punchHole: canPunchHole && binding.ok,
+      reserve: binding.ok,
+    };
   }
 
   get hostAlignment(): number {
     return this.requestAlignment;
+  }
+
+  get canZeroRange(): boolean {
+    return this.#can.zeroRange;
+  }
+
+  get canPunchHole(): boolean {
+    return this.#can.punchHole;
+  }
+
+  get canReserve(): boolean {
+    return this.#can.reserve;
   }
 
   size(): number {
@@ -126,30 +152,23 @@ export class HostFile implements BlockDevice, Disposable {
   }
 
   zeroRange(offset: number, length: number, _purpose: Purpose): undefined {
-    this.#checkOpen();
-    assertInvariant(this.#fallocate !== undefined, 'zero-range on a device that has none');
-    try {
-      this.#fallocate.zeroRange(this.fd, offset, length);
-    } catch (error) {
-      throw this.#failure('host-zero-range-failed', offset, error);
-    }
+    this.#allocate('zeroRange', offset, length);
     this.grewTo(offset + length);
   }
 
   punchHole(offset: number, length: number, _purpose: Purpose): undefined {
-    this.#checkOpen();
-    assertInvariant(this.#fallocate !== undefined, 'punch-hole on a device that has none');
-    try {
-      this.#fallocate.punchHole(this.fd, offset, length);
-    } catch (error) {
-      throw this.#failure('host-punch-hole-failed', offset, error);
-    }
+    this.#allocate('punchHole', offset, length);
+  }
+
+  reserve(offset: number, length: number, _purpose: Purpose): undefined {
+    this.#allocate('reserve', offset, length);
+    this.grewTo(offset + length);
   }
 
   truncate(size: number, _purpose: Purpose, growth: FileGrowth = 'hole'): undefined {
     this.#checkOpen();
     const before = this.#size;
-    if (growth === 'reserved' && size >= before && this.#reserve(before, size)) return;
+    if (growth === 'reserved' && size >= before && this.#growReserved(before, size)) return;
     try {
       ftruncateSync(this.fd, size);
     } catch (error) {
@@ -185,6 +204,12 @@ export class HostFile implements BlockDevice, Disposable {
   /** For whoever writes to `fd` itself: the file now ends at `size`, if it did not end behind it. */
   grewTo(size: number): void {
     if (size > this.#size) this.#size = size;
+  }
+
+  /** For the same: the error to throw after a call that failed; one that is not supported is not tried again. */
+  allocatingFailed(call: AllocatingCall, offset: number, error: unknown): Error {
+    if (isUnsupported(error)) this.#can[call] = false;
+    return this.#failure(ALLOCATING_CALLS[call], offset, error);
   }
 
   /** For the same: refuses what the file does not take, and anything once it is closed. */
@@ -262,19 +287,27 @@ export class HostFile implements BlockDevice, Disposable {
     return this.#bounce;
   }
 
-  /** Whether the file was made longer by reserved space; false where that is not to be had. */
-  #reserve(from: number, size: number): boolean {
-    const binding = loadFallocate();
-    if (!binding.ok) return false;
+  /** Whether the file was made longer by reserved space; false where that is not supported. */
+  #growReserved(from: number, size: number): boolean {
+    if (!this.#can.reserve) return false;
     if (from === size) return true;
     try {
-      binding.fallocate.reserve(this.fd, from, size - from);
+      this.reserve(from, size - from, 'data');
     } catch (error) {
-      if (systemCode(error) === 'EOPNOTSUPP') return false;
-      throw this.#failure('host-truncate-failed', size, error);
+      if (isUnsupported(error)) return false;
+      throw error;
     }
-    this.#size = size;
     return true;
+  }
+
+  #allocate(call: AllocatingCall, offset: number, length: number): void {
+    this.#checkOpen();
+    try {
+      if (this.#fallocate === undefined || !this.#can[call]) throw systemError('ENOTSUP', 'fallocate');
+      this.#fallocate[call](this.fd, offset, length);
+    } catch (error) {
+      throw this.allocatingFailed(call, offset, error);
+    }
   }
 
   /** Writes zeroes over a range, and makes them durable as QEMU does: a disk that is full says so now. */

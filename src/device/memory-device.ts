@@ -9,6 +9,7 @@
 import { isAligned } from '../core/alignment.ts';
 import { assertInvariant } from '../core/error.ts';
 import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
+import { hostError, systemError, type HostErrorCode } from './host-error.ts';
 import type { FileExtent } from './hole-seek.ts';
 import { mergedLength } from './merged-write.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
@@ -21,8 +22,10 @@ export interface MemoryDeviceOptions {
   readonly path?: string | undefined;
   /** Bytes; default 1, and 512 models a file opened with O_DIRECT. */
   readonly requestAlignment?: number | undefined;
-  /** Default true; false models a file system without `fallocate`. */
+  /** Default true; false alone models a file system without `fallocate`. */
   readonly canZeroRange?: boolean | undefined;
+  /** Default as `canZeroRange`; true beside a false one models tmpfs. */
+  readonly canPunchHole?: boolean | undefined;
   readonly readOnly?: boolean | undefined;
   /** The bytes to stand over; default none. */
   readonly bytes?: SparseBytes | undefined;
@@ -33,6 +36,7 @@ export class MemoryDevice implements BlockDevice {
   readonly path: string;
   readonly requestAlignment: number;
   readonly canZeroRange: boolean;
+  readonly canPunchHole: boolean;
   protected readonly bytes: SparseBytes;
   readonly #readOnly: boolean;
   #closed = false;
@@ -42,12 +46,18 @@ export class MemoryDevice implements BlockDevice {
     this.path = options.path ?? `memory:${this.label}`;
     this.requestAlignment = options.requestAlignment ?? 1;
     this.canZeroRange = options.canZeroRange ?? true;
+    this.canPunchHole = options.canPunchHole ?? this.canZeroRange;
     this.#readOnly = options.readOnly ?? false;
     this.bytes = options.bytes ?? new SparseBytes();
   }
 
   get hostAlignment(): number {
     return this.requestAlignment;
+  }
+
+  /** Where one sort of `fallocate` works, this one does. */
+  get canReserve(): boolean {
+    return this.canZeroRange || this.canPunchHole;
   }
 
   size(): number {
@@ -82,15 +92,21 @@ export class MemoryDevice implements BlockDevice {
 
   zeroRange(offset: number, length: number, _purpose: Purpose): undefined {
     this.#checkWritable();
-    assertInvariant(this.canZeroRange, 'zero-range on a device that has none');
+    this.#checkSupport(this.canZeroRange, 'host-zero-range-failed', offset);
     this.bytes.clear(offset, length);
     this.bytes.growTo(offset + length);
   }
 
   punchHole(offset: number, length: number, _purpose: Purpose): undefined {
     this.#checkWritable();
-    assertInvariant(this.canZeroRange, 'punch-hole on a device that has none');
+    this.#checkSupport(this.canPunchHole, 'host-punch-hole-failed', offset);
     this.bytes.clear(offset, length);
+  }
+
+  reserve(offset: number, length: number, _purpose: Purpose): undefined {
+    this.#checkWritable();
+    this.#checkSupport(this.canReserve, 'host-reserve-failed', offset);
+    this.bytes.growTo(offset + length);
   }
 
   // There is nothing to reserve: what was not written is a hole, and takes no memory.
@@ -114,8 +130,9 @@ export class MemoryDevice implements BlockDevice {
 
   /** An open, writable device of the same name and kind over a copy of the bytes. */
   clone(): MemoryDevice {
-    const { label, path, requestAlignment, canZeroRange } = this;
-    return new MemoryDevice({ label, path, requestAlignment, canZeroRange, bytes: this.bytes.clone() });
+    const { label, path, requestAlignment, canZeroRange, canPunchHole } = this;
+    const bytes = this.bytes.clone();
+    return new MemoryDevice({ label, path, requestAlignment, canZeroRange, canPunchHole, bytes });
   }
 
   /** Stores the bytes of one write, or of one part of a merged one; only those that change, if that is known. */
@@ -130,6 +147,11 @@ export class MemoryDevice implements BlockDevice {
   #checkWritable(): void {
     this.#checkOpen();
     assertInvariant(!this.#readOnly, 'change of a device that is open read-only');
+  }
+
+  #checkSupport(isSupported: boolean, code: HostErrorCode, offset: number): void {
+    if (isSupported) return;
+    throw hostError(code, { path: this.path, offset }, systemError('ENOTSUP', 'fallocate'));
   }
 
   #checkRequest(offset: number, length: number): void {

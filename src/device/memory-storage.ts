@@ -94,7 +94,8 @@ export class MemoryStorage implements Storage {
       label: options.label,
       path: this.pathOf(name),
       requestAlignment: options.direct === true && direct.ok ? direct.alignment : 1,
-      canZeroRange: zeroRange.ok && punchHole.ok,
+      canZeroRange: zeroRange.ok,
+      canPunchHole: punchHole.ok,
       readOnly: options.readOnly,
       bytes,
     });

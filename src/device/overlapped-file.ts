@@ -33,7 +33,7 @@ export class OverlappedFile extends DeviceFilter {
     super(file);
     this.#file = file;
     const binding = loadFallocate();
-    this.#fallocate = file.canZeroRange && binding.ok ? binding.inThread : undefined;
+    this.#fallocate = binding.ok ? binding.inThread : undefined;
   }
 
   override read(offset: number, target: Uint8Array, _purpose: Purpose): Promise<void> {
@@ -123,7 +123,7 @@ export class OverlappedFile extends DeviceFilter {
     try {
       await fallocate.zeroRange(this.#file.fd, offset, length);
     } catch (error) {
-      throw hostError('host-zero-range-failed', { path: this.path, offset }, error);
+      throw this.#file.allocatingFailed('zeroRange', offset, error);
     }
     this.#file.grewTo(offset + length);
   }
@@ -132,7 +132,7 @@ export class OverlappedFile extends DeviceFilter {
     try {
       await fallocate.punchHole(this.#file.fd, offset, length);
     } catch (error) {
-      throw hostError('host-punch-hole-failed', { path: this.path, offset }, error);
+      throw this.#file.allocatingFailed('punchHole', offset, error);
     }
   }
 

@@ -65,6 +65,11 @@ export class Stopwatch extends DeviceFilter {
     return this.#ended(this.inner.punchHole(offset, length, purpose), beganNs, purpose);
   }
 
+  override reserve(offset: number, length: number, purpose: Purpose): Pending {
+    const beganNs = this.#ticksNs();
+    return this.#ended(this.inner.reserve(offset, length, purpose), beganNs, purpose);
+  }
+
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     const beganNs = this.#ticksNs();
     return this.#ended(this.inner.truncate(size, purpose, growth), beganNs, purpose);

@@ -71,6 +71,15 @@ export class SyncElision extends DeviceFilter {
     }
   }
 
+  override reserve(offset: number, length: number, purpose: Purpose): Pending {
+    try {
+      return this.#changed(this.inner.reserve(offset, length, purpose));
+    } catch (error) {
+      this.#writeGen++;
+      throw error;
+    }
+  }
+
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     try {
       return this.#changed(this.inner.truncate(size, purpose, growth));

@@ -23,7 +23,7 @@ export interface LoggedWrite {
 }
 
 export interface LoggedRange {
-  readonly op: 'zero-range' | 'punch-hole';
+  readonly op: 'zero-range' | 'punch-hole' | 'reserve';
   readonly offset: number;
   /** Bytes. */
   readonly length: number;
@@ -89,6 +89,11 @@ export class WriteLog extends DeviceFilter {
     return this.#append(entry, this.inner.punchHole(offset, length, purpose));
   }
 
+  override reserve(offset: number, length: number, purpose: Purpose): Pending {
+    const entry = { op: 'reserve', offset, length, purpose } as const;
+    return this.#append(entry, this.inner.reserve(offset, length, purpose));
+  }
+
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
     return this.#append({ op: 'truncate', size, purpose }, this.inner.truncate(size, purpose, growth));
   }
@@ -121,6 +126,9 @@ export function applyLogged(state: MemoryDevice, entry: WriteLogEntry): void {
       return;
     case 'punch-hole':
       state.punchHole(entry.offset, entry.length, entry.purpose);
+      return;
+    case 'reserve':
+      state.reserve(entry.offset, entry.length, entry.purpose);
       return;
     case 'truncate':
       state.truncate(entry.size, entry.purpose);

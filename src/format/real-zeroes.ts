@@ -8,6 +8,8 @@
 import { LIMITS } from '../core/limits.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import type { BlockDevice, Pending } from '../device/block-device.ts';
+import type { Purpose } from '../device/purpose.ts';
+import { zeroWithoutWriting } from '../device/zeroing.ts';
 
 let zeroes: Uint8Array = new Uint8Array(0);
 
@@ -18,15 +20,33 @@ export function zeroBytes(length: number): Uint8Array {
 }
 
 /** Writes `length` bytes of zeroes as data, in one write unless it exceeds `LIMITS.transferBytes`. */
-export function writeRealZeroes(device: BlockDevice, hostOffset: number, length: number): Pending {
+export function writeRealZeroes(
+  device: BlockDevice,
+  hostOffset: number,
+  length: number,
+  purpose: Purpose = 'data',
+): Pending {
   let done = 0;
   while (done < length) {
     const part = Math.min(length - done, LIMITS.transferBytes);
-    const pending = device.write(hostOffset + done, zeroBytes(part), 'data');
+    const pending = device.write(hostOffset + done, zeroBytes(part), purpose);
     done += part;
-    if (pending !== undefined) return continueZeroes(pending, { device, hostOffset, length, done });
+    if (pending !== undefined) return continueZeroes(pending, { device, hostOffset, length, done, purpose });
   }
   return undefined;
+}
+
+/** Zeroes a range in the shortest way that the device has; written zeroes are the last. */
+export function zeroOrWrite(
+  device: BlockDevice,
+  hostOffset: number,
+  length: number,
+  { purpose, mayUnmap }: { readonly purpose: Purpose; readonly mayUnmap: boolean },
+): Pending {
+  const isDone = zeroWithoutWriting(device, hostOffset, length, purpose, mayUnmap);
+  if (isDone === true) return undefined;
+  if (isDone === false) return writeRealZeroes(device, hostOffset, length, purpose);
+  return isDone.then((done) => (done ? undefined : writeRealZeroes(device, hostOffset, length, purpose)));
 }
 
 async function continueZeroes(
@@ -36,8 +56,9 @@ async function continueZeroes(
     readonly hostOffset: number;
     readonly length: number;
     readonly done: number;
+    readonly purpose: Purpose;
   },
 ): Promise<void> {
   await pending;
-  await writeRealZeroes(rest.device, rest.hostOffset + rest.done, rest.length - rest.done);
+  await writeRealZeroes(rest.device, rest.hostOffset + rest.done, rest.length - rest.done, rest.purpose);
 }

@@ -12,7 +12,7 @@
  */
 
 import type { CellPlan, CountOutcome, CountPassOptions, Engine, TimedPass } from '../bench/engine.ts';
-import { formatObstacle, placeObstacle, zeroingObstacle } from '../bench/obstacle.ts';
+import { formatObstacle, placeObstacle, zeroingFallback } from '../bench/obstacle.ts';
 import { backingOf, prepareFiles } from '../bench/prepare.ts';
 import { openStack } from '../bench/stack.ts';
 import type { FileStorage } from '../device/file-storage.ts';
@@ -98,7 +98,11 @@ export class QemuEngine implements Engine {
       const requests = await collectRequests(plan, options);
       const pass: Pass = { plan, options, storage, tools, requests, imageName, backingName };
       const { counts, parity } = await countPass(pass);
-      return { counts, countsDevice: storage.kind, fallbacks: files.fallbacks, parity };
+      const fallbacks = [
+        ...files.fallbacks,
+        ...zeroingFallback(plan.cell, storage.capabilities, counts.guest),
+      ];
+      return { counts, countsDevice: storage.kind, fallbacks, parity };
     } catch (error) {
       // A program that was stopped ends with an error of its own.
       signal?.throwIfAborted();
@@ -127,12 +131,7 @@ export class QemuEngine implements Engine {
     }
     if (this.#files === undefined) return 'no directory was named for the images that QEMU is run on';
     const { capabilities } = this.#files;
-    return (
-      formatObstacle(plan) ??
-      placeObstacle(plan, capabilities) ??
-      zeroingObstacle(plan, capabilities) ??
-      sizeObstacle(plan, capabilities)
-    );
+    return formatObstacle(plan) ?? placeObstacle(plan, capabilities) ?? sizeObstacle(plan, capabilities);
   }
 }
 

@@ -100,11 +100,28 @@ describe('counting', () => {
   it('names the path that ran where there is no fallocate', async () => {
     const reason = 'darwin has no fallocate';
     const makeMemory = (): MemoryStorage =>
-      new MemoryStorage({ ...MEMORY_CAPABILITIES, zeroRange: { ok: false, reason } });
+      new MemoryStorage({
+        ...MEMORY_CAPABILITIES,
+        zeroRange: { ok: false, reason },
+        punchHole: { ok: false, reason },
+      });
     const { counts, fallbacks } = await new BuiltinEngine({ makeMemory }).count(onePlan(QCOW2), {});
     expect(fallbacks).toEqual([expect.stringContaining(reason)]);
     expect(counts.run.zeroRanges.ops).toBe(0);
     expect(counts.run.writes.byPurpose.cow?.bytes).toBe(30 * (65_536 - 4096));
+  });
+
+  it('counts a hole for each zero-range where only holes are supported, as on tmpfs, and says so', async () => {
+    const reason = 'the file system tmpfs at /x has no FALLOC_FL_ZERO_RANGE (ENOTSUP)';
+    const zeroRange = { ok: false, reason } as const;
+    const makeMemory = (): MemoryStorage => new MemoryStorage({ ...MEMORY_CAPABILITIES, zeroRange });
+    const usual = await new BuiltinEngine().count(onePlan(QCOW2), {});
+    const { counts, fallbacks } = await new BuiltinEngine({ makeMemory }).count(onePlan(QCOW2), {});
+    expect(fallbacks).toEqual([`ranges are zeroed by a hole and the space reserved again: ${reason}`]);
+    expect(counts.run.punchHoles).toEqual(usual.counts.run.zeroRanges);
+    expect(counts.run.zeroRanges.ops).toBe(0);
+    expect(counts.run.writes).toEqual(usual.counts.run.writes);
+    expect(counts.run.syncs).toEqual(usual.counts.run.syncs);
   });
 });
 

@@ -154,7 +154,7 @@ async function apply(
       } else if (device.canZeroRange && step.op === 'zero') {
         await device.zeroRange(start, size, 'cow');
         model.write(start, new Uint8Array(size));
-      } else if (device.canZeroRange) {
+      } else if (device.canPunchHole && step.op === 'punch') {
         await device.punchHole(start, size, 'data');
         model.clear(start, size);
       }

@@ -18,6 +18,7 @@ import { MEMORY_CAPABILITIES, MemoryStorage, NullStorage } from '../../src/devic
 import { findMountPoint } from '../../src/device/mount-point.ts';
 import type { Storage } from '../../src/device/storage.ts';
 import { codeOf } from './error-code.ts';
+import { isUnsupported } from '../../src/device/host-error.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-storage-'));
 const found = probeCapabilities(directory);
@@ -30,6 +31,15 @@ const NONE: Capabilities = {
   direct: { ok: false, reason: 'the file system tmpfs at /x has no O_DIRECT' },
   zeroRange: { ok: false, reason: 'the file system tmpfs at /x has no FALLOC_FL_ZERO_RANGE (EOPNOTSUPP)' },
 };
+
+function thrownBy(work: () => unknown): unknown {
+  try {
+    work();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
 
 describe.each<[string, (capabilities?: Capabilities) => Storage]>([
   ['file', (capabilities = found) => new FileStorage(directory, capabilities)],
@@ -86,11 +96,14 @@ describe.each<[string, (capabilities?: Capabilities) => Storage]>([
     expect(storage.exists('d.img')).toBe(false);
   });
 
-  test('tells that zero-range is missing where the capabilities have none', async () => {
+  test('has zero-range and holes each on its own, and what is missing fails as unsupported', async () => {
     const storage = make(NONE);
     const device = storage.create('e.img');
     expect(device.canZeroRange).toBe(false);
-    expect(() => device.zeroRange(0, 512, 'cow')).toThrow('internal error');
+    expect(device.canPunchHole).toBe(found.punchHole.ok);
+    expect(device.canReserve).toBe(found.punchHole.ok);
+    expect(thrownBy(() => device.zeroRange(0, 512, 'cow'))).toSatisfy(isUnsupported);
+    expect(device.size()).toBe(0);
     await device.close();
     storage.remove('e.img');
   });

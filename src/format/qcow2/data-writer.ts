@@ -11,6 +11,7 @@
 import { alignUp, isAligned } from '../../core/alignment.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice, Pending, WritePart } from '../../device/block-device.ts';
+import { zeroWithoutWriting } from '../../device/zeroing.ts';
 import type { DiskImage } from '../disk-image.ts';
 import { isKnownZero } from '../known-zero.ts';
 import type { Allocation, Extent, WriteMapper } from './allocation.ts';
@@ -182,7 +183,6 @@ export class DataWriter {
       allocation.isFilled = true;
       return undefined;
     }
-    if (!this.#device.canZeroRange) return undefined;
     const looked = this.#lookThroughRefcounts();
     return looked === undefined
       ? this.#zeroFillIfZero(allocation)
@@ -268,16 +268,17 @@ export class DataWriter {
     // With O_DIRECT, an unaligned end would have to be read and written anyway: the fill is copied with the data (R9).
     const hostAlignment = this.#hostAlignment;
     if (!isAligned(offset, hostAlignment) || !isAligned(length, hostAlignment)) return undefined;
-    if (this.#isImage) this.imageChanges++;
-    const pending = this.#device.zeroRange(offset, length, 'cow');
-    if (pending !== undefined) return this.#filledAfter(pending, allocation);
-    allocation.isFilled = true;
+    // Without zero-range these are a hole and the space reserved again.
+    if (this.#isImage) this.imageChanges += this.#device.canZeroRange ? 1 : 2;
+    const isZeroed = zeroWithoutWriting(this.#device, offset, length, 'cow');
+    if (typeof isZeroed !== 'boolean') return this.#filledAfter(isZeroed, allocation);
+    // What cannot be zeroed here is copied with the data.
+    if (isZeroed) allocation.isFilled = true;
     return undefined;
   }
 
-  async #filledAfter(pending: Promise<void>, allocation: Allocation): Promise<void> {
-    await pending;
-    allocation.isFilled = true;
+  async #filledAfter(isZeroed: Promise<boolean>, allocation: Allocation): Promise<void> {
+    if (await isZeroed) allocation.isFilled = true;
   }
 
   /** Reads the fill and writes it together with the guest's bytes, as one host write. */

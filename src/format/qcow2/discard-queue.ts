@@ -7,6 +7,7 @@
 
 import { systemCode } from '../../core/error.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
+import { discardRange } from '../../device/zeroing.ts';
 
 export class DiscardQueue {
   readonly #device: BlockDevice;
@@ -57,7 +58,7 @@ export class DiscardQueue {
 /** Punches a hole where that can be done: one that failed only wastes space. */
 export async function punchQuietly(device: BlockDevice, offset: number, length: number): Promise<void> {
   try {
-    const pending = device.punchHole(offset, length, 'data');
+    const pending = discardRange(device, offset, length, 'data');
     if (pending !== undefined) await pending;
   } catch (error) {
     if (systemCode(error) === undefined) throw error;

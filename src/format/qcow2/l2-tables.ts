@@ -12,6 +12,7 @@ import { viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
+import { zeroOrWrite } from '../real-zeroes.ts';
 import type { TableCache } from '../table-cache.ts';
 import type { CacheGeometry } from './cache-geometry.ts';
 import type { Geometry } from './geometry.ts';
@@ -192,8 +193,7 @@ export class L2Tables {
     if (count <= 0) return;
     const { device, values } = this.#header;
     const [offset, length] = [values.l1Offset + entries * ENTRY_SIZE, count * ENTRY_SIZE];
-    if (device.canZeroRange) await device.zeroRange(offset, length, 'l1-table');
-    else await device.write(offset, allocatePages(length), 'l1-table');
+    await zeroOrWrite(device, offset, length, { purpose: 'l1-table', mayUnmap: false });
     await device.sync('snapshot');
     for (let l1Index = this.l1Entries - 1; l1Index >= entries; l1Index--) {
       const table = this.tableOffset(l1Index);

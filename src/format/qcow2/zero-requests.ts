@@ -9,7 +9,7 @@ import { alignDown, alignUp } from '../../core/alignment.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { DiskImage } from '../disk-image.ts';
 import { isZeroInPieces } from '../known-zero.ts';
-import { writeRealZeroes, zeroBytes } from '../real-zeroes.ts';
+import { zeroBytes, zeroOrWrite } from '../real-zeroes.ts';
 import type { Discarder } from './discard.ts';
 import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
@@ -99,9 +99,7 @@ export class ZeroRequests {
   async #zeroDataFile(offset: number, length: number, unmap: boolean): Promise<void> {
     const { dataDevice: device } = this.#options;
     if (device === undefined) return;
-    if (!device.canZeroRange) await writeRealZeroes(device, offset, length);
-    else if (unmap) await device.punchHole(offset, length, 'data', true);
-    else await device.zeroRange(offset, length, 'data');
+    await zeroOrWrite(device, offset, length, { purpose: 'data', mayUnmap: unmap });
   }
 
   async #writeZeroBytes(guestOffset: number, length: number): Promise<void> {

@@ -12,11 +12,12 @@ import { alignUp } from '../../core/alignment.ts';
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
 import type { BlockDevice, FileGrowth, Pending } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
+import { discardRange } from '../../device/zeroing.ts';
 import type { DiskImage, MapOptions, Mapping } from '../disk-image.ts';
 import type { BrokenRule, CreateOptions, LayoutChoices, OpenOptions } from '../image-options.ts';
 import { SHAPE_RULES, type Preallocation } from '../image-shape.ts';
 import { extendEmptyFile } from '../empty-file.ts';
-import { writeRealZeroes } from '../real-zeroes.ts';
+import { zeroOrWrite } from '../real-zeroes.ts';
 
 const SECTOR_SIZE = 512;
 
@@ -93,17 +94,13 @@ export class RawImage implements DiskImage {
 
   writeZeroes(guestOffset: number, length: number, options: { readonly unmap: boolean }): Pending {
     assertInvariant(!this.#readOnly, 'write-zeroes to a raw image opened read-only');
-    const device = this.#device;
-    if (!device.canZeroRange) return writeRealZeroes(device, guestOffset, length);
-    if (!options.unmap) return device.zeroRange(guestOffset, length, 'data');
-    return device.punchHole(guestOffset, length, 'data', true);
+    return zeroOrWrite(this.#device, guestOffset, length, { purpose: 'data', mayUnmap: options.unmap });
   }
 
   /** A hint: where the device cannot punch holes, the bytes stay as they are. */
   discard(guestOffset: number, length: number): Pending {
     assertInvariant(!this.#readOnly, 'discard in a raw image opened read-only');
-    if (!this.#device.canZeroRange) return undefined;
-    return this.#device.punchHole(guestOffset, length, 'data');
+    return discardRange(this.#device, guestOffset, length, 'data');
   }
 
   flush(cause: SyncCause): Pending {
