@@ -38,9 +38,52 @@ interface Case {
   readonly preallocation?: Preallocation;
   readonly options: string;
   readonly from: number;
+  /** A size that the disk is cut to before. */
+  readonly between?: number;
   readonly to: number;
   readonly backing?: number;
   readonly writes: readonly string[];
+}
+
+/** Overlays over a base that is longer than the disk. */
+const LONGER_BASES: readonly Case[] = [
+  { options: 'compat=0.10', from: MIB, to: 3 * MIB, backing: 4 * MIB, writes: ['write 0 4k'] },
+  { options: 'compat=1.1', from: MIB, to: 3 * MIB, backing: 4 * MIB, writes: ['write 0 4k'] },
+  { options: 'lazy_refcounts=on', from: MIB, to: 9 * MIB, backing: 4 * MIB, writes: ['write 0 4k'] },
+  {
+    options: 'cluster_size=4k',
+    from: MIB + 512,
+    to: 3 * MIB + 1536,
+    backing: 4 * MIB,
+    writes: ['write 1M 512'],
+  },
+  {
+    options: 'extended_l2=on',
+    from: MIB + 21 * KIB,
+    to: 3 * MIB + 512,
+    backing: 4 * MIB,
+    writes: [],
+  },
+  {
+    options: 'compat=1.1',
+    between: 2 * MIB,
+    from: 3 * MIB,
+    to: 4 * MIB,
+    backing: 4 * MIB,
+    writes: ['write 2M 1M'],
+  },
+  {
+    options: 'data_file=disk.data',
+    from: MIB,
+    to: 3 * MIB,
+    backing: 4 * MIB,
+    writes: ['write 0 4k'],
+  },
+];
+
+/** Version 2 has no zero flags, and QEMU refuses what needs them. */
+function isPossible(options: string, preallocation: Preallocation): boolean {
+  return options !== 'compat=0.10' || preallocation === 'falloc' || preallocation === 'full';
 }
 
 const CASES: readonly Case[] = [
@@ -82,6 +125,13 @@ const CASES: readonly Case[] = [
     { preallocation, options: 'lazy_refcounts=on,extended_l2=on', from: MIB, to: 5 * MIB + 512, writes: [] },
     { preallocation, options: 'compat=1.1', from: MIB, to: 3 * MIB, backing: MIB, writes: ['write 0 4k'] },
   ]),
+  // A longer backing file: space that is zero needs no flags over it; without it, version 3 has flags.
+  ...(['off', 'metadata', 'falloc', 'full'] as const).flatMap((preallocation) =>
+    LONGER_BASES.filter(({ options }) => isPossible(options, preallocation)).map((one) => ({
+      ...one,
+      preallocation,
+    })),
+  ),
   { format: 'raw', options: '', from: MIB, to: 3 * MIB, writes: ['write 0 4k'] },
   { format: 'raw', options: '', from: MIB, to: 64 * KIB, writes: ['write 0 4k'] },
   { format: 'raw', preallocation: 'falloc', options: '', from: MIB, to: 3 * MIB, writes: [] },
@@ -104,7 +154,7 @@ beforeAll(() => {
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 describe.skipIf(skip !== undefined)('resizing is done as by qemu-img', () => {
-  it.each(CASES)('$options, from $from to $to', async (one) => {
+  it.each(CASES)('$options, from $from to $to, preallocation $preallocation', async (one) => {
     const { options, from, to, backing, writes, format = 'qcow2', preallocation = 'off' } = one;
     const theirs = join(directory, 'theirs');
     const below = backing === undefined ? [] : ['-b', 'base', '-F', 'raw'];
@@ -112,11 +162,18 @@ describe.skipIf(skip !== undefined)('resizing is done as by qemu-img', () => {
       runTool('qemu-img', ['create', '-q', '-f', 'raw', join(directory, 'base'), String(backing)]);
       runTool('qemu-io', ['-f', 'raw', '-c', `write -P 9 0 ${String(backing)}`, join(directory, 'base')]);
     }
-    const chosen = options === '' ? [] : ['-o', options];
+    // QEMU looks for a data file from where it runs, so it gets the whole path.
+    const data = join(directory, 'disk.data');
+    const chosen = options === '' ? [] : ['-o', options.replace('data_file=disk.data', `data_file=${data}`)];
     runTool('qemu-img', ['create', '-q', '-f', format, ...chosen, ...below, theirs, String(from)], directory);
     const commands = writes.flatMap((command) => ['-c', command]);
     if (writes.length > 0) runTool('qemu-io', ['-f', format, ...commands, theirs], directory);
+    if (one.between !== undefined) {
+      runTool('qemu-img', ['resize', '-q', '-f', format, '--shrink', theirs, String(one.between)]);
+    }
     copyFileSync(theirs, join(directory, 'ours'));
+    const hasData = options.includes('data_file');
+    if (hasData) copyFileSync(data, `${data}.before`);
 
     const tools = await findQemuTools();
     const { operations } = await traceProgram({
@@ -127,19 +184,32 @@ describe.skipIf(skip !== undefined)('resizing is done as by qemu-img', () => {
         ...[theirs, String(to)],
       ],
       input: '',
-      files: { image: theirs },
+      files: { image: theirs, ...(hasData ? { data } : {}) },
       requests: undefined,
     });
+    if (hasData) {
+      copyFileSync(data, `${data}.theirs`);
+      copyFileSync(`${data}.before`, data);
+    }
     const log: HostLogRecord[] = [];
     const storage = new FileStorage(directory, probeCapabilities(directory));
     const hostLog = (record: HostLogRecord): unknown => log.push(record);
     const files = stackFiles({ storage, cache: 'writeback', meter: new HostMeter(), hostLog });
-    await resizeImage({ name: 'ours', format, files, size: { to }, shrink: true, preallocation });
+    await resizeImage({
+      name: 'ours',
+      format,
+      files,
+      backing: { allowAnywhere: true },
+      size: { to },
+      shrink: true,
+      preallocation,
+    });
     const comparison = compareOperations(log, withOneGrowth(operations, preallocation), {
       ignoreFiles: ['backing:0'],
     });
     expect(comparison.identical ? '' : comparison.text).toBe('');
     expect(readFileSync(join(directory, 'ours')).equals(readFileSync(theirs))).toBe(true);
+    if (hasData) expect(readFileSync(data).equals(readFileSync(`${data}.theirs`))).toBe(true);
     if (format !== 'raw') runTool('qemu-img', ['check', '-q', '-f', format, join(directory, 'ours')]);
     runTool('qemu-img', ['compare', '-q', '-f', format, '-F', format, theirs, join(directory, 'ours')]);
   });
@@ -167,6 +237,26 @@ describe('resizing', () => {
       virtualSize: MIB - 512,
     });
   });
+
+  it.each(['off', 'metadata'] as const)(
+    'version 2 over a longer base is refused before anything changes (%s)',
+    async (preallocation) => {
+      const storage = new MemoryStorage();
+      await createImageFile({ storage, name: 'base', format: 'raw', virtualSize: 4 * MIB });
+      const files = stackFiles({ storage, cache: 'writeback' });
+      const backing = { name: 'base', path: 'base', format: 'raw', files } as const;
+      const shape = { compat: '0.10' } as const;
+      const virtualSize = MIB + 512;
+      await createImageFile({ storage, name: 'top', format: 'qcow2', virtualSize, backing, shape });
+      const before = Uint8Array.from(storage.open('top').contents());
+      const resize = (to: number): Promise<ResizedImage> =>
+        resizeImage({ name: 'top', format: 'qcow2', files, size: { to }, preallocation });
+      expect(await rejectionCodeOf(() => resize(2 * MIB))).toBe('qcow2-zero-flag-needs-v3');
+      expect(Uint8Array.from(storage.open('top').contents())).toEqual(before);
+      // Within the cluster that the disk ends in, zeroes are written.
+      expect(await resize(MIB + 1024)).toMatchObject({ virtualSize: MIB + 1024 });
+    },
+  );
 
   it('refuses what is no size, what the L1 table cannot hold, and what a format has not', async () => {
     const qcow2 = await make('qcow2');

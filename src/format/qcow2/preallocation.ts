@@ -41,6 +41,8 @@ export interface PreallocationOptions {
 export interface DiskPart {
   readonly from: number;
   readonly to: number;
+  /** The backing file has data there, which clusters of zeroes hide: subclusters become allocated. Default false. */
+  readonly hidesBacking?: boolean;
 }
 
 /** Preallocates the part of a disk that ends where the disk is to end. */
@@ -87,7 +89,7 @@ async function linkAll(
 /** Lays all clusters one after another behind new refcount structures, and links them. */
 async function layContiguous(
   options: PreallocationOptions,
-  { from, to }: DiskPart,
+  { from, to, hidesBacking = false }: DiskPart,
   growth: FileGrowth,
 ): Promise<void> {
   const { geometry, refcounts, tables, dataDevice } = options;
@@ -119,6 +121,7 @@ async function layContiguous(
         clusters: inSlice,
         clusterSize,
         head,
+        isReservation: !hidesBacking,
       }),
     );
     done += inSlice;
@@ -140,11 +143,13 @@ function wholeClusters(
     clusters,
     clusterSize,
     head,
+    isReservation,
   }: {
     readonly hostOffset: number;
     readonly clusters: number;
     readonly clusterSize: number;
     readonly head: number;
+    readonly isReservation: boolean;
   },
 ): Allocation {
   return {
@@ -158,7 +163,7 @@ function wholeClusters(
     cowTailTo: clusters * clusterSize,
     headType: 'unallocated',
     tailType: 'unallocated',
-    isReservation: true,
+    isReservation,
     isFilled: head === 0,
     isCopied: false,
     waiters: undefined,

@@ -10,6 +10,7 @@
 
 import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
+import { formatSize } from '../../core/size.ts';
 import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import type { DiskImage } from '../disk-image.ts';
@@ -48,10 +49,13 @@ export interface ResizeOptions {
 
 /**
  * @param virtualSize bytes, a multiple of 512
- * @throws Qcow2BenchError `qcow2-resize-needs-v3`: entries of a version 2 snapshot table need not say the disk's size
+ * @throws Qcow2BenchError `qcow2-resize-needs-v3`: entries of a version 2 snapshot table need not say the disk's size;
+ *   `qcow2-zero-flag-needs-v3`: the backing file is longer than the disk, and version 2 has no flag that hides it. Nothing
+ *   is changed then.
  */
 export async function resizeDisk(options: ResizeOptions, virtualSize: number): Promise<void> {
   const { header, dataDevice } = options;
+  refuseUnhidden(options, virtualSize);
   if (header.values.version < 3 && header.values.snapshotCount > 0) {
     throw new Qcow2BenchError(
       'qcow2-resize-needs-v3',
@@ -83,7 +87,9 @@ async function extend(options: ResizeOptions, virtualSize: number): Promise<void
   const space = newSpace(options, virtualSize);
   const old = header.values.virtualSize;
   await tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
-  if (space !== 'off') await reserve({ from: old, to: virtualSize }, space);
+  if (space !== 'off') {
+    await reserve({ from: old, to: virtualSize, hidesBacking: isBackingLonger(options) }, space);
+  }
   await hideBacking(options, virtualSize);
   if (space === 'off') return;
   // Tables that lead to space are there before the size that needs them.
@@ -97,21 +103,53 @@ function newSpace({ preallocation, header }: ResizeOptions, virtualSize: number)
   return preallocation === 'off' && mustMap ? 'metadata' : preallocation;
 }
 
+/** The new part in which data of the backing file has to be hidden; `undefined` if there is none. */
+function hiddenPart(options: ResizeOptions, virtualSize: number): HiddenPart | undefined {
+  const { header, geometry, dataDevice } = options;
+  const old = header.values.virtualSize;
+  if (virtualSize <= old || !isBackingLonger(options)) return undefined;
+  const space = newSpace(options, virtualSize);
+  // The file grew by zeroes, and new clusters lead to all of them.
+  if ((space === 'falloc' || space === 'full') && dataDevice === undefined) return undefined;
+  return { start: old, flagsFrom: Math.min(virtualSize, alignUp(old, geometry.subclusterSize)) };
+}
+
+function isBackingLonger({ header, backing }: ResizeOptions): boolean {
+  return backing !== undefined && backing.virtualSize > header.values.virtualSize;
+}
+
+interface HiddenPart {
+  /** Where written zeroes begin, the old end of the disk. */
+  readonly start: number;
+  /** Where zero flags begin, up to the new end. */
+  readonly flagsFrom: number;
+}
+
+/** Zero flags came with version 3: in a version 2 image they make the L2 entry unreadable. */
+function refuseUnhidden(options: ResizeOptions, virtualSize: number): void {
+  const { header } = options;
+  const hidden = hiddenPart(options, virtualSize);
+  if (header.values.version >= 3 || hidden === undefined || hidden.flagsFrom === virtualSize) return;
+  throw new Qcow2BenchError(
+    'qcow2-zero-flag-needs-v3',
+    `the backing file is longer than the disk (${formatSize(hidden.start)}), and version 2 has no zero flag to hide its data in the new part: use preallocation falloc or full, or raise the version with 'qemu-img amend -o compat=1.1'`,
+    { path: header.device.path, offset: FIELD.version },
+  );
+}
+
 /** What the backing file has behind the old end reads as zeroes. */
 async function hideBacking(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { header, geometry, discarder, backing, writeUnlocked } = options;
-  const { clusterSize } = geometry;
-  const old = header.values.virtualSize;
-  if (backing === undefined || backing.virtualSize <= old) return;
-  const zeroStart = alignUp(old, geometry.subclusterSize);
+  const { geometry, discarder, writeUnlocked } = options;
+  const hidden = hiddenPart(options, virtualSize);
+  if (hidden === undefined) return;
+  const { start, flagsFrom } = hidden;
   if (geometry.entryWords === 2) {
-    if (zeroStart < virtualSize) await discarder.writeZeroesTo(zeroStart, virtualSize, false);
+    if (flagsFrom < virtualSize) await discarder.writeZeroesTo(flagsFrom, virtualSize, false);
   } else {
-    const clusters = ceilDiv(Math.max(0, virtualSize - zeroStart), clusterSize);
-    await discarder.writeZeroes({ guestOffset: zeroStart, clusters }, false);
+    const clusters = ceilDiv(virtualSize - flagsFrom, geometry.clusterSize);
+    await discarder.writeZeroes({ guestOffset: flagsFrom, clusters }, false);
   }
-  const head = Math.min(zeroStart, virtualSize) - old;
-  if (head > 0) await writeUnlocked(old, zeroBytes(head));
+  if (flagsFrom > start) await writeUnlocked(start, zeroBytes(flagsFrom - start));
 }
 
 async function shrink(options: ResizeOptions, virtualSize: number): Promise<void> {
