@@ -7,6 +7,7 @@ import { CACHE_MODES } from '../format/cache-mode.ts';
 import { FORMATS } from '../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
 import type { ListenAddress } from '../nbd/listen-address.ts';
+import { NBD_LIMITS } from '../nbd/protocol.ts';
 import {
   cacheSizes,
   givenShapeOptions,
@@ -32,6 +33,7 @@ export const LISTEN_OPTIONS = inGroup('Clients:', {
   socket: optional('Listen on this Unix socket', text('socket')),
   listen: optional('Listen on HOST:PORT; port 0 takes a free one', listenPlace),
   'allow-remote': flag('With --listen: also on an address that other machines reach'),
+  'export-name': optional('Only name that clients may ask for; default: any', exportName),
   once: flag('End when the last client has left'),
 });
 
@@ -60,6 +62,16 @@ export function traceFact(given: string): TraceFact {
     'fact',
     given,
     `KEY=VALUE on one line of at most ${String(FACT_BYTES_MAX)} bytes, the key of letters, digits and hyphens and not virtual-size`,
+  );
+}
+
+/** A name that fits into an NBD message. */
+function exportName(given: string): string {
+  if (Buffer.byteLength(given) <= NBD_LIMITS.nameBytes) return given;
+  throw badOption(
+    'export-name',
+    `${given.slice(0, 40)}…`,
+    `names of at most ${String(NBD_LIMITS.nameBytes)} bytes`,
   );
 }
 

@@ -78,6 +78,7 @@ export async function runNbdSession(
     }
     server = new NbdServer({
       served: exportOf(args, stack, opened.trace),
+      exportName: args['export-name'],
       note: (text) => terminal.note(`qcow2-bench: ${text}`),
       onIdle: () => {
         if (args.once) void endWhenIdle(server, ending);

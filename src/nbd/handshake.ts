@@ -2,7 +2,7 @@
  * The fixed newstyle negotiation with one client, from the greeting to the choice of the export.
  *
  * Invariants:
- * - There is one export; its name is the empty one. Options are answered in order, the unknown ones with "unsupported".
+ * - There is one export. It has the name that it was given, or goes by any name. Options are answered in order, the unknown ones with "unsupported".
  * - No data of an option are read into memory before their length was bounded.
  * - A client that breaks the protocol is left with an error that says how.
  */
@@ -38,7 +38,6 @@ import {
 import type { ReplyQueue } from './reply-queue.ts';
 import type { SocketReader } from './socket-reader.ts';
 
-export const EXPORT_NAME = '';
 /** Characters of a name that a client asked for. */
 const NAME_SHOWN = 64;
 
@@ -55,6 +54,8 @@ export interface HandshakeOptions {
   /** Bytes of the export. */
   readonly size: number;
   readonly readOnly: boolean;
+  /** The only name that is accepted; `undefined`: any is. */
+  readonly exportName: string | undefined;
 }
 
 /** The client broke the protocol; the connection is to be closed. */
@@ -88,7 +89,7 @@ class Handshake {
     const clientFlags = await reader.bytes(CLIENT_FLAGS_BYTES);
     if (clientFlags === undefined) return undefined;
     this.#takeClientFlags(decodeClientFlags(clientFlags));
-    for (;;) {
+    for (let count = 0; ; count++) {
       const bytes = await reader.bytes(OPTION_HEADER_BYTES);
       if (bytes === undefined) return undefined;
       const header = decodeOptionHeader(bytes);
@@ -97,6 +98,7 @@ class Handshake {
         this.#reply(header.option, OPTION_REPLY.errorTooBig);
         throw brokenProtocol(`an option of ${String(header.length)} bytes is too long`);
       }
+      if (count === NBD_LIMITS.options) throw brokenProtocol(`more than ${String(count)} options`);
       const data = await reader.bytes(header.length);
       if (data === undefined) return undefined;
       const ending = this.#option(header.option, data);
@@ -149,24 +151,29 @@ class Handshake {
     }
   }
 
+  #isExport(name: string): boolean {
+    const { exportName } = this.#options;
+    return exportName === undefined || name === exportName;
+  }
+
   /** The old way to choose: it has no reply, so an unknown name ends the connection. */
   #exportName(data: Uint8Array): Ending {
     const name = Buffer.from(data).toString();
-    if (name !== EXPORT_NAME) throw brokenProtocol(`there is no export '${shortened(name)}'`);
+    if (!this.#isExport(name)) throw brokenProtocol(`the export '${shortened(name)}' does not exist`);
     this.#options.replies.send(encodeExportNameAnswer(this.#exportFacts(), this.#withZeroes));
     return 'go';
   }
 
   #list(data: Uint8Array): Ending {
     if (data.byteLength > 0) return this.#reply(OPTION.list, OPTION_REPLY.errorInvalid);
-    this.#reply(OPTION.list, OPTION_REPLY.server, encodeServerName(EXPORT_NAME));
+    this.#reply(OPTION.list, OPTION_REPLY.server, encodeServerName(this.#options.exportName ?? ''));
     return this.#reply(OPTION.list, OPTION_REPLY.ack);
   }
 
   #info(option: typeof OPTION.info | typeof OPTION.go, data: Uint8Array): Ending {
     const request = decodeInfoRequest(data);
     if (request === undefined) return this.#reply(option, OPTION_REPLY.errorInvalid);
-    if (request.name !== EXPORT_NAME) return this.#reply(option, OPTION_REPLY.errorUnknownExport);
+    if (!this.#isExport(request.name)) return this.#reply(option, OPTION_REPLY.errorUnknownExport);
     const asked = request.kinds.includes(INFO.blockSize);
     const minimum = asked ? BLOCK_SIZE.minimumTold : BLOCK_SIZE.minimumTaken;
     const sizes = { minimum, preferred: BLOCK_SIZE.preferred, maximum: NBD_LIMITS.transferBytes };
@@ -182,7 +189,7 @@ class Handshake {
   ): Ending {
     const request = decodeMetaContextRequest(data);
     if (request === undefined || !this.#structured) return this.#reply(option, OPTION_REPLY.errorInvalid);
-    if (request.name !== EXPORT_NAME) return this.#reply(option, OPTION_REPLY.errorUnknownExport);
+    if (!this.#isExport(request.name)) return this.#reply(option, OPTION_REPLY.errorUnknownExport);
     const isSet = option === OPTION.setMetaContext;
     const found = request.queries.some(
       (query) => query === ALLOCATION_CONTEXT.name || (!isSet && query === 'base:'),

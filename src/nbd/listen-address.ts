@@ -31,19 +31,30 @@ export interface BoundAddress {
 const SOCKET_PATH_BYTES_MAX = 107;
 
 /**
+ * @param exportName what the address is to name; left out, none.
  * @throws Qcow2BenchError `nbd-not-loopback`, `nbd-listen-failed`, `socket-in-use` if another server answers there,
  *   `not-a-socket` if some other file is in the way.
  */
-export async function listenOn(server: Server, address: ListenAddress): Promise<BoundAddress> {
+export async function listenOn(
+  server: Server,
+  address: ListenAddress,
+  exportName = '',
+): Promise<BoundAddress> {
+  const name = encodeURIComponent(exportName);
   switch (address.kind) {
-    case 'unix':
-      return listenUnix(server, address.path);
-    case 'tcp':
-      return listenTcp(server, address);
+    case 'unix': {
+      await listenUnix(server, address.path);
+      const socket = address.path.split('/').map(encodeURIComponent).join('/');
+      return { uri: `nbd+unix:///${name}?socket=${socket}` };
+    }
+    case 'tcp': {
+      const place = await listenTcp(server, address);
+      return { uri: `nbd://${place}${name === '' ? '' : `/${name}`}` };
+    }
   }
 }
 
-async function listenUnix(server: Server, path: string): Promise<BoundAddress> {
+async function listenUnix(server: Server, path: string): Promise<void> {
   if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
     const rule = `a socket's path has at most ${String(SOCKET_PATH_BYTES_MAX)} bytes: take a shorter one`;
     throw new Qcow2BenchError('nbd-listen-failed', rule, { path });
@@ -60,8 +71,6 @@ async function listenUnix(server: Server, path: string): Promise<BoundAddress> {
       break;
   }
   await listen(server, { path }, path);
-  const name = path.split('/').map(encodeURIComponent).join('/');
-  return { uri: `nbd+unix:///?socket=${name}` };
 }
 
 /** A server that was killed leaves its socket file behind: nobody answers there. */
@@ -89,10 +98,11 @@ function answers(path: string): Promise<boolean> {
   });
 }
 
+/** Answers the address and port that clients connect to. */
 async function listenTcp(
   server: Server,
   { host, port, allowRemote }: Extract<ListenAddress, { readonly kind: 'tcp' }>,
-): Promise<BoundAddress> {
+): Promise<string> {
   const address = await addressOf(host);
   if (!allowRemote && !isLoopback(address)) {
     throw new Qcow2BenchError(
@@ -104,7 +114,7 @@ async function listenTcp(
   await listen(server, { host: address, port }, place);
   const bound = server.address();
   const boundPort = bound === null || typeof bound === 'string' ? port : bound.port;
-  return { uri: `nbd://${address.includes(':') ? `[${address}]` : address}:${String(boundPort)}` };
+  return `${address.includes(':') ? `[${address}]` : address}:${String(boundPort)}`;
 }
 
 /** The address behind a name, asked for once, so that what is checked is what is listened on. */

@@ -93,6 +93,23 @@ export const NBD_LIMITS = {
   /** Extents in one answer about allocation. */
   extents: 1024,
   connections: 64,
+  /** Options of one client; a real one sends fewer than ten. */
+  options: 256,
+  /** From the connection to the choice of the export, and from the last request to the last reply taken. */
+  silenceMs: 10_000,
+} as const;
+
+const MIB = 1024 * 1024;
+
+/**
+ * With the kept buffers (8 MiB) and what each connection has received and not yet looked at (192 KiB), 64 clients
+ * take at most 124 MiB, whatever they do.
+ */
+export const NBD_MEMORY = {
+  reserveBytes: MIB,
+  commonBytes: 40 * MIB,
+  clientBytes: 8 * MIB,
+  stallMs: 10_000,
 } as const;
 
 export const BLOCK_SIZE = {

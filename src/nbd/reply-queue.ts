@@ -10,19 +10,17 @@ import type { Socket } from 'node:net';
 export class ReplyQueue {
   readonly #socket: Socket;
   #queuedBytes = 0;
-  #onSent: () => void;
+  #onSent: () => void = () => undefined;
 
-  /** @param onSent called when `queuedBytes` became less. */
-  constructor(socket: Socket, onSent: () => void = () => undefined) {
+  constructor(socket: Socket) {
     this.#socket = socket;
-    this.#onSent = onSent;
   }
 
   get queuedBytes(): number {
     return this.#queuedBytes;
   }
 
-  /** Replaces who is told that replies left. */
+  /** Called when `queuedBytes` became less. */
   set onSent(onSent: () => void) {
     this.#onSent = onSent;
   }

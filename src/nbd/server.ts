@@ -3,7 +3,9 @@
  *
  * Invariants:
  * - Whatever a client does, the server and its other clients go on.
- * - A client beyond the limit is turned away at once.
+ * - Memory is bounded: per client, and for all of them (`NBD_MEMORY`).
+ * - A client chooses the export, and takes its last replies, within a time limit. At the limit of connections the
+ *   oldest one that does neither makes room for a new one; if all of them are in use, the new one is turned away.
  * - After `stop` nothing touches the image any more: requests under way were ended, later ones not begun.
  */
 
@@ -12,27 +14,45 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { Qcow2BenchError } from '../core/error.ts';
 import { negotiate } from './handshake.ts';
 import { listenOn, type BoundAddress, type ListenAddress } from './listen-address.ts';
+import { MemoryBudget, type BudgetLimits, type ClientMemory } from './memory-budget.ts';
 import type { NbdExport } from './nbd-export.ts';
-import { NBD_LIMITS } from './protocol.ts';
+import { NBD_LIMITS, NBD_MEMORY } from './protocol.ts';
 import { ReplyQueue } from './reply-queue.ts';
 import { SocketReader } from './socket-reader.ts';
+import { TransferBuffers } from './transfer-buffers.ts';
 import { transmit } from './transmission.ts';
 
 export interface NbdServerOptions {
   readonly served: NbdExport;
+  /** The only name that clients may ask for; left out, any name is accepted. */
+  readonly exportName?: string | undefined;
   /** A line about a client that broke the protocol, or a request that failed. */
   readonly note: (text: string) => void;
   /** Called each time when the last of the clients that used the export has left. */
   readonly onIdle?: (() => void) | undefined;
   /** A defect of the program; the server is to be stopped. */
   readonly onDefect: (error: unknown) => void;
+  /** Default: `NBD_LIMITS.silenceMs`. */
+  readonly silenceMs?: number | undefined;
+  /** Default: `NBD_MEMORY`. */
+  readonly memory?: BudgetLimits | undefined;
+}
+
+interface Connection {
+  readonly socket: Socket;
+  readonly note: (text: string) => void;
+  /** Only `active` has no time limit. */
+  phase: 'handshake' | 'active' | 'closing' | 'dropped';
+  timer: NodeJS.Timeout | undefined;
 }
 
 export class NbdServer {
   readonly #options: NbdServerOptions;
   readonly #server: Server;
-  /** The connections that are open, each with what ends when it is done. */
-  readonly #connections = new Map<Socket, Promise<void>>();
+  readonly #budget: MemoryBudget;
+  readonly #buffers = new TransferBuffers();
+  /** The connections that are open, oldest first, each with what ends when it is done. */
+  readonly #connections = new Map<Connection, Promise<void>>();
   /** Those of them that went on to requests. */
   #users = 0;
   #count = 0;
@@ -40,17 +60,25 @@ export class NbdServer {
 
   constructor(options: NbdServerOptions) {
     this.#options = options;
-    this.#server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket));
+    this.#budget = new MemoryBudget(options.memory ?? NBD_MEMORY);
+    this.#server = createServer({ noDelay: true, keepAlive: true, allowHalfOpen: true }, (socket) =>
+      this.#accept(socket),
+    );
   }
 
   /** @throws Qcow2BenchError `nbd-listen-failed`, `socket-in-use`, `not-a-socket`. */
   async listen(address: ListenAddress): Promise<BoundAddress> {
-    return listenOn(this.#server, address);
+    return listenOn(this.#server, address, this.#options.exportName);
   }
 
   /** How many clients use the export. */
   get users(): number {
     return this.#users;
+  }
+
+  /** Bytes that requests of all clients hold. */
+  get heldBytes(): number {
+    return this.#budget.heldBytes;
   }
 
   /** Accepts nobody else, ends what is under way, and closes all connections. */
@@ -59,37 +87,60 @@ export class NbdServer {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const connections = [...this.#connections];
     // A reader that waits for a client is thereby told that there is none.
-    for (const [socket] of connections) socket.destroy();
+    for (const [{ socket }] of connections) socket.destroy();
     await Promise.all(connections.map(([, done]) => done));
     await closed;
   }
 
   #accept(socket: Socket): void {
-    if (this.#stopped || this.#connections.size >= NBD_LIMITS.connections) {
+    if (this.#stopped || !this.#hasRoom()) {
       socket.on('error', () => undefined).destroy();
       return;
     }
     const number = ++this.#count;
     const note = (text: string): void => this.#options.note(`connection ${String(number)}: ${text}`);
-    const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()));
-    const done = this.#serve(socket, note)
-      .catch(this.#options.onDefect)
-      .then(() => closed)
-      .finally(() => this.#connections.delete(socket));
-    this.#connections.set(socket, done);
-  }
-
-  async #serve(socket: Socket, note: (text: string) => void): Promise<void> {
-    const { served } = this.#options;
+    const connection: Connection = { socket, note, phase: 'handshake', timer: undefined };
+    this.#limitTime(connection, 'no export was chosen');
+    const memory = this.#budget.open({
+      isAwaited: () => replies.queuedBytes > 0 || reader.isFilling,
+      drop: () => this.#drop(connection, 'holds memory that others wait for, and neither reads nor sends'),
+    });
     const reader = new SocketReader(socket);
     const replies = new ReplyQueue(socket);
+    const closed = new Promise<void>((resolve) => {
+      socket.once('close', () => {
+        memory.leave();
+        resolve();
+      });
+    });
+    const done = this.#serve(connection, { reader, replies, memory })
+      .catch(this.#options.onDefect)
+      .then(() => closed)
+      .finally(() => {
+        clearTimeout(connection.timer);
+        memory.close();
+        this.#connections.delete(connection);
+      });
+    this.#connections.set(connection, done);
+  }
+
+  async #serve(
+    connection: Connection,
+    client: { readonly reader: SocketReader; readonly replies: ReplyQueue; readonly memory: ClientMemory },
+  ): Promise<void> {
+    const { served, exportName } = this.#options;
+    const { note } = connection;
+    const buffers = this.#buffers;
     try {
       const { size, readOnly } = served;
-      const features = await negotiate({ reader, replies, size, readOnly });
-      if (features === undefined) return;
+      const features = await negotiate({ ...client, size, readOnly, exportName });
+      if (features === undefined || connection.phase === 'dropped') return;
+      clearTimeout(connection.timer);
+      connection.phase = 'active';
       this.#users++;
       try {
-        await transmit({ reader, replies, served, features, note, isStopped: () => this.#stopped });
+        const isStopped = (): boolean => this.#stopped;
+        await transmit({ ...client, buffers, served, features, note, isStopped });
       } finally {
         this.#users--;
         if (this.#users === 0) this.#options.onIdle?.();
@@ -98,13 +149,44 @@ export class NbdServer {
       if (!(error instanceof Qcow2BenchError)) throw error;
       note(`${error.message}; closed`);
     } finally {
-      this.#close(socket, replies);
+      this.#close(connection, client.replies);
     }
   }
 
-  /** Lets the last replies leave, but waits for no client that does not read them. */
-  #close(socket: Socket, replies: ReplyQueue): void {
-    if (replies.queuedBytes === 0) socket.destroy();
-    else socket.destroySoon();
+  /** Lets the last replies leave, for a while. */
+  #close(connection: Connection, replies: ReplyQueue): void {
+    if (replies.queuedBytes === 0 || connection.phase === 'dropped') {
+      connection.socket.destroy();
+      return;
+    }
+    connection.phase = 'closing';
+    this.#limitTime(connection, 'the last replies were not read');
+    connection.socket.destroySoon();
+  }
+
+  #limitTime(connection: Connection, reason: string): void {
+    const ms = this.#options.silenceMs ?? NBD_LIMITS.silenceMs;
+    clearTimeout(connection.timer);
+    connection.timer = setTimeout(
+      () => this.#drop(connection, `${reason} within ${String(ms / 1000)} s`),
+      ms,
+    );
+  }
+
+  #drop(connection: Connection, reason: string): void {
+    if (connection.phase === 'dropped') return;
+    connection.phase = 'dropped';
+    connection.note(`${reason}; closed`);
+    connection.socket.destroy();
+  }
+
+  /** Whether another connection may be open; the oldest that is silent makes room. */
+  #hasRoom(): boolean {
+    const open = [...this.#connections.keys()].filter(({ phase }) => phase !== 'dropped');
+    if (open.length < NBD_LIMITS.connections) return true;
+    const silent = open.find(({ phase }) => phase !== 'active');
+    if (silent === undefined) return false;
+    this.#drop(silent, 'makes room for a new connection');
+    return true;
   }
 }

@@ -2,13 +2,18 @@
  * What a client sends, byte-exact: asked for in pieces of known length.
  *
  * Invariants:
- * - At most `BUFFERED_MAX` bytes and one chunk wait here; then the socket is paused, and the client with it.
+ * - At most `BUFFERED_MAX` bytes or `CHUNKS_MAX` chunks, and one chunk more, wait here; then the socket is paused, and the
+ *   client with it.
+ * - What a client sent before it closed its side is still read. Once the connection is gone, which shows at the latest
+ *   when a reply cannot be sent, the rest is dropped.
  * - One reader waits at a time. What `take` hands out is a view of memory that nobody writes again.
  */
 
 import type { Socket } from 'node:net';
 
-const BUFFERED_MAX = 256 * 1024;
+const BUFFERED_MAX = 128 * 1024;
+/** A chunk of one byte costs hundreds. */
+const CHUNKS_MAX = 64;
 
 export class SocketReader {
   readonly #socket: Socket;
@@ -18,13 +23,15 @@ export class SocketReader {
   #buffered = 0;
   #ended = false;
   #wake: (() => void) | undefined;
+  /** Whether data of a request have begun and not ended: the client has to send the rest. */
+  isFilling = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;
     socket.on('data', (chunk: Buffer) => {
       this.#chunks.push(chunk);
       this.#buffered += chunk.byteLength;
-      if (this.#buffered >= BUFFERED_MAX) socket.pause();
+      if (this.#isFull) socket.pause();
       this.#wake?.();
     });
     const end = (): void => {
@@ -35,7 +42,16 @@ export class SocketReader {
     socket
       .on('error', () => undefined)
       .on('end', end)
-      .on('close', end);
+      .on('close', () => {
+        this.#chunks.length = 0;
+        this.#buffered = 0;
+        this.#taken = 0;
+        end();
+      });
+  }
+
+  get #isFull(): boolean {
+    return this.#buffered >= BUFFERED_MAX || this.#chunks.length >= CHUNKS_MAX;
   }
 
   /** The next `length` bytes if they are here. */
@@ -70,13 +86,18 @@ export class SocketReader {
 
   /** Fills `target`, of any length; false if the client leaves before. */
   async fill(target: Uint8Array): Promise<boolean> {
-    let done = this.#copy(target, 0);
-    while (done < target.byteLength) {
-      if (this.#ended) return false;
-      await this.#more();
-      done += this.#copy(target, done);
+    this.isFilling = true;
+    try {
+      let done = this.#copy(target, 0);
+      while (done < target.byteLength) {
+        if (this.#ended) return false;
+        await this.#more();
+        done += this.#copy(target, done);
+      }
+      return true;
+    } finally {
+      this.isFilling = false;
     }
-    return true;
   }
 
   /** Reads `length` bytes and forgets them; false if the client leaves before. */
@@ -120,7 +141,7 @@ export class SocketReader {
       this.#chunks.shift();
       this.#taken = 0;
     }
-    if (this.#buffered < BUFFERED_MAX && this.#socket.isPaused()) this.#socket.resume();
+    if (!this.#isFull && this.#socket.isPaused()) this.#socket.resume();
   }
 
   #more(): Promise<void> {

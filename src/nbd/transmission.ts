@@ -3,7 +3,10 @@
  *
  * Invariants:
  * - Several requests are in flight at once, up to a limit, and are answered as they end.
- * - Memory is bounded: a request is not begun before the replies that wait to be sent have left room for its own.
+ * - Memory is bounded: a request is begun, and its data are read, only after its memory was taken from the client's
+ *   share of the budget. It is released when the reply has left for the kernel.
+ * - After each turn of work the other clients come first.
+ * - Requests of a client that has left are dropped; those that were begun are ended.
  * - A request that cannot be served is answered with an error and changes nothing; only one that makes what
  *   follows it unreadable (no magic, more data than may be) ends the connection.
  * - It ends when nothing is in flight any more, whatever the client does.
@@ -26,8 +29,10 @@ import {
 import type { NbdExport } from './nbd-export.ts';
 import { COMMAND, COMMAND_FLAG, NBD_ERROR, NBD_LIMITS, type NbdError } from './protocol.ts';
 import type { ReplyQueue } from './reply-queue.ts';
+import type { ClientMemory } from './memory-budget.ts';
 import type { SocketReader } from './socket-reader.ts';
-import { TransferBuffers } from './transfer-buffers.ts';
+import { bufferSize, type TransferBuffers } from './transfer-buffers.ts';
+import { Turn } from './turn.ts';
 
 type Pending = undefined | Promise<void>;
 
@@ -35,6 +40,9 @@ export interface TransmissionOptions {
   readonly reader: SocketReader;
   readonly replies: ReplyQueue;
   readonly served: NbdExport;
+  /** The client's share of the server's memory. */
+  readonly memory: ClientMemory;
+  readonly buffers: TransferBuffers;
   readonly features: NegotiatedFeatures;
   /** Asked before each request; true ends the connection. */
   readonly isStopped: () => boolean;
@@ -60,25 +68,28 @@ interface Refusal {
 class Transmission {
   readonly #options: TransmissionOptions;
   readonly #access: ByteAccess;
-  readonly #buffers = new TransferBuffers();
+  readonly #buffers: TransferBuffers;
+  readonly #turn = new Turn();
   #inFlight = 0;
   #wake: (() => void) | undefined;
 
   constructor(options: TransmissionOptions) {
     this.#options = options;
     this.#access = options.served.access;
-    options.replies.onSent = () => this.#wake?.();
+    this.#buffers = options.buffers;
   }
 
   async run(): Promise<void> {
     const { reader, isStopped } = this.#options;
     for (;;) {
+      if (this.#turn.isOver) await this.#turn.next();
       const bytes = reader.take(REQUEST_BYTES) ?? (await reader.bytes(REQUEST_BYTES));
       if (bytes === undefined || isStopped()) return;
       const request = decodeRequest(bytes);
       if (request === undefined) throw brokenProtocol('a request does not begin with the magic');
       if (request.command === COMMAND.disconnect) return;
-      while (!this.#hasRoom(request)) await this.#change();
+      if (!(await this.#admit(request))) return;
+      this.#turn.spend(workOf(request));
       if (!(await this.#take(request))) return;
     }
   }
@@ -88,12 +99,12 @@ class Transmission {
     while (this.#inFlight > 0) await this.#change();
   }
 
-  #hasRoom({ command, length }: NbdRequest): boolean {
-    if (this.#inFlight >= NBD_LIMITS.requestsInFlight) return false;
-    const { queuedBytes } = this.#options.replies;
-    if (queuedBytes === 0) return true;
-    const replyBytes = command === COMMAND.read ? Math.min(length, NBD_LIMITS.transferBytes) : 0;
-    return queuedBytes + replyBytes <= NBD_LIMITS.transferBytes;
+  /** Waits until the request may begin, and takes its memory; false if the client left. */
+  async #admit(request: NbdRequest): Promise<boolean> {
+    const { memory } = this.#options;
+    while (this.#inFlight >= NBD_LIMITS.requestsInFlight) await this.#change();
+    const bytes = memoryOf(request);
+    return memory.take(bytes) || memory.wait(bytes);
   }
 
   #change(): Promise<void> {
@@ -238,19 +249,19 @@ class Transmission {
   }
 
   #sendData(request: NbdRequest, data: Uint8Array): void {
-    const { replies, features } = this.#options;
+    const { features } = this.#options;
     if (features.structured && data.byteLength === 0) {
-      replies.send(encodeDone(request), undefined, () => this.#buffers.giveBack(data));
+      this.#buffers.giveBack(data);
+      this.#sendDone(request);
       return;
     }
-    const head = features.structured ? encodeDataHead(request) : encodeSimpleReply(request, 0);
-    replies.send(head, data, () => this.#buffers.giveBack(data));
+    this.#reply(request, features.structured ? encodeDataHead(request) : encodeSimpleReply(request, 0), data);
   }
 
   async #blockStatus(request: NbdRequest): Promise<void> {
-    const { served, replies } = this.#options;
     const onlyOne = (request.flags & COMMAND_FLAG.reqOne) !== 0;
-    replies.send(encodeBlockStatus(request, await allocationStatus(served.image, request, { onlyOne })));
+    const extents = await allocationStatus(this.#options.served.image, request, { onlyOne });
+    this.#reply(request, encodeBlockStatus(request, extents));
   }
 
   #done(request: NbdRequest, pending: Pending): Pending {
@@ -259,15 +270,24 @@ class Transmission {
   }
 
   #sendDone(request: NbdRequest): void {
-    const { replies, features } = this.#options;
-    replies.send(features.structured ? encodeDone(request) : encodeSimpleReply(request, 0));
+    const { structured } = this.#options.features;
+    this.#reply(request, structured ? encodeDone(request) : encodeSimpleReply(request, 0));
   }
 
   #refuse(request: NbdRequest, { error, message }: Refusal): void {
-    const { replies, features } = this.#options;
-    replies.send(
-      features.structured ? encodeErrorChunk(request, error, message) : encodeSimpleReply(request, error),
-    );
+    const { structured } = this.#options.features;
+    const reply = structured ? encodeErrorChunk(request, error, message) : encodeSimpleReply(request, error);
+    this.#reply(request, reply);
+  }
+
+  /** Sends the one reply of the request, and releases its memory when it has left. */
+  #reply(request: NbdRequest, head: Uint8Array, data?: Uint8Array): void {
+    const { replies, memory } = this.#options;
+    memory.isMoving = true;
+    replies.send(head, data, () => {
+      if (data !== undefined) this.#buffers.giveBack(data);
+      memory.release(memoryOf(request));
+    });
   }
 
   /** Answers with the error that a good request met. */
@@ -275,6 +295,25 @@ class Transmission {
     const message = error instanceof Error ? error.message : String(error);
     this.#options.note(message);
     this.#refuse(request, { error: errorNumber(error), message });
+  }
+}
+
+/** Bytes that a request takes from its beginning until its reply has left: its data, and what goes with any reply. */
+function memoryOf({ command, length }: NbdRequest): number {
+  if (command === COMMAND.blockStatus) return BLOCK_STATUS_BYTES;
+  if (command !== COMMAND.read && command !== COMMAND.write) return REPLY_BYTES;
+  return REPLY_BYTES + bufferSize(Math.min(length, NBD_LIMITS.transferBytes));
+}
+
+/** What a request counts for in its client's turn, in bytes moved; roughly as long as it may take. */
+function workOf({ command, length }: NbdRequest): number {
+  switch (command) {
+    case COMMAND.trim:
+    case COMMAND.writeZeroes:
+    case COMMAND.blockStatus:
+      return WORK_BYTES_MIN + length / RANGE_SHARE;
+    default:
+      return WORK_BYTES_MIN + Math.min(length, NBD_LIMITS.transferBytes);
   }
 }
 
@@ -291,3 +330,9 @@ function errorNumber(error: unknown): NbdError {
 }
 
 const NOTHING = new Uint8Array(0);
+/** What Node keeps for a reply that waits to be sent, measured, beside its data. */
+const REPLY_BYTES = 8192;
+const BLOCK_STATUS_BYTES = 8 * NBD_LIMITS.extents + REPLY_BYTES;
+const WORK_BYTES_MIN = 4096;
+/** A command on a range moves no data but may touch all its tables. */
+const RANGE_SHARE = 16;

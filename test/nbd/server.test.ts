@@ -1,8 +1,10 @@
 /** What the server does with clients that do not keep to the protocol, or that leave. */
 
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
@@ -10,9 +12,9 @@ import { openStack, type Stack } from '../../src/bench/stack.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import { createImage } from '../../src/format/registry.ts';
 import { NbdExport } from '../../src/nbd/nbd-export.ts';
-import { COMMAND, COMMAND_FLAG, NBD_ERROR } from '../../src/nbd/protocol.ts';
+import { COMMAND, COMMAND_FLAG, NBD_ERROR, NBD_LIMITS } from '../../src/nbd/protocol.ts';
 import { Recorder } from '../../src/nbd/recorder.ts';
-import { NbdServer } from '../../src/nbd/server.ts';
+import { NbdServer, type NbdServerOptions } from '../../src/nbd/server.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
 import { RawClient } from './raw-client.ts';
@@ -50,11 +52,17 @@ afterEach(async () => {
   expect(defects).toEqual([]);
 });
 
-async function start(options: { readonly readOnly?: boolean } = {}): Promise<NbdServer> {
+async function start(
+  options: Partial<Pick<NbdServerOptions, 'exportName' | 'silenceMs' | 'memory'>> & {
+    readonly readOnly?: boolean;
+  } = {},
+): Promise<NbdServer> {
   let ns = 0;
   const recorder = new Recorder({ nowNs: () => (ns += 10), sink: (request) => void recorded.push(request) });
+  const { readOnly = false, ...others } = options;
   const made = new NbdServer({
-    served: new NbdExport({ backend: stack.backend, readOnly: options.readOnly ?? false, recorder }),
+    ...others,
+    served: new NbdExport({ backend: stack.backend, readOnly, recorder }),
     note: (text) => notes.push(text),
     onIdle: () => idle++,
     onDefect: (error) => defects.push(error),
@@ -111,10 +119,11 @@ describe('a client that breaks the protocol is let go, and the others are served
       },
     ],
     [
-      'the name of an export that is not there',
+      'more options than a client needs',
       async (client) => {
         await client.read(18);
-        client.send(3, 0x49484156, 0x454f5054, 1, 4, Buffer.from('nope'));
+        client.send(3);
+        for (let index = 0; index < 300; index++) client.send(0x49484156, 0x454f5054, 8, 0);
       },
     ],
     [
@@ -143,6 +152,8 @@ describe('a client that breaks the protocol is let go, and the others are served
   });
 
   it('what it calls itself cannot write to the terminal', async () => {
+    await server.stop();
+    server = await start({ exportName: 'disk' });
     const client = await connect();
     await client.read(18);
     const name = Buffer.from('\u001b[2J\u0007\r\nforged: line');
@@ -215,6 +226,191 @@ describe('clients that leave or stop listening', () => {
     await Promise.all(several.map((client) => client.closed()));
     await expectOthersServed();
     expect(idle).toBe(2);
+  });
+});
+
+describe('hostile clients cost bounded memory and keep no other waiting', () => {
+  /** As small as the limits can be for requests of 1 MiB, so that few clients reach them. */
+  const memory = { reserveBytes: 16 * 1024, commonBytes: 4 * MIB, clientBytes: 2 * MIB, stallMs: 100 };
+
+  async function restart(options: Parameters<typeof start>[0]): Promise<void> {
+    await server.stop();
+    server = await start(options);
+  }
+
+  async function settledBytes(): Promise<number> {
+    let before = -1;
+    while (before !== server.heldBytes) {
+      before = server.heldBytes;
+      await delay(20);
+    }
+    return server.heldBytes;
+  }
+
+  it('requests of a client that left are dropped', async () => {
+    const client = await user();
+    for (let index = 0; index < 1000; index++) client.request(COMMAND.read, 0, 2 * MIB);
+    await once(client.socket.end(), 'finish');
+    client.destroy();
+    await expectOthersServed();
+    while (server.users > 0) await delay(5);
+    expect(recorded.filter(({ length }) => length === 2 * MIB).length).toBeLessThan(100);
+    expect(server.heldBytes).toBe(0);
+  });
+
+  it.each([
+    ['reads', COMMAND.read, 256 * 1024],
+    ['small reads', COMMAND.read, 512],
+    ['flushes', COMMAND.flush, 0],
+    ['refused reads', COMMAND.read, 64 * MIB],
+  ])('of %s that are never taken only so many are served', async (_name, command, length) => {
+    await restart({ memory: { ...memory, stallMs: 60_000 } });
+    const count = 20_000;
+    for (let index = 0; index < 6; index++) {
+      const client = await user();
+      client.socket.pause();
+      for (let request = 0; request < count; request++) client.request(command, 0, length);
+    }
+    expect(await settledBytes()).toBeLessThanOrEqual(memory.commonBytes + 7 * memory.reserveBytes);
+    expect(recorded.length).toBeLessThan(6 * count);
+    await expectOthersServed();
+  });
+
+  it('one that takes no reply gives way to one that waits for its memory', async () => {
+    await restart({ memory });
+    for (let index = 0; index < 6; index++) {
+      const client = await user();
+      client.socket.pause();
+      for (let request = 0; request < 20; request++) client.request(COMMAND.read, 0, MIB);
+    }
+    await settledBytes();
+    const other = await user();
+    for (let index = 0; index < 8; index++) {
+      other.request(COMMAND.read, index * MIB, MIB);
+      expect(await other.simpleReply()).toBe(0);
+      await other.read(MIB);
+    }
+    expect(notes.join()).toContain('neither reads nor sends');
+  });
+
+  it('one whose data never come gives way too, and nothing of them is written', async () => {
+    await restart({ memory });
+    for (let index = 0; index < 4; index++) {
+      const client = await user();
+      client.request(COMMAND.write, 0, MIB, { data: new Uint8Array(MIB / 2).fill(1) });
+    }
+    await settledBytes();
+    const other = await user();
+    other.request(COMMAND.read, 0, MIB);
+    expect(await other.simpleReply()).toBe(0);
+    expect(await other.read(MIB)).toEqual(Buffer.alloc(MIB));
+    expect(recorded.map(({ op }) => op)).toEqual(['read']);
+  });
+
+  it('one that takes its replies is kept, however long others wait', async () => {
+    await restart({ memory: { ...memory, stallMs: 5000 } });
+    const clients = await Promise.all(Array.from({ length: 8 }, () => user()));
+    for (const client of clients) {
+      for (let index = 0; index < 20; index++) client.request(COMMAND.read, 0, MIB);
+    }
+    await Promise.all(
+      clients.map(async (client) => {
+        for (let index = 0; index < 20; index++) {
+          expect(await client.simpleReply()).toBe(0);
+          await client.read(MIB);
+        }
+      }),
+    );
+    expect(notes).toEqual([]);
+  });
+
+  it('a small request is served before the many large ones that another client sent first', async () => {
+    const greedy = await user();
+    greedy.socket.pause();
+    for (let index = 0; index < 400; index++) greedy.request(COMMAND.writeZeroes, 0, SIZE);
+    const other = await user();
+    other.request(COMMAND.read, 0, 512);
+    expect(await other.simpleReply()).toBe(0);
+    expect(recorded.length).toBeLessThan(400);
+  });
+});
+
+describe('connections that say nothing', () => {
+  it.each<[string, (client: RawClient) => void]>([
+    ['nothing', () => undefined],
+    ['half of its flags', (client) => client.send(new Uint8Array(2))],
+    ['half an option', (client) => client.send(3, 0x49484156, 0x454f5054, 7, 100)],
+  ])('a client that sends %s is let go after a while', async (_name, begin) => {
+    await server.stop();
+    server = await start({ silenceMs: 50 });
+    const client = await connect();
+    begin(client);
+    await client.closed();
+    expect(notes).toEqual(['connection 1: no export was chosen within 0.05 s; closed']);
+  });
+
+  it('one that chose the export may be silent', async () => {
+    await server.stop();
+    server = await start({ silenceMs: 50 });
+    const client = await user();
+    await delay(200);
+    client.request(COMMAND.flush, 0, 0);
+    expect(await client.simpleReply()).toBe(0);
+  });
+
+  it('the oldest of them makes room for a new one, not a client in use', async () => {
+    const used = await user();
+    const silent: RawClient[] = [];
+    for (let index = 0; index < NBD_LIMITS.connections - 1; index++) {
+      const client = await connect();
+      await client.read(18);
+      silent.push(client);
+    }
+    await expectOthersServed();
+    await silent[0]?.closed();
+    expect(notes).toEqual(['connection 2: makes room for a new connection; closed']);
+    used.request(COMMAND.flush, 0, 0);
+    expect(await used.simpleReply()).toBe(0);
+  });
+
+  it('while all are in use, a new one is turned away', async () => {
+    await Promise.all(Array.from({ length: NBD_LIMITS.connections }, () => user()));
+    const late = await connect();
+    await late.closed();
+    expect(server.users).toBe(NBD_LIMITS.connections);
+  });
+});
+
+describe('the name of the export', () => {
+  /** EXPORT_NAME with this name; whether the export was given. */
+  async function gives(name: string): Promise<boolean> {
+    const client = await connect();
+    await client.read(18);
+    client.send(3, 0x49484156, 0x454f5054, 1, Buffer.byteLength(name), Buffer.from(name));
+    return client.read(10).then(
+      () => true,
+      () => false,
+    );
+  }
+
+  async function listed(): Promise<string> {
+    const client = await connect();
+    await client.read(18);
+    client.send(3, 0x49484156, 0x454f5054, 3, 0);
+    const reply = await client.read(24);
+    return (await client.read(reply.readUInt32BE(20))).toString();
+  }
+
+  it('may be any unless one is given', async () => {
+    expect(await Promise.all(['', 'disk', 'ü/%'].map(gives))).toEqual([true, true, true]);
+    expect(await listed()).toBe('');
+  });
+
+  it('is the given one alone, as of qemu-nbd', async () => {
+    await server.stop();
+    server = await start({ exportName: 'disk' });
+    expect(await Promise.all(['disk', '', 'disk2', 'Disk'].map(gives))).toEqual([true, false, false, false]);
+    expect(await listed()).toBe('disk');
   });
 });
 
