@@ -7,6 +7,7 @@
 
 import type { ArgumentsCamelCase, Argv } from 'yargs';
 
+import { checkFiles, type FileUse } from './file-uses.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface Command {
@@ -19,12 +20,19 @@ export interface Command {
 /** A command whose work gets its options with their types. */
 export function defineCommand<Options>(command: {
   readonly options: (yargs: Argv) => Argv<Options>;
+  /** Every file that the options and arguments name; checked before `run`. */
+  readonly files: (args: Options) => readonly FileUse[];
   readonly run: (args: Options, terminal: Terminal) => Promise<number>;
 }): Command {
   return {
     declare: (yargs) => command.options(yargs),
-    // What yargs parsed by `options` has the type that `options` declares.
-    call: (args, terminal) => command.run(args as ArgumentsCamelCase & Options, terminal),
+    call: async (given, terminal) => {
+      const overwrite = given['overwrite'] === true || given['force'] === true;
+      // What yargs parsed by `options` has the type that `options` declares.
+      const args = Object.assign(given as ArgumentsCamelCase & Options, { overwrite });
+      await checkFiles(command.files(args), { overwrite });
+      return command.run(args, terminal);
+    },
   };
 }
 

@@ -1,23 +1,30 @@
-/** The host log as a file: one JSON object a line, in the order of issue. */
+/**
+ * The host log as a file: one JSON object a line, in the order of issue.
+ *
+ * Invariant: without `keep` the file at its path is as it was before.
+ */
 
 import { closeSync, openSync, writeSync } from 'node:fs';
 
 import type { HostLogRecord, HostLogSink } from '../device/host-log.ts';
 import { hostError } from '../device/host-error.ts';
+import { NewFile } from './new-file.ts';
 
 /** Characters gathered before they are written: a write a line would cost more than the run. */
 const BATCH_CHARACTERS = 65_536;
 
 export class HostLogFile implements Disposable {
   readonly #path: string;
+  readonly #file: NewFile;
   readonly #descriptor: number;
   #lines = '';
 
-  /** Empties a file that is there. @throws Qcow2BenchError `host-open-failed`. */
+  /** Replaces an existing file at `keep`. @throws Qcow2BenchError `host-open-failed`, `not-an-output`. */
   constructor(path: string) {
     this.#path = path;
+    this.#file = new NewFile(path, { overwrite: true });
     try {
-      this.#descriptor = openSync(path, 'w');
+      this.#descriptor = openSync(this.#file.partialPath, 'w');
     } catch (error) {
       throw hostError('host-open-failed', { path }, error);
     }
@@ -28,12 +35,15 @@ export class HostLogFile implements Disposable {
     if (this.#lines.length >= BATCH_CHARACTERS) this.#write();
   };
 
+  /** @throws Qcow2BenchError `host-write-failed`, `write-failed`. */
+  keep(): void {
+    this.#write();
+    this.#file.keep();
+  }
+
   [Symbol.dispose](): void {
-    try {
-      this.#write();
-    } finally {
-      closeSync(this.#descriptor);
-    }
+    closeSync(this.#descriptor);
+    this.#file[Symbol.dispose]();
   }
 
   #write(): void {

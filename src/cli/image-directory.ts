@@ -1,7 +1,7 @@
 /**
  * Where the images of timed cells lie: the directory that the user named, or a fresh one.
  *
- * Invariants: a fresh directory is gone when the program ends, however it ends short of a kill; of a directory
+ * Invariants: a fresh directory is gone when the program ends, and after a kill with the next run; of a directory
  * that the user named only this program's own files are removed.
  */
 
@@ -12,12 +12,13 @@ import { join } from 'node:path';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { probeCapabilities } from '../device/capabilities.ts';
 import { FileStorage } from '../device/file-storage.ts';
+import { removeLeftovers, temporaryPrefix } from '../device/temporary-file.ts';
 
 export class ImageDirectory implements Disposable {
   readonly path: string;
   readonly storage: FileStorage;
   /** Begins the names of this process's files. */
-  readonly filePrefix = `qcow2-bench-${String(process.pid)}`;
+  readonly filePrefix = temporaryPrefix();
   readonly #isFresh: boolean;
 
   /**
@@ -26,6 +27,7 @@ export class ImageDirectory implements Disposable {
    */
   constructor(directory?: string) {
     this.#isFresh = directory === undefined;
+    removeLeftovers(directory ?? tmpdir());
     this.path = directory ?? makeFresh();
     try {
       this.storage = new FileStorage(this.path, probeCapabilities(this.path));
@@ -54,7 +56,7 @@ export class ImageDirectory implements Disposable {
 
 function makeFresh(): string {
   try {
-    return mkdtempSync(join(tmpdir(), 'qcow2-bench-'));
+    return mkdtempSync(join(tmpdir(), `${temporaryPrefix()}-`));
   } catch (error) {
     const reason = systemCode(error) ?? String(error);
     throw new Qcow2BenchError(

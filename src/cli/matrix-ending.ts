@@ -5,6 +5,7 @@ import { spokenHeadline, terminalSummary } from '../report/terminal.ts';
 import type { Parity, ResultRecord } from '../result/schema.ts';
 import type { MatrixOutcome } from '../bench/run.ts';
 import { EXIT } from './exit-code.ts';
+import { isStandardOutput } from './file-uses.ts';
 import type { MatrixArgs } from './matrix-options.ts';
 import type { Sampling, SessionOutcome } from './matrix-session.ts';
 import { countOf, wrapped } from './plain-words.ts';
@@ -27,8 +28,9 @@ export function endMatrix(
 ): number {
   if (ended.kind === 'interrupted') return EXIT.interrupted;
   const { result, outcome } = ended;
-  if (args.json) terminal.answer(JSON.stringify(result));
-  else terminal.answer(summary(ended, files, terminal));
+  const answer = args.json ? JSON.stringify(result) : summary(ended, files, terminal);
+  if (files.some(({ path }) => isStandardOutput(path))) terminal.note(answer);
+  else terminal.answer(answer);
   const misfits = result.cells.filter(({ parity }) => parity !== undefined && failsParity(parity)).length;
   if (misfits > 0) {
     terminal.note(`qcow2-bench: error: the builtin engine differs from QEMU in ${countOf(misfits, 'cell')}`);

@@ -7,6 +7,7 @@ import { STORAGE_KINDS } from '../device/storage.ts';
 import { CACHE_MODES } from '../format/cache-mode.ts';
 import { FORMATS } from '../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
+import { OVERWRITE_OPTIONS } from './file-uses.ts';
 import { OPENING_OPTIONS, SHAPE_OPTIONS, type OpeningArgs, type ShapeArgs } from './layout-options.ts';
 import { ENGINES } from './meanings.ts';
 import { flag, inGroup, listOption, optional, preset } from './option-kinds.ts';
@@ -100,7 +101,10 @@ export const MATRIX_OPTIONS = {
   ...inGroup('Measuring:', {
     'time-limit': optional(`${TIME_LIMIT.describe}; default 60 where --samples is left out`, TIME_LIMIT.read),
   }),
-  ...inGroup('Files:', { out: optional('Where the result goes, as JSON', text('out')) }),
+  ...inGroup('Files:', {
+    out: optional('Where the result goes, as JSON', text('out')),
+    ...OVERWRITE_OPTIONS,
+  }),
   ...PLACE_OPTIONS,
 } as const;
 

@@ -133,6 +133,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
       hostLog: hostLog?.sink,
     });
     const elapsedMs = Number(PROCESS_CLOCK.nowNs() - startNs) / 1e6;
+    hostLog?.keep();
     return { kind: 'done', result: sink.finish(), outcome, sampling, elapsedMs };
   } catch (error) {
     if (error instanceof Interrupted) {

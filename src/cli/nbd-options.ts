@@ -5,6 +5,7 @@ import type { InferredOptionTypes } from 'yargs';
 
 import { CACHE_MODES } from '../format/cache-mode.ts';
 import { FORMATS } from '../format/disk-image.ts';
+import { dataFileName } from '../format/image-shape.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
 import type { ListenAddress } from '../nbd/listen-address.ts';
 import { NBD_LIMITS } from '../nbd/protocol.ts';
@@ -15,6 +16,7 @@ import {
   type OpeningArgs,
   type ShapeArgs,
 } from './layout-options.ts';
+import { changesImage, makes, readsImage, type FileUse } from './file-uses.ts';
 import { flag, inGroup, optional, preset } from './option-kinds.ts';
 import { choice, clusterSize, size, text } from './option-values.ts';
 import { badOption, UsageError } from './usage-error.ts';
@@ -102,6 +104,24 @@ export function listenAddress(args: ListenArgs): ListenAddress {
     throw new UsageError('name where clients reach the image: --socket PATH or --listen HOST:PORT');
   }
   return { kind: 'tcp', ...listen, allowRemote };
+}
+
+export function servedFiles(args: ServedImageArgs & ListenArgs): readonly FileUse[] {
+  const { image, create, 'data-file': dataFile = 'none' } = args;
+  const isRead = args['read-only'];
+  return [
+    ...(create !== undefined
+      ? makes('image', '--image', image)
+      : isRead
+        ? readsImage('--image', image)
+        : changesImage('--image', image)),
+    ...makes(
+      'image',
+      '--data-file',
+      create === undefined || image === undefined || dataFile === 'none' ? undefined : dataFileName(image),
+    ),
+    ...makes('socket', '--socket', args.socket),
+  ];
 }
 
 /** @throws UsageError for options that do not go together. */

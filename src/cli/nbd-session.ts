@@ -39,8 +39,8 @@ import { UsageError } from './usage-error.ts';
 const LINGER_MS = 300;
 
 export interface NbdSessionArgs extends ServedImageArgs, ListenArgs {
-  /** Replace what is there: the trace and, with `create`, the image. */
-  readonly force: boolean;
+  /** Replace an existing trace and, with `create`, image. */
+  readonly overwrite: boolean;
 }
 
 export interface RecordingAsked {
@@ -72,7 +72,7 @@ export async function runNbdSession(
       opened.trace = new RecordingFile(recording.path, {
         virtualSize: stack.image.virtualSize,
         provenance: facts(args, recording, stack),
-        overwrite: args.force,
+        overwrite: args.overwrite,
         onFailure: (error) => ending.fail(error),
       });
     }
@@ -111,7 +111,7 @@ function newFiles(args: NbdSessionArgs, { storage, name }: ImagePlace): readonly
 }
 
 async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<void> {
-  const { create, format, refcounts, force } = args;
+  const { create, format, refcounts, overwrite } = args;
   if (create === undefined) {
     await refuseForeignFormat(place, format);
     return;
@@ -119,7 +119,7 @@ async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<vo
   const clusterSize = args['cluster-size'];
   const shape = imageShape(args, [format]);
   const image = { ...place, format, virtualSize: create, clusterSize, refcounts, shape };
-  await createImageFile({ ...image, overwrite: force });
+  await createImageFile({ ...image, overwrite });
 }
 
 function open(args: NbdSessionArgs, { storage, name }: ImagePlace): Promise<Stack> {

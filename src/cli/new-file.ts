@@ -1,64 +1,58 @@
 /**
- * A file that a command makes: it appears whole or not at all, and never over one that is there unless that was asked
+ * A file that a command makes: it appears whole or not at all, and never over an existing one unless that was asked
  * for.
  *
- * Invariants: the name is taken at once, so that no other program's file can come between; what is written lies beside it
- * until `keep`. Disposing without it removes everything that was made and leaves what was there before. A device or a
- * pipe is written to as it is.
+ * Invariants: what is written has a temporary name until `keep`, so a killed command leaves nothing at the final one.
+ * Disposing without `keep` leaves what was there before. A pipe or a terminal is written to as it is.
  */
 
-import { closeSync, openSync, renameSync, rmSync, statSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
-import { makeFolderOf } from './written-file.ts';
+import { outputPlace } from '../device/output-place.ts';
+import { aboutFinalFile, fileExists, putInPlace, temporaryPath } from '../device/temporary-file.ts';
 
 export class NewFile implements Disposable {
   readonly path: string;
   /** Where to write. */
   readonly partialPath: string;
-  readonly #isPlain: boolean;
-  readonly #isClaimed: boolean;
+  /** What is replaced; `undefined` of a stream. */
+  readonly #target: string | undefined;
+  readonly #overwrite: boolean;
   #isKept = false;
 
-  /** @throws Qcow2BenchError `file-exists`, `write-failed`. */
+  /** @throws Qcow2BenchError `file-exists`, `not-an-output`, `write-failed`. */
   constructor(path: string, { overwrite }: { readonly overwrite: boolean }) {
     this.path = path;
-    makeFolderOf(path);
-    const existing = statSync(path, { throwIfNoEntry: false });
-    this.#isPlain = existing?.isFile() ?? true;
-    this.#isClaimed = existing === undefined || (this.#isPlain && !overwrite);
-    if (this.#isClaimed) claim(path);
-    this.partialPath = this.#isPlain ? `${path}.${String(process.pid)}.partial` : path;
+    const place = outputPlace(path);
+    const isInTheWay = place.kind === 'file' && place.exists && statSync(place.path).size > 0;
+    if (isInTheWay && !overwrite) throw fileExists(path);
+    this.#overwrite = overwrite || (place.kind === 'file' && place.exists);
+    this.#target = place.kind === 'file' ? place.path : undefined;
+    this.partialPath = this.#target === undefined ? path : temporaryPath(dirname(this.#target));
   }
 
-  /** @throws Qcow2BenchError `write-failed`. */
+  /** @throws Qcow2BenchError `file-exists`, `write-failed`. */
   keep(): void {
     try {
-      if (this.#isPlain) renameSync(this.partialPath, this.path);
+      if (this.#target !== undefined) {
+        putInPlace(this.partialPath, this.#target, { overwrite: this.#overwrite });
+      }
       this.#isKept = true;
     } catch (error) {
-      throw writeFailed(this.path, error);
+      if (error instanceof Qcow2BenchError) throw error;
+      const message = `cannot be written (${systemCode(error) ?? String(error)})`;
+      throw new Qcow2BenchError('write-failed', message, { path: this.path }, error);
     }
   }
 
+  /** An error about the file under its temporary name as one about `path`. */
+  named(error: unknown): unknown {
+    return aboutFinalFile(error, { temporary: this.partialPath, path: this.path });
+  }
+
   [Symbol.dispose](): void {
-    if (this.#isKept || !this.#isPlain) return;
-    rmSync(this.partialPath, { force: true });
-    if (this.#isClaimed) rmSync(this.path, { force: true });
+    if (!this.#isKept && this.#target !== undefined) rmSync(this.partialPath, { force: true });
   }
-}
-
-function claim(path: string): void {
-  try {
-    closeSync(openSync(path, 'wx'));
-  } catch (error) {
-    if (systemCode(error) !== 'EEXIST') throw writeFailed(path, error);
-    const message = 'a file that is there is not written over: name another one, or add --force';
-    throw new Qcow2BenchError('file-exists', message, { path }, error);
-  }
-}
-
-function writeFailed(path: string, error: unknown): Qcow2BenchError {
-  const message = `cannot be written (${systemCode(error) ?? String(error)})`;
-  return new Qcow2BenchError('write-failed', message, { path }, error);
 }

@@ -3,12 +3,12 @@
  * comes, and never over a file that is there unless that was asked for.
  */
 
-import { closeSync, openSync, rmSync } from 'node:fs';
+import { closeSync, openSync, rmSync, statSync } from 'node:fs';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { fileExists } from '../device/temporary-file.ts';
 import type { Request } from '../workload/request.ts';
 import { TraceWriter, type CreateTraceOptions } from '../workload/trace/trace-writer.ts';
-import { makeFolderOf } from './written-file.ts';
 
 export interface RecordingFileOptions extends CreateTraceOptions {
   readonly overwrite: boolean;
@@ -26,7 +26,6 @@ export class RecordingFile {
   constructor(path: string, options: RecordingFileOptions) {
     this.path = path;
     this.#onFailure = options.onFailure;
-    makeFolderOf(path);
     claim(path, options.overwrite);
     this.#writer = new TraceWriter(path, options);
   }
@@ -68,16 +67,12 @@ export class RecordingFile {
 /** Makes the file, so that no other program's can come between. */
 function claim(path: string, overwrite: boolean): void {
   try {
-    closeSync(openSync(path, overwrite ? 'w' : 'wx'));
+    const isEmpty = statSync(path, { throwIfNoEntry: false })?.size === 0;
+    closeSync(openSync(path, overwrite || isEmpty ? 'w' : 'wx'));
   } catch (error) {
     const reason = systemCode(error) ?? String(error);
     if (reason === 'EEXIST') {
-      throw new Qcow2BenchError(
-        'file-exists',
-        'a trace is not written over a file that is there: name another one, or add --force',
-        { path },
-        error,
-      );
+      throw fileExists(path, error);
     }
     throw new Qcow2BenchError('write-failed', `cannot be written (${reason})`, { path }, error);
   }

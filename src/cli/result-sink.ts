@@ -1,6 +1,7 @@
 /** Where the cells of a run go: a result file that grows, or memory if no file was named. */
 
 import type { RecordSink } from '../bench/run.ts';
+import { outputPlace } from '../device/output-place.ts';
 import { cellKey } from '../result/cell.ts';
 import {
   RESULT_SCHEMA,
@@ -9,8 +10,7 @@ import {
   type Environment,
   type ResultRecord,
 } from '../result/schema.ts';
-import { ResultWriter } from '../result/store.ts';
-import { makeFolderOf } from './written-file.ts';
+import { ResultWriter, writeResult } from '../result/store.ts';
 
 export interface ResultSink extends RecordSink {
   /** All cells so far. */
@@ -34,8 +34,8 @@ export function openSink({ environment, out, resume, remarksOf }: SinkOptions): 
   return remarksOf === undefined ? sink : withRemarks(sink, remarksOf);
 }
 
-function openWriter(path: string, environment: Environment, resume: boolean): ResultWriter {
-  makeFolderOf(path);
+function openWriter(path: string, environment: Environment, resume: boolean): ResultSink {
+  if (outputPlace(path).kind !== 'file') return new StreamSink(path, environment);
   return resume ? ResultWriter.resume(path, environment) : ResultWriter.create(path, environment);
 }
 
@@ -61,6 +61,22 @@ class MemorySink implements ResultSink {
 
   finish(): ResultRecord {
     return this.result();
+  }
+}
+
+/** A pipe gets the result once, whole. */
+class StreamSink extends MemorySink {
+  readonly #path: string;
+
+  constructor(path: string, environment: Environment) {
+    super(environment);
+    this.#path = path;
+  }
+
+  override finish(): ResultRecord {
+    const result = super.finish();
+    writeResult(this.#path, result);
+    return result;
   }
 }
 

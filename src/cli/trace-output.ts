@@ -16,6 +16,7 @@ import { openUnsizedTrace, type OpenTraceOptions } from '../workload/trace/trace
 import { selectRequests, type TraceSelection } from '../workload/trace/trace-selection.ts';
 import { compressionOf, TraceWriter } from '../workload/trace/trace-writer.ts';
 import { EXIT } from './exit-code.ts';
+import { isStandardOutput, OVERWRITE_OPTIONS } from './file-uses.ts';
 import { Interrupted, Interruption } from './interruption.ts';
 import { NewFile } from './new-file.ts';
 import { flag, inGroup, preset } from './option-kinds.ts';
@@ -26,7 +27,7 @@ import type { Terminal } from './terminal.ts';
 export const OUTPUT_OPTIONS = inGroup('Output:', {
   to: preset(`Format: ${WRITABLE_FORMATS.join(', ')}`, choice('to', WRITABLE_FORMATS), 'native'),
   lossy: flag('Drop what the format does not hold, and say how much, instead of stopping'),
-  force: flag('Write over a file that is there'),
+  ...OVERWRITE_OPTIONS,
   json: flag('Print what was written as JSON'),
 });
 
@@ -70,12 +71,14 @@ export async function writeTraceOutput(output: TraceOutput, terminal: Terminal):
   using interruption = new Interruption(terminal, () => undefined);
   const { signal } = interruption;
   try {
-    using file = new NewFile(out, { overwrite: args.force });
+    using file = new NewFile(out, { overwrite: args.overwrite });
     const survey = await surveyTrace(output, signal);
     if (survey.losses.length > 0 && !args.lossy) throw lossy(output.trace, args.to, survey.losses);
-    await write(output, { survey, partialPath: file.partialPath, signal });
+    await write(output, { survey, file, signal });
     file.keep();
-    terminal.answer(args.json ? asJson(output, survey) : asText(output, survey));
+    const answer = args.json ? asJson(output, survey) : asText(output, survey);
+    if (isStandardOutput(out)) terminal.note(answer);
+    else terminal.answer(answer);
     return EXIT.good;
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
@@ -121,7 +124,7 @@ async function surveyTrace(output: TraceOutput, signal: AbortSignal): Promise<Su
 
 interface Writing {
   readonly survey: Survey;
-  readonly partialPath: string;
+  readonly file: NewFile;
   readonly signal: AbortSignal;
 }
 
@@ -134,23 +137,27 @@ function originFacts(from: TraceFormat, volume: string | undefined): [string, st
   ];
 }
 
-async function write(output: TraceOutput, { survey, partialPath, signal }: Writing): Promise<void> {
+async function write(output: TraceOutput, { survey, file, signal }: Writing): Promise<void> {
   const { trace: path, out, reading, selection, args } = output;
   const { from, virtualSize, facts: provenance, kept: count } = survey;
   await using trace = await openUnsizedTrace(path, { ...reading, format: from });
   const losses = new TraceLosses(args.to);
   const compression = compressionOf(out);
   const options = { virtualSize, format: args.to, provenance, count, compression };
-  await using writer = new TraceWriter(partialPath, options);
-  for await (const batch of selectRequests(trace, selection)) {
-    signal.throwIfAborted();
-    for (const request of batch) {
-      if (!losses.keeps(request)) continue;
-      const pending = writer.write(request);
-      if (pending !== undefined) await pending;
+  await using writer = new TraceWriter(file.partialPath, options);
+  try {
+    for await (const batch of selectRequests(trace, selection)) {
+      signal.throwIfAborted();
+      for (const request of batch) {
+        if (!losses.keeps(request)) continue;
+        const pending = writer.write(request);
+        if (pending !== undefined) await pending;
+      }
     }
+    await writer.close();
+  } catch (error) {
+    throw file.named(error);
   }
-  await writer.close();
   if (writer.count === count) return;
   throw new Qcow2BenchError('bad-trace', 'changed while it was read', { path });
 }

@@ -1,14 +1,15 @@
 /** Image files in a directory of the host. */
 
-import { existsSync, linkSync, realpathSync, renameSync, rmSync } from 'node:fs';
-import { relative, resolve, sep } from 'node:path';
-import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { existsSync, realpathSync, rmSync } from 'node:fs';
+import { dirname, relative, resolve, sep } from 'node:path';
+import { Qcow2BenchError } from '../core/error.ts';
 import type { Capabilities } from './capabilities.ts';
 import { hostError } from './host-error.ts';
 import { HostFile } from './host-file.ts';
 import { noDirect, refuseOtherThanRegular } from './host-file-open.ts';
 import { OverlappedFile } from './overlapped-file.ts';
 import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
+import { putInPlace, temporaryPath } from './temporary-file.ts';
 
 export class FileStorage implements Storage {
   readonly kind = 'file';
@@ -53,6 +54,10 @@ export class FileStorage implements Storage {
     return existsSync(this.pathOf(name));
   }
 
+  temporaryName(name: string): string {
+    return relative(this.directory, temporaryPath(dirname(this.pathOf(name))));
+  }
+
   remove(name: string): void {
     const path = this.pathOf(name);
     try {
@@ -62,18 +67,13 @@ export class FileStorage implements Storage {
     }
   }
 
-  rename(name: string, newName: string, { overwrite }: { readonly overwrite: boolean }): void {
+  rename(name: string, newName: string, options: { readonly overwrite: boolean }): void {
     const path = this.pathOf(name);
     const newPath = this.pathOf(newName);
     // A rename would put a file in the place of a device.
     refuseOtherThanRegular(newPath);
     try {
-      if (overwrite || !linked(path, newPath)) {
-        if (!overwrite && existsSync(newPath)) throw fileExists(newPath);
-        renameSync(path, newPath);
-      } else {
-        rmSync(path);
-      }
+      putInPlace(path, newPath, options);
     } catch (error) {
       if (error instanceof Qcow2BenchError) throw error;
       throw hostError('host-rename-failed', { path: newPath }, error);
@@ -109,22 +109,6 @@ export class FileStorage implements Storage {
     if (!direct.ok) throw noDirect(path, direct.reason);
     return { alignment: direct.alignment };
   }
-}
-
-/** Gives the file a second name, which unlike a rename never replaces one; false where there are no such links. */
-function linked(path: string, newPath: string): boolean {
-  try {
-    linkSync(path, newPath);
-    return true;
-  } catch (error) {
-    if (systemCode(error) === 'EEXIST') throw fileExists(newPath, error);
-    return false;
-  }
-}
-
-function fileExists(path: string, cause?: unknown): Qcow2BenchError {
-  const message = 'the file exists and is not overwritten: remove it or use another name';
-  return new Qcow2BenchError('file-exists', message, { path }, cause);
 }
 
 /** The path with symbolic links followed; as it is if it cannot be: opening it then fails and names the reason. */

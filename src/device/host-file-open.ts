@@ -12,6 +12,7 @@ import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { O_DIRECT, probeRequestAlignment } from './direct-io.ts';
 import { hostError } from './host-error.ts';
 import { mountPointOf } from './mount-point.ts';
+import { fileExists } from './temporary-file.ts';
 
 export interface HostFileOptions {
   readonly label: string;
@@ -67,12 +68,7 @@ function openDescriptor(path: string, flags: number): number {
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EEXIST') {
-      throw new Qcow2BenchError(
-        'file-exists',
-        'the file exists and is not overwritten: remove it or use another name',
-        { path },
-        error,
-      );
+      throw fileExists(path, error);
     }
     if (code === 'ENOENT' && (flags & constants.O_CREAT) === 0) {
       throw new Qcow2BenchError('file-missing', 'there is no such file: check the path', { path }, error);

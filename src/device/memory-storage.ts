@@ -12,6 +12,7 @@ import { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';
 import { NullDevice } from './null-device.ts';
 import { SparseBytes } from './sparse-bytes.ts';
 import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
+import { fileExists } from './temporary-file.ts';
 
 /** What memory models unless it is told otherwise. */
 export const MEMORY_CAPABILITIES: Capabilities = {
@@ -51,6 +52,10 @@ export class MemoryStorage implements Storage {
     return this.#files.has(name);
   }
 
+  temporaryName(name: string): string {
+    return `${name}.part`;
+  }
+
   remove(name: string): void {
     this.#files.get(name)?.discardAll();
     this.#files.delete(name);
@@ -79,11 +84,7 @@ export class MemoryStorage implements Storage {
 
   #refuseExisting(name: string): void {
     if (!this.#files.has(name)) return;
-    throw new Qcow2BenchError(
-      'file-exists',
-      'the file exists and is not overwritten: remove it or use another name',
-      { path: this.pathOf(name) },
-    );
+    throw fileExists(this.pathOf(name));
   }
 
   #device(name: string, options: OpenOptions, bytes: SparseBytes): MemoryDevice {

@@ -59,6 +59,10 @@ export class ModelStorage implements Storage {
     return this.#bytes.exists(name);
   }
 
+  temporaryName(name: string): string {
+    return this.#bytes.temporaryName(name);
+  }
+
   remove(name: string): void {
     this.#bytes.remove(name);
     this.#files.delete(name);

@@ -46,6 +46,8 @@ export interface Storage {
   /** The file's absolute name with symbolic links followed; left out by storages without links. */
   realName?(name: string): string;
   exists(name: string): boolean;
+  /** A free name beside `name`, for a file that is renamed to it when it is whole. */
+  temporaryName(name: string): string;
   /** Does nothing if there is no such file. */
   remove(name: string): void;
   /**

@@ -15,12 +15,13 @@ import { basename, resolve } from 'node:path';
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import { followLinks } from '../device/file-storage.ts';
+import { aboutFinalFile } from '../device/temporary-file.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { RefcountMode } from '../format/image-options.ts';
 import { dataFileName, hasDataFile, type ImageShape } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
-import { createImageFile } from './create-image.ts';
+import { createImageFile, refuseInTheWay } from './create-image.ts';
 import type { ImagePlace } from './host-image.ts';
 import { tableExtents } from './image-extents.ts';
 import { openChain } from './open-chain.ts';
@@ -77,23 +78,17 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
   const { storage, name } = target;
   const overwrite = target.overwrite ?? false;
   // Whatever stands in the way is told before the work, not after it.
-  const results = hasDataFile(target.shape) ? [name, dataFileName(name)] : [name];
-  for (const result of results) {
-    if (!storage.exists(result)) continue;
-    const inTheWay = overwrite
-      ? storage.open(result, { readOnly: true })
-      : storage.create(result, { overwrite });
-    await inTheWay.close();
-  }
+  await refuseInTheWay(target, { overwrite });
+  if (hasDataFile(target.shape)) await refuseInTheWay({ storage, name: dataFileName(name) }, { overwrite });
   const { image, format: sourceFormat, names } = await openChain(source);
-  const partName = `${name}.part`;
-  const dataFile = hasDataFile(target.shape) ? newDataFile(target, partName) : undefined;
+  const partName = storage.temporaryName(name);
+  const dataFile = hasDataFile(target.shape) ? newDataFile(target) : undefined;
   try {
     refuseSource(names, target);
     if (dataFile !== undefined) refuseSource(names, { storage, name: dataFile.finalName });
     const { virtualSize } = image;
-    const made = { ...target, name: partName, dataFile, virtualSize, backing: undefined };
-    await createImageFile({ ...made, overwrite: false });
+    const part = { ...target, name: partName, dataFile, virtualSize, backing: undefined, overwrite: false };
+    const { path: temporary } = await createImageFile(part);
     try {
       const copiedBytes = await fill(image, { name: partName, dataFile: dataFile?.name }, options);
       // The image comes last: it is the one that names the other.
@@ -103,7 +98,7 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
     } catch (error) {
       storage.remove(partName);
       if (dataFile !== undefined) storage.remove(dataFile.name);
-      throw error;
+      throw aboutFinalFile(error, { temporary, path: temporary.replace(partName, () => name) });
     }
   } finally {
     await image.abandon();
@@ -111,12 +106,12 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
 }
 
 /** Where the data file of the result is written, and the name that it gets. */
-function newDataFile(
-  { storage, name }: ImagePlace,
-  partName: string,
-): ImagePlace & { readonly stored: string; readonly finalName: string } {
+function newDataFile({
+  storage,
+  name,
+}: ImagePlace): ImagePlace & { readonly stored: string; readonly finalName: string } {
   const finalName = dataFileName(name);
-  return { storage, name: dataFileName(partName), stored: basename(finalName), finalName };
+  return { storage, name: storage.temporaryName(finalName), stored: basename(finalName), finalName };
 }
 
 /** A file of the source's chain may have other overlays: it is never replaced. */

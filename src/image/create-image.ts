@@ -2,9 +2,8 @@
  * Creating an image file for a user.
  *
  * Invariants:
- * - A file that is there is not touched unless overwriting was asked for; what the format refuses (a size, a
- *   cluster size) is refused before that.
- * - An image that could not be finished is removed again.
+ * - The image has a temporary name until it is whole: one that could not be finished leaves nothing, and an existing
+ *   file is replaced in one step, if that was asked for, or not at all.
  * - A backing file is opened in the format that the user names, so that no overlay is made over nothing.
  */
 
@@ -13,6 +12,7 @@ import { basename } from 'node:path';
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
+import { aboutFinalFile } from '../device/temporary-file.ts';
 import type { ImageFiles } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { CreateOptions, RefcountMode } from '../format/image-options.ts';
@@ -70,13 +70,25 @@ export async function createImageFile(options: CreateImageFileOptions): Promise<
   if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message, { path: name });
   const image = { ...choices, virtualSize: await virtualSizeOf(options) };
   await tryInMemory(image, name);
-  using files = new NewFiles(options.overwrite);
-  const device = files.make({ storage, name });
+  const overwrite = options.overwrite ?? false;
   const place = options.dataFile ?? usualDataFile(options);
-  const dataFile = place && { name: place.stored, device: files.make(place, 'data') };
-  await createImage({ ...image, device, dataFile });
-  files.keep();
-  return { path: device.path, virtualSize: image.virtualSize };
+  for (const each of [{ storage, name }, place]) if (each) await refuseInTheWay(each, { overwrite });
+  using file = new NewFile({ storage, name }, { label: 'image', overwrite });
+  using dataFile = place && new NewFile(place, { label: 'data', overwrite });
+  try {
+    const { device } = file;
+    await createImage({
+      ...image,
+      device,
+      dataFile: dataFile && { name: place.stored, device: dataFile.device },
+    });
+  } catch (error) {
+    throw file.named(dataFile?.named(error) ?? error);
+  }
+  // An image without its data file would be of no use.
+  await dataFile?.keep();
+  await file.keep();
+  return { path: file.path, virtualSize: image.virtualSize };
 }
 
 function usualDataFile({ storage, name, shape }: CreateImageFileOptions): CreateImageFileOptions['dataFile'] {
@@ -85,34 +97,53 @@ function usualDataFile({ storage, name, shape }: CreateImageFileOptions): Create
   return { storage, name: dataFileName(name), stored: basename(dataFileName(name)) };
 }
 
-/** Files being made: closed in the end, and removed again unless they are kept; what was there before stays. */
-class NewFiles implements Disposable {
-  readonly #overwrite: boolean | undefined;
-  readonly #files: { readonly place: ImagePlace; readonly device: BlockDevice; readonly isNew: boolean }[] =
-    [];
+/** @throws Qcow2BenchError `file-exists`, `not-a-regular-file` or the system's refusal to change the file. */
+export async function refuseInTheWay(
+  { storage, name }: ImagePlace,
+  { overwrite }: { readonly overwrite: boolean },
+): Promise<void> {
+  if (!storage.exists(name)) return;
+  const inTheWay = overwrite ? storage.open(name) : storage.create(name);
+  await inTheWay.close();
+}
+
+/** A file being made under a temporary name: closed in the end, and removed unless it was kept. */
+class NewFile implements Disposable {
+  readonly device: BlockDevice;
+  readonly path: string;
+  readonly #place: ImagePlace;
+  readonly #temporaryName: string;
+  readonly #overwrite: boolean;
   #isKept = false;
 
-  constructor(overwrite: boolean | undefined) {
-    this.#overwrite = overwrite;
-  }
-
-  make(place: ImagePlace, label = 'image'): BlockDevice {
+  constructor(
+    place: ImagePlace,
+    { label, overwrite }: { readonly label: string; readonly overwrite: boolean },
+  ) {
     const { storage, name } = place;
-    const isNew = !storage.exists(name);
-    const device = storage.create(name, { label, overwrite: this.#overwrite });
-    this.#files.push({ place, device, isNew });
-    return device;
+    this.#place = place;
+    this.#overwrite = overwrite;
+    this.#temporaryName = storage.temporaryName(name);
+    this.device = storage.create(this.#temporaryName, { label });
+    this.path = this.device.path.replace(this.#temporaryName, () => name);
   }
 
-  keep(): void {
+  async keep(): Promise<void> {
+    await this.device.close();
+    const { storage, name } = this.#place;
+    storage.rename(this.#temporaryName, name, { overwrite: this.#overwrite });
     this.#isKept = true;
   }
 
+  /** An error about the temporary file as one about the file that was asked for. */
+  named(error: unknown): unknown {
+    return aboutFinalFile(error, { temporary: this.device.path, path: this.path });
+  }
+
   [Symbol.dispose](): void {
-    for (const { place, device, isNew } of this.#files) {
-      void device.close();
-      if (isNew && !this.#isKept) place.storage.remove(place.name);
-    }
+    if (this.#isKept) return;
+    void this.device.close();
+    this.#place.storage.remove(this.#temporaryName);
   }
 }
 

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 import { Qcow2BenchError } from '../core/error.ts';
+import { removeLeftovers, temporaryPrefix } from '../device/temporary-file.ts';
 import type { HostOperation } from './host-operation.ts';
 import type { ProgramOutcome } from './run-program.ts';
 import { runProgram } from './run-program.ts';
@@ -55,7 +56,8 @@ export interface Traced {
  * `peer-bad-trace` if its log is not understood.
  */
 export async function traceProgram(options: TraceOptions): Promise<Traced> {
-  const folder = await mkdtemp(join(tmpdir(), 'qcow2-bench-strace-'));
+  removeLeftovers(tmpdir());
+  const folder = await mkdtemp(join(tmpdir(), `${temporaryPrefix()}-strace-`));
   try {
     const log = join(folder, 'log');
     const outcome = await runProgram(options.strace, straceArguments(options, log), {

@@ -8,6 +8,7 @@
  * - Every text from a result is escaped.
  */
 
+import { PAGE_TITLE } from './page-title.ts';
 import { createHash } from 'node:crypto';
 
 import { humanSize } from '../core/size.ts';
@@ -48,7 +49,7 @@ export function reportHtml(result: ResultRecord): string {
     `<meta http-equiv="Content-Security-Policy" content="${contentPolicy(scripts)}">`,
     '<meta name="viewport" content="width=device-width, initial-scale=1">',
     '<meta name="referrer" content="no-referrer">',
-    '<title>qcow2-bench report</title>',
+    `<title>${PAGE_TITLE}</title>`,
     `<style>${PAGE_STYLE}</style>`,
     '</head>',
     '<body>',

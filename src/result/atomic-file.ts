@@ -1,62 +1,62 @@
 /**
  * Replacing a file so that a reader, or a run after an interruption, finds the old text or the new one whole.
  *
- * Invariant: only regular files are ever replaced by a rename. A device or a pipe (`/dev/stdout`) is written
- * to, and a symbolic link stays a link.
+ * Invariant: only regular files are ever replaced. Text for a pipe or a terminal (`/dev/stdout`) is written to it, and
+ * a symbolic link stays a link.
  */
 
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  type Stats,
-} from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { closeSync, fsyncSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { outputPlace } from '../device/output-place.ts';
+import { putInPlace, temporaryPath } from '../device/temporary-file.ts';
+
+const WAIT_MS = 5;
 
 /**
  * Writes `text` to `path` in UTF-8.
  *
  * @param options.durable also waits until the text is on stable storage.
- * @throws Qcow2BenchError `write-failed` with the system's error as its cause; what stood there still stands.
+ * @throws Qcow2BenchError `write-failed` with the system's error as its cause; the old file is then unchanged.
  */
 export function replaceFile(path: string, text: string, options: { readonly durable: boolean }): void {
+  const place = outputPlace(path);
   try {
-    const existing = statSync(path, { throwIfNoEntry: false });
-    if (existing !== undefined && !existing.isFile()) writeThrough(path, text, existing);
-    else replaceByRename(existing === undefined ? path : realpathSync(path), text, options.durable);
+    if (place.kind === 'file') replaceByRename(place.path, text, options.durable);
+    else if (place.kind === 'descriptor') writeThrough(place.descriptor, text);
+    else writeFileSync(path, text);
   } catch (error) {
-    if (error instanceof Qcow2BenchError) throw error;
-    const code = systemCode(error) ?? 'unknown error';
+    const code = systemCode(error) ?? String(error);
     const message = `cannot be written (${code}): check that the directory exists, is writable and has space`;
     throw new Qcow2BenchError('write-failed', message, { path }, error);
   }
 }
 
-function writeThrough(path: string, text: string, existing: Stats): void {
-  if (existing.isDirectory()) {
-    throw new Qcow2BenchError('write-failed', 'is a directory: name a file', { path });
+/** Waits for a reader that is behind: a parent may have made the descriptor non-blocking. */
+function writeThrough(descriptor: number, text: string): void {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length;) {
+    try {
+      at += writeSync(descriptor, bytes, at);
+    } catch (error) {
+      if (systemCode(error) !== 'EAGAIN') throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WAIT_MS);
+    }
   }
-  writeFileSync(path, text);
 }
 
 function replaceByRename(path: string, text: string, durable: boolean): void {
-  const temporary = join(dirname(path), `.${basename(path)}.${String(process.pid)}.tmp`);
+  const temporary = temporaryPath(dirname(path));
   try {
-    const file = openSync(temporary, 'w');
+    const file = openSync(temporary, 'wx');
     try {
       writeFileSync(file, text);
       if (durable) fsyncSync(file);
     } finally {
       closeSync(file);
     }
-    renameSync(temporary, path);
+    putInPlace(temporary, path, { overwrite: true });
   } catch (error) {
     rmSync(temporary, { force: true });
     throw error;

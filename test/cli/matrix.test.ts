@@ -49,12 +49,12 @@ describe('run', () => {
 
   test('times on real files leave nothing behind', async () => {
     const folder = makeFolder();
-    const measure = ['--samples', '2', '--timed-requests', '10', '--dir', '.', '--out', 'deep/result.json'];
+    const measure = ['--samples', '2', '--timed-requests', '10', '--dir', '.', '--out', 'result.json'];
     const { code, stdout } = await runCli(folder, 'run', ...STRIDE, ...measure);
     expect(code).toBe(0);
-    expect(stdout).toContain('deep/result.json');
-    expect(readdirSync(folder)).toEqual(['deep']);
-    const { cells } = readResult(join(folder, 'deep/result.json'));
+    expect(stdout).toContain('result.json');
+    expect(readdirSync(folder)).toEqual(['result.json']);
+    const { cells } = readResult(join(folder, 'result.json'));
     expect(cells.map(({ timings, timedRequests }) => ({ samples: timings.length, timedRequests }))).toEqual([
       { samples: 2, timedRequests: 10 },
       { samples: 2, timedRequests: 10 },

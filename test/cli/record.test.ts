@@ -261,7 +261,7 @@ describe('a session that cannot begin says why and leaves things as they were', 
     ];
     const ended = await runCli(folder, ...words);
     expect(ended.code).toBe(1);
-    expect(errorLine(ended)).toContain('--force');
+    expect(errorLine(ended)).toContain('file exists; use --overwrite to replace it');
     expect(readFileSync(join(folder, 'trace.csv'), 'utf8')).toBe('mine');
   });
 });

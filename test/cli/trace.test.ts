@@ -185,32 +185,37 @@ describe('trace convert', () => {
     );
   });
 
-  test('nothing is written over without --force, and a failure leaves what was there', async () => {
+  test('nothing is written over without --overwrite, and a failure leaves what was there', async () => {
     const folder = folderWith({ t: NATIVE, out: 'precious', broken: `${NATIVE}x\n` });
     await expectError(
       folder,
       ['trace', 'convert', 't', 'out'],
-      /out: a file that is there is not written over/,
+      /out: file exists; use --overwrite to replace it/,
     );
-    await expectError(folder, ['trace', 'convert', 't', 't'], /is not written over/);
     await expectError(
       folder,
-      ['trace', 'convert', 'broken', 'out', '--force'],
+      ['trace', 'convert', 't', 't', '--overwrite'],
+      /OUT t is the same file as TRACE t/,
+      2,
+    );
+    await expectError(
+      folder,
+      ['trace', 'convert', 'broken', 'out', '--overwrite'],
       /broken, line 13: time_ns is not/,
     );
     expect(readFileSync(join(folder, 'out'), 'utf8')).toBe('precious');
     await expectError(folder, ['trace', 'convert', 'broken', 'new'], /broken, line 13/);
     expect(readdirSync(folder).toSorted()).toEqual(['broken', 'out', 't']);
-    const { code } = await runCli(folder, 'trace', 'convert', 't', 't', '--force');
+    const { code } = await runCli(folder, 'trace', 'convert', 't', 'out', '--overwrite');
     expect(code).toBe(0);
-    expect(readFileSync(join(folder, 't'), 'utf8')).toBe(NATIVE);
+    expect(readFileSync(join(folder, 'out'), 'utf8')).toBe(NATIVE);
     expect(readdirSync(folder).toSorted()).toEqual(['broken', 'out', 't']);
   });
 
   test('a folder, and a place where nothing can be', async () => {
     const folder = folderWith({ t: NATIVE });
     await expectError(folder, ['trace', 'convert', 't', '.'], /cannot be written|is a directory/);
-    await expectError(folder, ['trace', 'convert', 't', 't/out'], /cannot be made|cannot be written/);
+    await expectError(folder, ['trace', 'convert', 't', 't/out'], /is not a folder/);
     await expectError(folder, ['trace', 'convert', 't', 'o', '--to', 'msr'], /--to: 'msr' is not allowed/, 2);
   });
 

@@ -169,6 +169,7 @@ function loggedStorage(files: Storage, operations: string[]): Storage {
     open,
     create: (name, options) => files.create(name, options),
     exists: (name) => files.exists(name),
+    temporaryName: (name) => files.temporaryName(name),
     remove: (name) => files.remove(name),
     rename: (name, newName, options) => files.rename(name, newName, options),
     describe: () => files.describe(),

@@ -1,19 +1,24 @@
 /** `bench`: the main job. The shipped suite over every format and cache mode; result, table, page and answer. */
 
+import { outputPlace } from '../../device/output-place.ts';
+import { replaceFile } from '../../result/atomic-file.ts';
 import { resultCsv } from '../../result/csv.ts';
 import { findSource, shippedNames, type WorkloadSource } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { makes, OVERWRITE_OPTIONS } from '../file-uses.ts';
 import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
+import { matrixFiles } from '../matrix-files.ts';
 import { endMatrix, type WrittenFile } from '../matrix-ending.ts';
 import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT, WARM_UP } from '../matrix-options.ts';
 import { runSession, type SessionOutcome } from '../matrix-session.ts';
 import { inGroup, optional, preset } from '../option-kinds.ts';
 import { choice, listOf, text } from '../option-values.ts';
-import { writeOutput } from '../written-file.ts';
 
 const SUITES = ['default', 'full'] as const;
 type Suite = (typeof SUITES)[number];
+const DEFAULT_RESULT = 'results/latest.json';
+const DEFAULT_REPORT = 'reports/index.html';
 
 /** The default suite is to take two minutes: a long recording is served up to here. */
 const RECORDING_REQUESTS_MAX = 8192;
@@ -47,8 +52,9 @@ export const benchCommand = defineCommand({
       )
       .options(
         inGroup('Files:', {
-          out: preset('The result; its table (.csv) goes beside it', text('out'), 'results/latest.json'),
-          report: preset('The page with the charts', text('report'), 'reports/index.html'),
+          out: preset('The result; its table (.csv) goes beside it', text('out'), DEFAULT_RESULT),
+          report: preset('The page with the charts', text('report'), DEFAULT_REPORT),
+          ...OVERWRITE_OPTIONS,
         }),
       )
       .options(PLACE_OPTIONS)
@@ -60,6 +66,12 @@ export const benchCommand = defineCommand({
           ['bench --suite full', 'recordings from beginning to end'],
         ]),
       ),
+
+  files: (args) => [
+    ...matrixFiles(args, DEFAULT_RESULT),
+    ...makes('table', 'the table of --out', tableOf(args.out), tableOf(DEFAULT_RESULT)),
+    ...makes('page', '--report', args.report, DEFAULT_REPORT),
+  ],
 
   run: async (args, terminal) => {
     const names = args.workload ?? shippedNames();
@@ -80,13 +92,18 @@ async function writeFiles(
   { out, report }: { readonly out: string; readonly report: string },
 ): Promise<readonly WrittenFile[]> {
   if (ended.kind === 'interrupted') return [];
-  const table = `${out.replace(/\.json$/, '')}.csv`;
-  writeOutput(table, resultCsv(ended.result));
+  const table = tableOf(out);
+  if (table !== undefined) replaceFile(table, resultCsv(ended.result), { durable: false });
   const { reportHtml } = await import('../../report/html.ts');
-  writeOutput(report, reportHtml(ended.result));
+  replaceFile(report, reportHtml(ended.result), { durable: false });
   return [
     { what: 'Result', path: out },
-    { what: 'Table', path: table },
+    ...(table === undefined ? [] : [{ what: 'Table', path: table }]),
     { what: 'Report', path: report },
   ];
+}
+
+/** Beside the result; a stream has none. */
+function tableOf(out: string): string | undefined {
+  return outputPlace(out).kind === 'file' ? `${out.replace(/\.json$/, '')}.csv` : undefined;
 }

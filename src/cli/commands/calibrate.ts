@@ -6,7 +6,7 @@ import { deviceModelText, writeDeviceModel } from '../../result/device-model-fil
 import { PROCESS_CLOCK } from '../clock.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
-import { OVERWRITE, refuseExisting } from '../existing-file.ts';
+import { isStandardOutput, makes, OVERWRITE_OPTIONS } from '../file-uses.ts';
 import { EXIT } from '../exit-code.ts';
 import { ImageDirectory } from '../image-directory.ts';
 import { Interrupted, Interruption } from '../interruption.ts';
@@ -27,7 +27,7 @@ export const calibrateCommand = defineCommand({
           dir: optional('Directory on the device; 128 MiB are used there for a while', text('dir')),
           out: preset('The file to write', text('out'), 'device.json'),
           name: preset('What results call the model', text('name'), 'calibrated'),
-          overwrite: OVERWRITE,
+          ...OVERWRITE_OPTIONS,
           json: flag('Print the model as JSON too'),
         }),
       )
@@ -38,15 +38,16 @@ export const calibrateCommand = defineCommand({
         ]),
       ),
 
+  files: ({ out }) => makes('device model', '--out', out),
+
   run: async (args, terminal) => {
-    const { dir, out, name, overwrite, json } = args;
+    const { dir, out, name, json } = args;
     if (dir === undefined) {
       throw new UsageError('--dir says where to measure: name a directory on the device');
     }
     if (!NAME.test(name)) {
       throw new UsageError(`--name: '${name}' is not 1 to 64 letters, digits, dots, hyphens or underscores`);
     }
-    refuseExisting(out, { overwrite });
     using directory = new ImageDirectory(dir);
     using interruption = new Interruption(terminal, () => undefined);
     using bar = new ShareBar(terminal.errors);
@@ -67,7 +68,9 @@ export const calibrateCommand = defineCommand({
       });
       bar.clear();
       writeDeviceModel(out, model);
-      terminal.answer(json ? deviceModelText(model).trimEnd() : summaryOf(model, out));
+      const answer = json ? deviceModelText(model).trimEnd() : summaryOf(model, out);
+      if (isStandardOutput(out)) terminal.note(answer);
+      else terminal.answer(answer);
       return EXIT.good;
     } catch (error) {
       if (error instanceof Interrupted) return EXIT.interrupted;

@@ -7,6 +7,7 @@ import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
+import { changesImage, readsImage } from '../file-uses.ts';
 import { Interrupted, Interruption } from '../interruption.ts';
 import { flag, inGroup, optional } from '../option-kinds.ts';
 import { choice } from '../option-values.ts';
@@ -37,6 +38,9 @@ export const checkCommand = defineCommand({
         }),
       )
       .epilogue('Exit codes: 0 clean, 1 the check failed, 2 corruptions, 3 leaks only, 63 nothing to check.'),
+
+  files: (args) =>
+    args.repair === undefined ? readsImage('IMAGE', args.image) : changesImage('IMAGE', args.image),
 
   run: async ({ image, repair, format, verbose, json }, terminal) => {
     using bar = new ShareBar(terminal.errors);

@@ -1,18 +1,18 @@
 /** `convert`: a disk in another format, sparse as it was, in one file whatever stood behind it. */
 
-import { statSync } from 'node:fs';
-import { relative, resolve } from 'node:path';
+import { relative } from 'node:path';
 
 import { formatSize } from '../../core/size.ts';
-import { followLinks } from '../../device/file-storage.ts';
+import { realOutputPath } from '../../device/temporary-file.ts';
 import { FORMATS } from '../../format/disk-image.ts';
+import { dataFileName } from '../../format/image-shape.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
 import { convertImage, type ConvertedImage, type ConvertOptions } from '../../image/convert-image.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
-import { OVERWRITE, refuseExisting } from '../existing-file.ts';
+import { makes, OVERWRITE_OPTIONS, readsImage } from '../file-uses.ts';
 import { EXIT } from '../exit-code.ts';
 import { Interrupted, Interruption } from '../interruption.ts';
 import { imageShape, SHAPE_OPTIONS } from '../layout-options.ts';
@@ -36,7 +36,7 @@ export const convertCommand = defineCommand({
           ),
           refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
           compress: flag('qcow2: compressed clusters'),
-          overwrite: OVERWRITE,
+          ...OVERWRITE_OPTIONS,
           json: flag('Print what was made as JSON'),
         }),
       )
@@ -50,11 +50,16 @@ export const convertCommand = defineCommand({
         ]),
       ),
 
+  files: ({ in: from, out, 'data-file': dataFile = 'none' }) => [
+    ...readsImage('IN', from),
+    ...makes('image', 'OUT', out),
+    ...makes('image', '--data-file', dataFile === 'none' ? undefined : dataFileName(realOutputPath(out))),
+  ],
+
   run: async (args, terminal) => {
     const { in: from, to } = args;
     // What a link leads to is replaced, as qemu-img does, and not the link.
-    const out = followLinks(args.out);
-    if (isSameFile(from, out)) throw new UsageError(`OUT is IN (${args.out}): name another file`);
+    const out = realOutputPath(args.out);
     if (to === 'raw' && args['cluster-size'] !== undefined) {
       throw new UsageError('--cluster-size: raw has no clusters; qcow2 and qed have');
     }
@@ -64,7 +69,6 @@ export const convertCommand = defineCommand({
     if (to !== 'qcow2' && args.compress) {
       throw new UsageError(`--compress: ${to} has no compressed clusters; qcow2 has`);
     }
-    refuseExisting(args.out, args);
     using bar = new ShareBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());
     const options: ConvertOptions = {
@@ -100,13 +104,6 @@ export const convertCommand = defineCommand({
     return EXIT.good;
   },
 });
-
-/** Under whatever names. */
-function isSameFile(one: string, other: string): boolean {
-  const [first, second] = [one, other].map((path) => statSync(path, { throwIfNoEntry: false }));
-  if (first === undefined || second === undefined) return resolve(one) === resolve(other);
-  return first.dev === second.dev && first.ino === second.ino;
-}
 
 function convertedText(out: string, to: string, converted: ConvertedImage): string {
   const { sourceFormat, virtualSize, copiedBytes } = converted;

@@ -4,6 +4,7 @@ import { basename, dirname, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import { formatSize } from '../../core/size.ts';
+import { realOutputPath } from '../../device/temporary-file.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
 import { dataFileName, type DataFileKind } from '../../format/image-shape.ts';
@@ -11,7 +12,7 @@ import { createImageFile, type CreateImageFileOptions, type NewBacking } from '.
 import { HOST_FILES, hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
-import { OVERWRITE, refuseExisting } from '../existing-file.ts';
+import { makes, OVERWRITE_OPTIONS, readsImage } from '../file-uses.ts';
 import { EXIT } from '../exit-code.ts';
 import { imageShape, SHAPE_OPTIONS } from '../layout-options.ts';
 import { flag, inGroup, optional, preset } from '../option-kinds.ts';
@@ -43,7 +44,7 @@ export const createCommand = defineCommand({
             "With --data-file: the file's name, relative to the image's directory; default: IMAGE.data",
             text('data-file-name'),
           ),
-          overwrite: OVERWRITE,
+          ...OVERWRITE_OPTIONS,
           json: flag('Print what was made as JSON'),
         }),
       )
@@ -55,14 +56,24 @@ export const createCommand = defineCommand({
         ]),
       ),
 
+  files: (args) => {
+    const { image, backing, 'data-file': kind = 'none' } = args;
+    const besideImage = (name: string): string => resolve(dirname(image), name);
+    return [
+      ...makes('image', 'IMAGE', image),
+      ...(kind === 'none' ? [] : makes('image', '--data-file', besideImage(dataFile(args)))),
+      ...readsImage('--backing', backing === undefined ? undefined : besideImage(backing)),
+    ];
+  },
+
   run: async (args, terminal) => {
     const virtualSize = args.size === undefined ? undefined : size('SIZE')(args.size);
     const backing = newBacking(args);
     refuseMisfits(args);
-    refuseExisting(args.image, args);
-    const { path, virtualSize: made } = await asUsage(() =>
+    const { virtualSize: made } = await asUsage(() =>
       createImageFile({
-        ...hostImage(args.image, 'write'),
+        // What a link leads to is replaced, and not the link.
+        ...hostImage(realOutputPath(args.image), 'write'),
         format: args.format,
         virtualSize,
         clusterSize: args['cluster-size'],
@@ -74,7 +85,9 @@ export const createCommand = defineCommand({
       }),
     );
     if (args.json) {
-      terminal.answer(JSON.stringify({ filename: path, format: args.format, 'virtual-size': made }));
+      terminal.answer(
+        JSON.stringify({ filename: resolve(args.image), format: args.format, 'virtual-size': made }),
+      );
     } else {
       terminal.answer(`made ${args.image}: ${args.format}, ${formatSize(made)}`);
     }
@@ -117,8 +130,12 @@ function newDataFile(args: {
     if (name === undefined) return undefined;
     throw new UsageError('--data-file-name is of a data file: choose one with --data-file plain or raw');
   }
-  const stored = name ?? basename(dataFileName(image));
-  return { ...hostImage(resolve(dirname(image), stored), 'write'), stored };
+  const stored = dataFile(args);
+  return { ...hostImage(realOutputPath(resolve(dirname(image), stored)), 'write'), stored };
+}
+
+function dataFile(args: { readonly image: string; readonly 'data-file-name': string | undefined }): string {
+  return args['data-file-name'] ?? basename(dataFileName(args.image));
 }
 
 interface Asked {

@@ -9,10 +9,13 @@ import { verdictText } from '../../gate/render.ts';
 import { readResult } from '../../result/store.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { makes, OVERWRITE_OPTIONS, reads } from '../file-uses.ts';
 import { EXIT } from '../exit-code.ts';
 import { flag, inGroup, preset } from '../option-kinds.ts';
 import { text } from '../option-values.ts';
 import { countOf } from '../plain-words.ts';
+
+const DEFAULT_BASELINE = 'results/baseline.json';
 
 export const gateCommand = defineCommand({
   options: (yargs) =>
@@ -20,8 +23,9 @@ export const gateCommand = defineCommand({
       .positional('result', { type: 'string', demandOption: true, describe: 'The result to judge' })
       .options(
         inGroup('Gate:', {
-          baseline: preset('The counts to compare with', text('baseline'), 'results/baseline.json'),
+          baseline: preset('The counts to compare with', text('baseline'), DEFAULT_BASELINE),
           accept: flag('Make this result the baseline instead of comparing'),
+          ...OVERWRITE_OPTIONS,
           json: flag('Print the verdict as JSON'),
         }),
       )
@@ -31,6 +35,11 @@ export const gateCommand = defineCommand({
           ['gate result.json', 'compare'],
         ]),
       ),
+
+  files: ({ result, baseline, accept }) => [
+    ...reads('RESULT', result),
+    ...(accept ? makes('baseline', '--baseline', baseline, DEFAULT_BASELINE) : reads('--baseline', baseline)),
+  ],
 
   run: async ({ result: path, baseline: baselinePath, accept, json }, terminal) => {
     const result = readResult(path);

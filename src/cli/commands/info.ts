@@ -13,6 +13,7 @@ import { readChainInfo, readImageInfo, type BitmapInfo, type ImageInfo } from '.
 import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
+import { readsImage } from '../file-uses.ts';
 import { flag, inGroup, optional } from '../option-kinds.ts';
 import { choice } from '../option-values.ts';
 import { printable, snapshotJson, snapshotTable } from '../snapshot-list.ts';
@@ -34,6 +35,8 @@ export const infoCommand = defineCommand({
         }),
       )
       .options(BACKING_OPTIONS),
+
+  files: (args) => readsImage('IMAGE', args.image),
 
   run: async (args, terminal) => {
     const { image: path, format, json } = args;

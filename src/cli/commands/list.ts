@@ -20,6 +20,8 @@ import { TRACE_FORMATS, traceFormat } from '../../workload/trace/trace-formats.t
 
 export const listCommand = defineCommand({
   options: (yargs) => yargs.options(inGroup('Output:', { json: flag('Print the list as JSON') })),
+  files: () => [],
+
   run: async ({ json }, terminal) => {
     const sections = await listSections();
     if (json) terminal.answer(JSON.stringify(asJson(sections), null, 2));

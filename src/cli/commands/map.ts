@@ -7,6 +7,7 @@ import { openChain } from '../../image/open-chain.ts';
 import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
+import { readsImage } from '../file-uses.ts';
 import { flag, inGroup, optional } from '../option-kinds.ts';
 import { choice } from '../option-values.ts';
 import type { Terminal } from '../terminal.ts';
@@ -25,6 +26,8 @@ export const mapCommand = defineCommand({
         }),
       )
       .options(BACKING_OPTIONS),
+
+  files: (args) => readsImage('IMAGE', args.image),
 
   run: async (args, terminal) => {
     const { image, names } = await openChain({

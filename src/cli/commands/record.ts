@@ -3,9 +3,16 @@
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
-import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS, traceFact, type TraceFact } from '../nbd-options.ts';
+import { makes, OVERWRITE_OPTIONS } from '../file-uses.ts';
+import {
+  LISTEN_OPTIONS,
+  SERVED_IMAGE_OPTIONS,
+  servedFiles,
+  traceFact,
+  type TraceFact,
+} from '../nbd-options.ts';
 import { runNbdSession } from '../nbd-session.ts';
-import { flag, inGroup, optional, repeated } from '../option-kinds.ts';
+import { inGroup, optional, repeated } from '../option-kinds.ts';
 import { text } from '../option-values.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -21,7 +28,7 @@ export const recordCommand = defineCommand({
           trace: optional('The trace to write; .gz and .zst are compressed', text('trace')),
           title: optional("A line for the trace's header, shown in lists and reports", text('title')),
           fact: repeated("KEY=VALUE for the trace's header: where it comes from; several times", traceFact),
-          force: flag('Replace a trace and, with --create, an image that is there'),
+          ...OVERWRITE_OPTIONS,
         }),
       )
       .epilogue(
@@ -36,6 +43,8 @@ export const recordCommand = defineCommand({
           ],
         ]),
       ),
+
+  files: (args) => [...servedFiles(args), ...makes('trace', '--trace', args.trace)],
 
   run: async (args, terminal) => {
     if (args.trace === undefined) {

@@ -2,6 +2,7 @@
 
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { matrixFiles, readsTrace } from '../matrix-files.ts';
 import { endMatrix } from '../matrix-ending.ts';
 import { MATRIX_OPTIONS, WARM_UP } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
@@ -31,6 +32,8 @@ export const replayCommand = defineCommand({
           ['replay mine.trace.csv.zst --limit 10000 --samples 0', 'the beginning, counts only'],
         ]),
       ),
+
+  files: (args) => [...readsTrace(args.trace), ...matrixFiles(args)],
 
   run: async (args, terminal) => {
     const { timing, verify } = args;

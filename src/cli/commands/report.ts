@@ -1,16 +1,17 @@
 /** `report`: results as a page that needs nothing else, or as a Markdown table. */
 
 import { markdownTable } from '../../report/markdown.ts';
+import { replaceFile } from '../../result/atomic-file.ts';
 import { readResult } from '../../result/store.ts';
 import { CACHE_MODES, type CacheMode } from '../../result/vocabulary.ts';
 import type { ResultRecord } from '../../result/schema.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { EXIT } from '../exit-code.ts';
+import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads } from '../file-uses.ts';
 import { joinResults } from '../joined-results.ts';
 import { flag, inGroup, optional } from '../option-kinds.ts';
 import { choice, listOf, text } from '../option-values.ts';
-import { writeOutput } from '../written-file.ts';
 
 const DEFAULT_PAGE = 'reports/index.html';
 
@@ -29,6 +30,7 @@ export const reportCommand = defineCommand({
             `The file to write; default ${DEFAULT_PAGE}, Markdown goes to standard output`,
             text('out'),
           ),
+          ...OVERWRITE_OPTIONS,
           markdown: flag('Make Markdown tables, one a cache mode'),
           cache: optional(
             'Markdown: the cache modes, separated by commas; default: all of the result',
@@ -43,6 +45,13 @@ export const reportCommand = defineCommand({
         ]),
       ),
 
+  files: ({ result, out, markdown }) => [
+    ...reads('RESULT', ...result),
+    ...(markdown
+      ? makes('markdown', '--out', out)
+      : makes('page', '--out', out ?? DEFAULT_PAGE, DEFAULT_PAGE)),
+  ],
+
   run: async ({ result: paths, out, markdown, cache }, terminal) => {
     const result = joinResults(paths.map((path) => ({ path, result: readResult(path) })));
     const written = markdown ? markdownTables(result, cache) : await page(result);
@@ -51,8 +60,8 @@ export const reportCommand = defineCommand({
       return EXIT.good;
     }
     const path = out ?? DEFAULT_PAGE;
-    writeOutput(path, written);
-    terminal.answer(path);
+    replaceFile(path, written, { durable: false });
+    if (!isStandardOutput(path)) terminal.answer(path);
     return EXIT.good;
   },
 });

@@ -11,6 +11,7 @@ import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { EXIT } from '../exit-code.ts';
+import { changesImage } from '../file-uses.ts';
 import { flag, inGroup, optional, preset } from '../option-kinds.ts';
 import { choice } from '../option-values.ts';
 import { badOption } from '../usage-error.ts';
@@ -43,6 +44,8 @@ export const resizeCommand = defineCommand({
           ['resize disk.qcow2 5GiB --shrink', 'after the guest made it smaller'],
         ]),
       ),
+
+  files: (args) => changesImage('IMAGE', args.image),
 
   run: async (args, terminal) => {
     const { image, json, shrink, preallocation } = args;

@@ -3,6 +3,7 @@
 import { expandAxes, findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { matrixFiles } from '../matrix-files.ts';
 import { endMatrix } from '../matrix-ending.ts';
 import { MATRIX_OPTIONS, WARM_UP } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
@@ -29,6 +30,8 @@ export const runCommand = defineCommand({
           ['run --workload stride --format qed --cache none --host-log ops.jsonl', 'every operation'],
         ]),
       ),
+
+  files: (args) => matrixFiles(args),
 
   run: async (args, terminal) => {
     const names = expandAxes(args.workload ?? shippedNames());

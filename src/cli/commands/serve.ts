@@ -3,9 +3,10 @@
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
-import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS } from '../nbd-options.ts';
+import { OVERWRITE_OPTIONS } from '../file-uses.ts';
+import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS, servedFiles } from '../nbd-options.ts';
 import { runNbdSession } from '../nbd-session.ts';
-import { flag, inGroup } from '../option-kinds.ts';
+import { inGroup } from '../option-kinds.ts';
 
 export const serveCommand = defineCommand({
   options: (yargs) =>
@@ -14,13 +15,15 @@ export const serveCommand = defineCommand({
       .options(SHAPE_OPTIONS)
       .options(OPENING_OPTIONS)
       .options(LISTEN_OPTIONS)
-      .options(inGroup('Files:', { force: flag('With --create: replace an image that is there') }))
+      .options(inGroup('Files:', OVERWRITE_OPTIONS))
       .epilogue(
         examples([
           ['serve --image disk.qcow2 --socket /tmp/disk.sock', 'until Ctrl-C'],
           ['serve --image disk.qcow2 --read-only --listen 127.0.0.1:10809', 'to look into an image'],
         ]),
       ),
+
+  files: servedFiles,
 
   run: (args, terminal) => runNbdSession(args, undefined, terminal),
 });

@@ -6,6 +6,7 @@ import { wallClock } from '../clock.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { EXIT } from '../exit-code.ts';
+import { changesImage } from '../file-uses.ts';
 import { flag, inGroup, optional } from '../option-kinds.ts';
 import { text } from '../option-values.ts';
 import { snapshotJson, snapshotTable } from '../snapshot-list.ts';
@@ -34,6 +35,8 @@ export const snapshotCommand = defineCommand({
           ['snapshot disk.qcow2 --apply before-upgrade', 'and back to it'],
         ]),
       ),
+
+  files: (args) => changesImage('IMAGE', args.image),
 
   run: async (args, terminal) => {
     const change = askedChange(args);

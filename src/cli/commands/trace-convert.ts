@@ -2,6 +2,8 @@
 
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { makes } from '../file-uses.ts';
+import { readsTrace } from '../matrix-files.ts';
 import { tracePath } from '../../workload/library.ts';
 import { OUT_ARGUMENT, OUTPUT_OPTIONS, writeTraceOutput } from '../trace-output.ts';
 import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../trace-options.ts';
@@ -19,6 +21,8 @@ export const traceConvertCommand = defineCommand({
           ['trace convert mine.trace.csv mine.iolog --to fio-v3 --lossy', 'for fio --read_iolog'],
         ]),
       ),
+
+  files: (args) => [...readsTrace(args.trace), ...makes('trace', 'OUT', args.out)],
 
   run: (args, terminal) => {
     const { trace, out } = args;

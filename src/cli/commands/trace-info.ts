@@ -9,6 +9,7 @@ import { openUnsizedTrace, type UnsizedTrace } from '../../workload/trace/trace-
 import { TraceSummary, type PowerCount, type TraceFigures } from '../../workload/trace/trace-summary.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { readsTrace } from '../matrix-files.ts';
 import { EXIT } from '../exit-code.ts';
 import { flag, inGroup, optional, preset } from '../option-kinds.ts';
 import { clusterSize, count } from '../option-values.ts';
@@ -39,6 +40,8 @@ export const traceInfoCommand = defineCommand({
           ['trace info io_traces.csv.gz --volume 419 --json', 'one disk of many, for a script'],
         ]),
       ),
+
+  files: (args) => readsTrace(args.trace),
 
   run: async (args: InfoArgs & { readonly trace: string }, terminal) => {
     await using trace = await openUnsizedTrace(tracePath(args.trace), {

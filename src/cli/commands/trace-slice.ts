@@ -2,6 +2,8 @@
 
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
+import { makes } from '../file-uses.ts';
+import { readsTrace } from '../matrix-files.ts';
 import { inGroup, optional } from '../option-kinds.ts';
 import { count, duration } from '../option-values.ts';
 import { tracePath } from '../../workload/library.ts';
@@ -29,6 +31,8 @@ export const traceSliceCommand = defineCommand({
           ['trace slice hm_0.csv.gz hour.trace.csv --from 9h --until 10h', 'one hour; times begin at 0'],
         ]),
       ),
+
+  files: (args) => [...readsTrace(args.trace), ...makes('trace', 'OUT', args.out)],
 
   run: (args, terminal) => {
     const { trace, out, from: fromNs, until: untilNs, skip, limit } = args;

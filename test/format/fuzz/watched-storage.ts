@@ -68,6 +68,10 @@ export class WatchedStorage implements Storage {
     return this.#files.exists(name);
   }
 
+  temporaryName(name: string): string {
+    return this.#files.temporaryName(name);
+  }
+
   remove(name: string): void {
     this.#files.remove(name);
   }

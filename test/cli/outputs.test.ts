@@ -1,0 +1,212 @@
+/** Outputs of all commands: none is an input or another output, and none replaces what is not its own. */
+
+import { spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { DEVICE_MODELS } from '../../src/device/device-models.ts';
+import { writeDeviceModel } from '../../src/result/device-model-file.ts';
+import { errorLine, MAIN, makeFolder, runCli } from './cli-process.ts';
+
+const TRACE =
+  '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n0,write,0,4096,\n';
+const RUN = 'run --workload stride --requests 8 --format raw --cache writeback --samples 0';
+const QCOW2_RUN = RUN.replace('raw', 'qcow2 --refcounts eager');
+
+/** Made once; tests work on copies of it or leave it as it is. */
+let folder: string;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-test-'));
+  const at = (name: string): string => join(folder, name);
+  writeFileSync(at('base.raw'), Buffer.alloc(65_536, 7));
+  writeFileSync(at('t.csv'), TRACE);
+  writeDeviceModel(at('m.json'), { ...(DEVICE_MODELS[0] ?? fail()), name: 'mine' });
+  writeFileSync(at('precious'), 'precious');
+  for (const words of [
+    'create mid.qcow2 --backing base.raw --backing-format raw',
+    'create top.qcow2 --backing mid.qcow2 --backing-format qcow2',
+    'create plain.qcow2 64KiB --data-file plain',
+    `${RUN} --out r.json`,
+  ]) {
+    const ended = await runCli(folder, ...words.split(' '));
+    if (ended.code !== 0) throw new Error(`${words}: ${ended.stderr}`);
+  }
+  linkSync(at('top.qcow2'), at('hard'));
+  symlinkSync('top.qcow2', at('soft'));
+  symlinkSync('new.json', at('dangling'));
+  symlinkSync('.', at('here'));
+}, 600_000);
+
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function fail(): never {
+  throw new Error('no device model ships');
+}
+
+/** Names and bytes of all files. */
+function contents(): Readonly<Record<string, string>> {
+  const names = readdirSync(folder).toSorted();
+  return Object.fromEntries(
+    names.map((name) => {
+      const path = join(folder, name);
+      const isFile = lstatSync(path).isFile();
+      return [name, isFile ? readFileSync(path).toString('latin1') : 'no file'];
+    }),
+  );
+}
+
+describe('an output is never an input or another output', () => {
+  test.for([
+    [`${QCOW2_RUN} --image top.qcow2 --out top.qcow2`, '--out', '--image'],
+    [`${QCOW2_RUN} --image top.qcow2 --out hard`, '--out', '--image'],
+    [`${QCOW2_RUN} --image soft --host-log here/top.qcow2`, '--host-log', '--image'],
+    [`${QCOW2_RUN} --image top.qcow2 --out base.raw`, '--out', 'a file behind --image'],
+    [`${RUN} --out new.json --host-log here/new.json`, '--host-log', '--out'],
+    [`${RUN} --out dangling --host-log new.json`, '--host-log', '--out'],
+    [`${RUN} --device model:m.json --out m.json`, '--out', '--device'],
+    ['run --workload ./t.csv --samples 0 --out t.csv', '--out', '--workload'],
+    ['bench --samples 0 --out new.json --report new.json', '--report', '--out'],
+    ['bench --samples 0 --out new.json --report new.csv', '--report', 'the table of --out'],
+    ['replay t.csv --samples 0 --out here/t.csv', '--out', 'TRACE'],
+    ['report r.json --out r.json', '--out', 'RESULT'],
+    ['report r.json --markdown --out here/r.json', '--out', 'RESULT'],
+    ['gate r.json --accept --baseline r.json', '--baseline', 'RESULT'],
+    ['trace convert t.csv t.csv', 'OUT', 'TRACE'],
+    ['trace slice t.csv here/t.csv', 'OUT', 'TRACE'],
+    ['convert top.qcow2 hard', 'OUT', 'IN'],
+    ['convert top.qcow2 soft', 'OUT', 'IN'],
+    ['convert top.qcow2 mid.qcow2', 'OUT', 'a file behind IN'],
+    ['convert top.qcow2 here/base.raw', 'OUT', 'a file behind IN'],
+    ['convert plain.qcow2 plain.qcow2.data', 'OUT', 'a file behind IN'],
+    ['create base.raw --backing base.raw --backing-format raw', 'IMAGE', '--backing'],
+    ['create base.raw --backing top.qcow2 --backing-format qcow2', 'IMAGE', 'a file behind --backing'],
+    ['create new.qcow2 1MiB --data-file plain --data-file-name new.qcow2', '--data-file', 'IMAGE'],
+    ['record --image top.qcow2 --socket s --trace soft', '--trace', '--image'],
+    ['record --image new.qcow2 --create 1MiB --socket s --trace new.qcow2', '--trace', '--image'],
+    ['serve --image new.qcow2 --create 1MiB --socket new.qcow2', '--socket', '--image'],
+  ] as const)('%s', async ([words, output, other]) => {
+    const before = contents();
+    const ended = await runCli(folder, ...words.split(' '), '--overwrite');
+    expect(errorLine(ended)).toMatch(
+      new RegExp(`^qcow2-bench: error: ${output} \\S+ is the same file as ${other} `),
+    );
+    expect(ended).toMatchObject({ code: 2, stdout: '' });
+    expect(contents()).toEqual(before);
+  });
+});
+
+describe('a file of another kind is replaced only with --overwrite', () => {
+  test.for([
+    `${RUN} --out precious`,
+    `${RUN} --out top.qcow2`,
+    `${RUN} --host-log precious`,
+    'bench --samples 0 --out precious --report new.html',
+    'bench --samples 0 --out new.json --report precious',
+    'replay t.csv --samples 0 --out precious',
+    'report r.json --out precious',
+    'report r.json --markdown --out precious',
+    'gate r.json --accept --baseline precious',
+    'calibrate --dir . --out precious',
+    'calibrate --dir . --out m.json',
+    'trace convert t.csv precious',
+    'trace slice t.csv precious',
+    'convert base.raw precious',
+    'create precious 1MiB',
+    'create new.qcow2 1MiB --data-file plain --data-file-name precious',
+    'record --image top.qcow2 --socket s --trace precious',
+    'serve --image precious --create 1MiB --socket s',
+  ])('%s', async (words) => {
+    const before = contents();
+    const ended = await runCli(folder, ...words.split(' '));
+    expect(errorLine(ended)).toMatch(
+      /: file exists(?: and is not an? [\w ]+)?; use --overwrite to replace it \[file-exists\]$/,
+    );
+    expect(ended).toMatchObject({ code: 1, stdout: '' });
+    expect(contents()).toEqual(before);
+  });
+
+  test('with it the file is replaced; --force is its old name; a symbolic link and permissions stay', async () => {
+    const own = makeFolder();
+    writeFileSync(join(own, 't.csv'), TRACE);
+    writeFileSync(join(own, 'o'), 'precious', { mode: 0o600 });
+    symlinkSync('o', join(own, 'link'));
+    expect((await runCli(own, 'trace', 'convert', 't.csv', 'link', '--force')).code).toBe(0);
+    expect(readFileSync(join(own, 'o'), 'utf8')).toBe(TRACE);
+    expect(statSync(join(own, 'o')).mode & 0o777).toBe(0o600);
+    expect((await runCli(own, 'report', join(folder, 'r.json'), '--out', 'o', '--overwrite')).code).toBe(0);
+    // A page replaces a page.
+    expect((await runCli(own, 'report', join(folder, 'r.json'), '--out', 'o')).code).toBe(0);
+    expect(readdirSync(own).toSorted()).toEqual(['link', 'o', 't.csv']);
+  });
+});
+
+describe('the folder of an output', () => {
+  test.for([
+    `${RUN} --out no/x`,
+    `${RUN} --host-log no/x`,
+    'bench --samples 0 --out no/x.json',
+    'bench --samples 0 --report no/x.html --out x.json',
+    'report r.json --out no/x',
+    'gate r.json --accept --baseline no/x',
+    'calibrate --dir . --out no/x',
+    'trace convert t.csv no/x',
+    'convert base.raw no/x',
+    'create no/x 1MiB',
+    'record --image top.qcow2 --socket s --trace no/x',
+    'serve --image top.qcow2 --socket no/s',
+  ])('is not made: %s', async (words) => {
+    const ended = await runCli(folder, ...words.split(' '));
+    expect(errorLine(ended)).toContain('no: folder does not exist; create it first [directory-missing]');
+    expect(ended.code).toBe(1);
+    expect(existsSync(join(folder, 'no'))).toBe(false);
+  });
+
+  test('is made where it is the default', async () => {
+    const own = makeFolder();
+    expect((await runCli(own, 'report', join(folder, 'r.json'))).code).toBe(0);
+    expect(readdirSync(own)).toEqual(['reports']);
+  });
+
+  test('a directory is no output', async () => {
+    const own = makeFolder();
+    mkdirSync(join(own, 'd'));
+    const ended = await runCli(own, 'report', join(folder, 'r.json'), '--out', 'd', '--overwrite');
+    expect(errorLine(ended)).toContain('[not-an-output]');
+  });
+});
+
+describe('standard output as an output', () => {
+  test.for([
+    ['report r.json --out /dev/stdout', /^<!doctype html>/],
+    ['report r.json --markdown --out /dev/stdout', /^\| Per guest write/],
+    [`${RUN} --out /dev/stdout`, /^\{"schema":"qcow2-bench\/result@[^\n]*\n[^]*\}\n$/],
+  ] as const)('%s: it holds the output alone', async ([words, pattern]) => {
+    const ended = await runCli(folder, ...words.split(' '));
+    expect(ended).toMatchObject({ code: 0, stdout: expect.stringMatching(pattern) as string });
+  });
+
+  test('a trace goes into a pipe', () => {
+    const script = '"$0" "$1" trace convert t.csv /dev/stdout | cat';
+    const { stdout } = spawnSync('sh', ['-c', script, process.execPath, MAIN], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    expect(stdout).toBe(TRACE);
+  });
+});
