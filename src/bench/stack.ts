@@ -23,6 +23,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { DeferredDevice, type Deferral } from '../device/deferred-device.ts';
 import { HostLog, type HostLogSink } from '../device/host-log.ts';
 import { HostMeter } from '../device/host-meter.ts';
+import type { LockRole } from '../device/image-lock.ts';
 import { Meter } from '../device/meter.ts';
 import type { Storage } from '../device/storage.ts';
 import { SyncElision } from '../device/sync-elision.ts';
@@ -129,8 +130,10 @@ export function stackFiles(options: StackFilesOptions): ImageFiles {
   const { direct } = CACHE_MODE_RULES[options.cache];
   const { storage, overlap } = options;
   return {
-    open: (name, { label, readOnly }) =>
-      stackDevice(storage.open(name, { label, readOnly, direct, overlap }), options),
+    open: (name, { label, readOnly, contents }) => {
+      const lock: LockRole = { kind: 'user', contents, readOnly };
+      return stackDevice(storage.open(name, { label, readOnly, direct, overlap, lock }), options);
+    },
     realName: (name) => storage.realName?.(name) ?? name,
   };
 }

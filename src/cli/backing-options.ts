@@ -17,6 +17,11 @@ export const BACKING_OPTIONS = inGroup('Backing files:', {
   ),
 });
 
+/** Of commands that read an image. */
+export const FORCE_SHARE = flag(
+  'Read images although other processes write to them: what is read may be inconsistent',
+);
+
 export function backingPolicy(args: {
   readonly 'backing-dir': string | undefined;
   readonly 'any-backing': boolean;

@@ -9,6 +9,7 @@ import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
 
 import { harnessVersion } from '../bench/environment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
+import { watchUnlockedWrites } from '../device/image-lock.ts';
 import type { Command, CommandGroup, ListedCommand } from './command.ts';
 import { COMMANDS } from './command-list.ts';
 import { EXIT } from './exit-code.ts';
@@ -25,6 +26,11 @@ export async function runCommandLine(
   environment: NodeJS.ProcessEnv,
 ): Promise<number> {
   const terminal = openTerminal(words, environment);
+  watchUnlockedWrites((path, reason) => {
+    terminal.note(
+      `${PROGRAM}: note: ${path} is not locked, as ${reason}: make sure that no other process uses it`,
+    );
+  });
   try {
     const called = await understand(words, terminal);
     return called === undefined ? EXIT.good : await called.command.call(called.args, terminal);

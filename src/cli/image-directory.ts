@@ -30,7 +30,7 @@ export class ImageDirectory implements Disposable {
     removeLeftovers(directory ?? tmpdir());
     this.path = directory ?? makeFresh();
     try {
-      this.storage = new FileStorage(this.path, probeCapabilities(this.path));
+      this.storage = new FileStorage(this.path, probeCapabilities(this.path), { locks: false });
     } catch (error) {
       if (this.#isFresh) this.#remove();
       throw error;

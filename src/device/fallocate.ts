@@ -5,10 +5,10 @@
  * binary, the answer is a reason instead of a function; nothing is emulated here.
  */
 
-import { createRequire } from 'node:module';
 import { getSystemErrorName } from 'node:util';
 import type * as Koffi from 'koffi';
 import { systemError } from './host-error.ts';
+import { loadLibc } from './libc.ts';
 
 export interface Fallocate {
   /** The range takes space and keeps its bytes; the file grows to hold it. */
@@ -47,9 +47,6 @@ const RESERVE = 0;
 const PUNCH_HOLE_KEEP_SIZE = 0x02 | 0x01;
 const ZERO_RANGE = 0x10;
 
-/** Where `off_t` is 64 bits wide without `_FILE_OFFSET_BITS`, as the binding below declares it. */
-const ARCHITECTURES_64_BIT = ['x64', 'arm64', 'riscv64', 'loong64', 'ppc64', 's390x'];
-
 let loaded: LoadedFallocate | undefined;
 
 /** The binding, or why there is none. Both functions throw like `node:fs`, with `code` and `syscall`. */
@@ -59,23 +56,16 @@ export function loadFallocate(): LoadedFallocate {
 }
 
 function load(): LoadedFallocate {
-  if (process.platform !== 'linux' || !ARCHITECTURES_64_BIT.includes(process.arch)) {
-    return { ok: false, reason: `${process.platform} on ${process.arch} has no fallocate that is used here` };
-  }
-  try {
-    return { ok: true, ...bind() };
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    return { ok: false, reason: `koffi, which calls libc's fallocate, could not be loaded: ${why}` };
-  }
+  const loading = loadLibc('fallocate');
+  if (!loading.ok) return loading;
+  const { koffi, libc } = loading;
+  return { ok: true, ...bind(koffi, libc) };
 }
 
-function bind(): Binding {
-  const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
-  // A null path is the running program, which has libc loaded whatever its file is called.
-  const native = koffi
-    .load(null)
-    .func('int fallocate(int fd, int mode, int64_t offset, int64_t length)') as NativeFallocate;
+function bind(koffi: typeof Koffi, libc: Koffi.LibraryHandle): Binding {
+  const native = libc.func(
+    'int fallocate(int fd, int mode, int64_t offset, int64_t length)',
+  ) as NativeFallocate;
 
   const call = (...args: FallocateArguments): void => {
     while (native(...args) !== 0) {

@@ -17,9 +17,19 @@ export class FileStorage implements Storage {
   /** Absolute. */
   readonly directory: string;
 
-  /** @param capabilities what a probe found for `directory`; see `probeCapabilities`. */
-  constructor(directory: string, capabilities: Capabilities) {
+  readonly #locks: boolean;
+
+  /**
+   * @param capabilities what a probe found for `directory`; see `probeCapabilities`.
+   * @param options `locks`: false where this process makes all files and no other uses them. Default true.
+   */
+  constructor(
+    directory: string,
+    capabilities: Capabilities,
+    { locks = true }: { readonly locks?: boolean } = {},
+  ) {
     this.directory = resolve(directory);
+    this.#locks = locks;
     this.capabilities = capabilities;
   }
 
@@ -29,6 +39,7 @@ export class FileStorage implements Storage {
       label: options.label ?? 'image',
       create: options.overwrite === true ? 'overwrite' : 'new',
       direct: this.#direct(path, options.direct),
+      lock: this.#locks ? { kind: 'replacer' } : undefined,
       canZeroRange: this.capabilities.zeroRange.ok,
       canPunchHole: this.capabilities.punchHole.ok,
     });
@@ -40,6 +51,7 @@ export class FileStorage implements Storage {
       label: options.label ?? 'image',
       readOnly: options.readOnly,
       direct: this.#direct(path, options.direct),
+      lock: this.#locks ? options.lock : undefined,
       canZeroRange: this.capabilities.zeroRange.ok,
       canPunchHole: this.capabilities.punchHole.ok,
     });
@@ -72,11 +84,15 @@ export class FileStorage implements Storage {
     const newPath = this.pathOf(newName);
     // A rename would put a file in the place of a device.
     refuseOtherThanRegular(newPath);
+    // A program that has the file open would go on with one that has no name any more.
+    const replaced = options.overwrite && existsSync(newPath) ? this.#locked(newPath) : undefined;
     try {
       putInPlace(path, newPath, options);
     } catch (error) {
       if (error instanceof Qcow2BenchError) throw error;
       throw hostError('host-rename-failed', { path: newPath }, error);
+    } finally {
+      replaced?.close();
     }
   }
 
@@ -101,6 +117,11 @@ export class FileStorage implements Storage {
       );
     }
     return path;
+  }
+
+  #locked(path: string): HostFile {
+    const lock = this.#locks ? ({ kind: 'replacer' } as const) : undefined;
+    return new HostFile(path, { label: 'image', readOnly: true, lock });
   }
 
   #direct(path: string, wanted: boolean | undefined): { readonly alignment: number } | undefined {

@@ -3,14 +3,16 @@
  * an error of its own.
  *
  * Invariants: only regular files are opened, and nothing blocks on a FIFO; an existing file is
- * replaced only when that was asked for; O_DIRECT is there or the file is not opened.
+ * replaced only when that was asked for, and emptied only when it is locked; O_DIRECT is there or the file is not
+ * opened.
  */
 
-import { closeSync, constants, fstatSync, openSync, rmSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { O_DIRECT, probeRequestAlignment } from './direct-io.ts';
 import { hostError } from './host-error.ts';
+import { lockImage, type LockRole } from './image-lock.ts';
 import { mountPointOf } from './mount-point.ts';
 import { fileExists } from './temporary-file.ts';
 
@@ -21,6 +23,8 @@ export interface HostFileOptions {
   readonly readOnly?: boolean | undefined;
   /** Open with O_DIRECT. `alignment` in bytes serves where the file's own start does not tell (a hole). */
   readonly direct?: { readonly alignment: number } | undefined;
+  /** Default: the file is not locked. */
+  readonly lock?: LockRole | undefined;
   /** False where zero-range is known not to work; what was not tried is true, and found out by trying. Default true. */
   readonly canZeroRange?: boolean | undefined;
   /** The same of holes. Default true. */
@@ -42,6 +46,8 @@ export function openHostFile(path: string, options: HostFileOptions): OpenedHost
   try {
     const stat = fstatSync(fd);
     if (!stat.isFile()) throw notRegular(path);
+    if (options.lock !== undefined) lockImage(fd, path, options.lock);
+    if (create === 'overwrite') ftruncateSync(fd, 0);
     const requestAlignment =
       options.direct === undefined ? 1 : (probeRequestAlignment(fd) ?? options.direct.alignment);
     return { fd, size: create === 'overwrite' ? 0 : stat.size, requestAlignment };
@@ -54,7 +60,7 @@ export function openHostFile(path: string, options: HostFileOptions): OpenedHost
 function openFlags(path: string, options: HostFileOptions): number {
   let flags = options.readOnly === true ? constants.O_RDONLY : constants.O_RDWR;
   if (options.create === 'new') flags |= constants.O_CREAT | constants.O_EXCL;
-  if (options.create === 'overwrite') flags |= constants.O_CREAT | constants.O_TRUNC;
+  if (options.create === 'overwrite') flags |= constants.O_CREAT;
   if (options.direct !== undefined) {
     if (O_DIRECT === undefined) throw noDirect(path, `${process.platform} has no O_DIRECT`);
     flags |= O_DIRECT;

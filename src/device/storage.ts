@@ -8,6 +8,7 @@
 
 import type { BlockDevice } from './block-device.ts';
 import type { Capabilities } from './capabilities.ts';
+import type { LockRole } from './image-lock.ts';
 
 export const STORAGE_KINDS = ['file', 'memory', 'null'] as const;
 export type StorageKind = (typeof STORAGE_KINDS)[number];
@@ -18,6 +19,8 @@ export interface OpenOptions {
   readonly readOnly?: boolean | undefined;
   /** Open with O_DIRECT; memory models its alignment. */
   readonly direct?: boolean | undefined;
+  /** Who else may use the file meanwhile; memory has no locks. Default: it is not locked. */
+  readonly lock?: LockRole | undefined;
   /** Host files: operations may be under way at once, in the system's threads; memory has none. Default false. */
   readonly overlap?: boolean | undefined;
 }
@@ -36,12 +39,12 @@ export interface Storage {
   readonly capabilities: Capabilities;
 
   /**
-   * An empty file, open for writing.
+   * An empty file, open for writing. A host file is locked as one whose content is replaced.
    *
-   * @throws Qcow2BenchError `file-exists`; `no-o-direct`; `host-open-failed` with the system's code.
+   * @throws Qcow2BenchError `file-exists`; `image-locked`; `no-o-direct`; `host-open-failed` with the system's code.
    */
   create(name: string, options?: CreateOptions): BlockDevice;
-  /** @throws Qcow2BenchError `file-missing`; `no-o-direct`; `host-open-failed` with the system's code. */
+  /** @throws Qcow2BenchError `file-missing`; `image-locked`; `no-o-direct`; `host-open-failed` with the system's code. */
   open(name: string, options?: OpenOptions): BlockDevice;
   /** The file's absolute name with symbolic links followed; left out by storages without links. */
   realName?(name: string): string;
@@ -53,7 +56,7 @@ export interface Storage {
   /**
    * Gives a closed file another name, in one step: whoever looks finds the file that was there before or this one whole.
    *
-   * @throws Qcow2BenchError `file-exists` unless `overwrite` is given; `host-rename-failed` with the system's code.
+   * @throws Qcow2BenchError `file-exists` unless `overwrite` is given; `image-locked`; `host-rename-failed` with the system's code.
    */
   rename(name: string, newName: string, options: { readonly overwrite: boolean }): void;
   /** For people: `directory /srv/images (ext4)`, `memory`. */

@@ -14,8 +14,17 @@ import { dirname, isAbsolute, join, normalize, relative, resolve, sep } from 'no
 import { Qcow2BenchError } from '../core/error.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { BlockDevice } from '../device/block-device.ts';
+import type { LockedContents } from '../device/image-lock.ts';
 import type { DiskImage, Format } from './disk-image.ts';
 import type { BackingReference, OpenBacking, OpenDataFile } from './image-options.ts';
+
+/** A file of an image that is opened. */
+export interface LabelledFile {
+  readonly label: string;
+  readonly readOnly: boolean;
+  /** By which it is locked. */
+  readonly contents: LockedContents;
+}
 
 /** Where image files come from: the caller wraps its storage and filters in this. */
 export interface ImageFiles {
@@ -24,7 +33,7 @@ export interface ImageFiles {
    *
    * @param name a path, absolute or relative to wherever this source looks.
    */
-  open(name: string, options: { readonly label: string; readonly readOnly: boolean }): BlockDevice;
+  open(name: string, options: LabelledFile): BlockDevice;
   /** The name with symbolic links followed, or as it is if nothing is there; left out by sources without links. */
   realName?(name: string): string;
 }
@@ -123,7 +132,7 @@ export function dataFileOpener(
         path: image,
       });
     }
-    return files.open(name, { label, readOnly });
+    return files.open(name, { label, readOnly, contents: 'data' });
   };
 }
 
@@ -132,12 +141,17 @@ function openerBelow(options: BackingChainOptions, chain: readonly [string, ...s
   return async (reference) => {
     const { name, format } = backingPlace(options, chain, reference);
     const label = `backing:${String(chain.length - 1)}`;
-    const device = options.files.open(name, { label, readOnly: true });
+    const device = options.files.open(name, { label, readOnly: true, contents: contentsOf(format) });
     return options.openFormat(format, device, {
       openBacking: openerBelow(options, [...chain, name]),
       openDataFile: dataFileOpener(options, { image: name, label: `${label}:data`, readOnly: true }),
     });
   };
+}
+
+/** What the file of an image holds. */
+export function contentsOf(format: Format): LockedContents {
+  return format === 'raw' ? 'raw' : 'metadata';
 }
 
 function resolveName(overlay: string, name: string, role: FileRole): string {

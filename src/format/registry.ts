@@ -4,7 +4,13 @@
  */
 
 import type { BlockDevice } from '../device/block-device.ts';
-import { backingOpener, dataFileOpener, type BackingPolicy, type ImageFiles } from './backing-chain.ts';
+import {
+  backingOpener,
+  contentsOf,
+  dataFileOpener,
+  type BackingPolicy,
+  type ImageFiles,
+} from './backing-chain.ts';
 import type { CacheSizes } from './cache-sizes.ts';
 import type { DiskImage, Format } from './disk-image.ts';
 import type {
@@ -43,6 +49,8 @@ export interface OpenImageOptions {
   readonly name: string;
   readonly files: ImageFiles;
   readonly readOnly: boolean;
+  /** Opened to get another size. Default false. */
+  readonly forResize?: boolean | undefined;
   readonly backing?: BackingPolicy | undefined;
   /** qcow2 only: a data file of the caller's choice, wherever it lies, in place of the one that the image names. */
   readonly dataFile?: string | undefined;
@@ -62,15 +70,16 @@ export interface OpenImageOptions {
  * @throws Qcow2BenchError of `files`, the format, or the backing chain.
  */
 export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
-  const { files, name, readOnly } = options;
+  const { files, name, format, readOnly } = options;
   const chain = { files, name, policy: options.backing ?? {} };
   const openBacking = backingOpener({
     ...chain,
     openFormat: (format, device, next) =>
       REGISTRY[format].open({ device, readOnly: true, readPurpose: 'backing-read', ...next }),
   });
-  const device: BlockDevice = files.open(name, { label: 'image', readOnly });
-  return REGISTRY[options.format].open({
+  const contents = options.forResize === true && format === 'raw' ? 'data' : contentsOf(format);
+  const device: BlockDevice = files.open(name, { label: 'image', readOnly, contents });
+  return REGISTRY[format].open({
     device,
     readOnly,
     readPurpose: 'data',
@@ -87,7 +96,9 @@ function openDataFile(
   { files, name, readOnly, dataFile }: OpenImageOptions,
   chain: Parameters<typeof dataFileOpener>[0],
 ): OpenDataFile {
-  if (dataFile !== undefined) return () => files.open(dataFile, { label: 'data', readOnly });
+  if (dataFile !== undefined) {
+    return () => files.open(dataFile, { label: 'data', readOnly, contents: 'data' });
+  }
   return dataFileOpener(chain, { image: name, label: 'data', readOnly });
 }
 

@@ -11,18 +11,21 @@
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { SyncElision } from '../device/sync-elision.ts';
+import { contentsOf } from '../format/backing-chain.ts';
 import type { CheckOptions, CheckReport } from '../format/check-report.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { Qcow2Header } from '../format/qcow2/header.ts';
 import { ENTRY_SIZE } from '../format/qcow2/layout.ts';
 import { checkQed } from '../format/qed/check.ts';
-import { detectContent } from './detect-format.ts';
-import type { ImagePlace } from './host-image.ts';
+import { contentOfPlace } from './detect-format.ts';
+import { lockOf, type ImagePlace } from './host-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
 
 export interface CheckImageOptions extends ImagePlace, CheckOptions {
   /** Default: told from the file's first bytes. */
   readonly format?: Format | undefined;
+  /** Check an image that another process may be writing to; not with a repair. Default false. */
+  readonly forceShare?: boolean | undefined;
 }
 
 export interface CheckedImage {
@@ -41,9 +44,11 @@ export interface CheckedImage {
 export async function checkImageFile(options: CheckImageOptions): Promise<CheckedImage> {
   const { storage, name, repair } = options;
   // Spares the syncs that QEMU spares: the host operations of a repair are its too.
-  const device = new SyncElision(storage.open(name, { readOnly: repair === undefined }));
+  const format = options.format ?? (await checkedFormat(options));
+  const readOnly = repair === undefined;
+  const lock = lockOf({ contents: contentsOf(format), readOnly }, readOnly && options.forceShare);
+  const device = new SyncElision(storage.open(name, { readOnly, lock }));
   const { path } = device;
-  const format = options.format ?? (await checkedFormat(device));
   switch (format) {
     case 'raw':
       await device.close();
@@ -59,14 +64,13 @@ export async function checkImageFile(options: CheckImageOptions): Promise<Checke
   }
 }
 
-async function checkedFormat(device: BlockDevice): Promise<Format> {
-  const content = await detectContent(device);
+async function checkedFormat(place: ImagePlace): Promise<Format> {
+  const content = await contentOfPlace(place);
   if (typeof content === 'string') return content;
-  await device.close();
   throw new Qcow2BenchError(
     'check-unsupported',
     `the file is ${content.name}, which cannot be checked here: qcow2 and qed can`,
-    { path: device.path },
+    { path: content.path },
   );
 }
 

@@ -22,7 +22,7 @@ import type { RefcountMode } from '../format/image-options.ts';
 import { dataFileName, hasDataFile, type ImageShape } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
 import { createImageFile, refuseInTheWay } from './create-image.ts';
-import type { ImagePlace } from './host-image.ts';
+import { lockOf, type ImagePlace } from './host-image.ts';
 import { tableExtents } from './image-extents.ts';
 import { openChain } from './open-chain.ts';
 
@@ -38,6 +38,8 @@ export interface ConvertOptions {
     /** Default: told from the first bytes. */
     readonly format?: Format | undefined;
     readonly backing?: BackingPolicy | undefined;
+    /** Read files although other processes may be writing to them. Default false. */
+    readonly forceShare?: boolean | undefined;
   };
   readonly target: ImagePlace & {
     readonly format: Format;
@@ -131,7 +133,10 @@ async function fill(
   const target = await openImage({
     ...made,
     format,
-    files: { open: (file, labelled) => storage.open(file, labelled) },
+    files: {
+      open: (file, { label, readOnly, contents }) =>
+        storage.open(file, { label, readOnly, lock: lockOf({ contents, readOnly }) }),
+    },
     readOnly: false,
   });
   try {

@@ -97,13 +97,13 @@ function usualDataFile({ storage, name, shape }: CreateImageFileOptions): Create
   return { storage, name: dataFileName(name), stored: basename(dataFileName(name)) };
 }
 
-/** @throws Qcow2BenchError `file-exists`, `not-a-regular-file` or the system's refusal to change the file. */
+/** @throws Qcow2BenchError `file-exists`, `image-locked`, `not-a-regular-file` or the system's refusal to change the file. */
 export async function refuseInTheWay(
   { storage, name }: ImagePlace,
   { overwrite }: { readonly overwrite: boolean },
 ): Promise<void> {
   if (!storage.exists(name)) return;
-  const inTheWay = overwrite ? storage.open(name) : storage.create(name);
+  const inTheWay = overwrite ? storage.open(name, { lock: { kind: 'replacer' } }) : storage.create(name);
   await inTheWay.close();
 }
 

@@ -18,6 +18,7 @@ import {
   foreignFormat,
   type ForeignFormat,
 } from './foreign-formats.ts';
+import type { ImagePlace } from './host-image.ts';
 
 const MAGIC: readonly { readonly format: Format; readonly bytes: readonly number[] }[] = [
   { format: 'qcow2', bytes: [0x51, 0x46, 0x49, 0xfb] },
@@ -27,28 +28,34 @@ const MAGIC: readonly { readonly format: Format; readonly bytes: readonly number
 const PROBED_BYTES = 4096;
 
 /**
- * The format of an image; `raw` if nothing else is found. A failure closes the device.
+ * The format of an image; `raw` if nothing else is found.
  *
  * @throws Qcow2BenchError `foreign-format` if the file has a format of another program
  */
-export async function detectFormat(device: BlockDevice): Promise<Format> {
-  const found = await detectContent(device);
+export async function formatOfPlace(place: ImagePlace): Promise<Format> {
+  const found = await contentOfPlace(place);
   if (typeof found === 'string') return found;
-  await device.close();
   throw new Qcow2BenchError(
     'foreign-format',
     `the file is ${found.name}, not a raw, qcow2 or QED image: ${found.remedy}; or name the format raw to treat the file's bytes as the disk (--format raw; convert: --from raw)`,
-    { path: device.path },
+    { path: found.path },
   );
 }
 
-/** The format of an image, or the format of another program that the file has. A failure closes the device. */
-export async function detectContent(device: BlockDevice): Promise<Format | ForeignFormat> {
+/**
+ * The format of an image, or the format of another program that the file has. The file is not locked: how it is
+ * depends on its format.
+ */
+export async function contentOfPlace({
+  storage,
+  name,
+}: ImagePlace): Promise<Format | (ForeignFormat & { readonly path: string })> {
+  const device = storage.open(name, { readOnly: true });
   try {
-    return await probe(device);
-  } catch (error) {
+    const found = await probe(device);
+    return typeof found === 'string' ? found : { ...found, path: device.path };
+  } finally {
     await device.close();
-    throw error;
   }
 }
 

@@ -7,10 +7,12 @@
 import { basename, dirname, resolve } from 'node:path';
 
 import { probeCapabilities, type Capabilities, type Missing } from '../device/capabilities.ts';
+import type { BlockDevice } from '../device/block-device.ts';
 import { FileStorage, followLinks } from '../device/file-storage.ts';
+import type { LockRole } from '../device/image-lock.ts';
 import type { Storage } from '../device/storage.ts';
 import { SyncElision } from '../device/sync-elision.ts';
-import type { ImageFiles } from '../format/backing-chain.ts';
+import type { ImageFiles, LabelledFile } from '../format/backing-chain.ts';
 
 /** An image file within the storage that holds it. */
 export interface ImagePlace {
@@ -30,22 +32,39 @@ export function hostImage(path: string, access: 'read' | 'write'): ImagePlace {
   return { storage: new FileStorage(directory, capabilities), name: basename(path) };
 }
 
+/** How a file is locked that is opened alone or as one of a chain. */
+export function lockOf(
+  { contents, readOnly }: Pick<LabelledFile, 'contents' | 'readOnly'>,
+  forceShare = false,
+): LockRole {
+  return forceShare ? { kind: 'shared-reader' } : { kind: 'user', contents, readOnly };
+}
+
 /** Host files by their paths, wherever they lie: for backing files that the user named. */
 export const HOST_FILES: ImageFiles = {
-  open: (path, { label, readOnly }) => {
-    const { storage, name } = hostImage(path, 'read');
-    return storage.open(name, { label, readOnly });
-  },
+  open: (path, file) => openHost(path, file, lockOf(file)),
   realName: followLinks,
 };
+
+/** The same, for reading files whatever other processes do with them. */
+export const SHARED_HOST_FILES: ImageFiles = {
+  ...HOST_FILES,
+  open: (path, file) => openHost(path, file, lockOf(file, true)),
+};
+
+function openHost(path: string, { label, readOnly }: LabelledFile, lock: LockRole): BlockDevice {
+  const { storage, name } = hostImage(path, 'read');
+  return storage.open(name, { label, readOnly, lock });
+}
 
 /** The same, for changing an image: what is opened to be written has all that its directory can do, and elides syncs (R1). */
 export const WRITABLE_HOST_FILES: ImageFiles = {
   ...HOST_FILES,
-  open: (path, labelled) => {
-    if (labelled.readOnly) return HOST_FILES.open(path, labelled);
+  open: (path, file) => {
+    if (file.readOnly) return HOST_FILES.open(path, file);
     const { storage, name } = hostImage(path, 'write');
-    return new SyncElision(storage.open(name, labelled));
+    const { label, readOnly } = file;
+    return new SyncElision(storage.open(name, { label, readOnly, lock: lockOf(file) }));
   },
 };
 

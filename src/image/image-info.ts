@@ -4,7 +4,7 @@
  */
 
 import type { BlockDevice } from '../device/block-device.ts';
-import { backingPlace, type BackingPolicy } from '../format/backing-chain.ts';
+import { backingPlace, contentsOf, type BackingPolicy } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { BackingReference, RefcountMode } from '../format/image-options.ts';
 import type { CompressionType } from '../format/image-shape.ts';
@@ -13,8 +13,8 @@ import type { HeaderStore } from '../format/qcow2/header-store.ts';
 import { INCOMPATIBLE } from '../format/qcow2/layout.ts';
 import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
 import { HEADER_SIZE, parseQedHeader } from '../format/qed/header.ts';
-import { detectFormat } from './detect-format.ts';
-import { HOST_FILES, hostImage, type ImagePlace } from './host-image.ts';
+import { formatOfPlace } from './detect-format.ts';
+import { HOST_FILES, hostImage, lockOf, type ImagePlace } from './host-image.ts';
 import { openLoneQcow2, openLoneQed } from './lone-image.ts';
 
 interface CommonInfo {
@@ -74,15 +74,23 @@ export interface QedInfo extends ClusteredInfo {
 /** Of every format what it has. */
 export type ImageInfo = RawInfo | Qcow2Info | QedInfo;
 
+export interface ReadInfoOptions {
+  /** Default: told from the first bytes. */
+  readonly format?: Format | undefined;
+  /** Read images although other processes may be writing to them. Default false. */
+  readonly forceShare?: boolean | undefined;
+}
+
 /**
  * Reads an image's facts.
  *
- * @param format default: told from the first bytes
- * @throws Qcow2BenchError `file-missing`, `host-open-failed`, `image-cut-off`, or what opening its format throws.
+ * @throws Qcow2BenchError `file-missing`, `image-locked`, `host-open-failed`, `image-cut-off`, or what opening its format throws.
  */
-export async function readImageInfo({ storage, name }: ImagePlace, format?: Format): Promise<ImageInfo> {
-  const device = storage.open(name, { readOnly: true });
-  switch (format ?? (await detectFormat(device))) {
+export async function readImageInfo(place: ImagePlace, options: ReadInfoOptions = {}): Promise<ImageInfo> {
+  const format = options.format ?? (await formatOfPlace(place));
+  const lock = lockOf({ contents: contentsOf(format), readOnly: true }, options.forceShare);
+  const device = place.storage.open(place.name, { readOnly: true, lock });
+  switch (format) {
     case 'raw':
       return rawInfo(device);
     case 'qcow2':
@@ -99,26 +107,26 @@ export async function readImageInfo({ storage, name }: ImagePlace, format?: Form
  * @throws Qcow2BenchError of the first image that cannot be read, or that the rules of the chain do not let be opened:
  *   see `readImageInfo` and `backingOpener`.
  */
-export async function readChainInfo(options: {
-  readonly path: string;
-  /** Of the image on top; default: told from the first bytes. */
-  readonly format?: Format | undefined;
-  readonly backing?: BackingPolicy | undefined;
-}): Promise<readonly ImageInfo[]> {
-  const { path, backing: policy = {} } = options;
+export async function readChainInfo(
+  options: ReadInfoOptions & {
+    readonly path: string;
+    readonly backing?: BackingPolicy | undefined;
+  },
+): Promise<readonly ImageInfo[]> {
+  const { path, format, forceShare, backing: policy = {} } = options;
   const chain: [string, ...string[]] = [path];
-  const infos = [await infoAt(path, options.format)];
+  const infos = [await infoAt(path, { format, forceShare })];
   for (;;) {
     const info = infos.at(-1);
     if (info === undefined || info.format === 'raw' || info.backing === undefined) return infos;
     const next = backingPlace({ files: HOST_FILES, policy, name: path }, chain, info.backing);
     chain.push(next.name);
-    infos.push(await infoAt(next.name, next.format));
+    infos.push(await infoAt(next.name, { format: next.format, forceShare }));
   }
 }
 
-async function infoAt(path: string, format: Format | undefined): Promise<ImageInfo> {
-  return { ...(await readImageInfo(hostImage(path, 'read'), format)), path };
+async function infoAt(path: string, options: ReadInfoOptions): Promise<ImageInfo> {
+  return { ...(await readImageInfo(hostImage(path, 'read'), options)), path };
 }
 
 async function rawInfo(device: BlockDevice): Promise<RawInfo> {

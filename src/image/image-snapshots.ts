@@ -9,19 +9,26 @@
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
-import type { BlockDevice } from '../device/block-device.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
 import type { NewSnapshot } from '../format/qcow2/snapshots.ts';
 import { openImage } from '../format/registry.ts';
-import { detectContent } from './detect-format.ts';
-import { HOST_FILES, WRITABLE_HOST_FILES } from './host-image.ts';
+import { contentOfPlace } from './detect-format.ts';
+import { HOST_FILES, hostImage, SHARED_HOST_FILES, WRITABLE_HOST_FILES } from './host-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
 
-/** @throws Qcow2BenchError `snapshots-unsupported` for other formats, or what opening the image throws. */
-export async function listSnapshots(path: string): Promise<readonly Snapshot[]> {
-  const device = await openQcow2File(path, { readOnly: true });
+/**
+ * @param options `forceShare`: read an image that another process may be writing to. Default false.
+ * @throws Qcow2BenchError `snapshots-unsupported` for other formats, or what opening the image throws.
+ */
+export async function listSnapshots(
+  path: string,
+  { forceShare = false }: { readonly forceShare?: boolean } = {},
+): Promise<readonly Snapshot[]> {
+  await refuseOtherFormats(path);
+  const files = forceShare ? SHARED_HOST_FILES : HOST_FILES;
+  const device = files.open(path, { label: 'image', readOnly: true, contents: 'metadata' });
   const { image } = await openLoneQcow2({ device, readOnly: true });
   await image.abandon();
   return image.snapshots.list;
@@ -46,7 +53,7 @@ export interface ChangeSnapshotsOptions {
  */
 export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<readonly Snapshot[]> {
   const { path, change, backing } = options;
-  await (await openQcow2File(path, { readOnly: true })).close();
+  await refuseOtherFormats(path);
   const image = await openImage({
     format: 'qcow2',
     name: path,
@@ -78,11 +85,9 @@ async function applyChange({ snapshots }: Qcow2Image, change: SnapshotChange): P
   }
 }
 
-async function openQcow2File(path: string, options: { readonly readOnly: true }): Promise<BlockDevice> {
-  const device = HOST_FILES.open(path, { label: 'image', ...options });
-  const content = await detectContent(device);
-  if (content === 'qcow2') return device;
-  await device.close();
+async function refuseOtherFormats(path: string): Promise<void> {
+  const content = await contentOfPlace(hostImage(path, 'read'));
+  if (content === 'qcow2') return;
   const found = typeof content === 'string' ? content : content.name;
   throw new Qcow2BenchError(
     'snapshots-unsupported',

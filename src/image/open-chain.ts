@@ -8,8 +8,8 @@
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import { openImage } from '../format/registry.ts';
-import { detectFormat } from './detect-format.ts';
-import { HOST_FILES } from './host-image.ts';
+import { formatOfPlace } from './detect-format.ts';
+import { HOST_FILES, hostImage, SHARED_HOST_FILES } from './host-image.ts';
 
 export interface OpenedChain {
   readonly image: DiskImage;
@@ -24,19 +24,22 @@ export interface OpenChainOptions {
   /** Default: told from the first bytes. */
   readonly format?: Format | undefined;
   readonly backing?: BackingPolicy | undefined;
+  /** Open files although other processes may be writing to them. Default false. */
+  readonly forceShare?: boolean | undefined;
 }
 
 /** @throws Qcow2BenchError of the files, the format or the backing chain. */
 export async function openChain(options: OpenChainOptions): Promise<OpenedChain> {
   const format = options.format ?? (await formatOfFile(options.path));
   const names: string[] = [];
+  const files = options.forceShare === true ? SHARED_HOST_FILES : HOST_FILES;
   const image = await openImage({
     format,
     name: options.path,
     files: {
-      ...HOST_FILES,
+      ...files,
       open: (name, labelled) => {
-        const device = HOST_FILES.open(name, labelled);
+        const device = files.open(name, labelled);
         names[depthOf(labelled.label)] = name;
         return device;
       },
@@ -48,13 +51,8 @@ export async function openChain(options: OpenChainOptions): Promise<OpenedChain>
 }
 
 /** The format that a file of the host claims to have. */
-export async function formatOfFile(path: string): Promise<Format> {
-  const device = HOST_FILES.open(path, { label: 'image', readOnly: true });
-  try {
-    return await detectFormat(device);
-  } finally {
-    await device.close();
-  }
+export function formatOfFile(path: string): Promise<Format> {
+  return formatOfPlace(hostImage(path, 'read'));
 }
 
 /** Of a file by its label: a data file stands for its image, as it is where the data lies. */

@@ -50,7 +50,7 @@ export async function resizeImage(options: ResizeImageOptions): Promise<ResizedI
   const { name, format, files, backing, preallocation = 'off' } = options;
   // Told before anything is opened, where it can be.
   if ('to' in options.size) checkSize(options.size.to, name);
-  const image = await openImage({ format, name, files, readOnly: false, backing });
+  const image = await openImage({ format, name, files, readOnly: false, forResize: true, backing });
   const before = image.virtualSize;
   let virtualSize: number;
   try {

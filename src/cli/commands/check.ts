@@ -5,6 +5,7 @@ import type { CheckReport, FindingKind } from '../../format/check-report.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
 import { hostImage } from '../../image/host-image.ts';
+import { FORCE_SHARE } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { changesImage, readsImage } from '../file-uses.ts';
@@ -14,6 +15,7 @@ import { choice } from '../option-values.ts';
 import { countOf } from '../plain-words.ts';
 import { ShareBar } from '../share-bar.ts';
 import type { Terminal } from '../terminal.ts';
+import { UsageError } from '../usage-error.ts';
 
 /** The exit codes of `qemu-img check`. */
 const CHECK_EXIT = { clean: 0, failed: 1, corruptions: 2, leaks: 3, unsupported: 63 } as const;
@@ -34,6 +36,7 @@ export const checkCommand = defineCommand({
           ),
           format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
           verbose: flag('Tell every finding, not the first 20 of each kind'),
+          'force-share': FORCE_SHARE,
           json: flag('Print the counts as JSON, named as in qemu-img check'),
         }),
       )
@@ -42,7 +45,11 @@ export const checkCommand = defineCommand({
   files: (args) =>
     args.repair === undefined ? readsImage('IMAGE', args.image) : changesImage('IMAGE', args.image),
 
-  run: async ({ image, repair, format, verbose, json }, terminal) => {
+  run: async (args, terminal) => {
+    const { image, repair, format, verbose, json, 'force-share': forceShare } = args;
+    if (forceShare && repair !== undefined) {
+      throw new UsageError('--force-share only reads: leave out --repair');
+    }
     using bar = new ShareBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());
     const onDetail = (_kind: FindingKind, text: string): void => {
@@ -58,6 +65,7 @@ export const checkCommand = defineCommand({
         ...place,
         format,
         repair,
+        forceShare,
         onDetail: verbose ? onDetail : undefined,
         onProgress: (pass, share) => {
           if (!interruption.signal.aborted) bar.show(pass, share);

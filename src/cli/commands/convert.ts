@@ -9,7 +9,7 @@ import { dataFileName } from '../../format/image-shape.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
 import { convertImage, type ConvertedImage, type ConvertOptions } from '../../image/convert-image.ts';
 import { hostImage } from '../../image/host-image.ts';
-import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { makes, OVERWRITE_OPTIONS, readsImage } from '../file-uses.ts';
@@ -37,6 +37,7 @@ export const convertCommand = defineCommand({
           refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
           compress: flag('qcow2: compressed clusters'),
           ...OVERWRITE_OPTIONS,
+          'force-share': FORCE_SHARE,
           json: flag('Print what was made as JSON'),
         }),
       )
@@ -72,7 +73,12 @@ export const convertCommand = defineCommand({
     using bar = new ShareBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());
     const options: ConvertOptions = {
-      source: { path: from, format: args.from, backing: backingPolicy(args) },
+      source: {
+        path: from,
+        format: args.from,
+        backing: backingPolicy(args),
+        forceShare: args['force-share'],
+      },
       target: {
         ...hostImage(out, 'write'),
         format: to,

@@ -9,7 +9,7 @@ import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
 import { dataFileName, type DataFileKind } from '../../format/image-shape.ts';
 import { createImageFile, type CreateImageFileOptions, type NewBacking } from '../../image/create-image.ts';
-import { HOST_FILES, hostImage } from '../../image/host-image.ts';
+import { SHARED_HOST_FILES, hostImage } from '../../image/host-image.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { makes, OVERWRITE_OPTIONS, readsImage } from '../file-uses.ts';
@@ -173,5 +173,5 @@ function newBacking(args: {
   if (format === undefined) {
     throw new UsageError(`--backing needs --backing-format (${FORMATS.join(', ')}): it is never guessed`);
   }
-  return { name, format, path: resolve(dirname(args.image), name), files: HOST_FILES };
+  return { name, format, path: resolve(dirname(args.image), name), files: SHARED_HOST_FILES };
 }

@@ -10,7 +10,7 @@ import { humanSize } from '../../core/size.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { readChainInfo, readImageInfo, type BitmapInfo, type ImageInfo } from '../../image/image-info.ts';
-import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { readsImage } from '../file-uses.ts';
@@ -31,6 +31,7 @@ export const infoCommand = defineCommand({
         inGroup('Info:', {
           'backing-chain': flag('Tell of every file behind the image too, from the top down'),
           format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          'force-share': FORCE_SHARE,
           json: flag('Print the facts as JSON, named as in qemu-img info; a chain is an array'),
         }),
       )
@@ -39,16 +40,16 @@ export const infoCommand = defineCommand({
   files: (args) => readsImage('IMAGE', args.image),
 
   run: async (args, terminal) => {
-    const { image: path, format, json } = args;
+    const { image: path, format, json, 'force-share': forceShare } = args;
     if (!args['backing-chain']) {
       if (args['any-backing'] || args['backing-dir'] !== undefined || args['backing-format'] !== undefined) {
         throw new UsageError('no file behind the image is opened: that is what --backing-chain asks for');
       }
-      const info = { ...(await readImageInfo(hostImage(path, 'read'), format)), path };
+      const info = { ...(await readImageInfo(hostImage(path, 'read'), { format, forceShare })), path };
       terminal.answer(json ? JSON.stringify(infoJson(info), null, 4) : infoText(info, terminal));
       return EXIT.good;
     }
-    const chain = await readChainInfo({ path, format, backing: backingPolicy(args) });
+    const chain = await readChainInfo({ path, format, forceShare, backing: backingPolicy(args) });
     terminal.answer(
       json
         ? JSON.stringify(chain.map(infoJson), null, 4)

@@ -4,7 +4,7 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { imageExtents, type ImageExtent } from '../../image/image-extents.ts';
 import { openChain } from '../../image/open-chain.ts';
-import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { readsImage } from '../file-uses.ts';
@@ -22,6 +22,7 @@ export const mapCommand = defineCommand({
       .options(
         inGroup('Map:', {
           format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          'force-share': FORCE_SHARE,
           json: flag('Print every extent as JSON, as qemu-img map --output=json does'),
         }),
       )
@@ -34,6 +35,7 @@ export const mapCommand = defineCommand({
       path: args.image,
       format: args.format,
       backing: backingPolicy(args),
+      forceShare: args['force-share'],
     });
     try {
       await (args.json

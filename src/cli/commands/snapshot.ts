@@ -1,7 +1,7 @@
 /** `snapshot`: internal snapshots of a qcow2 image, listed as `qemu-img snapshot -l` does. */
 
 import { changeSnapshots, listSnapshots, type SnapshotChange } from '../../image/image-snapshots.ts';
-import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../backing-options.ts';
 import { wallClock } from '../clock.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
@@ -25,6 +25,7 @@ export const snapshotCommand = defineCommand({
             text('apply'),
           ),
           delete: optional('Drop a snapshot, by name or id', text('delete')),
+          'force-share': FORCE_SHARE,
           json: flag('Print the snapshots that there are afterwards as JSON, named as in qemu-img info'),
         }),
       )
@@ -40,9 +41,13 @@ export const snapshotCommand = defineCommand({
 
   run: async (args, terminal) => {
     const change = askedChange(args);
+    const forceShare = args['force-share'];
+    if (forceShare && change !== undefined) {
+      throw new UsageError('--force-share only reads: it goes with --list');
+    }
     const snapshots =
       change === undefined
-        ? await listSnapshots(args.image)
+        ? await listSnapshots(args.image, { forceShare })
         : await changeSnapshots({ path: args.image, change, backing: backingPolicy(args) });
     if (args.json) terminal.answer(JSON.stringify(snapshots.map(snapshotJson), null, 2));
     else if (change === undefined) terminal.answer(listText(args.image, snapshots));
