@@ -90,9 +90,10 @@ describe.skipIf(!loaded.ok)(`locks of images${loaded.ok ? '' : ` (${loaded.reaso
 
   test('a file in use is not emptied', () => {
     writeFileSync(path, 'kept');
-    using _reader = open(ROLES['read metadata']);
+    using reader = open(ROLES['read metadata']);
     expect(codeOf(() => open(ROLES.replacer, 'overwrite'))).toBe('image-locked');
     expect(readFileSync(path, 'utf8')).toBe('kept');
+    expect(reader.size()).toBe(4);
   });
 
   test('the error names the process that has the file; a killed one leaves no lock', async () => {
