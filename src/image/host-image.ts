@@ -37,7 +37,9 @@ export function lockOf(
   { contents, readOnly }: Pick<LabelledFile, 'contents' | 'readOnly'>,
   forceShare = false,
 ): LockRole {
-  return forceShare ? { kind: 'shared-reader' } : { kind: 'user', contents, readOnly };
+  // A raw disk has no metadata that a writer could change under a reader: QEMU's tools read it beside one.
+  const isShared = forceShare || (readOnly && contents === 'raw');
+  return isShared ? { kind: 'shared-reader' } : { kind: 'user', contents, readOnly };
 }
 
 /** Host files by their paths, wherever they lie: for backing files that the user named. */
