@@ -12,6 +12,7 @@
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
+import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { outputPlace } from '../device/output-place.ts';
 import { fileExists, realOutputPath } from '../device/temporary-file.ts';
@@ -121,7 +122,7 @@ function refuseSameFile(uses: readonly FileUse[]): void {
 /** By device and inode, or by path where there is no file yet; `undefined` of a terminal or `/dev/null`. */
 function identityOf(path: string): string | undefined {
   try {
-    const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+    const found = statSync(hostPath(path), { bigint: true, throwIfNoEntry: false });
     if (found === undefined) return realOutputPath(path);
     return found.isCharacterDevice() ? undefined : `${String(found.dev)}:${String(found.ino)}`;
   } catch {
@@ -151,7 +152,7 @@ function checkFolder({ path, isDefault }: FileUse): void {
 function refuseExisting({ path, kind }: FileUse): void {
   if (kind === undefined || kind === 'socket') return;
   if (kind === 'image') {
-    if (statSync(path, { throwIfNoEntry: false })?.isFile() === true) throw fileExists(path);
+    if (statSync(hostPath(path), { throwIfNoEntry: false })?.isFile() === true) throw fileExists(path);
     return;
   }
   const place = outputPlace(path);

@@ -17,6 +17,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { O_DIRECT, probeRequestAlignment, SAFE_ALIGNMENT } from './direct-io.ts';
 import { loadFallocate } from './fallocate.ts';
@@ -72,12 +73,12 @@ export const probeCapabilities: CapabilityProbe = (directory) => {
     };
   } finally {
     closeSync(fd);
-    rmSync(scratch, { force: true });
+    rmSync(hostPath(scratch), { force: true });
   }
 };
 
 function checkDirectory(directory: string): void {
-  const stat = statSync(directory, { throwIfNoEntry: false });
+  const stat = statSync(hostPath(directory), { throwIfNoEntry: false });
   if (stat === undefined) {
     throw new Qcow2BenchError('directory-missing', 'there is no such directory: create it or name another', {
       path: directory,
@@ -92,8 +93,8 @@ function checkDirectory(directory: string): void {
 
 function createScratch(directory: string, scratch: string): number {
   try {
-    rmSync(scratch, { force: true }); // Left behind by a killed process that had the same id.
-    return openSync(scratch, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+    rmSync(hostPath(scratch), { force: true }); // Left behind by a killed process that had the same id.
+    return openSync(hostPath(scratch), constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
   } catch (error) {
     throw new Qcow2BenchError(
       'directory-unwritable',
@@ -119,7 +120,7 @@ function probeDirect(scratch: string, place: string): DirectCapability {
   if (O_DIRECT === undefined) return { ok: false, reason: `${process.platform} has no O_DIRECT` };
   let fd: number;
   try {
-    fd = openSync(scratch, constants.O_RDWR | O_DIRECT);
+    fd = openSync(hostPath(scratch), constants.O_RDWR | O_DIRECT);
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EINVAL') return { ok: false, reason: `${place} has no O_DIRECT` };

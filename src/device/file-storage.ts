@@ -2,6 +2,7 @@
 
 import { existsSync, realpathSync, rmSync } from 'node:fs';
 import { dirname, relative, resolve, sep } from 'node:path';
+import { hostPath, textOfBytes } from '../core/byte-text.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import type { Capabilities } from './capabilities.ts';
 import { hostError } from './host-error.ts';
@@ -63,7 +64,7 @@ export class FileStorage implements Storage {
   }
 
   exists(name: string): boolean {
-    return existsSync(this.pathOf(name));
+    return existsSync(hostPath(this.pathOf(name)));
   }
 
   temporaryName(name: string): string {
@@ -73,7 +74,7 @@ export class FileStorage implements Storage {
   remove(name: string): void {
     const path = this.pathOf(name);
     try {
-      rmSync(path, { force: true });
+      rmSync(hostPath(path), { force: true });
     } catch (error) {
       throw hostError('host-remove-failed', { path }, error);
     }
@@ -135,7 +136,7 @@ export class FileStorage implements Storage {
 /** The path with symbolic links followed; as it is if it cannot be: opening it then fails and names the reason. */
 export function followLinks(path: string): string {
   try {
-    return realpathSync(path);
+    return textOfBytes(realpathSync(hostPath(path), 'buffer'));
   } catch {
     return path;
   }

@@ -9,6 +9,7 @@
 
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, rmSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { O_DIRECT, probeRequestAlignment } from './direct-io.ts';
 import { hostError } from './host-error.ts';
@@ -70,7 +71,7 @@ function openFlags(path: string, options: HostFileOptions): number {
 
 function openDescriptor(path: string, flags: number): number {
   try {
-    return openSync(path, flags, 0o644);
+    return openSync(hostPath(path), flags, 0o644);
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EEXIST') {
@@ -81,7 +82,7 @@ function openDescriptor(path: string, flags: number): number {
     }
     if (code === 'EINVAL' && O_DIRECT !== undefined && (flags & O_DIRECT) !== 0) {
       // Linux creates the file before it finds that the flag is refused; with O_EXCL it is ours.
-      if ((flags & constants.O_EXCL) !== 0) rmSync(path, { force: true });
+      if ((flags & constants.O_EXCL) !== 0) rmSync(hostPath(path), { force: true });
       const type = mountPointOf(dirname(path))?.type ?? '(of unknown type)';
       throw noDirect(path, `its file system ${type} has no O_DIRECT`, error);
     }
@@ -107,7 +108,7 @@ export function noDirect(path: string, reason: string, cause?: unknown): Qcow2Be
 export function refuseOtherThanRegular(path: string): void {
   let stat;
   try {
-    stat = statSync(path, { throwIfNoEntry: false });
+    stat = statSync(hostPath(path), { throwIfNoEntry: false });
   } catch {
     return; // Opening fails the same way and names the reason.
   }

@@ -2,6 +2,8 @@
 
 import { readFileSync, realpathSync } from 'node:fs';
 
+import { hostPath, textOfBytes } from '../core/byte-text.ts';
+
 export interface MountPoint {
   /** As the system names it: `ext4`, `tmpfs`, `fuse.sshfs` … */
   readonly type: string;
@@ -13,7 +15,10 @@ export interface MountPoint {
 /** The mount that holds `path`, or `undefined` where the system does not tell. */
 export function mountPointOf(path: string): MountPoint | undefined {
   try {
-    return findMountPoint(readFileSync('/proc/self/mountinfo', 'utf8'), realpathSync(path));
+    return findMountPoint(
+      readFileSync('/proc/self/mountinfo', 'utf8'),
+      textOfBytes(realpathSync(hostPath(path), 'buffer')),
+    );
   } catch {
     return undefined; // Not Linux, or no such path: the name only makes a message better.
   }

@@ -7,6 +7,7 @@
 
 import { statSync } from 'node:fs';
 
+import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { realOutputPath } from './temporary-file.ts';
 
@@ -30,7 +31,7 @@ export function outputPlace(path: string): OutputPlace {
   if (descriptor !== undefined) return { kind: 'descriptor', descriptor: Number(descriptor) };
   let found;
   try {
-    found = statSync(path, { throwIfNoEntry: false });
+    found = statSync(hostPath(path), { throwIfNoEntry: false });
   } catch (error) {
     const message = `cannot be written (${systemCode(error) ?? String(error)})`;
     throw new Qcow2BenchError('write-failed', message, { path }, error);

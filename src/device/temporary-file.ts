@@ -28,6 +28,7 @@ import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { threadId } from 'node:worker_threads';
 
+import { hostPath, textOfBytes } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 
 /** Symbolic links that are followed one after the other, as by Linux. */
@@ -58,7 +59,7 @@ export function removeLeftovers(directory: string): void {
   cleaned.add(absolute);
   let names: readonly string[];
   try {
-    names = readdirSync(absolute);
+    names = readdirSync(hostPath(absolute));
   } catch {
     return; // What is done there next fails the same way and names the reason.
   }
@@ -66,7 +67,9 @@ export function removeLeftovers(directory: string): void {
     if (!isLeftover(name)) continue;
     const path = join(absolute, name);
     try {
-      if (lstatSync(path).uid === process.getuid?.()) rmSync(path, { recursive: true, force: true });
+      if (lstatSync(hostPath(path)).uid === process.getuid?.()) {
+        rmSync(hostPath(path), { recursive: true, force: true });
+      }
     } catch {
       continue;
     }
@@ -84,12 +87,12 @@ export function putInPlace(
   { overwrite }: { readonly overwrite: boolean },
 ): void {
   if (!overwrite && linked(temporary, path)) {
-    rmSync(temporary);
+    rmSync(hostPath(temporary));
     return;
   }
-  if (!overwrite && existsSync(path)) throw fileExists(path);
+  if (!overwrite && existsSync(hostPath(path))) throw fileExists(path);
   keepAttributes(path, temporary);
-  renameSync(temporary, path);
+  renameSync(hostPath(temporary), hostPath(path));
 }
 
 /** The error of an output that is in the way of another file; `kind` says what it is not. */
@@ -120,9 +123,9 @@ export function realOutputPath(path: string): string {
   let current = resolve(path);
   try {
     for (let links = 0; links < LINKS_MAX; links++) {
-      current = join(realpathSync(dirname(current)), basename(current));
-      if (lstatSync(current, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return current;
-      current = resolve(dirname(current), readlinkSync(current));
+      current = join(textOfBytes(realpathSync(hostPath(dirname(current)), 'buffer')), basename(current));
+      if (lstatSync(hostPath(current), { throwIfNoEntry: false })?.isSymbolicLink() !== true) return current;
+      current = resolve(dirname(current), textOfBytes(readlinkSync(hostPath(current), 'buffer')));
     }
   } catch {
     return current;
@@ -133,7 +136,7 @@ export function realOutputPath(path: string): string {
 /** Gives the file a second name, which unlike a rename never replaces one; false where there are no such links. */
 function linked(path: string, newPath: string): boolean {
   try {
-    linkSync(path, newPath);
+    linkSync(hostPath(path), hostPath(newPath));
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST') throw fileExists(newPath, error);
@@ -142,14 +145,14 @@ function linked(path: string, newPath: string): boolean {
 }
 
 function keepAttributes(from: string, to: string): void {
-  const old = statSync(from, { throwIfNoEntry: false });
+  const old = statSync(hostPath(from), { throwIfNoEntry: false });
   if (old === undefined) return;
   try {
-    chownSync(to, old.uid, old.gid);
+    chownSync(hostPath(to), old.uid, old.gid);
   } catch {
     // Only root gives files away: the new file is then this user's.
   }
-  chmodSync(to, old.mode & 0o7777);
+  chmodSync(hostPath(to), old.mode & 0o7777);
 }
 
 function isLeftover(name: string): boolean {

@@ -6,6 +6,7 @@
 import { statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 
+import { hostPath } from '../../core/byte-text.ts';
 import { humanSize } from '../../core/size.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { hostImage } from '../../image/host-image.ts';
@@ -102,7 +103,7 @@ function exactSize(bytes: number): string {
 }
 
 function allocatedSize(path: string): number {
-  return statSync(path).blocks * BLOCK_BYTES;
+  return statSync(hostPath(path)).blocks * BLOCK_BYTES;
 }
 
 /** Where the name leads from the image that holds it, in the form that QEMU gives it; the file is not looked at. */

@@ -11,12 +11,13 @@
  * Invariant: every length is bounded before memory is taken for it.
  */
 
+import { textUpToNul } from '../../core/byte-text.ts';
 import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { readU64be, viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
-import { EXTENSION, textOf, type HeaderExtension } from './header-extensions.ts';
+import { EXTENSION, type HeaderExtension } from './header-extensions.ts';
 import type { HeaderStore } from './header-store.ts';
 import { AUTOCLEAR, ENTRY_SIZE, HIGH, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
 
@@ -182,7 +183,7 @@ function decodeEntries(
       fail(`${name} has a granularity of 2^${String(granularityBits)} bytes; it must be 2^9 to 2^31`, at);
     }
     const nameBytes = bytes.slice(at + FIXED_LENGTH, at + FIXED_LENGTH + nameLength);
-    const text = textOf(nameBytes);
+    const text = textUpToNul(nameBytes);
     if (names.has(text)) fail(`two bitmaps are called '${text}'`, at);
     names.add(text);
     const high = view.getUint32(at + FIELD.tableOffset);

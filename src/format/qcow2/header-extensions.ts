@@ -7,6 +7,7 @@
  * that are not rebuilt from other values are kept as they are, in file order.
  */
 
+import { textUpToNul } from '../../core/byte-text.ts';
 import { alignUp } from '../../core/alignment.ts';
 import { viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
@@ -109,15 +110,9 @@ export function featureName(bit: number, extensions: readonly HeaderExtension[])
   const table = extensions.find(({ type }) => type === EXTENSION.featureNames)?.data ?? new Uint8Array(0);
   for (let at = 0; at + FEATURE_NAME_LENGTH <= table.byteLength; at += FEATURE_NAME_LENGTH) {
     if (table[at] === 0 && table[at + 1] === bit) {
-      const name = textOf(table.subarray(at + FEATURE_NAME_TEXT, at + FEATURE_NAME_LENGTH));
+      const name = textUpToNul(table.subarray(at + FEATURE_NAME_TEXT, at + FEATURE_NAME_LENGTH));
       return `the image calls it '${name.replace(/[^\x20-\x7e]/g, '?')}'`;
     }
   }
   return 'unnamed';
-}
-
-/** UTF-8 text up to the first NUL. */
-export function textOf(bytes: Uint8Array): string {
-  const end = bytes.indexOf(0);
-  return Buffer.from(end < 0 ? bytes : bytes.subarray(0, end)).toString('utf8');
 }

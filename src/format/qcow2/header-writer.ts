@@ -4,6 +4,7 @@
  * Invariant: the form is the canonical one that QEMU 7.2 writes, with the fields and extensions kept that neither knows.
  */
 
+import { bytesOfText } from '../../core/byte-text.ts';
 import { viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { COMPRESSION_TYPES } from '../image-shape.ts';
@@ -52,14 +53,14 @@ export function serializeHeader(header: Qcow2Header, path: string): Uint8Array<A
 
   const extensions: HeaderExtension[] = [];
   if (header.backingFormat !== undefined) {
-    extensions.push({ type: EXTENSION.backingFormat, data: Buffer.from(header.backingFormat) });
+    extensions.push({ type: EXTENSION.backingFormat, data: bytesOfText(header.backingFormat) });
   }
   if (header.dataFile !== undefined) {
-    extensions.push({ type: EXTENSION.dataFile, data: Buffer.from(header.dataFile) });
+    extensions.push({ type: EXTENSION.dataFile, data: bytesOfText(header.dataFile) });
   }
   if (header.version === 3 && clusterSize > FEATURE_NAMES_MIN_CLUSTER) extensions.push(featureNameTable());
   extensions.push(...header.otherExtensions);
-  const name = Buffer.from(header.backingFile ?? '');
+  const name = bytesOfText(header.backingFile ?? '');
   const needed = position + extensionsLength(extensions) + name.byteLength;
   if (needed > clusterSize) {
     throw new Qcow2BenchError(

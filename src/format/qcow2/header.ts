@@ -16,18 +16,13 @@
  * know, for `header-writer` to write them back.
  */
 
+import { textUpToNul } from '../../core/byte-text.ts';
 import { alignDown, ceilDiv } from '../../core/alignment.ts';
 import { readU64be, viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { COMPRESSION_TYPES, type CompressionType } from '../image-shape.ts';
-import {
-  EXTENSION,
-  featureName,
-  parseExtensions,
-  textOf,
-  type HeaderExtension,
-} from './header-extensions.ts';
+import { EXTENSION, featureName, parseExtensions, type HeaderExtension } from './header-extensions.ts';
 import {
   CLUSTER_BITS_MAX,
   CLUSTER_BITS_MIN,
@@ -142,8 +137,8 @@ export function parseHeader(bytes: Uint8Array, path: string, purpose: OpenPurpos
   return {
     version,
     backingFile: reader.backingFile(),
-    backingFormat: backingFormat === undefined ? undefined : textOf(backingFormat.data),
-    dataFile: dataFile === undefined ? undefined : textOf(dataFile.data),
+    backingFormat: backingFormat === undefined ? undefined : textUpToNul(backingFormat.data),
+    dataFile: dataFile === undefined ? undefined : textUpToNul(dataFile.data),
     clusterBits,
     // A part of a sector at the end is not to be reached, as in QEMU.
     virtualSize: alignDown(storedSize, SECTOR_SIZE),
@@ -342,7 +337,7 @@ class HeaderReader {
       const message = `the backing file name at ${hex(stored)} lies outside the header cluster`;
       this.#fail('bad-backing-offset', FIELD.backingOffset, message);
     }
-    return textOf(this.#bytes.subarray(offset, offset + length));
+    return textUpToNul(this.#bytes.subarray(offset, offset + length));
   }
 
   /** A field of 64 bits. */

@@ -12,13 +12,13 @@
  * check lets pass is kept to the bit, so that a repair which writes the table anew changes nothing else in it.
  */
 
+import { textOfBytes } from '../../core/byte-text.ts';
 import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { viewOf, writeU64be } from '../../core/bytes.ts';
 import { hex, Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
-import { textOf } from './header-extensions.ts';
 import type { OpenPurpose } from './header.ts';
 import type { HeaderStore } from './header-store.ts';
 import { ENTRY_SIZE, OFFSET_LIMIT } from './layout.ts';
@@ -298,8 +298,8 @@ class EntryReader {
     const idBytes = upToNul(names.subarray(0, idLength));
     const nameBytes = upToNul(names.subarray(idLength));
     return {
-      id: textOf(idBytes),
-      name: textOf(nameBytes),
+      id: textOfBytes(idBytes),
+      name: textOfBytes(nameBytes),
       idBytes,
       nameBytes,
       l1Offset: Number(l1Offset),

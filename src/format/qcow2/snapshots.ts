@@ -10,6 +10,7 @@
  * - No guest request is under way; the metadata lock is held throughout.
  */
 
+import { bytesOfText } from '../../core/byte-text.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
@@ -111,7 +112,7 @@ export class Snapshots {
         'the image keeps its data in another file, which is not counted, so it cannot be shared with a snapshot',
       );
     }
-    const nameBytes = Buffer.from(name);
+    const nameBytes = bytesOfText(name);
     if (nameBytes.byteLength > NAME_BYTES_MAX) {
       throw this.#error(
         'snapshot-name-too-long',

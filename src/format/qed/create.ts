@@ -4,6 +4,7 @@
  *      header (64 bytes) · name of the backing file, if any · up to the next cluster nothing · first-level table
  */
 
+import { bytesOfText } from '../../core/byte-text.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CreateOptions } from '../image-options.ts';
@@ -32,7 +33,7 @@ export async function createQed(options: CreateOptions): Promise<void> {
   const geometry = qedGeometry({ clusterSize, tableClusters: TABLE_CLUSTERS_DEFAULT, headerClusters: 1 });
   checkTableBytes(geometry.tableSize, place);
   checkVirtualSize(virtualSize, geometry, place);
-  const name = backingFile === undefined ? undefined : new TextEncoder().encode(backingFile.name);
+  const name = backingFile === undefined ? undefined : bytesOfText(backingFile.name);
   if (name !== undefined && (name.byteLength === 0 || name.byteLength > LIMITS.backingFileNameBytes)) {
     throw new Qcow2BenchError(
       'qed-bad-backing-name',

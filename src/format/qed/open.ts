@@ -6,7 +6,7 @@
  * opened read-only; a failed open closes the file and the backing chain.
  */
 
-import { Qcow2BenchError } from '../../core/error.ts';
+import { textUpToNul } from '../../core/byte-text.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import type { DiskImage } from '../disk-image.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
@@ -80,15 +80,5 @@ async function openTables(
 async function readBackingReference(device: BlockDevice, place: QedBackingPlace): Promise<BackingReference> {
   const bytes = new Uint8Array(place.length);
   await device.read(place.offset, bytes, 'header');
-  try {
-    const name = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
-    return { name, format: place.isRaw ? 'raw' : undefined };
-  } catch (error) {
-    throw new Qcow2BenchError(
-      'qed-bad-backing-name',
-      "the backing file's name is no UTF-8 text: give the image a valid name with 'qemu-img rebase -u'",
-      { path: device.path, offset: place.offset },
-      error,
-    );
-  }
+  return { name: textUpToNul(bytes), format: place.isRaw ? 'raw' : undefined };
 }

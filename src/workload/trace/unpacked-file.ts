@@ -11,6 +11,7 @@ import { Readable, pipeline } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 
+import { hostPath } from '../../core/byte-text.ts';
 import { ZSTD_MAGIC, ZstdFrame } from '../../core/zstd-frame.ts';
 
 /** Bytes read or unpacked at once: large enough that the cost of a chunk is lost in that of its lines. */
@@ -20,7 +21,7 @@ const GZIP_MAGIC = 0x8b1f;
 
 /** The file's bytes, unpacked. Ending the iteration early closes the file. */
 export async function* readUnpacked(path: string): AsyncGenerator<Uint8Array, undefined> {
-  const source = createReadStream(path, { highWaterMark: CHUNK_BYTES });
+  const source = createReadStream(hostPath(path), { highWaterMark: CHUNK_BYTES });
   try {
     const chunks = new ChunkReader(source);
     const head = await chunks.take();
