@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 
 import { median } from 'simple-statistics';
 
-import { copySparse } from '../src/peer/whole-file.ts';
+import { copySparse } from '../src/device/file-copy.ts';
 
 const MAIN = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url));
 const PAIRS = 5;

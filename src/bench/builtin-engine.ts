@@ -2,8 +2,8 @@
  * The engine of this project: its own formats, over memory for counts and over the cell's device for times.
  *
  * Invariants:
- * - A cell is counted on memory, whatever device it is timed on, unless its device is `null`, its image is to be
- *   kept or its host operations overlap: counts depend on no file system.
+ * - A cell is counted on memory, whatever device it is timed on, unless its device is `null`, its image is the user's
+ *   or to be kept, or its host operations overlap: counts depend on no file system.
  * - A pass removes the files it made, also when it fails or is stopped; no two passes use the same names.
  */
 
@@ -26,13 +26,13 @@ import type {
   TimedPass,
   TimedPassOptions,
 } from './engine.ts';
-import { checkKeptImage, refuseForeignFormat } from './kept-image.ts';
 import { formatObstacle, placeObstacle, zeroingFallback, zeroingObstacle } from './obstacle.ts';
 import { Payload } from './payload.ts';
-import { backingOf, payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
+import { payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
 import { runRequests } from './runner.ts';
 import { openStack, type StackOptions, type WrapDevice } from './stack.ts';
 import { BuiltinTimedPass } from './timed-pass.ts';
+import type { ImageStack } from './user-image.ts';
 import { VerifiedDisk } from './verification.ts';
 
 export interface BuiltinEngineOptions {
@@ -70,7 +70,7 @@ export class BuiltinEngine implements Engine {
     if (standing !== undefined) return standing;
     switch (pass) {
       case 'count':
-        return placeObstacle(plan, this.#countStorage(plan).capabilities);
+        return this.#countObstacle(plan);
       case 'time':
         return this.#timeObstacle(plan);
     }
@@ -79,21 +79,8 @@ export class BuiltinEngine implements Engine {
   async count(plan: CellPlan, options: CountPassOptions): Promise<CountOutcome> {
     const storage = this.#countStorage(plan);
     const { keptImage } = plan;
-    const isStanding = keptImage?.storage.exists(keptImage.name) ?? false;
-    if (keptImage !== undefined && isStanding) {
-      await refuseForeignFormat(keptImage, plan.cell.format);
-      return this.#countOn({
-        plan,
-        options,
-        storage,
-        imageName: keptImage.name,
-        isNew: false,
-        fallbacks: [],
-      });
-    }
     using files = await this.#prepare(plan, storage, options, keptImage);
-    const { imageName, fallbacks } = files;
-    const outcome = await this.#countOn({ plan, options, storage, imageName, isNew: true, fallbacks });
+    const outcome = await this.#countOn({ plan, options, storage, files });
     if (keptImage !== undefined) files.keep();
     return outcome;
   }
@@ -103,13 +90,12 @@ export class BuiltinEngine implements Engine {
     if (storage === undefined) throw new Error(`internal error: a timed pass on '${plan.cell.device}'`);
     const requests = await collectRequests(plan, options);
     const files = await this.#prepare(plan, storage, options, undefined);
-    const { imageName } = files;
     return new BuiltinTimedPass({
       plan,
       requests,
       files,
       storage,
-      stack: { ...this.#stackOptions(plan, storage, imageName), metered: false },
+      stack: { ...this.#stackOptions(plan, storage), ...files.stack, metered: false },
       options,
     });
   }
@@ -118,22 +104,21 @@ export class BuiltinEngine implements Engine {
     readonly plan: CellPlan;
     readonly options: CountPassOptions;
     readonly storage: Storage;
-    readonly imageName: string;
-    /** Nothing was in it before. */
-    readonly isNew: boolean;
-    readonly fallbacks: readonly string[];
+    readonly files: PreparedFiles;
   }): Promise<CountOutcome> {
-    const { plan, options, storage, imageName, fallbacks } = pass;
+    const { plan, options, storage, files } = pass;
     const meter = new HostMeter();
     await using stack = await openStack({
-      ...this.#stackOptions(plan, storage, imageName),
+      ...this.#stackOptions(plan, storage),
+      ...files.stack,
       meter,
       hostLog: options.hostLog,
     });
-    checkKeptImage(stack.image, plan);
     await using stream = await openStream(plan.source, { limit: options.limit, seed: plan.seed });
     const verified =
-      plan.verify === true ? new VerifiedDisk(stack.backend, { isNew: pass.isNew }) : undefined;
+      plan.verify === true
+        ? new VerifiedDisk(stack.backend, { isNew: plan.userImage === undefined })
+        : undefined;
     const guest = await runRequests({
       backend: verified ?? stack.backend,
       batches: stream.batches,
@@ -146,17 +131,15 @@ export class BuiltinEngine implements Engine {
     return {
       counts: { guest, open: meter.counts('open'), run: meter.counts('run'), close: meter.counts('close') },
       countsDevice: storage.kind,
-      fallbacks: [...fallbacks, ...zeroingFallback(plan.cell, storage.capabilities, guest)],
+      fallbacks: [...files.fallbacks, ...zeroingFallback(plan.cell, storage.capabilities, guest)],
       verification: verified?.verification(),
     };
   }
 
-  #stackOptions(plan: CellPlan, storage: Storage, imageName: string): StackOptions {
+  #stackOptions(plan: CellPlan, storage: Storage): Omit<StackOptions, keyof ImageStack> {
     const { cell } = plan;
     const wrap = this.#wrap;
     return {
-      storage,
-      imageName,
       format: cell.format,
       cache: cell.cache,
       refcounts: cell.refcounts,
@@ -168,7 +151,6 @@ export class BuiltinEngine implements Engine {
           ? new Deferral()
           : undefined,
       overlap: cell.overlap,
-      unnamedBackingFormat: backingOf(cell),
       wrap: wrap === undefined ? undefined : (device) => wrap(device, plan),
     };
   }
@@ -197,6 +179,10 @@ export class BuiltinEngine implements Engine {
 
   #countStorage(plan: CellPlan): Storage {
     if (plan.keptImage !== undefined) return plan.keptImage.storage;
+    if (plan.userImage !== undefined) {
+      if (this.#files !== undefined) return this.#files;
+      throw new Error('internal error: an image of the user was to be served without a directory');
+    }
     // On memory nothing overlaps: what is counted there would not be what happens.
     if (plan.cell.overlap === true && this.#files !== undefined) return this.#files;
     return plan.cell.device === 'null' ? new NullStorage() : this.#makeMemory();
@@ -220,9 +206,14 @@ export class BuiltinEngine implements Engine {
     return model === undefined ? undefined : new ModelStorage(model);
   }
 
+  #countObstacle(plan: CellPlan): string | undefined {
+    if (plan.userImage !== undefined && this.#files === undefined) return NO_DIRECTORY_FOR_COPY;
+    return placeObstacle(plan, this.#countStorage(plan).capabilities);
+  }
+
   #timeObstacle(plan: CellPlan): string | undefined {
-    if (plan.keptImage !== undefined) {
-      return 'a kept image is counted once and not timed, which takes a new image for each sample';
+    if (plan.keptImage !== undefined || plan.userImage?.inPlace === true) {
+      return 'an image that is kept is counted once and not timed: each sample needs a fresh one';
     }
     const storage = this.#timeStorage(plan);
     if (storage === undefined) {
@@ -233,6 +224,8 @@ export class BuiltinEngine implements Engine {
     return placeObstacle(plan, storage.capabilities) ?? zeroingObstacle(plan, storage.capabilities);
   }
 }
+
+const NO_DIRECTORY_FOR_COPY = 'no directory was named for the copy of the image';
 
 async function collectRequests(plan: CellPlan, options: PassOptions): Promise<readonly Request[]> {
   const requests: Request[] = [];

@@ -17,11 +17,12 @@ import type { Clock } from './clock.ts';
 import type { Drift } from './fidelity.ts';
 import type { Latencies } from './latency.ts';
 import type { PayloadKind } from './payload.ts';
+import type { UserImage } from './user-image.ts';
 
-/** A file that stays when the pass is over (`run --image FILE`). */
+/** Where a new image is made that stays when the pass is over (`run --image FILE`). */
 export interface KeptImage {
   readonly storage: Storage;
-  /** Within the storage. A file that is there is opened as it is; else the image is made there. */
+  /** Within the storage; there must be no such file. */
   readonly name: string;
 }
 
@@ -36,8 +37,10 @@ export interface CellPlan {
   readonly timing?: ReplayTiming | undefined;
   /** Reads of the counting pass are compared with what was written before. Default false. */
   readonly verify?: boolean | undefined;
-  /** The cell is counted on this file, which is kept, and not timed. */
+  /** The cell is counted on this file, which is made and kept, and not timed. */
   readonly keptImage?: KeptImage | undefined;
+  /** The cell runs on this image, as it is, in place of one that is made for it. */
+  readonly userImage?: UserImage | undefined;
 }
 
 /** Tells how far a pass is; awaited between batches, so that signals and the terminal get their turn. */

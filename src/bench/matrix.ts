@@ -19,6 +19,7 @@ import type { WorkloadSource } from '../workload/library.ts';
 import { replayTimingName, type ReplayTiming } from '../workload/replay-timing.ts';
 import type { CellPlan, KeptImage } from './engine.ts';
 import type { PayloadKind } from './payload.ts';
+import type { UserImage } from './user-image.ts';
 
 /** Each list in the order in which its values come in the matrix; a value that stands twice counts once. */
 export interface MatrixAxes {
@@ -55,6 +56,8 @@ export interface MatrixSetting {
   readonly verify?: boolean | undefined;
   /** For a matrix of one cell. */
   readonly keptImage?: KeptImage | undefined;
+  /** All cells run on it; the axes have its format, refcount mode and cluster size, and the shape is its own. */
+  readonly userImage?: UserImage | undefined;
 }
 
 /** @throws Qcow2BenchError `workload-name-twice`. */
@@ -63,9 +66,10 @@ export function planMatrix(axes: MatrixAxes, setting: MatrixSetting): readonly C
   const plans = new Map<string, CellPlan>();
   for (const source of axes.sources) {
     for (const cell of cellsOf(source, axes, setting)) {
-      const { seed, payload = 'pattern', timing, verify, keptImage } = setting;
+      const { seed, payload = 'pattern', timing, verify, keptImage, userImage } = setting;
       const key = cellKey(cell);
-      if (!plans.has(key)) plans.set(key, { cell, source, seed, payload, timing, verify, keptImage });
+      if (plans.has(key)) continue;
+      plans.set(key, { cell, source, seed, payload, timing, verify, keptImage, userImage });
     }
   }
   return [...plans.values()];
@@ -74,7 +78,7 @@ export function planMatrix(axes: MatrixAxes, setting: MatrixSetting): readonly C
 function* cellsOf(
   source: WorkloadSource,
   axes: MatrixAxes,
-  { device, payload, shape, caches, discard, timing, overlap }: MatrixSetting,
+  { device, payload, shape, caches, discard, timing, overlap, userImage }: MatrixSetting,
 ): Generator<Cell, undefined> {
   for (const clusterSize of axes.clusterSizes) {
     for (const queueDepth of axes.queueDepths) {
@@ -91,7 +95,7 @@ function* cellsOf(
               queueDepth,
               ...(overlap === true && canOverlap({ queueDepth, device, engine }) ? { overlap } : {}),
               device,
-              ...backingIn(source, format),
+              ...(userImage === undefined ? backingIn(source, format) : imageIn(userImage)),
               // Absent means `pattern`.
               ...(payload === undefined || payload === 'pattern' ? {} : { payload }),
               ...shapeIn(format, shape),
@@ -144,6 +148,12 @@ function refuseSameNames(sources: readonly WorkloadSource[]): void {
 function backingIn(source: WorkloadSource, format: Format): Pick<Cell, 'backing'> {
   const backing = source.kind === 'workload' ? source.workload.image.backing : undefined;
   return backing === undefined || format === 'raw' ? {} : { backing: backing.format };
+}
+
+/** A user's image has the backing file that it has, whatever the workload would run over. */
+function imageIn({ path, chain }: UserImage): Pick<Cell, 'backing' | 'image'> {
+  const [backing] = chain;
+  return { ...(backing === undefined ? {} : { backing: backing.format }), image: path };
 }
 
 /** A cell names only what is not the default, so cells of before keep their identity. */

@@ -34,8 +34,15 @@ const ENTRY_BYTES = 8;
 const SECTOR_SIZE = 512;
 
 /** What the format itself does not take, wherever it lies. */
-export function formatObstacle({ cell, source }: CellPlan): string | undefined {
+export function formatObstacle({ cell, source, userImage }: CellPlan): string | undefined {
   const { format, refcounts } = cell;
+  // It exists, so it is possible.
+  if (userImage !== undefined) {
+    const { virtualSize, clusterSize, shape } = userImage;
+    return clusterSize === null
+      ? undefined
+      : cachesObstacle(cell.caches, { virtualSize, clusterSize, shape });
+  }
   const clusterSize = cell.clusterSize ?? undefined;
   const limits = CLUSTER_SIZES[format];
   if (refcounts !== null && format !== 'qcow2') return `${format} has no refcounts to be ${refcounts}`;

@@ -1,6 +1,6 @@
 /**
  * Making the files of a cell as they are before the run: the backing file and what is in it, the image, and what
- * is in that.
+ * is in that; or a copy of an image that the user has.
  *
  * Invariants:
  * - Everything is written by the engines that are measured, over the same storage, uncounted, through the page
@@ -22,6 +22,7 @@ import type { CellPlan } from './engine.ts';
 import { Payload } from './payload.ts';
 import { runRequests } from './runner.ts';
 import { openStack } from './stack.ts';
+import { copiedStack, copyUserImage, leftOutOf, servedStack, type ImageStack } from './user-image.ts';
 
 /** Requests of a batch while an image is filled: each may carry a MiB. */
 const FILL_BATCH_REQUESTS = 64;
@@ -39,7 +40,10 @@ export interface PrepareOptions {
 
 /** Files that are ready to be opened. Disposing removes them. */
 export interface PreparedFiles extends Disposable {
+  /** Within the storage. */
   readonly imageName: string;
+  /** What to open them from. */
+  readonly stack: ImageStack;
   /** Where the files are not what the cell asks for to the letter: how they differ, in words. */
   readonly fallbacks: readonly string[];
   /** From here on disposing removes nothing. */
@@ -53,8 +57,23 @@ export interface PreparedFiles extends Disposable {
  * chain; the signal's reason.
  */
 export async function prepareFiles(options: PrepareOptions): Promise<PreparedFiles> {
-  const { plan, imageName, backingName } = options;
-  const files = new MadeFiles(options.storage, imageName);
+  const { plan, storage, imageName, backingName, signal } = options;
+  const { userImage } = plan;
+  if (userImage !== undefined) {
+    const stack = userImage.inPlace
+      ? servedStack(userImage.path, { policy: userImage.policy })
+      : copiedStack(userImage, { storage, name: imageName });
+    const files = new MadeFiles(storage, imageName, stack);
+    files.fallbacks.push(...leftOutOf(plan.source));
+    if (userImage.inPlace) {
+      files.fallbacks.push('the image itself was written, not a copy (--in-place)');
+      return files;
+    }
+    for (const name of await copyUserImage(userImage, { storage, name: imageName }, signal)) files.made(name);
+    return files;
+  }
+  const policy = { unnamedFormat: backingOf(plan.cell) };
+  const files = new MadeFiles(storage, imageName, { storage, imageName, policy });
   try {
     const backing = backingOf(plan.cell);
     if (backing !== undefined) await makeBackingFile(options, files, backing);
@@ -87,13 +106,15 @@ export function backingOf(cell: Cell): Format | undefined {
 
 class MadeFiles implements PreparedFiles {
   readonly imageName: string;
+  readonly stack: ImageStack;
   readonly fallbacks: string[] = [];
   readonly #storage: Storage;
   #names: string[] = [];
 
-  constructor(storage: Storage, imageName: string) {
+  constructor(storage: Storage, imageName: string, stack: ImageStack) {
     this.#storage = storage;
     this.imageName = imageName;
+    this.stack = stack;
   }
 
   made(name: string): void {
@@ -183,7 +204,7 @@ async function fill(
     format: isImage ? plan.cell.format : (backingOf(plan.cell) ?? 'raw'),
     cache: 'writeback',
     refcounts: isImage ? plan.cell.refcounts : null,
-    unnamedBackingFormat: backingOf(plan.cell),
+    policy: { unnamedFormat: backingOf(plan.cell) },
     metered: false,
   });
   await runRequests({

@@ -142,7 +142,7 @@ async function countAll(
     signal?.throwIfAborted();
     const { cell } = item.plan;
     observer?.cellBegins?.(cell);
-    const standing = options.resume === true ? sink.cellRecord(cell) : undefined;
+    const standing = options.resume === true ? keptRecord(item.plan, sink) : undefined;
     if (standing !== undefined && standing.counts !== null) {
       item.record = standing;
       observer?.cellEnds?.(cell, { kind: 'kept' });
@@ -161,6 +161,15 @@ async function countAll(
   }
 }
 
+/** What the sink has of the cell, unless its image has been changed since. */
+function keptRecord({ cell, userImage }: CellPlan, sink: RecordSink): CellRecord | undefined {
+  const record = sink.cellRecord(cell);
+  if (userImage === undefined) return record;
+  const { fileBytes, modified } = userImage.facts;
+  const isSame = record?.image?.fileBytes === fileBytes && record.image.modified === modified;
+  return isSame ? record : undefined;
+}
+
 async function count(
   { plan, engine }: MatrixCell,
   options: MatrixRunOptions,
@@ -174,6 +183,7 @@ async function count(
   });
   return {
     ...emptyRecord(plan.cell, null),
+    ...(plan.userImage === undefined ? {} : { image: plan.userImage.facts }),
     ...(plan.source.kind === 'recording' ? { isRecording: true } : {}),
     counts,
     countsDevice,

@@ -27,7 +27,7 @@ import type { LockRole } from '../device/image-lock.ts';
 import { Meter } from '../device/meter.ts';
 import type { Storage } from '../device/storage.ts';
 import { SyncElision } from '../device/sync-elision.ts';
-import type { ImageFiles } from '../format/backing-chain.ts';
+import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
 import { BlockBackend } from '../format/block-backend.ts';
 import type { CacheSizes } from '../format/cache-sizes.ts';
 import { CACHE_MODE_RULES, type CacheMode } from '../format/cache-mode.ts';
@@ -38,9 +38,12 @@ import { openImage } from '../format/registry.ts';
 /** Puts a device of its own around a bare file; `device.label` tells which file of the image it is. */
 export type WrapDevice = (device: BlockDevice) => BlockDevice;
 
+/** Where `openStack` opens files by their names. */
+export type FileSource = Pick<Storage, 'open' | 'realName'>;
+
 /** How the files of an image are opened, whoever opens them. */
 export interface StackFilesOptions {
-  readonly storage: Storage;
+  readonly storage: FileSource;
   readonly cache: CacheMode;
   /** Counts every host operation; left out, nothing is counted and nothing is paid for it. */
   readonly meter?: HostMeter | undefined;
@@ -71,8 +74,8 @@ export interface StackOptions extends StackFilesOptions {
   readonly discard?: DiscardMode | undefined;
   /** qcow2 only: a data file in place of the one that the image names; within the storage. */
   readonly dataFile?: string | undefined;
-  /** The format of a backing file that its overlay does not name: QED can name only raw. */
-  readonly unnamedBackingFormat?: Format | undefined;
+  /** Which files behind the image may be opened, and in which format; default: those of its directory. */
+  readonly policy?: BackingPolicy | undefined;
 }
 
 /**
@@ -96,7 +99,7 @@ export interface Stack extends AsyncDisposable {
  * @throws Qcow2BenchError of the storage (`file-missing`, `no-o-direct` …), the format or the backing chain.
  */
 export async function openStack(options: StackOptions): Promise<Stack> {
-  const { format, imageName, cache, discard, unnamedBackingFormat } = options;
+  const { format, imageName, cache, discard, policy } = options;
   const meter = options.meter ?? new HostMeter();
   const readOnly = options.readOnly ?? false;
   let path: string | undefined;
@@ -118,7 +121,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     dataFile: options.dataFile,
     caches: options.caches,
     discard,
-    backing: { unnamedFormat: unnamedBackingFormat },
+    backing: policy,
   });
   meter.enterPhase('run');
   const backend = new BlockBackend({ image, cacheMode: cache, readOnly, discard, path });

@@ -1,7 +1,9 @@
 /** The options that say which files behind an image may be opened, and the policy they make. */
 
+import type { InferredOptionTypes } from 'yargs';
+
 import type { BackingPolicy } from '../format/backing-chain.ts';
-import { FORMATS, type Format } from '../format/disk-image.ts';
+import { FORMATS } from '../format/disk-image.ts';
 import { flag, inGroup, optional } from './option-kinds.ts';
 import { choice, text } from './option-values.ts';
 
@@ -12,7 +14,7 @@ export const BACKING_OPTIONS = inGroup('Backing files:', {
   ),
   'any-backing': flag('Files behind the image may lie anywhere'),
   'backing-format': optional(
-    'Format of files behind the image for which it names none; it is never guessed',
+    'Format of files behind the image for which it names none, or none of ours; never detected',
     choice('backing-format', FORMATS),
   ),
 });
@@ -22,11 +24,15 @@ export const FORCE_SHARE = flag(
   'Read images although other processes write to them: what is read may be inconsistent',
 );
 
-export function backingPolicy(args: {
-  readonly 'backing-dir': string | undefined;
-  readonly 'any-backing': boolean;
-  readonly 'backing-format': Format | undefined;
-}): BackingPolicy {
+export type BackingArgs = InferredOptionTypes<typeof BACKING_OPTIONS>;
+
+/** The first of the options that was given. */
+export function givenBackingOption(args: BackingArgs): string | undefined {
+  const names = ['backing-dir', 'any-backing', 'backing-format'] as const;
+  return names.find((name) => args[name] !== undefined && args[name] !== false);
+}
+
+export function backingPolicy(args: BackingArgs): BackingPolicy {
   return {
     allowedDirectory: args['backing-dir'],
     allowAnywhere: args['any-backing'],

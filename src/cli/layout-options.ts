@@ -84,6 +84,19 @@ export function givenShapeOptions(args: ShapeArgs): readonly string[] {
   return Object.values(OPTION_OF).filter((option) => args[option] !== undefined && args[option] !== false);
 }
 
+/** Those that were given, with the properties they set. */
+export function givenShape(args: ShapeArgs): readonly {
+  readonly option: string;
+  readonly property: keyof ImageShape;
+  readonly value: string | number | boolean;
+}[] {
+  return Object.entries(OPTION_OF).flatMap(([property, option]) => {
+    const value = args[option];
+    if (value === undefined || value === false) return [];
+    return [{ option, property: property as keyof ImageShape, value }];
+  });
+}
+
 /** @throws UsageError for an option that none of the formats has. */
 export function imageShape(args: ShapeArgs, formats: readonly Format[]): ImageShape {
   const shape: ImageShape = {

@@ -8,9 +8,10 @@ import { CACHE_MODES } from '../format/cache-mode.ts';
 import { FORMATS } from '../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
 import { OVERWRITE_OPTIONS } from './file-uses.ts';
+import { BACKING_OPTIONS, type BackingArgs } from './backing-options.ts';
 import { OPENING_OPTIONS, SHAPE_OPTIONS, type OpeningArgs, type ShapeArgs } from './layout-options.ts';
 import { ENGINES } from './meanings.ts';
-import { flag, inGroup, listOption, optional, preset } from './option-kinds.ts';
+import { flag, inGroup, listOption, openList, optional, preset, withDefault } from './option-kinds.ts';
 import { choice, clusterSize, count, device, listOf, percent, text } from './option-values.ts';
 
 const QUEUE_DEPTH_MAX = 1024;
@@ -21,12 +22,11 @@ export const ADAPTIVE_SAMPLES_MAX = 50;
 const SEED_MIN = 1;
 
 export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a matrix):', {
-  format: listOption('format', FORMATS),
-  refcounts: listOption('refcounts', REFCOUNT_MODES),
+  format: openList('format', FORMATS),
+  refcounts: openList('refcounts', REFCOUNT_MODES),
   cache: listOption('cache', CACHE_MODES),
-  'cluster-size': preset(
-    'Of qcow2 and QED: 64KiB, 2MiB …',
-    listOf('cluster-size', clusterSize('cluster-size')),
+  'cluster-size': withDefault(
+    optional('Of qcow2 and QED: 64KiB, 2MiB …', listOf('cluster-size', clusterSize('cluster-size'))),
     '64KiB',
   ),
   'queue-depth': preset(
@@ -86,8 +86,15 @@ export const WARM_UP = {
 } as const;
 
 export const PLACE_OPTIONS = inGroup('Files:', {
-  dir: optional('Where timed images lie; default: a fresh directory, removed afterwards', text('dir')),
-  image: optional('One cell only: count it on this file and keep it', text('image')),
+  dir: optional(
+    'Directory of timed images and copies; default: a new temporary one, removed afterwards',
+    text('dir'),
+  ),
+  image: optional(
+    'Run on a copy of this image, as it is; one that does not exist is made there and kept (one cell)',
+    text('image'),
+  ),
+  'in-place': flag('With --image: write to the image itself, and not to a copy (one cell, counts only)'),
   'host-log': optional('One cell only: write every host operation there, as JSON lines', text('host-log')),
   json: flag('Print the result as JSON instead of the summary'),
 });
@@ -97,6 +104,7 @@ export const MATRIX_OPTIONS = {
   ...CELL_OPTIONS,
   ...SHAPE_OPTIONS,
   ...OPENING_OPTIONS,
+  ...BACKING_OPTIONS,
   ...MEASURE_OPTIONS,
   ...inGroup('Measuring:', {
     'time-limit': optional(`${TIME_LIMIT.describe}; default 60 where --samples is left out`, TIME_LIMIT.read),
@@ -112,6 +120,7 @@ export type MatrixArgs = InferredOptionTypes<
   typeof CELL_OPTIONS & typeof MEASURE_OPTIONS & typeof PLACE_OPTIONS
 > &
   ShapeArgs &
+  BackingArgs &
   OpeningArgs & {
     readonly out: string | undefined;
     /** Seconds. */

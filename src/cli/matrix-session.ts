@@ -9,12 +9,16 @@
 import { BuiltinEngine } from '../bench/builtin-engine.ts';
 import type { CellPlan, Engine, KeptImage } from '../bench/engine.ts';
 import { collectEnvironment } from '../bench/environment.ts';
-import { planMatrix } from '../bench/matrix.ts';
+import { planMatrix, type MatrixAxes } from '../bench/matrix.ts';
 import { progressOn } from './run-progress.ts';
 import { runMatrix, type MatrixOutcome } from '../bench/run.ts';
+import type { UserImage } from '../bench/user-image.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { hostImage } from '../image/host-image.ts';
 import { modelName } from '../device/device-model.ts';
+import type { Storage } from '../device/storage.ts';
+import { FORMATS } from '../format/disk-image.ts';
+import { REFCOUNT_MODES } from '../format/image-options.ts';
 import type { Cell, ResultRecord } from '../result/schema.ts';
 import type { ReplayTiming } from '../workload/replay-timing.ts';
 import type { WorkloadSource } from '../workload/library.ts';
@@ -28,6 +32,7 @@ import { namedDevices } from './named-devices.ts';
 import { countOf } from './plain-words.ts';
 import { openSink, type ResultSink } from './result-sink.ts';
 import type { Terminal } from './terminal.ts';
+import { refuseTooSmall, userImageOf } from './user-image.ts';
 import { UsageError } from './usage-error.ts';
 
 /** Where nothing else is asked for, cells are timed until their medians are known as well as this… */
@@ -35,6 +40,8 @@ const DEFAULT_PRECISION = 0.05;
 /** …or this many seconds are over. */
 const DEFAULT_TIME_LIMIT = 60;
 const DEFAULT_TIMED_REQUESTS = 64;
+/** Bytes: of cells that are given none. */
+const CLUSTER_SIZE = 65_536;
 const NS_PER_SECOND = 1e9;
 /** Recorded where each workload has its own seed; the shuffling of the timing rounds takes it as it is. */
 const NO_SEED = 0;
@@ -85,19 +92,24 @@ export interface Sampling {
  */
 export async function runSession(session: MatrixSession, terminal: Terminal): Promise<SessionOutcome> {
   const { args } = session;
-  const sampling = samplingOf(args, session.replay?.timing);
-  const { samples } = sampling;
   refuseMisfits(args);
   refuseReplayMisfits(session);
+  const userImage = await userImageOf(args);
+  const isKept = args.image !== undefined && userImage?.inPlace !== false;
+  if (args.image !== undefined && userImage === undefined) refuseNewImageMisfits(args);
+  if (userImage !== undefined) refuseTooSmall(session.sources, userImage);
+  const sampling = samplingOf(args, session.replay?.timing, { isKept });
+  const { samples } = sampling;
   const { devices, models } = namedDevices(args.device);
-  const plans = planCells(session, devices);
-  refuseManyCells(args, plans.length);
+  const plans = planCells(session, devices, userImage);
+  refuseManyCells(args, { cells: plans.length, isKept });
   tellDuration(session, { plans, samples }, terminal);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
   const hasQemu = args.engine.includes('qemu');
   // One that is named is looked at in any case: a wrong name is told at once.
   const overlaps = plans.some(({ cell }) => cell.overlap === true);
-  const needsDirectory = isTimedOnFiles || hasQemu || overlaps || args.dir !== undefined;
+  const isCopied = userImage?.inPlace === false;
+  const needsDirectory = isTimedOnFiles || hasQemu || overlaps || isCopied || args.dir !== undefined;
   using directory = needsDirectory ? new ImageDirectory(args.dir) : undefined;
   const qemu = hasQemu ? await qemuEngine(args, directory) : undefined;
   const environment = collectEnvironment({
@@ -117,7 +129,11 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     const outcome = await runMatrix({
       plans,
       engines: [
-        new BuiltinEngine({ files: directory?.storage, filePrefix: directory?.filePrefix, models }),
+        new BuiltinEngine({
+          files: directory?.storage ?? storageInPlace(userImage),
+          filePrefix: directory?.filePrefix,
+          models,
+        }),
         ...(qemu === undefined ? [] : [qemu.engine]),
       ],
       sink,
@@ -144,6 +160,11 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   }
 }
 
+/** Where counts are taken on the image itself. */
+function storageInPlace(userImage: UserImage | undefined): Storage | undefined {
+  return userImage?.inPlace === true ? hostImage(userImage.path, 'write').storage : undefined;
+}
+
 /** Loaded only where it is asked for: nobody else pays for it. */
 async function qemuEngine(
   { 'qemu-bin-dir': binDirectory }: MatrixArgs,
@@ -162,38 +183,61 @@ async function qemuEngine(
 function planCells(
   { args, sources, replay }: MatrixSession,
   devices: readonly string[],
+  userImage: UserImage | undefined,
 ): readonly CellPlan[] {
+  const layout = userImage === undefined ? layoutAxes(args) : layoutOf(userImage);
+  const { formats } = layout;
   const axes = {
+    ...layout,
     sources,
-    formats: args.format,
-    refcounts: args.refcounts,
     caches: args.cache,
-    clusterSizes: args['cluster-size'],
     queueDepths: args['queue-depth'],
     engines: args.engine,
   };
   const keptImage: KeptImage | undefined =
-    args.image === undefined ? undefined : hostImage(args.image, 'write');
+    args.image === undefined || userImage !== undefined ? undefined : hostImage(args.image, 'write');
   const { seed, payload, overlap, discard } = args;
   const { timing, verify } = replay ?? {};
-  const shape = imageShape(args, args.format);
-  const caches = cacheSizes(args, args.format);
+  const shape = userImage === undefined ? imageShape(args, formats) : userImage.shape;
+  const caches = cacheSizes(args, formats);
+  const image = { keptImage, userImage, shape, caches };
   return devices.flatMap((device) =>
-    planMatrix(axes, { device, overlap, seed, payload, keptImage, shape, caches, discard, timing, verify }),
+    planMatrix(axes, { ...image, device, overlap, seed, payload, discard, timing, verify }),
   );
+}
+
+type LayoutAxes = Pick<MatrixAxes, 'formats' | 'refcounts' | 'clusterSizes'>;
+
+/** As given; what was left out has the defaults that help shows. */
+function layoutAxes(args: MatrixArgs): LayoutAxes {
+  return {
+    formats: args.format ?? FORMATS,
+    refcounts: args.refcounts ?? REFCOUNT_MODES,
+    clusterSizes: args['cluster-size'] ?? [CLUSTER_SIZE],
+  };
+}
+
+/** An axis that the format does not have counts for nothing. */
+function layoutOf({ format, refcounts, clusterSize }: UserImage): LayoutAxes {
+  return {
+    formats: [format],
+    refcounts: refcounts === null ? REFCOUNT_MODES : [refcounts],
+    clusterSizes: [clusterSize ?? CLUSTER_SIZE],
+  };
 }
 
 /** A number of samples that is given is taken; else cells are timed until enough is known of them. */
 function samplingOf(
-  { samples: given, precision, image, warmup, 'time-limit': seconds }: MatrixArgs,
+  { samples: given, precision, warmup, 'time-limit': seconds }: MatrixArgs,
   timing: ReplayTiming | undefined,
+  { isKept }: { readonly isKept: boolean },
 ): Sampling {
   // A pass by the trace's times takes as long as the trace: one is enough unless more are asked for.
-  const samples = given ?? (timing === undefined || image !== undefined ? undefined : 1);
+  const samples = given ?? (timing === undefined || isKept ? undefined : 1);
   const isAdaptive = samples === undefined;
   const limit = seconds ?? (isAdaptive ? DEFAULT_TIME_LIMIT : undefined);
   return {
-    samples: samples ?? (image === undefined ? ADAPTIVE_SAMPLES_MAX : 0),
+    samples: samples ?? (isKept ? 0 : ADAPTIVE_SAMPLES_MAX),
     precision: precision ?? (isAdaptive ? DEFAULT_PRECISION : undefined),
     timeLimitNs: limit === undefined ? undefined : limit * NS_PER_SECOND,
     warmUps: warmup,
@@ -201,7 +245,7 @@ function samplingOf(
 }
 
 function refuseMisfits(args: MatrixArgs): void {
-  const { image, samples, device, dir, resume, out } = args;
+  const { device, resume, out } = args;
   if (args['qemu-bin-dir'] !== undefined && !args.engine.includes('qemu')) {
     throw new UsageError('--qemu-bin-dir is of the engine qemu: add it to --engine');
   }
@@ -214,14 +258,21 @@ function refuseMisfits(args: MatrixArgs): void {
   if (args.overlap && !(device.includes('file') && args.engine.includes('builtin'))) {
     throw new UsageError('--overlap is of the engine builtin on files: add them to --engine and --device');
   }
-  if (image === undefined) return;
+}
+
+/** `--image` names a file that does not exist: it is made there and kept. */
+function refuseNewImageMisfits({ samples, device, dir }: MatrixArgs): void {
   if (samples !== undefined && samples > 0) {
-    throw new UsageError('--image keeps one image that is counted on; --samples takes 0 with it');
+    throw new UsageError(
+      '--image: the file does not exist and is made and kept, which is counted once; --samples takes 0 with it',
+    );
   }
   if (device.some((name) => name !== 'file')) {
     throw new UsageError('--image is a file; --device takes file with it');
   }
-  if (dir !== undefined) throw new UsageError('--image says where the image lies; leave out --dir');
+  if (dir !== undefined) {
+    throw new UsageError('--image: the file does not exist and is made under this name; leave out --dir');
+  }
 }
 
 function refuseReplayMisfits({ args, replay }: MatrixSession): void {
@@ -257,10 +308,14 @@ function tellDuration(
   terminal.note(`A pass by the times of the trace takes ${passSeconds.toFixed(1)} s${all}`);
 }
 
-function refuseManyCells(args: MatrixArgs, cells: number): void {
+function refuseManyCells(
+  args: MatrixArgs,
+  { cells, isKept }: { readonly cells: number; readonly isKept: boolean },
+): void {
   if (cells === 1) return;
-  for (const option of ['image', 'host-log'] as const) {
-    if (args[option] === undefined) continue;
+  const kept = args['in-place'] ? 'in-place' : 'image';
+  for (const option of [...(isKept ? [kept] : []), 'host-log'] as const) {
+    if (option === 'host-log' && args[option] === undefined) continue;
     throw new UsageError(
       `--${option} takes one cell, but these options make ${String(cells)}: ` +
         'give one value each to --workload, --format, --refcounts, --cache, --cluster-size, --queue-depth, --device and --engine',

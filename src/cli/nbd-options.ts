@@ -9,6 +9,7 @@ import { dataFileName } from '../format/image-shape.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
 import type { ListenAddress } from '../nbd/listen-address.ts';
 import { NBD_LIMITS } from '../nbd/protocol.ts';
+import { givenBackingOption, type BackingArgs } from './backing-options.ts';
 import {
   cacheSizes,
   givenShapeOptions,
@@ -39,7 +40,10 @@ export const LISTEN_OPTIONS = inGroup('Clients:', {
   once: flag('End when the last client has left'),
 });
 
-export type ServedImageArgs = InferredOptionTypes<typeof SERVED_IMAGE_OPTIONS> & ShapeArgs & OpeningArgs;
+export type ServedImageArgs = InferredOptionTypes<typeof SERVED_IMAGE_OPTIONS> &
+  ShapeArgs &
+  OpeningArgs &
+  BackingArgs;
 export type ListenArgs = InferredOptionTypes<typeof LISTEN_OPTIONS>;
 
 /** A line of a trace's header: key and value. */
@@ -141,6 +145,10 @@ export function refuseMisfits(args: ServedImageArgs): void {
       throw new UsageError('--cluster-size is of an image that is made: add --create');
     }
     if (format === 'raw') throw new UsageError('--cluster-size: raw has none; qcow2 and qed have');
+  }
+  const backingOption = givenBackingOption(args);
+  if (create !== undefined && backingOption !== undefined) {
+    throw new UsageError(`--${backingOption} is of an image that exists: leave out --create`);
   }
   if (create !== undefined && args['read-only']) {
     throw new UsageError('--create and --read-only: an empty image that stays so is of no use');

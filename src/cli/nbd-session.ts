@@ -8,11 +8,13 @@
  * - However a session ends, the image is closed cleanly and the trace is whole.
  */
 
+import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { harnessVersion } from '../bench/environment.ts';
 import { refuseForeignFormat } from '../bench/kept-image.ts';
 import { openStack, type Stack } from '../bench/stack.ts';
+import { servedStack } from '../bench/user-image.ts';
 import { formatSize } from '../core/size.ts';
 import { dataFileName, hasDataFile, shapeFor } from '../format/image-shape.ts';
 import { createImageFile } from '../image/create-image.ts';
@@ -21,6 +23,7 @@ import { NbdExport } from '../nbd/nbd-export.ts';
 import { Recorder } from '../nbd/recorder.ts';
 import { NbdServer } from '../nbd/server.ts';
 import { cacheWords, shapeWords } from '../result/cell.ts';
+import { backingPolicy } from './backing-options.ts';
 import { EXIT } from './exit-code.ts';
 import { Interruption } from './interruption.ts';
 import { cacheSizes, imageShape } from './layout-options.ts';
@@ -67,7 +70,7 @@ export async function runNbdSession(
   const opened: { stack?: Stack; trace?: RecordingFile } = {};
   let server: NbdServer;
   try {
-    const stack = (opened.stack = await open(args, place));
+    const stack = (opened.stack = await open(args, args.image));
     if (recording !== undefined) {
       opened.trace = new RecordingFile(recording.path, {
         virtualSize: stack.image.virtualSize,
@@ -122,17 +125,16 @@ async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<vo
   await createImageFile({ ...image, overwrite });
 }
 
-function open(args: NbdSessionArgs, { storage, name }: ImagePlace): Promise<Stack> {
-  const { format, refcounts, cache, discard } = args;
+function open(args: NbdSessionArgs, path: string): Promise<Stack> {
+  const { format, refcounts, cache, discard, 'read-only': readOnly } = args;
   return openStack({
-    storage,
-    imageName: name,
+    ...servedStack(resolve(path), { policy: backingPolicy(args), readOnly }),
     format,
     refcounts,
     caches: cacheSizes(args, [format]),
     discard,
     cache,
-    readOnly: args['read-only'],
+    readOnly,
     metered: false,
   });
 }

@@ -45,6 +45,22 @@ export function listOption<T extends string>(
   return { ...preset(names.join(', '), read, names.join(',')), defaultDescription: 'all' };
 }
 
+/** The same, where what was left out has to be told from what was given; a command fills in the default. */
+export function withDefault<T>(
+  option: ValueOption<T>,
+  defaultDescription: string,
+): ValueOption<T> & { readonly defaultDescription: string } {
+  return { ...option, defaultDescription };
+}
+
+/** As `listOption`, but \`undefined\` if it is left out. */
+export function openList<T extends string>(
+  option: string,
+  names: readonly T[],
+): ValueOption<readonly T[] | undefined> {
+  return withDefault(optional(names.join(', '), listOf(option, choice(option, names))), 'all');
+}
+
 /** Of an option that is given several times the last one counts. */
 function lastOf<T>(read: ReadValue<T>): (given: string | readonly string[]) => T {
   return (given) => read(typeof given === 'string' ? given : (given.at(-1) ?? ''));

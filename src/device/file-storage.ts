@@ -5,6 +5,7 @@ import { dirname, relative, resolve, sep } from 'node:path';
 import { hostPath, textOfBytes } from '../core/byte-text.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import type { Capabilities } from './capabilities.ts';
+import { copyFile } from './file-copy.ts';
 import { hostError } from './host-error.ts';
 import { HostFile } from './host-file.ts';
 import { noDirect, refuseOtherThanRegular } from './host-file-open.ts';
@@ -50,6 +51,7 @@ export class FileStorage implements Storage {
     const path = this.pathOf(name);
     const file = new HostFile(path, {
       label: options.label ?? 'image',
+      shownPath: options.shownPath,
       readOnly: options.readOnly,
       direct: this.#direct(path, options.direct),
       lock: this.#locks ? options.lock : undefined,
@@ -69,6 +71,10 @@ export class FileStorage implements Storage {
 
   temporaryName(name: string): string {
     return relative(this.directory, temporaryPath(dirname(this.pathOf(name))));
+  }
+
+  copyIn(path: string, name: string, signal?: AbortSignal): Promise<void> {
+    return copyFile(path, this.pathOf(name), signal);
   }
 
   remove(name: string): void {

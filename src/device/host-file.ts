@@ -61,11 +61,11 @@ export class HostFile implements BlockDevice, Disposable {
    * @throws Qcow2BenchError `file-missing`, `file-exists`, `not-a-regular-file`, `no-o-direct`, or
    * `host-open-failed` with the system's code.
    */
-  constructor(path: string, options: HostFileOptions) {
+  constructor(path: string, options: HostFileOptions & { readonly shownPath?: string | undefined }) {
     const binding = loadFallocate();
     const opened = openHostFile(path, options);
     this.label = options.label;
-    this.path = path;
+    this.path = options.shownPath ?? path;
     this.fd = opened.fd;
     this.#size = opened.size;
     this.isDirect = options.direct !== undefined;

@@ -17,6 +17,8 @@ export interface OpenOptions {
   /** Which file of the image it is: `image` (default), `data`, `backing:N`. */
   readonly label?: string | undefined;
   readonly readOnly?: boolean | undefined;
+  /** Host files: the path that errors name, where the file is a copy of another. Default: its own. */
+  readonly shownPath?: string | undefined;
   /** Open with O_DIRECT; memory models its alignment. */
   readonly direct?: boolean | undefined;
   /** Who else may use the file meanwhile; memory has no locks. Default: it is not locked. */
@@ -51,6 +53,8 @@ export interface Storage {
   exists(name: string): boolean;
   /** A free name beside `name`, for a file that is renamed to it when it is whole. */
   temporaryName(name: string): string;
+  /** Makes a new file of a copy of the host file `path`; left out by storages that hold no host files. */
+  copyIn?(path: string, name: string, signal?: AbortSignal): Promise<void>;
   /** Does nothing if there is no such file. */
   remove(name: string): void;
   /**

@@ -44,7 +44,7 @@ export interface BackingPolicy {
   readonly allowedDirectory?: string | undefined;
   /** They may lie anywhere. Default false. */
   readonly allowAnywhere?: boolean | undefined;
-  /** The format of those whose overlay does not name one. Default: such an overlay is refused. */
+  /** The format of those whose overlay names none, or none that is supported. Default: such an overlay is refused. */
   readonly unnamedFormat?: Format | undefined;
 }
 
@@ -100,14 +100,23 @@ export function backingPlace(
   checkAllowed(name, overlay, options, 'backing');
   checkChain(name, chain, files);
   const format = reference.format ?? policy.unnamedFormat;
-  if (format === undefined) {
-    throw new Qcow2BenchError(
-      'backing-format-missing',
-      `the backing file '${reference.name}' has no format in the image, and guessing it from content would let a guest choose it: name it when opening`,
+  if (format === undefined) throw unknownFormat(reference, overlay);
+  return { name, format };
+}
+
+function unknownFormat({ name, otherFormat }: BackingReference, overlay: string): Qcow2BenchError {
+  if (otherFormat !== undefined) {
+    return new Qcow2BenchError(
+      'unsupported-backing-format',
+      `the image gives its backing file '${name}' the format '${otherFormat}', which is not raw, qcow2 or qed: give its real format with --backing-format`,
       { path: overlay },
     );
   }
-  return { name, format };
+  return new Qcow2BenchError(
+    'backing-format-missing',
+    `the image gives its backing file '${name}' no format, and it is not detected from content, which a guest can write: give it with --backing-format`,
+    { path: overlay },
+  );
 }
 
 /** Opens the external data file of the image `overlay`, under the rules for backing files. */
@@ -184,7 +193,7 @@ function checkAllowed(
   if (isInside) return;
   throw new Qcow2BenchError(
     `${role}-not-allowed`,
-    `the ${role} file '${name}' does not lie below the allowed directory '${directory}': allow another directory, or any, explicitly`,
+    `the ${role} file '${name}' is not below the allowed directory '${directory}': allow another directory with --backing-dir, or any with --any-backing`,
     { path: overlay },
   );
 }

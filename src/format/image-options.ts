@@ -29,8 +29,10 @@ export type DiscardMode = (typeof DISCARD_MODES)[number];
 export interface BackingReference {
   /** As stored; relative names are relative to the directory of the image that holds them. */
   readonly name: string;
-  /** `undefined` if the image does not name one; it is never probed. */
+  /** `undefined` if the image does not name one that is supported; it is never probed. */
   readonly format: Format | undefined;
+  /** What the image names instead: another program's format, or a protocol. */
+  readonly otherFormat?: string | undefined;
 }
 
 /** Opens the backing image read-only, or throws. Called at most once an open, after the header is checked. */

@@ -8,6 +8,7 @@ import { Payload } from '../bench/payload.ts';
 import { backingOf, payloadSeed } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
 import { openStack, type Stack, type StackOptions } from '../bench/stack.ts';
+import { copiedStack, type UserImage } from '../bench/user-image.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { SAFE_ALIGNMENT } from '../device/direct-io.ts';
 import { FileStorage } from '../device/file-storage.ts';
@@ -48,13 +49,14 @@ export function serveWithQemu(
   { ours, slowed }: { readonly ours: BuiltinRun; readonly slowed?: SlowedCall | undefined },
 ): Promise<QemuIoRun> {
   const { options, storage, tools, requests, imageName, backingName } = pass;
-  const { cell } = pass.plan;
+  const { cell, userImage } = pass.plan;
   const backing = backingOf(cell) === undefined ? undefined : storage.pathOf(backingName);
+  const behind = userImage === undefined ? backingFiles(backing) : filesBehind(userImage);
   return traceQemuIo({
     ...imageOfQemu(pass),
     requests,
     files: {
-      ...(backing === undefined ? {} : { 'backing:0': backing }),
+      ...behind,
       ...(hasDataFile(cell.shape) ? { data: storage.pathOf(dataFileName(imageName)) } : {}),
     },
     expected: ours.reads,
@@ -64,15 +66,31 @@ export function serveWithQemu(
   });
 }
 
+function backingFiles(path: string | undefined): Readonly<Record<string, string>> {
+  return path === undefined ? {} : { 'backing:0': path };
+}
+
+/** By the names that operations on them carry. */
+function filesBehind({ chain }: UserImage): Readonly<Record<string, string>> {
+  const named = chain.flatMap(({ path, dataPath }, index) => {
+    const label = `backing:${String(index)}`;
+    return [
+      [label, path] as const,
+      ...(dataPath === undefined ? [] : [[`${label}:data`, dataPath] as const]),
+    ];
+  });
+  return Object.fromEntries(named);
+}
+
 export function imageOfQemu({ plan, storage, imageName }: Pass): QemuIoImage {
-  const { cell } = plan;
+  const { cell, userImage } = plan;
   const dataPath = hasDataFile(cell.shape) ? storage.pathOf(dataFileName(imageName)) : undefined;
   return {
     path: storage.pathOf(imageName),
     format: cell.format,
     cache: cell.cache,
     discard: cell.discard,
-    imageOptions: imageOptions(cell, dataPath),
+    imageOptions: imageOptions(cell, dataPath, userImage),
   };
 }
 
@@ -80,12 +98,32 @@ export function imageOfQemu({ plan, storage, imageName }: Pass): QemuIoImage {
 function imageOptions(
   { caches }: Cell,
   dataPath: string | undefined,
+  userImage: UserImage | undefined,
 ): Readonly<Record<string, string>> | undefined {
-  const options = cacheOptions(caches);
+  const caching = cacheOptions(caches);
+  const behind = userImage === undefined ? undefined : optionsBehind(userImage);
+  const options = behind === undefined ? caching : { ...caching, ...behind };
   // QEMU would take the name from the directory that it runs in.
   return dataPath === undefined
     ? options
     : { ...options, 'data-file.driver': 'file', 'data-file.filename': dataPath };
+}
+
+/** The files behind a copied image, whose relative names lead nowhere; `undefined` if there are none. */
+function optionsBehind({ chain }: UserImage): Readonly<Record<string, string>> | undefined {
+  if (chain.length === 0) return undefined;
+  const options: Record<string, string> = {};
+  let node = '';
+  for (const { path, format, dataPath } of chain) {
+    node += 'backing.';
+    options[`${node}driver`] = format;
+    options[`${node}file.driver`] = 'file';
+    options[`${node}file.filename`] = path;
+    if (dataPath === undefined) continue;
+    options[`${node}data-file.driver`] = 'file';
+    options[`${node}data-file.filename`] = dataPath;
+  }
+  return options;
 }
 
 export interface BuiltinRun {
@@ -143,17 +181,25 @@ export function openBuiltin(
   { plan, storage, imageName }: Pass,
   options: Pick<StackOptions, 'hostLog' | 'wrap' | 'readOnly'>,
 ): Promise<Stack> {
-  const { cell } = plan;
+  const { cell, userImage } = plan;
+  const name = copyOf(imageName);
+  const files = alignedAsQemu(storage);
+  const stack =
+    userImage === undefined
+      ? {
+          storage: files,
+          imageName: name,
+          dataFile: hasDataFile(cell.shape) ? dataFileName(name) : undefined,
+          policy: { unnamedFormat: backingOf(cell) },
+        }
+      : copiedStack(userImage, { storage: files, name });
   return openStack({
     ...options,
-    storage: alignedAsQemu(storage),
-    imageName: copyOf(imageName),
+    ...stack,
     format: cell.format,
     cache: cell.cache,
     refcounts: options.readOnly === true ? undefined : cell.refcounts,
     caches: cell.caches,
     discard: cell.discard,
-    dataFile: hasDataFile(cell.shape) ? dataFileName(copyOf(imageName)) : undefined,
-    unnamedBackingFormat: backingOf(cell),
   });
 }

@@ -15,6 +15,7 @@ import type { CellPlan, CountOutcome, CountPassOptions, Engine, TimedPass } from
 import { formatObstacle, placeObstacle, zeroingFallback } from '../bench/obstacle.ts';
 import { backingOf, prepareFiles } from '../bench/prepare.ts';
 import { openStack } from '../bench/stack.ts';
+import { behindStack } from '../bench/user-image.ts';
 import type { FileStorage } from '../device/file-storage.ts';
 import { HostMeter } from '../device/host-meter.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
@@ -46,7 +47,7 @@ import { findQemuIo, missingQemuIo } from './qemu-tools.ts';
 import { firstGuestDifference, readStretches, type GuestDifference } from './read-back.ts';
 import type { SlowedCall } from './strace.ts';
 import { judgeOrder, ORDER_RUNS, wantsAnotherRun, type OrderVerdict } from './varying-order.ts';
-import { copySparse } from './whole-file.ts';
+import { copySparse } from '../device/file-copy.ts';
 
 export interface QemuEngineOptions {
   /** Where the images lie; without it no cell can be run. */
@@ -118,7 +119,7 @@ export class QemuEngine implements Engine {
   }
 
   #countObstacle(plan: CellPlan): string | undefined {
-    const { cell, payload, keptImage } = plan;
+    const { cell, payload, keptImage, userImage } = plan;
     const missing = missingQemuIo({ binDirectory: this.#binDirectory });
     if (missing !== undefined) return missing;
     if (cell.queueDepth !== 1) {
@@ -126,8 +127,8 @@ export class QemuEngine implements Engine {
     }
     if (payload !== 'pattern') return `qemu-io writes the payload pattern, not ${payload}`;
     if (cell.device !== 'file') return `QEMU works on files, not on the device ${cell.device}`;
-    if (keptImage !== undefined) {
-      return 'a kept image is served by the builtin engine: QEMU is run on one made anew';
+    if (keptImage !== undefined || userImage?.inPlace === true) {
+      return 'an image that is kept is served by the builtin engine: QEMU is run on a copy, or on a new image';
     }
     if (this.#files === undefined) return 'no directory was named for the images that QEMU is run on';
     const { capabilities } = this.#files;
@@ -137,13 +138,14 @@ export class QemuEngine implements Engine {
 
 /** QEMU itself refuses it. */
 function sizeObstacle(
-  { cell: { format, cache }, source }: CellPlan,
+  { cell: { format, cache }, source, userImage }: CellPlan,
   { direct }: FileStorage['capabilities'],
 ): string | undefined {
   if (format !== 'raw' || !CACHE_MODE_RULES[cache].direct || !direct.ok) return undefined;
-  if (source.virtualSize % direct.alignment === 0) return undefined;
+  const fileBytes = userImage?.facts.fileBytes ?? source.virtualSize;
+  if (fileBytes % direct.alignment === 0) return undefined;
   const asked = `the ${String(direct.alignment)} bytes that O_DIRECT asks for here`;
-  return `QEMU opens no raw image of ${String(source.virtualSize)} bytes, which is no multiple of ${asked}`;
+  return `QEMU opens no raw image of ${String(fileBytes)} bytes, which is no multiple of ${asked}`;
 }
 
 async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'parity'>> {
@@ -309,9 +311,13 @@ async function hasLostZeroes(
 ): Promise<boolean> {
   const backing = backingOf(plan.cell);
   if (backing === undefined) return false;
+  const [behind] = plan.userImage?.chain ?? [];
+  const stack =
+    plan.userImage === undefined || behind === undefined
+      ? { storage, imageName: backingName }
+      : behindStack(plan.userImage, behind);
   await using below = await openStack({
-    storage,
-    imageName: backingName,
+    ...stack,
     format: backing,
     cache: 'writeback',
     readOnly: true,

@@ -1,35 +1,13 @@
 /**
- * Copying and comparing whole files that are mostly holes: a disk image of a TiB may hold a few clusters.
+ * Comparing whole files that are mostly holes: a disk image of a TiB may hold a few clusters.
  *
  * Invariants:
  * - Only what the file system stores is read (SEEK_DATA); a stretch that it cannot tell about counts as stored.
- * - What is reserved and not written stays so in a copy: QEMU counts a file's blocks.
  * - Memory is two chunks, whatever the files' length.
  */
 
-import type { BlockDevice } from '../device/block-device.ts';
+import { CHUNK_BYTES, storedChunks, turn } from '../device/file-copy.ts';
 import { HostFile } from '../device/host-file.ts';
-import { reservedExtents, reserveExtents } from '../device/reserved-extents.ts';
-
-const CHUNK_BYTES = 1024 * 1024;
-
-/**
- * Makes `to` the same bytes as `from`, with holes and reservations where `from` has them: QEMU looks at them, and probes
- * the alignment for O_DIRECT on the first block. `to` must not exist.
- */
-export async function copySparse(from: string, to: string): Promise<void> {
-  using source = new HostFile(from, { label: 'image', readOnly: true, canZeroRange: false });
-  using target = new HostFile(to, { label: 'image', create: 'new', canZeroRange: false });
-  target.truncate(source.size(), 'data');
-  reserveExtents(target.fd, reservedExtents(source.fd, source.size()));
-  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
-  for (const { offset, length } of storedChunks(source)) {
-    const bytes = chunk.subarray(0, length);
-    source.read(offset, bytes, 'data');
-    target.write(offset, bytes, 'data');
-    await turn();
-  }
-}
 
 /** Whether two files have the same length and bytes. */
 export async function sameBytes(left: string, right: string): Promise<boolean> {
@@ -83,29 +61,4 @@ export async function* differingChunks(
     }
   }
   return undefined;
-}
-
-/** What a file stores, in pieces of at most a chunk, from its start to its end. */
-function* storedChunks(
-  file: Pick<BlockDevice, 'size' | 'extentAt'>,
-): Generator<{ readonly offset: number; readonly length: number }, undefined> {
-  const size = file.size();
-  for (let at = 0; at < size;) {
-    const extent = file.extentAt(at);
-    const end = at + extent.length;
-    if (extent.isData) {
-      for (let offset = at; offset < end; offset += CHUNK_BYTES) {
-        yield { offset, length: Math.min(CHUNK_BYTES, end - offset) };
-      }
-    }
-    at = end;
-  }
-  return undefined;
-}
-
-/** System calls here are synchronous: signals and the terminal get their turn between two of them. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }

@@ -7,6 +7,8 @@
  * - Raw has no clusters: it stands beside every cluster size.
  */
 
+import { basename } from 'node:path';
+
 import { formatSize } from '../core/size.ts';
 import { medianInterval, type Interval } from '../result/bootstrap.ts';
 import { cacheWords, shapeWords, variantName } from '../result/cell.ts';
@@ -132,6 +134,7 @@ const SETUP_FIELDS = [
   'timing',
   'device',
   'engine',
+  'image',
 ] as const;
 type SetupField = (typeof SETUP_FIELDS)[number];
 
@@ -161,6 +164,7 @@ function setupText(cell: Cell, varies: ReadonlySet<SetupField>): string {
     timing: `timing ${cell.timing ?? 'asap'}`,
     device: cell.device,
     engine: cell.engine,
+    image: cell.image === undefined ? 'an image of its own' : `image ${basename(cell.image)}`,
   };
   const parts = SETUP_FIELDS.filter((field) => varies.has(field)).map((field) => words[field]);
   return parts.filter((part) => part !== '').join(' · ');

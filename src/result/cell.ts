@@ -5,6 +5,8 @@
  * whatever characters a workload's name has.
  */
 
+import { basename } from 'node:path';
+
 import { formatSize } from '../core/size.ts';
 import type { Cell } from './schema.ts';
 import {
@@ -42,6 +44,7 @@ export function countingKey(cell: Omit<Cell, 'device' | 'timing'>): string {
     ...(cell.discard === undefined ? [] : [{ discard: cell.discard }]),
     ...(cell.flushPolicy === undefined ? [] : [{ flushPolicy: cell.flushPolicy }]),
     ...(cell.remap === undefined ? [] : [{ remap: cell.remap }]),
+    ...(cell.image === undefined ? [] : [{ image: cell.image }]),
   ]);
 }
 
@@ -76,6 +79,7 @@ export function setupName(cell: Omit<Cell, 'device'>): string {
   if (cell.payload !== undefined && cell.payload !== 'pattern') parts.push(`payload ${cell.payload}`);
   parts.push(...shapeWords(cell.shape), ...cacheWords(cell.caches));
   if (cell.discard !== undefined) parts.push(`discard ${cell.discard}`);
+  if (cell.image !== undefined) parts.push(`image ${basename(cell.image)}`);
   parts.push(...replayWords(cell));
   if (cell.engine !== 'builtin') parts.push(cell.engine);
   return parts.join(' · ');

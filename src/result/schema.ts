@@ -47,6 +47,8 @@ type DeepReadonly<T> = T extends (infer Item)[]
 const count = z.int().nonnegative();
 const nanoseconds = z.number().nonnegative();
 const name = z.string().min(1).max(256);
+/** Characters: paths of Linux have at most as many bytes. */
+const IMAGE_PATH_MAX = 4096;
 
 /** A property that is not named has its default. */
 const shapeSchema = z
@@ -97,6 +99,12 @@ export const cellSchema = z
     shape: shapeSchema.optional().describe('Absent where the image has all the defaults'),
     caches: cachesSchema.optional().describe("Absent where all are QEMU's defaults"),
     discard: z.literal('ignore').optional().describe('Guest discards were dropped; absent means `unmap`'),
+    image: z
+      .string()
+      .min(1)
+      .max(IMAGE_PATH_MAX)
+      .optional()
+      .describe('Path of the image of the user that the cell ran on; absent where one was made for it'),
   })
   .meta({
     id: 'Cell',
@@ -278,9 +286,18 @@ const paritySchema = z
   .meta({ id: 'Parity', description: 'How QEMU and the builtin engine compare on the same requests' });
 export type Parity = DeepReadonly<z.infer<typeof paritySchema>>;
 
+const imageFactsSchema = z
+  .strictObject({
+    fileBytes: count.describe('Length of the file'),
+    modified: z.iso.datetime().describe('When the file was last changed'),
+  })
+  .meta({ id: 'ImageFacts', description: "The user's image before the run" });
+export type ImageFacts = DeepReadonly<z.infer<typeof imageFactsSchema>>;
+
 export const cellRecordSchema = z
   .strictObject({
     cell: cellSchema,
+    image: imageFactsSchema.optional().describe('Only of a cell that ran on an image of the user'),
     isRecording: z.literal(true).optional().describe('Of a recorded trace; absent of a synthetic workload'),
     countsDevice: name.nullable().describe('Device of the counting pass: `memory` unless asked otherwise'),
     counts: countsSchema.nullable(),

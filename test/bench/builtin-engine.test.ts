@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -6,13 +6,14 @@ import { afterAll, afterEach, describe, expect, it } from 'vitest';
 
 import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
 import type { CellPlan } from '../../src/bench/engine.ts';
+import type { UserImage } from '../../src/bench/user-image.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
 import type { HostCounts } from '../../src/device/host-meter.ts';
 import { MEMORY_CAPABILITIES, MemoryStorage, NullStorage } from '../../src/device/memory-storage.ts';
 import { PHASES, type Phase } from '../../src/device/operation.ts';
-import { cellName } from '../../src/result/cell.ts';
+import { cellKey, cellName } from '../../src/result/cell.ts';
 import {
   ALL_CACHES,
   mixedSource,
@@ -126,39 +127,78 @@ describe('counting', () => {
 });
 
 describe('a kept image', () => {
-  it('is made where it is asked for, stays, and is opened as it is the next time', async () => {
+  it('is made where it is asked for and stays; one that is there is not written over', async () => {
     const storage = new MemoryStorage();
     const plan = onePlan(QCOW2, { keptImage: { storage, name: 'kept.qcow2' } });
     const engine = new BuiltinEngine();
     const first = await engine.count(plan, {});
     expect(first.counts.guest.allocatingWrites).toBe(30);
-    expect(storage.exists('kept.qcow2')).toBe(true);
-    const second = await engine.count(plan, {});
-    expect(second.counts.guest.allocatingWrites).toBe(0);
+    const before = storage.open('kept.qcow2').contents();
+    await expect(engine.count(plan, {})).rejects.toMatchObject({ code: 'file-exists' });
+    expect(storage.open('kept.qcow2').contents()).toEqual(before);
+    expect(engine.obstacle(plan, 'time')).toMatch(/kept/);
+  });
+});
+
+describe('an image of the user', () => {
+  const userFolder = mkdtempSync(join(tmpdir(), 'qcow2-bench-user-'));
+  afterAll(() => rmSync(userFolder, { recursive: true }));
+
+  /** Made by a cell of its own, so that all that it asks for is allocated. */
+  async function makeImage(name: string): Promise<UserImage> {
+    const keptImage = { storage: new FileStorage(userFolder, capabilities), name };
+    await new BuiltinEngine().count(onePlan(QCOW2, { keptImage }), {});
+    const path = join(userFolder, name);
+    return {
+      path,
+      format: 'qcow2',
+      virtualSize: 64 * 1024 * 1024,
+      clusterSize: 65_536,
+      refcounts: 'eager',
+      shape: undefined,
+      dataPath: undefined,
+      chain: [],
+      policy: {},
+      facts: { fileBytes: statSync(path).size, modified: '2026-01-01T00:00:00Z' },
+      inPlace: false,
+    };
+  }
+
+  it('is counted and timed on copies that are gone afterwards, and does not change', async () => {
+    const userImage = await makeImage('copied.qcow2');
+    const before = readFileSync(userImage.path);
+    const plan = onePlan(QCOW2, { userImage, device: 'file' });
+    const engine = new BuiltinEngine({ files });
+    expect(plan.cell.image).toBe(userImage.path);
+    const counted = await engine.count(plan, {});
+    expect(counted).toMatchObject({ countsDevice: 'file', counts: { guest: { allocatingWrites: 0 } } });
+    expect(JSON.stringify(await engine.count(plan, {}))).toBe(JSON.stringify(counted));
+    const pass = await engine.prepareTimed(plan, { clock: steppingClock() });
+    await pass.open();
+    await pass.run();
+    await pass.close();
+    await pass[Symbol.asyncDispose]();
+    expect(readFileSync(userImage.path).equals(before)).toBe(true);
+  });
+
+  it('is itself written in place, and not timed', async () => {
+    const userImage = { ...(await makeImage('in-place.qcow2')), inPlace: true };
+    const before = readFileSync(userImage.path);
+    const plan = onePlan({ ...QCOW2, sources: [mixedSource()] }, { userImage });
+    const engine = new BuiltinEngine({ files });
+    const { fallbacks } = await engine.count(plan, {});
+    expect(fallbacks).toContainEqual(expect.stringContaining('--in-place'));
+    expect(readFileSync(userImage.path).equals(before)).toBe(false);
     expect(engine.obstacle(plan, 'time')).toMatch(/kept/);
   });
 
-  it('is not overwritten by a raw run if it is a qcow2 image', async () => {
-    const storage = new MemoryStorage();
-    const keptImage = { storage, name: 'image' };
-    const engine = new BuiltinEngine();
-    await engine.count(onePlan(QCOW2, { keptImage }), {});
-    const before = storage.open('image').contents();
-    const asRaw = engine.count(onePlan({ formats: ['raw'] }, { keptImage }), {});
-    await expect(asRaw).rejects.toMatchObject({ code: 'image-other-format' });
-    expect(storage.open('image').contents()).toEqual(before);
-  });
-
-  it('has to fit its cell', async () => {
-    const storage = new MemoryStorage();
-    const keptImage = { storage, name: 'image' };
-    const engine = new BuiltinEngine();
-    await engine.count(onePlan(QCOW2, { keptImage }), {});
-    const larger = smallSource('larger', { image: { size: '128MiB' } });
-    for (const axes of [{ clusterSizes: [4096] }, { sources: [larger] }, { sources: [mixedSource()] }]) {
-      const run = engine.count(onePlan({ ...QCOW2, ...axes }, { keptImage }), {});
-      await expect(run).rejects.toMatchObject({ code: 'image-misfit' });
-    }
+  it('sets cells apart: two images are two cells', async () => {
+    const userImage = await makeImage('first.qcow2');
+    const other = { ...userImage, path: join(userFolder, 'second.qcow2') };
+    const [one, two, none] = [{ userImage }, { userImage: other }, {}].map((setting) =>
+      cellKey(onePlan(QCOW2, setting).cell),
+    );
+    expect(new Set([one, two, none]).size).toBe(3);
   });
 });
 

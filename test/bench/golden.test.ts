@@ -139,7 +139,7 @@ describe.each(PLACES)('on $place', ({ make, has }) => {
       format: variant.format,
       cache,
       refcounts: variant.refcounts,
-      unnamedBackingFormat: 'qcow2',
+      policy: { unnamedFormat: 'qcow2' },
       wrap,
     };
     await using stack = await openStack(options);

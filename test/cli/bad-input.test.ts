@@ -89,7 +89,9 @@ describe('a bad image is refused in one line that names file, offset and rule', 
     const path = await makeImage(folder, 'qed');
     const before = readFileSync(path);
     const words = ['--format', 'qcow2', ...ONE_CELL, '--image', 'disk.qed'];
-    expectError(await runCli(folder, 'run', '--workload', 'stride', ...words), path, 'qed');
+    const ended = await runCli(folder, 'run', '--workload', 'stride', ...words);
+    expect(ended.code).toBe(2);
+    expect(errorLine(ended)).toMatch(/--format qcow2 contradicts disk\.qed, which has qed/);
     expect(readFileSync(path).equals(before)).toBe(true);
   });
 });

@@ -195,7 +195,7 @@ class DiskUnderTest {
       format: subject.format,
       cache: cacheMode,
       refcounts: subject.refcounts,
-      unnamedBackingFormat: backing?.format,
+      policy: { unnamedFormat: backing?.format },
       wrap,
     });
   }

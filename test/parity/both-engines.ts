@@ -104,7 +104,7 @@ function openList(
     discard,
     caches: cacheSizes,
     // Only QED leaves a backing file's format out.
-    unnamedBackingFormat: below?.format,
+    policy: { unnamedFormat: below?.format },
   });
 }
 

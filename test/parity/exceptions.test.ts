@@ -28,7 +28,8 @@ import {
   ORDER_RUNS,
   type TaggedRecord,
 } from '../../src/peer/varying-order.ts';
-import { copySparse, sameBytes } from '../../src/peer/whole-file.ts';
+import { copySparse } from '../../src/device/file-copy.ts';
+import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { payloadByte, serveRequest } from '../format/serve-requests.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
@@ -157,7 +158,7 @@ describe.skipIf(skip !== undefined)('qed-zero-over-backing', () => {
     await copySparse(path, `${path}-ours`);
     const requests = [ask.zero(0, 65_536), ask.write(512, 512)];
     await runQemuIo({ path, format: 'qed', cache: 'writeback', requests });
-    await serve(requests, { imageName: 'zeroes.qed-ours', format: 'qed', unnamedBackingFormat: 'raw' });
+    await serve(requests, { imageName: 'zeroes.qed-ours', format: 'qed', policy: { unnamedFormat: 'raw' } });
     const reads = (file: string, value: number): string =>
       runTool('qemu-io', ['-r', '-f', 'qed', '-c', `read -P ${String(value)} 1024 512`, file]);
     // Below the image every byte is 1.

@@ -110,7 +110,7 @@ export class TwinImages {
       storage: this.#storage,
       imageName: this.#name,
       format: this.#format,
-      unnamedBackingFormat: this.#options.unnamedBackingFormat,
+      policy: { unnamedFormat: this.#options.unnamedBackingFormat },
       cache: 'writeback',
       readOnly: true,
     });
@@ -195,7 +195,7 @@ export class TwinImages {
       storage: this.#storage,
       imageName: `${this.#name}-ours`,
       format: this.#format,
-      unnamedBackingFormat: this.#options.unnamedBackingFormat,
+      policy: { unnamedFormat: this.#options.unnamedBackingFormat },
       cache,
       hostLog: (record) => log.push({ ...record, request: current }),
     });
@@ -258,7 +258,7 @@ export class TwinImages {
       storage: this.#storage,
       imageName: this.#name,
       format: this.#format,
-      unnamedBackingFormat: this.#options.unnamedBackingFormat,
+      policy: { unnamedFormat: this.#options.unnamedBackingFormat },
       cache: 'writeback',
       readOnly: true,
     });

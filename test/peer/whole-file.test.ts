@@ -8,7 +8,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { HostFile } from '../../src/device/host-file.ts';
 import { reservedExtents } from '../../src/device/reserved-extents.ts';
-import { copySparse, sameBytes } from '../../src/peer/whole-file.ts';
+import { copySparse } from '../../src/device/file-copy.ts';
+import { sameBytes } from '../../src/peer/whole-file.ts';
 
 const MIB = 1024 * 1024;
 

@@ -4,6 +4,7 @@ import { outputPlace } from '../../device/output-place.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { resultCsv } from '../../result/csv.ts';
 import { findSource, shippedNames, type WorkloadSource } from '../../workload/library.ts';
+import { BACKING_OPTIONS } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { makes, OVERWRITE_OPTIONS } from '../file-uses.ts';
@@ -42,6 +43,7 @@ export const benchCommand = defineCommand({
       .options(CELL_OPTIONS)
       .options(SHAPE_OPTIONS)
       .options(OPENING_OPTIONS)
+      .options(BACKING_OPTIONS)
       .options(MEASURE_OPTIONS)
       .options(
         inGroup('Measuring:', {

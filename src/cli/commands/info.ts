@@ -75,7 +75,7 @@ function clusteredLines(info: Exclude<ImageInfo, { readonly format: 'raw' }>): s
   const { clusterSize, isDirty } = info;
   const lines = [`cluster_size: ${String(clusterSize)}`, ...(isDirty ? ['cleanly shut down: no'] : [])];
   if (info.backing !== undefined) {
-    const { name, format } = info.backing;
+    const { name, otherFormat, format = otherFormat } = info.backing;
     const full = fullBackingName(info.path, name);
     lines.push(
       `backing file: ${printable(full === name ? name : `${name} (actual path: ${full})`)}`,

@@ -1,5 +1,6 @@
 /** `record`: an image behind an NBD server that writes down every request, for `replay`. */
 
+import { BACKING_OPTIONS } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
@@ -22,6 +23,7 @@ export const recordCommand = defineCommand({
       .options(SERVED_IMAGE_OPTIONS)
       .options(SHAPE_OPTIONS)
       .options(OPENING_OPTIONS)
+      .options(BACKING_OPTIONS)
       .options(LISTEN_OPTIONS)
       .options(
         inGroup('Files:', {

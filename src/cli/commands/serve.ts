@@ -1,5 +1,6 @@
 /** `serve`: an image behind an NBD server, for any program that speaks NBD. */
 
+import { BACKING_OPTIONS } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
@@ -14,6 +15,7 @@ export const serveCommand = defineCommand({
       .options(SERVED_IMAGE_OPTIONS)
       .options(SHAPE_OPTIONS)
       .options(OPENING_OPTIONS)
+      .options(BACKING_OPTIONS)
       .options(LISTEN_OPTIONS)
       .options(inGroup('Files:', OVERWRITE_OPTIONS))
       .epilogue(

@@ -11,8 +11,8 @@ import { viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
-import { isFormat, type DiskImage, type Format } from '../disk-image.ts';
-import type { OpenOptions } from '../image-options.ts';
+import { isFormat, type DiskImage } from '../disk-image.ts';
+import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { cacheGeometry } from './cache-geometry.ts';
 import { makeGeometry } from './geometry.ts';
 import { FIELD, parseHeader, type OpenPurpose, type Qcow2Header } from './header.ts';
@@ -42,10 +42,7 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
       );
     }
     if (values.backingFile !== undefined) {
-      backing = await options.openBacking({
-        name: values.backingFile,
-        format: backingFormat(values, device.path),
-      });
+      backing = await options.openBacking(backingReference(values.backingFile, values.backingFormat));
     }
     if (header.hasDataFile) {
       dataDevice = openDataFile(options, values);
@@ -109,14 +106,9 @@ function checkTablePlaces(values: Qcow2Header, device: BlockDevice): void {
   }
 }
 
-function backingFormat(values: Qcow2Header, path: string): Format | undefined {
-  const format = values.backingFormat;
-  if (format === undefined || isFormat(format)) return format;
-  throw new Qcow2BenchError(
-    'unsupported-backing-format',
-    `the backing file ${values.backingFile ?? ''} has the format '${format}'; raw, qcow2 and qed are supported`,
-    { path },
-  );
+function backingReference(name: string, format: string | undefined): BackingReference {
+  if (format === undefined || format === '') return { name, format: undefined };
+  return isFormat(format) ? { name, format } : { name, format: undefined, otherFormat: format };
 }
 
 interface OpenParts {

@@ -1,0 +1,100 @@
+/**
+ * What an image of the user is, with the files it consists of: what has to be known to serve it on a copy.
+ *
+ * Invariant: all files are opened read-only and closed again; nothing is repaired.
+ */
+
+import { statSync } from 'node:fs';
+import { resolve } from 'node:path';
+
+import type { BackingPolicy } from '../format/backing-chain.ts';
+import type { DiskImage, Format } from '../format/disk-image.ts';
+import type { RefcountMode } from '../format/image-options.ts';
+import type { ImageShape } from '../format/image-shape.ts';
+import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
+import { openImage } from '../format/registry.ts';
+import { HOST_FILES } from './host-image.ts';
+
+export interface SurveyedImage {
+  /** Absolute; links are not followed, as relative names in the image are taken from its directory. */
+  readonly path: string;
+  readonly format: Format;
+  /** Bytes. */
+  readonly virtualSize: number;
+  /** Bytes; `null` for raw. */
+  readonly clusterSize: number | null;
+  /** `null` where the format has none. */
+  readonly refcounts: RefcountMode | null;
+  /** Defaults included; empty for formats that have only one. */
+  readonly shape: ImageShape;
+  /** Absolute; `undefined` without a data file. */
+  readonly dataPath: string | undefined;
+  /** Files behind the image, nearest first. */
+  readonly chain: readonly SurveyedFile[];
+  /** Length of the file in bytes, and when it was last changed. */
+  readonly facts: { readonly fileBytes: number; readonly modified: string };
+}
+
+interface SurveyedFile {
+  /** Absolute. */
+  readonly path: string;
+  readonly format: Format;
+  readonly dataPath: string | undefined;
+}
+
+/** @throws Qcow2BenchError of the files, the format or the backing chain. */
+export async function surveyImage(options: {
+  readonly path: string;
+  readonly format: Format;
+  readonly backing: BackingPolicy;
+}): Promise<SurveyedImage> {
+  const { format } = options;
+  const path = resolve(options.path);
+  const opened = new Map<string, string>();
+  const image = await openImage({
+    format,
+    name: path,
+    files: {
+      ...HOST_FILES,
+      open: (name, labelled) => {
+        opened.set(labelled.label, resolve(name));
+        return HOST_FILES.open(name, labelled);
+      },
+    },
+    readOnly: true,
+    backing: options.backing,
+  });
+  try {
+    const { size, mtime } = statSync(path);
+    return {
+      path,
+      format,
+      virtualSize: image.virtualSize,
+      clusterSize: format === 'raw' ? null : image.clusterSize,
+      refcounts: refcountsOf(image),
+      shape: image.shape ?? {},
+      dataPath: opened.get('data'),
+      chain: chainOf(image, opened),
+      facts: { fileBytes: size, modified: mtime.toISOString() },
+    };
+  } finally {
+    await image.abandon();
+  }
+}
+
+function refcountsOf(image: DiskImage): RefcountMode | null {
+  if (!(image instanceof Qcow2Image)) return null;
+  return image.header.hasLazyRefcounts ? 'lazy' : 'eager';
+}
+
+/** @param opened paths by the label that each file was opened with. */
+function chainOf(image: DiskImage, opened: ReadonlyMap<string, string>): readonly SurveyedFile[] {
+  const chain: SurveyedFile[] = [];
+  for (let behind = image.backing; behind !== undefined; behind = behind.backing) {
+    const label = `backing:${String(chain.length)}`;
+    const path = opened.get(label);
+    if (path === undefined) throw new Error(`internal error: no file was opened as ${label}`);
+    chain.push({ path, format: behind.format, dataPath: opened.get(`${label}:data`) });
+  }
+  return chain;
+}
