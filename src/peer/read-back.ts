@@ -3,7 +3,9 @@
  * and by QEMU from its own.
  *
  * Invariants:
- * - Every byte of those ranges is compared. What the guest never named is not read: a disk may be of a TiB.
+ * - Every byte of those ranges is compared where it lies in at least `SHORT_BYTES` of one value, as all that is written
+ *   here does. Of each sector with other data, such as an image of the user has, its longest stretch is compared: qemu-io
+ *   takes one command a stretch. What the guest never named is not read: a disk may be of a TiB.
  * - Memory is one transfer and a few numbers for each stretch of one byte value.
  */
 
@@ -30,6 +32,8 @@ export interface GuestDifference {
 export type ReadWithQemu = (input: string) => Promise<ProgramOutcome>;
 
 const READ_BYTES = 1024 * 1024;
+/** Shorter stretches are many where data are of no pattern. */
+const SHORT_BYTES = 64;
 
 /** The ranges that requests named, in order and without overlap. */
 export function touchedRanges(
@@ -58,11 +62,23 @@ export async function readStretches(
       const bytes = buffer.subarray(0, Math.min(READ_BYTES, offset + length - at));
       await read(at, bytes);
       for (const run of uniformRuns(bytes)) {
-        stretches.push({ offset: at + run.from, length: run.length, value: run.value });
+        addStretch(stretches, { offset: at + run.from, length: run.length, value: run.value });
       }
     }
   }
   return stretches;
+}
+
+/** Of short ones that follow one another in a sector only the longest stays. */
+function addStretch(stretches: GuestStretch[], next: GuestStretch): void {
+  const last = stretches.at(-1);
+  const isBeside =
+    last !== undefined &&
+    last.length < SHORT_BYTES &&
+    next.length < SHORT_BYTES &&
+    Math.floor(last.offset / SECTOR_SIZE) === Math.floor(next.offset / SECTOR_SIZE);
+  if (!isBeside) stretches.push(next);
+  else if (next.length > last.length) stretches.splice(-1, 1, next);
 }
 
 /**
