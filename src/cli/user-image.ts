@@ -3,7 +3,7 @@
  * about it has to agree.
  */
 
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 
 import type { UserImage } from '../bench/user-image.ts';
 import { Qcow2BenchError } from '../core/error.ts';
@@ -41,7 +41,9 @@ export async function userImageOf(args: MatrixArgs): Promise<UserImage | undefin
   agree('format', args.format, { path, has: format });
   const found = await surveyImage({ path, format, backing: policy });
   refuseContradictions(args, path, found);
-  return { ...found, shape: shapeFor(format, found.shape), policy, inPlace };
+  const { size, mtime } = statSync(path);
+  const facts = { fileBytes: size, modified: mtime.toISOString() };
+  return { ...found, shape: shapeFor(format, found.shape), policy, facts, inPlace };
 }
 
 /** @throws Qcow2BenchError `image-misfit` for the first workload that addresses more than the disk has. */

@@ -4,7 +4,6 @@
  * Invariant: all files are opened read-only and closed again; nothing is repaired.
  */
 
-import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 
 import type { BackingPolicy } from '../format/backing-chain.ts';
@@ -31,8 +30,6 @@ export interface SurveyedImage {
   readonly dataPath: string | undefined;
   /** Files behind the image, nearest first. */
   readonly chain: readonly SurveyedFile[];
-  /** Length of the file in bytes, and when it was last changed. */
-  readonly facts: { readonly fileBytes: number; readonly modified: string };
 }
 
 interface SurveyedFile {
@@ -65,7 +62,6 @@ export async function surveyImage(options: {
     backing: options.backing,
   });
   try {
-    const { size, mtime } = statSync(path);
     return {
       path,
       format,
@@ -75,7 +71,6 @@ export async function surveyImage(options: {
       shape: image.shape ?? {},
       dataPath: opened.get('data'),
       chain: chainOf(image, opened),
-      facts: { fileBytes: size, modified: mtime.toISOString() },
     };
   } finally {
     await image.abandon();
