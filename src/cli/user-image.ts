@@ -10,8 +10,8 @@ import { Qcow2BenchError } from '../core/error.ts';
 import { formatSize } from '../core/size.ts';
 import type { Format } from '../format/disk-image.ts';
 import { shapeFor } from '../format/image-shape.ts';
-import { detectContent } from '../image/detect-format.ts';
-import { HOST_FILES } from '../image/host-image.ts';
+import { contentOfPlace } from '../image/detect-format.ts';
+import { hostImage } from '../image/host-image.ts';
 import { formatOfFile } from '../image/open-chain.ts';
 import { surveyImage, type SurveyedImage } from '../image/survey-image.ts';
 import type { WorkloadSource } from '../workload/library.ts';
@@ -85,9 +85,7 @@ function refuseInPlaceMisfits({ samples, resume, dir, engine }: MatrixArgs): voi
 /** Content is detected; a file of another program is taken for raw only if that is said. */
 async function formatOf(path: string, given: readonly Format[] | undefined): Promise<Format> {
   if (given?.length !== 1 || given[0] !== 'raw') return formatOfFile(path);
-  const device = HOST_FILES.open(path, { label: 'image', readOnly: true });
-  const found = await detectContent(device);
-  await device.close();
+  const found = await contentOfPlace(hostImage(path, 'read'));
   return typeof found === 'string' ? found : 'raw';
 }
 
