@@ -7,11 +7,11 @@
  */
 
 import { fstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 export interface LockHolder {
   readonly pid: number;
-  /** As the kernel names it: at most 15 characters. */
+  /** The name of its file: `qemu-nbd`, `node`. */
   readonly program: string;
 }
 
@@ -29,10 +29,16 @@ export function lockHolder(own: number, byte: number): LockHolder | undefined {
       if (Number(pid) === process.pid && Number(fd) === own) continue;
       if (!hasLock(textOf(join(directory, 'fdinfo', fd)), file.ino, byte)) continue;
       if (!leadsTo(join(directory, 'fd', fd), file)) continue;
-      return { pid: Number(pid), program: textOf(join(directory, 'comm')).trim() || 'a process' };
+      return { pid: Number(pid), program: programOf(directory) };
     }
   }
   return undefined;
+}
+
+/** By its first argument: the kernel's own name is that of a thread. */
+function programOf(directory: string): string {
+  const [first = ''] = textOf(join(directory, 'cmdline')).split('\0');
+  return basename(first) || textOf(join(directory, 'comm')).trim() || 'a process';
 }
 
 /** Lines as `lock: 1: OFDLCK ADVISORY READ -1 fe:00:2146328 100 101`: device and inode, first and last byte. */

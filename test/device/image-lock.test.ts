@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 
 import { systemError } from '../../src/device/host-error.ts';
@@ -108,7 +108,7 @@ describe.skipIf(!loaded.ok)(`locks of images${loaded.ok ? '' : ` (${loaded.reaso
     } catch (error) {
       message = String(error);
     }
-    expect(message).toContain(`(pid ${String(holder.pid)})`);
+    expect(message).toContain(`in use: ${basename(process.execPath)} (pid ${String(holder.pid)}) has`);
     holder.kill('SIGKILL');
     await once(holder, 'exit');
     expect(codeOf(() => open(ROLES['write metadata']).close())).toBeUndefined();
