@@ -47,10 +47,11 @@ export class HostLogFile implements Disposable {
   }
 
   #write(): void {
-    const lines = this.#lines;
+    const lines = Buffer.from(this.#lines);
     this.#lines = '';
     try {
-      writeSync(this.#descriptor, lines);
+      // A full disk takes a part first and refuses the rest.
+      for (let at = 0; at < lines.length;) at += writeSync(this.#descriptor, lines, at);
     } catch (error) {
       throw hostError('host-write-failed', { path: this.#path }, error);
     }

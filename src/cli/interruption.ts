@@ -13,7 +13,7 @@ import type { Terminal } from './terminal.ts';
 const SAME_STROKE_MS = 500;
 /** Work that never waits lets signals in so often. */
 const TURN_EVERY_MS = 50;
-const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 const SHOW_CURSOR = '\u001b[?25h';
 
 /** What a run that was interrupted rejects with. */

@@ -1,6 +1,7 @@
 /**
  * The trace that `record` writes: made at once, so that a place that cannot be written to is told before any client
- * comes, and never over a file that is there unless that was asked for.
+ * comes, and never over a file that is there unless that was asked for. Twice a second everything goes to the file, so
+ * that a recording that is killed can be read up to its last half second.
  */
 
 import { closeSync, openSync, rmSync, statSync } from 'node:fs';
@@ -20,7 +21,9 @@ export class RecordingFile {
   readonly path: string;
   readonly #writer: TraceWriter;
   readonly #onFailure: (error: unknown) => void;
+  readonly #timer: NodeJS.Timeout;
   #failed = false;
+  #countAtCheckpoint = -1;
 
   /** @throws Qcow2BenchError `file-exists`, `write-failed`. */
   constructor(path: string, options: RecordingFileOptions) {
@@ -28,6 +31,7 @@ export class RecordingFile {
     this.#onFailure = options.onFailure;
     claim(path, options.overwrite);
     this.#writer = new TraceWriter(path, options);
+    this.#timer = setInterval(() => this.#checkpoint(), CHECKPOINT_MS);
   }
 
   /** Requests written so far. */
@@ -48,13 +52,22 @@ export class RecordingFile {
 
   /** @throws Qcow2BenchError `bad-trace` if what is left cannot be written. */
   async close(): Promise<void> {
+    clearInterval(this.#timer);
     await this.#writer.close();
   }
 
   /** Takes the file away again: there was nothing to record. */
   async discard(): Promise<void> {
+    clearInterval(this.#timer);
     await this.#writer.close();
     rmSync(this.path, { force: true });
+  }
+
+  #checkpoint(): void {
+    const { count } = this.#writer;
+    if (this.#failed || count === this.#countAtCheckpoint) return;
+    this.#countAtCheckpoint = count;
+    this.#writer.checkpoint().catch(this.#fail);
   }
 
   readonly #fail = (error: unknown): void => {
@@ -63,6 +76,9 @@ export class RecordingFile {
     this.#onFailure(error);
   };
 }
+
+/** A recording that is killed loses no more than the last requests of this time. */
+const CHECKPOINT_MS = 500;
 
 /** Makes the file, so that no other program's can come between. */
 function claim(path: string, overwrite: boolean): void {

@@ -26,6 +26,8 @@ export interface ReplaySourceArgs extends TraceArgs, ReplayArgs {
 interface TraceFacts {
   readonly requests: number;
   readonly skipped: number;
+  /** Of a file that was cut short: the bytes left out at its end. */
+  readonly cutBytes: number | undefined;
   /** Flushes, and writes with FUA. */
   readonly flushes: number;
   /** Between the first request and the last. */
@@ -102,7 +104,13 @@ async function readThrough(
   if (requests === 0) {
     throw new Qcow2BenchError('no-requests', 'the trace holds no request to replay', { path });
   }
-  return { requests, flushes, skipped: trace.skippedCount, durationNs: lastNs - (firstNs ?? 0) };
+  return {
+    requests,
+    flushes,
+    skipped: trace.skippedCount,
+    cutBytes: trace.isCut ? trace.cutBytes : undefined,
+    durationNs: lastNs - (firstNs ?? 0),
+  };
 }
 
 function refuseTimesThatAreNone(args: ReplaySourceArgs, { requests, durationNs }: TraceFacts): void {
@@ -121,9 +129,13 @@ function refuseTimesThatAreNone(args: ReplaySourceArgs, { requests, durationNs }
 function sharedRemarks(
   { requests: limit, volume, 'flush-policy': policy }: ReplaySourceArgs,
   source: RecordedSource,
-  { requests, skipped, flushes }: TraceFacts,
+  { requests, skipped, cutBytes, flushes }: TraceFacts,
 ): readonly string[] {
   const remarks: string[] = [];
+  if (cutBytes !== undefined) {
+    const rest = countOf(cutBytes, 'byte');
+    remarks.push(`the trace was cut short: ${rest} of an unfinished line or record were left out at its end`);
+  }
   if (skipped === 1) remarks.push('1 line of the trace breaks a rule and was left out');
   if (skipped > 1) remarks.push(`${String(skipped)} lines of the trace break a rule and were left out`);
   if (volume !== undefined) remarks.push(`of the trace only the volume ${volume}`);

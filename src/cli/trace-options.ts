@@ -21,6 +21,7 @@ export const TRACE_OPTIONS = inGroup('Trace:', {
     deviceSize('size'),
   ),
   'skip-bad': flag('Leave out what breaks a rule, and say how much, instead of stopping'),
+  recover: flag('Read a trace that was cut short up to its last whole line or record'),
 });
 
 export type TraceArgs = InferredOptionTypes<typeof TRACE_OPTIONS>;
@@ -34,8 +35,8 @@ export const TRACE_ARGUMENT = {
 } as const;
 
 export function traceReading(args: TraceArgs): OpenTraceOptions {
-  const { 'trace-format': format, volume, size, 'skip-bad': skipBad } = args;
-  return { format, volume, size, skipBad };
+  const { 'trace-format': format, volume, size, 'skip-bad': skipBad, recover } = args;
+  return { format, volume, size, skipBad, recover };
 }
 
 function deviceSize(option: string): (given: string) => number {

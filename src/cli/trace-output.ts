@@ -59,6 +59,8 @@ interface Survey {
   readonly skipped: number;
   readonly failed: number;
   readonly otherVolumes: number;
+  /** Of a file that was cut short: the bytes left out at its end. */
+  readonly cutBytes: number | undefined;
 }
 
 /**
@@ -119,6 +121,7 @@ async function surveyTrace(output: TraceOutput, signal: AbortSignal): Promise<Su
     skipped: skippedCount,
     failed: failedCount,
     otherVolumes: otherVolumeCount,
+    cutBytes: trace.isCut ? trace.cutBytes : undefined,
   };
 }
 
@@ -179,7 +182,7 @@ function listed(losses: readonly TraceLoss[]): string {
 }
 
 function asText({ out, args }: TraceOutput, survey: Survey): string {
-  const { kept, losses, skipped, failed, otherVolumes } = survey;
+  const { kept, losses, skipped, failed, otherVolumes, cutBytes } = survey;
   return [
     `${out}: ${countOf(kept, 'request')}, ${args.to}`,
     ...(losses.length > 0 ? [`dropped: ${listed(losses)}`] : []),
@@ -190,6 +193,9 @@ function asText({ out, args }: TraceOutput, survey: Survey): string {
       ? [`left out: ${countOf(failed, 'request')} that failed or had no answer when recorded`]
       : []),
     ...(otherVolumes > 0 ? [`left out: ${countOf(otherVolumes, 'request')} of other volumes`] : []),
+    ...(cutBytes === undefined
+      ? []
+      : [`left out: the end, cut short, with ${countOf(cutBytes, 'byte')} of an unfinished line or record`]),
   ].join('\n');
 }
 

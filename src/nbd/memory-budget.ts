@@ -137,11 +137,14 @@ export class MemoryBudget {
 
   #dropStalled(): void {
     const waiting = new Set(this.#waiters.map(({ client }) => client));
-    for (const client of [...this.#clients]) {
+    const stalled = [...this.#clients].filter((client) => {
       const isInvolved = this.#commonOf(client.heldBytes) > 0 || waiting.has(client);
-      if (isInvolved && !client.isMoving && client.holder.isAwaited()) client.holder.drop();
-      client.isMoving = false;
-    }
+      return isInvolved && !client.isMoving && client.holder.isAwaited();
+    });
+    for (const client of this.#clients) client.isMoving = false;
+    // All leave first: what one of them releases must not go to another.
+    for (const client of stalled) client.leave();
+    for (const client of stalled) client.holder.drop();
   }
 }
 

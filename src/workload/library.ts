@@ -52,7 +52,7 @@ export interface RecordedSource {
 }
 
 /** What of a trace is read, and how. */
-export type TraceReading = Pick<OpenTraceOptions, 'format' | 'volume' | 'size' | 'skipBad'>;
+export type TraceReading = Pick<OpenTraceOptions, 'format' | 'volume' | 'size' | 'skipBad' | 'recover'>;
 
 export type WorkloadSource = SyntheticSource | RecordedSource;
 
@@ -150,8 +150,8 @@ async function openSource(
   }
   await using trace = await openTrace(path, options);
   const { virtualSize, provenance, format } = trace;
-  const { volume, skipBad } = options;
-  const reading = { format, volume, size: virtualSize, skipBad };
+  const { volume, skipBad, recover } = options;
+  const reading = { format, volume, size: virtualSize, skipBad, recover };
   const title = provenance.get('title') ?? `Recorded trace ${basename(path)}`;
   const description = provenance.get('description') ?? '';
   return { kind: 'recording', name, title, description, path, virtualSize, provenance, reading };

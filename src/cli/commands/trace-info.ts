@@ -185,13 +185,22 @@ function allocatingText({ allocatingWrites, writes, clusterSize, clusters }: Tra
   return `${first}; ${countOf(clusters, 'cluster')} in all`;
 }
 
-function leftOutRows({ skippedCount, failedCount, otherVolumeCount }: UnsizedTrace): [string, string][] {
+function leftOutRows({
+  skippedCount,
+  failedCount,
+  otherVolumeCount,
+  isCut,
+  cutBytes,
+}: UnsizedTrace): [string, string][] {
   const texts = [
     ...(skippedCount > 0
       ? [`${countOf(skippedCount, 'line or record', 'lines or records')} that break a rule`]
       : []),
     ...(failedCount > 0 ? [`${countOf(failedCount, 'request')} that failed or had no answer`] : []),
     ...(otherVolumeCount > 0 ? [`${countOf(otherVolumeCount, 'request')} of other volumes`] : []),
+    ...(isCut
+      ? [`the end, cut short, with ${countOf(cutBytes, 'byte')} of an unfinished line or record`]
+      : []),
   ];
   return texts.length === 0 ? [] : [['left out', texts.join(', ')]];
 }

@@ -62,6 +62,11 @@ export class RecordScanner {
     return this.#toSkip === 0 && this.#next === this.bytes.length;
   }
 
+  /** Bytes of a record that has not ended yet. */
+  get unfinishedBytes(): number {
+    return this.bytes.length - this.#next;
+  }
+
   /** Where the next record, or what there is of it, begins in the unpacked file. */
   get nextOffset(): number {
     return this.#origin + this.#next;

@@ -24,6 +24,8 @@ export interface FeedParts<Parser extends TraceParser = TraceParser> {
   readonly intake: TraceIntake;
   readonly parser: Parser;
   readonly onBroken: OnBroken;
+  /** Told of a file that was cut short, with the bytes after its last whole line or record; left out, it is an error. */
+  readonly onCut?: ((bytes: number) => void) | undefined;
 }
 
 export interface TraceFeed {
@@ -46,6 +48,8 @@ export function openFeed(parts: FeedParts): TraceFeed {
   return parser.unit === 'line' ? new LineFeed({ ...parts, parser }) : new RecordFeed({ ...parts, parser });
 }
 
+/** Ends the message about a file that was cut short. */
+export const RECOVER_HINT = '; --recover reads what comes before';
 const TOO_LONG = `the line is longer than ${String(LIMITS.traceLineBytes)} bytes`;
 
 /** What feeds of lines and of records share: where they stand, and how a file ends. */
@@ -58,19 +62,22 @@ abstract class FileFeed<Parser extends TraceParser> implements TraceFeed {
   protected readonly path: string;
   protected readonly intake: TraceIntake;
   protected readonly onBroken: OnBroken;
+  readonly #onCut: ((bytes: number) => void) | undefined;
 
-  constructor({ path, intake, parser, onBroken }: FeedParts<Parser>) {
+  constructor({ path, intake, parser, onBroken, onCut }: FeedParts<Parser>) {
     this.parser = parser;
     this.path = path;
     this.intake = intake;
     this.onBroken = onBroken;
+    this.#onCut = onCut;
   }
 
   abstract get place(): ErrorPlace;
   abstract parse(untilNs: number): void;
   protected abstract take(chunk: Uint8Array): void;
-  /** Throws if the file ends here, within a line or record. */
-  protected abstract assertWhole(): void;
+  /** The rule that is broken if the file ends here, within a line or record. */
+  protected abstract readonly cutRule: string | undefined;
+  protected abstract readonly unfinishedBytes: number;
 
   push(chunk: Uint8Array | undefined): void {
     this.isStarved = false;
@@ -79,9 +86,11 @@ abstract class FileFeed<Parser extends TraceParser> implements TraceFeed {
       return;
     }
     this.isEnded = true;
-    this.assertWhole();
-    const rule = this.parser.finish?.();
-    if (rule !== undefined) throw badTrace(rule, { path: this.path });
+    const { cutRule } = this;
+    const rule = cutRule ?? this.parser.finish?.();
+    if (rule === undefined) return;
+    if (this.#onCut !== undefined) this.#onCut(this.unfinishedBytes);
+    else throw badTrace(`${rule}${RECOVER_HINT}`, cutRule === undefined ? { path: this.path } : this.place);
   }
 }
 
@@ -118,11 +127,13 @@ class LineFeed extends FileFeed<LineParser> {
     this.#lines.push(chunk);
   }
 
-  protected override assertWhole(): void {
-    if (this.#lines.unfinishedBytes === 0) return;
-    const rule =
-      'the last line does not end with a line feed: the file was cut short, or lacks its last byte';
-    throw badTrace(rule, { path: this.path, line: this.#lines.line + 1 });
+  protected override get cutRule(): string | undefined {
+    if (this.unfinishedBytes === 0) return undefined;
+    return 'the last line does not end with a line feed: the file was cut short, or lacks its last byte';
+  }
+
+  protected override get unfinishedBytes(): number {
+    return this.#lines.unfinishedBytes;
   }
 }
 
@@ -166,8 +177,12 @@ class RecordFeed extends FileFeed<RecordParser> {
     this.#records.push(chunk);
   }
 
-  protected override assertWhole(): void {
-    if (this.#records.isBetweenRecords) return;
-    throw badTrace(`the file was cut short within record ${String(this.#records.record + 1)}`, this.place);
+  protected override get cutRule(): string | undefined {
+    if (this.#records.isBetweenRecords) return undefined;
+    return `the file was cut short within record ${String(this.#records.record + 1)}`;
+  }
+
+  protected override get unfinishedBytes(): number {
+    return this.#records.unfinishedBytes;
   }
 }

@@ -15,7 +15,7 @@ import { Qcow2BenchError, systemCode, type ErrorPlace } from '../../core/error.t
 import type { RequestStream } from '../request-stream.ts';
 import type { Request } from '../request.ts';
 import { badTrace } from './request-rules.ts';
-import { openFeed, type TraceFeed } from './trace-feed.ts';
+import { openFeed, RECOVER_HINT, type TraceFeed } from './trace-feed.ts';
 import { traceFiles } from './trace-files.ts';
 import { recogniseTrace, TRACE_FORMATS, traceFormat, type TraceFormat } from './trace-formats.ts';
 import { headOf, readHead, unknownTraceRule } from './trace-head.ts';
@@ -32,6 +32,8 @@ export interface OpenTraceOptions {
   readonly size?: number | undefined;
   /** Leave out lines and records that break a rule, and count them, instead of stopping at the first. */
   readonly skipBad?: boolean | undefined;
+  /** Read a file that was cut short up to its last whole line or record, instead of refusing it. */
+  readonly recover?: boolean | undefined;
   /** At most this many requests; default: all. */
   readonly limit?: number | undefined;
 }
@@ -45,6 +47,9 @@ export interface OpenTrace extends RequestStream {
   readonly provenance: ReadonlyMap<string, string>;
   /** Lines or records left out so far by `skipBad`. */
   readonly skippedCount: number;
+  /** With `recover`: whether a file was found to be cut short so far, and the unpacked bytes left out at its end. */
+  readonly isCut: boolean;
+  readonly cutBytes: number;
   /** Requests left out so far because they failed, or were never answered, when they were recorded. */
   readonly failedCount: number;
   /** Requests left out so far because they went to another volume. */
@@ -98,6 +103,8 @@ class TraceReader implements UnsizedTrace {
   readonly path: string;
   readonly batches: AsyncIterable<readonly Request[]>;
   skippedCount = 0;
+  isCut = false;
+  cutBytes = 0;
 
   readonly #options: OpenTraceOptions;
   readonly #files: readonly AsyncGenerator<Uint8Array, undefined>[];
@@ -115,7 +122,9 @@ class TraceReader implements UnsizedTrace {
     this.#options = options;
     this.#left = options.limit ?? Infinity;
     this.#paths = traceFiles(path);
-    this.#files = this.#paths.map((file) => readUnpacked(file));
+    this.#files = this.#paths.map((file) =>
+      readUnpacked(file, options.recover === true ? () => this.#onCut(0) : undefined),
+    );
     this.batches = this.#batches();
   }
 
@@ -165,7 +174,13 @@ class TraceReader implements UnsizedTrace {
     this.#intake = intake;
     this.#sources = this.#files.map((chunks, index) => {
       const head = heads[index] ?? new Uint8Array(0);
-      const parts = { path: this.#paths[index] ?? this.path, head, intake, onBroken: this.#onBroken };
+      const parts = {
+        path: this.#paths[index] ?? this.path,
+        head,
+        intake,
+        onBroken: this.#onBroken,
+        onCut: this.#options.recover === true ? this.#onCut : undefined,
+      };
       return { chunks, feed: openFeed({ ...parts, parser: parserOf(intake, head) }) };
     });
     while (!this.#isEnded && this.#first.length === 0) this.#first = await this.#fill(intake);
@@ -217,6 +232,11 @@ class TraceReader implements UnsizedTrace {
   readonly #onBroken = (rule: string, place: ErrorPlace, parser: TraceParser): void => {
     if (this.#options.skipBad !== true || !parser.canSkip) throw badTrace(rule, place);
     this.skippedCount++;
+  };
+
+  readonly #onCut = (bytes: number): void => {
+    this.isCut = true;
+    this.cutBytes += bytes;
   };
 
   #severalVolumes({ volumes }: TraceIntake): Qcow2BenchError {
@@ -284,5 +304,5 @@ function readFailure(error: unknown): string {
   if (code === 'ENOENT') return 'there is no such file: check the path';
   if (code?.startsWith('E') === true) return `cannot be read (${code})`;
   const words = error instanceof Error ? error.message : String(error);
-  return `the compressed file is damaged or cut short (${words})`;
+  return `the compressed file is damaged or cut short (${words})${RECOVER_HINT}`;
 }

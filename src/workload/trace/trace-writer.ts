@@ -53,7 +53,7 @@ export class TraceWriter implements AsyncDisposable {
   readonly #path: string;
   readonly #virtualSize: number;
   readonly #encoder: TraceEncoder;
-  readonly #stream: Duplex;
+  readonly #stream: Compressor;
   /** Settles when everything is in the file; rejects with the system's error. */
   readonly #done: Promise<void>;
   #failure: unknown;
@@ -103,6 +103,27 @@ export class TraceWriter implements AsyncDisposable {
     if (this.#encoder.unit === 'record') return this.#writeRecord(this.#encoder, request);
     this.#buffered += this.#encoder.line(request);
     return this.#buffered.length < BUFFER_CHARACTERS ? undefined : this.#flushBuffer();
+  }
+
+  /**
+   * Hands what was written so far to the system, so that it can be read if the program is killed: a compressed file
+   * can be unpacked up to here.
+   * @throws Qcow2BenchError `bad-trace` if the file cannot be written.
+   */
+  async checkpoint(): Promise<void> {
+    if (this.#closed) return;
+    await this.#flushBuffer();
+    await new Promise<void>((resolve) => {
+      const { flush } = this.#stream;
+      this.#stream.once('close', resolve);
+      const done = (): void => {
+        this.#stream.off('close', resolve);
+        resolve();
+      };
+      if (flush === undefined || this.#stream.destroyed) done();
+      else flush.call(this.#stream, done);
+    });
+    if (this.#failure !== undefined) throw this.#writeFailure(this.#failure);
   }
 
   /** Writes what is left and closes the file. Does nothing the second time, or after a failed `write`. */
@@ -200,7 +221,10 @@ export function compressionOf(path: string): TraceCompression {
   return path.endsWith('.zst') ? 'zstd' : 'none';
 }
 
-function createCompressor(compression: TraceCompression): Duplex {
+/** `flush` makes everything so far come out. */
+type Compressor = Duplex & { flush?: (done: () => void) => void };
+
+function createCompressor(compression: TraceCompression): Compressor {
   switch (compression) {
     case 'none':
       return new PassThrough();

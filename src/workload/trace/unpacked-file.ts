@@ -12,15 +12,34 @@ import type { Duplex } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 
 import { hostPath } from '../../core/byte-text.ts';
+import { systemCode } from '../../core/error.ts';
 import { ZSTD_MAGIC, ZstdFrame } from '../../core/zstd-frame.ts';
 
 /** Bytes read or unpacked at once: large enough that the cost of a chunk is lost in that of its lines. */
 const CHUNK_BYTES = 256 * 1024;
+/** With no buffer for what was unpacked, all of it is taken before an error ends the stream. */
+const UNPACKING = { chunkSize: CHUNK_BYTES, readableHighWaterMark: 1 };
 /** The two magic bytes of gzip (RFC 1952, 2.3.1). */
 const GZIP_MAGIC = 0x8b1f;
 
-/** The file's bytes, unpacked. Ending the iteration early closes the file. */
-export async function* readUnpacked(path: string): AsyncGenerator<Uint8Array, undefined> {
+/**
+ * The file's bytes, unpacked. Ending the iteration early closes the file.
+ *
+ * @param onCut where a compressed file ends too soon or is damaged, called after all bytes before it were given, in
+ *   place of the error.
+ */
+export async function* readUnpacked(path: string, onCut?: () => void): AsyncGenerator<Uint8Array, undefined> {
+  try {
+    yield* unpackedBytes(path);
+  } catch (error) {
+    const code = systemCode(error);
+    if (onCut === undefined || (code?.startsWith('E') ?? false)) throw error;
+    onCut();
+  }
+  return undefined;
+}
+
+async function* unpackedBytes(path: string): AsyncGenerator<Uint8Array, undefined> {
   const source = createReadStream(hostPath(path), { highWaterMark: CHUNK_BYTES });
   try {
     const chunks = new ChunkReader(source);
@@ -28,7 +47,7 @@ export async function* readUnpacked(path: string): AsyncGenerator<Uint8Array, un
     if (head === undefined) return undefined;
     chunks.putBack(head);
     if (startsWith(head, GZIP_MAGIC, 2)) {
-      yield* unpack(chunks.all(), createGunzip({ chunkSize: CHUNK_BYTES }));
+      yield* unpack(chunks.all(), createGunzip(UNPACKING));
     } else if (startsWith(head, ZSTD_MAGIC, 4)) {
       yield* unpackZstd(chunks);
     } else {
@@ -54,7 +73,7 @@ async function* unpackZstd(chunks: ChunkReader): AsyncGenerator<Uint8Array, unde
     if (frame.skippable) {
       while ((await bytes.next()).done !== true);
     } else {
-      yield* unpack(prepend(first.value, bytes), createZstdDecompress({ chunkSize: CHUNK_BYTES }));
+      yield* unpack(prepend(first.value, bytes), createZstdDecompress(UNPACKING));
     }
     if (!frame.complete) throw new Error('unexpected end of file');
   }
