@@ -50,7 +50,7 @@ async function recovered(path: string): Promise<{ readonly requests: Request[]; 
 async function refusal(path: string): Promise<string> {
   try {
     const trace = await openTrace(path);
-    for await (const batch of trace.batches) batch;
+    await Array.fromAsync(trace.batches);
   } catch (error) {
     return String(error);
   }
