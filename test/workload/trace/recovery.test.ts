@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import type { Request } from '../../../src/workload/request.ts';
-import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
+import { openTrace, type OpenTrace } from '../../../src/workload/trace/trace-reader.ts';
 import { TraceWriter } from '../../../src/workload/trace/trace-writer.ts';
 
 const MIB = 1024 * 1024;
@@ -42,15 +42,18 @@ async function killed(path: string): Promise<Buffer> {
 
 async function recovered(path: string): Promise<{ readonly requests: Request[]; readonly isCut: boolean }> {
   const trace = await openTrace(path, { recover: true });
+  return { requests: await readAll(trace), isCut: trace.isCut };
+}
+
+async function readAll(trace: OpenTrace): Promise<Request[]> {
   const requests: Request[] = [];
   for await (const batch of trace.batches) requests.push(...batch);
-  return { requests, isCut: trace.isCut };
+  return requests;
 }
 
 async function refusal(path: string): Promise<string> {
   try {
-    const trace = await openTrace(path);
-    await Array.fromAsync(trace.batches);
+    await readAll(await openTrace(path));
   } catch (error) {
     return String(error);
   }
