@@ -8,6 +8,8 @@
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import { lessFound } from '../device/capabilities.ts';
 import { Deferral } from '../device/deferred-device.ts';
 import { modelName, type DeviceModel } from '../device/device-model.ts';
 import { HostMeter } from '../device/host-meter.ts';
@@ -108,9 +110,15 @@ export class BuiltinEngine implements Engine {
   }): Promise<CountOutcome> {
     const { plan, options, storage, files } = pass;
     const meter = new HostMeter();
+    const stackOptions = this.#stackOptions(plan, storage);
+    const opened: BlockDevice[] = [];
     await using stack = await openStack({
-      ...this.#stackOptions(plan, storage),
+      ...stackOptions,
       ...files.stack,
+      wrap: (device) => {
+        opened.push(device);
+        return stackOptions.wrap?.(device) ?? device;
+      },
       meter,
       hostLog: options.hostLog,
     });
@@ -131,7 +139,10 @@ export class BuiltinEngine implements Engine {
     return {
       counts: { guest, open: meter.counts('open'), run: meter.counts('run'), close: meter.counts('close') },
       countsDevice: storage.kind,
-      fallbacks: [...files.fallbacks, ...zeroingFallback(plan.cell, storage.capabilities, guest)],
+      fallbacks: [
+        ...files.fallbacks,
+        ...zeroingFallback(plan.cell, lessFound(storage.capabilities, opened), guest),
+      ],
       verification: verified?.verification(),
     };
   }

@@ -11,8 +11,7 @@
 import { basename, dirname } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
-import { probeCapabilities, type Capabilities } from '../device/capabilities.ts';
-import { SAFE_ALIGNMENT } from '../device/direct-io.ts';
+import { UNTRIED } from '../device/capabilities.ts';
 import { FileStorage, followLinks } from '../device/file-storage.ts';
 import type { Storage } from '../device/storage.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
@@ -81,19 +80,15 @@ export function copiedStack({ path, policy, dataPath }: UserImage, { storage, na
  *
  * @param path absolute
  */
-export function servedStack(
-  path: string,
-  { policy, readOnly = false }: { readonly policy: BackingPolicy; readonly readOnly?: boolean },
-): ImageStack {
-  const placeOf = readOnly ? readOnlyPlace : writablePlace;
-  return { storage: new PlacedFiles(() => placeOf(path), placeOf), imageName: path, policy };
+export function servedStack(path: string, { policy }: { readonly policy: BackingPolicy }): ImageStack {
+  return { storage: new PlacedFiles(() => hostPlace(path), hostPlace), imageName: path, policy };
 }
 
 /** A file behind an image, with those behind it, to be read. */
 export function behindStack({ path, policy }: UserImage, file: ChainFile): ImageStack {
   // What is allowed is below the directory of the image on top.
   const allowed = { allowedDirectory: dirname(path), ...withoutUndefined(policy) };
-  return servedStack(file.path, { policy: allowed, readOnly: true });
+  return servedStack(file.path, { policy: allowed });
 }
 
 /** Copies the image, and its data file, to `name`; what fails leaves nothing. */
@@ -149,7 +144,7 @@ class PlacedFiles implements FileSource {
       case 'data':
         return this.#dataPlace(path);
       default:
-        return readOnlyPlace(path);
+        return hostPlace(path);
     }
   }
 
@@ -163,20 +158,6 @@ function withoutUndefined(policy: BackingPolicy): BackingPolicy {
   return Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined));
 }
 
-function writablePlace(path: string): FilePlace {
-  const directory = dirname(path);
-  return { storage: new FileStorage(directory, probeCapabilities(directory)), name: basename(path) };
+function hostPlace(path: string): FilePlace {
+  return { storage: new FileStorage(dirname(path), UNTRIED), name: basename(path) };
 }
-
-function readOnlyPlace(path: string): FilePlace {
-  return { storage: new FileStorage(dirname(path), READ_ONLY), name: basename(path) };
-}
-
-/** Nothing is tried where only files are read: whether O_DIRECT is possible is found out by opening with it. */
-const READ_ONLY: Capabilities = {
-  platform: process.platform,
-  fileSystem: undefined,
-  direct: { ok: true, alignment: SAFE_ALIGNMENT },
-  zeroRange: { ok: false, reason: 'the file is only read' },
-  punchHole: { ok: false, reason: 'the file is only read' },
-};

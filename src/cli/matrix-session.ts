@@ -14,7 +14,7 @@ import { progressOn } from './run-progress.ts';
 import { runMatrix, type MatrixOutcome } from '../bench/run.ts';
 import type { UserImage } from '../bench/user-image.ts';
 import { Qcow2BenchError } from '../core/error.ts';
-import { hostImage } from '../image/host-image.ts';
+import { hostImage, imageOfRun } from '../image/host-image.ts';
 import { modelName } from '../device/device-model.ts';
 import type { Storage } from '../device/storage.ts';
 import { FORMATS } from '../format/disk-image.ts';
@@ -162,7 +162,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
 
 /** Where counts are taken on the image itself. */
 function storageInPlace(userImage: UserImage | undefined): Storage | undefined {
-  return userImage?.inPlace === true ? hostImage(userImage.path, 'write').storage : undefined;
+  return userImage?.inPlace === true ? hostImage(userImage.path).storage : undefined;
 }
 
 /** Loaded only where it is asked for: nobody else pays for it. */
@@ -195,7 +195,7 @@ function planCells(
     engines: args.engine,
   };
   const keptImage: KeptImage | undefined =
-    args.image === undefined || userImage !== undefined ? undefined : hostImage(args.image, 'write');
+    args.image === undefined || userImage !== undefined ? undefined : imageOfRun(args.image);
   const { seed, payload, overlap, discard } = args;
   const { timing, verify } = replay ?? {};
   const shape = userImage === undefined ? imageShape(args, formats) : userImage.shape;

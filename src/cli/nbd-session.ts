@@ -61,7 +61,7 @@ export async function runNbdSession(
   const address = listenAddress(args);
   refuseMisfits(args);
   if (args.image === undefined) throw new UsageError('--image must be given');
-  const place = hostImage(args.image, args['read-only'] ? 'read' : 'write');
+  const place = hostImage(args.image);
   const made = args.create === undefined ? [] : newFiles(args, place);
   await prepareImage(args, place);
   const ending = new Ending();
@@ -128,7 +128,7 @@ async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<vo
 function open(args: NbdSessionArgs, path: string): Promise<Stack> {
   const { format, refcounts, cache, discard, 'read-only': readOnly } = args;
   return openStack({
-    ...servedStack(resolve(path), { policy: backingPolicy(args), readOnly }),
+    ...servedStack(resolve(path), { policy: backingPolicy(args) }),
     format,
     refcounts,
     caches: cacheSizes(args, [format]),

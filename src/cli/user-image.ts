@@ -85,7 +85,7 @@ function refuseInPlaceMisfits({ samples, resume, dir, engine }: MatrixArgs): voi
 /** Content is detected; a file of another program is taken for raw only if that is said. */
 async function formatOf(path: string, given: readonly Format[] | undefined): Promise<Format> {
   if (given?.length !== 1 || given[0] !== 'raw') return formatOfFile(path);
-  const found = await contentOfPlace(hostImage(path, 'read'));
+  const found = await contentOfPlace(hostImage(path));
   return typeof found === 'string' ? found : 'raw';
 }
 

@@ -18,10 +18,12 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { hostPath } from '../core/byte-text.ts';
-import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { systemCode } from '../core/error.ts';
+import type { BlockDevice } from './block-device.ts';
 import { O_DIRECT, probeRequestAlignment, SAFE_ALIGNMENT } from './direct-io.ts';
 import { loadFallocate } from './fallocate.ts';
 import { hostError } from './host-error.ts';
+import { directoryMissing, directoryUnwritable, noDirectory } from './host-file-open.ts';
 import { mountPointOf } from './mount-point.ts';
 
 export interface Missing {
@@ -46,6 +48,43 @@ export interface Capabilities {
 }
 
 export type CapabilityProbe = (directory: string) => Capabilities;
+
+/**
+ * Of a place that is not tried beforehand, as nothing may be written there: all is taken to be supported until a file finds
+ * out otherwise. O_DIRECT is refused when a file is opened, and its alignment is asked of the file itself, as QEMU does.
+ */
+export const UNTRIED: Capabilities = {
+  platform: process.platform,
+  fileSystem: undefined,
+  direct: { ok: true, alignment: SAFE_ALIGNMENT },
+  zeroRange: { ok: true },
+  punchHole: { ok: true },
+};
+
+/** Capabilities without those that a file of the place found unsupported while it was used. */
+export function lessFound(
+  capabilities: Capabilities,
+  files: readonly Pick<BlockDevice, 'path' | 'canZeroRange' | 'canPunchHole'>[],
+): Capabilities {
+  const found = (can: Capability, file: { readonly path: string } | undefined, name: string): Capability =>
+    !can.ok || file === undefined
+      ? can
+      : { ok: false, reason: `the file system of ${file.path} has no ${name}` };
+  const { zeroRange, punchHole } = capabilities;
+  return {
+    ...capabilities,
+    zeroRange: found(
+      zeroRange,
+      files.find((file) => !file.canZeroRange),
+      'FALLOC_FL_ZERO_RANGE',
+    ),
+    punchHole: found(
+      punchHole,
+      files.find((file) => !file.canPunchHole),
+      'FALLOC_FL_PUNCH_HOLE',
+    ),
+  };
+}
 
 /** Bytes of the scratch file; two times the largest alignment. */
 const SCRATCH_SIZE = 8192;
@@ -79,16 +118,8 @@ export const probeCapabilities: CapabilityProbe = (directory) => {
 
 function checkDirectory(directory: string): void {
   const stat = statSync(hostPath(directory), { throwIfNoEntry: false });
-  if (stat === undefined) {
-    throw new Qcow2BenchError('directory-missing', 'there is no such directory: create it or name another', {
-      path: directory,
-    });
-  }
-  if (!stat.isDirectory()) {
-    throw new Qcow2BenchError('not-a-directory', 'images need a directory to lie in: name one', {
-      path: directory,
-    });
-  }
+  if (stat === undefined) throw directoryMissing(directory);
+  if (!stat.isDirectory()) throw noDirectory(directory);
 }
 
 function createScratch(directory: string, scratch: string): number {
@@ -96,13 +127,7 @@ function createScratch(directory: string, scratch: string): number {
     rmSync(hostPath(scratch), { force: true }); // Left behind by a killed process that had the same id.
     return openSync(hostPath(scratch), constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
   } catch (error) {
-    throw new Qcow2BenchError(
-      'directory-unwritable',
-      `no file can be created in this directory (${systemCode(error) ?? String(error)}): ` +
-        'change its permissions or name another',
-      { path: directory },
-      error,
-    );
+    throw directoryUnwritable(directory, error);
   }
 }
 

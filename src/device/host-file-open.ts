@@ -7,7 +7,16 @@
  * opened.
  */
 
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, rmSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  rmSync,
+  statSync,
+  type Stats,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
@@ -86,8 +95,52 @@ function openDescriptor(path: string, flags: number): number {
       const type = mountPointOf(dirname(path))?.type ?? '(of unknown type)';
       throw noDirect(path, `its file system ${type} has no O_DIRECT`, error);
     }
+    if ((flags & constants.O_CREAT) !== 0) throw notCreated(path, error);
     throw hostError('host-open-failed', { path }, error);
   }
+}
+
+/** The error of a file that cannot be created, by what keeps its directory from taking it. */
+function notCreated(path: string, cause: unknown): Qcow2BenchError {
+  const directory = dirname(path);
+  const code = systemCode(cause);
+  if (code === 'ENOENT' || code === 'ENOTDIR') {
+    const stat = statOrUndefined(directory);
+    if (stat === undefined) return directoryMissing(directory);
+    if (!stat.isDirectory()) return noDirectory(directory);
+  }
+  const isRefused = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
+  // Of a file that exists, its own permissions are in the way.
+  if (isRefused && statOrUndefined(path) === undefined) return directoryUnwritable(directory, cause);
+  return hostError('host-open-failed', { path }, cause);
+}
+
+function statOrUndefined(path: string): Stats | undefined {
+  try {
+    return statSync(hostPath(path), { throwIfNoEntry: false });
+  } catch {
+    return undefined;
+  }
+}
+
+export function directoryMissing(path: string): Qcow2BenchError {
+  const message = 'the directory does not exist: create it or name another';
+  return new Qcow2BenchError('directory-missing', message, { path });
+}
+
+export function noDirectory(path: string): Qcow2BenchError {
+  return new Qcow2BenchError('not-a-directory', 'images need a directory: name one', { path });
+}
+
+export function directoryUnwritable(path: string, cause: unknown): Qcow2BenchError {
+  const reason = systemCode(cause) ?? String(cause);
+  const meaning = reason === 'EROFS' ? `${reason}: the file system is read-only` : reason;
+  return new Qcow2BenchError(
+    'directory-unwritable',
+    `no file can be created in this directory (${meaning}): change its permissions or name another`,
+    { path },
+    cause,
+  );
 }
 
 /** The error of a file that cannot be opened with O_DIRECT; `reason` names its file system. */

@@ -1,13 +1,14 @@
 /**
  * An image as a user names it, by a path of the host, and the image files that lead on from it.
  *
- * Invariant: nothing is probed for reading, so that images in directories nobody may write to can be read.
+ * Invariant: nothing is written to find out what a place can do, so that images on a full disk or in a read-only directory
+ * can be read, and repaired and rid of snapshots where they are writable themselves.
  */
 
 import { basename, dirname, resolve } from 'node:path';
 
-import { probeCapabilities, type Capabilities, type Missing } from '../device/capabilities.ts';
 import type { BlockDevice } from '../device/block-device.ts';
+import { probeCapabilities, UNTRIED } from '../device/capabilities.ts';
 import { FileStorage, followLinks } from '../device/file-storage.ts';
 import type { LockRole } from '../device/image-lock.ts';
 import type { Storage } from '../device/storage.ts';
@@ -20,16 +21,22 @@ export interface ImagePlace {
   readonly name: string;
 }
 
+/** The place of a host file that may exist or not. */
+export function hostImage(path: string): ImagePlace {
+  return { storage: new FileStorage(dirname(resolve(path)), UNTRIED), name: basename(path) };
+}
+
 /**
- * The place of a host file, whether it is there or not.
+ * The place of an image that a run counts on. The directory of one that is still to be made is tried first, so that
+ * nothing changes in mid-run and what is missing is a reason to skip cells.
  *
- * @param access `write` tries first what its directory can do, which writes a scratch file there.
- * @throws Qcow2BenchError for `write`: `directory-missing`, `not-a-directory`, `directory-unwritable`.
+ * @throws Qcow2BenchError `directory-missing`, `not-a-directory`, `directory-unwritable`, or `host-write-failed` on a full disk.
  */
-export function hostImage(path: string, access: 'read' | 'write'): ImagePlace {
+export function imageOfRun(path: string): ImagePlace {
+  const place = hostImage(path);
+  if (place.storage.exists(place.name)) return place;
   const directory = dirname(resolve(path));
-  const capabilities = access === 'write' ? probeCapabilities(directory) : UNPROBED;
-  return { storage: new FileStorage(directory, capabilities), name: basename(path) };
+  return { ...place, storage: new FileStorage(directory, probeCapabilities(directory)) };
 }
 
 /** How a file is locked that is opened alone or as one of a chain. */
@@ -55,27 +62,17 @@ export const SHARED_HOST_FILES: ImageFiles = {
 };
 
 function openHost(path: string, { label, readOnly }: LabelledFile, lock: LockRole): BlockDevice {
-  const { storage, name } = hostImage(path, 'read');
+  const { storage, name } = hostImage(path);
   return storage.open(name, { label, readOnly, lock });
 }
 
-/** The same, for changing an image: what is opened to be written has all that its directory can do, and elides syncs (R1). */
+/** The same, for changing an image: what is opened to be written elides syncs (R1). */
 export const WRITABLE_HOST_FILES: ImageFiles = {
   ...HOST_FILES,
   open: (path, file) => {
     if (file.readOnly) return HOST_FILES.open(path, file);
-    const { storage, name } = hostImage(path, 'write');
+    const { storage, name } = hostImage(path);
     const { label, readOnly } = file;
     return new SyncElision(storage.open(name, { label, readOnly, lock: lockOf(file) }));
   },
-};
-
-const NOT_PROBED: Missing = { ok: false, reason: 'it was not tried' };
-
-const UNPROBED: Capabilities = {
-  platform: process.platform,
-  fileSystem: undefined,
-  direct: NOT_PROBED,
-  zeroRange: NOT_PROBED,
-  punchHole: NOT_PROBED,
 };

@@ -39,7 +39,7 @@ export async function imageFiles(path: string): Promise<readonly string[]> {
 
 async function infoOf(path: string, format: Format | undefined): Promise<ImageInfo | undefined> {
   try {
-    return await readImageInfo(hostImage(path, 'read'), { format, forceShare: true });
+    return await readImageInfo(hostImage(path), { format, forceShare: true });
   } catch (error) {
     if (error instanceof Qcow2BenchError) return undefined;
     throw error;

@@ -126,7 +126,7 @@ export async function readChainInfo(
 }
 
 async function infoAt(path: string, options: ReadInfoOptions): Promise<ImageInfo> {
-  return { ...(await readImageInfo(hostImage(path, 'read'), options)), path };
+  return { ...(await readImageInfo(hostImage(path), options)), path };
 }
 
 async function rawInfo(device: BlockDevice): Promise<RawInfo> {

@@ -86,7 +86,7 @@ async function applyChange({ snapshots }: Qcow2Image, change: SnapshotChange): P
 }
 
 async function refuseOtherFormats(path: string): Promise<void> {
-  const content = await contentOfPlace(hostImage(path, 'read'));
+  const content = await contentOfPlace(hostImage(path));
   if (content === 'qcow2') return;
   const found = typeof content === 'string' ? content : content.name;
   throw new Qcow2BenchError(

@@ -52,7 +52,7 @@ export async function openChain(options: OpenChainOptions): Promise<OpenedChain>
 
 /** The format that a file of the host claims to have. */
 export function formatOfFile(path: string): Promise<Format> {
-  return formatOfPlace(hostImage(path, 'read'));
+  return formatOfPlace(hostImage(path));
 }
 
 /** Of a file by its label: a data file stands for its image, as it is where the data lies. */

@@ -79,7 +79,7 @@ describe.skipIf(noQemu !== undefined)(`convert${noQemu === undefined ? '' : ` ($
 
   async function convert(source: string, format: Format, target: Target, more: Partial<ConvertOptions> = {}) {
     const { clusterSize, refcounts, shape } = target;
-    const place = hostImage(path('ours'), 'write');
+    const place = hostImage(path('ours'));
     return convertImage({
       source: { path: path(source), format },
       target: { ...place, format: target.format, clusterSize, refcounts, shape, overwrite: true },
@@ -113,7 +113,7 @@ describe.skipIf(noQemu !== undefined)(`convert${noQemu === undefined ? '' : ` ($
 
   it('never replaces a file unless that was asked for', async () => {
     qemu.put('ours', Buffer.from('mine'));
-    const { storage, name } = hostImage(path('ours'), 'write');
+    const { storage, name } = hostImage(path('ours'));
     const work = (): Promise<unknown> =>
       convert('text', 'raw', RAW, { target: { storage, name, format: 'raw' } });
     expect((await rejectionOf(work))?.code).toBe('file-exists');

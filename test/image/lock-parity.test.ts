@@ -109,7 +109,7 @@ const qemuIoSharing: Hold = async ({ path, format }) => {
 const served =
   (readOnly: boolean): Hold =>
   async ({ path, format }) => {
-    const { storage, name } = hostImage(path, 'read');
+    const { storage, name } = hostImage(path);
     const stack = await openStack({ storage, imageName: name, format, cache: 'writeback', readOnly });
     return () => stack.close();
   };
@@ -189,25 +189,25 @@ const COMERS: Readonly<Record<string, Comer>> = {
     formats: ALL,
     isAlone: true,
     qemu: qemu('qemu-img', 'info', '-f', 'FMT', 'FILE'),
-    ours: ours(({ path, format }) => readImageInfo(hostImage(path, 'read'), { format })),
+    ours: ours(({ path, format }) => readImageInfo(hostImage(path), { format })),
   },
   'shared info': {
     formats: ALL,
     isAlone: true,
     qemu: qemu('qemu-img', 'info', '-U', '-f', 'FMT', 'FILE'),
-    ours: ours(({ path, format }) => readImageInfo(hostImage(path, 'read'), { format, forceShare: true })),
+    ours: ours(({ path, format }) => readImageInfo(hostImage(path), { format, forceShare: true })),
   },
   check: {
     formats: ['qcow2', 'qed'],
     isAlone: true,
     qemu: qemu('qemu-img', 'check', '-f', 'FMT', 'FILE'),
-    ours: ours(({ path, format }) => checkImageFile({ ...hostImage(path, 'read'), format })),
+    ours: ours(({ path, format }) => checkImageFile({ ...hostImage(path), format })),
   },
   repair: {
     formats: ['qcow2', 'qed'],
     isAlone: true,
     qemu: qemu('qemu-img', 'check', '-r', 'all', '-f', 'FMT', 'FILE'),
-    ours: ours(({ path, format }) => checkImageFile({ ...hostImage(path, 'read'), format, repair: 'all' })),
+    ours: ours(({ path, format }) => checkImageFile({ ...hostImage(path), format, repair: 'all' })),
   },
   snapshot: {
     formats: ['qcow2'],
@@ -231,7 +231,7 @@ const COMERS: Readonly<Record<string, Comer>> = {
     formats: ALL,
     qemu: qemu('qemu-img', 'create', '-f', 'FMT', 'FILE', '1M'),
     ours: ours(({ path, format }) =>
-      createImageFile({ ...hostImage(path, 'read'), format, virtualSize: 1 << 20, overwrite: true }),
+      createImageFile({ ...hostImage(path), format, virtualSize: 1 << 20, overwrite: true }),
     ),
   },
 };

@@ -59,7 +59,7 @@ describe.skipIf(skipped !== undefined || !onLinux)('an image of QEMU whose names
     keepsName();
 
     const text = textOfBytes(name);
-    const info = await readImageInfo(hostImage(path, 'read'));
+    const info = await readImageInfo(hostImage(path));
     expect(info).toMatchObject({ backing: { name: text, format: 'raw' }, snapshots: [{ name: text }] });
     const { image } = await openChain({ path });
     const read = new Uint8Array(16);
@@ -71,7 +71,7 @@ describe.skipIf(skipped !== undefined || !onLinux)('an image of QEMU whose names
     const bytes = readFileSync(path);
     bytes.writeUInt32BE(1, 76);
     writeFileSync(path, bytes);
-    await checkImageFile({ ...hostImage(path, 'write'), repair: 'all' });
+    await checkImageFile({ ...hostImage(path), repair: 'all' });
     keepsName();
     const files = WRITABLE_HOST_FILES;
     await resizeImage({ name: path, format: 'qcow2', files, size: { to: 2 * MIB } });
@@ -103,7 +103,7 @@ describe.skipIf(!onLinux)('an image of ours', () => {
       const text = textOfBytes(name);
       writeFileSync(bytesIn(folder, name), Buffer.alloc(MIB, 7));
       const backing = { name: text, path: join(folder, text), format: 'raw', files: HOST_FILES } as const;
-      await createImageFile({ ...hostImage(join(folder, `top\udcff`), 'write'), format, backing });
+      await createImageFile({ ...hostImage(join(folder, `top\udcff`)), format, backing });
       const path = bytesIn(folder, Buffer.from('top\xff', 'latin1'));
       expect(readFileSync(path).includes(bytesOfText(text))).toBe(true);
       const { image } = await openChain({ path: join(folder, 'top\udcff') });

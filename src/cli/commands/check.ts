@@ -58,7 +58,7 @@ export const checkCommand = defineCommand({
       if (json) terminal.note(text);
       else terminal.answer(text);
     };
-    const place = hostImage(image, repair === undefined ? 'read' : 'write');
+    const place = hostImage(image);
     let checked: CheckedImage;
     try {
       checked = await checkImageFile({

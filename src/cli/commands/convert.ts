@@ -80,7 +80,7 @@ export const convertCommand = defineCommand({
         forceShare: args['force-share'],
       },
       target: {
-        ...hostImage(out, 'write'),
+        ...hostImage(out),
         format: to,
         clusterSize: args['cluster-size'],
         refcounts: args.refcounts,

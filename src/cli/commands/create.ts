@@ -73,7 +73,7 @@ export const createCommand = defineCommand({
     const { virtualSize: made } = await asUsage(() =>
       createImageFile({
         // What a link leads to is replaced, and not the link.
-        ...hostImage(realOutputPath(args.image), 'write'),
+        ...hostImage(realOutputPath(args.image)),
         format: args.format,
         virtualSize,
         clusterSize: args['cluster-size'],
@@ -131,7 +131,7 @@ function newDataFile(args: {
     throw new UsageError('--data-file-name is of a data file: choose one with --data-file plain or raw');
   }
   const stored = dataFile(args);
-  return { ...hostImage(realOutputPath(resolve(dirname(image), stored)), 'write'), stored };
+  return { ...hostImage(realOutputPath(resolve(dirname(image), stored))), stored };
 }
 
 function dataFile(args: { readonly image: string; readonly 'data-file-name': string | undefined }): string {

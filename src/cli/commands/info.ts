@@ -46,7 +46,7 @@ export const infoCommand = defineCommand({
       if (args['any-backing'] || args['backing-dir'] !== undefined || args['backing-format'] !== undefined) {
         throw new UsageError('no file behind the image is opened: that is what --backing-chain asks for');
       }
-      const info = { ...(await readImageInfo(hostImage(path, 'read'), { format, forceShare })), path };
+      const info = { ...(await readImageInfo(hostImage(path), { format, forceShare })), path };
       terminal.answer(json ? JSON.stringify(infoJson(info), null, 4) : infoText(info, terminal));
       return EXIT.good;
     }

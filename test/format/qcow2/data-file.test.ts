@@ -66,11 +66,11 @@ describe.skipIf(skip !== undefined)('beside qemu-img, an image with a data file'
     const theirs = [qemu.get('theirs'), qemu.get('the.data')];
     const theirBlocks = statSync(join(qemu.path, 'the.data')).blocks;
     await createImageFile({
-      ...hostImage(join(qemu.path, 'ours'), 'write'),
+      ...hostImage(join(qemu.path, 'ours')),
       format: 'qcow2',
       virtualSize,
       shape: { dataFile, preallocation },
-      dataFile: { ...hostImage(join(qemu.path, 'the.data'), 'write'), stored: 'the.data' },
+      dataFile: { ...hostImage(join(qemu.path, 'the.data')), stored: 'the.data' },
       overwrite: true,
     });
     expect(Buffer.compare(qemu.get('ours'), theirs[0] ?? new Uint8Array(0))).toBe(0);

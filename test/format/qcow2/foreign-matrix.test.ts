@@ -80,7 +80,7 @@ describe.skipIf(skip !== undefined)('an image that QEMU made and filled reads as
     const expected = qemu.get('expected');
     expect(Buffer.compare(bytes, expected)).toBe(0);
     expect(Buffer.compare(pieces, expected)).toBe(0);
-    const { report } = await checkImageFile(hostImage(join(qemu.path, 'image'), 'read'));
+    const { report } = await checkImageFile(hostImage(join(qemu.path, 'image')));
     expect({ ...report }).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 });
   });
 });
