@@ -71,11 +71,14 @@ export function runUnitTests(root, node, args) {
 /** @returns {CheckResult} */
 function checkPeers() {
   const missing = missingPeers();
-  for (const line of missing) console.error(line);
   const { CI } = process.env;
   const required = CI === 'true';
-  const note = missing.length === 0 ? '' : `${String(missing.length)} missing, see above`;
-  return { name: 'system peers', passed: missing.length === 0 || !required, elapsedMs: 0, note };
+  return {
+    name: 'system peers',
+    passed: missing === undefined || !required,
+    elapsedMs: 0,
+    note: missing ?? '',
+  };
 }
 
 /**

@@ -21,12 +21,13 @@ const PEERS = [
   { commands: ['fusermount3'], debianPackage: 'fuse3', use: 'NBD held against the kernel' },
 ];
 
-/** @returns {string[]} one line for each peer that is not on the PATH */
+/** @returns {string | undefined} one line: which peers are not on the PATH, and the command that installs them all */
 export function missingPeers() {
-  return PEERS.filter(({ commands }) => !commands.some(isOnPath)).map(
-    ({ commands, debianPackage, use }) =>
-      `${commands[0] ?? ''} is missing, its tests are skipped (${use}): apt-get install ${debianPackage}`,
-  );
+  const missing = PEERS.filter(({ commands }) => !commands.some(isOnPath));
+  if (missing.length === 0) return undefined;
+  const names = missing.map(({ commands }) => commands[0] ?? '').join(', ');
+  const packages = [...new Set(missing.map(({ debianPackage }) => debianPackage))].join(' ');
+  return `tests skipped for want of ${names}; all of them: apt-get install ${packages}`;
 }
 
 /** @param {string} command */

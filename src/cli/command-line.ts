@@ -14,31 +14,57 @@ import type { Command, CommandGroup, ListedCommand } from './command.ts';
 import { COMMANDS } from './command-list.ts';
 import { EXIT } from './exit-code.ts';
 import { examples } from './examples.ts';
+import { commandOf, PROGRAM, requireCommand, usageText, withoutHelpWord } from './named-command.ts';
+import { parsingError } from './parsing-error.ts';
+import { systemFailure } from './system-failure.ts';
 import { openTerminal, type Terminal } from './terminal.ts';
-import { oneOf, UsageError } from './usage-error.ts';
+import { UsageError } from './usage-error.ts';
 
-const PROGRAM = 'qcow2-bench';
+/** Codes of errors in the value of an option, which only a look at files can find. */
+const USAGE_CODES: readonly string[] = ['unknown-workload'];
 const HELP_WIDTH_MAX = 100;
 
 /** Runs the program with the words after its name; answers the exit code. */
 export async function runCommandLine(
-  words: readonly string[],
+  given: readonly string[],
   environment: NodeJS.ProcessEnv,
 ): Promise<number> {
+  const words = withoutHelpWord(given);
   const terminal = openTerminal(words, environment);
   watchUnlockedWrites((path, reason) => {
     terminal.note(
       `${PROGRAM}: note: ${path} is not locked, as ${reason}: make sure that no other process uses it`,
     );
   });
+  let code = await runWords(words, terminal, environment);
+  try {
+    await terminal.finish();
+  } catch (error) {
+    report(error, terminal, environment);
+    if (code === EXIT.good) code = EXIT.error;
+  }
+  return code;
+}
+
+async function runWords(
+  words: readonly string[],
+  terminal: Terminal,
+  environment: NodeJS.ProcessEnv,
+): Promise<number> {
   try {
     const called = await understand(words, terminal);
     return called === undefined ? EXIT.good : await called.command.call(called.args, terminal);
   } catch (error) {
-    tell(error, terminal, environment);
-    if (error instanceof UsageError) return usageExitCode(words);
+    report(error, terminal, environment);
+    if (isUsageError(error)) return usageExitCode(words);
     return isFailedVerification(error) ? EXIT.verdict : EXIT.error;
   }
+}
+
+function isUsageError(error: unknown): boolean {
+  return (
+    error instanceof UsageError || (error instanceof Qcow2BenchError && USAGE_CODES.includes(error.code))
+  );
 }
 
 /** Whether wrong data is what a run failed of. */
@@ -56,6 +82,7 @@ interface CalledCommand {
 
 /** The command that was called; `undefined` if help or the version was asked for, and given. */
 async function understand(words: readonly string[], terminal: Terminal): Promise<CalledCommand | undefined> {
+  requireCommand(words);
   let called: CalledCommand | undefined;
   const parser = yargs()
     .scriptName(PROGRAM)
@@ -70,7 +97,6 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
     .usage(`${PROGRAM} COMMAND [options]\n\n${PURPOSE}`)
     .strict()
     .demandCommand(1)
-    .recommendCommands()
     .exitProcess(false)
     .wrap(Math.min(HELP_WIDTH_MAX, terminal.width))
     .version('version', 'Print the version', harnessVersion())
@@ -92,7 +118,7 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
       if (output !== '') terminal.answer(plainHelp(output));
     });
   } catch (error) {
-    throw asUsageError(error, words);
+    throw await parsingError(error, words);
   }
   return called;
 }
@@ -111,7 +137,7 @@ const EPILOGUE = [
     ['bench', 'The whole suite: exact counts, times, charts, and an answer in words'],
     ['run --workload stride --format qcow2 --cache writethrough', 'One question: eager or lazy refcounts?'],
     ['create disk.qcow2 10GiB --refcounts lazy', 'An image to try things on'],
-    ['run --help', 'What a command can do'],
+    ['help run', 'What a command can do; run --help is the same'],
   ]),
   '',
   'Exit codes: 0 good, 1 error, 2 usage, 3 regression, wrong data or parity mismatch, 130 interrupted.',
@@ -156,120 +182,29 @@ function plainHelp(output: string): string {
     );
 }
 
-/** `replay TRACE [options]`. */
-function usageText({ usage }: ListedCommand, group?: string): string {
-  return `${group === undefined ? '' : `${group} `}${usage
-    .replaceAll(/[<>]/g, '')
-    .replaceAll('..', '...')
-    .replaceAll(/\b(?<= |\[)[a-z]+/g, (name) => name.toUpperCase())} [options]`;
-}
-
-/** What parsing throws is the user's to mend, and said in the program's words rather than those of yargs. */
-function asUsageError(error: unknown, words: readonly string[]): unknown {
-  if (error instanceof UsageError || !(error instanceof Error)) return reworded(error, words);
-  // Reading a value throws our own error, of which yargs keeps the message only.
-  return error.name === 'YError' ? reworded(new UsageError(error.message), words) : error;
-}
-
-function reworded(error: unknown, words: readonly string[]): unknown {
-  if (!(error instanceof UsageError)) return error;
-  const { message } = error;
-  const group = groupOf(words);
-  if (group !== undefined) return new UsageError(noCommandOf(group, words));
-  const unknown = /^Unknown arguments?: (.+)$/.exec(message)?.[1];
-  if (unknown !== undefined) {
-    const [name = ''] = unknown.split(', ');
-    const isOption = words.some(
-      (word) => word.startsWith('-') && word.replace(/^-+/, '').split('=')[0] === name,
-    );
-    const what = isOption ? `there is no option --${name}` : `'${name}' is one argument too many`;
-    const command = commandOf(words);
-    if (command === undefined && !isOption) return new UsageError(noCommand(name));
-    return new UsageError(`${what}; see ${helpOf(command)}`);
-  }
-  const lacking = /^Not enough arguments following: (.+)$/.exec(message)?.[1];
-  if (lacking !== undefined) {
-    const command = commandOf(words);
-    return new UsageError(`--${lacking} needs a value; see ${helpOf(command)}`);
-  }
-  const required = /^Missing required arguments?: (.+)$/.exec(message)?.[1];
-  if (required !== undefined) return new UsageError(`--${required.replaceAll(', ', ', --')} must be given`);
-  if (message.startsWith('Not enough non-option arguments')) {
-    const named = commandOf(words);
-    if (named !== undefined) {
-      const usage = usageText(named.listed, named.group);
-      return new UsageError(`an argument is missing: ${PROGRAM} ${usage}`);
-    }
-    return new UsageError(`no command is named; it is one of ${oneOf(COMMAND_NAMES)}`);
-  }
-  const meant = /^Did you mean (.+)\?$/.exec(message)?.[1];
-  if (meant !== undefined) {
-    const given = words.find((word) => !word.startsWith('-')) ?? '';
-    return new UsageError(`there is no command '${given}'; did you mean '${meant}'?`);
-  }
-  return error;
-}
-
-function helpOf(command: NamedCommand | undefined): string {
-  return [PROGRAM, command?.name, '--help'].filter(Boolean).join(' ');
-}
-
-function noCommandOf({ usage: group, commands }: CommandGroup, words: readonly string[]): string {
-  const names = commands.map(({ usage }) => nameOf(usage));
-  const [, given] = words.filter((word) => !word.startsWith('-'));
-  const which = given === undefined ? `${group} needs a command` : `there is no command '${group} ${given}'`;
-  return `${which}; it is one of ${oneOf(names)}`;
-}
-
-function noCommand(given: string): string {
-  return `there is no command '${given}'; it is one of ${oneOf(COMMAND_NAMES)}`;
-}
-
-const COMMAND_NAMES: readonly string[] = COMMANDS.map(({ usage }) => nameOf(usage));
-
-function nameOf(usage: string): string {
-  return usage.split(' ')[0] ?? usage;
-}
-
-interface NamedCommand {
-  /** With the word of its group. */
-  readonly name: string;
-  readonly listed: ListedCommand;
-  readonly group: string | undefined;
-}
-
-/** The command that the words name; a group by itself is none. */
-function commandOf(words: readonly string[]): NamedCommand | undefined {
-  const [first, second] = words.filter((word) => !word.startsWith('-'));
-  const found = COMMANDS.find(({ usage }) => nameOf(usage) === first);
-  if (first === undefined || found === undefined) return undefined;
-  if (!('commands' in found)) return { name: first, listed: found, group: undefined };
-  const listed = found.commands.find(({ usage }) => nameOf(usage) === second);
-  return listed && { name: `${first} ${nameOf(listed.usage)}`, listed, group: first };
-}
-
-/** The group that the words name without naming one of its commands. */
-function groupOf(words: readonly string[]): CommandGroup | undefined {
-  const first = words.find((word) => !word.startsWith('-'));
-  const found = COMMANDS.find(({ usage }) => usage === first);
-  return found !== undefined && 'commands' in found && commandOf(words) === undefined ? found : undefined;
-}
-
 function usageExitCode(words: readonly string[]): number {
   return commandOf(words)?.listed.usageExitCode ?? EXIT.usage;
 }
 
 /** One line, whatever went wrong. */
-function tell(error: unknown, terminal: Terminal, environment: NodeJS.ProcessEnv): void {
+function report(error: unknown, terminal: Terminal, environment: NodeJS.ProcessEnv): void {
   const { QCOW2_BENCH_DEBUG: debug } = environment;
-  const isExpected = error instanceof Qcow2BenchError || error instanceof UsageError;
-  const message = error instanceof Error ? error.message : String(error);
+  const { message, hint } = described(error);
   const line = message.replaceAll(/\s*\n\s*/g, ' ').trim();
-  const hint = isExpected
-    ? codeText(error)
-    : ' (this is a defect of the program; QCOW2_BENCH_DEBUG=1 shows where)';
   terminal.note(`${PROGRAM}: error: ${line}${hint}`);
   if (debug !== undefined && debug !== '' && error instanceof Error) terminal.note(stackOf(error));
+}
+
+function described(error: unknown): { readonly message: string; readonly hint: string } {
+  if (error instanceof Qcow2BenchError || error instanceof UsageError) {
+    return { message: error.message, hint: codeText(error) };
+  }
+  const failure = systemFailure(error);
+  if (failure !== undefined) return { message: failure, hint: ' [system-error]' };
+  return {
+    message: error instanceof Error ? error.message : String(error),
+    hint: ' (this is a defect of the program; QCOW2_BENCH_DEBUG=1 shows where)',
+  };
 }
 
 /** The stable code by which scripts, and a search, know an error: of what a run failed, not that it did. */

@@ -107,4 +107,9 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     summary: 'List workloads, formats, cache modes, devices, engines and trace formats',
     load: async () => (await import('./commands/list.ts')).listCommand,
   },
+  {
+    usage: 'completion <shell> [words..]',
+    summary: 'Print a script that completes commands, options and values in bash or zsh',
+    load: async () => (await import('./commands/completion.ts')).completionCommand(COMMANDS),
+  },
 ];

@@ -58,7 +58,7 @@ export const OPENING_OPTIONS = {
   ...CACHE_SIZE_OPTIONS,
   ...inGroup('Image, as it is opened:', {
     discard: preset(
-      'What becomes of guest discards: unmap, ignore',
+      "Guest discards: unmap (QEMU's tools' default) or ignore (a VM's drive's default)",
       choice('discard', DISCARD_MODES),
       'unmap',
     ),

@@ -1,13 +1,29 @@
 #!/usr/bin/env node
-/** The program. What it needs is loaded after the compile cache is on, which halves the time to the first word. */
+/**
+ * The program. What it needs is loaded after the compile cache is on, which halves the time to the first word.
+ *
+ * Invariant: an older Node gets as far as the message that it is too old. So this file imports nothing by name that such
+ * a Node lacks, and has no syntax newer than a top-level `await`.
+ */
 
-import { enableCompileCache } from 'node:module';
+import module from 'node:module';
 
-// libuv reads it when its threads are first used; its own 4 would be the queue depth of every run with --overlap.
-if (process.argv.includes('--overlap')) process.env['UV_THREADPOOL_SIZE'] ??= '64';
-enableCompileCache();
-const { hostWords, keepDirectoryBytes } = await import('./host-words.ts');
-const { runCommandLine } = await import('./command-line.ts');
+const NODE_MAJOR_MIN = 24;
 
-keepDirectoryBytes();
-process.exitCode = await runCommandLine(hostWords(process.argv), process.env);
+if (Number.parseInt(process.versions.node, 10) < NODE_MAJOR_MIN) {
+  process.stderr.write(
+    `qcow2-bench needs Node ≥ ${String(NODE_MAJOR_MIN)}; this is v${process.versions.node}\n`,
+  );
+  process.exitCode = 1;
+} else {
+  // libuv reads it when its threads are first used; its own 4 would be the queue depth of every run with --overlap.
+  if (process.argv.includes('--overlap') && process.env['UV_THREADPOOL_SIZE'] === undefined) {
+    process.env['UV_THREADPOOL_SIZE'] = '64';
+  }
+  module.enableCompileCache();
+  const { hostWords, keepDirectoryBytes } = await import('./host-words.ts');
+  const { runCommandLine } = await import('./command-line.ts');
+
+  keepDirectoryBytes();
+  process.exitCode = await runCommandLine(hostWords(process.argv), process.env);
+}

@@ -1,5 +1,6 @@
 /** What is said when a run is over, and the exit code it has. */
 
+import { visibleText, withVisibleText } from '../core/visible-text.ts';
 import { reportCells } from '../report/report-cells.ts';
 import { spokenHeadline, terminalSummary } from '../report/terminal.ts';
 import type { Parity, ResultRecord } from '../result/schema.ts';
@@ -54,20 +55,20 @@ const REFERENCE_QEMU = /^7\.2\b/;
 function summary(
   { result, outcome, sampling, elapsedMs }: Extract<SessionOutcome, { readonly kind: 'done' }>,
   files: readonly WrittenFile[],
-  { paint, hasColour, width }: Terminal,
+  { paint, width }: Terminal,
 ): string {
   const column = Math.max(...files.map(({ what }) => what.length), 0);
   const seconds = (elapsedMs / 1000).toFixed(1);
-  const text = terminalSummary(result, { colour: hasColour, width }).trim();
+  const text = terminalSummary(result, { paint, width }).trim();
   // A long table pushes the answer off the screen: it is said once more where the reader looks.
   const isLong = text.split('\n').length > SCREEN_LINES;
-  const headline = isLong ? spokenHeadline(reportCells(result)) : undefined;
+  const headline = isLong ? spokenHeadline(reportCells(withVisibleText(result))) : undefined;
   return [
     text,
     '',
     ...(headline === undefined ? [] : [...wrapped(headline, width).map(paint.bold), '']),
     ...samplingText(result, outcome, sampling).flatMap((line) => wrapped(line, width)),
-    ...files.map(({ what, path }) => `${paint.dim(what.padEnd(column))}  ${path}`),
+    ...files.map(({ what, path }) => `${paint.dim(what.padEnd(column))}  ${visibleText(path)}`),
     paint.dim(`${countOf(result.cells.length, 'cell')} in ${seconds} s`),
   ].join('\n');
 }

@@ -3,7 +3,7 @@
  * type. Values are read by us alone; yargs hands over their text.
  */
 
-import { choice, listOf, type ReadValue } from './option-values.ts';
+import { choice, listOf, valuesOf, type ReadValue } from './option-values.ts';
 
 /** An option with a value that we read. */
 export interface ValueOption<T> {
@@ -63,7 +63,9 @@ export function openList<T extends string>(
 
 /** Of an option that is given several times the last one counts. */
 function lastOf<T>(read: ReadValue<T>): (given: string | readonly string[]) => T {
-  return (given) => read(typeof given === 'string' ? given : (given.at(-1) ?? ''));
+  const readLast = (given: string | readonly string[]): T =>
+    read(typeof given === 'string' ? given : (given.at(-1) ?? ''));
+  return Object.assign(readLast, valuesOf(read));
 }
 
 /** An option that may be given several times: all its values, in their order. */

@@ -8,40 +8,59 @@ import { isPowerOfTwo } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { didYouMean } from '../core/nearest-name.ts';
 import { formatSize, parseSize } from '../core/size.ts';
-import { modelName } from '../device/device-model.ts';
-import { badOption, oneOf } from './usage-error.ts';
+import { modelDevice, modelName } from '../device/device-model.ts';
+import { DEVICE_MODELS } from '../device/device-models.ts';
+import { badOption, badSize, oneOf } from './usage-error.ts';
 
 /** The least of qcow2, and the most of QED. */
 const CLUSTER_SIZE_MIN = 512;
 const CLUSTER_SIZE_MAX = 64 * 1024 * 1024;
 
 /** Makes the value of an option from its text, or throws `UsageError`. */
-export type ReadValue<T> = (text: string) => T;
+export interface ReadValue<T> {
+  (text: string): T;
+  /** The values that it takes, where they are known beforehand; others may be allowed too. */
+  readonly values?: readonly string[];
+  /** Whether it takes several, separated by commas. */
+  readonly isList?: boolean;
+}
+
+/** The values that a reader names; none of any other function. */
+export function valuesOf(read: unknown): { readonly values: readonly string[]; readonly isList: boolean } {
+  const { values = [], isList = false } = typeof read === 'function' ? (read as ReadValue<unknown>) : {};
+  return { values, isList };
+}
+
+/** `read`, with values to suggest. */
+export function suggesting<T>(values: readonly string[], read: ReadValue<T>): ReadValue<T> {
+  return Object.assign((text: string) => read(text), { values });
+}
 
 export function choice<T extends string>(option: string, allowed: readonly T[]): ReadValue<T> {
-  return (text) => {
+  return suggesting(allowed, (text) => {
     const found = allowed.find((name) => name === text.trim());
     if (found === undefined) throw badOption(option, text, oneOf(allowed) + didYouMean(text, allowed));
     return found;
-  };
+  });
 }
 
 /** One of a few numbers. */
 export function numberOf<T extends number>(option: string, allowed: readonly T[]): ReadValue<T> {
-  return (text) => {
+  return suggesting(allowed.map(String), (text) => {
     const found = allowed.find((value) => String(value) === text.trim());
     if (found === undefined) throw badOption(option, text, oneOf(allowed.map(String)));
     return found;
-  };
+  });
 }
 
 /** A list separated by commas; `read` reads each part. A value that stands twice is kept once. */
 export function listOf<T>(option: string, read: ReadValue<T>): ReadValue<readonly T[]> {
-  return (text) => {
+  const readList = (text: string): readonly T[] => {
     const parts = text.split(',').map((part) => part.trim());
     if (parts.includes('')) throw badOption(option, text, 'a list separated by commas, without gaps');
     return [...new Set(parts.map(read))];
   };
+  return Object.assign(readList, { values: read.values ?? [], isList: true });
 }
 
 /** A whole number from `min` to `max`. */
@@ -74,7 +93,7 @@ export function size(option: string): ReadValue<number> {
       return parseSize(text);
     } catch (error) {
       if (!(error instanceof Qcow2BenchError)) throw error;
-      throw badOption(option, text, 'bytes, or a number with KiB, MiB, GiB or TiB, such as 64KiB');
+      throw badSize(option, error);
     }
   };
 }
@@ -95,11 +114,11 @@ export function clusterSize(option: string): ReadValue<number> {
 
 /** One of `kinds`, or a model: `model:NAME`, `model:FILE.json`. */
 export function device(option: string, kinds: readonly string[]): ReadValue<string> {
-  return (given) => {
+  return suggesting([...kinds, ...DEVICE_MODELS.map((model) => modelDevice(model.name))], (given) => {
     const name = given.trim();
     if (kinds.includes(name) || (modelName(name) ?? '') !== '') return name;
     throw badOption(option, given, oneOf([...kinds, 'model:NAME']) + didYouMean(name, kinds));
-  };
+  });
 }
 
 /** A name that is not empty. */

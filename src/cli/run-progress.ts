@@ -5,6 +5,7 @@
 
 import { SingleBar } from 'cli-progress';
 
+import { visibleText } from '../core/visible-text.ts';
 import { cellName } from '../result/cell.ts';
 import type { Cell } from '../result/schema.ts';
 import type { CellOutcome, RunObserver, RunStage } from '../bench/run-observer.ts';
@@ -47,7 +48,7 @@ export class ProgressBar implements RunObserver {
   }
 
   cellBegins(cell: Cell): void {
-    this.#bar?.update({ cell: cellName(cell) });
+    this.#bar?.update({ cell: visibleText(cellName(cell)) });
   }
 
   cellEnds(): void {
@@ -87,7 +88,7 @@ export class ProgressLines implements RunObserver {
   }
 
   #line(text: string): void {
-    this.#stream.write(`${text}\n`);
+    this.#stream.write(`${visibleText(text)}\n`);
   }
 }
 

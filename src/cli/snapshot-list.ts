@@ -1,6 +1,7 @@
 /** Internal snapshots as `qemu-img snapshot -l` and `qemu-img info` print them. */
 
 import { humanSize } from '../core/size.ts';
+import { visibleText } from '../core/visible-text.ts';
 import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
 
 const NS_PER_S = 1_000_000_000n;
@@ -13,8 +14,8 @@ export function snapshotTable(snapshots: readonly Snapshot[]): string {
     row('ID', 'TAG', 'VM SIZE', 'DATE', 'VM CLOCK', 'ICOUNT'),
     ...snapshots.map((snapshot) =>
       row(
-        printable(snapshot.id),
-        printable(snapshot.name),
+        visibleText(snapshot.id),
+        visibleText(snapshot.name),
         humanSize(snapshot.vmStateSize),
         dateText(snapshot.seconds),
         clockText(snapshot.vmClockNs),
@@ -40,11 +41,6 @@ export function snapshotJson(snapshot: Snapshot): Record<string, unknown> {
 
 function row(id: string, tag: string, size: string, date: string, clock: string, icount: string): string {
   return `${id.padEnd(9)} ${tag.padEnd(16)} ${size.padStart(8)}${date.padStart(20)}${clock.padStart(13)}${icount.padStart(11)}`;
-}
-
-/** An image from a stranger does not get to move the cursor. */
-export function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, '?');
 }
 
 function dateText(seconds: number): string {

@@ -8,6 +8,7 @@
 import type { InferredOptionTypes } from 'yargs';
 
 import { Qcow2BenchError } from '../core/error.ts';
+import { visibleText } from '../core/visible-text.ts';
 import { WRITABLE_FORMATS } from '../workload/trace/trace-encoder.ts';
 import { traceFormat, type TraceFormat } from '../workload/trace/trace-formats.ts';
 import { TraceLosses, type TraceLoss } from '../workload/trace/trace-losses.ts';
@@ -184,7 +185,7 @@ function listed(losses: readonly TraceLoss[]): string {
 function asText({ out, args }: TraceOutput, survey: Survey): string {
   const { kept, losses, skipped, failed, otherVolumes, cutBytes } = survey;
   return [
-    `${out}: ${countOf(kept, 'request')}, ${args.to}`,
+    `${visibleText(out)}: ${countOf(kept, 'request')}, ${args.to}`,
     ...(losses.length > 0 ? [`dropped: ${listed(losses)}`] : []),
     ...(skipped > 0
       ? [`left out: ${countOf(skipped, 'line or record', 'lines or records')} that break a rule`]

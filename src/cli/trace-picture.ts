@@ -5,10 +5,9 @@
  * blocks, the denser the more requests, in the colour of what there is more of.
  */
 
-import { createColors } from 'picocolors';
-
 import { humanSize } from '../core/size.ts';
 import type { GridPicture, RequestGrid } from '../workload/trace/request-grid.ts';
+import type { Paint } from './terminal.ts';
 
 const ROWS = 14;
 const LABEL_WIDTH = 9;
@@ -27,11 +26,13 @@ export interface PictureOptions {
   /** What is counted from the left: `time`, `requests`. */
   readonly axis: string;
   readonly columns: number;
+  /** Whether `paint` makes colours. */
   readonly colour: boolean;
+  readonly paint: Paint;
 }
 
 export function tracePicture(options: PictureOptions): string {
-  const paint = createColors(options.colour);
+  const { paint } = options;
   const columns = Math.min(COLUMNS_MAX, options.columns - LABEL_WIDTH - 2);
   const picture = options.grid.picture(
     { width: options.width, height: options.height },
@@ -59,7 +60,6 @@ export function tracePicture(options: PictureOptions): string {
   ].join('\n');
 }
 
-type Paint = ReturnType<typeof createColors>;
 type Kind = 'write' | 'read' | 'none';
 
 interface Cell {

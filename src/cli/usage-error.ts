@@ -11,6 +11,12 @@ export function badOption(option: string, given: string, allowed: string): Usage
   return new UsageError(`${name}: '${given}' is not allowed; it takes ${allowed}`);
 }
 
+/** The error of a size, which names the option or the argument beside the text. */
+export function badSize(option: string, error: Error): UsageError {
+  const name = /^[A-Z]/.test(option) ? option : `--${option}`;
+  return new UsageError(`${name}: ${error.message}`);
+}
+
 /** `a, b or c`. */
 export function oneOf(names: readonly string[]): string {
   if (names.length < 2) return names.join('');

@@ -6,6 +6,8 @@
  * wrong, where, by which rule, and what to do about it; the system's own error stays in `cause`.
  */
 
+import { completeCode } from './system-error-name.ts';
+
 /** Where an error lies, as far as it is known. Offsets are bytes from the start of `path`. */
 export interface ErrorPlace {
   readonly path?: string | undefined;
@@ -37,8 +39,8 @@ export function hex(value: number | bigint): string {
 
 /** The system's error code (`ENOSPC`, `EINVAL` …) of a caught value, if it carries one. */
 export function systemCode(error: unknown): string | undefined {
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
-  return undefined;
+  if (!(error instanceof Error && 'code' in error && typeof error.code === 'string')) return undefined;
+  return completeCode(error.code, 'errno' in error ? error.errno : undefined);
 }
 
 /** States what the program itself guarantees; a failure is a bug here, not bad input. */

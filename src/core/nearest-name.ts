@@ -5,7 +5,13 @@ const LETTERS_PER_MISTAKE = 3;
 /** Longer texts are no misspelt names; this bounds the work. */
 const LENGTH_MAX = 64;
 
-/** The nearest of `names`, if it is near enough to be meant: few letters wrong, missing, added or swapped. */
+/** A shorter beginning of a name fits too many. */
+const BEGINNING_MIN = 3;
+
+/**
+ * The nearest of `names`, if it is near enough to be meant: few letters wrong, missing, added or swapped, or the only
+ * one that begins as the given one does.
+ */
 export function nearestName(given: string, names: readonly string[]): string | undefined {
   if (given.length > LENGTH_MAX) return undefined;
   let nearest: string | undefined;
@@ -16,7 +22,13 @@ export function nearestName(given: string, names: readonly string[]): string | u
     fewest = mistakes;
     nearest = name;
   }
-  return nearest;
+  return nearest ?? begunName(given.toLowerCase(), names);
+}
+
+function begunName(given: string, names: readonly string[]): string | undefined {
+  if (given.length < BEGINNING_MIN) return undefined;
+  const begun = names.filter((name) => name.toLowerCase().startsWith(given));
+  return begun.length === 1 ? begun[0] : undefined;
 }
 
 /** ` (did you mean 'stride'?)`, or nothing where no name is near. */

@@ -5,8 +5,8 @@
  * binary, the answer is a reason instead of a function; nothing is emulated here.
  */
 
-import { getSystemErrorName } from 'node:util';
 import type * as Koffi from 'koffi';
+import { errnoName } from '../core/system-error-name.ts';
 import { systemError } from './host-error.ts';
 import { loadLibc } from './libc.ts';
 
@@ -69,7 +69,7 @@ function bind(koffi: typeof Koffi, libc: Koffi.LibraryHandle): Binding {
 
   const call = (...args: FallocateArguments): void => {
     while (native(...args) !== 0) {
-      const code = getSystemErrorName(-koffi.errno());
+      const code = errnoName(koffi.errno());
       if (code !== 'EINTR') throw systemError(code, 'fallocate');
     }
   };

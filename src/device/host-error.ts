@@ -4,6 +4,7 @@
  */
 
 import { Qcow2BenchError, systemCode, type ErrorPlace } from '../core/error.ts';
+import { errnoMeaning } from '../core/system-error-name.ts';
 
 export type HostErrorCode =
   | 'host-open-failed'
@@ -56,7 +57,7 @@ export function hostError(code: HostErrorCode, place: ErrorPlace, cause: unknown
   const name = systemCode(cause);
   const what = ATTEMPTS[code];
   if (name === undefined) return new Qcow2BenchError(code, `${what} failed: ${String(cause)}`, place, cause);
-  const meaning = MEANINGS[name];
+  const meaning = MEANINGS[name] ?? errnoMeaning(name);
   const tail = meaning === undefined ? '' : `: ${meaning}`;
   return new Qcow2BenchError(code, `${what} failed with ${name}${tail}`, place, cause);
 }

@@ -7,8 +7,8 @@
  */
 
 import { endianness } from 'node:os';
-import { getSystemErrorName } from 'node:util';
 import type * as Koffi from 'koffi';
+import { errnoName } from '../core/system-error-name.ts';
 import { systemError } from './host-error.ts';
 import { loadLibc } from './libc.ts';
 
@@ -64,7 +64,7 @@ function bind(koffi: typeof Koffi, libc: Koffi.LibraryHandle): OfdLocks {
   /** The error's code, or `undefined` and the answer in `lock`. */
   const call = (fd: number, command: number, lock: Uint8Array): string | undefined => {
     while (native(fd, command, lock) === -1) {
-      const code = getSystemErrorName(-koffi.errno());
+      const code = errnoName(koffi.errno());
       if (code !== 'EINTR') return code;
     }
     return undefined;

@@ -12,6 +12,7 @@ import { PAGE_TITLE } from './page-title.ts';
 import { createHash } from 'node:crypto';
 
 import { humanSize } from '../core/size.ts';
+import { withVisibleText } from '../core/visible-text.ts';
 import type { Environment, ResultRecord } from '../result/schema.ts';
 import { answerOf, type Answer } from './answer.ts';
 import { remarksOf, WIDE_COLUMNS } from './cell-table.ts';
@@ -24,6 +25,7 @@ import { bytesText, microsecondsText, rateText, signedPercentText } from './numb
 import { pageScript, type PageData } from './page-script.ts';
 import { PAGE_STYLE } from './page-style.ts';
 import { VARIANT_COLOURS } from './palette.ts';
+import { discardNote } from './discard-note.ts';
 import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
 import { parityTexts } from './parity-text.ts';
 import { predictionsOf, predictionText, type ModelPredictions } from './prediction.ts';
@@ -31,7 +33,8 @@ import { FIDELITY_COLUMNS, fidelityRows, fidelityText, verificationText } from '
 import { modelsOf, reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
 
 /** The text of the page. */
-export function reportHtml(result: ResultRecord): string {
+export function reportHtml(record: ResultRecord): string {
+  const result = withVisibleText(record);
   const report = reportCells(result);
   const answer = answerOf(report);
   const selected = selectedAtFirst(report, answer);
@@ -354,6 +357,7 @@ function caveatSection(report: ReportCells): string {
   const devices = new Set(
     report.cells.map(({ record }) => record.countsDevice).filter((device) => device !== null),
   );
+  const discards = discardNote(report.cells.map(({ record }) => record));
   const timed = Math.max(0, ...report.cells.map(({ record }) => record.timedRequests));
   const remarks = Map.groupBy(
     report.cells.filter((cell) => remarksOf(cell) !== ''),
@@ -368,6 +372,7 @@ function caveatSection(report: ReportCells): string {
           `Times are samples of one machine${modelsOf(report).length === 0 ? '' : ', or virtual time where the device is a model'}, taken in other passes over at most the first ${String(timed)} requests of each workload; close is not in them.`,
         ]
       : ['No times were taken.']),
+    ...(discards === undefined ? [] : [`${discards}.`]),
     ...[...remarks].map(([remark, cells]) => `${String(cells.length)} cells — ${remark}.`),
   ];
   const list = notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('\n');

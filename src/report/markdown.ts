@@ -1,5 +1,6 @@
 /** A result as a Markdown table, for a README: a line a workload, a column a variant, in one cache mode. */
 
+import { withVisibleText } from '../core/visible-text.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { bytesText, rateText } from './numbers.ts';
@@ -11,7 +12,7 @@ export interface MarkdownOptions {
 
 /** Syncs and bytes written per guest write, of the result's main setup; ends with a line feed. */
 export function markdownTable(result: ResultRecord, options: MarkdownOptions): string {
-  const report = reportCells(result);
+  const report = reportCells(withVisibleText(result));
   const { cache } = options;
   const head = [`Per guest write, cache=${cache}`, ...report.variants];
   const lines = report.workloads.map((workload) => [

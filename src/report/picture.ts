@@ -1,5 +1,6 @@
 /** The picture of the README: the answer in one chart, of the modes that the question is about. */
 
+import { withVisibleText } from '../core/visible-text.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
@@ -16,7 +17,8 @@ export interface PictureOptions {
 }
 
 /** SVG text of the chart of syncs per guest write by cause, with title and legend, on white. */
-export async function syncsPictureSvg(result: ResultRecord, options: PictureOptions = {}): Promise<string> {
+export async function syncsPictureSvg(record: ResultRecord, options: PictureOptions = {}): Promise<string> {
+  const result = withVisibleText(record);
   const caches = options.caches ?? ['writethrough', 'writeback'];
   const wanted = result.cells.filter(({ cell }) => caches.includes(cell.cache));
   const first = reportCells({ ...result, cells: wanted });

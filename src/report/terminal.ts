@@ -1,17 +1,17 @@
 /**
  * The summary for a terminal: the answer in words, then a table of cells.
  *
- * Invariants: no line is wider than `width`; without `colour` the text is plain, so a pipe or a log gets no
+ * Invariants: no line is wider than `width`; without `paint` the text is plain, so a pipe or a log gets no
  * escape codes.
  */
 
-import { createColors } from 'picocolors';
-
+import { withVisibleText } from '../core/visible-text.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
 import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
+import { discardNote } from './discard-note.ts';
 import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
 import { parityTexts } from './parity-text.ts';
 import { predictionsOf, predictionText } from './prediction.ts';
@@ -19,8 +19,8 @@ import { fidelityRows, fidelityText, TERMINAL_FIDELITY_COLUMNS, verificationText
 import { reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
 
 export interface TerminalOptions {
-  /** Whether the reader is a terminal that shows colours. */
-  readonly colour: boolean;
+  /** Styles for headings and warnings; without it the text is plain. */
+  readonly paint?: Readonly<Record<'bold' | 'dim' | 'yellow', (text: string) => string>>;
   /** Columns of the terminal; at least 80 are used, at most 100. */
   readonly width?: number;
   /** Lists every cell; otherwise a large result is cut to the modes that the answer compares. */
@@ -33,13 +33,15 @@ const WIDTH_MAX = 100;
 const LINES_MAX = 60;
 const TELLING_MODES: readonly CacheMode[] = ['writethrough', 'writeback'];
 const GAP = '  ';
+const UNPAINTED = { bold: same, dim: same, yellow: same };
 /** What a figure that was not taken looks like in the table. */
 const SAYS_NOTHING: ReadonlySet<string> = new Set(['', '–']);
 const ELLIPSIS = '…';
 
 /** Lines joined by line feeds, without one at the end. */
-export function terminalSummary(result: ResultRecord, options: TerminalOptions): string {
-  const paint = createColors(options.colour);
+export function terminalSummary(record: ResultRecord, options: TerminalOptions = {}): string {
+  const paint = options.paint ?? UNPAINTED;
+  const result = withVisibleText(record);
   const width = Math.min(WIDTH_MAX, Math.max(WIDTH_MIN, options.width ?? WIDTH_MAX));
   const report = reportCells(result);
   const answer = answerOf(report);
@@ -48,6 +50,7 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
   const hidden = recordCount(report.cells) - recordCount(shown);
   const points = answer.points.map(({ about, text }) => wrapped(text, width, about));
   const control = controlText(report);
+  const discards = discardNote(result.cells);
   const lines = [
     ...(headline === undefined ? [] : [...wrapped(headline, width).map((line) => paint.bold(line)), '']),
     ...(points.length === 0 ? [] : [...points.flat(), '']),
@@ -60,6 +63,7 @@ export function terminalSummary(result: ResultRecord, options: TerminalOptions):
     ...replayLines(result, width, (heading) => paint.dim(heading)),
     ...predictionsOf(result).flatMap((predictions) => wrapped(predictionText(predictions), width)),
     ...(control === undefined ? [] : wrapped(control, width)),
+    ...(discards === undefined ? [] : wrapped(`${discards}.`, width)),
     ...warningsOf(result, report).flatMap((warning) =>
       wrapped(`Warning: ${warning}.`, width).map((line) => paint.yellow(line)),
     ),
@@ -243,4 +247,8 @@ function shortened(text: string, width: number): string {
 
 function endOf(text: string, width: number): string {
   return text.length <= width ? text : ELLIPSIS + text.slice(text.length - width + 1);
+}
+
+function same(text: string): string {
+  return text;
 }

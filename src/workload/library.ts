@@ -60,7 +60,7 @@ export type WorkloadSource = SyntheticSource | RecordedSource;
 const SHIPPED = fileURLToPath(new URL('../../workloads/', import.meta.url));
 const RECORDED = join(SHIPPED, 'recorded');
 /** Workloads that ask one question of a growing image; each folder is an axis, and none is part of the suite. */
-const AXES = ['crash-then-open'] as const;
+export const AXES = ['crash-then-open'] as const;
 const WORKLOAD_FILE = /^(.+)\.json$/;
 const TRACE_FILE = /^(.+)\.trace\.csv(\.gz|\.zst)?$/;
 

@@ -1,6 +1,6 @@
 /**
  * A program that a test runs under strace: many calls of the command line in one process, each with what it said, what it
- * cost, and the memory that the process had so far. Takes a file of calls and a file for the answers.
+ * cost, and the memory that it added. Takes a file of calls and a file for the answers.
  *
  * A call is marked in the trace by an attempt to open `/call/N`, which is not there.
  */
@@ -22,8 +22,8 @@ export interface Called {
   readonly stderr: string;
   /** Microseconds, of the user and of the system. */
   readonly cpuUs: number;
-  /** KiB, the most so far. */
-  readonly maxRss: number;
+  /** KiB by which the most resident memory during the call exceeded what was resident before it. */
+  readonly addedMemory: number;
 }
 
 const [, , callsPath = '', answersPath = ''] = process.argv;
@@ -45,13 +45,30 @@ for (const [index, { folder, words }] of calls.entries()) {
   // What earlier calls have left is not this one's.
   if (index % 10 === 0) globalThis.gc?.();
   said.stdout = said.stderr = '';
+  const residentKiB = forgetPeak();
   const before = process.cpuUsage();
   const code = await runCommandLine(words, { NO_COLOR: '1' });
   const { user, system } = process.cpuUsage(before);
-  answers.push({ code, ...said, cpuUs: user + system, maxRss: process.resourceUsage().maxRSS });
+  answers.push({ code, ...said, cpuUs: user + system, addedMemory: peakKiB() - residentKiB });
 }
 mark(calls.length);
 writeFileSync(answersPath, JSON.stringify(answers));
+
+/** Sets the process's high-water mark back to what is resident now, which it answers in KiB. */
+function forgetPeak(): number {
+  // proc(5): 5 resets VmHWM.
+  writeFileSync('/proc/self/clear_refs', '5');
+  return statusKiB('VmRSS');
+}
+
+function peakKiB(): number {
+  return statusKiB('VmHWM');
+}
+
+function statusKiB(field: string): number {
+  const status = readFileSync('/proc/self/status', 'latin1');
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]);
+}
 
 function mark(index: number): void {
   try {

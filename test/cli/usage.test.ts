@@ -7,7 +7,20 @@ const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] 
   ['benchmark', ["'benchmark'", 'bench']],
   ['lst', ["'lst'", "'list'"]],
   ['list extra', ["'extra'"]],
-  ['run --wrokload stride', ['--wrokload']],
+  ['rnu', ["did you mean 'run'?"]],
+  ['help rnu', ["did you mean 'run'?"]],
+  ['trace inof', ["'trace inof'", "did you mean 'info'?", 'info, convert or slice']],
+  ['run --wrokload stride', ['--wrokload', "did you mean '--workload'?"]],
+  ['run --form qcow2', ["did you mean '--format'?"]],
+  ['trace info x --limti 3', ["did you mean '--limit'?"]],
+  ['run --workload strid', ["'strid'", "did you mean 'stride'?"]],
+  ['create x.qcow2 10GB', ['SIZE', '10GiB or 10G', '10000000000']],
+  ['create x.qcow2 10Gi', ['SIZE', '10GiB or 10G']],
+  ['create x.qcow2 9000PiB', ['SIZE', 'too large']],
+  ['create x.qcow2 1.3B', ['SIZE', 'whole number of bytes']],
+  ['resize x.qcow2 +10GB', ['SIZE', '10GiB or 10G', '+ or -']],
+  ['serve --create 10kB', ['--create', '10KiB or 10K', '10000']],
+  ['completion fish', ['SHELL', "'fish'", 'bash or zsh']],
   ['run --out', ['--out']],
   ['run --format qcow3', ['--format', "'qcow3'", 'raw, qcow2 or qed', "did you mean 'qcow2'?"]],
   ['run --cache writethrough,fast', ['--cache', "'fast'", 'writethrough', 'directsync', 'unsafe']],
@@ -96,6 +109,19 @@ describe('help', () => {
       expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
     },
   );
+});
+
+test.for([
+  ['help', '--help'],
+  ['help run', 'run --help'],
+  ['help trace', 'trace --help'],
+  ['help trace slice', 'trace slice --help'],
+])('%s is %s', async ([asked = '', same = '']) => {
+  const folder = makeFolder();
+  const ended = await runCli(folder, ...asked.split(' '));
+  expect(ended).toEqual(await runCli(folder, ...same.split(' ')));
+  expect(ended).toMatchObject({ code: 0, stderr: '' });
+  expect(ended.stdout).toContain(`qcow2-bench ${asked.replace(/help ?/, '')}`.trim());
 });
 
 describe('gate', () => {

@@ -6,6 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { chromium, type Browser, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import { visibleText } from '../../src/core/visible-text.ts';
 import { reportHtml } from '../../src/report/html.ts';
 import { scriptJson } from '../../src/report/markup.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
@@ -204,7 +205,7 @@ describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
 
   test('hostile names are shown as text and run nothing', async () => {
     const { page, noise } = hostile;
-    await page.locator('select[data-select="workload"]').first().selectOption(HOSTILE);
+    await page.locator('select[data-select="workload"]').first().selectOption(visibleText(HOSTILE));
     await page.locator('#chart-matrix-syncs .mark-rect path').first().hover();
     await expect.poll(() => page.locator('#vg-tooltip-element').textContent()).toContain('onerror');
     expect(await page.evaluate('window.hit')).toBeUndefined();

@@ -34,23 +34,23 @@ test('no line of the summary is wider than the terminal, 100 columns at most', (
       ...result.cells,
       ...renamed('a-workload-with-a-name-that-is-far-too-long-for-a-column-of-a-table'),
     ];
-    const lines = terminalSummary({ ...result, cells }, { colour: false, width, all: true }).split('\n');
+    const lines = terminalSummary({ ...result, cells }, { width, all: true }).split('\n');
     expect(Math.max(...lines.map((line) => line.length))).toBeLessThanOrEqual(Math.min(width, 100));
   }
 });
 
 test('the summary begins with the answer and lists a cell a line', () => {
-  const text = terminalSummary(result, { colour: false });
+  const text = terminalSummary(result);
   expect(text.split('\n')[0]).toMatch(
     /^With cache=writethrough, lazy refcounts issue 1\.00 instead of 2\.00 syncs/,
   );
   expect(text).toMatch(/^ +qcow2 lazy +1\.00 +65,798 +17\.1× +467 µs ±\d+ % +0\.\d\d×$/m);
   expect(text).toContain('108 more cells are in the result and its report.');
-  expect(terminalSummary(result, { colour: false, all: true })).toContain('cache=unsafe');
+  expect(terminalSummary(result, { all: true })).toContain('cache=unsafe');
 });
 
 test('a workload whose name finds no room beside its figures stands above them, whole', () => {
-  const lines = terminalSummary(result, { colour: false, width: 80 }).split('\n');
+  const lines = terminalSummary(result, { width: 80 }).split('\n');
   expect(lines).toContain('boot-from-backing');
   expect(lines.join('\n')).toMatch(/^boot-from-backing\n {2}raw .*\n {2}qcow2 eager /m);
 });
@@ -58,7 +58,7 @@ test('a workload whose name finds no room beside its figures stands above them, 
 test('setups that fit are all listed, each under a heading of its own', () => {
   const few = result.cells.filter(({ cell }) => cell.workload === 'stride' && cell.format === 'qcow2');
   const larger = few.map((record) => ({ ...record, cell: { ...record.cell, clusterSize: 2 ** 20 } }));
-  const text = terminalSummary({ ...result, cells: [...few, ...larger] }, { colour: false });
+  const text = terminalSummary({ ...result, cells: [...few, ...larger] });
   const headings = text.split('\n').filter((line) => line.startsWith('cache='));
   expect(headings).toEqual(expect.arrayContaining(['cache=writeback · 64KiB', 'cache=writeback · 1MiB']));
   expect(headings).toHaveLength(2 * 5);
@@ -69,7 +69,7 @@ test('what nothing was measured of has no column, and a result that compares not
   const cells = result.cells
     .filter(({ cell }) => cell.refcounts === 'lazy')
     .map((record) => ({ ...record, timings: [] }));
-  const text = terminalSummary({ ...result, cells }, { colour: false });
+  const text = terminalSummary({ ...result, cells });
   expect(text).toMatch(/^cache=/);
   expect(text).toContain('Amplif.');
   expect(text).not.toMatch(/Median|Time ratio|cannot compare|\n\n\n/);
@@ -88,7 +88,7 @@ describe('beside QEMU', () => {
       ...record,
       parity: { ...identical, ...change(index) },
     }));
-    return terminalSummary({ ...result, cells }, { colour: false, width: 80 });
+    return terminalSummary({ ...result, cells }, { width: 80 });
   };
 
   test('cells of which there is no more to say are one line', () => {
@@ -101,7 +101,7 @@ describe('beside QEMU', () => {
     const cells = Array.from({ length: 5 }, (_, index) => renamed(`w${String(index)}`)).flat();
     const parity = { ...identical, exceptions: ['varying-order'] } as const;
     const judged = cells.map((record) => ({ ...record, parity }));
-    const text = terminalSummary({ ...result, cells: judged }, { colour: false });
+    const text = terminalSummary({ ...result, cells: judged });
     expect(text.match(/in one of the orders of QEMU/g)).toHaveLength(1);
     expect(text).toContain('  20 cells: in one of the orders of QEMU, which vary');
   });
@@ -121,18 +121,33 @@ describe('beside QEMU', () => {
   });
 });
 
+const bold = (text: string): string => `${ESCAPE}[1m${text}${ESCAPE}[22m`;
+
 test('colours are only there where they are asked for', () => {
-  expect(terminalSummary(result, { colour: false })).not.toContain(ESCAPE);
-  expect(terminalSummary(result, { colour: true })).toContain(ESCAPE);
+  expect(terminalSummary(result)).not.toContain(ESCAPE);
+  expect(terminalSummary(result, { paint: { bold, dim: bold, yellow: bold } })).toContain(ESCAPE);
+});
+
+test('where guest discards reach the file, the defaults of QEMU are named', () => {
+  const discarding = (discard?: 'ignore'): string => {
+    const cells = result.cells.map((record) => ({
+      ...record,
+      cell: discard === undefined ? record.cell : { ...record.cell, discard },
+      counts: record.counts && { ...record.counts, guest: { ...record.counts.guest, discards: 3 } },
+    }));
+    return terminalSummary({ ...result, cells }).replaceAll(/\s+/g, ' ');
+  };
+  const note = "discard=unmap, the default of qemu-io and qemu-nbd); a VM's drive ignores them";
+  expect(discarding()).toContain(note);
+  expect(discarding('ignore')).not.toContain(note);
+  expect(terminalSummary(result).replaceAll(/\s+/g, ' ')).not.toContain(note);
 });
 
 test('skipped cells and fallbacks are told with their reason', () => {
   const cells = result.cells.map((record, index) =>
     index < 2 ? { ...record, timings: [], skipped: 'tmpfs has no O_DIRECT' } : record,
   );
-  expect(terminalSummary({ ...result, cells }, { colour: false })).toContain(
-    '2 cells: skipped: tmpfs has no O_DIRECT',
-  );
+  expect(terminalSummary({ ...result, cells })).toContain('2 cells: skipped: tmpfs has no O_DIRECT');
 });
 
 test('the Markdown table has a line a workload and a column a variant', () => {
@@ -146,7 +161,7 @@ test('the Markdown table has a line a workload and a column a variant', () => {
 
 test('a workload’s name cannot break the Markdown table', () => {
   const cells = renamed('a|b\n<i>');
-  expect(markdownTable({ ...result, cells }, { cache: 'writethrough' })).toContain('| a\\|b \\<i\\> |');
+  expect(markdownTable({ ...result, cells }, { cache: 'writethrough' })).toContain('| a\\|b\\\\x0a\\<i\\> |');
 });
 
 test('the picture is drawn without a browser and holds its figures and legend', async () => {

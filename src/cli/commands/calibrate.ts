@@ -1,5 +1,6 @@
 /** `calibrate`: measures the device under a directory and writes a model of it. */
 
+import { visibleText } from '../../core/visible-text.ts';
 import { calibrate } from '../../bench/calibration.ts';
 import type { DeviceModel } from '../../device/device-model.ts';
 import { deviceModelText, writeDeviceModel } from '../../result/device-model-file.ts';
@@ -95,6 +96,6 @@ function summaryOf(model: DeviceModel, out: string): string {
     line('sync after an overwrite of 4 KiB', ({ sync }) => sync.baseNs + 4 * sync.nsPerKiB + sync.extentNs),
     line('… and more if it allocated', ({ sync }) => sync.allocationNs),
     '',
-    `Model  ${out}; use it as --device model:${out}`,
+    visibleText(`Model  ${out}; use it as --device model:${out}`),
   ].join('\n');
 }

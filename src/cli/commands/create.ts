@@ -4,6 +4,7 @@ import { basename, dirname, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import { formatSize } from '../../core/size.ts';
+import { visibleText } from '../../core/visible-text.ts';
 import { realOutputPath } from '../../device/temporary-file.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
@@ -89,7 +90,7 @@ export const createCommand = defineCommand({
         JSON.stringify({ filename: resolve(args.image), format: args.format, 'virtual-size': made }),
       );
     } else {
-      terminal.answer(`made ${args.image}: ${args.format}, ${formatSize(made)}`);
+      terminal.answer(`made ${visibleText(args.image)}: ${args.format}, ${formatSize(made)}`);
     }
     return EXIT.good;
   },

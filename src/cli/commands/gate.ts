@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 
 import { Qcow2BenchError } from '../../core/error.ts';
+import { visibleText, withVisibleText } from '../../core/visible-text.ts';
 import { acceptBaseline, readBaseline, writeBaseline } from '../../gate/baseline.ts';
 import { compareCounts } from '../../gate/compare.ts';
 import { verdictText } from '../../gate/render.ts';
@@ -50,7 +51,7 @@ export const gateCommand = defineCommand({
       terminal.answer(
         json
           ? JSON.stringify({ accepted: baselinePath, cells })
-          : `accepted ${countOf(cells, 'cell')} as ${baselinePath}`,
+          : `accepted ${countOf(cells, 'cell')} as ${visibleText(baselinePath)}`,
       );
       return EXIT.good;
     }
@@ -61,9 +62,9 @@ export const gateCommand = defineCommand({
     const verdict = compareCounts(result, readBaseline(baselinePath));
     if (json) terminal.answer(JSON.stringify(verdict, null, 2));
     else {
-      const acceptHint = `qcow2-bench gate ${path} --baseline ${baselinePath} --accept`;
+      const acceptHint = visibleText(`qcow2-bench gate ${path} --baseline ${baselinePath} --accept`);
       const { red: bad, green: good } = terminal.paint;
-      terminal.answer(verdictText(verdict, { acceptHint, paint: { bad, good } }));
+      terminal.answer(verdictText(withVisibleText(verdict), { acceptHint, paint: { bad, good } }));
     }
     return verdict.passed ? EXIT.good : EXIT.verdict;
   },

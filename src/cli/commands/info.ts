@@ -8,6 +8,7 @@ import { isAbsolute } from 'node:path';
 
 import { hostPath } from '../../core/byte-text.ts';
 import { humanSize } from '../../core/size.ts';
+import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { readChainInfo, readImageInfo, type BitmapInfo, type ImageInfo } from '../../image/image-info.ts';
@@ -17,7 +18,7 @@ import { EXIT } from '../exit-code.ts';
 import { readsImage } from '../file-uses.ts';
 import { flag, inGroup, optional } from '../option-kinds.ts';
 import { choice } from '../option-values.ts';
-import { printable, snapshotJson, snapshotTable } from '../snapshot-list.ts';
+import { snapshotJson, snapshotTable } from '../snapshot-list.ts';
 import type { Terminal } from '../terminal.ts';
 import { UsageError } from '../usage-error.ts';
 
@@ -62,7 +63,7 @@ export const infoCommand = defineCommand({
 
 function infoText(info: ImageInfo, { paint }: Terminal): string {
   return [
-    `image: ${paint.bold(printable(info.path))}`,
+    `image: ${paint.bold(visibleText(info.path))}`,
     `file format: ${info.format}`,
     `virtual size: ${exactSize(info.virtualSize)}`,
     `disk size: ${humanSize(allocatedSize(info.path))}`,
@@ -78,7 +79,7 @@ function clusteredLines(info: Exclude<ImageInfo, { readonly format: 'raw' }>): s
     const { name, otherFormat, format = otherFormat } = info.backing;
     const full = fullBackingName(info.path, name);
     lines.push(
-      `backing file: ${printable(full === name ? name : `${name} (actual path: ${full})`)}`,
+      `backing file: ${visibleText(full === name ? name : `${name} (actual path: ${full})`)}`,
       ...(format === undefined ? [] : [`backing file format: ${format}`]),
     );
   }
@@ -92,7 +93,7 @@ function specificLines(value: object, level: number): string[] {
   return Object.entries(value).flatMap(([key, member]: [string, unknown]) => {
     const name = Array.isArray(value) ? `[${key}]` : key.replaceAll('-', ' ');
     if (typeof member !== 'object' || member === null) {
-      return [`${indent}${name}: ${printable(String(member))}`];
+      return [`${indent}${name}: ${visibleText(String(member))}`];
     }
     return [`${indent}${name}:`, ...specificLines(member, level + 1)];
   });

@@ -1,6 +1,7 @@
 /** `map`: where every byte of a disk comes from, in the words and figures of `qemu-img map`. */
 
 import { Qcow2BenchError } from '../../core/error.ts';
+import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { imageExtents, type ImageExtent } from '../../image/image-extents.ts';
 import { openChain } from '../../image/open-chain.ts';
@@ -87,7 +88,7 @@ async function printTable(
 }
 
 function row(offset: string, length: string, hostOffset: string, file: string): string {
-  return [offset, length, hostOffset].map((text) => text.padEnd(FIGURE_WIDTH)).join('') + file;
+  return [offset, length, hostOffset].map((text) => text.padEnd(FIGURE_WIDTH)).join('') + visibleText(file);
 }
 
 function figure(bytes: number): string {

@@ -1,5 +1,6 @@
 /** `report`: results as a page that needs nothing else, or as a Markdown table. */
 
+import { visibleText } from '../../core/visible-text.ts';
 import { markdownTable } from '../../report/markdown.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { readResult } from '../../result/store.ts';
@@ -61,7 +62,7 @@ export const reportCommand = defineCommand({
     }
     const path = out ?? DEFAULT_PAGE;
     replaceFile(path, written, { durable: false });
-    if (!isStandardOutput(path)) terminal.answer(path);
+    if (!isStandardOutput(path)) terminal.answer(visibleText(path));
     return EXIT.good;
   },
 });

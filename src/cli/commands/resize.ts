@@ -2,6 +2,7 @@
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import { formatSize, parseSize } from '../../core/size.ts';
+import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { PREALLOCATIONS } from '../../format/image-shape.ts';
 import { WRITABLE_HOST_FILES } from '../../image/host-image.ts';
@@ -14,7 +15,7 @@ import { EXIT } from '../exit-code.ts';
 import { changesImage } from '../file-uses.ts';
 import { flag, inGroup, optional, preset } from '../option-kinds.ts';
 import { choice } from '../option-values.ts';
-import { badOption } from '../usage-error.ts';
+import { UsageError } from '../usage-error.ts';
 
 export const resizeCommand = defineCommand({
   options: (yargs) =>
@@ -64,7 +65,9 @@ export const resizeCommand = defineCommand({
       const sizes = { 'virtual-size': virtualSize, 'virtual-size-before': before };
       terminal.answer(JSON.stringify({ filename: image, format, ...sizes }));
     } else {
-      terminal.answer(`resized ${image}: ${format}, ${formatSize(before)} to ${formatSize(virtualSize)}`);
+      terminal.answer(
+        `resized ${visibleText(image)}: ${format}, ${formatSize(before)} to ${formatSize(virtualSize)}`,
+      );
     }
     return EXIT.good;
   },
@@ -78,8 +81,7 @@ function newSize(given: string): NewSize {
     bytes = parseSize(given.slice(sign?.length ?? 0));
   } catch (error) {
     if (!(error instanceof Qcow2BenchError)) throw error;
-    const allowed = 'a size such as 10GiB, or one to add or take away: +1GiB, -1GiB';
-    throw badOption('SIZE', given.replace('\u2212', '-'), allowed);
+    throw new UsageError(`SIZE: ${error.message}; with + or - in front it is added or taken away`);
   }
   if (sign === undefined) return { to: bytes };
   return { by: sign === '+' ? bytes : -bytes };

@@ -1,6 +1,6 @@
 /** `run`: workloads × formats × cache modes of the user's choice. */
 
-import { expandAxes, findSource, shippedNames } from '../../workload/library.ts';
+import { AXES, expandAxes, findSource, shippedNames } from '../../workload/library.ts';
 import { defineCommand } from '../command.ts';
 import { examples } from '../examples.ts';
 import { matrixFiles } from '../matrix-files.ts';
@@ -8,7 +8,7 @@ import { endMatrix } from '../matrix-ending.ts';
 import { MATRIX_OPTIONS, WARM_UP } from '../matrix-options.ts';
 import { runSession } from '../matrix-session.ts';
 import { inGroup, optional, preset } from '../option-kinds.ts';
-import { listOf, text } from '../option-values.ts';
+import { listOf, suggesting, text } from '../option-values.ts';
 
 export const runCommand = defineCommand({
   options: (yargs) =>
@@ -17,7 +17,7 @@ export const runCommand = defineCommand({
         inGroup('Workloads:', {
           workload: optional(
             'Names (see list) and workload or trace files, separated by commas; default: all that ship',
-            listOf('workload', text('workload')),
+            listOf('workload', suggesting([...shippedNames(), ...AXES], text('workload'))),
           ),
         }),
       )

@@ -1,5 +1,6 @@
 /** `snapshot`: internal snapshots of a qcow2 image, listed as `qemu-img snapshot -l` does. */
 
+import { visibleText } from '../../core/visible-text.ts';
 import { changeSnapshots, listSnapshots, type SnapshotChange } from '../../image/image-snapshots.ts';
 import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../backing-options.ts';
 import { wallClock } from '../clock.ts';
@@ -51,13 +52,13 @@ export const snapshotCommand = defineCommand({
         : await changeSnapshots({ path: args.image, change, backing: backingPolicy(args) });
     if (args.json) terminal.answer(JSON.stringify(snapshots.map(snapshotJson), null, 2));
     else if (change === undefined) terminal.answer(listText(args.image, snapshots));
-    else terminal.answer(doneText(args.image, change));
+    else terminal.answer(visibleText(doneText(args.image, change)));
     return EXIT.good;
   },
 });
 
 function listText(image: string, snapshots: Parameters<typeof snapshotTable>[0]): string {
-  return snapshots.length === 0 ? `${image} has no snapshots` : snapshotTable(snapshots);
+  return snapshots.length === 0 ? `${visibleText(image)} has no snapshots` : snapshotTable(snapshots);
 }
 
 function doneText(image: string, change: SnapshotChange): string {

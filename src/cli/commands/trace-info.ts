@@ -3,6 +3,7 @@
 import type { InferredOptionTypes } from 'yargs';
 
 import { humanSize, formatSize } from '../../core/size.ts';
+import { visibleText } from '../../core/visible-text.ts';
 import { tracePath } from '../../workload/library.ts';
 import { traceFormat, type TraceContents } from '../../workload/trace/trace-formats.ts';
 import { openUnsizedTrace, type UnsizedTrace } from '../../workload/trace/trace-reader.ts';
@@ -102,7 +103,10 @@ function infoText(trace: UnsizedTrace, { summary, figures }: Shown, terminal: Te
   const { paint } = terminal;
   const { title, holds } = traceFormat(trace.format);
   const rows: (readonly [string, string])[] = [
-    ['format', `${title} (${trace.format})${trace.volume === undefined ? '' : `, volume ${trace.volume}`}`],
+    [
+      'format',
+      `${title} (${trace.format})${trace.volume === undefined ? '' : `, volume ${visibleText(trace.volume)}`}`,
+    ],
     [
       'device',
       `${sizeText(trace.virtualSize)}${holds.size ? '' : ': not recorded, the end of its requests'}`,
@@ -119,7 +123,7 @@ function infoText(trace: UnsizedTrace, { summary, figures }: Shown, terminal: Te
   ];
   const width = Math.max(...rows.map(([name]) => name.length));
   const text = [
-    paint.bold(trace.path),
+    paint.bold(visibleText(trace.path)),
     ...rows.flatMap(([name, value]) =>
       wrapped(value, Math.min(terminal.width, WIDTH_MAX) - width - 4).map(
         (line, index) => `  ${paint.dim((index === 0 ? name : '').padEnd(width))}  ${line}`,
@@ -216,6 +220,7 @@ function picture({ virtualSize }: UnsizedTrace, { summary, figures }: Shown, ter
     axis: isTimed ? 'time' : 'requests',
     columns: terminal.width,
     colour: terminal.hasColour,
+    paint: terminal.paint,
   });
 }
 

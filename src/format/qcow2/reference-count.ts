@@ -12,6 +12,8 @@ type Counters = Uint8Array | Uint16Array | Uint32Array;
 
 /** Bytes of counters that are kept in one array: 33 million clusters with 16-bit refcounts. */
 const FLAT_BYTES_MAX = 64 * 1024 * 1024;
+/** By how much flat counters grow: a rebuild adds few clusters, and both arrays are held while one is copied. */
+const GROWTH = 1.125;
 /** Clusters of a chunk. */
 const CHUNK = 4096;
 /** References of a chunk from which on an array takes less than a map. */
@@ -132,7 +134,7 @@ export class ReferenceCounts {
     const { refcountOrder } = this.#options;
     const lengthMax = FLAT_BYTES_MAX / widthOf(refcountOrder);
     if (length <= lengthMax) {
-      const larger = newCounters(refcountOrder, Math.min(lengthMax, length * 2));
+      const larger = newCounters(refcountOrder, Math.min(lengthMax, Math.ceil(length * GROWTH)));
       larger.set(flat);
       this.#flat = larger;
       return larger;

@@ -16,12 +16,13 @@ const skip = reasonToSkip('qemu-img');
 
 let directory: string;
 beforeAll(() => {
+  if (skip !== undefined) return;
   directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-qed-img-'));
   runTool('qemu-img', ['create', '-q', '-f', 'raw', 'base.raw', '64M'], directory);
   runTool('qemu-img', ['create', '-q', '-f', 'qcow2', 'base.qcow2', '64M'], directory);
 });
 afterAll(() => {
-  rmSync(directory, { recursive: true });
+  if (skip === undefined) rmSync(directory, { recursive: true });
 });
 
 describe.skipIf(skip !== undefined)(`QED and qemu-img${skip === undefined ? '' : ` (${skip})`}`, () => {

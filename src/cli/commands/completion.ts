@@ -1,0 +1,94 @@
+/** `completion`: a script for a shell, which asks this same command for candidates while the user types. */
+
+import { defineCommand, type Command, type CommandGroup, type ListedCommand } from '../command.ts';
+import { completionsOf } from '../completions.ts';
+import { examples } from '../examples.ts';
+import { EXIT } from '../exit-code.ts';
+import { badOption, oneOf } from '../usage-error.ts';
+
+const BASH = `# Completion of qcow2-bench and qb for bash: source <(qcow2-bench completion bash)
+_qcow2_bench() {
+  local typed=\${COMP_LINE:0:COMP_POINT} words current kept candidate
+  read -r -a words <<< "$typed"
+  [[ $typed == *[[:space:]] ]] && words+=('')
+  current=\${words[-1]}
+  # Readline takes what follows a ':' or '=' for a word of its own: the part before it is not repeated.
+  kept=
+  [[ $current == *[:=]* && \${COMP_WORDBREAKS} == *[:=]* ]] && kept=\${current%"\${current##*[:=]}"}
+  COMPREPLY=()
+  while IFS= read -r candidate; do
+    COMPREPLY+=("\${candidate#"$kept"}")
+  done < <("\${words[0]/#\\~/$HOME}" completion words -- "\${words[@]:1}" 2>/dev/null)
+}
+complete -o bashdefault -o default -F _qcow2_bench qcow2-bench qb`;
+
+const ZSH = `#compdef qcow2-bench qb
+# Completion of qcow2-bench and qb for zsh, after compinit: source <(qcow2-bench completion zsh)
+_qcow2_bench() {
+  local -a candidates
+  candidates=("\${(@f)$("\${words[1]}" completion words -- "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if [[ -n \${candidates[1]} ]]; then
+    compadd -Q -- "\${candidates[@]}"
+  else
+    _files
+  fi
+}
+compdef _qcow2_bench qcow2-bench qb`;
+
+const SCRIPTS: ReadonlyMap<string, string> = new Map([
+  ['bash', BASH],
+  ['zsh', ZSH],
+]);
+/** What the scripts call. */
+const ASK = 'words';
+
+/** @param commands all commands of the program. */
+export function completionCommand(commands: readonly (ListedCommand | CommandGroup)[]): Command {
+  return defineCommand<ShellArgs>({
+    options: (yargs) =>
+      yargs
+        .positional('shell', {
+          type: 'string',
+          demandOption: true,
+          describe: `${[...SCRIPTS.keys()].join(' or ')}; ${ASK} prints what may follow WORDS, one a line`,
+        })
+        .positional('words', {
+          type: 'string',
+          array: true,
+          default: [],
+          describe: 'For the scripts: what was typed so far, after --',
+        })
+        .epilogue(
+          examples([
+            ['completion bash > ~/.local/share/bash-completion/completions/qcow2-bench', 'for good'],
+            ['completion zsh > ~/.zfunc/_qcow2-bench', 'where fpath has ~/.zfunc'],
+          ]),
+        ),
+
+    files: () => [],
+
+    run: async (args, terminal) => {
+      const { shell, words } = args;
+      // What stands behind `--`.
+      const rest = (args as CompletionArgs)._;
+      if (shell === ASK) {
+        const candidates = await completionsOf(commands, [...words, ...rest.slice(1).map(String)]);
+        if (candidates.length > 0) terminal.answer(candidates.join('\n'));
+        return EXIT.good;
+      }
+      const script = SCRIPTS.get(shell);
+      if (script === undefined) throw badOption('SHELL', shell, oneOf([...SCRIPTS.keys()]));
+      terminal.answer(script);
+      return EXIT.good;
+    },
+  });
+}
+
+interface ShellArgs {
+  readonly shell: string;
+  readonly words: readonly string[];
+}
+
+interface CompletionArgs extends ShellArgs {
+  readonly _: readonly (string | number)[];
+}

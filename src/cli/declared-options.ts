@@ -1,0 +1,48 @@
+/**
+ * The options that a command declares, by name, without parsing anything: for suggestions and completion.
+ */
+
+import type { Argv } from 'yargs';
+
+import type { Command } from './command.ts';
+import { valuesOf } from './option-values.ts';
+
+export interface DeclaredOption {
+  /** Whether a value follows its name. */
+  readonly takesValue: boolean;
+  /** The values, where they are a closed set. */
+  readonly values: readonly string[];
+  /** Whether several of them, separated by commas, are one value. */
+  readonly isList: boolean;
+}
+
+/** Options of every command. */
+export const COMMON_OPTIONS: readonly string[] = ['help', 'version'];
+
+export function declaredOptions(command: Command): ReadonlyMap<string, DeclaredOption> {
+  const found = new Map<string, DeclaredOption>();
+  // Stands for yargs: notes the tables of options that it gets, and lets all other calls pass.
+  const recorder: unknown = new Proxy(
+    {},
+    {
+      get: (_, method) => (options?: unknown) => {
+        if (method === 'options' && isTable(options)) {
+          for (const [name, option] of Object.entries(options)) found.set(name, describe(option));
+        }
+        return recorder;
+      },
+    },
+  );
+  command.declare(recorder as Argv);
+  return found;
+}
+
+function describe(option: unknown): DeclaredOption {
+  if (!isTable(option)) return { takesValue: false, values: [], isList: false };
+  const { values, isList } = valuesOf(option['coerce']);
+  return { takesValue: option['type'] !== 'boolean', values, isList };
+}
+
+function isTable(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}

@@ -1,0 +1,50 @@
+/** The program's two doors: the installed file under an older Node, and `bin/qb` of a clone. */
+
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { expect, test, vi } from 'vitest';
+
+import { makeFolder } from './cli-process.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
+
+const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+const QB = fileURLToPath(new URL('../../bin/qb', import.meta.url));
+
+test('an older Node is told in one line which one is needed', () => {
+  const old =
+    "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.19.2' } })";
+  const ended = spawnSync(
+    process.execPath,
+    ['--import', `data:text/javascript,${encodeURIComponent(old)}`, MAIN],
+    {
+      encoding: 'utf8',
+    },
+  );
+  expect(ended).toMatchObject({
+    status: 1,
+    stdout: '',
+    stderr: 'qcow2-bench needs Node ≥ 24; this is v20.19.2\n',
+  });
+});
+
+test('qb works from any folder and through a link, with paths of that folder, exit codes and errors', () => {
+  const folder = join(makeFolder(), 'a folder');
+  mkdirSync(folder);
+  symlinkSync(QB, join(folder, 'qb'));
+  writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));
+  const call = (...words: readonly string[]) =>
+    spawnSync('./qb', words, { cwd: folder, encoding: 'utf8', env: { ...process.env, NO_COLOR: '1' } });
+  const info = call('info', 'disk.raw', '--json');
+  expect(info).toMatchObject({ status: 0, stderr: '' });
+  expect(JSON.parse(info.stdout)).toMatchObject({ filename: 'disk.raw', 'virtual-size': 4096 });
+  const misuse = call('rnu');
+  expect(misuse).toMatchObject({ status: 2, stdout: '' });
+  expect(misuse.stderr).toContain("did you mean 'run'?");
+  const missing = call('info', 'none.qcow2');
+  expect(missing).toMatchObject({ status: 1, stdout: '' });
+  expect(missing.stderr).toMatch(/^qcow2-bench: error: .*none\.qcow2: .*\n$/);
+});
