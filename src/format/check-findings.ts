@@ -20,6 +20,10 @@ export class CheckFindings {
   needsRebuild = false;
   /** A table that leads to clusters could not be read: what nothing else leads to may be its. */
   hasLostTable = false;
+  /** An L2 table lies past the end of the file, in whole or in part: what it led to is lost if the file is lengthened. */
+  hasTablePastEnd = false;
+  /** Bytes: how long the file was before its tail was lost, as far as references show it; undefined if none lead past the end. */
+  lostEnd: number | undefined = undefined;
   imageEndOffset = 0;
   allocatedClusters = 0;
   fragmentedClusters = 0;

@@ -37,11 +37,6 @@ export interface CheckOptions {
   readonly repair?: RepairScope | undefined;
   readonly onDetail?: DetailSink | undefined;
   /**
-   * A crash may have cut off the end of the file: clusters behind it that an entry leads to are counted, as many as an
-   * L2 table maps, so that no repair puts anything in their place, and a repair gives the file its length again. `qemu-img check` does not.
-   */
-  readonly afterCrash?: boolean | undefined;
-  /**
    * Told now and then how far the check is: the name of the pass under way and the share of it that is done. What it answers
    * is waited for; if that rejects, the check ends there, and a repair leaves what it has written so far.
    */

@@ -9,7 +9,7 @@
  *   QEMU's does, but does not punch holes there, as QEMU's does: whoever finds the table again finds the data.
  */
 
-import { Qcow2BenchError } from '../../core/error.ts';
+import { Qcow2BenchError, hex } from '../../core/error.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import { CheckFindings } from '../check-findings.ts';
 import { visitBitmaps } from './bitmap-directory.ts';
@@ -46,9 +46,20 @@ async function checkRefcounts(
   options: CheckOptions,
 ): Promise<void> {
   const { repair } = options;
-  const counts = await scanReferences(target, findings, options);
-  const scanned = findings.counts();
+  const before = findings.counts();
+  let counts = await scanReferences(target, findings, options);
+  let scanned = findings.counts();
   await compare(target, counts, findings, { ...options, repair: undefined });
+  const mayRebuild = repair === 'all' && (findings.needsRebuild || target.header.isDirty);
+  if (mayRebuild && (await restoreLength(target, findings))) {
+    const { corruptions, checkErrors } = before;
+    findings.restore({ ...scanned, corruptions, checkErrors });
+    findings.resetMapping();
+    counts = await scanReferences(target, findings, options);
+    findings.corruptionsFixed += Math.max(0, scanned.corruptions - findings.corruptions);
+    scanned = findings.counts();
+    await compare(target, counts, findings, { ...options, repair: undefined });
+  }
   if (repair !== undefined && findings.hasLostTable && findings.leaks > 0) {
     findings.say(
       'repair',
@@ -64,6 +75,27 @@ async function checkRefcounts(
     findings.restore(scanned);
     await compare(target, counts, findings, options);
   }
+}
+
+/**
+ * Gives the file the length that its entries show it had, before refcount structures are built again. They would otherwise
+ * come to lie in clusters that entries lead to, and a guest would read them as its data.
+ *
+ * @returns whether the file was lengthened
+ */
+async function restoreLength(target: CheckTarget, findings: CheckFindings): Promise<boolean> {
+  const { device } = target.header;
+  const { lostEnd } = findings;
+  const size = device.size();
+  if (lostEnd === undefined || lostEnd <= size) return false;
+  await device.truncate(lostEnd, 'data');
+  findings.say(
+    'repair',
+    () =>
+      `Repairing the length of the file: it ends at ${hex(size)}, but entries lead up to ${hex(lostEnd)}; what was lost there reads as zeroes`,
+  );
+  if (findings.hasTablePastEnd) findings.hasLostTable = true;
+  return true;
 }
 
 /**
@@ -137,7 +169,7 @@ async function rebuild(
   // Refcounts that could not be read are gone with their blocks; what still cannot be checked is found again.
   findings.restore({ ...before, corruptions: 0, leaks: 0, checkErrors: 0 });
   findings.resetMapping();
-  const quiet = { onProgress: options.onProgress, afterCrash: options.afterCrash };
+  const quiet = { onProgress: options.onProgress };
   const recounted = await scanReferences(target, findings, quiet);
   // As QEMU counts it: what the comparison below still finds was not there before.
   findings.corruptionsFixed += Math.max(0, before.corruptions - findings.corruptions);

@@ -18,7 +18,7 @@ export async function scanRefcountBlocks(
   target: CheckTarget,
   ranges: ReferenceRanges,
   findings: CheckFindings,
-  { repair, afterCrash }: CheckOptions,
+  { repair }: CheckOptions,
 ): Promise<void> {
   const { table, geometry } = target;
   const { clusterSize } = geometry;
@@ -44,7 +44,6 @@ export async function scanRefcountBlocks(
       }
     }
   }
-  if (afterCrash === true && mends) await growOverLost(target, ranges);
 }
 
 /** Makes the file long enough to hold a refcount block that would lie past its end: it is then all zeroes. */
@@ -72,13 +71,4 @@ async function growOver(
   findings.corruptions--;
   findings.corruptionsFixed++;
   ranges.add(offset, clusterSize);
-}
-
-/** Makes the file as long as it was before a crash cut it off; what was lost reads as zeroes. */
-async function growOverLost({ geometry, header }: CheckTarget, ranges: ReferenceRanges): Promise<void> {
-  const { device } = header;
-  const end = ranges.counts.end * geometry.clusterSize;
-  if (end - ranges.fileSize < geometry.clusterSize) return;
-  await device.truncate(end, 'data');
-  ranges.growTo(device.size());
 }

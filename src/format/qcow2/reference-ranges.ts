@@ -2,32 +2,39 @@
  * References of a check as ranges of bytes of the file.
  *
  * Invariants: a range that reaches past the end of the file by a cluster or more is a finding and counts nowhere: it is
- * no cluster's. After a crash, clusters behind the end count as far as an L2 table maps.
+ * no cluster's. How far such ranges reach is kept, by windows, for a repair that gives the file its length again; the
+ * windows take bounded memory, whatever a damaged entry claims.
  */
 
 import { alignUp } from '../../core/alignment.ts';
 import { hex } from '../../core/error.ts';
 import type { CheckFindings } from '../check-findings.ts';
-import type { CheckOptions } from '../check-report.ts';
 import type { CheckTarget } from './check-target.ts';
 import { ReferenceCounts } from './reference-count.ts';
 
 /** A file is so many sectors long to QEMU, and what is missing of the last one is zeroes. */
 const SECTOR_SIZE = 512;
+/** References past the end belong to a lost tail if no gap between them is larger than a window: at least so many bytes. */
+const WINDOW_MIN = 64 * 1024 * 1024;
+/** Windows past the end of the file that are looked at: 4 TiB at least. */
+const WINDOWS_MAX = 65_536;
 
 export class ReferenceRanges {
   readonly counts: ReferenceCounts;
   readonly #findings: CheckFindings;
   readonly #clusterSize: number;
-  /** Bytes: a reference that reaches so far past the file's end, or farther, is not counted. */
-  readonly #pastEndMax: number;
+  /** Bytes: what an L2 table maps, or more. */
+  readonly #windowSize: number;
+  /** By window: where the last range in it ends that lies past the end of the file, in bytes. */
+  readonly #pastEnd = new Map<number, number>();
+  #isPassed = false;
   #fileSize: number;
 
-  constructor(target: CheckTarget, findings: CheckFindings, { afterCrash }: CheckOptions) {
+  constructor(target: CheckTarget, findings: CheckFindings) {
     const { geometry, header } = target;
     this.#findings = findings;
     this.#clusterSize = geometry.clusterSize;
-    this.#pastEndMax = geometry.clusterSize * (afterCrash === true ? geometry.l2Entries : 1);
+    this.#windowSize = Math.max(WINDOW_MIN, geometry.clusterSize * geometry.l2Entries);
     this.#fileSize = alignUp(header.device.size(), SECTOR_SIZE);
     this.counts = new ReferenceCounts({
       refcountOrder: geometry.refcountOrder,
@@ -47,10 +54,30 @@ export class ReferenceRanges {
     this.counts.growTo(Math.ceil(fileSize / this.#clusterSize));
   }
 
-  /** Counts every cluster that the range touches once more. */
-  add(offset: number, length: number): void {
+  /**
+   * Where the lost tail of the file ended, in bytes, as far as ranges past the end show it: 0 if all are too far away.
+   * Undefined if no range leads past the end.
+   */
+  get lostEnd(): number | undefined {
+    if (!this.#isPassed) return undefined;
+    const first = Math.floor(this.#fileSize / this.#windowSize);
+    let end = this.#pastEnd.get(first) ?? 0;
+    for (let window = first + 1; ; window++) {
+      const windowEnd = this.#pastEnd.get(window);
+      if (windowEnd === undefined) return alignUp(end, this.#clusterSize);
+      end = Math.max(end, windowEnd);
+    }
+  }
+
+  /**
+   * Counts every cluster that the range touches once more.
+   *
+   * @param from an entry, or what the header or a snapshot says of a whole table: the file does not become longer for that
+   */
+  add(offset: number, length: number, from: 'entry' | 'table' = 'entry'): void {
     if (length <= 0) return;
-    if (offset + length - this.#fileSize >= this.#pastEndMax) {
+    if (offset + length - this.#fileSize >= this.#clusterSize) {
+      if (from === 'entry') this.#noteLost(offset, length);
       this.#findings.corruption(
         () =>
           `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset ${hex(offset)} size ${hex(length)}`,
@@ -60,6 +87,18 @@ export class ReferenceRanges {
     const last = Math.floor((offset + length - 1) / this.#clusterSize);
     for (let cluster = Math.floor(offset / this.#clusterSize); cluster <= last; cluster++) {
       this.#addOne(cluster);
+    }
+  }
+
+  /** Notes that an entry leads past the end of the file. */
+  #noteLost(offset: number, length: number): void {
+    this.#isPassed = true;
+    const size = this.#windowSize;
+    const end = offset + length;
+    const last = Math.floor((end - 1) / size);
+    if (last - Math.floor(this.#fileSize / size) > WINDOWS_MAX) return;
+    for (let window = Math.floor(Math.max(offset, this.#fileSize) / size); window <= last; window++) {
+      this.#pastEnd.set(window, Math.max(this.#pastEnd.get(window) ?? 0, Math.min(end, (window + 1) * size)));
     }
   }
 

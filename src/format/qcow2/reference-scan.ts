@@ -68,7 +68,7 @@ class ReferenceScan {
     this.#hasDataFile = (header.values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
     this.#table = allocatePages(geometry.clusterSize);
     this.#view = viewOf(this.#table);
-    this.#ranges = new ReferenceRanges(target, findings, options);
+    this.#ranges = new ReferenceRanges(target, findings);
   }
 
   async run(): Promise<ReferenceCounts> {
@@ -77,9 +77,10 @@ class ReferenceScan {
     this.#ranges.add(0, this.#clusterSize);
     await this.#scanL1({ offset: l1Offset, entries: l1Entries, isActive: true });
     await this.#scanSnapshots();
-    this.#ranges.add(table.offset, table.byteLength);
+    this.#ranges.add(table.offset, table.byteLength, 'table');
     await visitBitmaps(header, (offset, byteLength) => this.#ranges.add(offset, byteLength));
     await scanRefcountBlocks(this.#target, this.#ranges, this.#findings, this.#options);
+    this.#findings.lostEnd = this.#ranges.lostEnd;
     return this.#ranges.counts;
   }
 
@@ -104,13 +105,13 @@ class ReferenceScan {
         await this.#scanL1({ offset: l1Offset, entries: l1Entries, isActive: false });
       }
     }
-    this.#ranges.add(header.values.snapshotsOffset, snapshots.byteLength);
+    this.#ranges.add(header.values.snapshotsOffset, snapshots.byteLength, 'table');
   }
 
   async #scanL1(l1: L1Place): Promise<void> {
     const { header } = this.#target;
     if (l1.entries === 0) return;
-    this.#ranges.add(l1.offset, l1.entries * ENTRY_SIZE);
+    this.#ranges.add(l1.offset, l1.entries * ENTRY_SIZE, 'table');
     // What lies past the end of the file is zeroes.
     const entries = Math.min(l1.entries, Math.ceil((this.#ranges.fileSize - l1.offset) / ENTRY_SIZE));
     if (entries < l1.entries) this.#findings.hasLostTable = true;
@@ -135,6 +136,7 @@ class ReferenceScan {
         );
       }
       // What lies past the end of the file, or past what it could ever hold, is zeroes: nothing is referenced there.
+      if (offset + this.#clusterSize > this.#ranges.fileSize) this.#findings.hasTablePastEnd = true;
       if (offset < this.#ranges.fileSize) {
         const pending = header.device.read(offset, this.#table, 'l2-table');
         if (pending !== undefined) await pending;
