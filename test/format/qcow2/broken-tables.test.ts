@@ -22,6 +22,12 @@ const INCOMPATIBLE_BYTE = 79;
 /** Two classes at once, drawn at random. */
 const PAIRS = 60;
 const PAIRS_SEED = 1;
+/** Where entries lead past the end of the file, and a repair gives the file its length again (`lost-tail`). */
+const LOST_TAIL: ReadonlySet<string> = new Set([
+  'marked dirty: the file cut at the snapshot table',
+  'marked dirty: an incomplete snapshot, and an L2 entry past the end',
+  'marked corrupt: an incomplete snapshot, and an L2 entry past the end, and the snapshot table right at the end',
+]);
 const noQemu = reasonToSkip('qemu-img', 'qemu-io');
 
 interface Shape {
@@ -124,7 +130,18 @@ describe.skipIf(noQemu !== undefined)(`broken tables${noQemu === undefined ? '' 
     }
   }
 
-  async function expectSame(one: BrokenTable, before: Bytes): Promise<void> {
+  /** QEMU leaves entries that lead nowhere; ours lead to zeroes, in a file that is longer for it. */
+  function expectLostTail(
+    before: Bytes,
+    { their, our, afterTheirs, afterOurs }: Both & Readonly<Record<'afterTheirs' | 'afterOurs', Checked>>,
+  ): void {
+    expect([their.status, afterTheirs.status]).toEqual([CHECK.corrupt, CHECK.corrupt]);
+    expect([our.status, afterOurs.status]).toEqual([CHECK.clean, CHECK.clean]);
+    expect(our.after.byteLength).toBeGreaterThan(before.byteLength);
+  }
+
+  async function expectSame(shape: Shape, one: BrokenTable): Promise<void> {
+    const before = broken(good.get(shape) as Bytes, one);
     const check = await ours(before, undefined);
     expect(Buffer.compare(check.after, before), 'a check writes nothing').toBe(0);
     if (one.slow === true) {
@@ -136,12 +153,14 @@ describe.skipIf(noQemu !== undefined)(`broken tables${noQemu === undefined ? '' 
     const their = await theirs(before, all.after);
     expectCheck(check, their.none);
     expectLeaks(one, before, { their: their.leaks, our: leaks });
-    expectAll(one, before, { ...their, their: their.all, our: all });
+    const both = { ...their, their: their.all, our: all };
+    if (LOST_TAIL.has(nameOf(shape, one))) expectLostTail(before, both);
+    else expectAll(one, before, both);
   }
 
   for (const shape of SHAPES) {
     for (const one of BROKEN_TABLES.filter((each, index) => isTried(shape, each, index))) {
-      it(`${shape.name}: ${one.name}`, () => expectSame(one, broken(good.get(shape) as Bytes, one)));
+      it(nameOf(shape, one), () => expectSame(shape, one));
     }
   }
 
@@ -151,7 +170,7 @@ describe.skipIf(noQemu !== undefined)(`broken tables${noQemu === undefined ? '' 
   for (let pair = 0; pair < PAIRS; pair++) {
     const shape = anyOf(SHAPES);
     const one = combined(anyOf(quick), anyOf(quick));
-    it(`${shape.name}: ${one.name}`, () => expectSame(one, broken(good.get(shape) as Bytes, one)));
+    it(nameOf(shape, one), () => expectSame(shape, one));
   }
 
   function goodOf(name: string): Bytes {
@@ -196,6 +215,10 @@ describe.skipIf(noQemu !== undefined)(`broken tables${noQemu === undefined ? '' 
     expect([all.status, afterOurs.status]).toEqual([CHECK.failed, CHECK.clean]);
   });
 });
+
+function nameOf(shape: Shape, one: BrokenTable): string {
+  return `${shape.name}: ${one.name}`;
+}
 
 function classNamed(name: string): BrokenTable {
   return BROKEN_TABLES.find((one) => one.name === name) as BrokenTable;
