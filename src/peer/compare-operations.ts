@@ -68,8 +68,11 @@ export function compareOperations(
   theirs: readonly HostOperation[],
   options: CompareOptions = {},
 ): Comparison {
+  // Space that is reserved again after a hole, where there is no zero-range, changes no byte: it is not in our log.
   const isCompared = ({ op, file }: { readonly op: TracedOp; readonly file: string }): boolean =>
-    (op !== 'read' || options.reads === true) && options.ignoreFiles?.includes(file) !== true;
+    op !== 'allocate' &&
+    (op !== 'read' || options.reads === true) &&
+    options.ignoreFiles?.includes(file) !== true;
   const left = ours.filter(isCompared).map(comparable);
   const right = theirs.filter((operation) => operation.error === undefined && isCompared(operation));
 

@@ -186,7 +186,8 @@ function keep<T extends { readonly request: number | undefined }>(
 /** What changes the image's files or makes them durable. */
 function changesOf(operations: readonly HostOperation[]): readonly HostOperation[] {
   return operations.filter(
-    ({ op, error, file }) => op !== 'read' && error === undefined && !file.startsWith('backing:'),
+    ({ op, error, file }) =>
+      op !== 'read' && op !== 'allocate' && error === undefined && !file.startsWith('backing:'),
   );
 }
 

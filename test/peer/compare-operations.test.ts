@@ -96,3 +96,19 @@ test('a difference shows both sides around it', () => {
     '>      2  W 0x200 512                   Z 0x200 512',
   ]);
 });
+
+test('space that is reserved again after a hole is not in our log, and does not count', () => {
+  const [hole] = theirs('0 W 0').map((operation) => ({ ...operation, op: 'punch-hole' }) as const);
+  const [reserved] = theirs('0 W 0').map((operation) => ({ ...operation, op: 'allocate' }) as const);
+  const punched: HostLogRecord = {
+    phase: 'run',
+    op: 'punch-hole',
+    file: 'image',
+    offset: 0,
+    length: 512,
+    purpose: 'cow',
+  };
+  if (hole === undefined || reserved === undefined) throw new Error('one operation each');
+  expect(compareOperations([punched], [hole, reserved]).identical).toBe(true);
+  expect(compareOperations([], [hole, reserved]).identical).toBe(false);
+});
