@@ -18,7 +18,7 @@ import { outputPlace } from '../device/output-place.ts';
 import { fileExists, realOutputPath } from '../device/temporary-file.ts';
 import { imageFiles } from '../image/image-files.ts';
 import { flag } from './option-kinds.ts';
-import { isReplaceable, OUTPUT_KINDS, type OutputKind } from './output-kinds.ts';
+import type { OutputKind } from './output-kinds.ts';
 import { UsageError } from './usage-error.ts';
 
 /** What lets a command replace a file; `--force` was its name in some commands. */
@@ -74,7 +74,7 @@ export async function checkFiles(
   refuseSameFile(await withFilesBehind(uses));
   const made = uses.filter(({ role }) => role === 'makes');
   for (const use of made) checkFolder(use);
-  for (const use of made) if (!overwrite) refuseExisting(use);
+  for (const use of made) if (!overwrite) await refuseExisting(use);
 }
 
 /** Whether text for `path` goes to this process's standard output, where an answer would mix with it. */
@@ -149,13 +149,16 @@ function checkFolder({ path, isDefault }: FileUse): void {
   throw new Qcow2BenchError('not-a-directory', 'is not a folder; name another one', { path: dirname(path) });
 }
 
-function refuseExisting({ path, kind }: FileUse): void {
+async function refuseExisting({ path, kind }: FileUse): Promise<void> {
   if (kind === undefined || kind === 'socket') return;
   if (kind === 'image') {
     if (statSync(hostPath(path), { throwIfNoEntry: false })?.isFile() === true) throw fileExists(path);
     return;
   }
   const place = outputPlace(path);
-  if (place.kind !== 'file' || !place.exists || isReplaceable(place.path, kind)) return;
+  if (place.kind !== 'file' || !place.exists) return;
+  // Loaded only here: every command is checked, and few meet a file.
+  const { isReplaceable, OUTPUT_KINDS } = await import('./output-kinds.ts');
+  if (isReplaceable(place.path, kind)) return;
   throw fileExists(path, undefined, OUTPUT_KINDS[kind].replaces);
 }

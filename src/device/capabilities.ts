@@ -16,7 +16,6 @@ import {
   statSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
 import { hostPath } from '../core/byte-text.ts';
 import { systemCode } from '../core/error.ts';
 import type { BlockDevice } from './block-device.ts';
@@ -25,6 +24,7 @@ import { loadFallocate } from './fallocate.ts';
 import { hostError } from './host-error.ts';
 import { directoryMissing, directoryUnwritable, noDirectory } from './host-file-open.ts';
 import { mountPointOf } from './mount-point.ts';
+import { temporaryPath } from './temporary-file.ts';
 
 export interface Missing {
   readonly ok: false;
@@ -97,7 +97,7 @@ const SCRATCH_SIZE = 8192;
  */
 export const probeCapabilities: CapabilityProbe = (directory) => {
   checkDirectory(directory);
-  const scratch = join(directory, `.qcow2-bench-probe-${String(process.pid)}`);
+  const scratch = temporaryPath(directory);
   const fd = createScratch(directory, scratch);
   try {
     fill(fd, scratch);
@@ -124,7 +124,6 @@ function checkDirectory(directory: string): void {
 
 function createScratch(directory: string, scratch: string): number {
   try {
-    rmSync(hostPath(scratch), { force: true }); // Left behind by a killed process that had the same id.
     return openSync(hostPath(scratch), constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
   } catch (error) {
     throw directoryUnwritable(directory, error);
