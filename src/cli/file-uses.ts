@@ -74,6 +74,7 @@ export async function checkFiles(
   refuseSameFile(await withFilesBehind(uses));
   const made = uses.filter(({ role }) => role === 'makes');
   for (const use of made) checkFolder(use);
+  for (const { path, kind } of made) if (kind === 'image') refuseStream(path);
   for (const use of made) if (!overwrite) await refuseExisting(use);
 }
 
@@ -147,6 +148,13 @@ function checkFolder({ path, isDefault }: FileUse): void {
     }
   }
   throw new Qcow2BenchError('not-a-directory', 'is not a folder; name another one', { path: dirname(path) });
+}
+
+/** Also with `--overwrite`: `/dev/stdout` would be replaced by a file. */
+function refuseStream(path: string): void {
+  if (outputPlace(path).kind === 'file') return;
+  const message = 'is a stream, and an image is a regular file; name a file';
+  throw new Qcow2BenchError('not-an-output', message, { path });
 }
 
 async function refuseExisting({ path, kind }: FileUse): Promise<void> {

@@ -4,10 +4,9 @@
  * Invariant: without `keep` the file at its path is as it was before.
  */
 
-import { closeSync, openSync, writeSync } from 'node:fs';
-
 import type { HostLogRecord, HostLogSink } from '../device/host-log.ts';
 import { hostError } from '../device/host-error.ts';
+import { writeWhole } from '../device/output-stream.ts';
 import { NewFile } from './new-file.ts';
 
 /** Characters gathered before they are written: a write a line would cost more than the run. */
@@ -16,7 +15,7 @@ const BATCH_CHARACTERS = 65_536;
 export class HostLogFile implements Disposable {
   readonly #path: string;
   readonly #file: NewFile;
-  readonly #descriptor: number;
+  readonly #output: ReturnType<NewFile['open']>;
   #lines = '';
 
   /** Replaces an existing file at `keep`. @throws Qcow2BenchError `host-open-failed`, `not-an-output`. */
@@ -24,7 +23,7 @@ export class HostLogFile implements Disposable {
     this.#path = path;
     this.#file = new NewFile(path, { overwrite: true });
     try {
-      this.#descriptor = openSync(this.#file.partialPath, 'w');
+      this.#output = this.#file.open();
     } catch (error) {
       throw hostError('host-open-failed', { path }, error);
     }
@@ -42,7 +41,7 @@ export class HostLogFile implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    closeSync(this.#descriptor);
+    this.#output[Symbol.dispose]();
     this.#file[Symbol.dispose]();
   }
 
@@ -50,8 +49,7 @@ export class HostLogFile implements Disposable {
     const lines = Buffer.from(this.#lines);
     this.#lines = '';
     try {
-      // A full disk takes a part first and refuses the rest.
-      for (let at = 0; at < lines.length;) at += writeSync(this.#descriptor, lines, at);
+      writeWhole(this.#output.descriptor, lines);
     } catch (error) {
       throw hostError('host-write-failed', { path: this.#path }, error);
     }

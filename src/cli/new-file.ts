@@ -6,19 +6,22 @@
  * Disposing without `keep` leaves what was there before. A pipe or a terminal is written to as it is.
  */
 
-import { rmSync, statSync } from 'node:fs';
+import { closeSync, openSync, rmSync, statSync } from 'node:fs';
+import type { Writable } from 'node:stream';
 import { dirname } from 'node:path';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { outputPlace } from '../device/output-place.ts';
+import { OpenStream, writableTo, type StreamPlace } from '../device/output-stream.ts';
 import { aboutFinalFile, fileExists, putInPlace, temporaryPath } from '../device/temporary-file.ts';
 
 export class NewFile implements Disposable {
   readonly path: string;
-  /** Where to write. */
+  /** Where to write, if it is no stream. */
   readonly partialPath: string;
   /** What is replaced; `undefined` of a stream. */
   readonly #target: string | undefined;
+  readonly #stream: StreamPlace | undefined;
   readonly #overwrite: boolean;
   #isKept = false;
 
@@ -30,7 +33,20 @@ export class NewFile implements Disposable {
     if (isInTheWay && !overwrite) throw fileExists(path);
     this.#overwrite = overwrite || (place.kind === 'file' && place.exists);
     this.#target = place.kind === 'file' ? place.path : undefined;
+    this.#stream = place.kind === 'file' ? undefined : place;
     this.partialPath = this.#target === undefined ? path : temporaryPath(dirname(this.#target));
+  }
+
+  /** To be written to in place of `partialPath`; `undefined` of a file. */
+  writable(): Writable | undefined {
+    return this.#stream && writableTo(this.#stream);
+  }
+
+  /** Opens what is to be written; disposing closes it. @throws The system's error. */
+  open(): Disposable & { readonly descriptor: number } {
+    if (this.#stream !== undefined) return new OpenStream(this.#stream);
+    const descriptor = openSync(this.partialPath, 'wx');
+    return { descriptor, [Symbol.dispose]: () => closeSync(descriptor) };
   }
 
   /** @throws Qcow2BenchError `file-exists`, `write-failed`. */

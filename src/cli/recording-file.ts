@@ -7,6 +7,8 @@
 import { closeSync, openSync, rmSync, statSync } from 'node:fs';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { outputPlace } from '../device/output-place.ts';
+import { writableTo } from '../device/output-stream.ts';
 import { fileExists } from '../device/temporary-file.ts';
 import type { Request } from '../workload/request.ts';
 import { TraceWriter, type CreateTraceOptions } from '../workload/trace/trace-writer.ts';
@@ -20,17 +22,21 @@ export interface RecordingFileOptions extends CreateTraceOptions {
 export class RecordingFile {
   readonly path: string;
   readonly #writer: TraceWriter;
+  readonly #isFile: boolean;
   readonly #onFailure: (error: unknown) => void;
   readonly #timer: NodeJS.Timeout;
   #failed = false;
   #countAtCheckpoint = -1;
 
-  /** @throws Qcow2BenchError `file-exists`, `write-failed`. */
+  /** @throws Qcow2BenchError `file-exists`, `not-an-output`, `write-failed`. */
   constructor(path: string, options: RecordingFileOptions) {
     this.path = path;
     this.#onFailure = options.onFailure;
-    claim(path, options.overwrite);
-    this.#writer = new TraceWriter(path, options);
+    const place = outputPlace(path);
+    this.#isFile = place.kind === 'file';
+    if (this.#isFile) claim(path, options.overwrite);
+    const stream = place.kind === 'file' ? undefined : writableTo(place);
+    this.#writer = new TraceWriter(path, { ...options, stream });
     this.#timer = setInterval(() => this.#checkpoint(), CHECKPOINT_MS);
   }
 
@@ -60,7 +66,7 @@ export class RecordingFile {
   async discard(): Promise<void> {
     clearInterval(this.#timer);
     await this.#writer.close();
-    rmSync(this.path, { force: true });
+    if (this.#isFile) rmSync(this.path, { force: true });
   }
 
   #checkpoint(): void {

@@ -147,7 +147,7 @@ async function write(output: TraceOutput, { survey, file, signal }: Writing): Pr
   await using trace = await openUnsizedTrace(path, { ...reading, format: from });
   const losses = new TraceLosses(args.to);
   const compression = compressionOf(out);
-  const options = { virtualSize, format: args.to, provenance, count, compression };
+  const options = { virtualSize, format: args.to, provenance, count, compression, stream: file.writable() };
   await using writer = new TraceWriter(file.partialPath, options);
   try {
     for await (const batch of selectRequests(trace, selection)) {

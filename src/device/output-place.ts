@@ -5,11 +5,11 @@
  * Invariant: a directory, a block device and a socket are never written to.
  */
 
-import { statSync } from 'node:fs';
+import { fstatSync, statSync, type Stats } from 'node:fs';
 
 import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
-import { realOutputPath } from './temporary-file.ts';
+import { ownDescriptor, realOutputPath } from './temporary-file.ts';
 
 export type OutputPlace =
   | {
@@ -20,26 +20,33 @@ export type OutputPlace =
     }
   /** One of this process's own: opened again, a redirected file would be written from its beginning. */
   | { readonly kind: 'descriptor'; readonly descriptor: number }
-  | { readonly kind: 'stream' };
-
-const DESCRIPTORS: Readonly<Record<string, number>> = { '/dev/stdin': 0, '/dev/stdout': 1, '/dev/stderr': 2 };
-const DESCRIPTOR_PATH = /^\/(?:dev|proc\/self)\/fd\/(\d+)$/;
+  | { readonly kind: 'stream'; readonly path: string };
 
 /** @throws Qcow2BenchError `not-an-output`, or `write-failed` with the system's reason. */
 export function outputPlace(path: string): OutputPlace {
-  const descriptor = DESCRIPTORS[path] ?? DESCRIPTOR_PATH.exec(path)?.[1];
-  if (descriptor !== undefined) return { kind: 'descriptor', descriptor: Number(descriptor) };
-  let found;
+  const real = realOutputPath(path);
+  const descriptor = ownDescriptor(real);
+  let found: Stats | undefined;
   try {
-    found = statSync(hostPath(path), { throwIfNoEntry: false });
+    found =
+      descriptor === undefined ? statSync(hostPath(path), { throwIfNoEntry: false }) : fstatSync(descriptor);
   } catch (error) {
     const message = `cannot be written (${systemCode(error) ?? String(error)})`;
     throw new Qcow2BenchError('write-failed', message, { path }, error);
   }
-  if (found === undefined || found.isFile()) {
-    return { kind: 'file', path: realOutputPath(path), exists: found !== undefined };
+  if (descriptor !== undefined && (found?.isFile() === true || found?.isSocket() === true)) {
+    return { kind: 'descriptor', descriptor };
   }
-  if (found.isFIFO() || found.isCharacterDevice()) return { kind: 'stream' };
-  const what = found.isDirectory() ? 'a directory' : found.isSocket() ? 'a socket' : 'a block device';
+  if (found === undefined || found.isFile()) return { kind: 'file', path: real, exists: found !== undefined };
+  if (found.isFIFO() || found.isCharacterDevice()) {
+    return descriptor === undefined ? { kind: 'stream', path: real } : { kind: 'descriptor', descriptor };
+  }
+  const what = kindOf(found);
   throw new Qcow2BenchError('not-an-output', `is ${what}, which no output replaces: name a file`, { path });
+}
+
+function kindOf(found: Stats): string {
+  if (found.isDirectory()) return 'a directory';
+  if (found.isSocket()) return 'a socket';
+  return found.isBlockDevice() ? 'a block device' : 'an internal descriptor';
 }

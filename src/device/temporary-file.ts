@@ -115,15 +115,26 @@ export interface TemporaryFile {
   readonly path: string;
 }
 
+const DESCRIPTORS: Readonly<Record<string, number>> = { '/dev/stdin': 0, '/dev/stdout': 1, '/dev/stderr': 2 };
+const DESCRIPTOR_PATH = new RegExp(`^/(?:dev/fd|proc/(?:self|${String(process.pid)})/fd)/(\\d+)$`);
+
+/** The descriptor of this process that an absolute path names: `/dev/stdout`, `/dev/fd/N` and what they link to. */
+export function ownDescriptor(path: string): number | undefined {
+  const found = DESCRIPTORS[path] ?? DESCRIPTOR_PATH.exec(path)?.[1];
+  return found === undefined ? undefined : Number(found);
+}
+
 /**
  * The absolute path of the file that writing to `path` would make or change: symbolic links followed, also one that
- * leads to no file yet. As it is where the system does not tell.
+ * leads to no file yet, but not a descriptor of this process. As it is where the system does not tell.
  */
 export function realOutputPath(path: string): string {
   let current = resolve(path);
+  if (ownDescriptor(current) !== undefined) return current;
   try {
     for (let links = 0; links < LINKS_MAX; links++) {
       current = join(textOfBytes(realpathSync(hostPath(dirname(current)), 'buffer')), basename(current));
+      if (ownDescriptor(current) !== undefined) return current;
       if (lstatSync(hostPath(current), { throwIfNoEntry: false })?.isSymbolicLink() !== true) return current;
       current = resolve(dirname(current), textOfBytes(readlinkSync(hostPath(current), 'buffer')));
     }

@@ -5,14 +5,13 @@
  * a symbolic link stays a link.
  */
 
-import { closeSync, fsyncSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { outputPlace } from '../device/output-place.ts';
+import { OpenStream, writeWhole, type StreamPlace } from '../device/output-stream.ts';
 import { putInPlace, temporaryPath } from '../device/temporary-file.ts';
-
-const WAIT_MS = 5;
 
 /**
  * Writes `text` to `path` in UTF-8.
@@ -24,8 +23,7 @@ export function replaceFile(path: string, text: string, options: { readonly dura
   const place = outputPlace(path);
   try {
     if (place.kind === 'file') replaceByRename(place.path, text, options.durable);
-    else if (place.kind === 'descriptor') writeThrough(place.descriptor, text);
-    else writeFileSync(path, text);
+    else writeThrough(place, text);
   } catch (error) {
     const code = systemCode(error) ?? String(error);
     const message = `cannot be written (${code}): check that the directory exists, is writable and has space`;
@@ -33,17 +31,9 @@ export function replaceFile(path: string, text: string, options: { readonly dura
   }
 }
 
-/** Waits for a reader that is behind: a parent may have made the descriptor non-blocking. */
-function writeThrough(descriptor: number, text: string): void {
-  const bytes = Buffer.from(text);
-  for (let at = 0; at < bytes.length;) {
-    try {
-      at += writeSync(descriptor, bytes, at);
-    } catch (error) {
-      if (systemCode(error) !== 'EAGAIN') throw error;
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, WAIT_MS);
-    }
-  }
+function writeThrough(place: StreamPlace, text: string): void {
+  using stream = new OpenStream(place);
+  writeWhole(stream.descriptor, Buffer.from(text));
 }
 
 function replaceByRename(path: string, text: string, durable: boolean): void {

@@ -11,7 +11,7 @@
 
 import { createWriteStream } from 'node:fs';
 import { PassThrough } from 'node:stream';
-import type { Duplex } from 'node:stream';
+import type { Duplex, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, createGzip, createZstdCompress } from 'node:zlib';
 
@@ -47,6 +47,8 @@ export interface CreateTraceOptions {
   readonly provenance?: Iterable<readonly [string, string]> | undefined;
   /** Default: by the name's ending, `.gz` or `.zst`. */
   readonly compression?: TraceCompression | undefined;
+  /** Written to and ended in place of a file at the path, which then only names it. */
+  readonly stream?: Writable | undefined;
 }
 
 export class TraceWriter implements AsyncDisposable {
@@ -67,7 +69,7 @@ export class TraceWriter implements AsyncDisposable {
    * @throws Qcow2BenchError `bad-trace` if the size or a fact cannot stand in a trace.
    */
   constructor(path: string, options: CreateTraceOptions) {
-    const { virtualSize, format = 'native', count, provenance = [], compression } = options;
+    const { virtualSize, format = 'native', count, provenance = [], compression, stream } = options;
     const facts = [...provenance];
     const rule = brokenSizeRule(virtualSize) ?? brokenFactRule(facts);
     if (rule !== undefined) throw badTrace(rule, { path });
@@ -77,7 +79,7 @@ export class TraceWriter implements AsyncDisposable {
     const packing = compression ?? compressionOf(path);
     this.#stream = createCompressor(packing);
     const isSparse = this.#encoder.unit === 'record' && packing === 'none';
-    this.#done = pipeline(this.#stream, isSparse ? createSparseFile(path) : createWriteStream(path));
+    this.#done = pipeline(this.#stream, stream ?? createFile(path, isSparse));
     this.#done.catch((error: unknown) => (this.#failure = error));
     if (this.#encoder.unit === 'line') this.#buffered = this.#encoder.head;
     else this.#stream.write(this.#encoder.head);
@@ -213,6 +215,10 @@ export async function writeTrace(
     if (pending !== undefined) await pending;
   }
   return writer.count;
+}
+
+function createFile(path: string, isSparse: boolean): Writable {
+  return isSparse ? createSparseFile(path) : createWriteStream(path);
 }
 
 /** The compression that a file's name asks for. */
