@@ -3,20 +3,21 @@
  *
  * Invariants:
  * - No output is an input or another output, whatever the names, symbolic links and hard links; the files behind an
- *   image are inputs too.
+ *   image are inputs too. Files are compared by `stat`: none is opened because an image or a link names it, except
+ *   backing files that the command is allowed to open.
  * - An existing file is replaced only with `--overwrite`, or where it is what the command itself writes there (see
  *   `output-kinds`).
  * - The folder of an output exists, or is one of the program's own defaults.
  */
 
-import { mkdirSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { outputPlace } from '../device/output-place.ts';
 import { fileExists, realOutputPath } from '../device/temporary-file.ts';
-import { imageFiles } from '../image/image-files.ts';
+import { imageFiles, type ImageFilesRules } from '../image/image-files.ts';
 import { flag } from './option-kinds.ts';
 import type { OutputKind } from './output-kinds.ts';
 import { UsageError } from './usage-error.ts';
@@ -32,8 +33,8 @@ export interface FileUse {
   /** The option or argument that names it: `--out`, `IMAGE`. */
   readonly what: string;
   readonly path: string;
-  /** An image: what is said of it holds for its backing files and its data file. */
-  readonly isImage?: boolean;
+  /** An image is read as well with the files behind it, as far as these rules allow to open them. */
+  readonly image?: ImageFilesRules;
   /** Of what is made. */
   readonly kind?: OutputKind;
   /** Of what is made: the user named no other place, so its folder may be made too. */
@@ -45,12 +46,20 @@ export function reads(what: string, ...paths: readonly (string | undefined)[]): 
   return given(paths).map((path) => ({ role: 'reads', what, path }));
 }
 
-export function readsImage(what: string, path: string | undefined): readonly FileUse[] {
-  return given([path]).map((each) => ({ role: 'reads', what, path: each, isImage: true }));
+export function readsImage(
+  what: string,
+  path: string | undefined,
+  image: ImageFilesRules = {},
+): readonly FileUse[] {
+  return given([path]).map((each) => ({ role: 'reads', what, path: each, image }));
 }
 
-export function changesImage(what: string, path: string | undefined): readonly FileUse[] {
-  return given([path]).map((each) => ({ role: 'changes', what, path: each, isImage: true }));
+export function changesImage(
+  what: string,
+  path: string | undefined,
+  image: ImageFilesRules = {},
+): readonly FileUse[] {
+  return given([path]).map((each) => ({ role: 'changes', what, path: each, image }));
 }
 
 /** @param usual the option's default. */
@@ -91,14 +100,13 @@ function given(paths: readonly (string | undefined)[]): readonly string[] {
 
 /** The uses, and each file behind an image as one that is read. */
 async function withFilesBehind(uses: readonly FileUse[]): Promise<readonly FileUse[]> {
-  const isOverSomething = uses.some(({ role, path }) => role === 'makes' && identityOf(path) !== undefined);
+  // A file that does not exist yet is behind no image that can be opened.
+  const isOverSomething = uses.some(({ role, path }) => role === 'makes' && existsSync(hostPath(path)));
   if (!isOverSomething) return uses;
-  const behind = uses
-    .filter(({ isImage }) => isImage)
-    .map(async ({ what, path }) => {
-      const files = await imageFiles(path);
-      return reads(`a file behind ${what}`, ...files);
-    });
+  const behind = uses.map(async ({ what, path, image }) => {
+    const files = image === undefined ? [] : await imageFiles(path, image);
+    return reads(`a file behind ${what}`, ...files);
+  });
   return [...uses, ...(await Promise.all(behind)).flat()];
 }
 

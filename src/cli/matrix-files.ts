@@ -3,9 +3,10 @@
 import { modelName } from '../device/device-model.ts';
 import { expandAxes, shippedNames, tracePath } from '../workload/library.ts';
 import { traceExists, traceFiles } from '../workload/trace/trace-files.ts';
+import { backingPolicy, type BackingArgs } from './backing-options.ts';
 import { changesImage, makes, reads, type FileUse } from './file-uses.ts';
 
-interface MatrixFileArgs {
+interface MatrixFileArgs extends BackingArgs {
   readonly workload?: readonly string[] | undefined;
   readonly device: readonly string[];
   readonly image: string | undefined;
@@ -21,7 +22,7 @@ export function matrixFiles(args: MatrixFileArgs, usualOut?: string): readonly F
   return [
     ...reads('--workload', ...workloads.flatMap(traceFiles)),
     ...reads('--device', ...models),
-    ...changesImage('--image', args.image),
+    ...changesImage('--image', args.image, { backing: backingPolicy(args) }),
     ...makes('result', '--out', args.out, usualOut),
     ...makes('host log', '--host-log', args['host-log']),
   ];

@@ -9,7 +9,7 @@ import { dataFileName } from '../format/image-shape.ts';
 import { REFCOUNT_MODES } from '../format/image-options.ts';
 import type { ListenAddress } from '../nbd/listen-address.ts';
 import { NBD_LIMITS } from '../nbd/protocol.ts';
-import { givenBackingOption, type BackingArgs } from './backing-options.ts';
+import { backingPolicy, givenBackingOption, type BackingArgs } from './backing-options.ts';
 import {
   cacheSizes,
   givenShapeOptions,
@@ -111,14 +111,15 @@ export function listenAddress(args: ListenArgs): ListenAddress {
 }
 
 export function servedFiles(args: ServedImageArgs & ListenArgs): readonly FileUse[] {
-  const { image, create, 'data-file': dataFile = 'none' } = args;
+  const { image, create, format, 'data-file': dataFile = 'none' } = args;
+  const rules = { format, backing: backingPolicy(args) };
   const isRead = args['read-only'];
   return [
     ...(create !== undefined
       ? makes('image', '--image', image)
       : isRead
-        ? readsImage('--image', image)
-        : changesImage('--image', image)),
+        ? readsImage('--image', image, rules)
+        : changesImage('--image', image, rules)),
     ...makes(
       'image',
       '--data-file',

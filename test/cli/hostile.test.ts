@@ -195,9 +195,12 @@ function expectAnswer(one: HostileClass, command: CommandName, { called }: Tried
 function answerOf(one: HostileClass, command: CommandName): number | string {
   const { answers, refused, behind } = one;
   const isCheck = command === 'check' || command === 'repair';
-  if (one.isTakenForRaw === true && !TOLD_THE_FORMAT.includes(command)) return isCheck ? 63 : 0;
   const answer = command === 'info' || command === 'chain' ? undefined : answers?.[command];
   if (answer !== undefined) return answer;
+  if (!TOLD_THE_FORMAT.includes(command)) {
+    if (one.isTakenForRaw === true) return isCheck ? 63 : 0;
+    if (one.foreign !== undefined) return isCheck ? 63 : one.foreign;
+  }
   if (refused !== undefined) return refused;
   // A chain is of backing files alone.
   const looksBehind =
@@ -270,17 +273,25 @@ async function makeChain(root: string): Promise<string> {
   return folder;
 }
 
-/** By call: absolute paths of the files that were opened while it ran. */
+/**
+ * By call: absolute paths of the files that were opened while it ran. The call's own folder is listed in search of
+ * temporary files of killed processes, which opens no file.
+ */
 function openedByCall(trace: string, calls: readonly Call[]): readonly (readonly string[])[] {
   const found: string[][] = [];
   let current = -1;
-  for (const [, path = ''] of trace.matchAll(/open(?:at)?\((?:AT_FDCWD, )?"([^"]*)"/g)) {
+  for (const [, path = '', flags = ''] of trace.matchAll(
+    /open(?:at)?\((?:AT_FDCWD, )?"([^"]*)", ([A-Z_|]+)/g,
+  )) {
     const mark = /^\/call\/(\d+)$/.exec(path)?.[1];
     if (mark !== undefined) {
       current = Number(mark);
       found[current] = [];
     } else if (current >= 0) {
-      found[current]?.push(path.startsWith('/') ? path : join(calls[current]?.folder ?? '', path));
+      const folder = calls[current]?.folder ?? '';
+      const opened = path.startsWith('/') ? path : join(folder, path);
+      const isListing = opened === folder && flags.includes('O_DIRECTORY');
+      if (!isListing) found[current]?.push(opened);
     }
   }
   return found;

@@ -44,6 +44,8 @@ export interface HostileClass {
   readonly refused?: string;
   /** Where the error says that it lies, in bytes. */
   readonly offset?: number;
+  /** Content is that of another program's format: the code where the format is detected; `check` ends with 63. */
+  readonly foreign?: string;
   /** What commands answer that do not all refuse it. */
   readonly answers?: Partial<Readonly<Record<Answerer, Answer>>>;
   /** It is too short to claim a format: what tells the format from the content takes it for raw, the others refuse it. */
@@ -180,12 +182,15 @@ const QCOW2: readonly HostileClass[] = [
     qcow2(`header cut after ${String(length)} bytes`, cut(length), {
       refused: 'qcow2-truncated-header',
       isTakenForRaw: true,
+      answers: { replay: 'image-misfit' },
     }),
   ),
   ...[4, 71, 103].map((length) =>
     qcow2(`header cut after ${String(length)} bytes`, cut(length), { refused: 'qcow2-truncated-header' }),
   ),
-  ...field('version', 4, 'bad-version', 'u32', [0, 1, 4]),
+  ...field('version', 4, 'bad-version', 'u32', [0, 4]),
+  // A format of its own, which shares qcow2's magic.
+  ...field('version', 4, 'bad-version', 'u32', [1]).map((one) => ({ ...one, foreign: 'foreign-format' })),
   ...field('cluster_bits', 20, 'bad-cluster-bits', 'u32', [0, 8, 22, 31, 63]),
   ...field('header_length', 100, 'bad-header-length', 'u32', [0, 103, CLUSTER + 8, U32_MAX]),
   ...field('refcount_order', 96, 'bad-refcount-order', 'u32', [7, 63, 2 ** 31]),

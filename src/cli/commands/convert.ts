@@ -51,11 +51,14 @@ export const convertCommand = defineCommand({
         ]),
       ),
 
-  files: ({ in: from, out, 'data-file': dataFile = 'none' }) => [
-    ...readsImage('IN', from),
-    ...makes('image', 'OUT', out),
-    ...makes('image', '--data-file', dataFile === 'none' ? undefined : dataFileName(realOutputPath(out))),
-  ],
+  files: (args) => {
+    const { in: from, out, 'data-file': dataFile = 'none' } = args;
+    return [
+      ...readsImage('IN', from, { format: args.from, backing: backingPolicy(args) }),
+      ...makes('image', 'OUT', out),
+      ...makes('image', '--data-file', dataFile === 'none' ? undefined : dataFileName(realOutputPath(out))),
+    ];
+  },
 
   run: async (args, terminal) => {
     const { in: from, to } = args;

@@ -63,7 +63,10 @@ export const createCommand = defineCommand({
     return [
       ...makes('image', 'IMAGE', image),
       ...(kind === 'none' ? [] : makes('image', '--data-file', besideImage(dataFile(args)))),
-      ...readsImage('--backing', backing === undefined ? undefined : besideImage(backing)),
+      ...readsImage('--backing', backing === undefined ? undefined : besideImage(backing), {
+        format: args['backing-format'],
+        backing: { allowAnywhere: true },
+      }),
     ];
   },
 
