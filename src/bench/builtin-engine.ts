@@ -4,7 +4,8 @@
  * Invariants:
  * - A cell is counted on memory, whatever device it is timed on, unless its device is `null`, its image is the user's
  *   or to be kept, or its host operations overlap: counts depend on no file system.
- * - A pass removes the files it made, also when it fails or is stopped; no two passes use the same names.
+ * - A pass removes the files it made, also when it fails or is stopped; no two passes use the same names. An image that
+ *   is kept appears under its name after the pass, whole.
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
@@ -15,6 +16,7 @@ import { modelName, type DeviceModel } from '../device/device-model.ts';
 import { HostMeter } from '../device/host-meter.ts';
 import { MemoryStorage, NullStorage } from '../device/memory-storage.ts';
 import { ModelStorage } from '../device/model-storage.ts';
+import { StagedStorage } from '../device/staged-storage.ts';
 import type { Storage } from '../device/storage.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
@@ -79,11 +81,15 @@ export class BuiltinEngine implements Engine {
   }
 
   async count(plan: CellPlan, options: CountPassOptions): Promise<CountOutcome> {
-    const storage = this.#countStorage(plan);
     const { keptImage } = plan;
+    const staged = keptImage && new StagedStorage(keptImage.storage);
+    const storage = staged ?? this.#countStorage(plan);
     using files = await this.#prepare(plan, storage, options, keptImage);
     const outcome = await this.#countOn({ plan, options, storage, files });
-    if (keptImage !== undefined) files.keep();
+    if (keptImage !== undefined) {
+      staged?.commit(keptImage.name);
+      files.keep();
+    }
     return outcome;
   }
 

@@ -58,7 +58,7 @@ export const OPENING_OPTIONS = {
   ...CACHE_SIZE_OPTIONS,
   ...inGroup('Image, as it is opened:', {
     discard: preset(
-      "Guest discards: unmap (QEMU's tools' default) or ignore (a VM's drive's default)",
+      "Guest discards: unmap (QEMU's tools) or ignore (a VM's drive)",
       choice('discard', DISCARD_MODES),
       'unmap',
     ),

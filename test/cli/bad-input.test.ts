@@ -118,7 +118,8 @@ describe('a bad workload or trace is refused with its line', () => {
 
   test('a workload that there is not', async () => {
     const ended = await runCli(makeFolder(), 'run', '--workload', 'strid');
-    expectError(ended, "'strid'", 'stride');
+    expect(errorLine(ended)).toMatch(/^qcow2-bench: error: .*'strid'.*stride/);
+    expect(ended).toMatchObject({ code: 2, stdout: '' });
   });
 
   const TRACE = [

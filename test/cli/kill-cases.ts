@@ -59,6 +59,12 @@ export const KILL_CASES: readonly KillCase[] = [
     outcome: countsOf('out.json'),
   },
   {
+    name: 'run --image, new',
+    words: `run --workload stride ${CELL} --requests 300 --image new.qcow2 --data-file plain`,
+    makes: ['new.qcow2', 'new.qcow2.data'],
+    outcome: bytesOf('new.qcow2'),
+  },
+  {
     name: 'run, timed',
     words: `run --workload stride --format qcow2 --cache none --samples 2 --timed-requests 60 --dir . --out out.json`,
     makes: ['out.json'],

@@ -41,7 +41,7 @@ const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] 
   ['run --image disk.qcow2 --samples 2', ['--image', '--samples']],
   ['run --in-place', ['--in-place', '--image']],
   ['run --image disk.qcow2 --in-place', ['--in-place', 'no file disk.qcow2']],
-  ['replay t.csv --any-backing', ['--any-backing', '--image']],
+  ['replay sqlite-wal --any-backing', ['--any-backing', '--image']],
   ['serve --image new --create 1MiB --backing-format raw --socket s', ['--backing-format', '--create']],
   ['run --refcount-bits 3', ['--refcount-bits', "'3'", '1, 2, 4, 8, 16, 32 or 64']],
   ['run --compat 0.9', ['--compat', "'0.9'", '0.10 or 1.1']],
