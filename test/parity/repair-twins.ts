@@ -31,6 +31,8 @@ const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 export interface Repaired {
   /** As `W 0x20000 65536`, `P 0x50000 65536`, `T 0x201000`, `F`; reads are left out. */
   readonly operations: readonly string[];
+  /** Of QEMU: the same without the sync that `repair-order` adds. */
+  readonly asIssued?: readonly string[];
   readonly exitCode: number | undefined;
   /** The counts that a program printed as JSON; none where it failed before it had any. */
   readonly counts: Readonly<Record<string, unknown>> | undefined;
@@ -120,7 +122,8 @@ export class RepairTwins {
     const { qemuImg } = await findQemuTools();
     const copy = `${path}-theirs-${scope}`;
     const words = ['check', '-f', format, '--output=json', '-r', scope, copy];
-    return this.#traced(path, copy, qemuImg, words);
+    const traced = await this.#traced(path, copy, qemuImg, words);
+    return { ...traced, operations: inRepairOrder(traced.operations), asIssued: traced.operations };
   }
 
   #storage(): FileStorage {
@@ -150,6 +153,13 @@ export class RepairTwins {
       path: copy,
     };
   }
+}
+
+/** With the one sync of ours that QEMU has not: between a rebuilt refcount table and the pointer to it (repair-order). */
+function inRepairOrder(operations: readonly string[]): readonly string[] {
+  return operations.flatMap((operation, index) =>
+    operation === 'W 0x30 12' && operations[index - 1] !== 'F' ? ['F', operation] : [operation],
+  );
 }
 
 /** Host files whose changes are written down as they happen. */

@@ -2,9 +2,9 @@
  * Builds refcount structures anew from counted references, where the stored ones cannot be mended: after a
  * crash with lazy refcounts, clusters in use have refcount 0.
  *
- * Invariants: new blocks and the new table go to clusters that nothing references, and where no table is said to lie
- * that could not be counted; the old structures stay whole until the header points to the new ones. Write sequence: every block, the table, the header's
- * pointer, one sync (docs/qemu-rules.md, "Opening a dirty image").
+ * Invariants: new blocks and the new table go to clusters that nothing references, and not where a table may lie
+ * that could not be counted. The old structures stay whole until the header points to the new ones, and those are
+ * durable by then: every block, the table, a sync, the header's pointer, a sync (docs/qemu-rules.md, `repair-order`).
  */
 
 import { alignUp } from '../../core/alignment.ts';

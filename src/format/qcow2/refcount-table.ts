@@ -156,8 +156,8 @@ export class RefcountTable {
     const view = viewOf(bytes);
     for (const [index, offset] of blocks.entries()) writeU64be(view, index * ENTRY_SIZE, offset);
     await this.#header.device.write(tableOffset, bytes, 'refcount-table');
-    // A rebuild writes the table and the pointer to it under one sync, growth under one each, as QEMU does.
-    if (cause === 'refcount-growth') await this.#header.device.sync(cause);
+    // QEMU's repair has no sync here (repair-order): a crash could leave the header pointing to a table that is not there.
+    await this.#header.device.sync(cause);
     const old = { offset: this.offset, length: this.byteLength, blocks: this.#blocks };
     await this.#header.moveRefcountTable(tableOffset, bytes.byteLength / clusterSize);
     this.#blocks = blocks;
