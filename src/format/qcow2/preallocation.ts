@@ -109,8 +109,13 @@ async function layContiguous(
     });
   }
   const end = start + clusters * clusterSize;
-  // Also for an empty disk, as in QEMU, where it costs a sync.
-  await dataDevice.truncate(end, 'data', growth);
+  try {
+    // Also for an empty disk, as in QEMU, where it costs a sync.
+    await dataDevice.truncate(end, 'data', growth);
+  } catch (error) {
+    await refcounts.free(start, clusters * clusterSize, 'keep');
+    throw error;
+  }
   for (let done = 0; done < clusters;) {
     const guestOffset = first + done * clusterSize;
     const inSlice = Math.min(clusters - done, tables.sliceEntries - tables.indexInSlice(guestOffset));

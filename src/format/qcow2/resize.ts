@@ -64,7 +64,7 @@ export async function resizeDisk(options: ResizeOptions, virtualSize: number): P
     );
   }
   if (virtualSize < header.values.virtualSize) await shrink(options, virtualSize);
-  else await extend(options, virtualSize);
+  else await extendOrUndo(options, virtualSize);
   if (newSpace(options, virtualSize) === 'off') await dataDevice?.truncate(virtualSize, 'data');
   await header.moveVirtualSize(virtualSize, options.cause);
   await renewCaches(options, virtualSize);
@@ -80,6 +80,43 @@ async function renewCaches(options: ResizeOptions, virtualSize: number): Promise
   // The slices of this opening stay, also where the new disk would be opened with smaller ones.
   l2Cache.reset(Math.max(2, Math.floor((l2Slots * l2SliceSize) / l2Cache.tableSize)));
   refcounts.blockCache.reset(refcountSlots);
+}
+
+/** After a failure, such as a full disk, the image is as it was: no cluster leaks, and the file is no longer than it has to be. */
+async function extendOrUndo(options: ResizeOptions, virtualSize: number): Promise<void> {
+  try {
+    await extend(options, virtualSize);
+  } catch (error) {
+    try {
+      await undoExtend(options, virtualSize);
+    } catch {
+      // The first error is the one to report. What could not be undone are leaks, which a check finds.
+    }
+    throw error;
+  }
+}
+
+/** Takes back what was made for the part behind the disk's end. The L1 table stays as long as it has become. */
+async function undoExtend(options: ResizeOptions, virtualSize: number): Promise<void> {
+  const { header, geometry, tables, refcounts, discarder, dataDevice, cause } = options;
+  const { clusterSize, l2Coverage } = geometry;
+  const old = header.values.virtualSize;
+  if (header.isStopped) return;
+  for (let start = alignUp(old, clusterSize); start < virtualSize;) {
+    const end = Math.min(virtualSize, alignUp(start + 1, l2Coverage));
+    // Where no table came about there is nothing to take back, and none is to be made.
+    if (tables.tableOffset(Math.floor(start / l2Coverage)) !== 0) {
+      await discarder.cutOff({ guestOffset: start, clusters: ceilDiv(end - start, clusterSize) });
+    }
+    start = end;
+  }
+  // No entry leads to clusters that the file is about to lose.
+  await tables.l2Cache.flush(cause);
+  await tables.shrink(l1EntriesFor(geometry, old));
+  await dropUnusedBlocks(refcounts);
+  await refcounts.blockCache.flush(cause);
+  if (dataDevice === undefined) await truncateFile(header, refcounts);
+  else await dataDevice.truncate(old, 'data');
 }
 
 async function extend(options: ResizeOptions, virtualSize: number): Promise<void> {
@@ -159,6 +196,9 @@ async function shrink(options: ResizeOptions, virtualSize: number): Promise<void
   const clusters = ceilDiv(header.values.virtualSize - start, clusterSize);
   if (clusters > 0) await discarder.cutOff({ guestOffset: start, clusters });
   await tables.shrink(l1EntriesFor(geometry, virtualSize));
+  // QEMU may write them at the very end: after a crash entries lead to clusters that are not counted any more, or past the
+  // end of the file, and no repair takes those away.
+  if (tables.l2Cache.hasDirtyTables) await tables.l2Cache.flush(options.cause);
   await dropUnusedBlocks(refcounts);
   await truncateFile(header, refcounts);
 }

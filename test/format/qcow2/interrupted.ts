@@ -1,0 +1,276 @@
+/**
+ * Operations on whole images, each ended in the middle: by a crash that loses any of what no sync had covered, or by a
+ * host operation that fails. Small images, so that all of it can be tried.
+ */
+
+import type { Random } from '../../../src/core/random.ts';
+import type { BlockDevice, Pending } from '../../../src/device/block-device.ts';
+import { DeviceFilter } from '../../../src/device/filter.ts';
+import { MemoryDevice } from '../../../src/device/memory-device.ts';
+import { MemoryStorage } from '../../../src/device/memory-storage.ts';
+import type { OpenOptions } from '../../../src/device/storage.ts';
+import { applyLogged, WriteLog, type WriteLogEntry } from '../../../src/device/write-log.ts';
+import type { CheckReport } from '../../../src/format/check-report.ts';
+import type { Preallocation } from '../../../src/format/image-shape.ts';
+import { Qcow2Image } from '../../../src/format/qcow2/qcow2-image.ts';
+import { createImage, openImage } from '../../../src/format/registry.ts';
+import { checkImageFile } from '../../../src/image/check-image.ts';
+
+const IMAGE = 'disk';
+const SECTOR = 512;
+export const DISK_CLUSTERS = 500;
+/** So many operations between two syncs have all their subsets tried; of more, samples. */
+const ALL_SUBSETS = 5;
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** What a guest was told is in the image. */
+export interface Guest {
+  readonly disk: Bytes;
+  readonly snapshots: ReadonlyMap<string, Bytes>;
+}
+
+interface Start {
+  readonly file: MemoryDevice;
+  readonly guest: Guest;
+}
+
+export interface StartOptions {
+  readonly clusterSize: number;
+  /** Left open when its file is copied: its refcounts have to be built again. */
+  readonly isDirty?: boolean;
+  readonly hasSnapshots?: boolean;
+}
+
+/** Several L2 tables, and refcount blocks where clusters are small. Much of the end of the disk is written. */
+export async function makeStart({ clusterSize, isDirty, hasSnapshots }: StartOptions): Promise<Start> {
+  const storage = new MemoryStorage();
+  const device = storage.create(IMAGE);
+  const virtualSize = DISK_CLUSTERS * clusterSize;
+  const refcounts = isDirty === true ? 'lazy' : 'eager';
+  await createImage({ device, format: 'qcow2', virtualSize, clusterSize, refcounts });
+  device.close();
+  const disk = new Uint8Array(virtualSize);
+  const snapshots = new Map<string, Bytes>();
+  const image = await openQcow2(storage.open(IMAGE));
+  const write = async (byte: number, cluster: number, count: number): Promise<void> => {
+    const [from, to] = [cluster * clusterSize, (cluster + count) * clusterSize];
+    disk.fill(byte, from, to);
+    await image.write(from, disk.subarray(from, to));
+  };
+  await write(1, 0, 5);
+  await write(2, 70, 3);
+  if (hasSnapshots === true) {
+    await image.snapshots.create({ name: 'a', seconds: 0, nanoseconds: 0 });
+    snapshots.set('a', disk.slice());
+    await write(3, 2, 2);
+    await image.snapshots.create({ name: 'b', seconds: 0, nanoseconds: 0 });
+    snapshots.set('b', disk.slice());
+  }
+  await write(4, 150, clusterSize === SECTOR ? 300 : 40);
+  await write(5, 4, 2);
+  // Behind the last refcount block but one, in an early L2 table.
+  await write(6, 110, 10);
+  await image.flush('guest-flush');
+  if (isDirty === true) await image.abandon();
+  else await image.close();
+  return { file: storage.open(IMAGE).clone(), guest: { disk, snapshots } };
+}
+
+/** Something done to an image, from its opening to its close. */
+export type Operation = (device: BlockDevice) => Promise<void>;
+
+export const repair: Operation = async (device) => {
+  await check(device, 'all');
+};
+
+export const openAndClose: Operation = async (device) => {
+  await (await openQcow2(device)).close();
+};
+
+/** Something done to the open image; as a command, it closes the image also after a failure. */
+export function onImage(work: (image: Qcow2Image) => Promise<unknown>): Operation {
+  return async (device) => {
+    const image = await openQcow2(device);
+    try {
+      await work(image);
+    } catch (error) {
+      await image.close().catch(() => undefined);
+      throw error;
+    }
+    await image.close();
+  };
+}
+
+export const resizeTo = (virtualSize: number, preallocation: Preallocation = 'off'): Operation =>
+  onImage((image) => image.resize(virtualSize, preallocation));
+
+/** What the operation did to the file. */
+export async function logOf(file: MemoryDevice, operation: Operation): Promise<readonly WriteLogEntry[]> {
+  const log = new WriteLog(file.clone());
+  await operation(log);
+  return log.entries;
+}
+
+interface InterruptedState {
+  readonly name: string;
+  readonly file: MemoryDevice;
+}
+
+/**
+ * The files that a crash may leave: after each operation, with every subset of those that no sync has covered where they
+ * are few, and samples of the others; a write may be there in part, in sectors.
+ */
+export function* interruptedStates(
+  base: MemoryDevice,
+  entries: readonly WriteLogEntry[],
+  { random, samples }: { readonly random: Random; readonly samples: number },
+): Generator<InterruptedState> {
+  const durable = base.clone();
+  let covered = 0;
+  for (let cut = 0; cut <= entries.length; cut++) {
+    const last = entries[cut - 1];
+    if (last?.op === 'sync') {
+      for (const entry of entries.slice(covered, last.covers)) applyLogged(durable, entry);
+      covered = last.covers;
+    }
+    // Other cuts leave what this one leaves with some of it lost.
+    if (cut < entries.length && entries[cut]?.op !== 'sync') continue;
+    const open = entries.slice(covered, cut).filter(({ op }) => op !== 'sync');
+    const isSmall = open.length <= ALL_SUBSETS;
+    const subsets = isSmall ? 2 ** open.length : samples;
+    for (let subset = 0; subset < subsets; subset++) {
+      const file = durable.clone();
+      const share = random.fraction();
+      const isThere = open.map((_, at) => (isSmall ? ((subset >> at) & 1) === 1 : random.chance(share)));
+      for (const [at, entry] of open.entries()) if (isThere[at] === true) applyLogged(file, entry);
+      yield { name: `${String(covered)}…${String(cut)}: ${isThere.map(Number).join('')}`, file };
+    }
+    for (let n = 0; n < (open.length > 0 ? Math.ceil(samples / 4) : 0); n++) {
+      const file = durable.clone();
+      for (const entry of open) applyTorn(file, entry, random);
+      yield { name: `${String(covered)}…${String(cut)}, torn ${String(n)}`, file };
+    }
+  }
+}
+
+function applyTorn(file: MemoryDevice, entry: WriteLogEntry, random: Random): void {
+  if (entry.op !== 'write') {
+    if (random.chance(0.7)) applyLogged(file, entry);
+    return;
+  }
+  for (let at = 0; at < entry.bytes.byteLength; at += SECTOR) {
+    if (random.chance(0.3)) continue;
+    const bytes = entry.bytes.subarray(at, at + SECTOR);
+    applyLogged(file, { ...entry, offset: entry.offset + at, bytes });
+  }
+}
+
+export interface Expected {
+  /** Disks that the image may hold, each of its own size. */
+  readonly disks: readonly Bytes[];
+  /** Where the disk is about to end: each sector behind that holds what it held, or zeroes. */
+  readonly lostFrom?: number;
+  /** Names of snapshots that may be missing, or there. */
+  readonly mayVary?: readonly string[];
+  readonly snapshots: ReadonlyMap<string, Bytes>;
+  /** A crash leaves leaks at most, so that nothing has to be repaired before the next write. */
+  readonly staysSound?: boolean;
+}
+
+/**
+ * What is lost or broken in the file as it was left, in words. It is repaired first, unless it opens; a file that opens is
+ * repaired afterwards.
+ */
+export async function lossOf(file: MemoryDevice, expected: Expected): Promise<string | undefined> {
+  const first = await check(file.clone(), undefined).catch(String);
+  // A dirty image is repaired by the opening itself.
+  const isDirty = ((file.contents()[79] ?? 0) & 1) === 1;
+  const isSound = isDirty || (typeof first !== 'string' && first.corruptions + first.checkErrors === 0);
+  if (!isSound && expected.staysSound === true) {
+    return `before a repair: ${typeof first === 'string' ? first : (problemOf(first) ?? '')}`;
+  }
+  const repaired = file.clone();
+  const report = await check(repaired, 'all');
+  const left = problemOf(report) ?? problemOf(await check(repaired, undefined));
+  if (left !== undefined) return `after a repair: ${left}`;
+  return (await guestLoss(repaired, expected)) ?? (isSound ? guestLoss(file.clone(), expected) : undefined);
+}
+
+function problemOf({ corruptions, leaks, checkErrors, messages }: CheckReport): string | undefined {
+  if (corruptions + leaks + checkErrors === 0) return undefined;
+  return `${messages.slice(0, 6).join('; ')} (${String(corruptions)} corruptions, ${String(leaks)} leaks, ${String(checkErrors)} errors)`;
+}
+
+/** Opens the image for writing, and looks at the disk and each snapshot. */
+async function guestLoss(file: MemoryDevice, expected: Expected): Promise<string | undefined> {
+  const image = await openQcow2(file);
+  const held = await contentsOf(image);
+  const { lostFrom = Infinity } = expected;
+  const ats = expected.disks
+    .filter(({ byteLength }) => byteLength === held.byteLength)
+    .map((disk) =>
+      held.findIndex((byte, index) => byte !== disk[index] && !(index >= lostFrom && byte === 0)),
+    );
+  const at = Math.max(...ats);
+  if (!ats.includes(-1)) {
+    return `the disk of ${String(held.byteLength)} bytes holds ${String(held[at])} at ${String(at)}`;
+  }
+  const names = image.snapshots.list.map(({ name }) => name);
+  for (const name of expected.snapshots.keys()) {
+    if (!names.includes(name) && expected.mayVary?.includes(name) !== true) return `snapshot ${name} is gone`;
+  }
+  for (const name of names) {
+    const wanted = expected.snapshots.get(name);
+    if (wanted === undefined) return `an unexpected snapshot ${name}`;
+    await image.snapshots.apply(name);
+    if (Buffer.compare(await contentsOf(image), wanted) !== 0) return `snapshot ${name} holds something else`;
+  }
+  await image.close();
+  return undefined;
+}
+
+async function contentsOf(image: Qcow2Image): Promise<Bytes> {
+  const bytes = new Uint8Array(image.virtualSize);
+  await image.read(0, bytes);
+  return bytes;
+}
+
+async function check(device: BlockDevice, scope: 'all' | undefined): Promise<CheckReport> {
+  const storage = new OneFile(device);
+  return (await checkImageFile({ storage, name: IMAGE, format: 'qcow2', repair: scope })).report;
+}
+
+async function openQcow2(device: BlockDevice): Promise<Qcow2Image> {
+  const files = { open: () => new StaysOpen(device) };
+  const image = await openImage({
+    format: 'qcow2',
+    name: IMAGE,
+    files,
+    readOnly: false,
+    discard: 'unmap',
+  });
+  if (!(image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
+  return image;
+}
+
+/** A file that can be opened again and again. */
+class StaysOpen extends DeviceFilter {
+  override close(): Pending {
+    return undefined;
+  }
+}
+
+/** A storage whose one file is a device that is there already. */
+class OneFile extends MemoryStorage {
+  readonly #file: BlockDevice;
+
+  constructor(file: BlockDevice) {
+    super();
+    this.#file = file;
+  }
+
+  override open(_name: string, _options?: OpenOptions): MemoryDevice {
+    return new StaysOpen(this.#file) as unknown as MemoryDevice;
+  }
+}
