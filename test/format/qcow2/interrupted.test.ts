@@ -3,6 +3,8 @@
  * repair makes it clean, and the guest loses nothing that it was told is durable.
  */
 
+import { inspect } from 'node:util';
+
 import { describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { Random } from '../../../src/core/random.ts';
@@ -212,7 +214,7 @@ describe('a host operation that fails in the middle', () => {
         );
         if (failed === 0) break;
         if (error !== undefined && !(error instanceof Qcow2BenchError)) {
-          losses.push(`${code} at ${String(at)}: ${String(error)}`);
+          losses.push(`${code} at ${String(at)}: ${inspect(error)}`);
         }
         const loss = await lossOf(left, expected(guest)).catch(String);
         if (loss !== undefined) losses.push(`${code} at ${String(at)}: ${loss}`);

@@ -6,7 +6,7 @@
 import type { Random } from '../../../src/core/random.ts';
 import type { BlockDevice, Pending } from '../../../src/device/block-device.ts';
 import { DeviceFilter } from '../../../src/device/filter.ts';
-import { MemoryDevice } from '../../../src/device/memory-device.ts';
+import type { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import type { OpenOptions } from '../../../src/device/storage.ts';
 import { applyLogged, WriteLog, type WriteLogEntry } from '../../../src/device/write-log.ts';
