@@ -6,6 +6,7 @@
  *
  *   node scripts/bootstrap.mjs bench [ARGS]   the main job: counts, charts and an answer
  *   node scripts/bootstrap.mjs test [ARGS]    every check; with ARGS only vitest, which gets them
+ *   node scripts/bootstrap.mjs bare [ARGS]    the tests without the programs they compare with; ARGS go to vitest
  *   node scripts/bootstrap.mjs cli [ARGS]     the command line
  *   node scripts/bootstrap.mjs perf [ARGS]    the engines against `qemu-img bench`, side by side
  *   node scripts/bootstrap.mjs parity full [N]  N lists (default 320) against a live QEMU; leaves results/parity.*
@@ -16,6 +17,7 @@
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { runBareTests } from './bare-tests.mjs';
 import { runChecks, runUnitTests } from './checks.mjs';
 import { ensureDependencies } from './setup/dependencies.mjs';
 import { runForwarding } from './setup/forward.mjs';
@@ -43,8 +45,8 @@ try {
  * @returns {Promise<number>} the exit code
  */
 async function main([job = '', ...args]) {
-  if (!['bench', 'test', 'cli', 'perf', 'parity', 'setup'].includes(job)) {
-    console.error('usage: node scripts/bootstrap.mjs bench|test|cli|perf|parity|setup [ARGS]');
+  if (!['bench', 'test', 'bare', 'cli', 'perf', 'parity', 'setup'].includes(job)) {
+    console.error('usage: node scripts/bootstrap.mjs bench|test|bare|cli|perf|parity|setup [ARGS]');
     return 2;
   }
   await ensureDependencies(ROOT);
@@ -58,6 +60,8 @@ async function main([job = '', ...args]) {
       return runForwarding(node, [join(ROOT, 'scripts', 'perf.ts'), ...args], { cwd: ROOT });
     case 'parity':
       return runParity(node, args);
+    case 'bare':
+      return runBareTests(ROOT, node, args);
     case 'test':
       return args.length > 0 ? runUnitTests(ROOT, node, args) : runChecks(ROOT, node);
     default:

@@ -11,9 +11,9 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 
 import { runForwarding } from './setup/forward.mjs';
-import { missingPeers } from './system-peers.mjs';
+import { missingPeers, peerPath } from './system-peers.mjs';
 
-const CACHE = join('node_modules', '.cache', 'qcow2-bench');
+export const CACHE = join('node_modules', '.cache', 'qcow2-bench');
 
 /** Names of scripts in package.json. */
 const STATIC_CHECKS = ['typecheck', 'lint', 'format:check', 'imports', 'dead-code'];
@@ -58,13 +58,14 @@ export async function runChecks(root, node) {
  * @param {string} root
  * @param {string} node
  * @param {string[]} args for vitest
+ * @param {NodeJS.ProcessEnv} [env] variables that differ from this process's
  * @returns {Promise<number>} the exit code
  */
-export function runUnitTests(root, node, args) {
+export function runUnitTests(root, node, args, env = {}) {
   const [program = '', ...given] = commandOf(root, UNIT_TESTS).split(' ');
   return runForwarding(node, [binOf(root, program), ...given, ...args], {
     cwd: root,
-    env: environment(root),
+    env: environment(root, env),
   });
 }
 
@@ -130,18 +131,21 @@ function binOf(root, program) {
   return join(folder, typeof bin === 'string' ? bin : bin[program]);
 }
 
-/** @param {string} root */
-function environment(root) {
-  const { PATH = '' } = process.env;
-  const path = [join(root, 'node_modules', '.bin'), PATH].join(delimiter);
-  return { ...process.env, PATH: path, ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}) };
+/**
+ * @param {string} root
+ * @param {NodeJS.ProcessEnv} [changed]
+ */
+function environment(root, changed = {}) {
+  const all = { ...process.env, PATH: peerPath(), ...changed };
+  const path = [join(root, 'node_modules', '.bin'), all.PATH].join(delimiter);
+  return { ...all, PATH: path, ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}) };
 }
 
 /**
  * @param {string} file vitest's JSON report
  * @returns {TestCounts}
  */
-function readCounts(file) {
+export function readCounts(file) {
   try {
     const report = JSON.parse(readFileSync(file, 'utf8'));
     // A file that does not load holds no test, and yet fails.

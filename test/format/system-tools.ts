@@ -5,6 +5,7 @@ import { spawnSync } from 'node:child_process';
 const PACKAGES = {
   'qemu-io': 'qemu-utils',
   'qemu-img': 'qemu-utils',
+  'qemu-nbd': 'qemu-utils',
   strace: 'strace',
   nbdinfo: 'libnbd-bin',
   nbdcopy: 'libnbd-bin',

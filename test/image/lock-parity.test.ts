@@ -25,7 +25,7 @@ import { resizeImage } from '../../src/image/resize-image.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 
 const loaded = loadOfdLocks();
-const skip = loaded.ok ? reasonToSkip('qemu-img', 'qemu-io') : loaded.reason;
+const skip = loaded.ok ? reasonToSkip('qemu-img', 'qemu-io', 'qemu-nbd') : loaded.reason;
 const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-locks-'));
 afterAll(() => {
   rmSync(directory, { recursive: true });
