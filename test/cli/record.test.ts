@@ -149,19 +149,12 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
   test('serve shows an image and writes no trace', async () => {
     const folder = makeFolder();
     expect((await runCli(folder, 'create', 'disk.qcow2', '1MiB')).code).toBe(0);
-    const serve = startCli(
-      folder,
-      'serve',
-      '--image',
-      'disk.qcow2',
-      '--read-only',
-      '--socket',
-      's',
-      '--once',
-    );
+    // Without --once, which would end it if the second client came late.
+    const serve = startCli(folder, 'serve', '--image', 'disk.qcow2', '--read-only', '--socket', 's');
     const uri = await uriOf(serve);
     await expect(run('qemu-io', ['-f', 'raw', '-c', 'write 0 64k', uri])).rejects.toThrow();
     await run('nbdcopy', [uri, 'out.raw'], { cwd: folder });
+    serve.process.kill('SIGTERM');
     expect((await serve.ended).code).toBe(0);
     expect(statSync(join(folder, 'out.raw')).size).toBe(MIB);
   });
