@@ -13,6 +13,7 @@ import { Qcow2BenchError, hex } from '../../core/error.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import { CheckFindings } from '../check-findings.ts';
 import { visitBitmaps } from './bitmap-directory.ts';
+import { l1FaultText } from './broken-snapshots.ts';
 import type { CheckTarget } from './check-target.ts';
 import { checkCopiedFlags } from './copied-flags.ts';
 import { OFFSET_LIMIT } from './layout.ts';
@@ -30,7 +31,7 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
   const findings = new CheckFindings(options.onDetail);
   // Broken bitmaps refuse the image, as opening does in QEMU: before anything is mended, and before what they hold is freed.
   await visitBitmaps(header, () => undefined);
-  const ofTable = await checkSnapshotTable(target, findings, repair);
+  const ofTable = await checkSnapshotTable(target, findings, options);
   if (repair !== undefined) await header.dropStaleFeatures();
   await checkRefcounts(target, findings, options);
   await checkCopiedFlags(target, findings, options);
@@ -105,13 +106,15 @@ async function restoreLength(target: CheckTarget, findings: CheckFindings): Prom
 async function checkSnapshotTable(
   { snapshots, header }: CheckTarget,
   findings: CheckFindings,
-  repair: RepairScope | undefined,
+  { repair, afterCrash = false }: CheckOptions,
 ): Promise<number> {
   const mends = repair === 'all';
-  const { incomplete, cut, dropped, byteLength } = await snapshots.readForCheck(mends ? 'repair' : 'check');
+  // Opening a dirty image repairs it, but removes no snapshot: only a repair that was asked for does.
+  const table = await snapshots.readForCheck(mends && !afterCrash ? 'repair' : 'check');
+  const { incomplete, cut, dropped, broken, byteLength } = table;
   const isCutOff = byteLength > 0 && header.values.snapshotsOffset + byteLength > header.device.size();
   // Extra data that is too long is a length gone wrong: what follows may not be read where it begins.
-  findings.hasLostTable = isCutOff || cut.length + dropped > 0;
+  findings.hasLostTable = isCutOff || cut.length + dropped + broken.length > 0;
   const tell = (text: () => string): void => {
     findings.say('corruption', text);
   };
@@ -124,7 +127,13 @@ async function checkSnapshotTable(
   for (const index of incomplete) {
     tell(() => `${mends ? 'Repairing' : 'ERROR'} snapshot table entry ${String(index)} is incomplete`);
   }
-  return incomplete.length + cut.length + dropped;
+  for (const snapshot of broken) {
+    const fault = snapshots.faultOf(snapshot);
+    if (fault === undefined) continue;
+    const { id, name } = snapshot;
+    tell(() => `Repairing snapshot ${id} (${name}) ${l1FaultText(snapshot, fault)}: it is removed`);
+  }
+  return incomplete.length + cut.length + dropped + broken.length;
 }
 
 /**

@@ -171,6 +171,10 @@ export class L2Tables {
     const offset = await this.#refcounts.allocate(ceilDiv(target * ENTRY_SIZE, clusterSize));
     await this.#refcounts.blockCache.flush('l1-growth');
     const bytes = allocatePages(target * ENTRY_SIZE);
+    const kind = this.#metadata.overlap(offset, bytes.byteLength, undefined);
+    if (kind !== undefined) {
+      await this.#header.stopAsCorrupt(`a new L1 table would overwrite the ${kind}`, offset);
+    }
     this.#encode(bytes, 0, old.entries);
     await this.#header.device.write(offset, bytes, 'l1-table');
     await this.#header.device.sync('l1-growth');

@@ -13,6 +13,7 @@ import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { isFormat, type DiskImage } from '../disk-image.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
+import { l1FaultOf } from './broken-snapshots.ts';
 import { cacheGeometry } from './cache-geometry.ts';
 import { makeGeometry } from './geometry.ts';
 import { FIELD, parseHeader, type OpenPurpose, type Qcow2Header } from './header.ts';
@@ -152,11 +153,16 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
   return image;
 }
 
+/** A snapshot whose L1 table is broken stays in the list: the disk and other snapshots do not need it. */
 async function loadSnapshotTable(header: HeaderStore, metadata: MetadataMap): Promise<SnapshotTable> {
   const table = await readSnapshotTable(header, 'use');
   if (table.byteLength > 0) metadata.add(header.values.snapshotsOffset, table.byteLength, 'snapshot-table');
-  for (const { l1Offset, l1Entries } of table.snapshots) {
-    if (l1Entries > 0) metadata.add(l1Offset, l1Entries * ENTRY_SIZE, 'l1-table');
+  const clusterSize = 2 ** header.values.clusterBits;
+  const file = { clusterSize, fileSize: header.device.size() };
+  for (const snapshot of table.snapshots) {
+    const { l1Offset, l1Entries } = snapshot;
+    if (l1Entries === 0 || l1FaultOf(snapshot, file) !== undefined) continue;
+    metadata.add(l1Offset, l1Entries * ENTRY_SIZE, 'l1-table');
   }
   return table;
 }

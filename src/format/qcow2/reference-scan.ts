@@ -9,7 +9,6 @@
 import { alignUp } from '../../core/alignment.ts';
 import { viewOf } from '../../core/bytes.ts';
 import { hex } from '../../core/error.ts';
-import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { CheckOptions } from '../check-report.ts';
 import type { CheckFindings } from '../check-findings.ts';
@@ -20,7 +19,7 @@ import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, TWO_32 } from './layout.ts';
 import { scanRefcountBlocks } from './refcount-block-scan.ts';
 import type { ReferenceCounts } from './reference-count.ts';
 import { ReferenceRanges } from './reference-ranges.ts';
-import { isL1Aligned } from './snapshot-table.ts';
+import { l1FaultOf } from './broken-snapshots.ts';
 import { visitBitmaps } from './bitmap-directory.ts';
 
 /** Bits that must be zero: 56 to 62 and 0 to 8 of an L1 entry, 56 to 61 and 1 to 8 of an L2 entry. */
@@ -95,10 +94,11 @@ class ReferenceScan {
     for (const snapshot of snapshots.list) {
       const { id, name, l1Offset, l1Entries } = snapshot;
       const what = (): string => `ERROR snapshot ${id} (${name})`;
-      if (!isL1Aligned(snapshot, this.#clusterSize)) {
+      const fault = l1FaultOf(snapshot, { clusterSize: this.#clusterSize, fileSize: this.#ranges.fileSize });
+      if (fault === 'unaligned') {
         findings.hasLostTable = true;
         findings.corruption(() => `${what()} l1_offset=${hex(l1Offset)}: L1 table is not cluster aligned`);
-      } else if (l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
+      } else if (fault === 'too-long') {
         findings.hasLostTable = true;
         findings.corruption(() => `${what()} l1_size=${hex(l1Entries)}: L1 table is too large`);
       } else {

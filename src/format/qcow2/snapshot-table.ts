@@ -8,8 +8,9 @@
  *
  * (qcow2 specification, "Snapshots".)
  *
- * Invariants: every length is bounded before memory is taken for it; extra data that nobody here knows is kept. What a
- * check lets pass is kept to the bit, so that a repair which writes the table anew changes nothing else in it.
+ * Invariants: every length is bounded before memory is taken for it; extra data that is not known here is kept. Values
+ * that cannot be right are kept to the bit, so that writing the table again changes nothing else in it. Where an L1 table
+ * lies is not judged here: a broken one makes its own snapshot unusable, not the image (`broken-snapshots.ts`).
  */
 
 import { textOfBytes } from '../../core/byte-text.ts';
@@ -80,7 +81,7 @@ export interface Snapshot {
   readonly icount: bigint | undefined;
   /** Extra data after the fields known here, kept on rewrite. */
   readonly unknownExtra: Uint8Array;
-  /** As stored, where one of them is above 2^53 − 1: the fields above are then rounded. Only a check gets such entries. */
+  /** As stored, where one of them is above 2^53 − 1: the fields above are then rounded. */
   readonly stored?: StoredSizes | undefined;
 }
 
@@ -96,6 +97,8 @@ export interface SnapshotTable {
   readonly cut: readonly number[];
   /** Entries that are left out because no table may be so long; only for a repair. */
   readonly dropped: number;
+  /** Snapshots that are left out because their L1 table cannot be used; only for a repair. */
+  readonly broken: readonly Snapshot[];
 }
 
 export const NO_SNAPSHOTS: SnapshotTable = {
@@ -104,6 +107,7 @@ export const NO_SNAPSHOTS: SnapshotTable = {
   incomplete: [],
   cut: [],
   dropped: 0,
+  broken: [],
 };
 
 /** Bytes that an entry takes in the table, up to the next one. */
@@ -147,8 +151,8 @@ export function encodeSnapshot(
 /**
  * Reads the table that the header points to.
  *
- * @param purpose for `use` every entry has to lead to an L1 table within the file. A check takes entries that lead
- *   anywhere, and zeroes for what lies past the end of the file; a repair cuts what is too long, too.
+ * @param purpose for `use` every entry has to begin within the file. A check takes zeroes for what lies past its end; a
+ *   repair also cuts what is too long.
  * @throws Qcow2BenchError `qcow2-bad-snapshot-table` naming the entry and the rule it breaks
  */
 export async function readSnapshotTable(
@@ -180,12 +184,13 @@ export async function readSnapshotTable(
     lengthRewritten += alignUp(FIXED_LENGTH + keptExtra + idLength + nameLength, 8);
     if (lengthRewritten > LIMITS.snapshotTableBytes || length > LENGTH_MAX) {
       if (purpose !== 'repair') entry.fail('makes the snapshot table larger than 64 MiB');
-      return { snapshots, byteLength: lengthBefore, incomplete, cut, dropped: snapshotCount - index };
+      const dropped = snapshotCount - index;
+      return { ...NO_SNAPSHOTS, snapshots, byteLength: lengthBefore, incomplete, cut, dropped };
     }
     if (version >= 3 && extraLength < EXTRA.diskSize + 8) incomplete.push(index);
     snapshots.push(await entry.readRest(fixed));
   }
-  return { snapshots, byteLength: length, incomplete, cut, dropped: 0 };
+  return { ...NO_SNAPSHOTS, snapshots, byteLength: length, incomplete, cut };
 }
 
 interface FixedFields {
@@ -219,6 +224,7 @@ class EntryReader {
 
   async readFixed(): Promise<FixedFields> {
     const { offset, purpose } = this.#place;
+    if (purpose === 'use' && offset === 0) this.fail('lies on the header');
     if (purpose === 'use' && offset + FIXED_LENGTH > this.#header.device.size()) {
       this.fail('lies past the end of the file');
     }
@@ -230,8 +236,7 @@ class EntryReader {
       const wayOut = purpose === 'check' ? '; check --repair all cuts it' : '';
       this.fail(`has ${String(extraLength)} bytes of extra data; at most 1024 are allowed${wayOut}`);
     }
-    if (purpose === 'use') this.#checkL1(l1Offset, l1Entries);
-    else this.#checkReadable(l1Offset, l1Entries);
+    if (purpose === 'check') this.#checkReadable(l1Offset, l1Entries);
     const idLength = view.getUint16(FIELD.idLength);
     const nameLength = view.getUint16(FIELD.nameLength);
     const keptExtra = Math.min(extraLength, LIMITS.snapshotExtraBytes);
@@ -258,18 +263,6 @@ class EntryReader {
     });
   }
 
-  #checkL1(l1Offset: bigint, l1Entries: number): void {
-    const { device, values } = this.#header;
-    if (l1Offset > BigInt(Number.MAX_SAFE_INTEGER)) this.fail('has an L1 table above 2^53 − 1');
-    if (l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) {
-      this.fail(`has an L1 table of ${String(l1Entries)} entries, above 32 MiB`);
-    }
-    if (Number(l1Offset) % 2 ** values.clusterBits !== 0) {
-      this.fail('has an L1 table that is not aligned to a cluster');
-    }
-    if (l1Entries > 0 && l1Offset >= device.size()) this.fail('has an L1 table past the end of the file');
-  }
-
   /** What is wrong with an L1 table is a check's finding, unless no system can read so far: before anything is mended. */
   #checkReadable(l1Offset: bigint, l1Entries: number): void {
     const isAligned = l1Offset % BigInt(2 ** this.#header.values.clusterBits) === 0n;
@@ -294,7 +287,6 @@ class EntryReader {
     const isRounded = [l1Offset, vmStateSize, diskSize].some(
       (size) => size > BigInt(Number.MAX_SAFE_INTEGER),
     );
-    if (isRounded && this.#place.purpose === 'use') this.fail('has a size above 2^53 − 1');
     const idBytes = upToNul(names.subarray(0, idLength));
     const nameBytes = upToNul(names.subarray(idLength));
     return {
@@ -349,9 +341,4 @@ function upToNul(bytes: Uint8Array): Uint8Array {
 /** Tens of thousands of snapshots may have nothing at all here, which takes no memory. */
 function copyOf(bytes: Uint8Array): Uint8Array {
   return bytes.byteLength === 0 ? NOTHING : bytes.slice();
-}
-
-/** Whether the L1 table of a snapshot begins at a cluster. */
-export function isL1Aligned({ stored, l1Offset }: Snapshot, clusterSize: number): boolean {
-  return stored === undefined ? l1Offset % clusterSize === 0 : stored.l1Offset % BigInt(clusterSize) === 0n;
 }

@@ -14,11 +14,12 @@ import { bytesOfText } from '../../core/byte-text.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
+import { BrokenSnapshots, type L1Fault } from './broken-snapshots.ts';
 import type { Geometry } from './geometry.ts';
 import type { HeaderStore } from './header-store.ts';
 import { ENTRY_SIZE } from './layout.ts';
 import type { L2Tables } from './l2-tables.ts';
-import type { MetadataClaim, MetadataMap } from './metadata-map.ts';
+import type { MetadataMap } from './metadata-map.ts';
 import type { Refcounts } from './refcounts.ts';
 import { SharedReferences } from './shared-references.ts';
 import {
@@ -67,17 +68,26 @@ export interface NewSnapshot {
 export class Snapshots {
   readonly #options: SnapshotsOptions;
   readonly #references: SharedReferences;
+  readonly #broken: BrokenSnapshots;
   #table: SnapshotTable;
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
     this.#references = new SharedReferences(options);
     this.#table = options.table ?? NO_SNAPSHOTS;
+    this.#broken = new BrokenSnapshots(options.header, options.metadata);
+    this.#broken.find(this.list);
+    this.#broken.claim(this.list);
   }
 
   /** In the order of the table, which is that of their taking. */
   get list(): readonly Snapshot[] {
     return this.#table.snapshots;
+  }
+
+  /** Why the L1 table of a snapshot cannot be used. */
+  faultOf(snapshot: Snapshot): L1Fault | undefined {
+    return this.#broken.faultOf(snapshot);
   }
 
   /** Bytes of the table in the file. */
@@ -88,13 +98,18 @@ export class Snapshots {
   /**
    * Reads the table anew for a check, with all that may be wrong with it; the lock is held.
    *
-   * @param purpose `repair` leaves out what no table may hold, for `rewriteTable` to make that last.
+   * @param purpose `repair` leaves out what no table may hold, and snapshots that cannot be used, for `rewriteTable` to
+   *   make that last.
    * @throws Qcow2BenchError `qcow2-bad-snapshot-table` if not even a check can go on
    */
   async readForCheck(purpose: 'check' | 'repair'): Promise<SnapshotTable> {
     // Two tables at a time would be twice the memory.
     this.#table = NO_SNAPSHOTS;
-    this.#table = await readSnapshotTable(this.#options.header, purpose);
+    const table = await readSnapshotTable(this.#options.header, purpose);
+    const found = this.#broken.find(table.snapshots);
+    const broken = purpose === 'repair' ? found : [];
+    const snapshots = table.snapshots.filter((each) => !broken.includes(each));
+    this.#table = { ...table, snapshots, broken };
     this.#claimTables();
     return this.#table;
   }
@@ -157,7 +172,8 @@ export class Snapshots {
    * is gone, unless another snapshot has it.
    *
    * @param idOrName an id is looked for first, then a name; of several the first counts
-   * @throws Qcow2BenchError `snapshot-missing`; `snapshot-with-bitmaps` if the image has dirty bitmaps, as QEMU refuses
+   * @throws Qcow2BenchError `snapshot-missing`; `snapshot-broken` if its tables cannot be read; `snapshot-with-bitmaps`
+   *   if the image has dirty bitmaps, as QEMU refuses
    */
   async apply(idOrName: string): Promise<void> {
     if (this.#options.hasBitmaps()) {
@@ -170,6 +186,7 @@ export class Snapshots {
       this.list.find(({ id }) => id === idOrName) ??
       this.list.find(({ name }) => name === idOrName) ??
       this.#missing(idOrName);
+    this.#broken.refuseToApply(snapshot);
     await this.#change(async () => {
       const { header, tables, resize } = this.#options;
       if (snapshot.diskSize !== header.values.virtualSize) await resize(snapshot.diskSize);
@@ -186,19 +203,33 @@ export class Snapshots {
   }
 
   /**
-   * Drops a snapshot; clusters that nothing else uses are given back.
+   * Drops a snapshot; clusters that nothing else uses are given back. Of one whose L1 table reaches past the end of the
+   * file only the entry goes: what it led to stays counted, as a leak.
    *
    * @param nameOrId a name is looked for first, then an id; of several the first goes
-   * @throws Qcow2BenchError `snapshot-missing`
+   * @throws Qcow2BenchError `snapshot-missing`; `snapshot-broken` if its tables cannot be read, as QEMU refuses
    */
   async delete(nameOrId: string): Promise<void> {
     const snapshot =
       this.list.find(({ name }) => name === nameOrId) ??
       this.list.find(({ id }) => id === nameOrId) ??
       this.#missing(nameOrId);
+    this.#broken.refuseToDelete(snapshot);
     await this.#change(async () => {
       const { refcounts, metadata } = this.#options;
-      await this.#writeTable(this.list.filter((each) => each !== snapshot));
+      const rest = this.list.filter((each) => each !== snapshot);
+      if (this.#broken.faultOf(snapshot) !== undefined) {
+        // The place it claims is free from now on, for the new table too.
+        this.#broken.claim(rest);
+        try {
+          await this.#writeTable(rest);
+        } catch (error) {
+          this.#broken.claim(this.list);
+          throw error;
+        }
+        return;
+      }
+      await this.#writeTable(rest);
       const l1Length = snapshot.l1Entries * ENTRY_SIZE;
       if (l1Length > 0) metadata.remove(snapshot.l1Offset, l1Length, 'l1-table');
       const bytes = await this.#readL1(snapshot);
@@ -217,19 +248,7 @@ export class Snapshots {
 
   /** No repair writes where an entry says that an L1 table lies. The map of an image in use has them already. */
   #claimTables(): void {
-    const { table, metadata, header } = this.#options;
-    if (table !== undefined) return;
-    const claims: MetadataClaim[] = [];
-    for (const { l1Offset, l1Entries } of this.list) {
-      const length = l1Entries * ENTRY_SIZE;
-      if (length <= LIMITS.l1TableBytes) claims.push({ hostOffset: l1Offset, length, kind: 'l1-table' });
-    }
-    const { incomplete, cut, dropped, byteLength } = this.#table;
-    const { snapshotsOffset: hostOffset } = header.values;
-    // Of a table that is about to be replaced, what lies past the end of the file need not stay free.
-    const isReplaced = incomplete.length + cut.length + dropped > 0;
-    const length = isReplaced ? Math.min(byteLength, header.device.size() - hostOffset) : byteLength;
-    metadata.setClaims([...claims, { hostOffset, length, kind: 'snapshot-table' }]);
+    if (this.#options.table === undefined) this.#broken.claimAll(this.#table);
   }
 
   async #change<T>(work: () => Promise<T>): Promise<T> {
@@ -302,13 +321,16 @@ export class Snapshots {
     await this.#guardNew(offset, length);
     await this.#writeEntries(snapshots, { offset, length });
     await flush();
+    const { broken } = this.#table;
     const old = { offset: header.values.snapshotsOffset, length: this.#table.byteLength };
     await header.moveSnapshotTable(offset, snapshots.length);
     this.#table = { ...NO_SNAPSHOTS, snapshots, byteLength: length };
     if (old.length > 0) metadata.remove(old.offset, old.length, 'snapshot-table');
     if (length > 0) metadata.add(offset, length, 'snapshot-table');
     await header.device.sync('snapshot');
-    if (await this.#isCounted(old.offset)) await refcounts.free(old.offset, old.length, 'discard');
+    // The old table still names the snapshots that a repair removes: its bytes stay in the file.
+    const freed = broken.length > 0 ? 'keep' : 'discard';
+    if (await this.#isCounted(old.offset)) await refcounts.free(old.offset, old.length, freed);
   }
 
   /** Piece by piece, as QEMU does; but in one piece where those of a damaged header's snapshots would take a second. */

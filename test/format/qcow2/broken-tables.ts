@@ -44,6 +44,8 @@ export interface BrokenTable {
   readonly loses?: boolean;
   /** QEMU's repair leaves a file of a TiB, or damages another table: ours only must not be worse. */
   readonly better?: boolean;
+  /** A repair removes a snapshot whose L1 table cannot be used, which QEMU's keeps: see `broken-snapshot` in docs/qemu-rules.md. */
+  readonly removes?: boolean;
   /** QEMU takes minutes to repair it. */
   readonly slow?: boolean;
   readonly patches?: (at: Places) => readonly Patch[];
@@ -99,10 +101,11 @@ export function combined(one: BrokenTable, other: BrokenTable): BrokenTable {
     ...(cuts.length === 0 ? {} : { cutTo: (at) => Math.min(...cuts.map((each) => each(at))) }),
     loses: true,
     better: one.better === true || other.better === true,
+    removes: one.removes === true || other.removes === true,
   };
 }
 
-type Flags = Pick<BrokenTable, 'loses' | 'better' | 'slow'>;
+type Flags = Pick<BrokenTable, 'loses' | 'better' | 'removes' | 'slow'>;
 
 /** A field of 64 bits in the header, or in the first entry of the snapshot table. */
 function offset(
@@ -157,7 +160,7 @@ function pointers(name: string, field: (at: Places) => number, flags: Flags, far
     offset(`${name} right at the end`, field, rightAtEnd, flags),
     offset(`${name} a TiB past the end`, field, () => FAR, far),
     offset(`${name} at 2^54`, field, () => 1n << 54n, far),
-    offset(`${name} at 2^63`, field, () => 1n << 63n),
+    offset(`${name} at 2^63`, field, () => 1n << 63n, { removes: flags.removes === true }),
     offset(`${name} unaligned`, field, ({ end }) => end + 8, flags),
     // The header read as a table may lead past the end of the file (lost-tail).
     offset(`${name} on the header`, field, () => 0, { ...flags, better: true }),
@@ -168,16 +171,18 @@ function block(what: string, value: (at: Places) => number | bigint, flags: Flag
   return offset(`a refcount table entry ${what}`, ({ refcountTable }) => refcountTable, value, flags);
 }
 
+const REMOVED: Flags = { loses: true, removes: true };
+
 export const BROKEN_TABLES: readonly BrokenTable[] = [
   ...pointers('the L1 table', () => FIELD.l1Offset, { loses: true }, { loses: true }),
   ...pointers('the refcount table', () => FIELD.refcountTableOffset, {}, {}),
   ...pointers(
     'the snapshot table',
     () => FIELD.snapshotsOffset,
-    { loses: true },
+    { loses: true, removes: true },
     { better: true, slow: true },
   ),
-  ...pointers("a snapshot's L1 table", ({ snapshots }) => snapshots, { loses: true }, { loses: true }),
+  ...pointers("a snapshot's L1 table", ({ snapshots }) => snapshots, REMOVED, REMOVED),
   count('no L1 entries', FIELD.l1Entries, () => 0),
   count('an L1 entry too few', FIELD.l1Entries, ({ l1Entries }) => l1Entries - 1),
   count('an L1 table of a cluster more', FIELD.l1Entries, (at) => at.l1Entries + at.clusterSize / 8, {
@@ -244,10 +249,10 @@ export const BROKEN_TABLES: readonly BrokenTable[] = [
       { at: at.lastSnapshot, u64: BigInt(rightAtEnd(at)) },
       { at: at.lastSnapshot + SNAPSHOT.l1Entries, u32: 4_194_304 },
     ],
-    loses: true,
+    ...REMOVED,
   },
-  snapshot('with an L1 table above 32 MiB', [{ at: SNAPSHOT.l1Entries, u32: 4_194_305 }], { loses: true }),
-  snapshot('with 2^32 − 1 L1 entries', [{ at: SNAPSHOT.l1Entries, u32: U32_MAX }], { loses: true }),
+  snapshot('with an L1 table above 32 MiB', [{ at: SNAPSHOT.l1Entries, u32: 4_194_305 }], REMOVED),
+  snapshot('with 2^32 − 1 L1 entries', [{ at: SNAPSHOT.l1Entries, u32: U32_MAX }], REMOVED),
   snapshot('with 1,024 bytes of extra data', [{ at: SNAPSHOT.extraLength, u32: 1024 }]),
   snapshot('with 1,025 bytes of extra data', [{ at: SNAPSHOT.extraLength, u32: 1025 }], { loses: true }),
   snapshot('with 4 GiB of extra data', [{ at: SNAPSHOT.extraLength, u32: U32_MAX }], { loses: true }),
@@ -270,7 +275,7 @@ export const BROKEN_TABLES: readonly BrokenTable[] = [
     ],
   },
   incompleteAnd('nothing else', () => []),
-  incompleteAnd('its L1 table unaligned', (at) => [{ at: at.lastSnapshot, u64: 0x1008n }], { loses: true }),
+  incompleteAnd('its L1 table unaligned', (at) => [{ at: at.lastSnapshot, u64: 0x1008n }], REMOVED),
   incompleteAnd('a reserved bit in an L2 entry', (at) => [{ at: at.firstL2 + at.clusterSize - 8, u64: 2n }]),
   incompleteAnd('an L2 entry past the end', ({ firstL2, clusterSize, end }) => [
     { at: firstL2 + clusterSize - 8, u64: COPIED | BigInt(end + 2 * clusterSize) },
