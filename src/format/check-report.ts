@@ -36,6 +36,8 @@ export interface CheckOptions {
   /** Left out, nothing is written. */
   readonly repair?: RepairScope | undefined;
   readonly onDetail?: DetailSink | undefined;
+  /** A repair removes no snapshot, however broken: what opening an image may do unasked. Default false. */
+  readonly keepsSnapshots?: boolean | undefined;
   /**
    * Told now and then how far the check is: the name of the pass under way and the share of it that is done. What it answers
    * is waited for; if that rejects, the check ends there, and a repair leaves what it has written so far.

@@ -119,7 +119,7 @@ const write = (offset: number, length: number): Command => ({
 const check = (repair?: RepairScope): Command => ({
   ours: async (path) => {
     const { report } = await checkImageFile({
-      ...hostImage(path, repair === undefined ? 'read' : 'write'),
+      ...hostImage(path),
       repair,
     });
     const { status } = checkedAs(report);
@@ -130,7 +130,7 @@ const check = (repair?: RepairScope): Command => ({
 
 const COMMANDS = {
   convert: { ours: guestBytes, theirs: ['qemu-img', 'convert', '-O', 'raw', 'disk', 'raw'] },
-  info: { ours: (path) => readImageInfo(hostImage(path, 'read')), theirs: ['qemu-img', 'info', 'disk'] },
+  info: { ours: (path) => readImageInfo(hostImage(path)), theirs: ['qemu-img', 'info', 'disk'] },
   map: { ours: extentsOf, theirs: ['qemu-img', 'map', 'disk'] },
   list: { ours: (path) => listSnapshots(path), theirs: ['qemu-img', 'snapshot', '-l', 'disk'] },
   'delete a': snapshot('delete', 'a'),
@@ -226,7 +226,7 @@ describe.for(DAMAGES)('a snapshot with its L1 table $name', (damage) => {
     const before = await guestBytes(path);
     const told: string[] = [];
     const repair = { repair: 'all', onDetail: (_: unknown, text: string) => told.push(text) } as const;
-    const { report } = await checkImageFile({ ...hostImage(path, 'write'), ...repair });
+    const { report } = await checkImageFile({ ...hostImage(path), ...repair });
     expect(checkedAs(report).status, told.join('\n')).toBe(0);
     expect(told.join('\n')).toContain('snapshot 2 (b) has');
     expect((await listSnapshots(path)).map(({ name }) => name)).toEqual(['a', 'c']);
@@ -238,7 +238,7 @@ describe.for(DAMAGES)('a snapshot with its L1 table $name', (damage) => {
       await changeSnapshots({ path, change: { action: 'apply', which } });
       expect((await guestBytes(path)).readUInt8(2 * CLUSTER)).toBe(byte);
     }
-    expect(checkedAs((await checkImageFile(hostImage(path, 'read'))).report).status).toBe(0);
+    expect(checkedAs((await checkImageFile(hostImage(path))).report).status).toBe(0);
     if (noQemu === undefined) expect(spawnSync('qemu-img', ['check', path]).status).toBe(0);
   });
 });

@@ -106,11 +106,11 @@ async function restoreLength(target: CheckTarget, findings: CheckFindings): Prom
 async function checkSnapshotTable(
   { snapshots, header }: CheckTarget,
   findings: CheckFindings,
-  { repair, afterCrash = false }: CheckOptions,
+  { repair, keepsSnapshots = false }: CheckOptions,
 ): Promise<number> {
   const mends = repair === 'all';
   // Opening a dirty image repairs it, but removes no snapshot: only a repair that was asked for does.
-  const table = await snapshots.readForCheck(mends && !afterCrash ? 'repair' : 'check');
+  const table = await snapshots.readForCheck(mends && !keepsSnapshots ? 'repair' : 'check');
   const { incomplete, cut, dropped, broken, byteLength } = table;
   const isCutOff = byteLength > 0 && header.values.snapshotsOffset + byteLength > header.device.size();
   // Extra data that is too long is a length gone wrong: what follows may not be read where it begins.

@@ -173,7 +173,7 @@ async function prepareForWriting(image: Qcow2Image): Promise<void> {
   await image.loadBitmaps();
   await header.dropStaleFeatures();
   if (!header.isDirty) return;
-  const report = await image.check('all');
+  const report = await image.check('all', { keepsSnapshots: true });
   if (report.corruptions > 0 || report.checkErrors > 0) {
     throw new Qcow2BenchError(
       'qcow2-repair-failed',
