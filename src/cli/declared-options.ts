@@ -21,14 +21,16 @@ export const COMMON_OPTIONS: readonly string[] = ['help', 'version'];
 
 export function declaredOptions(command: Command): ReadonlyMap<string, DeclaredOption> {
   const found = new Map<string, DeclaredOption>();
-  // Stands for yargs: notes the tables of options that it gets, and lets all other calls pass.
+  // Stands for yargs: notes the options and aliases that it gets, and lets all other calls pass.
   const recorder: unknown = new Proxy(
     {},
     {
-      get: (_, method) => (options?: unknown) => {
+      get: (_, method) => (options?: unknown, other?: unknown) => {
         if (method === 'options' && isTable(options)) {
           for (const [name, option] of Object.entries(options)) found.set(name, describe(option));
         }
+        const aliased = method === 'alias' ? found.get(String(options)) : undefined;
+        if (aliased !== undefined) found.set(String(other), aliased);
         return recorder;
       },
     },

@@ -21,6 +21,7 @@ test.for([
   ],
   [['help', 'trace', 's'], ['slice']],
   [['run', '--refcount-b'], ['--refcount-bits']],
+  [['replay', '--lim'], ['--limit']],
   [
     ['run', '--cache', 'write'],
     ['writethrough', 'writeback'],

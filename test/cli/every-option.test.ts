@@ -1,0 +1,240 @@
+/**
+ * Every option that the help of a command lists is tried in that command with each of its words. Commands, options and
+ * words come from the program, so that a new one is tried without a word here.
+ *
+ * The promises: an exit code that is documented, and where a call fails one line of error that is the user's, not a
+ * defect of the program; what a refused call made is gone again; every option has a word that its command takes.
+ */
+
+import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+
+import { runCommandLine } from '../../src/cli/command-line.ts';
+import { COMMANDS } from '../../src/cli/command-list.ts';
+import type { ListedCommand } from '../../src/cli/command.ts';
+import { declaredOptions, COMMON_OPTIONS, type DeclaredOption } from '../../src/cli/declared-options.ts';
+import { EXIT } from '../../src/cli/exit-code.ts';
+import { nameOf } from '../../src/cli/named-command.ts';
+import { reasonToSkip } from '../format/system-tools.ts';
+import { linesOf, type Ended } from './cli-process.ts';
+import { COMMAND_CASES, FREE_VALUES, PLAUSIBLE, type Words } from './option-cases.ts';
+
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 60_000 });
+
+const MIB = 1024 * 1024;
+/** What a command says that goes on until a signal, or for long: a server that listens, and a calibration. */
+const LONG_WORK = /^(?:nbd(?:\+unix)?:|measuring the device)/m;
+const START = process.cwd();
+/** A word that no option takes. */
+const NO_WORD = 'no-such-word';
+/** 63 is of `check`, as in qemu-img. */
+const EXIT_CODES: readonly number[] = [EXIT.good, EXIT.error, EXIT.usage, EXIT.verdict, 63, EXIT.interrupted];
+
+const LISTED: readonly (readonly [name: string, listed: ListedCommand])[] = COMMANDS.flatMap((command) =>
+  'commands' in command
+    ? command.commands.map((inner) => [`${command.usage} ${nameOf(inner.usage)}`, inner] as const)
+    : [[nameOf(command.usage), command] as const],
+);
+
+const TINY = {
+  schema: 'qcow2-bench/workload@1',
+  name: 'tiny',
+  title: 'Ten writes',
+  description: 'Ten writes of 4 KiB.',
+  seed: 3,
+  image: { size: '1MiB' },
+  phases: [
+    {
+      name: 'write',
+      requests: 10,
+      mix: { write: 1 },
+      blockSizes: [{ size: '4KiB' }],
+      pattern: { kind: 'stride', stride: '64KiB' },
+    },
+  ],
+};
+const TRACE = [
+  '#qcow2-bench trace v1',
+  `#virtual-size ${String(MIB)}`,
+  'time_ns,op,offset,length,flags',
+  ...Array.from(
+    { length: 10 },
+    (_, index) => `${String(index * 1000)},write,${String(index * 65_536)},4096,`,
+  ),
+  '',
+].join('\n');
+const MSR = Array.from(
+  { length: 10 },
+  (_, index) =>
+    `${String(128_166_372_003_061_629n + BigInt(index))},hm,0,Write,${String(index * 65_536)},4096,113736`,
+)
+  .map((line) => `${line}\n`)
+  .join('');
+
+let inputs: string;
+
+beforeAll(async () => {
+  inputs = mkdtempSync(join(tmpdir(), 'qcow2-bench-options-'));
+  writeFileSync(
+    join(inputs, 'disk.raw'),
+    Buffer.concat([Buffer.alloc(MIB / 4, 7), Buffer.alloc((3 * MIB) / 4)]),
+  );
+  writeFileSync(join(inputs, 'tiny.json'), JSON.stringify(TINY));
+  writeFileSync(join(inputs, 'trace.csv'), TRACE);
+  writeFileSync(join(inputs, 'msr.csv'), MSR);
+  const cell = ['--format', 'qcow2', '--refcounts', 'eager', '--cache', 'writeback', '--samples', '0'];
+  for (const words of [
+    ['convert', 'disk.raw', 'disk.qcow2'],
+    ['snapshot', 'disk.qcow2', '--create', 'one'],
+    ['create', 'top.qcow2', '--backing', 'disk.raw', '--backing-format', 'raw'],
+    ['run', '--workload', 'tiny.json', ...cell, '--out', 'result.json'],
+    ['bench', '--workload', 'tiny.json', ...cell, '--out', 'bench.json', '--report', 'bench.html'],
+    ['replay', 'trace.csv', ...cell, '--out', 'replay.json'],
+    ['gate', 'result.json', '--accept', '--baseline', 'baseline.json'],
+  ]) {
+    expect(await call(inputs, words), words.join(' ')).toMatchObject({ code: EXIT.good });
+  }
+});
+
+afterAll(() => {
+  process.chdir(START);
+  rmSync(inputs, { recursive: true, force: true });
+});
+
+test('the table names commands and options that exist', async () => {
+  expect([...COMMAND_CASES.keys()].toSorted()).toEqual(LISTED.map(([name]) => name).toSorted());
+  const known = new Set<string>();
+  for (const [name, listed] of LISTED) {
+    const declared = declaredOptions(await listed.load());
+    for (const option of declared.keys()) known.add(option);
+    const { call: words = {}, partners = {} } = COMMAND_CASES.get(name) ?? {};
+    const named = [words, ...Object.values(partners)].flatMap((each) => Object.keys(each));
+    const options = [...named, ...Object.keys(partners)].filter((word) => word !== word.toUpperCase());
+    expect(
+      options.filter((option) => !declared.has(option)),
+      name,
+    ).toEqual([]);
+  }
+  expect(Object.keys(PLAUSIBLE).filter((option) => !known.has(option))).toEqual([]);
+});
+
+describe('every option with each of its words', () => {
+  test.for(LISTED)('%s', async ([name, listed]) => {
+    const declared = declaredOptions(await listed.load());
+    const help = await call(inputs, [...name.split(' '), '--help']);
+    const inHelp = new Set(
+      [...help.stdout.matchAll(/^ +(?:-\w, +)?(--[^ ,]+(?:, --[^ ,]+)*)/gm)].flatMap(([, names = '']) =>
+        names.split(', ').map((option) => option.slice(2)),
+      ),
+    );
+    for (const common of COMMON_OPTIONS) inHelp.delete(common);
+    // A hidden option is declared, and tried, too.
+    expect([...inHelp].filter((option) => !declared.has(option))).toEqual([]);
+
+    const faults: string[] = [];
+    for (const [option, what] of declared) {
+      let isTaken = false;
+      for (const value of valuesToTry(option, what)) {
+        const words = wordsOf(name, option, value);
+        const { fault, ended } = await tryCall(words);
+        if (fault !== undefined) faults.push(`${words.join(' ')}: ${fault}`);
+        isTaken ||= ended.code === EXIT.good || ended.code === EXIT.interrupted;
+      }
+      if (!isTaken && !mayBeRefused(option)) faults.push(`--${option}: none of its words was taken`);
+    }
+    expect(faults).toEqual([]);
+  });
+});
+
+function mayBeRefused(option: string): boolean {
+  return option === 'qemu-bin-dir' && reasonToSkip('qemu-io', 'qemu-img') !== undefined;
+}
+
+function valuesToTry(
+  option: string,
+  { takesValue, values, isList }: DeclaredOption,
+): readonly (string | true)[] {
+  if (!takesValue) return [true];
+  const plausible = PLAUSIBLE[option] ?? [];
+  if (values.length === 0) return [...plausible, ...FREE_VALUES];
+  return [...plausible, ...values, ...(isList ? [values.join(',')] : []), NO_WORD];
+}
+
+function wordsOf(name: string, option: string, value: string | true): readonly string[] {
+  const { call: words = {}, partners = {} } = COMMAND_CASES.get(name) ?? {};
+  const given: Words = { ...words, ...partners[option], [option]: value };
+  return [
+    ...name.split(' '),
+    ...Object.entries(given).flatMap(([key, word]) => {
+      if (word === undefined) return [];
+      if (word === true) return [`--${key}`];
+      return key === key.toUpperCase() ? [word] : [`--${key}=${word}`];
+    }),
+  ];
+}
+
+/** Calls the program in a folder of its own; says what is wrong with how it ended. */
+async function tryCall(
+  words: readonly string[],
+): Promise<{ readonly fault?: string; readonly ended: Ended }> {
+  const folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-option-'));
+  try {
+    cpSync(inputs, folder, { recursive: true });
+    const before = readdirSync(folder).toSorted();
+    const ended = await call(folder, words);
+    return { fault: faultOf(ended) ?? leftoverOf(ended, before, readdirSync(folder).toSorted()), ended };
+  } finally {
+    process.chdir(START);
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function faultOf({ code, stderr }: Ended): string | undefined {
+  const errors = linesOf(stderr).filter((line) => line.startsWith('qcow2-bench: error: '));
+  if (code === null || !EXIT_CODES.includes(code)) return `exit code ${String(code)}: ${stderr}`;
+  if (/defect of the program|internal error|internal-error|^ +at /m.test(stderr)) return stderr;
+  if (errors.length > 1) return `several errors: ${stderr}`;
+  if (code === EXIT.good && errors.length > 0) return `an error, and exit code 0: ${stderr}`;
+  if (code === EXIT.usage && errors.length !== 1) return `a usage error without its line: ${stderr}`;
+  return undefined;
+}
+
+function leftoverOf(
+  { code }: Ended,
+  before: readonly string[],
+  after: readonly string[],
+): string | undefined {
+  const added = after.filter((name) => !before.includes(name));
+  if (before.some((name) => !after.includes(name))) return `a file is gone: ${after.join(', ')}`;
+  const left = code === EXIT.good ? added.filter((name) => /\.(?:part|tmp|sock)\b/.test(name)) : added;
+  return left.length === 0 ? undefined : `exit code ${String(code)}, and left behind: ${left.join(', ')}`;
+}
+
+/** Runs the program in `folder`, in this process. Long work is stopped as soon as it has begun, as by Ctrl-C. */
+async function call(folder: string, words: readonly string[]): Promise<Ended> {
+  const said = { stdout: '', stderr: '' };
+  process.stdout.setMaxListeners(0);
+  process.stderr.setMaxListeners(0);
+  const own = process.listeners('SIGINT');
+  const stop = (): void => {
+    for (const listener of process.listeners('SIGINT')) {
+      if (!own.includes(listener)) listener('SIGINT');
+    }
+  };
+  const writes = (['stdout', 'stderr'] as const).map((name) =>
+    vi.spyOn(process[name], 'write').mockImplementation((text) => {
+      said[name] += String(text);
+      if (LONG_WORK.test(said[name])) setImmediate(stop);
+      return true;
+    }),
+  );
+  try {
+    process.chdir(folder);
+    return { code: await runCommandLine(words, { NO_COLOR: '1' }), ...said };
+  } finally {
+    for (const write of writes) write.mockRestore();
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * What the options of each command are tried with: a call of the command that succeeds, what an option needs beside
+ * itself, and plausible values where the program names none.
+ *
+ * The names of the commands and options come from the program; this table only adds to them.
+ */
+
+/** Options by name, `true` for a flag; arguments by their name in capitals, in their order. `undefined` takes one away. */
+export type Words = Readonly<Record<string, string | true | undefined>>;
+
+interface CommandCase {
+  /** What succeeds in a folder with the prepared files. */
+  readonly call: Words;
+  /** What an option needs, in addition to the call or in place of a part of it. */
+  readonly partners?: Readonly<Record<string, Words>>;
+}
+
+/** Of any command. A free value that is not here is tried with `FREE_VALUES` alone. */
+export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
+  apply: ['one'],
+  backing: ['disk.raw'],
+  'backing-dir': ['.'],
+  baseline: ['baseline.json'],
+  delete: ['one'],
+  dir: ['.'],
+  fact: ['program=dd'],
+  'flush-policy': ['none', 'every=2', 'interval=1'],
+  from: ['1us'],
+  image: ['disk.qcow2', 'top.qcow2'],
+  listen: ['localhost:0'],
+  precision: ['5%'],
+  'qemu-bin-dir': ['/usr/bin'],
+  timing: ['asap', 'recorded', 'scale=1000'],
+  until: ['1ms'],
+  volume: ['hm_0'],
+  workload: ['tiny.json', 'trace.csv', 'tiny.json,trace.csv'],
+};
+
+/** A small figure, a large one, a size, a malformed figure, and a name. */
+export const FREE_VALUES = ['1', '3000000000', '64KiB', '1.5x', 'some-name'] as const;
+
+const OVERLAY = { IMAGE: 'top.qcow2' };
+const BACKING = { 'backing-dir': OVERLAY, 'any-backing': OVERLAY, 'backing-format': OVERLAY };
+
+const CHAIN: Words = { IMAGE: 'top.qcow2', 'backing-chain': true };
+
+const CELL: Words = { format: 'qcow2', refcounts: 'eager', cache: 'writeback', samples: '0' };
+const TIMED: Words = { samples: '1', device: 'file' };
+const ON_OVERLAY: Words = { image: 'top.qcow2' };
+const MATRIX_PARTNERS: Readonly<Record<string, Words>> = {
+  'any-backing': ON_OVERLAY,
+  'backing-dir': ON_OVERLAY,
+  'backing-format': ON_OVERLAY,
+  device: { samples: '1' },
+  dir: TIMED,
+  'in-place': { image: 'disk.qcow2' },
+  overlap: { ...TIMED, 'queue-depth': '2' },
+  precision: { samples: undefined, device: 'null', 'time-limit': '1' },
+  'qemu-bin-dir': { engine: 'qemu' },
+  'time-limit': TIMED,
+  'timed-requests': TIMED,
+  warmup: { samples: '1', device: 'null' },
+};
+
+const MADE: Words = { image: 'new.qcow2', create: '1MiB' };
+const TCP: Words = { socket: undefined, listen: 'localhost:0' };
+const SERVED_PARTNERS: Readonly<Record<string, Words>> = {
+  'allow-remote': TCP,
+  'any-backing': ON_OVERLAY,
+  'backing-dir': ON_OVERLAY,
+  'backing-format': ON_OVERLAY,
+  'cluster-size': MADE,
+  compat: MADE,
+  'compression-type': MADE,
+  create: { image: 'new.qcow2' },
+  'data-file': MADE,
+  'extended-l2': MADE,
+  format: MADE,
+  listen: { socket: undefined },
+  preallocation: MADE,
+  'refcount-bits': MADE,
+};
+
+const TRACE_PARTNERS: Readonly<Record<string, Words>> = { volume: { TRACE: 'msr.csv' } };
+const WRITTEN_TRACE_PARTNERS = { ...TRACE_PARTNERS, lossy: { to: 'fio-v3' } };
+
+/** By the command's name, as `help` has it. */
+export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
+  Object.entries<CommandCase>({
+    bench: {
+      call: { workload: 'tiny.json', ...CELL, out: 'new.json', report: 'new.html' },
+      partners: { ...MATRIX_PARTNERS, resume: { out: 'bench.json' } },
+    },
+    run: {
+      call: { workload: 'tiny.json', ...CELL },
+      partners: { ...MATRIX_PARTNERS, resume: { out: 'result.json' } },
+    },
+    replay: {
+      call: { TRACE: 'trace.csv', ...CELL },
+      partners: {
+        ...MATRIX_PARTNERS,
+        ...TRACE_PARTNERS,
+        'flush-policy': { TRACE: 'msr.csv' },
+        remap: { size: '512KiB' },
+        resume: { out: 'replay.json' },
+        timing: { samples: '1', device: 'null' },
+      },
+    },
+    record: {
+      call: { image: 'disk.qcow2', socket: 'nbd.sock', trace: 'new.csv' },
+      partners: SERVED_PARTNERS,
+    },
+    serve: { call: { image: 'disk.qcow2', socket: 'nbd.sock' }, partners: SERVED_PARTNERS },
+    'trace info': { call: { TRACE: 'trace.csv' }, partners: TRACE_PARTNERS },
+    'trace convert': { call: { TRACE: 'trace.csv', OUT: 'new.csv' }, partners: WRITTEN_TRACE_PARTNERS },
+    'trace slice': { call: { TRACE: 'trace.csv', OUT: 'new.csv' }, partners: WRITTEN_TRACE_PARTNERS },
+    report: {
+      call: { RESULT: 'result.json', out: 'new.html' },
+      partners: { cache: { markdown: true } },
+    },
+    gate: {
+      call: { RESULT: 'result.json', baseline: 'baseline.json' },
+      partners: { accept: { baseline: 'new.json' } },
+    },
+    calibrate: { call: { dir: '.', out: 'new.json' } },
+    create: {
+      call: { IMAGE: 'new.img', SIZE: '1MiB' },
+      partners: {
+        backing: { 'backing-format': 'raw' },
+        'backing-format': { backing: 'disk.raw' },
+        'data-file-name': { 'data-file': 'raw' },
+      },
+    },
+    info: {
+      call: { IMAGE: 'disk.qcow2' },
+      partners: { 'any-backing': CHAIN, 'backing-dir': CHAIN, 'backing-format': CHAIN },
+    },
+    map: { call: { IMAGE: 'disk.qcow2' }, partners: BACKING },
+    convert: {
+      call: { IN: 'disk.qcow2', OUT: 'new.img' },
+      partners: {
+        'any-backing': { IN: 'top.qcow2' },
+        'backing-dir': { IN: 'top.qcow2' },
+        'backing-format': { IN: 'top.qcow2' },
+        'compression-type': { compress: true },
+      },
+    },
+    resize: {
+      call: { IMAGE: 'disk.qcow2', SIZE: '2MiB' },
+      partners: { ...BACKING, shrink: { SIZE: '512KiB' } },
+    },
+    check: { call: { IMAGE: 'disk.qcow2' } },
+    snapshot: { call: { IMAGE: 'disk.qcow2' }, partners: BACKING },
+    list: { call: {} },
+    completion: { call: { SHELL: 'bash' } },
+  }),
+);
