@@ -179,7 +179,7 @@ function wordsOf(name: string, option: string, value: string | true): readonly s
 /** Calls the program in a folder of its own; says what is wrong with how it ended. */
 async function tryCall(
   words: readonly string[],
-): Promise<{ readonly fault?: string; readonly ended: Ended }> {
+): Promise<{ readonly fault: string | undefined; readonly ended: Ended }> {
   const folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-option-'));
   try {
     cpSync(inputs, folder, { recursive: true });
