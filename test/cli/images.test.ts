@@ -26,7 +26,7 @@ describe('create', () => {
     writeFileSync(path, 'precious');
     const refused = await runCli(folder, 'create', 'disk.qcow2', '1GiB');
     expect(refused.code).toBe(1);
-    expect(errorLine(refused)).toContain(path);
+    expect(errorLine(refused)).toContain('disk.qcow2: file exists; use --overwrite');
     expect(readFileSync(path, 'utf8')).toBe('precious');
     expect((await runCli(folder, 'create', 'disk.qcow2', '1GiB', '--overwrite')).code).toBe(0);
     expect(readFileSync(path).subarray(0, 3).toString()).toBe('QFI');
