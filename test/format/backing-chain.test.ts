@@ -94,7 +94,9 @@ describe('an image does not get to open what it likes', () => {
     ['nbd:localhost:10809', 'backing-protocol'],
     ['file:base.raw', 'backing-protocol'],
     ['fat:rw:dir', 'backing-protocol'],
-    ['a\0b', 'backing-protocol'],
+    // A name ends at its first zero byte, as in QEMU.
+    ['../secret.raw\0b', 'backing-not-allowed'],
+    ['nbd:localhost:10809\0b', 'backing-protocol'],
   ])('%j: %s, and no file is opened', async (name, code) => {
     const files = new LinkedFiles();
     await overlay(files, 'vm/top.qed', name);
