@@ -93,8 +93,11 @@ describe.skipIf(skipped !== undefined)(
           const capabilities = probeCapabilities(directory);
           context.skip(cache === 'none' && !capabilities.direct.ok, 'O_DIRECT is not to be had here');
           const storage = new FileStorage(directory, capabilities);
-          using made = storage.create('image');
-          await createImage({ device: made, format, virtualSize: DISK, refcounts });
+          {
+            // Closed before the image is opened: both hold its lock.
+            using made = storage.create('image');
+            await createImage({ device: made, format, virtualSize: DISK, refcounts });
+          }
           const requests = overlappingWrites(new Random(seed));
           const watch = new Spans();
           await using stack = await openStack({

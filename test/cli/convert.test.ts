@@ -98,7 +98,7 @@ describe('convert', () => {
     spawnSync('mkfifo', [join(folder, 'pipe')]);
     mkdirSync(join(folder, 'folder'));
     for (const out of ['pipe', 'folder']) {
-      await expectRefused(folder, 'not-a-regular-file', 'in.raw', out, '--overwrite');
+      await expectRefused(folder, 'not-an-output', 'in.raw', out, '--overwrite');
     }
     expect(lstatSync(join(folder, 'pipe')).isFIFO()).toBe(true);
     expect(readdirSync(folder)).toEqual(['folder', 'in.raw', 'pipe']);

@@ -90,7 +90,9 @@ describe.skipIf(skip !== undefined)('an image with persistent bitmaps', () => {
         if (!(image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
         await image.resize(Number.parseInt(size, 10) * 1024 * 1024);
       });
-      twins.expectSame(ours, theirs, `resized to ${size}`);
+      // A smaller disk: entries are durable before what they lead to goes, other than in QEMU (docs/qemu-rules.md).
+      if (size === '32M') twins.expectSame(ours, theirs, `resized to ${size}`);
+      else twins.expectSameBytes(`resized to ${size}`);
     }
     expectClean(twins);
   });

@@ -40,12 +40,12 @@ describe('a broken workload is one error that names', () => {
     [
       'a size that is no whole number of bytes',
       workloadJson({ image: { size: '0.3KiB' } }),
-      /image\.size: '0\.3KiB' is not a size/,
+      /image\.size: '0\.3KiB' is not a whole number of bytes/,
     ],
     [
       'a size above 2^53',
       workloadJson({ image: { size: '9000PiB' } }),
-      /image\.size: '9000PiB' is not a size/,
+      /image\.size: '9000PiB' is too large/,
     ],
     [
       'a size of no whole sectors',
