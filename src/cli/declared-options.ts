@@ -21,7 +21,7 @@ export const COMMON_OPTIONS: readonly string[] = ['help', 'version'];
 
 export function declaredOptions(command: Command): ReadonlyMap<string, DeclaredOption> {
   const found = new Map<string, DeclaredOption>();
-  // Stands for yargs: notes the options and aliases that it gets, and lets all other calls pass.
+  // In place of yargs: notes the options and aliases that it gets, and ignores all other calls.
   const recorder: unknown = new Proxy(
     {},
     {

@@ -13,7 +13,7 @@ import { csvHeader } from '../result/csv.ts';
 import { RESULT_SCHEMA } from '../result/schema.ts';
 
 interface KindRule {
-  /** The kind of file that it replaces, as it stands in "is not …". */
+  /** The kind of file that it replaces, as named in "is not …". */
   readonly replaces?: string;
   readonly recognises?: (head: string) => boolean;
 }

@@ -55,7 +55,7 @@ const WIDTH_WITHOUT_TERMINAL = 100;
 export function openTerminal(words: readonly string[], environment: NodeJS.ProcessEnv): Terminal {
   const { stdout, stderr } = process;
   const hasColour = wantsColour(environment, stdout);
-  // Stands for the beginning of an escape sequence until the text around it is escaped: no foreign text can hold it.
+  // Marks the beginning of an escape sequence until the text around it is escaped: no foreign text can hold it.
   const mark = randomUUID();
   const answers = answersTo(stdout);
   // There is no place left to report it.

@@ -17,7 +17,7 @@ const ESCAPE_MAX = 0xdcff;
 /** Bytes of the longest character of UTF-8. */
 const CHARACTER_MAX = 4;
 
-/** The text that stands for `bytes`. */
+/** The text that represents `bytes`. */
 export function textOfBytes(bytes: Uint8Array): string {
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   if (isUtf8(bytes)) return whole.toString('utf8');
@@ -37,7 +37,7 @@ export function textUpToNul(bytes: Uint8Array): string {
   return textOfBytes(end < 0 ? bytes : bytes.subarray(0, end));
 }
 
-/** The bytes that `text` stands for. */
+/** The bytes that `text` represents. */
 export function bytesOfText(text: string): Buffer {
   if (text.isWellFormed()) return Buffer.from(text);
   const parts: Buffer[] = [];

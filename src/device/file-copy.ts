@@ -24,7 +24,7 @@ export const CHUNK_BYTES = 1024 * 1024;
 const BLOCK_BYTES = 512;
 
 /**
- * Copies `from` to `to`, which must not exist. Only the user may read the copy, whoever may read the source.
+ * Copies `from` to `to`, which must not exist. Only the user may read the copy, even if others may read the source.
  *
  * @param signal stops it between two chunks
  * @throws Qcow2BenchError `no-space` if the file system of `to` has less than the file takes; what opening, reading and

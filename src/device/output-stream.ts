@@ -2,7 +2,7 @@
  * Writing to an output that is a stream: a FIFO, a terminal, or a descriptor that the process was started with.
  *
  * Invariants:
- * - Bytes are appended where the stream stands. A descriptor of the process is never opened again, truncated or closed:
+ * - Bytes are appended at the stream's position. A descriptor of the process is never opened again, truncated or closed:
  *   the shell may have redirected it to a file that holds other text (`>>`).
  * - A stream that takes nothing for a moment (EAGAIN) is waited for: a parent may have made it non-blocking.
  */

@@ -91,7 +91,7 @@ describe.skipIf(skipped !== undefined)(
         const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-overlap-'));
         try {
           const capabilities = probeCapabilities(directory);
-          context.skip(cache === 'none' && !capabilities.direct.ok, 'O_DIRECT is not to be had here');
+          context.skip(cache === 'none' && !capabilities.direct.ok, 'no O_DIRECT here');
           const storage = new FileStorage(directory, capabilities);
           {
             // Closed before the image is opened: both hold its lock.

@@ -69,7 +69,7 @@ export function completionCommand(commands: readonly (ListedCommand | CommandGro
 
     run: async (args, terminal) => {
       const { shell, words } = args;
-      // What stands behind `--`.
+      // What follows `--`.
       const rest = (args as CompletionArgs)._;
       if (shell === ASK) {
         const candidates = await completionsOf(commands, [...words, ...rest.slice(1).map(String)]);

@@ -1,5 +1,5 @@
 /**
- * The one rule about tables and the file's end: a table is cut off as soon as one of its bytes lies past the end.
+ * When a table is cut off by the end of its file: as soon as one of its bytes is past the end.
  *
  * What is past the end reads as zeroes, and zeroes in a table mean "nothing is there". So a table that is cut off is never
  * used as it reads: opening refuses the image, or the one snapshot it belongs to, and a check reports it.
