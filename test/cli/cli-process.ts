@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url';
 
 import { onTestFinished } from 'vitest';
 
+import { owned } from '../owned-process.ts';
+
 export const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
 export interface Ended {
@@ -34,7 +36,8 @@ export function makeFolder(): string {
 /** Starts the program in `folder`. */
 export function startCli(folder: string, ...words: readonly string[]): Started {
   const environment = { ...process.env, NO_COLOR: '1', QCOW2_BENCH_DEBUG: '' };
-  const child = spawn(process.execPath, [MAIN, ...words], { cwd: folder, env: environment, stdio: 'pipe' });
+  const options = { cwd: folder, env: environment, stdio: 'pipe' } as const;
+  const child = owned(spawn(process.execPath, [MAIN, ...words], options));
   let stdout = '';
   let stderr = '';
   const listeners = new Set<() => void>();

@@ -11,6 +11,7 @@ import { describe, expect, test } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import { findSource } from '../../src/workload/library.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { owned } from '../owned-process.ts';
 import { errorLine, makeFolder, runCli, startCli, type Started } from './cli-process.ts';
 
 const MIB = 1024 * 1024;
@@ -172,7 +173,7 @@ describe.skipIf(skipFuse !== undefined)(`the kernel${skipFuse === undefined ? ''
     const record = startCli(folder, 'record', ...made, '--socket', 's', '--once', '--trace', 't.csv.gz');
     const uri = await uriOf(record);
     mkdirSync(join(folder, 'mnt'));
-    const fuse = spawn('nbdfuse', ['mnt/disk', uri], { cwd: folder, stdio: 'ignore' });
+    const fuse = owned(spawn('nbdfuse', ['mnt/disk', uri], { cwd: folder, stdio: 'ignore' }));
     const left = new Promise((resolve) => fuse.once('close', resolve));
     try {
       while (!existsSync(join(folder, 'mnt/disk'))) {

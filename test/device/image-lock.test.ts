@@ -9,6 +9,7 @@ import { systemError } from '../../src/device/host-error.ts';
 import { HostFile } from '../../src/device/host-file.ts';
 import { lockImage, watchUnlockedWrites, type LockRole } from '../../src/device/image-lock.ts';
 import { loadOfdLocks, type LoadedOfdLocks } from '../../src/device/ofd-lock.ts';
+import { owned } from '../owned-process.ts';
 import { codeOf } from './error-code.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-lock-'));
@@ -98,9 +99,8 @@ describe.skipIf(!loaded.ok)(`locks of images${loaded.ok ? '' : ` (${loaded.reaso
 
   test('the error names the process that has the file; a killed one leaves no lock', async () => {
     writeFileSync(path, 'kept');
-    const holder = spawn(process.execPath, ['--input-type=module', '--eval', HOLDER, path], {
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
+    const words = ['--input-type=module', '--eval', HOLDER, path];
+    const holder = owned(spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] }));
     await once(holder.stdout, 'data');
     let message = '';
     try {

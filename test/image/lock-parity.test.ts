@@ -3,12 +3,11 @@
  * pair.
  */
 
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, describe, expect, test } from 'vitest';
 
 import { openStack } from '../../src/bench/stack.ts';
@@ -23,12 +22,14 @@ import { changeSnapshots } from '../../src/image/image-snapshots.ts';
 import { openChain } from '../../src/image/open-chain.ts';
 import { resizeImage } from '../../src/image/resize-image.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { owned } from '../owned-process.ts';
+import { startQemuNbd } from './qemu-nbd.ts';
 
 const loaded = loadOfdLocks();
 const skip = loaded.ok ? reasonToSkip('qemu-img', 'qemu-io', 'qemu-nbd') : loaded.reason;
 const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-locks-'));
 afterAll(() => {
-  rmSync(directory, { recursive: true });
+  rmSync(directory, { recursive: true, force: true });
 });
 
 interface Image {
@@ -60,21 +61,15 @@ type Hold = (image: Image) => Promise<() => Promise<void>>;
 type Try = (image: Image) => Promise<boolean>;
 
 /** Serves an image; `undefined` where that is refused for a lock. */
-function startNbd({ path, format }: Image, options: readonly string[]): (() => Promise<void>) | undefined {
-  const name = join(directory, `nbd-${String((nbdCount += 1))}`);
-  const own = ['--fork', '-t', '-k', `${name}.socket`, `--pid-file=${name}.pid`, '-f', format];
-  const { status, stderr } = spawnSync('qemu-nbd', [...own, ...options, path], {
-    cwd: directory,
-    encoding: 'utf8',
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  if (status !== 0 && LOCK_REFUSED.test(stderr)) return undefined;
-  expect(stderr).toBe('');
-  const pid = Number(readFileSync(`${name}.pid`, 'utf8'));
-  return async () => {
-    process.kill(pid);
-    while (existsSync(`/proc/${String(pid)}/fd/0`)) await delay(5);
-  };
+async function startNbd(
+  { path, format }: Image,
+  options: readonly string[],
+): Promise<(() => Promise<void>) | undefined> {
+  const socket = join(directory, `nbd-${String((nbdCount += 1))}.socket`);
+  const started = await startQemuNbd(socket, ['-f', format, ...options, path], directory);
+  if (typeof started !== 'string') return () => started.end();
+  expect(started).toMatch(LOCK_REFUSED);
+  return undefined;
 }
 
 let nbdCount = 0;
@@ -82,27 +77,30 @@ const LOCK_REFUSED = /Failed to get .*lock/;
 
 const qemuNbd =
   (...options: readonly string[]): Hold =>
-  (image) => {
-    const end = startNbd(image, options);
+  async (image) => {
+    const end = await startNbd(image, options);
     if (end === undefined) throw new Error('qemu-nbd is refused where nothing else is open');
-    return Promise.resolve(end);
+    return end;
   };
 
 const qemuServes: Try = async (image) => {
-  const end = startNbd(image, []);
+  const end = await startNbd(image, []);
   await end?.();
   return end !== undefined;
 };
 
 const qemuIoSharing: Hold = async ({ path, format }) => {
-  const child: ChildProcess = spawn('qemu-io', ['-U', '-r', '-f', format, path], {
-    cwd: directory,
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  if (child.stdout !== null) await once(child.stdout, 'data');
+  const child = owned(
+    spawn('qemu-io', ['-U', '-r', '-f', format, path], {
+      cwd: directory,
+      stdio: ['pipe', 'pipe', 'inherit'],
+    }),
+  );
+  const ended = new Promise<'ended'>((resolve) => child.once('close', () => resolve('ended')));
+  if ((await Promise.race([ended, once(child.stdout, 'data')])) === 'ended') throw new Error('qemu-io ended');
   return async () => {
-    child.stdin?.end();
-    await once(child, 'exit');
+    child.stdin.end();
+    await ended;
   };
 };
 
@@ -130,12 +128,19 @@ const HOLDERS: Readonly<Record<string, { readonly qemu: Hold; readonly ours: Hol
   'shared reader': { qemu: qemuIoSharing, ours: sharedChain },
 };
 
+/** One of QEMU's tools that takes longer hangs. */
+const PATIENCE_MS = 20_000;
+
 /** @param words `FMT` and `FILE` are the image's. */
 const qemu =
   (tool: 'qemu-io' | 'qemu-img', ...words: readonly string[]): Try =>
   ({ path, format }) => {
     const args = words.map((word) => ({ FMT: format, FILE: path })[word] ?? word);
-    const { stdout, stderr } = spawnSync(tool, args, { encoding: 'utf8', cwd: directory });
+    const { stdout, stderr } = spawnSync(tool, args, {
+      encoding: 'utf8',
+      cwd: directory,
+      timeout: PATIENCE_MS,
+    });
     const said = stdout + stderr;
     // An error of another kind would pass as let in.
     const isRefused = LOCK_REFUSED.test(said);
