@@ -94,7 +94,8 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const { args } = session;
   refuseMisfits(args);
   refuseReplayMisfits(session);
-  const userImage = await userImageOf(args);
+  await using held = await userImageOf(args);
+  const userImage = held?.image;
   const isKept = args.image !== undefined && userImage?.inPlace !== false;
   if (args.image !== undefined && userImage === undefined) refuseNewImageMisfits(args);
   if (userImage !== undefined) refuseTooSmall(session.sources, userImage);

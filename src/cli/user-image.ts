@@ -20,13 +20,18 @@ import { givenShape } from './layout-options.ts';
 import type { MatrixArgs } from './matrix-options.ts';
 import { UsageError } from './usage-error.ts';
 
+/** The image to run on, which is to be disposed of after the run: one that is copied is locked until then. */
+export interface HeldImage extends AsyncDisposable {
+  readonly image: UserImage;
+}
+
 /**
  * The image to run on; `undefined` if none is named, or it does not exist and is to be made.
  *
  * @throws UsageError for an option that contradicts the image, naming both; Qcow2BenchError of the image and the files
  *   behind it.
  */
-export async function userImageOf(args: MatrixArgs): Promise<UserImage | undefined> {
+export async function userImageOf(args: MatrixArgs): Promise<HeldImage | undefined> {
   const { image: path, 'in-place': inPlace } = args;
   if (path === undefined || !existsSync(path)) {
     refuseWithoutImage(args);
@@ -39,11 +44,15 @@ export async function userImageOf(args: MatrixArgs): Promise<UserImage | undefin
   const policy = backingPolicy(args);
   const format = await formatOf(path, args.format);
   agree('format', args.format, { path, has: format });
-  const found = await surveyImage({ path, format, backing: policy });
+  await using stack = new AsyncDisposableStack();
+  const { found } = stack.use(await surveyImage({ path, format, backing: policy }));
   refuseContradictions(args, path, found);
   const { size, mtime } = statSync(path);
   const facts = { fileBytes: size, modified: mtime.toISOString() };
-  return { ...found, shape: shapeFor(format, found.shape), policy, facts, inPlace };
+  const image = { ...found, shape: shapeFor(format, found.shape), policy, facts, inPlace };
+  // A run in place locks the image itself, for writing.
+  const held = inPlace ? undefined : stack.move();
+  return { image, [Symbol.asyncDispose]: async () => held?.disposeAsync() };
 }
 
 /** @throws Qcow2BenchError `image-misfit` for the first workload that addresses more than the disk has. */

@@ -31,6 +31,8 @@ export type LockRole =
   | { readonly kind: 'user'; readonly contents: LockedContents; readonly readOnly: boolean }
   /** Reads, whatever others do. */
   | { readonly kind: 'shared-reader' }
+  /** Copies the file, which is to stay as it is meanwhile, raw disks too. */
+  | { readonly kind: 'copier' }
   /** Replaces all that the file holds. */
   | { readonly kind: 'replacer' };
 
@@ -56,6 +58,7 @@ const WRITER: Readonly<Record<LockedContents, Permissions>> = {
   raw: { does: [READ, WRITE], denies: [RESIZE] },
   data: { does: [READ, WRITE, RESIZE], denies: [RESIZE] },
 };
+const COPIER: Permissions = { does: [READ], denies: [WRITE, RESIZE] };
 const SHARED_READER: Permissions = { does: [READ], denies: [] };
 const REPLACER: Permissions = { does: [WRITE, RESIZE], denies: [RESIZE] };
 
@@ -65,6 +68,8 @@ function permissionsOf(role: LockRole): Permissions {
       return (role.readOnly ? READER : WRITER)[role.contents];
     case 'shared-reader':
       return SHARED_READER;
+    case 'copier':
+      return COPIER;
     case 'replacer':
       return REPLACER;
   }
@@ -134,7 +139,9 @@ function imageLocked(
   // Of a byte that could not be locked itself, someone has a write lock, which QEMU never takes.
   const act = ACTS[byte] ?? 'has it locked';
   const isReader = !permissions.does.includes(WRITE);
-  const remedy = isReader ? 'stop it, or read the image all the same with --force-share' : 'stop it first';
+  const remedy = isReader
+    ? 'stop it first; info, map, check, convert and snapshot --list read it all the same with --force-share'
+    : 'stop it first';
   return new Qcow2BenchError('image-locked', `the image is in use: ${who} ${act}; ${remedy}`, { path });
 }
 

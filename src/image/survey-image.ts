@@ -1,7 +1,10 @@
 /**
  * What an image of the user is, with the files it consists of: what has to be known to serve it on a copy.
  *
- * Invariant: all files are opened read-only and closed again; nothing is repaired.
+ * Invariants:
+ * - All files are opened read-only; nothing is repaired.
+ * - Until the survey is disposed of, they stay open and locked: no program that takes QEMU's locks writes to one of them,
+ *   so all copies that are made meanwhile are of the same bytes, over the same files behind them.
  */
 
 import { resolve } from 'node:path';
@@ -12,7 +15,7 @@ import type { RefcountMode } from '../format/image-options.ts';
 import type { ImageShape } from '../format/image-shape.ts';
 import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import { openImage } from '../format/registry.ts';
-import { HOST_FILES } from './host-image.ts';
+import { HOST_FILES, hostImage } from './host-image.ts';
 
 export interface SurveyedImage {
   /** Absolute; links are not followed, as relative names in the image are taken from its directory. */
@@ -39,12 +42,16 @@ interface SurveyedFile {
   readonly dataPath: string | undefined;
 }
 
-/** @throws Qcow2BenchError of the files, the format or the backing chain. */
+export interface ImageSurvey extends AsyncDisposable {
+  readonly found: SurveyedImage;
+}
+
+/** @throws Qcow2BenchError of the files, the format or the backing chain; `image-locked` if one of them is written to. */
 export async function surveyImage(options: {
   readonly path: string;
   readonly format: Format;
   readonly backing: BackingPolicy;
-}): Promise<SurveyedImage> {
+}): Promise<ImageSurvey> {
   const { format } = options;
   const path = resolve(options.path);
   const opened = new Map<string, string>();
@@ -53,28 +60,42 @@ export async function surveyImage(options: {
     name: path,
     files: {
       ...HOST_FILES,
-      open: (name, labelled) => {
-        opened.set(labelled.label, resolve(name));
-        return HOST_FILES.open(name, labelled);
+      open: (named, { label }) => {
+        opened.set(label, resolve(named));
+        const { storage, name } = hostImage(named);
+        return storage.open(name, { label, readOnly: true, lock: { kind: 'copier' } });
       },
     },
     readOnly: true,
     backing: options.backing,
   });
   try {
-    return {
-      path,
-      format,
-      virtualSize: image.virtualSize,
-      clusterSize: format === 'raw' ? null : image.clusterSize,
-      refcounts: refcountsOf(image),
-      shape: image.shape ?? {},
-      dataPath: opened.get('data'),
-      chain: chainOf(image, opened),
-    };
-  } finally {
+    return { found: foundIn(image, { path, format, opened }), [Symbol.asyncDispose]: () => image.abandon() };
+  } catch (error) {
     await image.abandon();
+    throw error;
   }
+}
+
+/** @param opened paths by the label that each file was opened with. */
+function foundIn(
+  image: DiskImage,
+  {
+    path,
+    format,
+    opened,
+  }: { readonly path: string; readonly format: Format; readonly opened: ReadonlyMap<string, string> },
+): SurveyedImage {
+  return {
+    path,
+    format,
+    virtualSize: image.virtualSize,
+    clusterSize: format === 'raw' ? null : image.clusterSize,
+    refcounts: refcountsOf(image),
+    shape: image.shape ?? {},
+    dataPath: opened.get('data'),
+    chain: chainOf(image, opened),
+  };
 }
 
 function refcountsOf(image: DiskImage): RefcountMode | null {
@@ -82,7 +103,6 @@ function refcountsOf(image: DiskImage): RefcountMode | null {
   return image.header.hasLazyRefcounts ? 'lazy' : 'eager';
 }
 
-/** @param opened paths by the label that each file was opened with. */
 function chainOf(image: DiskImage, opened: ReadonlyMap<string, string>): readonly SurveyedFile[] {
   const chain: SurveyedFile[] = [];
   for (let behind = image.backing; behind !== undefined; behind = behind.backing) {

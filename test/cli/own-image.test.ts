@@ -14,9 +14,11 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
+import { HostFile } from '../../src/device/host-file.ts';
+import { loadOfdLocks } from '../../src/device/ofd-lock.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { errorLine, makeFolder, runCli, type Ended } from './cli-process.ts';
+import { errorLine, makeFolder, runCli, startCli, type Ended } from './cli-process.ts';
 import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 const MIB = 1024 ** 2;
@@ -134,6 +136,20 @@ describe('an image of the user', () => {
     expect(small.code).toBe(1);
     expect(errorLine(small)).toMatch(/disk\.qcow2: the disk has 16MiB, but stride needs 1GiB.*image-misfit/);
     expect(stateOf(folder)).toEqual(before);
+  });
+
+  test.skipIf(!loadOfdLocks().ok)('is locked against writers until the run has ended', async () => {
+    const folder = folderWith(() => undefined);
+    await create(folder, 'disk.qcow2', '16MiB');
+    const words = ['--image', 'disk.qcow2', '--cache', 'writeback', '--samples', '1000'];
+    const run = startCli(folder, 'replay', 't.csv', ...words);
+    await run.said('timing');
+    const lock = { kind: 'user', contents: 'metadata', readOnly: false } as const;
+    const write = (): void => new HostFile(join(folder, 'disk.qcow2'), { label: 'image', lock }).close();
+    expect(write).toThrow(/lets no other process write to it; stop it first/);
+    run.process.kill('SIGINT');
+    await run.ended;
+    expect(write).not.toThrow();
   });
 
   test('--resume keeps its counts unless it was changed since', async () => {

@@ -26,11 +26,12 @@ const ROLES = {
   'read data': { kind: 'user', contents: 'data', readOnly: true },
   'write data': { kind: 'user', contents: 'data', readOnly: false },
   'shared reader': { kind: 'shared-reader' },
+  copier: { kind: 'copier' },
   replacer: { kind: 'replacer' },
 } as const satisfies Readonly<Record<string, LockRole>>;
 type RoleName = keyof typeof ROLES;
 
-/** What QEMU 7.2 locks, as `/proc/locks` shows it: qemu-nbd with and without -r, qemu-io -U, qemu-img create. */
+/** What QEMU 7.2 locks, but for the copier, as `/proc/locks` shows it: qemu-nbd with and without -r, qemu-io -U, qemu-img create. */
 const BYTES: Readonly<Record<RoleName, readonly number[]>> = {
   'read metadata': [100, 201, 203],
   'write metadata': [100, 101, 103, 201, 203],
@@ -39,18 +40,21 @@ const BYTES: Readonly<Record<RoleName, readonly number[]>> = {
   'read data': [100, 203],
   'write data': [100, 101, 103, 203],
   'shared reader': [100],
+  // As a reader of metadata, whatever the file holds.
+  copier: [100, 201, 203],
   replacer: [101, 103, 203],
 };
 
 /** Who is let in beside whom. */
 const BESIDE: Readonly<Record<RoleName, readonly RoleName[]>> = {
-  'read metadata': ['read metadata', 'read raw', 'read data', 'shared reader'],
+  'read metadata': ['read metadata', 'read raw', 'read data', 'shared reader', 'copier'],
   'write metadata': ['shared reader'],
-  'read raw': ['read metadata', 'read raw', 'write raw', 'read data', 'shared reader'],
+  'read raw': ['read metadata', 'read raw', 'write raw', 'read data', 'shared reader', 'copier'],
   'write raw': ['read raw', 'write raw', 'read data', 'shared reader'],
-  'read data': ['read metadata', 'read raw', 'write raw', 'read data', 'shared reader'],
+  'read data': ['read metadata', 'read raw', 'write raw', 'read data', 'shared reader', 'copier'],
   'write data': ['shared reader'],
   'shared reader': Object.keys(ROLES) as RoleName[],
+  copier: ['read metadata', 'read raw', 'read data', 'shared reader', 'copier'],
   replacer: ['shared reader'],
 };
 
