@@ -3,6 +3,8 @@
  * host operation that fails. Small images, so that all of it can be tried.
  */
 
+import { createHash } from 'node:crypto';
+
 import type { Random } from '../../../src/core/random.ts';
 import type { BlockDevice, Pending } from '../../../src/device/block-device.ts';
 import { DeviceFilter } from '../../../src/device/filter.ts';
@@ -118,10 +120,24 @@ interface InterruptedState {
 }
 
 /**
- * The files that a crash may leave: after each operation, with every subset of those that no sync has covered where they
- * are few, and samples of the others; a write may be there in part, in sectors.
+ * The files that a crash may leave, each once: after each operation, with every subset of those that no sync has covered
+ * where they are few, and samples of the others; a write may be there in part, in sectors.
  */
 export function* interruptedStates(
+  base: MemoryDevice,
+  entries: readonly WriteLogEntry[],
+  options: { readonly random: Random; readonly samples: number },
+): Generator<InterruptedState> {
+  const seen = new Set<string>();
+  for (const state of statesWithRepeats(base, entries, options)) {
+    const digest = digestOf(state.file);
+    if (seen.has(digest)) continue;
+    seen.add(digest);
+    yield state;
+  }
+}
+
+function* statesWithRepeats(
   base: MemoryDevice,
   entries: readonly WriteLogEntry[],
   { random, samples }: { readonly random: Random; readonly samples: number },
@@ -178,11 +194,36 @@ export interface Expected {
   readonly staysSound?: boolean;
 }
 
-/**
- * What is lost or broken in the file as it was left, in words. It is repaired first, unless it opens; a file that opens is
- * repaired afterwards.
- */
-export async function lossOf(file: MemoryDevice, expected: Expected): Promise<string | undefined> {
+/** What is lost or broken in a file, in words; nothing if it is sound. */
+export type LossOf = (file: MemoryDevice) => Promise<string | undefined>;
+
+/** Inspects files that an operation may leave. Files with the same bytes are inspected once. */
+export function lossInspector(expected: Expected): LossOf {
+  const guest = oncePerContents((file) => guestLoss(file, expected));
+  return oncePerContents((file) => lossOf(file, expected, guest));
+}
+
+/** `look`, which changes the file that it gets, at a copy of each file whose bytes it has not seen. */
+function oncePerContents(look: LossOf): LossOf {
+  const seen = new Map<string, Promise<string | undefined>>();
+  return (file) => {
+    const digest = digestOf(file);
+    const found = seen.get(digest) ?? look(file.clone());
+    seen.set(digest, found);
+    return found;
+  };
+}
+
+function digestOf(file: MemoryDevice): string {
+  return createHash('sha256').update(file.contents()).digest('base64');
+}
+
+/** The file is repaired first, unless it opens; a file that opens is repaired afterwards. */
+async function lossOf(
+  file: MemoryDevice,
+  expected: Expected,
+  guestLossOf: LossOf,
+): Promise<string | undefined> {
   const first = await check(file.clone(), undefined).catch(String);
   // A dirty image is repaired by the opening itself.
   const isDirty = ((file.contents()[79] ?? 0) & 1) === 1;
@@ -194,7 +235,7 @@ export async function lossOf(file: MemoryDevice, expected: Expected): Promise<st
   const report = await check(repaired, 'all');
   const left = problemOf(report) ?? problemOf(await check(repaired, undefined));
   if (left !== undefined) return `after a repair: ${left}`;
-  return (await guestLoss(repaired, expected)) ?? (isSound ? guestLoss(file.clone(), expected) : undefined);
+  return (await guestLossOf(repaired)) ?? (isSound ? guestLossOf(file) : undefined);
 }
 
 function problemOf({ corruptions, leaks, checkErrors, messages }: CheckReport): string | undefined {
@@ -210,7 +251,9 @@ async function guestLoss(file: MemoryDevice, expected: Expected): Promise<string
   const ats = expected.disks
     .filter(({ byteLength }) => byteLength === held.byteLength)
     .map((disk) =>
-      held.findIndex((byte, index) => byte !== disk[index] && !(index >= lostFrom && byte === 0)),
+      Buffer.compare(held, disk) === 0
+        ? -1
+        : held.findIndex((byte, index) => byte !== disk[index] && !(index >= lostFrom && byte === 0)),
     );
   const at = Math.max(...ats);
   if (!ats.includes(-1)) {
