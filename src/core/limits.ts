@@ -21,7 +21,8 @@ export const LIMITS = {
   /** Bytes of memory for the bitmaps of an image that is open for writing. */
   bitmapMemoryBytes: 512 * 1024 * 1024,
   backingFileNameBytes: 1023,
-  backingChainDepth: 16,
+  /** Backing files of one image; QEMU has no limit, libvirt has this one. */
+  backingChainDepth: 200,
   /** Bytes of a workload file. */
   workloadFileBytes: 1024 * 1024,
   /** Bytes of one line of a trace. */

@@ -141,7 +141,11 @@ export function dataFileOpener(
         path: image,
       });
     }
-    return files.open(name, { label, readOnly, contents: 'data' });
+    try {
+      return files.open(name, { label, readOnly, contents: 'data' });
+    } catch (error) {
+      throw unopenedFile(error, { name, role: 'data', overlay: image });
+    }
   };
 }
 
@@ -150,12 +154,51 @@ function openerBelow(options: BackingChainOptions, chain: readonly [string, ...s
   return async (reference) => {
     const { name, format } = backingPlace(options, chain, reference);
     const label = `backing:${String(chain.length - 1)}`;
-    const device = options.files.open(name, { label, readOnly: true, contents: contentsOf(format) });
+    const device = openedBacking(options.files, name, { label, format, overlay: chain.at(-1) });
     return options.openFormat(format, device, {
       openBacking: openerBelow(options, [...chain, name]),
       openDataFile: dataFileOpener(options, { image: name, label: `${label}:data`, readOnly: true }),
     });
   };
+}
+
+function openedBacking(
+  files: ImageFiles,
+  name: string,
+  { label, format, overlay }: { label: string; format: Format; overlay: string | undefined },
+): BlockDevice {
+  try {
+    return files.open(name, { label, readOnly: true, contents: contentsOf(format) });
+  } catch (error) {
+    throw unopenedFile(error, { name, role: 'backing', overlay });
+  }
+}
+
+/** The error to throw for one that opening a file behind an image threw: it names the image that leads there. */
+export function unopenedFile(
+  error: unknown,
+  { name, role, overlay }: { name: string; role: FileRole; overlay: string | undefined },
+): unknown {
+  if (!(error instanceof Qcow2BenchError)) return error;
+  const place = { path: overlay };
+  if (error.code !== 'file-missing') {
+    return new Qcow2BenchError(
+      error.code,
+      `its ${role} file cannot be opened: ${error.message}`,
+      place,
+      error.cause,
+    );
+  }
+  const remedy = {
+    backing: "name its new place with 'qemu-img rebase -u -b FILE -F FORMAT'",
+    data: 'make a link there to its new place',
+  };
+  return new Qcow2BenchError(
+    error.code,
+    `its ${role} file '${name}' is missing: put it back, or ${remedy[role]}`,
+    place,
+    error.cause,
+  );
 }
 
 /** What the file of an image holds. */
@@ -203,7 +246,7 @@ function checkChain(name: string, chain: readonly string[], files: ImageFiles): 
   if (chain.some((member) => resolve(realName(files, member)) === target)) {
     throw new Qcow2BenchError(
       'backing-loop',
-      `the backing file '${name}' already stands in the chain ${chain.join(' → ')}: a chain must end`,
+      `the backing file '${name}' is already in the chain ${chain.join(' → ')}: a chain must end`,
       { path: chain.at(-1) },
     );
   }

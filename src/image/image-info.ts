@@ -4,7 +4,7 @@
  */
 
 import type { BlockDevice } from '../device/block-device.ts';
-import { backingPlace, contentsOf, type BackingPolicy } from '../format/backing-chain.ts';
+import { backingPlace, contentsOf, unopenedFile, type BackingPolicy } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { BackingReference, RefcountMode } from '../format/image-options.ts';
 import type { CompressionType } from '../format/image-shape.ts';
@@ -121,7 +121,12 @@ export async function readChainInfo(
     if (info === undefined || info.format === 'raw' || info.backing === undefined) return infos;
     const next = backingPlace({ files: HOST_FILES, policy, name: path }, chain, info.backing);
     chain.push(next.name);
-    infos.push(await infoAt(next.name, { format: next.format, forceShare }));
+    const overlay = info.path;
+    infos.push(
+      await infoAt(next.name, { format: next.format, forceShare }).catch((error: unknown) => {
+        throw unopenedFile(error, { name: next.name, role: 'backing', overlay });
+      }),
+    );
   }
 }
 

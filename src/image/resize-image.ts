@@ -72,7 +72,7 @@ function newSizeOf({ virtualSize: before }: DiskImage, options: ResizeImageOptio
   if (virtualSize < before && !shrink) {
     throw new Qcow2BenchError(
       'shrink-not-allowed',
-      `the disk has ${formatSize(before)}: with ${formatSize(virtualSize)} all that lies behind would be lost, and that was not asked for (--shrink)`,
+      `a disk of ${formatSize(virtualSize)} instead of ${formatSize(before)} loses all data beyond its new end: allow that with --shrink`,
       { path: name },
     );
   }

@@ -1,7 +1,17 @@
 /** `info` says of an image, and of the chain behind it, what `qemu-img info` says. */
 
 import { spawnSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, symlinkSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
@@ -110,17 +120,45 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     expect(JSON.parse(stdout)).toMatchObject([{ format: 'qcow2' }, { format: 'raw' }]);
   });
 
-  test('a chain of more files than are allowed is refused', async () => {
+  test('a chain of 20 files is described and read, as by qemu-img; one of more files than are allowed is refused', async () => {
     const folder = makeFolder();
     const last = LIMITS.backingChainDepth + 1;
-    truncateSync(made(folder, `disk-${String(last)}`), 1024 ** 2);
-    for (let n = 0; n < last; n++) {
-      overlay(folder, `disk-${String(n)}`, `disk-${String(n + 1)}`, n + 1 < last ? 'qcow2' : 'raw', '1M');
+    const name = (n: number): string => `disk-${String(n).padStart(3, '0')}`;
+    truncateSync(made(folder, name(last)), 1024 ** 2);
+    overlay(folder, name(last - 1), name(last), 'raw', '1M');
+    overlay(folder, name(last - 2), name(last - 1), 'qcow2', '1M');
+    const image = readFileSync(join(folder, name(last - 2)));
+    const at = image.indexOf(name(last - 1));
+    for (let n = last - 3; n >= 0; n--) {
+      image.write(name(n + 1), at);
+      writeFileSync(join(folder, name(n)), image);
     }
-    const refused = await runCli(folder, 'info', '--backing-chain', 'disk-0');
+    await expectSame(folder, name(last - 20), '--backing-chain');
+    const refused = await runCli(folder, 'info', '--backing-chain', name(0));
     expect(errorLine(refused)).toMatch(/\[backing-chain-too-deep\]$/);
-    const { stdout } = await runCli(folder, 'info', '--backing-chain', '--json', 'disk-1');
+    const { stdout } = await runCli(folder, 'info', '--backing-chain', '--json', name(1));
     expect(JSON.parse(stdout)).toHaveLength(LIMITS.backingChainDepth + 1);
+    const mapped = await runCli(folder, 'map', name(1));
+    expect(mapped).toMatchObject({ code: 0 });
+  });
+
+  test('a file behind the image that is missing is named with the image that leads to it', async () => {
+    const folder = makeFolder();
+    truncateSync(made(folder, 'base.raw'), 1024 ** 2);
+    overlay(folder, 'middle.qcow2', 'base.raw', 'raw');
+    overlay(folder, 'top.qcow2', 'middle.qcow2', 'qcow2');
+    renameSync(join(folder, 'base.raw'), join(folder, 'moved.raw'));
+    const copy = ['convert', 'top.qcow2', 'copy.raw', '--to', 'raw'];
+    for (const words of [['info', '--backing-chain', 'top.qcow2'], ['map', 'top.qcow2'], copy]) {
+      const ended = await runCli(folder, ...words);
+      expect(errorLine(ended), words.join(' ')).toMatch(
+        /middle\.qcow2: its backing file 'base\.raw' is missing: .* 'qemu-img rebase -u .*\[file-missing\]$/,
+      );
+    }
+    runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'data_file=data', 'disk', '1M'], folder);
+    renameSync(join(folder, 'data'), join(folder, 'away'));
+    const ended = await runCli(folder, 'map', 'disk');
+    expect(errorLine(ended)).toMatch(/disk: its data file 'data' is missing: put it back.*\[file-missing\]$/);
   });
 
   test('flags for files behind the image need --backing-chain: a slip is told', async () => {

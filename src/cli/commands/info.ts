@@ -12,7 +12,7 @@ import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { readChainInfo, readImageInfo, type BitmapInfo, type ImageInfo } from '../../image/image-info.ts';
-import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE, givenBackingOption } from '../backing-options.ts';
 import { defineCommand } from '../command.ts';
 import { EXIT } from '../exit-code.ts';
 import { readsImage } from '../file-uses.ts';
@@ -44,8 +44,11 @@ export const infoCommand = defineCommand({
   run: async (args, terminal) => {
     const { image: path, format, json, 'force-share': forceShare } = args;
     if (!args['backing-chain']) {
-      if (args['any-backing'] || args['backing-dir'] !== undefined || args['backing-format'] !== undefined) {
-        throw new UsageError('no file behind the image is opened: that is what --backing-chain asks for');
+      const given = givenBackingOption(args);
+      if (given !== undefined) {
+        throw new UsageError(
+          `--${given} has no effect here: without --backing-chain no file behind the image is opened`,
+        );
       }
       const info = { ...(await readImageInfo(hostImage(path), { format, forceShare })), path };
       terminal.answer(json ? JSON.stringify(infoJson(info), null, 4) : infoText(info, terminal));
