@@ -15,7 +15,7 @@ const MAY_IMPORT = {
   result: ['device', 'format', 'workload'],
   bench: ['workload', 'format', 'device', 'result'],
   peer: ['bench', 'workload', 'format', 'device', 'result'],
-  nbd: ['workload', 'format'],
+  nbd: ['workload', 'format', 'device'],
   gate: ['result'],
   report: ['result', 'gate'],
   cli: ['device', 'format', 'image', 'workload', 'result', 'bench', 'peer', 'nbd', 'gate', 'report'],
@@ -26,8 +26,9 @@ const ONLY_IN = [
   {
     name: 'files-only-at-the-edges',
     comment: 'The rest works on a BlockDevice or on text that the edge has read.',
-    module: '^(node:)?fs(/promises)?$',
+    module: '^((node:)?fs(/promises)?|src/core/host-fs[.]ts)$',
     places: [
+      '^src/core/host-fs[.]ts$',
       '^src/device/',
       '^src/workload/.*trace',
       '^src/workload/[^/]*-file[.]ts$',
@@ -50,6 +51,19 @@ const ONLY_IN = [
     comment: 'Options are parsed once, at the edge.',
     module: '(^|node_modules/)(@types/)?yargs(/|$)',
     places: ['^src/cli/'],
+  },
+  {
+    name: 'programs-behind-one-door',
+    comment:
+      'Node gives arguments as UTF-8: the door refuses what is not, and child-paths gives such names a path.',
+    module: '^(node:)?child_process$',
+    places: ['^src/peer/run-program[.]ts$'],
+  },
+  {
+    name: 'sockets-behind-one-door',
+    comment: 'Node takes paths of sockets for UTF-8: socket-file gives other names a path.',
+    module: '^(node:)?net$',
+    places: ['^src/nbd/'],
   },
   {
     name: 'native-calls-behind-doors',

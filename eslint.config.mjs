@@ -11,6 +11,24 @@ const noDefaultExport = {
   selector: 'ExportDefaultDeclaration',
   message: 'Export by name: a default export has another name at every import.',
 };
+/** Of `node:fs` and `node:os`: what takes no path and gives none. */
+const PATHLESS = {
+  'node:fs': [
+    ...['Stats', 'close', 'closeSync', 'constants', 'fdatasync', 'fdatasyncSync', 'fstatSync', 'fsyncSync'],
+    ...['ftruncateSync', 'read', 'readSync', 'write', 'writeSync', 'writevSync'],
+  ],
+  'node:os': [
+    'arch',
+    'constants',
+    'cpus',
+    'endianness',
+    'hostname',
+    'loadavg',
+    'platform',
+    'release',
+    'totalmem',
+  ],
+};
 const noClockInDate = {
   selector: 'NewExpression[callee.name="Date"][arguments.length=0]',
   message: 'Time is passed in: only cli/ reads the clock.',
@@ -52,6 +70,25 @@ export default defineConfig(
       // Numbers go into text through String() or hex(), so that the base is a decision.
       '@typescript-eslint/restrict-template-expressions': ['error', {}],
       '@typescript-eslint/no-unused-vars': ['error', { argsIgnorePattern: '^_' }],
+    },
+  },
+  {
+    files: ['src/**/*.ts'],
+    ignores: ['src/core/host-fs.ts'],
+    rules: {
+      '@typescript-eslint/no-restricted-imports': [
+        'error',
+        {
+          paths: [
+            ...Object.entries(PATHLESS).map(([name, allowImportNames]) => ({
+              name,
+              allowImportNames,
+              message: 'File names are bytes: paths go through core/host-fs.ts.',
+            })),
+            { name: 'node:fs/promises', message: 'File names are bytes: paths go through core/host-fs.ts.' },
+          ],
+        },
+      ],
     },
   },
   {

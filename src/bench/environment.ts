@@ -4,10 +4,11 @@
  * Invariant: what the system does not tell is left out or named as unknown, never guessed.
  */
 
-import { readFileSync } from 'node:fs';
 import { arch, cpus, loadavg, platform, release, totalmem } from 'node:os';
 
+import { textOfBytes } from '../core/byte-text.ts';
 import { Qcow2BenchError } from '../core/error.ts';
+import { readFileSync } from '../core/host-fs.ts';
 import type { DeviceModel } from '../device/device-model.ts';
 import { mountPointOf } from '../device/mount-point.ts';
 import { compressionLibrary } from '../format/qcow2/compression.ts';
@@ -105,7 +106,7 @@ function known<T extends Readonly<Record<string, unknown>>>(
 
 function readMounts(): string {
   try {
-    return readFileSync(MOUNTS_FILE, 'utf8');
+    return textOfBytes(readFileSync(MOUNTS_FILE));
   } catch {
     return ''; // No such system: the options are left out.
   }

@@ -3,9 +3,9 @@
  * system. Linux only; elsewhere, and where a file is missing, the fact is left out.
  */
 
-import { readFileSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
 
+import { readFileSync, realpathSync } from '../core/host-fs.ts';
 import type { Environment } from '../result/schema.ts';
 
 export type HostBlockDevice = NonNullable<NonNullable<Environment['fileSystem']>['device']>;

@@ -10,11 +10,10 @@
  * - The folder of an output exists, or is one of the program's own defaults.
  */
 
-import { existsSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { existsSync, mkdirSync, statSync } from '../core/host-fs.ts';
 import { outputPlace } from '../device/output-place.ts';
 import { fileExists, realOutputPath } from '../device/temporary-file.ts';
 import { imageFiles, type ImageFilesRules } from '../image/image-files.ts';
@@ -101,7 +100,7 @@ function given(paths: readonly (string | undefined)[]): readonly string[] {
 /** The uses, and each file behind an image as one that is read. */
 async function withFilesBehind(uses: readonly FileUse[]): Promise<readonly FileUse[]> {
   // A file that does not exist yet is behind no image that can be opened.
-  const isOverSomething = uses.some(({ role, path }) => role === 'makes' && existsSync(hostPath(path)));
+  const isOverSomething = uses.some(({ role, path }) => role === 'makes' && existsSync(path));
   if (!isOverSomething) return uses;
   const behind = uses.map(async ({ what, path, image }) => {
     const files = image === undefined ? [] : await imageFiles(path, image);
@@ -131,7 +130,7 @@ function refuseSameFile(uses: readonly FileUse[]): void {
 /** By device and inode, or by path where there is no file yet; `undefined` of a terminal or `/dev/null`. */
 function identityOf(path: string): string | undefined {
   try {
-    const found = statSync(hostPath(path), { bigint: true, throwIfNoEntry: false });
+    const found = statSync(path, { bigint: true, throwIfNoEntry: false });
     if (found === undefined) return realOutputPath(path);
     return found.isCharacterDevice() ? undefined : `${String(found.dev)}:${String(found.ino)}`;
   } catch {
@@ -168,7 +167,7 @@ function refuseStream(path: string): void {
 async function refuseExisting({ path, kind }: FileUse): Promise<void> {
   if (kind === undefined || kind === 'socket') return;
   if (kind === 'image') {
-    if (statSync(hostPath(path), { throwIfNoEntry: false })?.isFile() === true) throw fileExists(path);
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() === true) throw fileExists(path);
     return;
   }
   const place = outputPlace(path);

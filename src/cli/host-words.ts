@@ -5,16 +5,12 @@
  * Invariant: what Node decoded without loss is left as it is; where the system has no `/proc`, all of it is.
  */
 
-import { readFileSync, readlinkSync } from 'node:fs';
-
-import { textOfBytes } from '../core/byte-text.ts';
-
-const REPLACEMENT = '\ufffd';
+import { isDecodedWhole, nulTerminated, readFileSync, readlinkSync } from '../core/host-fs.ts';
 
 /** The words after the program's name. */
 export function hostWords(argv: readonly string[]): readonly string[] {
   const words = argv.slice(2);
-  if (!words.some((word) => word.includes(REPLACEMENT))) return words;
+  if (words.every(isDecodedWhole)) return words;
   try {
     return lastWords(readFileSync('/proc/self/cmdline'), words.length);
   } catch {
@@ -24,21 +20,15 @@ export function hostWords(argv: readonly string[]): readonly string[] {
 
 /** The last `count` words of a command line whose words each end with a NUL. */
 export function lastWords(commandLine: Uint8Array, count: number): readonly string[] {
-  const words: string[] = [];
-  for (let start = 0; start < commandLine.byteLength;) {
-    const found = commandLine.indexOf(0, start);
-    const end = found < 0 ? commandLine.byteLength : found;
-    words.push(textOfBytes(commandLine.subarray(start, end)));
-    start = end + 1;
-  }
+  const words = nulTerminated(commandLine);
   return words.slice(words.length - count);
 }
 
 /** Makes `process.cwd`, from which `node:path` resolves, keep the bytes of the directory's name. */
 export function keepDirectoryBytes(): void {
-  if (!process.cwd().includes(REPLACEMENT)) return;
+  if (isDecodedWhole(process.cwd())) return;
   try {
-    const directory = textOfBytes(readlinkSync('/proc/self/cwd', 'buffer'));
+    const directory = readlinkSync('/proc/self/cwd');
     process.cwd = () => directory;
   } catch {
     // Without /proc the directory keeps the name that Node gives it.

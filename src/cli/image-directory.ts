@@ -5,11 +5,10 @@
  * that the user named only this program's own files are removed.
  */
 
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { mkdtempSync, readdirSync, rmSync, temporaryDirectory } from '../core/host-fs.ts';
 import { probeCapabilities } from '../device/capabilities.ts';
 import { FileStorage } from '../device/file-storage.ts';
 import { removeLeftovers, temporaryPrefix } from '../device/temporary-file.ts';
@@ -27,7 +26,7 @@ export class ImageDirectory implements Disposable {
    */
   constructor(directory?: string) {
     this.#isFresh = directory === undefined;
-    removeLeftovers(directory ?? tmpdir());
+    removeLeftovers(directory ?? temporaryDirectory());
     this.path = directory ?? makeFresh();
     try {
       this.storage = new FileStorage(this.path, probeCapabilities(this.path), { locks: false });
@@ -56,13 +55,13 @@ export class ImageDirectory implements Disposable {
 
 function makeFresh(): string {
   try {
-    return mkdtempSync(join(tmpdir(), `${temporaryPrefix()}-`));
+    return mkdtempSync(join(temporaryDirectory(), `${temporaryPrefix()}-`));
   } catch (error) {
     const reason = systemCode(error) ?? String(error);
     throw new Qcow2BenchError(
       'directory-unwritable',
       `no directory can be made here (${reason}): name one with --dir`,
-      { path: tmpdir() },
+      { path: temporaryDirectory() },
       error,
     );
   }

@@ -20,7 +20,11 @@ if (Number.parseInt(process.versions.node, 10) < NODE_MAJOR_MIN) {
   if (process.argv.includes('--overlap') && process.env['UV_THREADPOOL_SIZE'] === undefined) {
     process.env['UV_THREADPOOL_SIZE'] = '64';
   }
-  module.enableCompileCache();
+  // Where the name of the folder for temporary files was decoded with loss, the cache would make another one.
+  const isDecodedWhole = ['TMPDIR', 'TMP', 'TEMP'].every(
+    (name) => process.env[name]?.includes('\ufffd') !== true,
+  );
+  if (isDecodedWhole) module.enableCompileCache();
   const { hostWords, keepDirectoryBytes } = await import('./host-words.ts');
   const { runCommandLine } = await import('./command-line.ts');
 

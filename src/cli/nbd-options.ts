@@ -3,6 +3,7 @@
 import { resolve } from 'node:path';
 import type { InferredOptionTypes } from 'yargs';
 
+import { bytesOfText } from '../core/byte-text.ts';
 import { CACHE_MODES } from '../format/cache-mode.ts';
 import { FORMATS } from '../format/disk-image.ts';
 import { dataFileName } from '../format/image-shape.ts';
@@ -73,7 +74,7 @@ export function traceFact(given: string): TraceFact {
 
 /** A name that fits into an NBD message. */
 function exportName(given: string): string {
-  if (Buffer.byteLength(given) <= NBD_LIMITS.nameBytes) return given;
+  if (bytesOfText(given).byteLength <= NBD_LIMITS.nameBytes) return given;
   throw badOption(
     'export-name',
     `${given.slice(0, 40)}…`,

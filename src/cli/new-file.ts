@@ -6,11 +6,12 @@
  * Disposing without `keep` leaves what was there before. A pipe or a terminal is written to as it is.
  */
 
-import { closeSync, openSync, rmSync, statSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { dirname } from 'node:path';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { openSync, rmSync, statSync } from '../core/host-fs.ts';
 import { outputPlace } from '../device/output-place.ts';
 import { OpenStream, writableTo, type StreamPlace } from '../device/output-stream.ts';
 import { aboutFinalFile, fileExists, putInPlace, temporaryPath } from '../device/temporary-file.ts';

@@ -5,8 +5,9 @@
  * of its own kind. Everything else (an image, a trace, a device model, Markdown) replaces only an empty file.
  */
 
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, readSync } from 'node:fs';
 
+import { openSync } from '../core/host-fs.ts';
 import { BASELINE_SCHEMA } from '../gate/baseline.ts';
 import { PAGE_TITLE } from '../report/page-title.ts';
 import { csvHeader } from '../result/csv.ts';

@@ -3,10 +3,9 @@
  * about it has to agree.
  */
 
-import { existsSync, statSync } from 'node:fs';
-
 import type { UserImage } from '../bench/user-image.ts';
 import { Qcow2BenchError } from '../core/error.ts';
+import { existsSync, statSync } from '../core/host-fs.ts';
 import { formatSize } from '../core/size.ts';
 import type { Format } from '../format/disk-image.ts';
 import { shapeFor } from '../format/image-shape.ts';

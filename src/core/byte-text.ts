@@ -50,11 +50,6 @@ export function bytesOfText(text: string): Buffer {
   return Buffer.concat(parts);
 }
 
-/** A path for `node:fs`, which takes text for UTF-8 and other names as bytes. */
-export function hostPath(path: string): string | Buffer {
-  return path.isWellFormed() ? path : bytesOfText(path);
-}
-
 /** Bytes of the character of UTF-8 that begins at `at`; 0 if none does. */
 function characterLength(bytes: Uint8Array, at: number): number {
   const rest = Math.min(CHARACTER_MAX, bytes.byteLength - at);

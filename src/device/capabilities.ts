@@ -6,18 +6,9 @@
  * Invariant: every reason is a clause a user can read in "skipped: …"; it names the directory.
  */
 
-import {
-  closeSync,
-  constants,
-  ftruncateSync,
-  openSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
-import { hostPath } from '../core/byte-text.ts';
+import { closeSync, constants, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { systemCode } from '../core/error.ts';
+import { openSync, rmSync, statSync } from '../core/host-fs.ts';
 import type { BlockDevice } from './block-device.ts';
 import { O_DIRECT, probeRequestAlignment, SAFE_ALIGNMENT } from './direct-io.ts';
 import { loadFallocate } from './fallocate.ts';
@@ -112,19 +103,19 @@ export const probeCapabilities: CapabilityProbe = (directory) => {
     };
   } finally {
     closeSync(fd);
-    rmSync(hostPath(scratch), { force: true });
+    rmSync(scratch, { force: true });
   }
 };
 
 function checkDirectory(directory: string): void {
-  const stat = statSync(hostPath(directory), { throwIfNoEntry: false });
+  const stat = statSync(directory, { throwIfNoEntry: false });
   if (stat === undefined) throw directoryMissing(directory);
   if (!stat.isDirectory()) throw noDirectory(directory);
 }
 
 function createScratch(directory: string, scratch: string): number {
   try {
-    return openSync(hostPath(scratch), constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
+    return openSync(scratch, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600);
   } catch (error) {
     throw directoryUnwritable(directory, error);
   }
@@ -144,7 +135,7 @@ function probeDirect(scratch: string, place: string): DirectCapability {
   if (O_DIRECT === undefined) return { ok: false, reason: `${process.platform} has no O_DIRECT` };
   let fd: number;
   try {
-    fd = openSync(hostPath(scratch), constants.O_RDWR | O_DIRECT);
+    fd = openSync(scratch, constants.O_RDWR | O_DIRECT);
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EINVAL') return { ok: false, reason: `${place} has no O_DIRECT` };

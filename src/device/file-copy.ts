@@ -9,10 +9,11 @@
  * - Memory is one chunk, whatever the file's length.
  */
 
-import { chmodSync, constants, copyFileSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { constants } from 'node:fs';
 import { dirname } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
+import { chmodSync, copyFileSync, rmSync, statSync, statfsSync } from '../core/host-fs.ts';
 import { humanSize } from '../core/size.ts';
 import type { BlockDevice } from './block-device.ts';
 import { HostFile } from './host-file.ts';

@@ -1,9 +1,8 @@
 /** Image files in a directory of the host. */
 
-import { existsSync, realpathSync, rmSync } from 'node:fs';
 import { dirname, relative, resolve, sep } from 'node:path';
-import { hostPath, textOfBytes } from '../core/byte-text.ts';
 import { Qcow2BenchError } from '../core/error.ts';
+import { existsSync, realpathSync, rmSync } from '../core/host-fs.ts';
 import type { Capabilities } from './capabilities.ts';
 import { copyFile } from './file-copy.ts';
 import { hostError } from './host-error.ts';
@@ -66,7 +65,7 @@ export class FileStorage implements Storage {
   }
 
   exists(name: string): boolean {
-    return existsSync(hostPath(this.pathOf(name)));
+    return existsSync(this.pathOf(name));
   }
 
   temporaryName(name: string): string {
@@ -80,7 +79,7 @@ export class FileStorage implements Storage {
   remove(name: string): void {
     const path = this.pathOf(name);
     try {
-      rmSync(hostPath(path), { force: true });
+      rmSync(path, { force: true });
     } catch (error) {
       throw hostError('host-remove-failed', { path }, error);
     }
@@ -142,7 +141,7 @@ export class FileStorage implements Storage {
 /** The path with symbolic links followed; as it is if it cannot be: opening it then fails and names the reason. */
 export function followLinks(path: string): string {
   try {
-    return textOfBytes(realpathSync(hostPath(path), 'buffer'));
+    return realpathSync(path);
   } catch {
     return path;
   }

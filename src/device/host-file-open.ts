@@ -7,19 +7,10 @@
  * opened.
  */
 
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  rmSync,
-  statSync,
-  type Stats,
-} from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, type Stats } from 'node:fs';
 import { dirname } from 'node:path';
-import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { openSync, rmSync, statSync } from '../core/host-fs.ts';
 import { O_DIRECT, probeRequestAlignment } from './direct-io.ts';
 import { hostError } from './host-error.ts';
 import { lockImage, type LockRole } from './image-lock.ts';
@@ -80,7 +71,7 @@ function openFlags(path: string, options: HostFileOptions): number {
 
 function openDescriptor(path: string, flags: number): number {
   try {
-    return openSync(hostPath(path), flags, 0o644);
+    return openSync(path, flags, 0o644);
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EEXIST') {
@@ -91,7 +82,7 @@ function openDescriptor(path: string, flags: number): number {
     }
     if (code === 'EINVAL' && O_DIRECT !== undefined && (flags & O_DIRECT) !== 0) {
       // Linux creates the file before it finds that the flag is refused; with O_EXCL it is ours.
-      if ((flags & constants.O_EXCL) !== 0) rmSync(hostPath(path), { force: true });
+      if ((flags & constants.O_EXCL) !== 0) rmSync(path, { force: true });
       const type = mountPointOf(dirname(path))?.type ?? '(of unknown type)';
       throw noDirect(path, `its file system ${type} has no O_DIRECT`, error);
     }
@@ -117,7 +108,7 @@ function notCreated(path: string, cause: unknown): Qcow2BenchError {
 
 function statOrUndefined(path: string): Stats | undefined {
   try {
-    return statSync(hostPath(path), { throwIfNoEntry: false });
+    return statSync(path, { throwIfNoEntry: false });
   } catch {
     return undefined;
   }
@@ -161,7 +152,7 @@ export function noDirect(path: string, reason: string, cause?: unknown): Qcow2Be
 export function refuseOtherThanRegular(path: string): void {
   let stat;
   try {
-    stat = statSync(hostPath(path), { throwIfNoEntry: false });
+    stat = statSync(path, { throwIfNoEntry: false });
   } catch {
     return; // Opening fails the same way and names the reason.
   }

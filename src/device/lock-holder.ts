@@ -6,8 +6,10 @@
  * at is bounded.
  */
 
-import { fstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import { basename, join } from 'node:path';
+
+import { readFileSync, readdirSync, statSync } from '../core/host-fs.ts';
 
 export interface LockHolder {
   readonly pid: number;

@@ -1,8 +1,7 @@
 /** Which file system a path lies on, so that a message or a record can name it. Linux only. */
 
-import { readFileSync, realpathSync } from 'node:fs';
-
-import { hostPath, textOfBytes } from '../core/byte-text.ts';
+import { textOfBytes } from '../core/byte-text.ts';
+import { readFileSync, realpathSync } from '../core/host-fs.ts';
 
 export interface MountPoint {
   /** As the system names it: `ext4`, `tmpfs`, `fuse.sshfs` … */
@@ -15,10 +14,7 @@ export interface MountPoint {
 /** The mount that holds `path`, or `undefined` where the system does not tell. */
 export function mountPointOf(path: string): MountPoint | undefined {
   try {
-    return findMountPoint(
-      readFileSync('/proc/self/mountinfo', 'utf8'),
-      textOfBytes(realpathSync(hostPath(path), 'buffer')),
-    );
+    return findMountPoint(textOfBytes(readFileSync('/proc/self/mountinfo')), realpathSync(path));
   } catch {
     return undefined; // Not Linux, or no such path: the name only makes a message better.
   }

@@ -5,10 +5,10 @@
  * Invariant: a directory, a block device and a socket are never written to.
  */
 
-import { fstatSync, statSync, type Stats } from 'node:fs';
+import { fstatSync, type Stats } from 'node:fs';
 
-import { hostPath } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { statSync } from '../core/host-fs.ts';
 import { ownDescriptor, realOutputPath } from './temporary-file.ts';
 
 export type OutputPlace =
@@ -28,8 +28,7 @@ export function outputPlace(path: string): OutputPlace {
   const descriptor = ownDescriptor(real);
   let found: Stats | undefined;
   try {
-    found =
-      descriptor === undefined ? statSync(hostPath(path), { throwIfNoEntry: false }) : fstatSync(descriptor);
+    found = descriptor === undefined ? statSync(path, { throwIfNoEntry: false }) : fstatSync(descriptor);
   } catch (error) {
     const message = `cannot be written (${systemCode(error) ?? String(error)})`;
     throw new Qcow2BenchError('write-failed', message, { path }, error);

@@ -7,11 +7,11 @@
  * - A stream that takes nothing for a moment (EAGAIN) is waited for: a parent may have made it non-blocking.
  */
 
-import { close, closeSync, open, openSync, write, writeSync } from 'node:fs';
+import { close, closeSync, write, writeSync } from 'node:fs';
 import { Writable } from 'node:stream';
 
-import { hostPath } from '../core/byte-text.ts';
 import { systemCode } from '../core/error.ts';
+import { open, openSync } from '../core/host-fs.ts';
 import type { OutputPlace } from './output-place.ts';
 
 const WAIT_MS = 5;
@@ -26,7 +26,7 @@ export class OpenStream implements Disposable {
 
   constructor(place: StreamPlace) {
     this.#isOwn = place.kind === 'stream';
-    this.descriptor = place.kind === 'stream' ? openSync(hostPath(place.path), 'w') : place.descriptor;
+    this.descriptor = place.kind === 'stream' ? openSync(place.path, 'w') : place.descriptor;
   }
 
   [Symbol.dispose](): void {
@@ -55,7 +55,7 @@ export function writableTo(place: StreamPlace): Writable {
         done();
         return;
       }
-      open(hostPath(place.path), 'w', (error, opened) => {
+      open(place.path, 'w', (error, opened) => {
         if (error === null) descriptor = opened;
         done(error);
       });

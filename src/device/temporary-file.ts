@@ -10,26 +10,25 @@
  */
 
 import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import { threadId } from 'node:worker_threads';
+
+import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import {
   chmodSync,
   chownSync,
   existsSync,
   linkSync,
   lstatSync,
-  readdirSync,
   readFileSync,
+  readdirSync,
   readlinkSync,
   realpathSync,
   renameSync,
   rmSync,
   statSync,
-} from 'node:fs';
-import { hostname } from 'node:os';
-import { basename, dirname, join, resolve } from 'node:path';
-import { threadId } from 'node:worker_threads';
-
-import { hostPath, textOfBytes } from '../core/byte-text.ts';
-import { Qcow2BenchError, systemCode } from '../core/error.ts';
+} from '../core/host-fs.ts';
 
 /** Symbolic links that are followed one after the other, as by Linux. */
 const LINKS_MAX = 40;
@@ -59,7 +58,7 @@ export function removeLeftovers(directory: string): void {
   cleaned.add(absolute);
   let names: readonly string[];
   try {
-    names = readdirSync(hostPath(absolute));
+    names = readdirSync(absolute);
   } catch {
     return; // What is done there next fails the same way and names the reason.
   }
@@ -67,8 +66,8 @@ export function removeLeftovers(directory: string): void {
     if (!isLeftover(name)) continue;
     const path = join(absolute, name);
     try {
-      if (lstatSync(hostPath(path)).uid === process.getuid?.()) {
-        rmSync(hostPath(path), { recursive: true, force: true });
+      if (lstatSync(path).uid === process.getuid?.()) {
+        rmSync(path, { recursive: true, force: true });
       }
     } catch {
       continue;
@@ -87,12 +86,12 @@ export function putInPlace(
   { overwrite }: { readonly overwrite: boolean },
 ): void {
   if (!overwrite && linked(temporary, path)) {
-    rmSync(hostPath(temporary));
+    rmSync(temporary);
     return;
   }
-  if (!overwrite && existsSync(hostPath(path))) throw fileExists(path);
+  if (!overwrite && existsSync(path)) throw fileExists(path);
   keepAttributes(path, temporary);
-  renameSync(hostPath(temporary), hostPath(path));
+  renameSync(temporary, path);
 }
 
 /** The error of an output that is in the way of another file; `kind` says what it is not. */
@@ -133,10 +132,10 @@ export function realOutputPath(path: string): string {
   if (ownDescriptor(current) !== undefined) return current;
   try {
     for (let links = 0; links < LINKS_MAX; links++) {
-      current = join(textOfBytes(realpathSync(hostPath(dirname(current)), 'buffer')), basename(current));
+      current = join(realpathSync(dirname(current)), basename(current));
       if (ownDescriptor(current) !== undefined) return current;
-      if (lstatSync(hostPath(current), { throwIfNoEntry: false })?.isSymbolicLink() !== true) return current;
-      current = resolve(dirname(current), textOfBytes(readlinkSync(hostPath(current), 'buffer')));
+      if (lstatSync(current, { throwIfNoEntry: false })?.isSymbolicLink() !== true) return current;
+      current = resolve(dirname(current), readlinkSync(current));
     }
   } catch {
     return current;
@@ -147,7 +146,7 @@ export function realOutputPath(path: string): string {
 /** Gives the file a second name, which unlike a rename never replaces one; false where there are no such links. */
 function linked(path: string, newPath: string): boolean {
   try {
-    linkSync(hostPath(path), hostPath(newPath));
+    linkSync(path, newPath);
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST') throw fileExists(newPath, error);
@@ -156,14 +155,14 @@ function linked(path: string, newPath: string): boolean {
 }
 
 function keepAttributes(from: string, to: string): void {
-  const old = statSync(hostPath(from), { throwIfNoEntry: false });
+  const old = statSync(from, { throwIfNoEntry: false });
   if (old === undefined) return;
   try {
-    chownSync(hostPath(to), old.uid, old.gid);
+    chownSync(to, old.uid, old.gid);
   } catch {
     // Only root gives files away: the new file is then this user's.
   }
-  chmodSync(hostPath(to), old.mode & 0o7777);
+  chmodSync(to, old.mode & 0o7777);
 }
 
 function isLeftover(name: string): boolean {

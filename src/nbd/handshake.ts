@@ -7,6 +7,7 @@
  * - A client that breaks the protocol is left with an error that says how.
  */
 
+import { textOfBytes } from '../core/byte-text.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import {
   CLIENT_FLAGS_BYTES,
@@ -158,7 +159,7 @@ class Handshake {
 
   /** The old way to choose: it has no reply, so an unknown name ends the connection. */
   #exportName(data: Uint8Array): Ending {
-    const name = Buffer.from(data).toString();
+    const name = textOfBytes(data);
     if (!this.#isExport(name)) throw brokenProtocol(`the export '${shortened(name)}' does not exist`);
     this.#options.replies.send(encodeExportNameAnswer(this.#exportFacts(), this.#withZeroes));
     return 'go';

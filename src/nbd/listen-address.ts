@@ -8,8 +8,9 @@
 import { lookup } from 'node:dns/promises';
 import { connect, isIP, type ListenOptions, type Server } from 'node:net';
 
+import { bytesOfText } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
-import { describeSocketFile, removeSocketFile } from './socket-file.ts';
+import { BindableSocket, describeSocketFile, ReachableSocket, removeSocketFile } from './socket-file.ts';
 
 export type ListenAddress =
   | { readonly kind: 'unix'; /** Absolute. */ readonly path: string }
@@ -40,11 +41,11 @@ export async function listenOn(
   address: ListenAddress,
   exportName = '',
 ): Promise<BoundAddress> {
-  const name = encodeURIComponent(exportName);
+  const name = uriPart(exportName);
   switch (address.kind) {
     case 'unix': {
       await listenUnix(server, address.path);
-      const socket = address.path.split('/').map(encodeURIComponent).join('/');
+      const socket = address.path.split('/').map(uriPart).join('/');
       return { uri: `nbd+unix:///${name}?socket=${socket}` };
     }
     case 'tcp': {
@@ -55,7 +56,7 @@ export async function listenOn(
 }
 
 async function listenUnix(server: Server, path: string): Promise<void> {
-  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
+  if (bytesOfText(path).byteLength > SOCKET_PATH_BYTES_MAX) {
     const rule = `a socket's path has at most ${String(SOCKET_PATH_BYTES_MAX)} bytes: take a shorter one`;
     throw new Qcow2BenchError('nbd-listen-failed', rule, { path });
   }
@@ -70,7 +71,21 @@ async function listenUnix(server: Server, path: string): Promise<void> {
     case 'missing':
       break;
   }
-  await listen(server, { path }, path);
+  if (path.isWellFormed()) await listen(server, { path }, path);
+  else await listenOnBytes(server, path);
+}
+
+/** Node takes the path of a socket for UTF-8: this one is bound under a name that is, and then given its own. */
+async function listenOnBytes(server: Server, path: string): Promise<void> {
+  const socket = new BindableSocket(path);
+  try {
+    await listen(server, { path: socket.bindPath }, path);
+  } catch (error) {
+    socket.remove();
+    throw error;
+  }
+  server.once('close', () => socket.remove());
+  socket.giveName();
 }
 
 /** A server that was killed leaves its socket file behind: nobody answers there. */
@@ -83,9 +98,10 @@ async function removeIfStale(path: string): Promise<void> {
   removeSocketFile(path);
 }
 
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path);
+async function answers(path: string): Promise<boolean> {
+  using reachable = new ReachableSocket(path);
+  return await new Promise((resolve, reject) => {
+    const socket = connect(reachable.path);
     socket.once('connect', () => {
       socket.destroy();
       resolve(true);
@@ -140,6 +156,14 @@ function listen(server: Server, options: ListenOptions, place: string): Promise<
       resolve();
     });
   });
+}
+
+/** A part of a URI that stands for these bytes. */
+function uriPart(text: string): string {
+  if (text.isWellFormed()) return encodeURIComponent(text);
+  return [...bytesOfText(text)]
+    .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
+    .join('');
 }
 
 function listenFailed(place: string, error: unknown): Qcow2BenchError {

@@ -19,6 +19,7 @@
  * bytes that are there, and nothing is allocated by them.
  */
 
+import { bytesOfText, textOfBytes } from '../core/byte-text.ts';
 import { viewOf, writeU64be } from '../core/bytes.ts';
 import { ALLOCATION_CONTEXT, HANDSHAKE_FLAG, INFO, MAGIC, type OptionReply } from './protocol.ts';
 
@@ -115,7 +116,7 @@ export function encodeExportNameAnswer(facts: ExportFacts, withZeroes: boolean):
 
 /** The data of a reply SERVER. */
 export function encodeServerName(name: string): Uint8Array {
-  const text = Buffer.from(name);
+  const text = bytesOfText(name);
   const bytes = new Uint8Array(4 + text.byteLength);
   viewOf(bytes).setUint32(0, text.byteLength);
   bytes.set(text, 4);
@@ -178,7 +179,7 @@ function textAt(
   const start = offset + 4;
   const end = start + viewOf(data).getUint32(offset);
   if (end > data.byteLength) return undefined;
-  return { text: Buffer.from(data.subarray(start, end)).toString(), end };
+  return { text: textOfBytes(data.subarray(start, end)), end };
 }
 
 function putMagic(view: DataView, offset: number, [high, low]: readonly [number, number]): void {

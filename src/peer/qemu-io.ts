@@ -16,6 +16,7 @@ import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { DiscardMode } from '../format/image-options.ts';
 import type { Request } from '../workload/request.ts';
+import { ChildPaths } from './child-paths.ts';
 import type { HostOperation } from './host-operation.ts';
 import { findQemuIo, type QemuIoTools } from './qemu-tools.ts';
 import { runProgram, type ProgramOutcome } from './run-program.ts';
@@ -70,10 +71,11 @@ const MISREAD = /Pattern verification failed at offset \d+, \d+ bytes/g;
  */
 export async function traceQemuIo(options: QemuIoOptions): Promise<QemuIoRun> {
   const tools = options.tools ?? (await findQemuIo());
+  using paths = new ChildPaths();
   const { operations, outcome } = await traceProgram({
     strace: tools.strace,
-    command: tools.qemuIo,
-    args: qemuIoArguments(options),
+    command: paths.pathFor(tools.qemuIo),
+    args: qemuIoArguments(options, paths),
     input: qemuIoScript(options.requests, options.expected),
     files: { image: options.path, ...options.files },
     requests: options.requests.length,
@@ -119,23 +121,28 @@ export type QemuIoImage = Pick<QemuIoOptions, 'path' | 'format' | 'cache' | 'dis
  *
  * @throws Qcow2BenchError as `runProgram`
  */
-export function readWithQemuIo(
+export async function readWithQemuIo(
   image: QemuIoImage,
   { tools, input, signal }: { tools: QemuIoTools; input: string; signal?: AbortSignal | undefined },
 ): Promise<ProgramOutcome> {
-  return runProgram(tools.qemuIo, ['-r', ...qemuIoArguments(image)], { input, signal });
+  using paths = new ChildPaths();
+  const args = ['-r', ...qemuIoArguments(image, paths)];
+  return await runProgram(paths.pathFor(tools.qemuIo), args, { input, signal });
 }
 
-function qemuIoArguments(options: QemuIoImage): readonly string[] {
+function qemuIoArguments(options: QemuIoImage, paths: ChildPaths): readonly string[] {
   const args = ['-t', options.cache, '-d', options.discard ?? 'unmap'];
-  if (options.imageOptions === undefined) return [...args, '-f', options.format, options.path];
+  if (options.imageOptions === undefined) return [...args, '-f', options.format, paths.pathFor(options.path)];
   const image = {
     driver: options.format,
     'file.driver': 'file',
     'file.filename': options.path,
     ...options.imageOptions,
   };
-  const list = Object.entries(image).map(([name, value]) => `${name}=${value.replaceAll(',', ',,')}`);
+  const list = Object.entries(image).map(([name, value]) => {
+    const given = name.endsWith('.filename') ? paths.pathFor(value) : value;
+    return `${name}=${given.replaceAll(',', ',,')}`;
+  });
   return [...args, '--image-opts', list.join(',')];
 }
 

@@ -4,11 +4,13 @@
  * Nothing here is of QEMU's code: the tools are run as the programs they are.
  */
 
-import { accessSync, constants } from 'node:fs';
+import { constants } from 'node:fs';
 import { delimiter, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
+import { accessSync } from '../core/host-fs.ts';
 import type { Format } from '../format/disk-image.ts';
+import { ChildPaths } from './child-paths.ts';
 import { runProgram } from './run-program.ts';
 
 /** The Debian package that brings each program. */
@@ -55,7 +57,8 @@ export async function findQemuTools(): Promise<QemuTools> {
 /** @throws Qcow2BenchError as `findQemuTools`. */
 export async function findQemuIo(place: ToolPlace = {}): Promise<QemuIoTools> {
   const qemuIo = requireProgram('qemu-io', place);
-  const { stdout } = await runProgram(qemuIo, ['--version']);
+  using paths = new ChildPaths();
+  const { stdout } = await runProgram(paths.pathFor(qemuIo), ['--version']);
   const [, version] = /^qemu-io version (\S+)/.exec(stdout) ?? [];
   if (version === undefined) {
     throw new Qcow2BenchError(

@@ -1,6 +1,8 @@
 /**
  * Runs a program to its end and keeps the tail of what it printed. Its exit code is the caller's to judge;
  * only a program that cannot be started is an error here.
+ *
+ * Invariant: no word reaches the program other than it was given: what is not UTF-8 is refused (see `child-paths`).
  */
 
 import { spawn } from 'node:child_process';
@@ -26,12 +28,20 @@ export interface ProgramOutcome {
   readonly stderr: string;
 }
 
-/** @throws Qcow2BenchError `peer-not-started` if the program cannot be started; the signal's reason. */
+/**
+ * @throws Qcow2BenchError `peer-not-started` if the program cannot be started, or a word for it is not UTF-8; the
+ *   signal's reason.
+ */
 export function runProgram(
   file: string,
   args: readonly string[],
   { input, directory, signal }: ProgramRun = {},
 ): Promise<ProgramOutcome> {
+  const unfit = [file, ...args].find((word) => !word.isWellFormed());
+  if (unfit !== undefined) {
+    const message = `cannot run ${file}: its argument '${unfit}' is not UTF-8; use names that are`;
+    return Promise.reject(new Qcow2BenchError('peer-not-started', message));
+  }
   return new Promise((resolve, reject) => {
     const child = spawn(file, args, {
       cwd: directory,

@@ -11,6 +11,7 @@
  * - Whatever is not understood about a file of the image is an error, never skipped.
  */
 
+import { textOfBytes } from '../core/byte-text.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import type { HostOperation, TracedOp } from './host-operation.ts';
 
@@ -140,7 +141,7 @@ export class StraceLogParser {
   /** A line of another form may be ignored only if no file of the image is in it. */
   #foreign(text: string): undefined {
     for (const path of this.#names.keys()) {
-      if (text.includes(`<${path}>`)) throw this.#error('is not understood', text);
+      if (unescapePath(text).includes(`<${path}>`)) throw this.#error('is not understood', text);
     }
     return undefined;
   }
@@ -230,5 +231,5 @@ function unescapePath(text: string): string {
     /^[0-7]/.test(escape) ? String.fromCharCode(Number.parseInt(escape, 8)) : (letters[escape] ?? escape),
   );
   // Each character is one byte of the file name.
-  return Buffer.from(bytes, 'latin1').toString('utf8');
+  return textOfBytes(Buffer.from(bytes, 'latin1'));
 }

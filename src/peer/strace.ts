@@ -2,14 +2,13 @@
  * Runs a program under strace and gives the operations it did on the files of an image.
  */
 
-import { createReadStream } from 'node:fs';
-import { mkdtemp, realpath, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 import { Qcow2BenchError } from '../core/error.ts';
+import { createReadStream, mkdtempSync, realpathSync, rmSync, temporaryDirectory } from '../core/host-fs.ts';
 import { removeLeftovers, temporaryPrefix } from '../device/temporary-file.ts';
+import { ChildPaths } from './child-paths.ts';
 import type { HostOperation } from './host-operation.ts';
 import type { ProgramOutcome } from './run-program.ts';
 import { runProgram } from './run-program.ts';
@@ -56,18 +55,19 @@ export interface Traced {
  * `peer-bad-trace` if its log is not understood.
  */
 export async function traceProgram(options: TraceOptions): Promise<Traced> {
-  removeLeftovers(tmpdir());
-  const folder = await mkdtemp(join(tmpdir(), `${temporaryPrefix()}-strace-`));
+  removeLeftovers(temporaryDirectory());
+  const folder = mkdtempSync(join(temporaryDirectory(), `${temporaryPrefix()}-strace-`));
   try {
     const log = join(folder, 'log');
-    const outcome = await runProgram(options.strace, straceArguments(options, log), {
+    using paths = new ChildPaths();
+    const outcome = await runProgram(options.strace, straceArguments(options, paths.pathFor(log)), {
       input: options.input,
       signal: options.signal,
     });
     if (outcome.exitCode !== 0 && options.accepts?.(outcome) !== true) throw failure(options, outcome);
     return { operations: await readLog(log, options), outcome };
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 
@@ -106,7 +106,7 @@ function injection({ call, microseconds, when }: SlowedCall): string {
 async function readLog(log: string, options: TraceOptions): Promise<readonly HostOperation[]> {
   const files: Record<string, string> = {};
   // strace shows paths as the kernel has them.
-  for (const [name, path] of Object.entries(options.files)) files[name] = await realpath(path);
+  for (const [name, path] of Object.entries(options.files)) files[name] = realpathSync(path);
   const parser = new StraceLogParser({ files, mark: MARK_SIGNAL, requests: options.requests });
   for await (const line of createInterface({ input: createReadStream(log, 'utf8') })) parser.push(line);
   return parser.finish();

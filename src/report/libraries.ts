@@ -5,11 +5,11 @@
  * licence asks; nothing in them can end the script element they stand in.
  */
 
-import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
+import { readFileSync } from '../core/host-fs.ts';
 
 /** In the order in which a page must run them. */
 const LIBRARIES = [

@@ -5,10 +5,11 @@
  * a symbolic link stays a link.
  */
 
-import { closeSync, fsyncSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, fsyncSync } from 'node:fs';
 import { dirname } from 'node:path';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { openSync, rmSync } from '../core/host-fs.ts';
 import { outputPlace } from '../device/output-place.ts';
 import { OpenStream, writeWhole, type StreamPlace } from '../device/output-stream.ts';
 import { putInPlace, temporaryPath } from '../device/temporary-file.ts';
@@ -41,7 +42,7 @@ function replaceByRename(path: string, text: string, durable: boolean): void {
   try {
     const file = openSync(temporary, 'wx');
     try {
-      writeFileSync(file, text);
+      writeWhole(file, Buffer.from(text));
       if (durable) fsyncSync(file);
     } finally {
       closeSync(file);

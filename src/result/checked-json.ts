@@ -5,11 +5,12 @@
  * Invariant: the size is checked against its limit before anything is read.
  */
 
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync } from 'node:fs';
 
 import type { z } from 'zod';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { openSync, readFileSync } from '../core/host-fs.ts';
 import { humanSize } from '../core/size.ts';
 
 export interface CheckedJsonOptions<Schema extends z.ZodType> {

@@ -7,9 +7,8 @@
  * - A text has one cell a line: results diff and grep well, and growing one formats only the new cell.
  */
 
-import { existsSync } from 'node:fs';
-
 import { Qcow2BenchError } from '../core/error.ts';
+import { existsSync } from '../core/host-fs.ts';
 import { LIMITS } from '../core/limits.ts';
 import { replaceFile } from './atomic-file.ts';
 import { cellKey, cellName } from './cell.ts';

@@ -6,11 +6,12 @@
  * called like one is reached as `./name`.
  */
 
-import { existsSync, openSync, readSync, closeSync, readdirSync } from 'node:fs';
+import { readSync, closeSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { existsSync, openSync, readdirSync } from '../core/host-fs.ts';
 import { didYouMean } from '../core/nearest-name.ts';
 import { adapted, type Adaptation } from './adaptation.ts';
 import type { GenerateOptions } from './generator.ts';

@@ -6,11 +6,12 @@
  * size is checked before it is read.
  */
 
-import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, fstatSync } from 'node:fs';
 
 import type { z } from 'zod';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { openSync, readFileSync } from '../core/host-fs.ts';
 import { LIMITS } from '../core/limits.ts';
 import { humanSize } from '../core/size.ts';
 import { findJsonFault } from './json-fault.ts';

@@ -1,8 +1,7 @@
 /** `gate`: exact counts against a baseline. What is new passes; what got worse, or is gone, does not. */
 
-import { existsSync } from 'node:fs';
-
 import { Qcow2BenchError } from '../../core/error.ts';
+import { existsSync } from '../../core/host-fs.ts';
 import { visibleText, withVisibleText } from '../../core/visible-text.ts';
 import { acceptBaseline, readBaseline, writeBaseline } from '../../gate/baseline.ts';
 import { compareCounts } from '../../gate/compare.ts';

@@ -3,10 +3,9 @@
  * no other than the one named is, unless the chain behind it is asked for.
  */
 
-import { statSync } from 'node:fs';
 import { isAbsolute } from 'node:path';
 
-import { hostPath } from '../../core/byte-text.ts';
+import { statSync } from '../../core/host-fs.ts';
 import { humanSize } from '../../core/size.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
@@ -107,7 +106,7 @@ function exactSize(bytes: number): string {
 }
 
 function allocatedSize(path: string): number {
-  return statSync(hostPath(path)).blocks * BLOCK_BYTES;
+  return statSync(path).blocks * BLOCK_BYTES;
 }
 
 /** Where the name leads from the image that holds it, in the form that QEMU gives it; the file is not looked at. */

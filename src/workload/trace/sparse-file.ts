@@ -4,8 +4,10 @@
  * Invariant: only chunks of `ZEROES` become holes; on disk they take no space, and reading gives zeroes.
  */
 
-import { closeSync, ftruncateSync, openSync, writeSync } from 'node:fs';
+import { closeSync, ftruncateSync, writeSync } from 'node:fs';
 import { Writable } from 'node:stream';
+
+import { openSync } from '../../core/host-fs.ts';
 
 /** Chunks of zeroes are parts of this one. */
 export const ZEROES = new Uint8Array(64 * 1024);

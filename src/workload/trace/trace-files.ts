@@ -1,7 +1,8 @@
 /** The files of a trace: one, or those of all CPUs where blktrace wrote it. */
 
-import { existsSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+
+import { existsSync, readdirSync } from '../../core/host-fs.ts';
 
 const CPU_FILE = /^(.*)\.blktrace\.(\d+)(\.gz|\.zst)?$/;
 

@@ -9,13 +9,13 @@
  * - `close` alone makes the file whole. The same requests and facts give the same bytes.
  */
 
-import { createWriteStream } from 'node:fs';
 import { PassThrough } from 'node:stream';
 import type { Duplex, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, createGzip, createZstdCompress } from 'node:zlib';
 
 import { systemCode } from '../../core/error.ts';
+import { createWriteStream } from '../../core/host-fs.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Request } from '../request.ts';
 import { badTrace, brokenRule, brokenSizeRule } from './request-rules.ts';

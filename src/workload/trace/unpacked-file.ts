@@ -6,13 +6,12 @@
  * caller to wrap.
  */
 
-import { createReadStream } from 'node:fs';
 import { Readable, pipeline } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import { createGunzip, createZstdDecompress } from 'node:zlib';
 
-import { hostPath } from '../../core/byte-text.ts';
 import { systemCode } from '../../core/error.ts';
+import { createReadStream } from '../../core/host-fs.ts';
 import { ZSTD_MAGIC, ZstdFrame } from '../../core/zstd-frame.ts';
 
 /** Bytes read or unpacked at once: large enough that the cost of a chunk is lost in that of its lines. */
@@ -40,7 +39,7 @@ export async function* readUnpacked(path: string, onCut?: () => void): AsyncGene
 }
 
 async function* unpackedBytes(path: string): AsyncGenerator<Uint8Array, undefined> {
-  const source = createReadStream(hostPath(path), { highWaterMark: CHUNK_BYTES });
+  const source = createReadStream(path, { highWaterMark: CHUNK_BYTES });
   try {
     const chunks = new ChunkReader(source);
     const head = await chunks.take();
