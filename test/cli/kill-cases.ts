@@ -38,7 +38,7 @@ export interface KillCase {
   readonly serves?: boolean;
   /** The input that the command changes; its guest data stay. */
   readonly changes?: Input;
-  /** Too long for a run of all tests; killed by `npm run kills:full`. */
+  /** Too long for a run of all tests; `npm run kills:full` kills it now and then. */
   readonly isLong?: boolean;
   /** Files that are there in the end. */
   readonly makes: readonly string[];
