@@ -67,7 +67,7 @@ export async function runNbdSession(
   const ending = new Ending();
   using interruption = new Interruption(terminal, () => undefined);
   interruption.signal.addEventListener('abort', () => ending.end());
-  const opened: { stack?: Stack; trace?: RecordingFile } = {};
+  const opened: { stack?: Stack; trace?: RecordingFile; server?: NbdServer } = {};
   let server: NbdServer;
   try {
     const stack = (opened.stack = await open(args, args.image));
@@ -79,7 +79,7 @@ export async function runNbdSession(
         onFailure: (error) => ending.fail(error),
       });
     }
-    server = new NbdServer({
+    server = opened.server = new NbdServer({
       served: exportOf(args, stack, opened.trace),
       exportName: args['export-name'],
       note: (text) => terminal.note(`qcow2-bench: ${text}`),
@@ -89,8 +89,10 @@ export async function runNbdSession(
       onDefect: (error) => ending.fail(error),
     });
     const { uri } = await server.listen(address);
+    opened.trace?.begin();
     terminal.answer(uri);
   } catch (error) {
+    await opened.server?.stop();
     await opened.stack?.abandon();
     await opened.trace?.discard();
     for (const name of made) place.storage.remove(name);

@@ -2,14 +2,15 @@
  * The trace that `record` writes: made at once, so that a place that cannot be written to is told before any client
  * comes, and never over a file that is there unless that was asked for. Twice a second everything goes to the file, so
  * that a recording that is killed can be read up to its last half second.
+ *
+ * Invariant: before `begin` the file at its path, or that there is none, is as it was.
  */
 
-import { closeSync, openSync, rmSync, statSync } from 'node:fs';
+import type { Writable } from 'node:stream';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
-import { outputPlace } from '../device/output-place.ts';
-import { writableTo } from '../device/output-stream.ts';
-import { fileExists } from '../device/temporary-file.ts';
+import { createWriteStream } from '../core/host-fs.ts';
+import { NewFile } from './new-file.ts';
 import type { Request } from '../workload/request.ts';
 import { TraceWriter, type CreateTraceOptions } from '../workload/trace/trace-writer.ts';
 
@@ -22,7 +23,7 @@ export interface RecordingFileOptions extends CreateTraceOptions {
 export class RecordingFile {
   readonly path: string;
   readonly #writer: TraceWriter;
-  readonly #isFile: boolean;
+  readonly #file: NewFile;
   readonly #onFailure: (error: unknown) => void;
   readonly #timer: NodeJS.Timeout;
   #failed = false;
@@ -32,11 +33,14 @@ export class RecordingFile {
   constructor(path: string, options: RecordingFileOptions) {
     this.path = path;
     this.#onFailure = options.onFailure;
-    const place = outputPlace(path);
-    this.#isFile = place.kind === 'file';
-    if (this.#isFile) claim(path, options.overwrite);
-    const stream = place.kind === 'file' ? undefined : writableTo(place);
-    this.#writer = new TraceWriter(path, { ...options, stream });
+    this.#file = new NewFile(path, { overwrite: options.overwrite });
+    try {
+      const stream = this.#file.writable() ?? this.#opened();
+      this.#writer = new TraceWriter(path, { ...options, stream });
+    } catch (error) {
+      this.#file[Symbol.dispose]();
+      throw error;
+    }
     this.#timer = setInterval(() => this.#checkpoint(), CHECKPOINT_MS);
   }
 
@@ -62,11 +66,29 @@ export class RecordingFile {
     await this.#writer.close();
   }
 
-  /** Takes the file away again: there was nothing to record. */
+  /** Gives the file its name, when requests may come. @throws Qcow2BenchError `file-exists`, `write-failed`. */
+  begin(): void {
+    this.#file.keep();
+  }
+
+  /** Ends a recording that did not begin. */
   async discard(): Promise<void> {
     clearInterval(this.#timer);
-    await this.#writer.close();
-    if (this.#isFile) rmSync(this.path, { force: true });
+    try {
+      await this.#writer.close();
+    } finally {
+      this.#file[Symbol.dispose]();
+    }
+  }
+
+  /** Opened before the file gets its name: a stream opens one by name, and later. */
+  #opened(): Writable {
+    try {
+      return createWriteStream(this.path, { fd: this.#file.open().descriptor });
+    } catch (error) {
+      const message = `cannot be written (${systemCode(error) ?? String(error)})`;
+      throw new Qcow2BenchError('write-failed', message, { path: this.path }, error);
+    }
   }
 
   #checkpoint(): void {
@@ -85,17 +107,3 @@ export class RecordingFile {
 
 /** A recording that is killed loses no more than the last requests of this time. */
 const CHECKPOINT_MS = 500;
-
-/** Makes the file, so that no other program's can come between. */
-function claim(path: string, overwrite: boolean): void {
-  try {
-    const isEmpty = statSync(path, { throwIfNoEntry: false })?.size === 0;
-    closeSync(openSync(path, overwrite || isEmpty ? 'w' : 'wx'));
-  } catch (error) {
-    const reason = systemCode(error) ?? String(error);
-    if (reason === 'EEXIST') {
-      throw fileExists(path, error);
-    }
-    throw new Qcow2BenchError('write-failed', `cannot be written (${reason})`, { path }, error);
-  }
-}

@@ -239,6 +239,20 @@ describe('a session that cannot begin says why and leaves things as they were', 
     expect(readdirSync(folder)).toEqual(['taken']);
   });
 
+  test('--overwrite replaces a trace only when the session begins', async () => {
+    const folder = makeFolder();
+    for (const name of ['taken', 'trace.csv']) writeFileSync(join(folder, name), 'mine');
+    const image = ['--image', 'new.qcow2', '--create', '1MiB'];
+    const ended = await runCli(
+      folder,
+      ...['record', ...image, '--trace', 'trace.csv', '--socket', 'taken', '--overwrite'],
+    );
+    expect(ended.code).toBe(1);
+    expect(errorLine(ended)).toContain('taken');
+    expect(readFileSync(join(folder, 'trace.csv'), 'utf8')).toBe('mine');
+    expect(readdirSync(folder).toSorted()).toEqual(['taken', 'trace.csv']);
+  });
+
   test('a trace that is there is not written over', async () => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'trace.csv'), 'mine');
