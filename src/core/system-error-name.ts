@@ -1,6 +1,7 @@
 /**
  * Names and meanings of the errors of system calls. Node has them from libuv, whose list lacks some that Linux gives,
- * such as a used-up quota: for those it answers `Unknown system error -122`.
+ * such as a used-up quota: for those it answers `Unknown system error -122`, or `UNKNOWN` from its fast paths
+ * (`writeSync`).
  */
 
 import { getSystemErrorMap } from 'node:util';
@@ -64,8 +65,8 @@ export function errnoMeaning(name: string): string | undefined {
 
 /** The name for an error code as `node:fs` gives it, with `errno` beside it. */
 export function completeCode(code: string, errno: unknown): string {
-  const isUnknown = code.startsWith('Unknown system error') && typeof errno === 'number';
-  return isUnknown ? errnoName(Math.abs(errno)) : code;
+  const isUnknown = code === 'UNKNOWN' || code.startsWith('Unknown system error');
+  return isUnknown && typeof errno === 'number' ? errnoName(Math.abs(errno)) : code;
 }
 
 function entryOf(errno: number): readonly [name: string, meaning: string] | undefined {

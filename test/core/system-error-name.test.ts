@@ -6,14 +6,14 @@ import { systemCode } from '../../src/core/error.ts';
 import { errnoMeaning, errnoName } from '../../src/core/system-error-name.ts';
 import { hostError } from '../../src/device/host-error.ts';
 
-/** As Node throws it for an error that libuv does not name. */
-function unnamed(errno: number): Error {
-  const code = `Unknown system error ${String(-errno)}`;
+/** As Node throws it for an error that libuv does not name; its fast paths have another code. */
+function unnamed(errno: number, code = `Unknown system error ${String(-errno)}`): Error {
   return Object.assign(new Error(`${code}: ${code}, write`), { code, errno: -errno, syscall: 'write' });
 }
 
 test.runIf(process.platform === 'linux')('a used-up quota is named, and what it means', () => {
   expect(systemCode(unnamed(122))).toBe('EDQUOT');
+  expect(systemCode(unnamed(122, 'UNKNOWN'))).toBe('EDQUOT');
   expect(hostError('host-write-failed', { path: 'disk' }, unnamed(122)).message).toBe(
     'disk: a write failed with EDQUOT: the disk quota is used up: free space there or use another directory',
   );

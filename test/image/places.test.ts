@@ -11,7 +11,9 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   rmSync,
+  statfsSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -23,6 +25,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { openStack } from '../../src/bench/stack.ts';
+import { copyFile } from '../../src/device/file-copy.ts';
 import { CACHE_MODE_RULES, CACHE_MODES } from '../../src/format/cache-mode.ts';
 import { FORMATS, type Format } from '../../src/format/disk-image.ts';
 import { PREALLOCATIONS } from '../../src/format/image-shape.ts';
@@ -249,6 +252,23 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
     }
   });
 
+  test('a file is copied; where the file system can, the copy shares its extents', async (context) => {
+    if (unmount === undefined) context.skip(obstacle);
+    const bytes = Buffer.alloc(32 * MIB, 7);
+    writeFileSync(at('source'), bytes);
+    run('sync', '-f', at('source'));
+    const freeBytes = (): number => {
+      const { bfree, bsize } = statfsSync(folder);
+      return bfree * bsize;
+    };
+    const before = freeBytes();
+    await copyFile(at('source'), at('copy'));
+    run('sync', '-f', at('copy'));
+    if (name === 'xfs' || name === 'btrfs') expect(before - freeBytes()).toBeLessThan(8 * MIB);
+    expect(readFileSync(at('copy')).equals(bytes)).toBe(true);
+    for (const file of ['source', 'copy']) rmSync(at(file));
+  });
+
   test('snapshots, sizes and conversions', { timeout: 120_000 }, async (context) => {
     if (unmount === undefined) context.skip(obstacle);
     const path = at('changed.qcow2');
@@ -275,6 +295,80 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
       await convertImage({ source: { path }, target: { ...hostImage(at(`to.${format}`)), format } });
       if (!qemuIsMissing) run('qemu-img', 'compare', '-F', format, path, at(`to.${format}`));
     }
+  });
+});
+
+describe('where the disk quota is used up', () => {
+  const parent = join(base, 'quota');
+  const [folder, scratch] = [join(parent, 'mnt'), join(parent, 'scratch')];
+  const place = join(folder, 'limited');
+  let unmount: (() => void) | undefined;
+  let obstacle = '';
+
+  beforeAll(() => {
+    mkdirSync(folder, { recursive: true });
+    mkdirSync(scratch);
+    try {
+      unmount = onLoop(['mkfs.btrfs', '-q'])(folder, scratch);
+      run('btrfs', 'subvolume', 'create', place);
+      run('btrfs', 'quota', 'enable', folder);
+      run('btrfs', 'qgroup', 'limit', '1m', place);
+    } catch (error) {
+      obstacle = `no directory with a quota can be made here: ${String(error).split('\n')[0] ?? ''}`;
+    }
+  }, 60_000);
+  afterAll(() => {
+    unmount?.();
+  }, 60_000);
+
+  test('what is written is one clear error, and a file that was to be made is not there', async (context) => {
+    if (obstacle !== '') context.skip(obstacle);
+    const source = join(base, 'source.raw');
+    writeFileSync(source, Buffer.alloc(DISK, 1));
+    for (const format of FORMATS) {
+      const target = { ...hostImage(join(place, `to.${format}`)), format };
+      const converted = convertImage({ source: { path: source }, target });
+      await expect(converted, format).rejects.toThrow(/EDQUOT: the disk quota is used up: free space/);
+      expect(readdirSync(place)).toEqual([]);
+    }
+    await expect(copyFile(source, join(place, 'copy'))).rejects.toThrow(/the disk quota is used up/);
+    expect(readdirSync(place)).toEqual([]);
+  });
+});
+
+describe('on a file system that is mounted read-only', () => {
+  const folder = join(base, 'read-only');
+  let isMounted = false;
+  beforeAll(() => {
+    mkdirSync(folder);
+    isMounted = spawnSync('mount', ['-t', 'tmpfs', 'tmpfs', folder]).status === 0;
+  });
+  afterAll(() => {
+    if (isMounted) run('umount', folder);
+  });
+
+  test('an image is read and checked, and each change is one clear error', async (context) => {
+    if (!isMounted) context.skip('mounting a file system needs root');
+    const path = join(folder, 'disk.qcow2');
+    await createImageFile({ ...hostImage(path), format: 'qcow2', virtualSize: DISK });
+    await changeSnapshots({ path, change: { action: 'create', snapshot: SNAPSHOT } });
+    run('mount', '-o', 'remount,ro', folder);
+    await expectClean(path);
+    const other = join(base, 'from-read-only.raw');
+    await convertImage({ source: { path }, target: { ...hostImage(other), format: 'raw' } });
+    const [files, size] = [WRITABLE_HOST_FILES, { to: 2 * DISK }];
+    const changes: readonly (() => Promise<unknown>)[] = [
+      () => serve(path, { format: 'qcow2', cache: 'writeback' }),
+      () => checkImageFile({ ...hostImage(path), repair: 'all' }),
+      () => changeSnapshots({ path, change: { action: 'delete', which: 'one' } }),
+      () => resizeImage({ name: path, format: 'qcow2', files, size }),
+      () => createImageFile({ ...hostImage(join(folder, 'new')), format: 'qcow2', virtualSize: DISK }),
+      () => convertImage({ source: { path }, target: { ...hostImage(join(folder, 'new')), format: 'raw' } }),
+    ];
+    for (const change of changes) {
+      await expect(change(), String(change)).rejects.toThrow(/EROFS.*the file system is read-only/);
+    }
+    expect(readdirSync(folder)).toEqual(['disk.qcow2']);
   });
 });
 
