@@ -57,6 +57,8 @@ export interface HandshakeOptions {
   readonly readOnly: boolean;
   /** The only name that is accepted; `undefined`: any is. */
   readonly exportName: string | undefined;
+  /** Asked when the client chooses the export; an answer is why it may not use it. */
+  readonly admit: () => string | undefined;
 }
 
 /** The client broke the protocol; the connection is to be closed. */
@@ -157,10 +159,12 @@ class Handshake {
     return exportName === undefined || name === exportName;
   }
 
-  /** The old way to choose: it has no reply, so an unknown name ends the connection. */
+  /** The old way to choose: it has no reply but the export's, so a refusal ends the connection. */
   #exportName(data: Uint8Array): Ending {
     const name = textOfBytes(data);
     if (!this.#isExport(name)) throw brokenProtocol(`the export '${shortened(name)}' does not exist`);
+    const refusal = this.#options.admit();
+    if (refusal !== undefined) return 'leave';
     this.#options.replies.send(encodeExportNameAnswer(this.#exportFacts(), this.#withZeroes));
     return 'go';
   }
@@ -175,6 +179,8 @@ class Handshake {
     const request = decodeInfoRequest(data);
     if (request === undefined) return this.#reply(option, OPTION_REPLY.errorInvalid);
     if (!this.#isExport(request.name)) return this.#reply(option, OPTION_REPLY.errorUnknownExport);
+    const refusal = option === OPTION.go ? this.#options.admit() : undefined;
+    if (refusal !== undefined) return this.#reply(option, OPTION_REPLY.errorPolicy, Buffer.from(refusal));
     const asked = request.kinds.includes(INFO.blockSize);
     const minimum = asked ? BLOCK_SIZE.minimumTold : BLOCK_SIZE.minimumTaken;
     const sizes = { minimum, preferred: BLOCK_SIZE.preferred, maximum: NBD_LIMITS.transferBytes };

@@ -37,6 +37,7 @@ export const OPTION_REPLY = {
   info: 3,
   metaContext: 4,
   errorUnsupported: 0x8000_0001,
+  errorPolicy: 0x8000_0002,
   errorInvalid: 0x8000_0003,
   errorUnknownExport: 0x8000_0006,
   errorTooBig: 0x8000_0009,
@@ -92,7 +93,10 @@ export const NBD_LIMITS = {
   requestsInFlight: 16,
   /** Extents in one answer about allocation. */
   extents: 1024,
-  connections: 64,
+  /** Clients that use the export at once. */
+  users: 64,
+  /** Those, and clients that are about to choose the export or have left it. */
+  connections: 72,
   /** Options of one client; a real one sends fewer than ten. */
   options: 256,
   /** From the connection to the choice of the export, and from the last request to the last reply taken. */
@@ -103,7 +107,7 @@ const MIB = 1024 * 1024;
 
 /**
  * With the kept buffers (8 MiB) and what each connection has received and not yet looked at (192 KiB), 64 clients
- * take at most 124 MiB, whatever they do.
+ * that use the export and 8 others take at most 126 MiB, whatever they do.
  */
 export const NBD_MEMORY = {
   reserveBytes: MIB,

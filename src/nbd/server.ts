@@ -4,14 +4,18 @@
  * Invariants:
  * - Whatever a client does, the server and its other clients go on.
  * - Memory is bounded: per client, and for all of them (`NBD_MEMORY`).
+ * - A client that uses the export is never disconnected for being idle: a guest may be for hours. At the limit of users
+ *   a further client is told so when it chooses the export; there are always more places for connections than for users.
  * - A client chooses the export, and takes its last replies, within a time limit. At the limit of connections the
- *   oldest one that does neither makes room for a new one; if all of them are in use, the new one is turned away.
+ *   oldest one that does neither makes room for a new one.
+ * - What is said of clients is bounded (`client-notes.ts`).
  * - After `stop` nothing touches the image any more: requests under way were ended, later ones not begun.
  */
 
 import { createServer, type Server, type Socket } from 'node:net';
 
-import { Qcow2BenchError } from '../core/error.ts';
+import { assertInvariant, Qcow2BenchError } from '../core/error.ts';
+import { ClientNotes, type NoteKind } from './client-notes.ts';
 import { negotiate } from './handshake.ts';
 import { listenOn, type BoundAddress, type ListenAddress } from './listen-address.ts';
 import { MemoryBudget, type BudgetLimits, type ClientMemory } from './memory-budget.ts';
@@ -26,7 +30,7 @@ export interface NbdServerOptions {
   readonly served: NbdExport;
   /** The only name that clients may ask for; left out, any name is accepted. */
   readonly exportName?: string | undefined;
-  /** A line about a client that broke the protocol, or a request that failed. */
+  /** A line about a client that broke the protocol, or a request that failed; the server bounds their number. */
   readonly note: (text: string) => void;
   /** Called each time when the last of the clients that used the export has left. */
   readonly onIdle?: (() => void) | undefined;
@@ -40,9 +44,11 @@ export interface NbdServerOptions {
 
 interface Connection {
   readonly socket: Socket;
-  readonly note: (text: string) => void;
+  readonly note: (kind: NoteKind, text: string) => void;
   /** Only `active` has no time limit. */
   phase: 'handshake' | 'active' | 'closing' | 'dropped';
+  /** Whether it is counted in `users`. */
+  isUser: boolean;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -51,6 +57,7 @@ export class NbdServer {
   readonly #server: Server;
   readonly #budget: MemoryBudget;
   readonly #buffers = new TransferBuffers();
+  readonly #notes: ClientNotes;
   /** The connections that are open, oldest first, each with what ends when it is done. */
   readonly #connections = new Map<Connection, Promise<void>>();
   /** Those of them that went on to requests. */
@@ -61,6 +68,7 @@ export class NbdServer {
   constructor(options: NbdServerOptions) {
     this.#options = options;
     this.#budget = new MemoryBudget(options.memory ?? NBD_MEMORY);
+    this.#notes = new ClientNotes(options.note);
     this.#server = createServer({ noDelay: true, keepAlive: true, allowHalfOpen: true }, (socket) =>
       this.#accept(socket),
     );
@@ -90,20 +98,24 @@ export class NbdServer {
     for (const [{ socket }] of connections) socket.destroy();
     await Promise.all(connections.map(([, done]) => done));
     await closed;
+    this.#notes.finish();
   }
 
   #accept(socket: Socket): void {
-    if (this.#stopped || !this.#hasRoom()) {
+    if (this.#stopped) {
       socket.on('error', () => undefined).destroy();
       return;
     }
+    this.#makeRoom();
     const number = ++this.#count;
-    const note = (text: string): void => this.#options.note(`connection ${String(number)}: ${text}`);
-    const connection: Connection = { socket, note, phase: 'handshake', timer: undefined };
+    const note = (kind: NoteKind, text: string): void =>
+      this.#notes.note(kind, `connection ${String(number)}: ${text}`);
+    const connection: Connection = { socket, note, phase: 'handshake', isUser: false, timer: undefined };
     this.#limitTime(connection, 'no export was chosen');
     const memory = this.#budget.open({
       isAwaited: () => replies.queuedBytes > 0 || reader.isFilling,
-      drop: () => this.#drop(connection, 'holds memory that others wait for, and neither reads nor sends'),
+      drop: () =>
+        this.#drop(connection, 'stalled', 'holds memory that others wait for, and neither reads nor sends'),
     });
     const reader = new SocketReader(socket);
     const replies = new ReplyQueue(socket);
@@ -133,24 +145,36 @@ export class NbdServer {
     const buffers = this.#buffers;
     try {
       const { size, readOnly } = served;
-      const features = await negotiate({ ...client, size, readOnly, exportName });
+      const admit = (): string | undefined => this.#admit(connection);
+      const features = await negotiate({ ...client, size, readOnly, exportName, admit });
       if (features === undefined || connection.phase === 'dropped') return;
-      clearTimeout(connection.timer);
-      connection.phase = 'active';
-      this.#users++;
-      try {
-        const isStopped = (): boolean => this.#stopped;
-        await transmit({ ...client, buffers, served, features, note, isStopped });
-      } finally {
+      const isStopped = (): boolean => this.#stopped;
+      const noteFailure = (text: string): void => note('failed', text);
+      await transmit({ ...client, buffers, served, features, note: noteFailure, isStopped });
+    } catch (error) {
+      if (!(error instanceof Qcow2BenchError)) throw error;
+      note('protocol', `${error.message}; closed`);
+    } finally {
+      if (connection.isUser) {
         this.#users--;
         if (this.#users === 0) this.#options.onIdle?.();
       }
-    } catch (error) {
-      if (!(error instanceof Qcow2BenchError)) throw error;
-      note(`${error.message}; closed`);
-    } finally {
       this.#close(connection, client.replies);
     }
+  }
+
+  /** Lets the client use the export; answers why it may not. */
+  #admit(connection: Connection): string | undefined {
+    if (this.#users >= NBD_LIMITS.users) {
+      const reason = `${String(NBD_LIMITS.users)} clients use the export, as many as there may be`;
+      connection.note('refused', `refused: ${reason}`);
+      return `${reason}: try again when one has left`;
+    }
+    clearTimeout(connection.timer);
+    connection.phase = 'active';
+    connection.isUser = true;
+    this.#users++;
+    return undefined;
   }
 
   /** Lets the last replies leave, for a while. */
@@ -168,25 +192,24 @@ export class NbdServer {
     const ms = this.#options.silenceMs ?? NBD_LIMITS.silenceMs;
     clearTimeout(connection.timer);
     connection.timer = setTimeout(
-      () => this.#drop(connection, `${reason} within ${String(ms / 1000)} s`),
+      () => this.#drop(connection, 'late', `${reason} within ${String(ms / 1000)} s`),
       ms,
     );
   }
 
-  #drop(connection: Connection, reason: string): void {
+  #drop(connection: Connection, kind: NoteKind, reason: string): void {
     if (connection.phase === 'dropped') return;
     connection.phase = 'dropped';
-    connection.note(`${reason}; closed`);
+    connection.note(kind, `${reason}; closed`);
     connection.socket.destroy();
   }
 
-  /** Whether another connection may be open; the oldest that is silent makes room. */
-  #hasRoom(): boolean {
+  /** Before another connection is open, at the limit: the oldest that is silent leaves. */
+  #makeRoom(): void {
     const open = [...this.#connections.keys()].filter(({ phase }) => phase !== 'dropped');
-    if (open.length < NBD_LIMITS.connections) return true;
+    if (open.length < NBD_LIMITS.connections) return;
     const silent = open.find(({ phase }) => phase !== 'active');
-    if (silent === undefined) return false;
-    this.#drop(silent, 'makes room for a new connection');
-    return true;
+    assertInvariant(silent !== undefined, 'there are as many users as connections');
+    this.#drop(silent, 'displaced', 'makes room for a new connection');
   }
 }
