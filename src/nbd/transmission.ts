@@ -333,6 +333,10 @@ const NOTHING = new Uint8Array(0);
 /** What Node keeps for a reply that waits to be sent, measured, beside its data. */
 const REPLY_BYTES = 8192;
 const BLOCK_STATUS_BYTES = 8 * NBD_LIMITS.extents + REPLY_BYTES;
-const WORK_BYTES_MIN = 4096;
+/**
+ * What a request takes beside its data. A small one takes as long as moving 10 to 20 KiB; with less than that, a flood
+ * of them leaves too little of the server's time to a client that reads much at a time.
+ */
+const WORK_BYTES_MIN = 32 * 1024;
 /** A command on a range moves no data but may touch all its tables. */
 const RANGE_SHARE = 16;

@@ -11,9 +11,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openStack, type Stack } from '../../src/bench/stack.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import { createImage } from '../../src/format/registry.ts';
-import { NOTES_OF_A_KIND } from '../../src/nbd/client-notes.ts';
 import { NbdExport } from '../../src/nbd/nbd-export.ts';
-import { COMMAND, COMMAND_FLAG, NBD_ERROR, NBD_LIMITS, OPTION_REPLY } from '../../src/nbd/protocol.ts';
+import { COMMAND, COMMAND_FLAG, NBD_ERROR, NBD_LIMITS } from '../../src/nbd/protocol.ts';
 import { Recorder } from '../../src/nbd/recorder.ts';
 import { NbdServer, type NbdServerOptions } from '../../src/nbd/server.ts';
 import type { Request } from '../../src/workload/request.ts';
@@ -372,59 +371,6 @@ describe('connections that say nothing', () => {
     expect(notes).toEqual(['connection 2: makes room for a new connection; closed']);
     used.request(COMMAND.flush, 0, 0);
     expect(await used.simpleReply()).toBe(0);
-  });
-});
-
-describe('at the limit of clients that use the export', () => {
-  /** GO with an empty name and no queries. */
-  const go = [0x49484156, 0x454f5054, 7, 6, 0, Buffer.alloc(2)] as const;
-
-  it('a further one is told so and may try again; none of those that are idle is disconnected', async () => {
-    await server.stop();
-    server = await start({ silenceMs: 5000 });
-    const users = await Promise.all(Array.from({ length: NBD_LIMITS.users }, () => user()));
-    const late = await connect();
-    await late.read(18);
-    late.send(3, ...go);
-    const head = await late.read(20);
-    expect(head.readUInt32BE(12)).toBe(OPTION_REPLY.errorPolicy);
-    expect((await late.read(head.readUInt32BE(16))).toString()).toMatch(/64 clients .* try again/);
-    // The old way to choose an export has no reply for it.
-    const old = await connect();
-    await expect(old.go()).rejects.toThrow('closed after 0');
-    const silent = await Promise.all(Array.from({ length: 2 * NBD_LIMITS.users }, () => connect()));
-    await silent[0]?.closed();
-    for (const each of users) {
-      each.request(COMMAND.flush, 0, 0);
-      expect(await each.simpleReply()).toBe(0);
-    }
-    users[0]?.request(COMMAND.disconnect, 0, 0);
-    await users[0]?.closed();
-    const again = await connect();
-    await again.read(18);
-    again.send(3, ...go);
-    expect((await again.read(20)).readUInt32BE(12)).toBe(OPTION_REPLY.info);
-    expect(server.users).toBe(NBD_LIMITS.users);
-  });
-});
-
-describe('what is said of clients', () => {
-  it('is bounded however many misbehave, and the rest is counted at the end', async () => {
-    const count = NOTES_OF_A_KIND + 30;
-    for (let index = 0; index < count; index++) {
-      const client = await connect();
-      await client.read(18);
-      client.send(0xff);
-      await client.closed();
-    }
-    await expectOthersServed();
-    expect(notes).toHaveLength(NOTES_OF_A_KIND + 1);
-    expect(notes.at(-1)).toBe(
-      'more connections that broke the protocol are only counted, until the server ends',
-    );
-    await server.stop();
-    expect(notes.at(-1)).toBe('connections that broke the protocol, not said above: 30');
-    server = await start();
   });
 });
 
