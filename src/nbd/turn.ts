@@ -5,8 +5,10 @@
  * of its requests; a request of many turns pays for them afterwards.
  */
 
-/** Bytes of work in a turn. */
-const TURN_BYTES = 1024 * 1024;
+/**
+ * Bytes of work in a turn. A large reply leaves in pieces, one a round of all clients, so a round has to be short.
+ */
+const TURN_BYTES = 256 * 1024;
 
 export class Turn {
   #spent = 0;
