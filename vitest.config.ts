@@ -12,7 +12,8 @@ export default defineConfig({
     restoreMocks: true,
     // Tests that wait for a real QEMU are slow by nature: name only what stands out.
     slowTestThreshold: 5000,
-    reporters: ['default', ['json', { outputFile: 'node_modules/.cache/qcow2-bench/vitest.json' }]],
+    reporters: ['default', 'json'],
+    outputFile: { json: 'node_modules/.cache/qcow2-bench/vitest.json' },
     coverage: { provider: 'v8', include: ['src/**/*.ts'], reporter: ['text-summary', 'html'] },
   },
 });
