@@ -14,8 +14,8 @@ import { SyncElision } from '../device/sync-elision.ts';
 import { contentsOf } from '../format/backing-chain.ts';
 import type { CheckOptions, CheckReport } from '../format/check-report.ts';
 import type { Format } from '../format/disk-image.ts';
+import { isCutOff, l1TableOf } from '../format/qcow2/file-end.ts';
 import type { Qcow2Header } from '../format/qcow2/header.ts';
-import { ENTRY_SIZE } from '../format/qcow2/layout.ts';
 import { checkQed } from '../format/qed/check.ts';
 import { contentOfPlace } from './detect-format.ts';
 import { lockOf, type ImagePlace } from './host-image.ts';
@@ -38,8 +38,8 @@ export interface CheckedImage {
 /**
  * Checks an image.
  *
- * @throws Qcow2BenchError `check-unsupported` for raw, which has no metadata, and for formats of other programs; `file-missing`, `image-cut-off`, or
- * what opening its format throws.
+ * @throws Qcow2BenchError `check-unsupported` for raw, which has no metadata, and for formats of other programs; `file-missing`, or what
+ * opening its format throws.
  */
 export async function checkImageFile(options: CheckImageOptions): Promise<CheckedImage> {
   const { storage, name, repair } = options;
@@ -94,13 +94,14 @@ async function checkQcow2(device: BlockDevice, options: CheckOptions): Promise<C
 }
 
 /** The file ends before the L1 table does. */
-function isMappingLost({ l1Entries, l1Offset }: Qcow2Header, device: BlockDevice): boolean {
-  return l1Entries > 0 && l1Offset + l1Entries * ENTRY_SIZE > device.size();
+function isMappingLost(header: Qcow2Header, device: BlockDevice): boolean {
+  return isCutOff(l1TableOf(header), device.size());
 }
 
-/** A repair made the file long enough for its table, which is empty: counted as by QEMU, but not without a word. */
+/** A repair made the file long enough for its table: not without a word of what that means. */
 function withLostMapping(report: CheckReport, { onDetail }: CheckOptions): CheckReport {
-  const told = 'The L1 table was cut off and is empty now: all data of the disk are lost; take a whole copy';
+  const told =
+    'The L1 table was cut off, and what it lost is empty now: the data there are lost; take a whole copy';
   onDetail?.('repair', told);
   return { ...report, messages: [...report.messages, told] };
 }

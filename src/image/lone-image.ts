@@ -2,16 +2,14 @@
  * Opening one image file without those behind it: what `info` and `check` need, and all that an image from a
  * stranger should get.
  *
- * Invariants: no file but the one named is opened; an image that was not closed cleanly is not repaired on the
- * way; tables that lie past the file's end are an error, for a read there would silently give zeroes: but for a check.
+ * Invariants: no file but the one named is opened; an image that is opened read-only or for a check is not repaired on
+ * the way.
  */
 
-import { hex, Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
 import type { BackingReference, OpenBacking, OpenDataFile, OpenOptions } from '../format/image-options.ts';
 import { openQcow2 } from '../format/qcow2/open.ts';
-import type { Qcow2Header } from '../format/qcow2/header.ts';
 import type { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import { openQed } from '../format/qed/open.ts';
 import type { QedImage } from '../format/qed/qed-image.ts';
@@ -31,19 +29,9 @@ export interface LoneImage<Image> {
   readonly backing: BackingReference | undefined;
 }
 
-/** @throws Qcow2BenchError of the format; `image-cut-off`. */
-export async function openLoneQcow2(options: LoneOptions): Promise<LoneImage<Qcow2Image>> {
-  const { device } = options;
-  const fileSize = device.size();
-  const lone = await openAlone(options, openQcow2);
-  if (options.forCheck === true) return lone;
-  try {
-    refuseCutOff(lone.image.header.values, { path: device.path, fileSize });
-  } catch (error) {
-    await lone.image.abandon();
-    throw error;
-  }
-  return lone;
+/** @throws Qcow2BenchError of the format. */
+export function openLoneQcow2(options: LoneOptions): Promise<LoneImage<Qcow2Image>> {
+  return openAlone(options, openQcow2);
 }
 
 /** @throws Qcow2BenchError of the format. */
@@ -64,24 +52,4 @@ async function openAlone<Image>(
   const openDataFile: OpenDataFile = () => new MemoryDevice({ label: 'data' });
   const image = await open({ ...options, readPurpose: 'data', openBacking, openDataFile });
   return { image, backing };
-}
-
-function refuseCutOff(header: Qcow2Header, file: { readonly path: string; readonly fileSize: number }): void {
-  const clusterSize = 2 ** header.clusterBits;
-  const tables = [
-    { name: 'L1 table', at: header.l1Offset, length: header.l1Entries * 8 },
-    {
-      name: 'refcount table',
-      at: header.refcountTableOffset,
-      length: header.refcountTableClusters * clusterSize,
-    },
-  ];
-  for (const { name, at, length } of tables) {
-    if (length === 0 || at + length <= file.fileSize) continue;
-    throw new Qcow2BenchError(
-      'image-cut-off',
-      `the ${name} lies at ${hex(at)} and ends at ${hex(at + length)}, but the file ends at ${hex(file.fileSize)}: it was cut off; take a whole copy`,
-      { path: file.path, offset: file.fileSize },
-    );
-  }
 }

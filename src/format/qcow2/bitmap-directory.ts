@@ -17,6 +17,7 @@ import { readU64be, viewOf, writeU64be } from '../../core/bytes.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
+import { isCutOff } from './file-end.ts';
 import { EXTENSION, type HeaderExtension } from './header-extensions.ts';
 import type { HeaderStore } from './header-store.ts';
 import { AUTOCLEAR, ENTRY_SIZE, HIGH, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
@@ -138,7 +139,8 @@ export async function readBitmapDirectory(
   if (byteLength === 0 || byteLength > LIMITS.bitmapDirectoryBytes) {
     fail(`the bitmap directory has ${String(byteLength)} bytes; at most 64 MiB are allowed`, offset);
   }
-  if (offset === 0 || offset % clusterSize !== 0 || offset + byteLength > device.size()) {
+  const isCut = isCutOff({ offset, length: byteLength }, device.size());
+  if (offset === 0 || offset % clusterSize !== 0 || isCut) {
     fail('the bitmap directory is not aligned to a cluster, or does not lie within the file', offset);
   }
   const bytes = allocatePages(byteLength);
@@ -233,8 +235,9 @@ export async function readBitmapTable(
   const { device, values } = header;
   const clusterSize = 2 ** values.clusterBits;
   const fileSize = device.size();
+  const end = alignUp(fileSize, clusterSize);
   const length = tableEntries * ENTRY_SIZE;
-  if (tableOffset + length > fileSize && pastEnd === 'refused') {
+  if (isCutOff({ offset: tableOffset, length }, fileSize) && pastEnd === 'refused') {
     throw badBitmaps(header, `the table of bitmap '${name}' does not lie within the file`, tableOffset);
   }
   if (tableOffset >= fileSize) return [];
@@ -255,11 +258,28 @@ export async function readBitmapTable(
     }
     if (hostOffset === 0) return { kind: (low & 1) === 0 ? 'zeroes' : 'ones' };
     if (hostOffset % clusterSize !== 0) fail('is not aligned', hostOffset);
-    if (hostOffset + clusterSize > alignUp(fileSize, clusterSize) && pastEnd === 'refused') {
+    if (isCutOff({ offset: hostOffset, length: clusterSize }, end) && pastEnd === 'refused') {
       fail('does not lie within the file', hostOffset);
     }
     return { kind: 'stored', hostOffset };
   });
+}
+
+/** Whether a part of a bitmap is past the end of the file; what is there reads as zeroes, which would be "nothing changed". */
+export function isBitmapCutOff(
+  { device, values }: HeaderStore,
+  { tableOffset, tableEntries }: BitmapEntry,
+  clusters: readonly BitmapCluster[],
+): boolean {
+  const clusterSize = 2 ** values.clusterBits;
+  const fileSize = device.size();
+  const end = alignUp(fileSize, clusterSize);
+  return (
+    isCutOff({ offset: tableOffset, length: tableEntries * ENTRY_SIZE }, fileSize) ||
+    clusters.some(
+      (each) => each.kind === 'stored' && isCutOff({ offset: each.hostOffset, length: clusterSize }, end),
+    )
+  );
 }
 
 /** Entries of the table of a bitmap of that granularity for a disk of `virtualSize` bytes. */

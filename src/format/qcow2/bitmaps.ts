@@ -5,7 +5,8 @@
  * Invariants:
  * - While the image is open the file calls every bitmap in memory in use: a crash makes them inconsistent, not wrong.
  * - An enabled bitmap has the bit of every range that was written, zeroed or discarded, whether that succeeded or not.
- * - Bitmaps that were in use when the image was opened are left as they are: nobody knows what they missed.
+ * - Bitmaps that were in use when the image was opened are left as they are: what they missed is not known. One that the
+ *   end of the file cuts off is marked as such too.
  * - New tables and directory are durable before the header leads to them; the old ones are freed after that.
  */
 
@@ -20,6 +21,7 @@ import {
   checkFits,
   encodeBitmapEntries,
   encodeBitmapsExtension,
+  isBitmapCutOff,
   readBitmapDirectory,
   readBitmapTable,
   type BitmapDirectory,
@@ -80,7 +82,7 @@ export class Bitmaps {
       bitmaps.push({ entry: { ...entry, flags: entry.flags | BITMAP_FLAG.inUse }, bits });
     }
     const loaded = new Bitmaps(options, directory, bitmaps);
-    if (bitmaps.some(({ bits }) => bits !== undefined)) await loaded.#markInUse();
+    if (directory.entries.some(({ flags }) => (flags & BITMAP_FLAG.inUse) === 0)) await loaded.#markInUse();
     return loaded;
   }
 
@@ -184,12 +186,12 @@ export class Bitmaps {
   }
 }
 
-/** The bits of a bitmap, at most `limit` bytes of them. */
+/** The bits of a bitmap, at most `limit` bytes of them; undefined if a part of it is past the end of the file. */
 async function readBits(
   { header, geometry }: BitmapsOptions,
   entry: BitmapEntry,
   limit: number,
-): Promise<Uint8Array> {
+): Promise<Uint8Array | undefined> {
   const { clusterSize } = geometry;
   const place = { path: header.device.path, offset: entry.tableOffset };
   const length = ceilDiv(ceilDiv(header.values.virtualSize, 2 ** entry.granularityBits), 8);
@@ -201,9 +203,11 @@ async function readBits(
     );
   }
   checkFits(header, entry, { virtualSize: header.values.virtualSize, clusterSize });
+  const clusters = await readBitmapTable(header, entry, 'taken');
+  if (isBitmapCutOff(header, entry, clusters)) return undefined;
   const bits = new Uint8Array(length);
   const cluster = allocatePages(clusterSize);
-  for (const [index, { kind, ...stored }] of (await readBitmapTable(header, entry)).entries()) {
+  for (const [index, { kind, ...stored }] of clusters.entries()) {
     const target = bits.subarray(index * clusterSize, (index + 1) * clusterSize);
     if (kind === 'ones') target.fill(0xff);
     if ('hostOffset' in stored) {

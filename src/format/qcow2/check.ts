@@ -16,6 +16,7 @@ import { visitBitmaps } from './bitmap-directory.ts';
 import { l1FaultText } from './broken-snapshots.ts';
 import type { CheckTarget } from './check-target.ts';
 import { checkCopiedFlags } from './copied-flags.ts';
+import { cutOffText, isCutOff, l1TableOf, refcountTableOf, snapshotTableOf } from './file-end.ts';
 import { OFFSET_LIMIT } from './layout.ts';
 import { rebuildRefcounts } from './rebuild.ts';
 import type { ReferenceCounts } from './reference-count.ts';
@@ -32,12 +33,43 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
   // Broken bitmaps refuse the image, as opening does in QEMU: before anything is mended, and before what they hold is freed.
   await visitBitmaps(header, () => undefined);
   const ofTable = await checkSnapshotTable(target, findings, options);
+  if (repair === 'all') await restoreTables(target, findings, ofTable > 0);
   if (repair !== undefined) await header.dropStaleFeatures();
   await checkRefcounts(target, findings, options);
   await checkCopiedFlags(target, findings, options);
   if (ofTable > 0 && repair === 'all') await rewriteSnapshotTable(target, findings, ofTable);
   else findings.corruptions += ofTable;
   return findings.report(Math.ceil(header.values.virtualSize / geometry.clusterSize));
+}
+
+/**
+ * Makes the file long enough for a table of the header that it ends within: what was lost there is empty. One that begins
+ * past the end is left: the refcount table is built anew, the snapshot table written anew, and an L1 table may be anywhere,
+ * but for one of a cluster that was the last of the file.
+ */
+async function restoreTables(
+  { header, snapshots, geometry }: CheckTarget,
+  findings: CheckFindings,
+  isRewritten: boolean,
+): Promise<void> {
+  const { device, values } = header;
+  const tables = [l1TableOf(values), refcountTableOf(values)];
+  if (!isRewritten) tables.push(snapshotTableOf(values, snapshots.byteLength));
+  for (const table of tables) {
+    const { name, offset, length, purpose } = table;
+    const fileSize = device.size();
+    if (offset === 0 || !isCutOff(table, fileSize)) continue;
+    const wasLast = purpose === 'l1-table' && offset + length - fileSize < geometry.clusterSize;
+    if (offset >= fileSize && !wasLast) continue;
+    await device.truncate(offset + length, purpose);
+    if (purpose === 'l1-table') findings.hasLostTable = true;
+    findings.corruptionsFixed++;
+    findings.say(
+      'repair',
+      () =>
+        `Repairing the ${name} at ${hex(offset)}, which the file (${hex(fileSize)}) ends within: what was lost there is empty`,
+    );
+  }
 }
 
 /** Counts what is referenced, compares it with what is stored, and mends that within the scope of the repair. */
@@ -110,11 +142,14 @@ async function checkSnapshotTable(
 ): Promise<number> {
   const mends = repair === 'all';
   // Opening a dirty image repairs it, but removes no snapshot: only a repair that was asked for does.
-  const table = await snapshots.readForCheck(mends && !keepsSnapshots ? 'repair' : 'check');
+  const purpose = keepsSnapshots ? 'use' : mends ? 'repair' : 'check';
+  const table = await snapshots.readForCheck(purpose);
   const { incomplete, cut, dropped, broken, byteLength } = table;
-  const isCutOff = byteLength > 0 && header.values.snapshotsOffset + byteLength > header.device.size();
+  const { offset, length } = snapshotTableOf(header.values, byteLength);
+  const fileSize = header.device.size();
+  const isCut = isCutOff({ offset, length }, fileSize);
   // Extra data that is too long is a length gone wrong: what follows may not be read where it begins.
-  findings.hasLostTable = isCutOff || cut.length + dropped + broken.length > 0;
+  findings.hasLostTable = isCut || cut.length + dropped + broken.length > 0;
   const tell = (text: () => string): void => {
     findings.say('corruption', text);
   };
@@ -133,7 +168,13 @@ async function checkSnapshotTable(
     const { id, name } = snapshot;
     tell(() => `Repairing snapshot ${id} (${name}) ${l1FaultText(snapshot, fault)}: it is removed`);
   }
-  return incomplete.length + cut.length + dropped + broken.length;
+  const found = incomplete.length + cut.length + dropped + broken.length;
+  // One that the file ends within gets its length again, as other tables do.
+  if (found > 0 || !isCut || (mends && offset < fileSize)) return found;
+  tell(
+    () => `${mends ? 'Repairing' : 'ERROR'} the snapshot table ${cutOffText({ offset, length }, fileSize)}`,
+  );
+  return 1;
 }
 
 /**
@@ -178,7 +219,8 @@ async function rebuild(
   // Refcounts that could not be read are gone with their blocks; what still cannot be checked is found again.
   findings.restore({ ...before, corruptions: 0, leaks: 0, checkErrors: 0 });
   findings.resetMapping();
-  const quiet = { onProgress: options.onProgress };
+  const { onProgress, keepsSnapshots } = options;
+  const quiet = { onProgress, keepsSnapshots };
   const recounted = await scanReferences(target, findings, quiet);
   // As QEMU counts it: what the comparison below still finds was not there before.
   findings.corruptionsFixed += Math.max(0, before.corruptions - findings.corruptions);

@@ -15,6 +15,7 @@ import { isFormat, type DiskImage } from '../disk-image.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { l1FaultOf } from './broken-snapshots.ts';
 import { cacheGeometry } from './cache-geometry.ts';
+import { cutOffText, isCutOff, l1TableOf, refcountTableOf } from './file-end.ts';
 import { makeGeometry } from './geometry.ts';
 import { FIELD, parseHeader, type OpenPurpose, type Qcow2Header } from './header.ts';
 import { HeaderStore } from './header-store.ts';
@@ -87,23 +88,27 @@ function openDataFile(options: OpenOptions, values: Qcow2Header): BlockDevice {
   );
 }
 
-/** A table on the header, or where the file has ended, would be read as something else or as empty. */
+/** A table on the header, or that the file's end cuts off, would be read as something else or as empty. */
 function checkTablePlaces(values: Qcow2Header, device: BlockDevice): void {
-  const { l1Entries, l1Offset, refcountTableOffset } = values;
-  const tables = [
-    { name: 'the refcount table', offset: refcountTableOffset, field: FIELD.refcountTableOffset },
-    ...(l1Entries > 0 ? [{ name: 'the L1 table', offset: l1Offset, field: FIELD.l1Offset }] : []),
-  ];
-  for (const { name, offset, field } of tables) {
-    const place = { path: device.path, offset: field };
+  const fileSize = device.size();
+  for (const table of [refcountTableOf(values), l1TableOf(values)]) {
+    const { name, offset, length, field } = table;
+    if (length === 0) continue;
     if (offset === 0) {
-      const message = `${name} has the offset 0, where the header lies; the image is corrupt`;
-      throw new Qcow2BenchError('qcow2-table-on-header', message, place);
+      const message = `the ${name} has the offset 0, where the header lies; the image is corrupt`;
+      throw new Qcow2BenchError('qcow2-table-on-header', message, { path: device.path, offset: field });
     }
-    if (offset >= device.size()) {
-      const message = `${name} at ${hex(offset)} lies past the end of the file (${hex(device.size())}); the file is cut or corrupt`;
-      throw new Qcow2BenchError('qcow2-table-past-end', message, place);
+    if (!isCutOff(table, fileSize)) continue;
+    const wayOut = 'take a whole copy, or see what check --repair all can save';
+    if (offset >= fileSize) {
+      const message = `the ${name} at ${hex(offset)} lies past the end of the file (${hex(fileSize)}); the file is cut or corrupt: ${wayOut}`;
+      throw new Qcow2BenchError('qcow2-table-past-end', message, { path: device.path, offset: field });
     }
+    throw new Qcow2BenchError(
+      'image-cut-off',
+      `the ${name} ${cutOffText(table, fileSize)}: it was cut off; ${wayOut}`,
+      { path: device.path, offset: fileSize },
+    );
   }
 }
 

@@ -10,6 +10,7 @@ import { alignUp } from '../../core/alignment.ts';
 import { hex } from '../../core/error.ts';
 import type { CheckFindings } from '../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
+import { cutOffText, isCutOff, type TableBytes } from './file-end.ts';
 import { ReferenceCounts } from './reference-count.ts';
 
 /** A file is so many sectors long to QEMU, and what is missing of the last one is zeroes. */
@@ -28,6 +29,8 @@ export class ReferenceRanges {
   /** By window: where the last range in it ends that lies past the end of the file, in bytes. */
   readonly #pastEnd = new Map<number, number>();
   #isPassed = false;
+  /** Bytes, to the byte. */
+  #exactSize: number;
   #fileSize: number;
 
   constructor(target: CheckTarget, findings: CheckFindings) {
@@ -35,7 +38,8 @@ export class ReferenceRanges {
     this.#findings = findings;
     this.#clusterSize = geometry.clusterSize;
     this.#windowSize = Math.max(WINDOW_MIN, geometry.clusterSize * geometry.l2Entries);
-    this.#fileSize = alignUp(header.device.size(), SECTOR_SIZE);
+    this.#exactSize = header.device.size();
+    this.#fileSize = alignUp(this.#exactSize, SECTOR_SIZE);
     this.counts = new ReferenceCounts({
       refcountOrder: geometry.refcountOrder,
       refcountMax: geometry.refcountMax,
@@ -50,6 +54,7 @@ export class ReferenceRanges {
 
   /** Takes in that the file has grown. */
   growTo(fileSize: number): void {
+    this.#exactSize = fileSize;
     this.#fileSize = alignUp(fileSize, SECTOR_SIZE);
     this.counts.growTo(Math.ceil(fileSize / this.#clusterSize));
   }
@@ -70,13 +75,27 @@ export class ReferenceRanges {
   }
 
   /**
+   * Counts the clusters of a table that the header or a snapshot leads to: one that the end of the file cuts off is a
+   * finding however little of it is lost.
+   */
+  addTable(name: () => string, table: TableBytes): void {
+    const { offset, length } = table;
+    const fileSize = this.#exactSize;
+    // One that is cut off by more is the finding of any range.
+    if (!this.#isFarPastEnd(offset, length) && isCutOff(table, fileSize)) {
+      this.#findings.corruption(() => `ERROR the ${name()} ${cutOffText(table, fileSize)}`);
+    }
+    this.add(offset, length, 'table');
+  }
+
+  /**
    * Counts every cluster that the range touches once more.
    *
    * @param from an entry, or what the header or a snapshot says of a whole table: the file does not become longer for that
    */
   add(offset: number, length: number, from: 'entry' | 'table' = 'entry'): void {
     if (length <= 0) return;
-    if (offset + length - this.#fileSize >= this.#clusterSize) {
+    if (this.#isFarPastEnd(offset, length)) {
       if (from === 'entry') this.#noteLost(offset, length);
       this.#findings.corruption(
         () =>
@@ -88,6 +107,10 @@ export class ReferenceRanges {
     for (let cluster = Math.floor(offset / this.#clusterSize); cluster <= last; cluster++) {
       this.#addOne(cluster);
     }
+  }
+
+  #isFarPastEnd(offset: number, length: number): boolean {
+    return offset + length - this.#fileSize >= this.#clusterSize;
   }
 
   /** Notes that an entry leads past the end of the file. */

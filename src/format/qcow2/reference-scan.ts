@@ -39,9 +39,12 @@ export async function scanReferences(
 }
 
 interface L1Place {
+  readonly name: () => string;
   readonly offset: number;
   readonly entries: number;
   readonly isActive: boolean;
+  /** Of a broken snapshot that stays: what the file has of the table is counted, and the rest is no finding. */
+  readonly isKept?: boolean;
 }
 
 class ReferenceScan {
@@ -74,9 +77,10 @@ class ReferenceScan {
     const { header, table } = this.#target;
     const { l1Offset, l1Entries } = header.values;
     this.#ranges.add(0, this.#clusterSize);
-    await this.#scanL1({ offset: l1Offset, entries: l1Entries, isActive: true });
+    const name = (): string => 'L1 table';
+    await this.#scanL1({ name, offset: l1Offset, entries: l1Entries, isActive: true });
     await this.#scanSnapshots();
-    this.#ranges.add(table.offset, table.byteLength, 'table');
+    this.#ranges.addTable(() => 'refcount table', { offset: table.offset, length: table.byteLength });
     await visitBitmaps(header, (offset, byteLength) => this.#ranges.add(offset, byteLength));
     await scanRefcountBlocks(this.#target, this.#ranges, this.#findings, this.#options);
     this.#findings.lostEnd = this.#ranges.lostEnd;
@@ -94,6 +98,18 @@ class ReferenceScan {
     for (const snapshot of snapshots.list) {
       const { id, name, l1Offset, l1Entries } = snapshot;
       const what = (): string => `ERROR snapshot ${id} (${name})`;
+      const l1 = {
+        name: (): string => `L1 table of snapshot ${id} (${name})`,
+        offset: l1Offset,
+        entries: l1Entries,
+        isActive: false,
+      };
+      const known = this.#options.keepsSnapshots === true ? snapshots.faultOf(snapshot) : undefined;
+      if (known !== undefined) {
+        findings.hasLostTable = true;
+        if (known === 'past-end') await this.#scanL1({ ...l1, isKept: true });
+        continue;
+      }
       const fault = l1FaultOf(snapshot, { clusterSize: this.#clusterSize, fileSize: this.#ranges.fileSize });
       if (fault === 'unaligned') {
         findings.hasLostTable = true;
@@ -102,7 +118,7 @@ class ReferenceScan {
         findings.hasLostTable = true;
         findings.corruption(() => `${what()} l1_size=${hex(l1Entries)}: L1 table is too large`);
       } else {
-        await this.#scanL1({ offset: l1Offset, entries: l1Entries, isActive: false });
+        await this.#scanL1(l1);
       }
     }
     this.#ranges.add(header.values.snapshotsOffset, snapshots.byteLength, 'table');
@@ -111,7 +127,9 @@ class ReferenceScan {
   async #scanL1(l1: L1Place): Promise<void> {
     const { header } = this.#target;
     if (l1.entries === 0) return;
-    this.#ranges.add(l1.offset, l1.entries * ENTRY_SIZE, 'table');
+    const length = l1.entries * ENTRY_SIZE;
+    if (l1.isKept === true) this.#ranges.add(l1.offset, Math.min(length, this.#ranges.fileSize - l1.offset));
+    else this.#ranges.addTable(l1.name, { offset: l1.offset, length });
     // What lies past the end of the file is zeroes.
     const entries = Math.min(l1.entries, Math.ceil((this.#ranges.fileSize - l1.offset) / ENTRY_SIZE));
     if (entries < l1.entries) this.#findings.hasLostTable = true;

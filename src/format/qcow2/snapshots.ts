@@ -98,11 +98,11 @@ export class Snapshots {
   /**
    * Reads the table anew for a check, with all that may be wrong with it; the lock is held.
    *
-   * @param purpose `repair` leaves out what no table may hold, and snapshots that cannot be used, for `rewriteTable` to
+   * @param purpose `use` keeps the rules of opening, and what it has passed; `repair` leaves out what no table may hold, and snapshots that cannot be used, for `rewriteTable` to
    *   make that last.
    * @throws Qcow2BenchError `qcow2-bad-snapshot-table` if not even a check can go on
    */
-  async readForCheck(purpose: 'check' | 'repair'): Promise<SnapshotTable> {
+  async readForCheck(purpose: 'use' | 'check' | 'repair'): Promise<SnapshotTable> {
     // Two tables at a time would be twice the memory.
     this.#table = NO_SNAPSHOTS;
     const table = await readSnapshotTable(this.#options.header, purpose);
