@@ -12,12 +12,12 @@ import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 import { harnessVersion } from '../bench/environment.ts';
-import { refuseForeignFormat } from '../bench/kept-image.ts';
 import { openStack, type Stack } from '../bench/stack.ts';
 import { servedStack } from '../bench/user-image.ts';
 import { formatSize } from '../core/size.ts';
 import { dataFileName, hasDataFile, shapeFor } from '../format/image-shape.ts';
 import { createImageFile } from '../image/create-image.ts';
+import { refuseOtherFormat } from '../image/detect-format.ts';
 import { hostImage, type ImagePlace } from '../image/host-image.ts';
 import { NbdExport } from '../nbd/nbd-export.ts';
 import { Recorder } from '../nbd/recorder.ts';
@@ -118,7 +118,7 @@ function newFiles(args: NbdSessionArgs, { storage, name }: ImagePlace): readonly
 async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<void> {
   const { create, format, refcounts, overwrite } = args;
   if (create === undefined) {
-    await refuseForeignFormat(place, format);
+    await refuseOtherFormat(place, format);
     return;
   }
   const clusterSize = args['cluster-size'];

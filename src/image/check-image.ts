@@ -14,6 +14,7 @@ import { SyncElision } from '../device/sync-elision.ts';
 import { contentsOf } from '../format/backing-chain.ts';
 import type { CheckOptions, CheckReport } from '../format/check-report.ts';
 import type { Format } from '../format/disk-image.ts';
+import { withContent } from '../format/file-content.ts';
 import { isCutOff, l1TableOf } from '../format/qcow2/file-end.ts';
 import type { Qcow2Header } from '../format/qcow2/header.ts';
 import { checkQed } from '../format/qed/check.ts';
@@ -110,6 +111,8 @@ async function checkAndCloseQed(device: BlockDevice, options: CheckOptions): Pro
   try {
     const first = await checkQed(device, options);
     return options.repair === undefined ? first : await recounted(first, () => checkQed(device));
+  } catch (error) {
+    throw await withContent(error, { device, format: 'qed', purpose: 'data' });
   } finally {
     await device.close();
   }

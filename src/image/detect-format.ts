@@ -7,25 +7,11 @@
  * - `raw` is what is left: a file that is plainly an image of another program, compressed or an archive is refused.
  */
 
-import { alignDown } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
-import { allocatePages } from '../core/page-memory.ts';
-import type { BlockDevice } from '../device/block-device.ts';
 import type { Format } from '../format/disk-image.ts';
-import {
-  FOREIGN_HEAD_BYTES,
-  FOREIGN_TAIL_BYTES,
-  foreignFormat,
-  type ForeignFormat,
-} from './foreign-formats.ts';
+import { contentOf } from '../format/file-content.ts';
+import type { ForeignFormat } from '../format/foreign-formats.ts';
 import type { ImagePlace } from './host-image.ts';
-
-const MAGIC: readonly { readonly format: Format; readonly bytes: readonly number[] }[] = [
-  { format: 'qcow2', bytes: [0x51, 0x46, 0x49, 0xfb] },
-  { format: 'qed', bytes: [0x51, 0x45, 0x44, 0x00] },
-];
-/** Read at a time, at multiples of it: whole sectors, which any device takes. */
-const PROBED_BYTES = 4096;
 
 /**
  * The format of an image; `raw` if nothing else is found.
@@ -52,32 +38,25 @@ export async function contentOfPlace({
 }: ImagePlace): Promise<Format | (ForeignFormat & { readonly path: string })> {
   const device = storage.open(name, { readOnly: true });
   try {
-    const found = await probe(device);
+    const found = await contentOf(device);
     return typeof found === 'string' ? found : { ...found, path: device.path };
   } finally {
     await device.close();
   }
 }
 
-async function probe(device: BlockDevice): Promise<Format | ForeignFormat> {
-  const head = await readAt(device, 0, PROBED_BYTES);
-  const foreign = foreignFormat(head.subarray(0, FOREIGN_HEAD_BYTES), NOTHING);
-  if (foreign !== undefined) return foreign;
-  const found = MAGIC.find(({ bytes }) => bytes.every((byte, index) => head[index] === byte));
-  if (found !== undefined) return found.format;
-  const tailAt = device.size() - FOREIGN_TAIL_BYTES;
-  if (tailAt < 0) return 'raw';
-  const start = alignDown(tailAt, PROBED_BYTES);
-  const end = await readAt(device, start, 2 * PROBED_BYTES);
-  const tail = end.subarray(tailAt - start, tailAt - start + FOREIGN_TAIL_BYTES);
-  return foreignFormat(NOTHING, tail) ?? 'raw';
-}
-
-const NOTHING = new Uint8Array(0);
-
-/** Bytes of the file; zeroes past its end. */
-async function readAt(device: BlockDevice, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = allocatePages(length);
-  await device.read(offset, bytes, 'header');
-  return bytes;
+/**
+ * Refuses to serve a file as a format if another one that is known here claims it: a raw guest would overwrite its
+ * metadata.
+ *
+ * @throws Qcow2BenchError `image-other-format`
+ */
+export async function refuseOtherFormat(place: ImagePlace, format: Format): Promise<void> {
+  const found = await contentOfPlace(place);
+  if (typeof found !== 'string' || found === 'raw' || found === format) return;
+  throw new Qcow2BenchError(
+    'image-other-format',
+    `the file is a ${found} image and was to be run as ${format}: name its format, or another file`,
+    { path: place.name },
+  );
 }

@@ -4,8 +4,12 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 
 import { describe, expect, test } from 'vitest';
 
-import { formatOfFile } from '../../src/image/open-chain.ts';
+import { checkImageFile } from '../../src/image/check-image.ts';
+import { hostImage } from '../../src/image/host-image.ts';
+import { readImageInfo } from '../../src/image/image-info.ts';
+import { formatOfFile, openChain } from '../../src/image/open-chain.ts';
 import { errorLine, makeFolder, runCli } from '../cli/cli-process.ts';
+import { newImage } from '../format/qcow2/image-bytes.ts';
 import { rejectionCodeOf, rejectionOf } from '../format/rejection.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 
@@ -135,5 +139,45 @@ describe('commands', () => {
       expect(refused.code, words[0]).toBe(1);
       expect(errorLine(refused)).toContain('qcow2 version 4 is not supported');
     }
+  });
+});
+
+describe('a format that is named, but not that of the file, is told with the one that was found', () => {
+  const FOUND = [
+    ['a VMDK image', withBytes(0, 'KDMV'), 'qemu-img convert'],
+    ['compressed by gzip', gzipSync(Buffer.alloc(SIZE)), 'decompress it first'],
+    ['a VHD image of fixed size', withBytes(-512, 'conectix'), 'qemu-img convert -f vpc'],
+  ] as const;
+
+  test.for(['qcow2', 'qed'] as const)('as %s, by every command that opens it', async (format) => {
+    const folder = makeFolder();
+    const path = join(folder, 'disk');
+    for (const [name, bytes, remedy] of FOUND) {
+      writeFileSync(path, bytes);
+      for (const open of [
+        () => openChain({ path, format }),
+        () => readImageInfo(hostImage(path), { format }),
+        () => checkImageFile({ ...hostImage(path), format }),
+      ]) {
+        const error = await rejectionOf(open);
+        expect(error?.code).toBe(`${format}-bad-magic`);
+        expect(error?.message).toContain(`the file is ${name}, not ${format === 'qed' ? 'QED' : format}: `);
+        expect(error?.message).toContain(remedy);
+      }
+    }
+  });
+
+  test('as a backing file', async () => {
+    const folder = makeFolder();
+    const path = join(folder, 'disk');
+    const backingFile = { name: 'base', format: 'qcow2' } as const;
+    writeFileSync(path, await newImage({ virtualSize: SIZE, backingFile }));
+    writeFileSync(join(folder, 'base'), withBytes(0, 'KDMV'));
+    const foreign = await rejectionOf(() => openChain({ path }));
+    expect(foreign?.message).toContain('the file is a VMDK image, not qcow2: ');
+    writeFileSync(join(folder, 'base'), withBytes(0, 'QED\0'));
+    const other = await rejectionOf(() => openChain({ path }));
+    expect(other?.message).toContain('the file is QED, not qcow2; ');
+    expect(other?.message).toContain('qemu-img rebase -u -F qed');
   });
 });

@@ -12,6 +12,7 @@ import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { isFormat, type DiskImage } from '../disk-image.ts';
+import { withContent } from '../file-content.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { l1FaultOf } from './broken-snapshots.ts';
 import { cacheGeometry } from './cache-geometry.ts';
@@ -53,10 +54,11 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
     if (!readOnly && options.forCheck !== true) await prepareForWriting(image);
     return image;
   } catch (error) {
+    const told = await withContent(error, { device, format: 'qcow2', purpose: options.readPurpose });
     await device.close();
     await dataDevice?.close();
     await backing?.abandon();
-    throw error;
+    throw told;
   }
 }
 

@@ -9,6 +9,7 @@
 import { textUpToNul } from '../../core/byte-text.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import type { DiskImage } from '../disk-image.ts';
+import { withContent } from '../file-content.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { QedHeaderFile } from './header-file.ts';
 import { HEADER_SIZE, parseQedHeader, type QedBackingPlace, type QedHeader } from './header.ts';
@@ -35,9 +36,10 @@ export async function openQed(options: OpenOptions): Promise<QedImage> {
     }
     return await openTables(options, { header, headerFile, backing });
   } catch (error) {
+    const told = await withContent(error, { device, format: 'qed', purpose: options.readPurpose });
     await backing?.abandon();
     await device.close();
-    throw error;
+    throw told;
   }
 }
 
