@@ -53,7 +53,7 @@ export function withDefault<T>(
   return { ...option, defaultDescription };
 }
 
-/** As `listOption`, but \`undefined\` if it is left out. */
+/** As `listOption`, but `undefined` if it is left out. */
 export function openList<T extends string>(
   option: string,
   names: readonly T[],
@@ -78,7 +78,10 @@ export function repeated<T>(
     requiresArg: true,
     describe,
     default: [],
-    coerce: (given) => (typeof given === 'string' ? [given] : given).map(read),
+    coerce: Object.assign(
+      (given: string | readonly string[]) => (typeof given === 'string' ? [given] : given).map(read),
+      valuesOf(read),
+    ),
   };
 }
 

@@ -6,18 +6,18 @@ import { parseFlushPolicy, type FlushPolicy } from '../workload/flush-policy.ts'
 import { REMAPS } from '../workload/remap.ts';
 import { parseReplayTiming, type ReplayTiming } from '../workload/replay-timing.ts';
 import { flag, inGroup, optional, preset } from './option-kinds.ts';
-import { choice } from './option-values.ts';
+import { choice, suggesting } from './option-values.ts';
 import { badOption } from './usage-error.ts';
 
 export const REPLAY_OPTIONS = inGroup('Replay:', {
   timing: preset(
     'When requests are issued: asap, recorded (at the times of the trace), scale=4 (4 times as fast)',
-    timing,
+    suggesting(['asap', 'recorded', 'scale=4'], timing),
     'asap',
   ),
   'flush-policy': optional(
     'Flushes for a trace without: every=N changes, interval=MS of its time, none',
-    flushPolicy,
+    suggesting(['none', 'every=32', 'interval=100'], flushPolicy),
   ),
   remap: optional(
     'With --size: how a trace of another device fits: wrap, scale, grow',

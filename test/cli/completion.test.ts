@@ -7,6 +7,8 @@ import { expect, test, vi } from 'vitest';
 
 import { COMMANDS } from '../../src/cli/command-list.ts';
 import { completionsOf } from '../../src/cli/completions.ts';
+import { repeated } from '../../src/cli/option-kinds.ts';
+import { choice, valuesOf } from '../../src/cli/option-values.ts';
 import { runCli, makeFolder } from './cli-process.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
@@ -33,11 +35,22 @@ test.for([
   [['run', '--cache=writeback,writet'], ['--cache=writeback,writethrough']],
   [['run', '--workload', 'strid'], ['stride']],
   [['run', '--device', 'model:hdd'], ['model:hdd-7200']],
+  [
+    ['replay', '--timing', ''],
+    ['asap', 'recorded', 'scale=4'],
+  ],
+  [['replay', '--flush-policy=e'], ['--flush-policy=every=32']],
   [['run', '--out', ''], []],
   [['info', 'disk'], []],
   [['nonsense', '--'], []],
 ] as const)('after %j come %j', async ([words, candidates]) => {
   expect(await completionsOf(COMMANDS, words)).toEqual(candidates);
+});
+
+test('an option that may be given several times suggests what its reader names', () => {
+  const option = repeated('Several', choice('several', ['one', 'two']));
+  expect(valuesOf(option.coerce)).toEqual({ values: ['one', 'two'], isList: false });
+  expect(option.coerce(['one', 'two'])).toEqual(['one', 'two']);
 });
 
 const hasBash = spawnSync('bash', ['--version']).status === 0;
@@ -61,6 +74,26 @@ test.runIf(hasBash).for([
     env: { ...process.env, NODE: process.execPath, MAIN, LINE: line, COMP_WORDBREAKS: ' \t\n"\'><=;|&(:' },
   });
   expect({ stderr, replies: stdout.trim().split('\n') }).toEqual({ stderr: '', replies });
+});
+
+const hasZsh = spawnSync('zsh', ['--version']).status === 0;
+
+test.runIf(hasZsh)('zsh completes options with values, and files where no candidate is', () => {
+  const script = [
+    'qcow2-bench() { "$NODE" "$MAIN" "$@"; }',
+    // In place of the completion system, which needs a terminal: says what it was given.
+    'compdef() { : }',
+    'compadd() { print -rn -- "${(j: :)@} " }',
+    '_files() { print -rn -- "files " }',
+    'source <(qcow2-bench completion zsh)',
+    'ask() { words=(qcow2-bench "$@"); CURRENT=$#words; _qcow2_bench }',
+    'ask run --cache writeb; ask help che; ask info disk',
+  ].join('\n');
+  const { stdout, stderr } = spawnSync('zsh', ['-f', '-c', script], {
+    encoding: 'utf8',
+    env: { ...process.env, NODE: process.execPath, MAIN },
+  });
+  expect({ stdout, stderr }).toEqual({ stdout: '-Q -- writeback -Q -- check files ', stderr: '' });
 });
 
 test('the script for zsh is printed', async () => {
