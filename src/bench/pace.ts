@@ -8,7 +8,7 @@
  * - Times are those of the pass's clock, real or virtual; in virtual time they are the same in every run.
  */
 
-import type { Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
 import type { VirtualTime } from '../device/virtual-time.ts';
 import type { ReplayTiming } from '../workload/replay-timing.ts';
 import type { Request } from '../workload/request.ts';

@@ -16,7 +16,7 @@
 
 import { hex, Qcow2BenchError } from '../core/error.ts';
 import { Mutex } from '../core/mutex.ts';
-import type { Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
 import type { GuestCounts } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import type { PassProgress } from './engine.ts';
@@ -160,22 +160,26 @@ class Run {
   /** The same in the open loop: one slot at a time waits for the next request's time, so the order stays. */
   async #serveSlotInTime(slot: number, due: (number: number) => Pending): Promise<void> {
     for (;;) {
-      await this.#turn.acquire();
-      const request = this.#failure === undefined ? this.#window[this.#at++] : undefined;
+      let number = -1;
+      let request: Request | undefined;
+      let pending: Pending;
       try {
-        if (request !== undefined) await due(this.#issued);
-      } catch (error) {
-        this.#failure ??= error as Error;
-      } finally {
-        this.#turn.release();
-      }
-      if (request === undefined || this.#failure !== undefined) return;
-      const number = this.#issued;
-      try {
-        await this.#issue(request, slot);
+        // Issued before the turn is given back: the next request must not overtake it.
+        await this.#turn.hold(async () => {
+          request = this.#failure === undefined ? this.#window[this.#at++] : undefined;
+          if (request === undefined) return;
+          await due(this.#issued);
+          if (this.#failure !== undefined) return;
+          number = this.#issued;
+          pending = this.#issue(request, slot);
+        });
+        if (number < 0) return;
+        await pending;
         this.#watch?.done(number);
       } catch (error) {
-        this.#failure ??= requestFailed(request, number, error);
+        this.#failure ??=
+          number < 0 ? (error as Error) : requestFailed(request as unknown as Request, number, error);
+        if (number < 0) return;
       }
     }
   }

@@ -13,7 +13,7 @@
  */
 
 import { hex, Qcow2BenchError } from '../core/error.ts';
-import type { Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
 import type { BlockBackend, WriteFlags, WriteZeroesFlags } from '../format/block-backend.ts';
 import type { Verification } from '../result/schema.ts';
 import { SECTOR_SIZE } from '../workload/request.ts';

@@ -6,7 +6,7 @@
  * programs in between (npm) hand on what they got, so a second signal within half a second is the first again.
  */
 
-import type { Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
 import { EXIT } from './exit-code.ts';
 import type { Terminal } from './terminal.ts';
 

@@ -14,7 +14,8 @@
 
 import { alignDown, alignUp, isAligned } from '../core/alignment.ts';
 import { allocatePages } from '../core/page-memory.ts';
-import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
 import type { Purpose } from './purpose.ts';

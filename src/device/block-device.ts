@@ -13,10 +13,9 @@
  *   to be durable, and every later `sync` of that file fails too.
  */
 
+import type { Pending } from '../core/pending.ts';
 import type { FileExtent } from './hole-seek.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
-
-export type Pending = undefined | Promise<void>;
 
 /** How a file is made longer: by a hole, by reserved space that reads as zeroes, or by zeroes that are written. */
 export type FileGrowth = 'hole' | 'reserved' | 'zeroes';

@@ -10,7 +10,8 @@
  * - The operation itself happens when it is issued: what is deferred is the answer.
  */
 
-import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 import { VirtualTime } from './virtual-time.ts';

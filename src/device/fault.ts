@@ -5,7 +5,8 @@
  * a host file gives. After a sync that failed, every later one fails too, whatever the rule says.
  */
 
-import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { hostError, systemError, type HostErrorCode } from './host-error.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';

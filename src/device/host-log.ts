@@ -3,7 +3,8 @@
  * (`--host-log`, one JSON object a line). It stands below `SyncElision`: an elided sync is no operation.
  */
 
-import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
 import type { HostOp, Phase, PhaseSource } from './operation.ts';

@@ -3,7 +3,8 @@
  * when it is issued. It stands below `SyncElision`, so that the syncs it sees are those issued.
  */
 
-import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import type { HostMeter } from './host-meter.ts';
 import type { Purpose, SyncCause } from './purpose.ts';

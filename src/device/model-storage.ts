@@ -9,7 +9,8 @@
  * - The same requests take the same time, always.
  */
 
-import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import type { Capabilities } from './capabilities.ts';
 import { operationNs, syncNs, type DeviceModel, type OperationCost, type PathCosts } from './device-model.ts';
 import { DeviceFilter } from './filter.ts';

@@ -16,7 +16,8 @@
 import { fdatasync, read, write } from 'node:fs';
 
 import { allocatePages, isPageMemory } from '../core/page-memory.ts';
-import type { Pending, WritePart } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { WritePart } from './block-device.ts';
 import { loadFallocate, type AsyncFallocate } from './fallocate.ts';
 import { DeviceFilter } from './filter.ts';
 import { hostError, type HostErrorCode } from './host-error.ts';

@@ -7,7 +7,7 @@
  * answers at once nothing is ever under way, and every question is a look at an empty list.
  */
 
-import type { Pending } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
 
 /** A range under way, from `start` to `end` (excluded), in bytes. */
 interface HeldRange {

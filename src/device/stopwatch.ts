@@ -5,7 +5,8 @@
  * operation that is not done at once is timed until it is.
  */
 
-import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { mergedPurpose } from './merged-write.ts';
 import { METADATA_PURPOSES, type Purpose, type SyncCause } from './purpose.ts';

@@ -11,7 +11,8 @@
  */
 
 import { Mutex } from '../core/mutex.ts';
-import type { BlockDevice, FileGrowth, Pending, WritePart } from './block-device.ts';
+import { after, andFinally, type Pending } from '../core/pending.ts';
+import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
@@ -91,67 +92,34 @@ export class SyncElision extends DeviceFilter {
 
   override sync(cause: SyncCause, underWay = 0): Pending {
     if (this.#neverSync) return undefined;
-    const generation = this.#writeGen - underWay;
-    const waiting = this.#turn.acquire();
-    if (waiting !== undefined) return this.#syncInTurn(waiting, cause, generation);
-
-    let pending: Pending;
-    try {
-      pending = this.#syncOnce(cause, generation);
-    } catch (error) {
-      this.#turn.release();
-      throw error;
-    }
-    if (pending !== undefined) return this.#releaseAfter(pending);
-    this.#turn.release();
-    return undefined;
-  }
-
-  async #syncInTurn(turn: Promise<void>, cause: SyncCause, generation: number): Promise<void> {
-    await turn;
-    try {
-      await this.#syncOnce(cause, generation);
-    } finally {
-      this.#turn.release();
-    }
-  }
-
-  async #releaseAfter(pending: Promise<void>): Promise<void> {
-    try {
-      await pending;
-    } finally {
-      this.#turn.release();
-    }
+    return this.#turn.hold(this.#syncOnce, cause, this.#writeGen - underWay);
   }
 
   /** Runs with the turn held. */
-  #syncOnce(cause: SyncCause, generation: number): Pending {
+  readonly #syncOnce = (cause: SyncCause, generation: number): Pending => {
     if (this.#flushedGen >= generation) {
       this.#onElided?.(cause);
       return undefined;
     }
     const pending = this.inner.sync(cause);
-    if (pending !== undefined) return this.#coverAfter(pending, generation);
-    this.#flushedGen = generation;
+    if (pending !== undefined) {
+      return after(pending, this.#cover.bind(this, generation));
+    }
+    this.#cover(generation);
     return undefined;
-  }
+  };
 
-  async #coverAfter(pending: Promise<void>, generation: number): Promise<void> {
-    await pending;
+  #cover(generation: number): void {
     this.#flushedGen = generation;
   }
 
   #changed(pending: Pending): Pending {
-    if (pending !== undefined) return this.#changeAfter(pending);
-    this.#writeGen++;
+    if (pending !== undefined) return andFinally(pending, this.#countChange);
+    this.#countChange();
     return undefined;
   }
 
-  async #changeAfter(pending: Promise<void>): Promise<void> {
-    try {
-      await pending;
-    } finally {
-      this.#writeGen++;
-    }
-  }
+  readonly #countChange = (): void => {
+    this.#writeGen++;
+  };
 }

@@ -9,7 +9,8 @@
  * - Data is copied when the write is issued.
  */
 
-import type { FileGrowth, Pending, WritePart } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { MemoryDevice } from './memory-device.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';

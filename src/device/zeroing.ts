@@ -12,7 +12,8 @@
  * - Nothing is written: where no operation does it, the answer is false, and the caller decides.
  */
 
-import type { BlockDevice, Pending } from './block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { BlockDevice } from './block-device.ts';
 import { hostCode, isUnsupported } from './host-error.ts';
 import type { Purpose } from './purpose.ts';
 

@@ -2,7 +2,7 @@
  * Reading from a backing image that may be shorter than its overlay: what lies past its end is zero.
  */
 
-import type { Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
 import type { DiskImage } from './disk-image.ts';
 
 /**

@@ -18,7 +18,7 @@ import { hex, Qcow2BenchError } from '../core/error.ts';
 import { Mutex } from '../core/mutex.ts';
 import { LIMITS } from '../core/limits.ts';
 import { formatSize } from '../core/size.ts';
-import type { Pending } from '../device/block-device.ts';
+import { after, type Pending } from '../core/pending.ts';
 import type { SyncCause } from '../device/purpose.ts';
 import { CACHE_MODE_RULES, type CacheMode } from './cache-mode.ts';
 import type { DiskImage } from './disk-image.ts';
@@ -60,6 +60,7 @@ export class BlockBackend {
   readonly #ignoresDiscards: boolean;
   readonly #path: string | undefined;
   readonly #flushTurn = new Mutex();
+  readonly #flushImage = (cause: SyncCause): Pending => this.image.flush(cause);
 
   constructor(options: BlockBackendOptions) {
     this.image = options.image;
@@ -103,45 +104,12 @@ export class BlockBackend {
   #endWrite(pending: Pending, fua: boolean): Pending {
     if (!this.#flushAfterWrite && !fua) return pending;
     const cause = this.#flushAfterWrite ? 'writethrough' : 'fua';
-    return pending === undefined ? this.#flush(cause) : this.#flushAfter(pending, cause);
-  }
-
-  async #flushAfter(pending: Promise<void>, cause: SyncCause): Promise<void> {
-    await pending;
-    await this.#flush(cause);
+    return pending === undefined ? this.#flush(cause) : after(pending, this.#flush.bind(this, cause));
   }
 
   /** One flush at a time, in the order they came: the next finds clean what the one before it wrote. */
   #flush(cause: SyncCause): Pending {
-    const turn = this.#flushTurn.acquire();
-    if (turn !== undefined) return this.#flushInTurn(turn, cause);
-    let pending: Pending;
-    try {
-      pending = this.image.flush(cause);
-    } catch (error) {
-      this.#flushTurn.release();
-      throw error;
-    }
-    if (pending !== undefined) return this.#releaseAfter(pending);
-    this.#flushTurn.release();
-    return undefined;
-  }
-
-  async #flushInTurn(turn: Promise<void>, cause: SyncCause): Promise<void> {
-    await turn;
-    try {
-      await this.image.flush(cause);
-    } finally {
-      this.#flushTurn.release();
-    }
-  }
-
-  async #releaseAfter(pending: Promise<void>): Promise<void> {
-    try {
-      await pending;
-    } finally {
-      this.#flushTurn.release();
-    }
+    return this.#flushTurn.hold(this.#flushImage, cause);
   }
 
   #checkRange(guestOffset: number, length: number): void {

@@ -1,4 +1,4 @@
-import type { Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
 
 /** The outcome of checking an image, of any format that can be checked; counts as `qemu-img check` has them. */
 export interface CheckReport {

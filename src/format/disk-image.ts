@@ -8,7 +8,7 @@
  * - What a `flush` acknowledged survives any crash; what was written after it may or may not.
  */
 
-import type { Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
 import type { SyncCause } from '../device/purpose.ts';
 import { FORMATS, isFormat, type Format } from './format-name.ts';
 import type { ImageShape, Preallocation } from './image-shape.ts';

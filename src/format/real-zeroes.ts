@@ -7,7 +7,8 @@
 
 import { LIMITS } from '../core/limits.ts';
 import { allocatePages } from '../core/page-memory.ts';
-import type { BlockDevice, Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
+import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose } from '../device/purpose.ts';
 import { zeroWithoutWriting } from '../device/zeroing.ts';
 

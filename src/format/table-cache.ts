@@ -15,7 +15,8 @@ import { isAligned } from '../core/alignment.ts';
 import { viewOf } from '../core/bytes.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
-import type { BlockDevice, Pending } from '../device/block-device.ts';
+import { after, type MaybePromise, type Pending } from '../core/pending.ts';
+import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose, SyncCause } from '../device/purpose.ts';
 import { ReleaseOrder } from './release-order.ts';
 
@@ -87,7 +88,7 @@ export class TableCache {
   }
 
   /** Takes a reference to the table at `offset`, reading it if need be; answers its slot. */
-  acquire(offset: number): number | Promise<number> {
+  acquire(offset: number): MaybePromise<number> {
     const slot = this.#slotOf.get(offset);
     if (slot === undefined) return this.#load(offset, true);
     this.#reference(slot);
@@ -95,7 +96,7 @@ export class TableCache {
   }
 
   /** As `acquire`, for a table that is about to be written whole: nothing is read. */
-  acquireEmpty(offset: number): number | Promise<number> {
+  acquireEmpty(offset: number): MaybePromise<number> {
     const slot = this.#slotOf.get(offset);
     if (slot === undefined) return this.#load(offset, false);
     this.#reference(slot);
@@ -204,7 +205,11 @@ export class TableCache {
   /** Writes every dirty table and syncs. */
   flush(cause: SyncCause): Pending {
     const pending = this.writeBack();
-    return pending === undefined ? this.#device.sync(cause) : this.#syncAfter(pending, cause);
+    return pending === undefined ? this.#sync(cause) : after(pending, this.#sync.bind(this, cause));
+  }
+
+  #sync(cause: SyncCause): Pending {
+    return this.#device.sync(cause);
   }
 
   #reference(slot: number): void {
@@ -222,50 +227,39 @@ export class TableCache {
     for (let slot = first; this.#dirtyCount > 0 && slot <= this.#highestDirty; slot++) {
       if (this.#dirty[slot] === 0) continue;
       const pending = this.#writeSlot(slot);
-      if (pending !== undefined) return this.#writeBackAfter(pending, slot + 1);
+      if (pending !== undefined) return after(pending, this.#writeBackFrom.bind(this, slot + 1));
     }
     this.#lowestDirty = this.#slots;
     this.#highestDirty = -1;
     return undefined;
   }
 
-  async #writeBackAfter(pending: Promise<void>, next: number): Promise<void> {
-    await pending;
-    await this.#writeBackFrom(next);
-  }
-
-  async #syncAfter(pending: Promise<void>, cause: SyncCause): Promise<void> {
-    await pending;
-    await this.#device.sync(cause);
-  }
-
   #satisfyDependency(depends: TableCache): Pending {
-    const pending = depends.flush(this.#dependencyCause);
-    if (pending !== undefined) return this.#satisfiedAfter(pending);
-    this.#depends = undefined;
-    this.#dependsOnSync = false;
+    return this.#satisfiedBy(depends.flush(this.#dependencyCause));
+  }
+
+  #satisfiedBy(pending: Pending): Pending {
+    if (pending !== undefined) {
+      return after(pending, this.#forgetDependency.bind(this));
+    }
+    this.#forgetDependency();
     return undefined;
   }
 
-  async #satisfiedAfter(pending: Promise<void>): Promise<void> {
-    await pending;
+  #forgetDependency(): void {
     this.#depends = undefined;
     this.#dependsOnSync = false;
   }
 
   #writeSlot(slot: number): Pending {
     const pending = this.#makeDurableBefore();
-    return pending === undefined ? this.#writeTable(slot) : this.#writeTableAfter(pending, slot);
+    return pending === undefined ? this.#writeTable(slot) : after(pending, this.#writeTable.bind(this, slot));
   }
 
   /** What this cache depends on, before any of its tables reaches the file (R4). */
   #makeDurableBefore(): Pending {
     if (this.#depends !== undefined) return this.#satisfyDependency(this.#depends);
-    if (!this.#dependsOnSync) return undefined;
-    const pending = this.#device.sync('l2-after-cow');
-    if (pending !== undefined) return this.#satisfiedAfter(pending);
-    this.#dependsOnSync = false;
-    return undefined;
+    return this.#dependsOnSync ? this.#satisfiedBy(this.#device.sync('l2-after-cow')) : undefined;
   }
 
   #writeTable(slot: number): Pending {
@@ -278,19 +272,11 @@ export class TableCache {
     this.#changedFrom[slot] = 0;
     this.#changedTo[slot] = this.tableSize;
     const pending = this.#device.write(offset, this.bytes(slot), this.#purpose, from, to);
-    if (pending !== undefined) return this.#cleanAfter(pending, slot);
+    if (pending !== undefined) {
+      return after(pending, this.#clean.bind(this, slot));
+    }
     this.#clean(slot);
     return undefined;
-  }
-
-  async #writeTableAfter(pending: Promise<void>, slot: number): Promise<void> {
-    await pending;
-    await this.#writeTable(slot);
-  }
-
-  async #cleanAfter(pending: Promise<void>, slot: number): Promise<void> {
-    await pending;
-    this.#clean(slot);
   }
 
   #clean(slot: number): void {

@@ -11,11 +11,10 @@
 
 import { alignDown, alignUp, isAligned } from '../core/alignment.ts';
 import { allocatePages } from '../core/page-memory.ts';
+import type { Pending } from '../core/pending.ts';
 import { SECTOR_SIZE } from '../workload/request.ts';
 import { ChangeGate } from './change-gate.ts';
 import type { GuestRequests } from './guest-requests.ts';
-
-type Pending = undefined | Promise<void>;
 
 /** Part of a request: whole sectors, or some bytes of a single one. */
 interface Part {

@@ -6,6 +6,7 @@
  */
 
 import { Mutex } from '../core/mutex.ts';
+import { andFinally, type Pending } from '../core/pending.ts';
 
 export class ChangeGate {
   readonly #exclusive = new Mutex();
@@ -24,36 +25,30 @@ export class ChangeGate {
   }
 
   /** Notes a change that was issued at the open gate; answers what waits for it. */
-  pass(pending: undefined | Promise<void>): undefined | Promise<void> {
-    return pending === undefined ? undefined : this.#pass(pending);
+  pass(pending: Pending): Pending {
+    if (pending === undefined) return undefined;
+    this.#inFlight++;
+    return andFinally(pending, this.#end);
   }
 
   /** Does `work` while nothing else changes the image. */
   async exclusively(work: () => Promise<void>): Promise<void> {
     this.#exclusiveCount++;
     try {
-      await this.#exclusive.acquire();
-      try {
+      await this.#exclusive.hold(async () => {
         while (this.#inFlight > 0) await this.opened();
         await work();
-      } finally {
-        this.#exclusive.release();
-      }
+      });
     } finally {
       this.#exclusiveCount--;
       this.#wake();
     }
   }
 
-  async #pass(pending: Promise<void>): Promise<void> {
-    this.#inFlight++;
-    try {
-      await pending;
-    } finally {
-      this.#inFlight--;
-      if (this.#inFlight === 0) this.#wake();
-    }
-  }
+  readonly #end = (): void => {
+    this.#inFlight--;
+    if (this.#inFlight === 0) this.#wake();
+  };
 
   #wake(): void {
     for (const resolve of this.#waiting.splice(0)) resolve();

@@ -5,10 +5,9 @@
  * every method does too.
  */
 
+import type { Pending } from '../core/pending.ts';
 import type { BlockBackend } from '../format/block-backend.ts';
 import type { OpenRequest, Recorder } from './recorder.ts';
-
-type Pending = undefined | Promise<void>;
 
 interface Flags {
   readonly fua: boolean;

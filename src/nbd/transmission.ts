@@ -13,6 +13,7 @@
  */
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import type { Pending } from '../core/pending.ts';
 import { allocationStatus } from './allocation-status.ts';
 import type { ByteAccess } from './byte-access.ts';
 import { brokenProtocol, type NegotiatedFeatures } from './handshake.ts';
@@ -33,8 +34,6 @@ import type { ClientMemory } from './memory-budget.ts';
 import type { SocketReader } from './socket-reader.ts';
 import { bufferSize, type TransferBuffers } from './transfer-buffers.ts';
 import { Turn } from './turn.ts';
-
-type Pending = undefined | Promise<void>;
 
 export interface TransmissionOptions {
   readonly reader: SocketReader;

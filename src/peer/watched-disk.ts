@@ -9,7 +9,7 @@
  */
 
 import type { GuestDisk } from '../bench/verification.ts';
-import type { Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
 import type { WriteFlags, WriteZeroesFlags } from '../format/block-backend.ts';
 import type { ExpectedBytes } from './qemu-io.ts';
 import { longestUniformRun } from './uniform-bytes.ts';

@@ -3,7 +3,7 @@
  * it issues, and the bytes it leaves, are of interest, and waiting for the disk a thousand times is not.
  */
 
-import type { Pending } from '../device/block-device.ts';
+import type { Pending } from '../core/pending.ts';
 import { DeviceFilter } from '../device/filter.ts';
 
 export class WithoutSync extends DeviceFilter {

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { VerifiedDisk, type GuestDisk } from '../../src/bench/verification.ts';
 import { openStack } from '../../src/bench/stack.ts';
 import { allocatePages } from '../../src/core/page-memory.ts';
-import type { Pending } from '../../src/device/block-device.ts';
+import type { Pending } from '../../src/core/pending.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import type { BlockBackend } from '../../src/format/block-backend.ts';
 import { createImage } from '../../src/format/registry.ts';

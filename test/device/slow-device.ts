@@ -3,7 +3,8 @@
  * it: what a device with real overlap looks like to the filters above it.
  */
 
-import type { Pending, WritePart } from '../../src/device/block-device.ts';
+import type { Pending } from '../../src/core/pending.ts';
+import type { WritePart } from '../../src/device/block-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
 

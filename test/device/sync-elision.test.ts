@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { Pending } from '../../src/device/block-device.ts';
+import type { Pending } from '../../src/core/pending.ts';
 import { FaultDevice } from '../../src/device/fault.ts';
 import { HostMeter } from '../../src/device/host-meter.ts';
 import { MemoryDevice } from '../../src/device/memory-device.ts';

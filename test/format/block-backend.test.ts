@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
-import type { Pending } from '../../src/device/block-device.ts';
+import type { Pending } from '../../src/core/pending.ts';
 import type { SyncCause } from '../../src/device/purpose.ts';
 import { BlockBackend } from '../../src/format/block-backend.ts';
 import { CACHE_MODES, type CacheMode } from '../../src/format/cache-mode.ts';

@@ -9,7 +9,7 @@ import { Payload } from '../../src/bench/payload.ts';
 import { runRequests } from '../../src/bench/runner.ts';
 import { openStack } from '../../src/bench/stack.ts';
 import { Random } from '../../src/core/random.ts';
-import type { Pending } from '../../src/device/block-device.ts';
+import type { Pending } from '../../src/core/pending.ts';
 import { Deferral } from '../../src/device/deferred-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import { MemoryDevice } from '../../src/device/memory-device.ts';

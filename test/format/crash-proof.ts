@@ -9,7 +9,7 @@
 
 import { Qcow2BenchError } from '../../src/core/error.ts';
 import type { Random } from '../../src/core/random.ts';
-import type { Pending } from '../../src/device/block-device.ts';
+import type { Pending } from '../../src/core/pending.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import type { MemoryDevice } from '../../src/device/memory-device.ts';
 import { applyLogged, type WriteLogEntry } from '../../src/device/write-log.ts';

@@ -2,7 +2,8 @@
 
 import { afterAll, describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
-import type { BlockDevice, Pending } from '../../src/device/block-device.ts';
+import type { Pending } from '../../src/core/pending.ts';
+import type { BlockDevice } from '../../src/device/block-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
 import { applyLogged } from '../../src/device/write-log.ts';

@@ -8,7 +8,8 @@
 
 import { describe, expect, it, vi } from 'vitest';
 
-import type { BlockDevice, Pending, WritePart } from '../../src/device/block-device.ts';
+import type { Pending } from '../../src/core/pending.ts';
+import type { BlockDevice, WritePart } from '../../src/device/block-device.ts';
 import { SyncElision } from '../../src/device/sync-elision.ts';
 import type { SyncCause } from '../../src/device/purpose.ts';
 import { BlockBackend } from '../../src/format/block-backend.ts';

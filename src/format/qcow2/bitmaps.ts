@@ -27,21 +27,9 @@ import {
   type BitmapDirectory,
   type BitmapEntry,
 } from './bitmap-directory.ts';
-import type { Geometry } from './geometry.ts';
 import { EXTENSION } from './header-extensions.ts';
-import type { HeaderStore } from './header-store.ts';
+import type { ImageCore } from './image-core.ts';
 import { AUTOCLEAR, ENTRY_SIZE } from './layout.ts';
-import type { MetadataMap } from './metadata-map.ts';
-import type { Refcounts } from './refcounts.ts';
-
-export interface BitmapsOptions {
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly refcounts: Refcounts;
-  readonly metadata: MetadataMap;
-  /** Writes the caches and syncs; the metadata lock is held. */
-  readonly flush: () => Promise<void>;
-}
 
 /** One bitmap; `bits` is missing where the file's cannot be trusted. */
 interface OpenBitmap {
@@ -51,12 +39,12 @@ interface OpenBitmap {
 }
 
 export class Bitmaps {
-  readonly #options: BitmapsOptions;
+  readonly #core: ImageCore;
   #directory: BitmapDirectory;
   readonly #bitmaps: readonly OpenBitmap[];
 
-  private constructor(options: BitmapsOptions, directory: BitmapDirectory, bitmaps: readonly OpenBitmap[]) {
-    this.#options = options;
+  private constructor(core: ImageCore, directory: BitmapDirectory, bitmaps: readonly OpenBitmap[]) {
+    this.#core = core;
     this.#directory = directory;
     this.#bitmaps = bitmaps;
   }
@@ -67,8 +55,8 @@ export class Bitmaps {
    * @returns nothing if the image has none that are in step with it
    * @throws Qcow2BenchError `qcow2-bad-bitmaps`, `qcow2-bitmaps-too-large`
    */
-  static async load(options: BitmapsOptions): Promise<Bitmaps | undefined> {
-    const { header, metadata } = options;
+  static async load(core: ImageCore): Promise<Bitmaps | undefined> {
+    const { header, metadata } = core;
     const found = bitmapsExtension(header);
     if (found?.isConsistent !== true) return undefined;
     const directory = await readBitmapDirectory(header, found.extension);
@@ -77,11 +65,11 @@ export class Bitmaps {
     let left: number = LIMITS.bitmapMemoryBytes;
     for (const entry of directory.entries) {
       const isTrusted = (entry.flags & BITMAP_FLAG.inUse) === 0;
-      const bits = isTrusted ? await readBits(options, entry, left) : undefined;
+      const bits = isTrusted ? await readBits(core, entry, left) : undefined;
       left -= bits?.byteLength ?? 0;
       bitmaps.push({ entry: { ...entry, flags: entry.flags | BITMAP_FLAG.inUse }, bits });
     }
-    const loaded = new Bitmaps(options, directory, bitmaps);
+    const loaded = new Bitmaps(core, directory, bitmaps);
     if (directory.entries.some(({ flags }) => (flags & BITMAP_FLAG.inUse) === 0)) await loaded.#markInUse();
     return loaded;
   }
@@ -113,7 +101,7 @@ export class Bitmaps {
 
   /** Stores every bitmap in new clusters, points the header to them, frees the old ones. The lock is held. */
   async store(): Promise<void> {
-    const { header, refcounts, geometry, metadata, flush } = this.#options;
+    const { header, refcounts, geometry, metadata } = this.#core;
     if (this.#bitmaps.every(({ bits }) => bits === undefined)) return;
     const entries: BitmapEntry[] = [];
     for (const { entry, bits } of this.#bitmaps) {
@@ -121,7 +109,7 @@ export class Bitmaps {
     }
     const bytes = encodeBitmapEntries(entries);
     const offset = await this.#writeNew(bytes);
-    await flush();
+    await this.#core.flush('bitmap');
     const old = this.#directory;
     this.#directory = { offset, byteLength: bytes.byteLength, entries };
     await header.rewrite({
@@ -146,7 +134,7 @@ export class Bitmaps {
   }
 
   async #storeBitmap(entry: BitmapEntry, bits: Uint8Array): Promise<BitmapEntry> {
-    const { clusterSize } = this.#options.geometry;
+    const { clusterSize } = this.#core.geometry;
     const clusters = ceilDiv(bits.byteLength, clusterSize);
     const table = allocatePages(Math.max(1, clusters * ENTRY_SIZE)).subarray(0, clusters * ENTRY_SIZE);
     for (let index = 0; index < clusters; index++) {
@@ -162,7 +150,7 @@ export class Bitmaps {
 
   /** The directory is overwritten in place, so its bit says meanwhile that it is not to be trusted. */
   async #markInUse(): Promise<void> {
-    const { header } = this.#options;
+    const { header } = this.#core;
     const entries = this.#bitmaps.map(({ entry }) => entry);
     const bit = BigInt(AUTOCLEAR.bitmaps);
     const known = header.values.autoclear & BigInt(AUTOCLEAR.bitmaps | AUTOCLEAR.rawExternalData);
@@ -176,7 +164,7 @@ export class Bitmaps {
   }
 
   async #writeNew(bytes: Uint8Array): Promise<number> {
-    const { header, refcounts, geometry, metadata } = this.#options;
+    const { header, refcounts, geometry, metadata } = this.#core;
     if (bytes.byteLength === 0) return (await refcounts.findFree(0)) * geometry.clusterSize;
     const offset = await refcounts.allocate(ceilDiv(bytes.byteLength, geometry.clusterSize));
     const kind = metadata.overlap(offset, bytes.byteLength, undefined);
@@ -188,7 +176,7 @@ export class Bitmaps {
 
 /** The bits of a bitmap, at most `limit` bytes of them; undefined if a part of it is past the end of the file. */
 async function readBits(
-  { header, geometry }: BitmapsOptions,
+  { header, geometry }: ImageCore,
   entry: BitmapEntry,
   limit: number,
 ): Promise<Uint8Array | undefined> {

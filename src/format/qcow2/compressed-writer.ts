@@ -11,28 +11,11 @@
 
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
-import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import { clusterCodec } from './compression.ts';
 import { allocatedMapAt, setMapsAt, zeroMapAt, type SubclusterMaps } from './extended-l2-entry.ts';
-import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
+import type { GuestWriter } from './guest-writer.ts';
+import type { ImageCore } from './image-core.ts';
 import { clearAt, clusterTypeAt, compressedOffsetBits, setCompressedAt, setZeroAt } from './l2-entry.ts';
-import type { L2Tables } from './l2-tables.ts';
-import type { MetadataMap } from './metadata-map.ts';
-import type { Refcounts } from './refcounts.ts';
-
-export interface CompressedWriterOptions {
-  readonly device: BlockDevice;
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly tables: L2Tables;
-  readonly refcounts: Refcounts;
-  readonly metadata: MetadataMap;
-  /** Writes a cluster, or the disk's last part of one, as it is. */
-  readonly writePlain: (guestOffset: number, bytes: Uint8Array) => Pending;
-  /** Does metadata work with the image's lock held. */
-  readonly locked: <T>(work: () => T | Promise<T>) => Promise<T>;
-}
 
 /** Packed bytes that have their place, and what the entry said before. */
 interface Placed {
@@ -45,15 +28,17 @@ interface Placed {
 export class CompressedWriter {
   /** Compressed clusters written so far. */
   clusters = 0;
-  readonly #options: CompressedWriterOptions;
+  readonly #core: ImageCore;
+  readonly #writer: GuestWriter;
 
-  constructor(options: CompressedWriterOptions) {
-    this.#options = options;
+  constructor(core: ImageCore, writer: GuestWriter) {
+    this.#core = core;
+    this.#writer = writer;
   }
 
   /** Writes whole clusters; the last may be cut off by the disk's end. */
   async write(guestOffset: number, bytes: Uint8Array): Promise<void> {
-    const { clusterSize } = this.#options.geometry;
+    const { clusterSize } = this.#core.geometry;
     this.#checkRequest(guestOffset, bytes.byteLength);
     for (let done = 0; done < bytes.byteLength; done += clusterSize) {
       await this.#writeCluster(guestOffset + done, bytes.subarray(done, done + clusterSize));
@@ -62,13 +47,13 @@ export class CompressedWriter {
 
   /** Makes the file end at a whole sector, as QEMU does after a series of compressed writes. */
   async alignFileEnd(): Promise<void> {
-    const { device } = this.#options;
+    const { device } = this.#core;
     const size = device.size();
     if (size % 512 !== 0) await device.truncate(Math.ceil(size / 512) * 512, 'data');
   }
 
   #checkRequest(guestOffset: number, length: number): void {
-    const { geometry, header } = this.#options;
+    const { geometry, header } = this.#core;
     const { clusterSize } = geometry;
     const end = guestOffset + length;
     if (header.hasDataFile) {
@@ -85,24 +70,24 @@ export class CompressedWriter {
   }
 
   async #writeCluster(guestOffset: number, bytes: Uint8Array): Promise<void> {
-    const { geometry, header, locked, device, writePlain } = this.#options;
+    const { geometry, header, lock, device } = this.#core;
     const packed = clusterCodec(header.values.compressionType).compress(
       padded(bytes, geometry.clusterSize),
       geometry.clusterSize - 1,
     );
     if (packed === undefined) {
-      await writePlain(guestOffset, bytes);
+      await this.#writer.write(guestOffset, bytes);
       return;
     }
-    // The codec's own memory is used again by whoever comes next.
+    // The codec's own memory is reused by the next call.
     const stored = allocatePages(packed.byteLength);
     stored.set(packed);
-    const placed = await locked(() => this.#place(guestOffset, stored.byteLength));
+    const placed = await lock.hold(() => this.#place(guestOffset, stored.byteLength));
     try {
       const pending = device.write(placed.hostOffset, stored, 'data');
       if (pending !== undefined) await pending;
     } catch (error) {
-      await locked(() => this.#takeBack(guestOffset, placed, stored.byteLength));
+      await lock.hold(() => this.#takeBack(guestOffset, placed, stored.byteLength));
       throw error;
     }
     this.clusters++;
@@ -110,7 +95,7 @@ export class CompressedWriter {
 
   /** Allocates packed bytes and points the entry to them. */
   async #place(guestOffset: number, length: number): Promise<Placed> {
-    const { tables, refcounts, geometry, metadata, header } = this.#options;
+    const { tables, refcounts, geometry, metadata, header } = this.#core;
     const slot = await tables.acquireForWriting(guestOffset);
     try {
       const slice = tables.view(slot);
@@ -141,7 +126,7 @@ export class CompressedWriter {
 
   /** Restores an entry whose bytes could not be written. */
   async #takeBack(guestOffset: number, { hostOffset, wasZero, maps }: Placed, length: number): Promise<void> {
-    const { tables, refcounts, geometry } = this.#options;
+    const { tables, refcounts, geometry } = this.#core;
     const slot = await tables.acquireForWriting(guestOffset);
     try {
       const slice = tables.view(slot);
@@ -160,7 +145,7 @@ export class CompressedWriter {
     return new Qcow2BenchError(
       'qcow2-compressed-overwrite',
       `guest offset ${hex(guestOffset)} was written before: a compressed write cannot overwrite anything; discard it first, or write it uncompressed`,
-      { path: this.#options.header.device.path },
+      { path: this.#core.header.device.path },
     );
   }
 }

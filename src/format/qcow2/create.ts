@@ -10,7 +10,7 @@
 import { viewOf, writeU64be } from '../../core/bytes.ts';
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
-import type { Pending } from '../../device/block-device.ts';
+import type { Pending } from '../../core/pending.ts';
 import { DeviceFilter } from '../../device/filter.ts';
 import type { CreateOptions } from '../image-options.ts';
 import { extendEmptyFile } from '../empty-file.ts';

@@ -10,14 +10,14 @@
 
 import { alignUp, isAligned } from '../../core/alignment.ts';
 import { allocatePages } from '../../core/page-memory.ts';
-import type { BlockDevice, Pending, WritePart } from '../../device/block-device.ts';
+import { after, type MaybePromise, type Pending } from '../../core/pending.ts';
+import type { BlockDevice, WritePart } from '../../device/block-device.ts';
 import { zeroWithoutWriting } from '../../device/zeroing.ts';
-import type { DiskImage } from '../disk-image.ts';
 import { isKnownZero } from '../known-zero.ts';
-import type { Allocation, Extent, WriteMapper } from './allocation.ts';
+import type { Allocation, Extent, WriteMapper } from './write-mapper.ts';
 import type { Geometry } from './geometry.ts';
 import { setWrittenAt } from './extended-l2-entry.ts';
-import type { HeaderStore } from './header-store.ts';
+import type { ImageCore } from './image-core.ts';
 import {
   clusterTypeAt,
   compressedRangeAt,
@@ -26,75 +26,51 @@ import {
   setAllocatedAt,
   type ClusterType,
 } from './l2-entry.ts';
-import type { L2Tables } from './l2-tables.ts';
-import type { MetadataMap } from './metadata-map.ts';
-import type { Refcounts } from './refcounts.ts';
+import type { Reader } from './reader.ts';
 
 /** Head, middle and tail are read at once if the middle is at most this many bytes. */
 const MERGED_READ_MIDDLE_MAX = 16_384;
 
-export interface DataWriterOptions {
-  /** The file that guest data lies in. */
-  readonly device: BlockDevice;
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly virtualSize: () => number;
-  readonly backing: DiskImage | undefined;
-  readonly tables: L2Tables;
-  readonly refcounts: Refcounts;
-  readonly metadata: MetadataMap;
-  readonly mapper: WriteMapper;
-  /** Whether this opening postpones refcounts. */
-  readonly lazyRefcounts: boolean;
-  /** Reads guest bytes as they are before the write, for the fill; past the disk's end gives zeroes. */
-  readonly readOld: (guestOffset: number, target: Uint8Array) => Promise<void>;
-  readonly lock: () => undefined | Promise<void>;
-  readonly unlock: () => void;
-}
-
 export class DataWriter {
   /** Writes and zero-ranges of data so far that changed the image itself, not a data file. */
   imageChanges = 0;
-  readonly #options: DataWriterOptions;
+  readonly #core: ImageCore;
+  readonly #mapper: WriteMapper;
+  readonly #reader: Reader;
   readonly #device: BlockDevice;
   readonly #hostAlignment: number;
   readonly #isImage: boolean;
 
-  constructor(options: DataWriterOptions) {
-    this.#options = options;
-    this.#device = options.device;
-    this.#hostAlignment = options.device.hostAlignment;
-    this.#isImage = !options.header.hasDataFile;
+  constructor(core: ImageCore, mapper: WriteMapper, reader: Reader) {
+    this.#core = core;
+    this.#mapper = mapper;
+    this.#reader = reader;
+    this.#device = core.guestFile;
+    this.#hostAlignment = core.guestFile.hostAlignment;
+    this.#isImage = core.dataFile === undefined;
   }
 
   /** Writes the fill that can be zeroed, and the guest's bytes. Takes no lock. */
   writeData(extent: Extent, bytes: Uint8Array): Pending {
     const guarded = this.#guardData(extent.hostOffset, extent.length);
-    if (guarded !== undefined) return guarded;
-    const { allocations } = extent;
-    for (let index = 0; index < allocations.length; index++) {
-      const pending = this.#zeroFillIfKnown(allocations[index] as Allocation);
-      if (pending !== undefined) return this.#writeDataAfter(pending, extent, bytes, index + 1);
-    }
-    return this.#writeGuestBytes(extent, bytes);
+    return guarded ?? this.#writeFilled(extent, bytes, 0);
   }
 
   /** Copies what fill is left, then links an allocation. Call with the lock held; it is not held meanwhile. */
   link(allocation: Allocation): Pending {
-    if (!allocation.isFilled) return this.#linkAfterCopy(allocation);
-    const pending = this.#prepareEntries(allocation);
-    return pending === undefined ? this.#setEntries(allocation) : this.#setEntriesAfter(pending, allocation);
+    if (!allocation.isFilled) return this.#copyAndLink(allocation);
+    return this.#linkFilled(allocation);
   }
 
-  async #writeDataAfter(
-    pending: Promise<void>,
-    extent: Extent,
-    bytes: Uint8Array,
-    next: number,
-  ): Promise<void> {
-    await pending;
-    for (const allocation of extent.allocations.slice(next)) await this.#zeroFillIfKnown(allocation);
-    await this.#writeGuestBytes(extent, bytes);
+  /** Zeroes the fill of the allocations from `first` on, then writes the guest's bytes. */
+  #writeFilled(extent: Extent, bytes: Uint8Array, first: number): Pending {
+    const { allocations } = extent;
+    for (let index = first; index < allocations.length; index++) {
+      const pending = this.#zeroFillIfKnown(allocations[index] as Allocation);
+      if (pending !== undefined)
+        {return after(pending, this.#writeFilled.bind(this, extent, bytes, index + 1));}
+    }
+    return this.#writeGuestBytes(extent, bytes);
   }
 
   /** The guest's bytes, merged with the fill of the first allocation that still needs one and encloses them. */
@@ -108,49 +84,43 @@ export class DataWriter {
     return this.#device.write(extent.hostOffset, bytes, 'data');
   }
 
-  async #linkAfterCopy(allocation: Allocation): Promise<void> {
-    this.#options.unlock();
-    try {
-      await this.#copyFill(allocation);
-    } finally {
-      const pending = this.#options.lock();
-      if (pending !== undefined) await pending;
-    }
-    await this.#prepareEntries(allocation);
-    await this.#setEntries(allocation);
+  async #copyAndLink(allocation: Allocation): Promise<void> {
+    await this.#core.lock.pause(() => this.#copyFill(allocation));
+    await this.#linkFilled(allocation);
   }
 
-  /** What stands before any change of an L2 entry: the copied data, and the dirty bit or the dependency on refcounts. */
+  #linkFilled(allocation: Allocation): Pending {
+    const pending = this.#prepareEntries(allocation);
+    return pending === undefined
+      ? this.#setEntries(allocation)
+      : after(pending, this.#setEntries.bind(this, allocation));
+  }
+
+  /** What comes before any change of an L2 entry: the copied data, and the dirty bit or the dependency on refcounts. */
   #prepareEntries({ isCopied }: Allocation): Pending {
-    const { tables, refcounts, header, lazyRefcounts } = this.#options;
+    const { tables, refcounts, header, lazyRefcounts } = this.#core;
     if (isCopied) tables.l2Cache.dependOnSync();
     if (lazyRefcounts && !header.isDirty) return header.markDirty();
     return header.isDirty ? undefined : tables.l2Cache.setDependency(refcounts.blockCache);
   }
 
-  async #setEntriesAfter(pending: Promise<void>, allocation: Allocation): Promise<void> {
-    await pending;
-    await this.#setEntries(allocation);
-  }
-
   /** Points the entries to the allocation's clusters and ends it; what they pointed to before is freed. */
   #setEntries(allocation: Allocation): Pending {
-    const slot = this.#options.tables.acquireForWriting(allocation.guestOffset);
-    if (typeof slot !== 'number') return this.#setEntriesIn(slot, allocation);
-    const freed = this.#changeSlice(slot, allocation);
-    if (freed !== undefined) return this.#freeAndFinish(freed, allocation);
-    this.#options.mapper.finish(allocation);
-    return undefined;
+    const slot = this.#core.tables.acquireForWriting(allocation.guestOffset);
+    if (typeof slot !== 'number') return after(slot, this.#setEntriesIn.bind(this, allocation));
+    return this.#setEntriesIn(allocation, slot);
   }
 
-  async #setEntriesIn(loading: Promise<number>, allocation: Allocation): Promise<void> {
-    const freed = this.#changeSlice(await loading, allocation);
-    await this.#freeAndFinish(freed ?? [], allocation);
+  #setEntriesIn(allocation: Allocation, slot: number): Pending {
+    const freed = this.#changeSlice(slot, allocation);
+    if (freed !== undefined) return this.#freeAndFinish(freed, allocation);
+    this.#mapper.finish(allocation);
+    return undefined;
   }
 
   /** Changes the entries in a slice and releases it; answers the host ranges that they no longer use. */
   #changeSlice(slot: number, allocation: Allocation): readonly HostRange[] | undefined {
-    const { tables, geometry, header } = this.#options;
+    const { tables, geometry, header } = this.#core;
     const keeps = allocation.keepsClusters || header.hasDataFile;
     const slice = tables.view(slot);
     const first = tables.indexInSlice(allocation.guestOffset);
@@ -172,9 +142,9 @@ export class DataWriter {
   }
 
   async #freeAndFinish(freed: readonly HostRange[], allocation: Allocation): Promise<void> {
-    const { refcounts, mapper } = this.#options;
+    const { refcounts } = this.#core;
     for (const { hostOffset, length } of freed) await refcounts.free(hostOffset, length, 'keep');
-    mapper.finish(allocation);
+    this.#mapper.finish(allocation);
   }
 
   /** Zeroes an allocation's fill if it is known to read as zeroes; what is not zeroed is copied later. */
@@ -183,75 +153,61 @@ export class DataWriter {
       allocation.isFilled = true;
       return undefined;
     }
-    const looked = this.#lookThroughRefcounts();
-    return looked === undefined
+    const scanned = this.#scanRefcounts();
+    return scanned === undefined
       ? this.#zeroFillIfZero(allocation)
-      : this.#zeroFillAfterLook(looked, allocation);
+      : after(scanned, this.#zeroFillIfZero.bind(this, allocation));
   }
 
-  async #zeroFillAfterLook(looked: Promise<void>, allocation: Allocation): Promise<void> {
-    await looked;
-    await this.#zeroFillIfZero(allocation);
-  }
-
-  #lookThroughRefcounts(): Pending {
-    const { refcounts, lock, unlock } = this.#options;
-    if (refcounts.isLookedThrough) return undefined;
-    const locked = lock();
-    const look = (): Pending => refcounts.lookThroughOnce(this.#options.header.device.size());
-    let looked: Pending;
-    try {
-      looked = locked === undefined ? look() : locked.then(look);
-    } catch (error) {
-      unlock();
-      throw error;
-    }
-    if (looked !== undefined) return looked.finally(unlock);
-    unlock();
-    return undefined;
+  #scanRefcounts(): Pending {
+    const { refcounts, header, lock } = this.#core;
+    if (refcounts.isScanned) return undefined;
+    return lock.hold(() => refcounts.scanOnce(header.device.size()));
   }
 
   #zeroFillIfZero(allocation: Allocation): Pending {
     const isZero = this.#isFillZero(allocation);
-    if (typeof isZero !== 'boolean') return this.#zeroFillIf(isZero, allocation);
+    if (typeof isZero !== 'boolean') {
+      return after(isZero, this.#zeroFillIf.bind(this, allocation));
+    }
+    return this.#zeroFillIf(allocation, isZero);
+  }
+
+  #zeroFillIf(allocation: Allocation, isZero: boolean): Pending {
     return isZero ? this.#zeroFill(allocation) : undefined;
   }
 
-  async #zeroFillIf(isZero: Promise<boolean>, allocation: Allocation): Promise<void> {
-    if (await isZero) await this.#zeroFill(allocation);
-  }
-
   /** Whether all that surrounds the guest's bytes reads as zeroes, by the tables and not by content. */
-  #isFillZero(allocation: Allocation): boolean | Promise<boolean> {
+  #isFillZero(allocation: Allocation): MaybePromise<boolean> {
     const { guestOffset, cowTailFrom, cowTailTo } = allocation;
     // What lies past the disk's end is not known to be zero.
-    if (cowTailTo > cowTailFrom && guestOffset + cowTailTo > this.#options.virtualSize()) return false;
+    if (cowTailTo > cowTailFrom && guestOffset + cowTailTo > this.#core.virtualSize) return false;
     const head = this.#isHeadZero(allocation);
-    if (typeof head !== 'boolean') return this.#isTailZeroToo(head, allocation);
-    return head && this.#isTailZero(allocation);
+    if (typeof head !== 'boolean') return after(head, this.#isTailZeroToo.bind(this, allocation));
+    return this.#isTailZeroToo(allocation, head);
   }
 
-  async #isTailZeroToo(head: Promise<boolean>, allocation: Allocation): Promise<boolean> {
-    return (await head) && this.#isTailZero(allocation);
+  #isTailZeroToo(allocation: Allocation, isHeadZero: boolean): MaybePromise<boolean> {
+    return isHeadZero && this.#isTailZero(allocation);
   }
 
-  #isHeadZero({ guestOffset, cowHeadFrom, cowHeadTo, headType }: Allocation): boolean | Promise<boolean> {
+  #isHeadZero({ guestOffset, cowHeadFrom, cowHeadTo, headType }: Allocation): MaybePromise<boolean> {
     if (cowHeadTo === cowHeadFrom) return true;
     return this.#readsZero(headType, guestOffset + cowHeadFrom, cowHeadTo - cowHeadFrom);
   }
 
-  #isTailZero({ guestOffset, cowTailFrom, cowTailTo, tailType }: Allocation): boolean | Promise<boolean> {
+  #isTailZero({ guestOffset, cowTailFrom, cowTailTo, tailType }: Allocation): MaybePromise<boolean> {
     if (cowTailTo === cowTailFrom) return true;
     return this.#readsZero(tailType, guestOffset + cowTailFrom, cowTailTo - cowTailFrom);
   }
 
-  #readsZero(type: ClusterType, guestOffset: number, length: number): boolean | Promise<boolean> {
+  #readsZero(type: ClusterType, guestOffset: number, length: number): MaybePromise<boolean> {
     switch (type) {
       case 'zero':
       case 'zero-allocated':
         return true;
       case 'unallocated': {
-        const { backing } = this.#options;
+        const { backing } = this.#core;
         return backing === undefined || isKnownZero(backing, guestOffset, length);
       }
       case 'normal':
@@ -271,21 +227,19 @@ export class DataWriter {
     // Without zero-range these are a hole and the space reserved again.
     if (this.#isImage) this.imageChanges += this.#device.canZeroRange ? 1 : 2;
     const isZeroed = zeroWithoutWriting(this.#device, offset, length, 'cow');
-    if (typeof isZeroed !== 'boolean') return this.#filledAfter(isZeroed, allocation);
     // What cannot be zeroed here is copied with the data.
-    if (isZeroed) allocation.isFilled = true;
+    if (typeof isZeroed !== 'boolean') {
+      return after(isZeroed, setFilled.bind(undefined, allocation));
+    }
+    setFilled(allocation, isZeroed);
     return undefined;
-  }
-
-  async #filledAfter(isZeroed: Promise<boolean>, allocation: Allocation): Promise<void> {
-    if (await isZeroed) allocation.isFilled = true;
   }
 
   /** Reads the fill and writes it together with the guest's bytes, as one host write. */
   async #writeWithFill(allocation: Allocation, bytes: Uint8Array): Promise<void> {
     const { head, tail } = await this.#readFill(allocation);
     // Another request may have found the image damaged meanwhile.
-    this.#options.header.assertRunning();
+    this.#core.header.assertRunning();
     const parts: WritePart[] = [];
     if (head.byteLength > 0) parts.push({ purpose: 'cow', bytes: head });
     parts.push({ purpose: 'data', bytes });
@@ -299,7 +253,7 @@ export class DataWriter {
   /** Reads the fill and writes it on its own: the guest's bytes went with another part. */
   async #copyFill(allocation: Allocation): Promise<void> {
     const { head, tail } = await this.#readFill(allocation);
-    this.#options.header.assertRunning();
+    this.#core.header.assertRunning();
     const { hostOffset, cowHeadFrom, cowTailFrom } = allocation;
     if (head.byteLength > 0) await this.#device.write(hostOffset + cowHeadFrom, head, 'cow');
     if (tail.byteLength > 0) await this.#device.write(hostOffset + cowTailFrom, tail, 'cow');
@@ -314,19 +268,19 @@ export class DataWriter {
     const middle = cowTailFrom - cowHeadTo;
     if (headLength > 0 && tailLength > 0 && middle <= MERGED_READ_MIDDLE_MAX) {
       const whole = allocatePages(cowTailTo - cowHeadFrom);
-      await this.#options.readOld(guestOffset + cowHeadFrom, whole);
+      await this.#reader.read(guestOffset + cowHeadFrom, whole, 'cow');
       return { head: whole.subarray(0, headLength), tail: whole.subarray(cowTailFrom - cowHeadFrom) };
     }
     const buffer = allocatePages(Math.max(1, alignUp(headLength, 4096) + tailLength));
     const head = buffer.subarray(0, headLength);
     const tail = buffer.subarray(alignUp(headLength, 4096), alignUp(headLength, 4096) + tailLength);
-    if (headLength > 0) await this.#options.readOld(guestOffset + cowHeadFrom, head);
-    if (tailLength > 0) await this.#options.readOld(guestOffset + cowTailFrom, tail);
+    if (headLength > 0) await this.#reader.read(guestOffset + cowHeadFrom, head, 'cow');
+    if (tailLength > 0) await this.#reader.read(guestOffset + cowTailFrom, tail, 'cow');
     return { head, tail };
   }
 
   #guardData(offset: number, length: number): undefined | Promise<never> {
-    const { header, metadata } = this.#options;
+    const { header, metadata } = this.#core;
     // A data file holds no metadata.
     const kind = header.hasDataFile ? undefined : metadata.overlap(offset, length, undefined);
     if (kind === undefined) return undefined;
@@ -367,7 +321,7 @@ export function hostRangeAt(slice: DataView, word: number, geometry: Geometry): 
     case 'zero-allocated':
     case 'normal': {
       const hostOffset = hostOffsetAt(slice, word);
-      // Whose clusters a damaged entry means nobody knows: they are left to a check.
+      // A damaged entry's owner is unknown: its clusters are left to a check.
       return isAligned(hostOffset, geometry.clusterSize)
         ? { hostOffset, length: geometry.clusterSize }
         : undefined;
@@ -375,6 +329,10 @@ export function hostRangeAt(slice: DataView, word: number, geometry: Geometry): 
     case 'compressed':
       return compressedRangeAt(slice, word, geometry.clusterBits);
   }
+}
+
+function setFilled(allocation: Allocation, isFilled: boolean): void {
+  allocation.isFilled = isFilled;
 }
 
 function isFillEmpty(allocation: Allocation): boolean {

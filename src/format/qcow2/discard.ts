@@ -6,13 +6,10 @@
  */
 
 import { alignDown, alignUp, ceilDiv, remainder } from '../../core/alignment.ts';
-import type { BlockDevice } from '../../device/block-device.ts';
 import { hostRangeAt, type HostRange } from './data-writer.ts';
 import { punchQuietly } from './discard-queue.ts';
-import type { Geometry } from './geometry.ts';
+import type { ImageCore } from './image-core.ts';
 import { addZeroFlagAt, clearAt, clusterTypeAt, isSetAt, setZeroAt } from './l2-entry.ts';
-import type { L2Tables } from './l2-tables.ts';
-import type { Refcounts } from './refcounts.ts';
 import {
   cutOffExtended,
   discardExtended,
@@ -27,31 +24,19 @@ export interface ClusterRange {
   readonly clusters: number;
 }
 
-export interface DiscarderOptions {
-  readonly geometry: Geometry;
-  readonly version: 2 | 3;
-  readonly virtualSize: () => number;
-  readonly hasBacking: boolean;
-  readonly tables: L2Tables;
-  readonly refcounts: Refcounts;
-  /** The external data file, if there is one: its clusters are not counted, only given back. */
-  readonly dataFile: BlockDevice | undefined;
-  /** Whether discarded clusters are given back to the file system. */
-  readonly passThrough: boolean;
-}
-
 type ChangeEntry = (slice: DataView, word: number) => EntryChange;
 
 export class Discarder {
-  readonly #options: DiscarderOptions;
+  readonly #core: ImageCore;
 
-  constructor(options: DiscarderOptions) {
-    this.#options = options;
+  constructor(core: ImageCore) {
+    this.#core = core;
   }
 
   /** Drops clusters; they read as zeroes afterwards, never as the backing file. */
   async discard(range: ClusterRange): Promise<void> {
-    const { hasBacking, version } = this.#options;
+    const { version } = this.#core.header.values;
+    const hasBacking = this.#core.backing !== undefined;
     await this.#changeEntries(range, (slice, word) => {
       if (this.#isExtended) return discardExtended(slice, word, hasBacking);
       const type = clusterTypeAt(slice, word);
@@ -100,10 +85,10 @@ export class Discarder {
    * @returns false if a part lies in a compressed cluster, which has no subclusters; what is before it is zero then
    */
   async writeZeroesTo(start: number, end: number, unmap: boolean): Promise<boolean> {
-    const { geometry, virtualSize } = this.#options;
+    const { geometry, virtualSize } = this.#core;
     const { clusterSize } = geometry;
     const headEnd = Math.min(end, alignUp(start, clusterSize));
-    const tailStart = end >= virtualSize() ? end : Math.max(headEnd, alignDown(end, clusterSize));
+    const tailStart = end >= virtualSize ? end : Math.max(headEnd, alignDown(end, clusterSize));
     const whole = { guestOffset: headEnd, clusters: ceilDiv(tailStart - headEnd, clusterSize) };
     return this.#gathered(async () => {
       if (headEnd > start && !(await this.#zeroPart(start, headEnd))) return false;
@@ -114,7 +99,7 @@ export class Discarder {
 
   /** Subclusters of one cluster. */
   async #zeroPart(start: number, end: number): Promise<boolean> {
-    const { geometry, tables } = this.#options;
+    const { geometry, tables } = this.#core;
     const { clusterSize, subclusterSize } = geometry;
     const acquired = tables.acquireForWriting(start);
     const slot = typeof acquired === 'number' ? acquired : await acquired;
@@ -131,7 +116,7 @@ export class Discarder {
   }
 
   get #isExtended(): boolean {
-    return this.#options.geometry.entryWords === 2;
+    return this.#core.geometry.entryWords === 2;
   }
 
   #changeEntries(range: ClusterRange, change: ChangeEntry): Promise<void> {
@@ -140,7 +125,7 @@ export class Discarder {
 
   /** Does work whose freed clusters are punched at its end, in one go. */
   async #gathered<T>(work: () => Promise<T>): Promise<T> {
-    const { refcounts } = this.#options;
+    const { refcounts } = this.#core;
     refcounts.gatherDiscards();
     try {
       return await work();
@@ -151,13 +136,13 @@ export class Discarder {
 
   /** Gives back a cluster that no entry uses any more; a hole that cannot be punched only wastes space. */
   async #free({ hostOffset, length }: HostRange): Promise<void> {
-    const { refcounts, dataFile, passThrough } = this.#options;
-    if (dataFile === undefined) await refcounts.free(hostOffset, length, passThrough ? 'discard' : 'keep');
-    else if (passThrough) await punchQuietly(dataFile, hostOffset, length);
+    const { refcounts, dataFile, passesDiscards } = this.#core;
+    if (dataFile === undefined) await refcounts.free(hostOffset, length, passesDiscards ? 'discard' : 'keep');
+    else if (passesDiscards) await punchQuietly(dataFile, hostOffset, length);
   }
 
   async #eachEntry(range: ClusterRange, change: ChangeEntry): Promise<void> {
-    const { geometry, tables } = this.#options;
+    const { geometry, tables } = this.#core;
     let done = 0;
     while (done < range.clusters) {
       const at = range.guestOffset + done * geometry.clusterSize;

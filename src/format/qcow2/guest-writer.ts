@@ -16,20 +16,14 @@
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import type { Mutex } from '../../core/mutex.ts';
-import type { Pending } from '../../device/block-device.ts';
-import type { Allocation, Extent, WriteMapper } from './allocation.ts';
+import { after, andFinally, settle, type MaybePromise, type Pending } from '../../core/pending.ts';
+import type { Allocation, Extent, WriteMapper } from './write-mapper.ts';
 import type { DataWriter } from './data-writer.ts';
+import type { ImageCore } from './image-core.ts';
 import type { MetadataDevice } from './metadata-device.ts';
 
 /** How many extents of one request are under way at most. */
 const EXTENTS_MAX = 8;
-
-export interface GuestWriterOptions {
-  readonly metadataDevice: MetadataDevice;
-  readonly mapper: WriteMapper;
-  readonly writer: DataWriter;
-  readonly lock: Mutex;
-}
 
 export class GuestWriter {
   /** Guest writes so far that allocated a cluster. */
@@ -45,22 +39,24 @@ export class GuestWriter {
   /** Writes that answered a promise and are not done. */
   #unfinished = 0;
 
-  constructor(options: GuestWriterOptions) {
-    this.#metadataDevice = options.metadataDevice;
-    this.#mapper = options.mapper;
-    this.#writer = options.writer;
-    this.#lock = options.lock;
+  constructor(core: ImageCore, mapper: WriteMapper, writer: DataWriter) {
+    this.#metadataDevice = core.metadataDevice;
+    this.#lock = core.lock;
+    this.#mapper = mapper;
+    this.#writer = writer;
   }
 
   write(guestOffset: number, bytes: Uint8Array): Pending {
     this.noteRequest();
     if (this.#unfinished === 0) this.#aloneAt = this.#requests;
-    const extent = this.#map(guestOffset, bytes.byteLength);
+    const extent = this.#lock.hold(this.#map, guestOffset, bytes.byteLength);
     const pending =
       extent instanceof Promise
-        ? this.#writeMapped(extent, guestOffset, bytes)
-        : this.#writeFrom(extent, guestOffset, bytes);
-    return pending === undefined ? undefined : this.#finishAfter(pending);
+        ? after(extent, this.#writeFrom.bind(this, guestOffset, bytes))
+        : this.#writeFrom(guestOffset, bytes, extent);
+    if (pending === undefined) return undefined;
+    this.#unfinished++;
+    return andFinally(pending, this.#finish);
   }
 
   /** Another request begins: what data are under way can no longer be told from its changes. */
@@ -69,52 +65,34 @@ export class GuestWriter {
     this.#metadataDevice.setUnderWay(0);
   }
 
-  async #finishAfter(pending: Promise<void>): Promise<void> {
-    this.#unfinished++;
-    try {
-      await pending;
-    } finally {
-      this.#unfinished--;
-    }
-  }
-
-  async #writeMapped(mapping: Promise<Extent>, guestOffset: number, bytes: Uint8Array): Promise<void> {
-    await this.#writeFrom(await mapping, guestOffset, bytes);
-  }
+  readonly #finish = (): void => {
+    this.#unfinished--;
+  };
 
   /** Writes a request whose first extent is mapped. */
-  #writeFrom(extent: Extent, guestOffset: number, bytes: Uint8Array): Pending {
+  #writeFrom(guestOffset: number, bytes: Uint8Array, extent: Extent): Pending {
     if (extent.length < bytes.byteLength) return this.#writeExtents(extent, guestOffset, bytes);
     let pending: Pending;
     try {
       pending = this.#writer.writeData(extent, bytes);
     } catch (error) {
-      return this.#giveUpAndThrow(extent, error);
+      return this.#abortAndThrow(extent, error);
     }
-    if (pending !== undefined) return this.#linkAfter(pending, extent);
-    return this.#linkWritten(extent);
-  }
-
-  async #linkAfter(pending: Promise<void>, extent: Extent): Promise<void> {
-    try {
-      await pending;
-    } catch (error) {
-      await this.#giveUp(extent);
-      throw error;
-    }
-    await this.#linkWritten(extent);
+    if (pending === undefined) return this.#linkWritten(extent);
+    return settle(pending, this.#linkWritten.bind(this, extent), this.#abortAndThrow.bind(this, extent));
   }
 
   #linkWritten(extent: Extent): Pending {
     if (extent.allocations.length === 0) return undefined;
-    const pending = this.#link(extent);
-    if (pending !== undefined) return this.#countAfter(pending, extent);
-    if (allocates(extent)) this.allocatingWrites++;
+    const pending = this.#lock.hold(this.#link, extent, 0);
+    if (pending !== undefined) {
+      return after(pending, this.#count.bind(this, extent));
+    }
+    this.#count(extent);
     return undefined;
   }
 
-  async #countAfter(pending: Promise<void>, extent: Extent): Promise<void> {
-    await pending;
+  #count(extent: Extent): void {
     if (allocates(extent)) this.allocatingWrites++;
   }
 
@@ -138,20 +116,24 @@ export class GuestWriter {
         await this.#writer.writeData(mapped, bytes.subarray(done, done + mapped.length));
         changes += this.#writer.imageChanges - imageChanges;
         // Those before this one were waiting for the lock while mapping waited; its own data are under way meanwhile.
-        if (mappingWaited && (await this.#beside(changes, () => this.#linkAll(underWay)))) changes = 0;
+        if (mappingWaited && (await this.#withDataInFlight(changes, () => this.#linkAll(underWay)))) {
+          changes = 0;
+        }
         underWay.push(mapped);
         done += mapped.length;
         mapped = undefined;
         if (done === bytes.byteLength) break;
         const before = this.#metadataDevice.operationCount;
         const from = done;
-        mapped = await this.#beside(changes, () => this.#map(guestOffset + from, bytes.byteLength - from));
+        mapped = await this.#withDataInFlight(changes, () =>
+          this.#lock.hold(this.#map, guestOffset + from, bytes.byteLength - from),
+        );
         mappingWaited = this.#metadataDevice.operationCount > before;
         if (mappingWaited) changes = 0;
       }
       await this.#linkAll(underWay);
     } catch (error) {
-      if (mapped !== undefined) await this.#giveUp(mapped);
+      if (mapped !== undefined) await this.#abort(mapped);
       await this.#linkWhatCan(underWay);
       throw error;
     }
@@ -162,7 +144,7 @@ export class GuestWriter {
    * Works on metadata while the last `changes` of data are under way. They are the last only if no other request has
    * begun; else a sync that others need could be elided.
    */
-  async #beside<T>(changes: number, work: () => T | Promise<T>): Promise<T> {
+  async #withDataInFlight<T>(changes: number, work: () => MaybePromise<T>): Promise<T> {
     this.#metadataDevice.setUnderWay(this.#aloneAt === this.#requests ? changes : 0);
     try {
       return await work();
@@ -184,7 +166,7 @@ export class GuestWriter {
       try {
         await this.#linkOldest(underWay);
       } catch (error) {
-        // It was given up; the request fails with the first error.
+        // Its clusters are freed; the request fails with the first error.
         if (!(error instanceof Qcow2BenchError)) throw error;
       }
     }
@@ -194,102 +176,48 @@ export class GuestWriter {
   async #linkOldest(underWay: Extent[]): Promise<boolean> {
     const before = this.#metadataDevice.operationCount;
     const oldest = underWay.shift();
-    if (oldest !== undefined && oldest.allocations.length > 0) await this.#link(oldest);
+    if (oldest !== undefined && oldest.allocations.length > 0) await this.#lock.hold(this.#link, oldest, 0);
     return this.#metadataDevice.operationCount > before;
   }
 
-  #map(guestOffset: number, length: number): Extent | Promise<Extent> {
-    const turn = this.#lock.acquire();
-    if (turn !== undefined) return this.#mapInTurn(turn, guestOffset, length);
-    let mapped: Extent | Promise<Extent>;
-    try {
-      mapped = this.#mapper.map(guestOffset, length);
-    } catch (error) {
-      this.#lock.release();
-      throw error;
-    }
-    if (mapped instanceof Promise) return this.#releaseAfter(mapped);
-    this.#lock.release();
-    return mapped;
-  }
+  /** With the lock held. */
+  readonly #map = (guestOffset: number, length: number): MaybePromise<Extent> =>
+    this.#mapper.map(guestOffset, length);
 
-  async #mapInTurn(turn: Promise<void>, guestOffset: number, length: number): Promise<Extent> {
-    await turn;
-    try {
-      return await this.#mapper.map(guestOffset, length);
-    } finally {
-      this.#lock.release();
-    }
-  }
-
-  async #releaseAfter<T>(pending: Promise<T>): Promise<T> {
-    try {
-      return await pending;
-    } finally {
-      this.#lock.release();
-    }
-  }
-
-  async #giveUpAndThrow(extent: Extent, error: unknown): Promise<never> {
-    await this.#giveUp(extent);
-    throw error;
-  }
-
-  /** Frees what an extent had allocated. */
-  async #giveUp(extent: Extent): Promise<void> {
-    const pending = this.#lock.acquire();
-    if (pending !== undefined) await pending;
-    try {
-      for (const allocation of extent.allocations) await this.#mapper.giveUp(allocation);
-    } finally {
-      this.#lock.release();
-    }
-  }
-
-  #link(extent: Extent): Pending {
-    const turn = this.#lock.acquire();
-    if (turn !== undefined) return this.#linkInTurn(turn, extent);
-    const pending = this.#linkFrom(extent, 0);
-    if (pending !== undefined) return this.#releaseAfter(pending);
-    this.#lock.release();
-    return undefined;
-  }
-
-  async #linkInTurn(turn: Promise<void>, extent: Extent): Promise<void> {
-    await turn;
-    try {
-      await this.#linkFrom(extent, 0);
-    } finally {
-      this.#lock.release();
-    }
-  }
-
-  /** Links the allocations from `next` on; whatever cannot be linked is given up. */
-  #linkFrom(extent: Extent, next: number): Pending {
+  /** With the lock held: links the allocations from `first` on; those that cannot be linked are aborted. */
+  readonly #link = (extent: Extent, first: number): Pending => {
     const { allocations } = extent;
-    for (let index = next; index < allocations.length; index++) {
+    for (let index = first; index < allocations.length; index++) {
       let pending: Pending;
       try {
         pending = this.#writer.link(allocations[index] as Allocation);
       } catch (error) {
-        return this.#giveUpRest(extent, index, error);
+        return this.#abortRest(extent, index, error);
       }
-      if (pending !== undefined) return this.#linkRest(pending, extent, index);
+      if (pending === undefined) continue;
+      return settle(
+        pending,
+        this.#link.bind(this, extent, index + 1),
+        this.#abortRest.bind(this, extent, index),
+      );
     }
     return undefined;
+  };
+
+  async #abortAndThrow(extent: Extent, error: unknown): Promise<never> {
+    await this.#abort(extent);
+    throw error;
   }
 
-  async #linkRest(pending: Promise<void>, extent: Extent, index: number): Promise<void> {
-    try {
-      await pending;
-    } catch (error) {
-      await this.#giveUpRest(extent, index, error);
-    }
-    await this.#linkFrom(extent, index + 1);
+  /** Frees what an extent had allocated. */
+  async #abort(extent: Extent): Promise<void> {
+    await this.#lock.hold(async () => {
+      for (const allocation of extent.allocations) await this.#mapper.abortAllocation(allocation);
+    });
   }
 
-  async #giveUpRest(extent: Extent, first: number, error: unknown): Promise<never> {
-    for (const allocation of extent.allocations.slice(first)) await this.#mapper.giveUp(allocation);
+  async #abortRest(extent: Extent, first: number, error: unknown): Promise<never> {
+    for (const allocation of extent.allocations.slice(first)) await this.#mapper.abortAllocation(allocation);
     throw error;
   }
 }

@@ -4,7 +4,7 @@
  * such work, data of the request that is under way keeps no sync from being elided (R1).
  */
 
-import type { Pending } from '../../device/block-device.ts';
+import type { Pending } from '../../core/pending.ts';
 import { DeviceFilter } from '../../device/filter.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 

@@ -20,6 +20,7 @@ import { cutOffText, isCutOff, l1TableOf, refcountTableOf } from './file-end.ts'
 import { makeGeometry } from './geometry.ts';
 import { FIELD, parseHeader, type OpenPurpose, type Qcow2Header } from './header.ts';
 import { HeaderStore } from './header-store.ts';
+import { ImageCore } from './image-core.ts';
 import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE } from './layout.ts';
 import { MetadataDevice } from './metadata-device.ts';
 import { MetadataMap } from './metadata-map.ts';
@@ -31,7 +32,7 @@ import { readSnapshotTable, type SnapshotTable } from './snapshot-table.ts';
 export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
   const { device, readOnly } = options;
   let backing: DiskImage | undefined;
-  let dataDevice: BlockDevice | undefined;
+  let dataFile: BlockDevice | undefined;
   try {
     const values = await readHeader(device, options.forCheck === true ? 'check' : 'use');
     if (options.forCheck !== true) checkTablePlaces(values, device);
@@ -48,15 +49,15 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
       backing = await options.openBacking(backingReference(values.backingFile, values.backingFormat));
     }
     if (header.hasDataFile) {
-      dataDevice = openDataFile(options, values);
+      dataFile = openDataFile(options, values);
     }
-    const image = await assemble(options, { metadataDevice, header, backing, dataDevice });
+    const image = await assemble(options, { metadataDevice, header, backing, dataFile });
     if (!readOnly && options.forCheck !== true) await prepareForWriting(image);
     return image;
   } catch (error) {
     const told = await withContent(error, { device, format: 'qcow2', purpose: options.readPurpose });
     await device.close();
-    await dataDevice?.close();
+    await dataFile?.close();
     await backing?.abandon();
     throw told;
   }
@@ -123,11 +124,11 @@ interface OpenParts {
   readonly metadataDevice: MetadataDevice;
   readonly header: HeaderStore;
   readonly backing: DiskImage | undefined;
-  readonly dataDevice: BlockDevice | undefined;
+  readonly dataFile: BlockDevice | undefined;
 }
 
 async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Image> {
-  const { metadataDevice, header, backing, dataDevice } = parts;
+  const { metadataDevice, header, backing, dataFile } = parts;
   const { values } = header;
   const geometry = makeGeometry(values);
   const metadata = new MetadataMap(geometry.clusterSize);
@@ -141,21 +142,20 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
       offset: FIELD.version,
     });
   }
-  const image = new Qcow2Image({
+  const core = new ImageCore({
     device: options.device,
-    dataDevice,
+    dataFile,
     metadataDevice,
     header,
     geometry,
     cachesFor: (virtualSize) => cacheGeometry(geometry, virtualSize, options.caches),
     metadata,
     refcountTable,
-    snapshotTable,
     backing,
     lazyRefcounts: wantsLazy,
     discard: options.discard,
-    readPurpose: options.readPurpose,
   });
+  const image = new Qcow2Image(core, { snapshotTable, readPurpose: options.readPurpose });
   await image.tables.load();
   return image;
 }

@@ -13,28 +13,22 @@
 
 import { alignDown, ceilDiv } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
-import type { BlockDevice, FileGrowth } from '../../device/block-device.ts';
+import type { FileGrowth } from '../../device/block-device.ts';
 import { extendEmptyFile } from '../empty-file.ts';
 import type { Preallocation } from '../image-shape.ts';
-import type { Allocation, WriteMapper } from './allocation.ts';
+import type { Allocation, WriteMapper } from './write-mapper.ts';
 import type { DataWriter } from './data-writer.ts';
-import type { Geometry } from './geometry.ts';
-import type { L2Tables } from './l2-tables.ts';
+import type { ImageCore } from './image-core.ts';
 import { layRefcountArea } from './refcount-growth.ts';
 import type { Refcounts } from './refcounts.ts';
 
 /** How many bytes QEMU maps at most in one go. */
 const MAPPED_MAX = 2 ** 31 - 1;
 
-export interface PreallocationOptions {
-  readonly geometry: Geometry;
-  readonly tables: L2Tables;
-  readonly refcounts: Refcounts;
+/** What links the clusters that preallocation takes. */
+export interface ClusterLinker {
   readonly mapper: WriteMapper;
   readonly writer: DataWriter;
-  /** The file that guest data lies in. */
-  readonly dataDevice: BlockDevice;
-  readonly hasDataFile: boolean;
 }
 
 /** A part of a disk, in bytes: all of it, or what it grows by. */
@@ -47,12 +41,13 @@ export interface DiskPart {
 
 /** Preallocates the part of a disk that ends where the disk is to end. */
 export async function preallocate(
-  options: PreallocationOptions,
+  core: ImageCore,
+  linker: ClusterLinker,
   part: DiskPart,
   mode: Exclude<Preallocation, 'off'>,
 ): Promise<void> {
-  if (mode === 'metadata' || options.hasDataFile) await linkAll(options, part, GROWTH[mode]);
-  else await layContiguous(options, part, GROWTH[mode]);
+  if (mode === 'metadata' || core.dataFile !== undefined) await linkAll(core, linker, part, GROWTH[mode]);
+  else await layContiguous(core, linker, part, GROWTH[mode]);
 }
 
 const GROWTH: Readonly<Record<Exclude<Preallocation, 'off'>, FileGrowth>> = {
@@ -63,7 +58,8 @@ const GROWTH: Readonly<Record<Exclude<Preallocation, 'off'>, FileGrowth>> = {
 
 /** Takes clusters as writes would, and links them without writing. */
 async function linkAll(
-  { geometry, mapper, writer, dataDevice }: PreallocationOptions,
+  { geometry, guestFile }: ImageCore,
+  { mapper, writer }: ClusterLinker,
   { from, to }: DiskPart,
   growth: FileGrowth,
 ): Promise<void> {
@@ -81,23 +77,23 @@ async function linkAll(
     done += extent.length;
     end = extent.hostOffset + extent.length;
   }
-  const size = dataDevice.size();
-  if (size === 0) await extendEmptyFile(dataDevice, end, growth);
-  else if (end > size) await dataDevice.truncate(end, 'data', growth);
+  const size = guestFile.size();
+  if (size === 0) await extendEmptyFile(guestFile, end, growth);
+  else if (end > size) await guestFile.truncate(end, 'data', growth);
 }
 
 /** Lays all clusters one after another behind new refcount structures, and links them. */
 async function layContiguous(
-  options: PreallocationOptions,
+  { geometry, refcounts, tables, device }: ImageCore,
+  { writer }: ClusterLinker,
   { from, to, hidesBacking = false }: DiskPart,
   growth: FileGrowth,
 ): Promise<void> {
-  const { geometry, refcounts, tables, dataDevice } = options;
   const { clusterSize } = geometry;
   const first = alignDown(from, clusterSize);
   const clusters = ceilDiv(to - first, clusterSize);
   const area = await layRefcountArea(refcounts, {
-    firstCluster: await endOfUsed(refcounts, ceilDiv(dataDevice.size(), clusterSize)),
+    firstCluster: await endOfUsed(refcounts, ceilDiv(device.size(), clusterSize)),
     // Tables may come to lie anywhere, but what describes them must be there.
     clustersBehind: clusters + ceilDiv(clusters, geometry.l2Entries),
     size: 'exact',
@@ -105,13 +101,13 @@ async function layContiguous(
   const start = area * clusterSize;
   if ((await refcounts.allocateAt(start, clusters)) !== clusters) {
     throw new Qcow2BenchError('qcow2-not-empty', 'the file has clusters in use past its end', {
-      path: dataDevice.path,
+      path: device.path,
     });
   }
   const end = start + clusters * clusterSize;
   try {
     // Also for an empty disk, as in QEMU, where it costs a sync.
-    await dataDevice.truncate(end, 'data', growth);
+    await device.truncate(end, 'data', growth);
   } catch (error) {
     await refcounts.free(start, clusters * clusterSize, 'keep');
     throw error;
@@ -120,7 +116,7 @@ async function layContiguous(
     const guestOffset = first + done * clusterSize;
     const inSlice = Math.min(clusters - done, tables.sliceEntries - tables.indexInSlice(guestOffset));
     const head = Math.max(0, from - guestOffset);
-    await options.writer.link(
+    await writer.link(
       wholeClusters(guestOffset, {
         hostOffset: start + done * clusterSize,
         clusters: inSlice,

@@ -8,14 +8,12 @@
 import { alignDown, isAligned, remainder } from '../../core/alignment.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
-import type { BlockDevice } from '../../device/block-device.ts';
 import type { Purpose } from '../../device/purpose.ts';
 import { readFromBacking } from '../backing-read.ts';
-import type { DiskImage, MappingKind } from '../disk-image.ts';
+import type { MappingKind } from '../disk-image.ts';
 import { clusterCodec } from './compression.ts';
 import type { SubclusterType } from './extended-l2-entry.ts';
-import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
+import type { ImageCore } from './image-core.ts';
 import {
   clusterTypeAt,
   compressedRangeAt,
@@ -23,7 +21,6 @@ import {
   type ClusterType,
   type CompressedRange,
 } from './l2-entry.ts';
-import type { L2Tables } from './l2-tables.ts';
 import { lookUpSubclusters } from './subcluster-lookup.ts';
 
 /** A guest range whose clusters are of one type and, if they have host clusters, contiguous there. */
@@ -56,27 +53,18 @@ interface Damage {
   readonly stops: boolean;
 }
 
-export interface ReaderOptions {
-  /** The file that guest data lies in. */
-  readonly device: BlockDevice;
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly tables: L2Tables;
-  readonly backing: DiskImage | undefined;
-  readonly lock: () => undefined | Promise<void>;
-  readonly unlock: () => void;
-}
-
 export class Reader {
-  readonly #options: ReaderOptions;
+  readonly #core: ImageCore;
+  readonly #lookUp = (guestOffset: number, length: number): Promise<GuestRange> =>
+    this.lookUp(guestOffset, length);
 
-  constructor(options: ReaderOptions) {
-    this.#options = options;
+  constructor(core: ImageCore) {
+    this.#core = core;
   }
 
   /** The longest range from `guestOffset`, within `length` and one L2 slice, of which one thing can be said. */
   async lookUp(guestOffset: number, length: number): Promise<GuestRange> {
-    const { tables, geometry } = this.#options;
+    const { tables, geometry } = this.#core;
     const { clusterSize } = geometry;
     const limit = Math.min(length, tables.bytesToSliceEnd(guestOffset));
     const acquired = tables.acquire(guestOffset);
@@ -120,7 +108,7 @@ export class Reader {
    * is one range. An L1 table may have four million empty entries.
    */
   async lookUpFar(guestOffset: number, length: number, far = false): Promise<GuestRange> {
-    const { tables, backing } = this.#options;
+    const { tables, backing } = this.#core;
     const range = await this.lookUp(guestOffset, length);
     if (range.type !== 'unallocated' || (!far && backing !== undefined)) return range;
     return {
@@ -133,7 +121,7 @@ export class Reader {
     slice: DataView,
     place: { readonly guestOffset: number; readonly entry: number; readonly limit: number },
   ): Promise<GuestRange> {
-    const { geometry } = this.#options;
+    const { geometry } = this.#core;
     const { type, length, hostOffset } = lookUpSubclusters(slice, place, geometry);
     if (type === 'invalid') {
       return this.#refuse({
@@ -155,14 +143,7 @@ export class Reader {
   async read(guestOffset: number, target: Uint8Array, purpose: Purpose): Promise<void> {
     let done = 0;
     while (done < target.byteLength) {
-      const pending = this.#options.lock();
-      if (pending !== undefined) await pending;
-      let range: GuestRange;
-      try {
-        range = await this.lookUp(guestOffset + done, target.byteLength - done);
-      } finally {
-        this.#options.unlock();
-      }
+      const range = await this.#core.lock.hold(this.#lookUp, guestOffset + done, target.byteLength - done);
       await this.#readRange(range, guestOffset + done, target.subarray(done, done + range.length), purpose);
       done += range.length;
     }
@@ -181,12 +162,12 @@ export class Reader {
         return;
       case 'unallocated':
       case 'unallocated-kept': {
-        const pending = readFromBacking(this.#options.backing, guestOffset, target);
+        const pending = readFromBacking(this.#core.backing, guestOffset, target);
         if (pending !== undefined) await pending;
         return;
       }
       case 'normal': {
-        const pending = this.#options.device.read(range.hostOffset, target, purpose);
+        const pending = this.#core.guestFile.read(range.hostOffset, target, purpose);
         if (pending !== undefined) await pending;
         return;
       }
@@ -202,11 +183,11 @@ export class Reader {
     target: Uint8Array,
     purpose: Purpose,
   ): Promise<void> {
-    const { geometry, header, device } = this.#options;
+    const { geometry, header, guestFile } = this.#core;
     const { clusterSize } = geometry;
     const { hostOffset, length } = range.compressed ?? { hostOffset: 0, length: 0 };
     const stored = allocatePages(length);
-    const pending = device.read(hostOffset, stored, purpose);
+    const pending = guestFile.read(hostOffset, stored, purpose);
     if (pending !== undefined) await pending;
     const isWhole = target.byteLength === clusterSize;
     const cluster = isWhole ? target : new Uint8Array(clusterSize);
@@ -215,7 +196,7 @@ export class Reader {
       throw new Qcow2BenchError(
         'qcow2-bad-compressed-cluster',
         `the compressed cluster of guest offset ${hex(guestOffset - remainder(guestOffset, clusterSize))} is no ${type} stream of exactly ${String(clusterSize)} bytes; the image is damaged`,
-        { path: device.path, offset: hostOffset },
+        { path: guestFile.path, offset: hostOffset },
       );
     }
     const from = remainder(guestOffset, clusterSize);
@@ -224,7 +205,7 @@ export class Reader {
 
   /** What is wrong with an entry. */
   #damageOf(slice: DataView, word: number, type: ClusterType, guestOffset: number): Damage | undefined {
-    const { geometry, header } = this.#options;
+    const { geometry, header } = this.#core;
     if ((type === 'zero' || type === 'zero-allocated') && header.values.version < 3) {
       const what = 'has the zero flag, which version 2 does not know';
       return { code: 'qcow2-zero-flag-in-v2', what, guestOffset, stops: true };
@@ -253,7 +234,7 @@ export class Reader {
   }
 
   async #refuse({ code, what, guestOffset, stops }: Damage): Promise<never> {
-    const { header } = this.#options;
+    const { header } = this.#core;
     const message = `the L2 entry of guest offset ${hex(guestOffset)} ${what}; check the image`;
     const error = new Qcow2BenchError(code, message, { path: header.device.path });
     if (stops) await header.stopWith(error);

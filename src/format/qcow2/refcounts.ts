@@ -10,7 +10,7 @@
 
 import { ceilDiv, remainder } from '../../core/alignment.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../core/error.ts';
-import type { Pending } from '../../device/block-device.ts';
+import { after, type MaybePromise, type Pending } from '../../core/pending.ts';
 import type { TableCache } from '../table-cache.ts';
 import type { DiscardQueue } from './discard-queue.ts';
 import type { Geometry } from './geometry.ts';
@@ -40,7 +40,7 @@ export class Refcounts implements RefcountGrowth {
   readonly codec: RefcountCodec;
   readonly #discards: DiscardQueue;
   #freeClusterIndex = 0;
-  #isLookedThrough = false;
+  #isScanned = false;
   /** Host offset behind the bytes that were packed last, in a cluster that has room left; 0 if there is none. */
   #packedEnd = 0;
   /** The cluster in which `#packedEnd` lies was freed since: it may be anybody's. */
@@ -59,20 +59,26 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /** The refcount of a host cluster; clusters without a refcount block have 0. */
-  get(hostCluster: number): number | Promise<number> {
+  get(hostCluster: number): MaybePromise<number> {
     const { refcountBlockEntries } = this.geometry;
     const offset = this.table.checkedBlockOffset(Math.floor(hostCluster / refcountBlockEntries));
     if (typeof offset !== 'number') return offset;
     if (offset === 0) return 0;
     const slot = this.blockCache.acquire(offset);
-    if (typeof slot !== 'number') return this.#getFromLoading(slot, hostCluster);
-    const refcount = this.codec.get(this.blockCache.view(slot), remainder(hostCluster, refcountBlockEntries));
+    if (typeof slot !== 'number') return after(slot, this.#getFrom.bind(this, hostCluster));
+    return this.#getFrom(hostCluster, slot);
+  }
+
+  /** Releases the slot. */
+  #getFrom(hostCluster: number, slot: number): number {
+    const index = remainder(hostCluster, this.geometry.refcountBlockEntries);
+    const refcount = this.codec.get(this.blockCache.view(slot), index);
     this.blockCache.release(slot);
     return refcount;
   }
 
   /** Allocates `count` contiguous clusters anywhere; answers the host offset of the first. */
-  allocate(count: number): number | Promise<number> {
+  allocate(count: number): MaybePromise<number> {
     const cluster = this.#allocateWithinBlock(count);
     return cluster >= 0 ? cluster * this.geometry.clusterSize : this.#allocateAnywhere(count);
   }
@@ -195,35 +201,35 @@ export class Refcounts implements RefcountGrowth {
    *
    * @param fileSize bytes
    */
-  lookThroughOnce(fileSize: number): Pending {
-    if (this.#isLookedThrough) return undefined;
-    this.#isLookedThrough = true;
+  scanOnce(fileSize: number): Pending {
+    if (this.#isScanned) return undefined;
+    this.#isScanned = true;
     const { clusterSize, refcountBlockEntries } = this.geometry;
     // A sparse file may be far longer than its refcount table describes.
     const described = Math.min(this.table.entries, ceilDiv(fileSize, clusterSize * refcountBlockEntries));
-    return this.#lookThrough(0, described);
+    return this.#scan(0, described);
   }
 
-  /** Whether `lookThroughOnce` has nothing left to do. */
-  get isLookedThrough(): boolean {
-    return this.#isLookedThrough;
+  /** Whether `scanOnce` has nothing left to do. */
+  get isScanned(): boolean {
+    return this.#isScanned;
   }
 
-  #lookThrough(from: number, end: number): Pending {
+  #scan(from: number, end: number): Pending {
     for (let index = from; index < end; index++) {
       const offset = this.table.checkedBlockOffset(index);
       if (typeof offset !== 'number') return offset;
       if (offset === 0) continue;
       const slot = this.blockCache.acquire(offset);
-      if (typeof slot !== 'number') return this.#lookThroughAfter(slot, index + 1, end);
+      if (typeof slot !== 'number') {
+        return after(slot, (loaded) => {
+          this.blockCache.release(loaded);
+          return this.#scan(index + 1, end);
+        });
+      }
       this.blockCache.release(slot);
     }
     return undefined;
-  }
-
-  async #lookThroughAfter(loading: Promise<number>, next: number, end: number): Promise<void> {
-    this.blockCache.release(await loading);
-    await this.#lookThrough(next, end);
   }
 
   /** Makes the next search begin at the file's start: the refcounts were replaced. */
@@ -333,7 +339,7 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /** The slot of the block that holds a cluster's refcount, adding the block if there is none. */
-  #acquireBlockOf(cluster: number): number | Promise<number> {
+  #acquireBlockOf(cluster: number): MaybePromise<number> {
     const index = Math.floor(cluster / this.geometry.refcountBlockEntries);
     const offset = this.table.checkedBlockOffset(index);
     if (typeof offset !== 'number') return offset;
@@ -388,15 +394,5 @@ export class Refcounts implements RefcountGrowth {
       const first = await this.findFree(count);
       if (await this.update(first * clusterSize, count * clusterSize, 1, 'keep')) return first * clusterSize;
     }
-  }
-
-  async #getFromLoading(loading: Promise<number>, hostCluster: number): Promise<number> {
-    const slot = await loading;
-    const refcount = this.codec.get(
-      this.blockCache.view(slot),
-      remainder(hostCluster, this.geometry.refcountBlockEntries),
-    );
-    this.blockCache.release(slot);
-    return refcount;
   }
 }

@@ -11,40 +11,34 @@
 import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { formatSize } from '../../core/size.ts';
-import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import type { Pending } from '../../core/pending.ts';
 import type { SyncCause } from '../../device/purpose.ts';
-import type { DiskImage } from '../disk-image.ts';
 import type { Preallocation } from '../image-shape.ts';
 import { zeroBytes } from '../real-zeroes.ts';
-import type { CacheGeometry } from './cache-geometry.ts';
 import type { Discarder } from './discard.ts';
-import { l1EntriesFor, type Geometry } from './geometry.ts';
+import { l1EntriesFor } from './geometry.ts';
 import { FIELD } from './header.ts';
 import type { HeaderStore } from './header-store.ts';
-import type { L2Tables } from './l2-tables.ts';
+import type { ImageCore } from './image-core.ts';
 import type { DiskPart } from './preallocation.ts';
 import type { Refcounts } from './refcounts.ts';
 
 export type ResizeCause = Extract<SyncCause, 'snapshot' | 'l1-growth'>;
 
 export interface ResizeOptions {
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly tables: L2Tables;
-  readonly refcounts: Refcounts;
   readonly discarder: Discarder;
-  readonly backing: DiskImage | undefined;
-  /** The caches that a disk of so many bytes gets. */
-  readonly cachesFor: (virtualSize: number) => CacheGeometry;
   /** What its syncs are counted under. */
   readonly cause: ResizeCause;
-  /** The file that guest data lie in, if that is not the image: it is as long as the disk. */
-  readonly dataDevice: BlockDevice | undefined;
   readonly preallocation: Preallocation;
   /** Takes space for a part of the disk before the header says the new size. */
   readonly reserve: (part: DiskPart, mode: Exclude<Preallocation, 'off'>) => Promise<void>;
   /** Writes guest bytes; called with the lock held, which it gives up meanwhile. */
   readonly writeUnlocked: (guestOffset: number, bytes: Uint8Array) => Pending;
+}
+
+/** A resize under way. */
+interface Resize extends ResizeOptions {
+  readonly core: ImageCore;
 }
 
 /**
@@ -53,9 +47,14 @@ export interface ResizeOptions {
  *   `qcow2-zero-flag-needs-v3`: the backing file is longer than the disk, and version 2 has no flag that hides it. Nothing
  *   is changed then.
  */
-export async function resizeDisk(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { header, dataDevice } = options;
-  refuseUnhidden(options, virtualSize);
+export async function resizeDisk(
+  core: ImageCore,
+  virtualSize: number,
+  options: ResizeOptions,
+): Promise<void> {
+  const { header, dataFile } = core;
+  const resize: Resize = { ...options, core };
+  refuseUnhidden(resize, virtualSize);
   if (header.values.version < 3 && header.values.snapshotCount > 0) {
     throw new Qcow2BenchError(
       'qcow2-resize-needs-v3',
@@ -63,19 +62,19 @@ export async function resizeDisk(options: ResizeOptions, virtualSize: number): P
       { path: header.device.path, offset: FIELD.version },
     );
   }
-  if (virtualSize < header.values.virtualSize) await shrink(options, virtualSize);
-  else await extendOrUndo(options, virtualSize);
-  if (newSpace(options, virtualSize) === 'off') await dataDevice?.truncate(virtualSize, 'data');
-  await header.moveVirtualSize(virtualSize, options.cause);
-  await renewCaches(options, virtualSize);
+  if (virtualSize < header.values.virtualSize) await shrink(resize, virtualSize);
+  else await extendOrUndo(resize, virtualSize);
+  if (newSpace(resize, virtualSize) === 'off') await dataFile?.truncate(virtualSize, 'data');
+  await header.moveVirtualSize(virtualSize, resize.cause);
+  await renewCaches(resize, virtualSize);
 }
 
 /** As QEMU, goes on with empty caches of the sizes that the new disk asks for. */
-async function renewCaches(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { tables, refcounts, cachesFor, cause } = options;
+async function renewCaches(resize: Resize, virtualSize: number): Promise<void> {
+  const { tables, refcounts, cachesFor } = resize.core;
   const { l2Cache } = tables;
-  await l2Cache.flush(cause);
-  await refcounts.blockCache.flush(cause);
+  await l2Cache.flush(resize.cause);
+  await refcounts.blockCache.flush(resize.cause);
   const { l2Slots, l2SliceSize, refcountSlots } = cachesFor(virtualSize);
   // The slices of this opening stay, also where the new disk would be opened with smaller ones.
   l2Cache.reset(Math.max(2, Math.floor((l2Slots * l2SliceSize) / l2Cache.tableSize)));
@@ -83,12 +82,12 @@ async function renewCaches(options: ResizeOptions, virtualSize: number): Promise
 }
 
 /** After a failure, such as a full disk, the image is as it was: no cluster leaks, and the file is no longer than it has to be. */
-async function extendOrUndo(options: ResizeOptions, virtualSize: number): Promise<void> {
+async function extendOrUndo(resize: Resize, virtualSize: number): Promise<void> {
   try {
-    await extend(options, virtualSize);
+    await extend(resize, virtualSize);
   } catch (error) {
     try {
-      await undoExtend(options, virtualSize);
+      await undoExtend(resize, virtualSize);
     } catch {
       // The first error is the one to report. What could not be undone are leaks, which a check finds.
     }
@@ -97,8 +96,9 @@ async function extendOrUndo(options: ResizeOptions, virtualSize: number): Promis
 }
 
 /** Takes back what was made for the part behind the disk's end. The L1 table stays as long as it has become. */
-async function undoExtend(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { header, geometry, tables, refcounts, discarder, dataDevice, cause } = options;
+async function undoExtend(resize: Resize, virtualSize: number): Promise<void> {
+  const { core, discarder, cause } = resize;
+  const { header, geometry, tables, refcounts, dataFile } = core;
   const { clusterSize, l2Coverage } = geometry;
   const old = header.values.virtualSize;
   if (header.isStopped) return;
@@ -115,43 +115,43 @@ async function undoExtend(options: ResizeOptions, virtualSize: number): Promise<
   await tables.shrink(l1EntriesFor(geometry, old));
   await dropUnusedBlocks(refcounts);
   await refcounts.blockCache.flush(cause);
-  if (dataDevice === undefined) await truncateFile(header, refcounts);
-  else await dataDevice.truncate(old, 'data');
+  if (dataFile === undefined) await truncateFile(header, refcounts);
+  else await dataFile.truncate(old, 'data');
 }
 
-async function extend(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { header, geometry, tables, refcounts, reserve } = options;
-  const space = newSpace(options, virtualSize);
+async function extend(resize: Resize, virtualSize: number): Promise<void> {
+  const { header, geometry, tables } = resize.core;
+  const space = newSpace(resize, virtualSize);
   const old = header.values.virtualSize;
   await tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
   if (space !== 'off') {
-    await reserve({ from: old, to: virtualSize, hidesBacking: isBackingLonger(options) }, space);
+    await resize.reserve({ from: old, to: virtualSize, hidesBacking: isBackingLonger(resize.core) }, space);
   }
-  await hideBacking(options, virtualSize);
+  await hideBacking(resize, virtualSize);
   if (space === 'off') return;
   // Tables that lead to space are there before the size that needs them.
-  await tables.l2Cache.writeBack();
-  if (!header.isDirty) await refcounts.blockCache.writeBack();
+  await resize.core.writeCaches();
 }
 
 /** What a raw data file holds is the disk: all of it is mapped, also where nobody asked for space. */
-function newSpace({ preallocation, header }: ResizeOptions, virtualSize: number): Preallocation {
+function newSpace({ preallocation, core }: Resize, virtualSize: number): Preallocation {
+  const { header } = core;
   const mustMap = header.isDataFileRaw && virtualSize > header.values.virtualSize;
   return preallocation === 'off' && mustMap ? 'metadata' : preallocation;
 }
 
 /** The new part in which data of the backing file has to be hidden; `undefined` if there is none. */
-function hiddenPart(options: ResizeOptions, virtualSize: number): HiddenPart | undefined {
-  const { header, geometry, dataDevice } = options;
+function hiddenPart(resize: Resize, virtualSize: number): HiddenPart | undefined {
+  const { header, geometry, dataFile } = resize.core;
   const old = header.values.virtualSize;
-  if (virtualSize <= old || !isBackingLonger(options)) return undefined;
-  const space = newSpace(options, virtualSize);
+  if (virtualSize <= old || !isBackingLonger(resize.core)) return undefined;
+  const space = newSpace(resize, virtualSize);
   // The file grew by zeroes, and new clusters lead to all of them.
-  if ((space === 'falloc' || space === 'full') && dataDevice === undefined) return undefined;
+  if ((space === 'falloc' || space === 'full') && dataFile === undefined) return undefined;
   return { start: old, flagsFrom: Math.min(virtualSize, alignUp(old, geometry.subclusterSize)) };
 }
 
-function isBackingLonger({ header, backing }: ResizeOptions): boolean {
+function isBackingLonger({ header, backing }: ImageCore): boolean {
   return backing !== undefined && backing.virtualSize > header.values.virtualSize;
 }
 
@@ -163,9 +163,9 @@ interface HiddenPart {
 }
 
 /** Zero flags came with version 3: in a version 2 image they make the L2 entry unreadable. */
-function refuseUnhidden(options: ResizeOptions, virtualSize: number): void {
-  const { header } = options;
-  const hidden = hiddenPart(options, virtualSize);
+function refuseUnhidden(resize: Resize, virtualSize: number): void {
+  const { header } = resize.core;
+  const hidden = hiddenPart(resize, virtualSize);
   if (header.values.version >= 3 || hidden === undefined || hidden.flagsFrom === virtualSize) return;
   throw new Qcow2BenchError(
     'qcow2-zero-flag-needs-v3',
@@ -175,9 +175,10 @@ function refuseUnhidden(options: ResizeOptions, virtualSize: number): void {
 }
 
 /** What the backing file has behind the old end reads as zeroes. */
-async function hideBacking(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { geometry, discarder, writeUnlocked } = options;
-  const hidden = hiddenPart(options, virtualSize);
+async function hideBacking(resize: Resize, virtualSize: number): Promise<void> {
+  const { discarder, writeUnlocked } = resize;
+  const { geometry } = resize.core;
+  const hidden = hiddenPart(resize, virtualSize);
   if (hidden === undefined) return;
   const { start, flagsFrom } = hidden;
   if (geometry.entryWords === 2) {
@@ -189,8 +190,9 @@ async function hideBacking(options: ResizeOptions, virtualSize: number): Promise
   if (flagsFrom > start) await writeUnlocked(start, zeroBytes(flagsFrom - start));
 }
 
-async function shrink(options: ResizeOptions, virtualSize: number): Promise<void> {
-  const { header, geometry, tables, refcounts, discarder } = options;
+async function shrink(resize: Resize, virtualSize: number): Promise<void> {
+  const { core, discarder } = resize;
+  const { header, geometry, tables, refcounts } = core;
   const { clusterSize } = geometry;
   const start = alignUp(virtualSize, clusterSize);
   const clusters = ceilDiv(header.values.virtualSize - start, clusterSize);
@@ -198,7 +200,7 @@ async function shrink(options: ResizeOptions, virtualSize: number): Promise<void
   await tables.shrink(l1EntriesFor(geometry, virtualSize));
   // QEMU may write them at the very end: after a crash entries lead to clusters that are not counted any more, or past the
   // end of the file, and no repair takes those away.
-  if (tables.l2Cache.hasDirtyTables) await tables.l2Cache.flush(options.cause);
+  if (tables.l2Cache.hasDirtyTables) await tables.l2Cache.flush(resize.cause);
   await dropUnusedBlocks(refcounts);
   await truncateFile(header, refcounts);
 }

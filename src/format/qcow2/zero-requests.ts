@@ -6,40 +6,33 @@
  */
 
 import { alignDown, alignUp } from '../../core/alignment.ts';
-import type { BlockDevice, Pending } from '../../device/block-device.ts';
 import type { DiskImage } from '../disk-image.ts';
 import { isZeroInPieces } from '../known-zero.ts';
 import { zeroBytes, zeroOrWrite } from '../real-zeroes.ts';
 import type { Discarder } from './discard.ts';
-import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
+import type { GuestWriter } from './guest-writer.ts';
+import type { ImageCore } from './image-core.ts';
 
 /** The largest write of zeroes where no shorter way to say it exists. */
 const ZERO_WRITE_MAX = 16 * 1024 * 1024;
 
-export interface ZeroRequestsOptions {
-  readonly image: DiskImage;
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly dataDevice: BlockDevice | undefined;
-  readonly discarder: Discarder;
-  /** Looks through the refcounts, as QEMU does before it first asks what a part of a cluster is. */
-  readonly lookThroughOnce: () => Pending;
-  readonly write: (guestOffset: number, bytes: Uint8Array) => Pending;
-  /** Does metadata work with the image's lock held. */
-  readonly locked: <T>(work: () => T | Promise<T>) => Promise<T>;
-}
-
 export class ZeroRequests {
-  readonly #options: ZeroRequestsOptions;
+  readonly #core: ImageCore;
+  /** The image itself, for what its backing chain and its own tables say of a range. */
+  readonly #image: DiskImage;
+  readonly #discarder: Discarder;
+  readonly #writer: GuestWriter;
 
-  constructor(options: ZeroRequestsOptions) {
-    this.#options = options;
+  constructor(core: ImageCore, image: DiskImage, discarder: Discarder, writer: GuestWriter) {
+    this.#core = core;
+    this.#image = image;
+    this.#discarder = discarder;
+    this.#writer = writer;
   }
 
   /** Head and tail that do not fill a (sub)cluster go on their own, what lies between in one go. */
   async writeZeroes(guestOffset: number, length: number, unmap: boolean): Promise<void> {
-    const { subclusterSize } = this.#options.geometry;
+    const { subclusterSize } = this.#core.geometry;
     const end = guestOffset + length;
     let at = guestOffset;
     while (at < end) {
@@ -54,31 +47,33 @@ export class ZeroRequests {
   }
 
   async discard(guestOffset: number, length: number): Promise<void> {
-    const { image, header, geometry, discarder, locked } = this.#options;
+    const { header, geometry, backing, virtualSize, lock } = this.#core;
     const { clusterSize } = geometry;
     // Without a zero flag, a discarded cluster would let stale data of the backing file show through.
-    if (header.values.version < 3 && image.backing !== undefined) return;
+    if (header.values.version < 3 && backing !== undefined) return;
     const end = guestOffset + length;
     const first = alignUp(guestOffset, clusterSize);
     const last = alignDown(end, clusterSize);
     const whole = (last - first) / clusterSize;
-    if (whole > 0) await locked(() => discarder.discard({ guestOffset: first, clusters: whole }));
+    if (whole > 0) await lock.hold(() => this.#discarder.discard({ guestOffset: first, clusters: whole }));
     // A part of a cluster is left alone, but for the one that the end of the disk cuts off.
-    if (end > last && end === image.virtualSize && guestOffset <= last) {
-      await locked(() => discarder.discard({ guestOffset: last, clusters: 1 }));
+    if (end > last && end === virtualSize && guestOffset <= last) {
+      await lock.hold(() => this.#discarder.discard({ guestOffset: last, clusters: 1 }));
     }
   }
 
   /** Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say it. */
   async #zeroByTables(guestOffset: number, length: number, unmap: boolean): Promise<boolean> {
-    const { image, header, geometry, discarder, locked } = this.#options;
+    const { header, geometry, refcounts, device, backing, virtualSize, lock } = this.#core;
     const { clusterSize, subclusterSize, entryWords } = geometry;
-    const { virtualSize } = image;
+    const image = this.#image;
+    const discarder = this.#discarder;
     const first = alignDown(guestOffset, subclusterSize);
     const end = guestOffset + length;
     const last = end === virtualSize ? end : alignUp(end, subclusterSize);
     if (first !== guestOffset || last !== end) {
-      await locked(() => this.#options.lookThroughOnce());
+      // As QEMU does before it first asks what a part of a cluster is.
+      await lock.hold(() => refcounts.scanOnce(device.size()));
       if (guestOffset > first && !(await isZeroInPieces(image, first, guestOffset - first))) return false;
       if (last > end && !(await isZeroInPieces(image, end, Math.min(last, virtualSize) - end))) return false;
       const { kind } = await image.map(first, subclusterSize);
@@ -87,25 +82,25 @@ export class ZeroRequests {
     // Version 2 has no zero flag: an unallocated cluster reads as zeroes where no backing file shows through. QEMU
     // finds that out only after it looked at the parts around, which brings their L2 slices into the cache.
     const hasFlag = header.values.version >= 3;
-    if (!hasFlag && image.backing !== undefined) return false;
+    if (!hasFlag && backing !== undefined) return false;
     if (header.isDataFileRaw) await this.#zeroDataFile(first, last - first, unmap);
-    if (entryWords === 2) return locked(() => discarder.writeZeroesTo(first, last, unmap));
+    if (entryWords === 2) return lock.hold(() => discarder.writeZeroesTo(first, last, unmap));
     const clusters = (alignUp(end, clusterSize) - first) / clusterSize;
     const range = { guestOffset: first, clusters };
-    await locked(() => (hasFlag ? discarder.writeZeroes(range, unmap) : discarder.discard(range)));
+    await lock.hold(() => (hasFlag ? discarder.writeZeroes(range, unmap) : discarder.discard(range)));
     return true;
   }
 
   async #zeroDataFile(offset: number, length: number, unmap: boolean): Promise<void> {
-    const { dataDevice: device } = this.#options;
-    if (device === undefined) return;
-    await zeroOrWrite(device, offset, length, { purpose: 'data', mayUnmap: unmap });
+    const { dataFile } = this.#core;
+    if (dataFile === undefined) return;
+    await zeroOrWrite(dataFile, offset, length, { purpose: 'data', mayUnmap: unmap });
   }
 
   async #writeZeroBytes(guestOffset: number, length: number): Promise<void> {
     for (let done = 0; done < length; done += ZERO_WRITE_MAX) {
       const bytes = zeroBytes(Math.min(length - done, ZERO_WRITE_MAX));
-      await this.#options.write(guestOffset + done, bytes);
+      await this.#writer.write(guestOffset + done, bytes);
     }
   }
 }

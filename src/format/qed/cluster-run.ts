@@ -10,7 +10,7 @@
 import { readU64le } from '../../core/bytes.ts';
 import { ceilDiv } from '../../core/alignment.ts';
 import { assertInvariant, hex, Qcow2BenchError } from '../../core/error.ts';
-import type { Pending } from '../../device/block-device.ts';
+import type { Pending } from '../../core/pending.ts';
 import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
 import type { HostSpace } from './host-space.ts';
 import { ENTRY_UNALLOCATED, ENTRY_ZERO, type L2Table, type QedTables } from './tables.ts';

@@ -7,7 +7,8 @@
  */
 
 import { allocatePages } from '../../core/page-memory.ts';
-import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import type { Pending } from '../../core/pending.ts';
+import type { BlockDevice } from '../../device/block-device.ts';
 import { SECTOR_SIZE } from './geometry.ts';
 import { HEADER_SIZE, patchQedHeader, patchQedSize } from './header.ts';
 

@@ -11,7 +11,8 @@
 
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
 import { Mutex } from '../../core/mutex.ts';
-import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import { after, type Pending } from '../../core/pending.ts';
+import type { BlockDevice } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import { readFromBacking } from '../backing-read.ts';
 import type { DiskImage, Mapping } from '../disk-image.ts';
@@ -41,19 +42,6 @@ export interface QedImageOptions {
   readonly keepNeedCheck: boolean;
 }
 
-/** A write under way, kept only while it waits for something. */
-interface WriteProgress {
-  readonly guestOffset: number;
-  readonly length: number;
-  /** `undefined` writes zeroes to whole clusters. */
-  readonly bytes: Uint8Array | undefined;
-  /** Bytes served. */
-  readonly done: number;
-  readonly stage: WriteStage;
-}
-
-type WriteStage = 'no-turn' | 'has-turn' | 'has-allocated';
-
 /** Real zeroes around whole zero clusters are written in pieces of this, like QEMU's bounce buffer. */
 const ZERO_PIECE = 16 * 1024 * 1024;
 
@@ -72,6 +60,8 @@ export class QedImage implements DiskImage {
   readonly #geometry: QedGeometry;
   #virtualSize: number;
   #allocatingWrites = 0;
+  /** The write that has the turn is one of them. */
+  #isCounted = false;
   #closed = false;
 
   constructor(options: QedImageOptions) {
@@ -102,7 +92,7 @@ export class QedImage implements DiskImage {
 
   write(guestOffset: number, bytes: Uint8Array): Pending {
     assertInvariant(!this.#readOnly, 'write to a QED image opened read-only');
-    return this.#write(guestOffset, bytes.byteLength, bytes, 0, 'no-turn');
+    return this.#write(guestOffset, bytes.byteLength, bytes, 0, false);
   }
 
   /** Whole clusters become zero clusters, or zeroes in place where they have data; the rest gets real zeroes. */
@@ -115,11 +105,11 @@ export class QedImage implements DiskImage {
       const offsetInCluster = at % clusterSize;
       const whole = Math.floor((end - at) / clusterSize) * clusterSize;
       if (offsetInCluster === 0 && whole > 0) {
-        await this.#write(at, whole, undefined, 0, 'no-turn');
+        await this.#write(at, whole, undefined, 0, false);
         at += whole;
       } else {
         const piece = Math.min(clusterSize - offsetInCluster, end - at, ZERO_PIECE);
-        await this.#write(at, piece, zeroBytes(piece), 0, 'no-turn');
+        await this.#write(at, piece, zeroBytes(piece), 0, false);
         at += piece;
       }
     }
@@ -217,19 +207,11 @@ export class QedImage implements DiskImage {
         done += run.length;
         pending = this.#readRun(at, part);
       }
-      if (pending !== undefined) return this.#readRest(pending, guestOffset, target, done);
+      if (pending !== undefined) {
+        return after(pending, this.#read.bind(this, guestOffset, target, done));
+      }
     }
     return undefined;
-  }
-
-  async #readRest(
-    pending: Promise<void>,
-    guestOffset: number,
-    target: Uint8Array,
-    done: number,
-  ): Promise<void> {
-    await pending;
-    await this.#read(guestOffset, target, done);
   }
 
   #readRun(guestOffset: number, target: Uint8Array): Pending {
@@ -252,52 +234,46 @@ export class QedImage implements DiskImage {
     length: number,
     bytes: Uint8Array | undefined,
     from: number,
-    reached: WriteStage,
+    hasTurn: boolean,
   ): Pending {
     const run = this.#run;
     let done = from;
-    let stage = reached;
-    try {
-      while (done < length) {
-        const at = guestOffset + done;
-        let pending = run.find(at, length - done);
-        if (pending === undefined) {
-          if (stage === 'no-turn' && (run.kind !== 'data' || run.unsettled)) {
-            stage = 'has-turn';
-            pending = this.#turn.acquire();
-          } else {
-            const part = bytes && slice(bytes, done, run.length);
-            done += run.length;
-            if (run.kind === 'data') {
-              pending = this.#writeInPlace(part);
-            } else {
-              if (stage !== 'has-allocated' && bytes !== undefined) this.#allocatingWrites++;
-              stage = 'has-allocated';
-              pending = this.#allocation.run(at, part, run);
-            }
-          }
+    while (done < length) {
+      const at = guestOffset + done;
+      let pending = run.find(at, length - done);
+      if (pending === undefined) {
+        if (!hasTurn && (run.kind !== 'data' || run.unsettled)) {
+          return this.#turn.hold(this.#writeInTurn, guestOffset, length, bytes, done);
         }
-        if (pending !== undefined) {
-          return this.#writeRest(pending, { guestOffset, length, bytes, done, stage });
-        }
+        const part = bytes && slice(bytes, done, run.length);
+        done += run.length;
+        pending = run.kind === 'data' ? this.#writeInPlace(part) : this.#allocate(at, part);
       }
-    } catch (error) {
-      if (stage !== 'no-turn') this.#turn.release();
-      throw error;
+      if (pending !== undefined) {
+        return after(pending, this.#write.bind(this, guestOffset, length, bytes, done, hasTurn));
+      }
     }
-    if (stage !== 'no-turn') this.#turn.release();
     return undefined;
   }
 
-  async #writeRest(pending: Promise<void>, progress: WriteProgress): Promise<void> {
-    const { guestOffset, length, bytes, done, stage } = progress;
-    try {
-      await pending;
-    } catch (error) {
-      if (stage !== 'no-turn') this.#turn.release();
-      throw error;
+  /** Looks again: the cluster may have been allocated while the write waited for its turn. */
+  readonly #writeInTurn = (
+    guestOffset: number,
+    length: number,
+    bytes: Uint8Array | undefined,
+    done: number,
+  ): Pending => {
+    this.#isCounted = false;
+    return this.#write(guestOffset, length, bytes, done, true);
+  };
+
+  /** Allocates the run that was just found; the turn is held. */
+  #allocate(guestOffset: number, bytes: Uint8Array | undefined): Pending {
+    if (!this.#isCounted && bytes !== undefined) {
+      this.#allocatingWrites++;
+      this.#isCounted = true;
     }
-    await this.#write(guestOffset, length, bytes, done, stage);
+    return this.#allocation.run(guestOffset, bytes, this.#run);
   }
 
   #writeInPlace(bytes: Uint8Array | undefined): Pending {

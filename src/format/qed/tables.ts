@@ -15,7 +15,8 @@ import { alignDown, alignUp } from '../../core/alignment.ts';
 import { readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
 import { hex, Qcow2BenchError } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
-import type { BlockDevice, Pending } from '../../device/block-device.ts';
+import type { Pending } from '../../core/pending.ts';
+import type { BlockDevice } from '../../device/block-device.ts';
 import { ENTRY_SIZE, SECTOR_SIZE, type QedGeometry } from './geometry.ts';
 import type { HostSpace } from './host-space.ts';
 

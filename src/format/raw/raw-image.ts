@@ -10,7 +10,8 @@
 
 import { alignUp } from '../../core/alignment.ts';
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
-import type { BlockDevice, FileGrowth, Pending } from '../../device/block-device.ts';
+import type { Pending } from '../../core/pending.ts';
+import type { BlockDevice, FileGrowth } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import { discardRange } from '../../device/zeroing.ts';
 import type { DiskImage, MapOptions, Mapping } from '../disk-image.ts';

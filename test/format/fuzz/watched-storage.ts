@@ -5,7 +5,8 @@
  * `OverBudget`, which is no error of an image.
  */
 
-import type { BlockDevice, FileGrowth, Pending, WritePart } from '../../../src/device/block-device.ts';
+import type { Pending } from '../../../src/core/pending.ts';
+import type { BlockDevice, FileGrowth, WritePart } from '../../../src/device/block-device.ts';
 import { DeviceFilter } from '../../../src/device/filter.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import type { Purpose } from '../../../src/device/purpose.ts';

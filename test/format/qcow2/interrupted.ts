@@ -6,7 +6,8 @@
 import { createHash } from 'node:crypto';
 
 import type { Random } from '../../../src/core/random.ts';
-import type { BlockDevice, Pending } from '../../../src/device/block-device.ts';
+import type { Pending } from '../../../src/core/pending.ts';
+import type { BlockDevice } from '../../../src/device/block-device.ts';
 import { DeviceFilter } from '../../../src/device/filter.ts';
 import type { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';

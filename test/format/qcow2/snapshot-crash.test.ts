@@ -6,7 +6,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { openStack, type Stack, type WrapDevice } from '../../../src/bench/stack.ts';
 import { Random } from '../../../src/core/random.ts';
-import type { Pending } from '../../../src/device/block-device.ts';
+import type { Pending } from '../../../src/core/pending.ts';
 import { DeviceFilter } from '../../../src/device/filter.ts';
 import type { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';

@@ -5,13 +5,14 @@
  * Invariants:
  * - An extent is contiguous in the host file, whatever number of clusters and L2 slices it spans.
  * - Clusters taken for an extent are referenced in the refcount cache but not yet in any L2 table, until the
- *   allocation is linked or given up.
+ *   allocation is linked or aborted.
  * - The caller holds the metadata lock while mapping, and not while data is written.
  */
 
 import { alignDown, alignUp, isAligned, remainder } from '../../core/alignment.ts';
+import { after, andFinally, type MaybePromise } from '../../core/pending.ts';
 import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
+import type { ImageCore } from './image-core.ts';
 import { clusterTypeAt, hostOffsetAt, needsAllocationAt, type ClusterType } from './l2-entry.ts';
 import type { L2Tables } from './l2-tables.ts';
 import type { Refcounts } from './refcounts.ts';
@@ -53,15 +54,6 @@ export interface Extent {
   readonly allocations: readonly Allocation[];
 }
 
-export interface WriteMapperOptions {
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly tables: L2Tables;
-  readonly refcounts: Refcounts;
-  /** Waits for `ready` with the metadata lock released, and takes it again. */
-  readonly waitUnlocked: (ready: Promise<void>) => Promise<void>;
-}
-
 /** What a mapping has gathered so far. */
 interface Progress {
   /** Where the extent begins in the host file; -1 before its first part. */
@@ -80,42 +72,37 @@ interface Part {
 }
 
 export class WriteMapper {
-  readonly #header: HeaderStore;
+  readonly #core: ImageCore;
   readonly #geometry: Geometry;
   readonly #tables: L2Tables;
   readonly #refcounts: Refcounts;
-  readonly #waitUnlocked: (ready: Promise<void>) => Promise<void>;
   /** Guest data lies at its guest offset in a file of its own: nothing is looked for, and nothing counted. */
   readonly #hasDataFile: boolean;
   /** The one that began last at the end. A list: it is as long as the queue is deep, and mostly empty. */
   #inFlight: Allocation[] = [];
 
-  constructor(options: WriteMapperOptions) {
-    this.#header = options.header;
-    this.#geometry = options.geometry;
-    this.#tables = options.tables;
-    this.#refcounts = options.refcounts;
-    this.#waitUnlocked = options.waitUnlocked;
-    this.#hasDataFile = options.header.hasDataFile;
+  constructor(core: ImageCore) {
+    this.#core = core;
+    this.#geometry = core.geometry;
+    this.#tables = core.tables;
+    this.#refcounts = core.refcounts;
+    this.#hasDataFile = core.dataFile !== undefined;
   }
 
   /** Maps as much of a guest write as goes to one contiguous host range; allocates where needed. */
-  map(guestOffset: number, length: number): Extent | Promise<Extent> {
+  map(guestOffset: number, length: number): MaybePromise<Extent> {
     const progress: Progress = { hostOffset: -1, length: 0, allocations: [] };
     if (this.#inFlight.length > 0) return this.#mapParts(progress, guestOffset, length);
     // The usual request: nothing else is in flight, and one slice in the cache says it all.
     const goesOn = this.#mapPart(progress, guestOffset, length);
-    if (typeof goesOn !== 'boolean') return this.#mapPartsAfter(goesOn, progress, guestOffset, length);
-    return goesOn && progress.length < length ? this.#mapParts(progress, guestOffset, length) : progress;
+    if (typeof goesOn !== 'boolean') {
+      return after(goesOn, this.#mapRest.bind(this, progress, guestOffset, length));
+    }
+    return this.#mapRest(progress, guestOffset, length, goesOn);
   }
 
-  async #mapPartsAfter(
-    first: Promise<boolean>,
-    progress: Progress,
-    guestOffset: number,
-    length: number,
-  ): Promise<Extent> {
-    return (await first) ? this.#mapParts(progress, guestOffset, length) : progress;
+  #mapRest(progress: Progress, guestOffset: number, length: number, goesOn: boolean): MaybePromise<Extent> {
+    return goesOn && progress.length < length ? this.#mapParts(progress, guestOffset, length) : progress;
   }
 
   async #mapParts(progress: Progress, guestOffset: number, length: number): Promise<Extent> {
@@ -129,13 +116,15 @@ export class WriteMapper {
         if (typeof free === 'object') {
           // Waiting would make the parts gathered so far stale; they go first.
           if (progress.length > 0) break;
-          await this.#waitUnlocked(new Promise((resolve) => (free.waiters ??= []).push(resolve)));
+          await this.#core.lock.pause(
+            () => new Promise<void>((resolve) => (free.waiters ??= []).push(resolve)),
+          );
           continue;
         }
         if (!(await this.#mapPart(progress, at, free))) break;
       }
     } catch (error) {
-      for (const allocation of progress.allocations) await this.giveUp(allocation);
+      for (const allocation of progress.allocations) await this.abortAllocation(allocation);
       throw error;
     }
     return progress;
@@ -149,7 +138,7 @@ export class WriteMapper {
   }
 
   /** Frees the clusters of an allocation whose data could not be written. */
-  async giveUp(allocation: Allocation): Promise<void> {
+  async abortAllocation(allocation: Allocation): Promise<void> {
     this.finish(allocation);
     if (allocation.keepsClusters || this.#hasDataFile) return;
     await this.#refcounts.free(
@@ -160,49 +149,31 @@ export class WriteMapper {
   }
 
   /** Extends the extent by what one L2 slice says; false if it cannot be extended further. */
-  #mapPart(progress: Progress, guestOffset: number, length: number): boolean | Promise<boolean> {
+  #mapPart(progress: Progress, guestOffset: number, length: number): MaybePromise<boolean> {
     const slot = this.#tables.acquireForWriting(guestOffset);
-    if (typeof slot !== 'number') return this.#mapLoaded(slot, progress, guestOffset, length);
-    let goesOn: boolean | Promise<boolean>;
+    if (typeof slot !== 'number') {
+      return after(slot, this.#mapAcquired.bind(this, progress, guestOffset, length));
+    }
+    return this.#mapAcquired(progress, guestOffset, length, slot);
+  }
+
+  /** Releases the slot when it is done. */
+  #mapAcquired(progress: Progress, guestOffset: number, length: number, slot: number): MaybePromise<boolean> {
+    let goesOn: MaybePromise<boolean>;
     try {
       goesOn = this.#mapInSlice(slot, progress, guestOffset, length);
     } catch (error) {
       this.#tables.release(slot);
       throw error;
     }
-    if (typeof goesOn !== 'boolean') return this.#releaseAfter(slot, goesOn);
+    if (typeof goesOn !== 'boolean') {
+      return andFinally(goesOn, this.#tables.release.bind(this.#tables, slot));
+    }
     this.#tables.release(slot);
     return goesOn;
   }
 
-  async #mapLoaded(
-    loading: Promise<number>,
-    progress: Progress,
-    guestOffset: number,
-    length: number,
-  ): Promise<boolean> {
-    const slot = await loading;
-    try {
-      return await this.#mapInSlice(slot, progress, guestOffset, length);
-    } finally {
-      this.#tables.release(slot);
-    }
-  }
-
-  async #releaseAfter(slot: number, goesOn: Promise<boolean>): Promise<boolean> {
-    try {
-      return await goesOn;
-    } finally {
-      this.#tables.release(slot);
-    }
-  }
-
-  #mapInSlice(
-    slot: number,
-    progress: Progress,
-    guestOffset: number,
-    length: number,
-  ): boolean | Promise<boolean> {
+  #mapInSlice(slot: number, progress: Progress, guestOffset: number, length: number): MaybePromise<boolean> {
     const { clusterSize } = this.#geometry;
     const offsetInCluster = remainder(guestOffset, clusterSize);
     const slice = this.#tables.view(slot);
@@ -218,13 +189,13 @@ export class WriteMapper {
     if (!needsAllocationAt(slice, word)) {
       const hostCluster = hostOffsetAt(slice, word);
       if (!isAligned(hostCluster, clusterSize) || !Number.isSafeInteger(hostCluster)) {
-        return this.#header.stopAsCorrupt(
+        return this.#core.header.stopAsCorrupt(
           'an L2 entry points to a data cluster that is not aligned or above 2^53 − 1',
           hostCluster,
         );
       }
       if (this.#hasDataFile && hostCluster !== guestOffset - offsetInCluster) {
-        return this.#header.stopAsCorrupt(
+        return this.#core.header.stopAsCorrupt(
           'an L2 entry points to another offset of the data file than its own',
           hostCluster,
         );
@@ -237,16 +208,15 @@ export class WriteMapper {
     const hostCluster = this.#refcounts.allocate(clusters);
     return typeof hostCluster === 'number'
       ? this.#takeNew(progress, part, hostCluster)
-      : this.#takeAllocated(progress, part, hostCluster);
+      : after(hostCluster, this.#takeNew.bind(this, progress, part));
   }
 
-  async #takeAllocated(progress: Progress, part: Part, allocating: Promise<number>): Promise<boolean> {
-    return this.#takeNew(progress, part, await allocating);
-  }
-
-  #takeNew(progress: Progress, part: Part, hostCluster: number): boolean | Promise<boolean> {
+  #takeNew(progress: Progress, part: Part, hostCluster: number): MaybePromise<boolean> {
     if (hostCluster !== 0) return this.#take(progress, part, hostCluster);
-    return this.#header.stopAsCorrupt('the header cluster has refcount 0, so data would be put there', 0);
+    return this.#core.header.stopAsCorrupt(
+      'the header cluster has refcount 0, so data would be put there',
+      0,
+    );
   }
 
   /** New clusters right behind the extent, as far as they are free. */
@@ -260,7 +230,7 @@ export class WriteMapper {
     progress: Progress,
     { slice, first, guestOffset, length, clusters }: Part,
     hostCluster: number,
-  ): boolean | Promise<boolean> {
+  ): MaybePromise<boolean> {
     const { clusterSize, entryWords } = this.#geometry;
     const offsetInCluster = remainder(guestOffset, clusterSize);
     const inPlace = !needsAllocationAt(slice, first * entryWords);
@@ -277,7 +247,7 @@ export class WriteMapper {
       };
       const fill = subclusterFill(written, this.#geometry);
       if (fill === 'invalid') {
-        return this.#header.stopAsCorrupt(
+        return this.#core.header.stopAsCorrupt(
           'an L2 entry has a subcluster that is both allocated and zero',
           hostCluster,
         );
