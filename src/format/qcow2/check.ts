@@ -27,7 +27,7 @@ const PROGRESS_CLUSTERS = 1_048_576;
 
 /** Checks an image, and repairs it within `options.repair` if that is given. */
 export async function checkImage(target: CheckTarget, options: CheckOptions = {}): Promise<CheckReport> {
-  const { geometry, header } = target;
+  const { geometry, header } = target.core;
   const { repair } = options;
   const findings = new CheckFindings(options.onDetail);
   // Broken bitmaps refuse the image, as opening does in QEMU: before anything is mended, and before what they hold is freed.
@@ -36,7 +36,7 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
   if (repair === 'all') await restoreTables(target, findings, ofTable > 0);
   if (repair !== undefined) await header.dropStaleFeatures();
   await checkRefcounts(target, findings, options);
-  await checkCopiedFlags(target, findings, options);
+  await checkCopiedFlags(target.core, findings, options);
   if (ofTable > 0 && repair === 'all') await rewriteSnapshotTable(target, findings, ofTable);
   else findings.corruptions += ofTable;
   return findings.report(Math.ceil(header.values.virtualSize / geometry.clusterSize));
@@ -48,18 +48,18 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
  * but for one of a cluster that was the last of the file.
  */
 async function restoreTables(
-  { header, snapshots, geometry }: CheckTarget,
+  { core, snapshots }: CheckTarget,
   findings: CheckFindings,
   isRewritten: boolean,
 ): Promise<void> {
-  const { device, values } = header;
+  const { device, values } = core.header;
   const tables = [l1TableOf(values), refcountTableOf(values)];
   if (!isRewritten) tables.push(snapshotTableOf(values, snapshots.byteLength));
   for (const table of tables) {
     const { name, offset, length, purpose } = table;
     const fileSize = device.size();
     if (offset === 0 || !isCutOff(table, fileSize)) continue;
-    const wasLast = purpose === 'l1-table' && offset + length - fileSize < geometry.clusterSize;
+    const wasLast = purpose === 'l1-table' && offset + length - fileSize < core.geometry.clusterSize;
     if (offset >= fileSize && !wasLast) continue;
     await device.truncate(offset + length, purpose);
     if (purpose === 'l1-table') findings.hasLostTable = true;
@@ -83,7 +83,7 @@ async function checkRefcounts(
   let counts = await scanReferences(target, findings, options);
   let scanned = findings.counts();
   await compare(target, counts, findings, { ...options, repair: undefined });
-  const mayRebuild = repair === 'all' && (findings.needsRebuild || target.header.isDirty);
+  const mayRebuild = repair === 'all' && (findings.needsRebuild || target.core.header.isDirty);
   if (mayRebuild && (await restoreLength(target, findings))) {
     const { corruptions, checkErrors } = before;
     findings.restore({ ...scanned, corruptions, checkErrors });
@@ -117,7 +117,7 @@ async function checkRefcounts(
  * @returns whether the file was lengthened
  */
 async function restoreLength(target: CheckTarget, findings: CheckFindings): Promise<boolean> {
-  const { device } = target.header;
+  const { device } = target.core.header;
   const { lostEnd } = findings;
   const size = device.size();
   if (lostEnd === undefined || lostEnd <= size) return false;
@@ -136,7 +136,7 @@ async function restoreLength(target: CheckTarget, findings: CheckFindings): Prom
  * then they are told, but not counted: they have no part in what is done about the refcounts.
  */
 async function checkSnapshotTable(
-  { snapshots, header }: CheckTarget,
+  { core, snapshots }: CheckTarget,
   findings: CheckFindings,
   { repair, keepsSnapshots = false }: CheckOptions,
 ): Promise<number> {
@@ -145,8 +145,8 @@ async function checkSnapshotTable(
   const purpose = keepsSnapshots ? 'use' : mends ? 'repair' : 'check';
   const table = await snapshots.readForCheck(purpose);
   const { incomplete, cut, dropped, broken, byteLength } = table;
-  const { offset, length } = snapshotTableOf(header.values, byteLength);
-  const fileSize = header.device.size();
+  const { offset, length } = snapshotTableOf(core.header.values, byteLength);
+  const fileSize = core.header.device.size();
   const isCut = isCutOff({ offset, length }, fileSize);
   // Extra data that is too long is a length gone wrong: what follows may not be read where it begins.
   findings.hasLostTable = isCut || cut.length + dropped + broken.length > 0;
@@ -211,10 +211,10 @@ async function rebuild(
 ): Promise<void> {
   findings.say('repair', () => 'Rebuilding refcount structure');
   // What was mended or lengthened so far is durable before anything is built on it.
-  await target.header.device.sync('repair');
-  const hasPassedOver = await rebuildRefcounts(target, counts);
-  target.refcounts.blockCache.forgetAll();
-  target.refcounts.resetSearch();
+  await target.core.header.device.sync('repair');
+  const hasPassedOver = await rebuildRefcounts(target.core, counts);
+  target.core.refcounts.blockCache.forgetAll();
+  target.core.refcounts.resetSearch();
   const before = findings.counts();
   // Refcounts that could not be read are gone with their blocks; what still cannot be checked is found again.
   findings.restore({ ...before, corruptions: 0, leaks: 0, checkErrors: 0 });
@@ -242,7 +242,7 @@ async function compare(
   findings: CheckFindings,
   options: CheckOptions,
 ): Promise<void> {
-  const { geometry } = target;
+  const { geometry } = target.core;
   const { refcountBlockEntries } = geometry;
   const comparison = new Comparison(target, counts, findings, options.repair);
   const { end } = counts;
@@ -250,9 +250,12 @@ async function compare(
   for (let cluster = 0; cluster < end;) {
     const index = Math.floor(cluster / refcountBlockEntries);
     const blockEnd = Math.min(end, (index + 1) * refcountBlockEntries);
-    if (target.table.blockOffset(index) === 0) {
+    if (target.core.refcountTable.blockOffset(index) === 0) {
       // Past the table nothing is stored at all; within it the next block may begin at the end of this one.
-      const counted = counts.nextCounted(cluster, index + 1 < target.table.entries ? blockEnd : end);
+      const counted = counts.nextCounted(
+        cluster,
+        index + 1 < target.core.refcountTable.entries ? blockEnd : end,
+      );
       if (counted >= blockEnd) {
         cluster = counted;
         continue;
@@ -303,7 +306,7 @@ class Comparison {
 
   /** Clusters of a range whose refcounts lie in the block of that index. */
   async withBlock(index: number, from: number, end: number): Promise<void> {
-    const { table, geometry, refcounts } = this.#target;
+    const { refcountTable: table, geometry, refcounts } = this.#target.core;
     const offset = table.blockOffset(index);
     // No system reads from 2^63 on; what lies past the end of the file below that is zeroes.
     if (offset % geometry.clusterSize !== 0 || offset >= OFFSET_LIMIT) {
@@ -349,7 +352,7 @@ class Comparison {
     const findings = this.#findings;
     findings.say('repair', () => `Repairing ${difference(cluster, stored, counted)}`);
     try {
-      await this.#target.refcounts.correct(cluster, counted, {
+      await this.#target.core.refcounts.correct(cluster, counted, {
         change: stored > counted ? 'lower' : 'raise',
         freed: findings.hasLostTable ? 'keep' : 'discard',
       });

@@ -10,19 +10,19 @@ import { viewOf } from '../../core/bytes.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { CheckOptions } from '../check-report.ts';
 import type { CheckFindings } from '../check-findings.ts';
-import type { CheckTarget } from './check-target.ts';
+import type { ImageCore } from './image-core.ts';
 import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from './layout.ts';
 
 /** Checks the flags of the active mapping, and mends them where that is safe. */
 export async function checkCopiedFlags(
-  target: CheckTarget,
+  core: ImageCore,
   findings: CheckFindings,
   options: CheckOptions,
 ): Promise<void> {
-  const check = new CopiedFlagCheck(target, findings, mayMend(findings, options));
-  const { l1Entries } = target.tables;
+  const check = new CopiedFlagCheck(core, findings, mayMend(findings, options));
+  const { l1Entries } = core.tables;
   for (let l1Index = 0; l1Index < l1Entries; l1Index++) {
-    if (target.tables.tableOffset(l1Index) === 0) continue;
+    if (core.tables.tableOffset(l1Index) === 0) continue;
     if (!(await check.table(l1Index))) return;
     const turn = options.onProgress?.('copied flags', (l1Index + 1) / l1Entries);
     if (turn !== undefined) await turn;
@@ -39,7 +39,7 @@ function mayMend(findings: CheckFindings, { repair }: CheckOptions): boolean {
 const UNKNOWN = -1;
 
 class CopiedFlagCheck {
-  readonly #target: CheckTarget;
+  readonly #core: ImageCore;
   readonly #findings: CheckFindings;
   readonly #mends: boolean;
   readonly #hasDataFile: boolean;
@@ -50,12 +50,12 @@ class CopiedFlagCheck {
   #blockIndex = -1;
   #slot = -1;
 
-  constructor(target: CheckTarget, findings: CheckFindings, mends: boolean) {
-    const { clusterSize, l2Entries } = target.geometry;
-    this.#target = target;
+  constructor(core: ImageCore, findings: CheckFindings, mends: boolean) {
+    const { clusterSize, l2Entries } = core.geometry;
+    this.#core = core;
     this.#findings = findings;
     this.#mends = mends;
-    this.#hasDataFile = (target.header.values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
+    this.#hasDataFile = (core.header.values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
     this.#entrySize = clusterSize / l2Entries;
     this.#bytes = allocatePages(clusterSize);
     this.#view = viewOf(this.#bytes);
@@ -63,7 +63,7 @@ class CopiedFlagCheck {
 
   /** Checks an L1 entry and the table behind it; false if the rest of the image cannot be checked. */
   async table(l1Index: number): Promise<boolean> {
-    const { tables, header, geometry } = this.#target;
+    const { tables, header, geometry } = this.#core;
     const { clusterSize } = geometry;
     const offset = tables.tableOffset(l1Index);
     const refcount = await this.#refcountOf(Math.floor(offset / clusterSize));
@@ -91,7 +91,7 @@ class CopiedFlagCheck {
 
   /** Answers how many entries of the table were changed in memory. */
   async #entries(): Promise<number> {
-    const { l2Entries, clusterSize } = this.#target.geometry;
+    const { l2Entries, clusterSize } = this.#core.geometry;
     const view = this.#view;
     let changed = 0;
     for (let index = 0; index < l2Entries; index++) {
@@ -120,7 +120,7 @@ class CopiedFlagCheck {
    * @returns the index of the first entry from `first` on that has to be looked at; the table's end if none has.
    */
   #skipGoodEntries(first: number): number {
-    const { refcounts, geometry } = this.#target;
+    const { refcounts, geometry } = this.#core;
     const { clusterBits, l2Entries, refcountBlockEntries } = geometry;
     const { codec } = refcounts;
     const view = this.#view;
@@ -142,7 +142,7 @@ class CopiedFlagCheck {
   }
 
   async #writeTable(offset: number, changed: number): Promise<boolean> {
-    const { tables, header, geometry } = this.#target;
+    const { tables, header, geometry } = this.#core;
     if (!this.#mayWrite(offset, geometry.clusterSize, 'l2-table')) return false;
     tables.l2Cache.forgetTable(offset, geometry.clusterSize);
     await header.device.write(offset, this.#bytes, 'l2-table');
@@ -152,7 +152,7 @@ class CopiedFlagCheck {
 
   /** False, and a check error, if other metadata lies there. */
   #mayWrite(offset: number, length: number, own: 'l1-table' | 'l2-table'): boolean {
-    const kind = this.#target.metadata.overlap(offset, length, own);
+    const kind = this.#core.metadata.overlap(offset, length, own);
     if (kind === undefined) return true;
     const name = own === 'l1-table' ? 'an entry of the L1 table' : 'the L2 table';
     this.#findings.checkError(
@@ -163,7 +163,7 @@ class CopiedFlagCheck {
 
   /** The refcount if it lies in the block that is held. */
   #heldRefcount(cluster: number): number | undefined {
-    const { refcounts, geometry } = this.#target;
+    const { refcounts, geometry } = this.#core;
     const { refcountBlockEntries } = geometry;
     const first = this.#blockIndex * refcountBlockEntries;
     if (this.#slot < 0 || cluster < first || cluster >= first + refcountBlockEntries) return undefined;
@@ -171,7 +171,7 @@ class CopiedFlagCheck {
   }
 
   async #refcountOf(cluster: number): Promise<number> {
-    const { table, geometry, refcounts } = this.#target;
+    const { refcountTable: table, geometry, refcounts } = this.#core;
     const index = Math.floor(cluster / geometry.refcountBlockEntries);
     const offset = table.blockOffset(index);
     if (offset === 0) return 0;
@@ -189,7 +189,7 @@ class CopiedFlagCheck {
   }
 
   #releaseBlock(): void {
-    if (this.#slot >= 0) this.#target.refcounts.blockCache.release(this.#slot);
+    if (this.#slot >= 0) this.#core.refcounts.blockCache.release(this.#slot);
     this.#slot = -1;
   }
 

@@ -67,8 +67,9 @@ export class DataWriter {
     const { allocations } = extent;
     for (let index = first; index < allocations.length; index++) {
       const pending = this.#zeroFillIfKnown(allocations[index] as Allocation);
-      if (pending !== undefined)
-        {return after(pending, this.#writeFilled.bind(this, extent, bytes, index + 1));}
+      if (pending !== undefined) {
+        return after(pending, this.#writeFilled.bind(this, extent, bytes, index + 1));
+      }
     }
     return this.#writeGuestBytes(extent, bytes);
   }

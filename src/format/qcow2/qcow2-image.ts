@@ -56,7 +56,7 @@ export class Qcow2Image implements DiskImage {
   #bitmaps: Bitmaps | undefined;
 
   constructor(core: ImageCore, { snapshotTable, readPurpose }: Qcow2ImageOptions) {
-    const { header, geometry, tables, refcounts, metadata, lock } = core;
+    const { header, geometry, tables, refcounts } = core;
     this.header = header;
     this.geometry = geometry;
     this.backing = core.backing;
@@ -72,17 +72,10 @@ export class Qcow2Image implements DiskImage {
     this.#compressor = new CompressedWriter(core, this.#writer);
     this.#discarder = new Discarder(core);
     this.#zeroes = new ZeroRequests(core, this, this.#discarder, this.#writer);
-    this.snapshots = new Snapshots({
-      header,
-      geometry,
-      tables,
-      refcounts,
-      metadata,
+    this.snapshots = new Snapshots(core, {
       table: snapshotTable,
       resize: (virtualSize) => this.#resize(virtualSize, 'snapshot'),
       hasBitmaps: () => this.#bitmaps !== undefined,
-      flush: () => core.flush('snapshot'),
-      locked: async (work) => lock.hold(work),
     });
   }
 
@@ -185,9 +178,8 @@ export class Qcow2Image implements DiskImage {
 
   /** Checks refcounts and copied flags; repairs within `repair` if given. The image must be idle. */
   async check(repair?: RepairScope, options: Omit<CheckOptions, 'repair'> = {}): Promise<CheckReport> {
-    const { snapshots } = this;
-    const { header, geometry, refcountTable: table, refcounts, tables, metadata, lock } = this.#core;
-    const target = { header, geometry, table, refcounts, tables, metadata, snapshots };
+    const { header, refcounts, lock } = this.#core;
+    const target = { core: this.#core, snapshots: this.snapshots };
     const report = await lock.hold(() => checkImage(target, { ...options, repair }));
     const isGood = report.corruptions === 0 && report.checkErrors === 0;
     if (repair !== undefined && isGood) {

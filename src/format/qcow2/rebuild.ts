@@ -12,41 +12,31 @@ import { viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
-import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
 import { ENTRY_SIZE } from './layout.ts';
 import { refcountCodec } from './refcount-codec.ts';
-import type { MetadataMap } from './metadata-map.ts';
+import type { ImageCore } from './image-core.ts';
 import type { ReferenceCounts } from './reference-count.ts';
-import type { RefcountTable } from './refcount-table.ts';
-
-export interface RebuildTarget {
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly table: RefcountTable;
-  readonly metadata: MetadataMap;
-}
 
 /**
  * @returns whether a table was passed over that could not be counted: there QEMU gives up
  * @throws Qcow2BenchError `qcow2-refcount-table-full`, or whatever the file answers
  */
-export async function rebuildRefcounts(target: RebuildTarget, counts: ReferenceCounts): Promise<boolean> {
-  const build = new Rebuild(target, counts);
+export async function rebuildRefcounts(core: ImageCore, counts: ReferenceCounts): Promise<boolean> {
+  const build = new Rebuild(core, counts);
   await build.writeBlocks(0, Infinity);
   let table: { first: number; clusters: number };
   do {
     const clusters =
-      build.tableEntries === 0 ? 1 : (build.tableEntries * ENTRY_SIZE) / target.geometry.clusterSize;
+      build.tableEntries === 0 ? 1 : (build.tableEntries * ENTRY_SIZE) / core.geometry.clusterSize;
     table = { first: build.takeFree(clusters), clusters };
     // The table's own clusters have to be counted, which may need a further block, and that a larger table.
   } while (await build.writeBlocks(table.first, table.first + table.clusters));
-  await target.table.replace(build.blocks(), table.first * target.geometry.clusterSize, 'repair');
+  await core.refcountTable.replace(build.blocks(), table.first * core.geometry.clusterSize, 'repair');
   return build.hasPassedOver;
 }
 
 class Rebuild {
-  readonly #target: RebuildTarget;
+  readonly #core: ImageCore;
   readonly #counts: ReferenceCounts;
   readonly #blocks: number[] = [];
   /** Room of the new table, in entries: whole clusters. */
@@ -54,8 +44,8 @@ class Rebuild {
   hasPassedOver = false;
   #searchFrom = 0;
 
-  constructor(target: RebuildTarget, counts: ReferenceCounts) {
-    this.#target = target;
+  constructor(core: ImageCore, counts: ReferenceCounts) {
+    this.#core = core;
     this.#counts = counts;
   }
 
@@ -78,7 +68,7 @@ class Rebuild {
    * @returns whether the table has to be larger than before
    */
   async writeBlocks(first: number, end: number): Promise<boolean> {
-    const { refcountBlockEntries, clusterSize } = this.#target.geometry;
+    const { refcountBlockEntries, clusterSize } = this.#core.geometry;
     const entriesBefore = this.tableEntries;
     let limit = Math.min(end, this.#counts.end);
     let cluster = first;
@@ -107,7 +97,7 @@ class Rebuild {
   }
 
   async #writeBlock(index: number): Promise<void> {
-    const { geometry, header } = this.#target;
+    const { geometry, header } = this.#core;
     const codec = refcountCodec(geometry.refcountOrder);
     const bytes = allocatePages(geometry.clusterSize);
     const view = viewOf(bytes);
@@ -129,7 +119,7 @@ class Rebuild {
   }
 
   #isFree(cluster: number): boolean {
-    const { metadata, geometry } = this.#target;
+    const { metadata, geometry } = this.#core;
     if (this.#counts.get(cluster) > 0) return false;
     const isClear =
       metadata.overlap(cluster * geometry.clusterSize, geometry.clusterSize, undefined) === undefined;
@@ -139,10 +129,10 @@ class Rebuild {
 
   #growTable(index: number): void {
     if (index < this.tableEntries) return;
-    this.tableEntries = alignUp(index + 1, this.#target.geometry.clusterSize / ENTRY_SIZE);
+    this.tableEntries = alignUp(index + 1, this.#core.geometry.clusterSize / ENTRY_SIZE);
     if (this.tableEntries * ENTRY_SIZE > LIMITS.refcountTableBytes) {
       throw new Qcow2BenchError('qcow2-refcount-table-full', 'the image needs a refcount table above 8 MiB', {
-        path: this.#target.header.device.path,
+        path: this.#core.header.device.path,
       });
     }
     for (let blank = this.#blocks.length; blank < this.tableEntries; blank++) this.#blocks[blank] = 0;

@@ -9,18 +9,18 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CheckFindings } from '../check-findings.ts';
 import type { CheckOptions } from '../check-report.ts';
-import type { CheckTarget } from './check-target.ts';
+import type { ImageCore } from './image-core.ts';
 import { ENTRY_SIZE } from './layout.ts';
 import type { ReferenceRanges } from './reference-ranges.ts';
 
 /** Counts the blocks; one that cannot be where its entry says calls for a rebuild. */
 export async function scanRefcountBlocks(
-  target: CheckTarget,
+  core: ImageCore,
   ranges: ReferenceRanges,
   findings: CheckFindings,
   { repair }: CheckOptions,
 ): Promise<void> {
-  const { table, geometry } = target;
+  const { refcountTable: table, geometry } = core;
   const { clusterSize } = geometry;
   const mends = repair === 'all';
   for (let index = 0; index < table.entries; index++) {
@@ -34,7 +34,7 @@ export async function scanRefcountBlocks(
       findings.needsRebuild = true;
     } else if (offset / clusterSize >= ranges.counts.end) {
       findings.corruption(() => `${mends ? 'Repairing' : 'ERROR'} ${name} is outside image`);
-      if (mends) await growOver(target, ranges, findings, offset);
+      if (mends) await growOver(core, ranges, findings, offset);
     } else if (offset !== 0) {
       ranges.add(offset, clusterSize);
       const references = ranges.counts.get(offset / clusterSize);
@@ -48,7 +48,7 @@ export async function scanRefcountBlocks(
 
 /** Makes the file long enough to hold a refcount block that would lie past its end: it is then all zeroes. */
 async function growOver(
-  { geometry, header }: CheckTarget,
+  { geometry, header }: ImageCore,
   ranges: ReferenceRanges,
   findings: CheckFindings,
   offset: number,

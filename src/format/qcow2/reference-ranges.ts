@@ -9,7 +9,7 @@
 import { alignUp } from '../../core/alignment.ts';
 import { hex } from '../../core/error.ts';
 import type { CheckFindings } from '../check-findings.ts';
-import type { CheckTarget } from './check-target.ts';
+import type { ImageCore } from './image-core.ts';
 import { cutOffText, isCutOff, type TableBytes } from './file-end.ts';
 import { ReferenceCounts } from './reference-count.ts';
 
@@ -33,8 +33,8 @@ export class ReferenceRanges {
   #exactSize: number;
   #fileSize: number;
 
-  constructor(target: CheckTarget, findings: CheckFindings) {
-    const { geometry, header } = target;
+  constructor(core: ImageCore, findings: CheckFindings) {
+    const { geometry, header } = core;
     this.#findings = findings;
     this.#clusterSize = geometry.clusterSize;
     this.#windowSize = Math.max(WINDOW_MIN, geometry.clusterSize * geometry.l2Entries);

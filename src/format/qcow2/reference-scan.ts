@@ -61,7 +61,7 @@ class ReferenceScan {
   #nextContiguous = 0;
 
   constructor(target: CheckTarget, findings: CheckFindings, options: CheckOptions) {
-    const { geometry, header } = target;
+    const { geometry, header } = target.core;
     this.#target = target;
     this.#findings = findings;
     this.#options = options;
@@ -70,11 +70,11 @@ class ReferenceScan {
     this.#hasDataFile = (header.values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
     this.#table = allocatePages(geometry.clusterSize);
     this.#view = viewOf(this.#table);
-    this.#ranges = new ReferenceRanges(target, findings);
+    this.#ranges = new ReferenceRanges(target.core, findings);
   }
 
   async run(): Promise<ReferenceCounts> {
-    const { header, table } = this.#target;
+    const { header, refcountTable: table } = this.#target.core;
     const { l1Offset, l1Entries } = header.values;
     this.#ranges.add(0, this.#clusterSize);
     const name = (): string => 'L1 table';
@@ -82,14 +82,15 @@ class ReferenceScan {
     await this.#scanSnapshots();
     this.#ranges.addTable(() => 'refcount table', { offset: table.offset, length: table.byteLength });
     await visitBitmaps(header, (offset, byteLength) => this.#ranges.add(offset, byteLength));
-    await scanRefcountBlocks(this.#target, this.#ranges, this.#findings, this.#options);
+    await scanRefcountBlocks(this.#target.core, this.#ranges, this.#findings, this.#options);
     this.#findings.lostEnd = this.#ranges.lostEnd;
     return this.#ranges.counts;
   }
 
   /** What the snapshot table leads to, and the table itself. */
   async #scanSnapshots(): Promise<void> {
-    const { header, snapshots } = this.#target;
+    const { snapshots, core } = this.#target;
+    const { header } = core;
     const findings = this.#findings;
     const { length } = snapshots.list;
     if (length > 0 && this.#hasDataFile) {
@@ -125,7 +126,7 @@ class ReferenceScan {
   }
 
   async #scanL1(l1: L1Place): Promise<void> {
-    const { header } = this.#target;
+    const { header } = this.#target.core;
     if (l1.entries === 0) return;
     const length = l1.entries * ENTRY_SIZE;
     if (l1.isKept === true) this.#ranges.add(l1.offset, Math.min(length, this.#ranges.fileSize - l1.offset));
@@ -167,7 +168,7 @@ class ReferenceScan {
 
   /** Goes through the table just read. */
   async #scanL2(tableOffset: number, isActive: boolean): Promise<void> {
-    const { l2Entries } = this.#target.geometry;
+    const { l2Entries } = this.#target.core.geometry;
     // The first cluster of a table follows nothing, so it cannot be fragmented.
     this.#nextContiguous = 0;
     for (let index = 0; index < l2Entries; index++) {
@@ -183,7 +184,7 @@ class ReferenceScan {
    * @returns the index of an entry that is anything else; the table's end if there is none.
    */
   #scanEntries(first: number, isActive: boolean): number {
-    const { clusterBits, l2Entries } = this.#target.geometry;
+    const { clusterBits, l2Entries } = this.#target.core.geometry;
     const view = this.#view;
     const { counts } = this.#ranges;
     const entrySize = this.#entrySize;
@@ -256,7 +257,7 @@ class ReferenceScan {
 
   #scanCompressed(at: number, isActive: boolean): void {
     const findings = this.#findings;
-    const { clusterBits } = this.#target.geometry;
+    const { clusterBits } = this.#target.core.geometry;
     const high = this.#view.getUint32(at);
     const low = this.#view.getUint32(at + 4);
     const range = compressedRangeAt(this.#view, at / ENTRY_SIZE, clusterBits);
@@ -300,7 +301,7 @@ class ReferenceScan {
    * Without the scope `all` it only counts a corruption.
    */
   async #clearEntry(tableOffset: number, at: number, isActive: boolean, what: string): Promise<boolean> {
-    const { header, metadata } = this.#target;
+    const { header, metadata } = this.#target.core;
     const findings = this.#findings;
     const mends = this.#options.repair === 'all';
     findings.corruption(() => `${mends ? 'Repairing' : 'ERROR'} ${what}`);

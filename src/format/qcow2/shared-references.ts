@@ -11,8 +11,7 @@
 
 import { viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
-import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
+import type { ImageCore } from './image-core.ts';
 import {
   clusterTypeAt,
   compressedRangeAt,
@@ -22,19 +21,7 @@ import {
   type ClusterType,
 } from './l2-entry.ts';
 import { l1EntryOffset } from './l1-entry.ts';
-import type { L2Tables } from './l2-tables.ts';
-import type { Refcounts } from './refcounts.ts';
-
 import { ENTRY_SIZE } from './layout.ts';
-
-export interface SharedReferencesOptions {
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly tables: L2Tables;
-  readonly refcounts: Refcounts;
-  /** Writes the caches and syncs; the lock is held. */
-  readonly flush: () => Promise<void>;
-}
 
 /** An L1 table, active or a snapshot's. */
 export interface L1Place {
@@ -50,10 +37,10 @@ export type ReferenceChange = 'add' | 'drop' | 'recheck';
 const DELTA: Readonly<Record<ReferenceChange, number>> = { add: 1, drop: -1, recheck: 0 };
 
 export class SharedReferences {
-  readonly #options: SharedReferencesOptions;
+  readonly #core: ImageCore;
 
-  constructor(options: SharedReferencesOptions) {
-    this.#options = options;
+  constructor(core: ImageCore) {
+    this.#core = core;
   }
 
   /**
@@ -64,13 +51,13 @@ export class SharedReferences {
    *   entry that leads to no cluster. Clusters that were counted before may be left counted too often.
    */
   async change(l1: L1Place, change: ReferenceChange): Promise<void> {
-    const { header, refcounts, flush } = this.#options;
+    const { header, refcounts } = this.#core;
     const delta = DELTA[change];
     let isChanged: boolean;
     refcounts.gatherDiscards();
     try {
       isChanged = await this.#changeTables(viewOf(l1.bytes), delta);
-      await flush();
+      await this.#core.flush('snapshot');
     } catch (error) {
       refcounts.dropDiscards();
       throw error;
@@ -83,7 +70,7 @@ export class SharedReferences {
 
   /** Answers whether a copied flag of the L1 table changed. */
   async #changeTables(l1: DataView, delta: number): Promise<boolean> {
-    const { geometry, refcounts, header } = this.#options;
+    const { geometry, refcounts, header } = this.#core;
     let isChanged = false;
     for (let index = 0; index < l1.byteLength / ENTRY_SIZE; index++) {
       const offset = l1EntryOffset(l1, index);
@@ -104,7 +91,7 @@ export class SharedReferences {
   }
 
   async #changeTable(tableOffset: number, delta: number): Promise<void> {
-    const { geometry, tables } = this.#options;
+    const { geometry, tables } = this.#core;
     const { l2Cache } = tables;
     for (let at = tableOffset; at < tableOffset + geometry.clusterSize; at += l2Cache.tableSize) {
       const acquired = l2Cache.acquire(at);
@@ -118,10 +105,10 @@ export class SharedReferences {
   }
 
   async #changeSlice(slot: number, delta: number): Promise<void> {
-    const { tables, refcounts } = this.#options;
+    const { tables, refcounts } = this.#core;
     const { l2Cache } = tables;
     const slice = l2Cache.view(slot);
-    const { entryWords } = this.#options.geometry;
+    const { entryWords } = this.#core.geometry;
     for (let index = 0; index < tables.sliceEntries; index++) {
       const word = index * entryWords;
       const type = clusterTypeAt(slice, word);
@@ -158,14 +145,14 @@ export class SharedReferences {
   }
 
   async #changeCompressed(slice: DataView, word: number, delta: number): Promise<number> {
-    const { hostOffset, length } = compressedRangeAt(slice, word, this.#options.geometry.clusterBits);
+    const { hostOffset, length } = compressedRangeAt(slice, word, this.#core.geometry.clusterBits);
     if (delta !== 0) await this.#update(hostOffset, length, delta);
     // Never written in place, whoever else uses its clusters: it has no copied flag.
     return 0;
   }
 
   #changeHostCluster(hostOffset: number, delta: number): number | Promise<number> {
-    const { geometry, refcounts, header } = this.#options;
+    const { geometry, refcounts, header } = this.#core;
     if (hostOffset % geometry.clusterSize !== 0 || !Number.isSafeInteger(hostOffset)) {
       return header.stopAsCorrupt(
         'an L2 entry points to a cluster that is not aligned or above 2^53 − 1',
@@ -178,7 +165,7 @@ export class SharedReferences {
   }
 
   async #update(hostOffset: number, length: number, delta: number): Promise<void> {
-    const { header, refcounts } = this.#options;
+    const { header, refcounts } = this.#core;
     if (await refcounts.update(hostOffset, length, delta, 'discard')) return;
     // No block described the cluster, although it is in use: adding to nothing would count it wrongly.
     throw new Qcow2BenchError(

@@ -15,46 +15,22 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import { BrokenSnapshots, type L1Fault } from './broken-snapshots.ts';
-import type { Geometry } from './geometry.ts';
-import type { HeaderStore } from './header-store.ts';
+import type { ImageCore } from './image-core.ts';
 import { ENTRY_SIZE } from './layout.ts';
-import type { L2Tables } from './l2-tables.ts';
-import type { MetadataMap } from './metadata-map.ts';
-import type { Refcounts } from './refcounts.ts';
 import { SharedReferences } from './shared-references.ts';
-import {
-  encodeSnapshot,
-  KNOWN_LENGTH,
-  NO_SNAPSHOTS,
-  readSnapshotTable,
-  snapshotLength,
-  type Snapshot,
-  type SnapshotTable,
-} from './snapshot-table.ts';
+import { NO_SNAPSHOTS, readSnapshotTable, type Snapshot, type SnapshotTable } from './snapshot-table.ts';
+import { StoredSnapshots } from './stored-snapshots.ts';
 
 /** Bytes of a name; QEMU cuts longer ones. */
 const NAME_BYTES_MAX = 255;
-/** Places that are tried for a new table. */
-const PASSED_OVER_MAX = 4096;
-/** Snapshots whose entries are written piece by piece; no disk in use has so many. */
-const WRITTEN_SINGLY_MAX = 4096;
 
 export interface SnapshotsOptions {
-  readonly header: HeaderStore;
-  readonly geometry: Geometry;
-  readonly tables: L2Tables;
-  readonly refcounts: Refcounts;
-  readonly metadata: MetadataMap;
   /** As the image's table has them; left out where the image is opened for a check, which reads the table itself. */
   readonly table: SnapshotTable | undefined;
   /** Makes the disk larger or smaller; the lock is held. */
   readonly resize: (virtualSize: number) => Promise<void>;
   /** Whether dirty bitmaps follow the disk: going back to a snapshot would make them wrong. */
   readonly hasBitmaps: () => boolean;
-  /** Writes the caches and syncs; the lock is held. */
-  readonly flush: () => Promise<void>;
-  /** Does the work with the metadata lock held. */
-  readonly locked: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 export interface NewSnapshot {
@@ -66,23 +42,25 @@ export interface NewSnapshot {
 }
 
 export class Snapshots {
+  readonly #core: ImageCore;
   readonly #options: SnapshotsOptions;
+  readonly #stored: StoredSnapshots;
   readonly #references: SharedReferences;
   readonly #broken: BrokenSnapshots;
-  #table: SnapshotTable;
 
-  constructor(options: SnapshotsOptions) {
+  constructor(core: ImageCore, options: SnapshotsOptions) {
+    this.#core = core;
     this.#options = options;
-    this.#references = new SharedReferences(options);
-    this.#table = options.table ?? NO_SNAPSHOTS;
-    this.#broken = new BrokenSnapshots(options.header, options.metadata);
+    this.#references = new SharedReferences(core);
+    this.#stored = new StoredSnapshots(core, options.table);
+    this.#broken = new BrokenSnapshots(core.header, core.metadata);
     this.#broken.find(this.list);
     this.#broken.claim(this.list);
   }
 
   /** In the order of the table, which is that of their taking. */
   get list(): readonly Snapshot[] {
-    return this.#table.snapshots;
+    return this.#stored.table.snapshots;
   }
 
   /** Why the L1 table of a snapshot cannot be used. */
@@ -92,7 +70,7 @@ export class Snapshots {
 
   /** Bytes of the table in the file. */
   get byteLength(): number {
-    return this.#table.byteLength;
+    return this.#stored.table.byteLength;
   }
 
   /**
@@ -104,14 +82,14 @@ export class Snapshots {
    */
   async readForCheck(purpose: 'use' | 'check' | 'repair'): Promise<SnapshotTable> {
     // Two tables at a time would be twice the memory.
-    this.#table = NO_SNAPSHOTS;
-    const table = await readSnapshotTable(this.#options.header, purpose);
+    this.#stored.table = NO_SNAPSHOTS;
+    const table = await readSnapshotTable(this.#core.header, purpose);
     const found = this.#broken.find(table.snapshots);
     const broken = purpose === 'repair' ? found : [];
     const snapshots = table.snapshots.filter((each) => !broken.includes(each));
-    this.#table = { ...table, snapshots, broken };
+    this.#stored.table = { ...table, snapshots, broken };
     this.#claimTables();
-    return this.#table;
+    return this.#stored.table;
   }
 
   /**
@@ -121,7 +99,7 @@ export class Snapshots {
    *   cannot be shared once more: the snapshot is not taken, and clusters may leak, as in QEMU.
    */
   async create({ name, seconds, nanoseconds }: NewSnapshot): Promise<Snapshot> {
-    if (this.#options.header.hasDataFile) {
+    if (this.#core.header.hasDataFile) {
       throw this.#error(
         'snapshot-data-file',
         'the image keeps its data in another file, which is not counted, so it cannot be shared with a snapshot',
@@ -141,9 +119,9 @@ export class Snapshots {
       );
     }
     return this.#change(async () => {
-      const { header, tables, metadata } = this.#options;
+      const { header, tables, metadata } = this.#core;
       const l1 = tables.encodeL1();
-      const l1Offset = await this.#writeNew(l1, 'l1-table');
+      const l1Offset = await this.#stored.writeL1(l1);
       await this.#shareActive();
       const id = nextId(this.list);
       const snapshot: Snapshot = {
@@ -161,7 +139,7 @@ export class Snapshots {
         icount: 0n,
         unknownExtra: new Uint8Array(0),
       };
-      await this.#writeTable([...this.list, snapshot]);
+      await this.#stored.replace([...this.list, snapshot]);
       if (l1.byteLength > 0) metadata.add(l1Offset, l1.byteLength, 'l1-table');
       return snapshot;
     });
@@ -188,8 +166,8 @@ export class Snapshots {
       this.#missing(idOrName);
     this.#broken.refuseToApply(snapshot);
     await this.#change(async () => {
-      const { header, tables, resize } = this.#options;
-      if (snapshot.diskSize !== header.values.virtualSize) await resize(snapshot.diskSize);
+      const { header, tables } = this.#core;
+      if (snapshot.diskSize !== header.values.virtualSize) await this.#options.resize(snapshot.diskSize);
       await tables.grow(snapshot.l1Entries, 'exact');
       const taken = await this.#readL1(snapshot);
       const shared = taken.slice();
@@ -216,47 +194,47 @@ export class Snapshots {
       this.#missing(nameOrId);
     this.#broken.refuseToDelete(snapshot);
     await this.#change(async () => {
-      const { refcounts, metadata } = this.#options;
+      const { refcounts, metadata } = this.#core;
       const rest = this.list.filter((each) => each !== snapshot);
       if (this.#broken.faultOf(snapshot) !== undefined) {
         // The place it claims is free from now on, for the new table too.
         this.#broken.claim(rest);
         try {
-          await this.#writeTable(rest);
+          await this.#stored.replace(rest);
         } catch (error) {
           this.#broken.claim(this.list);
           throw error;
         }
         return;
       }
-      await this.#writeTable(rest);
+      await this.#stored.replace(rest);
       const l1Length = snapshot.l1Entries * ENTRY_SIZE;
       if (l1Length > 0) metadata.remove(snapshot.l1Offset, l1Length, 'l1-table');
       const bytes = await this.#readL1(snapshot);
       await this.#references.change({ offset: snapshot.l1Offset, bytes }, 'drop');
       await refcounts.free(snapshot.l1Offset, l1Length, 'discard');
-      await this.#recheckActive(this.#options.tables.encodeL1());
+      await this.#recheckActive(this.#core.tables.encodeL1());
     });
   }
 
   /** Writes the table anew, each entry with all that is known; the lock is held, by a repair. */
   async rewriteTable(): Promise<void> {
-    await this.#writeTable(this.list);
+    await this.#stored.replace(this.list);
     this.#claimTables();
-    await this.#options.flush();
+    await this.#core.flush('snapshot');
   }
 
   /** No repair writes where an entry says that an L1 table lies. The map of an image in use has them already. */
   #claimTables(): void {
-    if (this.#options.table === undefined) this.#broken.claimAll(this.#table);
+    if (this.#options.table === undefined) this.#broken.claimAll(this.#stored.table);
   }
 
   async #change<T>(work: () => Promise<T>): Promise<T> {
-    const { header, locked } = this.#options;
+    const { header, lock } = this.#core;
     if (header.readOnly) {
       throw this.#error('image-read-only', 'the image is open read-only: open it for writing');
     }
-    return locked(async () => {
+    return lock.hold(async () => {
       header.assertRunning();
       return work();
     });
@@ -264,7 +242,7 @@ export class Snapshots {
 
   /** Counts what the active tables lead to once more. Memory follows even if the file fails: a flag too few is safe. */
   async #shareActive(): Promise<void> {
-    const { header, tables } = this.#options;
+    const { header, tables } = this.#core;
     const bytes = tables.encodeL1();
     try {
       await this.#references.change({ offset: header.values.l1Offset, bytes }, 'add');
@@ -275,7 +253,7 @@ export class Snapshots {
 
   /** Puts other entries into the active L1 table, then drops what the former ones led to. */
   async #replaceActive(entries: Uint8Array): Promise<void> {
-    const { header, tables } = this.#options;
+    const { header, tables } = this.#core;
     const { l1Offset } = header.values;
     const bytes = this.#activeLike(entries);
     if (bytes.byteLength > 0) await header.device.write(l1Offset, bytes, 'l1-table');
@@ -289,118 +267,24 @@ export class Snapshots {
 
   /** Sets copied flags where a reference was the last but one; `bytes` is the active table, with whatever flags. */
   async #recheckActive(bytes: Uint8Array): Promise<void> {
-    const { header, tables } = this.#options;
+    const { header, tables } = this.#core;
     await this.#references.change({ offset: header.values.l1Offset, bytes }, 'recheck');
     tables.adoptL1(bytes);
   }
 
   /** Entries as an L1 table of the active one's size. */
   #activeLike(entries: Uint8Array): Uint8Array<ArrayBuffer> {
-    const bytes = allocatePages(Math.max(1, this.#options.tables.l1Entries * ENTRY_SIZE));
+    const bytes = allocatePages(Math.max(1, this.#core.tables.l1Entries * ENTRY_SIZE));
     bytes.set(entries);
-    return bytes.subarray(0, this.#options.tables.l1Entries * ENTRY_SIZE);
+    return bytes.subarray(0, this.#core.tables.l1Entries * ENTRY_SIZE);
   }
 
   async #readL1({ l1Offset, l1Entries }: Snapshot): Promise<Uint8Array<ArrayBuffer>> {
     const length = l1Entries * ENTRY_SIZE;
     if (length === 0) return new Uint8Array(0);
     const bytes = allocatePages(length);
-    await this.#options.header.device.read(l1Offset, bytes, 'l1-table');
+    await this.#core.header.device.read(l1Offset, bytes, 'l1-table');
     return bytes;
-  }
-
-  /** Puts a new table beside the old one, points the header to it, then frees the old one. */
-  async #writeTable(snapshots: readonly Snapshot[]): Promise<void> {
-    const { header, refcounts, metadata, flush } = this.#options;
-    const length = snapshots.reduce((sum, snapshot) => sum + snapshotLength(snapshot), 0);
-    if (length > LIMITS.snapshotTableBytes) {
-      throw this.#error('snapshot-table-full', 'the snapshot table would exceed 64 MiB: delete a snapshot');
-    }
-    const offset = await this.#allocateClear(length);
-    await flush();
-    await this.#guardNew(offset, length);
-    await this.#writeEntries(snapshots, { offset, length });
-    await flush();
-    const { broken } = this.#table;
-    const old = { offset: header.values.snapshotsOffset, length: this.#table.byteLength };
-    await header.moveSnapshotTable(offset, snapshots.length);
-    this.#table = { ...NO_SNAPSHOTS, snapshots, byteLength: length };
-    if (old.length > 0) metadata.remove(old.offset, old.length, 'snapshot-table');
-    if (length > 0) metadata.add(offset, length, 'snapshot-table');
-    await header.device.sync('snapshot');
-    // The old table still names the snapshots that a repair removes: its bytes stay in the file.
-    const freed = broken.length > 0 ? 'keep' : 'discard';
-    if (await this.#isCounted(old.offset)) await refcounts.free(old.offset, old.length, freed);
-  }
-
-  /** Piece by piece, as QEMU does; but in one piece where those of a damaged header's snapshots would take a second. */
-  async #writeEntries(
-    snapshots: readonly Snapshot[],
-    place: { readonly offset: number; readonly length: number },
-  ): Promise<void> {
-    const { device } = this.#options.header;
-    const whole = snapshots.length > WRITTEN_SINGLY_MAX ? allocatePages(place.length) : undefined;
-    const room = whole === undefined ? undefined : new Uint8Array(KNOWN_LENGTH);
-    let at = 0;
-    for (const snapshot of snapshots) {
-      let within = at;
-      for (const part of encodeSnapshot(snapshot, room)) {
-        if (whole === undefined) await device.write(place.offset + within, part, 'snapshot-table');
-        else whole.set(part, within);
-        within += part.byteLength;
-      }
-      at += snapshotLength(snapshot);
-    }
-    if (whole !== undefined) await device.write(place.offset, whole, 'snapshot-table');
-  }
-
-  /** What a damaged header calls the table need not be counted: refcounts for it would make the file as long as it says. */
-  async #isCounted(offset: number): Promise<boolean> {
-    const { table, refcounts, geometry } = this.#options;
-    return table !== undefined || (await refcounts.get(Math.floor(offset / geometry.clusterSize))) > 0;
-  }
-
-  /** Puts bytes where nothing was; answers where. */
-  async #writeNew(bytes: Uint8Array, kind: 'l1-table'): Promise<number> {
-    const offset = await this.#allocate(bytes.byteLength);
-    await this.#guardNew(offset, bytes.byteLength);
-    if (bytes.byteLength > 0) await this.#options.header.device.write(offset, bytes, kind);
-    return offset;
-  }
-
-  async #allocate(length: number): Promise<number> {
-    const { refcounts, geometry } = this.#options;
-    const clusters = Math.ceil(length / geometry.clusterSize);
-    // Nothing has a place too: where the next search would begin.
-    if (clusters === 0) return (await refcounts.findFree(0)) * geometry.clusterSize;
-    return refcounts.allocate(clusters);
-  }
-
-  /** As `allocate`; in a check, clusters where a table is said to lie that could not be counted are passed over. */
-  async #allocateClear(length: number): Promise<number> {
-    const { table, metadata, refcounts } = this.#options;
-    const passedOver: number[] = [];
-    let offset = await this.#allocate(length);
-    while (
-      table === undefined &&
-      passedOver.length < PASSED_OVER_MAX &&
-      metadata.overlap(offset, length, undefined) !== undefined
-    ) {
-      passedOver.push(offset);
-      offset = await this.#allocate(length);
-    }
-    for (const each of passedOver) await refcounts.free(each, length, 'keep');
-    return offset;
-  }
-
-  /** Where refcounts are wrong, a cluster that is called free may hold metadata. */
-  async #guardNew(offset: number, length: number): Promise<void> {
-    if (length === 0) return;
-    const { metadata, header } = this.#options;
-    const kind = metadata.overlap(offset, length, undefined);
-    if (kind !== undefined) {
-      await header.stopAsCorrupt(`a snapshot's table would overwrite the ${kind}`, offset);
-    }
   }
 
   #missing(wanted: string): never {
@@ -411,7 +295,7 @@ export class Snapshots {
   }
 
   #error(code: string, message: string): Qcow2BenchError {
-    return new Qcow2BenchError(code, message, { path: this.#options.header.device.path });
+    return new Qcow2BenchError(code, message, { path: this.#core.header.device.path });
   }
 }
 
