@@ -6,7 +6,7 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
@@ -14,6 +14,7 @@ import { describe, expect, test } from 'vitest';
 import { Qcow2BenchError } from '../../src/core/error.ts';
 import type { RepairScope } from '../../src/format/check-report.ts';
 import { checkImageFile } from '../../src/image/check-image.ts';
+import { createImageFile } from '../../src/image/create-image.ts';
 import { hostImage, WRITABLE_HOST_FILES } from '../../src/image/host-image.ts';
 import { imageExtents } from '../../src/image/image-extents.ts';
 import { readImageInfo } from '../../src/image/image-info.ts';
@@ -195,3 +196,16 @@ describe.for(CELLS)('the file $cut: $table', ({ table, cut, expected }) => {
     expect(run('check', '-r', 'all', 'disk'), 'repair').toBe(theirRepair);
   });
 });
+
+test.each(['a', 'abcdef', 'abcdefg', 'abcdefgh'])(
+  'a new snapshot is the end of the file: the padding of its entry is not missing (%s)',
+  async (name) => {
+    const path = join(makeFolder(), 'disk');
+    await createImageFile({ ...hostImage(path), format: 'qcow2', virtualSize: DISK });
+    const snapshot = { name, seconds: 0, nanoseconds: 0 };
+    await changeSnapshots({ path, change: { action: 'create', snapshot } });
+    expect(await check(path)).toBe(0);
+    truncateSync(path, statSync(path).size - 8);
+    expect(await check(path)).toBe(2);
+  },
+);

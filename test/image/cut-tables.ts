@@ -65,7 +65,7 @@ async function pointerOf(
   const { image } = await openBytes(bytes, { readOnly: true });
   const editor = new ImageEditor(bytes);
   const { l1Entries, refcountTableClusters } = image.header.values;
-  const snapshotBytes = image.snapshots.byteLength;
+  const snapshotBytes = image.snapshots.table.byteLength;
   const extension = bitmapsExtension(image.header)?.extension.data ?? new Uint8Array(0);
   await image.abandon();
   const inHeader = Buffer.from(bytes).indexOf(extension);

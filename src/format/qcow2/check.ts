@@ -54,7 +54,7 @@ async function restoreTables(
 ): Promise<void> {
   const { device, values } = core.header;
   const tables = [l1TableOf(values), refcountTableOf(values)];
-  if (!isRewritten) tables.push(snapshotTableOf(values, snapshots.byteLength));
+  if (!isRewritten) tables.push(snapshotTableOf(values, snapshots.table));
   for (const table of tables) {
     const { name, offset, length, purpose } = table;
     const fileSize = device.size();
@@ -144,8 +144,8 @@ async function checkSnapshotTable(
   // Opening a dirty image repairs it, but removes no snapshot: only a repair that was asked for does.
   const purpose = keepsSnapshots ? 'use' : mends ? 'repair' : 'check';
   const table = await snapshots.readForCheck(purpose);
-  const { incomplete, cut, dropped, broken, byteLength } = table;
-  const { offset, length } = snapshotTableOf(core.header.values, byteLength);
+  const { incomplete, cut, dropped, broken } = table;
+  const { offset, length } = snapshotTableOf(core.header.values, table);
   const fileSize = core.header.device.size();
   const isCut = isCutOff({ offset, length }, fileSize);
   // Extra data that is too long is a length gone wrong: what follows may not be read where it begins.

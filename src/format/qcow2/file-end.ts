@@ -9,6 +9,7 @@
 import { hex } from '../../core/error.ts';
 import { FIELD, type Qcow2Header } from './header.ts';
 import { ENTRY_SIZE } from './layout.ts';
+import type { SnapshotTable } from './snapshot-table.ts';
 
 export interface TableBytes {
   readonly offset: number;
@@ -45,7 +46,11 @@ export function refcountTableOf(header: Qcow2Header): HeaderTable {
   return { name: 'refcount table', purpose: 'refcount-table', offset, length, field };
 }
 
-/** @param length as its entries were read: the header has only their number */
-export function snapshotTableOf({ snapshotsOffset: offset }: Qcow2Header, length: number): HeaderTable {
+/** @param table as its entries were read: the header has only their number */
+export function snapshotTableOf(
+  { snapshotsOffset: offset }: Qcow2Header,
+  { byteLength, padding }: Pick<SnapshotTable, 'byteLength' | 'padding'>,
+): HeaderTable {
+  const length = byteLength - padding;
   return { name: 'snapshot table', purpose: 'snapshot-table', offset, length, field: FIELD.snapshotsOffset };
 }

@@ -122,7 +122,7 @@ class ReferenceScan {
         await this.#scanL1(l1);
       }
     }
-    this.#ranges.add(header.values.snapshotsOffset, snapshots.byteLength, 'table');
+    this.#ranges.add(header.values.snapshotsOffset, snapshots.table.byteLength, 'table');
   }
 
   async #scanL1(l1: L1Place): Promise<void> {

@@ -89,8 +89,10 @@ type StoredSizes = Readonly<Record<'l1Offset' | 'vmStateSize' | 'diskSize', bigi
 
 export interface SnapshotTable {
   readonly snapshots: readonly Snapshot[];
-  /** Bytes of the table in the file. */
+  /** Bytes of the table, a multiple of 8. */
   readonly byteLength: number;
+  /** Of these, how many behind the last entry pad it: they need not be in the file. */
+  readonly padding: number;
   /** Entries without the sizes that version 3 demands, by their index. */
   readonly incomplete: readonly number[];
   /** Entries whose extra data was too long and is cut here, by their index; only for a repair. */
@@ -104,6 +106,7 @@ export interface SnapshotTable {
 export const NO_SNAPSHOTS: SnapshotTable = {
   snapshots: [],
   byteLength: 0,
+  padding: 0,
   incomplete: [],
   cut: [],
   dropped: 0,
@@ -166,6 +169,7 @@ export async function readSnapshotTable(
   const clusterSize = 2 ** header.values.clusterBits;
   const file = new ReadAhead(header.device);
   let length = 0;
+  let padding = 0;
   let lengthRewritten = 0;
   let l1Clusters = 0;
   for (let index = 0; index < snapshotCount; index++) {
@@ -180,17 +184,21 @@ export async function readSnapshotTable(
     }
     if (keptExtra < extraLength) cut.push(index);
     const lengthBefore = length;
-    length += alignUp(FIXED_LENGTH + extraLength + idLength + nameLength, 8);
+    const entryLength = FIXED_LENGTH + extraLength + idLength + nameLength;
+    const paddingBefore = padding;
+    padding = alignUp(entryLength, 8) - entryLength;
+    length += alignUp(entryLength, 8);
     lengthRewritten += alignUp(FIXED_LENGTH + keptExtra + idLength + nameLength, 8);
     if (lengthRewritten > LIMITS.snapshotTableBytes || length > LENGTH_MAX) {
       if (purpose !== 'repair') entry.fail('makes the snapshot table larger than 64 MiB');
       const dropped = snapshotCount - index;
-      return { ...NO_SNAPSHOTS, snapshots, byteLength: lengthBefore, incomplete, cut, dropped };
+      const kept = { byteLength: lengthBefore, padding: paddingBefore };
+      return { ...NO_SNAPSHOTS, ...kept, snapshots, incomplete, cut, dropped };
     }
     if (version >= 3 && extraLength < EXTRA.diskSize + 8) incomplete.push(index);
     snapshots.push(await entry.readRest(fixed));
   }
-  return { ...NO_SNAPSHOTS, snapshots, byteLength: length, incomplete, cut };
+  return { ...NO_SNAPSHOTS, snapshots, byteLength: length, padding, incomplete, cut };
 }
 
 interface FixedFields {

@@ -68,9 +68,9 @@ export class Snapshots {
     return this.#broken.faultOf(snapshot);
   }
 
-  /** Bytes of the table in the file. */
-  get byteLength(): number {
-    return this.#stored.table.byteLength;
+  /** As it was read or last written. */
+  get table(): SnapshotTable {
+    return this.#stored.table;
   }
 
   /**
