@@ -21,6 +21,27 @@ const MAY_IMPORT = {
   cli: ['device', 'format', 'image', 'workload', 'result', 'bench', 'peer', 'nbd', 'gate', 'report'],
 };
 
+/** The rooms of two large folders: a room may import itself and what is named here of its folder. */
+const ROOMS = {
+  'format/qcow2': {
+    'on-disk': [],
+    metadata: ['on-disk'],
+    compression: [],
+    io: ['on-disk', 'metadata', 'compression'],
+    snapshots: ['on-disk', 'metadata'],
+    bitmaps: ['on-disk', 'metadata'],
+    check: ['on-disk', 'metadata', 'snapshots', 'bitmaps'],
+  },
+  cli: {
+    terminal: [],
+    options: ['terminal'],
+    grammar: ['terminal', 'options'],
+    files: ['terminal', 'options'],
+    sessions: ['terminal', 'options', 'files'],
+    commands: ['terminal', 'options', 'grammar', 'files', 'sessions'],
+  },
+};
+
 /** Modules that stay behind one door: package or built-in → the only places that may import it. */
 const ONLY_IN = [
   {
@@ -69,7 +90,7 @@ const ONLY_IN = [
     name: 'native-calls-behind-doors',
     comment: 'Doors to libc, libz and libzstd, each with an explicit fallback behind it.',
     module: '(^|node_modules/)koffi(/|$)',
-    places: ['^src/device/', '^src/format/qcow2/system-compression[.]ts$'],
+    places: ['^src/device/', '^src/format/qcow2/compression/system-compression[.]ts$'],
   },
 ];
 
@@ -84,6 +105,15 @@ module.exports = {
       from: { path: `^src/${folder}/` },
       to: { path: '^src/', pathNot: `^src/(${[folder, 'core', ...MAY_IMPORT[folder]].join('|')})/` },
     })),
+    ...Object.entries(ROOMS).flatMap(([folder, rooms]) =>
+      Object.entries(rooms).map(([room, others]) => ({
+        name: `${folder}/${room}-imports`,
+        comment: `Of ${folder}/, ${room} may import ${others.join(', ') || 'nothing else'}.`,
+        severity: 'error',
+        from: { path: `^src/${folder}/${room}/` },
+        to: { path: `^src/${folder}/`, pathNot: `^src/${folder}/(${[room, ...others].join('|')})/` },
+      })),
+    ),
     {
       name: 'known-folders-only',
       comment: 'A new folder under src/ gets a line in MAY_IMPORT and in ARCHITECTURE.md.',

@@ -11,7 +11,7 @@ import { Qcow2BenchError } from '../core/error.ts';
 import { readFileSync } from '../core/host-fs.ts';
 import type { DeviceModel } from '../device/device-model.ts';
 import { mountPointOf } from '../device/mount-point.ts';
-import { compressionLibrary } from '../format/qcow2/compression.ts';
+import { compressionLibrary } from '../format/qcow2/compression/compression.ts';
 import { blockDeviceOf, governorOf, isVirtualMachine } from './machine.ts';
 import type { Environment } from '../result/schema.ts';
 

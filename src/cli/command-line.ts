@@ -10,15 +10,15 @@ import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
 import { harnessVersion } from '../bench/environment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { watchUnlockedWrites } from '../device/image-lock.ts';
-import type { Command, CommandGroup, ListedCommand } from './command.ts';
+import type { Command, CommandGroup, ListedCommand } from './grammar/command.ts';
 import { COMMANDS } from './command-list.ts';
-import { EXIT } from './exit-code.ts';
-import { examples } from './examples.ts';
+import { EXIT } from './terminal/exit-code.ts';
+import { examples } from './grammar/examples.ts';
 import { commandOf, PROGRAM, requireCommand, usageText, withoutHelpWord } from './named-command.ts';
 import { parsingError } from './parsing-error.ts';
-import { systemFailure } from './system-failure.ts';
-import { openTerminal, type Terminal } from './terminal.ts';
-import { UsageError } from './usage-error.ts';
+import { systemFailure } from './terminal/system-failure.ts';
+import { openTerminal, type Terminal } from './terminal/terminal.ts';
+import { UsageError } from './terminal/usage-error.ts';
 
 /** Codes of errors in the value of an option, which only a look at files can find. */
 const USAGE_CODES: readonly string[] = ['unknown-workload'];

@@ -1,7 +1,7 @@
 /** The commands of the program, in the order in which its help lists them. */
 
-import type { CommandGroup, ListedCommand } from './command.ts';
-import { EXIT } from './exit-code.ts';
+import type { CommandGroup, ListedCommand } from './grammar/command.ts';
+import { EXIT } from './terminal/exit-code.ts';
 
 export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   {

@@ -2,8 +2,8 @@
 
 import { didYouMean } from '../core/nearest-name.ts';
 import { COMMANDS } from './command-list.ts';
-import type { CommandGroup, ListedCommand } from './command.ts';
-import { oneOf, UsageError } from './usage-error.ts';
+import type { CommandGroup, ListedCommand } from './grammar/command.ts';
+import { oneOf, UsageError } from './terminal/usage-error.ts';
 
 export const PROGRAM = 'qcow2-bench';
 const HELP = 'help';

@@ -2,9 +2,9 @@
 
 import { didYouMean } from '../core/nearest-name.ts';
 import { COMMANDS } from './command-list.ts';
-import { COMMON_OPTIONS, declaredOptions } from './declared-options.ts';
+import { COMMON_OPTIONS, declaredOptions } from './grammar/declared-options.ts';
 import { commandOf, nameOf, PROGRAM, usageText, type NamedCommand } from './named-command.ts';
-import { oneOf, UsageError } from './usage-error.ts';
+import { oneOf, UsageError } from './terminal/usage-error.ts';
 
 /** The error to report for one that parsing threw. */
 export async function parsingError(error: unknown, words: readonly string[]): Promise<unknown> {

@@ -23,7 +23,7 @@ import type {
   RefcountMode,
 } from './image-options.ts';
 import { createQcow2 } from './qcow2/create.ts';
-import { impossibleLayout } from './qcow2/layout-rules.ts';
+import { impossibleLayout } from './qcow2/on-disk/layout-rules.ts';
 import { openQcow2 } from './qcow2/open.ts';
 import { createQed } from './qed/create.ts';
 import { openQed } from './qed/open.ts';

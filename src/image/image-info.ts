@@ -8,10 +8,14 @@ import { backingPlace, contentsOf, unopenedFile, type BackingPolicy } from '../f
 import type { Format } from '../format/disk-image.ts';
 import type { BackingReference, RefcountMode } from '../format/image-options.ts';
 import type { CompressionType } from '../format/image-shape.ts';
-import { BITMAP_FLAG, bitmapsExtension, readBitmapDirectory } from '../format/qcow2/bitmap-directory.ts';
-import type { HeaderStore } from '../format/qcow2/header-store.ts';
-import { INCOMPATIBLE } from '../format/qcow2/layout.ts';
-import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
+import {
+  BITMAP_FLAG,
+  bitmapsExtension,
+  readBitmapDirectory,
+} from '../format/qcow2/bitmaps/bitmap-directory.ts';
+import type { HeaderStore } from '../format/qcow2/metadata/header-store.ts';
+import { INCOMPATIBLE } from '../format/qcow2/on-disk/layout.ts';
+import type { Snapshot } from '../format/qcow2/snapshots/snapshot-table.ts';
 import { HEADER_SIZE, parseQedHeader } from '../format/qed/header.ts';
 import { formatOfPlace } from './detect-format.ts';
 import { HOST_FILES, hostImage, lockOf, type ImagePlace } from './host-image.ts';

@@ -11,8 +11,8 @@
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
-import type { Snapshot } from '../format/qcow2/snapshot-table.ts';
-import type { NewSnapshot } from '../format/qcow2/snapshots.ts';
+import type { Snapshot } from '../format/qcow2/snapshots/snapshot-table.ts';
+import type { NewSnapshot } from '../format/qcow2/snapshots/snapshots.ts';
 import { openImage } from '../format/registry.ts';
 import { contentOfPlace } from './detect-format.ts';
 import { HOST_FILES, hostImage, SHARED_HOST_FILES, WRITABLE_HOST_FILES } from './host-image.ts';

@@ -14,14 +14,18 @@ import { readU64le, viewOf } from '../core/bytes.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose } from '../device/purpose.ts';
 import type { Format } from '../format/disk-image.ts';
-import { bitmapsExtension, readBitmapDirectory, readBitmapTable } from '../format/qcow2/bitmap-directory.ts';
-import { makeGeometry, type Geometry } from '../format/qcow2/geometry.ts';
-import { HeaderStore } from '../format/qcow2/header-store.ts';
-import { clusterTypeAt, hostOffsetAt } from '../format/qcow2/l2-entry.ts';
-import { ENTRY_SIZE } from '../format/qcow2/layout.ts';
-import { MetadataDevice } from '../format/qcow2/metadata-device.ts';
+import {
+  bitmapsExtension,
+  readBitmapDirectory,
+  readBitmapTable,
+} from '../format/qcow2/bitmaps/bitmap-directory.ts';
+import { makeGeometry, type Geometry } from '../format/qcow2/on-disk/geometry.ts';
+import { HeaderStore } from '../format/qcow2/metadata/header-store.ts';
+import { clusterTypeAt, hostOffsetAt } from '../format/qcow2/on-disk/l2-entry.ts';
+import { ENTRY_SIZE } from '../format/qcow2/on-disk/layout.ts';
+import { MetadataDevice } from '../format/qcow2/metadata/metadata-device.ts';
 import { readHeader } from '../format/qcow2/open.ts';
-import { readSnapshotTable } from '../format/qcow2/snapshot-table.ts';
+import { readSnapshotTable } from '../format/qcow2/snapshots/snapshot-table.ts';
 import { HEADER_SIZE, parseQedHeader } from '../format/qed/header.ts';
 import { ENTRY_ZERO } from '../format/qed/tables.ts';
 

@@ -30,7 +30,7 @@ describe('the environment', () => {
       platform.mockRestore();
       vi.resetModules();
     });
-    const { compressionLibrary } = await import('../../src/format/qcow2/compression.ts');
+    const { compressionLibrary } = await import('../../src/format/qcow2/compression/compression.ts');
     expect(compressionLibrary('zstd')).toMatch(
       /^zstd [\d.]+\S* of Node\.js: the system's zstd is not called on/,
     );

@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 import { expect, test, vi } from 'vitest';
 
 import { COMMANDS } from '../../src/cli/command-list.ts';
-import { completionsOf } from '../../src/cli/completions.ts';
-import { repeated } from '../../src/cli/option-kinds.ts';
-import { choice, valuesOf } from '../../src/cli/option-values.ts';
+import { completionsOf } from '../../src/cli/grammar/completions.ts';
+import { repeated } from '../../src/cli/options/option-kinds.ts';
+import { choice, valuesOf } from '../../src/cli/options/option-values.ts';
 import { runCli, makeFolder } from './cli-process.ts';
 
 vi.setConfig({ testTimeout: 300_000 });

@@ -14,9 +14,13 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import { COMMANDS } from '../../src/cli/command-list.ts';
-import type { ListedCommand } from '../../src/cli/command.ts';
-import { declaredOptions, COMMON_OPTIONS, type DeclaredOption } from '../../src/cli/declared-options.ts';
-import { EXIT } from '../../src/cli/exit-code.ts';
+import type { ListedCommand } from '../../src/cli/grammar/command.ts';
+import {
+  declaredOptions,
+  COMMON_OPTIONS,
+  type DeclaredOption,
+} from '../../src/cli/grammar/declared-options.ts';
+import { EXIT } from '../../src/cli/terminal/exit-code.ts';
 import { nameOf } from '../../src/cli/named-command.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { linesOf, type Ended } from './cli-process.ts';

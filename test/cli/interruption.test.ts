@@ -3,9 +3,9 @@ import { join } from 'node:path';
 
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 
-import { ImageDirectory } from '../../src/cli/image-directory.ts';
-import { Interruption } from '../../src/cli/interruption.ts';
-import type { Terminal } from '../../src/cli/terminal.ts';
+import { ImageDirectory } from '../../src/cli/files/image-directory.ts';
+import { Interruption } from '../../src/cli/terminal/interruption.ts';
+import type { Terminal } from '../../src/cli/terminal/terminal.ts';
 import { readResult } from '../../src/result/store.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { makeFolder, runCli, startCli } from './cli-process.ts';

@@ -2,7 +2,7 @@ import { PassThrough } from 'node:stream';
 
 import { describe, expect, it } from 'vitest';
 
-import { ProgressBar, ProgressLines, progressOn } from '../../src/cli/run-progress.ts';
+import { ProgressBar, ProgressLines, progressOn } from '../../src/cli/terminal/run-progress.ts';
 import type { RunObserver } from '../../src/bench/run-observer.ts';
 import { smallMatrix } from '../bench/small-run.ts';
 

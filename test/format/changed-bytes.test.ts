@@ -16,7 +16,7 @@ import { MemoryDevice } from '../../src/device/memory-device.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import type { Purpose } from '../../src/device/purpose.ts';
 import { createImage } from '../../src/format/registry.ts';
-import { TableCache } from '../../src/format/table-cache.ts';
+import { TableCache } from '../../src/format/qcow2/metadata/table-cache.ts';
 import type { Request } from '../../src/workload/request.ts';
 
 const MiB = 1024 * 1024;

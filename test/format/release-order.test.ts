@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
-import { ReleaseOrder } from '../../src/format/release-order.ts';
+import { ReleaseOrder } from '../../src/format/qcow2/metadata/release-order.ts';
 
 test('slots come in the order in which they were last let go, as their stamps would sort them', () => {
   const seed = 4_711;

@@ -4,7 +4,7 @@ import { FaultDevice } from '../../src/device/fault.ts';
 import { HostLog } from '../../src/device/host-log.ts';
 import { MemoryDevice } from '../../src/device/memory-device.ts';
 import { SyncElision } from '../../src/device/sync-elision.ts';
-import { TableCache } from '../../src/format/table-cache.ts';
+import { TableCache } from '../../src/format/qcow2/metadata/table-cache.ts';
 import { rejectionCodeOf } from './rejection.ts';
 
 const TABLE = 512;

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, test, vi } from 'vitest';
 
 import { runCommandLine } from '../../src/cli/command-line.ts';
-import { EXIT } from '../../src/cli/exit-code.ts';
+import { EXIT } from '../../src/cli/terminal/exit-code.ts';
 import { formatSize } from '../../src/core/size.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import { REFCOUNT_MODES } from '../../src/format/image-options.ts';

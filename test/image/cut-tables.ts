@@ -3,8 +3,8 @@
  * the cut: the table was moved to the last clusters, with the refcounts that go with that.
  */
 
-import { bitmapsExtension } from '../../src/format/qcow2/bitmap-directory.ts';
-import { FIELD } from '../../src/format/qcow2/header.ts';
+import { bitmapsExtension } from '../../src/format/qcow2/bitmaps/bitmap-directory.ts';
+import { FIELD } from '../../src/format/qcow2/on-disk/header.ts';
 import { filled } from '../format/recorded-files.ts';
 import { ImageEditor } from '../format/qcow2/image-editor.ts';
 import { newImage, openBytes, withBitmaps } from '../format/qcow2/image-bytes.ts';

@@ -15,18 +15,18 @@ import type { SyncCause } from '../../src/device/purpose.ts';
 import { BlockBackend } from '../../src/format/block-backend.ts';
 import { CACHE_MODE_RULES, type CacheMode } from '../../src/format/cache-mode.ts';
 import type * as knownZeroes from '../../src/format/known-zero.ts';
-import type * as cacheGeometries from '../../src/format/qcow2/cache-geometry.ts';
-import { HeaderStore } from '../../src/format/qcow2/header-store.ts';
+import type * as cacheGeometries from '../../src/format/qcow2/metadata/cache-geometry.ts';
+import { HeaderStore } from '../../src/format/qcow2/metadata/header-store.ts';
 import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
-import { Refcounts } from '../../src/format/qcow2/refcounts.ts';
-import { TableCache } from '../../src/format/table-cache.ts';
+import { Refcounts } from '../../src/format/qcow2/metadata/refcounts.ts';
+import { TableCache } from '../../src/format/qcow2/metadata/table-cache.ts';
 import { differencesFromGolden } from './golden-list.ts';
 import { readGoldens } from './goldens.ts';
 import { everydayLists } from './lists.ts';
 
 const planted = vi.hoisted(() => ({ l2Slots: 0, refcountSlots: 0, zero: false }));
 
-vi.mock('../../src/format/qcow2/cache-geometry.ts', async (original) => {
+vi.mock('../../src/format/qcow2/metadata/cache-geometry.ts', async (original) => {
   const real = await original<typeof cacheGeometries>();
   const cacheGeometry: typeof real.cacheGeometry = (...args) => {
     const geometry = real.cacheGeometry(...args);

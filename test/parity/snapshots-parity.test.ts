@@ -5,7 +5,7 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { viewOf } from '../../src/core/bytes.ts';
 import { Random } from '../../src/core/random.ts';
-import { FIELD } from '../../src/format/qcow2/header.ts';
+import { FIELD } from '../../src/format/qcow2/on-disk/header.ts';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { TwinImages } from './twin-images.ts';

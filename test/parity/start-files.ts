@@ -4,7 +4,7 @@ import { closeSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { readU64be, viewOf } from '../../src/core/bytes.ts';
-import { FIELD } from '../../src/format/qcow2/header.ts';
+import { FIELD } from '../../src/format/qcow2/on-disk/header.ts';
 import { createWithQemuImg, findQemuTools } from '../../src/peer/qemu-tools.ts';
 import type { QemuIoRequest } from '../../src/peer/qemu-io.ts';
 import { runProgram } from '../../src/peer/run-program.ts';

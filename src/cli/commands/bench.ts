@@ -4,17 +4,23 @@ import { outputPlace } from '../../device/output-place.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { resultCsv } from '../../result/csv.ts';
 import { findSource, shippedNames, type WorkloadSource } from '../../workload/library.ts';
-import { BACKING_OPTIONS } from '../backing-options.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { makes, OVERWRITE_OPTIONS } from '../file-uses.ts';
-import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
-import { matrixFiles } from '../matrix-files.ts';
-import { endMatrix, type WrittenFile } from '../matrix-ending.ts';
-import { CELL_OPTIONS, MEASURE_OPTIONS, PLACE_OPTIONS, TIME_LIMIT, WARM_UP } from '../matrix-options.ts';
-import { runSession, type SessionOutcome } from '../matrix-session.ts';
-import { inGroup, optional, preset } from '../option-kinds.ts';
-import { choice, listOf, text } from '../option-values.ts';
+import { BACKING_OPTIONS } from '../options/backing-options.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { makes, OVERWRITE_OPTIONS } from '../options/file-uses.ts';
+import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../options/layout-options.ts';
+import { matrixFiles } from '../files/matrix-files.ts';
+import { endMatrix, type WrittenFile } from '../sessions/matrix-ending.ts';
+import {
+  CELL_OPTIONS,
+  MEASURE_OPTIONS,
+  PLACE_OPTIONS,
+  TIME_LIMIT,
+  WARM_UP,
+} from '../options/matrix-options.ts';
+import { runSession, type SessionOutcome } from '../sessions/matrix-session.ts';
+import { inGroup, optional, preset } from '../options/option-kinds.ts';
+import { choice, listOf, text } from '../options/option-values.ts';
 
 const SUITES = ['default', 'full'] as const;
 type Suite = (typeof SUITES)[number];

@@ -5,17 +5,17 @@ import type { CheckReport, FindingKind } from '../../format/check-report.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
 import { hostImage } from '../../image/host-image.ts';
-import { FORCE_SHARE } from '../backing-options.ts';
-import { defineCommand } from '../command.ts';
-import { EXIT } from '../exit-code.ts';
-import { changesImage, readsImage } from '../file-uses.ts';
-import { Interrupted, Interruption } from '../interruption.ts';
-import { flag, inGroup, optional } from '../option-kinds.ts';
-import { choice } from '../option-values.ts';
-import { countOf } from '../plain-words.ts';
-import { ShareBar } from '../share-bar.ts';
-import type { Terminal } from '../terminal.ts';
-import { UsageError } from '../usage-error.ts';
+import { FORCE_SHARE } from '../options/backing-options.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { changesImage, readsImage } from '../options/file-uses.ts';
+import { Interrupted, Interruption } from '../terminal/interruption.ts';
+import { flag, inGroup, optional } from '../options/option-kinds.ts';
+import { choice } from '../options/option-values.ts';
+import { countOf } from '../terminal/plain-words.ts';
+import { ShareBar } from '../terminal/share-bar.ts';
+import type { Terminal } from '../terminal/terminal.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 /** The exit codes of `qemu-img check`. */
 const CHECK_EXIT = { clean: 0, failed: 1, corruptions: 2, leaks: 3, unsupported: 63 } as const;

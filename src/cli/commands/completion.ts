@@ -1,10 +1,10 @@
 /** `completion`: a script for a shell, which asks this same command for candidates while the user types. */
 
-import { defineCommand, type Command, type CommandGroup, type ListedCommand } from '../command.ts';
-import { completionsOf } from '../completions.ts';
-import { examples } from '../examples.ts';
-import { EXIT } from '../exit-code.ts';
-import { badOption, oneOf } from '../usage-error.ts';
+import { defineCommand, type Command, type CommandGroup, type ListedCommand } from '../grammar/command.ts';
+import { completionsOf } from '../grammar/completions.ts';
+import { examples } from '../grammar/examples.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { badOption, oneOf } from '../terminal/usage-error.ts';
 
 const BASH = `# Completion of qcow2-bench and qb for bash: source <(qcow2-bench completion bash)
 _qcow2_bench() {

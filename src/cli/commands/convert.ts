@@ -9,17 +9,17 @@ import { dataFileName } from '../../format/image-shape.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
 import { convertImage, type ConvertedImage, type ConvertOptions } from '../../image/convert-image.ts';
 import { hostImage } from '../../image/host-image.ts';
-import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../backing-options.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { makes, OVERWRITE_OPTIONS, readsImage } from '../file-uses.ts';
-import { EXIT } from '../exit-code.ts';
-import { Interrupted, Interruption } from '../interruption.ts';
-import { imageShape, SHAPE_OPTIONS } from '../layout-options.ts';
-import { flag, inGroup, optional, preset } from '../option-kinds.ts';
-import { choice, clusterSize } from '../option-values.ts';
-import { ShareBar } from '../share-bar.ts';
-import { UsageError } from '../usage-error.ts';
+import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { makes, OVERWRITE_OPTIONS, readsImage } from '../options/file-uses.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { Interrupted, Interruption } from '../terminal/interruption.ts';
+import { imageShape, SHAPE_OPTIONS } from '../options/layout-options.ts';
+import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
+import { choice, clusterSize } from '../options/option-values.ts';
+import { ShareBar } from '../terminal/share-bar.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 export const convertCommand = defineCommand({
   options: (yargs) =>

@@ -11,14 +11,14 @@ import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts
 import { dataFileName, type DataFileKind } from '../../format/image-shape.ts';
 import { createImageFile, type CreateImageFileOptions, type NewBacking } from '../../image/create-image.ts';
 import { SHARED_HOST_FILES, hostImage } from '../../image/host-image.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { makes, OVERWRITE_OPTIONS, readsImage } from '../file-uses.ts';
-import { EXIT } from '../exit-code.ts';
-import { imageShape, SHAPE_OPTIONS } from '../layout-options.ts';
-import { flag, inGroup, optional, preset } from '../option-kinds.ts';
-import { choice, size, text } from '../option-values.ts';
-import { UsageError } from '../usage-error.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { makes, OVERWRITE_OPTIONS, readsImage } from '../options/file-uses.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { imageShape, SHAPE_OPTIONS } from '../options/layout-options.ts';
+import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
+import { choice, size, text } from '../options/option-values.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 export const createCommand = defineCommand({
   options: (yargs) =>

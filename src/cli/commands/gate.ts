@@ -7,13 +7,13 @@ import { acceptBaseline, readBaseline, writeBaseline } from '../../gate/baseline
 import { compareCounts } from '../../gate/compare.ts';
 import { verdictText } from '../../gate/render.ts';
 import { readResult } from '../../result/store.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { makes, OVERWRITE_OPTIONS, reads } from '../file-uses.ts';
-import { EXIT } from '../exit-code.ts';
-import { flag, inGroup, preset } from '../option-kinds.ts';
-import { text } from '../option-values.ts';
-import { countOf } from '../plain-words.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { makes, OVERWRITE_OPTIONS, reads } from '../options/file-uses.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { flag, inGroup, preset } from '../options/option-kinds.ts';
+import { text } from '../options/option-values.ts';
+import { countOf } from '../terminal/plain-words.ts';
 
 const DEFAULT_BASELINE = 'results/baseline.json';
 

@@ -11,15 +11,20 @@ import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { readChainInfo, readImageInfo, type BitmapInfo, type ImageInfo } from '../../image/image-info.ts';
-import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE, givenBackingOption } from '../backing-options.ts';
-import { defineCommand } from '../command.ts';
-import { EXIT } from '../exit-code.ts';
-import { readsImage } from '../file-uses.ts';
-import { flag, inGroup, optional } from '../option-kinds.ts';
-import { choice } from '../option-values.ts';
-import { snapshotJson, snapshotTable } from '../snapshot-list.ts';
-import type { Terminal } from '../terminal.ts';
-import { UsageError } from '../usage-error.ts';
+import {
+  BACKING_OPTIONS,
+  backingPolicy,
+  FORCE_SHARE,
+  givenBackingOption,
+} from '../options/backing-options.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { readsImage } from '../options/file-uses.ts';
+import { flag, inGroup, optional } from '../options/option-kinds.ts';
+import { choice } from '../options/option-values.ts';
+import { snapshotJson, snapshotTable } from '../terminal/snapshot-list.ts';
+import type { Terminal } from '../terminal/terminal.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 /** What `stat` counts blocks in. */
 const BLOCK_BYTES = 512;

@@ -1,7 +1,7 @@
 /** `list`: what there is to choose from. */
 
-import { defineCommand } from '../command.ts';
-import { EXIT } from '../exit-code.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { EXIT } from '../terminal/exit-code.ts';
 import {
   CACHE_MEANINGS,
   DEVICE_MEANINGS,
@@ -9,10 +9,10 @@ import {
   FORMAT_MEANINGS,
   PAYLOAD_MEANINGS,
   REFCOUNT_MEANINGS,
-} from '../meanings.ts';
-import { flag, inGroup } from '../option-kinds.ts';
-import { wrapped } from '../plain-words.ts';
-import type { Terminal } from '../terminal.ts';
+} from '../options/meanings.ts';
+import { flag, inGroup } from '../options/option-kinds.ts';
+import { wrapped } from '../terminal/plain-words.ts';
+import type { Terminal } from '../terminal/terminal.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
 import { listAxisSources, listSources } from '../../workload/library.ts';

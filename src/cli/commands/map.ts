@@ -5,13 +5,13 @@ import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { imageExtents, type ImageExtent } from '../../image/image-extents.ts';
 import { openChain } from '../../image/open-chain.ts';
-import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../backing-options.ts';
-import { defineCommand } from '../command.ts';
-import { EXIT } from '../exit-code.ts';
-import { readsImage } from '../file-uses.ts';
-import { flag, inGroup, optional } from '../option-kinds.ts';
-import { choice } from '../option-values.ts';
-import type { Terminal } from '../terminal.ts';
+import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { readsImage } from '../options/file-uses.ts';
+import { flag, inGroup, optional } from '../options/option-kinds.ts';
+import { choice } from '../options/option-values.ts';
+import type { Terminal } from '../terminal/terminal.ts';
 
 /** Columns of a figure in the table. */
 const FIGURE_WIDTH = 16;

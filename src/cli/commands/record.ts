@@ -1,21 +1,21 @@
 /** `record`: an image behind an NBD server that writes down every request, for `replay`. */
 
-import { BACKING_OPTIONS } from '../backing-options.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
-import { makes, OVERWRITE_OPTIONS } from '../file-uses.ts';
+import { BACKING_OPTIONS } from '../options/backing-options.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../options/layout-options.ts';
+import { makes, OVERWRITE_OPTIONS } from '../options/file-uses.ts';
 import {
   LISTEN_OPTIONS,
   SERVED_IMAGE_OPTIONS,
   servedFiles,
   traceFact,
   type TraceFact,
-} from '../nbd-options.ts';
-import { runNbdSession } from '../nbd-session.ts';
-import { inGroup, optional, repeated } from '../option-kinds.ts';
-import { text } from '../option-values.ts';
-import { UsageError } from '../usage-error.ts';
+} from '../options/nbd-options.ts';
+import { runNbdSession } from '../sessions/nbd-session.ts';
+import { inGroup, optional, repeated } from '../options/option-kinds.ts';
+import { text } from '../options/option-values.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 export const recordCommand = defineCommand({
   options: (yargs) =>

@@ -1,15 +1,15 @@
 /** `replay`: a recorded trace, read once to its end before anything is measured. */
 
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { matrixFiles, readsTrace } from '../matrix-files.ts';
-import { endMatrix } from '../matrix-ending.ts';
-import { MATRIX_OPTIONS, WARM_UP } from '../matrix-options.ts';
-import { runSession } from '../matrix-session.ts';
-import { inGroup, optional } from '../option-kinds.ts';
-import { REPLAY_OPTIONS } from '../replay-options.ts';
-import { replaySource } from '../replay-source.ts';
-import { TRACE_ARGUMENT, TRACE_OPTIONS } from '../trace-options.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { matrixFiles, readsTrace } from '../files/matrix-files.ts';
+import { endMatrix } from '../sessions/matrix-ending.ts';
+import { MATRIX_OPTIONS, WARM_UP } from '../options/matrix-options.ts';
+import { runSession } from '../sessions/matrix-session.ts';
+import { inGroup, optional } from '../options/option-kinds.ts';
+import { REPLAY_OPTIONS } from '../options/replay-options.ts';
+import { replaySource } from '../files/replay-source.ts';
+import { TRACE_ARGUMENT, TRACE_OPTIONS } from '../options/trace-options.ts';
 
 export const replayCommand = defineCommand({
   options: (yargs) =>

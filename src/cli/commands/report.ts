@@ -6,13 +6,13 @@ import { replaceFile } from '../../result/atomic-file.ts';
 import { readResult } from '../../result/store.ts';
 import { CACHE_MODES, type CacheMode } from '../../result/vocabulary.ts';
 import type { ResultRecord } from '../../result/schema.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { EXIT } from '../exit-code.ts';
-import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads } from '../file-uses.ts';
-import { joinResults } from '../joined-results.ts';
-import { flag, inGroup, optional } from '../option-kinds.ts';
-import { choice, listOf, text } from '../option-values.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads } from '../options/file-uses.ts';
+import { joinResults } from '../files/joined-results.ts';
+import { flag, inGroup, optional } from '../options/option-kinds.ts';
+import { choice, listOf, text } from '../options/option-values.ts';
 
 const DEFAULT_PAGE = 'reports/index.html';
 

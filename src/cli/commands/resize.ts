@@ -8,14 +8,14 @@ import { PREALLOCATIONS } from '../../format/image-shape.ts';
 import { WRITABLE_HOST_FILES } from '../../image/host-image.ts';
 import { formatOfFile } from '../../image/open-chain.ts';
 import { resizeImage, type NewSize } from '../../image/resize-image.ts';
-import { BACKING_OPTIONS, backingPolicy } from '../backing-options.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { EXIT } from '../exit-code.ts';
-import { changesImage } from '../file-uses.ts';
-import { flag, inGroup, optional, preset } from '../option-kinds.ts';
-import { choice } from '../option-values.ts';
-import { UsageError } from '../usage-error.ts';
+import { BACKING_OPTIONS, backingPolicy } from '../options/backing-options.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { changesImage } from '../options/file-uses.ts';
+import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
+import { choice } from '../options/option-values.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 export const resizeCommand = defineCommand({
   options: (yargs) =>

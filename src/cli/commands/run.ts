@@ -1,14 +1,14 @@
 /** `run`: workloads × formats × cache modes of the user's choice. */
 
 import { AXES, expandAxes, findSource, shippedNames } from '../../workload/library.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { matrixFiles } from '../matrix-files.ts';
-import { endMatrix } from '../matrix-ending.ts';
-import { MATRIX_OPTIONS, WARM_UP } from '../matrix-options.ts';
-import { runSession } from '../matrix-session.ts';
-import { inGroup, optional, preset } from '../option-kinds.ts';
-import { listOf, suggesting, text } from '../option-values.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { matrixFiles } from '../files/matrix-files.ts';
+import { endMatrix } from '../sessions/matrix-ending.ts';
+import { MATRIX_OPTIONS, WARM_UP } from '../options/matrix-options.ts';
+import { runSession } from '../sessions/matrix-session.ts';
+import { inGroup, optional, preset } from '../options/option-kinds.ts';
+import { listOf, suggesting, text } from '../options/option-values.ts';
 
 export const runCommand = defineCommand({
   options: (yargs) =>

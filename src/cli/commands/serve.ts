@@ -1,13 +1,13 @@
 /** `serve`: an image behind an NBD server, for any program that speaks NBD. */
 
-import { BACKING_OPTIONS } from '../backing-options.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../layout-options.ts';
-import { OVERWRITE_OPTIONS } from '../file-uses.ts';
-import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS, servedFiles } from '../nbd-options.ts';
-import { runNbdSession } from '../nbd-session.ts';
-import { inGroup } from '../option-kinds.ts';
+import { BACKING_OPTIONS } from '../options/backing-options.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../options/layout-options.ts';
+import { OVERWRITE_OPTIONS } from '../options/file-uses.ts';
+import { LISTEN_OPTIONS, SERVED_IMAGE_OPTIONS, servedFiles } from '../options/nbd-options.ts';
+import { runNbdSession } from '../sessions/nbd-session.ts';
+import { inGroup } from '../options/option-kinds.ts';
 
 export const serveCommand = defineCommand({
   options: (yargs) =>

@@ -2,16 +2,16 @@
 
 import { visibleText } from '../../core/visible-text.ts';
 import { changeSnapshots, listSnapshots, type SnapshotChange } from '../../image/image-snapshots.ts';
-import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../backing-options.ts';
-import { wallClock } from '../clock.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { EXIT } from '../exit-code.ts';
-import { changesImage } from '../file-uses.ts';
-import { flag, inGroup, optional } from '../option-kinds.ts';
-import { text } from '../option-values.ts';
-import { snapshotJson, snapshotTable } from '../snapshot-list.ts';
-import { UsageError } from '../usage-error.ts';
+import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
+import { wallClock } from '../sessions/clock.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { changesImage } from '../options/file-uses.ts';
+import { flag, inGroup, optional } from '../options/option-kinds.ts';
+import { text } from '../options/option-values.ts';
+import { snapshotJson, snapshotTable } from '../terminal/snapshot-list.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 export const snapshotCommand = defineCommand({
   options: (yargs) =>

@@ -8,16 +8,16 @@ import { tracePath } from '../../workload/library.ts';
 import { traceFormat, type TraceContents } from '../../workload/trace/trace-formats.ts';
 import { openUnsizedTrace, type UnsizedTrace } from '../../workload/trace/trace-reader.ts';
 import { TraceSummary, type PowerCount, type TraceFigures } from '../../workload/trace/trace-summary.ts';
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { readsTrace } from '../matrix-files.ts';
-import { EXIT } from '../exit-code.ts';
-import { flag, inGroup, optional, preset } from '../option-kinds.ts';
-import { clusterSize, count } from '../option-values.ts';
-import { countOf, durationText, wrapped } from '../plain-words.ts';
-import type { Terminal } from '../terminal.ts';
-import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../trace-options.ts';
-import { tracePicture } from '../trace-picture.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { readsTrace } from '../files/matrix-files.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
+import { clusterSize, count } from '../options/option-values.ts';
+import { countOf, durationText, wrapped } from '../terminal/plain-words.ts';
+import type { Terminal } from '../terminal/terminal.ts';
+import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../options/trace-options.ts';
+import { tracePicture } from '../terminal/trace-picture.ts';
 
 const INFO_OPTIONS = inGroup('Info:', {
   'cluster-size': preset(

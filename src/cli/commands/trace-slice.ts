@@ -1,14 +1,14 @@
 /** `trace slice`: a part of a trace, by time, count and volume. */
 
-import { defineCommand } from '../command.ts';
-import { examples } from '../examples.ts';
-import { makes } from '../file-uses.ts';
-import { readsTrace } from '../matrix-files.ts';
-import { inGroup, optional } from '../option-kinds.ts';
-import { count, duration } from '../option-values.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { makes } from '../options/file-uses.ts';
+import { readsTrace } from '../files/matrix-files.ts';
+import { inGroup, optional } from '../options/option-kinds.ts';
+import { count, duration } from '../options/option-values.ts';
 import { tracePath } from '../../workload/library.ts';
-import { OUT_ARGUMENT, OUTPUT_OPTIONS, writeTraceOutput } from '../trace-output.ts';
-import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../trace-options.ts';
+import { OUT_ARGUMENT, OUTPUT_OPTIONS, writeTraceOutput } from '../files/trace-output.ts';
+import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../options/trace-options.ts';
 
 export const traceSliceCommand = defineCommand({
   options: (yargs) =>

@@ -15,11 +15,11 @@ import { DeviceFilter } from '../../device/filter.ts';
 import type { CreateOptions } from '../image-options.ts';
 import { extendEmptyFile } from '../empty-file.ts';
 import { SHAPE_RULES } from '../image-shape.ts';
-import { geometryOf, l1EntriesFor } from './geometry.ts';
-import { serializeHeader } from './header-writer.ts';
-import type { Qcow2Header } from './header.ts';
-import { AUTOCLEAR, COMPATIBLE, INCOMPATIBLE } from './layout.ts';
-import { DEFAULT_CLUSTER_SIZE, impossibleLayout } from './layout-rules.ts';
+import { geometryOf, l1EntriesFor } from './on-disk/geometry.ts';
+import { serializeHeader } from './on-disk/header-writer.ts';
+import type { Qcow2Header } from './on-disk/header.ts';
+import { AUTOCLEAR, COMPATIBLE, INCOMPATIBLE } from './on-disk/layout.ts';
+import { DEFAULT_CLUSTER_SIZE, impossibleLayout } from './on-disk/layout-rules.ts';
 import { openQcow2 } from './open.ts';
 
 /** Writes an empty image over whatever the device held; the caller syncs and closes it. */

@@ -14,19 +14,19 @@ import type { BlockDevice } from '../../device/block-device.ts';
 import { isFormat, type DiskImage } from '../disk-image.ts';
 import { withContent } from '../file-content.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
-import { l1FaultOf } from './broken-snapshots.ts';
-import { cacheGeometry } from './cache-geometry.ts';
-import { cutOffText, isCutOff, l1TableOf, refcountTableOf } from './file-end.ts';
-import { makeGeometry } from './geometry.ts';
-import { FIELD, parseHeader, type OpenPurpose, type Qcow2Header } from './header.ts';
-import { HeaderStore } from './header-store.ts';
-import { ImageCore } from './image-core.ts';
-import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE } from './layout.ts';
-import { MetadataDevice } from './metadata-device.ts';
-import { MetadataMap } from './metadata-map.ts';
+import { l1FaultOf } from './snapshots/broken-snapshots.ts';
+import { cacheGeometry } from './metadata/cache-geometry.ts';
+import { cutOffText, isCutOff, l1TableOf, refcountTableOf } from './on-disk/file-end.ts';
+import { makeGeometry } from './on-disk/geometry.ts';
+import { FIELD, parseHeader, type OpenPurpose, type Qcow2Header } from './on-disk/header.ts';
+import { HeaderStore } from './metadata/header-store.ts';
+import { ImageCore } from './metadata/image-core.ts';
+import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE } from './on-disk/layout.ts';
+import { MetadataDevice } from './metadata/metadata-device.ts';
+import { MetadataMap } from './metadata/metadata-map.ts';
 import { Qcow2Image } from './qcow2-image.ts';
-import { RefcountTable } from './refcount-table.ts';
-import { readSnapshotTable, type SnapshotTable } from './snapshot-table.ts';
+import { RefcountTable } from './metadata/refcount-table.ts';
+import { readSnapshotTable, type SnapshotTable } from './snapshots/snapshot-table.ts';
 
 /** Opens an image; repairs it first if it is dirty and opened for writing. */
 export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {

@@ -16,11 +16,11 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import type { FileGrowth } from '../../device/block-device.ts';
 import { extendEmptyFile } from '../empty-file.ts';
 import type { Preallocation } from '../image-shape.ts';
-import type { Allocation, WriteMapper } from './write-mapper.ts';
-import type { DataWriter } from './data-writer.ts';
-import type { ImageCore } from './image-core.ts';
-import { layRefcountArea } from './refcount-growth.ts';
-import type { Refcounts } from './refcounts.ts';
+import type { Allocation, WriteMapper } from './io/write-mapper.ts';
+import type { DataWriter } from './io/data-writer.ts';
+import type { ImageCore } from './metadata/image-core.ts';
+import { layRefcountArea } from './metadata/refcount-growth.ts';
+import type { Refcounts } from './metadata/refcounts.ts';
 
 /** How many bytes QEMU maps at most in one go. */
 const MAPPED_MAX = 2 ** 31 - 1;

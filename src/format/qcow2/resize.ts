@@ -15,13 +15,13 @@ import type { Pending } from '../../core/pending.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import type { Preallocation } from '../image-shape.ts';
 import { zeroBytes } from '../real-zeroes.ts';
-import type { Discarder } from './discard.ts';
-import { l1EntriesFor } from './geometry.ts';
-import { FIELD } from './header.ts';
-import type { HeaderStore } from './header-store.ts';
-import type { ImageCore } from './image-core.ts';
+import type { Discarder } from './io/discard.ts';
+import { l1EntriesFor } from './on-disk/geometry.ts';
+import { FIELD } from './on-disk/header.ts';
+import type { HeaderStore } from './metadata/header-store.ts';
+import type { ImageCore } from './metadata/image-core.ts';
 import type { DiskPart } from './preallocation.ts';
-import type { Refcounts } from './refcounts.ts';
+import type { Refcounts } from './metadata/refcounts.ts';
 
 export type ResizeCause = Extract<SyncCause, 'snapshot' | 'l1-growth'>;
 

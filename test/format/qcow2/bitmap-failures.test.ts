@@ -14,10 +14,10 @@ import {
   bitmapsExtension,
   readBitmapDirectory,
   readBitmapTable,
-} from '../../../src/format/qcow2/bitmap-directory.ts';
-import { HeaderStore } from '../../../src/format/qcow2/header-store.ts';
-import { INCOMPATIBLE } from '../../../src/format/qcow2/layout.ts';
-import { MetadataDevice } from '../../../src/format/qcow2/metadata-device.ts';
+} from '../../../src/format/qcow2/bitmaps/bitmap-directory.ts';
+import { HeaderStore } from '../../../src/format/qcow2/metadata/header-store.ts';
+import { INCOMPATIBLE } from '../../../src/format/qcow2/on-disk/layout.ts';
+import { MetadataDevice } from '../../../src/format/qcow2/metadata/metadata-device.ts';
 import { readHeader } from '../../../src/format/qcow2/open.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { reasonToSkip } from '../system-tools.ts';

@@ -9,7 +9,7 @@ import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { Random } from '../../../src/core/random.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import type { RepairScope } from '../../../src/format/check-report.ts';
-import { FIELD } from '../../../src/format/qcow2/header.ts';
+import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { checkImageFile } from '../../../src/image/check-image.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { reasonToSkip } from '../system-tools.ts';

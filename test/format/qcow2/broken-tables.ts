@@ -4,7 +4,7 @@
  */
 
 import { viewOf } from '../../../src/core/bytes.ts';
-import { FIELD } from '../../../src/format/qcow2/header.ts';
+import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { patched, type Patch } from './image-bytes.ts';
 
 /** Of an entry of the snapshot table. */

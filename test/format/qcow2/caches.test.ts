@@ -2,9 +2,9 @@
 
 import { afterAll, describe, expect, it } from 'vitest';
 
-import { cacheGeometry } from '../../../src/format/qcow2/cache-geometry.ts';
+import { cacheGeometry } from '../../../src/format/qcow2/metadata/cache-geometry.ts';
 import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../../../src/format/cache-sizes.ts';
-import { geometryOf, makeGeometry } from '../../../src/format/qcow2/geometry.ts';
+import { geometryOf, makeGeometry } from '../../../src/format/qcow2/on-disk/geometry.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
 import { rejectionOf } from '../rejection.ts';
 import { reasonToSkip } from '../system-tools.ts';

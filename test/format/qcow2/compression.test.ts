@@ -2,9 +2,9 @@ import { deflateRawSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../../../src/core/random.ts';
 import { COMPRESSION_TYPES } from '../../../src/format/image-shape.ts';
-import type { ClusterCodec } from '../../../src/format/qcow2/cluster-codec.ts';
-import { nodeCodec } from '../../../src/format/qcow2/node-compression.ts';
-import { loadSystemCodec } from '../../../src/format/qcow2/system-compression.ts';
+import type { ClusterCodec } from '../../../src/format/qcow2/compression/cluster-codec.ts';
+import { nodeCodec } from '../../../src/format/qcow2/compression/node-compression.ts';
+import { loadSystemCodec } from '../../../src/format/qcow2/compression/system-compression.ts';
 
 const CLUSTER = 65_536;
 

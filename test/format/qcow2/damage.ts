@@ -4,7 +4,7 @@
  */
 
 import { Random } from '../../../src/core/random.ts';
-import { EXTENSION } from '../../../src/format/qcow2/header-extensions.ts';
+import { EXTENSION } from '../../../src/format/qcow2/on-disk/header-extensions.ts';
 
 const OFFSET = 0x00ff_ffff_ffff_fe00n;
 const COPIED = 1n << 63n;

@@ -4,7 +4,7 @@ import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { FaultDevice } from '../../../src/device/fault.ts';
 import { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { WriteLog } from '../../../src/device/write-log.ts';
-import { DiscardQueue } from '../../../src/format/qcow2/discard-queue.ts';
+import { DiscardQueue } from '../../../src/format/qcow2/metadata/discard-queue.ts';
 
 const CLUSTER = 4096;
 

@@ -5,7 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { Random } from '../../../src/core/random.ts';
 import type { CacheMode } from '../../../src/format/cache-mode.ts';
 import { SECTOR_SIZE, type Request } from '../../../src/workload/request.ts';
-import { FIELD } from '../../../src/format/qcow2/header.ts';
+import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { rejectionCodeOf } from '../rejection.ts';
 import { reasonToSkip } from '../system-tools.ts';
 import { ask, QemuCases, type QemuCase } from '../../parity/qemu-cases.ts';

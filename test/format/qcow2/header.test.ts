@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import { serializeHeader } from '../../../src/format/qcow2/header-writer.ts';
-import { parseHeader } from '../../../src/format/qcow2/header.ts';
+import { serializeHeader } from '../../../src/format/qcow2/on-disk/header-writer.ts';
+import { parseHeader } from '../../../src/format/qcow2/on-disk/header.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
 import { reasonToSkip } from '../system-tools.ts';
 import { newImage, openBytes, patched } from './image-bytes.ts';

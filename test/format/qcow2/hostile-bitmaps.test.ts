@@ -14,7 +14,7 @@ import {
   BITMAP_FLAG,
   bitmapsExtension,
   readBitmapDirectory,
-} from '../../../src/format/qcow2/bitmap-directory.ts';
+} from '../../../src/format/qcow2/bitmaps/bitmap-directory.ts';
 import { openQcow2 } from '../../../src/format/qcow2/open.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { rejectionOf } from '../rejection.ts';

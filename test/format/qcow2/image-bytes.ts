@@ -12,10 +12,10 @@ import {
   encodeBitmapEntries,
   encodeBitmapsExtension,
   type BitmapEntry,
-} from '../../../src/format/qcow2/bitmap-directory.ts';
+} from '../../../src/format/qcow2/bitmaps/bitmap-directory.ts';
 import { createQcow2 } from '../../../src/format/qcow2/create.ts';
-import { FIELD } from '../../../src/format/qcow2/header.ts';
-import { AUTOCLEAR } from '../../../src/format/qcow2/layout.ts';
+import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
+import { AUTOCLEAR } from '../../../src/format/qcow2/on-disk/layout.ts';
 import { openQcow2 } from '../../../src/format/qcow2/open.ts';
 import type { Qcow2Image } from '../../../src/format/qcow2/qcow2-image.ts';
 

@@ -5,7 +5,7 @@
  * Invariant: nothing is checked on the way; the image may be as broken as the test likes.
  */
 
-import { FIELD } from '../../../src/format/qcow2/header.ts';
+import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 
 export const COPIED = 1n << 63n;
 const OFFSET = 0x00ff_ffff_ffff_fe00n;

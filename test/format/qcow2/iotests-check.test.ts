@@ -5,7 +5,7 @@
  */
 
 import { afterAll, describe, expect, it } from 'vitest';
-import { FIELD } from '../../../src/format/qcow2/header.ts';
+import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { BesideQemu, type Ask } from '../beside-qemu.ts';
 import { filled } from '../recorded-files.ts';
 import { COPIED, ImageEditor } from './image-editor.ts';

@@ -6,7 +6,7 @@
 
 import { afterAll, describe, expect, it } from 'vitest';
 import { Random } from '../../../src/core/random.ts';
-import { FIELD } from '../../../src/format/qcow2/header.ts';
+import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { BesideQemu, type Ask } from '../beside-qemu.ts';
 import { filled } from '../recorded-files.ts';
 import { rejectionCodeOf } from '../rejection.ts';

@@ -7,7 +7,7 @@
 import { spawnSync } from 'node:child_process';
 
 import { afterAll, describe, expect, it } from 'vitest';
-import { FIELD } from '../../../src/format/qcow2/header.ts';
+import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { BesideQemu, type Ask, type Served } from '../beside-qemu.ts';
 import { filled } from '../recorded-files.ts';
 import { rejectionCodeOf } from '../rejection.ts';

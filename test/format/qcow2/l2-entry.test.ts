@@ -14,7 +14,7 @@ import {
   setCopiedFlagAt,
   setZeroAt,
   type ClusterType,
-} from '../../../src/format/qcow2/l2-entry.ts';
+} from '../../../src/format/qcow2/on-disk/l2-entry.ts';
 
 const COPIED = 1n << 63n;
 const COMPRESSED = 1n << 62n;

@@ -1,5 +1,5 @@
 import { afterAll, describe, expect, it } from 'vitest';
-import { MetadataMap } from '../../../src/format/qcow2/metadata-map.ts';
+import { MetadataMap } from '../../../src/format/qcow2/metadata/metadata-map.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
 import { filled } from '../recorded-files.ts';
 import { rejectionCodeOf } from '../rejection.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { refcountCodec } from '../../../src/format/qcow2/refcount-codec.ts';
+import { refcountCodec } from '../../../src/format/qcow2/on-disk/refcount-codec.ts';
 
 const BLOCK_BYTES = 512;
 

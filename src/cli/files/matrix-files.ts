@@ -1,0 +1,34 @@
+/** The files that `bench`, `run` and `replay` read and write. */
+
+import { modelName } from '../../device/device-model.ts';
+import { expandAxes, shippedNames, tracePath } from '../../workload/library.ts';
+import { traceExists, traceFiles } from '../../workload/trace/trace-files.ts';
+import { backingPolicy, type BackingArgs } from '../options/backing-options.ts';
+import { changesImage, makes, reads, type FileUse } from '../options/file-uses.ts';
+
+interface MatrixFileArgs extends BackingArgs {
+  readonly workload?: readonly string[] | undefined;
+  readonly device: readonly string[];
+  readonly image: string | undefined;
+  readonly out: string | undefined;
+  readonly 'host-log': string | undefined;
+}
+
+/** @param usualOut the default of `--out`. */
+export function matrixFiles(args: MatrixFileArgs, usualOut?: string): readonly FileUse[] {
+  const shipped = new Set(shippedNames());
+  const workloads = expandAxes(args.workload ?? []).filter((name) => !shipped.has(name) && traceExists(name));
+  const models = args.device.map(modelName).filter((name) => name?.endsWith('.json'));
+  return [
+    ...reads('--workload', ...workloads.flatMap(traceFiles)),
+    ...reads('--device', ...models),
+    ...changesImage('--image', args.image, { backing: backingPolicy(args) }),
+    ...makes('result', '--out', args.out, usualOut),
+    ...makes('host log', '--host-log', args['host-log']),
+  ];
+}
+
+/** The files of the trace that an argument names. */
+export function readsTrace(trace: string): readonly FileUse[] {
+  return reads('TRACE', ...traceFiles(tracePath(trace)));
+}

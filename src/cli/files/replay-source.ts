@@ -1,0 +1,163 @@
+/**
+ * The trace of a replay: opened, adapted as the options say, and read once to its end before anything is measured, so that
+ * a broken line is told before the first cell, and what has to be said of the figures is known.
+ */
+
+import { Qcow2BenchError } from '../../core/error.ts';
+import { formatSize } from '../../core/size.ts';
+import { CACHE_MODE_RULES } from '../../format/cache-mode.ts';
+import type { Cell } from '../../result/schema.ts';
+import { flushPolicyName } from '../../workload/flush-policy.ts';
+import { findSource, type RecordedSource } from '../../workload/library.ts';
+import { imageSize } from '../../workload/remap.ts';
+import { openTrace } from '../../workload/trace/trace-reader.ts';
+import { countOf } from '../terminal/plain-words.ts';
+import type { ReplayArgs } from '../options/replay-options.ts';
+import { traceReading, type TraceArgs } from '../options/trace-options.ts';
+import { UsageError } from '../terminal/usage-error.ts';
+
+export interface ReplaySourceArgs extends TraceArgs, ReplayArgs {
+  readonly trace: string;
+  /** At most this many. */
+  readonly requests: number | undefined;
+}
+
+/** What a look through the trace tells. */
+interface TraceFacts {
+  readonly requests: number;
+  readonly skipped: number;
+  /** Of a file that was cut short: the bytes left out at its end. */
+  readonly cutBytes: number | undefined;
+  /** Flushes, and writes with FUA. */
+  readonly flushes: number;
+  /** Between the first request and the last. */
+  readonly durationNs: number;
+}
+
+export interface ReplaySource {
+  readonly source: RecordedSource;
+  /** Of the requests as recorded, unscaled. */
+  readonly durationNs: number;
+  /** What is to be said of a cell's figures. */
+  readonly remarksOf: (cell: Cell) => readonly string[];
+}
+
+/**
+ * @throws UsageError for options that the trace cannot serve; Qcow2BenchError `not-a-trace`, `no-requests`, and what
+ *   reading a trace throws.
+ */
+export async function replaySource(args: ReplaySourceArgs): Promise<ReplaySource> {
+  const source = await openSource(args);
+  const facts = await readThrough(source, args.requests);
+  refuseTimesThatAreNone(args, facts);
+  return {
+    source,
+    durationNs: facts.durationNs,
+    remarksOf: (cell) => [
+      ...sharedRemarks(args, source, facts),
+      ...(isSilentOnSyncs(args, facts, cell)
+        ? [
+            'the trace holds no flushes and no --flush-policy stands for them: the figures say nothing about syncs',
+          ]
+        : []),
+    ],
+  };
+}
+
+async function openSource(args: ReplaySourceArgs): Promise<RecordedSource> {
+  const { remap, size, requests: limit, 'flush-policy': flushPolicy } = args;
+  if (remap !== undefined && size === undefined) {
+    throw new UsageError('--remap fits a trace to another size of the image: name it with --size');
+  }
+  const reading = traceReading(args);
+  // What is remapped is read with the size that it has by itself.
+  const own = remap === undefined ? reading : { ...reading, size: undefined };
+  const source = await findSource(args.trace, { ...own, limit });
+  if (source.kind === 'workload') {
+    throw new Qcow2BenchError('not-a-trace', 'is a workload file: measure it with run --workload', {
+      path: source.path,
+    });
+  }
+  if (remap === undefined || size === undefined) {
+    return flushPolicy === undefined ? source : { ...source, adaptation: { flushPolicy } };
+  }
+  const sizes = { recorded: source.virtualSize, image: size };
+  const adaptation = { flushPolicy, remap: { way: remap, sizes } };
+  return { ...source, virtualSize: imageSize(remap, sizes), adaptation };
+}
+
+async function readThrough(
+  { path, reading }: RecordedSource,
+  limit: number | undefined,
+): Promise<TraceFacts> {
+  await using trace = await openTrace(path, { ...reading, limit });
+  let requests = 0;
+  let flushes = 0;
+  let firstNs: number | undefined;
+  let lastNs = 0;
+  for await (const batch of trace.batches) {
+    requests += batch.length;
+    firstNs ??= batch[0]?.timeNs;
+    lastNs = batch.at(-1)?.timeNs ?? lastNs;
+    for (const { op, fua } of batch) if (op === 'flush' || fua) flushes++;
+  }
+  if (requests === 0) {
+    throw new Qcow2BenchError('no-requests', 'the trace holds no request to replay', { path });
+  }
+  return {
+    requests,
+    flushes,
+    skipped: trace.skippedCount,
+    cutBytes: trace.isCut ? trace.cutBytes : undefined,
+    durationNs: lastNs - (firstNs ?? 0),
+  };
+}
+
+function refuseTimesThatAreNone(args: ReplaySourceArgs, { requests, durationNs }: TraceFacts): void {
+  if (durationNs > 0 || requests < 2) return;
+  if (args.timing !== undefined) {
+    throw new UsageError('--timing: the requests of this trace have no times; it takes asap with it');
+  }
+  if (args['flush-policy']?.kind === 'interval') {
+    throw new UsageError(
+      '--flush-policy: the requests of this trace have no times; it takes every=N with it',
+    );
+  }
+}
+
+/** What holds for all cells alike. */
+function sharedRemarks(
+  { requests: limit, volume, 'flush-policy': policy }: ReplaySourceArgs,
+  source: RecordedSource,
+  { requests, skipped, cutBytes, flushes }: TraceFacts,
+): readonly string[] {
+  const remarks: string[] = [];
+  if (cutBytes !== undefined) {
+    const rest = countOf(cutBytes, 'byte');
+    remarks.push(`the trace was cut short: ${rest} of an unfinished line or record were left out at its end`);
+  }
+  if (skipped === 1) remarks.push('1 line of the trace breaks a rule and was left out');
+  if (skipped > 1) remarks.push(`${String(skipped)} lines of the trace break a rule and were left out`);
+  if (volume !== undefined) remarks.push(`of the trace only the volume ${volume}`);
+  if (limit !== undefined && requests === limit) {
+    remarks.push(`of the trace only the first ${countOf(limit, 'request')}`);
+  }
+  const remap = source.adaptation?.remap;
+  if (remap !== undefined) {
+    const { recorded } = remap.sizes;
+    remarks.push(
+      `remap ${remap.way}: recorded on a device of ${formatSize(recorded)}, replayed on one of ${formatSize(source.virtualSize)}`,
+    );
+  }
+  if (policy !== undefined && policy.kind !== 'none') {
+    const beside = flushes === 0 ? '' : `, beside ${String(flushes)} of the trace's own`;
+    remarks.push(`flush policy ${flushPolicyName(policy)}${beside}`);
+  }
+  return remarks;
+}
+
+/** Where each write is made durable anyway, or nothing ever is, flushes make no difference. */
+function isSilentOnSyncs(args: ReplaySourceArgs, { flushes }: TraceFacts, { cache }: Cell): boolean {
+  const { flushAfterWrite, neverSync } = CACHE_MODE_RULES[cache];
+  return flushes === 0 && args['flush-policy'] === undefined && !flushAfterWrite && !neverSync;
+}

@@ -1,0 +1,41 @@
+/** The options that say which files behind an image may be opened, and the policy they make. */
+
+import type { InferredOptionTypes } from 'yargs';
+
+import type { BackingPolicy } from '../../format/backing-chain.ts';
+import { FORMATS } from '../../format/disk-image.ts';
+import { flag, inGroup, optional } from './option-kinds.ts';
+import { choice, text } from './option-values.ts';
+
+export const BACKING_OPTIONS = inGroup('Backing files:', {
+  'backing-dir': optional(
+    "Files behind the image must lie below this directory; default: the image's own",
+    text('backing-dir'),
+  ),
+  'any-backing': flag('Files behind the image may lie anywhere'),
+  'backing-format': optional(
+    'Format of files behind the image for which it names none, or none of ours; never detected',
+    choice('backing-format', FORMATS),
+  ),
+});
+
+/** Of commands that read an image. */
+export const FORCE_SHARE = flag(
+  'Read images although other processes write to them: what is read may be inconsistent',
+);
+
+export type BackingArgs = InferredOptionTypes<typeof BACKING_OPTIONS>;
+
+/** The first of the options that was given. */
+export function givenBackingOption(args: BackingArgs): string | undefined {
+  const names = ['backing-dir', 'any-backing', 'backing-format'] as const;
+  return names.find((name) => args[name] !== undefined && args[name] !== false);
+}
+
+export function backingPolicy(args: BackingArgs): BackingPolicy {
+  return {
+    allowedDirectory: args['backing-dir'],
+    allowAnywhere: args['any-backing'],
+    unnamedFormat: args['backing-format'],
+  };
+}

@@ -1,0 +1,47 @@
+/** What the values of options mean, in one line each: for help and `list`. */
+
+import type { PayloadKind } from '../../bench/payload.ts';
+import type { StorageKind } from '../../device/storage.ts';
+import type { CacheMode } from '../../format/cache-mode.ts';
+import type { Format } from '../../format/disk-image.ts';
+import type { RefcountMode } from '../../format/image-options.ts';
+
+/** The engines that can run a cell. */
+export const ENGINES = ['builtin', 'qemu'] as const;
+export type EngineName = (typeof ENGINES)[number];
+
+export const FORMAT_MEANINGS: Readonly<Record<Format, string>> = {
+  raw: 'the guest disk byte for byte: the floor, no metadata at all',
+  qcow2: 'clusters, two levels of tables, a refcount for every cluster',
+  qed: 'clusters and two levels of tables, no refcounts',
+};
+
+export const REFCOUNT_MEANINGS: Readonly<Record<RefcountMode, string>> = {
+  eager: 'qcow2 writes refcounts with each allocation, with a sync of their own',
+  lazy: 'qcow2 writes refcounts at a clean close; a crash costs a scan',
+};
+
+export const CACHE_MEANINGS: Readonly<Record<CacheMode, string>> = {
+  writethrough: 'page cache; every guest write ends with a flush',
+  directsync: 'O_DIRECT; every guest write ends with a flush',
+  writeback: 'page cache; synced when the guest flushes',
+  none: 'O_DIRECT; synced when the guest flushes',
+  unsafe: 'page cache; never synced',
+};
+
+export const DEVICE_MEANINGS: Readonly<Record<StorageKind, string>> = {
+  file: 'real files in --dir: what times are about',
+  memory: 'memory that gives back what was written: exact counts anywhere',
+  null: 'memory that forgets guest data: the cost of the harness itself',
+};
+
+export const ENGINE_MEANINGS: Readonly<Record<EngineName, string>> = {
+  builtin: "this program's own raw, qcow2 and QED engines",
+  qemu: 'the real qemu-io under strace, counted, and held against the builtin engine',
+};
+
+export const PAYLOAD_MEANINGS: Readonly<Record<PayloadKind, string>> = {
+  pattern: 'all bytes of the n-th write are n mod 255 + 1',
+  random: 'seeded bytes that do not compress',
+  zero: 'zeroes',
+};

@@ -1,0 +1,41 @@
+/** The options that say how a trace is replayed. */
+
+import type { InferredOptionTypes } from 'yargs';
+
+import { parseFlushPolicy, type FlushPolicy } from '../../workload/flush-policy.ts';
+import { REMAPS } from '../../workload/remap.ts';
+import { parseReplayTiming, type ReplayTiming } from '../../workload/replay-timing.ts';
+import { flag, inGroup, optional, preset } from './option-kinds.ts';
+import { choice, suggesting } from './option-values.ts';
+import { badOption } from '../terminal/usage-error.ts';
+
+export const REPLAY_OPTIONS = inGroup('Replay:', {
+  timing: preset(
+    'When requests are issued: asap, recorded (at the times of the trace), scale=4 (4 times as fast)',
+    suggesting(['asap', 'recorded', 'scale=4'], timing),
+    'asap',
+  ),
+  'flush-policy': optional(
+    'Flushes for a trace without: every=N changes, interval=MS of its time, none',
+    suggesting(['none', 'every=32', 'interval=100'], flushPolicy),
+  ),
+  remap: optional(
+    'With --size: how a trace of another device fits: wrap, scale, grow',
+    choice('remap', REMAPS),
+  ),
+  verify: flag('Compare what reads answer with what was written before'),
+});
+
+export type ReplayArgs = InferredOptionTypes<typeof REPLAY_OPTIONS>;
+
+function timing(given: string): ReplayTiming | undefined {
+  const read = parseReplayTiming(given.trim());
+  if (read !== undefined) return read === 'asap' ? undefined : read;
+  throw badOption('timing', given, 'asap, recorded or scale=N with N from 0.001 to 1000000');
+}
+
+function flushPolicy(given: string): FlushPolicy {
+  const policy = parseFlushPolicy(given.trim());
+  if (policy !== undefined) return policy;
+  throw badOption('flush-policy', given, 'none, every=N or interval=MS, both whole numbers from 1 up');
+}

@@ -1,0 +1,351 @@
+/**
+ * A run from its options to its result: the cells, where their files lie, who watches, and what is said when it
+ * ends early.
+ *
+ * Invariants: everything that can be refused is refused before the first cell; whatever ends the run, files that
+ * were made for it are removed and finished cells are kept where the user asked for them to be kept.
+ */
+
+import { BuiltinEngine } from '../../bench/builtin-engine.ts';
+import type { CellPlan, Engine, KeptImage } from '../../bench/engine.ts';
+import { collectEnvironment } from '../../bench/environment.ts';
+import { planMatrix, type MatrixAxes } from '../../bench/matrix.ts';
+import { progressOn } from '../terminal/run-progress.ts';
+import { runMatrix, type MatrixOutcome } from '../../bench/run.ts';
+import type { UserImage } from '../../bench/user-image.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
+import { hostImage, imageOfRun } from '../../image/host-image.ts';
+import { modelName } from '../../device/device-model.ts';
+import type { Storage } from '../../device/storage.ts';
+import { FORMATS } from '../../format/disk-image.ts';
+import { REFCOUNT_MODES } from '../../format/image-options.ts';
+import type { Cell, ResultRecord } from '../../result/schema.ts';
+import type { ReplayTiming } from '../../workload/replay-timing.ts';
+import type { WorkloadSource } from '../../workload/library.ts';
+import { PROCESS_CLOCK } from './clock.ts';
+import { HostLogFile } from '../files/host-log-file.ts';
+import { ImageDirectory } from '../files/image-directory.ts';
+import { Interrupted, Interruption } from '../terminal/interruption.ts';
+import { cacheSizes, imageShape } from '../options/layout-options.ts';
+import { ADAPTIVE_SAMPLES_MAX, type MatrixArgs } from '../options/matrix-options.ts';
+import { namedDevices } from './named-devices.ts';
+import { countOf } from '../terminal/plain-words.ts';
+import { openSink, type ResultSink } from '../files/result-sink.ts';
+import type { Terminal } from '../terminal/terminal.ts';
+import { refuseTooSmall, userImageOf } from './user-image.ts';
+import { UsageError } from '../terminal/usage-error.ts';
+
+/** Where nothing else is asked for, cells are timed until their medians are known as well as this… */
+const DEFAULT_PRECISION = 0.05;
+/** …or this many seconds are over. */
+const DEFAULT_TIME_LIMIT = 60;
+const DEFAULT_TIMED_REQUESTS = 64;
+/** Bytes: of cells that are given none. */
+const CLUSTER_SIZE = 65_536;
+const NS_PER_SECOND = 1e9;
+/** Recorded where each workload has its own seed; the shuffling of the timing rounds takes it as it is. */
+const NO_SEED = 0;
+
+export interface MatrixSession {
+  readonly args: MatrixArgs;
+  readonly sources: readonly WorkloadSource[];
+  /** The words after the program's name: kept in the result, and said again where the run can be resumed. */
+  readonly words: readonly string[];
+  /** Told of a cell among the paths it took. */
+  readonly remarksOf?: ((cell: Cell) => readonly string[]) | undefined;
+  /** Of a replay. */
+  readonly replay?: ReplaySetting | undefined;
+}
+
+export interface ReplaySetting {
+  /** When requests are due; left out, as soon as there is room. */
+  readonly timing: ReplayTiming | undefined;
+  /** From the first request to the last, as recorded. */
+  readonly durationNs: number;
+  readonly verify: boolean;
+}
+
+export type SessionOutcome =
+  | {
+      readonly kind: 'done';
+      readonly result: ResultRecord;
+      readonly outcome: MatrixOutcome;
+      readonly sampling: Sampling;
+      readonly elapsedMs: number;
+    }
+  | { readonly kind: 'interrupted' };
+
+/** How long cells are timed. */
+export interface Sampling {
+  /** Samples a cell gets at most; 0 counts only. */
+  readonly samples: number;
+  /** Relative half-width of the medians' intervals that ends it earlier. */
+  readonly precision: number | undefined;
+  readonly timeLimitNs: number | undefined;
+  readonly warmUps: number;
+}
+
+/**
+ * Runs all cells.
+ *
+ * @throws UsageError; Qcow2BenchError of whatever fails, with word of the cells that are kept.
+ */
+export async function runSession(session: MatrixSession, terminal: Terminal): Promise<SessionOutcome> {
+  const { args } = session;
+  refuseMisfits(args);
+  refuseReplayMisfits(session);
+  await using held = await userImageOf(args);
+  const userImage = held?.image;
+  const isKept = args.image !== undefined && userImage?.inPlace !== false;
+  if (args.image !== undefined && userImage === undefined) refuseNewImageMisfits(args);
+  if (userImage !== undefined) refuseTooSmall(session.sources, userImage);
+  const sampling = samplingOf(args, session.replay?.timing, { isKept });
+  const { samples } = sampling;
+  const { devices, models } = namedDevices(args.device);
+  const plans = planCells(session, devices, userImage);
+  refuseManyCells(args, { cells: plans.length, isKept });
+  tellDuration(session, { plans, samples }, terminal);
+  const isTimedOnFiles = samples > 0 && args.device.includes('file');
+  const hasQemu = args.engine.includes('qemu');
+  // One that is named is looked at in any case: a wrong name is told at once.
+  const overlaps = plans.some(({ cell }) => cell.overlap === true);
+  const isCopied = userImage?.inPlace === false;
+  const needsDirectory = isTimedOnFiles || hasQemu || overlaps || isCopied || args.dir !== undefined;
+  using directory = needsDirectory ? new ImageDirectory(args.dir) : undefined;
+  const qemu = hasQemu ? await qemuEngine(args, directory) : undefined;
+  const environment = collectEnvironment({
+    date: new Date(),
+    commandLine: session.words,
+    seed: args.seed ?? NO_SEED,
+    directory: isTimedOnFiles || overlaps ? directory?.path : undefined,
+    qemu: qemu?.version,
+    deviceModels: [...models.values()],
+  });
+  const sink = openSink({ environment, out: args.out, resume: args.resume, remarksOf: session.remarksOf });
+  using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
+  const observer = progressOn(terminal.errors);
+  using interruption = new Interruption(terminal, () => observer.runEnds?.());
+  const startNs = PROCESS_CLOCK.nowNs();
+  try {
+    const outcome = await runMatrix({
+      plans,
+      engines: [
+        new BuiltinEngine({
+          files: directory?.storage ?? storageInPlace(userImage),
+          filePrefix: directory?.filePrefix,
+          models,
+        }),
+        ...(qemu === undefined ? [] : [qemu.engine]),
+      ],
+      sink,
+      ...sampling,
+      timedRequests:
+        args['timed-requests'] ?? (session.replay?.timing === undefined ? DEFAULT_TIMED_REQUESTS : undefined),
+      limit: args.requests,
+      resume: args.resume,
+      clock: PROCESS_CLOCK,
+      seed: args.seed ?? NO_SEED,
+      signal: interruption.signal,
+      observer,
+      hostLog: hostLog?.sink,
+    });
+    const elapsedMs = Number(PROCESS_CLOCK.nowNs() - startNs) / 1e6;
+    hostLog?.keep();
+    return { kind: 'done', result: sink.finish(), outcome, sampling, elapsedMs };
+  } catch (error) {
+    if (error instanceof Interrupted) {
+      terminal.note(interruptedText(session, { finished: finishedCells(sink), cells: plans.length }));
+      return { kind: 'interrupted' };
+    }
+    throw withKeptCells(error, args, sink);
+  }
+}
+
+/** Where counts are taken on the image itself. */
+function storageInPlace(userImage: UserImage | undefined): Storage | undefined {
+  return userImage?.inPlace === true ? hostImage(userImage.path).storage : undefined;
+}
+
+/** Loaded only where it is asked for: nobody else pays for it. */
+async function qemuEngine(
+  { 'qemu-bin-dir': binDirectory }: MatrixArgs,
+  directory: ImageDirectory | undefined,
+): Promise<{ readonly engine: Engine; readonly version: string | undefined }> {
+  const { QemuEngine } = await import('../../peer/qemu-engine.ts');
+  const { findQemuIo } = await import('../../peer/qemu-tools.ts');
+  const { storage: files, filePrefix } = directory ?? {};
+  const engine = new QemuEngine({ files, filePrefix, binDirectory });
+  // A QEMU that was named must be there; the system's own may be missing, and its cells are then skipped.
+  const version =
+    binDirectory === undefined ? await engine.version() : (await findQemuIo({ binDirectory })).version;
+  return { engine, version };
+}
+
+function planCells(
+  { args, sources, replay }: MatrixSession,
+  devices: readonly string[],
+  userImage: UserImage | undefined,
+): readonly CellPlan[] {
+  const layout = userImage === undefined ? layoutAxes(args) : layoutOf(userImage);
+  const { formats } = layout;
+  const axes = {
+    ...layout,
+    sources,
+    caches: args.cache,
+    queueDepths: args['queue-depth'],
+    engines: args.engine,
+  };
+  const keptImage: KeptImage | undefined =
+    args.image === undefined || userImage !== undefined ? undefined : imageOfRun(args.image);
+  const { seed, payload, overlap, discard } = args;
+  const { timing, verify } = replay ?? {};
+  const shape = userImage === undefined ? imageShape(args, formats) : userImage.shape;
+  const caches = cacheSizes(args, formats);
+  const image = { keptImage, userImage, shape, caches };
+  return devices.flatMap((device) =>
+    planMatrix(axes, { ...image, device, overlap, seed, payload, discard, timing, verify }),
+  );
+}
+
+type LayoutAxes = Pick<MatrixAxes, 'formats' | 'refcounts' | 'clusterSizes'>;
+
+/** As given; what was left out has the defaults that help shows. */
+function layoutAxes(args: MatrixArgs): LayoutAxes {
+  return {
+    formats: args.format ?? FORMATS,
+    refcounts: args.refcounts ?? REFCOUNT_MODES,
+    clusterSizes: args['cluster-size'] ?? [CLUSTER_SIZE],
+  };
+}
+
+/** An axis that the format does not have counts for nothing. */
+function layoutOf({ format, refcounts, clusterSize }: UserImage): LayoutAxes {
+  return {
+    formats: [format],
+    refcounts: refcounts === null ? REFCOUNT_MODES : [refcounts],
+    clusterSizes: [clusterSize ?? CLUSTER_SIZE],
+  };
+}
+
+/** A number of samples that is given is taken; else cells are timed until enough is known of them. */
+function samplingOf(
+  { samples: given, precision, warmup, 'time-limit': seconds }: MatrixArgs,
+  timing: ReplayTiming | undefined,
+  { isKept }: { readonly isKept: boolean },
+): Sampling {
+  // A pass by the trace's times takes as long as the trace: one is enough unless more are asked for.
+  const samples = given ?? (timing === undefined || isKept ? undefined : 1);
+  const isAdaptive = samples === undefined;
+  const limit = seconds ?? (isAdaptive ? DEFAULT_TIME_LIMIT : undefined);
+  return {
+    samples: samples ?? (isKept ? 0 : ADAPTIVE_SAMPLES_MAX),
+    precision: precision ?? (isAdaptive ? DEFAULT_PRECISION : undefined),
+    timeLimitNs: limit === undefined ? undefined : limit * NS_PER_SECOND,
+    warmUps: warmup,
+  };
+}
+
+function refuseMisfits(args: MatrixArgs): void {
+  const { device, resume, out } = args;
+  if (args['qemu-bin-dir'] !== undefined && !args.engine.includes('qemu')) {
+    throw new UsageError('--qemu-bin-dir is of the engine qemu: add it to --engine');
+  }
+  if (resume && out === undefined) {
+    throw new UsageError('--resume goes on with a result file: name it with --out');
+  }
+  if (args.overlap && !args['queue-depth'].some((depth) => depth > 1)) {
+    throw new UsageError('--overlap is of requests in flight at once: give a --queue-depth above 1');
+  }
+  if (args.overlap && !(device.includes('file') && args.engine.includes('builtin'))) {
+    throw new UsageError('--overlap is of the engine builtin on files: add them to --engine and --device');
+  }
+}
+
+/** `--image` names a file that does not exist: it is made there and kept. */
+function refuseNewImageMisfits({ samples, device, dir }: MatrixArgs): void {
+  if (samples !== undefined && samples > 0) {
+    throw new UsageError(
+      '--image: the file does not exist and is made and kept, which is counted once; --samples takes 0 with it',
+    );
+  }
+  if (device.some((name) => name !== 'file')) {
+    throw new UsageError('--image is a file; --device takes file with it');
+  }
+  if (dir !== undefined) {
+    throw new UsageError('--image: the file does not exist and is made under this name; leave out --dir');
+  }
+}
+
+function refuseReplayMisfits({ args, replay }: MatrixSession): void {
+  if (replay === undefined) return;
+  if (replay.timing !== undefined && args.engine.includes('qemu')) {
+    throw new UsageError('--timing is of the builtin engine: qemu is counted and not timed');
+  }
+  if (!replay.verify) return;
+  if (args.engine.includes('qemu')) throw new UsageError('--verify is of the builtin engine; leave out qemu');
+  if (args.device.includes('null')) throw new UsageError('--verify: the device null forgets what is written');
+  if (args.payload !== 'pattern') {
+    throw new UsageError(
+      '--verify writes data of its own, by which it knows them again: leave out --payload',
+    );
+  }
+}
+
+/** What takes less would read as nothing at all. */
+const TELLING_SECONDS = 0.1;
+
+/** Nobody should wonder why nothing seems to happen: passes by the trace's times last as long as it does. */
+function tellDuration(
+  { args, replay }: MatrixSession,
+  { plans, samples }: { readonly plans: readonly CellPlan[]; readonly samples: number },
+  terminal: Terminal,
+): void {
+  if (replay?.timing === undefined || args['timed-requests'] !== undefined) return;
+  const passes = samples * plans.filter(({ cell }) => modelName(cell.device) === undefined).length;
+  if (passes === 0) return;
+  const passSeconds = replay.durationNs / replay.timing.scale / NS_PER_SECOND;
+  if (passSeconds * passes < TELLING_SECONDS) return;
+  const all = passes === 1 ? '' : `, ${String(passes)} of them ${(passSeconds * passes).toFixed(1)} s`;
+  terminal.note(`A pass by the times of the trace takes ${passSeconds.toFixed(1)} s${all}`);
+}
+
+function refuseManyCells(
+  args: MatrixArgs,
+  { cells, isKept }: { readonly cells: number; readonly isKept: boolean },
+): void {
+  if (cells === 1) return;
+  const kept = args['in-place'] ? 'in-place' : 'image';
+  for (const option of [...(isKept ? [kept] : []), 'host-log'] as const) {
+    if (option === 'host-log' && args[option] === undefined) continue;
+    throw new UsageError(
+      `--${option} takes one cell, but these options make ${String(cells)}: ` +
+        'give one value each to --workload, --format, --refcounts, --cache, --cluster-size, --queue-depth, --device and --engine',
+    );
+  }
+}
+
+function finishedCells(sink: ResultSink): number {
+  return sink.result().cells.filter(({ counts }) => counts !== null).length;
+}
+
+function interruptedText(
+  { args, words }: MatrixSession,
+  { finished, cells }: { readonly finished: number; readonly cells: number },
+): string {
+  const counted = `interrupted: ${String(finished)} of ${countOf(cells, 'cell')} are counted`;
+  if (args.out === undefined) return `${counted}; nothing is kept without --out`;
+  const again = args.resume ? words : [...words, '--resume'];
+  return `${counted} and kept in ${args.out}; go on with\n  qcow2-bench ${again.map(quoted).join(' ')}`;
+}
+
+/** As a shell takes it. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+}
+
+function withKeptCells(error: unknown, { out }: MatrixArgs, sink: ResultSink): unknown {
+  const finished = finishedCells(sink);
+  if (!(error instanceof Qcow2BenchError) || out === undefined || finished === 0) return error;
+  const message = `${error.message} — ${countOf(finished, 'finished cell')} kept in ${out}, --resume goes on`;
+  return new Qcow2BenchError(error.code, message, {}, error);
+}

@@ -1,0 +1,207 @@
+/**
+ * Persistent dirty bitmaps of an image that is open for writing: in memory while it is open, marked as in use in the
+ * file, and stored anew when it is closed, as QEMU does.
+ *
+ * Invariants:
+ * - While the image is open the file calls every bitmap in memory in use: a crash makes them inconsistent, not wrong.
+ * - An enabled bitmap has the bit of every range that was written, zeroed or discarded, whether that succeeded or not.
+ * - Bitmaps that were in use when the image was opened are left as they are: what they missed is not known. One that the
+ *   end of the file cuts off is marked as such too.
+ * - New tables and directory are durable before the header leads to them; the old ones are freed after that.
+ */
+
+import { ceilDiv } from '../../../core/alignment.ts';
+import { viewOf, writeU64be } from '../../../core/bytes.ts';
+import { Qcow2BenchError } from '../../../core/error.ts';
+import { LIMITS } from '../../../core/limits.ts';
+import { allocatePages } from '../../../core/page-memory.ts';
+import {
+  BITMAP_FLAG,
+  bitmapsExtension,
+  checkFits,
+  encodeBitmapEntries,
+  encodeBitmapsExtension,
+  isBitmapCutOff,
+  readBitmapDirectory,
+  readBitmapTable,
+  type BitmapDirectory,
+  type BitmapEntry,
+} from './bitmap-directory.ts';
+import { EXTENSION } from '../on-disk/header-extensions.ts';
+import type { ImageCore } from '../metadata/image-core.ts';
+import { AUTOCLEAR, ENTRY_SIZE } from '../on-disk/layout.ts';
+
+/** One bitmap; `bits` is missing where the file's cannot be trusted. */
+interface OpenBitmap {
+  readonly entry: BitmapEntry;
+  /** Lowest bit first. */
+  bits: Uint8Array | undefined;
+}
+
+export class Bitmaps {
+  readonly #core: ImageCore;
+  #directory: BitmapDirectory;
+  readonly #bitmaps: readonly OpenBitmap[];
+
+  private constructor(core: ImageCore, directory: BitmapDirectory, bitmaps: readonly OpenBitmap[]) {
+    this.#core = core;
+    this.#directory = directory;
+    this.#bitmaps = bitmaps;
+  }
+
+  /**
+   * Reads the bitmaps of an image that was just opened for writing, and marks them as in use.
+   *
+   * @returns nothing if the image has none that are in step with it
+   * @throws Qcow2BenchError `qcow2-bad-bitmaps`, `qcow2-bitmaps-too-large`
+   */
+  static async load(core: ImageCore): Promise<Bitmaps | undefined> {
+    const { header, metadata } = core;
+    const found = bitmapsExtension(header);
+    if (found?.isConsistent !== true) return undefined;
+    const directory = await readBitmapDirectory(header, found.extension);
+    metadata.add(directory.offset, directory.byteLength, 'bitmap');
+    const bitmaps: OpenBitmap[] = [];
+    let left: number = LIMITS.bitmapMemoryBytes;
+    for (const entry of directory.entries) {
+      const isTrusted = (entry.flags & BITMAP_FLAG.inUse) === 0;
+      const bits = isTrusted ? await readBits(core, entry, left) : undefined;
+      left -= bits?.byteLength ?? 0;
+      bitmaps.push({ entry: { ...entry, flags: entry.flags | BITMAP_FLAG.inUse }, bits });
+    }
+    const loaded = new Bitmaps(core, directory, bitmaps);
+    if (directory.entries.some(({ flags }) => (flags & BITMAP_FLAG.inUse) === 0)) await loaded.#markInUse();
+    return loaded;
+  }
+
+  /** Notes that a guest range changed, or may have. */
+  mark(guestOffset: number, length: number): void {
+    if (length === 0) return;
+    for (const { entry, bits } of this.#bitmaps) {
+      if (bits === undefined || (entry.flags & BITMAP_FLAG.auto) === 0) continue;
+      const granularity = 2 ** entry.granularityBits;
+      const last = Math.floor((guestOffset + length - 1) / granularity);
+      for (let bit = Math.floor(guestOffset / granularity); bit <= last; bit++) {
+        bits[bit >>> 3] = (bits[bit >>> 3] as number) | (1 << (bit & 7));
+      }
+    }
+  }
+
+  /** Follows a disk that got another size: what is new is clean. */
+  resize(virtualSize: number): void {
+    for (const bitmap of this.#bitmaps) {
+      if (bitmap.bits === undefined) continue;
+      const bitCount = ceilDiv(virtualSize, 2 ** bitmap.entry.granularityBits);
+      const bits = new Uint8Array(ceilDiv(bitCount, 8));
+      bits.set(bitmap.bits.subarray(0, bits.byteLength));
+      if (bitCount % 8 !== 0) bits[bits.byteLength - 1] = (bits.at(-1) ?? 0) & (2 ** (bitCount % 8) - 1);
+      bitmap.bits = bits;
+    }
+  }
+
+  /** Stores every bitmap in new clusters, points the header to them, frees the old ones. The lock is held. */
+  async store(): Promise<void> {
+    const { header, refcounts, geometry, metadata } = this.#core;
+    if (this.#bitmaps.every(({ bits }) => bits === undefined)) return;
+    const entries: BitmapEntry[] = [];
+    for (const { entry, bits } of this.#bitmaps) {
+      entries.push(bits === undefined ? entry : await this.#storeBitmap(entry, bits));
+    }
+    const bytes = encodeBitmapEntries(entries);
+    const offset = await this.#writeNew(bytes);
+    await this.#core.flush('bitmap');
+    const old = this.#directory;
+    this.#directory = { offset, byteLength: bytes.byteLength, entries };
+    await header.rewrite({
+      autoclear: header.values.autoclear | BigInt(AUTOCLEAR.bitmaps),
+      otherExtensions: header.values.otherExtensions.map((extension) =>
+        extension.type === EXTENSION.bitmaps ? encodeBitmapsExtension(this.#directory) : extension,
+      ),
+    });
+    metadata.remove(old.offset, old.byteLength, 'bitmap');
+    metadata.add(offset, bytes.byteLength, 'bitmap');
+    await header.device.sync('bitmap');
+    await refcounts.free(old.offset, old.byteLength, 'keep');
+    for (const { entry, bits } of [...this.#bitmaps].reverse()) {
+      if (bits === undefined) continue;
+      for (const cluster of await readBitmapTable(header, entry)) {
+        if (cluster.kind === 'stored') {
+          await refcounts.free(cluster.hostOffset, geometry.clusterSize, 'discard');
+        }
+      }
+      await refcounts.free(entry.tableOffset, entry.tableEntries * ENTRY_SIZE, 'keep');
+    }
+  }
+
+  async #storeBitmap(entry: BitmapEntry, bits: Uint8Array): Promise<BitmapEntry> {
+    const { clusterSize } = this.#core.geometry;
+    const clusters = ceilDiv(bits.byteLength, clusterSize);
+    const table = allocatePages(Math.max(1, clusters * ENTRY_SIZE)).subarray(0, clusters * ENTRY_SIZE);
+    for (let index = 0; index < clusters; index++) {
+      const part = bits.subarray(index * clusterSize, (index + 1) * clusterSize);
+      if (part.every((byte) => byte === 0)) continue;
+      const cluster = allocatePages(clusterSize);
+      cluster.set(part);
+      writeU64be(viewOf(table), index * ENTRY_SIZE, await this.#writeNew(cluster));
+    }
+    const tableOffset = await this.#writeNew(table);
+    return { ...entry, flags: entry.flags & ~BITMAP_FLAG.inUse, tableOffset, tableEntries: clusters };
+  }
+
+  /** The directory is overwritten in place, so its bit says meanwhile that it is not to be trusted. */
+  async #markInUse(): Promise<void> {
+    const { header } = this.#core;
+    const entries = this.#bitmaps.map(({ entry }) => entry);
+    const bit = BigInt(AUTOCLEAR.bitmaps);
+    const known = header.values.autoclear & BigInt(AUTOCLEAR.bitmaps | AUTOCLEAR.rawExternalData);
+    await header.rewrite({ autoclear: known & ~bit });
+    await header.device.sync('bitmap');
+    await header.device.write(this.#directory.offset, encodeBitmapEntries(entries), 'bitmap');
+    await header.rewrite({});
+    await header.device.sync('bitmap');
+    await header.rewrite({ autoclear: known | bit });
+    await header.device.sync('bitmap');
+  }
+
+  async #writeNew(bytes: Uint8Array): Promise<number> {
+    const { header, refcounts, geometry, metadata } = this.#core;
+    if (bytes.byteLength === 0) return (await refcounts.findFree(0)) * geometry.clusterSize;
+    const offset = await refcounts.allocate(ceilDiv(bytes.byteLength, geometry.clusterSize));
+    const kind = metadata.overlap(offset, bytes.byteLength, undefined);
+    if (kind !== undefined) await header.stopAsCorrupt(`a bitmap would overwrite the ${kind}`, offset);
+    await header.device.write(offset, bytes, 'bitmap');
+    return offset;
+  }
+}
+
+/** The bits of a bitmap, at most `limit` bytes of them; undefined if a part of it is past the end of the file. */
+async function readBits(
+  { header, geometry }: ImageCore,
+  entry: BitmapEntry,
+  limit: number,
+): Promise<Uint8Array | undefined> {
+  const { clusterSize } = geometry;
+  const place = { path: header.device.path, offset: entry.tableOffset };
+  const length = ceilDiv(ceilDiv(header.values.virtualSize, 2 ** entry.granularityBits), 8);
+  if (length > limit) {
+    throw new Qcow2BenchError(
+      'qcow2-bitmaps-too-large',
+      `the bitmaps need more than ${String(LIMITS.bitmapMemoryBytes)} bytes of memory: remove '${entry.name}' with 'qemu-img bitmap --remove'`,
+      place,
+    );
+  }
+  checkFits(header, entry, { virtualSize: header.values.virtualSize, clusterSize });
+  const clusters = await readBitmapTable(header, entry, 'taken');
+  if (isBitmapCutOff(header, entry, clusters)) return undefined;
+  const bits = new Uint8Array(length);
+  const cluster = allocatePages(clusterSize);
+  for (const [index, { kind, ...stored }] of clusters.entries()) {
+    const target = bits.subarray(index * clusterSize, (index + 1) * clusterSize);
+    if (kind === 'ones') target.fill(0xff);
+    if ('hostOffset' in stored) {
+      await header.device.read(stored.hostOffset, cluster, 'bitmap');
+      target.set(cluster.subarray(0, target.byteLength));
+    }
+  }
+  return bits;
+}

@@ -1,0 +1,40 @@
+/**
+ * The image file as the metadata code sees it: passes everything through and counts the reads and writes, so
+ * that a request of several extents can tell whether metadata work made its earlier extents catch up. Until there is
+ * such work, data of the request that is under way keeps no sync from being elided (R1).
+ */
+
+import type { Pending } from '../../../core/pending.ts';
+import { DeviceFilter } from '../../../device/filter.ts';
+import type { Purpose, SyncCause } from '../../../device/purpose.ts';
+
+export class MetadataDevice extends DeviceFilter {
+  /** Reads and writes so far. */
+  operationCount = 0;
+  /** Changes of the file, the last ones, that are still under way while metadata is worked on. */
+  #underWay = 0;
+
+  /** Says so of `changes` until the next read or write, or until this is said anew. */
+  setUnderWay(changes: number): void {
+    this.#underWay = changes;
+  }
+
+  override read(offset: number, target: Uint8Array, purpose: Purpose): Pending {
+    this.#countOperation();
+    return this.inner.read(offset, target, purpose);
+  }
+
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    this.#countOperation();
+    return this.inner.write(offset, bytes, purpose, from, to);
+  }
+
+  override sync(cause: SyncCause): Pending {
+    return this.inner.sync(cause, this.#underWay);
+  }
+
+  #countOperation(): void {
+    this.operationCount++;
+    this.#underWay = 0;
+  }
+}

@@ -1,0 +1,398 @@
+/**
+ * Refcounts of host clusters: looking them up, allocating and freeing clusters (rule R8).
+ *
+ * Invariants:
+ * - Only refcount blocks in the cache are changed here; when they reach the file is the caches' affair.
+ * - Allocation is first fit from `freeClusterIndex`: no cluster below it is free, as far as this opening
+ *   knows.
+ * - The caller holds the image's metadata lock.
+ */
+
+import { ceilDiv, remainder } from '../../../core/alignment.ts';
+import { Qcow2BenchError, assertInvariant, hex } from '../../../core/error.ts';
+import { after, type MaybePromise, type Pending } from '../../../core/pending.ts';
+import type { TableCache } from './table-cache.ts';
+import type { DiscardQueue } from './discard-queue.ts';
+import type { Geometry } from '../on-disk/geometry.ts';
+import type { HeaderStore } from './header-store.ts';
+import { refcountCodec, type RefcountCodec } from '../on-disk/refcount-codec.ts';
+import { RESTART, addRefcountBlock, type RefcountGrowth } from './refcount-growth.ts';
+import type { RefcountTable } from './refcount-table.ts';
+
+/** What happens to the bytes of a cluster whose refcount falls to zero. */
+export type FreedClusters = 'keep' | 'discard';
+
+export interface RefcountsOptions {
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly table: RefcountTable;
+  readonly blockCache: TableCache;
+  readonly l2Cache: TableCache;
+  readonly discards: DiscardQueue;
+}
+
+export class Refcounts implements RefcountGrowth {
+  readonly header: HeaderStore;
+  readonly geometry: Geometry;
+  readonly table: RefcountTable;
+  readonly blockCache: TableCache;
+  readonly l2Cache: TableCache;
+  readonly codec: RefcountCodec;
+  readonly #discards: DiscardQueue;
+  #freeClusterIndex = 0;
+  #isScanned = false;
+  /** Host offset behind the bytes that were packed last, in a cluster that has room left; 0 if there is none. */
+  #packedEnd = 0;
+  /** The cluster in which `#packedEnd` lies was freed since: it may be anybody's. */
+  #packedWasFreed = false;
+  /** While set, discards gather until the caller processes them: one request punches adjacent holes at once. */
+  #gathering = false;
+
+  constructor(options: RefcountsOptions) {
+    this.header = options.header;
+    this.geometry = options.geometry;
+    this.table = options.table;
+    this.blockCache = options.blockCache;
+    this.l2Cache = options.l2Cache;
+    this.codec = refcountCodec(options.geometry.refcountOrder);
+    this.#discards = options.discards;
+  }
+
+  /** The refcount of a host cluster; clusters without a refcount block have 0. */
+  get(hostCluster: number): MaybePromise<number> {
+    const { refcountBlockEntries } = this.geometry;
+    const offset = this.table.checkedBlockOffset(Math.floor(hostCluster / refcountBlockEntries));
+    if (typeof offset !== 'number') return offset;
+    if (offset === 0) return 0;
+    const slot = this.blockCache.acquire(offset);
+    if (typeof slot !== 'number') return after(slot, this.#getFrom.bind(this, hostCluster));
+    return this.#getFrom(hostCluster, slot);
+  }
+
+  /** Releases the slot. */
+  #getFrom(hostCluster: number, slot: number): number {
+    const index = remainder(hostCluster, this.geometry.refcountBlockEntries);
+    const refcount = this.codec.get(this.blockCache.view(slot), index);
+    this.blockCache.release(slot);
+    return refcount;
+  }
+
+  /** Allocates `count` contiguous clusters anywhere; answers the host offset of the first. */
+  allocate(count: number): MaybePromise<number> {
+    const cluster = this.#allocateWithinBlock(count);
+    return cluster >= 0 ? cluster * this.geometry.clusterSize : this.#allocateAnywhere(count);
+  }
+
+  /**
+   * Allocates as many clusters as are free from `hostOffset` on, at most `count`; answers how many (0 if
+   * the first is taken).
+   */
+  async allocateAt(hostOffset: number, count: number): Promise<number> {
+    const first = hostOffset / this.geometry.clusterSize;
+    for (;;) {
+      let free = 0;
+      while (free < count && (await this.get(first + free)) === 0) free++;
+      if (free === 0 || (await this.update(hostOffset, free * this.geometry.clusterSize, 1, 'keep'))) {
+        return free;
+      }
+    }
+  }
+
+  /**
+   * Allocates `length` bytes, at most a cluster, right behind those that were packed last if that can be: clusters
+   * are shared, and each counts one reference for every range of bytes that touches it.
+   *
+   * QEMU 7.2 goes on packing into a cluster that was freed and then taken for other data, and so damages that data;
+   * here packing then begins anew.
+   *
+   * @returns the host offset of the first byte
+   */
+  async allocateBytes(length: number): Promise<number> {
+    const { clusterSize, refcountMax } = this.geometry;
+    let offset = this.#packedEnd;
+    if (offset !== 0) {
+      const refcount = await this.get(Math.floor(offset / clusterSize));
+      if (refcount === refcountMax || (this.#packedWasFreed && refcount > 0)) offset = 0;
+    }
+    for (;;) {
+      const isOpen = offset !== 0;
+      const room = isOpen ? clusterSize - (offset % clusterSize) : 0;
+      if (room < length) {
+        const cluster = await this.findFree(1);
+        if (cluster === 0) {
+          await this.header.stopAsCorrupt('the header cluster has refcount 0, so data would be put there', 0);
+        }
+        // A free cluster right behind is joined; the bytes then lie in both.
+        if (!isOpen || offset + room !== cluster * clusterSize) offset = cluster * clusterSize;
+      }
+      if (await this.update(offset, length, 1, 'keep')) break;
+      offset = 0;
+    }
+    const pending = this.l2Cache.setDependency(this.blockCache);
+    if (pending !== undefined) await pending;
+    const end = offset + length;
+    this.#packedEnd = end % clusterSize === 0 ? 0 : end;
+    this.#packedWasFreed = false;
+    return offset;
+  }
+
+  /**
+   * Drops one reference of every cluster that the range touches. A failure is not the caller's: at worst the
+   * clusters leak, which `check` finds, and a file that cannot be written says so at the next write.
+   */
+  async free(hostOffset: number, length: number, freed: FreedClusters): Promise<void> {
+    if (length === 0) return;
+    try {
+      await this.update(hostOffset, length, -1, freed);
+    } catch (error) {
+      if (!(error instanceof Qcow2BenchError)) throw error;
+    }
+  }
+
+  /** Finds `count` contiguous free clusters, without taking them; answers the first's index. */
+  async findFree(count: number): Promise<number> {
+    if (this.#gathering) await this.#discards.process();
+    let run = 0;
+    while (run < count) run = (await this.get(this.#freeClusterIndex++)) === 0 ? run + 1 : 0;
+    return this.#freeClusterIndex - count;
+  }
+
+  /**
+   * Gives up a refcount block that describes nothing any more, not counting itself. The refcount table still has it;
+   * the caller has taken it out of the file's.
+   */
+  async freeBlock(blockOffset: number): Promise<void> {
+    const { clusterSize, refcountBlockEntries } = this.geometry;
+    const cluster = blockOffset / clusterSize;
+    const describing = await this.table.checkedBlockOffset(Math.floor(cluster / refcountBlockEntries));
+    if (describing === 0) {
+      const what = `no refcount block describes the one at ${hex(blockOffset)}`;
+      return this.header.stopAsCorrupt(what, blockOffset);
+    }
+    const slot = await this.blockCache.acquire(describing);
+    this.codec.set(this.blockCache.view(slot), cluster % refcountBlockEntries, 0);
+    this.blockCache.markDirty(slot);
+    this.blockCache.release(slot);
+    this.#freeClusterIndex = Math.min(this.#freeClusterIndex, cluster);
+    this.blockCache.forget(blockOffset);
+    this.#discards.add(blockOffset, clusterSize);
+  }
+
+  /** From here on, freed clusters are punched in one go, by `processDiscards`. */
+  gatherDiscards(): void {
+    this.#gathering = true;
+  }
+
+  async processDiscards(): Promise<void> {
+    this.#gathering = false;
+    await this.#discards.process();
+  }
+
+  /** Ends `gatherDiscards` after a failure: what was to be punched may still be in use. */
+  dropDiscards(): void {
+    this.#gathering = false;
+    this.#discards.clear();
+  }
+
+  /**
+   * Looks at every refcount block up to the file's end, once in an opening: before QEMU first asks what a guest range
+   * is, it counts the clusters in use, to tell images whose data were preallocated. Which blocks are cached afterwards
+   * follows from it.
+   *
+   * @param fileSize bytes
+   */
+  scanOnce(fileSize: number): Pending {
+    if (this.#isScanned) return undefined;
+    this.#isScanned = true;
+    const { clusterSize, refcountBlockEntries } = this.geometry;
+    // A sparse file may be far longer than its refcount table describes.
+    const described = Math.min(this.table.entries, ceilDiv(fileSize, clusterSize * refcountBlockEntries));
+    return this.#scan(0, described);
+  }
+
+  /** Whether `scanOnce` has nothing left to do. */
+  get isScanned(): boolean {
+    return this.#isScanned;
+  }
+
+  #scan(from: number, end: number): Pending {
+    for (let index = from; index < end; index++) {
+      const offset = this.table.checkedBlockOffset(index);
+      if (typeof offset !== 'number') return offset;
+      if (offset === 0) continue;
+      const slot = this.blockCache.acquire(offset);
+      if (typeof slot !== 'number') {
+        return after(slot, (loaded) => {
+          this.blockCache.release(loaded);
+          return this.#scan(index + 1, end);
+        });
+      }
+      this.blockCache.release(slot);
+    }
+    return undefined;
+  }
+
+  /** Makes the next search begin at the file's start: the refcounts were replaced. */
+  resetSearch(): void {
+    this.#freeClusterIndex = 0;
+    this.#packedEnd = 0;
+  }
+
+  /**
+   * Adds `delta` to the refcount of every cluster that the range touches. What was changed is undone if it
+   * fails in the middle.
+   *
+   * @returns false if a new refcount block was needed: nothing was changed, and a search for free clusters
+   *   has to start over because the block may lie where the caller wanted to allocate
+   */
+  async update(hostOffset: number, length: number, delta: number, freed: FreedClusters): Promise<boolean> {
+    const { clusterSize } = this.geometry;
+    const first = Math.floor(hostOffset / clusterSize);
+    const last = Math.floor((hostOffset + length - 1) / clusterSize);
+    if (delta < 0) {
+      const pending = this.blockCache.setDependency(this.l2Cache);
+      if (pending !== undefined) await pending;
+    }
+    let changed = first;
+    try {
+      changed = await this.#updateClusters(first, last, delta, freed);
+      if (changed <= last) {
+        this.#freeClusterIndex = Math.min(this.#freeClusterIndex, first);
+        await this.#undo(first, changed, delta);
+        return false;
+      }
+    } catch (error) {
+      this.#discards.clear();
+      await this.#undo(first, changed, delta);
+      throw error;
+    }
+    if (!this.#gathering && !this.#discards.isEmpty) await this.#discards.process();
+    return true;
+  }
+
+  /**
+   * Corrects the refcount of one cluster that has a refcount block, as a repair does. It is given whole: 64-bit
+   * refcounts that are damaged have no exact difference.
+   */
+  async correct(
+    cluster: number,
+    refcount: number,
+    { change, freed }: { readonly change: 'raise' | 'lower'; readonly freed: FreedClusters },
+  ): Promise<void> {
+    if (change === 'lower') {
+      const pending = this.blockCache.setDependency(this.l2Cache);
+      if (pending !== undefined) await pending;
+    }
+    const slot = await this.#acquireBlockOf(cluster);
+    assertInvariant(slot !== RESTART, 'a refcount that is not 0 lies in a block');
+    try {
+      this.blockCache.markDirty(slot);
+      this.#set(slot, cluster, refcount, freed);
+    } finally {
+      this.blockCache.release(slot);
+    }
+    if (!this.#discards.isEmpty) await this.#discards.process();
+  }
+
+  /** Answers the first cluster that was not changed: after `last`, or where a block had to be added. */
+  async #updateClusters(first: number, last: number, delta: number, freed: FreedClusters): Promise<number> {
+    const { refcountBlockEntries } = this.geometry;
+    let cluster = first;
+    while (cluster <= last) {
+      const slot = await this.#acquireBlockOf(cluster);
+      if (slot === RESTART) return cluster;
+      try {
+        const blockEnd = (Math.floor(cluster / refcountBlockEntries) + 1) * refcountBlockEntries;
+        for (; cluster <= last && cluster < blockEnd; cluster++) this.#change(slot, cluster, delta, freed);
+      } finally {
+        this.blockCache.release(slot);
+      }
+    }
+    return cluster;
+  }
+
+  #change(slot: number, cluster: number, delta: number, freed: FreedClusters): void {
+    const { clusterSize, refcountBlockEntries, refcountMax } = this.geometry;
+    const index = remainder(cluster, refcountBlockEntries);
+    this.blockCache.markDirty(slot);
+    const refcount = this.codec.get(this.blockCache.view(slot), index) + delta;
+    if (refcount < 0 || refcount > refcountMax) {
+      throw new Qcow2BenchError(
+        'qcow2-refcount-out-of-range',
+        `the refcount of host cluster ${hex(cluster * clusterSize)} would become ${String(refcount)}; it must be 0 to ${String(refcountMax)}; check the image`,
+        { path: this.header.device.path, offset: cluster * clusterSize },
+      );
+    }
+    this.#set(slot, cluster, refcount, freed);
+  }
+
+  #set(slot: number, cluster: number, refcount: number, freed: FreedClusters): void {
+    const { clusterSize, refcountBlockEntries } = this.geometry;
+    this.codec.set(this.blockCache.view(slot), remainder(cluster, refcountBlockEntries), refcount);
+    if (refcount > 0) return;
+    if (cluster === Math.floor(this.#packedEnd / clusterSize)) this.#packedWasFreed = true;
+    this.#freeClusterIndex = Math.min(this.#freeClusterIndex, cluster);
+    // A freed table must not be written back later over whatever takes its cluster.
+    this.l2Cache.forget(cluster * clusterSize);
+    this.blockCache.forget(cluster * clusterSize);
+    if (freed === 'discard') this.#discards.add(cluster * clusterSize, clusterSize);
+  }
+
+  /** The slot of the block that holds a cluster's refcount, adding the block if there is none. */
+  #acquireBlockOf(cluster: number): MaybePromise<number> {
+    const index = Math.floor(cluster / this.geometry.refcountBlockEntries);
+    const offset = this.table.checkedBlockOffset(index);
+    if (typeof offset !== 'number') return offset;
+    return offset === 0 ? addRefcountBlock(this, cluster) : this.blockCache.acquire(offset);
+  }
+
+  async #undo(first: number, end: number, delta: number): Promise<void> {
+    if (end <= first) return;
+    try {
+      if (delta > 0) await this.blockCache.setDependency(this.l2Cache);
+      await this.#updateClusters(first, end - 1, -delta, 'keep');
+    } catch {
+      // Best effort after a first error, which the caller reports: at worst clusters leak.
+    }
+  }
+
+  /** The common case without I/O: the next free run lies within one cached block. -1 if it does not. */
+  #allocateWithinBlock(count: number): number {
+    if (this.#gathering) return -1;
+    const { refcountBlockEntries } = this.geometry;
+    const blockIndex = Math.floor(this.#freeClusterIndex / refcountBlockEntries);
+    const offset = this.table.blockOffset(blockIndex);
+    const isKnown = offset !== 0 && this.table.isSound(blockIndex);
+    const slot = isKnown ? this.blockCache.acquireCached(offset) : -1;
+    if (slot < 0) return -1;
+    const block = this.blockCache.view(slot);
+    let index = remainder(this.#freeClusterIndex, refcountBlockEntries);
+    let run = 0;
+    while (run < count && index < refcountBlockEntries) {
+      run = this.codec.get(block, index++) === 0 ? run + 1 : 0;
+    }
+    if (run === count) {
+      this.#markRefcounts(slot, index - count, index);
+      for (let taken = index - count; taken < index; taken++) this.codec.set(block, taken, 1);
+    }
+    this.blockCache.release(slot);
+    // A run that may go on in the next block is left to the general search, from where this one began.
+    if (run < count) return -1;
+    this.#freeClusterIndex = blockIndex * refcountBlockEntries + index;
+    return this.#freeClusterIndex - count;
+  }
+
+  /** Refcounts `first` to `end − 1` of an acquired block change. */
+  #markRefcounts(slot: number, first: number, end: number): void {
+    const perByte = 8 / 2 ** this.geometry.refcountOrder;
+    this.blockCache.markDirty(slot, Math.floor(first / perByte), Math.ceil(end / perByte));
+  }
+
+  async #allocateAnywhere(count: number): Promise<number> {
+    const { clusterSize } = this.geometry;
+    for (;;) {
+      const first = await this.findFree(count);
+      if (await this.update(first * clusterSize, count * clusterSize, 1, 'keep')) return first * clusterSize;
+    }
+  }
+}
