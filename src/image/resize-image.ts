@@ -4,15 +4,18 @@
  * Invariants:
  * - What a backing file holds behind the old end never shows in a disk that gets larger.
  * - A disk gets smaller only if that was asked for: what lies behind the new end is lost.
+ * - An image whose check finds corruption gets no smaller disk: what its refcounts do not count would be cut off with the
+ *   end of the file.
  * - What is refused changes nothing, but for the repair of an image that was not closed cleanly, as with any opening.
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { formatSize } from '../core/size.ts';
-import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
+import { contentsOf, type BackingPolicy, type ImageFiles } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { Preallocation } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
+import { openLoneQcow2 } from './lone-image.ts';
 
 const SECTOR_SIZE = 512;
 
@@ -43,13 +46,14 @@ export interface ResizedImage {
 /**
  * Resizes the disk and closes the image cleanly.
  *
- * @throws Qcow2BenchError `bad-size`, `shrink-not-allowed`, `resize-preallocates-growth`, what the format refuses
+ * @throws Qcow2BenchError `bad-size`, `shrink-not-allowed`, `shrink-of-damaged-image`, `resize-preallocates-growth`, what the format refuses
  * (`qcow2-resize-needs-v3`, `qcow2-l1-too-large`, `raw-no-metadata`, `qed-no-shrink` …), or what opening the image throws.
  */
 export async function resizeImage(options: ResizeImageOptions): Promise<ResizedImage> {
   const { name, format, files, backing, preallocation = 'off' } = options;
   // Told before anything is opened, where it can be.
   if ('to' in options.size) checkSize(options.size.to, name);
+  if (format === 'qcow2' && options.shrink === true) await refuseDamaged(options);
   const image = await openImage({ format, name, files, readOnly: false, forResize: true, backing });
   const before = image.virtualSize;
   let virtualSize: number;
@@ -63,6 +67,25 @@ export async function resizeImage(options: ResizeImageOptions): Promise<ResizedI
   }
   await image.close();
   return { before, virtualSize };
+}
+
+/** A disk that is to get smaller is checked first. One that was not closed cleanly is repaired when it is opened. */
+async function refuseDamaged({ name, files, size }: ResizeImageOptions): Promise<void> {
+  const device = files.open(name, { label: 'image', readOnly: true, contents: contentsOf('qcow2') });
+  const { image } = await openLoneQcow2({ device, readOnly: true });
+  try {
+    const isSmaller = 'to' in size ? size.to < image.virtualSize : size.by < 0;
+    if (!isSmaller || image.header.isDirty) return;
+    const { corruptions, checkErrors } = await image.check();
+    if (corruptions + checkErrors === 0) return;
+    throw new Qcow2BenchError(
+      'shrink-of-damaged-image',
+      `a check finds damage (errors: ${String(corruptions + checkErrors)}), and with the end of the file a smaller disk could lose data: run check --repair all first`,
+      { path: device.path },
+    );
+  } finally {
+    await image.abandon();
+  }
 }
 
 function newSizeOf({ virtualSize: before }: DiskImage, options: ResizeImageOptions): number {

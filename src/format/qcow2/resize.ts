@@ -241,5 +241,6 @@ async function truncateFile(header: HeaderStore, refcounts: Refcounts): Promise<
   const size = header.device.size();
   let end = ceilDiv(size, clusterSize);
   while (end > 0 && (await refcounts.get(end - 1)) === 0) end--;
+  if (end === 0) await header.stopAsCorrupt('no host cluster is counted as in use, not even the header', 0);
   if (end * clusterSize < size) await header.device.truncate(end * clusterSize, 'header');
 }
