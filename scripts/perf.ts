@@ -17,7 +17,7 @@ import { findQemuTools } from '../src/peer/qemu-tools.ts';
 import { againstQemu } from './perf/against-qemu.ts';
 import { perfDocument } from './perf/document.ts';
 import { flatness, resident, throughput } from './perf/in-memory.ts';
-import { isMet, type Measure } from './perf/measure.ts';
+import { verdictOf, type Measure } from './perf/measure.ts';
 import { prediction } from './perf/prediction.ts';
 
 const PARTS = ['resident', 'throughput', 'flatness', 'qemu', 'depth32', 'prediction'] as const;
@@ -48,8 +48,8 @@ async function main(): Promise<void> {
     const document = perfDocument(measures, machine);
     process.stdout.write(document);
     if (values.json === undefined) return;
-    const told = measures.map((measure) => ({ ...measure, met: isMet(measure) ?? null }));
-    writeFileSync(values.json, `${JSON.stringify({ machine, measures: told }, undefined, 2)}\n`);
+    const judged = measures.map((measure) => ({ ...measure, verdict: verdictOf(measure) ?? null }));
+    writeFileSync(values.json, `${JSON.stringify({ machine, measures: judged }, undefined, 2)}\n`);
     writeFileSync(`${values.json.replace(/\.json$/, '')}.md`, document);
   } finally {
     rmSync(directory, { recursive: true, force: true });

@@ -1,8 +1,10 @@
 /** The table as Markdown, for people. */
 
-import { isMet, type Measure } from './measure.ts';
+import { verdictOf, type Measure } from './measure.ts';
 
-const ABOUT = `Each figure is the median with its 95 % bootstrap interval; a target is met if the interval reaches it.
+const ABOUT = `Each figure is the median with its 95 % bootstrap interval; a target is met if the whole
+interval meets it, missed if none of it does, and inconclusive where the target lies inside the interval: measure again
+with more pairs on a quiet machine.
 
 QEMU hands each I/O to a thread of its pool, and qcow2-bench does it in place at depth 1: so a ratio to \`qemu-img bench\`
 (QEMU's time over ours) shows that the harness is not the bottleneck of what it measures, and not that its engine is the
@@ -12,11 +14,10 @@ better one. With O_DIRECT, QEMU's \`-i native\` stands beside it.
 export function perfDocument(measures: readonly Measure[], machine: string): string {
   const rows = measures.map((measure) => {
     const { name, unit, target, found, note } = measure;
-    const met = isMet(measure);
-    const verdict = met === undefined ? 'told' : met ? 'met' : '**missed**';
+    const verdict = verdictOf(measure) ?? 'no target';
     const wanted = target === undefined ? '' : `${target.at === 'least' ? '≥' : '≤'} ${figure(target.value)}`;
     const interval = `${figure(found.estimate)} [${figure(found.low)} … ${figure(found.high)}] ${unit}`;
-    return `| ${name} | ${wanted} | ${interval} | ${verdict} | ${note ?? ''} |`;
+    return `| ${name} | ${wanted} | ${interval} | ${verdict === 'missed' ? '**missed**' : verdict} | ${note ?? ''} |`;
   });
   return [
     '# Is the harness faster than what it measures?',

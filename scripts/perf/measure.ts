@@ -5,7 +5,7 @@ import { medianInterval, type Interval } from '../../src/result/bootstrap.ts';
 export interface Measure {
   readonly name: string;
   readonly unit: string;
-  /** What must be reached; absent where the figure is only told. */
+  /** What must be reached; absent where the figure is only reported. */
   readonly target?: { readonly at: 'least' | 'most'; readonly value: number } | undefined;
   readonly found: Interval;
   readonly samples: number;
@@ -27,8 +27,16 @@ export function measureOf(
   return { ...what, found, samples: values.length };
 }
 
-/** A target is met if the interval reaches it; `undefined` without one. */
-export function isMet({ target, found }: Measure): boolean | undefined {
+export type Verdict = 'met' | 'missed' | 'inconclusive';
+
+/**
+ * Met if the whole interval meets the target, missed if none of it does, inconclusive where the target lies inside.
+ * `undefined` without a target.
+ */
+export function verdictOf({ target, found }: Pick<Measure, 'target' | 'found'>): Verdict | undefined {
   if (target === undefined) return undefined;
-  return target.at === 'least' ? found.high >= target.value : found.low <= target.value;
+  const { at, value } = target;
+  const meets = (bound: number): boolean => (at === 'least' ? bound >= value : bound <= value);
+  if (meets(found.low) && meets(found.high)) return 'met';
+  return meets(found.low) || meets(found.high) ? 'inconclusive' : 'missed';
 }
