@@ -1,8 +1,14 @@
+import { fileURLToPath } from 'node:url';
+
 import { defineConfig } from 'vitest/config';
+
+import { TEST_PROJECTS, testProjects } from './scripts/test-projects.mjs';
+
+const projects = testProjects(fileURLToPath(new URL('.', import.meta.url)));
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
+    projects: TEST_PROJECTS.map((name) => ({ extends: true, test: { name, include: projects[name] } })),
     // Processes, not threads: native code, O_DIRECT and working directories stay apart.
     pool: 'forks',
     maxWorkers: 2,

@@ -31,6 +31,9 @@ const PEERS = [
   { commands: ['mkfs.f2fs'], debianPackage: 'f2fs-tools', use: 'images on F2FS' },
 ];
 
+/** Names of all peers, as tests call them. */
+export const PEER_COMMANDS = PEERS.flatMap(({ commands }) => commands);
+
 /** @returns {string | undefined} one line: which peers are not on the PATH, and the command that installs them all */
 export function missingPeers(path = peerPath()) {
   const missing = missingFrom(path);
@@ -57,7 +60,7 @@ export function peerPath() {
  */
 export function folderWithoutPeers(path = peerPath()) {
   const folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-bare-'));
-  const hidden = new Set(PEERS.flatMap(({ commands }) => commands));
+  const hidden = new Set(PEER_COMMANDS);
   const seen = new Set();
   for (const from of path.split(delimiter)) {
     for (const name of namesIn(from)) {
