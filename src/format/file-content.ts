@@ -56,6 +56,8 @@ export async function withContent(
   const { device, format, purpose } = file;
   if (!(error instanceof Qcow2BenchError) || error.code !== `${format}-bad-magic`) return error;
   const { path, offset } = error;
+  // Of a file behind this one, it was named there.
+  if (path !== device.path) return error;
   const found = await contentOf(device);
   if (typeof found !== 'string') {
     const message = `the file is ${found.name}, not ${NAME[format]}: ${found.remedy}`;

@@ -24,6 +24,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { LIMITS } from '../../src/core/limits.ts';
 import { MemoryDevice } from '../../src/device/memory-device.ts';
 import { createQcow2 } from '../../src/format/qcow2/create.ts';
 import { GOOD, HOSTILE_CLASSES, VIRTUAL_SIZE, type HostileClass } from '../format/hostile-classes.ts';
@@ -39,6 +40,8 @@ const CPU_MAX_US = 3_000_000;
  * clusters are held twice for a while.
  */
 const ADDED_MEMORY_MAX = 128 * 1024;
+/** One more than are opened. */
+const CHAIN_FILES = LIMITS.backingChainDepth + 1;
 const noStrace = reasonToSkip('strace');
 
 const TRACE = `#qcow2-bench trace v1
@@ -81,7 +84,7 @@ const BESIDE = [
   'probed',
   'fifo',
   'link',
-  ...Array.from({ length: 20 }, (_, n) => `chain-${String(n)}`),
+  ...Array.from({ length: CHAIN_FILES }, (_, n) => `chain-${String(n)}`),
 ];
 
 interface Tried {
@@ -263,7 +266,7 @@ function layOut(folder: string, bytes: Uint8Array, chain: string | undefined): v
 async function makeChain(root: string): Promise<string> {
   const folder = join(root, 'chain');
   mkdirSync(folder);
-  for (let n = 0; n < 20; n++) {
+  for (let n = 0; n < CHAIN_FILES; n++) {
     const device = new MemoryDevice();
     const backingFile = { name: `chain-${String(n + 1)}`, format: 'qcow2' } as const;
     await createQcow2({ device, virtualSize: VIRTUAL_SIZE, clusterSize: 512, backingFile });

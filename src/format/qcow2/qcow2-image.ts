@@ -80,7 +80,7 @@ export class Qcow2Image implements DiskImage {
   }
 
   get virtualSize(): number {
-    return this.#core.virtualSize;
+    return this.header.values.virtualSize;
   }
 
   get clusterSize(): number {

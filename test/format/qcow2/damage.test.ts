@@ -200,7 +200,9 @@ class Trial {
     }
     if (scope !== 'none') {
       const after = this.#theirs.get(`${this.#name}-after-${scope}`);
-      if (!isDeepStrictEqual(leftBy(after), leftBy(ours.checked))) {
+      // A repair of leaks leaves such a table as it is.
+      const left = after === undefined || scope === 'all' ? after : withCutOff(after, ours.cutOff);
+      if (!isDeepStrictEqual(leftBy(left), leftBy(ours.checked))) {
         differs(`${scope}: ${told(ours.checked)}, and then QEMU finds ${told(after)}`);
       }
     }
