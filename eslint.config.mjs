@@ -117,7 +117,7 @@ export default defineConfig(
   },
   {
     // The places that speak to a person.
-    files: ['src/cli/**/*.ts', 'scripts/**'],
+    files: ['src/cli/**/*.ts', 'scripts/**', 'examples/**'],
     rules: { 'no-console': 'off' },
   },
   {

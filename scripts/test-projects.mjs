@@ -30,6 +30,7 @@ const SLOW_TESTS = [
   'test/bench/replay.test.ts',
   'test/bench/run.test.ts',
   'test/cli/**',
+  'test/examples/**',
   'test/format/fuzz/**',
   'test/format/qcow2/compression.test.ts',
   'test/format/qcow2/failures.test.ts',
