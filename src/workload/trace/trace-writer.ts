@@ -182,6 +182,8 @@ export class TraceWriter implements AsyncDisposable {
 
   #send(part: string | Uint8Array): undefined | Promise<void> {
     if (this.#stream.write(part)) return undefined;
+    // A stream that has failed already sends no further event.
+    if (this.#stream.destroyed) return this.#failed();
     return new Promise((resolve, reject) => {
       const settle = () => {
         this.#stream.off('drain', settle).off('close', settle);
@@ -190,6 +192,14 @@ export class TraceWriter implements AsyncDisposable {
       };
       this.#stream.on('drain', settle).on('close', settle);
     });
+  }
+
+  async #failed(): Promise<void> {
+    try {
+      await this.#done;
+    } catch (error) {
+      throw this.#writeFailure(error);
+    }
   }
 
   /** The error to throw. It is thrown once: disposing of the writer afterwards must not hide it. */

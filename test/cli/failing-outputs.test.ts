@@ -1,0 +1,157 @@
+/**
+ * Outputs that cannot be written, on a full disk and a read-only one: one line that names the file and the reason, exit
+ * code 1, the earlier file of that name as it was, and nothing else left.
+ */
+
+import { spawnSync } from 'node:child_process';
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, test } from 'vitest';
+
+import { reasonToSkip } from '../format/system-tools.ts';
+import { errorLine, makeFolder, runCli, startCli } from './cli-process.ts';
+import { mountSmall, reasonAgainstMount } from './small-disk.ts';
+
+const noMount = reasonAgainstMount();
+const PAGE = 4096;
+const CELL = '--workload stride --format qcow2 --refcounts eager --cache writethrough --samples 0';
+
+interface Output {
+  readonly what: string;
+  /** The command as it is run before, and again where it fails. */
+  readonly words: string;
+  /** Pages that are free then. */
+  readonly room: number;
+  /** Another output of the command that has room. */
+  readonly written?: string;
+}
+
+const OUTPUTS: readonly Output[] = [
+  { what: 'a result', words: `run ${CELL} --requests 50 --out small/out.json`, room: 0 },
+  { what: 'a host log', words: `run ${CELL} --requests 2000 --out r.json --host-log small/log`, room: 1 },
+  {
+    what: 'a table',
+    words: `bench ${CELL} --requests 50 --out small/b.json --report b.html`,
+    room: 1,
+    written: 'b.json',
+  },
+  { what: 'a report page', words: 'report result.json --out small/page.html', room: 1 },
+  { what: 'Markdown', words: 'report result.json --markdown --overwrite --out small/page.md', room: 0 },
+  { what: 'a baseline', words: 'gate result.json --accept --baseline small/base.json', room: 0 },
+  { what: 'a trace', words: 'trace convert trace.csv small/t.csv --overwrite', room: 1 },
+  { what: 'a trace, gzip', words: 'trace convert trace.csv small/t.csv.gz --overwrite', room: 1 },
+  { what: 'a trace, Zstandard', words: 'trace convert trace.csv small/t.csv.zst --overwrite', room: 1 },
+];
+
+/** Takes all the space but `room` pages; gives it back by the function. */
+function fill(folder: string, room: number): void {
+  const file = openSync(join(folder, 'filler'), 'w');
+  let size = 0;
+  try {
+    for (;;) size += writeSync(file, new Uint8Array(PAGE));
+  } catch {
+    // It is full.
+  }
+  ftruncateSync(file, Math.max(0, size - room * PAGE));
+  closeSync(file);
+}
+
+function contents(folder: string): Readonly<Record<string, string>> {
+  const names = readdirSync(folder).filter((name) => name !== 'filler');
+  return Object.fromEntries(names.map((name) => [name, readFileSync(join(folder, name), 'latin1')]));
+}
+
+async function makeInputs(folder: string): Promise<void> {
+  const head = '#qcow2-bench trace v1\n#virtual-size 4294967296\ntime_ns,op,offset,length,flags\n';
+  // Offsets without order, so that a packed trace is long too.
+  const lines = Array.from({ length: 20_000 }, (_, n) => {
+    const block = (n * 2_654_435_761) % 1_048_576;
+    return `${String(n * 1000)},write,${String(block * 4096)},4096,\n`;
+  });
+  writeFileSync(join(folder, 'trace.csv'), head + lines.join(''));
+  const made = await runCli(folder, ...`bench ${CELL} --requests 50 --out result.json`.split(' '));
+  expect(made.code, made.stderr).toBe(0);
+}
+
+describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
+  `an output that fails${noMount === undefined ? '' : ` (not tested: ${noMount})`}`,
+  () => {
+    test.for(OUTPUTS)('$what', { timeout: 300_000 }, async ({ words, room, written = '' }) => {
+      const folder = makeFolder();
+      const small = join(folder, 'small');
+      mkdirSync(small);
+      mountSmall(small);
+      await makeInputs(folder);
+      const good = await runCli(folder, ...words.split(' '));
+      expect(good.code, good.stderr).toBe(0);
+      const before = contents(small);
+      const expectFailure = async (reason: string): Promise<void> => {
+        const ended = await runCli(folder, ...words.split(' '));
+        expect(ended.code, ended.stdout).toBe(1);
+        expect(errorLine(ended)).toContain(reason);
+        expect(errorLine(ended)).toMatch(/small\/\w+/);
+        expect(errorLine(ended)).not.toContain('.tmp');
+        expect({ ...contents(small), [written]: '' }).toEqual({ ...before, [written]: '' });
+      };
+      fill(small, room);
+      await expectFailure('ENOSPC');
+      expect(spawnSync('mount', ['-o', 'remount,ro', small]).status).toBe(0);
+      await expectFailure('EROFS');
+    });
+
+    const noClient = reasonToSkip('qemu-io');
+    describe.skipIf(noClient !== undefined)(
+      `a recording${noClient === undefined ? '' : ` (${noClient})`}`,
+      () => {
+        test.for(['rec.csv', 'rec.csv.gz', 'rec.csv.zst'])('%s', { timeout: 300_000 }, async (name) => {
+          const folder = makeFolder();
+          const small = join(folder, 'small');
+          mkdirSync(small);
+          mountSmall(small);
+          const image = ['--image', 'disk.qcow2', '--create', '64MiB'];
+          const started = startCli(folder, 'record', ...image, '--trace', `small/${name}`, '--socket', 's');
+          await new Promise<void>((resolve) => {
+            started.process.stdout?.once('data', () => resolve());
+            void started.ended.then(() => resolve());
+          });
+          fill(small, 2);
+          const commands = Array.from({ length: 10_000 }, (_, n) => {
+            const offset = ((n * 2_654_435_761) % 16_384) * 4096;
+            return n === 0 ? 'write -q -P 7 0 64k\nflush\n' : `read -q ${String(offset)} 4k\n`;
+          });
+          const uri = `nbd+unix:///?socket=${join(folder, 's')}`;
+          spawnSync('qemu-io', ['-f', 'raw', uri], { input: commands.join(''), timeout: 120_000 });
+          const ended = await started.ended;
+          expect(ended.code).toBe(1);
+          expect(errorLine(ended)).toContain('ENOSPC');
+          expect(errorLine(ended)).toContain(`small/${name}`);
+          expect(readdirSync(small).toSorted()).toEqual(['filler', name]);
+
+          const info = await runCli(folder, 'trace', 'info', `small/${name}`, '--recover', '--json');
+          expect(info.code, info.stderr).toBe(0);
+          const { requests } = JSON.parse(info.stdout) as { readonly requests: number };
+          expect(requests).toBeGreaterThan(100);
+          expect((await runCli(folder, 'check', 'disk.qcow2')).code).toBe(0);
+          const read = spawnSync('qemu-io', [
+            '-f',
+            'qcow2',
+            '-c',
+            'read -P 7 0 64k',
+            join(folder, 'disk.qcow2'),
+          ]);
+          expect(read.status).toBe(0);
+        });
+      },
+    );
+  },
+);
