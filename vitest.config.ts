@@ -11,7 +11,8 @@ export default defineConfig({
     projects: TEST_PROJECTS.map((name) => ({ extends: true, test: { name, include: projects[name] } })),
     // Processes, not threads: native code, O_DIRECT and working directories stay apart.
     pool: 'forks',
-    maxWorkers: 2,
+    // One more than the cores of a small machine: many tests wait for disks and other programs.
+    maxWorkers: 3,
     // A hang is a failure; nothing here is a measurement.
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -11,8 +11,16 @@ import { folderWithoutPeers } from './system-peers.mjs';
 
 /** The third project, `slow`, asks for no other program: the other run of the tests has done the same. */
 const PROJECTS = ['--project', 'unit', '--project', 'qemu'];
-/** Minutes of our own command line, of which few seconds ask for a program. */
-const LEFT_OUT = ['test/cli/every-option.test.ts', 'test/cli/matrix.test.ts'];
+/** Minutes of our own engines and command line, of which few seconds ask for a program. */
+const LEFT_OUT = [
+  'test/cli/every-option.test.ts',
+  'test/cli/failing-outputs.test.ts',
+  'test/cli/matrix.test.ts',
+  'test/format/conformance.test.ts',
+  'test/format/crash.test.ts',
+  'test/format/qcow2/snapshot-failures.test.ts',
+  'test/parity/planted.test.ts',
+];
 
 /**
  * @param {string} root the clone
