@@ -11,6 +11,7 @@
  *   node scripts/bootstrap.mjs perf [ARGS]    the engines against `qemu-img bench`, side by side
  *   node scripts/bootstrap.mjs parity full [N]  N lists (default 320) against a live QEMU; leaves results/parity.*
  *   node scripts/bootstrap.mjs parity record  records QEMU's side of the everyday lists anew
+ *   node scripts/bootstrap.mjs node           sets up and prints where Node 24 is, for `bin/qb`
  *   node scripts/bootstrap.mjs setup          the set-up alone
  */
 
@@ -45,8 +46,8 @@ try {
  * @returns {Promise<number>} the exit code
  */
 async function main([job = '', ...args]) {
-  if (!['bench', 'test', 'bare', 'cli', 'perf', 'parity', 'setup'].includes(job)) {
-    console.error('usage: node scripts/bootstrap.mjs bench|test|bare|cli|perf|parity|setup [ARGS]');
+  if (!['bench', 'test', 'bare', 'cli', 'perf', 'parity', 'node', 'setup'].includes(job)) {
+    console.error('usage: node scripts/bootstrap.mjs bench|test|bare|cli|perf|parity|node|setup [ARGS]');
     return 2;
   }
   await ensureDependencies(ROOT);
@@ -60,6 +61,9 @@ async function main([job = '', ...args]) {
       return runForwarding(node, [join(ROOT, 'scripts', 'perf.ts'), ...args], { cwd: ROOT });
     case 'parity':
       return runParity(node, args);
+    case 'node':
+      console.log(node);
+      return 0;
     case 'bare':
       return runBareTests(ROOT, node, args);
     case 'test':

@@ -1,7 +1,7 @@
 /** The program's two doors: the installed file under an older Node, and `bin/qb` of a clone. */
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -47,4 +47,11 @@ test('qb works from any folder and through a link, with paths of that folder, ex
   const missing = call('info', 'none.qcow2');
   expect(missing).toMatchObject({ status: 1, stdout: '' });
   expect(missing.stderr).toMatch(/^qcow2-bench: error: .*none\.qcow2: .*\n$/);
+});
+
+test.runIf(process.platform === 'linux')('qb keeps the bytes of names that are not UTF-8', () => {
+  const folder = makeFolder();
+  const script = `"$0" create --format qcow2 "$(printf 'caf\\351')" 1MiB`;
+  expect(spawnSync('sh', ['-c', script, QB], { cwd: folder }).status).toBe(0);
+  expect(readdirSync(folder, 'buffer').map((name) => name.toString('latin1'))).toEqual(['caf\xe9']);
 });
