@@ -14,6 +14,7 @@ import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import type { Snapshot } from '../format/qcow2/snapshots/snapshot-table.ts';
 import type { NewSnapshot } from '../format/qcow2/snapshots/snapshots.ts';
 import { openImage } from '../format/registry.ts';
+import { refuseToShrinkDamaged } from './damaged-image.ts';
 import { contentOfPlace } from './detect-format.ts';
 import { HOST_FILES, hostImage, SHARED_HOST_FILES, WRITABLE_HOST_FILES } from './host-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
@@ -49,11 +50,18 @@ export interface ChangeSnapshotsOptions {
 /**
  * Changes the snapshots of an image; answers those that it has afterwards.
  *
- * @throws Qcow2BenchError `snapshots-unsupported`, of the files, the format, the backing chain, or the change.
+ * @throws Qcow2BenchError `snapshots-unsupported`, `shrink-of-damaged-image` of a snapshot with a smaller disk, of the files,
+ *   the format, the backing chain, or the change.
  */
 export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<readonly Snapshot[]> {
   const { path, change, backing } = options;
   await refuseOtherFormats(path);
+  if (change.action === 'apply') {
+    await refuseToShrinkDamaged(path, WRITABLE_HOST_FILES, ({ snapshots, virtualSize }) => {
+      const snapshot = snapshots.find(change.which);
+      return snapshot !== undefined && snapshot.diskSize < virtualSize;
+    });
+  }
   const image = await openImage({
     format: 'qcow2',
     name: path,

@@ -11,11 +11,11 @@
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { formatSize } from '../core/size.ts';
-import { contentsOf, type BackingPolicy, type ImageFiles } from '../format/backing-chain.ts';
+import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { Preallocation } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
-import { openLoneQcow2 } from './lone-image.ts';
+import { refuseToShrinkDamaged } from './damaged-image.ts';
 
 const SECTOR_SIZE = 512;
 
@@ -53,7 +53,12 @@ export async function resizeImage(options: ResizeImageOptions): Promise<ResizedI
   const { name, format, files, backing, preallocation = 'off' } = options;
   // Told before anything is opened, where it can be.
   if ('to' in options.size) checkSize(options.size.to, name);
-  if (format === 'qcow2' && options.shrink === true) await refuseDamaged(options);
+  if (format === 'qcow2' && options.shrink === true) {
+    const { size } = options;
+    await refuseToShrinkDamaged(name, files, ({ virtualSize: before }) =>
+      'to' in size ? size.to < before : size.by < 0,
+    );
+  }
   const image = await openImage({ format, name, files, readOnly: false, forResize: true, backing });
   const before = image.virtualSize;
   let virtualSize: number;
@@ -67,29 +72,6 @@ export async function resizeImage(options: ResizeImageOptions): Promise<ResizedI
   }
   await image.close();
   return { before, virtualSize };
-}
-
-/** A disk that is to get smaller is checked first. One that was not closed cleanly is repaired when it is opened. */
-async function refuseDamaged({ name, files, size }: ResizeImageOptions): Promise<void> {
-  const device = files.open(name, { label: 'image', readOnly: true, contents: contentsOf('qcow2') });
-  const { image } = await openLoneQcow2({ device, readOnly: true });
-  try {
-    const isSmaller = 'to' in size ? size.to < image.virtualSize : size.by < 0;
-    if (!isSmaller || image.header.isDirty) return;
-    // A snapshot that cannot be used would be found too, in several ways, and has no part in what the disk uses.
-    const { snapshots } = image;
-    if (snapshots.list.some((snapshot) => snapshots.faultOf(snapshot) !== undefined)) return;
-    const { corruptions, checkErrors } = await image.check();
-    const errors = corruptions + checkErrors;
-    if (errors === 0) return;
-    throw new Qcow2BenchError(
-      'shrink-of-damaged-image',
-      `a check finds damage (errors: ${String(errors)}), and with the end of the file a smaller disk could lose data: run check --repair all first`,
-      { path: device.path },
-    );
-  } finally {
-    await image.abandon();
-  }
 }
 
 function newSizeOf({ virtualSize: before }: DiskImage, options: ResizeImageOptions): number {

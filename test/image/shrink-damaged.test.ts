@@ -3,78 +3,124 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
+import { openImage } from '../../src/format/registry.ts';
 import { checkImageFile } from '../../src/image/check-image.ts';
 import { createImageFile } from '../../src/image/create-image.ts';
 import { hostImage, WRITABLE_HOST_FILES } from '../../src/image/host-image.ts';
-import { openImage } from '../../src/format/registry.ts';
-import { resizeImage, type ResizedImage } from '../../src/image/resize-image.ts';
+import { changeSnapshots } from '../../src/image/image-snapshots.ts';
+import { resizeImage } from '../../src/image/resize-image.ts';
 import { makeFolder } from '../cli/cli-process.ts';
 
 const MIB = 1024 * 1024;
 const CLUSTER = 65_536;
-/** Clusters of a new image before the L2 table: header, refcount table, refcount block, L1 table. */
-const FIRST_L2 = 4;
+const BEFORE = 16 * MIB;
+const SMALLER = 14 * MIB;
 
 type Damage = (file: Buffer) => void;
 
-/** Sets the refcounts of the clusters from `first` to the end of the file to 0. */
-const uncount =
-  (first: number, count = Infinity): Damage =>
-  (file) => {
-    const block = Number(file.readBigUInt64BE(CLUSTER));
-    const end = Math.min(file.byteLength / CLUSTER, first + count);
-    for (let cluster = first; cluster < end; cluster++) file.writeUInt16BE(0, block + 2 * cluster);
-  };
+/** Sets the refcounts of `count` clusters from `first` on to 0, or of all to the end of the file. */
+function uncount(file: Buffer, first: number, count = Infinity): void {
+  const block = Number(file.readBigUInt64BE(CLUSTER));
+  const end = Math.min(file.byteLength / CLUSTER, first + count);
+  for (let cluster = first; cluster < end; cluster++) file.writeUInt16BE(0, block + 2 * cluster);
+}
+
+function firstL2Table(file: Buffer): number {
+  const l1 = Number(file.readBigUInt64BE(40));
+  return Number(file.readBigUInt64BE(l1) & 0x00ff_ffff_ffff_fe00n) / CLUSTER;
+}
 
 const DAMAGE: Readonly<Record<string, Damage>> = {
   'no refcount block': (file) => {
     file.writeBigUInt64BE(0n, CLUSTER);
   },
-  'the tail is not counted': uncount(FIRST_L2 + 2),
-  'the L2 table is not counted': uncount(FIRST_L2, 1),
-  'nothing is counted': uncount(0),
+  'the tail is not counted': (file) => {
+    uncount(file, file.byteLength / CLUSTER - 3);
+  },
+  'the L2 table is not counted': (file) => {
+    uncount(file, firstL2Table(file), 1);
+  },
+  'nothing is counted': (file) => {
+    uncount(file, 0);
+  },
 };
 
-async function makeDisk(): Promise<string> {
-  const path = join(makeFolder(), 'disk');
-  await createImageFile({ ...hostImage(path), format: 'qcow2', virtualSize: 16 * MIB });
-  const image = await openImage({
-    format: 'qcow2',
-    name: path,
-    files: WRITABLE_HOST_FILES,
-    readOnly: false,
-  });
-  await image.write(0, Buffer.alloc(MIB, 1));
-  await image.write(12 * MIB, Buffer.alloc(CLUSTER, 2));
+const resize = { to: SMALLER };
+const shrink = (path: string): Promise<unknown> =>
+  resizeImage({ name: path, format: 'qcow2', files: WRITABLE_HOST_FILES, size: resize, shrink: true });
+
+interface Way {
+  readonly hasSnapshot: boolean;
+  readonly breaksSnapshot?: boolean;
+  readonly run: (path: string) => Promise<unknown>;
+}
+
+const WAYS: Readonly<Record<string, Way>> = {
+  resize: { hasSnapshot: false, run: shrink },
+  'resize, and a snapshot is broken': { hasSnapshot: true, breaksSnapshot: true, run: shrink },
+  'going back to a snapshot with a smaller disk': {
+    hasSnapshot: true,
+    run: (path) => changeSnapshots({ path, change: { action: 'apply', which: 'small' } }),
+  },
+};
+
+const OPEN = { format: 'qcow2', files: WRITABLE_HOST_FILES } as const;
+
+async function fill(path: string, guestOffset: number, value: number): Promise<void> {
+  const image = await openImage({ ...OPEN, name: path, readOnly: false });
+  await image.write(guestOffset, Buffer.alloc(MIB, value));
   await image.close();
+}
+
+/** Guest data at 0 and 12 MiB, the latter at the end of the file. */
+async function makeDisk({ hasSnapshot, breaksSnapshot }: Way): Promise<string> {
+  const path = join(makeFolder(), 'disk');
+  await createImageFile({ ...hostImage(path), format: 'qcow2', virtualSize: hasSnapshot ? SMALLER : BEFORE });
+  await fill(path, 0, 1);
+  if (hasSnapshot) {
+    const snapshot = { name: 'small', seconds: 0, nanoseconds: 0 };
+    await changeSnapshots({ path, change: { action: 'create', snapshot } });
+    await resizeImage({ ...OPEN, name: path, size: { to: BEFORE } });
+  }
+  await fill(path, 12 * MIB, 2);
+  const file = readFileSync(path);
+  if (breaksSnapshot === true) file.writeBigUInt64BE(2n ** 40n, Number(file.readBigUInt64BE(64)));
+  writeFileSync(path, file);
   return path;
 }
 
-const shrink = (path: string): Promise<ResizedImage> =>
-  resizeImage({
-    name: path,
-    format: 'qcow2',
-    files: WRITABLE_HOST_FILES,
-    size: { by: -2 * MIB },
-    shrink: true,
+async function bytesAt(path: string, guestOffset: number): Promise<Buffer> {
+  const image = await openImage({ ...OPEN, name: path, readOnly: true });
+  const bytes = Buffer.alloc(MIB);
+  await image.read(guestOffset, bytes);
+  await image.close();
+  return bytes;
+}
+
+describe.each(Object.keys(WAYS))('%s', (way) => {
+  const { run } = WAYS[way] as Way;
+
+  test('an image without damage gets the smaller disk', async () => {
+    const path = await makeDisk(WAYS[way] as Way);
+    await run(path);
+    const image = await openImage({ ...OPEN, name: path, readOnly: true });
+    expect(image.virtualSize).toBe(SMALLER);
+    await image.close();
   });
 
-test.each(Object.keys(DAMAGE))('%s', async (name) => {
-  const path = await makeDisk();
-  const file = readFileSync(path);
-  DAMAGE[name]?.(file);
-  writeFileSync(path, file);
-  await expect(shrink(path)).rejects.toMatchObject({ code: 'shrink-of-damaged-image' });
-  expect(readFileSync(path).equals(file)).toBe(true);
-  await checkImageFile({ ...hostImage(path), repair: 'all' });
-  await expect(shrink(path)).resolves.toEqual({ before: 16 * MIB, virtualSize: 14 * MIB });
-  const image = await openImage({ format: 'qcow2', name: path, files: WRITABLE_HOST_FILES, readOnly: true });
-  const bytes = Buffer.alloc(MIB);
-  await image.read(0, bytes);
-  expect(bytes.equals(Buffer.alloc(MIB, 1))).toBe(true);
-  await image.read(12 * MIB, bytes.subarray(0, CLUSTER));
-  expect(bytes.subarray(0, CLUSTER).equals(Buffer.alloc(CLUSTER, 2))).toBe(true);
-  await image.close();
+  test.each(Object.keys(DAMAGE))('%s: refused, repaired, then done', async (damage) => {
+    const path = await makeDisk(WAYS[way] as Way);
+    const file = readFileSync(path);
+    DAMAGE[damage]?.(file);
+    writeFileSync(path, file);
+    await expect(run(path)).rejects.toMatchObject({ code: 'shrink-of-damaged-image' });
+    expect(readFileSync(path).equals(file)).toBe(true);
+    await checkImageFile({ ...hostImage(path), repair: 'all' });
+    expect((await bytesAt(path, 0)).equals(Buffer.alloc(MIB, 1))).toBe(true);
+    expect((await bytesAt(path, 12 * MIB)).equals(Buffer.alloc(MIB, 2))).toBe(true);
+    await run(path);
+    expect((await bytesAt(path, 0)).equals(Buffer.alloc(MIB, 1))).toBe(true);
+  });
 });

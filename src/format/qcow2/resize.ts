@@ -83,11 +83,12 @@ async function renewCaches(resize: Resize, virtualSize: number): Promise<void> {
 
 /** After a failure, such as a full disk, the image is as it was: no cluster leaks, and the file is no longer than it has to be. */
 async function extendOrUndo(resize: Resize, virtualSize: number): Promise<void> {
+  const fileSize = resize.core.device.size();
   try {
     await extend(resize, virtualSize);
   } catch (error) {
     try {
-      await undoExtend(resize, virtualSize);
+      await undoExtend(resize, virtualSize, fileSize);
     } catch {
       // The first error is the one to report. What could not be undone are leaks, which a check finds.
     }
@@ -96,7 +97,7 @@ async function extendOrUndo(resize: Resize, virtualSize: number): Promise<void> 
 }
 
 /** Takes back what was made for the part behind the disk's end. The L1 table stays as long as it has become. */
-async function undoExtend(resize: Resize, virtualSize: number): Promise<void> {
+async function undoExtend(resize: Resize, virtualSize: number, fileSize: number): Promise<void> {
   const { core, discarder, cause } = resize;
   const { header, geometry, tables, refcounts, dataFile } = core;
   const { clusterSize, l2Coverage } = geometry;
@@ -115,7 +116,8 @@ async function undoExtend(resize: Resize, virtualSize: number): Promise<void> {
   await tables.shrink(l1EntriesFor(geometry, old));
   await dropUnusedBlocks(refcounts);
   await refcounts.blockCache.flush(cause);
-  if (dataFile === undefined) await truncateFile(header, refcounts);
+  // What was there before stays, whatever the refcounts say.
+  if (dataFile === undefined) await truncateFile(header, refcounts, fileSize);
   else await dataFile.truncate(old, 'data');
 }
 
@@ -235,12 +237,13 @@ async function isUnused(refcounts: Refcounts, index: number, blockOffset: number
   return isEmpty;
 }
 
-/** What lies behind the last cluster in use is given back. */
-async function truncateFile(header: HeaderStore, refcounts: Refcounts): Promise<void> {
+/** Cuts the file behind the last cluster in use, but not below `sizeMin` bytes. */
+async function truncateFile(header: HeaderStore, refcounts: Refcounts, sizeMin = 0): Promise<void> {
   const { clusterSize } = refcounts.geometry;
   const size = header.device.size();
   let end = ceilDiv(size, clusterSize);
   while (end > 0 && (await refcounts.get(end - 1)) === 0) end--;
   if (end === 0) await header.stopAsCorrupt('no host cluster is counted as in use, not even the header', 0);
-  if (end * clusterSize < size) await header.device.truncate(end * clusterSize, 'header');
+  const target = Math.max(sizeMin, end * clusterSize);
+  if (target < size) await header.device.truncate(target, 'header');
 }

@@ -63,6 +63,11 @@ export class Snapshots {
     return this.#stored.table.snapshots;
   }
 
+  /** The snapshot that `apply` goes back to: an id is looked for first, then a name; of several the first counts. */
+  find(idOrName: string): Snapshot | undefined {
+    return this.list.find(({ id }) => id === idOrName) ?? this.list.find(({ name }) => name === idOrName);
+  }
+
   /** Why the L1 table of a snapshot cannot be used. */
   faultOf(snapshot: Snapshot): L1Fault | undefined {
     return this.#broken.faultOf(snapshot);
@@ -149,7 +154,7 @@ export class Snapshots {
    * Makes the disk what it was when the snapshot was taken, its size too; the snapshot stays. What was written since
    * is gone, unless another snapshot has it.
    *
-   * @param idOrName an id is looked for first, then a name; of several the first counts
+   * @param idOrName as `find` takes it
    * @throws Qcow2BenchError `snapshot-missing`; `snapshot-broken` if its tables cannot be read; `snapshot-with-bitmaps`
    *   if the image has dirty bitmaps, as QEMU refuses
    */
@@ -160,10 +165,7 @@ export class Snapshots {
         "the image has dirty bitmaps, which would not follow a disk that goes back: remove them with 'qemu-img bitmap --remove'",
       );
     }
-    const snapshot =
-      this.list.find(({ id }) => id === idOrName) ??
-      this.list.find(({ name }) => name === idOrName) ??
-      this.#missing(idOrName);
+    const snapshot = this.find(idOrName) ?? this.#missing(idOrName);
     this.#broken.refuseToApply(snapshot);
     await this.#change(async () => {
       const { header, tables } = this.#core;
