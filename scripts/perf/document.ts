@@ -3,7 +3,7 @@
 import { verdictOf, type Measure } from './measure.ts';
 
 const ABOUT = `Each figure is the median with its 95 % bootstrap interval; a target is met if the whole
-interval meets it, missed if none of it does, and inconclusive where the target lies inside the interval: measure again
+interval meets it, missed if none of it does, and inconclusive where the target is inside the interval: measure again
 with more pairs on a quiet machine.
 
 QEMU hands each I/O to a thread of its pool, and qcow2-bench does it in place at depth 1: so a ratio to \`qemu-img bench\`

@@ -23,7 +23,7 @@ export interface CheckReport {
   readonly messagesDropped: Readonly<Record<FindingKind, number>>;
 }
 
-/** Which damage a repair may mend. */
+/** Which damage a repair may correct. */
 export type RepairScope = 'leaks' | 'all';
 
 export type FindingKind = 'corruption' | 'leak' | 'repair' | 'check-error';

@@ -73,7 +73,7 @@ export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<
   try {
     await applyChange(image, change);
   } catch (error) {
-    // What was changed until then is whole, and the caches hold the rest of it. The first error is the one to tell.
+    // What was changed until then is whole, and the caches hold the rest of it. The first error is the one to report.
     await image.close().catch(() => undefined);
     throw error;
   }
@@ -99,7 +99,7 @@ async function refuseOtherFormats(path: string): Promise<void> {
   const found = typeof content === 'string' ? content : content.name;
   throw new Qcow2BenchError(
     'snapshots-unsupported',
-    `the image is ${found}, which has no internal snapshots here; qcow2 has`,
+    `the file is ${found}: internal snapshots are in qcow2 images only; convert it to qcow2 first`,
     { path },
   );
 }

@@ -158,7 +158,7 @@ function listen(server: Server, options: ListenOptions, place: string): Promise<
   });
 }
 
-/** A part of a URI that stands for these bytes. */
+/** These bytes as a part of a URI, percent-encoded. */
 function uriPart(text: string): string {
   if (text.isWellFormed()) return encodeURIComponent(text);
   return [...bytesOfText(text)]

@@ -5,7 +5,7 @@
  * - Whatever a client does, the server and its other clients go on.
  * - Memory is bounded: per client, and for all of them (`NBD_MEMORY`).
  * - A client that uses the export is never disconnected for being idle: a guest may be for hours. At the limit of users
- *   a further client is told so when it chooses the export; there are always more places for connections than for users.
+ *   a further client gets an error when it chooses the export; there are always more places for connections than for users.
  * - A client chooses the export, and takes its last replies, within a time limit. At the limit of connections the
  *   oldest one that does neither makes room for a new one.
  * - What is said of clients is bounded (`client-notes.ts`).

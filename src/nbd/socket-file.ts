@@ -1,5 +1,5 @@
 /**
- * The file that a Unix socket is reached by: what lies at its path, taking a stale one away, and paths for `node:net`,
+ * The file that a Unix socket is reached by: what is at its path, removing a stale one, and paths for `node:net`,
  * which takes text for UTF-8, where the name is other bytes.
  */
 

@@ -12,7 +12,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { openPlace } from '../core/host-fs.ts';
 
 export class ChildPaths implements Disposable {
-  /** By the path that each descriptor stands for. */
+  /** By path: the descriptor opened for it. */
   readonly #descriptors = new Map<string, number>();
 
   /** The path for a program that ends before this is disposed. @throws The system's error. */

@@ -142,7 +142,7 @@ describe('commands', () => {
   });
 });
 
-describe('a format that is named, but not that of the file, is told with the one that was found', () => {
+describe('a format that is named, but not that of the file, is refused with the one that was found', () => {
   const FOUND = [
     ['a VMDK image', withBytes(0, 'KDMV'), 'qemu-img convert'],
     ['compressed by gzip', gzipSync(Buffer.alloc(SIZE)), 'decompress it first'],

@@ -63,7 +63,7 @@ describe('at the limit of clients that use the export', () => {
   /** GO with an empty name and no queries. */
   const go = [0x49484156, 0x454f5054, 7, 6, 0, Buffer.alloc(2)] as const;
 
-  it('a further one is told so and may try again; none of those that are idle is disconnected', async () => {
+  it('a further one is refused with a message and may try again; none of those that are idle is disconnected', async () => {
     const users = await Promise.all(Array.from({ length: NBD_LIMITS.users }, () => user()));
     const late = await connect();
     await late.read(18);

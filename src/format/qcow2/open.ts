@@ -55,11 +55,11 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
     if (!readOnly && options.forCheck !== true) await prepareForWriting(image);
     return image;
   } catch (error) {
-    const told = await withContent(error, { device, format: 'qcow2', purpose: options.readPurpose });
+    const named = await withContent(error, { device, format: 'qcow2', purpose: options.readPurpose });
     await device.close();
     await dataFile?.close();
     await backing?.abandon();
-    throw told;
+    throw named;
   }
 }
 
@@ -98,13 +98,13 @@ function checkTablePlaces(values: Qcow2Header, device: BlockDevice): void {
     const { name, offset, length, field } = table;
     if (length === 0) continue;
     if (offset === 0) {
-      const message = `the ${name} has the offset 0, where the header lies; the image is corrupt`;
+      const message = `the ${name} has the offset 0, where the header is; the image is corrupt`;
       throw new Qcow2BenchError('qcow2-table-on-header', message, { path: device.path, offset: field });
     }
     if (!isCutOff(table, fileSize)) continue;
     const wayOut = 'take a whole copy, or see what check --repair all can save';
     if (offset >= fileSize) {
-      const message = `the ${name} at ${hex(offset)} lies past the end of the file (${hex(fileSize)}); the file is cut or corrupt: ${wayOut}`;
+      const message = `the ${name} at ${hex(offset)} is past the end of the file (${hex(fileSize)}); the file is cut or corrupt: ${wayOut}`;
       throw new Qcow2BenchError('qcow2-table-past-end', message, { path: device.path, offset: field });
     }
     throw new Qcow2BenchError(

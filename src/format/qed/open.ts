@@ -36,10 +36,10 @@ export async function openQed(options: OpenOptions): Promise<QedImage> {
     }
     return await openTables(options, { header, headerFile, backing });
   } catch (error) {
-    const told = await withContent(error, { device, format: 'qed', purpose: options.readPurpose });
+    const named = await withContent(error, { device, format: 'qed', purpose: options.readPurpose });
     await backing?.abandon();
     await device.close();
-    throw told;
+    throw named;
   }
 }
 

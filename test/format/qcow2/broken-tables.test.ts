@@ -288,7 +288,7 @@ async function ours(before: Bytes, repair: RepairScope | undefined): Promise<Our
   return { ...outcome, cutOff, after: storage.open(IMAGE).contents() };
 }
 
-/** QEMU tells no counts of a check that it breaks off, and has a corruption less for each table that is cut off. */
+/** QEMU gives no counts of a check that it breaks off, and has a corruption less for each table that is cut off. */
 function expectCheck({ status, counts, cutOff }: OurOutcome, their: Checked): void {
   if (cutOff > 0 && their.status !== CHECK.failed) expect(status).toBe(CHECK.corrupt);
   else expect(status).toBe(their.status);

@@ -131,7 +131,7 @@ describe.skipIf(noQemu !== undefined)(
   },
 );
 
-/** QEMU tells no counts of a check that it breaks off. */
+/** QEMU gives no counts of a check that it breaks off. */
 function withoutCounts({ status, counts }: Checked, their: Checked | undefined): Checked {
   return { status, counts: their?.counts === undefined ? undefined : counts };
 }

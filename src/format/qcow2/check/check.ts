@@ -1,6 +1,6 @@
 /**
  * Checking and repairing an image's refcounts and copied flags, as `qemu-img check` does: count what is
- * referenced, compare with what is stored, mend what may be mended.
+ * referenced, compare with what is stored, repair what may be repaired.
  *
  * Invariants:
  * - Without a repair scope nothing is written; a repair is good only if no corruption and no check error is left, and
@@ -30,7 +30,7 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
   const { geometry, header } = target.core;
   const { repair } = options;
   const findings = new CheckFindings(options.onDetail);
-  // Broken bitmaps refuse the image, as opening does in QEMU: before anything is mended, and before what they hold is freed.
+  // Broken bitmaps refuse the image, as opening does in QEMU: before anything is repaired, and before what they hold is freed.
   await visitBitmaps(header, () => undefined);
   const ofTable = await checkSnapshotTable(target, findings, options);
   if (repair === 'all') await restoreTables(target, findings, ofTable > 0);
@@ -44,7 +44,7 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
 
 /**
  * Makes the file long enough for a table of the header that it ends within: what was lost there is empty. One that begins
- * past the end is left: the refcount table is built anew, the snapshot table written anew, and an L1 table may be anywhere,
+ * past the end is left: the refcount table is rebuilt, the snapshot table rewritten, and an L1 table may be anywhere,
  * but for one of a cluster that was the last of the file.
  */
 async function restoreTables(
@@ -72,7 +72,7 @@ async function restoreTables(
   }
 }
 
-/** Counts what is referenced, compares it with what is stored, and mends that within the scope of the repair. */
+/** Counts what is referenced, compares it with what is stored, and repairs that within the scope of the repair. */
 async function checkRefcounts(
   target: CheckTarget,
   findings: CheckFindings,
@@ -132,17 +132,17 @@ async function restoreLength(target: CheckTarget, findings: CheckFindings): Prom
 }
 
 /**
- * Reads the snapshot table. Answers how many corruptions of its own it has, which are mended by writing it anew; until
- * then they are told, but not counted: they have no part in what is done about the refcounts.
+ * Reads the snapshot table. Answers how many corruptions of its own it has, which rewriting it repairs; until then
+ * they are reported, but not counted: they have no part in what is done about the refcounts.
  */
 async function checkSnapshotTable(
   { core, snapshots }: CheckTarget,
   findings: CheckFindings,
   { repair, keepsSnapshots = false }: CheckOptions,
 ): Promise<number> {
-  const mends = repair === 'all';
+  const repairs = repair === 'all';
   // Opening a dirty image repairs it, but removes no snapshot: only a repair that was asked for does.
-  const purpose = keepsSnapshots ? 'use' : mends ? 'repair' : 'check';
+  const purpose = keepsSnapshots ? 'use' : repairs ? 'repair' : 'check';
   const table = await snapshots.readForCheck(purpose);
   const { incomplete, cut, dropped, broken } = table;
   const { offset, length } = snapshotTableOf(core.header.values, table);
@@ -160,7 +160,7 @@ async function checkSnapshotTable(
     tell(() => `Repairing ${String(dropped)} snapshots lie behind the end of any snapshot table`);
   }
   for (const index of incomplete) {
-    tell(() => `${mends ? 'Repairing' : 'ERROR'} snapshot table entry ${String(index)} is incomplete`);
+    tell(() => `${repairs ? 'Repairing' : 'ERROR'} snapshot table entry ${String(index)} is incomplete`);
   }
   for (const snapshot of broken) {
     const fault = snapshots.faultOf(snapshot);
@@ -170,15 +170,15 @@ async function checkSnapshotTable(
   }
   const found = incomplete.length + cut.length + dropped + broken.length;
   // One that the file ends within gets its length again, as other tables do.
-  if (found > 0 || !isCut || (mends && offset < fileSize)) return found;
+  if (found > 0 || !isCut || (repairs && offset < fileSize)) return found;
   tell(
-    () => `${mends ? 'Repairing' : 'ERROR'} the snapshot table ${cutOffText({ offset, length }, fileSize)}`,
+    () => `${repairs ? 'Repairing' : 'ERROR'} the snapshot table ${cutOffText({ offset, length }, fileSize)}`,
   );
   return 1;
 }
 
 /**
- * Puts a new table where the refcounts say that nothing is; as they were mended before, that is so, but for what was past
+ * Puts a new table where the refcounts say that nothing is; as they were repaired before, that is so, but for what was past
  * the end of the file and holds nothing. Tables are not overwritten, whatever the refcounts say.
  */
 async function rewriteSnapshotTable(
@@ -210,7 +210,7 @@ async function rebuild(
   round: 'first' | 'second' = 'first',
 ): Promise<void> {
   findings.say('repair', () => 'Rebuilding refcount structure');
-  // What was mended or lengthened so far is durable before anything is built on it.
+  // What was repaired or lengthened so far is durable before anything is built on it.
   await target.core.header.device.sync('repair');
   const hasPassedOver = await rebuildRefcounts(target.core, counts);
   target.core.refcounts.blockCache.forgetAll();
@@ -235,7 +235,7 @@ async function rebuild(
   }
 }
 
-/** Compares stored refcounts with counted references; mends what `options.repair` allows. */
+/** Compares stored refcounts with counted references; repairs what `options.repair` allows. */
 async function compare(
   target: CheckTarget,
   counts: ReferenceCounts,
@@ -334,21 +334,21 @@ class Comparison {
         counted = this.#counts.get(cluster);
         if (stored > 0 || counted > 0) this.highest = cluster;
         if (stored !== counted) {
-          if (this.#mends(stored, counted)) break;
+          if (this.#repairs(stored, counted)) break;
           this.#differs(cluster, stored, counted);
         }
       }
       blockCache.release(slot);
-      if (cluster < end) await this.#mend(cluster, stored, counted);
+      if (cluster < end) await this.#correct(cluster, stored, counted);
     }
   }
 
-  #mends(stored: number, counted: number): boolean {
+  #repairs(stored: number, counted: number): boolean {
     if (stored === 0 || this.#repair === undefined) return false;
     return stored > counted || this.#repair === 'all';
   }
 
-  async #mend(cluster: number, stored: number, counted: number): Promise<void> {
+  async #correct(cluster: number, stored: number, counted: number): Promise<void> {
     const findings = this.#findings;
     findings.say('repair', () => `Repairing ${difference(cluster, stored, counted)}`);
     try {

@@ -13,13 +13,13 @@ import type { CheckFindings } from '../../check-findings.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
 import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from '../on-disk/layout.ts';
 
-/** Checks the flags of the active mapping, and mends them where that is safe. */
+/** Checks the flags of the active mapping, and repairs them where that is safe. */
 export async function checkCopiedFlags(
   core: ImageCore,
   findings: CheckFindings,
   options: CheckOptions,
 ): Promise<void> {
-  const check = new CopiedFlagCheck(core, findings, mayMend(findings, options));
+  const check = new CopiedFlagCheck(core, findings, mayRepair(findings, options));
   const { l1Entries } = core.tables;
   for (let l1Index = 0; l1Index < l1Entries; l1Index++) {
     if (core.tables.tableOffset(l1Index) === 0) continue;
@@ -29,8 +29,8 @@ export async function checkCopiedFlags(
   }
 }
 
-/** With the scope `leaks` flags are mended only if the refcounts they follow are known to be right. */
-function mayMend(findings: CheckFindings, { repair }: CheckOptions): boolean {
+/** With the scope `leaks` flags are corrected only if the refcounts they follow are known to be right. */
+function mayRepair(findings: CheckFindings, { repair }: CheckOptions): boolean {
   if (repair !== 'leaks') return repair === 'all';
   return findings.checkErrors + findings.corruptions + findings.leaks === 0;
 }
@@ -41,7 +41,7 @@ const UNKNOWN = -1;
 class CopiedFlagCheck {
   readonly #core: ImageCore;
   readonly #findings: CheckFindings;
-  readonly #mends: boolean;
+  readonly #repairs: boolean;
   readonly #hasDataFile: boolean;
   readonly #entrySize: number;
   readonly #bytes: Uint8Array<ArrayBuffer>;
@@ -50,11 +50,11 @@ class CopiedFlagCheck {
   #blockIndex = -1;
   #slot = -1;
 
-  constructor(core: ImageCore, findings: CheckFindings, mends: boolean) {
+  constructor(core: ImageCore, findings: CheckFindings, repairs: boolean) {
     const { clusterSize, l2Entries } = core.geometry;
     this.#core = core;
     this.#findings = findings;
-    this.#mends = mends;
+    this.#repairs = repairs;
     this.#hasDataFile = (core.header.values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
     this.#entrySize = clusterSize / l2Entries;
     this.#bytes = allocatePages(clusterSize);
@@ -72,13 +72,13 @@ class CopiedFlagCheck {
       this.#wrong(
         () => `L2 cluster: l1_index=${String(l1Index)} l2_offset=${hex(offset)} refcount=${String(refcount)}`,
       );
-      if (this.#mends) {
+      if (this.#repairs) {
         this.#releaseBlock();
         if (!this.#mayWrite(header.values.l1Offset + l1Index * ENTRY_SIZE, ENTRY_SIZE, 'l1-table')) {
           return false;
         }
         await tables.repairCopiedFlag(l1Index, refcount === 1);
-        this.#mended(1);
+        this.#countFixed(1);
       }
     }
     if (offset >= header.device.size()) return true;
@@ -107,7 +107,7 @@ class CopiedFlagCheck {
       this.#wrong(
         () => `data cluster: l2_index=${String(index)} offset=${hex(offset)} refcount=${String(refcount)}`,
       );
-      if (!this.#mends) continue;
+      if (!this.#repairs) continue;
       view.setUint32(at, refcount === 1 ? (high | HIGH.copied) >>> 0 : high & ~HIGH.copied);
       changed++;
     }
@@ -146,7 +146,7 @@ class CopiedFlagCheck {
     if (!this.#mayWrite(offset, geometry.clusterSize, 'l2-table')) return false;
     tables.l2Cache.forgetTable(offset, geometry.clusterSize);
     await header.device.write(offset, this.#bytes, 'l2-table');
-    this.#mended(changed);
+    this.#countFixed(changed);
     return true;
   }
 
@@ -194,11 +194,11 @@ class CopiedFlagCheck {
   }
 
   #wrong(what: () => string): void {
-    const verb = this.#mends ? 'Repairing' : 'ERROR';
+    const verb = this.#repairs ? 'Repairing' : 'ERROR';
     this.#findings.corruption(() => `${verb} OFLAG_COPIED ${what()}`);
   }
 
-  #mended(count: number): void {
+  #countFixed(count: number): void {
     this.#findings.corruptions -= count;
     this.#findings.corruptionsFixed += count;
   }

@@ -1,5 +1,5 @@
 /**
- * Builds refcount structures anew from counted references, where the stored ones cannot be mended: after a
+ * Rebuilds refcount structures from counted references, where the stored ones cannot be repaired: after a
  * crash with lazy refcounts, clusters in use have refcount 0.
  *
  * Invariants: new blocks and the new table go to clusters that nothing references, and not where a table may lie

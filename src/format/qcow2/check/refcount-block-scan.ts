@@ -22,7 +22,7 @@ export async function scanRefcountBlocks(
 ): Promise<void> {
   const { refcountTable: table, geometry } = core;
   const { clusterSize } = geometry;
-  const mends = repair === 'all';
+  const repairs = repair === 'all';
   for (let index = 0; index < table.entries; index++) {
     const offset = table.blockOffset(index);
     const name = `refcount block ${String(index)}`;
@@ -33,8 +33,8 @@ export async function scanRefcountBlocks(
       findings.corruption(() => `ERROR ${name} is not cluster aligned; refcount table entry corrupted`);
       findings.needsRebuild = true;
     } else if (offset / clusterSize >= ranges.counts.end) {
-      findings.corruption(() => `${mends ? 'Repairing' : 'ERROR'} ${name} is outside image`);
-      if (mends) await growOver(core, ranges, findings, offset);
+      findings.corruption(() => `${repairs ? 'Repairing' : 'ERROR'} ${name} is outside image`);
+      if (repairs) await growOver(core, ranges, findings, offset);
     } else if (offset !== 0) {
       ranges.add(offset, clusterSize);
       const references = ranges.counts.get(offset / clusterSize);

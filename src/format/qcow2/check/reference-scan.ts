@@ -235,7 +235,7 @@ class ReferenceScan {
       return;
     }
     if (isExtended && this.#hasContradiction(at)) {
-      // Nobody can tell which of the two bits is right, so it is not mended, and its cluster stays referenced.
+      // Which of the two bits is right is unknown, so it is not repaired, and its cluster stays referenced.
       findings.corruption(
         () =>
           `ERROR offset=${offset.toString(16)}: Allocated cluster has corrupted subcluster allocation bitmap`,
@@ -303,16 +303,16 @@ class ReferenceScan {
   async #clearEntry(tableOffset: number, at: number, isActive: boolean, what: string): Promise<boolean> {
     const { header, metadata } = this.#target.core;
     const findings = this.#findings;
-    const mends = this.#options.repair === 'all';
-    findings.corruption(() => `${mends ? 'Repairing' : 'ERROR'} ${what}`);
-    if (!mends) return false;
+    const repairs = this.#options.repair === 'all';
+    findings.corruption(() => `${repairs ? 'Repairing' : 'ERROR'} ${what}`);
+    if (!repairs) return false;
     const entry = this.#table.subarray(at, at + this.#entrySize);
     this.#view.setUint32(at, 0);
     // An extended entry keeps the zero bits of its subclusters, none of which is allocated.
     this.#view.setUint32(at + 4, this.#entrySize === EXTENDED_ENTRY_SIZE ? 0 : LOW.zero);
     const own = isActive ? 'l2-table' : undefined;
     if (metadata.overlap(tableOffset + at, this.#entrySize, own) !== undefined) {
-      findings.checkError(() => 'ERROR: an L2 table lies on other metadata and cannot be mended');
+      findings.checkError(() => 'ERROR: an L2 table overlaps other metadata and cannot be repaired');
       return false;
     }
     await header.device.write(tableOffset + at, entry, 'l2-table');

@@ -46,7 +46,7 @@ export interface ImageParts {
 export class ImageCore {
   readonly device: BlockDevice;
   readonly dataFile: BlockDevice | undefined;
-  /** The file that guest data lies in. */
+  /** The file that holds guest data. */
   readonly guestFile: BlockDevice;
   readonly metadataDevice: MetadataDevice;
   readonly header: HeaderStore;

@@ -3,7 +3,7 @@
  *
  * Invariants:
  * - A new table is durable before the header points to it; the old one is freed after that.
- * - Nothing is written where other metadata lies, whatever the refcounts of a damaged image say.
+ * - Nothing is written over other metadata, whatever the refcounts of a damaged image say.
  * - The caller holds the metadata lock.
  */
 
