@@ -96,10 +96,13 @@ async function applyChange({ snapshots }: Qcow2Image, change: SnapshotChange): P
 async function refuseOtherFormats(path: string): Promise<void> {
   const content = await contentOfPlace(hostImage(path));
   if (content === 'qcow2') return;
-  const found = typeof content === 'string' ? content : content.name;
+  const found =
+    typeof content === 'string'
+      ? `${content}: convert it to qcow2 first`
+      : `${content.name}: ${content.remedy}`;
   throw new Qcow2BenchError(
     'snapshots-unsupported',
-    `the file is ${found}: internal snapshots are in qcow2 images only; convert it to qcow2 first`,
+    `only qcow2 images have internal snapshots here, and the file is ${found}`,
     { path },
   );
 }

@@ -88,7 +88,7 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
     writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));
     const refused = await runCli(folder, 'snapshot', 'disk.raw', '--create', 'x');
     expect(refused.code).toBe(1);
-    expect(errorLine(refused)).toContain('raw, which has no internal snapshots');
+    expect(errorLine(refused)).toContain('the file is raw: convert it to qcow2 first');
   });
 });
 
