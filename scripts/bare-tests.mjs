@@ -1,6 +1,6 @@
 /**
- * The tests as on a machine that has none of the programs they compare with: all guards hold, and what needs no other
- * program passes. The counts are left in node_modules/.cache/qcow2-bench/bare.json for `.ci/run`.
+ * The tests as on a machine that has none of the programs they compare with: all guards hold, and what else is in
+ * their files passes. The counts are left in node_modules/.cache/qcow2-bench/bare.json for `.ci/run`.
  */
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,8 +9,8 @@ import { dirname, join } from 'node:path';
 import { CACHE, readCounts, runUnitTests } from './checks.mjs';
 import { folderWithoutPeers } from './system-peers.mjs';
 
-/** The third project, `slow`, asks for no other program: the other run of the tests has done the same. */
-const PROJECTS = ['--project', 'unit', '--project', 'qemu'];
+/** The other projects ask for no program, by how they are told apart: the other run of the tests has done the same. */
+const PROJECT = ['--project', 'qemu'];
 /** Minutes of our own engines and command line, of which few seconds ask for a program. */
 const LEFT_OUT = [
   'test/cli/every-option.test.ts',
@@ -25,7 +25,7 @@ const LEFT_OUT = [
 /**
  * @param {string} root the clone
  * @param {string} node a Node ≥ 24
- * @param {string[]} args for vitest; default: the projects `unit` and `qemu`
+ * @param {string[]} args for vitest; default: the project `qemu`
  * @returns {Promise<number>} the exit code
  */
 export async function runBareTests(root, node, args) {
@@ -33,7 +33,7 @@ export async function runBareTests(root, node, args) {
   const counts = join(root, CACHE, 'bare.json');
   mkdirSync(dirname(report), { recursive: true });
   for (const file of [report, counts]) rmSync(file, { force: true });
-  const chosen = [...PROJECTS, ...LEFT_OUT.flatMap((file) => ['--exclude', file])];
+  const chosen = [...PROJECT, ...LEFT_OUT.flatMap((file) => ['--exclude', file])];
   const given = args.length > 0 ? args : chosen;
   const { folder, remove } = folderWithoutPeers();
   // In CI a missing program fails the tests that need it; here it is missing on purpose.
