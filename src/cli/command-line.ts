@@ -14,6 +14,7 @@ import type { Command, CommandGroup, ListedCommand } from './grammar/command.ts'
 import { COMMANDS } from './command-list.ts';
 import { EXIT } from './terminal/exit-code.ts';
 import { examples } from './grammar/examples.ts';
+import { literalWord, withLiteralWords, withoutMarks } from './grammar/literal-words.ts';
 import { commandOf, PROGRAM, requireCommand, usageText, withoutHelpWord } from './named-command.ts';
 import { parsingError } from './parsing-error.ts';
 import { systemFailure } from './terminal/system-failure.ts';
@@ -36,7 +37,7 @@ export async function runCommandLine(
       `${PROGRAM}: note: ${path} is not locked, as ${reason}: make sure that no other process uses it`,
     );
   });
-  let code = await runWords(words, terminal, environment);
+  let code = await runWords(withNegativeSizes(withLiteralWords(words)), terminal, environment);
   try {
     await terminal.finish();
   } catch (error) {
@@ -114,7 +115,7 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
     else declare(parser, listed, onCall);
   }
   try {
-    await parser.parseAsync(withRealMinus(words), {}, (_error, _args, output) => {
+    await parser.parseAsync([...words], {}, (_error, _args, output) => {
       if (output !== '') terminal.answer(plainHelp(output));
     });
   } catch (error) {
@@ -123,10 +124,10 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
   return called;
 }
 
-/** `resize` takes sizes away: no option begins with a digit, and `-1GiB` is told from options by a real minus sign. */
-function withRealMinus(words: readonly string[]): readonly string[] {
+/** `resize` takes sizes away, as in `-1GiB`; no option begins with a digit. */
+function withNegativeSizes(words: readonly string[]): readonly string[] {
   if (commandOf(words)?.name !== 'resize') return words;
-  return words.map((word) => (/^-\d/.test(word) ? `\u2212${word.slice(1)}` : word));
+  return words.map((word) => (/^-\d/.test(word) ? literalWord(word) : word));
 }
 
 const PURPOSE =
@@ -162,8 +163,21 @@ function declare(parser: Argv, listed: ListedCommand, onCall: OnCall, group?: st
       const { declare: declareOptions } = await listed.load();
       return declareOptions(yargs.usage(`${PROGRAM} ${usageText(listed, group)}\n\n${listed.summary}.`));
     },
-    handler: async (args) => onCall(await listed.load(), args),
+    handler: async (args) => onCall(await listed.load(), withoutMarksIn(args)),
   });
+}
+
+/** Only arguments, which are texts or lists of texts, are marked. */
+function withoutMarksIn(args: ArgumentsCamelCase): ArgumentsCamelCase {
+  const plain = Object.entries(args).map(([name, value]) => {
+    if (Array.isArray(value)) return [name, value.map((each: unknown) => plainValue(each))];
+    return [name, plainValue(value)];
+  });
+  return Object.fromEntries(plain) as ArgumentsCamelCase;
+}
+
+function plainValue(value: unknown): unknown {
+  return typeof value === 'string' ? withoutMarks(value) : value;
 }
 
 /** Help as yargs lays it out, without what says nothing to a reader: every value is text to begin with. */

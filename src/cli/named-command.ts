@@ -3,6 +3,7 @@
 import { didYouMean } from '../core/nearest-name.ts';
 import { COMMANDS } from './command-list.ts';
 import type { CommandGroup, ListedCommand } from './grammar/command.ts';
+import { isLiteral } from './grammar/literal-words.ts';
 import { oneOf, UsageError } from './terminal/usage-error.ts';
 
 export const PROGRAM = 'qcow2-bench';
@@ -34,13 +35,17 @@ function groupOf(words: readonly string[]): CommandGroup | undefined {
 
 /** `help run` is `run --help`. */
 export function withoutHelpWord(words: readonly string[]): readonly string[] {
-  return words[0] === HELP ? [...words.slice(1), '--help'] : words;
+  return words[0] === HELP ? ['--help', ...words.slice(1)] : words;
 }
 
 /** @throws UsageError unless the words name a command, or ask for the help of the program or a group. */
 export function requireCommand(words: readonly string[]): void {
   const [first, second] = plainWords(words);
   const group = groupOf(words);
+  if (first === undefined && words.some(isLiteral)) {
+    const names = COMMANDS.map(({ usage }) => nameOf(usage));
+    throw new UsageError(`no command is named before --; it is one of ${oneOf(names)}`);
+  }
   const asksForWords = words.some((word) => word === '--help' || word === '-h' || word === '--version');
   if (group !== undefined) {
     const names = group.commands.map(({ usage }) => nameOf(usage));
@@ -72,5 +77,5 @@ export function nameOf(usage: string): string {
 }
 
 function plainWords(words: readonly string[]): readonly string[] {
-  return words.filter((word) => !word.startsWith('-'));
+  return words.filter((word) => !word.startsWith('-') && !isLiteral(word));
 }

@@ -3,6 +3,7 @@
 import { didYouMean } from '../core/nearest-name.ts';
 import { COMMANDS } from './command-list.ts';
 import { COMMON_OPTIONS, declaredOptions } from './grammar/declared-options.ts';
+import { withoutMarks } from './grammar/literal-words.ts';
 import { commandOf, nameOf, PROGRAM, usageText, type NamedCommand } from './named-command.ts';
 import { oneOf, UsageError } from './terminal/usage-error.ts';
 
@@ -40,7 +41,7 @@ async function unknownArgument(
   const [name = ''] = unknown.split(', ');
   const isOption = words.some((word) => word.startsWith('-') && optionName(word) === name);
   const see = `see ${helpOf(command)}`;
-  if (!isOption) return new UsageError(`'${name}' is one argument too many; ${see}`);
+  if (!isOption) return new UsageError(`'${withoutMarks(name)}' is one argument too many; ${see}`);
   const hint = didYouMean(`--${name}`, await optionsOf(command));
   return new UsageError(`there is no option --${name}${hint}; ${see}`);
 }

@@ -42,6 +42,8 @@ test.for([
   [['replay', '--flush-policy=e'], ['--flush-policy=every=32']],
   [['run', '--out', ''], []],
   [['info', 'disk'], []],
+  [['info', '--', '--f'], []],
+  [['run', '--', '--cache', 'write'], []],
   [['nonsense', '--'], []],
 ] as const)('after %j come %j', async ([words, candidates]) => {
   expect(await completionsOf(COMMANDS, words)).toEqual(candidates);

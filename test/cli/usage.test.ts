@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest';
 
+import { COMMANDS } from '../../src/cli/command-list.ts';
+import { withOptions } from '../../src/cli/grammar/literal-words.ts';
 import { errorLine, makeFolder, runCli } from './cli-process.ts';
 
 const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] = [
@@ -7,6 +9,11 @@ const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] 
   ['benchmark', ["'benchmark'", 'bench']],
   ['lst', ["'lst'", "'list'"]],
   ['list extra', ["'extra'"]],
+  ['list -- extra', ["'extra' is one argument too many"]],
+  ['info a -- -b', ["'-b' is one argument too many"]],
+  ['info --json -- -a --json', ["'--json' is one argument too many"]],
+  ['resize a.qcow2 -1MiB -2MiB', ["'-2MiB' is one argument too many"]],
+  ['-- info a', ['before --', 'info']],
   ['rnu', ["did you mean 'run'?"]],
   ['help rnu', ["did you mean 'run'?"]],
   ['trace inof', ["'trace inof'", "did you mean 'info'?", 'info, convert or slice']],
@@ -89,6 +96,48 @@ describe('usage errors', () => {
       expect(ended.code).toBe(1);
     },
   );
+});
+
+describe('after -- words are arguments, whatever they begin with', () => {
+  const withArguments = COMMANDS.flatMap((listed) =>
+    'commands' in listed
+      ? listed.commands.map(({ usage }) => `${listed.usage} ${usage}`)
+      : listed.usage.includes('<')
+        ? [listed.usage]
+        : [],
+  );
+
+  test.for(withArguments)('%s', async (usage) => {
+    const names = [...usage.matchAll(/[<[](\w+)/g)].map(([, name]) => `-no-${name ?? ''}`);
+    const ended = await runCli(makeFolder(), ...usage.replace(/ [<[].*/, '').split(' '), '--', ...names);
+    const line = errorLine(ended);
+    expect(line).not.toMatch(/no option|is missing|too many/);
+    expect(names.some((name) => line.includes(name))).toBe(true);
+  });
+
+  test('an image with such a name is made, made larger and smaller, and copied', async () => {
+    const folder = makeFolder();
+    for (const words of [
+      'create -- -a.qcow2 10MiB',
+      'resize -- -a.qcow2 +2MiB',
+      'resize --shrink -- -a.qcow2 -4MiB',
+      'convert --to raw --overwrite -- -a.qcow2 --json',
+    ]) {
+      expect(await runCli(folder, ...words.split(' ')), words).toMatchObject({ code: 0, stderr: '' });
+    }
+    const { stdout } = await runCli(folder, 'info', '--json', '--', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ format: 'raw', 'virtual-size': 8 * 2 ** 20 });
+  });
+
+  test('an option that is added to a command line goes before it', () => {
+    expect(withOptions(['replay', '--', '-trace'], '--resume')).toEqual([
+      'replay',
+      '--resume',
+      '--',
+      '-trace',
+    ]);
+    expect(withOptions(['replay', 'trace'], '--resume')).toEqual(['replay', 'trace', '--resume']);
+  });
 });
 
 describe('help', () => {

@@ -67,12 +67,9 @@ export function completionCommand(commands: readonly (ListedCommand | CommandGro
 
     files: () => [],
 
-    run: async (args, terminal) => {
-      const { shell, words } = args;
-      // What follows `--`.
-      const rest = (args as CompletionArgs)._;
+    run: async ({ shell, words }, terminal) => {
       if (shell === ASK) {
-        const candidates = await completionsOf(commands, [...words, ...rest.slice(1).map(String)]);
+        const candidates = await completionsOf(commands, words);
         if (candidates.length > 0) terminal.answer(candidates.join('\n'));
         return EXIT.good;
       }
@@ -87,8 +84,4 @@ export function completionCommand(commands: readonly (ListedCommand | CommandGro
 interface ShellArgs {
   readonly shell: string;
   readonly words: readonly string[];
-}
-
-interface CompletionArgs extends ShellArgs {
-  readonly _: readonly (string | number)[];
 }

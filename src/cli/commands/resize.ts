@@ -73,18 +73,15 @@ export const resizeCommand = defineCommand({
   },
 });
 
-/** Of `10GiB`, `+1GiB` or `-1GiB`, whose minus came through the command line as a real one. */
+/** Of `10GiB`, `+1GiB` or `-1GiB`. */
 function newSize(given: string): NewSize {
-  const sign = /^[+\u2212-]/.exec(given)?.[0];
-  const written = given.replace('\u2212', '-');
+  const sign = /^[+-]/.exec(given)?.[0];
   let bytes: number;
   try {
     bytes = parseSize(given.slice(sign?.length ?? 0));
   } catch (error) {
     if (!(error instanceof Qcow2BenchError)) throw error;
-    throw new UsageError(
-      `SIZE '${written}': ${error.message}; with + or - in front it is added or taken away`,
-    );
+    throw new UsageError(`SIZE '${given}': ${error.message}; with + or - in front it is added or taken away`);
   }
   if (sign === undefined) return { to: bytes };
   return { by: sign === '+' ? bytes : -bytes };

@@ -14,6 +14,8 @@ export async function completionsOf(
 ): Promise<readonly string[]> {
   const last = words.at(-1) ?? '';
   const before = words.slice(0, -1);
+  // Only file names and other free text come after `--`.
+  if (before.includes('--')) return [];
   const plain = before.filter((word) => !word.startsWith('-') && word !== 'help');
   const [first, second] = plain;
   const named = commands.find(({ usage }) => nameOf(usage) === first);

@@ -25,6 +25,7 @@ import type { WorkloadSource } from '../../workload/library.ts';
 import { PROCESS_CLOCK } from './clock.ts';
 import { HostLogFile } from '../files/host-log-file.ts';
 import { ImageDirectory } from '../files/image-directory.ts';
+import { withOptions } from '../grammar/literal-words.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { cacheSizes, imageShape } from '../options/layout-options.ts';
 import { ADAPTIVE_SAMPLES_MAX, type MatrixArgs } from '../options/matrix-options.ts';
@@ -334,7 +335,7 @@ function interruptedText(
 ): string {
   const counted = `interrupted: ${String(finished)} of ${countOf(cells, 'cell')} are counted`;
   if (args.out === undefined) return `${counted}; nothing is kept without --out`;
-  const again = args.resume ? words : [...words, '--resume'];
+  const again = args.resume ? words : withOptions(words, '--resume');
   return `${counted} and kept in ${args.out}; go on with\n  qcow2-bench ${again.map(quoted).join(' ')}`;
 }
 
