@@ -37,7 +37,7 @@ const ROOMS = {
     options: ['terminal'],
     grammar: ['terminal', 'options'],
     files: ['terminal', 'options'],
-    sessions: ['terminal', 'options', 'files'],
+    sessions: ['terminal', 'options', 'grammar', 'files'],
     commands: ['terminal', 'options', 'grammar', 'files', 'sessions'],
   },
 };
