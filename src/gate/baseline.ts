@@ -12,15 +12,15 @@ import { z } from 'zod';
 import { Qcow2BenchError } from '../core/error.ts';
 import { LIMITS } from '../core/limits.ts';
 import { replaceFile } from '../result/atomic-file.ts';
-import { cellName, countingKey } from '../result/cell.ts';
+import { cellName, countedCell, countingKey } from '../result/cell.ts';
 import { readCheckedJson } from '../result/checked-json.ts';
 import { leafValue, schemaLeaves, type LeafPath } from '../result/leaves.ts';
 import {
-  cellSchema,
+  countedCellSchema,
   countsSchema,
   guestCountsSchema,
-  type Cell,
   type CellRecord,
+  type CountedCell,
   type Counts,
   type GuestCounts,
   type ResultRecord,
@@ -31,9 +31,6 @@ export const BASELINE_SCHEMA = 'qcow2-bench/baseline@1';
 
 /** The device whose counts the gate compares. */
 export const GATED_DEVICE = 'memory';
-
-/** The coordinates on which counts depend. */
-export type CountedCell = Omit<Cell, 'device' | 'timing'>;
 
 export interface BaselineCell {
   readonly cell: CountedCell;
@@ -57,7 +54,7 @@ const baselineSchema = z.strictObject({
   schema: z.literal(BASELINE_SCHEMA),
   cells: z.array(
     z.strictObject({
-      cell: cellSchema.omit({ device: true, timing: true }),
+      cell: countedCellSchema,
       guest: guestCountsSchema,
       counts: z.partialRecord(z.enum(COUNT_LEAVES), z.int().positive()),
     }),
@@ -140,27 +137,6 @@ function gatedCell(record: CellRecord): BaselineCell | undefined {
 function isGated({ countsDevice, cell }: CellRecord): boolean {
   if (countsDevice === GATED_DEVICE) return true;
   return cell.image !== undefined && cell.engine === 'builtin' && cell.overlap === undefined;
-}
-
-/** The coordinates in one fixed order, so that equal cells have equal texts. */
-function countedCell(cell: Cell): CountedCell {
-  return {
-    engine: cell.engine,
-    workload: cell.workload,
-    format: cell.format,
-    refcounts: cell.refcounts,
-    cache: cell.cache,
-    clusterSize: cell.clusterSize,
-    queueDepth: cell.queueDepth,
-    ...(cell.backing === undefined ? {} : { backing: cell.backing }),
-    ...(cell.payload === undefined ? {} : { payload: cell.payload }),
-    ...(cell.shape === undefined ? {} : { shape: cell.shape }),
-    ...(cell.caches === undefined ? {} : { caches: cell.caches }),
-    ...(cell.discard === undefined ? {} : { discard: cell.discard }),
-    ...(cell.flushPolicy === undefined ? {} : { flushPolicy: cell.flushPolicy }),
-    ...(cell.remap === undefined ? {} : { remap: cell.remap }),
-    ...(cell.image === undefined ? {} : { image: cell.image }),
-  };
 }
 
 function finestCounts(counts: Counts): Record<string, number> {

@@ -12,6 +12,7 @@ import { countingKey } from '../result/cell.ts';
 import {
   guestCountsSchema,
   OPERATION_KINDS,
+  type CountedCell,
   type GuestCounts,
   type OperationKind,
   type ResultRecord,
@@ -24,14 +25,7 @@ import {
   type Purpose,
   type SyncCause,
 } from '../result/vocabulary.ts';
-import {
-  COUNT_LEAVES,
-  GATED_DEVICE,
-  gatedCells,
-  type Baseline,
-  type BaselineCell,
-  type CountedCell,
-} from './baseline.ts';
+import { COUNT_LEAVES, GATED_DEVICE, gatedCells, type Baseline, type BaselineCell } from './baseline.ts';
 
 /** What one leaf counts. */
 export type Counted =

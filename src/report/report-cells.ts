@@ -7,14 +7,12 @@
  * - Raw has no clusters: it stands beside every cluster size.
  */
 
-import { basename } from 'node:path';
-
-import { formatSize } from '../core/size.ts';
 import { medianInterval, type Interval } from '../result/bootstrap.ts';
-import { cacheWords, shapeWords, variantName } from '../result/cell.ts';
+import { SETUP_NAMES, setupTitle, variantName } from '../result/cell.ts';
 import { comparisonsOf, type Comparison } from '../result/comparison.ts';
 import { deriveFigures, type Figures } from '../result/derive.ts';
-import type { Cell, CellRecord, ResultRecord } from '../result/schema.ts';
+import type { CoordinateName } from '../result/coordinates.ts';
+import type { CellRecord, ResultRecord } from '../result/schema.ts';
 import { requestTimeNs, spreadOf, type Spread } from '../result/statistics.ts';
 import { CACHE_MODES, modelName, type CacheMode } from '../result/vocabulary.ts';
 import { VARIANT_COLOURS } from './palette.ts';
@@ -53,18 +51,18 @@ export interface CellPlace {
 }
 
 export function reportCells(result: ResultRecord): ReportCells {
-  const varies = varyingFields(result);
+  const varies = varyingNames(result);
   const clusterSizes = distinct(result.cells.map(({ cell }) => cell.clusterSize)).filter(
     (size) => size !== null,
   );
   const comparisons = new Map(comparisonsOf(result).map((comparison) => [comparison.record, comparison]));
   const cells = result.cells.flatMap((record) => {
     const { cell } = record;
-    const everySize = cell.clusterSize === null && varies.has('clusterSize');
+    const everySize = cell.clusterSize === null && varies.includes('clusterSize');
     const sizes = everySize ? clusterSizes : [cell.clusterSize];
     const comparison = comparisons.get(record);
     return sizes.map((clusterSize) =>
-      reportCell(record, { setup: setupText({ ...cell, clusterSize }, varies), comparison }),
+      reportCell(record, { setup: setupTitle({ ...cell, clusterSize }, varies), comparison }),
     );
   });
   const order = Object.keys(VARIANT_COLOURS);
@@ -120,54 +118,15 @@ function reportCell(
   };
 }
 
-const SETUP_FIELDS = [
-  'clusterSize',
-  'queueDepth',
-  'overlap',
-  'backing',
-  'payload',
-  'shape',
-  'caches',
-  'discard',
-  'flushPolicy',
-  'remap',
-  'timing',
-  'device',
-  'engine',
-  'image',
-] as const;
-type SetupField = (typeof SETUP_FIELDS)[number];
-
-/** Fields in which cells differ that otherwise share a place. */
-function varyingFields(result: ResultRecord): ReadonlySet<SetupField> {
+/** Coordinates in which cells differ that otherwise share a place, in the order of a title. */
+function varyingNames(result: ResultRecord): readonly CoordinateName[] {
   const places = Map.groupBy(result.cells, ({ cell }) =>
     JSON.stringify([cell.workload, cell.format, cell.refcounts, cell.cache]),
   );
   const groups = [...places.values()];
-  const varies = (field: SetupField): boolean =>
-    groups.some((records) => distinct(records.map(({ cell }) => JSON.stringify(cell[field]))).length > 1);
-  return new Set(SETUP_FIELDS.filter(varies));
-}
-
-function setupText(cell: Cell, varies: ReadonlySet<SetupField>): string {
-  const words: Readonly<Record<SetupField, string>> = {
-    clusterSize: cell.clusterSize === null ? '' : formatSize(cell.clusterSize),
-    queueDepth: `depth ${String(cell.queueDepth)}`,
-    overlap: cell.overlap === true ? 'overlap' : 'no overlap',
-    backing: cell.backing === undefined ? 'no backing file' : `${cell.backing} backing file`,
-    payload: `payload ${cell.payload ?? 'pattern'}`,
-    shape: shapeWords(cell.shape).join(', ') || 'default shape',
-    caches: cacheWords(cell.caches).join(', ') || 'default caches',
-    discard: `discard ${cell.discard ?? 'unmap'}`,
-    flushPolicy: `flush policy ${cell.flushPolicy ?? 'of the trace'}`,
-    remap: `remap ${cell.remap ?? 'none'}`,
-    timing: `timing ${cell.timing ?? 'asap'}`,
-    device: cell.device,
-    engine: cell.engine,
-    image: cell.image === undefined ? 'an image of its own' : `image ${basename(cell.image)}`,
-  };
-  const parts = SETUP_FIELDS.filter((field) => varies.has(field)).map((field) => words[field]);
-  return parts.filter((part) => part !== '').join(' · ');
+  return SETUP_NAMES.filter((name) =>
+    groups.some((records) => distinct(records.map(({ cell }) => JSON.stringify(cell[name]))).length > 1),
+  );
 }
 
 function distinct<T>(values: readonly T[]): T[] {

@@ -13,6 +13,7 @@
  */
 
 import { CONFIDENCE, medianError, ratioInterval, type Interval } from './bootstrap.ts';
+import { coordinateNames } from './coordinates.ts';
 import { requestTimeNs } from './statistics.ts';
 import type { Cell, CellRecord, ResultRecord, Timing } from './schema.ts';
 import { modelName } from './vocabulary.ts';
@@ -38,12 +39,11 @@ export interface Comparison {
   readonly verdict: ComparisonVerdict;
 }
 
-/** In these the cells of a group may differ: raw has no clusters, no caches, no backing file. */
-const COMPARED: readonly string[] = ['format', 'refcounts', 'clusterSize', 'backing', 'shape', 'caches'];
+const GROUPING: readonly string[] = coordinateNames(({ isCompared = false }) => !isCompared);
 
 /** Cells that are compared with each other have the same: all coordinates but those that are compared. */
 export function comparisonGroup(cell: Cell): string {
-  const rest = Object.entries(cell).filter(([name]) => !COMPARED.includes(name));
+  const rest = Object.entries(cell).filter(([name]) => GROUPING.includes(name));
   return JSON.stringify(rest.toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 

@@ -13,23 +13,9 @@
 
 import { z } from 'zod';
 
+import { COORDINATES, COUNTED_COORDINATES, schemasOf, type TimedOnlyName } from './coordinates.ts';
 import { deviceModelSchema } from './device-model-file.ts';
-import {
-  CACHE_MODES,
-  COMPAT_LEVELS,
-  COMPRESSION_TYPES,
-  DATA_FILES,
-  PREALLOCATIONS,
-  FORMATS,
-  PURPOSES,
-  REFCOUNT_BITS,
-  REFCOUNT_MODES,
-  REMAPS,
-  REQUEST_OPS,
-  SYNC_CAUSES,
-  type CacheSizes,
-  type ImageShape,
-} from './vocabulary.ts';
+import { PURPOSES, REQUEST_OPS, SYNC_CAUSES } from './vocabulary.ts';
 
 export const RESULT_SCHEMA = 'qcow2-bench/result@1';
 
@@ -47,70 +33,15 @@ type DeepReadonly<T> = T extends (infer Item)[]
 const count = z.int().nonnegative();
 const nanoseconds = z.number().nonnegative();
 const name = z.string().min(1).max(256);
-/** Characters: paths of Linux have at most as many bytes. */
-const IMAGE_PATH_MAX = 4096;
-
-/** A property that is not named has its default. */
-const shapeSchema = z
-  .strictObject({
-    compat: z.enum(COMPAT_LEVELS).optional().describe('qcow2: `0.10` is version 2'),
-    refcountBits: z.literal(REFCOUNT_BITS).optional().describe('qcow2: width of a refcount'),
-    extendedL2: z.boolean().optional().describe('qcow2: clusters of 32 subclusters'),
-    compressionType: z.enum(COMPRESSION_TYPES).optional().describe('qcow2: of compressed clusters'),
-    preallocation: z.enum(PREALLOCATIONS).optional().describe('How much was there before the first write'),
-    dataFile: z.enum(DATA_FILES).optional().describe('qcow2: an external data file'),
-  } satisfies Record<keyof ImageShape, z.ZodType>)
-  .meta({ id: 'ImageShape', description: 'How the image was made, as far as it is not the default' });
-
-const cachesSchema = z
-  .strictObject({
-    cacheSize: z.int().nonnegative().optional().describe('Bytes of both caches together'),
-    l2CacheSize: z.int().nonnegative().optional().describe('Bytes'),
-    refcountCacheSize: z.int().nonnegative().optional().describe('Bytes'),
-    l2CacheEntrySize: z.int().positive().optional().describe('Bytes of a slice of an L2 table'),
-  } satisfies Record<keyof CacheSizes, z.ZodType>)
-  .meta({ id: 'CacheSizes', description: 'What was given of the sizes of the metadata caches of qcow2' });
-
-export const cellSchema = z
-  .strictObject({
-    engine: name.describe('What ran the requests: `builtin`, or the name of a peer such as `qemu`'),
-    workload: name.describe('Name of the workload or trace'),
-    format: z.enum(FORMATS),
-    refcounts: z.enum(REFCOUNT_MODES).nullable().describe('qcow2 only; null where the format has none'),
-    cache: z.enum(CACHE_MODES),
-    clusterSize: z.int().positive().nullable().describe('Bytes; null for raw, which has no clusters'),
-    queueDepth: z.int().positive().describe('Guest requests in flight at once'),
-    overlap: z
-      .literal(true)
-      .optional()
-      .describe('Host operations of different requests were under way at once: counts are a sample too'),
-    device: name.describe('Where times were taken: `file`, `memory`, `null` or `model:NAME`'),
-    backing: z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'),
-    payload: name.optional().describe('What guest writes carry; absent means `pattern`'),
-    flushPolicy: name
-      .optional()
-      .describe(
-        'Flushes added to a trace: `every=N` changes, `interval=MS` of its time, or `none`; absent without a policy',
-      ),
-    remap: z.enum(REMAPS).optional().describe('How a trace was fitted to an image of another size'),
-    timing: name
-      .optional()
-      .describe('`recorded` or `scale=N`: requests timed by the trace; absent means as fast as possible'),
-    shape: shapeSchema.optional().describe('Absent where the image has all the defaults'),
-    caches: cachesSchema.optional().describe("Absent where all are QEMU's defaults"),
-    discard: z.literal('ignore').optional().describe('Guest discards were dropped; absent means `unmap`'),
-    image: z
-      .string()
-      .min(1)
-      .max(IMAGE_PATH_MAX)
-      .optional()
-      .describe('Path of the image of the user that the cell ran on; absent where one was made for it'),
-  })
-  .meta({
-    id: 'Cell',
-    description: 'The coordinates of a cell in the matrix; no two cells of a result have the same',
-  });
+export const cellSchema = z.strictObject(schemasOf(COORDINATES)).meta({
+  id: 'Cell',
+  description: 'The coordinates of a cell in the matrix; no two cells of a result have the same',
+});
 export type Cell = DeepReadonly<z.infer<typeof cellSchema>>;
+
+/** A cell with all that its counts depend on, and without what only times depend on. */
+export const countedCellSchema = z.strictObject(schemasOf(COUNTED_COORDINATES));
+export type CountedCell = Omit<Cell, TimedOnlyName>;
 
 const purposeShareSchema = z.strictObject({ ops: count, bytes: count });
 

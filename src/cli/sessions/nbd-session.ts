@@ -22,7 +22,7 @@ import { hostImage, type ImagePlace } from '../../image/host-image.ts';
 import { NbdExport } from '../../nbd/nbd-export.ts';
 import { Recorder } from '../../nbd/recorder.ts';
 import { NbdServer } from '../../nbd/server.ts';
-import { cacheWords, shapeWords } from '../../result/cell.ts';
+import { cacheTexts, shapeTexts } from '../../result/coordinates.ts';
 import { backingPolicy } from '../options/backing-options.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interruption } from '../terminal/interruption.ts';
@@ -155,8 +155,8 @@ function facts(
   const { format, refcounts, cache } = args;
   const clusters = image.clusterSize === 1 ? '' : `, clusters of ${formatSize(image.clusterSize)}`;
   const layout = [
-    ...shapeWords(shapeFor(format, image.shape ?? {})),
-    ...cacheWords(cacheSizes(args, [format])),
+    ...shapeTexts(shapeFor(format, image.shape ?? {})),
+    ...cacheTexts(cacheSizes(args, [format])),
     ...(args.discard === 'ignore' ? ['discard=ignore'] : []),
   ];
   const mode = refcounts === undefined ? '' : `, ${refcounts} refcounts`;

@@ -1,0 +1,252 @@
+/**
+ * The coordinates of a cell: one table, which the schema, the keys, the names, the baseline, the comparison and the
+ * report read. Its order is that of a cell in a result, of the columns of the CSV, and of the parts of a key.
+ *
+ * Invariant: a coordinate that is absent has its default, so a new one changes no cell of an older result.
+ */
+
+import { basename } from 'node:path';
+
+import { z } from 'zod';
+
+import { formatSize } from '../core/size.ts';
+import {
+  CACHE_MODES,
+  CACHE_SIZE_OPTIONS,
+  COMPAT_LEVELS,
+  COMPRESSION_TYPES,
+  DATA_FILES,
+  FORMATS,
+  PREALLOCATIONS,
+  REFCOUNT_BITS,
+  REFCOUNT_MODES,
+  REMAPS,
+  type CacheSizes,
+  type ImageShape,
+} from './vocabulary.ts';
+
+/** How names and comparisons treat a coordinate. */
+interface Rules<Value> {
+  /** Every name begins with it; the other coordinates are the setup of a cell. Default false. */
+  readonly isPlace?: boolean;
+  /** Cells that differ in it are compared with each other, and belong to one group. Default false. */
+  readonly isCompared?: boolean;
+  /** What an absent one means; a cell that has this value is the same cell. */
+  readonly default?: Value;
+  /** The value in a name; `''` leaves it out. */
+  readonly text: (value: Value) => string;
+  /** In the title of a setup, if the cell has no value and there is no default. */
+  readonly absentText?: string;
+}
+
+/** An entry of the table, whatever its values. */
+export interface Coordinate extends Rules<unknown> {
+  readonly schema: z.ZodType;
+  /** False if no count depends on it: cells that differ in it alone have the same counts. */
+  readonly affectsCounts: boolean;
+}
+
+type Given<Schema extends z.ZodType> = NonNullable<z.infer<Schema>>;
+
+function counted<Schema extends z.ZodType>(schema: Schema, rules: Rules<Given<Schema>>) {
+  return { schema, ...ofAny(rules), affectsCounts: true } as const;
+}
+
+function timedOnly<Schema extends z.ZodType>(schema: Schema, rules: Rules<Given<Schema>>) {
+  return { schema, ...ofAny(rules), affectsCounts: false } as const;
+}
+
+/** The values that rules are asked about come from a cell that the schema of the same entry has checked. */
+function ofAny<Value>({ text, ...rules }: Rules<Value>): Rules<unknown> {
+  return { ...rules, text: (value) => text(value as Value) };
+}
+
+/** One property of a coordinate that is an object. */
+function part<Schema extends z.ZodType>(
+  schema: Schema,
+  description: string,
+  text: (value: z.infer<Schema>) => string,
+) {
+  return {
+    schema: schema.optional().describe(description),
+    text: (value: unknown) => text(value as z.infer<Schema>),
+  };
+}
+
+const SHAPE = {
+  compat: part(z.enum(COMPAT_LEVELS), 'qcow2: `0.10` is version 2', (level) => `compat ${level}`),
+  refcountBits: part(
+    z.literal(REFCOUNT_BITS),
+    'qcow2: width of a refcount',
+    (bits) => `${String(bits)}-bit refcounts`,
+  ),
+  extendedL2: part(z.boolean(), 'qcow2: clusters of 32 subclusters', (isOn) => (isOn ? 'extended L2' : '')),
+  compressionType: part(
+    z.enum(COMPRESSION_TYPES),
+    'qcow2: of compressed clusters',
+    (type) => `compression ${type}`,
+  ),
+  preallocation: part(
+    z.enum(PREALLOCATIONS),
+    'How much was there before the first write',
+    (mode) => `preallocation ${mode}`,
+  ),
+  dataFile: part(z.enum(DATA_FILES), 'qcow2: an external data file', (kind) => `${kind} data file`),
+} satisfies Record<keyof ImageShape, unknown>;
+
+function cacheText(name: keyof CacheSizes): (bytes: number) => string {
+  return (bytes) => `${CACHE_SIZE_OPTIONS[name]} ${formatSize(bytes)}`;
+}
+
+const CACHES = {
+  cacheSize: part(z.int().nonnegative(), 'Bytes of both caches together', cacheText('cacheSize')),
+  l2CacheSize: part(z.int().nonnegative(), 'Bytes', cacheText('l2CacheSize')),
+  refcountCacheSize: part(z.int().nonnegative(), 'Bytes', cacheText('refcountCacheSize')),
+  l2CacheEntrySize: part(
+    z.int().positive(),
+    'Bytes of a slice of an L2 table',
+    cacheText('l2CacheEntrySize'),
+  ),
+} satisfies Record<keyof CacheSizes, unknown>;
+
+const name = z.string().min(1).max(256);
+/** Characters: paths of Linux have at most as many bytes. */
+const IMAGE_PATH_MAX = 4096;
+
+export const COORDINATES = {
+  engine: counted(name.describe('What ran the requests: `builtin`, or the name of a peer such as `qemu`'), {
+    default: 'builtin',
+    text: String,
+  }),
+  workload: counted(name.describe('Name of the workload or trace'), { isPlace: true, text: String }),
+  format: counted(z.enum(FORMATS), { isPlace: true, isCompared: true, text: String }),
+  refcounts: counted(
+    z.enum(REFCOUNT_MODES).nullable().describe('qcow2 only; null where the format has none'),
+    { isPlace: true, isCompared: true, text: String },
+  ),
+  cache: counted(z.enum(CACHE_MODES), { isPlace: true, text: String }),
+  clusterSize: counted(z.int().positive().nullable().describe('Bytes; null for raw, which has no clusters'), {
+    isCompared: true,
+    text: formatSize,
+  }),
+  queueDepth: counted(z.int().positive().describe('Guest requests in flight at once'), {
+    text: (depth) => `depth ${String(depth)}`,
+  }),
+  overlap: counted(
+    z
+      .literal(true)
+      .optional()
+      .describe('Host operations of different requests were under way at once: counts are a sample too'),
+    { text: () => 'overlap', absentText: 'no overlap' },
+  ),
+  device: timedOnly(name.describe('Where times were taken: `file`, `memory`, `null` or `model:NAME`'), {
+    text: String,
+  }),
+  backing: counted(z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'), {
+    isCompared: true,
+    text: (format) => `backing ${format}`,
+    absentText: 'no backing file',
+  }),
+  payload: counted(name.optional().describe('What guest writes carry; absent means `pattern`'), {
+    default: 'pattern',
+    text: (kind) => `payload ${kind}`,
+  }),
+  flushPolicy: counted(
+    name
+      .optional()
+      .describe(
+        'Flushes added to a trace: `every=N` changes, `interval=MS` of its time, or `none`; absent without a policy',
+      ),
+    { text: (policy) => `flush policy ${policy}`, absentText: 'flush policy of the trace' },
+  ),
+  remap: counted(z.enum(REMAPS).optional().describe('How a trace was fitted to an image of another size'), {
+    text: (way) => `remap ${way}`,
+    absentText: 'remap none',
+  }),
+  timing: timedOnly(
+    name
+      .optional()
+      .describe('`recorded` or `scale=N`: requests timed by the trace; absent means as fast as possible'),
+    { text: (timing) => `timing ${timing}`, absentText: 'timing asap' },
+  ),
+  shape: counted(
+    z
+      .strictObject(schemasOf(SHAPE))
+      .meta({ id: 'ImageShape', description: 'How the image was made, as far as it is not the default' })
+      .optional()
+      .describe('Absent where the image has all the defaults'),
+    { isCompared: true, text: (shape) => shapeTexts(shape).join(' · '), absentText: 'default shape' },
+  ),
+  caches: counted(
+    z
+      .strictObject(schemasOf(CACHES))
+      .meta({ id: 'CacheSizes', description: 'What was given of the sizes of the metadata caches of qcow2' })
+      .optional()
+      .describe("Absent where all are QEMU's defaults"),
+    { isCompared: true, text: (caches) => cacheTexts(caches).join(' · '), absentText: 'default caches' },
+  ),
+  discard: counted(
+    z.literal('ignore').optional().describe('Guest discards were dropped; absent means `unmap`'),
+    { text: (mode) => `discard ${mode}`, absentText: 'discard unmap' },
+  ),
+  image: counted(
+    z
+      .string()
+      .min(1)
+      .max(IMAGE_PATH_MAX)
+      .optional()
+      .describe('Path of the image of the user that the cell ran on; absent where one was made for it'),
+    { text: (path) => `image ${basename(path)}`, absentText: 'an image of its own' },
+  ),
+} as const satisfies Readonly<Record<string, Coordinate>>;
+
+export type CoordinateName = keyof typeof COORDINATES;
+
+/** Those on which counts depend. */
+export const COUNTED_COORDINATES = Object.fromEntries(
+  Object.entries(COORDINATES).filter(([, { affectsCounts }]) => affectsCounts),
+) as Omit<typeof COORDINATES, TimedOnlyName>;
+
+/** The names that fulfil a rule, in the order of the table. */
+export function coordinateNames(rule: (coordinate: Coordinate) => boolean): readonly CoordinateName[] {
+  return ENTRIES.filter(([, coordinate]) => rule(coordinate)).map(([each]) => each);
+}
+
+/** The names of coordinates on which no count depends. */
+export type TimedOnlyName = {
+  [Name in CoordinateName]: (typeof COORDINATES)[Name]['affectsCounts'] extends false ? Name : never;
+}[CoordinateName];
+
+// An object keeps the order in which its properties were written.
+const ENTRIES = Object.entries(COORDINATES) as readonly (readonly [CoordinateName, Coordinate])[];
+
+/** What is not the default of an image's shape, one text a property. */
+export function shapeTexts(shape: ImageShape | undefined): readonly string[] {
+  return partTexts(SHAPE, shape);
+}
+
+/** The sizes of metadata caches that were given, one text each. */
+export function cacheTexts(caches: CacheSizes | undefined): readonly string[] {
+  return partTexts(CACHES, caches);
+}
+
+function partTexts(
+  parts: Readonly<Record<string, { readonly text: (value: unknown) => string }>>,
+  whole: object | undefined,
+): readonly string[] {
+  const values = new Map<string, unknown>(Object.entries(whole ?? {}));
+  const texts = Object.entries(parts).map(([each, { text }]) => {
+    const value = values.get(each);
+    return value === undefined ? '' : text(value);
+  });
+  return texts.filter((text) => text !== '');
+}
+
+/** The schemas of a table, for an object that has its names. */
+export function schemasOf<Table extends Readonly<Record<string, { readonly schema: z.ZodType }>>>(
+  table: Table,
+): { readonly [Name in keyof Table]: Table[Name]['schema'] } {
+  const schemas = Object.entries(table).map(([each, { schema }]) => [each, schema]);
+  // The same names; of each entry only the schema is left.
+  return Object.fromEntries(schemas) as { readonly [Name in keyof Table]: Table[Name]['schema'] };
+}
