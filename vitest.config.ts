@@ -1,10 +1,13 @@
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { defineConfig } from 'vitest/config';
 
+import { CACHE } from './scripts/checks.mjs';
 import { TEST_PROJECTS, testProjects } from './scripts/test-projects.mjs';
 
-const projects = testProjects(fileURLToPath(new URL('.', import.meta.url)));
+const root = fileURLToPath(new URL('.', import.meta.url));
+const projects = testProjects(root);
 
 export default defineConfig({
   test: {
@@ -13,6 +16,8 @@ export default defineConfig({
     pool: 'forks',
     // One more than the cores of a small machine: many tests wait for disks and other programs.
     maxWorkers: 3,
+    // Programs that tests start find our sources compiled, and with their types stripped, from the first file on.
+    env: { NODE_COMPILE_CACHE: join(root, CACHE, 'compile') },
     // A hang is a failure; nothing here is a measurement.
     testTimeout: 60_000,
     hookTimeout: 60_000,

@@ -19,7 +19,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { runBareTests } from './bare-tests.mjs';
-import { runChecks, runUnitTests } from './checks.mjs';
+import { CACHE, runChecks, runUnitTests } from './checks.mjs';
 import { ensureDependencies } from './setup/dependencies.mjs';
 import { runForwarding } from './setup/forward.mjs';
 import { findNode } from './setup/node-runtime.mjs';
@@ -52,6 +52,8 @@ async function main([job = '', ...args]) {
   }
   await ensureDependencies(ROOT);
   const node = findNode(ROOT);
+  // Node finds the sources compiled, and with their types stripped, from the first file on.
+  process.env['NODE_COMPILE_CACHE'] ??= join(ROOT, CACHE, 'compile');
   switch (job) {
     case 'bench':
       return runForwarding(node, [...NODE_FLAGS, MAIN, 'bench', ...args], { cwd: ROOT });

@@ -7,7 +7,7 @@
 import { arch, cpus, loadavg, platform, release, totalmem } from 'node:os';
 
 import { textOfBytes } from '../core/byte-text.ts';
-import { Qcow2BenchError } from '../core/error.ts';
+import { harnessVersion } from '../core/harness-version.ts';
 import { readFileSync } from '../core/host-fs.ts';
 import type { DeviceModel } from '../device/device-model.ts';
 import { mountPointOf } from '../device/mount-point.ts';
@@ -28,8 +28,6 @@ export interface EnvironmentOptions {
   readonly deviceModels?: readonly DeviceModel[] | undefined;
 }
 
-/** The package's own description: the same place seen from `src/bench/` and from `dist/bench/`. */
-const PACKAGE_FILE = new URL('../../package.json', import.meta.url);
 const MOUNTS_FILE = '/proc/self/mounts';
 const UNKNOWN_CPU = 'unknown';
 /** Characters of a name in a result. */
@@ -64,18 +62,6 @@ function compressionLibraries(): Environment['compression'] {
   const [zlib, zstd] = [compressionLibrary('zlib'), compressionLibrary('zstd')];
   // A reason comes from the system, as long as it likes.
   return { zlib: zlib.slice(0, NAME_MAX), zstd: zstd.slice(0, NAME_MAX) };
-}
-
-/** @throws Qcow2BenchError `bad-installation` if the program's own package file is gone. */
-export function harnessVersion(): string {
-  const text = readFileSync(PACKAGE_FILE, 'utf8');
-  const content: unknown = JSON.parse(text);
-  if (typeof content === 'object' && content !== null && 'version' in content) {
-    if (typeof content.version === 'string') return content.version;
-  }
-  throw new Qcow2BenchError('bad-installation', 'it names no version: install the program anew', {
-    path: PACKAGE_FILE.pathname,
-  });
 }
 
 function fileSystemOf(directory: string): Environment['fileSystem'] {

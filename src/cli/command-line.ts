@@ -7,7 +7,7 @@
 
 import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
 
-import { harnessVersion } from '../bench/environment.ts';
+import { harnessVersion } from '../core/harness-version.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { watchUnlockedWrites } from '../device/image-lock.ts';
 import type { Command, CommandGroup, ListedCommand } from './grammar/command.ts';
@@ -16,7 +16,6 @@ import { EXIT } from './terminal/exit-code.ts';
 import { examples } from './grammar/examples.ts';
 import { literalWord, withLiteralWords, withoutMarks } from './grammar/literal-words.ts';
 import { commandOf, PROGRAM, requireCommand, usageText, withoutHelpWord } from './named-command.ts';
-import { parsingError } from './parsing-error.ts';
 import { systemFailure } from './terminal/system-failure.ts';
 import { openTerminal, type Terminal } from './terminal/terminal.ts';
 import { UsageError } from './terminal/usage-error.ts';
@@ -119,6 +118,8 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
       if (output !== '') terminal.answer(plainHelp(output));
     });
   } catch (error) {
+    // Loaded only here: what it needs would make every start slower.
+    const { parsingError } = await import('./parsing-error.ts');
     throw await parsingError(error, words);
   }
   return called;

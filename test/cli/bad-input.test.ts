@@ -13,7 +13,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { readResult } from '../../src/result/store.ts';
-import { errorLine, makeFolder, runCli, type Ended } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder, type Ended } from './cli-process.ts';
 import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 /** One cell, counted only. */
@@ -29,7 +30,7 @@ function expectError(ended: Ended, ...naming: readonly string[]): void {
 }
 
 async function makeImage(folder: string, format: 'qcow2' | 'qed'): Promise<string> {
-  expect((await runCli(folder, 'create', `disk.${format}`, '1GiB', '--format', format)).code).toBe(0);
+  expect((await callCli(folder, 'create', `disk.${format}`, '1GiB', '--format', format)).code).toBe(0);
   return join(folder, `disk.${format}`);
 }
 
@@ -46,7 +47,7 @@ describe('a bad image is refused in one line that names file, offset and rule', 
     const folder = makeFolder();
     const path = await makeImage(folder, 'qcow2');
     truncateSync(path, 60);
-    expectError(await runCli(folder, ...words, 'disk.qcow2'), path, 'offset 0x3c', 'cut');
+    expectError(await callCli(folder, ...words, 'disk.qcow2'), path, 'offset 0x3c', 'cut');
   });
 
   test('qcow2 cut before its L1 table: refused, damage to a check, and not mended into an empty disk without a word', async () => {
@@ -54,12 +55,12 @@ describe('a bad image is refused in one line that names file, offset and rule', 
     const path = await makeImage(folder, 'qcow2');
     truncateSync(path, 0x20000);
     const before = readFileSync(path);
-    expectError(await runCli(folder, 'info', 'disk.qcow2'), path, 'L1 table', '0x20000');
-    const checked = await runCli(folder, 'check', 'disk.qcow2');
+    expectError(await callCli(folder, 'info', 'disk.qcow2'), path, 'L1 table', '0x20000');
+    const checked = await callCli(folder, 'check', 'disk.qcow2');
     expect(checked.code).toBe(2);
     expect(checked.stdout).toContain('exceeding the end of the file');
     expect(readFileSync(path).equals(before)).toBe(true);
-    const repaired = await runCli(folder, 'check', '--repair', 'all', 'disk.qcow2');
+    const repaired = await callCli(folder, 'check', '--repair', 'all', 'disk.qcow2');
     expect(repaired.stdout).toContain('the data there are lost');
   });
 
@@ -67,21 +68,21 @@ describe('a bad image is refused in one line that names file, offset and rule', 
     const folder = makeFolder();
     const path = await makeImage(folder, 'qed');
     truncateSync(path, 0x20000);
-    expectError(await runCli(folder, ...words, 'disk.qed'), path, 'first-level table', '0x');
+    expectError(await callCli(folder, ...words, 'disk.qed'), path, 'first-level table', '0x');
   });
 
   test.for(COMMANDS)('%s: an unknown incompatible feature', async (words) => {
     const folder = makeFolder();
     const path = await makeImage(folder, 'qcow2');
     patch(path, HEADER.incompatible, [0, 0, 1]);
-    expectError(await runCli(folder, ...words, 'disk.qcow2'), path, 'offset 0x48', 'bit 40');
+    expectError(await callCli(folder, ...words, 'disk.qcow2'), path, 'offset 0x48', 'bit 40');
   });
 
   test('a cluster size that there cannot be', async () => {
     const folder = makeFolder();
     const path = await makeImage(folder, 'qcow2');
     patch(path, HEADER.clusterBits, [0, 0, 0, 40]);
-    expectError(await runCli(folder, 'info', 'disk.qcow2'), path, 'offset 0x14', '40');
+    expectError(await callCli(folder, 'info', 'disk.qcow2'), path, 'offset 0x14', '40');
   });
 
   test('a foreign image under a run: not a byte of it changes', async () => {
@@ -89,7 +90,7 @@ describe('a bad image is refused in one line that names file, offset and rule', 
     const path = await makeImage(folder, 'qed');
     const before = readFileSync(path);
     const words = ['--format', 'qcow2', ...ONE_CELL, '--image', 'disk.qed'];
-    const ended = await runCli(folder, 'run', '--workload', 'stride', ...words);
+    const ended = await callCli(folder, 'run', '--workload', 'stride', ...words);
     expect(ended.code).toBe(2);
     expect(errorLine(ended)).toMatch(/--format qcow2 contradicts disk\.qed, which has qed/);
     expect(readFileSync(path).equals(before)).toBe(true);
@@ -103,7 +104,7 @@ describe('a bad workload or trace is refused with its line', () => {
       join(folder, 'mine.json'),
       '{\n  "schema": "qcow2-bench/workload@1",\n  "name" "mine"\n}\n',
     );
-    expectError(await runCli(folder, 'run', '--workload', './mine.json'), 'mine.json', 'line 3');
+    expectError(await callCli(folder, 'run', '--workload', './mine.json'), 'mine.json', 'line 3');
   });
 
   test('a workload with an unknown field', async () => {
@@ -113,11 +114,11 @@ describe('a bad workload or trace is refused with its line', () => {
       join(folder, 'mine.json'),
       stride.replace('"seed"', '"sede"').replace('"phases"', '"phasis"'),
     );
-    expectError(await runCli(folder, 'run', '--workload', './mine.json'), 'mine.json', '"phasis"');
+    expectError(await callCli(folder, 'run', '--workload', './mine.json'), 'mine.json', '"phasis"');
   });
 
   test('a workload that there is not', async () => {
-    const ended = await runCli(makeFolder(), 'run', '--workload', 'strid');
+    const ended = await callCli(makeFolder(), 'run', '--workload', 'strid');
     expect(errorLine(ended)).toMatch(/^qcow2-bench: error: .*'strid'.*stride/);
     expect(ended).toMatchObject({ code: 2, stdout: '' });
   });
@@ -135,7 +136,7 @@ describe('a bad workload or trace is refused with its line', () => {
   test('a trace with an unaligned request, before any cell is begun', async () => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'my.trace.csv'), TRACE);
-    const ended = await runCli(folder, 'replay', 'my.trace.csv', '--out', 'result.json', '--samples', '0');
+    const ended = await callCli(folder, 'replay', 'my.trace.csv', '--out', 'result.json', '--samples', '0');
     expectError(ended, 'my.trace.csv', 'line 5', '512');
     expect(readdirSync(folder)).toEqual(['my.trace.csv']);
   });
@@ -144,7 +145,7 @@ describe('a bad workload or trace is refused with its line', () => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'my.trace.csv'), TRACE);
     const words = ['--skip-bad', '--format', 'qcow2', ...ONE_CELL, '--json'];
-    const { code, stdout } = await runCli(folder, 'replay', 'my.trace.csv', ...words);
+    const { code, stdout } = await callCli(folder, 'replay', 'my.trace.csv', ...words);
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       cells: [
@@ -162,14 +163,14 @@ describe('a bad workload or trace is refused with its line', () => {
       new URL('../../workloads/recorded/ext4-unpack.trace.csv.gz', import.meta.url),
     );
     writeFileSync(join(folder, 'cut.trace.csv.gz'), packed.subarray(0, packed.byteLength / 2));
-    expectError(await runCli(folder, 'replay', 'cut.trace.csv.gz', '--samples', '0'), 'cut.trace.csv.gz');
+    expectError(await callCli(folder, 'replay', 'cut.trace.csv.gz', '--samples', '0'), 'cut.trace.csv.gz');
   });
 });
 
 describe('places', () => {
   test('an unwritable --dir is told before anything is run', async () => {
     const folder = makeFolder();
-    const ended = await runCli(
+    const ended = await callCli(
       folder,
       'run',
       '--workload',
@@ -184,13 +185,13 @@ describe('places', () => {
   });
 
   test('a --dir that there is not', async () => {
-    expectError(await runCli(makeFolder(), 'run', '--workload', 'stride', '--dir', 'no/such'), 'no/such');
+    expectError(await callCli(makeFolder(), 'run', '--workload', 'stride', '--dir', 'no/such'), 'no/such');
   });
 
   test('an --out that cannot be written', async () => {
     const folder = makeFolder();
     mkdirSync(join(folder, 'result.json'));
-    expectError(await runCli(folder, 'run', '--workload', 'stride', '--out', 'result.json'), 'result.json');
+    expectError(await callCli(folder, 'run', '--workload', 'stride', '--out', 'result.json'), 'result.json');
   });
 
   const noMount = reasonAgainstMount();
@@ -215,14 +216,14 @@ describe('places', () => {
         'result.json',
       ];
       const timing = ['--samples', '1', '--timed-requests', '200'];
-      const ended = await runCli(folder, 'run', ...cells, ...timing, '--dir', small);
+      const ended = await callCli(folder, 'run', ...cells, ...timing, '--dir', small);
       expectError(ended, 'ENOSPC', small, 'cell stride · QED', 'kept in result.json');
       expect(readResult(join(folder, 'result.json')).cells.map(({ counts }) => counts !== null)).toEqual([
         true,
         true,
       ]);
       expect(readdirSync(small)).toEqual([]);
-      const resumed = await runCli(folder, 'run', ...cells, ...timing, '--resume');
+      const resumed = await callCli(folder, 'run', ...cells, ...timing, '--resume');
       expect(resumed.code).toBe(0);
       expect(readResult(join(folder, 'result.json')).cells.map(({ timings }) => timings.length)).toEqual([
         1, 1,

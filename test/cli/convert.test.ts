@@ -15,7 +15,8 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
-import { errorLine, makeFolder, runCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder } from './cli-process.ts';
 import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 const MIB = 1024 ** 2;
@@ -28,7 +29,7 @@ function source(size = MIB): string {
 }
 
 async function expectRefused(folder: string, code: string, ...words: readonly string[]): Promise<string> {
-  const ended = await runCli(folder, 'convert', ...words);
+  const ended = await callCli(folder, 'convert', ...words);
   expect(ended).toMatchObject({ code: 1, stdout: '' });
   const line = errorLine(ended);
   expect(line).toContain(`[${code}]`);
@@ -41,7 +42,7 @@ describe('convert', () => {
     writeFileSync(join(folder, 'out'), 'precious');
     expect(await expectRefused(folder, 'file-exists', 'in.raw', 'out')).toContain('--overwrite');
     expect(readFileSync(join(folder, 'out'), 'utf8')).toBe('precious');
-    expect((await runCli(folder, 'convert', 'in.raw', 'out', '--overwrite')).code).toBe(0);
+    expect((await callCli(folder, 'convert', 'in.raw', 'out', '--overwrite')).code).toBe(0);
     expect(readFileSync(join(folder, 'out')).subarray(0, 3).toString()).toBe('QFI');
     expect(readdirSync(folder)).toEqual(['in.raw', 'out']);
   });
@@ -51,7 +52,7 @@ describe('convert', () => {
     mkdirSync(join(folder, 'away'));
     writeFileSync(join(folder, 'away', 'disk'), 'old');
     symlinkSync('away/disk', join(folder, 'out'));
-    expect((await runCli(folder, 'convert', 'in.raw', 'out', '--overwrite')).code).toBe(0);
+    expect((await callCli(folder, 'convert', 'in.raw', 'out', '--overwrite')).code).toBe(0);
     expect(lstatSync(join(folder, 'out')).isSymbolicLink()).toBe(true);
     expect(statSync(join(folder, 'away', 'disk')).size).toBeGreaterThan(MIB);
   });
@@ -64,9 +65,9 @@ describe('convert', () => {
     expect(readFileSync(join(folder, 'out.data'), 'utf8')).toBe('precious');
     await expectRefused(folder, 'qcow2-compressed-data-file', ...words, '--overwrite', '--compress');
     expect(readdirSync(folder)).toEqual(['in.raw', 'out.data']);
-    expect(await runCli(folder, 'convert', ...words, '--overwrite')).toMatchObject({ code: 0, stderr: '' });
+    expect(await callCli(folder, 'convert', ...words, '--overwrite')).toMatchObject({ code: 0, stderr: '' });
     expect(readdirSync(folder)).toEqual(['in.raw', 'out', 'out.data']);
-    expect((await runCli(folder, 'convert', 'out', 'back.raw', '--to', 'raw')).code).toBe(0);
+    expect((await callCli(folder, 'convert', 'out', 'back.raw', '--to', 'raw')).code).toBe(0);
     expect(readFileSync(join(folder, 'back.raw')).equals(readFileSync(join(folder, 'in.raw')))).toBe(true);
   });
 
@@ -75,7 +76,7 @@ describe('convert', () => {
     linkSync(join(folder, 'in.raw'), join(folder, 'hard'));
     symlinkSync('in.raw', join(folder, 'soft'));
     for (const out of ['in.raw', 'hard', 'soft']) {
-      const ended = await runCli(folder, 'convert', 'in.raw', out, '--overwrite');
+      const ended = await callCli(folder, 'convert', 'in.raw', out, '--overwrite');
       expect(ended.code).toBe(2);
       expect(errorLine(ended)).toContain('is the same file as IN in.raw');
     }
@@ -85,8 +86,8 @@ describe('convert', () => {
   test('a file behind the source is not replaced: it may have other overlays', async () => {
     const folder = source();
     const words = ['--backing', 'in.raw', '--backing-format', 'raw'];
-    expect((await runCli(folder, 'create', 'top.qcow2', ...words)).code).toBe(0);
-    const ended = await runCli(folder, 'convert', 'top.qcow2', 'in.raw', '--to', 'raw', '--overwrite');
+    expect((await callCli(folder, 'create', 'top.qcow2', ...words)).code).toBe(0);
+    const ended = await callCli(folder, 'convert', 'top.qcow2', 'in.raw', '--to', 'raw', '--overwrite');
     expect(ended.code).toBe(2);
     expect(errorLine(ended)).toContain('is the same file as a file behind IN');
     expect(readFileSync(join(folder, 'in.raw')).equals(Buffer.alloc(MIB, 7))).toBe(true);
@@ -107,7 +108,7 @@ describe('convert', () => {
   test('a directory that is missing is named, and compression of raw is a misuse', async () => {
     const folder = source();
     expect(await expectRefused(folder, 'directory-missing', 'in.raw', 'no/out')).toContain('no');
-    const ended = await runCli(folder, 'convert', 'in.raw', 'out', '--to', 'raw', '--compress');
+    const ended = await callCli(folder, 'convert', 'in.raw', 'out', '--to', 'raw', '--compress');
     expect(ended.code).toBe(2);
     expect(errorLine(ended)).toContain('--compress');
     expect(readdirSync(folder)).toEqual(['in.raw']);

@@ -7,12 +7,13 @@ import { describe, expect, test } from 'vitest';
 import type { CellRecord, Counts } from '../../src/result/schema.ts';
 import { parseResult } from '../../src/result/store.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
-import { makeFolder, runCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { makeFolder } from './cli-process.ts';
 
 async function run(...words: readonly string[]): Promise<{ cells: readonly CellRecord[]; text: string }> {
   const folder = makeFolder();
   const fixed = ['--cache', 'writeback', '--samples', '0', '--out', 'result.json'];
-  const { code, stdout, stderr } = await runCli(folder, 'run', ...words, ...fixed);
+  const { code, stdout, stderr } = await callCli(folder, 'run', ...words, ...fixed);
   expect(code, stderr).toBe(0);
   return { cells: parseResult(readFileSync(join(folder, 'result.json'), 'utf8')).cells, text: stdout };
 }

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 import { expect, test, vi } from 'vitest';
 
-import { makeFolder } from './cli-process.ts';
+import { makeFolder, runCli } from './cli-process.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
 
@@ -54,4 +54,22 @@ test.runIf(process.platform === 'linux')('qb keeps the bytes of names that are n
   const script = `"$0" create --format qcow2 "$(printf 'caf\\351')" 1MiB`;
   expect(spawnSync('sh', ['-c', script, QB], { cwd: folder }).status).toBe(0);
   expect(readdirSync(folder, 'buffer').map((name) => name.toString('latin1'))).toEqual(['caf\xe9']);
+});
+
+// Those that write are killed in `kills`, and end by themselves there; all else is called within the process of the tests.
+test('commands that only read end by themselves, with their whole answer', async () => {
+  const folder = makeFolder();
+  writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));
+  for (const [words, begin] of [
+    ['list', 'Workloads'],
+    ['--version', ''],
+    ['info disk.raw', 'image: disk.raw'],
+    ['map disk.raw', 'Offset'],
+    ['trace info ext4-unpack', '/'],
+  ] as const) {
+    const ended = await runCli(folder, ...words.split(' '));
+    expect(ended, words).toMatchObject({ code: 0, stderr: '' });
+    expect(ended.stdout.slice(0, begin.length), words).toBe(begin);
+    expect(ended.stdout.at(-1), words).toBe('\n');
+  }
 });

@@ -12,7 +12,6 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 
-import { runCommandLine } from '../../src/cli/command-line.ts';
 import { COMMANDS } from '../../src/cli/command-list.ts';
 import type { ListedCommand } from '../../src/cli/grammar/command.ts';
 import {
@@ -23,6 +22,7 @@ import {
 import { EXIT } from '../../src/cli/terminal/exit-code.ts';
 import { nameOf } from '../../src/cli/named-command.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { callCliWith } from './call-cli.ts';
 import { linesOf, type Ended } from './cli-process.ts';
 import { COMMAND_CASES, FREE_VALUES, PLAUSIBLE, type Words } from './option-cases.ts';
 
@@ -31,7 +31,6 @@ vi.setConfig({ testTimeout: 300_000, hookTimeout: 60_000 });
 const MIB = 1024 * 1024;
 /** What a command says that goes on until a signal, or for long: a server that listens, and a calibration. */
 const LONG_WORK = /^(?:nbd(?:\+unix)?:|measuring the device)/m;
-const START = process.cwd();
 /** A word that no option takes. */
 const NO_WORD = 'no-such-word';
 /** 63 is of `check`, as in qemu-img. */
@@ -104,7 +103,6 @@ beforeAll(async () => {
 });
 
 afterAll(() => {
-  process.chdir(START);
   rmSync(inputs, { recursive: true, force: true });
 });
 
@@ -191,7 +189,6 @@ async function tryCall(
     const ended = await call(folder, words);
     return { fault: faultOf(ended) ?? leftoverOf(ended, before, readdirSync(folder).toSorted()), ended };
   } finally {
-    process.chdir(START);
     rmSync(folder, { recursive: true, force: true });
   }
 }
@@ -217,28 +214,7 @@ function leftoverOf(
   return left.length === 0 ? undefined : `exit code ${String(code)}, and left behind: ${left.join(', ')}`;
 }
 
-/** Runs the program in `folder`, in this process. Long work is stopped as soon as it has begun, as by Ctrl-C. */
-async function call(folder: string, words: readonly string[]): Promise<Ended> {
-  const said = { stdout: '', stderr: '' };
-  process.stdout.setMaxListeners(0);
-  process.stderr.setMaxListeners(0);
-  const own = process.listeners('SIGINT');
-  const stop = (): void => {
-    for (const listener of process.listeners('SIGINT')) {
-      if (!own.includes(listener)) listener('SIGINT');
-    }
-  };
-  const writes = (['stdout', 'stderr'] as const).map((name) =>
-    vi.spyOn(process[name], 'write').mockImplementation((text) => {
-      said[name] += String(text);
-      if (LONG_WORK.test(said[name])) setImmediate(stop);
-      return true;
-    }),
-  );
-  try {
-    process.chdir(folder);
-    return { code: await runCommandLine(words, { NO_COLOR: '1' }), ...said };
-  } finally {
-    for (const write of writes) write.mockRestore();
-  }
+/** Long work is stopped as soon as it has begun. */
+function call(folder: string, words: readonly string[]): Promise<Ended> {
+  return callCliWith({ interruptAt: LONG_WORK }, folder, ...words);
 }

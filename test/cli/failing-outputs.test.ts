@@ -19,7 +19,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip } from '../format/system-tools.ts';
-import { errorLine, makeFolder, runCli, startCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder, startCli } from './cli-process.ts';
 import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 const noMount = reasonAgainstMount();
@@ -81,7 +82,7 @@ async function makeInputs(): Promise<Readonly<Record<string, string>>> {
     return `${String(n * 1000)},write,${String(block * 4096)},4096,\n`;
   });
   writeFileSync(join(folder, 'trace.csv'), head + lines.join(''));
-  const made = await runCli(folder, ...`bench ${CELL} --requests 50 --out result.json`.split(' '));
+  const made = await callCli(folder, ...`bench ${CELL} --requests 50 --out result.json`.split(' '));
   expect(made.code, made.stderr).toBe(0);
   const names = ['trace.csv', 'result.json'];
   return Object.fromEntries(names.map((name) => [name, readFileSync(join(folder, name), 'latin1')]));
@@ -98,11 +99,11 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
       mountSmall(small);
       inputs ??= await makeInputs();
       for (const [name, text] of Object.entries(inputs)) writeFileSync(join(folder, name), text, 'latin1');
-      const good = await runCli(folder, ...words.split(' '));
+      const good = await callCli(folder, ...words.split(' '));
       expect(good.code, good.stderr).toBe(0);
       const before = contents(small);
       const expectFailure = async (reason: string): Promise<void> => {
-        const ended = await runCli(folder, ...words.split(' '));
+        const ended = await callCli(folder, ...words.split(' '));
         expect(ended.code, ended.stdout).toBe(1);
         expect(errorLine(ended)).toContain(reason);
         expect(errorLine(ended)).toMatch(/small\/\w+/);
@@ -145,11 +146,11 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
           expect(errorLine(ended)).toContain(`small/${name}`);
           expect(readdirSync(small).toSorted()).toEqual(['filler', name]);
 
-          const info = await runCli(folder, 'trace', 'info', `small/${name}`, '--recover', '--json');
+          const info = await callCli(folder, 'trace', 'info', `small/${name}`, '--recover', '--json');
           expect(info.code, info.stderr).toBe(0);
           const { requests } = JSON.parse(info.stdout) as { readonly requests: number };
           expect(requests).toBeGreaterThan(100);
-          expect((await runCli(folder, 'check', 'disk.qcow2')).code).toBe(0);
+          expect((await callCli(folder, 'check', 'disk.qcow2')).code).toBe(0);
           const read = spawnSync('qemu-io', [
             '-f',
             'qcow2',

@@ -65,7 +65,10 @@ class Folder {
     const temporary = [Buffer.from("export TMPDIR='"), quoted(this.#path), Buffer.from("'\n")];
     const program = Buffer.from(`exec '${process.execPath}' '${MAIN}' `);
     writeFileSync(script, Buffer.concat([...folder, ...temporary, program, ...named]));
-    const child = spawn('sh', [script], { stdio: 'pipe', env: { ...process.env, NO_COLOR: '1' } });
+    const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: '1' };
+    // Once as for users, who have the compile cache among the temporary files: it must make no folder of a wrong name.
+    if (this.#count === 1) delete env['NODE_COMPILE_CACHE'];
+    const child = spawn('sh', [script], { stdio: 'pipe', env });
     onTestFinished(() => void child.kill('SIGKILL'));
     let stdout = '';
     let stderr = '';

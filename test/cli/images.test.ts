@@ -14,7 +14,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { errorLine, makeFolder, runCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 const KINDS = ['qcow2', 'qed'] as const;
@@ -24,11 +25,11 @@ describe('create', () => {
     const folder = makeFolder();
     const path = join(folder, 'disk.qcow2');
     writeFileSync(path, 'precious');
-    const refused = await runCli(folder, 'create', 'disk.qcow2', '1GiB');
+    const refused = await callCli(folder, 'create', 'disk.qcow2', '1GiB');
     expect(refused.code).toBe(1);
     expect(errorLine(refused)).toContain('disk.qcow2: file exists; use --overwrite');
     expect(readFileSync(path, 'utf8')).toBe('precious');
-    expect((await runCli(folder, 'create', 'disk.qcow2', '1GiB', '--overwrite')).code).toBe(0);
+    expect((await callCli(folder, 'create', 'disk.qcow2', '1GiB', '--overwrite')).code).toBe(0);
     expect(readFileSync(path).subarray(0, 3).toString()).toBe('QFI');
   });
 
@@ -36,7 +37,7 @@ describe('create', () => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'disk.qed'), 'precious');
     const words = ['create', 'disk.qed', '1GiB', '--format', 'qed', '--cluster-size', '512', '--overwrite'];
-    expect((await runCli(folder, ...words)).code).toBe(2);
+    expect((await callCli(folder, ...words)).code).toBe(2);
     expect(readFileSync(join(folder, 'disk.qed'), 'utf8')).toBe('precious');
   });
 
@@ -44,14 +45,14 @@ describe('create', () => {
     const folder = makeFolder();
     truncateSync(makeFile(folder, 'base.raw'), 3 * 1024 * 1024);
     const words = ['--backing', 'base.raw', '--backing-format', 'raw'];
-    expect((await runCli(folder, 'create', 'top.qcow2', ...words)).code).toBe(0);
-    const info = await runCli(folder, 'info', 'top.qcow2', '--json');
+    expect((await callCli(folder, 'create', 'top.qcow2', ...words)).code).toBe(0);
+    const info = await callCli(folder, 'info', 'top.qcow2', '--json');
     expect(JSON.parse(info.stdout)).toMatchObject({
       'virtual-size': 3 * 1024 * 1024,
       'backing-filename': 'base.raw',
       'backing-filename-format': 'raw',
     });
-    const missing = await runCli(
+    const missing = await callCli(
       folder,
       'create',
       'other.qcow2',
@@ -69,7 +70,7 @@ describe('create', () => {
     '%s: the bytes that qemu-img create writes',
     async (format) => {
       const folder = makeFolder();
-      expect((await runCli(folder, 'create', 'ours', '1GiB', '--format', format)).code).toBe(0);
+      expect((await callCli(folder, 'create', 'ours', '1GiB', '--format', format)).code).toBe(0);
       runTool('qemu-img', ['create', '-q', '-f', format, 'theirs', '1G'], folder);
       expect(readFileSync(join(folder, 'ours')).equals(readFileSync(join(folder, 'theirs')))).toBe(true);
     },
@@ -80,13 +81,13 @@ describe('check', () => {
   test('a raw image: 63, nothing to check', async () => {
     const folder = makeFolder();
     truncateSync(makeFile(folder, 'disk.raw'), 1024 * 1024);
-    const ended = await runCli(folder, 'check', 'disk.raw');
+    const ended = await callCli(folder, 'check', 'disk.raw');
     expect(ended.code).toBe(63);
     expect(errorLine(ended)).toContain('disk.raw');
   });
 
   test('no such image: 1', async () => {
-    const ended = await runCli(makeFolder(), 'check', 'disk.qcow2');
+    const ended = await callCli(makeFolder(), 'check', 'disk.qcow2');
     expect(ended.code).toBe(1);
     expect(errorLine(ended)).toContain('disk.qcow2');
   });
@@ -106,7 +107,7 @@ describe('check', () => {
       const folder = makeFolder();
       runTool('qemu-img', ['create', '-q', '-f', format, 'disk', '64M'], folder);
       runTool('qemu-io', ['-f', format, ...commands.flatMap((command) => ['-c', command]), 'disk'], folder);
-      const { stdout } = await runCli(folder, 'check', 'disk');
+      const { stdout } = await callCli(folder, 'check', 'disk');
       const theirs = runTool('qemu-img', ['check', '-f', format, 'disk'], folder);
       // Of QED qemu-img does not tell where the image ends.
       expect(format === 'qed' ? stdout.replace(/^Image end offset.*\n/m, '') : stdout).toBe(theirs);
@@ -125,13 +126,13 @@ describe('check', () => {
       const descriptor = openSync(join(folder, 'disk'), 'r+');
       writeSync(descriptor, refcounts, 0, refcounts.byteLength, 0x20000 + 10 * 2);
       closeSync(descriptor);
-      const ended = await runCli(folder, 'check', 'disk');
+      const ended = await callCli(folder, 'check', 'disk');
       expect(ended.code).toBe(2);
       const lines = ended.stdout.split('\n');
       expect(lines.filter((line) => line.startsWith('ERROR'))).toHaveLength(20);
       expect(lines.filter((line) => line.startsWith('Leaked'))).toHaveLength(20);
       expect(lines).toContain('… and 65 more errors, 5 more leaked clusters: --verbose tells each');
-      const verbose = await runCli(folder, 'check', 'disk', '--verbose');
+      const verbose = await callCli(folder, 'check', 'disk', '--verbose');
       expect(verbose.stdout.match(/^(ERROR|Leaked)/gm)).toHaveLength(110);
       expect(verbose.stdout).not.toContain('… and');
     },
@@ -212,7 +213,7 @@ describe('check', () => {
       for (const [index, repair] of [undefined, 'leaks', 'all'].entries()) {
         make();
         const words = repair === undefined ? [] : ['--repair', repair];
-        const ours = await runCli(folder, 'check', 'ours', '--json', ...words);
+        const ours = await callCli(folder, 'check', 'ours', '--json', ...words);
         expect({ repair, code: ours.code }).toEqual({ repair, code: codes[index] });
         // QED has nothing that `-r leaks` frees, and there qemu-img mends other things than asked for.
         if (format === 'qed' && repair === 'leaks') continue;
@@ -241,14 +242,14 @@ describe('check', () => {
     spawnSync('qemu-io', ['-c', 'write 0 64k', '-c', 'flush', '-c', 'abort', 'disk'], { cwd: folder });
     const path = join(folder, 'disk');
     const before = { bytes: readFileSync(path), changed: statSync(path).mtimeMs };
-    expect((await runCli(folder, 'check', 'disk')).code).toBe(2);
+    expect((await callCli(folder, 'check', 'disk')).code).toBe(2);
     expect({ bytes: readFileSync(path), changed: statSync(path).mtimeMs }).toEqual(before);
-    const leaks = await runCli(folder, 'check', 'disk', '--repair', 'leaks');
+    const leaks = await callCli(folder, 'check', 'disk', '--repair', 'leaks');
     expect(leaks.code).toBe(1);
     // The mark of the unclean close stays, or the next writer would trust wrong refcounts.
-    const info = await runCli(folder, 'info', 'disk', '--json');
+    const info = await callCli(folder, 'info', 'disk', '--json');
     expect(JSON.parse(info.stdout)).toMatchObject({ 'dirty-flag': true });
-    expect((await runCli(folder, 'check', 'disk', '--repair', 'all')).code).toBe(0);
+    expect((await callCli(folder, 'check', 'disk', '--repair', 'all')).code).toBe(0);
     runTool('qemu-img', ['check', '-q', 'disk'], folder);
   });
 });

@@ -18,7 +18,8 @@ import { describe, expect, test } from 'vitest';
 
 import { LIMITS } from '../../src/core/limits.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { errorLine, makeFolder, runCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 
@@ -93,11 +94,18 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     overlay(folder, 'images/top.qcow2', '../secret.raw', 'raw');
     overlay(folder, 'images/linked.qcow2', 'innocent.raw', 'raw');
     for (const image of ['images/top.qcow2', 'images/linked.qcow2']) {
-      const refused = await runCli(folder, 'info', '--backing-chain', '--json', image);
+      const refused = await callCli(folder, 'info', '--backing-chain', '--json', image);
       expect(refused).toMatchObject({ code: 1, stdout: '' });
       expect(errorLine(refused)).toMatch(/\[backing-not-allowed\]$/);
       for (const allowed of [['--any-backing'], ['--backing-dir', '.']]) {
-        const { code, stdout } = await runCli(folder, 'info', '--backing-chain', '--json', image, ...allowed);
+        const { code, stdout } = await callCli(
+          folder,
+          'info',
+          '--backing-chain',
+          '--json',
+          image,
+          ...allowed,
+        );
         expect(code).toBe(0);
         expect(JSON.parse(stdout)).toMatchObject([{ format: 'qcow2' }, { format: 'raw' }]);
       }
@@ -113,10 +121,10 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     writeSync(descriptor, Uint8Array.of(0x12, 0x34, 0x56, 0x78), 0, 4, 112);
     closeSync(descriptor);
     const words = ['info', '--backing-chain', '--json', 'top.qcow2'];
-    const refused = await runCli(folder, ...words);
+    const refused = await callCli(folder, ...words);
     expect(refused.code).toBe(1);
     expect(errorLine(refused)).toMatch(/\[backing-format-missing\]$/);
-    const { stdout } = await runCli(folder, ...words, '--backing-format', 'raw');
+    const { stdout } = await callCli(folder, ...words, '--backing-format', 'raw');
     expect(JSON.parse(stdout)).toMatchObject([{ format: 'qcow2' }, { format: 'raw' }]);
   });
 
@@ -134,11 +142,11 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
       writeFileSync(join(folder, name(n)), image);
     }
     await expectSame(folder, name(last - 20), '--backing-chain');
-    const refused = await runCli(folder, 'info', '--backing-chain', name(0));
+    const refused = await callCli(folder, 'info', '--backing-chain', name(0));
     expect(errorLine(refused)).toMatch(/\[backing-chain-too-deep\]$/);
-    const { stdout } = await runCli(folder, 'info', '--backing-chain', '--json', name(1));
+    const { stdout } = await callCli(folder, 'info', '--backing-chain', '--json', name(1));
     expect(JSON.parse(stdout)).toHaveLength(LIMITS.backingChainDepth + 1);
-    const mapped = await runCli(folder, 'map', name(1));
+    const mapped = await callCli(folder, 'map', name(1));
     expect(mapped).toMatchObject({ code: 0 });
   });
 
@@ -150,21 +158,21 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     renameSync(join(folder, 'base.raw'), join(folder, 'moved.raw'));
     const copy = ['convert', 'top.qcow2', 'copy.raw', '--to', 'raw'];
     for (const words of [['info', '--backing-chain', 'top.qcow2'], ['map', 'top.qcow2'], copy]) {
-      const ended = await runCli(folder, ...words);
+      const ended = await callCli(folder, ...words);
       expect(errorLine(ended), words.join(' ')).toMatch(
         /middle\.qcow2: its backing file 'base\.raw' is missing: .* 'qemu-img rebase -u .*\[file-missing\]$/,
       );
     }
     runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'data_file=data', 'disk', '1M'], folder);
     renameSync(join(folder, 'data'), join(folder, 'away'));
-    const ended = await runCli(folder, 'map', 'disk');
+    const ended = await callCli(folder, 'map', 'disk');
     expect(errorLine(ended)).toMatch(/disk: its data file 'data' is missing: put it back.*\[file-missing\]$/);
   });
 
   test('flags for files behind the image need --backing-chain: a slip is told', async () => {
     const folder = makeFolder();
     made(folder, 'disk');
-    const ended = await runCli(folder, 'info', 'disk', '--any-backing');
+    const ended = await callCli(folder, 'info', 'disk', '--any-backing');
     expect(ended.code).toBe(2);
     expect(errorLine(ended)).toContain('--backing-chain');
   });
@@ -172,13 +180,13 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   test('a name in the image does not get to move the cursor', async () => {
     const folder = makeFolder();
     overlay(folder, 'top.qcow2', 'a\u001b[2Jb', 'raw', '1M');
-    const { stdout } = await runCli(folder, 'info', 'top.qcow2');
+    const { stdout } = await callCli(folder, 'info', 'top.qcow2');
     expect(stdout).toContain(String.raw`backing file: a\x1b[2Jb`);
   });
 });
 
 test('info: a directory that nobody may write to is no obstacle, and nothing is written', async () => {
-  const { code, stdout } = await runCli('/', 'info', 'proc/version', '--json');
+  const { code, stdout } = await callCli('/', 'info', 'proc/version', '--json');
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ format: 'raw' });
 });
@@ -222,8 +230,8 @@ async function expectSame(
   ...words: readonly string[]
 ): Promise<{ readonly text: string }> {
   const [text, json] = await Promise.all([
-    runCli(folder, 'info', ...words, image),
-    runCli(folder, 'info', '--json', ...words, image),
+    callCli(folder, 'info', ...words, image),
+    callCli(folder, 'info', '--json', ...words, image),
   ]);
   expect(withoutOurs(text.stdout)).toBe(runTool('qemu-img', ['info', ...words, image], folder).trimEnd());
   const theirs: unknown = JSON.parse(runTool('qemu-img', ['info', '--output=json', ...words, image], folder));
@@ -235,7 +243,7 @@ async function expectSame(
 async function expectBothRefuse(folder: string, image: string, code: string): Promise<string> {
   const words = ['info', '--backing-chain', image];
   expect(spawnSync('qemu-img', words, { cwd: folder }).status).toBe(1);
-  const refused = await runCli(folder, ...words);
+  const refused = await callCli(folder, ...words);
   expect(refused).toMatchObject({ code: 1, stdout: '' });
   const line = errorLine(refused);
   expect(line).toContain(`[${code}]`);

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { errorLine, makeFolder, runCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 const CLUSTER = 65_536;
@@ -30,7 +31,7 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
     for (const image of ['top.qed', 'base.raw']) {
       await expectSameJson(folder, image);
       const format = ['-f', image.endsWith('.raw') ? 'raw' : 'qed'];
-      const { stdout } = await runCli(folder, 'map', image);
+      const { stdout } = await callCli(folder, 'map', image);
       expect(stdout).toBe(runTool('qemu-img', ['map', ...format, image], folder));
     }
   });
@@ -75,7 +76,7 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
     const folder = makeFolder();
     create(folder, 'qcow2', 'disk.qcow2', '1M');
     change(folder, 'disk.qcow2', 'write -c 0 64k');
-    const ended = await runCli(folder, 'map', 'disk.qcow2');
+    const ended = await callCli(folder, 'map', 'disk.qcow2');
     expect(ended.code).toBe(1);
     expect(errorLine(ended)).toContain('--json');
   });
@@ -86,11 +87,11 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
     makeRaw(folder, 'secret.raw');
     symlinkSync('../secret.raw', join(folder, 'images', 'innocent.raw'));
     create(folder, 'qcow2', 'images/top.qcow2', '-b', 'innocent.raw', '-F', 'raw');
-    const refused = await runCli(folder, 'map', 'images/top.qcow2', '--json');
+    const refused = await callCli(folder, 'map', 'images/top.qcow2', '--json');
     expect(refused.code).toBe(1);
     expect(errorLine(refused)).toContain('allowed directory');
     for (const allowed of [['--any-backing'], ['--backing-dir', '.']]) {
-      expect((await runCli(folder, 'map', 'images/top.qcow2', '--json', ...allowed)).code).toBe(0);
+      expect((await callCli(folder, 'map', 'images/top.qcow2', '--json', ...allowed)).code).toBe(0);
     }
   });
 });
@@ -118,7 +119,7 @@ function makeRaw(folder: string, name: string): void {
 async function expectSameJson(folder: string, image: string): Promise<void> {
   const format = image.endsWith('.raw') ? ['-f', 'raw'] : [];
   const theirs: unknown = JSON.parse(runTool('qemu-img', ['map', '--output=json', ...format, image], folder));
-  const { stdout, code } = await runCli(folder, 'map', image, '--json');
+  const { stdout, code } = await callCli(folder, 'map', image, '--json');
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).toEqual(theirs);
 }

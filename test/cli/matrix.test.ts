@@ -7,6 +7,7 @@ import type { ResultRecord } from '../../src/result/schema.ts';
 import { readResult } from '../../src/result/store.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { HEADER } from '../workload/trace/trace-files.ts';
+import { callCli } from './call-cli.ts';
 import { errorLine, linesOf, makeFolder, runCli } from './cli-process.ts';
 
 const COUNTS_ONLY = ['--samples', '0'];
@@ -14,7 +15,7 @@ const STRIDE = ['--workload', 'stride', '--format', 'qcow2', '--cache', 'writeth
 
 describe('run', () => {
   test('lists make a matrix, and its counts are those of QEMU', async () => {
-    const { code, stdout } = await runCli(makeFolder(), 'run', ...STRIDE, ...COUNTS_ONLY, '--json');
+    const { code, stdout } = await callCli(makeFolder(), 'run', ...STRIDE, ...COUNTS_ONLY, '--json');
     expect(code).toBe(0);
     const { cells } = JSON.parse(stdout) as ResultRecord;
     const syncs = cells.map(({ cell, counts }) => ({
@@ -31,6 +32,7 @@ describe('run', () => {
   test('counts of overlapped host operations are of real files, and called a sample', async () => {
     const overlap = ['--queue-depth', '1,32', '--overlap', '--requests', '60', ...COUNTS_ONLY];
     const folder = makeFolder();
+    // A process of its own has a thread pool for the depth.
     const { code, stdout } = await runCli(folder, 'run', ...STRIDE, ...overlap, '--out', 'result.json');
     expect(code).toBe(0);
     expect(stdout).toContain('2 cells: counts are one sample');
@@ -42,7 +44,7 @@ describe('run', () => {
       [32, true, 'file'],
       [32, true, 'file'],
     ]);
-    const alone = await runCli(folder, 'run', ...STRIDE, '--overlap');
+    const alone = await callCli(folder, 'run', ...STRIDE, '--overlap');
     expect(alone.code).toBe(2);
     expect(errorLine(alone)).toContain('--queue-depth above 1');
   });
@@ -50,7 +52,7 @@ describe('run', () => {
   test('times on real files leave nothing behind', async () => {
     const folder = makeFolder();
     const measure = ['--samples', '2', '--timed-requests', '10', '--dir', '.', '--out', 'result.json'];
-    const { code, stdout } = await runCli(folder, 'run', ...STRIDE, ...measure);
+    const { code, stdout } = await callCli(folder, 'run', ...STRIDE, ...measure);
     expect(code).toBe(0);
     expect(stdout).toContain('result.json');
     expect(readdirSync(folder)).toEqual(['result.json']);
@@ -64,7 +66,7 @@ describe('run', () => {
   test('--host-log holds every operation of the one cell, in order', async () => {
     const folder = makeFolder();
     const words = [...STRIDE, '--refcounts', 'lazy', ...COUNTS_ONLY, '--host-log', 'log.jsonl', '--json'];
-    const { stdout } = await runCli(folder, 'run', ...words);
+    const { stdout } = await callCli(folder, 'run', ...words);
     const records = linesOf(readFileSync(join(folder, 'log.jsonl'), 'utf8')).map(
       (line) => JSON.parse(line) as { readonly phase: string; readonly op: string },
     );
@@ -83,7 +85,7 @@ describe('run', () => {
     async () => {
       const folder = makeFolder();
       const words = [...STRIDE, '--refcounts', 'lazy', '--image', 'kept.qcow2'];
-      expect((await runCli(folder, 'run', ...words)).code).toBe(0);
+      expect((await callCli(folder, 'run', ...words)).code).toBe(0);
       const check: unknown = JSON.parse(
         runTool('qemu-img', ['check', '--output=json', 'kept.qcow2'], folder),
       );
@@ -94,16 +96,16 @@ describe('run', () => {
   test('a cell that cannot be run is skipped with its reason; --strict makes that an error', async () => {
     const words = ['run', '--workload', 'stride', '--format', 'qcow2,qed', '--refcounts', 'lazy'];
     const measure = ['--cache', 'writeback', '--cluster-size', '512', ...COUNTS_ONLY];
-    const loose = await runCli(makeFolder(), ...words, ...measure);
+    const loose = await callCli(makeFolder(), ...words, ...measure);
     expect(loose.code).toBe(0);
     expect(loose.stdout).toContain('skipped: qed does not take clusters of 512B');
-    const strict = await runCli(makeFolder(), ...words, ...measure, '--strict');
+    const strict = await callCli(makeFolder(), ...words, ...measure, '--strict');
     expect(strict.code).toBe(1);
     expect(strict.stderr).toMatch(/^qcow2-bench: error: skipped: 1 cell, /m);
   });
 
   test('without colours for a pipe', async () => {
-    const { stdout, stderr } = await runCli(makeFolder(), 'run', ...STRIDE, ...COUNTS_ONLY);
+    const { stdout, stderr } = await callCli(makeFolder(), 'run', ...STRIDE, ...COUNTS_ONLY);
     expect(`${stdout}${stderr}`.includes('\u001b')).toBe(false);
   });
 });
@@ -111,7 +113,7 @@ describe('run', () => {
 describe('replay', () => {
   test('--limit serves the beginning of a recording', async () => {
     const words = ['--limit', '100', '--format', 'raw', '--cache', 'writeback', ...COUNTS_ONLY, '--json'];
-    const { code, stdout } = await runCli(makeFolder(), 'replay', 'ext4-unpack', ...words);
+    const { code, stdout } = await callCli(makeFolder(), 'replay', 'ext4-unpack', ...words);
     expect(code).toBe(0);
     const guest = (JSON.parse(stdout) as ResultRecord).cells[0]?.counts?.guest;
     const served = guest && guest.reads + guest.writes + guest.flushes + guest.discards + guest.writeZeroes;
@@ -123,7 +125,7 @@ describe('replay', () => {
   test('at recorded times on a modelled device: fidelity in the result, in words, and no warm-up', async () => {
     const folder = makeFolder();
     const words = [...CELL, '--device', 'model:nvme-plp', '--timing', 'scale=0.5', '--out', 'result.json'];
-    const { code, stdout } = await runCli(folder, 'replay', 'ext4-unpack', ...words);
+    const { code, stdout } = await callCli(folder, 'replay', 'ext4-unpack', ...words);
     expect(code).toBe(0);
     expect(stdout).toMatch(/ · depth 1 · nvme-plp +[\d.]+ % {2}/);
     expect(stdout).toContain('On time: issued at most 1 ms after it was due.');
@@ -131,7 +133,7 @@ describe('replay', () => {
     const { cell, fidelity, timedRequests } = result.cells[0] ?? {};
     expect(cell?.timing).toBe('scale=0.5');
     expect(fidelity?.requests).toBe(timedRequests);
-    expect((await runCli(folder, 'report', 'result.json', '--out', 'page.html')).code).toBe(0);
+    expect((await callCli(folder, 'report', 'result.json', '--out', 'page.html')).code).toBe(0);
     expect(readFileSync(join(folder, 'page.html'), 'utf8')).toContain('How true the replay was');
   });
 
@@ -143,7 +145,7 @@ describe('replay', () => {
     );
     writeFileSync(join(folder, 'slow.trace.csv'), `${HEADER}${lines.join('\n')}\n`);
     const words = ['--format', 'raw', '--cache', 'writeback', '--timing', 'recorded', '--json'];
-    const { code, stdout, stderr } = await runCli(folder, 'replay', 'slow.trace.csv', ...words);
+    const { code, stdout, stderr } = await callCli(folder, 'replay', 'slow.trace.csv', ...words);
     expect(code).toBe(0);
     expect(stderr).toContain('takes 0.2 s');
     const [record] = (JSON.parse(stdout) as ResultRecord).cells;
@@ -159,7 +161,7 @@ describe('replay', () => {
     writeFileSync(join(folder, 'bare.trace.csv'), `${HEADER}${lines.join('\n')}\n`);
     const adapt = ['--flush-policy', 'every=16', '--remap', 'wrap', '--size', '512KiB'];
     const words = [...CELL, ...COUNTS_ONLY, ...adapt, '--out', 'r.json'];
-    const { code, stdout } = await runCli(folder, 'replay', 'bare.trace.csv', ...words);
+    const { code, stdout } = await callCli(folder, 'replay', 'bare.trace.csv', ...words);
     expect(code).toBe(0);
     expect(stdout).toMatch(/remap wrap: recorded on a device of 1MiB, replayed on one of\s+512KiB/);
     expect(stdout).toContain('flush policy every=16');
@@ -170,7 +172,7 @@ describe('replay', () => {
   });
 
   test('--verify says what was compared', async () => {
-    const { code, stdout } = await runCli(
+    const { code, stdout } = await callCli(
       makeFolder(),
       'replay',
       'xfs-unpack',
@@ -187,9 +189,9 @@ describe('replay', () => {
     const requests = '0,write,0,65536,\n1,write,65536,65536,\n2,read,0,65536,\n';
     writeFileSync(join(folder, 'two.trace.csv'), HEADER + requests);
     const words = ['replay', 'two.trace.csv', ...CELL, ...COUNTS_ONLY, '--verify', '--image', 'disk.qcow2'];
-    expect((await runCli(folder, ...words)).code).toBe(0);
+    expect((await callCli(folder, ...words)).code).toBe(0);
     mapSecondClusterOnFirst(join(folder, 'disk.qcow2'));
-    const ended = await runCli(folder, ...words);
+    const ended = await callCli(folder, ...words);
     expect(ended.code).toBe(3);
     const line = errorLine(ended);
     expect(line).toContain('request 2 (counted from 0), a read of 65536 bytes at guest offset 0x0');
@@ -205,13 +207,13 @@ describe('replay', () => {
     [['--timing', 'recorded', '--engine', 'qemu'], 2, '--timing'],
     [['--remap', 'scale', '--size', '64KiB'], 1, '--size'],
   ])('%j is refused in one line that names the way out', async (words, code, named) => {
-    const ended = await runCli(makeFolder(), 'replay', 'ext4-unpack', ...CELL, ...COUNTS_ONLY, ...words);
+    const ended = await callCli(makeFolder(), 'replay', 'ext4-unpack', ...CELL, ...COUNTS_ONLY, ...words);
     expect(ended.code).toBe(code);
     expect(errorLine(ended)).toContain(named);
   });
 
   test('a workload file is not replayed, and the line says what to do', async () => {
-    const ended = await runCli(makeFolder(), 'replay', 'stride');
+    const ended = await callCli(makeFolder(), 'replay', 'stride');
     expect(errorLine(ended)).toContain('run --workload');
     expect(ended.code).toBe(1);
   });
@@ -230,7 +232,7 @@ describe('from a run to a verdict', () => {
   test('bench writes result, table and page; gate accepts, passes, and names what got worse with 3', async () => {
     const folder = makeFolder();
     const words = ['bench', '--workload', 'stride', '--format', 'qcow2', '--cache', 'writethrough'];
-    const bench = await runCli(folder, ...words, ...COUNTS_ONLY);
+    const bench = await callCli(folder, ...words, ...COUNTS_ONLY);
     expect(bench.code).toBe(0);
     expect(bench.stdout).toContain('lazy refcounts issue 1.01 instead of 2.00 syncs');
     for (const path of ['results/latest.json', 'results/latest.csv', 'reports/index.html']) {
@@ -239,8 +241,8 @@ describe('from a run to a verdict', () => {
     }
 
     const gate = ['gate', 'results/latest.json'];
-    expect(await runCli(folder, ...gate, '--accept')).toMatchObject({ code: 0 });
-    expect(await runCli(folder, ...gate)).toMatchObject({ code: 0 });
+    expect(await callCli(folder, ...gate, '--accept')).toMatchObject({ code: 0 });
+    expect(await callCli(folder, ...gate)).toMatchObject({ code: 0 });
 
     const baseline = join(folder, 'results/baseline.json');
     const better = readFileSync(baseline, 'utf8').replace(
@@ -248,25 +250,25 @@ describe('from a run to a verdict', () => {
       '"run.syncs.byCause.l2-after-refcount": 999',
     );
     writeFileSync(baseline, better);
-    const worse = await runCli(folder, ...gate);
+    const worse = await callCli(folder, ...gate);
     expect(worse.code).toBe(3);
     expect(worse.stdout).toMatch(/stride · qcow2 eager · writethrough/);
     expect(worse.stdout).toMatch(/l2-after-refcount/);
-    const json = await runCli(folder, ...gate, '--json');
+    const json = await callCli(folder, ...gate, '--json');
     expect(json.code).toBe(3);
     expect(JSON.parse(json.stdout)).toMatchObject({ passed: false });
   });
 
   test('report draws a result anew, as a page or as Markdown', async () => {
     const folder = makeFolder();
-    await runCli(folder, 'run', ...STRIDE, ...COUNTS_ONLY, '--out', 'result.json');
-    const page = await runCli(folder, 'report', 'result.json', '--out', 'page.html');
+    await callCli(folder, 'run', ...STRIDE, ...COUNTS_ONLY, '--out', 'result.json');
+    const page = await callCli(folder, 'report', 'result.json', '--out', 'page.html');
     expect(page).toMatchObject({ code: 0, stdout: 'page.html\n' });
     expect(readFileSync(join(folder, 'page.html'), 'utf8')).toContain('<!doctype html>');
-    const table = await runCli(folder, 'report', 'result.json', '--markdown');
+    const table = await callCli(folder, 'report', 'result.json', '--markdown');
     expect(table.code).toBe(0);
     expect(table.stdout).toMatch(/^\| Per guest write, cache=writethrough \|/);
-    const twice = await runCli(folder, 'report', 'result.json', 'result.json', '--out', 'page.html');
+    const twice = await callCli(folder, 'report', 'result.json', 'result.json', '--out', 'page.html');
     expect(twice.code).toBe(1);
     expect(errorLine(twice)).toContain('stride');
   });
@@ -275,7 +277,7 @@ describe('from a run to a verdict', () => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'result.json'), '{"schema":"qcow2-bench/result@1",');
     for (const command of ['report', 'gate']) {
-      const ended = await runCli(folder, command, 'result.json');
+      const ended = await callCli(folder, command, 'result.json');
       expect(ended.code).toBe(1);
       expect(errorLine(ended)).toContain('result.json');
     }

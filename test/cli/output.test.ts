@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 import { expect, test, vi } from 'vitest';
 
-import { makeFolder, runCli, type Ended } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { makeFolder, type Ended } from './cli-process.ts';
 
 // Each test starts the program several times.
 vi.setConfig({ testTimeout: 300_000 });
@@ -32,22 +33,22 @@ test('names of images, backing files and snapshots are shown escaped, and are wh
   const folder = makeFolder();
   const image = `${EVIL}\nforged: line.qcow2`;
   const made = [
-    await runCli(folder, 'create', `base-${EVIL}`, '1MiB', '--format', 'raw'),
-    await runCli(folder, 'create', image, '1MiB', '--backing', `base-${EVIL}`, '--backing-format', 'raw'),
-    await runCli(folder, 'snapshot', image, '--create', `${EVIL}\ntag`),
-    await runCli(folder, 'snapshot', image),
-    await runCli(folder, 'info', image),
-    await runCli(folder, 'info', image, '--backing-chain'),
-    await runCli(folder, 'map', image),
-    await runCli(folder, 'resize', image, '2MiB'),
-    await runCli(folder, 'convert', image, `${EVIL}.raw`, '--to', 'raw'),
+    await callCli(folder, 'create', `base-${EVIL}`, '1MiB', '--format', 'raw'),
+    await callCli(folder, 'create', image, '1MiB', '--backing', `base-${EVIL}`, '--backing-format', 'raw'),
+    await callCli(folder, 'snapshot', image, '--create', `${EVIL}\ntag`),
+    await callCli(folder, 'snapshot', image),
+    await callCli(folder, 'info', image),
+    await callCli(folder, 'info', image, '--backing-chain'),
+    await callCli(folder, 'map', image),
+    await callCli(folder, 'resize', image, '2MiB'),
+    await callCli(folder, 'convert', image, `${EVIL}.raw`, '--to', 'raw'),
   ];
   for (const ended of made) {
     expect(ended.code, ended.stderr).toBe(0);
     expectClean(ended);
     expect(ended.stdout).not.toMatch(/^(forged|tag)/m);
   }
-  const json = await runCli(folder, 'info', image, '--json');
+  const json = await callCli(folder, 'info', image, '--json');
   expectClean(json);
   expect(JSON.parse(json.stdout)).toMatchObject({
     filename: image,
@@ -69,7 +70,7 @@ test('errors escape what they quote: missing files, values, commands, text that 
     ['replay', `${EVIL}.json`],
     ['list', EVIL],
   ]) {
-    const ended = await runCli(folder, ...words);
+    const ended = await callCli(folder, ...words);
     expect(ended.code).not.toBe(0);
     expectClean(ended);
     expect(ended.stderr).toContain('\\x1b[31mE\\x07');
@@ -83,17 +84,17 @@ test('the title and provenance of a trace, and names in results, tables and page
     join(folder, trace),
     '#qcow2-bench trace v1\n#virtual-size 1048576\n#title \u001b[2J\u202etitle\ntime_ns,op,offset,length,flags\n0,write,0,4096,\n',
   );
-  expectClean(await runCli(folder, 'trace', 'info', trace));
-  const run = await runCli(
+  expectClean(await callCli(folder, 'trace', 'info', trace));
+  const run = await callCli(
     folder,
     ...['replay', trace, '--format', 'raw,qcow2', '--cache', 'none', '--samples', '0', '--out', 'r.json'],
   );
   expect(run.code, run.stderr).toBe(0);
   expectClean(run);
-  const markdown = await runCli(folder, 'report', 'r.json', '--markdown');
+  const markdown = await callCli(folder, 'report', 'r.json', '--markdown');
   expectClean(markdown);
   expect(markdown.stdout).toContain('x1b');
-  const page = await runCli(folder, 'report', 'r.json', '--out', 'page.html');
+  const page = await callCli(folder, 'report', 'r.json', '--out', 'page.html');
   expectClean(page);
   const html = readFileSync(join(folder, 'page.html'), 'utf8');
   // The libraries of the charts are not foreign text.

@@ -21,6 +21,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { DEVICE_MODELS } from '../../src/device/device-models.ts';
 import { writeDeviceModel } from '../../src/result/device-model-file.ts';
+import { callCli } from './call-cli.ts';
 import { errorLine, MAIN, makeFolder, runCli } from './cli-process.ts';
 
 const TRACE =
@@ -44,7 +45,7 @@ beforeAll(async () => {
     'create plain.qcow2 64KiB --data-file plain',
     `${RUN} --out r.json`,
   ]) {
-    const ended = await runCli(folder, ...words.split(' '));
+    const ended = await callCli(folder, ...words.split(' '));
     if (ended.code !== 0) throw new Error(`${words}: ${ended.stderr}`);
   }
   linkSync(at('top.qcow2'), at('hard'));
@@ -102,7 +103,7 @@ describe('an output is never an input or another output', () => {
     ['serve --image new.qcow2 --create 1MiB --socket new.qcow2', '--socket', '--image'],
   ] as const)('%s', async ([words, output, other]) => {
     const before = contents();
-    const ended = await runCli(folder, ...words.split(' '), '--overwrite');
+    const ended = await callCli(folder, ...words.split(' '), '--overwrite');
     expect(errorLine(ended)).toMatch(
       new RegExp(`^qcow2-bench: error: ${output} \\S+ is the same file as ${other} `),
     );
@@ -133,7 +134,7 @@ describe('a file of another kind is replaced only with --overwrite', () => {
     'serve --image precious --create 1MiB --socket s',
   ])('%s', async (words) => {
     const before = contents();
-    const ended = await runCli(folder, ...words.split(' '));
+    const ended = await callCli(folder, ...words.split(' '));
     expect(errorLine(ended)).toMatch(
       /: file exists(?: and is not an? [\w ]+)?; use --overwrite to replace it \[file-exists\]$/,
     );
@@ -146,12 +147,12 @@ describe('a file of another kind is replaced only with --overwrite', () => {
     writeFileSync(join(own, 't.csv'), TRACE);
     writeFileSync(join(own, 'o'), 'precious', { mode: 0o600 });
     symlinkSync('o', join(own, 'link'));
-    expect((await runCli(own, 'trace', 'convert', 't.csv', 'link', '--force')).code).toBe(0);
+    expect((await callCli(own, 'trace', 'convert', 't.csv', 'link', '--force')).code).toBe(0);
     expect(readFileSync(join(own, 'o'), 'utf8')).toBe(TRACE);
     expect(statSync(join(own, 'o')).mode & 0o777).toBe(0o600);
-    expect((await runCli(own, 'report', join(folder, 'r.json'), '--out', 'o', '--overwrite')).code).toBe(0);
+    expect((await callCli(own, 'report', join(folder, 'r.json'), '--out', 'o', '--overwrite')).code).toBe(0);
     // A page replaces a page.
-    expect((await runCli(own, 'report', join(folder, 'r.json'), '--out', 'o')).code).toBe(0);
+    expect((await callCli(own, 'report', join(folder, 'r.json'), '--out', 'o')).code).toBe(0);
     expect(readdirSync(own).toSorted()).toEqual(['link', 'o', 't.csv']);
   });
 });
@@ -171,7 +172,7 @@ describe('the folder of an output', () => {
     'record --image top.qcow2 --socket s --trace no/x',
     'serve --image top.qcow2 --socket no/s',
   ])('is not made: %s', async (words) => {
-    const ended = await runCli(folder, ...words.split(' '));
+    const ended = await callCli(folder, ...words.split(' '));
     expect(errorLine(ended)).toContain('no: folder does not exist; create it first [directory-missing]');
     expect(ended.code).toBe(1);
     expect(existsSync(join(folder, 'no'))).toBe(false);
@@ -179,14 +180,14 @@ describe('the folder of an output', () => {
 
   test('is made where it is the default', async () => {
     const own = makeFolder();
-    expect((await runCli(own, 'report', join(folder, 'r.json'))).code).toBe(0);
+    expect((await callCli(own, 'report', join(folder, 'r.json'))).code).toBe(0);
     expect(readdirSync(own)).toEqual(['reports']);
   });
 
   test('a directory is no output', async () => {
     const own = makeFolder();
     mkdirSync(join(own, 'd'));
-    const ended = await runCli(own, 'report', join(folder, 'r.json'), '--out', 'd', '--overwrite');
+    const ended = await callCli(own, 'report', join(folder, 'r.json'), '--out', 'd', '--overwrite');
     expect(errorLine(ended)).toContain('[not-an-output]');
   });
 });

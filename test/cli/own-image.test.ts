@@ -18,7 +18,8 @@ import { HostFile } from '../../src/device/host-file.ts';
 import { loadOfdLocks } from '../../src/device/ofd-lock.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { errorLine, makeFolder, runCli, startCli, type Ended } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder, startCli, type Ended } from './cli-process.ts';
 import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 const MIB = 1024 ** 2;
@@ -60,13 +61,13 @@ async function replay(
   ...words: readonly string[]
 ): Promise<readonly CellRecord[]> {
   const before = stateOf(folder);
-  const ended = await runCli(folder, 'replay', 't.csv', '--image', image, ...CELL, ...words);
+  const ended = await callCli(folder, 'replay', 't.csv', '--image', image, ...CELL, ...words);
   expect(stateOf(folder)).toEqual(before);
   return cellsOf(ended);
 }
 
 async function create(folder: string, ...words: readonly string[]): Promise<void> {
-  expect(await runCli(folder, 'create', ...words)).toMatchObject({ code: 0, stderr: '' });
+  expect(await callCli(folder, 'create', ...words)).toMatchObject({ code: 0, stderr: '' });
 }
 
 describe('an image of the user', () => {
@@ -93,7 +94,7 @@ describe('an image of the user', () => {
     const before = stateOf(folder);
     const matrix = ['--cache', 'writeback,writethrough', '--queue-depth', '1,4', '--samples', '1', '--json'];
     const words = ['--image', 'disk.qed', '--dir', '.', ...matrix];
-    const cells = cellsOf(await runCli(folder, 'replay', 't.csv', ...words));
+    const cells = cellsOf(await callCli(folder, 'replay', 't.csv', ...words));
     expect(cells).toHaveLength(4);
     for (const { counts, timings, cell } of cells) {
       expect([cell.format, counts?.guest.allocatingWrites, timings.length]).toEqual(['qed', 2, 1]);
@@ -105,10 +106,10 @@ describe('an image of the user', () => {
     const folder = folderWith(() => undefined);
     await create(folder, 'disk.raw', '16MiB', '--format', 'raw');
     const words = ['replay', 't.csv', '--image', 'disk.raw', '--in-place'];
-    const [record] = cellsOf(await runCli(folder, ...words, ...CELL));
+    const [record] = cellsOf(await callCli(folder, ...words, ...CELL));
     expect(record?.fallbacks).toContainEqual(expect.stringContaining('--in-place'));
     expect(readFileSync(join(folder, 'disk.raw'))[1_052_672]).toBe(2);
-    const many = await runCli(folder, ...words, '--samples', '0');
+    const many = await callCli(folder, ...words, '--samples', '0');
     expect(many.code).toBe(2);
     expect(errorLine(many)).toContain('--in-place takes one cell');
   });
@@ -128,11 +129,11 @@ describe('an image of the user', () => {
       [['--device', 'memory'], '--device takes file'],
     ];
     for (const [words, said] of misuses) {
-      const ended = await runCli(folder, 'replay', 't.csv', '--image', 'disk.qcow2', ...CELL, ...words);
+      const ended = await callCli(folder, 'replay', 't.csv', '--image', 'disk.qcow2', ...CELL, ...words);
       expect(ended.code).toBe(2);
       expect(errorLine(ended)).toContain(said);
     }
-    const small = await runCli(folder, 'run', '--workload', 'stride', '--image', 'disk.qcow2', ...CELL);
+    const small = await callCli(folder, 'run', '--workload', 'stride', '--image', 'disk.qcow2', ...CELL);
     expect(small.code).toBe(1);
     expect(errorLine(small)).toMatch(/disk\.qcow2: the disk has 16MiB, but stride needs 1GiB.*image-misfit/);
     expect(stateOf(folder)).toEqual(before);
@@ -157,7 +158,7 @@ describe('an image of the user', () => {
     await create(folder, 'disk.qcow2', '16MiB');
     const words = ['replay', 't.csv', '--image', 'disk.qcow2', '--cache', 'writeback', '--samples', '0'];
     const allocating = async (...more: readonly string[]): Promise<number | undefined> => {
-      const [record] = cellsOf(await runCli(folder, ...words, '--json', '--out', 'r.json', ...more));
+      const [record] = cellsOf(await callCli(folder, ...words, '--json', '--out', 'r.json', ...more));
       return record?.counts?.guest.allocatingWrites;
     };
     expect(await allocating()).toBe(2);
@@ -165,7 +166,7 @@ describe('an image of the user', () => {
     // What only the kept record says.
     writeFileSync(join(folder, 'r.json'), result.replace(/(?<key>"allocatingWrites":\s*)2/, '$<key>77'));
     expect(await allocating('--resume')).toBe(77);
-    cellsOf(await runCli(folder, ...words, '--json', '--in-place'));
+    cellsOf(await callCli(folder, ...words, '--json', '--in-place'));
     // The run discarded one of the two clusters.
     expect(await allocating('--resume')).toBe(1);
   });
@@ -179,7 +180,16 @@ describe('an image of the user', () => {
       });
       mountSmall(join(folder, 'small'));
       const before = stateOf(folder);
-      const ended = await runCli(folder, 'replay', 't.csv', '--image', 'disk.raw', '--dir', 'small', ...CELL);
+      const ended = await callCli(
+        folder,
+        'replay',
+        't.csv',
+        '--image',
+        'disk.raw',
+        '--dir',
+        'small',
+        ...CELL,
+      );
       expect(ended.code).toBe(1);
       expect(errorLine(ended)).toMatch(/disk\.raw: a copy takes 16\.?0* MiB.*--dir.*\[no-space\]/);
       expect(stateOf(folder)).toEqual(before);
@@ -263,7 +273,7 @@ describe.skipIf(skip !== undefined)(
         img(path, 'create', '-q', '-f', 'qcow2', ...away);
       });
       const refusal = async (image: string): Promise<string> =>
-        errorLine(await runCli(folder, 'replay', 't.csv', '--image', image, ...CELL));
+        errorLine(await callCli(folder, 'replay', 't.csv', '--image', image, ...CELL));
       expect(await refusal('wrong.qcow2')).toMatch(/'file'.*--backing-format \[unsupported-backing-format\]/);
       expect(await refusal('none.qcow2')).toMatch(/--backing-format \[backing-format-missing\]/);
       expect(await refusal('below/away.qcow2')).toMatch(

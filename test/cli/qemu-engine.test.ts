@@ -11,7 +11,8 @@ import { parseResult } from '../../src/result/store.ts';
 import { WORKLOAD_SCHEMA } from '../../src/workload/schema.ts';
 import { STRIDE, WRITES } from '../bench/small-run.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
-import { errorLine, linesOf, makeFolder, runCli, startCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, linesOf, makeFolder, startCli } from './cli-process.ts';
 
 const WORDS = 'run --workload small.json --cache writethrough --samples 0 --engine builtin,qemu';
 
@@ -70,7 +71,7 @@ function folderWithWorkload(mix: Readonly<Record<string, number>> = WRITES.mix):
 describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine builtin,qemu', () => {
   test('says of each cell that it is identical, and keeps the verdict with the version', async () => {
     const folder = folderWithWorkload();
-    const ended = await runCli(folder, ...`${WORDS} --format raw,qcow2 --out result.json`.split(' '));
+    const ended = await callCli(folder, ...`${WORDS} --format raw,qcow2 --out result.json`.split(' '));
     expect(ended.code).toBe(0);
     const told = linesOf(ended.stdout).filter((line) => /parity/i.test(line));
     expect(told).toHaveLength(1);
@@ -87,7 +88,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     const folder = folderWithWorkload({ discard: 1, writeZeroes: 1, write: 1 });
     const words = `${WORDS} --format raw,qcow2 --refcounts eager --discard`;
     const holes = async (mode: string): Promise<readonly number[]> => {
-      const ended = await runCli(folder, ...`${words} ${mode} --out ${mode}.json`.split(' '));
+      const ended = await callCli(folder, ...`${words} ${mode} --out ${mode}.json`.split(' '));
       expect(ended.code).toBe(0);
       expect(ended.stdout).toContain('Parity: 2 of 2 cells identical to QEMU');
       const { cells } = parseResult(readFileSync(join(folder, `${mode}.json`), 'utf8'));
@@ -105,7 +106,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
   ])('a build of %s that does other things is shown, with exit code %i', async (version, code) => {
     const folder = folderWithWorkload();
     const build = otherBuild(folder, version);
-    const ended = await runCli(folder, ...`${WORDS} --format raw --qemu-bin-dir ${build}`.split(' '));
+    const ended = await callCli(folder, ...`${WORDS} --format raw --qemu-bin-dir ${build}`.split(' '));
     expect(ended.code).toBe(code);
     expect(ended.stdout).toContain(`parity: different from QEMU ${version}`);
     expect(ended.stdout).toMatch(/^ {2}> +1 +F +W 0x10000 4096$/m);
@@ -138,7 +139,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     const folder = folderWithWorkload();
     const build = scriptedBuild(folder, '7.2.99', lines);
     const words = `${WORDS} --format qcow2 --refcounts eager --qemu-bin-dir ${build} --out result.json`;
-    const ended = await runCli(folder, ...words.split(' '));
+    const ended = await callCli(folder, ...words.split(' '));
     expect(ended.stdout).toContain('parity: different from QEMU 7.2.99');
     for (const words of told) expect(ended.stdout).toMatch(words);
     expect(ended.code).toBe(3);
@@ -154,7 +155,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
       'sed "s/read -q -P 0/read -q -P 1/" | $QEMU_IO "$@"',
     ];
     const build = scriptedBuild(folder, '7.2.99', lines);
-    const ended = await runCli(folder, ...`${WORDS} --format raw --qemu-bin-dir ${build}`.split(' '));
+    const ended = await callCli(folder, ...`${WORDS} --format raw --qemu-bin-dir ${build}`.split(' '));
     expect(ended.stdout).toMatch(
       /a read of QEMU gave other bytes than ours within the 4096 at guest offset 0x0/,
     );
@@ -181,7 +182,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     const part = { name: 'part', requests: 4, ...WRITES, pattern: STRIDE };
     workload['phases'] = [{ ...ZEROED, ...SEQUENTIAL }, part, ...lost.after];
     writeFileSync(join(folder, 'small.json'), JSON.stringify(workload));
-    const ended = await runCli(folder, ...`${WORDS} --format qed --out result.json`.split(' '));
+    const ended = await callCli(folder, ...`${WORDS} --format qed --out result.json`.split(' '));
     expect(ended.stdout).toContain('(qed-zero-over-backing in docs/qemu-rules.md)');
     expect(ended.stdout.includes('a read of QEMU gave other bytes')).toBe(lost.guestReads);
     expect(ended.code).toBe(0);
@@ -221,7 +222,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
       const words =
         'run --workload small.json --samples 0 --engine builtin,qemu --dir . --out result.json --format qcow2';
       const cell = `--refcounts eager --cache none --data-file raw${layout}`;
-      const ended = await runCli(folder, ...`${words} ${cell}`.split(' '));
+      const ended = await callCli(folder, ...`${words} ${cell}`.split(' '));
       expect(ended.stdout).toContain('Parity: 1 of 1 cell identical');
       // Lines wrap where they must.
       expect(ended.stdout.replaceAll(/\s+/g, ' ').includes('padded to 4 KiB, as QEMU does')).toBe(isPadded);
@@ -267,7 +268,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     const head = ['#qcow2-bench trace v1', '#virtual-size 1048576', 'time_ns,op,offset,length,flags'];
     writeFileSync(join(folder, 'all.trace.csv'), `${[...head, ...lines].join('\n')}\n`);
     const words = 'replay all.trace.csv --format raw,qcow2,qed --cache writeback,directsync --samples 0';
-    const ended = await runCli(folder, ...`${words} --engine builtin,qemu`.split(' '));
+    const ended = await callCli(folder, ...`${words} --engine builtin,qemu`.split(' '));
     expect(ended.stderr).not.toContain('differs');
     expect(ended.stdout).toContain('Parity: 8 of 8 cells identical to QEMU');
     expect(ended.stdout).not.toContain('runs of QEMU differ');
@@ -275,7 +276,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
   });
 
   test('a named directory without QEMU ends the run before it begins', async () => {
-    const ended = await runCli(folderWithWorkload(), ...`${WORDS} --format raw --qemu-bin-dir .`.split(' '));
+    const ended = await callCli(folderWithWorkload(), ...`${WORDS} --format raw --qemu-bin-dir .`.split(' '));
     expect(ended.code).toBe(1);
     expect(errorLine(ended)).toMatch(
       /there is no program qemu-io in \.: name the directory .*\[peer-missing\]/,

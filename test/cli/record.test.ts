@@ -12,7 +12,8 @@ import { Random } from '../../src/core/random.ts';
 import { findSource } from '../../src/workload/library.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { owned } from '../owned-process.ts';
-import { errorLine, makeFolder, runCli, startCli, type Started } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder, startCli, type Started } from './cli-process.ts';
 
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('nbdinfo', 'nbdcopy', 'qemu-img', 'qemu-io', 'fio');
@@ -99,7 +100,7 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
       expect(provenance.get('recorded')).toMatch(/^\d{4}-\d\d-\d\d$/);
 
       const cell = ['--format', format, '--refcounts', 'eager', '--cache', 'writeback'];
-      const replayed = await runCli(folder, 'replay', 'trace.csv.zst', ...cell, '--image', 'replayed');
+      const replayed = await callCli(folder, 'replay', 'trace.csv.zst', ...cell, '--image', 'replayed');
       expect(replayed.code).toBe(0);
       if (format === 'qcow2') {
         expect(await guestMapOf(folder, 'replayed', format)).toEqual(
@@ -144,12 +145,12 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
     const trace = readFileSync(join(folder, 'trace.csv'), 'utf8');
     expect(trace.match(/,write,/g)).toHaveLength(1024);
     expect(trace.match(/,flush,/g)?.length).toBeGreaterThan(100);
-    expect((await runCli(folder, 'replay', 'trace.csv', '--samples', '0')).code).toBe(0);
+    expect((await callCli(folder, 'replay', 'trace.csv', '--samples', '0')).code).toBe(0);
   });
 
   test('serve shows an image and writes no trace', async () => {
     const folder = makeFolder();
-    expect((await runCli(folder, 'create', 'disk.qcow2', '1MiB')).code).toBe(0);
+    expect((await callCli(folder, 'create', 'disk.qcow2', '1MiB')).code).toBe(0);
     // Without --once, which would end it if the second client came late.
     const serve = startCli(folder, 'serve', '--image', 'disk.qcow2', '--read-only', '--socket', 's');
     const uri = await uriOf(serve);
@@ -196,7 +197,7 @@ describe.skipIf(skipFuse !== undefined)(`the kernel${skipFuse === undefined ? ''
     expect(readFileSync(join(folder, 'again')).equals(readFileSync(join(folder, 'content')))).toBe(true);
 
     const cell = ['--format', 'qcow2', '--refcounts', 'lazy', '--cache', 'writeback', '--verify'];
-    expect(await runCli(folder, 'replay', 't.csv.gz', ...cell, '--image', 'replayed')).toMatchObject({
+    expect(await callCli(folder, 'replay', 't.csv.gz', ...cell, '--image', 'replayed')).toMatchObject({
       code: 0,
     });
     expect(await guestMapOf(folder, 'replayed', 'qcow2')).toEqual(
@@ -219,7 +220,7 @@ describe('a session that cannot begin says why and leaves things as they were', 
     const folder = makeFolder();
     writeFileSync(join(folder, 'trace.csv'), 'mine');
     const words = ['record', '--image', 'new.qcow2', '--create', '1MiB', '--trace', 'other.csv', ...listen];
-    const ended = await runCli(folder, ...words);
+    const ended = await callCli(folder, ...words);
     expect(ended.code).toBe(code);
     expect(errorLine(ended)).toContain(named);
     expect(readFileSync(join(folder, 'trace.csv'), 'utf8')).toBe('mine');
@@ -233,7 +234,7 @@ describe('a session that cannot begin says why and leaves things as they were', 
     const folder = makeFolder();
     writeFileSync(join(folder, 'taken'), 'mine');
     const made = ['--image', 'new.qcow2', '--create', '1MiB', '--data-file', 'plain'];
-    const ended = await runCli(folder, 'serve', ...made, '--socket', 'taken');
+    const ended = await callCli(folder, 'serve', ...made, '--socket', 'taken');
     expect(ended.code).toBe(1);
     expect(errorLine(ended)).toContain('taken');
     expect(readdirSync(folder)).toEqual(['taken']);
@@ -243,7 +244,7 @@ describe('a session that cannot begin says why and leaves things as they were', 
     const folder = makeFolder();
     for (const name of ['taken', 'trace.csv']) writeFileSync(join(folder, name), 'mine');
     const image = ['--image', 'new.qcow2', '--create', '1MiB'];
-    const ended = await runCli(
+    const ended = await callCli(
       folder,
       ...['record', ...image, '--trace', 'trace.csv', '--socket', 'taken', '--overwrite'],
     );
@@ -267,7 +268,7 @@ describe('a session that cannot begin says why and leaves things as they were', 
       '--socket',
       's',
     ];
-    const ended = await runCli(folder, ...words);
+    const ended = await callCli(folder, ...words);
     expect(ended.code).toBe(1);
     expect(errorLine(ended)).toContain('file exists; use --overwrite to replace it');
     expect(readFileSync(join(folder, 'trace.csv'), 'utf8')).toBe('mine');

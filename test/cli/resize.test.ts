@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { errorLine, makeFolder, runCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder } from './cli-process.ts';
 
 const MIB = 1024 * 1024;
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
@@ -76,7 +77,7 @@ describe.skipIf(skipped !== undefined)(`resize${skipped === undefined ? '' : ` (
       for (const args of made) run(...args);
     });
     const format = made[0]?.[3] ?? '';
-    const { code, stdout, stderr } = await runCli(folder, 'resize', 'disk', ...words, '--json');
+    const { code, stdout, stderr } = await callCli(folder, 'resize', 'disk', ...words, '--json');
     expect([code, stderr]).toEqual([0, '']);
     runTool('qemu-img', theirWords(words, format), folder);
     expect(readFileSync(join(folder, 'disk')).equals(readFileSync(join(folder, 'theirs')))).toBe(true);
@@ -102,7 +103,7 @@ describe.skipIf(skipped !== undefined)(`resize${skipped === undefined ? '' : ` (
       runTool('qemu-img', [...QCOW2, '-o', options, 'disk', '1M'], folder);
       runTool('qemu-io', ['-c', 'write 512 100k', 'disk'], folder);
     }
-    expect((await runCli(ours, 'resize', 'disk', ...words)).code).toBe(0);
+    expect((await callCli(ours, 'resize', 'disk', ...words)).code).toBe(0);
     runTool('qemu-img', theirWords(words, 'qcow2', 'disk'), theirs);
     for (const name of ['disk', 'disk.data']) {
       const [mine, other] = [ours, theirs].map((folder) => readFileSync(join(folder, name)));
@@ -147,7 +148,7 @@ describe.skipIf(skipped !== undefined)(`resize${skipped === undefined ? '' : ` (
     const before = readFileSync(join(folder, 'disk'));
     const format = made[0][3];
     expect(() => runTool('qemu-img', theirWords(words, format), folder)).toThrow();
-    const ended = await runCli(folder, 'resize', 'disk', ...words);
+    const ended = await callCli(folder, 'resize', 'disk', ...words);
     expect(ended.code).toBe(1);
     expect(errorLine(ended)).toMatch(/disk[:,]/);
     expect(errorLine(ended)).toContain(`[${errorCode}]`);
@@ -159,7 +160,7 @@ test('what is no size is a matter of usage, also behind a minus', async () => {
   const folder = makeFolder();
   writeFileSync(join(folder, 'disk'), Buffer.alloc(MIB));
   for (const size of ['much', '-1X', '+']) {
-    const ended = await runCli(folder, 'resize', 'disk', size);
+    const ended = await callCli(folder, 'resize', 'disk', size);
     expect(ended.code, size).toBe(2);
     expect(errorLine(ended)).toContain(size);
   }
@@ -168,6 +169,6 @@ test('what is no size is a matter of usage, also behind a minus', async () => {
 test('says what was done in a line', async () => {
   const folder = makeFolder();
   writeFileSync(join(folder, 'disk'), Buffer.alloc(MIB));
-  const { stdout } = await runCli(folder, 'resize', 'disk', '+1MiB');
+  const { stdout } = await callCli(folder, 'resize', 'disk', '+1MiB');
   expect(stdout).toBe('resized disk: raw, 1MiB to 2MiB\n');
 });

@@ -6,7 +6,8 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { errorLine, makeFolder, runCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 const DISK = 'disk.qcow2';
@@ -16,28 +17,28 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
     const folder = makeFolder();
     create(folder);
     write(folder, 1);
-    expect((await runCli(folder, 'snapshot', DISK, '--create', 'ours')).code).toBe(0);
+    expect((await callCli(folder, 'snapshot', DISK, '--create', 'ours')).code).toBe(0);
     write(folder, 2);
     runTool('qemu-img', ['snapshot', '-c', 'theirs', DISK], folder);
     write(folder, 3);
 
-    const { stdout } = await runCli(folder, 'snapshot', DISK, '--list');
+    const { stdout } = await callCli(folder, 'snapshot', DISK, '--list');
     expect(stdout).toBe(runTool('qemu-img', ['snapshot', '-l', DISK], folder));
-    expect((await runCli(folder, 'info', DISK)).stdout).toContain(stdout);
-    const info = await runCli(folder, 'info', DISK, '--json');
+    expect((await callCli(folder, 'info', DISK)).stdout).toContain(stdout);
+    const info = await callCli(folder, 'info', DISK, '--json');
     const theirInfo: unknown = JSON.parse(runTool('qemu-img', ['info', '--output=json', DISK], folder));
     expect(JSON.parse(info.stdout)).toMatchObject({
       snapshots: (theirInfo as { snapshots: unknown }).snapshots,
     });
 
-    expect((await runCli(folder, 'snapshot', DISK, '--apply', 'theirs')).code).toBe(0);
+    expect((await callCli(folder, 'snapshot', DISK, '--apply', 'theirs')).code).toBe(0);
     expectByte(folder, 2);
     runTool('qemu-img', ['snapshot', '-a', 'ours', DISK], folder);
     expectByte(folder, 1);
     runTool('qemu-img', ['snapshot', '-d', 'ours', DISK], folder);
-    const left = await runCli(folder, 'snapshot', DISK, '--delete', 'theirs', '--json');
+    const left = await callCli(folder, 'snapshot', DISK, '--delete', 'theirs', '--json');
     expect(JSON.parse(left.stdout)).toEqual([]);
-    expect((await runCli(folder, 'snapshot', DISK)).stdout).toBe(`${DISK} has no snapshots\n`);
+    expect((await callCli(folder, 'snapshot', DISK)).stdout).toBe(`${DISK} has no snapshots\n`);
     expect(runTool('qemu-img', ['check', DISK], folder)).toContain('No errors were found');
   });
 
@@ -56,14 +57,14 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
       bytes.writeBigUInt64BE(BigInt(stateSize), entry + 40);
       bytes.writeBigUInt64BE(12_345_678n, entry + 56);
       writeFileSync(path, bytes);
-      const { stdout } = await runCli(folder, 'snapshot', DISK, '--list');
+      const { stdout } = await callCli(folder, 'snapshot', DISK, '--list');
       expect(stdout).toBe(runTool('qemu-img', ['snapshot', '-l', DISK], folder));
-      const info = await runCli(folder, 'info', DISK, '--json');
+      const info = await callCli(folder, 'info', DISK, '--json');
       const { snapshots } = JSON.parse(
         runTool('qemu-img', ['info', '--output=json', DISK], folder),
       ) as Record<'snapshots', unknown>;
       expect(JSON.parse(info.stdout)).toMatchObject({ snapshots });
-      const checked = await runCli(folder, 'check', DISK);
+      const checked = await callCli(folder, 'check', DISK);
       expect(checked).toMatchObject({ code: 0, stdout: runTool('qemu-img', ['check', DISK], folder) });
     },
   );
@@ -73,12 +74,12 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
     create(folder);
     runTool('qemu-img', ['snapshot', '-c', 'one', DISK], folder);
     const before = readFileSync(join(folder, DISK));
-    const missing = await runCli(folder, 'snapshot', DISK, '--apply', 'two');
+    const missing = await callCli(folder, 'snapshot', DISK, '--apply', 'two');
     expect(missing.code).toBe(1);
     expect(errorLine(missing)).toContain("there is no snapshot 'two': there are 1 'one'");
-    const long = await runCli(folder, 'snapshot', DISK, '--create', 'x'.repeat(256));
+    const long = await callCli(folder, 'snapshot', DISK, '--create', 'x'.repeat(256));
     expect(errorLine(long)).toContain('at most 255');
-    const both = await runCli(folder, 'snapshot', DISK, '--create', 'x', '--delete', 'one');
+    const both = await callCli(folder, 'snapshot', DISK, '--create', 'x', '--delete', 'one');
     expect(both.code).toBe(2);
     expect(readFileSync(join(folder, DISK)).equals(before)).toBe(true);
   });
@@ -86,7 +87,7 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
   test('other formats have none', async () => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));
-    const refused = await runCli(folder, 'snapshot', 'disk.raw', '--create', 'x');
+    const refused = await callCli(folder, 'snapshot', 'disk.raw', '--create', 'x');
     expect(refused.code).toBe(1);
     expect(errorLine(refused)).toContain('the file is raw: convert it to qcow2 first');
   });

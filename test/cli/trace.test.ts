@@ -7,7 +7,8 @@ import { gunzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 
 import { blktraceEvent } from '../workload/trace/binary-traces.ts';
-import { errorLine, linesOf, makeFolder, runCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, linesOf, makeFolder } from './cli-process.ts';
 
 const NATIVE =
   '#qcow2-bench trace v1\n#virtual-size 1073741824\n#tool by hand\ntime_ns,op,offset,length,flags\n' +
@@ -33,7 +34,7 @@ async function expectError(
   pattern: RegExp,
   code = 1,
 ): Promise<void> {
-  const ended = await runCli(folder, ...words);
+  const ended = await callCli(folder, ...words);
   expect(errorLine(ended)).toMatch(pattern);
   expect(ended.code).toBe(code);
   expect(ended.stdout).toBe('');
@@ -41,7 +42,7 @@ async function expectError(
 
 describe('trace info', () => {
   test('figures as JSON', async () => {
-    const { stdout, code } = await runCli(folderWith({ t: NATIVE }), 'trace', 'info', 't', '--json');
+    const { stdout, code } = await callCli(folderWith({ t: NATIVE }), 'trace', 'info', 't', '--json');
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       trace: 't',
@@ -77,18 +78,18 @@ describe('trace info', () => {
 
   test('a recording that ships is known by its name, as in replay', async () => {
     const words = ['trace', 'info', 'sqlite-wal', '--limit', '10', '--json'];
-    const { stdout } = await runCli(folderWith({}), ...words);
+    const { stdout } = await callCli(folderWith({}), ...words);
     expect(JSON.parse(stdout)).toMatchObject({ format: 'native', requests: 10 });
   });
 
   test('the cluster size decides what allocates', async () => {
     const words = ['trace', 'info', 't', '--json', '--cluster-size', '2MiB'];
-    const { stdout } = await runCli(folderWith({ t: NATIVE }), ...words);
+    const { stdout } = await callCli(folderWith({ t: NATIVE }), ...words);
     expect(JSON.parse(stdout)).toMatchObject({ allocatingWrites: 1, clusters: 1, clusterSize: 2 ** 21 });
   });
 
   test('a picture without colour, in lines that fit', async () => {
-    const { stdout } = await runCli(folderWith({ t: NATIVE }), 'trace', 'info', 't');
+    const { stdout } = await callCli(folderWith({ t: NATIVE }), 'trace', 'info', 't');
     expect(stdout).toMatch(/8 requests in 7 ms/);
     expect(stdout).toMatch(/1 GiB │/);
     expect(stdout).toMatch(/░▒▓█ writes {3}·: only reads/);
@@ -98,7 +99,7 @@ describe('trace info', () => {
 
   test('says what the format does not hold', async () => {
     const folder = folderWith({ 'hm.csv': `${MSR}\n` });
-    const { stdout } = await runCli(folder, 'trace', 'info', 'hm.csv', '--volume', 'hm_0');
+    const { stdout } = await callCli(folder, 'trace', 'info', 'hm.csv', '--volume', 'hm_0');
     expect(stdout).toMatch(/flushes +not recorded in this format/);
     expect(stdout).toMatch(/1 MiB \(1,048,576 bytes\): not recorded/);
     expect(stdout).toMatch(/left out +2 requests of other volumes/);
@@ -119,7 +120,7 @@ describe('trace info', () => {
     );
     const bad = /hm\.csv, line 4: offset 8191 is no multiple of 512/;
     await expectError(folder, [...info, 'hm.csv', '--volume', 'hm_1'], bad);
-    const skipped = await runCli(folder, ...info, 'hm.csv', '--volume', 'hm_1', '--skip-bad', '--json');
+    const skipped = await callCli(folder, ...info, 'hm.csv', '--volume', 'hm_1', '--skip-bad', '--json');
     expect(JSON.parse(skipped.stdout)).toMatchObject({ requests: 1, skipped: 1, otherVolumes: 2 });
     await expectError(
       folder,
@@ -156,7 +157,7 @@ describe('trace convert', () => {
     await expectError(folder, convert, what);
     expect(readdirSync(folder)).toEqual(['t']);
 
-    const { stdout } = await runCli(folder, ...convert, '--lossy', '--json');
+    const { stdout } = await callCli(folder, ...convert, '--lossy', '--json');
     const { requests, written, dropped } = JSON.parse(stdout) as Record<string, unknown>;
     expect({ requests, written }).toEqual({ requests: 8, written: 8 });
     expect(dropped).toHaveLength(6);
@@ -176,9 +177,9 @@ describe('trace convert', () => {
       blktraceEvent({ timeNs: 9000, category: ['write', 'flush'] }),
     ];
     const folder = folderWith({ 'sda.blktrace.0': Buffer.concat(events) });
-    const first = await runCli(folder, 'trace', 'convert', 'sda', 'a.iolog', '--to', 'fio-v3');
+    const first = await callCli(folder, 'trace', 'convert', 'sda', 'a.iolog', '--to', 'fio-v3');
     expect(first.stdout).toBe('a.iolog: 3 requests, fio-v3\n');
-    await runCli(folder, 'trace', 'convert', 'a.iolog', 'b.csv.gz');
+    await callCli(folder, 'trace', 'convert', 'a.iolog', 'b.csv.gz');
     expect(gunzipSync(readFileSync(join(folder, 'b.csv.gz'))).toString()).toBe(
       '#qcow2-bench trace v1\n#virtual-size 1048576\n#converted-from fio-v3\n#volume disk\ntime_ns,op,offset,length,flags\n' +
         '0,write,4096,4096,\n2000,discard,0,512,\n4000,flush,,,\n',
@@ -206,7 +207,7 @@ describe('trace convert', () => {
     expect(readFileSync(join(folder, 'out'), 'utf8')).toBe('precious');
     await expectError(folder, ['trace', 'convert', 'broken', 'new'], /broken, line 13/);
     expect(readdirSync(folder).toSorted()).toEqual(['broken', 'out', 't']);
-    const { code } = await runCli(folder, 'trace', 'convert', 't', 'out', '--overwrite');
+    const { code } = await callCli(folder, 'trace', 'convert', 't', 'out', '--overwrite');
     expect(code).toBe(0);
     expect(readFileSync(join(folder, 'out'), 'utf8')).toBe(NATIVE);
     expect(readdirSync(folder).toSorted()).toEqual(['broken', 'out', 't']);
@@ -221,7 +222,7 @@ describe('trace convert', () => {
 
   test('a dm-log-writes log has holes for data', async () => {
     const folder = folderWith({ t: NATIVE });
-    const { stdout } = await runCli(
+    const { stdout } = await callCli(
       folder,
       'trace',
       'convert',
@@ -241,7 +242,7 @@ describe('trace convert', () => {
 describe('trace slice', () => {
   const slice = async (...words: readonly string[]) => {
     const folder = folderWith({ t: NATIVE });
-    const { code } = await runCli(folder, 'trace', 'slice', 't', 'out', ...words);
+    const { code } = await callCli(folder, 'trace', 'slice', 't', 'out', ...words);
     expect(code).toBe(0);
     return linesOf(readFileSync(join(folder, 'out'), 'utf8')).slice(4);
   };
@@ -265,12 +266,12 @@ describe('trace slice', () => {
       'hm.csv': `${MSR}\n`,
       q: 'blk_co_preadv blk 0x1 bs 0x2 offset 0 bytes 512 flags 0x0\n',
     });
-    await runCli(folder, 'trace', 'slice', 'hm.csv', 'out', '--volume', 'hm_0');
+    await callCli(folder, 'trace', 'slice', 'hm.csv', 'out', '--volume', 'hm_0');
     expect(linesOf(readFileSync(join(folder, 'out'), 'utf8')).slice(-2)).toEqual([
       '0,write,0,4096,',
       '200,read,8192,4096,',
     ]);
-    await runCli(folder, 'trace', 'convert', 'out', 'log', '--to', 'dm-log-writes', '--lossy');
+    await callCli(folder, 'trace', 'convert', 'out', 'log', '--to', 'dm-log-writes', '--lossy');
     const noTimes = /log: dm-log-writes holds no times to choose by/;
     await expectError(folder, ['trace', 'slice', 'log', 'x', '--from', '1s'], noTimes);
     expect(existsSync(join(folder, 'x'))).toBe(false);
@@ -284,7 +285,7 @@ describe('replay takes the same options', () => {
     const folder = folderWith({ 'hm.csv': `${MSR}\n` });
     const cell = ['--format', 'raw', '--cache', 'unsafe', '--samples', '0', '--json'];
     await expectError(folder, ['replay', 'hm.csv', ...cell], /several volumes/);
-    const { stdout, code } = await runCli(
+    const { stdout, code } = await callCli(
       folder,
       'replay',
       'hm.csv',
@@ -302,6 +303,6 @@ describe('replay takes the same options', () => {
     const events = blktraceEvent({ timeNs: 5000, category: ['write'], sector: 8, bytes: 4096 });
     const folder = folderWith({ 'sda.blktrace.0': events, 'sda.blktrace.1': events });
     const words = ['replay', 'sda', '--format', 'raw', '--cache', 'unsafe', '--samples', '0', '--json'];
-    expect((await runCli(folder, ...words)).stdout).toMatch(/"writes":2,/);
+    expect((await callCli(folder, ...words)).stdout).toMatch(/"writes":2,/);
   });
 });

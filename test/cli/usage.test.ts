@@ -2,7 +2,8 @@ import { describe, expect, test } from 'vitest';
 
 import { COMMANDS } from '../../src/cli/command-list.ts';
 import { withOptions } from '../../src/cli/grammar/literal-words.ts';
-import { errorLine, makeFolder, runCli } from './cli-process.ts';
+import { callCli } from './call-cli.ts';
+import { errorLine, makeFolder } from './cli-process.ts';
 
 const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] = [
   ['', ['run', 'replay', 'bench', 'create']],
@@ -80,7 +81,7 @@ describe('usage errors', () => {
     '%s: one line that names what is wrong and what is allowed, exit code 2',
     async ([words, naming]) => {
       const folder = makeFolder();
-      const ended = await runCli(folder, ...words.split(' ').filter((word) => word !== ''));
+      const ended = await callCli(folder, ...words.split(' ').filter((word) => word !== ''));
       const line = errorLine(ended);
       expect(line).toMatch(/^qcow2-bench: error: /);
       for (const name of naming) expect(line).toContain(name);
@@ -91,7 +92,7 @@ describe('usage errors', () => {
   test.for(['check', 'check --repair some disk.qcow2', 'check --frob disk.qcow2'])(
     '%s: exit code 1, as 2 means corruption there',
     async (words) => {
-      const ended = await runCli(makeFolder(), ...words.split(' '));
+      const ended = await callCli(makeFolder(), ...words.split(' '));
       expect(errorLine(ended)).toMatch(/^qcow2-bench: error: /);
       expect(ended.code).toBe(1);
     },
@@ -109,7 +110,7 @@ describe('after -- words are arguments, whatever they begin with', () => {
 
   test.for(withArguments)('%s', async (usage) => {
     const names = [...usage.matchAll(/[<[](\w+)/g)].map(([, name]) => `-no-${name ?? ''}`);
-    const ended = await runCli(makeFolder(), ...usage.replace(/ [<[].*/, '').split(' '), '--', ...names);
+    const ended = await callCli(makeFolder(), ...usage.replace(/ [<[].*/, '').split(' '), '--', ...names);
     const line = errorLine(ended);
     expect(line).not.toMatch(/no option|is missing|too many/);
     expect(names.some((name) => line.includes(name))).toBe(true);
@@ -123,9 +124,9 @@ describe('after -- words are arguments, whatever they begin with', () => {
       'resize --shrink -- -a.qcow2 -4MiB',
       'convert --to raw --overwrite -- -a.qcow2 --json',
     ]) {
-      expect(await runCli(folder, ...words.split(' ')), words).toMatchObject({ code: 0, stderr: '' });
+      expect(await callCli(folder, ...words.split(' ')), words).toMatchObject({ code: 0, stderr: '' });
     }
-    const { stdout } = await runCli(folder, 'info', '--json', '--', '--json');
+    const { stdout } = await callCli(folder, 'info', '--json', '--', '--json');
     expect(JSON.parse(stdout)).toMatchObject({ format: 'raw', 'virtual-size': 8 * 2 ** 20 });
   });
 
@@ -142,7 +143,7 @@ describe('after -- words are arguments, whatever they begin with', () => {
 
 describe('help', () => {
   test('of the program names every command and ends with 0', async () => {
-    const { code, stdout, stderr } = await runCli(makeFolder(), '--help');
+    const { code, stdout, stderr } = await callCli(makeFolder(), '--help');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     for (const name of ['bench', 'run', 'replay', 'report', 'gate', 'create', 'info', 'check', 'list']) {
       expect(stdout).toMatch(new RegExp(`^ {2}qcow2-bench ${name}\\b`, 'm'));
@@ -152,7 +153,7 @@ describe('help', () => {
   test.for(['bench', 'run', 'replay', 'report', 'gate', 'create', 'info', 'check', 'list'])(
     'of %s fits 100 columns',
     async (command) => {
-      const { code, stdout } = await runCli(makeFolder(), command, '--help');
+      const { code, stdout } = await callCli(makeFolder(), command, '--help');
       expect(code).toBe(0);
       expect(stdout).toContain(`qcow2-bench ${command}`);
       expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
@@ -167,8 +168,8 @@ test.for([
   ['help trace slice', 'trace slice --help'],
 ])('%s is %s', async ([asked = '', same = '']) => {
   const folder = makeFolder();
-  const ended = await runCli(folder, ...asked.split(' '));
-  expect(ended).toEqual(await runCli(folder, ...same.split(' ')));
+  const ended = await callCli(folder, ...asked.split(' '));
+  expect(ended).toEqual(await callCli(folder, ...same.split(' ')));
   expect(ended).toMatchObject({ code: 0, stderr: '' });
   expect(ended.stdout).toContain(`qcow2-bench ${asked.replace(/help ?/, '')}`.trim());
 });
@@ -176,12 +177,12 @@ test.for([
 describe('gate', () => {
   test('without a baseline says how to make one', async () => {
     const folder = makeFolder();
-    const made = await runCli(
+    const made = await callCli(
       folder,
       ...'run --workload stride --format raw --samples 0 --requests 1 --out r.json'.split(' '),
     );
     expect(made.code).toBe(0);
-    const ended = await runCli(folder, 'gate', 'r.json');
+    const ended = await callCli(folder, 'gate', 'r.json');
     expect(ended.code).toBe(1);
     expect(errorLine(ended)).toMatch(/baseline\.json: does not exist: .*--accept/);
   });
@@ -189,13 +190,13 @@ describe('gate', () => {
 
 describe('list', () => {
   test('fits 100 columns', async () => {
-    const { stdout } = await runCli(makeFolder(), 'list');
+    const { stdout } = await callCli(makeFolder(), 'list');
     expect(stdout).toContain('subcluster-sequential');
     expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
   });
 
   test('names every value that an option takes, also as JSON alone on standard output', async () => {
-    const { code, stdout, stderr } = await runCli(makeFolder(), 'list', '--json');
+    const { code, stdout, stderr } = await callCli(makeFolder(), 'list', '--json');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const names = Object.fromEntries(
       Object.entries(JSON.parse(stdout) as Record<string, { readonly name: string }[]>).map(

@@ -8,9 +8,8 @@ import { mkdirSync, mkdtempSync, rmSync, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 
-import { runCommandLine } from '../../src/cli/command-line.ts';
 import { EXIT } from '../../src/cli/terminal/exit-code.ts';
 import { formatSize } from '../../src/core/size.ts';
 import type { Format } from '../../src/format/disk-image.ts';
@@ -23,6 +22,7 @@ import {
   REFCOUNT_BITS,
 } from '../../src/format/image-shape.ts';
 import { firstDifference } from '../../src/peer/whole-file.ts';
+import { callCli } from '../cli/call-cli.ts';
 import { coveringArray, type Row } from '../parity/covering-array.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 
@@ -58,8 +58,6 @@ const RAW = {
 /** Everything that any of the formats lets one choose. */
 type Choice = Partial<Row<typeof QCOW2>> & { readonly virtualSize: number };
 
-// Each call of the command listens for itself.
-for (const stream of [process.stdout, process.stderr]) stream.setMaxListeners(0);
 const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-create-'));
 afterAll(() => {
   rmSync(directory, { recursive: true, force: true });
@@ -167,25 +165,15 @@ async function refusalOfOurs(format: Format, name: string, choice: Choice): Prom
     'backing-format': backing === 'none' ? undefined : backing,
   }).flatMap(([option, value]) => (value === undefined ? [] : [`--${option}`, String(value)]));
   if (extendedL2 === 'on') options.push('--extended-l2');
-  const said = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
-  const answered = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
   const image = join(directory, 'ours', name);
-  try {
-    const words = ['create', image, String(virtualSize), '--format', format, ...options];
-    const code = await runCommandLine(words, { NO_COLOR: '1' });
-    const text = said.mock.calls
-      .map(([line]) => String(line))
-      .join('')
-      .trim();
-    if (code === EXIT.good) return undefined;
-    // The user is to change an option: the message begins with its name.
-    expect(text).toMatch(/^qcow2-bench: error: (?:--[a-z0-9-]+|SIZE): /);
-    expect(code, text).toBe(EXIT.usage);
-    return text;
-  } finally {
-    said.mockRestore();
-    answered.mockRestore();
-  }
+  const words = ['create', image, String(virtualSize), '--format', format, ...options];
+  const { code, stderr } = await callCli(directory, ...words);
+  if (code === EXIT.good) return undefined;
+  const text = stderr.trim();
+  // The user is to change an option: the message begins with its name.
+  expect(text).toMatch(/^qcow2-bench: error: (?:--[a-z0-9-]+|SIZE): /);
+  expect(code, text).toBe(EXIT.usage);
+  return text;
 }
 
 function describeChoice({ virtualSize, clusterSize, ...rest }: Choice): string {

@@ -8,7 +8,8 @@ import { checkImageFile } from '../../src/image/check-image.ts';
 import { hostImage } from '../../src/image/host-image.ts';
 import { readImageInfo } from '../../src/image/image-info.ts';
 import { formatOfFile, openChain } from '../../src/image/open-chain.ts';
-import { errorLine, makeFolder, runCli } from '../cli/cli-process.ts';
+import { callCli } from '../cli/call-cli.ts';
+import { errorLine, makeFolder } from '../cli/cli-process.ts';
 import { newImage } from '../format/qcow2/image-bytes.ts';
 import { rejectionCodeOf, rejectionOf } from '../format/rejection.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
@@ -111,12 +112,12 @@ describe('commands', () => {
   ])('%s refuses it by name and changes nothing; the format raw takes it', async (words) => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'disk'), vdi);
-    const refused = await runCli(folder, ...words);
+    const refused = await callCli(folder, ...words);
     expect(refused.code).toBe(1);
     expect(errorLine(refused)).toMatch(/the file is a VDI image.*qemu-img convert.*--format raw/);
     expect(readFileSync(join(folder, 'disk')).equals(vdi)).toBe(true);
     const asRaw = words[0] === 'convert' ? ['--from', 'raw'] : ['--format', 'raw'];
-    const taken = await runCli(folder, ...words, ...asRaw);
+    const taken = await callCli(folder, ...words, ...asRaw);
     expect(taken, taken.stderr).toMatchObject({ code: 0 });
   });
 
@@ -126,7 +127,7 @@ describe('commands', () => {
   ] as const)('%s has nothing to do with it', async ([command, code]) => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'disk'), vdi);
-    const refused = await runCli(folder, command, 'disk');
+    const refused = await callCli(folder, command, 'disk');
     expect(refused.code).toBe(code);
     expect(errorLine(refused)).toContain('a VDI image');
   });
@@ -135,7 +136,7 @@ describe('commands', () => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'disk'), withBytes(0, 'QFI\xfb\0\0\0\x04'));
     for (const words of [['info'], ['map'], ['check'], ['snapshot'], ['resize', '2MiB']]) {
-      const refused = await runCli(folder, words[0] ?? '', 'disk', ...words.slice(1));
+      const refused = await callCli(folder, words[0] ?? '', 'disk', ...words.slice(1));
       expect(refused.code, words[0]).toBe(1);
       expect(errorLine(refused)).toContain('qcow2 version 4 is not supported');
     }
