@@ -7,7 +7,7 @@
 import { arch, cpus, loadavg, platform, release, totalmem } from 'node:os';
 
 import { textOfBytes } from '../core/byte-text.ts';
-import { harnessVersion } from '../core/harness-version.ts';
+import { harnessVersion } from './harness-version.ts';
 import { readFileSync } from '../core/host-fs.ts';
 import type { DeviceModel } from '../device/device-model.ts';
 import { mountPointOf } from '../device/mount-point.ts';

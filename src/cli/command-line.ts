@@ -7,7 +7,7 @@
 
 import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
 
-import { harnessVersion } from '../core/harness-version.ts';
+import { harnessVersion } from '../bench/harness-version.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { watchUnlockedWrites } from '../device/image-lock.ts';
 import type { Command, CommandGroup, ListedCommand } from './grammar/command.ts';

@@ -11,7 +11,7 @@
 import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { harnessVersion } from '../../core/harness-version.ts';
+import { harnessVersion } from '../../bench/harness-version.ts';
 import { openStack, type Stack } from '../../bench/stack.ts';
 import { servedStack } from '../../bench/user-image.ts';
 import { formatSize } from '../../core/size.ts';

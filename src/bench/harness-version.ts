@@ -1,9 +1,9 @@
 /** The program's own version: a file of its own, as every start of the program asks for it. */
 
-import { Qcow2BenchError } from './error.ts';
-import { readFileSync } from './host-fs.ts';
+import { Qcow2BenchError } from '../core/error.ts';
+import { readFileSync } from '../core/host-fs.ts';
 
-/** The package's own description: the same place seen from `src/core/` and from `dist/core/`. */
+/** The package's own description: the same place seen from `src/bench/` and from `dist/bench/`. */
 const PACKAGE_FILE = new URL('../../package.json', import.meta.url);
 
 /** @throws Qcow2BenchError `bad-installation` if the program's own package file is gone. */
