@@ -55,7 +55,7 @@ const ONLY_IN = [
       '^src/workload/[^/]*-file[.]ts$',
       '^src/workload/library[.]ts$',
       '^src/result/',
-      '^src/bench/environment',
+      '^src/bench/(environment|harness-version)',
       '^src/bench/machine',
       '^src/nbd/socket-file',
       '^src/(peer|report|cli)/',
