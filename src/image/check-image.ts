@@ -2,7 +2,8 @@
  * Checking an image file, and repairing it where that is asked for.
  *
  * Invariants:
- * - Only the file itself is opened: a check is of an image's own metadata, whatever backs it.
+ * - Of the files behind an image only its data file is opened: a disk without it is not whole. A check is of an
+ *   image's own metadata, whatever backs it.
  * - Without a repair the file is opened read-only. A repair is counted again afterwards, so that what the report
  *   says is left is what the file holds.
  * - The mark of an unclean close stays unless the repair left no corruption.
@@ -15,6 +16,7 @@ import { contentsOf } from '../format/backing-chain.ts';
 import type { CheckOptions, CheckReport } from '../format/check-report.ts';
 import type { Format } from '../format/disk-image.ts';
 import { withContent } from '../format/file-content.ts';
+import type { OpenDataFile } from '../format/image-options.ts';
 import { isCutOff, l1TableOf } from '../format/qcow2/on-disk/file-end.ts';
 import type { Qcow2Header } from '../format/qcow2/on-disk/header.ts';
 import { checkQed } from '../format/qed/check.ts';
@@ -27,6 +29,8 @@ export interface CheckImageOptions extends ImagePlace, CheckOptions {
   readonly format?: Format | undefined;
   /** Check an image that another process may be writing to; not with a repair. Default false. */
   readonly forceShare?: boolean | undefined;
+  /** Opens a data file, which must be there. Default: it is not looked at. */
+  readonly openDataFile?: OpenDataFile | undefined;
 }
 
 export interface CheckedImage {
@@ -75,9 +79,14 @@ async function checkedFormat(place: ImagePlace): Promise<Format> {
   );
 }
 
-async function checkQcow2(device: BlockDevice, options: CheckOptions): Promise<CheckReport> {
-  const { repair, onProgress } = options;
-  const { image } = await openLoneQcow2({ device, readOnly: repair === undefined, forCheck: true });
+async function checkQcow2(device: BlockDevice, options: CheckImageOptions): Promise<CheckReport> {
+  const { repair, onProgress, openDataFile } = options;
+  const { image } = await openLoneQcow2({
+    device,
+    readOnly: repair === undefined,
+    forCheck: true,
+    openDataFile,
+  });
   try {
     const wasLost = isMappingLost(image.header.values, device);
     const first = await image.check(repair, options);

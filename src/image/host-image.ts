@@ -66,6 +66,17 @@ function openHost(path: string, { label, readOnly }: LabelledFile, lock: LockRol
   return storage.open(name, { label, readOnly, lock });
 }
 
+/** The files with which an image is read, or changed. */
+export function hostFiles({ readOnly, forceShare }: HostFilesUse): ImageFiles {
+  if (!readOnly) return WRITABLE_HOST_FILES;
+  return forceShare === true ? SHARED_HOST_FILES : HOST_FILES;
+}
+
+export interface HostFilesUse {
+  readonly readOnly: boolean;
+  readonly forceShare?: boolean | undefined;
+}
+
 /** The same, for changing an image: what is opened to be written elides syncs (R1). */
 export const WRITABLE_HOST_FILES: ImageFiles = {
   ...HOST_FILES,

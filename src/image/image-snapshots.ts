@@ -16,7 +16,7 @@ import type { NewSnapshot } from '../format/qcow2/snapshots/snapshots.ts';
 import { openImage } from '../format/registry.ts';
 import { refuseToShrinkDamaged } from './damaged-image.ts';
 import { contentOfPlace } from './detect-format.ts';
-import { HOST_FILES, hostImage, SHARED_HOST_FILES, WRITABLE_HOST_FILES } from './host-image.ts';
+import { hostFiles, hostImage, WRITABLE_HOST_FILES } from './host-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
 
 /**
@@ -28,7 +28,7 @@ export async function listSnapshots(
   { forceShare = false }: { readonly forceShare?: boolean } = {},
 ): Promise<readonly Snapshot[]> {
   await refuseOtherFormats(path);
-  const files = forceShare ? SHARED_HOST_FILES : HOST_FILES;
+  const files = hostFiles({ readOnly: true, forceShare });
   const device = files.open(path, { label: 'image', readOnly: true, contents: 'metadata' });
   const { image } = await openLoneQcow2({ device, readOnly: true });
   await image.abandon();

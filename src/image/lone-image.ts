@@ -2,7 +2,7 @@
  * Opening one image file without those behind it: what `info` and `check` need, and all that an image from a
  * stranger should get.
  *
- * Invariants: no file but the one named is opened; an image that is opened read-only or for a check is not repaired on
+ * Invariants: no file but the one named is opened, unless the caller opens the data file; an image that is opened read-only or for a check is not repaired on
  * the way.
  */
 
@@ -21,6 +21,8 @@ export interface LoneOptions {
   readonly readOnly: boolean;
   /** For a check: tables of qcow2 that are broken or cut off are its findings, and no reason to refuse the image. */
   readonly forCheck?: boolean | undefined;
+  /** Default: an empty file stands in for the data file. */
+  readonly openDataFile?: OpenDataFile | undefined;
 }
 
 export interface LoneImage<Image> {
@@ -49,7 +51,7 @@ async function openAlone<Image>(
     // Stands in for the file that is not looked at; nothing reads guest data here.
     return openRaw({ device: new MemoryDevice(), readOnly: true, readPurpose: 'backing-read', openBacking });
   };
-  const openDataFile: OpenDataFile = () => new MemoryDevice({ label: 'data' });
+  const openDataFile: OpenDataFile = options.openDataFile ?? (() => new MemoryDevice({ label: 'data' }));
   const image = await open({ ...options, readPurpose: 'data', openBacking, openDataFile });
   return { image, backing };
 }

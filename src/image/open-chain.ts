@@ -9,7 +9,7 @@ import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import { openImage } from '../format/registry.ts';
 import { formatOfPlace } from './detect-format.ts';
-import { HOST_FILES, hostImage, SHARED_HOST_FILES } from './host-image.ts';
+import { hostFiles, hostImage } from './host-image.ts';
 
 export interface OpenedChain {
   readonly image: DiskImage;
@@ -32,7 +32,7 @@ export interface OpenChainOptions {
 export async function openChain(options: OpenChainOptions): Promise<OpenedChain> {
   const format = options.format ?? (await formatOfFile(options.path));
   const names: string[] = [];
-  const files = options.forceShare === true ? SHARED_HOST_FILES : HOST_FILES;
+  const files = hostFiles({ readOnly: true, forceShare: options.forceShare });
   const image = await openImage({
     format,
     name: options.path,

@@ -4,6 +4,8 @@ import {
   writeSync,
   readFileSync,
   existsSync,
+  mkdirSync,
+  rmSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -236,6 +238,46 @@ describe('check', () => {
     },
   );
 
+  const DATA_FILES: readonly (readonly [
+    name: string,
+    change: (path: string) => void,
+    error: string | undefined,
+  ])[] = [
+    ['is missing', (path) => rmSync(path), "its data file 'data' is missing: put it back"],
+    ['is a directory', replaceByDirectory, 'its data file cannot be opened'],
+    ['is cut short', (path) => truncateSync(path, 100), undefined],
+  ];
+
+  test.skipIf(skipped !== undefined).for(DATA_FILES)(
+    'an image whose data file %s: the exit code of qemu-img check, and nothing is repaired without it',
+    async ([, change, error]) => {
+      const folder = makeFolder();
+      runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'data_file=data', 'disk', '4M'], folder);
+      runTool('qemu-io', ['-c', 'write 0 1M', 'disk'], folder);
+      const before = readFileSync(join(folder, 'disk'));
+      change(join(folder, 'data'));
+      const theirs = spawnSync('qemu-img', ['check', 'disk'], { cwd: folder }).status;
+      for (const words of [[], ['--repair', 'all'], ['--force-share']]) {
+        const ended = await callCli(folder, 'check', 'disk', ...words);
+        expect(ended.code, words.join(' ')).toBe(theirs);
+        if (error !== undefined) expect(errorLine(ended)).toContain(error);
+      }
+      expect(readFileSync(join(folder, 'disk'))).toEqual(before);
+    },
+  );
+
+  test.skipIf(skipped !== undefined)('a data file elsewhere is opened where that is allowed', async () => {
+    const folder = makeFolder();
+    mkdirSync(join(folder, 'images'));
+    const options = `data_file=${join(folder, 'data')}`;
+    runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', options, 'images/disk', '4M'], folder);
+    const refused = await callCli(folder, 'check', 'images/disk');
+    expect(refused.code).toBe(1);
+    expect(errorLine(refused)).toMatch(/--backing-dir, or any with --any-backing/);
+    expect((await callCli(folder, 'check', 'images/disk', '--backing-dir', '.')).code).toBe(0);
+    expect((await callCli(folder, 'check', 'images/disk', '--any-backing')).code).toBe(0);
+  });
+
   test.skipIf(skipped !== undefined)('without --repair not a byte of a damaged image changes', async () => {
     const folder = makeFolder();
     runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'lazy_refcounts=on', 'disk', '64M'], folder);
@@ -253,6 +295,11 @@ describe('check', () => {
     runTool('qemu-img', ['check', '-q', 'disk'], folder);
   });
 });
+
+function replaceByDirectory(path: string): void {
+  rmSync(path);
+  mkdirSync(path);
+}
 
 function makeFile(folder: string, name: string): string {
   const path = join(folder, name);

@@ -1,11 +1,12 @@
 /** `check`: the metadata of an image, with the answers and exit codes of `qemu-img check`. */
 
 import { Qcow2BenchError } from '../../core/error.ts';
+import { dataFileOpener } from '../../format/backing-chain.ts';
 import type { CheckReport, FindingKind } from '../../format/check-report.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
-import { hostImage } from '../../image/host-image.ts';
-import { FORCE_SHARE } from '../options/backing-options.ts';
+import { hostFiles, hostImage } from '../../image/host-image.ts';
+import { backingPolicy, DATA_FILE_OPTIONS, FORCE_SHARE } from '../options/backing-options.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { changesImage, readsImage } from '../options/file-uses.ts';
@@ -40,6 +41,7 @@ export const checkCommand = defineCommand({
           json: flag('Print the counts as JSON, named as in qemu-img check'),
         }),
       )
+      .options(DATA_FILE_OPTIONS)
       .epilogue('Exit codes: 0 clean, 1 the check failed, 2 corruptions, 3 leaks only, 63 nothing to check.'),
 
   files: (args) =>
@@ -58,14 +60,16 @@ export const checkCommand = defineCommand({
       if (json) terminal.note(text);
       else terminal.answer(text);
     };
-    const place = hostImage(image);
+    const readOnly = repair === undefined;
+    const chain = { files: hostFiles({ readOnly, forceShare }), policy: backingPolicy(args), name: image };
     let checked: CheckedImage;
     try {
       checked = await checkImageFile({
-        ...place,
+        ...hostImage(image),
         format,
         repair,
         forceShare,
+        openDataFile: dataFileOpener(chain, { image, label: 'data', readOnly }),
         onDetail: verbose ? onDetail : undefined,
         onProgress: (pass, share) => {
           if (!interruption.signal.aborted) bar.show(pass, share);

@@ -7,12 +7,17 @@ import { FORMATS } from '../../format/disk-image.ts';
 import { flag, inGroup, optional } from './option-kinds.ts';
 import { choice, text } from './option-values.ts';
 
-export const BACKING_OPTIONS = inGroup('Backing files:', {
+/** Of commands that open the data file alone. */
+export const DATA_FILE_OPTIONS = inGroup('Backing files:', {
   'backing-dir': optional(
     "Files behind the image must lie below this directory; default: the image's own",
     text('backing-dir'),
   ),
   'any-backing': flag('Files behind the image may lie anywhere'),
+});
+
+export const BACKING_OPTIONS = inGroup('Backing files:', {
+  ...DATA_FILE_OPTIONS,
   'backing-format': optional(
     'Format of files behind the image for which it names none, or none of ours; never detected',
     choice('backing-format', FORMATS),
@@ -25,6 +30,7 @@ export const FORCE_SHARE = flag(
 );
 
 export type BackingArgs = InferredOptionTypes<typeof BACKING_OPTIONS>;
+type DataFileArgs = InferredOptionTypes<typeof DATA_FILE_OPTIONS>;
 
 /** The first of the options that was given. */
 export function givenBackingOption(args: BackingArgs): string | undefined {
@@ -32,7 +38,7 @@ export function givenBackingOption(args: BackingArgs): string | undefined {
   return names.find((name) => args[name] !== undefined && args[name] !== false);
 }
 
-export function backingPolicy(args: BackingArgs): BackingPolicy {
+export function backingPolicy(args: DataFileArgs & Partial<BackingArgs>): BackingPolicy {
   return {
     allowedDirectory: args['backing-dir'],
     allowAnywhere: args['any-backing'],
