@@ -47,7 +47,7 @@ export interface ResizedImage {
  * Resizes the disk and closes the image cleanly.
  *
  * @throws Qcow2BenchError `bad-size`, `shrink-not-allowed`, `shrink-of-damaged-image`, `resize-preallocates-growth`, what the format refuses
- * (`qcow2-resize-needs-v3`, `qcow2-l1-too-large`, `raw-no-metadata`, `qed-no-shrink` …), or what opening the image throws.
+ * (`qcow2-resize-needs-v3`, `resize-with-bitmap-in-use`, `qcow2-l1-too-large`, `raw-no-metadata`, `qed-no-shrink` …), or what opening the image throws.
  */
 export async function resizeImage(options: ResizeImageOptions): Promise<ResizedImage> {
   const { name, format, files, backing, preallocation = 'off' } = options;

@@ -1,5 +1,6 @@
 /** `resize`: what `qemu-img resize` does and refuses, byte for byte. */
 
+import { spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -13,9 +14,9 @@ const MIB = 1024 * 1024;
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 
 /** A folder with the same image twice. */
-function twins(make: (run: (...args: readonly string[]) => void) => void): string {
+function twins(make: (run: (...args: readonly string[]) => void, folder: string) => void): string {
   const folder = makeFolder();
-  make((...args) => runTool('qemu-img', args, folder));
+  make((...args) => runTool('qemu-img', args, folder), folder);
   copyFileSync(join(folder, 'disk'), join(folder, 'theirs'));
   return folder;
 }
@@ -153,6 +154,28 @@ describe.skipIf(skipped !== undefined)(`resize${skipped === undefined ? '' : ` (
     expect(errorLine(ended)).toMatch(/disk[:,]/);
     expect(errorLine(ended)).toContain(`[${errorCode}]`);
     expect(readFileSync(join(folder, 'disk')).equals(before)).toBe(true);
+  });
+
+  test.each([
+    [['2M'], []],
+    [['512K', '--shrink'], []],
+    [['1M'], []],
+    [['2M', '--preallocation', 'metadata'], []],
+    [['2M'], [['bitmap', '--add', 'disk', 'fine']]],
+  ])('%s with a bitmap in use is refused, with %j beside it too', async (words, made) => {
+    const folder = twins((run, folder) => {
+      run(...QCOW2, 'disk', '1M');
+      run('bitmap', '--add', 'disk', 'changed');
+      spawnSync('qemu-io', ['-c', 'write 0 64K', '-c', 'abort', 'disk'], { cwd: folder });
+      for (const args of made) run(...args);
+    });
+    expect(() => runTool('qemu-img', theirWords(words, 'qcow2'), folder)).toThrow(/inconsistent/);
+    const ended = await callCli(folder, 'resize', 'disk', ...words);
+    expect(ended.code).toBe(1);
+    expect(errorLine(ended)).toMatch(
+      /bitmap 'changed' .*qemu-img bitmap --remove.*\[resize-with-bitmap-in-use]/,
+    );
+    expect(readFileSync(join(folder, 'disk')).equals(readFileSync(join(folder, 'theirs')))).toBe(true);
   });
 });
 

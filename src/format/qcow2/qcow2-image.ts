@@ -170,7 +170,7 @@ export class Qcow2Image implements DiskImage {
     return { kind, length: range.length, hostOffset: hasPlace ? range.hostOffset : undefined };
   }
 
-  /** @throws Qcow2BenchError `qcow2-resize-needs-v3`, `qcow2-l1-too-large` */
+  /** @throws Qcow2BenchError `qcow2-resize-needs-v3`, `qcow2-l1-too-large`, `resize-with-bitmap-in-use` */
   async resize(virtualSize: number, preallocation: Preallocation = 'off'): Promise<void> {
     this.header.assertRunning();
     await this.#core.lock.hold(() => this.#resize(virtualSize, 'l1-growth', preallocation));
@@ -260,6 +260,7 @@ export class Qcow2Image implements DiskImage {
     preallocation: Preallocation = 'off',
   ): Promise<void> {
     const core = this.#core;
+    this.#bitmaps?.refuseResize();
     await resizeDisk(core, virtualSize, {
       discarder: this.#discarder,
       cause,

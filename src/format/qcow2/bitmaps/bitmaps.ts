@@ -87,6 +87,18 @@ export class Bitmaps {
     }
   }
 
+  /** @throws Qcow2BenchError `resize-with-bitmap-in-use` of a disk that a bitmap in the file would not follow. */
+  refuseResize(): void {
+    const inUse = this.#bitmaps.find(({ bits }) => bits === undefined);
+    if (inUse === undefined) return;
+    const { name, tableOffset } = inUse.entry;
+    throw new Qcow2BenchError(
+      'resize-with-bitmap-in-use',
+      `the bitmap '${name}' was not stored when the image was last written, and cannot follow the disk to another size: remove it with 'qemu-img bitmap --remove'`,
+      { path: this.#core.header.device.path, offset: tableOffset },
+    );
+  }
+
   /** Follows a disk that got another size: what is new is clean. */
   resize(virtualSize: number): void {
     for (const bitmap of this.#bitmaps) {
