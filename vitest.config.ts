@@ -4,14 +4,19 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 import { CACHE } from './scripts/checks.mjs';
-import { TEST_PROJECTS, testProjects } from './scripts/test-projects.mjs';
+import { newerQemuProject, TEST_PROJECTS, testProjects } from './scripts/test-projects.mjs';
 
 const root = fileURLToPath(new URL('.', import.meta.url));
-const projects = testProjects(root);
+const files = testProjects(root);
+const newerQemu = newerQemuProject(root);
+const projects = [
+  ...TEST_PROJECTS.map((name) => ({ name, include: files[name] })),
+  ...(newerQemu === undefined ? [] : [newerQemu]),
+];
 
 export default defineConfig({
   test: {
-    projects: TEST_PROJECTS.map((name) => ({ extends: true, test: { name, include: projects[name] } })),
+    projects: projects.map((test) => ({ extends: true, test })),
     // Processes, not threads: native code, O_DIRECT and working directories stay apart.
     pool: 'forks',
     // One more than the cores of a small machine: many tests wait for disks and other programs.

@@ -9,8 +9,8 @@
  *   node scripts/bootstrap.mjs bare [ARGS]    the tests without the programs they compare with; ARGS go to vitest
  *   node scripts/bootstrap.mjs cli [ARGS]     the command line
  *   node scripts/bootstrap.mjs perf [ARGS]    the engines against `qemu-img bench`, side by side
- *   node scripts/bootstrap.mjs parity full [N]  N lists (default 320) against a live QEMU; leaves results/parity.*
- *   node scripts/bootstrap.mjs parity record  records QEMU's side of the everyday lists anew
+ *   node scripts/bootstrap.mjs parity full [N]  N lists (default 320) against each QEMU here; leaves results/parity-*
+ *   node scripts/bootstrap.mjs parity record  records the side of each QEMU here, of the everyday lists
  *   node scripts/bootstrap.mjs node           sets up and prints where Node 24 is, for `bin/qb`
  *   node scripts/bootstrap.mjs setup          the set-up alone
  */

@@ -5,11 +5,14 @@
  *   it imports. Found in its imports, so no list can be out of date.
  * - `slow`: our own engines and command line alone, for many seconds: the list below.
  * - `unit`: the rest, which `npm run test:fast` runs.
+ *
+ * A fourth one, `qemu-10.0`, runs some files of `qemu` once more with the newer QEMU that `newer-qemu.mjs` brings.
  */
 
 import { existsSync, globSync, readFileSync } from 'node:fs';
-import { dirname, join, matchesGlob, relative, resolve, sep } from 'node:path';
+import { delimiter, dirname, join, matchesGlob, relative, resolve, sep } from 'node:path';
 
+import { newerQemuFolder } from './newer-qemu.mjs';
 import { PEER_COMMANDS } from './system-peers.mjs';
 
 /** @typedef {'unit' | 'slow' | 'qemu'} TestProject */
@@ -37,6 +40,30 @@ const SLOW_TESTS = [
   'test/format/qcow2/interrupted.test.ts',
   'test/workload/trace/trace-formats.test.ts',
 ];
+
+/** Tests that hold the engines against QEMU, whatever its version; globs. */
+const VERSION_TESTS = [
+  'test/cli/qemu-engine.test.ts',
+  'test/image/{convert,create-parity,image-extents,lock-parity,resize}.test.ts',
+  // The others need one run: they ask for both programs, or for none.
+  'test/parity/!(planted|recorded|version-parity).test.ts',
+  'test/peer/image-layout.test.ts',
+];
+
+/**
+ * The project that runs against the newer QEMU; `undefined` where it was not brought.
+ *
+ * @param {string} root the clone
+ * @returns {{ name: string, include: string[], env: Record<string, string> } | undefined}
+ */
+export function newerQemuProject(root) {
+  const folder = newerQemuFolder();
+  if (folder === undefined) return undefined;
+  const include = testProjects(root).qemu.filter((file) =>
+    VERSION_TESTS.some((glob) => matchesGlob(file, glob)),
+  );
+  return { name: 'qemu-10.0', include, env: { PATH: [folder, process.env['PATH'] ?? ''].join(delimiter) } };
+}
 
 /**
  * Which project each test file is in.

@@ -33,6 +33,7 @@ import type { CacheSizes } from '../format/cache-sizes.ts';
 import { CACHE_MODE_RULES, type CacheMode } from '../format/cache-mode.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
+import type { QemuProfileName } from '../format/qemu-profile.ts';
 import { openImage } from '../format/registry.ts';
 
 /** Puts a device of its own around a bare file; `device.label` tells which file of the image it is. */
@@ -72,6 +73,8 @@ export interface StackOptions extends StackFilesOptions {
   readonly caches?: CacheSizes | undefined;
   /** What becomes of guest discards. Default `unmap`. */
   readonly discard?: DiscardMode | undefined;
+  /** Which QEMU is followed. Default: see `qemu-profile`. */
+  readonly like?: QemuProfileName | undefined;
   /** qcow2 only: a data file in place of the one that the image names; within the storage. */
   readonly dataFile?: string | undefined;
   /** Which files behind the image may be opened, and in which format; default: those of its directory. */
@@ -99,7 +102,7 @@ export interface Stack extends AsyncDisposable {
  * @throws Qcow2BenchError of the storage (`file-missing`, `no-o-direct` …), the format or the backing chain.
  */
 export async function openStack(options: StackOptions): Promise<Stack> {
-  const { format, imageName, cache, discard, policy } = options;
+  const { format, imageName, cache, discard, policy, like } = options;
   const meter = options.meter ?? new HostMeter();
   const readOnly = options.readOnly ?? false;
   let path: string | undefined;
@@ -124,7 +127,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     backing: policy,
   });
   meter.enterPhase('run');
-  const backend = new BlockBackend({ image, cacheMode: cache, readOnly, discard, path });
+  const backend = new BlockBackend({ image, cacheMode: cache, readOnly, discard, like, path });
   return new OpenStack(backend, meter);
 }
 

@@ -88,6 +88,11 @@ export interface BlockDevice {
    *   sync needs them. Who looks at this may leave out a sync that has nothing else to do; to sync all is never wrong.
    */
   sync(cause: SyncCause, underWay?: number): Pending;
+  /**
+   * A sync that rule R1 does not see: it is never elided, and elides no other. Left out by devices that elide nothing, where
+   * it is the same as `sync`.
+   */
+  syncApart?(cause: SyncCause): Pending;
   /** Releases the file without a sync. Does nothing the second time. */
   close(): Pending;
 }

@@ -7,7 +7,7 @@
  *   may have changed a part. Changes that the caller says are under way count as not done yet.
  * - One sync is under way at a time. Others wait in the order they came and then look again: what the
  *   active one covered is not synced a second time.
- * - A failed sync covers nothing.
+ * - A failed sync covers nothing, and neither does one apart.
  */
 
 import { Mutex } from '../core/mutex.ts';
@@ -93,6 +93,10 @@ export class SyncElision extends DeviceFilter {
   override sync(cause: SyncCause, underWay = 0): Pending {
     if (this.#neverSync) return undefined;
     return this.#turn.hold(this.#syncOnce, cause, this.#writeGen - underWay);
+  }
+
+  syncApart(cause: SyncCause): Pending {
+    return this.#neverSync ? undefined : this.inner.sync(cause);
   }
 
   /** Runs with the turn held. */

@@ -6,7 +6,8 @@
  * - No request reaches the image that is not in whole sectors, within the disk, and, if it carries data, at
  *   most `LIMITS.transferBytes` long.
  * - In a writethrough mode each write and write-zeroes is followed by one flush; FUA adds none to that. A discard
- *   is never followed by one: it is no write.
+ *   is never followed by one: it is no write. Which flush it is, and when FUA is dropped, follows from the QEMU that is
+ *   followed.
  * - Where discards are ignored, none reaches the image; one that would be refused still is.
  * - One flush of the image is under way at a time (in QEMU: of a node). At a queue depth above 1 this decides how
  *   many syncs are spared: the requests that wait are covered by the next flush only if they were linked before it.
@@ -23,6 +24,7 @@ import type { SyncCause } from '../device/purpose.ts';
 import { CACHE_MODE_RULES, type CacheMode } from './cache-mode.ts';
 import type { DiskImage } from './disk-image.ts';
 import type { DiscardMode } from './image-options.ts';
+import { DEFAULT_QEMU_PROFILE, QEMU_PROFILES, type QemuProfileName } from './qemu-profile.ts';
 
 /** Guest requests are in whole sectors of this many bytes. */
 const SECTOR_SIZE = 512;
@@ -34,6 +36,8 @@ export interface BlockBackendOptions {
   readonly readOnly?: boolean | undefined;
   /** What becomes of discards. Default `unmap`. */
   readonly discard?: DiscardMode | undefined;
+  /** Which QEMU is followed. */
+  readonly like?: QemuProfileName | undefined;
   /** Where the image lies, for error messages. */
   readonly path?: string | undefined;
 }
@@ -56,18 +60,31 @@ export class BlockBackend {
   readonly image: DiskImage;
   readonly #virtualSize: number;
   readonly #flushAfterWrite: boolean;
+  readonly #dropsFua: boolean;
   readonly #readOnly: boolean;
   readonly #ignoresDiscards: boolean;
+  readonly #neverUnmaps: boolean;
   readonly #path: string | undefined;
   readonly #flushTurn = new Mutex();
   readonly #flushImage = (cause: SyncCause): Pending => this.image.flush(cause);
+  /** One flush at a time, in the order they came: the next finds clean what the one before it wrote. */
+  readonly #flush = (cause: SyncCause): Pending => this.#flushTurn.hold(this.#flushImage, cause);
+  /** What follows a data write that is to be durable. */
+  readonly #syncWrite: (cause: SyncCause) => Pending;
 
   constructor(options: BlockBackendOptions) {
-    this.image = options.image;
-    this.#virtualSize = options.image.virtualSize;
-    this.#flushAfterWrite = CACHE_MODE_RULES[options.cacheMode].flushAfterWrite;
+    const { image, cacheMode, like = DEFAULT_QEMU_PROFILE } = options;
+    const { flushAfterWrite, neverSync } = CACHE_MODE_RULES[cacheMode];
+    const rules = QEMU_PROFILES[like];
+    this.image = image;
+    this.#virtualSize = image.virtualSize;
+    this.#flushAfterWrite = flushAfterWrite;
+    this.#dropsFua = neverSync && rules.unsafeDropsFua;
     this.#readOnly = options.readOnly ?? false;
     this.#ignoresDiscards = options.discard === 'ignore';
+    this.#neverUnmaps = this.#ignoresDiscards && rules.ignoredDiscardsKeepZeroes;
+    this.#syncWrite =
+      rules.fileSyncsFuaWrites && image.syncWrite !== undefined ? image.syncWrite.bind(image) : this.#flush;
     this.#path = options.path;
   }
 
@@ -81,13 +98,17 @@ export class BlockBackend {
     this.#checkWritable(guestOffset);
     this.#checkRange(guestOffset, bytes.byteLength);
     this.#checkTransfer(guestOffset, bytes.byteLength);
-    return this.#endWrite(this.image.write(guestOffset, bytes), flags.fua);
+    const fua = flags.fua && !this.#dropsFua;
+    return this.#endWrite(this.image.write(guestOffset, bytes), fua, this.#syncWrite);
   }
 
   writeZeroes(guestOffset: number, length: number, flags: WriteZeroesFlags): Pending {
     this.#checkWritable(guestOffset);
     this.#checkRange(guestOffset, length);
-    return this.#endWrite(this.image.writeZeroes(guestOffset, length, flags), flags.fua);
+    const pending = this.image.writeZeroes(guestOffset, length, {
+      unmap: flags.unmap && !this.#neverUnmaps,
+    });
+    return this.#endWrite(pending, flags.fua, this.#flush);
   }
 
   discard(guestOffset: number, length: number): Pending {
@@ -101,15 +122,10 @@ export class BlockBackend {
     return this.#readOnly ? undefined : this.#flush('guest-flush');
   }
 
-  #endWrite(pending: Pending, fua: boolean): Pending {
+  #endWrite(pending: Pending, fua: boolean, makeDurable: (cause: SyncCause) => Pending): Pending {
     if (!this.#flushAfterWrite && !fua) return pending;
     const cause = this.#flushAfterWrite ? 'writethrough' : 'fua';
-    return pending === undefined ? this.#flush(cause) : after(pending, this.#flush.bind(this, cause));
-  }
-
-  /** One flush at a time, in the order they came: the next finds clean what the one before it wrote. */
-  #flush(cause: SyncCause): Pending {
-    return this.#flushTurn.hold(this.#flushImage, cause);
+    return pending === undefined ? makeDurable(cause) : after(pending, () => makeDurable(cause));
   }
 
   #checkRange(guestOffset: number, length: number): void {

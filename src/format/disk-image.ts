@@ -70,6 +70,11 @@ export interface DiskImage {
   /** Writes what R3 asks for and syncs; `cause` is what the sync is counted under. */
   flush(cause: SyncCause): Pending;
   /**
+   * Makes a write that is done durable, apart from rule R1, as a file does of its own for a write with FUA; left out by formats
+   * that have metadata to write first.
+   */
+  syncWrite?(cause: SyncCause): Pending;
+  /**
    * Gives the disk another size, in whole sectors, with space for what is new as `preallocation` asks, by default none. The image must
    * be idle. What a backing file holds behind the old end stays hidden.
    */

@@ -23,6 +23,8 @@ async function all(extents: AsyncIterable<ImageExtent>): Promise<ImageExtent[]> 
   return list;
 }
 
+type TheirExtent = ImageExtent & { readonly offset?: number; readonly compressed?: boolean };
+
 describe('extents', () => {
   it('of an empty disk with the largest L1 table over a backing file take a few looks, not four million', async () => {
     const files = new RecordedFiles();
@@ -68,13 +70,14 @@ describe('extents', () => {
         runTool('qemu-io', ['-f', 'qcow2', ...commands.flatMap((command) => ['-c', command]), name], folder);
       }
       const json = runTool('qemu-img', ['map', '-f', 'qcow2', '--output=json', '2.qcow2'], folder);
-      const theirs = JSON.parse(json) as (ImageExtent & { readonly offset?: number })[];
+      const theirs = JSON.parse(json) as TheirExtent[];
       const { image } = await openChain({ path: join(folder, '2.qcow2') });
       const ours = (await all(imageExtents(image))).map(({ hostOffset, ...extent }) =>
         hostOffset === undefined ? extent : { ...extent, offset: hostOffset },
       );
       await image.abandon();
-      expect(ours).toEqual(theirs);
+      // Newer versions also say of each extent whether it is compressed; none is here.
+      expect(ours).toEqual(theirs.map(({ compressed: _, ...extent }) => extent));
     },
   );
 });

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { openStack, type Stack, type StackOptions, type WrapDevice } from '../../src/bench/stack.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import type { Storage } from '../../src/device/storage.ts';
+import type { QemuProfileName } from '../../src/format/qemu-profile.ts';
 import { cacheOptions, traceQemuIo, type ExpectedBytes, type QemuIoRun } from '../../src/peer/qemu-io.ts';
 import type { SlowedCall } from '../../src/peer/strace.ts';
 import { longestUniformRun, uniformRuns } from '../../src/peer/uniform-bytes.ts';
@@ -38,10 +39,11 @@ export interface ReadBack {
 
 const READ_BACK_BYTES = 1024 * 1024;
 
-/** Serves the list with our engine on the files in `storage`, each with `wrap` around it. */
+/** Serves the list with our engine, like that version of QEMU, on the files in `storage`, each with `wrap` around it. */
 export async function serveWithBuiltin(
   list: ParityList,
   storage: Storage,
+  like: QemuProfileName,
   wrap: WrapDevice = (device) => device,
 ): Promise<BuiltinRun> {
   const records: TaggedRecord[] = [];
@@ -53,7 +55,7 @@ export async function serveWithBuiltin(
     const wrong = guest.firstWrong(offset, bytes);
     if (wrong !== undefined) wrongReads.push(`${what}: other bytes than the guest wrote at ${String(wrong)}`);
   };
-  const open = { storage, wrap: (device: BlockDevice) => new WithoutSync(wrap(device)) };
+  const open = { storage, like, wrap: (device: BlockDevice) => new WithoutSync(wrap(device)) };
   await using stack = await openList(list, {
     ...open,
     hostLog: (record) => records.push({ ...record, request: current }),
@@ -93,7 +95,7 @@ export async function serveWithBuiltin(
 
 function openList(
   { files, cache, discard, format, cacheSizes }: ParityList,
-  options: Pick<StackOptions, 'storage' | 'wrap' | 'hostLog' | 'readOnly'>,
+  options: Pick<StackOptions, 'storage' | 'like' | 'wrap' | 'hostLog' | 'readOnly'>,
 ): Promise<Stack> {
   const [image, below] = files;
   return openStack({

@@ -10,7 +10,7 @@ import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { openStack, type StackOptions } from '../../src/bench/stack.ts';
+import type { StackOptions } from '../../src/bench/stack.ts';
 import { Random } from '../../src/core/random.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
@@ -34,6 +34,7 @@ import type { Request } from '../../src/workload/request.ts';
 import { payloadByte, serveRequest } from '../format/serve-requests.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { ask } from './qemu-cases.ts';
+import { openPeerStack } from './peer-stack.ts';
 
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
@@ -217,7 +218,7 @@ async function serve(
   const log: TaggedRecord[] = [];
   let request: number | undefined;
   let writes = 0;
-  await using stack = await openStack({
+  await using stack = await openPeerStack({
     format: 'qcow2',
     cache: 'writeback',
     storage: new FileStorage(directory, probeCapabilities(directory)),

@@ -2,6 +2,7 @@
 
 import { writeFileSync } from 'node:fs';
 
+import type { QemuProfileName } from '../../src/format/qemu-profile.ts';
 import { pairsOf } from './covering-array.ts';
 import type { LiveOutcome } from './live-list.ts';
 import type { ParityList } from './parity-list.ts';
@@ -12,6 +13,8 @@ export interface ListResult {
 }
 
 export interface FullRun {
+  /** Which version our engines followed; names the files. */
+  readonly like: QemuProfileName;
   /** QEMU's version. */
   readonly qemu: string;
   readonly results: readonly ListResult[];
@@ -22,13 +25,13 @@ const FOLDER = new URL('../../results/', import.meta.url);
 export function writeFullReport(run: FullRun): void {
   const results = [...run.results].sort((left, right) => (left.list.name < right.list.name ? -1 : 1));
   const record = recordOf({ ...run, results });
-  writeFileSync(new URL('parity.json', FOLDER), `${JSON.stringify(record, null, 2)}\n`);
-  writeFileSync(new URL('parity.md', FOLDER), markdownOf(record));
+  writeFileSync(new URL(`parity-${run.like}.json`, FOLDER), `${JSON.stringify(record, null, 2)}\n`);
+  writeFileSync(new URL(`parity-${run.like}.md`, FOLDER), markdownOf(record));
 }
 
 type FullRecord = ReturnType<typeof recordOf>;
 
-function recordOf({ qemu, results }: FullRun): {
+function recordOf({ qemu, results }: Omit<FullRun, 'like'>): {
   readonly schema: 'qcow2-bench/parity@1';
   readonly qemu: string;
   readonly totals: Readonly<Record<string, number>>;

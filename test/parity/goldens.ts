@@ -1,6 +1,7 @@
 /**
  * Recorded runs of QEMU, for where it is not installed: of each list the files before the run, the operations, and
- * hashes of what was left. Kept in one compressed file, which `npm run parity:record` makes.
+ * hashes of what was left. Kept in a compressed file for each version that the engines follow; `npm run parity:record`
+ * makes those of the versions that are on the machine.
  */
 
 import { createHash } from 'node:crypto';
@@ -8,6 +9,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
 
 import type { Storage } from '../../src/device/storage.ts';
+import type { QemuProfileName } from '../../src/format/qemu-profile.ts';
 import type { HostOperation, TracedOp } from '../../src/peer/host-operation.ts';
 import type { ReadBack } from './both-engines.ts';
 import type { LiveOutcome } from './live-list.ts';
@@ -36,17 +38,29 @@ export interface Goldens {
   readonly lists: readonly Golden[];
 }
 
-const FILE = new URL('goldens.json.zst', import.meta.url);
-
 /** @throws Error if nothing was recorded yet. */
-export function readGoldens(): Goldens {
-  if (!existsSync(FILE)) throw new Error('there are no goldens: npm run parity:record');
-  return JSON.parse(zstdDecompressSync(readFileSync(FILE)).toString()) as Goldens;
+export function readGoldens(like: QemuProfileName): Goldens {
+  const file = fileOf(like);
+  if (!existsSync(file)) throw new Error(`there are no goldens of ${like}: npm run parity:record`);
+  return JSON.parse(zstdDecompressSync(readFileSync(file)).toString()) as Goldens;
 }
 
-export function writeGoldens(goldens: Goldens): void {
+export function writeGoldens(like: QemuProfileName, goldens: Goldens): void {
   const params = { [constants.ZSTD_c_compressionLevel]: 19 };
-  writeFileSync(FILE, zstdCompressSync(JSON.stringify(goldens), { params }));
+  writeFileSync(fileOf(like), zstdCompressSync(JSON.stringify(goldens), { params }));
+}
+
+function fileOf(like: QemuProfileName): URL {
+  return new URL(`goldens/${like}.json.zst`, import.meta.url);
+}
+
+/** The golden of a list. @throws Error if it is missing, or of another list. */
+export function goldenFor(list: ParityList, { lists }: Goldens): Golden {
+  const golden = lists.find(({ name }) => name === list.name);
+  if (golden?.list !== listHash(list)) {
+    throw new Error(`the recording has another list ${list.name}: npm run parity:record`);
+  }
+  return golden;
 }
 
 /** What a live run gave, as it is kept. */

@@ -8,7 +8,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
-import { openStack, type StackOptions } from '../../src/bench/stack.ts';
+import type { StackOptions } from '../../src/bench/stack.ts';
 import { Random } from '../../src/core/random.ts';
 import type { CacheSizes } from '../../src/format/cache-sizes.ts';
 import { readImageLayout } from '../../src/peer/image-layout.ts';
@@ -17,6 +17,7 @@ import { rejectionCodeOf } from '../format/rejection.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { ask } from './qemu-cases.ts';
 import { TwinImages } from './twin-images.ts';
+import { openPeerStack } from './peer-stack.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -119,7 +120,7 @@ describe.skipIf(skip !== undefined)(
 
 describe.skipIf(skip !== undefined)('137: an image opened again and again with other options', () => {
   const open = (twins: TwinImages, options: Pick<StackOptions, 'caches' | 'refcounts'>) =>
-    openStack({
+    openPeerStack({
       storage: new FileStorage(twins.directory, probeCapabilities(twins.directory)),
       imageName: 'disk-ours',
       format: 'qcow2',

@@ -13,6 +13,7 @@ import { copySparse } from '../../src/device/file-copy.ts';
 import { firstDifference } from '../../src/peer/whole-file.ts';
 import { misreadByQemu, serveWithBuiltin, serveWithQemu, type BuiltinRun } from './both-engines.ts';
 import { writtenFiles, type ParityList } from './parity-list.ts';
+import { peerProfile } from './peer-stack.ts';
 import { makeStartFiles } from './start-files.ts';
 import { judgeOrder, ORDER_RUNS, wantsAnotherRun, type OrderVerdict } from '../../src/peer/varying-order.ts';
 
@@ -47,7 +48,7 @@ export async function runLive(
   const end = new FileStorage(place('ours'), capabilities);
   await makeStartFiles(list, start.directory);
   await copyFiles(list, start.directory, end.directory);
-  const ours = await serveWithBuiltin(list, end);
+  const ours = await serveWithBuiltin(list, end, peerProfile());
   const runs: (readonly HostOperation[])[] = [];
   for (;;) {
     const folder = place(`theirs-${String(runs.length)}`);

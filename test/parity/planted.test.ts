@@ -1,6 +1,7 @@
 /**
  * The suite sees what it is there to see: for each rule of docs/qemu-rules.md, and for data files and ignored discards,
- * an engine that breaks it, in one place and in one way, differs from the recording of QEMU in some everyday list.
+ * an engine that breaks it, in one place and in one way, differs from the recording of QEMU in some everyday list. So does
+ * one that follows a rule of another version of QEMU.
  *
  * Deviations are put in from outside, at public methods and at module borders, so that no code here has to know that
  * it may be broken.
@@ -15,13 +16,19 @@ import type { SyncCause } from '../../src/device/purpose.ts';
 import { BlockBackend } from '../../src/format/block-backend.ts';
 import { CACHE_MODE_RULES, type CacheMode } from '../../src/format/cache-mode.ts';
 import type * as knownZeroes from '../../src/format/known-zero.ts';
+import {
+  QEMU_PROFILES,
+  QEMU_PROFILE_NAMES,
+  type QemuProfile,
+  type QemuProfileName,
+} from '../../src/format/qemu-profile.ts';
 import type * as cacheGeometries from '../../src/format/qcow2/metadata/cache-geometry.ts';
 import { HeaderStore } from '../../src/format/qcow2/metadata/header-store.ts';
 import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
 import { Refcounts } from '../../src/format/qcow2/metadata/refcounts.ts';
 import { TableCache } from '../../src/format/qcow2/metadata/table-cache.ts';
 import { differencesFromGolden } from './golden-list.ts';
-import { readGoldens } from './goldens.ts';
+import { goldenFor, readGoldens, type Goldens } from './goldens.ts';
 import { everydayLists } from './lists.ts';
 
 const planted = vi.hoisted(() => ({ l2Slots: 0, refcountSlots: 0, zero: false }));
@@ -195,23 +202,14 @@ const deviations: readonly Deviation[] = [
   },
 ];
 
-describe('a planted deviation is caught', () => {
-  const lists = everydayLists();
-  const goldens = new Map(readGoldens().lists.map((golden) => [golden.name, golden]));
+const lists = everydayLists();
+const goldens = Object.fromEntries(QEMU_PROFILE_NAMES.map((like) => [like, readGoldens(like)]));
 
+describe('a planted deviation is caught', () => {
   it.each(deviations)('$rule: $does', async ({ plant, remove }) => {
     plant();
     try {
-      let caughtBy: string | undefined;
-      for (const list of lists) {
-        const golden = goldens.get(list.name);
-        if (golden === undefined) continue;
-        const differences = await differencesFromGolden(list, golden);
-        if (differences.length === 0) continue;
-        caughtBy = list.name;
-        break;
-      }
-      expect(caughtBy, 'no list differs').toBeDefined();
+      expect(await firstThatDiffers('qemu-7.2'), 'no list differs').toBeDefined();
     } finally {
       remove?.();
     }
@@ -223,6 +221,38 @@ describe('a planted deviation is caught', () => {
     expect([...rules]).toEqual([...numbered, 'data file', 'discard']);
   });
 });
+
+describe('a rule of another version is caught', () => {
+  const others = QEMU_PROFILE_NAMES.flatMap((like) =>
+    QEMU_PROFILE_NAMES.filter((other) => other !== like).flatMap((other) =>
+      rulesThatDiffer(like, other).map((rule) => ({ like, other, rule })),
+    ),
+  );
+
+  it.each(others)('$like with $rule of $other', async ({ like, other, rule }) => {
+    const own = { [rule]: QEMU_PROFILES[like][rule] };
+    Object.assign(QEMU_PROFILES[like], { [rule]: QEMU_PROFILES[other][rule] });
+    try {
+      expect(await firstThatDiffers(like), 'no list differs').toBeDefined();
+    } finally {
+      Object.assign(QEMU_PROFILES[like], own);
+    }
+  });
+});
+
+function rulesThatDiffer(like: QemuProfileName, other: QemuProfileName): readonly (keyof QemuProfile)[] {
+  const rules = Object.keys(QEMU_PROFILES[like]) as (keyof QemuProfile)[];
+  return rules.filter((rule) => QEMU_PROFILES[like][rule] !== QEMU_PROFILES[other][rule]);
+}
+
+/** The name of the first everyday list that differs from the recording of that version. */
+async function firstThatDiffers(like: QemuProfileName): Promise<string | undefined> {
+  for (const list of lists) {
+    const differences = await differencesFromGolden(list, goldenFor(list, goldens[like] as Goldens), like);
+    if (differences.length > 0) return list.name;
+  }
+  return undefined;
+}
 
 /** The device below a filter, which only the filter itself is meant to see. */
 function innerOf(filter: SyncElision): BlockDevice {

@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 
-import { openStack } from '../../src/bench/stack.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
@@ -24,6 +23,7 @@ import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { serveRequests } from '../format/serve-requests.ts';
 import { runTool } from '../format/system-tools.ts';
+import { openPeerStack } from './peer-stack.ts';
 
 export interface QemuCase {
   /** Default qcow2. */
@@ -138,7 +138,7 @@ export class QemuCases {
     let current: number | undefined;
     const storage = new FileStorage(this.directory, probeCapabilities(this.directory));
     const { format = 'qcow2', cache = 'writeback', caches, discard, dataFile } = test;
-    await using stack = await openStack({
+    await using stack = await openPeerStack({
       storage,
       imageName,
       format,

@@ -10,7 +10,7 @@ import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { openStack, type Stack } from '../../src/bench/stack.ts';
+import type { Stack } from '../../src/bench/stack.ts';
 import { Random } from '../../src/core/random.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
@@ -20,6 +20,7 @@ import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { MARK_SIGNAL, traceProgram, type SlowedCall } from '../../src/peer/strace.ts';
 import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import { runTool } from '../format/system-tools.ts';
+import { openPeerStack } from './peer-stack.ts';
 
 /** What a write carries: one byte throughout, text that packs well, or noise that does not pack at all. */
 export type Fill = number | 'text' | 'noise';
@@ -152,7 +153,7 @@ async function serveByUs(place: Place, run: ParityRun): Promise<readonly TaggedR
   const log: TaggedRecord[] = [];
   let request: number | undefined;
   const storage = new FileStorage(place.directory, probeCapabilities(place.directory));
-  await using stack = await openStack({
+  await using stack = await openPeerStack({
     storage,
     imageName: 'ours',
     format: 'qcow2',

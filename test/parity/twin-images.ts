@@ -7,7 +7,7 @@ import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import { openStack, type Stack } from '../../src/bench/stack.ts';
+import type { Stack } from '../../src/bench/stack.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
@@ -24,6 +24,7 @@ import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { serveRequests } from '../format/serve-requests.ts';
 import { runTool, type SystemTool } from '../format/system-tools.ts';
+import { openPeerStack } from './peer-stack.ts';
 
 export type SnapshotAction = 'create' | 'apply' | 'delete';
 
@@ -106,7 +107,7 @@ export class TwinImages {
 
   /** Our engine opens QEMU's file itself, read-only, reads the whole disk and closes it. */
   async readOurs(): Promise<Uint8Array> {
-    await using stack = await openStack({
+    await using stack = await openPeerStack({
       storage: this.#storage,
       imageName: this.#name,
       format: this.#format,
@@ -191,7 +192,7 @@ export class TwinImages {
   ): Promise<readonly TaggedRecord[]> {
     const log: TaggedRecord[] = [];
     let current: number | undefined;
-    await using stack = await openStack({
+    await using stack = await openPeerStack({
       storage: this.#storage,
       imageName: `${this.#name}-ours`,
       format: this.#format,
@@ -206,7 +207,7 @@ export class TwinImages {
 
   /** As `withOurs`, and then gone as a program that was killed. */
   async abandonOurs(use: (stack: Stack) => Promise<void>): Promise<void> {
-    await using stack = await openStack({
+    await using stack = await openPeerStack({
       storage: this.#storage,
       imageName: `${this.#name}-ours`,
       format: this.#format,
@@ -217,7 +218,7 @@ export class TwinImages {
 
   /** Our check of our copy, which changes nothing. */
   async checkOurs(): Promise<CheckReport> {
-    await using stack = await openStack({
+    await using stack = await openPeerStack({
       storage: this.#storage,
       imageName: `${this.#name}-ours`,
       format: 'qcow2',
@@ -254,7 +255,7 @@ export class TwinImages {
 
   /** When QEMU took the last snapshot of its table. */
   async #timeOfLast(): Promise<{ readonly seconds: number; readonly nanoseconds: number }> {
-    await using stack = await openStack({
+    await using stack = await openPeerStack({
       storage: this.#storage,
       imageName: this.#name,
       format: this.#format,

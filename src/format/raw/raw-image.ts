@@ -108,6 +108,11 @@ export class RawImage implements DiskImage {
     return this.#device.sync(cause);
   }
 
+  syncWrite(cause: SyncCause): Pending {
+    const device = this.#device;
+    return device.syncApart === undefined ? device.sync(cause) : device.syncApart(cause);
+  }
+
   /** @throws Qcow2BenchError `raw-no-metadata` */
   async resize(virtualSize: number, preallocation: Preallocation = 'off'): Promise<void> {
     assertInvariant(!this.#readOnly, 'resize of a raw image opened read-only');
