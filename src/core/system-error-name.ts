@@ -50,6 +50,27 @@ const LINUX: ReadonlyMap<number, readonly [name: string, meaning: string]> = new
   [132, ['ERFKILL', 'a radio switch forbids the operation']],
 ]);
 
+/** What to do about those that a user can change something about. */
+const ADVICE: Readonly<Record<string, string>> = {
+  ENOSPC: 'the file system is full: free space there or use another directory',
+  EDQUOT: 'the disk quota is used up: free space there or use another directory',
+  EFBIG:
+    'the file would exceed the largest size allowed for files: use a smaller image or another file system',
+  EIO: 'the storage below reported an input/output error: look into the kernel log',
+  EACCES: 'permission is denied: change the permissions or use another path',
+  EPERM: 'the operation is not permitted: change the permissions or attributes (lsattr), or use another path',
+  EROFS: 'the file system is read-only: use another directory',
+  ENOENT: 'there is no such file or directory: check the path',
+  ENOTDIR: 'a part of the path is not a directory: check the path',
+  EISDIR: 'it is a directory: name a file',
+  ELOOP: 'the path has too many symbolic links: check the path',
+  ENAMETOOLONG: 'the name is too long: use a shorter one',
+  EMFILE: 'too many files are open: raise the limit (ulimit -n)',
+  ENFILE: 'the system has too many files open',
+  EINVAL: 'the system does not accept these arguments here',
+  ENOTSUP: 'the file system does not support the operation',
+};
+
 /** The name of a positive error number: `ENOSPC`; `errno 999` where it has none. */
 export function errnoName(errno: number): string {
   return entryOf(errno)?.[0] ?? `errno ${String(errno)}`;
@@ -61,6 +82,11 @@ export function errnoMeaning(name: string): string | undefined {
     if (known === name) return meaning;
   }
   return undefined;
+}
+
+/** What an error's name means, and what to do about it where that is known. */
+export function errnoAdvice(name: string): string | undefined {
+  return ADVICE[name] ?? errnoMeaning(name);
 }
 
 /** The name for an error code as `node:fs` gives it, with `errno` beside it. */

@@ -8,12 +8,12 @@
 
 import { closeSync, constants, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { systemCode } from '../core/error.ts';
-import { openSync, rmSync, statSync } from '../core/host-fs.ts';
+import { openSync, rmSync } from '../core/host-fs.ts';
 import type { BlockDevice } from './block-device.ts';
 import { O_DIRECT, probeRequestAlignment, SAFE_ALIGNMENT } from './direct-io.ts';
 import { loadFallocate } from './fallocate.ts';
 import { hostError } from './host-error.ts';
-import { directoryMissing, directoryUnwritable, noDirectory } from './host-file-open.ts';
+import { checkDirectory, directoryUnwritable } from './output-directory.ts';
 import { mountPointOf } from './mount-point.ts';
 import { temporaryPath } from './temporary-file.ts';
 
@@ -106,12 +106,6 @@ export const probeCapabilities: CapabilityProbe = (directory) => {
     rmSync(scratch, { force: true });
   }
 };
-
-function checkDirectory(directory: string): void {
-  const stat = statSync(directory, { throwIfNoEntry: false });
-  if (stat === undefined) throw directoryMissing(directory);
-  if (!stat.isDirectory()) throw noDirectory(directory);
-}
 
 function createScratch(directory: string, scratch: string): number {
   try {

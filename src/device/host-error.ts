@@ -4,7 +4,7 @@
  */
 
 import { Qcow2BenchError, systemCode, type ErrorPlace } from '../core/error.ts';
-import { errnoMeaning } from '../core/system-error-name.ts';
+import { errnoAdvice } from '../core/system-error-name.ts';
 
 export type HostErrorCode =
   | 'host-open-failed'
@@ -33,31 +33,12 @@ const ATTEMPTS: Readonly<Record<HostErrorCode, string>> = {
   'host-rename-failed': 'giving the finished file its name',
 };
 
-const MEANINGS: Readonly<Record<string, string>> = {
-  ENOSPC: 'the file system is full: free space there or use another directory',
-  EDQUOT: 'the disk quota is used up: free space there or use another directory',
-  EFBIG:
-    'the file would exceed the largest size allowed for files: use a smaller image or another file system',
-  EIO: 'the storage below reported an input/output error: look into the kernel log',
-  EACCES: 'permission is denied: change the permissions or use another path',
-  EPERM: 'the operation is not permitted: change the permissions or use another path',
-  EROFS: 'the file system is read-only: use another directory',
-  ENOENT: 'there is no such file or directory: check the path',
-  ENOTDIR: 'a part of the path is not a directory: check the path',
-  EISDIR: 'it is a directory: name a file',
-  ELOOP: 'the path has too many symbolic links: check the path',
-  EMFILE: 'too many files are open: raise the limit (ulimit -n)',
-  ENFILE: 'the system has too many files open',
-  EINVAL: 'the system does not accept these arguments here',
-  ENOTSUP: 'the file system does not support the operation',
-};
-
 /** Wraps `cause`, an error that a system call gave, thrown by `node:fs` or made by `systemError`. */
 export function hostError(code: HostErrorCode, place: ErrorPlace, cause: unknown): Qcow2BenchError {
   const name = systemCode(cause);
   const what = ATTEMPTS[code];
   if (name === undefined) return new Qcow2BenchError(code, `${what} failed: ${String(cause)}`, place, cause);
-  const meaning = MEANINGS[name] ?? errnoMeaning(name);
+  const meaning = errnoAdvice(name);
   const tail = meaning === undefined ? '' : `: ${meaning}`;
   return new Qcow2BenchError(code, `${what} failed with ${name}${tail}`, place, cause);
 }

@@ -15,6 +15,7 @@ import { O_DIRECT, probeRequestAlignment } from './direct-io.ts';
 import { hostError } from './host-error.ts';
 import { lockImage, type LockRole } from './image-lock.ts';
 import { mountPointOf } from './mount-point.ts';
+import { directoryMissing, directoryUnwritable, noDirectory } from './output-directory.ts';
 import { fileExists } from './temporary-file.ts';
 
 export interface HostFileOptions {
@@ -112,26 +113,6 @@ function statOrUndefined(path: string): Stats | undefined {
   } catch {
     return undefined;
   }
-}
-
-export function directoryMissing(path: string): Qcow2BenchError {
-  const message = 'the directory does not exist: create it or name another';
-  return new Qcow2BenchError('directory-missing', message, { path });
-}
-
-export function noDirectory(path: string): Qcow2BenchError {
-  return new Qcow2BenchError('not-a-directory', 'images need a directory: name one', { path });
-}
-
-export function directoryUnwritable(path: string, cause: unknown): Qcow2BenchError {
-  const reason = systemCode(cause) ?? String(cause);
-  const meaning = reason === 'EROFS' ? `${reason}: the file system is read-only` : reason;
-  return new Qcow2BenchError(
-    'directory-unwritable',
-    `no file can be created in this directory (${meaning}): change its permissions or name another`,
-    { path },
-    cause,
-  );
 }
 
 /** The error of a file that cannot be opened with O_DIRECT; `reason` names its file system. */

@@ -7,8 +7,9 @@
 
 import { fstatSync, type Stats } from 'node:fs';
 
-import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { Qcow2BenchError } from '../core/error.ts';
 import { statSync } from '../core/host-fs.ts';
+import { writeError } from '../core/write-error.ts';
 import { ownDescriptor, realOutputPath } from './temporary-file.ts';
 
 export type OutputPlace =
@@ -30,8 +31,7 @@ export function outputPlace(path: string): OutputPlace {
   try {
     found = descriptor === undefined ? statSync(path, { throwIfNoEntry: false }) : fstatSync(descriptor);
   } catch (error) {
-    const message = `cannot be written (${systemCode(error) ?? String(error)})`;
-    throw new Qcow2BenchError('write-failed', message, { path }, error);
+    throw writeError(path, error);
   }
   if (descriptor !== undefined && (found?.isFile() === true || found?.isSocket() === true)) {
     return { kind: 'descriptor', descriptor };

@@ -10,7 +10,13 @@ import { connect, isIP, type ListenOptions, type Server } from 'node:net';
 
 import { bytesOfText } from '../core/byte-text.ts';
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
-import { BindableSocket, describeSocketFile, ReachableSocket, removeSocketFile } from './socket-file.ts';
+import {
+  BindableSocket,
+  describeSocketFile,
+  listenFailed,
+  ReachableSocket,
+  removeSocketFile,
+} from './socket-file.ts';
 
 export type ListenAddress =
   | { readonly kind: 'unix'; /** Absolute. */ readonly path: string }
@@ -164,10 +170,4 @@ function uriPart(text: string): string {
   return [...bytesOfText(text)]
     .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
     .join('');
-}
-
-function listenFailed(place: string, error: unknown): Qcow2BenchError {
-  const code = systemCode(error) ?? String(error);
-  const reason = code === 'EADDRINUSE' ? 'EADDRINUSE: another program listens there' : code;
-  return new Qcow2BenchError('nbd-listen-failed', `cannot listen here (${reason})`, { path: place }, error);
 }

@@ -8,6 +8,7 @@ import { basename, dirname, join } from 'node:path';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { linkSync, lstatSync, openPlace, rmSync } from '../core/host-fs.ts';
+import { errnoAdvice } from '../core/system-error-name.ts';
 import { temporaryPath } from '../device/temporary-file.ts';
 
 /** @throws Qcow2BenchError `nbd-listen-failed` if the system does not tell. */
@@ -17,7 +18,7 @@ export function describeSocketFile(path: string): 'missing' | 'socket' | 'other'
     if (found === undefined) return 'missing';
     return found.isSocket() ? 'socket' : 'other';
   } catch (error) {
-    throw unusable(path, error);
+    throw listenFailed(path, error);
   }
 }
 
@@ -26,7 +27,7 @@ export function removeSocketFile(path: string): void {
   try {
     rmSync(path, { force: true });
   } catch (error) {
-    throw unusable(path, error);
+    throw listenFailed(path, error);
   }
 }
 
@@ -71,7 +72,7 @@ export class BindableSocket {
       this.#isNamed = true;
       rmSync(this.#temporary);
     } catch (error) {
-      throw unusable(this.#path, error);
+      throw listenFailed(this.#path, error);
     }
   }
 
@@ -87,7 +88,7 @@ function placeOf(place: string, path: string): number {
   try {
     return openPlace(place);
   } catch (error) {
-    throw unusable(path, error);
+    throw listenFailed(path, error);
   }
 }
 
@@ -95,7 +96,10 @@ function descriptorPath(descriptor: number): string {
   return `/proc/self/fd/${String(descriptor)}`;
 }
 
-function unusable(path: string, error: unknown): Qcow2BenchError {
-  const reason = systemCode(error) ?? String(error);
-  return new Qcow2BenchError('nbd-listen-failed', `cannot listen here (${reason})`, { path }, error);
+/** @param place for people: a path, or an address. */
+export function listenFailed(place: string, error: unknown): Qcow2BenchError {
+  const code = systemCode(error) ?? String(error);
+  const advice = code === 'EADDRINUSE' ? 'another program listens there' : errnoAdvice(code);
+  const reason = advice === undefined ? code : `${code}: ${advice}`;
+  return new Qcow2BenchError('nbd-listen-failed', `cannot listen here (${reason})`, { path: place }, error);
 }

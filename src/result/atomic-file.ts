@@ -8,8 +8,8 @@
 import { closeSync, fsyncSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { openSync, rmSync } from '../core/host-fs.ts';
+import { writeError } from '../core/write-error.ts';
 import { outputPlace } from '../device/output-place.ts';
 import { OpenStream, writeWhole, type StreamPlace } from '../device/output-stream.ts';
 import { putInPlace, temporaryPath } from '../device/temporary-file.ts';
@@ -26,9 +26,7 @@ export function replaceFile(path: string, text: string, options: { readonly dura
     if (place.kind === 'file') replaceByRename(place.path, text, options.durable);
     else writeThrough(place, text);
   } catch (error) {
-    const code = systemCode(error) ?? String(error);
-    const message = `cannot be written (${code}): check that the directory exists, is writable and has space`;
-    throw new Qcow2BenchError('write-failed', message, { path }, error);
+    throw writeError(path, error);
   }
 }
 

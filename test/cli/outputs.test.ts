@@ -2,7 +2,6 @@
 
 import { spawnSync } from 'node:child_process';
 import {
-  existsSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -20,8 +19,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { DEVICE_MODELS } from '../../src/device/device-models.ts';
+import { OUTPUT_KINDS, type OutputKind } from '../../src/cli/options/output-kinds.ts';
 import { writeDeviceModel } from '../../src/result/device-model-file.ts';
 import { callCli } from './call-cli.ts';
+import { mountReadOnly, reasonAgainstMount } from './small-disk.ts';
 import { errorLine, MAIN, makeFolder, runCli } from './cli-process.ts';
 
 const TRACE =
@@ -39,6 +40,8 @@ beforeAll(async () => {
   writeFileSync(at('t.csv'), TRACE);
   writeDeviceModel(at('m.json'), { ...(DEVICE_MODELS[0] ?? fail()), name: 'mine' });
   writeFileSync(at('precious'), 'precious');
+  writeFileSync(at('none'), '');
+  mkdirSync(at('empty'));
   for (const words of [
     'create mid.qcow2 --backing base.raw --backing-format raw',
     'create top.qcow2 --backing mid.qcow2 --backing-format qcow2',
@@ -157,27 +160,89 @@ describe('a file of another kind is replaced only with --overwrite', () => {
   });
 });
 
-describe('the folder of an output', () => {
-  test.for([
-    `${RUN} --out no/x`,
-    `${RUN} --host-log no/x`,
-    'bench --samples 0 --out no/x.json',
-    'bench --samples 0 --report no/x.html --out x.json',
-    'report r.json --out no/x',
-    'gate r.json --accept --baseline no/x',
-    'calibrate --dir . --out no/x',
-    'trace convert t.csv no/x',
-    'convert base.raw no/x',
-    'create no/x 1MiB',
-    'record --image top.qcow2 --socket s --trace no/x',
-    'serve --image top.qcow2 --socket no/s',
-  ])('is not made: %s', async (words) => {
-    const ended = await callCli(folder, ...words.split(' '));
-    expect(errorLine(ended)).toContain('no: folder does not exist; create it first [directory-missing]');
-    expect(ended.code).toBe(1);
-    expect(existsSync(join(folder, 'no'))).toBe(false);
+/** Every output of every command; `@` is its path. */
+const OUTPUTS: readonly (readonly [kind: OutputKind, words: string])[] = [
+  ['result', `${RUN} --out @`],
+  ['host log', `${RUN} --host-log @`],
+  ['image', `${QCOW2_RUN} --image @`],
+  ['result', 'bench --samples 0 --out @'],
+  ['table', 'bench --samples 0 --out @.json'],
+  ['page', 'bench --samples 0 --report @ --out x.json'],
+  ['page', 'report r.json --out @'],
+  ['markdown', 'report r.json --markdown --out @'],
+  ['baseline', 'gate r.json --accept --baseline @'],
+  ['device model', 'calibrate --dir . --out @'],
+  ['trace', 'trace convert t.csv @'],
+  ['trace', 'trace slice t.csv @'],
+  ['image', 'convert base.raw @'],
+  ['image', 'create @ 1MiB'],
+  ['image', 'create x 1MiB --data-file plain --data-file-name @'],
+  ['image', 'record --image @ --create 1MiB --socket s --trace x'],
+  ['trace', 'record --image top.qcow2 --socket s --trace @'],
+  ['image', 'serve --image @ --create 1MiB --socket s'],
+  ['socket', 'serve --image top.qcow2 --socket @'],
+];
+
+describe('the place of an output that cannot be', () => {
+  test('is tried for every kind of output', () => {
+    expect(new Set(OUTPUTS.map(([kind]) => kind))).toEqual(new Set(Object.keys(OUTPUT_KINDS)));
   });
 
+  const expectRefused = async (words: string, path: string, error: string): Promise<void> => {
+    const before = contents();
+    const ended = await callCli(folder, ...words.replace('@', path).split(' '));
+    expect(errorLine(ended)).toContain(error);
+    expect(ended.code).toBe(1);
+    expect(contents()).toEqual(before);
+  };
+
+  test.for(OUTPUTS)('a missing directory is not made: %s, %s', ([, words]) =>
+    expectRefused(
+      words,
+      'no/x',
+      'no: the directory does not exist: create it or name another [directory-missing]',
+    ),
+  );
+
+  test.for(OUTPUTS)('a file for a directory: %s, %s', ([, words]) =>
+    expectRefused(words, 't.csv/x', 't.csv: is not a directory: name another [not-a-directory]'),
+  );
+
+  test.for(OUTPUTS.filter(([, words]) => !words.includes('@.')))(
+    'a directory for a file: %s, %s',
+    ([, words]) => expectRefused(words, 'empty', 'empty: '),
+  );
+
+  const noMount = reasonAgainstMount();
+  describe.skipIf(noMount !== undefined)(
+    `one that takes no files${noMount === undefined ? '' : ` (not tested: ${noMount})`}`,
+    () => {
+      test.for(OUTPUTS)('%s, %s', ([, words]) => {
+        mountReadOnly(join(folder, 'empty'));
+        return expectRefused(
+          words,
+          'empty/x',
+          'empty: no file can be created in this directory (EROFS): the file system is read-only: use another directory [directory-unwritable]',
+        );
+      });
+
+      test.for([
+        ...OUTPUTS.filter(([kind]) => kind !== 'socket' && kind !== 'image' && kind !== 'table'),
+        ['image', 'create @ 1MiB --overwrite'],
+        ['image', 'convert base.raw @ --overwrite'],
+      ] as const)('nor a read-only file: %s, %s', ([, words]) => {
+        mountReadOnly(join(folder, 'none'));
+        return expectRefused(
+          words,
+          'none',
+          'none: cannot be written (EROFS): the file system is read-only: use another directory [write-failed]',
+        );
+      });
+    },
+  );
+});
+
+describe('the folder of an output', () => {
   test('is made where it is the default', async () => {
     const own = makeFolder();
     expect((await callCli(own, 'report', join(folder, 'r.json'))).code).toBe(0);

@@ -1,4 +1,4 @@
-/** A file system that is soon full. */
+/** File systems that are soon full, and places that are read-only. */
 
 import { spawnSync } from 'node:child_process';
 
@@ -11,6 +11,13 @@ export function mountSmall(folder: string): void {
   });
   if (status !== 0) throw new Error(`mount: ${stderr}`);
   onTestFinished(() => void spawnSync('umount', [folder]));
+}
+
+/** Makes a file or a folder read-only, for root too, until the test ends. */
+export function mountReadOnly(path: string): void {
+  const { status, stderr } = spawnSync('mount', ['--bind', '-o', 'ro', path, path], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`mount: ${stderr}`);
+  onTestFinished(() => void spawnSync('umount', [path]));
 }
 
 export function reasonAgainstMount(): string | undefined {

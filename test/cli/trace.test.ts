@@ -216,7 +216,7 @@ describe('trace convert', () => {
   test('a folder, and a place where nothing can be', async () => {
     const folder = folderWith({ t: NATIVE });
     await expectError(folder, ['trace', 'convert', 't', '.'], /cannot be written|is a directory/);
-    await expectError(folder, ['trace', 'convert', 't', 't/out'], /is not a folder/);
+    await expectError(folder, ['trace', 'convert', 't', 't/out'], /is not a directory/);
     await expectError(folder, ['trace', 'convert', 't', 'o', '--to', 'msr'], /--to: 'msr' is not allowed/, 2);
   });
 

@@ -1,5 +1,6 @@
 /** The files that `bench`, `run` and `replay` read and write. */
 
+import { existsSync } from '../../core/host-fs.ts';
 import { modelName } from '../../device/device-model.ts';
 import { expandAxes, shippedNames, tracePath } from '../../workload/library.ts';
 import { traceExists, traceFiles } from '../../workload/trace/trace-files.ts';
@@ -22,10 +23,17 @@ export function matrixFiles(args: MatrixFileArgs, usualOut?: string): readonly F
   return [
     ...reads('--workload', ...workloads.flatMap(traceFiles)),
     ...reads('--device', ...models),
-    ...changesImage('--image', args.image, { backing: backingPolicy(args) }),
+    ...imageFiles(args),
     ...makes('result', '--out', args.out, usualOut),
     ...makes('host log', '--host-log', args['host-log']),
   ];
+}
+
+/** An image that does not exist is made. */
+function imageFiles(args: MatrixFileArgs): readonly FileUse[] {
+  const { image } = args;
+  if (image !== undefined && !existsSync(image)) return makes('image', '--image', image);
+  return changesImage('--image', image, { backing: backingPolicy(args) });
 }
 
 /** The files of the trace that an argument names. */

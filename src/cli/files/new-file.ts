@@ -10,8 +10,9 @@ import { closeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { dirname } from 'node:path';
 
-import { Qcow2BenchError, systemCode } from '../../core/error.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
 import { openSync, rmSync, statSync } from '../../core/host-fs.ts';
+import { writeError } from '../../core/write-error.ts';
 import { outputPlace } from '../../device/output-place.ts';
 import { OpenStream, writableTo, type StreamPlace } from '../../device/output-stream.ts';
 import { aboutFinalFile, fileExists, putInPlace, temporaryPath } from '../../device/temporary-file.ts';
@@ -59,8 +60,7 @@ export class NewFile implements Disposable {
       this.#isKept = true;
     } catch (error) {
       if (error instanceof Qcow2BenchError) throw error;
-      const message = `cannot be written (${systemCode(error) ?? String(error)})`;
-      throw new Qcow2BenchError('write-failed', message, { path: this.path }, error);
+      throw writeError(this.path, error);
     }
   }
 

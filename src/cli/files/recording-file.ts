@@ -8,8 +8,8 @@
 
 import type { Writable } from 'node:stream';
 
-import { Qcow2BenchError, systemCode } from '../../core/error.ts';
 import { createWriteStream } from '../../core/host-fs.ts';
+import { writeError } from '../../core/write-error.ts';
 import { NewFile } from './new-file.ts';
 import type { Request } from '../../workload/request.ts';
 import { TraceWriter, type CreateTraceOptions } from '../../workload/trace/trace-writer.ts';
@@ -86,8 +86,7 @@ export class RecordingFile {
     try {
       return createWriteStream(this.path, { fd: this.#file.open().descriptor });
     } catch (error) {
-      const message = `cannot be written (${systemCode(error) ?? String(error)})`;
-      throw new Qcow2BenchError('write-failed', message, { path: this.path }, error);
+      throw writeError(this.path, error);
     }
   }
 

@@ -7,13 +7,21 @@
  *   backing files that the command is allowed to open.
  * - An existing file is replaced only with `--overwrite`, or where it is what the command itself writes there (see
  *   `output-kinds`).
- * - The folder of an output exists, or is one of the program's own defaults.
+ * - The folder of an output exists, or is one of the program's own defaults, and takes files. A file that is read-only is
+ *   not replaced.
  */
 
+import { constants } from 'node:fs';
 import { dirname } from 'node:path';
 
 import { Qcow2BenchError, systemCode } from '../../core/error.ts';
-import { existsSync, mkdirSync, statSync } from '../../core/host-fs.ts';
+import { accessSync, existsSync, lstatSync, mkdirSync, statSync } from '../../core/host-fs.ts';
+import { writeError } from '../../core/write-error.ts';
+import {
+  checkDirectory,
+  checkWritableDirectory,
+  directoryUnwritable,
+} from '../../device/output-directory.ts';
 import { outputPlace } from '../../device/output-place.ts';
 import { fileExists, realOutputPath } from '../../device/temporary-file.ts';
 import { imageFiles, type ImageFilesRules } from '../../image/image-files.ts';
@@ -73,7 +81,7 @@ export function makes(
 
 /**
  * @throws UsageError if an output is an input or another output; Qcow2BenchError `file-exists`, `directory-missing`,
- *   `not-a-directory`, `not-an-output`.
+ *   `not-a-directory`, `directory-unwritable`, `not-an-output`, `write-failed` of a file that is read-only.
  */
 export async function checkFiles(
   uses: readonly FileUse[],
@@ -81,9 +89,13 @@ export async function checkFiles(
 ): Promise<void> {
   refuseSameFile(await withFilesBehind(uses));
   const made = uses.filter(({ role }) => role === 'makes');
-  for (const use of made) checkFolder(use);
-  for (const { path, kind } of made) if (kind === 'image') refuseStream(path);
-  for (const use of made) if (!overwrite) await refuseExisting(use);
+  // Last the places that may have to be made: nothing is if another is refused.
+  for (const use of made.toSorted((a, b) => Number(a.isDefault === true) - Number(b.isDefault === true))) {
+    checkFolder(use);
+    if (use.kind === 'image') refuseStream(use.path);
+    if (!overwrite) await refuseExisting(use);
+    checkWritable(use);
+  }
 }
 
 /** Whether text for `path` goes to this process's standard output, where an answer would mix with it. */
@@ -140,21 +152,44 @@ function identityOf(path: string): string | undefined {
 
 function checkFolder({ path, isDefault }: FileUse): void {
   const folder = dirname(realOutputPath(path));
+  if (isDefault === true) makeFolder(folder);
+  checkDirectory(shownFolder(path, folder));
+}
+
+function makeFolder(folder: string): void {
   try {
-    if (isDefault) mkdirSync(folder, { recursive: true });
-    if (statSync(folder).isDirectory()) return;
+    mkdirSync(folder, { recursive: true });
   } catch (error) {
     const code = systemCode(error);
-    if (code === 'ENOENT') {
-      const message = 'folder does not exist; create it first';
-      throw new Qcow2BenchError('directory-missing', message, { path: dirname(path) }, error);
-    }
-    if (code !== 'ENOTDIR' && code !== 'EEXIST') {
-      const message = `folder cannot be used (${code ?? String(error)}); name another one`;
-      throw new Qcow2BenchError('write-failed', message, { path: dirname(path) }, error);
-    }
+    if (code !== 'ENOTDIR' && code !== 'EEXIST') throw directoryUnwritable(dirname(folder), error);
   }
-  throw new Qcow2BenchError('not-a-directory', 'is not a folder; name another one', { path: dirname(path) });
+}
+
+/** That a file can be made or replaced at the path: before the work, and not when it is done. */
+function checkWritable({ path, kind }: FileUse): void {
+  const place = kind === 'socket' ? undefined : outputPlace(path);
+  if (place !== undefined && place.kind !== 'file') return;
+  checkWritableDirectory(shownFolder(path, dirname(realOutputPath(path))));
+  if (place?.exists !== true) return;
+  try {
+    accessSync(place.path, constants.W_OK);
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+/** As the user named it, unless a link leads somewhere else or the name says nothing. */
+function shownFolder(path: string, folder: string): string {
+  const named = dirname(path);
+  return named === '.' || isLink(path) ? folder : named;
+}
+
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+  } catch {
+    return false;
+  }
 }
 
 /** Also with `--overwrite`: `/dev/stdout` would be replaced by a file. */

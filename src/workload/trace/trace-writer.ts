@@ -14,8 +14,8 @@ import type { Duplex, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, createGzip, createZstdCompress } from 'node:zlib';
 
-import { systemCode } from '../../core/error.ts';
 import { createWriteStream } from '../../core/host-fs.ts';
+import { writeError } from '../../core/write-error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { Request } from '../request.ts';
 import { badTrace, brokenRule, brokenSizeRule } from './request-rules.ts';
@@ -205,7 +205,7 @@ export class TraceWriter implements AsyncDisposable {
   /** The error to throw. It is thrown once: disposing of the writer afterwards must not hide it. */
   #writeFailure(error: unknown): Error {
     this.#closed = true;
-    return badTrace(`cannot be written (${systemCode(error) ?? String(error)})`, { path: this.#path }, error);
+    return writeError(this.#path, error, 'bad-trace');
   }
 }
 
