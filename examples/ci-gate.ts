@@ -26,18 +26,16 @@ const whole = readBaseline(path);
 const baseline = { ...whole, cells: whole.cells.filter(({ cell }) => cell.workload === WORKLOAD) };
 
 const engine = new BuiltinEngine();
-const plans = planMatrix(
-  {
-    sources: [await findSource(WORKLOAD)],
-    formats: ['raw', 'qcow2', 'qed'],
-    refcounts: ['eager', 'lazy'],
-    caches: ['writethrough', 'directsync', 'writeback', 'none', 'unsafe'],
-    clusterSizes: [65_536],
-    queueDepths: [1],
-    engines: [engine.name],
-  },
-  { device: 'memory' },
-);
+const plans = planMatrix({
+  sources: [await findSource(WORKLOAD)],
+  formats: ['raw', 'qcow2', 'qed'],
+  refcounts: ['eager', 'lazy'],
+  caches: ['writethrough', 'directsync', 'writeback', 'none', 'unsafe'],
+  clusterSizes: [65_536],
+  queueDepths: [1],
+  engines: [engine.name],
+  devices: ['memory'],
+});
 const cells: CellRecord[] = [];
 for (const plan of plans) {
   const { counts, countsDevice, fallbacks } = await engine.count(plan, {});

@@ -10,18 +10,16 @@ import { BuiltinEngine, cellName, deriveFigures, findSource, planMatrix } from '
 
 const [trace = 'sqlite-rollback'] = process.argv.slice(2);
 
-const plans = planMatrix(
-  {
-    sources: [await findSource(trace)],
-    formats: ['qcow2'],
-    refcounts: ['eager', 'lazy'],
-    caches: ['writethrough'],
-    clusterSizes: [65_536],
-    queueDepths: [1],
-    engines: ['builtin'],
-  },
-  { device: 'memory' },
-);
+const plans = planMatrix({
+  sources: [await findSource(trace)],
+  formats: ['qcow2'],
+  refcounts: ['eager', 'lazy'],
+  caches: ['writethrough'],
+  clusterSizes: [65_536],
+  queueDepths: [1],
+  engines: ['builtin'],
+  devices: ['memory'],
+});
 const engine = new BuiltinEngine();
 for (const plan of plans) {
   const { counts } = await engine.count(plan, { limit: 5000 });

@@ -63,18 +63,16 @@ class JournalEngine {
   }
 }
 
-const plans = planMatrix(
-  {
-    sources: [await findSource('stride')],
-    formats: ['qcow2', 'qed'],
-    refcounts: ['eager', 'lazy'],
-    caches: ['writethrough'],
-    clusterSizes: [CLUSTER],
-    queueDepths: [1],
-    engines: ['builtin'],
-  },
-  { device: 'memory' },
-);
+const plans = planMatrix({
+  sources: [await findSource('stride')],
+  formats: ['qcow2', 'qed'],
+  refcounts: ['eager', 'lazy'],
+  caches: ['writethrough'],
+  clusterSizes: [CLUSTER],
+  queueDepths: [1],
+  engines: ['builtin'],
+  devices: ['memory'],
+});
 const ours = new BuiltinEngine();
 for (const plan of plans) {
   const { counts } = await ours.count(plan, {});

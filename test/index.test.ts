@@ -34,18 +34,16 @@ test('the library serves a guest in memory and says what it cost', async () => {
 });
 
 test('the library counts a cell of a shipped workload', async () => {
-  const [plan] = planMatrix(
-    {
-      sources: [await findSource('stride')],
-      formats: ['qcow2'],
-      refcounts: ['eager'],
-      caches: ['writethrough'],
-      clusterSizes: [65_536],
-      queueDepths: [1],
-      engines: ['builtin'],
-    },
-    { device: 'memory' },
-  );
+  const [plan] = planMatrix({
+    sources: [await findSource('stride')],
+    formats: ['qcow2'],
+    refcounts: ['eager'],
+    caches: ['writethrough'],
+    clusterSizes: [65_536],
+    queueDepths: [1],
+    engines: ['builtin'],
+    devices: ['memory'],
+  });
   if (plan === undefined) throw new Error('no cell was planned');
   const { counts } = await new BuiltinEngine().count(plan, {});
   expect(counts.run.syncs.ops + counts.close.syncs.ops).toBe(2003);

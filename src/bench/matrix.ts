@@ -2,11 +2,12 @@
  * The matrix: every combination of the axes as one cell, in a stable order, none twice.
  *
  * Invariants: an axis that a format does not have is `null` in its cells, so raw stands once whatever the
- * refcount modes and cluster sizes; the order depends on the axes alone: workload, cluster size, queue depth,
- * cache mode, format, refcounts, engine, the last one fastest.
+ * refcount modes and cluster sizes; the order depends on the axes alone (`choicesOf`).
  */
 
+import { combinationCount, combinations, type Choices } from '../core/combinations.ts';
 import { Qcow2BenchError } from '../core/error.ts';
+import { LIMITS } from '../core/limits.ts';
 import type { CacheMode } from '../format/cache-mode.ts';
 import { givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
@@ -21,7 +22,7 @@ import type { CellPlan, KeptImage } from './engine.ts';
 import type { PayloadKind } from './payload.ts';
 import type { UserImage } from './user-image.ts';
 
-/** Each list in the order in which its values come in the matrix; a value that stands twice counts once. */
+/** Each list in the order in which its values come in the matrix; duplicates are dropped. */
 export interface MatrixAxes {
   readonly sources: readonly WorkloadSource[];
   readonly formats: readonly Format[];
@@ -32,99 +33,130 @@ export interface MatrixAxes {
   readonly clusterSizes: readonly number[];
   readonly queueDepths: readonly number[];
   readonly engines: readonly string[];
+  /** Where times are taken: `file`, `memory`, `null` … */
+  readonly devices: readonly string[];
+  /** Host operations overlap, in cells of the builtin engine on files at a depth above 1. Default false. */
+  readonly overlaps?: readonly boolean[] | undefined;
+  /** Default `pattern`. */
+  readonly payloads?: readonly PayloadKind[] | undefined;
+  /** For formats that have the properties; default: QEMU's. */
+  readonly shapes?: readonly ImageShape[] | undefined;
+  /** Of the metadata caches of qcow2; default: QEMU's. */
+  readonly cacheSizes?: readonly CacheSizes[] | undefined;
+  /** What becomes of guest discards. Default `unmap`. */
+  readonly discards?: readonly DiscardMode[] | undefined;
 }
 
 /** What all cells of a matrix share. */
 export interface MatrixSetting {
-  /** Where times are taken: `file`, `memory`, `null` … */
-  readonly device: string;
-  /** Cells of the builtin engine on files at a depth above 1 overlap their host operations. Default false. */
-  readonly overlap?: boolean | undefined;
   /** Replaces the workloads' own seeds. */
   readonly seed?: number | undefined;
-  /** Default `pattern`. */
-  readonly payload?: PayloadKind | undefined;
-  /** Of every image whose format has it; default: QEMU's. */
-  readonly shape?: ImageShape | undefined;
-  /** Of the metadata caches of qcow2; default: QEMU's. */
-  readonly caches?: CacheSizes | undefined;
-  /** What becomes of guest discards. Default `unmap`. */
-  readonly discard?: DiscardMode | undefined;
   /** Of replays by the trace's times; default: as fast as possible. */
   readonly timing?: ReplayTiming | undefined;
   /** Default false. */
   readonly verify?: boolean | undefined;
   /** For a matrix of one cell. */
   readonly keptImage?: KeptImage | undefined;
-  /** All cells run on it; the axes have its format, refcount mode and cluster size, and the shape is its own. */
+  /** All cells run on it; the axes have its format, refcount mode, cluster size and shape. */
   readonly userImage?: UserImage | undefined;
 }
 
-/** @throws Qcow2BenchError `workload-name-twice`. */
-export function planMatrix(axes: MatrixAxes, setting: MatrixSetting): readonly CellPlan[] {
+/** @throws Qcow2BenchError `workload-name-twice` or `matrix-too-large`. */
+export function planMatrix(axes: MatrixAxes, setting: MatrixSetting = {}): readonly CellPlan[] {
   refuseSameNames(axes.sources);
+  const choices = choicesOf(axes);
+  refuseTooMany(combinationCount(choices));
+  const { seed, timing, verify, keptImage, userImage } = setting;
   const plans = new Map<string, CellPlan>();
-  for (const source of axes.sources) {
-    for (const cell of cellsOf(source, axes, setting)) {
-      const { seed, payload = 'pattern', timing, verify, keptImage, userImage } = setting;
-      const key = cellKey(cell);
-      if (plans.has(key)) continue;
-      plans.set(key, { cell, source, seed, payload, timing, verify, keptImage, userImage });
-    }
+  for (const point of combinations(choices)) {
+    const { source, payload = 'pattern' } = point;
+    const cell = cellAt(point, setting);
+    const key = cellKey(cell);
+    if (plans.has(key)) continue;
+    plans.set(key, { cell, source, seed, payload, timing, verify, keptImage, userImage });
   }
   return [...plans.values()];
 }
 
-function* cellsOf(
-  source: WorkloadSource,
-  axes: MatrixAxes,
-  { device, payload, shape, caches, discard, timing, overlap, userImage }: MatrixSetting,
-): Generator<Cell, undefined> {
-  for (const clusterSize of axes.clusterSizes) {
-    for (const queueDepth of axes.queueDepths) {
-      for (const cache of axes.caches) {
-        for (const { format, refcounts } of variantsOf(axes)) {
-          for (const engine of axes.engines) {
-            yield {
-              engine,
-              workload: source.name,
-              format,
-              refcounts,
-              cache,
-              clusterSize: format === 'raw' ? null : clusterSize,
-              queueDepth,
-              ...(overlap === true && canOverlap({ queueDepth, device, engine }) ? { overlap } : {}),
-              device,
-              ...(userImage === undefined ? backingIn(source, format) : imageIn(userImage)),
-              // Absent means `pattern`.
-              ...(payload === undefined || payload === 'pattern' ? {} : { payload }),
-              ...shapeIn(format, shape),
-              ...cachesIn(format, caches),
-              // Absent means `unmap`.
-              ...(discard === 'ignore' ? { discard } : {}),
-              ...adaptationIn(source),
-              ...(timing === undefined ? {} : { timing: replayTimingName(timing) }),
-            };
-          }
-        }
-      }
-    }
-  }
-  return undefined;
-}
-
-/** At depth 1 nothing else is in flight; other devices have a time of their own; a peer does as it does. */
-function canOverlap({ queueDepth, device, engine }: Pick<Cell, 'queueDepth' | 'device' | 'engine'>): boolean {
-  return queueDepth > 1 && device === 'file' && engine === 'builtin';
+/** One value of each axis. */
+interface MatrixPoint {
+  readonly device: string;
+  readonly source: WorkloadSource;
+  readonly clusterSize: number;
+  readonly queueDepth: number;
+  readonly overlap?: boolean | undefined;
+  readonly payload?: PayloadKind | undefined;
+  readonly shape?: ImageShape | undefined;
+  readonly cacheSizes?: CacheSizes | undefined;
+  readonly discard?: DiscardMode | undefined;
+  readonly cache: CacheMode;
+  readonly variant: Variant;
+  readonly engine: string;
 }
 
 type Variant = Pick<Cell, 'format' | 'refcounts'>;
+
+/** The order of the cells: the last axis varies fastest. */
+function choicesOf(axes: MatrixAxes): Choices<MatrixPoint> {
+  return {
+    device: axes.devices,
+    source: axes.sources,
+    clusterSize: axes.clusterSizes,
+    queueDepth: axes.queueDepths,
+    overlap: axes.overlaps,
+    payload: axes.payloads,
+    shape: axes.shapes,
+    cacheSizes: axes.cacheSizes,
+    discard: axes.discards,
+    cache: axes.caches,
+    variant: variantsOf(axes),
+    engine: axes.engines,
+  };
+}
 
 function variantsOf({ formats, refcounts }: MatrixAxes): readonly Variant[] {
   return formats.flatMap((format): readonly Variant[] =>
     format === 'qcow2'
       ? refcounts.map((mode) => ({ format, refcounts: mode }))
       : [{ format, refcounts: null }],
+  );
+}
+
+/** A coordinate that the format does not have, or that has its default, is left out: equal cells are one. */
+function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell {
+  const { source, engine, cache, clusterSize, queueDepth, device } = point;
+  const { format, refcounts } = point.variant;
+  return {
+    engine,
+    workload: source.name,
+    format,
+    refcounts,
+    cache,
+    clusterSize: format === 'raw' ? null : clusterSize,
+    queueDepth,
+    ...(overlaps(point) ? { overlap: true } : {}),
+    device,
+    ...(userImage === undefined ? backingIn(source, format) : imageIn(userImage)),
+    ...(point.payload === undefined || point.payload === 'pattern' ? {} : { payload: point.payload }),
+    ...shapeIn(format, point.shape),
+    ...cachesIn(format, point.cacheSizes),
+    ...(point.discard === 'ignore' ? { discard: point.discard } : {}),
+    ...adaptationIn(source),
+    ...(timing === undefined ? {} : { timing: replayTimingName(timing) }),
+  };
+}
+
+/** At depth 1 nothing else is in flight; other devices have a time of their own; a peer does as it does. */
+function overlaps({ overlap = false, queueDepth, device, engine }: MatrixPoint): boolean {
+  return overlap && queueDepth > 1 && device === 'file' && engine === 'builtin';
+}
+
+function refuseTooMany(cells: number): void {
+  if (cells <= LIMITS.matrixCells) return;
+  throw new Qcow2BenchError(
+    'matrix-too-large',
+    `the options select ${String(cells)} cells, but a run has at most ${String(LIMITS.matrixCells)}: ` +
+      'give fewer values to some of them',
   );
 }
 

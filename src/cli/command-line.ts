@@ -10,6 +10,7 @@ import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
 import { harnessVersion } from '../bench/harness-version.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { watchUnlockedWrites } from '../device/image-lock.ts';
+import { withSwitchValues } from './grammar/bare-switches.ts';
 import type { Command, CommandGroup, ListedCommand } from './grammar/command.ts';
 import { COMMANDS } from './command-list.ts';
 import { EXIT } from './terminal/exit-code.ts';
@@ -36,7 +37,7 @@ export async function runCommandLine(
       `${PROGRAM}: note: ${path} is not locked, as ${reason}: make sure that no other process uses it`,
     );
   });
-  let code = await runWords(withNegativeSizes(withLiteralWords(words)), terminal, environment);
+  let code = await runWords(withSwitchValues(withNegativeSizes(withLiteralWords(words))), terminal, environment);
   try {
     await terminal.finish();
   } catch (error) {

@@ -17,7 +17,10 @@ if (Number.parseInt(process.versions.node, 10) < NODE_MAJOR_MIN) {
   process.exitCode = 1;
 } else {
   // libuv reads it when its threads are first used; its own 4 would be the queue depth of every run with --overlap.
-  if (process.argv.includes('--overlap') && process.env['UV_THREADPOOL_SIZE'] === undefined) {
+  if (
+    process.argv.some((word) => word.startsWith('--overlap')) &&
+    process.env['UV_THREADPOOL_SIZE'] === undefined
+  ) {
     process.env['UV_THREADPOOL_SIZE'] = '64';
   }
   // Where the name of the folder for temporary files was decoded with loss, the cache would make another one.

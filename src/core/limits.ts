@@ -25,6 +25,8 @@ export const LIMITS = {
   backingChainDepth: 200,
   /** Bytes of a workload file. */
   workloadFileBytes: 1024 * 1024,
+  /** Combinations of the axes of one run. */
+  matrixCells: 100_000,
   /** Bytes of one line of a trace. */
   traceLineBytes: 4096,
   /** Bytes of a result file. */

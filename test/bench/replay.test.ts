@@ -4,7 +4,6 @@ import { describe, expect, test } from 'vitest';
 
 import { BuiltinEngine, type BuiltinEngineOptions } from '../../src/bench/builtin-engine.ts';
 import type { Clock } from '../../src/bench/clock.ts';
-import type { MatrixSetting } from '../../src/bench/matrix.ts';
 import { runMatrix } from '../../src/bench/run.ts';
 import { DEVICE_MODELS } from '../../src/device/device-models.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
@@ -13,7 +12,7 @@ import type { Purpose } from '../../src/device/purpose.ts';
 import type { CellRecord } from '../../src/result/schema.ts';
 import { findSource, type RecordedSource } from '../../src/workload/library.ts';
 import { HEADER, temporaryFile } from '../workload/trace/trace-files.ts';
-import { MemorySink, smallMatrix, steppingClock } from './small-run.ts';
+import { MemorySink, smallMatrix, steppingClock, type SmallSetting } from './small-run.ts';
 
 const models = new Map(DEVICE_MODELS.map((model) => [model.name, model]));
 const MS = 1_000_000;
@@ -29,7 +28,7 @@ interface RunOptions {
   readonly device?: string;
   readonly clock?: Clock;
   readonly engine?: BuiltinEngineOptions;
-  readonly setting?: Partial<MatrixSetting>;
+  readonly setting?: SmallSetting;
 }
 
 /** One raw cell in cache=none unless told otherwise. */

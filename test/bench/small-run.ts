@@ -4,7 +4,11 @@ import type { CellPlan } from '../../src/bench/engine.ts';
 import { planMatrix, type MatrixAxes, type MatrixSetting } from '../../src/bench/matrix.ts';
 import type { Clock } from '../../src/bench/clock.ts';
 import type { RecordSink } from '../../src/bench/run.ts';
+import type { PayloadKind } from '../../src/bench/payload.ts';
 import { CACHE_MODES } from '../../src/format/cache-mode.ts';
+import type { CacheSizes } from '../../src/format/cache-sizes.ts';
+import type { DiscardMode } from '../../src/format/image-options.ts';
+import type { ImageShape } from '../../src/format/image-shape.ts';
 import { cellKey } from '../../src/result/cell.ts';
 import type { CellRecord } from '../../src/result/schema.ts';
 import type { SyntheticSource } from '../../src/workload/library.ts';
@@ -53,10 +57,20 @@ export function mixedSource(): SyntheticSource {
   });
 }
 
+/** Axes with one value, and what all cells share. */
+export interface SmallSetting extends MatrixSetting {
+  readonly device?: string;
+  readonly overlap?: boolean;
+  readonly payload?: PayloadKind;
+  readonly shape?: ImageShape;
+  readonly caches?: CacheSizes;
+  readonly discard?: DiscardMode;
+}
+
 /** All variants in writethrough, unless told otherwise. */
 export function smallMatrix(
   axes: Partial<MatrixAxes> = {},
-  setting: Partial<MatrixSetting> = {},
+  { device = 'memory', overlap, payload, shape, caches, discard, ...setting }: SmallSetting = {},
 ): readonly CellPlan[] {
   return planMatrix(
     {
@@ -67,10 +81,20 @@ export function smallMatrix(
       clusterSizes: [65_536],
       queueDepths: [1],
       engines: ['builtin'],
+      devices: [device],
+      overlaps: only(overlap),
+      payloads: only(payload),
+      shapes: only(shape),
+      cacheSizes: only(caches),
+      discards: only(discard),
       ...axes,
     },
-    { device: 'memory', ...setting },
+    setting,
   );
+}
+
+function only<T>(value: T | undefined): readonly T[] | undefined {
+  return value === undefined ? undefined : [value];
 }
 
 export const ALL_CACHES = [...CACHE_MODES];

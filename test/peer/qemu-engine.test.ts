@@ -8,14 +8,14 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
 import type { CellPlan } from '../../src/bench/engine.ts';
-import { planMatrix, type MatrixAxes, type MatrixSetting } from '../../src/bench/matrix.ts';
+import { planMatrix, type MatrixAxes } from '../../src/bench/matrix.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import { QemuEngine } from '../../src/peer/qemu-engine.ts';
 import type { Counts, PhaseCounts } from '../../src/result/schema.ts';
 import { findSource, type SyntheticSource } from '../../src/workload/library.ts';
-import { mixedSource, smallMatrix, smallSource } from '../bench/small-run.ts';
+import { mixedSource, smallMatrix, smallSource, type SmallSetting } from '../bench/small-run.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 
 const REQUESTS = 200;
@@ -47,18 +47,16 @@ function comparable({ guest, open, run, close }: Counts): object {
 }
 
 async function plansOf(workload: string, caches: readonly CacheMode[]): Promise<readonly CellPlan[]> {
-  return planMatrix(
-    {
-      sources: [await findSource(workload)],
-      formats: ['raw', 'qcow2', 'qed'],
-      refcounts: ['eager', 'lazy'],
-      caches,
-      clusterSizes: [65_536],
-      queueDepths: [1],
-      engines: ['qemu'],
-    },
-    { device: 'file' },
-  );
+  return planMatrix({
+    sources: [await findSource(workload)],
+    formats: ['raw', 'qcow2', 'qed'],
+    refcounts: ['eager', 'lazy'],
+    caches,
+    clusterSizes: [65_536],
+    queueDepths: [1],
+    engines: ['qemu'],
+    devices: ['file'],
+  });
 }
 
 const skipped = reasonToSkip('qemu-io', 'strace');
@@ -182,7 +180,7 @@ function changingHands(): SyntheticSource {
 describe.skipIf(skipped !== undefined)(
   'counts by purpose are those of the builtin engine where the image has',
   () => {
-    const shapes: readonly (readonly [string, Partial<MatrixAxes>, Partial<MatrixSetting>])[] = [
+    const shapes: readonly (readonly [string, Partial<MatrixAxes>, SmallSetting])[] = [
       ['usual clusters', {}, {}],
       ['clusters of 4 KiB', { clusterSizes: [4096] }, {}],
       ['version 2', { refcounts: ['eager'] }, { shape: { compat: '0.10' } }],

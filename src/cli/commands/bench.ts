@@ -8,7 +8,7 @@ import { BACKING_OPTIONS } from '../options/backing-options.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { makes, OVERWRITE_OPTIONS } from '../options/file-uses.ts';
-import { OPENING_OPTIONS, SHAPE_OPTIONS } from '../options/layout-options.ts';
+import { LAYOUT_AXES } from '../options/layout-options.ts';
 import { matrixFiles } from '../files/matrix-files.ts';
 import { endMatrix, type WrittenFile } from '../sessions/matrix-ending.ts';
 import {
@@ -47,8 +47,7 @@ export const benchCommand = defineCommand({
         }),
       )
       .options(CELL_OPTIONS)
-      .options(SHAPE_OPTIONS)
-      .options(OPENING_OPTIONS)
+      .options(LAYOUT_AXES)
       .options(BACKING_OPTIONS)
       .options(MEASURE_OPTIONS)
       .options(

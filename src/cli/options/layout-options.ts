@@ -1,15 +1,14 @@
 /**
  * The options that say how an image is laid out (`create`, and every command that makes one) and how it is opened
- * (every command that serves one): one table each, for all commands.
- *
- * A matrix takes one value of each: they hold for all of its cells whose format has them.
+ * (every command that serves one): one table each, for all commands. A matrix takes lists.
  */
 
 import type { InferredOptionTypes } from 'yargs';
 
-import { givenSizes, type CacheSizes } from '../../format/cache-sizes.ts';
+import { combinations, type Choices } from '../../core/combinations.ts';
+import { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../../format/cache-sizes.ts';
 import type { Format } from '../../format/disk-image.ts';
-import { DISCARD_MODES } from '../../format/image-options.ts';
+import { DISCARD_MODES, type DiscardMode } from '../../format/image-options.ts';
 import {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
@@ -19,112 +18,177 @@ import {
   SHAPE_RULES,
   type ImageShape,
 } from '../../format/image-shape.ts';
-import { flag, inGroup, optional, preset } from './option-kinds.ts';
-import { choice, numberOf, size } from './option-values.ts';
+import { inGroup, kind, lists, preset, singles } from './option-kinds.ts';
+import { choice, listOf, numberOf, onOff, size } from './option-values.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
-export const SHAPE_OPTIONS = inGroup('Image, where it is made:', {
-  compat: optional('qcow2: 0.10 (version 2) or 1.1 (default)', choice('compat', COMPAT_LEVELS)),
-  'refcount-bits': optional(
+const SHAPE_KINDS = {
+  compat: kind('qcow2: 0.10 (version 2) or 1.1 (default)', choice('compat', COMPAT_LEVELS)),
+  'refcount-bits': kind(
     'qcow2: width of a refcount, 1 to 64; default 16',
     numberOf('refcount-bits', REFCOUNT_BITS),
   ),
-  'extended-l2': flag('qcow2: clusters of 32 subclusters, allocated and zeroed apart'),
-  'compression-type': optional(
+  'extended-l2': kind(
+    'qcow2: clusters of 32 subclusters, allocated and zeroed apart: on or off (default)',
+    onOff('extended-l2'),
+  ),
+  'compression-type': kind(
     'qcow2: of clusters that are written compressed, zlib (default) or zstd',
     choice('compression-type', COMPRESSION_TYPES),
   ),
-  preallocation: optional(
+  preallocation: kind(
     'off (default), metadata (qcow2), falloc or full',
     choice('preallocation', PREALLOCATIONS),
   ),
-  'data-file': optional(
-    'qcow2: guest data in a file of its own, plain, or raw (readable as a raw image)',
+  'data-file': kind(
+    'qcow2: guest data in a file of its own: none (default), plain, or raw (readable as a raw image)',
     choice('data-file', DATA_FILES),
   ),
-});
+} as const;
 
-const CACHE_SIZE_OPTIONS = inGroup('Metadata caches of qcow2, as in QEMU:', {
-  'cache-size': optional('Of both together: 1MiB …', size('cache-size')),
-  'l2-cache-size': optional('Default: what the disk needs, at most 32MiB', size('l2-cache-size')),
-  'refcount-cache-size': optional('Default: 4 clusters', size('refcount-cache-size')),
-  'l2-cache-entry-size': optional(
+const CACHE_SIZE_KINDS = {
+  'cache-size': kind('Of both together: 1MiB …', size('cache-size')),
+  'l2-cache-size': kind('Default: what the disk needs, at most 32MiB', size('l2-cache-size')),
+  'refcount-cache-size': kind('Default: 4 clusters', size('refcount-cache-size')),
+  'l2-cache-entry-size': kind(
     'Of a slice of an L2 table; default: a cluster, or 4KiB if the cache is too small for the disk',
     size('l2-cache-entry-size'),
   ),
-});
+} as const;
 
+const DISCARD = kind(
+  "Guest discards: unmap (QEMU's tools) or ignore (a VM's drive)",
+  choice('discard', DISCARD_MODES),
+);
+const DISCARD_DEFAULT: DiscardMode = 'unmap';
+
+const SHAPE_HEADING = 'Image, where it is made:';
+const CACHES_HEADING = 'Metadata caches of qcow2, as in QEMU:';
+const OPENING_HEADING = 'Image, as it is opened:';
+
+/** Of commands that make one image. */
+export const SHAPE_OPTIONS = inGroup(SHAPE_HEADING, singles(SHAPE_KINDS));
+/** Of commands that serve one image. */
 export const OPENING_OPTIONS = {
-  ...CACHE_SIZE_OPTIONS,
-  ...inGroup('Image, as it is opened:', {
-    discard: preset(
-      "Guest discards: unmap (QEMU's tools) or ignore (a VM's drive)",
-      choice('discard', DISCARD_MODES),
-      'unmap',
-    ),
+  ...inGroup(CACHES_HEADING, singles(CACHE_SIZE_KINDS)),
+  ...inGroup(OPENING_HEADING, { discard: preset(DISCARD.describe, DISCARD.read, DISCARD_DEFAULT) }),
+} as const;
+/** Of commands that run a matrix: each takes a list. */
+export const LAYOUT_AXES = {
+  ...inGroup(SHAPE_HEADING, lists(SHAPE_KINDS)),
+  ...inGroup(CACHES_HEADING, lists(CACHE_SIZE_KINDS)),
+  ...inGroup(OPENING_HEADING, {
+    discard: preset(DISCARD.describe, listOf('discard', DISCARD.read), DISCARD_DEFAULT),
   }),
 } as const;
 
 export type ShapeArgs = InferredOptionTypes<typeof SHAPE_OPTIONS>;
-export type CacheSizeArgs = InferredOptionTypes<typeof CACHE_SIZE_OPTIONS>;
 export type OpeningArgs = InferredOptionTypes<typeof OPENING_OPTIONS>;
+export type LayoutAxesArgs = InferredOptionTypes<typeof LAYOUT_AXES>;
+
+type ShapeOption = keyof typeof SHAPE_KINDS;
+type CacheSizeOption = keyof typeof CACHE_SIZE_KINDS;
+type CacheSizeArgs = Pick<OpeningArgs, CacheSizeOption>;
 
 /** Which option each property comes from. */
-const OPTION_OF: Readonly<Record<keyof ImageShape, keyof typeof SHAPE_OPTIONS>> = {
+const OPTION_OF = {
   compat: 'compat',
   refcountBits: 'refcount-bits',
   extendedL2: 'extended-l2',
   compressionType: 'compression-type',
   preallocation: 'preallocation',
   dataFile: 'data-file',
-};
+} as const satisfies Record<keyof ImageShape, ShapeOption>;
 
 /** The names of those that were given. */
 export function givenShapeOptions(args: ShapeArgs): readonly string[] {
-  return Object.values(OPTION_OF).filter((option) => args[option] !== undefined && args[option] !== false);
+  return Object.values(OPTION_OF).filter((option) => args[option] !== undefined);
 }
 
-/** Those that were given, with the properties they set. */
-export function givenShape(args: ShapeArgs): readonly {
+/** Those that were given, with the properties they set and their values as they were written. */
+export function givenShape(args: Pick<LayoutAxesArgs, ShapeOption>): readonly {
   readonly option: string;
   readonly property: keyof ImageShape;
-  readonly value: string | number | boolean;
+  readonly values: readonly string[];
 }[] {
   return Object.entries(OPTION_OF).flatMap(([property, option]) => {
-    const value = args[option];
-    if (value === undefined || value === false) return [];
-    return [{ option, property: property as keyof ImageShape, value }];
+    const values: readonly (string | number | boolean)[] | undefined = args[option];
+    return values === undefined
+      ? []
+      : [{ option, property: property as keyof ImageShape, values: values.map(shapeValueText) }];
   });
+}
+
+/** As the command line has it. */
+export function shapeValueText(value: string | number | boolean): string {
+  if (typeof value === 'boolean') return value ? 'on' : 'off';
+  return String(value);
 }
 
 /** @throws UsageError for an option that none of the formats has. */
 export function imageShape(args: ShapeArgs, formats: readonly Format[]): ImageShape {
-  const shape: ImageShape = {
-    compat: args.compat,
-    refcountBits: args['refcount-bits'],
-    extendedL2: args['extended-l2'] || undefined,
-    compressionType: args['compression-type'],
-    preallocation: args.preallocation,
-    dataFile: args['data-file'],
-  };
-  for (const [property, { formats: having }] of Object.entries(SHAPE_RULES)) {
-    const key = property as keyof ImageShape;
-    if (shape[key] === undefined || formats.some((format) => having.includes(format))) continue;
-    throw new UsageError(`--${OPTION_OF[key]}: ${formats.join(', ')} has none; ${having.join(', ')} has`);
-  }
+  const shape = valuesOf<ImageShape>(args, OPTION_OF);
+  refuseOthersShape(shape, formats);
   return shape;
+}
+
+/**
+ * Every combination of the properties that were given; one without properties if none was.
+ *
+ * @throws UsageError for an option that none of the formats has.
+ */
+export function imageShapes(
+  args: Pick<LayoutAxesArgs, ShapeOption>,
+  formats: readonly Format[],
+): readonly ImageShape[] {
+  const choices = valuesOf<Choices<ImageShape>>(args, OPTION_OF);
+  refuseOthersShape(choices, formats);
+  return [...combinations<ImageShape>(choices)];
 }
 
 /** @throws UsageError if sizes were given and none of the formats has such caches. */
 export function cacheSizes(args: CacheSizeArgs, formats: readonly Format[]): CacheSizes | undefined {
-  const sizes = givenSizes({
-    cacheSize: args['cache-size'],
-    l2CacheSize: args['l2-cache-size'],
-    refcountCacheSize: args['refcount-cache-size'],
-    l2CacheEntrySize: args['l2-cache-entry-size'],
-  });
-  if (sizes !== undefined && !formats.includes('qcow2')) {
-    throw new UsageError(`sizes of metadata caches: ${formats.join(', ')} has none; qcow2 has`);
-  }
+  const sizes = givenSizes(valuesOf<CacheSizes>(args, CACHE_SIZE_OPTIONS));
+  if (sizes !== undefined) refuseOthersCaches(formats);
   return sizes;
+}
+
+/**
+ * Every combination of the sizes that were given; one without sizes if none was.
+ *
+ * @throws UsageError as `cacheSizes`.
+ */
+export function cacheSizeChoices(
+  args: Pick<LayoutAxesArgs, CacheSizeOption>,
+  formats: readonly Format[],
+): readonly CacheSizes[] {
+  const choices = valuesOf<Choices<CacheSizes>>(args, CACHE_SIZE_OPTIONS);
+  if (Object.values(choices).some((values) => values !== undefined)) refuseOthersCaches(formats);
+  return [...combinations<CacheSizes>(choices)];
+}
+
+/** The properties with the values of their options. */
+function valuesOf<Properties extends object>(
+  args: Readonly<Record<string, unknown>>,
+  optionOf: Readonly<Record<keyof Properties, string>>,
+): Properties {
+  const entries: readonly (readonly [string, string])[] = Object.entries(optionOf);
+  // Each property has the type that its option reads.
+  return Object.fromEntries(entries.map(([property, option]) => [property, args[option]])) as Properties;
+}
+
+function refuseOthersShape(
+  given: { readonly [P in keyof ImageShape]?: unknown },
+  formats: readonly Format[],
+): void {
+  for (const [property, { formats: having }] of Object.entries(SHAPE_RULES)) {
+    const key = property as keyof ImageShape;
+    if (given[key] === undefined || formats.some((format) => having.includes(format))) continue;
+    throw new UsageError(`--${OPTION_OF[key]}: ${formats.join(', ')} has none; ${having.join(', ')} has`);
+  }
+}
+
+function refuseOthersCaches(formats: readonly Format[]): void {
+  if (formats.includes('qcow2')) return;
+  throw new UsageError(`sizes of metadata caches: ${formats.join(', ')} has none; qcow2 has`);
 }

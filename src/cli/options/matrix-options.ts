@@ -9,10 +9,10 @@ import { FORMATS } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
 import { OVERWRITE_OPTIONS } from './file-uses.ts';
 import { BACKING_OPTIONS, type BackingArgs } from './backing-options.ts';
-import { OPENING_OPTIONS, SHAPE_OPTIONS, type OpeningArgs, type ShapeArgs } from './layout-options.ts';
+import { LAYOUT_AXES, type LayoutAxesArgs } from './layout-options.ts';
 import { ENGINES } from './meanings.ts';
 import { flag, inGroup, listOption, openList, optional, preset, withDefault } from './option-kinds.ts';
-import { choice, clusterSize, count, device, listOf, percent, text } from './option-values.ts';
+import { choice, clusterSize, count, device, listOf, onOff, percent, text } from './option-values.ts';
 
 const QUEUE_DEPTH_MAX = 1024;
 const SAMPLES_MAX = 1000;
@@ -34,8 +34,12 @@ export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a mat
     listOf('queue-depth', count('queue-depth', { min: 1, max: QUEUE_DEPTH_MAX })),
     '1',
   ),
-  overlap: flag(
-    'On files at a queue depth above 1: host operations of different requests at once; counts become samples',
+  overlap: withDefault(
+    optional(
+      'On files at a queue depth above 1, host operations of different requests at once (counts become samples): on, off',
+      listOf('overlap', onOff('overlap')),
+    ),
+    'off',
   ),
   device: preset(
     'Where times are taken: file, memory, null, model:NAME',
@@ -50,7 +54,7 @@ export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a mat
   'qemu-bin-dir': optional('For the engine qemu: where qemu-io lies; default: PATH', text('qemu-bin-dir')),
   payload: preset(
     'What guest writes carry: pattern, random, zero',
-    choice('payload', PAYLOAD_KINDS),
+    listOf('payload', choice('payload', PAYLOAD_KINDS)),
     'pattern',
   ),
   seed: optional("Replaces the workloads' own seeds", count('seed', { min: SEED_MIN })),
@@ -102,8 +106,7 @@ export const PLACE_OPTIONS = inGroup('Files:', {
 /** All that `run` and `replay` share; the warm-up has a default of its own in each. */
 export const MATRIX_OPTIONS = {
   ...CELL_OPTIONS,
-  ...SHAPE_OPTIONS,
-  ...OPENING_OPTIONS,
+  ...LAYOUT_AXES,
   ...BACKING_OPTIONS,
   ...MEASURE_OPTIONS,
   ...inGroup('Measuring:', {
@@ -119,9 +122,8 @@ export const MATRIX_OPTIONS = {
 export type MatrixArgs = InferredOptionTypes<
   typeof CELL_OPTIONS & typeof MEASURE_OPTIONS & typeof PLACE_OPTIONS
 > &
-  ShapeArgs &
-  BackingArgs &
-  OpeningArgs & {
+  LayoutAxesArgs &
+  BackingArgs & {
     readonly out: string | undefined;
     /** Seconds. */
     readonly 'time-limit': number | undefined;

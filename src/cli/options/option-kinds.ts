@@ -36,6 +36,43 @@ export function preset<T>(describe: string, read: ReadValue<T>, value: string): 
   };
 }
 
+/** An option that one command takes one value of, and another a list. */
+export interface OptionKind<T> {
+  readonly describe: string;
+  readonly read: ReadValue<T>;
+}
+
+export function kind<T>(describe: string, read: ReadValue<T>): OptionKind<T> {
+  return { describe, read };
+}
+
+type ValueOf<Kind> = Kind extends OptionKind<infer T> ? T : never;
+
+/** Options that may be left out, one value each. */
+export function singles<Kinds extends Readonly<Record<string, OptionKind<unknown>>>>(
+  kinds: Kinds,
+): { readonly [Name in keyof Kinds]: ValueOption<ValueOf<Kinds[Name]> | undefined> } {
+  const options = Object.entries(kinds).map(([name, { describe, read }]) => [name, optional(describe, read)]);
+  // Each option reads what its kind reads.
+  return Object.fromEntries(options) as {
+    readonly [Name in keyof Kinds]: ValueOption<ValueOf<Kinds[Name]> | undefined>;
+  };
+}
+
+/** The same options, with lists separated by commas. */
+export function lists<Kinds extends Readonly<Record<string, OptionKind<unknown>>>>(
+  kinds: Kinds,
+): { readonly [Name in keyof Kinds]: ValueOption<readonly ValueOf<Kinds[Name]>[] | undefined> } {
+  const listKinds = Object.entries(kinds).map(([name, { describe, read }]) => [
+    name,
+    kind(describe, listOf(name, read)),
+  ]);
+  // Each option reads a list of what its kind reads.
+  return singles(Object.fromEntries(listKinds) as Readonly<Record<string, OptionKind<unknown>>>) as {
+    readonly [Name in keyof Kinds]: ValueOption<readonly ValueOf<Kinds[Name]>[] | undefined>;
+  };
+}
+
 /** An option that takes a list of names, and stands for all of them if it is left out. */
 export function listOption<T extends string>(
   option: string,

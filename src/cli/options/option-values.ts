@@ -44,6 +44,12 @@ export function choice<T extends string>(option: string, allowed: readonly T[]):
   });
 }
 
+/** `off` or `on`, as a boolean. */
+export function onOff(option: string): ReadValue<boolean> {
+  const read = choice(option, ['off', 'on']);
+  return suggesting(['off', 'on'], (text) => read(text) === 'on');
+}
+
 /** One of a few numbers. */
 export function numberOf<T extends number>(option: string, allowed: readonly T[]): ReadValue<T> {
   return suggesting(allowed.map(String), (text) => {

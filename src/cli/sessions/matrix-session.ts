@@ -27,8 +27,8 @@ import { HostLogFile } from '../files/host-log-file.ts';
 import { ImageDirectory } from '../files/image-directory.ts';
 import { withOptions } from '../grammar/literal-words.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
-import { cacheSizes, imageShape } from '../options/layout-options.ts';
-import { ADAPTIVE_SAMPLES_MAX, type MatrixArgs } from '../options/matrix-options.ts';
+import { cacheSizeChoices, imageShapes, LAYOUT_AXES } from '../options/layout-options.ts';
+import { ADAPTIVE_SAMPLES_MAX, CELL_OPTIONS, type MatrixArgs } from '../options/matrix-options.ts';
 import { namedDevices } from './named-devices.ts';
 import { countOf } from '../terminal/plain-words.ts';
 import { openSink, type ResultSink } from '../files/result-sink.ts';
@@ -104,7 +104,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const { samples } = sampling;
   const { devices, models } = namedDevices(args.device);
   const plans = planCells(session, devices, userImage);
-  refuseManyCells(args, { cells: plans.length, isKept });
+  refuseManyCells(session, { cells: plans.length, isKept });
   tellDuration(session, { plans, samples }, terminal);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
   const hasQemu = args.engine.includes('qemu');
@@ -188,43 +188,44 @@ function planCells(
   userImage: UserImage | undefined,
 ): readonly CellPlan[] {
   const layout = userImage === undefined ? layoutAxes(args) : layoutOf(userImage);
-  const { formats } = layout;
-  const axes = {
+  const axes: MatrixAxes = {
     ...layout,
     sources,
+    devices,
     caches: args.cache,
     queueDepths: args['queue-depth'],
     engines: args.engine,
+    overlaps: args.overlap,
+    payloads: args.payload,
+    cacheSizes: cacheSizeChoices(args, layout.formats),
+    discards: args.discard,
   };
   const keptImage: KeptImage | undefined =
     args.image === undefined || userImage !== undefined ? undefined : imageOfRun(args.image);
-  const { seed, payload, overlap, discard } = args;
   const { timing, verify } = replay ?? {};
-  const shape = userImage === undefined ? imageShape(args, formats) : userImage.shape;
-  const caches = cacheSizes(args, formats);
-  const image = { keptImage, userImage, shape, caches };
-  return devices.flatMap((device) =>
-    planMatrix(axes, { ...image, device, overlap, seed, payload, discard, timing, verify }),
-  );
+  return planMatrix(axes, { seed: args.seed, timing, verify, keptImage, userImage });
 }
 
-type LayoutAxes = Pick<MatrixAxes, 'formats' | 'refcounts' | 'clusterSizes'>;
+type LayoutAxes = Pick<MatrixAxes, 'formats' | 'refcounts' | 'clusterSizes' | 'shapes'>;
 
 /** As given; what was left out has the defaults that help shows. */
 function layoutAxes(args: MatrixArgs): LayoutAxes {
+  const formats = args.format ?? FORMATS;
   return {
-    formats: args.format ?? FORMATS,
+    formats,
     refcounts: args.refcounts ?? REFCOUNT_MODES,
     clusterSizes: args['cluster-size'] ?? [CLUSTER_SIZE],
+    shapes: imageShapes(args, formats),
   };
 }
 
 /** An axis that the format does not have counts for nothing. */
-function layoutOf({ format, refcounts, clusterSize }: UserImage): LayoutAxes {
+function layoutOf({ format, refcounts, clusterSize, shape }: UserImage): LayoutAxes {
   return {
     formats: [format],
     refcounts: refcounts === null ? REFCOUNT_MODES : [refcounts],
     clusterSizes: [clusterSize ?? CLUSTER_SIZE],
+    shapes: [shape ?? {}],
   };
 }
 
@@ -248,16 +249,17 @@ function samplingOf(
 
 function refuseMisfits(args: MatrixArgs): void {
   const { device, resume, out } = args;
+  const isOverlapped = args.overlap?.includes(true) === true;
   if (args['qemu-bin-dir'] !== undefined && !args.engine.includes('qemu')) {
     throw new UsageError('--qemu-bin-dir is of the engine qemu: add it to --engine');
   }
   if (resume && out === undefined) {
     throw new UsageError('--resume goes on with a result file: name it with --out');
   }
-  if (args.overlap && !args['queue-depth'].some((depth) => depth > 1)) {
+  if (isOverlapped && !args['queue-depth'].some((depth) => depth > 1)) {
     throw new UsageError('--overlap is of requests in flight at once: give a --queue-depth above 1');
   }
-  if (args.overlap && !(device.includes('file') && args.engine.includes('builtin'))) {
+  if (isOverlapped && !(device.includes('file') && args.engine.includes('builtin'))) {
     throw new UsageError('--overlap is of the engine builtin on files: add them to --engine and --device');
   }
 }
@@ -285,7 +287,7 @@ function refuseReplayMisfits({ args, replay }: MatrixSession): void {
   if (!replay.verify) return;
   if (args.engine.includes('qemu')) throw new UsageError('--verify is of the builtin engine; leave out qemu');
   if (args.device.includes('null')) throw new UsageError('--verify: the device null forgets what is written');
-  if (args.payload !== 'pattern') {
+  if (args.payload.some((kind) => kind !== 'pattern')) {
     throw new UsageError(
       '--verify writes data of its own, by which it knows them again: leave out --payload',
     );
@@ -311,7 +313,7 @@ function tellDuration(
 }
 
 function refuseManyCells(
-  args: MatrixArgs,
+  { args, sources }: MatrixSession,
   { cells, isKept }: { readonly cells: number; readonly isKept: boolean },
 ): void {
   if (cells === 1) return;
@@ -319,10 +321,26 @@ function refuseManyCells(
   for (const option of [...(isKept ? [kept] : []), 'host-log'] as const) {
     if (option === 'host-log' && args[option] === undefined) continue;
     throw new UsageError(
-      `--${option} takes one cell, but these options make ${String(cells)}: ` +
-        'give one value each to --workload, --format, --refcounts, --cache, --cluster-size, --queue-depth, --device and --engine',
+      `--${option} needs exactly one cell; these options select ${String(cells)}: ` +
+        `give one value each to ${optionsWithSeveral(args, sources).join(', ')}`,
     );
   }
+}
+
+/** Given or by default. */
+function optionsWithSeveral(args: MatrixArgs, sources: readonly WorkloadSource[]): readonly string[] {
+  const axes: Readonly<Record<string, unknown>> = {
+    workload: sources,
+    format: args.format ?? FORMATS,
+    refcounts: args.refcounts ?? REFCOUNT_MODES,
+  };
+  const given: Readonly<Record<string, unknown>> = args;
+  const names = ['workload', ...Object.keys(CELL_OPTIONS), ...Object.keys(LAYOUT_AXES)];
+  return names.filter((name) => hasSeveral(axes[name] ?? given[name])).map((name) => `--${name}`);
+}
+
+function hasSeveral(values: unknown): boolean {
+  return Array.isArray(values) && values.length > 1;
 }
 
 function finishedCells(sink: ResultSink): number {

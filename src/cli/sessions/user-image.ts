@@ -15,7 +15,7 @@ import { formatOfFile } from '../../image/open-chain.ts';
 import { surveyImage, type SurveyedImage } from '../../image/survey-image.ts';
 import type { WorkloadSource } from '../../workload/library.ts';
 import { backingPolicy, givenBackingOption } from '../options/backing-options.ts';
-import { givenShape } from '../options/layout-options.ts';
+import { givenShape, shapeValueText } from '../options/layout-options.ts';
 import type { MatrixArgs } from '../options/matrix-options.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
@@ -104,15 +104,16 @@ function refuseContradictions(args: MatrixArgs, path: string, found: SurveyedIma
     path,
     has: clusterSize === null ? 'raw, without clusters' : formatSize(clusterSize),
   });
-  for (const { option, property, value } of givenShape(args)) {
+  for (const { option, property, values } of givenShape(args)) {
     if (property === 'preallocation') {
       throw new UsageError(
         `--${option} is of an image that is made, and ${path} exists: leave out --${option}`,
       );
     }
-    agree(option, [String(value)], {
+    const own = shape[property];
+    agree(option, values, {
       path,
-      has: String(shape[property] ?? `${format}, without such a choice`),
+      has: own === undefined ? `${format}, without such a choice` : shapeValueText(own),
     });
   }
 }
