@@ -9,11 +9,11 @@ import { combinationCount, combinations, type Choices } from '../core/combinatio
 import { Qcow2BenchError } from '../core/error.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CacheMode } from '../format/cache-mode.ts';
-import { givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
+import type { CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
-import { shapeFor, type ImageShape } from '../format/image-shape.ts';
-import { cellKey } from '../result/cell.ts';
+import type { ImageShape } from '../format/image-shape.ts';
+import { canonicalCell, cellKey } from '../result/cell.ts';
 import type { Cell } from '../result/schema.ts';
 import { adaptationNames } from '../workload/adaptation.ts';
 import type { WorkloadSource } from '../workload/library.ts';
@@ -122,28 +122,31 @@ function variantsOf({ formats, refcounts }: MatrixAxes): readonly Variant[] {
   );
 }
 
-/** A coordinate that the format does not have, or that has its default, is left out: equal cells are one. */
+/** Points that mean the same are one cell. */
 function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell {
   const { source, engine, cache, clusterSize, queueDepth, device } = point;
-  const { format, refcounts } = point.variant;
-  return {
+  return canonicalCell({
     engine,
     workload: source.name,
-    format,
-    refcounts,
+    ...point.variant,
     cache,
-    clusterSize: format === 'raw' ? null : clusterSize,
+    clusterSize,
     queueDepth,
-    ...(overlaps(point) ? { overlap: true } : {}),
+    overlap: overlaps(point) ? true : undefined,
     device,
-    ...(userImage === undefined ? backingIn(source, format) : imageIn(userImage)),
-    ...(point.payload === undefined || point.payload === 'pattern' ? {} : { payload: point.payload }),
-    ...shapeIn(format, point.shape),
-    ...cachesIn(format, point.cacheSizes),
-    ...(point.discard === 'ignore' ? { discard: point.discard } : {}),
+    backing: userImage === undefined ? backingOf(source) : userImage.chain[0]?.format,
+    payload: point.payload,
+    shape: point.shape,
+    caches: point.cacheSizes,
+    discard: point.discard === 'ignore' ? point.discard : undefined,
+    image: userImage?.path,
     ...adaptationIn(source),
-    ...(timing === undefined ? {} : { timing: replayTimingName(timing) }),
-  };
+    timing: timing === undefined ? undefined : replayTimingName(timing),
+  });
+}
+
+function backingOf(source: WorkloadSource): Format | undefined {
+  return source.kind === 'workload' ? source.workload.image.backing?.format : undefined;
 }
 
 /** At depth 1 nothing else is in flight; other devices have a time of their own; a peer does as it does. */
@@ -174,29 +177,6 @@ function refuseSameNames(sources: readonly WorkloadSource[]): void {
     }
     paths.set(name, path);
   }
-}
-
-/** Raw has no backing files: its cells hold a copy of the data instead. */
-function backingIn(source: WorkloadSource, format: Format): Pick<Cell, 'backing'> {
-  const backing = source.kind === 'workload' ? source.workload.image.backing : undefined;
-  return backing === undefined || format === 'raw' ? {} : { backing: backing.format };
-}
-
-/** A user's image has the backing file that it has, whatever the workload would run over. */
-function imageIn({ path, chain }: UserImage): Pick<Cell, 'backing' | 'image'> {
-  const [backing] = chain;
-  return { ...(backing === undefined ? {} : { backing: backing.format }), image: path };
-}
-
-/** A cell names only what is not the default, so cells of before keep their identity. */
-function shapeIn(format: Format, shape: ImageShape | undefined): Pick<Cell, 'shape'> {
-  const told = shape === undefined ? undefined : shapeFor(format, shape);
-  return told === undefined ? {} : { shape: told };
-}
-
-function cachesIn(format: Format, caches: CacheSizes | undefined): Pick<Cell, 'caches'> {
-  const told = caches === undefined || format !== 'qcow2' ? undefined : givenSizes(caches);
-  return told === undefined ? {} : { caches: told };
 }
 
 function adaptationIn(source: WorkloadSource): Pick<Cell, 'flushPolicy' | 'remap'> {

@@ -37,7 +37,11 @@ export async function runCommandLine(
       `${PROGRAM}: note: ${path} is not locked, as ${reason}: make sure that no other process uses it`,
     );
   });
-  let code = await runWords(withSwitchValues(withNegativeSizes(withLiteralWords(words))), terminal, environment);
+  let code = await runWords(
+    withSwitchValues(withNegativeSizes(withLiteralWords(words))),
+    terminal,
+    environment,
+  );
   try {
     await terminal.finish();
   } catch (error) {

@@ -4,17 +4,18 @@
  * Invariants:
  * - Within one setup no two cells share workload, variant and cache mode, so a chart has one mark for each.
  * - A setup names only what varies within the result; where nothing does, there is one setup, `''`.
- * - Raw has no clusters: it stands beside every cluster size.
+ * - A cell is in every setup that differs from its own only in what its format does not have: raw, which has no
+ *   clusters, is beside every cluster size.
  */
 
 import { medianInterval, type Interval } from '../result/bootstrap.ts';
-import { SETUP_NAMES, setupTitle, variantName } from '../result/cell.ts';
+import { inFormat, SETUP_NAMES, setupTitle, variantName } from '../result/cell.ts';
 import { comparisonsOf, type Comparison } from '../result/comparison.ts';
 import { deriveFigures, type Figures } from '../result/derive.ts';
 import type { CoordinateName } from '../result/coordinates.ts';
-import type { CellRecord, ResultRecord } from '../result/schema.ts';
+import type { Cell, CellRecord, ResultRecord } from '../result/schema.ts';
 import { requestTimeNs, spreadOf, type Spread } from '../result/statistics.ts';
-import { CACHE_MODES, modelName, type CacheMode } from '../result/vocabulary.ts';
+import { CACHE_MODES, modelName, type CacheMode, type Format } from '../result/vocabulary.ts';
 import { VARIANT_COLOURS } from './palette.ts';
 
 export interface ReportCell {
@@ -51,20 +52,14 @@ export interface CellPlace {
 }
 
 export function reportCells(result: ResultRecord): ReportCells {
-  const varies = varyingNames(result);
-  const clusterSizes = distinct(result.cells.map(({ cell }) => cell.clusterSize)).filter(
-    (size) => size !== null,
-  );
+  const setups = setupsOf(result);
   const comparisons = new Map(comparisonsOf(result).map((comparison) => [comparison.record, comparison]));
-  const cells = result.cells.flatMap((record) => {
-    const { cell } = record;
-    const everySize = cell.clusterSize === null && varies.includes('clusterSize');
-    const sizes = everySize ? clusterSizes : [cell.clusterSize];
+  const unordered = result.cells.flatMap((record) => {
     const comparison = comparisons.get(record);
-    return sizes.map((clusterSize) =>
-      reportCell(record, { setup: setupTitle({ ...cell, clusterSize }, varies), comparison }),
-    );
+    const own = setups.filter((setup) => setup.has(record.cell));
+    return own.map(({ title }) => reportCell(record, { setup: title, comparison }));
   });
+  const cells = inOrder(unordered);
   const order = Object.keys(VARIANT_COLOURS);
   return {
     cells,
@@ -118,7 +113,37 @@ function reportCell(
   };
 }
 
-/** Coordinates in which cells differ that otherwise share a place, in the order of a title. */
+interface Setup {
+  readonly title: string;
+  /** Whether the cell belongs to it: its format has what the setup says, as far as it can have it. */
+  readonly has: (cell: Cell) => boolean;
+}
+
+/** One for each combination of the coordinates in which cells differ that otherwise share a place. */
+function setupsOf(result: ResultRecord): readonly Setup[] {
+  const names = varyingNames(result);
+  const keyOf = (cell: Cell, format: Format): string =>
+    JSON.stringify(names.map((name) => inFormat(name, cell[name], format)));
+  const examples = new Map(result.cells.map(({ cell }) => [keyOf(cell, cell.format), cell]));
+  const setups = [...examples.values()].map((example) => ({
+    title: setupTitle(example, names),
+    example,
+    has: (cell: Cell): boolean => keyOf(cell, cell.format) === keyOf(example, cell.format),
+  }));
+  // That of raw cells alone, for one: these are beside each cluster size.
+  return setups.filter(({ example }) => setups.filter(({ has }) => has(example)).length === 1);
+}
+
+/** By workload, setup, cache mode and variant, each in the order in which the result first has them. */
+function inOrder(cells: readonly ReportCell[]): readonly ReportCell[] {
+  const ranks = (['workload', 'setup', 'cache', 'variant'] as const).map((part) => {
+    const values = distinct(cells.map((cell) => cell[part]));
+    return (cell: ReportCell): number => values.indexOf(cell[part]);
+  });
+  return cells.toSorted((a, b) => ranks.map((rank) => rank(a) - rank(b)).find((by) => by !== 0) ?? 0);
+}
+
+/** In the order of a title. */
 function varyingNames(result: ResultRecord): readonly CoordinateName[] {
   const places = Map.groupBy(result.cells, ({ cell }) =>
     JSON.stringify([cell.workload, cell.format, cell.refcounts, cell.cache]),

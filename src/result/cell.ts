@@ -14,6 +14,23 @@ const COUNTED = coordinateNames(({ affectsCounts }) => affectsCounts);
 /** What sets a cell apart beside workload, variant and cache mode. */
 export const SETUP_NAMES = coordinateNames(({ isPlace = false }) => !isPlace);
 
+/**
+ * A cell in the order of the table, without what its format does not have and without optional defaults: cells that
+ * mean the same are equal.
+ */
+export function canonicalCell(cell: Cell): Cell {
+  const entries = ALL.map((name) => [name, inFormat(name, cell[name], cell.format)] as const);
+  const given = entries.filter(([name, value]) => !isOptional(name) || !isDefault(name, value));
+  // Every coordinate that is not optional is there.
+  return Object.fromEntries(given) as Cell;
+}
+
+/** What a format has of the value of a coordinate. */
+export function inFormat(name: CoordinateName, value: unknown, format: Format): unknown {
+  const { inFormat: projected } = rulesOf(name);
+  return value === undefined || value === null || projected === undefined ? value : projected(value, format);
+}
+
 /** A string that identifies the cell within a result. */
 export function cellKey(cell: Cell): string {
   return keyOf(cell, ALL);
@@ -66,6 +83,10 @@ function keyOf(cell: Partial<Cell>, names: readonly CoordinateName[]): string {
 
 function isDefault(name: CoordinateName, value: unknown): boolean {
   return value === undefined || value === rulesOf(name).default;
+}
+
+function isOptional(name: CoordinateName): boolean {
+  return rulesOf(name).schema.safeParse(undefined).success;
 }
 
 /** `undefined` too where the format has no such coordinate. */

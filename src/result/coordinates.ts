@@ -21,7 +21,10 @@ import {
   REFCOUNT_BITS,
   REFCOUNT_MODES,
   REMAPS,
+  givenSizes,
+  shapeFor,
   type CacheSizes,
+  type Format,
   type ImageShape,
 } from './vocabulary.ts';
 
@@ -33,6 +36,8 @@ interface Rules<Value> {
   readonly isCompared?: boolean;
   /** What an absent one means; a cell that has this value is the same cell. */
   readonly default?: Value;
+  /** What a format has of the value, where not every format has all of it; `null` or `undefined`: nothing. */
+  readonly inFormat?: (value: Value, format: Format) => Value | null | undefined;
   /** The value in a name; `''` leaves it out. */
   readonly text: (value: Value) => string;
   /** In the title of a setup, if the cell has no value and there is no default. */
@@ -57,8 +62,12 @@ function timedOnly<Schema extends z.ZodType>(schema: Schema, rules: Rules<Given<
 }
 
 /** The values that rules are asked about come from a cell that the schema of the same entry has checked. */
-function ofAny<Value>({ text, ...rules }: Rules<Value>): Rules<unknown> {
-  return { ...rules, text: (value) => text(value as Value) };
+function ofAny<Value>({ text, inFormat, ...rules }: Rules<Value>): Rules<unknown> {
+  return {
+    ...rules,
+    text: (value) => text(value as Value),
+    ...(inFormat === undefined ? {} : { inFormat: (value, format) => inFormat(value as Value, format) }),
+  };
 }
 
 /** One property of a coordinate that is an object. */
@@ -127,6 +136,7 @@ export const COORDINATES = {
   cache: counted(z.enum(CACHE_MODES), { isPlace: true, text: String }),
   clusterSize: counted(z.int().positive().nullable().describe('Bytes; null for raw, which has no clusters'), {
     isCompared: true,
+    inFormat: (bytes, format) => (format === 'raw' ? null : bytes),
     text: formatSize,
   }),
   queueDepth: counted(z.int().positive().describe('Guest requests in flight at once'), {
@@ -144,6 +154,8 @@ export const COORDINATES = {
   }),
   backing: counted(z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'), {
     isCompared: true,
+    // Raw has no backing file: the image holds a copy of the data instead.
+    inFormat: (backing, format) => (format === 'raw' ? undefined : backing),
     text: (format) => `backing ${format}`,
     absentText: 'no backing file',
   }),
@@ -175,7 +187,12 @@ export const COORDINATES = {
       .meta({ id: 'ImageShape', description: 'How the image was made, as far as it is not the default' })
       .optional()
       .describe('Absent where the image has all the defaults'),
-    { isCompared: true, text: (shape) => shapeTexts(shape).join(' · '), absentText: 'default shape' },
+    {
+      isCompared: true,
+      inFormat: (shape, format) => shapeFor(format, shape),
+      text: (shape) => shapeTexts(shape).join(' · '),
+      absentText: 'default shape',
+    },
   ),
   caches: counted(
     z
@@ -183,7 +200,12 @@ export const COORDINATES = {
       .meta({ id: 'CacheSizes', description: 'What was given of the sizes of the metadata caches of qcow2' })
       .optional()
       .describe("Absent where all are QEMU's defaults"),
-    { isCompared: true, text: (caches) => cacheTexts(caches).join(' · '), absentText: 'default caches' },
+    {
+      isCompared: true,
+      inFormat: (caches, format) => (format === 'qcow2' ? givenSizes(caches) : undefined),
+      text: (caches) => cacheTexts(caches).join(' · '),
+      absentText: 'default caches',
+    },
   ),
   discard: counted(
     z.literal('ignore').optional().describe('Guest discards were dropped; absent means `unmap`'),

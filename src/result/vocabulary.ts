@@ -7,7 +7,7 @@ export { PHASES, type Phase } from '../device/operation.ts';
 export { modelName } from '../device/device-model.ts';
 export { METADATA_PURPOSES, PURPOSES, SYNC_CAUSES, type Purpose, type SyncCause } from '../device/purpose.ts';
 export { CACHE_MODES, type CacheMode } from '../format/cache-mode.ts';
-export { CACHE_SIZE_OPTIONS, type CacheSizes } from '../format/cache-sizes.ts';
+export { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
 export { FORMATS, type Format } from '../format/disk-image.ts';
 export {
   COMPAT_LEVELS,
@@ -15,6 +15,7 @@ export {
   DATA_FILES,
   PREALLOCATIONS,
   REFCOUNT_BITS,
+  shapeFor,
   type ImageShape,
 } from '../format/image-shape.ts';
 export { REFCOUNT_MODES, type RefcountMode } from '../format/image-options.ts';

@@ -54,4 +54,43 @@ describe('the matrix', () => {
       /two workloads have the name/,
     );
   });
+
+  it('makes every option of an image an axis, and one cell of points that mean the same', () => {
+    const plans = smallMatrix({
+      formats: ['raw', 'qcow2'],
+      refcounts: ['lazy'],
+      shapes: [{}, { extendedL2: false }, { extendedL2: true }, { compat: '1.1' }],
+      cacheSizes: [{}, { l2CacheSize: 1_048_576 }],
+      payloads: ['pattern', 'zero'],
+      discards: ['unmap', 'ignore'],
+    });
+    const cells = plans.map(({ cell }) => cell);
+    const names = cells.map((cell) => cellName(cell));
+    // Raw has no extended L2 entries and no caches; 2 payloads × 2 ways of discards are left.
+    expect(cells.filter(({ format }) => format === 'raw')).toHaveLength(4);
+    expect(cells.filter(({ format }) => format === 'qcow2')).toHaveLength(16);
+    expect(new Set(names).size).toBe(names.length);
+    expect(names).toContain(
+      'small · qcow2 lazy · writethrough · 64KiB · depth 1 · payload zero · extended L2 · l2-cache-size 1MiB · discard ignore',
+    );
+  });
+
+  it('overlaps operations only where some can be in flight at once, on files', () => {
+    const plans = smallMatrix({
+      formats: ['raw'],
+      overlaps: [false, true],
+      queueDepths: [1, 8],
+      devices: ['file', 'memory'],
+    });
+    const overlapping = plans.filter(({ cell }) => cell.overlap === true);
+    expect(overlapping.map(({ cell }) => [cell.queueDepth, cell.device])).toEqual([[8, 'file']]);
+    expect(plans).toHaveLength(5);
+  });
+
+  it('refuses more combinations than a run can hold, before it makes one', () => {
+    const many = Array.from({ length: 400 }, (_, index) => index + 1);
+    expect(() => smallMatrix({ clusterSizes: many, queueDepths: many })).toThrow(
+      /640000 cells, but a run has at most 100000/,
+    );
+  });
 });

@@ -29,6 +29,17 @@ describe('run', () => {
     ]);
   });
 
+  test('every option of an image takes a list, and raw is beside each value', async () => {
+    const axes = ['--extended-l2', 'off,on', '--l2-cache-size', '64KiB,1MiB', '--requests', '20'];
+    const words = ['--workload', 'stride', '--format', 'raw,qcow2', '--refcounts', 'lazy', '--cache', 'none'];
+    const { code, stdout } = await runCli(makeFolder(), 'run', ...words, ...axes, ...COUNTS_ONLY);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^5 cells/m);
+    const setups = linesOf(stdout).filter((line) => line.startsWith('cache=none · '));
+    expect(setups).toHaveLength(4);
+    expect(linesOf(stdout).filter((line) => /^(?:stride)? +raw /.test(line))).toHaveLength(4);
+  });
+
   test('counts of overlapped host operations are of real files, and called a sample', async () => {
     const overlap = ['--queue-depth', '1,32', '--overlap', '--requests', '60', ...COUNTS_ONLY];
     const folder = makeFolder();

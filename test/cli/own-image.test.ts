@@ -111,7 +111,9 @@ describe('an image of the user', () => {
     expect(readFileSync(join(folder, 'disk.raw'))[1_052_672]).toBe(2);
     const many = await callCli(folder, ...words, '--samples', '0');
     expect(many.code).toBe(2);
-    expect(errorLine(many)).toContain('--in-place takes one cell');
+    expect(errorLine(many)).toContain(
+      '--in-place needs exactly one cell; these options select 5: give one value each to --cache',
+    );
   });
 
   test('what is said and contradicts it is refused, with both values and the option to leave out', async () => {
@@ -123,7 +125,7 @@ describe('an image of the user', () => {
       [['--refcounts', 'lazy'], '--refcounts lazy contradicts disk.qcow2, which has eager'],
       [['--cluster-size', '128KiB'], '--cluster-size 128KiB contradicts disk.qcow2, which has 64KiB'],
       [['--compat', '0.10'], '--compat 0.10 contradicts disk.qcow2, which has 1.1'],
-      [['--extended-l2'], '--extended-l2 true contradicts disk.qcow2, which has false'],
+      [['--extended-l2'], '--extended-l2 on contradicts disk.qcow2, which has off'],
       [['--data-file', 'raw'], '--data-file raw contradicts disk.qcow2, which has none'],
       [['--preallocation', 'full'], '--preallocation is of an image that is made'],
       [['--device', 'memory'], '--device takes file'],

@@ -11,9 +11,7 @@ const ON_OFF = /^(?:on|off)(?:,(?:on|off))*$/;
 export function withSwitchValues(words: readonly string[]): readonly string[] {
   return words.map((word, index) => {
     const isBare =
-      word.startsWith('--') &&
-      BARE_SWITCHES.includes(word.slice(2)) &&
-      !ON_OFF.test(words[index + 1] ?? '');
+      word.startsWith('--') && BARE_SWITCHES.includes(word.slice(2)) && !ON_OFF.test(words[index + 1] ?? '');
     return isBare ? `${word}=on` : word;
   });
 }

@@ -104,7 +104,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const { samples } = sampling;
   const { devices, models } = namedDevices(args.device);
   const plans = planCells(session, devices, userImage);
-  refuseManyCells(session, { cells: plans.length, isKept });
+  refuseManyCells(args, { plans, isKept });
   tellDuration(session, { plans, samples }, terminal);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
   const hasQemu = args.engine.includes('qemu');
@@ -313,30 +313,33 @@ function tellDuration(
 }
 
 function refuseManyCells(
-  { args, sources }: MatrixSession,
-  { cells, isKept }: { readonly cells: number; readonly isKept: boolean },
+  args: MatrixArgs,
+  { plans, isKept }: { readonly plans: readonly CellPlan[]; readonly isKept: boolean },
 ): void {
-  if (cells === 1) return;
+  if (plans.length === 1) return;
   const kept = args['in-place'] ? 'in-place' : 'image';
   for (const option of [...(isKept ? [kept] : []), 'host-log'] as const) {
     if (option === 'host-log' && args[option] === undefined) continue;
     throw new UsageError(
-      `--${option} needs exactly one cell; these options select ${String(cells)}: ` +
-        `give one value each to ${optionsWithSeveral(args, sources).join(', ')}`,
+      `--${option} needs exactly one cell; these options select ${String(plans.length)}: ` +
+        `give one value each to ${optionsWithSeveral(args, plans).join(', ')}`,
     );
   }
 }
 
-/** Given or by default. */
-function optionsWithSeveral(args: MatrixArgs, sources: readonly WorkloadSource[]): readonly string[] {
-  const axes: Readonly<Record<string, unknown>> = {
-    workload: sources,
-    format: args.format ?? FORMATS,
-    refcounts: args.refcounts ?? REFCOUNT_MODES,
+/** Of those that were left out the values count that the cells have. */
+function optionsWithSeveral(args: MatrixArgs, plans: readonly CellPlan[]): readonly string[] {
+  const valuesOf = (name: 'workload' | 'format' | 'refcounts'): readonly unknown[] => [
+    ...new Set(plans.map(({ cell }) => cell[name]).filter((value) => value !== null)),
+  ];
+  const lists: Readonly<Record<string, unknown>> = {
+    ...args,
+    workload: valuesOf('workload'),
+    format: valuesOf('format'),
+    refcounts: valuesOf('refcounts'),
   };
-  const given: Readonly<Record<string, unknown>> = args;
   const names = ['workload', ...Object.keys(CELL_OPTIONS), ...Object.keys(LAYOUT_AXES)];
-  return names.filter((name) => hasSeveral(axes[name] ?? given[name])).map((name) => `--${name}`);
+  return names.filter((name) => hasSeveral(lists[name])).map((name) => `--${name}`);
 }
 
 function hasSeveral(values: unknown): boolean {
