@@ -9,7 +9,8 @@ import { hostError } from './host-error.ts';
 import { HostFile } from './host-file.ts';
 import { noDirect, refuseOtherThanRegular } from './host-file-open.ts';
 import { OverlappedFile } from './overlapped-file.ts';
-import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
+import { claimPlace, settleClaim } from './place-claim.ts';
+import type { CreateOptions, OpenOptions, RenameOptions, Storage } from './storage.ts';
 import { putInPlace, temporaryPath } from './temporary-file.ts';
 
 export class FileStorage implements Storage {
@@ -79,13 +80,14 @@ export class FileStorage implements Storage {
   remove(name: string): void {
     const path = this.pathOf(name);
     try {
+      settleClaim(path, 'undone');
       rmSync(path, { force: true });
     } catch (error) {
       throw hostError('host-remove-failed', { path }, error);
     }
   }
 
-  rename(name: string, newName: string, options: { readonly overwrite: boolean }): void {
+  rename(name: string, newName: string, options: RenameOptions): void {
     const path = this.pathOf(name);
     const newPath = this.pathOf(newName);
     // A rename would put a file in the place of a device.
@@ -93,7 +95,11 @@ export class FileStorage implements Storage {
     // A program that has the file open would go on with one that has no name any more.
     const replaced = options.overwrite && existsSync(newPath) ? this.#locked(newPath) : undefined;
     try {
+      if (options.before !== undefined && (options.overwrite || !existsSync(newPath))) {
+        claimPlace({ temporary: path, path: newPath, follower: this.pathOf(options.before) });
+      }
       putInPlace(path, newPath, options);
+      settleClaim(path, 'kept');
     } catch (error) {
       if (error instanceof Qcow2BenchError) throw error;
       throw hostError('host-rename-failed', { path: newPath }, error);

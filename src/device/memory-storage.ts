@@ -11,7 +11,7 @@ import { noDirect } from './host-file-open.ts';
 import { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';
 import { NullDevice } from './null-device.ts';
 import { SparseBytes } from './sparse-bytes.ts';
-import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
+import type { CreateOptions, OpenOptions, RenameOptions, Storage } from './storage.ts';
 import { fileExists } from './temporary-file.ts';
 
 /** What memory models unless it is told otherwise. */
@@ -61,7 +61,7 @@ export class MemoryStorage implements Storage {
     this.#files.delete(name);
   }
 
-  rename(name: string, newName: string, { overwrite }: { readonly overwrite: boolean }): void {
+  rename(name: string, newName: string, { overwrite }: RenameOptions): void {
     const bytes = this.#files.get(name);
     assertInvariant(bytes !== undefined, 'a file that is renamed is there');
     if (!overwrite) this.#refuseExisting(newName);

@@ -16,7 +16,7 @@ import { operationNs, syncNs, type DeviceModel, type OperationCost, type PathCos
 import { DeviceFilter } from './filter.ts';
 import { NullStorage } from './memory-storage.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
-import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
+import type { CreateOptions, OpenOptions, RenameOptions, Storage } from './storage.ts';
 import { VirtualTime } from './virtual-time.ts';
 import { WrittenBlocks } from './written-blocks.ts';
 
@@ -69,7 +69,7 @@ export class ModelStorage implements Storage {
     this.#files.delete(name);
   }
 
-  rename(name: string, newName: string, options: { readonly overwrite: boolean }): void {
+  rename(name: string, newName: string, options: RenameOptions): void {
     this.#bytes.rename(name, newName, options);
     const file = this.#files.get(name);
     this.#files.delete(name);

@@ -6,7 +6,7 @@
  */
 
 import type { BlockDevice } from './block-device.ts';
-import type { CreateOptions, OpenOptions, Storage } from './storage.ts';
+import type { CreateOptions, OpenOptions, RenameOptions, Storage } from './storage.ts';
 
 export class StagedStorage implements Storage {
   readonly kind: Storage['kind'];
@@ -46,8 +46,9 @@ export class StagedStorage implements Storage {
     this.#staged.delete(name);
   }
 
-  rename(name: string, newName: string, options: { readonly overwrite: boolean }): void {
-    this.#storage.rename(this.#nameOf(name), newName, options);
+  rename(name: string, newName: string, options: RenameOptions): void {
+    const before = options.before === undefined ? undefined : this.#nameOf(options.before);
+    this.#storage.rename(this.#nameOf(name), newName, { ...options, before });
     this.#staged.delete(name);
   }
 
@@ -58,7 +59,9 @@ export class StagedStorage implements Storage {
    */
   commit(last: string): void {
     const names = [...this.#staged.keys()].toSorted((a, b) => Number(a === last) - Number(b === last));
-    for (const name of names) this.rename(name, name, { overwrite: false });
+    for (const name of names) {
+      this.rename(name, name, { overwrite: false, before: name === last ? undefined : last });
+    }
   }
 
   describe(): string {

@@ -35,6 +35,16 @@ export interface CreateOptions {
   readonly overwrite?: boolean | undefined;
 }
 
+export interface RenameOptions {
+  /** Replace an existing file. */
+  readonly overwrite: boolean;
+  /**
+   * The temporary name of a file that is going to be renamed next, or removed, and that this one belongs to: until it has
+   * its name, what happens here is taken back where that is possible.
+   */
+  readonly before?: string | undefined;
+}
+
 export interface Storage {
   readonly kind: StorageKind;
   /** What can be done here, with reasons for what cannot. */
@@ -62,7 +72,7 @@ export interface Storage {
    *
    * @throws Qcow2BenchError `file-exists` unless `overwrite` is given; `image-locked`; `host-rename-failed` with the system's code.
    */
-  rename(name: string, newName: string, options: { readonly overwrite: boolean }): void;
+  rename(name: string, newName: string, options: RenameOptions): void;
   /** For people: `directory /srv/images (ext4)`, `memory`. */
   describe(): string;
 }

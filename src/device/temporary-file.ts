@@ -29,6 +29,7 @@ import {
   rmSync,
   statSync,
 } from '../core/host-fs.ts';
+import { isClaim, settleLeftClaims } from './place-claim.ts';
 
 /** Symbolic links that are followed one after the other, as by Linux. */
 const LINKS_MAX = 40;
@@ -62,17 +63,19 @@ export function removeLeftovers(directory: string): void {
   } catch {
     return; // What is done there next fails the same way and names the reason.
   }
-  for (const name of names) {
-    if (!isLeftover(name)) continue;
-    const path = join(absolute, name);
+  const leftovers = names.filter((name) => isLeftover(name) && isOwn(join(absolute, name)));
+  settleLeftClaims(absolute, { names, leftovers });
+  for (const name of leftovers.filter((each) => !isClaim(each))) {
     try {
-      if (lstatSync(path).uid === process.getuid?.()) {
-        rmSync(path, { recursive: true, force: true });
-      }
+      rmSync(join(absolute, name), { recursive: true, force: true });
     } catch {
       continue;
     }
   }
+}
+
+function isOwn(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.uid === process.getuid?.();
 }
 
 /**

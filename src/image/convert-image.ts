@@ -94,7 +94,9 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
     try {
       const copiedBytes = await fill(image, { name: partName, dataFile: dataFile?.name }, options);
       // The image comes last: it is the one that names the other.
-      if (dataFile !== undefined) storage.rename(dataFile.name, dataFile.finalName, { overwrite });
+      if (dataFile !== undefined) {
+        storage.rename(dataFile.name, dataFile.finalName, { overwrite, before: partName });
+      }
       storage.rename(partName, name, { overwrite });
       return { sourceFormat, virtualSize, copiedBytes };
     } catch (error) {

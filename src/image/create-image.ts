@@ -7,7 +7,7 @@
  * - A backing file is opened in the format that the user names, so that no overlay is made over nothing.
  */
 
-import { basename } from 'node:path';
+import { basename, dirname } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
@@ -86,7 +86,8 @@ export async function createImageFile(options: CreateImageFileOptions): Promise<
     throw file.named(dataFile?.named(error) ?? error);
   }
   // An image without its data file would be of no use.
-  await dataFile?.keep();
+  await file.device.close();
+  await dataFile?.keep(file);
   await file.keep();
   return { path: file.path, virtualSize: image.virtualSize };
 }
@@ -128,11 +129,18 @@ class NewFile implements Disposable {
     this.path = this.device.path.replace(this.#temporaryName, () => name);
   }
 
-  async keep(): Promise<void> {
+  /** @param next the file that this one belongs to, which is kept next. */
+  async keep(next?: NewFile): Promise<void> {
     await this.device.close();
     const { storage, name } = this.#place;
-    storage.rename(this.#temporaryName, name, { overwrite: this.#overwrite });
+    const before = next?.isBeside(this) === true ? next.#temporaryName : undefined;
+    storage.rename(this.#temporaryName, name, { overwrite: this.#overwrite, before });
     this.#isKept = true;
+  }
+
+  /** Whether both are in one directory. */
+  isBeside({ device }: NewFile): boolean {
+    return dirname(this.device.path) === dirname(device.path);
   }
 
   /** An error about the temporary file as one about the file that was asked for. */

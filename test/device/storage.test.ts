@@ -241,7 +241,7 @@ describe('on a small file system', () => {
     execFileSync('mount', ['-o', 'remount,ro', mountPoint]);
     expect(codeOf(() => probeCapabilities(mountPoint))).toBe('directory-unwritable');
     expect(() => new FileStorage(mountPoint, found).create('x')).toThrow(
-      'EROFS: the file system is read-only',
+      '(EROFS): the file system is read-only',
     );
   });
 });

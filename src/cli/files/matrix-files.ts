@@ -2,6 +2,7 @@
 
 import { existsSync } from '../../core/host-fs.ts';
 import { modelName } from '../../device/device-model.ts';
+import { dataFileName } from '../../format/image-shape.ts';
 import { expandAxes, shippedNames, tracePath } from '../../workload/library.ts';
 import { traceExists, traceFiles } from '../../workload/trace/trace-files.ts';
 import { backingPolicy, type BackingArgs } from '../options/backing-options.ts';
@@ -11,6 +12,7 @@ interface MatrixFileArgs extends BackingArgs {
   readonly workload?: readonly string[] | undefined;
   readonly device: readonly string[];
   readonly image: string | undefined;
+  readonly 'data-file': readonly string[] | undefined;
   readonly out: string | undefined;
   readonly 'host-log': string | undefined;
 }
@@ -32,7 +34,13 @@ export function matrixFiles(args: MatrixFileArgs, usualOut?: string): readonly F
 /** An image that does not exist is made. */
 function imageFiles(args: MatrixFileArgs): readonly FileUse[] {
   const { image } = args;
-  if (image !== undefined && !existsSync(image)) return makes('image', '--image', image);
+  if (image !== undefined && !existsSync(image)) {
+    const hasDataFile = args['data-file']?.some((kind) => kind !== 'none') === true;
+    return [
+      ...makes('image', '--image', image),
+      ...makes('image', '--data-file', hasDataFile ? dataFileName(image) : undefined),
+    ];
+  }
   return changesImage('--image', image, { backing: backingPolicy(args) });
 }
 

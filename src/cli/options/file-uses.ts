@@ -23,7 +23,7 @@ import {
   directoryUnwritable,
 } from '../../device/output-directory.ts';
 import { outputPlace } from '../../device/output-place.ts';
-import { fileExists, realOutputPath } from '../../device/temporary-file.ts';
+import { fileExists, realOutputPath, removeLeftovers } from '../../device/temporary-file.ts';
 import { imageFiles, type ImageFilesRules } from '../../image/image-files.ts';
 import { flag } from './option-kinds.ts';
 import type { OutputKind } from './output-kinds.ts';
@@ -202,7 +202,10 @@ function refuseStream(path: string): void {
 async function refuseExisting({ path, kind }: FileUse): Promise<void> {
   if (kind === undefined || kind === 'socket') return;
   if (kind === 'image') {
-    if (statSync(path, { throwIfNoEntry: false })?.isFile() === true) throw fileExists(path);
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) return;
+    // A killed command may have left it, without the image that it belongs to.
+    removeLeftovers(dirname(realOutputPath(path)));
+    if (existsSync(path)) throw fileExists(path);
     return;
   }
   const place = outputPlace(path);
