@@ -18,6 +18,7 @@ import { MemoryStorage, NullStorage } from '../device/memory-storage.ts';
 import { ModelStorage } from '../device/model-storage.ts';
 import { StagedStorage } from '../device/staged-storage.ts';
 import type { Storage } from '../device/storage.ts';
+import { profileOf } from '../result/cell.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
 import type {
@@ -162,6 +163,7 @@ export class BuiltinEngine implements Engine {
       refcounts: cell.refcounts,
       caches: cell.caches,
       discard: cell.discard,
+      like: profileOf(cell),
       // A model's operations take their own time.
       interleaved:
         cell.queueDepth > 1 && cell.overlap !== true && !(storage instanceof ModelStorage)

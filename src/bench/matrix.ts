@@ -13,6 +13,7 @@ import type { CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import type { ImageShape } from '../format/image-shape.ts';
+import { DEFAULT_QEMU_PROFILE, type QemuProfileName } from '../format/qemu-profile.ts';
 import { canonicalCell, cellKey } from '../result/cell.ts';
 import type { Cell } from '../result/schema.ts';
 import { adaptationNames } from '../workload/adaptation.ts';
@@ -45,6 +46,8 @@ export interface MatrixAxes {
   readonly cacheSizes?: readonly CacheSizes[] | undefined;
   /** What becomes of guest discards. Default `unmap`. */
   readonly discards?: readonly DiscardMode[] | undefined;
+  /** Which QEMU is followed. Default: the newest. */
+  readonly likes?: readonly QemuProfileName[] | undefined;
 }
 
 /** What all cells of a matrix share. */
@@ -89,6 +92,7 @@ interface MatrixPoint {
   readonly shape?: ImageShape | undefined;
   readonly cacheSizes?: CacheSizes | undefined;
   readonly discard?: DiscardMode | undefined;
+  readonly like?: QemuProfileName | undefined;
   readonly cache: CacheMode;
   readonly variant: Variant;
   readonly engine: string;
@@ -108,6 +112,7 @@ function choicesOf(axes: MatrixAxes): Choices<MatrixPoint> {
     shape: axes.shapes,
     cacheSizes: axes.cacheSizes,
     discard: axes.discards,
+    like: axes.likes,
     cache: axes.caches,
     variant: variantsOf(axes),
     engine: axes.engines,
@@ -139,6 +144,7 @@ function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell 
     shape: point.shape,
     caches: point.cacheSizes,
     discard: point.discard === 'ignore' ? point.discard : undefined,
+    like: point.like ?? DEFAULT_QEMU_PROFILE,
     image: userImage?.path,
     ...adaptationIn(source),
     timing: timing === undefined ? undefined : replayTimingName(timing),

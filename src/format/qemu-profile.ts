@@ -59,6 +59,12 @@ export function nearestQemuProfile(version: string): QemuProfileName {
   return followed.at(-1) ?? QEMU_PROFILE_NAMES[0];
 }
 
+/** Whether a profile was measured on this very version: what others do may differ from the nearest one. */
+export function isFollowedQemu(version: string): boolean {
+  const asked = versionNumber(version);
+  return QEMU_PROFILE_NAMES.some((name) => versionNumber(name.slice('qemu-'.length)) === asked);
+}
+
 /** `7.2` as 7.002: the third number never changes a rule. */
 function versionNumber(version: string): number {
   const [, major, minor] = /^(\d+)\.(\d+)/.exec(version) ?? [];
@@ -66,4 +72,5 @@ function versionNumber(version: string): number {
   return Number(major) + Number(minor) / 1000;
 }
 
-export const DEFAULT_QEMU_PROFILE: QemuProfileName = 'qemu-7.2';
+/** What is followed where nothing else is asked for. */
+export const DEFAULT_QEMU_PROFILE: QemuProfileName = 'qemu-10.0';

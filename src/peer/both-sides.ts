@@ -13,7 +13,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { SAFE_ALIGNMENT } from '../device/direct-io.ts';
 import { FileStorage } from '../device/file-storage.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
-import { nearestQemuProfile } from '../format/qemu-profile.ts';
+import { profileOf } from '../result/cell.ts';
 import type { Cell, GuestCounts } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import {
@@ -179,7 +179,7 @@ function alignedAsQemu({ directory, capabilities }: FileStorage): FileStorage {
 }
 
 export function openBuiltin(
-  { plan, storage, tools, imageName }: Pass,
+  { plan, storage, imageName }: Pass,
   options: Pick<StackOptions, 'hostLog' | 'wrap' | 'readOnly'>,
 ): Promise<Stack> {
   const { cell, userImage } = plan;
@@ -202,6 +202,6 @@ export function openBuiltin(
     refcounts: options.readOnly === true ? undefined : cell.refcounts,
     caches: cell.caches,
     discard: cell.discard,
-    like: nearestQemuProfile(tools.version),
+    like: profileOf(cell),
   });
 }

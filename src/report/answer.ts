@@ -206,7 +206,7 @@ function qedPoint(report: ReportCells, { workload, cache, eager }: Pair): Answer
 function rawPoint(report: ReportCells, { workload, cache }: Pair): AnswerPoint | undefined {
   const raw = counted(cellAt(report, { workload, cache, variant: 'raw' }));
   if (raw === undefined) return undefined;
-  const text = `Raw, the floor, issues ${rateText(raw.syncs)} syncs and writes ${bytesText(raw.bytes)} bytes per write.`;
+  const text = `Raw, which has no metadata, issues ${rateText(raw.syncs)} syncs and writes ${bytesText(raw.bytes)} bytes per write.`;
   return { about: 'raw', text };
 }
 

@@ -5,9 +5,15 @@
  * whatever characters a workload's name has.
  */
 
-import { COORDINATES, coordinateNames, type Coordinate, type CoordinateName } from './coordinates.ts';
+import {
+  COORDINATES,
+  coordinateNames,
+  UNNAMED_PROFILE,
+  type Coordinate,
+  type CoordinateName,
+} from './coordinates.ts';
 import type { Cell, CountedCell } from './schema.ts';
-import type { Format, RefcountMode } from './vocabulary.ts';
+import type { Format, QemuProfileName, RefcountMode } from './vocabulary.ts';
 
 const ALL = coordinateNames(() => true);
 const COUNTED = coordinateNames(({ affectsCounts }) => affectsCounts);
@@ -55,6 +61,11 @@ export function variantName(options: {
 }): string {
   const base = options.format === 'qed' ? 'QED' : options.format;
   return options.refcounts === null ? base : `${base} ${options.refcounts}`;
+}
+
+/** Which QEMU the cell followed. */
+export function profileOf({ like }: Pick<Cell, 'like'>): QemuProfileName {
+  return like ?? UNNAMED_PROFILE;
 }
 
 /** One line that names the cell to a reader; defaults, and where times were taken, are left out. */

@@ -18,6 +18,7 @@ import {
   DATA_FILES,
   FORMATS,
   PREALLOCATIONS,
+  QEMU_PROFILE_NAMES,
   REFCOUNT_BITS,
   REFCOUNT_MODES,
   REMAPS,
@@ -26,6 +27,7 @@ import {
   type CacheSizes,
   type Format,
   type ImageShape,
+  type QemuProfileName,
 } from './vocabulary.ts';
 
 /** How names and comparisons treat a coordinate. */
@@ -122,6 +124,9 @@ const name = z.string().min(1).max(256);
 /** Characters: paths of Linux have at most as many bytes. */
 const IMAGE_PATH_MAX = 4096;
 
+/** Cells of older results name no QEMU: they followed this one. */
+export const UNNAMED_PROFILE: QemuProfileName = 'qemu-7.2';
+
 export const COORDINATES = {
   engine: counted(name.describe('What ran the requests: `builtin`, or the name of a peer such as `qemu`'), {
     default: 'builtin',
@@ -210,6 +215,13 @@ export const COORDINATES = {
   discard: counted(
     z.literal('ignore').optional().describe('Guest discards were dropped; absent means `unmap`'),
     { text: (mode) => `discard ${mode}`, absentText: 'discard unmap' },
+  ),
+  like: counted(
+    z
+      .enum(QEMU_PROFILE_NAMES)
+      .optional()
+      .describe(`Which QEMU the engines followed; absent means \`${UNNAMED_PROFILE}\`, once the only one`),
+    { default: UNNAMED_PROFILE, text: (name) => `like ${name}` },
   ),
   image: counted(
     z

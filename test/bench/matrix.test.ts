@@ -71,8 +71,14 @@ describe('the matrix', () => {
     expect(cells.filter(({ format }) => format === 'qcow2')).toHaveLength(16);
     expect(new Set(names).size).toBe(names.length);
     expect(names).toContain(
-      'small · qcow2 lazy · writethrough · 64KiB · depth 1 · payload zero · extended L2 · l2-cache-size 1MiB · discard ignore',
+      'small · qcow2 lazy · writethrough · 64KiB · depth 1 · payload zero · extended L2 · l2-cache-size 1MiB · discard ignore · like qemu-10.0',
     );
+  });
+
+  it('names the QEMU to follow in each cell, but for the oldest, which cells of older results have', () => {
+    const plans = smallMatrix({ formats: ['raw'], likes: ['qemu-7.2', 'qemu-10.0'] });
+    expect(plans.map(({ cell }) => cell.like)).toEqual([undefined, 'qemu-10.0']);
+    expect(smallMatrix({ formats: ['raw'] })[0]?.cell.like).toBe('qemu-10.0');
   });
 
   it('overlaps operations only where some can be in flight at once, on files', () => {

@@ -9,6 +9,7 @@ import { CACHE_MODES } from '../../src/format/cache-mode.ts';
 import type { CacheSizes } from '../../src/format/cache-sizes.ts';
 import type { DiscardMode } from '../../src/format/image-options.ts';
 import type { ImageShape } from '../../src/format/image-shape.ts';
+import type { QemuProfileName } from '../../src/format/qemu-profile.ts';
 import { cellKey } from '../../src/result/cell.ts';
 import type { CellRecord } from '../../src/result/schema.ts';
 import type { SyntheticSource } from '../../src/workload/library.ts';
@@ -65,12 +66,13 @@ export interface SmallSetting extends MatrixSetting {
   readonly shape?: ImageShape;
   readonly caches?: CacheSizes;
   readonly discard?: DiscardMode;
+  readonly like?: QemuProfileName;
 }
 
 /** All variants in writethrough, unless told otherwise. */
 export function smallMatrix(
   axes: Partial<MatrixAxes> = {},
-  { device = 'memory', overlap, payload, shape, caches, discard, ...setting }: SmallSetting = {},
+  { device = 'memory', overlap, payload, shape, caches, discard, like, ...setting }: SmallSetting = {},
 ): readonly CellPlan[] {
   return planMatrix(
     {
@@ -87,6 +89,7 @@ export function smallMatrix(
       shapes: only(shape),
       cacheSizes: only(caches),
       discards: only(discard),
+      likes: only(like),
       ...axes,
     },
     setting,

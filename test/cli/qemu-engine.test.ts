@@ -102,6 +102,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
 
   test.each([
     ['7.2.99', 3],
+    ['10.0.99', 3],
     ['9.1.0', 0],
   ])('a build of %s that does other things is shown, with exit code %i', async (version, code) => {
     const folder = folderWithWorkload();

@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 
-import { nearestQemuProfile } from '../../src/format/qemu-profile.ts';
+import { isFollowedQemu, nearestQemuProfile } from '../../src/format/qemu-profile.ts';
 
 test.each([
   ['5.2.0', 'qemu-7.2'],
@@ -14,4 +14,14 @@ test.each([
   ['11.0.0', 'qemu-10.0'],
 ])('QEMU %s is followed by the newest profile that is not newer: %s', (version, profile) => {
   expect(nearestQemuProfile(version)).toBe(profile);
+});
+
+test.each([
+  ['7.2.22', true],
+  ['7.20.0', false],
+  ['9.2.0', false],
+  ['10.0.2', true],
+  ['10.1.0', false],
+])('QEMU %s is one of those that profiles were measured on: %s', (version, isFollowed) => {
+  expect(isFollowedQemu(version)).toBe(isFollowed);
 });

@@ -17,6 +17,7 @@ import type { Counts, PhaseCounts } from '../../src/result/schema.ts';
 import { findSource, type SyntheticSource } from '../../src/workload/library.ts';
 import { mixedSource, smallMatrix, smallSource, type SmallSetting } from '../bench/small-run.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { peerProfile } from '../parity/peer-stack.ts';
 
 const REQUESTS = 200;
 const ALL: readonly CacheMode[] = ['writethrough', 'writeback', 'none'];
@@ -56,6 +57,7 @@ async function plansOf(workload: string, caches: readonly CacheMode[]): Promise<
     queueDepths: [1],
     engines: ['qemu'],
     devices: ['file'],
+    likes: [peerProfile()],
   });
 }
 
@@ -104,7 +106,7 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
     const caches = ['writeback', 'writethrough'] as const;
     for (const plan of smallMatrix(
       { sources: [mixedSource()], caches, engines: ['qemu'] },
-      { device: 'file' },
+      { device: 'file', like: peerProfile() },
     )) {
       const label = JSON.stringify(plan.cell);
       const { counts, parity } = await new QemuEngine({ files }).count(plan, {});
@@ -122,7 +124,7 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
         caches: ['writeback', 'writethrough'],
         engines: ['qemu'],
       };
-      for (const plan of smallMatrix(axes, { device: 'file' })) {
+      for (const plan of smallMatrix(axes, { device: 'file', like: peerProfile() })) {
         const label = `seed ${String(seed)}, ${JSON.stringify(plan.cell)}`;
         const { counts, parity } = await new QemuEngine({ files }).count(plan, {});
         const ours = await new BuiltinEngine().count(plan, {});
@@ -207,7 +209,10 @@ describe.skipIf(skipped !== undefined)(
           caches: ['directsync'],
           engines: ['qemu'],
         } as const;
-        for (const plan of smallMatrix({ ...matrix, ...axes }, { device: 'file', ...setting })) {
+        for (const plan of smallMatrix(
+          { ...matrix, ...axes },
+          { device: 'file', like: peerProfile(), ...setting },
+        )) {
           const label = JSON.stringify(plan.cell);
           const { counts, parity } = await new QemuEngine({ files }).count(plan, {});
           const ours = await new BuiltinEngine().count(plan, {});

@@ -15,6 +15,7 @@ import { createWithQemuImg, findQemuTools } from '../../src/peer/qemu-tools.ts';
 import type { QemuImgCreate } from '../../src/peer/qemu-tools.ts';
 import type { Request, RequestOp } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { peerProfile } from '../parity/peer-stack.ts';
 
 const GIB = 1024 ** 3;
 const CLUSTER = 65_536;
@@ -142,7 +143,8 @@ describe.skipIf(skipped !== undefined)('a real QEMU', () => {
   });
 
   test.each([
-    ['raw', undefined, 'writethrough', { writes: 1000, syncs: 1000 }],
+    // A sync more at the close, see `fileSyncsFuaWrites`.
+    ['raw', undefined, 'writethrough', { writes: 1000, syncs: { 'qemu-7.2': 1000, 'qemu-10.0': 1001 } }],
     ['qcow2', 'off', 'writethrough', { writes: 3003, syncs: 2003 }],
     ['qcow2', 'off', 'none', { writes: 1005, syncs: 5 }],
     ['qcow2', 'on', 'writethrough', { writes: 2006, syncs: 1006 }],
@@ -153,7 +155,9 @@ describe.skipIf(skipped !== undefined)('a real QEMU', () => {
     const operations = await run({ format, cache, requests: stride(1000), create });
     const count = (wanted: HostOperation['op']): number =>
       operations.filter(({ op }) => op === wanted).length;
-    expect({ writes: count('write'), syncs: count('sync') }).toEqual(golden);
+    const { writes, syncs } = golden;
+    const expected = typeof syncs === 'number' ? syncs : syncs[peerProfile()];
+    expect([count('write'), count('sync')]).toEqual([writes, expected]);
   });
 
   test('a request that QEMU fails is an error with what QEMU said', async () => {

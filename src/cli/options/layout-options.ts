@@ -18,6 +18,7 @@ import {
   SHAPE_RULES,
   type ImageShape,
 } from '../../format/image-shape.ts';
+import { QEMU_PROFILE_NAMES } from '../../format/qemu-profile.ts';
 import { inGroup, kind, lists, preset, singles } from './option-kinds.ts';
 import { choice, listOf, numberOf, onOff, size } from './option-values.ts';
 import { UsageError } from '../terminal/usage-error.ts';
@@ -61,6 +62,12 @@ const DISCARD = kind(
   choice('discard', DISCARD_MODES),
 );
 const DISCARD_DEFAULT: DiscardMode = 'unmap';
+const FOLLOWED = {
+  like: kind(
+    `Which QEMU to follow: ${QEMU_PROFILE_NAMES.join(', ')}; default: the newest, or with the engine qemu the one found`,
+    choice('like', QEMU_PROFILE_NAMES),
+  ),
+} as const;
 
 const SHAPE_HEADING = 'Image, where it is made:';
 const CACHES_HEADING = 'Metadata caches of qcow2, as in QEMU:';
@@ -71,7 +78,10 @@ export const SHAPE_OPTIONS = inGroup(SHAPE_HEADING, singles(SHAPE_KINDS));
 /** Of commands that serve one image. */
 export const OPENING_OPTIONS = {
   ...inGroup(CACHES_HEADING, singles(CACHE_SIZE_KINDS)),
-  ...inGroup(OPENING_HEADING, { discard: preset(DISCARD.describe, DISCARD.read, DISCARD_DEFAULT) }),
+  ...inGroup(OPENING_HEADING, {
+    discard: preset(DISCARD.describe, DISCARD.read, DISCARD_DEFAULT),
+    ...singles(FOLLOWED),
+  }),
 } as const;
 /** Of commands that run a matrix: each takes a list. */
 export const LAYOUT_AXES = {
@@ -79,6 +89,7 @@ export const LAYOUT_AXES = {
   ...inGroup(CACHES_HEADING, lists(CACHE_SIZE_KINDS)),
   ...inGroup(OPENING_HEADING, {
     discard: preset(DISCARD.describe, listOf('discard', DISCARD.read), DISCARD_DEFAULT),
+    ...lists(FOLLOWED),
   }),
 } as const;
 

@@ -1,6 +1,7 @@
 /** What is said when a run is over, and the exit code it has. */
 
 import { visibleText, withVisibleText } from '../../core/visible-text.ts';
+import { isFollowedQemu } from '../../format/qemu-profile.ts';
 import { reportCells } from '../../report/report-cells.ts';
 import { spokenHeadline, terminalSummary } from '../../report/terminal.ts';
 import type { Parity, ResultRecord } from '../../result/schema.ts';
@@ -42,15 +43,12 @@ export function endMatrix(
   return EXIT.error;
 }
 
-/** Another QEMU may well do other things than the one that the builtin engine follows: that is told, no failure. */
+/** A QEMU that no profile was measured on may well do other things than the nearest profile: that is told, no failure. */
 export function failsParity({ verdict, qemu, exceptions = [] }: Parity): boolean {
   // All that differs is a defect of QEMU that is known and not copied.
   if (exceptions.includes('qed-zero-over-backing')) return false;
-  return verdict === 'different' && REFERENCE_QEMU.test(qemu);
+  return verdict === 'different' && isFollowedQemu(qemu);
 }
-
-/** The version whose operations the builtin engine issues. */
-const REFERENCE_QEMU = /^7\.2\b/;
 
 function summary(
   { result, outcome, sampling, elapsedMs }: Extract<SessionOutcome, { readonly kind: 'done' }>,

@@ -19,6 +19,7 @@ import { modelName } from '../../device/device-model.ts';
 import type { Storage } from '../../device/storage.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
+import { nearestQemuProfile, type QemuProfileName } from '../../format/qemu-profile.ts';
 import type { Cell, ResultRecord } from '../../result/schema.ts';
 import type { ReplayTiming } from '../../workload/replay-timing.ts';
 import type { WorkloadSource } from '../../workload/library.ts';
@@ -103,7 +104,9 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const sampling = samplingOf(args, session.replay?.timing, { isKept });
   const { samples } = sampling;
   const { devices, models } = namedDevices(args.device);
-  const plans = planCells(session, devices, userImage);
+  const qemuVersion = args.engine.includes('qemu') ? await versionOfQemu(args) : undefined;
+  const likes = followedBy(args, qemuVersion, terminal);
+  const plans = planCells(session, devices, { userImage, likes });
   refuseManyCells(args, { plans, isKept });
   tellDuration(session, { plans, samples }, terminal);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
@@ -119,7 +122,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     commandLine: session.words,
     seed: args.seed ?? NO_SEED,
     directory: isTimedOnFiles || overlaps ? directory?.path : undefined,
-    qemu: qemu?.version,
+    qemu: qemuVersion,
     deviceModels: [...models.values()],
   });
   const sink = openSink({ environment, out: args.out, resume: args.resume, remarksOf: session.remarksOf });
@@ -136,7 +139,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
           filePrefix: directory?.filePrefix,
           models,
         }),
-        ...(qemu === undefined ? [] : [qemu.engine]),
+        ...(qemu === undefined ? [] : [qemu]),
       ],
       sink,
       ...sampling,
@@ -171,21 +174,51 @@ function storageInPlace(userImage: UserImage | undefined): Storage | undefined {
 async function qemuEngine(
   { 'qemu-bin-dir': binDirectory }: MatrixArgs,
   directory: ImageDirectory | undefined,
-): Promise<{ readonly engine: Engine; readonly version: string | undefined }> {
+): Promise<Engine> {
   const { QemuEngine } = await import('../../peer/qemu-engine.ts');
-  const { findQemuIo } = await import('../../peer/qemu-tools.ts');
   const { storage: files, filePrefix } = directory ?? {};
-  const engine = new QemuEngine({ files, filePrefix, binDirectory });
-  // A QEMU that was named must be there; the system's own may be missing, and its cells are then skipped.
-  const version =
-    binDirectory === undefined ? await engine.version() : (await findQemuIo({ binDirectory })).version;
-  return { engine, version };
+  return new QemuEngine({ files, filePrefix, binDirectory });
+}
+
+/** A QEMU that was named must be there; the system's own may be missing, and its cells are then skipped. */
+async function versionOfQemu({ 'qemu-bin-dir': binDirectory }: MatrixArgs): Promise<string | undefined> {
+  if (binDirectory === undefined) {
+    const { QemuEngine } = await import('../../peer/qemu-engine.ts');
+    return await new QemuEngine().version();
+  }
+  const { findQemuIo } = await import('../../peer/qemu-tools.ts');
+  return (await findQemuIo({ binDirectory })).version;
+}
+
+/** What the cells follow: the QEMU that they are held against, if there is one. */
+function followedBy(
+  { like: asked }: MatrixArgs,
+  qemuVersion: string | undefined,
+  terminal: Terminal,
+): readonly QemuProfileName[] | undefined {
+  if (qemuVersion === undefined) return asked;
+  const nearest = nearestQemuProfile(qemuVersion);
+  const other = asked?.find((name) => name !== nearest);
+  if (other !== undefined) {
+    throw new UsageError(
+      `--like ${other}: the engine qemu is QEMU ${qemuVersion}, which ${nearest} follows; ` +
+        'name the directory of another one with --qemu-bin-dir, or leave out --like',
+    );
+  }
+  if (asked === undefined) terminal.note(`QEMU ${qemuVersion} was found: the engines follow ${nearest}`);
+  return [nearest];
 }
 
 function planCells(
   { args, sources, replay }: MatrixSession,
   devices: readonly string[],
-  userImage: UserImage | undefined,
+  {
+    userImage,
+    likes,
+  }: {
+    readonly userImage: UserImage | undefined;
+    readonly likes: readonly QemuProfileName[] | undefined;
+  },
 ): readonly CellPlan[] {
   const layout = userImage === undefined ? layoutAxes(args) : layoutOf(userImage);
   const axes: MatrixAxes = {
@@ -199,6 +232,7 @@ function planCells(
     payloads: args.payload,
     cacheSizes: cacheSizeChoices(args, layout.formats),
     discards: args.discard,
+    likes,
   };
   const keptImage: KeptImage | undefined =
     args.image === undefined || userImage !== undefined ? undefined : imageOfRun(args.image);

@@ -128,13 +128,14 @@ async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<vo
 }
 
 function open(args: NbdSessionArgs, path: string): Promise<Stack> {
-  const { format, refcounts, cache, discard, 'read-only': readOnly } = args;
+  const { format, refcounts, cache, discard, like, 'read-only': readOnly } = args;
   return openStack({
     ...servedStack(resolve(path), { policy: backingPolicy(args) }),
     format,
     refcounts,
     caches: cacheSizes(args, [format]),
     discard,
+    like,
     cache,
     readOnly,
     metered: false,
