@@ -1,6 +1,8 @@
 /**
  * From the words of the command line to a command that was called, and from whatever comes of it to an exit code.
  *
+ * What help and the version do not need is imported where it is needed: every start would take longer for it.
+ *
  * Invariants: nothing is done before every word was understood; a failure is told in one line, without a stack
  * unless QCOW2_BENCH_DEBUG is set.
  */
@@ -9,7 +11,6 @@ import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
 
 import { harnessVersion } from '../bench/harness-version.ts';
 import { Qcow2BenchError } from '../core/error.ts';
-import { watchUnlockedWrites } from '../device/image-lock.ts';
 import { withSwitchValues } from './grammar/bare-switches.ts';
 import type { Command, CommandGroup, ListedCommand } from './grammar/command.ts';
 import { COMMANDS } from './command-list.ts';
@@ -32,11 +33,6 @@ export async function runCommandLine(
 ): Promise<number> {
   const words = withoutHelpWord(given);
   const terminal = openTerminal(words, environment);
-  watchUnlockedWrites((path, reason) => {
-    terminal.note(
-      `${PROGRAM}: note: ${path} is not locked, as ${reason}: make sure that no other process uses it`,
-    );
-  });
   let code = await runWords(
     withSwitchValues(withNegativeSizes(withLiteralWords(words))),
     terminal,
@@ -58,12 +54,23 @@ async function runWords(
 ): Promise<number> {
   try {
     const called = await understand(words, terminal);
-    return called === undefined ? EXIT.good : await called.command.call(called.args, terminal);
+    if (called === undefined) return EXIT.good;
+    await noteUnlockedWrites(terminal);
+    return await called.command.call(called.args, terminal);
   } catch (error) {
     report(error, terminal, environment);
     if (isUsageError(error)) return usageExitCode(words);
     return isFailedVerification(error) ? EXIT.verdict : EXIT.error;
   }
+}
+
+async function noteUnlockedWrites(terminal: Terminal): Promise<void> {
+  const { watchUnlockedWrites } = await import('../device/image-lock.ts');
+  watchUnlockedWrites((path, reason) => {
+    terminal.note(
+      `${PROGRAM}: note: ${path} is not locked, as ${reason}: make sure that no other process uses it`,
+    );
+  });
 }
 
 function isUsageError(error: unknown): boolean {
@@ -113,17 +120,20 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
       // The types promise an error; yargs gives one only where something threw.
       throw (error as Error | undefined) ?? new UsageError(message);
     });
-  const onCall: OnCall = (command, args) => (called = { command, args });
+  const declaring: Declaring = {
+    onCall: (command, args) => (called = { command, args }),
+    // `-h` may be one of several letters.
+    mayShowHelp: words.some((word) => /^(?:-[^-]*h|--h)/.test(word)),
+  };
   for (const listed of COMMANDS) {
-    if ('commands' in listed) declareGroup(parser, listed, onCall);
-    else declare(parser, listed, onCall);
+    if ('commands' in listed) declareGroup(parser, listed, declaring);
+    else declare(parser, listed, declaring);
   }
   try {
     await parser.parseAsync([...words], {}, (_error, _args, output) => {
       if (output !== '') terminal.answer(plainHelp(output));
     });
   } catch (error) {
-    // Loaded only here: what it needs would make every start slower.
     const { parsingError } = await import('./parsing-error.ts');
     throw await parsingError(error, words);
   }
@@ -150,24 +160,41 @@ const EPILOGUE = [
   'Exit codes: 0 good, 1 error, 2 usage, 3 regression, wrong data or parity mismatch, 130 interrupted.',
 ].join('\n');
 
-type OnCall = (command: Command, args: ArgumentsCamelCase) => void;
+interface Declaring {
+  readonly onCall: (command: Command, args: ArgumentsCamelCase) => void;
+  /**
+   * yargs lays out the help of each command that it calls, even if it shows none: that takes longer than all else up to
+   * the call. Where this is false, options are hidden from it.
+   */
+  readonly mayShowHelp: boolean;
+}
 
-function declareGroup(parser: Argv, group: CommandGroup, onCall: OnCall): void {
+function declareGroup(parser: Argv, group: CommandGroup, declaring: Declaring): void {
   const { usage, summary } = group;
   parser.command(usage, summary, (yargs) => {
     yargs.usage(`${PROGRAM} ${usage} COMMAND [options]\n\n${summary}.`).demandCommand(1).epilogue('');
-    for (const listed of group.commands) declare(yargs, listed, onCall, usage);
+    for (const listed of group.commands) declare(yargs, listed, declaring, usage);
   });
 }
 
 /** @param group the word before the command, of one that shares it. */
-function declare(parser: Argv, listed: ListedCommand, onCall: OnCall, group?: string): void {
+function declare(
+  parser: Argv,
+  listed: ListedCommand,
+  { onCall, mayShowHelp }: Declaring,
+  group?: string,
+): void {
   parser.command({
     command: listed.usage,
     describe: listed.summary,
     builder: async (yargs) => {
-      const { declare: declareOptions } = await listed.load();
-      return declareOptions(yargs.usage(`${PROGRAM} ${usageText(listed, group)}\n\n${listed.summary}.`));
+      const command = await listed.load();
+      command.declare(yargs.usage(`${PROGRAM} ${usageText(listed, group)}\n\n${listed.summary}.`));
+      if (!mayShowHelp) {
+        const { declaredOptions } = await import('./grammar/declared-options.ts');
+        for (const name of declaredOptions(command).keys()) yargs.hide(name);
+      }
+      return yargs;
     },
     handler: async (args) => onCall(await listed.load(), withoutMarksIn(args)),
   });
