@@ -38,6 +38,8 @@ export interface MatrixAxes {
   readonly devices: readonly string[];
   /** Host operations overlap, in cells of the builtin engine on files at a depth above 1. Default false. */
   readonly overlaps?: readonly boolean[] | undefined;
+  /** Backing files behind each image, for formats that can have one. Default: the workload's, one or none. */
+  readonly backingDepths?: readonly number[] | undefined;
   /** Default `pattern`. */
   readonly payloads?: readonly PayloadKind[] | undefined;
   /** For formats that have the properties; default: QEMU's. */
@@ -88,6 +90,7 @@ interface MatrixPoint {
   readonly clusterSize: number;
   readonly queueDepth: number;
   readonly overlap?: boolean | undefined;
+  readonly backingDepth?: number | undefined;
   readonly payload?: PayloadKind | undefined;
   readonly shape?: ImageShape | undefined;
   readonly cacheSizes?: CacheSizes | undefined;
@@ -108,6 +111,7 @@ function choicesOf(axes: MatrixAxes): Choices<MatrixPoint> {
     clusterSize: axes.clusterSizes,
     queueDepth: axes.queueDepths,
     overlap: axes.overlaps,
+    backingDepth: axes.backingDepths,
     payload: axes.payloads,
     shape: axes.shapes,
     cacheSizes: axes.cacheSizes,
@@ -139,7 +143,7 @@ function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell 
     queueDepth,
     overlap: overlaps(point) ? true : undefined,
     device,
-    backing: userImage === undefined ? backingOf(source) : userImage.chain[0]?.format,
+    ...(userImage === undefined ? backingIn(point) : { backing: userImage.chain[0]?.format }),
     payload: point.payload,
     shape: point.shape,
     caches: point.cacheSizes,
@@ -151,8 +155,12 @@ function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell 
   });
 }
 
-function backingOf(source: WorkloadSource): Format | undefined {
-  return source.kind === 'workload' ? source.workload.image.backing?.format : undefined;
+/** A chain that the workload does not have is empty, and the same for all formats. */
+function backingIn({ source, backingDepth }: MatrixPoint): Pick<Cell, 'backing' | 'backingDepth'> {
+  const own = source.kind === 'workload' ? source.workload.image.backing?.format : undefined;
+  if (backingDepth === undefined) return { backing: own };
+  if (backingDepth === 0) return {};
+  return { backing: own ?? 'qcow2', backingDepth: backingDepth > 1 ? backingDepth : undefined };
 }
 
 /** At depth 1 nothing else is in flight; other devices have a time of their own; a peer does as it does. */

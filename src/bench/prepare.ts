@@ -75,23 +75,23 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
   const policy = { unnamedFormat: backingOf(plan.cell) };
   const files = new MadeFiles(storage, imageName, { storage, imageName, policy });
   try {
-    const backing = backingOf(plan.cell);
-    if (backing !== undefined) await makeBackingFile(options, files, backing);
+    const image = { name: imageName, format: plan.cell.format };
+    const behind = backingChain(plan.cell, backingName);
+    await makeBackingFiles(options, files, behind);
     await makeFile(options, files, {
       name: imageName,
       format: plan.cell.format,
       virtualSize: plan.source.virtualSize,
-      backingFile: backing === undefined ? undefined : { name: backingName, format: backing },
+      backingFile: behind[0],
     });
-    if (backing === undefined && hasTemplate(plan)) {
+    if (behind.length === 0 && hasTemplate(plan)) {
       // The control of a run over a backing file: the same data, all of it in the image.
-      await fill(options, imageName, clipped(backingFill(plan), plan.source.virtualSize));
-      files.fallbacks.push(
-        `${plan.cell.format} has no backing files: the image holds a copy of the backing file's data`,
-      );
+      await fill(options, image, clipped(backingFill(plan), plan.source.virtualSize));
+      const why = plan.cell.format === 'raw' ? 'raw has no backing files' : 'no backing file was asked for';
+      files.fallbacks.push(`${why}: the image holds a copy of the backing file's data`);
     }
-    await fill(options, imageName, prefill(plan));
-    await fill(options, imageName, crash(plan), 'crash');
+    await fill(options, image, prefill(plan));
+    await fill(options, image, crash(plan), 'crash');
     return files;
   } catch (error) {
     files[Symbol.dispose]();
@@ -99,9 +99,34 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
   }
 }
 
-/** The format of the backing file that a cell's image is over, if it is over one. */
+/** A file that is made for a cell. */
+export interface NamedFile {
+  /** Within the storage. */
+  readonly name: string;
+  readonly format: Format;
+}
+
+/**
+ * The files behind the image of a cell, the nearest first.
+ *
+ * @param nearest the name of the nearest; the others have it with their number
+ */
+export function backingChain(
+  { format, backing, backingDepth = 1 }: Cell,
+  nearest: string,
+): readonly NamedFile[] {
+  if (format === 'raw' || backing === undefined) return [];
+  // Raw is over no other file.
+  const between = backing === 'raw' ? format : backing;
+  return Array.from({ length: backingDepth }, (_, index) => ({
+    name: index === 0 ? nearest : `${nearest}.${String(index + 1)}`,
+    format: index === backingDepth - 1 ? backing : between,
+  }));
+}
+
+/** The format of the file that a cell's image is over, if it is over one. */
 export function backingOf(cell: Cell): Format | undefined {
-  return cell.format === 'raw' ? undefined : cell.backing;
+  return backingChain(cell, 'backing')[0]?.format;
 }
 
 class MadeFiles implements PreparedFiles {
@@ -131,12 +156,10 @@ class MadeFiles implements PreparedFiles {
   }
 }
 
-interface FileToMake {
-  readonly name: string;
-  readonly format: Format;
+interface FileToMake extends NamedFile {
   /** Bytes. */
   readonly virtualSize: number;
-  readonly backingFile: { readonly name: string; readonly format: Format } | undefined;
+  readonly backingFile: NamedFile | undefined;
 }
 
 async function makeFile(options: PrepareOptions, files: MadeFiles, file: FileToMake): Promise<void> {
@@ -177,19 +200,26 @@ function makeDataFile(
   return { name: basename(name), device };
 }
 
-async function makeBackingFile(options: PrepareOptions, files: MadeFiles, format: Format): Promise<void> {
-  const { plan, backingName: name } = options;
-  const { source } = plan;
-  const size = source.kind === 'workload' ? source.workload.image.backing?.size : undefined;
-  const virtualSize = size ?? source.virtualSize;
-  await makeFile(options, files, { name, format, virtualSize, backingFile: undefined });
-  await fill(options, name, backingFill(plan));
+/** The last of the chain has the data; those between have none. */
+async function makeBackingFiles(
+  options: PrepareOptions,
+  files: MadeFiles,
+  chain: readonly NamedFile[],
+): Promise<void> {
+  const { source } = options.plan;
+  const baseSize = source.kind === 'workload' ? source.workload.image.backing?.size : undefined;
+  for (const [index, file] of [...chain.entries()].toReversed()) {
+    const backingFile = chain[index + 1];
+    const virtualSize = (backingFile === undefined ? baseSize : undefined) ?? source.virtualSize;
+    await makeFile(options, files, { ...file, virtualSize, backingFile });
+    if (backingFile === undefined) await fill(options, file, backingFill(options.plan));
+  }
 }
 
 /** Serves the requests to one of the files and closes it, or ends as a process does that is killed. */
 async function fill(
   options: PrepareOptions,
-  name: string,
+  { name, format }: NamedFile,
   requests: Iterable<Request>,
   ending: 'close' | 'crash' = 'close',
 ): Promise<void> {
@@ -201,7 +231,7 @@ async function fill(
   await using stack = await openStack({
     storage,
     imageName: name,
-    format: isImage ? plan.cell.format : (backingOf(plan.cell) ?? 'raw'),
+    format,
     cache: 'writeback',
     refcounts: isImage ? plan.cell.refcounts : null,
     policy: { unnamedFormat: backingOf(plan.cell) },

@@ -5,7 +5,7 @@
 
 import type { CellPlan, CountPassOptions } from '../bench/engine.ts';
 import { Payload } from '../bench/payload.ts';
-import { backingOf, payloadSeed } from '../bench/prepare.ts';
+import { backingChain, backingOf, payloadSeed } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
 import { openStack, type Stack, type StackOptions } from '../bench/stack.ts';
 import { copiedStack, type UserImage } from '../bench/user-image.ts';
@@ -51,8 +51,8 @@ export function serveWithQemu(
 ): Promise<QemuIoRun> {
   const { options, storage, tools, requests, imageName, backingName } = pass;
   const { cell, userImage } = pass.plan;
-  const backing = backingOf(cell) === undefined ? undefined : storage.pathOf(backingName);
-  const behind = userImage === undefined ? backingFiles(backing) : filesBehind(userImage);
+  const made = backingChain(cell, backingName).map(({ name }) => ({ path: storage.pathOf(name) }));
+  const behind = filesBehind(userImage?.chain ?? made);
   return traceQemuIo({
     ...imageOfQemu(pass),
     requests,
@@ -67,12 +67,10 @@ export function serveWithQemu(
   });
 }
 
-function backingFiles(path: string | undefined): Readonly<Record<string, string>> {
-  return path === undefined ? {} : { 'backing:0': path };
-}
-
 /** By the names that operations on them carry. */
-function filesBehind({ chain }: UserImage): Readonly<Record<string, string>> {
+function filesBehind(
+  chain: readonly { readonly path: string; readonly dataPath?: string | undefined }[],
+): Readonly<Record<string, string>> {
   const named = chain.flatMap(({ path, dataPath }, index) => {
     const label = `backing:${String(index)}`;
     return [

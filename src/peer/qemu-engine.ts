@@ -314,7 +314,7 @@ async function hasLostZeroes(
   const [behind] = plan.userImage?.chain ?? [];
   const stack =
     plan.userImage === undefined || behind === undefined
-      ? { storage, imageName: backingName }
+      ? { storage, imageName: backingName, policy: { unnamedFormat: backing } }
       : behindStack(plan.userImage, behind);
   await using below = await openStack({
     ...stack,

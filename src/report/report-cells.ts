@@ -124,14 +124,16 @@ function setupsOf(result: ResultRecord): readonly Setup[] {
   const names = varyingNames(result);
   const keyOf = (cell: Cell, format: Format): string =>
     JSON.stringify(names.map((name) => inFormat(name, cell[name], format)));
-  const examples = new Map(result.cells.map(({ cell }) => [keyOf(cell, cell.format), cell]));
-  const setups = [...examples.values()].map((example) => ({
-    title: setupTitle(example, names),
-    example,
-    has: (cell: Cell): boolean => keyOf(cell, cell.format) === keyOf(example, cell.format),
-  }));
-  // That of raw cells alone, for one: these are beside each cluster size.
-  return setups.filter(({ example }) => setups.filter(({ has }) => has(example)).length === 1);
+  const groups = Map.groupBy(result.cells, ({ cell }) => keyOf(cell, cell.format));
+  const setups = [...groups.values()].flatMap((records) => {
+    const [first] = records;
+    if (first === undefined) return [];
+    const has = (cell: Cell): boolean => keyOf(cell, cell.format) === keyOf(first.cell, cell.format);
+    return [{ title: setupTitle(first.cell, names), own: records, has }];
+  });
+  // Where all cells are in other setups too, it is none: that of raw alone, for one, which is beside each cluster size.
+  const inOthers = ({ cell }: CellRecord): boolean => setups.filter(({ has }) => has(cell)).length > 1;
+  return setups.filter(({ own }) => !own.every(inOthers));
 }
 
 /** By workload, setup, cache mode and variant, each in the order in which the result first has them. */

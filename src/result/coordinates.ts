@@ -9,6 +9,7 @@ import { basename } from 'node:path';
 
 import { z } from 'zod';
 
+import { LIMITS } from '../core/limits.ts';
 import { formatSize } from '../core/size.ts';
 import {
   CACHE_MODES,
@@ -164,6 +165,20 @@ export const COORDINATES = {
     text: (format) => `backing ${format}`,
     absentText: 'no backing file',
   }),
+  backingDepth: counted(
+    z
+      .int()
+      .min(2)
+      .max(LIMITS.backingChainDepth)
+      .optional()
+      .describe('Files of the backing chain; absent where there is one or none'),
+    {
+      isCompared: true,
+      inFormat: (depth, format) => (format === 'raw' ? undefined : depth),
+      text: (depth) => `backing depth ${String(depth)}`,
+      absentText: '',
+    },
+  ),
   payload: counted(name.optional().describe('What guest writes carry; absent means `pattern`'), {
     default: 'pattern',
     text: (kind) => `payload ${kind}`,

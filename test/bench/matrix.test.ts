@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { cellKey, cellName } from '../../src/result/cell.ts';
+import type { WorkloadSource } from '../../src/workload/library.ts';
 import { ALL_CACHES, mixedSource, smallMatrix, smallSource } from './small-run.ts';
 
 describe('the matrix', () => {
@@ -79,6 +80,21 @@ describe('the matrix', () => {
     const plans = smallMatrix({ formats: ['raw'], likes: ['qemu-7.2', 'qemu-10.0'] });
     expect(plans.map(({ cell }) => cell.like)).toEqual([undefined, 'qemu-10.0']);
     expect(smallMatrix({ formats: ['raw'] })[0]?.cell.like).toBe('qemu-10.0');
+  });
+
+  it('puts as many backing files behind an image as asked, none behind raw, and no cell twice', () => {
+    const backing = (source: WorkloadSource): readonly unknown[] =>
+      smallMatrix({ sources: [source], formats: ['raw', 'qed'], backingDepths: [0, 1, 4] }).map(
+        ({ cell }) => [cell.format, cell.backing, cell.backingDepth],
+      );
+    const expected = [
+      ['raw', undefined, undefined],
+      ['qed', undefined, undefined],
+      ['qed', 'qcow2', undefined],
+      ['qed', 'qcow2', 4],
+    ];
+    expect(backing(mixedSource())).toEqual(expected);
+    expect(backing(smallSource('without'))).toEqual(expected);
   });
 
   it('overlaps operations only where some can be in flight at once, on files', () => {

@@ -116,6 +116,23 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
     }
   }, 300_000);
 
+  test('a chain of backing files: operations, bytes and reads are those of QEMU', async () => {
+    const axes: Partial<MatrixAxes> = {
+      sources: [mixedSource()],
+      formats: ['qcow2', 'qed'],
+      refcounts: ['lazy'],
+      backingDepths: [3],
+      engines: ['qemu'],
+    };
+    for (const plan of smallMatrix(axes, { device: 'file' })) {
+      const { parity } = await new QemuEngine({ files }).count(plan, {});
+      expect(parity, JSON.stringify(plan.cell)).toMatchObject({
+        verdict: 'identical',
+        guestData: 'identical',
+      });
+    }
+  }, 120_000);
+
   test('discards in between: a copy that is waited for is told from refcounts that are', async () => {
     for (const seed of [1, 2]) {
       const axes: Partial<MatrixAxes> = {

@@ -3,6 +3,7 @@
 import type { InferredOptionTypes } from 'yargs';
 
 import { PAYLOAD_KINDS } from '../../bench/payload.ts';
+import { LIMITS } from '../../core/limits.ts';
 import { STORAGE_KINDS } from '../../device/storage.ts';
 import { CACHE_MODES } from '../../format/cache-mode.ts';
 import { FORMATS } from '../../format/disk-image.ts';
@@ -33,6 +34,10 @@ export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a mat
     'Guest requests in flight at once',
     listOf('queue-depth', count('queue-depth', { min: 1, max: QUEUE_DEPTH_MAX })),
     '1',
+  ),
+  'backing-depth': optional(
+    "Backing files behind each image: 0,1,4 …; default: the workload's own, one or none",
+    listOf('backing-depth', count('backing-depth', { min: 0, max: LIMITS.backingChainDepth })),
   ),
   overlap: withDefault(
     optional(

@@ -228,6 +228,7 @@ function planCells(
     caches: args.cache,
     queueDepths: args['queue-depth'],
     engines: args.engine,
+    backingDepths: args['backing-depth'],
     overlaps: args.overlap,
     payloads: args.payload,
     cacheSizes: cacheSizeChoices(args, layout.formats),

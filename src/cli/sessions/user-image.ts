@@ -104,18 +104,19 @@ function refuseContradictions(args: MatrixArgs, path: string, found: SurveyedIma
     path,
     has: clusterSize === null ? 'raw, without clusters' : formatSize(clusterSize),
   });
+  if (args['backing-depth'] !== undefined) throw ofNewImages('backing-depth', path);
   for (const { option, property, values } of givenShape(args)) {
-    if (property === 'preallocation') {
-      throw new UsageError(
-        `--${option} is of an image that is made, and ${path} exists: leave out --${option}`,
-      );
-    }
+    if (property === 'preallocation') throw ofNewImages(option, path);
     const own = shape[property];
     agree(option, values, {
       path,
       has: own === undefined ? `${format}, without such a choice` : shapeValueText(own),
     });
   }
+}
+
+function ofNewImages(option: string, path: string): UsageError {
+  return new UsageError(`--${option} is of an image that is made, and ${path} exists: leave out --${option}`);
 }
 
 /** @param given values of the option; `undefined` if it was left out. */
