@@ -93,6 +93,11 @@ export interface BlockDevice {
    * it is the same as `sync`.
    */
   syncApart?(cause: SyncCause): Pending;
+  /**
+   * Notes a change that the file system does not make, such as a discard: as in QEMU it keeps the next sync from being
+   * elided. Left out by devices that elide nothing.
+   */
+  noteChange?(): void;
   /** Releases the file without a sync. Does nothing the second time. */
   close(): Pending;
 }

@@ -79,6 +79,10 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.truncate(size, purpose, growth);
   }
 
+  noteChange(): void {
+    this.inner.noteChange?.();
+  }
+
   sync(cause: SyncCause, underWay?: number): Pending {
     return this.inner.sync(cause, underWay);
   }

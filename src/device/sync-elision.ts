@@ -90,6 +90,10 @@ export class SyncElision extends DeviceFilter {
     }
   }
 
+  override noteChange(): void {
+    this.#writeGen++;
+  }
+
   override sync(cause: SyncCause, underWay = 0): Pending {
     if (this.#neverSync) return undefined;
     return this.#turn.hold(this.#syncOnce, cause, this.#writeGen - underWay);

@@ -47,7 +47,10 @@ export function zeroWithoutWriting(
 
 /** Gives the range back to the file system where it takes it; an unsupported hole leaves the range as it is. */
 export function discardRange(device: BlockDevice, offset: number, length: number, purpose: Purpose): Pending {
-  if (!device.canPunchHole) return undefined;
+  if (!device.canPunchHole) {
+    device.noteChange?.();
+    return undefined;
+  }
   let pending: Pending;
   try {
     pending = device.punchHole(offset, length, purpose);

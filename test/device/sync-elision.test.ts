@@ -5,6 +5,7 @@ import { HostMeter } from '../../src/device/host-meter.ts';
 import { MemoryDevice } from '../../src/device/memory-device.ts';
 import { Meter } from '../../src/device/meter.ts';
 import { SyncElision } from '../../src/device/sync-elision.ts';
+import { discardRange } from '../../src/device/zeroing.ts';
 import { SlowDevice } from './slow-device.ts';
 
 function synchronous(options: { neverSync?: boolean } = {}): { device: SyncElision; issued: () => object } {
@@ -19,6 +20,17 @@ function synchronous(options: { neverSync?: boolean } = {}): { device: SyncElisi
 }
 
 describe('R1', () => {
+  test('each discard counts as a change, also where the file system has no holes', async () => {
+    const meter = new HostMeter();
+    const device = new SyncElision(new Meter(new MemoryDevice({ canPunchHole: false }), meter));
+    for (let count = 0; count < 2; count++) {
+      await discardRange(device, 0, 512, 'data');
+      await device.sync('guest-flush');
+      await device.sync('guest-flush');
+    }
+    expect(meter.counts('open').syncs).toMatchObject({ ops: 2 });
+  });
+
   test('a sync with nothing written since the last is elided, and told', async () => {
     const { device, issued } = synchronous();
     await device.sync('guest-flush');
