@@ -238,6 +238,28 @@ describe('check', () => {
     },
   );
 
+  test.skipIf(skipped !== undefined)(
+    'a bitmap with a cluster past the end of the file remains an error until it is removed',
+    async () => {
+      const folder = makeFolder();
+      runTool('qemu-img', ['create', '-q', '-f', 'qcow2', 'disk', '4M'], folder);
+      runTool('qemu-img', ['bitmap', '--add', 'disk', 'changed'], folder);
+      runTool('qemu-io', ['-c', 'write 0 64k', 'disk'], folder);
+      const bytes = readFileSync(join(folder, 'disk'));
+      const extension = bytes.indexOf(Buffer.from('23852875', 'hex'));
+      const directory = Number(bytes.readBigUInt64BE(extension + 24));
+      const table = Number(bytes.readBigUInt64BE(directory));
+      bytes.writeBigUInt64BE(0x400000n, table);
+      writeFileSync(join(folder, 'disk'), bytes);
+      expect((await callCli(folder, 'check', 'disk', '--repair', 'all')).code).toBe(2);
+      // The bits that are lost are not called "nothing changed".
+      expect(readFileSync(join(folder, 'disk')).readBigUInt64BE(table)).toBe(0x400000n);
+      expect((await callCli(folder, 'check', 'disk')).code).toBe(2);
+      runTool('qemu-img', ['bitmap', '--remove', 'disk', 'changed'], folder);
+      expect((await callCli(folder, 'check', 'disk')).code).toBe(0);
+    },
+  );
+
   const DATA_FILES: readonly (readonly [
     name: string,
     change: (path: string) => void,
