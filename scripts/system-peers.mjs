@@ -39,7 +39,7 @@ export function missingPeers(path = peerPath()) {
   const missing = missingFrom(path);
   if (missing.length === 0) return undefined;
   const names = missing.map(({ commands }) => commands[0] ?? '').join(', ');
-  return `tests skipped for want of ${names}; all of them: apt-get install ${packagesOf(missing).join(' ')}`;
+  return `tests skipped, missing: ${names}; to run all: apt-get install ${packagesOf(missing).join(' ')}`;
 }
 
 /** @returns {string[]} Debian packages of the peers that are not on the PATH */

@@ -73,7 +73,7 @@ export async function againstQemu(comparison: Comparison): Promise<readonly Meas
             name: `Harness and engine, share of the time: ${name}`,
             unit: '%',
             target: { at: 'most', value: SHARE_MAX[kind] },
-            note: 'the time that is not in host operations; looking at the clock around each is in it',
+            note: 'time outside host operations, including the clock reads around each',
           }),
         );
       }

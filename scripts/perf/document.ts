@@ -6,9 +6,9 @@ const ABOUT = `Each figure is the median with its 95 % bootstrap interval; a tar
 interval meets it, missed if none of it does, and inconclusive where the target is inside the interval: measure again
 with more pairs on a quiet machine.
 
-QEMU hands each I/O to a thread of its pool, and qcow2-bench does it in place at depth 1: so a ratio to \`qemu-img bench\`
+QEMU passes each I/O to a thread pool, and qcow2-bench does it in place at depth 1: so a ratio to \`qemu-img bench\`
 (QEMU's time over ours) shows that the harness is not the bottleneck of what it measures, and not that its engine is the
-better one. With O_DIRECT, QEMU's \`-i native\` stands beside it.
+better one. With O_DIRECT, QEMU's \`-i native\` is listed as well.
 `;
 
 export function perfDocument(measures: readonly Measure[], machine: string): string {

@@ -158,7 +158,7 @@ export async function resident(tell: (text: string) => void): Promise<readonly M
       name: 'Its growth after warm-up, first half against second',
       unit: 'MiB',
       target: { at: 'most', value: 16 },
-      note: 'after the first quarter, as warm-up; 16 MiB is what the collector leaves lying',
+      note: 'after the first quarter, as warm-up; 16 MiB is what the collector leaves behind',
     }),
   ];
 }

@@ -125,7 +125,7 @@ function stampFile(root) {
 /** @param {string} root */
 function stamp(root) {
   const lock = readText(join(root, 'package-lock.json'));
-  if (lock === undefined) throw new SetupError(`${root} has no package-lock.json: is the clone whole?`);
+  if (lock === undefined) throw new SetupError(`${root} has no package-lock.json: is the clone complete?`);
   const hash = createHash('sha256').update(lock).digest('hex');
   return `${hash} ${process.platform}-${process.arch}\n`;
 }

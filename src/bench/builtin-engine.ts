@@ -200,7 +200,7 @@ export class BuiltinEngine implements Engine {
     if (plan.keptImage !== undefined) return plan.keptImage.storage;
     if (plan.userImage !== undefined) {
       if (this.#files !== undefined) return this.#files;
-      throw new Error('internal error: an image of the user was to be served without a directory');
+      throw new Error('internal error: a user image needs a directory');
     }
     // On memory nothing overlaps: what is counted there would not be what happens.
     if (plan.cell.overlap === true && this.#files !== undefined) return this.#files;
@@ -232,19 +232,19 @@ export class BuiltinEngine implements Engine {
 
   #timeObstacle(plan: CellPlan): string | undefined {
     if (plan.keptImage !== undefined || plan.userImage?.inPlace === true) {
-      return 'an image that is kept is counted once and not timed: each sample needs a fresh one';
+      return 'a kept image is counted once and not timed: each sample needs a new image';
     }
     const storage = this.#timeStorage(plan);
     if (storage === undefined) {
       return plan.cell.device === 'file'
-        ? 'no directory was named for the images to be timed'
-        : `this engine has no device '${plan.cell.device}': it has file, memory, null and the models it was given`;
+        ? 'no directory for the timed images'
+        : `this engine has no device '${plan.cell.device}'; expected file, memory, null or a loaded model`;
     }
     return placeObstacle(plan, storage.capabilities) ?? zeroingObstacle(plan, storage.capabilities);
   }
 }
 
-const NO_DIRECTORY_FOR_COPY = 'no directory was named for the copy of the image';
+const NO_DIRECTORY_FOR_COPY = 'no directory for the copy of the image';
 
 async function collectRequests(plan: CellPlan, options: PassOptions): Promise<readonly Request[]> {
   const requests: Request[] = [];
@@ -254,5 +254,5 @@ async function collectRequests(plan: CellPlan, options: PassOptions): Promise<re
     for (const request of batch) requests.push(request);
   }
   if (requests.length > 0) return requests;
-  throw new Qcow2BenchError('no-requests', 'there are no requests to time', { path: plan.source.path });
+  throw new Qcow2BenchError('no-requests', 'no requests to time', { path: plan.source.path });
 }

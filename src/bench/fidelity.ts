@@ -51,7 +51,7 @@ function decoded(text: string): Histogram {
   try {
     return decodeFromCompressedBase64(text, 'packed');
   } catch (error) {
-    const message = 'the histogram of its fidelity cannot be read: run the cell anew, without --resume';
+    const message = 'the histogram of its fidelity cannot be read: rerun the cell without --resume';
     throw new Qcow2BenchError('bad-histogram', message, {}, error);
   }
 }

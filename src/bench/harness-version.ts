@@ -13,7 +13,7 @@ export function harnessVersion(): string {
   if (typeof content === 'object' && content !== null && 'version' in content) {
     if (typeof content.version === 'string') return content.version;
   }
-  throw new Qcow2BenchError('bad-installation', 'it names no version: install the program anew', {
+  throw new Qcow2BenchError('bad-installation', 'it has no version: reinstall the program', {
     path: PACKAGE_FILE.pathname,
   });
 }

@@ -138,7 +138,7 @@ function decoded(op: RequestOp, text: string): Histogram {
   try {
     return decodeFromCompressedBase64(text, 'packed');
   } catch (error) {
-    const message = `the histogram of its ${op} latencies cannot be read: run the cell anew, without --resume`;
+    const message = `the histogram of its ${op} latencies cannot be read: rerun the cell without --resume`;
     throw new Qcow2BenchError('bad-histogram', message, {}, error);
   }
 }

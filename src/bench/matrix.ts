@@ -54,7 +54,7 @@ export interface MatrixAxes {
 
 /** What all cells of a matrix share. */
 export interface MatrixSetting {
-  /** Replaces the workloads' own seeds. */
+  /** Seed for all workloads; default: each workload's own. */
   readonly seed?: number | undefined;
   /** Of replays by the trace's times; default: as fast as possible. */
   readonly timing?: ReplayTiming | undefined;

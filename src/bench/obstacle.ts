@@ -45,19 +45,19 @@ export function formatObstacle({ cell, source, userImage }: CellPlan): string | 
   }
   const clusterSize = cell.clusterSize ?? undefined;
   const limits = CLUSTER_SIZES[format];
-  if (refcounts !== null && format !== 'qcow2') return `${format} has no refcounts to be ${refcounts}`;
+  if (refcounts !== null && format !== 'qcow2') return `${format} has no ${refcounts} refcounts`;
   if (format === 'raw' && cell.backing !== undefined) return 'raw has no backing files';
   if (clusterSize !== undefined && limits === undefined) return `${format} has no clusters`;
   if (source.virtualSize % SECTOR_SIZE !== 0) {
-    return `a disk of ${String(source.virtualSize)} bytes is not whole sectors of ${String(SECTOR_SIZE)}`;
+    return `a disk of ${String(source.virtualSize)} bytes is not a multiple of ${String(SECTOR_SIZE)}`;
   }
   if (clusterSize === undefined || limits === undefined) {
     return impossibleImage({ format, shape: cell.shape })?.message;
   }
   if (!isPowerOfTwo(clusterSize) || clusterSize < limits.min || clusterSize > limits.max) {
     return (
-      `${format} does not take clusters of ${formatSize(clusterSize)}: ` +
-      `it takes powers of two from ${formatSize(limits.min)} to ${formatSize(limits.max)}`
+      `${format} does not support clusters of ${formatSize(clusterSize)}: ` +
+      `it must be a power of two from ${formatSize(limits.min)} to ${formatSize(limits.max)}`
     );
   }
   return format === 'qed'
@@ -95,10 +95,10 @@ export function zeroingFallback(
   const allocates = format === 'qcow2' && guest.allocatingWrites > 0;
   if (!allocates && (format === 'qed' || served + guest.writeZeroes === 0)) return [];
   if (!zeroRange.ok && punchHole.ok) {
-    return [`ranges are zeroed by a hole and the space reserved again: ${zeroRange.reason}`];
+    return [`ranges are zeroed by punching a hole and reserving the space again: ${zeroRange.reason}`];
   }
   if (!zeroRange.ok) return [`zeroes are written as data and discards do nothing: ${zeroRange.reason}`];
-  return punchHole.ok ? [] : [`discards and freed clusters give no space back: ${punchHole.reason}`];
+  return punchHole.ok ? [] : [`discards and freed clusters release no space: ${punchHole.reason}`];
 }
 
 /** Whether serving the requests may zero ranges or punch holes. QED never does. */
@@ -160,7 +160,7 @@ function qedObstacle(virtualSize: number, clusterSize: number): string | undefin
   if (tableBytes > LIMITS.l1TableBytes) {
     return (
       `qed tables of ${formatSize(tableBytes)} (${String(QED_TABLE_CLUSTERS)} clusters of ${formatSize(clusterSize)}) ` +
-      `are more than the ${formatSize(LIMITS.l1TableBytes)} held in memory`
+      `exceed the limit of ${formatSize(LIMITS.l1TableBytes)}`
     );
   }
   const entries = tableBytes / ENTRY_BYTES;
@@ -173,7 +173,7 @@ function tooLarge(
   sizes: { readonly virtualSize: number; readonly sizeMax: number; readonly clusterSize: number },
 ): string {
   return (
-    `a disk of ${formatSize(sizes.virtualSize)} is more than the ${formatSize(sizes.sizeMax)} ` +
+    `a disk of ${formatSize(sizes.virtualSize)} exceeds the ${formatSize(sizes.sizeMax)} ` +
     `that ${format} addresses with clusters of ${formatSize(sizes.clusterSize)}`
   );
 }

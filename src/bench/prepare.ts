@@ -66,7 +66,7 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
     const files = new MadeFiles(storage, imageName, stack);
     files.fallbacks.push(...leftOutOf(plan.source));
     if (userImage.inPlace) {
-      files.fallbacks.push('the image itself was written, not a copy (--in-place)');
+      files.fallbacks.push('the run wrote to the image itself, not to a copy (--in-place)');
       return files;
     }
     for (const name of await copyUserImage(userImage, { storage, name: imageName }, signal)) files.made(name);

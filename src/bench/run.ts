@@ -85,7 +85,7 @@ export async function runMatrix(options: MatrixRunOptions): Promise<MatrixOutcom
   if (hostLog !== undefined && plans.length > 1) {
     throw new Qcow2BenchError(
       'host-log-of-many',
-      `a host log is of one cell, but there are ${String(plans.length)}: narrow the run down`,
+      `a host log needs exactly one cell; these options select ${String(plans.length)}`,
     );
   }
   const cells = plans.map((plan) => new MatrixCell(plan, engineOf(plan, engines)));
@@ -351,6 +351,6 @@ function engineOf({ cell }: CellPlan, engines: ReadonlyMap<string, Engine>): Eng
   if (engine !== undefined) return engine;
   throw new Qcow2BenchError(
     'unknown-engine',
-    `there is no engine '${cell.engine}' here: it is one of ${[...engines.keys()].join(', ')}`,
+    `unknown engine '${cell.engine}'; expected ${[...engines.keys()].join(', ')}`,
   );
 }

@@ -138,7 +138,7 @@ export class BuiltinTimedPass implements TimedPass {
         ? realWait(options.clock, options.signal)
         : virtualWait(this.#model.time, { isConcurrent: cell.queueDepth > 1 });
     if (waitUntil === undefined) {
-      throw new Error('internal error: a timed replay by a clock that cannot wait');
+      throw new Error('internal error: a timed replay needs a clock that can wait');
     }
     return new Pace({ requests, timing, ticksNs, waitUntil });
   }

@@ -245,10 +245,7 @@ class Sample {
       await progress(0);
       const pass = await engine.prepareTimed(plan, { limit: timedRequests, signal, progress, clock });
       this.#pass = pass;
-      assertInvariant(
-        pass.requests === timedRequests,
-        'the timed cut has another length than the counted run',
-      );
+      assertInvariant(pass.requests === timedRequests, 'the timed part and the counted run differ in length');
       this.#openNs = await durationNs(pass.clock, () => pass.open());
       this.#cpuBefore = clock.cpuTimes?.();
     });

@@ -97,7 +97,7 @@ export async function copyUserImage(
   { storage, name }: FilePlace,
   signal: AbortSignal | undefined,
 ): Promise<readonly string[]> {
-  if (storage.copyIn === undefined) throw new Error('internal error: an image was to be copied to no files');
+  if (storage.copyIn === undefined) throw new Error('internal error: an image copy needs file names');
   await storage.copyIn(path, name, signal);
   if (dataPath === undefined) return [name];
   try {
@@ -119,7 +119,7 @@ export function leftOutOf(source: WorkloadSource): readonly string[] {
     ...(backing === undefined ? [] : ['backing file']),
   ];
   if (parts.length === 0) return [];
-  return [`the image is served as it is, without the workload's own ${parts.join(', ')}`];
+  return [`the image is used as it is, without the workload's own ${parts.join(', ')}`];
 }
 
 /** Opens the image and its data file at their places, and any other name read-only as a file of the host. */

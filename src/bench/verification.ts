@@ -90,10 +90,7 @@ export class VerifiedDisk implements GuestDisk {
   /** Stamps `bytes`: they are the caller's, who must not need what they held. */
   write(offset: number, bytes: Uint8Array, flags: WriteFlags): Pending {
     if (this.#writes === WRITES_MAX) {
-      throw new Qcow2BenchError(
-        'verify-too-long',
-        'more writes than --verify can tell apart: cut with --limit',
-      );
+      throw new Qcow2BenchError('verify-too-long', 'more writes than --verify can distinguish: use --limit');
     }
     const number = ++this.#writes;
     stamp(bytes, { sector: offset / SECTOR_SIZE, write: number });

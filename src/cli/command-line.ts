@@ -68,7 +68,7 @@ async function noteUnlockedWrites(terminal: Terminal): Promise<void> {
   const { watchUnlockedWrites } = await import('../device/image-lock.ts');
   watchUnlockedWrites((path, reason) => {
     terminal.note(
-      `${PROGRAM}: note: ${path} is not locked, as ${reason}: make sure that no other process uses it`,
+      `${PROGRAM}: note: ${path} is not locked (${reason}): make sure that no other process uses it`,
     );
   });
 }
@@ -112,7 +112,7 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
     .exitProcess(false)
     .wrap(Math.min(HELP_WIDTH_MAX, terminal.width))
     .version('version', 'Print the version', harnessVersion())
-    .help('help', 'Explain the command')
+    .help('help', 'Show this help')
     .alias({ help: 'h' })
     .updateStrings({ 'Options:': 'Other:', 'Positionals:': 'Arguments:' })
     .epilogue(EPILOGUE)
@@ -151,13 +151,13 @@ const PURPOSE =
 
 const EPILOGUE = [
   examples([
-    ['bench', 'The whole suite: exact counts, times, charts, and an answer in words'],
-    ['run --workload stride --format qcow2 --cache writethrough', 'One question: eager or lazy refcounts?'],
-    ['create disk.qcow2 10GiB --refcounts lazy', 'An image to try things on'],
-    ['help run', 'What a command can do; run --help is the same'],
+    ['bench', 'The whole suite: exact counts, times, charts, and a short answer'],
+    ['run --workload stride --format qcow2 --cache writethrough', 'Compare eager and lazy refcounts'],
+    ['create disk.qcow2 10GiB --refcounts lazy', 'Create an image with lazy refcounts'],
+    ['help run', 'Show the help of a command; same as run --help'],
   ]),
   '',
-  'Exit codes: 0 good, 1 error, 2 usage, 3 regression, wrong data or parity mismatch, 130 interrupted.',
+  'Exit codes: 0 success, 1 error, 2 usage, 3 regression, wrong data or parity mismatch, 130 interrupted.',
 ].join('\n');
 
 interface Declaring {
@@ -250,7 +250,7 @@ function described(error: unknown): { readonly message: string; readonly hint: s
   if (failure !== undefined) return { message: failure, hint: ' [system-error]' };
   return {
     message: error instanceof Error ? error.message : String(error),
-    hint: ' (this is a defect of the program; QCOW2_BENCH_DEBUG=1 shows where)',
+    hint: ' (this is a bug in qcow2-bench; set QCOW2_BENCH_DEBUG=1 for the stack trace)',
   };
 }
 

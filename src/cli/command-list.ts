@@ -6,22 +6,22 @@ import { EXIT } from './terminal/exit-code.ts';
 export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   {
     usage: 'bench',
-    summary: 'Measure the default suite and write result, table and report',
+    summary: 'Run the default suite; write result, CSV table and report',
     load: async () => (await import('./commands/bench.ts')).benchCommand,
   },
   {
     usage: 'run',
-    summary: 'Measure workloads × formats × cache modes of your choice',
+    summary: 'Run selected workloads × formats × cache modes',
     load: async () => (await import('./commands/run.ts')).runCommand,
   },
   {
     usage: 'replay <trace>',
-    summary: 'Measure a recorded trace',
+    summary: 'Replay a recorded trace',
     load: async () => (await import('./commands/replay.ts')).replayCommand,
   },
   {
     usage: 'record',
-    summary: 'Serve an image over NBD and write down every request',
+    summary: 'Serve an image over NBD and record every request',
     load: async () => (await import('./commands/record.ts')).recordCommand,
   },
   {
@@ -31,38 +31,38 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   },
   {
     usage: 'trace',
-    summary: 'Look at recorded traces of any format, convert and cut them',
+    summary: 'Inspect, convert and slice recorded traces',
     commands: [
       {
         usage: 'info <trace>',
-        summary: 'Tell what a trace holds, with a picture of it',
+        summary: 'Show statistics and a heat map of a trace',
         load: async () => (await import('./commands/trace-info.ts')).traceInfoCommand,
       },
       {
         usage: 'convert <trace> <out>',
-        summary: 'Write a trace in another format',
+        summary: 'Convert a trace to another format',
         load: async () => (await import('./commands/trace-convert.ts')).traceConvertCommand,
       },
       {
         usage: 'slice <trace> <out>',
-        summary: 'Write a part of a trace, by time, count and volume',
+        summary: 'Extract part of a trace by time, count or volume',
         load: async () => (await import('./commands/trace-slice.ts')).traceSliceCommand,
       },
     ],
   },
   {
     usage: 'report <result..>',
-    summary: 'Draw results as one self-contained page, or as Markdown',
+    summary: 'Render results as a self-contained HTML page or Markdown',
     load: async () => (await import('./commands/report.ts')).reportCommand,
   },
   {
     usage: 'gate <result>',
-    summary: 'Compare exact counts with a baseline; 3 if one got worse',
+    summary: 'Compare exact counts with a baseline; exit code 3 on a regression',
     load: async () => (await import('./commands/gate.ts')).gateCommand,
   },
   {
     usage: 'calibrate',
-    summary: 'Measure a device for --device model:FILE',
+    summary: 'Measure a storage device and write a model for --device model:FILE',
     load: async () => (await import('./commands/calibrate.ts')).calibrateCommand,
   },
   {
@@ -72,34 +72,34 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   },
   {
     usage: 'info <image>',
-    summary: 'Tell what an image says of itself',
+    summary: 'Show information about an image',
     load: async () => (await import('./commands/info.ts')).infoCommand,
   },
   {
     usage: 'map <image>',
-    summary: 'List where the bytes of a disk lie, through its backing files',
+    summary: 'Show how guest offsets map to image files, through the backing chain',
     load: async () => (await import('./commands/map.ts')).mapCommand,
   },
   {
     usage: 'convert <in> <out>',
-    summary: 'Copy a disk into an image of another format, with what stands behind it',
+    summary: 'Convert an image to another format, including its backing chain',
     load: async () => (await import('./commands/convert.ts')).convertCommand,
   },
   {
     usage: 'resize <image> <size>',
-    summary: 'Give the disk of an image another size',
+    summary: 'Resize an image',
     load: async () => (await import('./commands/resize.ts')).resizeCommand,
   },
   {
     usage: 'check <image>',
-    summary: 'Check an image, and repair it if asked to',
+    summary: 'Check an image, and optionally repair it',
     // As `qemu-img check`: its 2 means corruption.
     usageExitCode: EXIT.error,
     load: async () => (await import('./commands/check.ts')).checkCommand,
   },
   {
     usage: 'snapshot <image>',
-    summary: 'List, take, apply or delete internal snapshots of a qcow2 image',
+    summary: 'List, create, apply or delete internal snapshots of a qcow2 image',
     load: async () => (await import('./commands/snapshot.ts')).snapshotCommand,
   },
   {
@@ -109,7 +109,7 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   },
   {
     usage: 'completion <shell> [words..]',
-    summary: 'Print a script that completes commands, options and values in bash or zsh',
+    summary: 'Print a completion script for bash or zsh',
     load: async () => (await import('./commands/completion.ts')).completionCommand(COMMANDS),
   },
 ];

@@ -44,22 +44,20 @@ export function requireCommand(words: readonly string[]): void {
   const group = groupOf(words);
   if (first === undefined && words.some(isLiteral)) {
     const names = COMMANDS.map(({ usage }) => nameOf(usage));
-    throw new UsageError(`no command is named before --; it is one of ${oneOf(names)}`);
+    throw new UsageError(`no command is named before --; expected ${oneOf(names)}`);
   }
   const asksForWords = words.some((word) => word === '--help' || word === '-h' || word === '--version');
   if (group !== undefined) {
     const names = group.commands.map(({ usage }) => nameOf(usage));
-    const rest = `it is one of ${oneOf(names)}`;
+    const rest = `expected ${oneOf(names)}`;
     if (second !== undefined) {
-      throw new UsageError(
-        `there is no command '${group.usage} ${second}'${didYouMean(second, names)}; ${rest}`,
-      );
+      throw new UsageError(`unknown command '${group.usage} ${second}'${didYouMean(second, names)}; ${rest}`);
     }
     if (!asksForWords) throw new UsageError(`${group.usage} needs a command; ${rest}`);
   } else if (first !== undefined && commandOf(words) === undefined) {
     const names = COMMANDS.map(({ usage }) => nameOf(usage));
     throw new UsageError(
-      `there is no command '${first}'${didYouMean(first, [...names, HELP])}; it is one of ${oneOf(names)}`,
+      `unknown command '${first}'${didYouMean(first, [...names, HELP])}; expected ${oneOf(names)}`,
     );
   }
 }

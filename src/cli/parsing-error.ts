@@ -23,11 +23,11 @@ async function reworded(error: UsageError, words: readonly string[]): Promise<Us
   const lacking = /^Not enough arguments following: (.+)$/s.exec(message)?.[1];
   if (lacking !== undefined) return new UsageError(`--${lacking} needs a value; see ${helpOf(command)}`);
   const required = /^Missing required arguments?: (.+)$/s.exec(message)?.[1];
-  if (required !== undefined) return new UsageError(`--${required.replaceAll(', ', ', --')} must be given`);
+  if (required !== undefined) return new UsageError(`--${required.replaceAll(', ', ', --')} is required`);
   if (!message.startsWith('Not enough non-option arguments')) return error;
   if (command === undefined) {
     const names = COMMANDS.map(({ usage }) => nameOf(usage));
-    return new UsageError(`no command is named; it is one of ${oneOf(names)}`);
+    return new UsageError(`no command given; expected ${oneOf(names)}`);
   }
   return new UsageError(`an argument is missing: ${PROGRAM} ${usageText(command.listed, command.group)}`);
 }
@@ -41,9 +41,9 @@ async function unknownArgument(
   const [name = ''] = unknown.split(', ');
   const isOption = words.some((word) => word.startsWith('-') && optionName(word) === name);
   const see = `see ${helpOf(command)}`;
-  if (!isOption) return new UsageError(`'${withoutMarks(name)}' is one argument too many; ${see}`);
+  if (!isOption) return new UsageError(`'${withoutMarks(name)}' is an extra argument; ${see}`);
   const hint = didYouMean(`--${name}`, await optionsOf(command));
-  return new UsageError(`there is no option --${name}${hint}; ${see}`);
+  return new UsageError(`unknown option --${name}${hint}; ${see}`);
 }
 
 async function optionsOf(command: NamedCommand | undefined): Promise<readonly string[]> {

@@ -78,7 +78,7 @@ export class ZstdFrame {
       case 'magic':
         this.skippable = (value & SKIPPABLE_MAGIC_MASK) >>> 0 === SKIPPABLE_MAGIC;
         if (value !== ZSTD_MAGIC && !this.skippable) {
-          throw new Error('foreign bytes follow a Zstandard frame');
+          throw new Error('a Zstandard frame is followed by unrelated bytes');
         }
         this.#expected = this.skippable ? 'skippable-size' : 'descriptor';
         return;

@@ -167,5 +167,5 @@ function probeFallocate(
   const after = new Uint8Array(SCRATCH_SIZE);
   readSync(fd, after, 0, SCRATCH_SIZE, 0);
   const works = after.every((byte, index) => byte === (index < half ? 1 : 0));
-  return works ? { ok: true } : { ok: false, reason: `${place} answers ${name} without doing it` };
+  return works ? { ok: true } : { ok: false, reason: `${place} accepts ${name} but does nothing` };
 }

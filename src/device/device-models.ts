@@ -48,7 +48,7 @@ export const DEVICE_MODELS: readonly DeviceModel[] = [
     bufferedSync: { baseNs: 25 * US, nsPerKiB: 0.5 * US, extentNs: 4 * US, allocationNs: 60 * US },
     directSync: { baseNs: 12 * US, nsPerKiB: 0, extentNs: 0, allocationNs: 60 * US },
   }),
-  model('network-block', 'A replicated network volume: every write is durable when it is answered', {
+  model('network-block', 'A replicated network volume: every write is durable when it completes', {
     parallelism: 64,
     read: cost({ baseNs: 550 * US, nsPerKiB: 4 * US }),
     write: cost({ baseNs: 750 * US, nsPerKiB: 4 * US }),

@@ -68,7 +68,7 @@ function refuseWithoutSpace(from: string, to: string): void {
   if (needed <= bavail * bsize) return;
   throw new Qcow2BenchError(
     'no-space',
-    `a copy takes ${humanSize(needed)}, but ${directory} has ${humanSize(bavail * bsize)} free: name a directory with more space (--dir)`,
+    `a copy needs ${humanSize(needed)}, but ${directory} has ${humanSize(bavail * bsize)} free: use --dir with a directory that has more space`,
     { path: from },
   );
 }

@@ -124,7 +124,7 @@ export class FileStorage implements Storage {
     if (inside === '' || inside === '..' || inside.startsWith(`..${sep}`) || resolve(inside) === inside) {
       throw new Qcow2BenchError(
         'name-outside-directory',
-        `'${name}' names no file inside this directory: only files below it are opened`,
+        `'${name}' is not a file below this directory: other files are not opened`,
         { path: this.directory },
       );
     }

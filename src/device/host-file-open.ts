@@ -79,7 +79,7 @@ function openDescriptor(path: string, flags: number): number {
       throw fileExists(path, error);
     }
     if (code === 'ENOENT' && (flags & constants.O_CREAT) === 0) {
-      throw new Qcow2BenchError('file-missing', 'there is no such file: check the path', { path }, error);
+      throw new Qcow2BenchError('file-missing', 'no such file: check the path', { path }, error);
     }
     if (code === 'EINVAL' && O_DIRECT !== undefined && (flags & O_DIRECT) !== 0) {
       // Linux creates the file before it finds that the flag is refused; with O_EXCL it is ours.

@@ -137,10 +137,10 @@ function imageLocked(
   const holder = lockHolder(fd, byte);
   const who = holder === undefined ? 'another process' : `${holder.program} (pid ${String(holder.pid)})`;
   // Of a byte that could not be locked itself, someone has a write lock, which QEMU never takes.
-  const act = ACTS[byte] ?? 'has it locked';
+  const act = ACTS[byte] ?? 'has locked it';
   const isReader = !permissions.does.includes(WRITE);
   const remedy = isReader
-    ? 'stop it first; info, map, check, convert and snapshot --list read it all the same with --force-share'
+    ? 'stop it first; info, map, check, convert and snapshot --list can read it anyway with --force-share'
     : 'stop it first';
   return new Qcow2BenchError('image-locked', `the image is in use: ${who} ${act}; ${remedy}`, { path });
 }
@@ -148,7 +148,7 @@ function imageLocked(
 const ACTS: Readonly<Record<number, string>> = {
   [DOES_BYTE + WRITE]: 'has it open for writing',
   [DOES_BYTE + RESIZE]: 'has it open and may change its size',
-  [DENIES_BYTE + READ]: 'has it open and lets no other process read it',
-  [DENIES_BYTE + WRITE]: 'has it open and lets no other process write to it',
-  [DENIES_BYTE + RESIZE]: 'has it open and lets no other process change its size',
+  [DENIES_BYTE + READ]: 'has it open and blocks readers',
+  [DENIES_BYTE + WRITE]: 'has it open and blocks writers',
+  [DENIES_BYTE + RESIZE]: 'has it open and blocks resizing',
 };

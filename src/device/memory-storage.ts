@@ -41,7 +41,7 @@ export class MemoryStorage implements Storage {
   open(name: string, options: OpenOptions = {}): MemoryDevice {
     const bytes = this.#files.get(name);
     if (bytes === undefined) {
-      throw new Qcow2BenchError('file-missing', 'there is no such file: check the path', {
+      throw new Qcow2BenchError('file-missing', 'no such file: check the path', {
         path: this.pathOf(name),
       });
     }
@@ -63,7 +63,7 @@ export class MemoryStorage implements Storage {
 
   rename(name: string, newName: string, { overwrite }: RenameOptions): void {
     const bytes = this.#files.get(name);
-    assertInvariant(bytes !== undefined, 'a file that is renamed is there');
+    assertInvariant(bytes !== undefined, 'renamed file exists');
     if (!overwrite) this.#refuseExisting(newName);
     this.#files.delete(name);
     this.#files.set(newName, bytes);
@@ -108,7 +108,7 @@ export class NullStorage extends MemoryStorage {
   override readonly kind = 'null';
 
   override describe(): string {
-    return 'memory that forgets guest data';
+    return 'memory that discards guest data';
   }
 
   protected override makeDevice(options: MemoryDeviceOptions): MemoryDevice {

@@ -1,5 +1,5 @@
 /**
- * Image files on a modelled device: bytes lie in memory that forgets guest data, and every operation takes the
+ * Image files on a modelled device: bytes lie in memory that discards guest data, and every operation takes the
  * time that the model gives it, in virtual time.
  *
  * Invariants:

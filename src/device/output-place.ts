@@ -41,7 +41,11 @@ export function outputPlace(path: string): OutputPlace {
     return descriptor === undefined ? { kind: 'stream', path: real } : { kind: 'descriptor', descriptor };
   }
   const what = kindOf(found);
-  throw new Qcow2BenchError('not-an-output', `is ${what}, which no output replaces: name a file`, { path });
+  throw new Qcow2BenchError(
+    'not-an-output',
+    `is ${what}, which cannot be replaced by an output: name a file`,
+    { path },
+  );
 }
 
 function kindOf(found: Stats): string {

@@ -1,5 +1,5 @@
 /**
- * Where the files of images lie: a directory of the host, memory, or memory that forgets guest data.
+ * Where the files of images lie: a directory of the host, memory, or memory that discards guest data.
  * Engines and runner ask a `Storage` for devices by name and need not know which it is.
  *
  * Invariants: a file of the user is never overwritten unless that was asked for; names never lead out of

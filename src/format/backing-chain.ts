@@ -108,13 +108,13 @@ function unknownFormat({ name, otherFormat }: BackingReference, overlay: string)
   if (otherFormat !== undefined) {
     return new Qcow2BenchError(
       'unsupported-backing-format',
-      `the image gives its backing file '${name}' the format '${otherFormat}', which is not raw, qcow2 or qed: give its real format with --backing-format`,
+      `the image names the format '${otherFormat}' for its backing file '${name}', which is not raw, qcow2 or qed: give its real format with --backing-format`,
       { path: overlay },
     );
   }
   return new Qcow2BenchError(
     'backing-format-missing',
-    `the image gives its backing file '${name}' no format, and it is not detected from content, which a guest can write: give it with --backing-format`,
+    `the image names no format for its backing file '${name}', and formats of backing files are not detected, because a guest controls the content: give it with --backing-format`,
     { path: overlay },
   );
 }
@@ -130,7 +130,7 @@ export function dataFileOpener(
     if (stored === undefined) {
       throw new Qcow2BenchError(
         'data-file-unnamed',
-        'the image keeps its data in another file and does not name it: the image cannot be used without that name',
+        'the image has an external data file but does not name it: the image cannot be used without that name',
         { path: image },
       );
     }
@@ -190,12 +190,12 @@ export function unopenedFile(
     );
   }
   const remedy = {
-    backing: "name its new place with 'qemu-img rebase -u -b FILE -F FORMAT'",
-    data: 'make a link there to its new place',
+    backing: "set its new path with 'qemu-img rebase -u -b FILE -F FORMAT'",
+    data: 'create a link there to its new path',
   };
   return new Qcow2BenchError(
     error.code,
-    `its ${role} file '${name}' is missing: put it back, or ${remedy[role]}`,
+    `its ${role} file '${name}' is missing: restore it, or ${remedy[role]}`,
     place,
     error.cause,
   );
@@ -246,7 +246,7 @@ function checkChain(name: string, chain: readonly string[], files: ImageFiles): 
   if (chain.some((member) => resolve(realName(files, member)) === target)) {
     throw new Qcow2BenchError(
       'backing-loop',
-      `the backing file '${name}' is already in the chain ${chain.join(' → ')}: a chain must end`,
+      `the backing file '${name}' is already in the chain ${chain.join(' → ')}: the chain is a loop`,
       { path: chain.at(-1) },
     );
   }

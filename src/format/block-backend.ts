@@ -151,7 +151,7 @@ export class BlockBackend {
     throw this.#refused(
       'request-too-long',
       guestOffset,
-      `the request carries ${String(length)} bytes: at most ${formatSize(LIMITS.transferBytes)} are taken, split it`,
+      `the request carries ${String(length)} bytes: the limit is ${formatSize(LIMITS.transferBytes)}, split it`,
     );
   }
 
@@ -160,7 +160,7 @@ export class BlockBackend {
     throw this.#refused(
       'image-read-only',
       guestOffset,
-      'the image is open read-only: open it for writing or leave the request out',
+      'the image is open read-only: open it for writing or drop the request',
     );
   }
 

@@ -65,11 +65,11 @@ export async function withContent(
   }
   const wayOut =
     purpose === 'backing-read'
-      ? `the image before it says ${format}: correct that with 'qemu-img rebase -u -F ${found}', or give --backing-format ${found} where it says nothing`
+      ? `the overlay names the format ${format}: correct that with 'qemu-img rebase -u -F ${found}', or give --backing-format ${found} if it names none`
       : `name its format (--format ${found}; convert: --from ${found})`;
   const what =
     found === 'raw'
-      ? `the file has no magic of ${NAME[format]}, nor of another format: if its bytes are the disk, it is raw`
+      ? `the file has no magic of ${NAME[format]} or another known format: if its bytes are the disk, use raw`
       : `the file is ${NAME[found]}, not ${NAME[format]}`;
   return new Qcow2BenchError(error.code, `${what}; ${wayOut}`, { path, offset });
 }

@@ -31,7 +31,7 @@ export const FOREIGN_TAIL_BYTES = 512;
 
 const CONVERT = "convert it first with 'qemu-img convert -O qcow2 FILE NEW'";
 const DECOMPRESS = 'decompress it first';
-const UNPACK = 'unpack it first, and use the disk in it';
+const UNPACK = 'unpack it first and use the disk image inside';
 
 /** One byte a character (latin-1). */
 const MAGICS: readonly Magic[] = [

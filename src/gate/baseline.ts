@@ -70,7 +70,7 @@ const baselineSchema = z.strictObject({
 export function acceptBaseline(result: ResultRecord): Baseline {
   const cells = gatedCells(result);
   if (cells.size === 0) {
-    const message = `no cell was counted on the ${GATED_DEVICE} device: there is nothing to accept`;
+    const message = `no cell was counted on the ${GATED_DEVICE} device: nothing to accept`;
     throw new Qcow2BenchError('gate-nothing-counted', message);
   }
   const sorted = [...cells].toSorted(([a], [b]) => (a < b ? -1 : 1));
@@ -86,7 +86,7 @@ export function gatedCells(result: ResultRecord): ReadonlyMap<string, BaselineCe
     const key = countingKey(cell.cell);
     const standing = cells.get(key);
     if (standing !== undefined && JSON.stringify(standing) !== JSON.stringify(cell)) {
-      const message = `the result counts ${cellName(cell.cell)} twice, and not alike: gate one run at a time`;
+      const message = `the result has different counts for ${cellName(cell.cell)}: gate one run at a time`;
       throw new Qcow2BenchError('gate-ambiguous-cell', message);
     }
     cells.set(key, cell);

@@ -65,7 +65,7 @@ function hintLines(verdict: GateVerdict, hint: string | undefined): string[] {
   const changed =
     regressions.length + workloadChanges.length + missing.length + improvements.length + added.length;
   if (hint === undefined || changed === 0) return [];
-  const when = verdict.passed ? 'To keep what changed' : 'If this change is meant';
+  const when = verdict.passed ? 'To accept the changes' : 'If this change is intended';
   return [`${when}, make this result the baseline: ${hint}`];
 }
 

@@ -59,7 +59,7 @@ export async function checkImageFile(options: CheckImageOptions): Promise<Checke
       await device.close();
       throw new Qcow2BenchError(
         'check-unsupported',
-        'a raw image has no metadata, so there is nothing to check: qcow2 and qed have checks',
+        'a raw image has no metadata to check: only qcow2 and qed can be checked',
         { path },
       );
     case 'qcow2':
@@ -74,7 +74,7 @@ async function checkedFormat(place: ImagePlace): Promise<Format> {
   if (typeof content === 'string') return content;
   throw new Qcow2BenchError(
     'check-unsupported',
-    `the file is ${content.name}, which cannot be checked here: qcow2 and qed can`,
+    `the file is ${content.name}, which cannot be checked: only qcow2 and qed can`,
     { path: content.path },
   );
 }
@@ -111,7 +111,7 @@ function isMappingLost(header: Qcow2Header, device: BlockDevice): boolean {
 /** A repair made the file long enough for its table: not without a word of what that means. */
 function withLostMapping(report: CheckReport, { onDetail }: CheckOptions): CheckReport {
   const told =
-    'The L1 table was cut off, and what it lost is empty now: the data there are lost; take a whole copy';
+    'The L1 table was truncated; its lost entries are now empty and their data is lost: restore a complete copy';
   onDetail?.('repair', told);
   return { ...report, messages: [...report.messages, told] };
 }

@@ -74,7 +74,7 @@ export interface ConvertedImage {
 export async function convertImage(options: ConvertOptions): Promise<ConvertedImage> {
   const { source, target, compress = false } = options;
   if (compress && target.format !== 'qcow2') {
-    const message = `${target.format} has no compressed clusters: convert to qcow2, or leave the compression out`;
+    const message = `${target.format} has no compressed clusters: convert to qcow2, or without compression`;
     throw new Qcow2BenchError('compress-unsupported', message);
   }
   const { storage, name } = target;
@@ -122,7 +122,7 @@ function newDataFile({
 function refuseSource(names: readonly string[], { storage, name }: ImagePlace): void {
   const path = storage.realName?.(name);
   if (path === undefined || !names.some((source) => followLinks(resolve(source)) === path)) return;
-  const message = 'is a file that the conversion reads: take another name for its result';
+  const message = 'is a file that the conversion reads: use another name for the output';
   throw new Qcow2BenchError('target-is-source', message, { path });
 }
 

@@ -190,7 +190,7 @@ async function virtualSizeOf({ virtualSize, backing }: CreateImageFileOptions): 
   if (size % SECTOR_SIZE !== 0 || size < 0) {
     throw new Qcow2BenchError(
       'bad-size',
-      `${String(size)} bytes is no size of a disk: it must be a multiple of ${String(SECTOR_SIZE)}`,
+      `${String(size)} bytes is not a valid disk size: it must be a multiple of ${String(SECTOR_SIZE)}`,
     );
   }
   return size;
@@ -209,5 +209,5 @@ async function sizeOfBacking({ files, path, format }: NewBacking): Promise<numbe
 }
 
 function ofOtherFormat(what: string, format: Format, who: string): Qcow2BenchError {
-  return new Qcow2BenchError('option-of-other-format', `${format} has no ${what} to choose; ${who} them`);
+  return new Qcow2BenchError('option-of-other-format', `${format} has no ${what}; ${who} them`);
 }

@@ -29,7 +29,7 @@ export async function refuseToShrinkDamaged(
     if (errors === 0) return;
     throw new Qcow2BenchError(
       'shrink-of-damaged-image',
-      `a check finds damage (errors: ${String(errors)}), and with the end of the file a smaller disk could lose data: run check --repair all first`,
+      `the image is damaged (${String(errors)} errors), and shrinking it could lose data: run check --repair all first`,
       { path: device.path },
     );
   } finally {

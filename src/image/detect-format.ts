@@ -23,7 +23,7 @@ export async function formatOfPlace(place: ImagePlace): Promise<Format> {
   if (typeof found === 'string') return found;
   throw new Qcow2BenchError(
     'foreign-format',
-    `the file is ${found.name}, not a raw, qcow2 or QED image: ${found.remedy}; or name the format raw to treat the file's bytes as the disk (--format raw; convert: --from raw)`,
+    `the file is ${found.name}, not a raw, qcow2 or QED image: ${found.remedy}; or use the format raw to treat the file's bytes as the disk (--format raw; convert: --from raw)`,
     { path: found.path },
   );
 }
@@ -56,7 +56,7 @@ export async function refuseOtherFormat(place: ImagePlace, format: Format): Prom
   if (typeof found !== 'string' || found === 'raw' || found === format) return;
   throw new Qcow2BenchError(
     'image-other-format',
-    `the file is a ${found} image and was to be run as ${format}: name its format, or another file`,
+    `the file is a ${found} image, not ${format}: give its format, or another file`,
     { path: place.name },
   );
 }

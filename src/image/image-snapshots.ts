@@ -102,7 +102,7 @@ async function refuseOtherFormats(path: string): Promise<void> {
       : `${content.name}: ${content.remedy}`;
   throw new Qcow2BenchError(
     'snapshots-unsupported',
-    `only qcow2 images have internal snapshots here, and the file is ${found}`,
+    `only qcow2 images have internal snapshots, and the file is ${found}`,
     { path },
   );
 }

@@ -81,14 +81,14 @@ function newSizeOf({ virtualSize: before }: DiskImage, options: ResizeImageOptio
   if (virtualSize < before && !shrink) {
     throw new Qcow2BenchError(
       'shrink-not-allowed',
-      `a disk of ${formatSize(virtualSize)} instead of ${formatSize(before)} loses all data beyond its new end: allow that with --shrink`,
+      `shrinking from ${formatSize(before)} to ${formatSize(virtualSize)} loses all data beyond the new end: use --shrink to allow it`,
       { path: name },
     );
   }
   if (virtualSize < before && preallocation !== 'off') {
     throw new Qcow2BenchError(
       'resize-preallocates-growth',
-      `preallocation ${preallocation} is for what a disk grows by, and this one gets smaller`,
+      `preallocation ${preallocation} applies only when a disk grows`,
       { path: name },
     );
   }
@@ -98,7 +98,7 @@ function newSizeOf({ virtualSize: before }: DiskImage, options: ResizeImageOptio
 function checkSize(virtualSize: number, path: string): void {
   if (Number.isSafeInteger(virtualSize) && virtualSize > 0 && virtualSize % SECTOR_SIZE === 0) return;
   const rule = `it must be more than 0 and a multiple of ${String(SECTOR_SIZE)}`;
-  throw new Qcow2BenchError('bad-size', `${String(virtualSize)} bytes is no size of a disk: ${rule}`, {
+  throw new Qcow2BenchError('bad-size', `${String(virtualSize)} bytes is not a valid disk size: ${rule}`, {
     path,
   });
 }

@@ -9,9 +9,9 @@
 const KINDS = {
   protocol: 'connections that broke the protocol',
   late: 'connections that were too slow',
-  displaced: 'connections that made room for a new one',
-  stalled: 'connections that held memory others waited for',
-  refused: 'clients that were refused because too many used the export',
+  displaced: 'connections that were closed to admit a new one',
+  stalled: 'connections that were closed to free memory for others',
+  refused: 'clients that were refused because the export had too many',
   failed: 'requests that failed',
 } as const;
 export type NoteKind = keyof typeof KINDS;
@@ -32,14 +32,15 @@ export class ClientNotes {
     this.#counts.set(kind, count);
     if (count > NOTES_OF_A_KIND) return;
     this.#say(text);
-    if (count === NOTES_OF_A_KIND) this.#say(`more ${KINDS[kind]} are only counted, until the server ends`);
+    if (count === NOTES_OF_A_KIND)
+      this.#say(`further ${KINDS[kind]} are only counted until the server exits`);
   }
 
   /** Says how many were not said. */
   finish(): void {
     for (const [kind, count] of this.#counts) {
       const left = count - NOTES_OF_A_KIND;
-      if (left > 0) this.#say(`${KINDS[kind]}, not said above: ${left.toLocaleString('en')}`);
+      if (left > 0) this.#say(`further ${KINDS[kind]}: ${left.toLocaleString('en')}`);
     }
     this.#counts.clear();
   }

@@ -114,7 +114,7 @@ class Handshake {
   #takeClientFlags(flags: number): void {
     const { fixedNewstyle, noZeroes } = HANDSHAKE_FLAG;
     if ((flags & ~(fixedNewstyle | noZeroes)) !== 0) {
-      throw brokenProtocol(`the client flags 0x${flags.toString(16)} hold bits that were not offered`);
+      throw brokenProtocol(`the client flags 0x${flags.toString(16)} have bits that were not offered`);
     }
     this.#withZeroes = (flags & noZeroes) === 0;
   }

@@ -63,12 +63,12 @@ export async function listenOn(
 
 async function listenUnix(server: Server, path: string): Promise<void> {
   if (bytesOfText(path).byteLength > SOCKET_PATH_BYTES_MAX) {
-    const rule = `a socket's path has at most ${String(SOCKET_PATH_BYTES_MAX)} bytes: take a shorter one`;
+    const rule = `a socket path has at most ${String(SOCKET_PATH_BYTES_MAX)} bytes: use a shorter one`;
     throw new Qcow2BenchError('nbd-listen-failed', rule, { path });
   }
   switch (describeSocketFile(path)) {
     case 'other':
-      throw new Qcow2BenchError('not-a-socket', 'a file that is no socket is in the way: name another path', {
+      throw new Qcow2BenchError('not-a-socket', 'the path exists and is not a socket: name another path', {
         path,
       });
     case 'socket':
@@ -97,9 +97,13 @@ async function listenOnBytes(server: Server, path: string): Promise<void> {
 /** A server that was killed leaves its socket file behind: nobody answers there. */
 async function removeIfStale(path: string): Promise<void> {
   if (await answers(path)) {
-    throw new Qcow2BenchError('socket-in-use', 'another server listens here: stop it, or name another path', {
-      path,
-    });
+    throw new Qcow2BenchError(
+      'socket-in-use',
+      'another server is listening here: stop it, or name another path',
+      {
+        path,
+      },
+    );
   }
   removeSocketFile(path);
 }
@@ -129,7 +133,7 @@ async function listenTcp(
   if (!allowRemote && !isLoopback(address)) {
     throw new Qcow2BenchError(
       'nbd-not-loopback',
-      `${host} is reached by other machines, and NBD asks nobody who they are: use 127.0.0.1, or allow it by --allow-remote`,
+      `other machines can reach ${host}, and NBD has no authentication: use 127.0.0.1, or allow it with --allow-remote`,
     );
   }
   const place = `${address.includes(':') ? `[${address}]` : address}:${String(port)}`;

@@ -114,8 +114,7 @@ export class NbdServer {
     this.#limitTime(connection, 'no export was chosen');
     const memory = this.#budget.open({
       isAwaited: () => replies.queuedBytes > 0 || reader.isFilling,
-      drop: () =>
-        this.#drop(connection, 'stalled', 'holds memory that others wait for, and neither reads nor sends'),
+      drop: () => this.#drop(connection, 'stalled', 'holds memory that others are waiting for, and is idle'),
     });
     const reader = new SocketReader(socket);
     const replies = new ReplyQueue(socket);
@@ -166,9 +165,9 @@ export class NbdServer {
   /** Lets the client use the export; answers why it may not. */
   #admit(connection: Connection): string | undefined {
     if (this.#users >= NBD_LIMITS.users) {
-      const reason = `${String(NBD_LIMITS.users)} clients use the export, as many as there may be`;
+      const reason = `the export already has ${String(NBD_LIMITS.users)} clients, the maximum`;
       connection.note('refused', `refused: ${reason}`);
-      return `${reason}: try again when one has left`;
+      return `${reason}: try again when one disconnects`;
     }
     clearTimeout(connection.timer);
     connection.phase = 'active';
@@ -209,7 +208,7 @@ export class NbdServer {
     const open = [...this.#connections.keys()].filter(({ phase }) => phase !== 'dropped');
     if (open.length < NBD_LIMITS.connections) return;
     const silent = open.find(({ phase }) => phase !== 'active');
-    assertInvariant(silent !== undefined, 'there are as many users as connections');
-    this.#drop(silent, 'displaced', 'makes room for a new connection');
+    assertInvariant(silent !== undefined, 'as many users as connections');
+    this.#drop(silent, 'displaced', 'closed to admit a new connection');
   }
 }

@@ -125,8 +125,8 @@ class Transmission {
       return true;
     }
     if (request.length > NBD_LIMITS.transferBytes) {
-      this.#refuse(request, { error: NBD_ERROR.invalid, message: 'more data than a write may carry' });
-      throw brokenProtocol(`a write carries ${String(request.length)} bytes, more than 32 MiB`);
+      this.#refuse(request, { error: NBD_ERROR.invalid, message: 'more data than a write may have' });
+      throw brokenProtocol(`a write has ${String(request.length)} bytes; the limit is 32 MiB`);
     }
     if (refusal !== undefined) {
       if (!(await reader.skip(request.length))) return false;
@@ -150,7 +150,7 @@ class Transmission {
     const { served, features } = this.#options;
     const invalid = (message: string): Refusal => ({ error: NBD_ERROR.invalid, message });
     const allowedFlags = this.#allowedFlags(command);
-    if (allowedFlags === undefined) return invalid(`command ${String(command)} is not known`);
+    if (allowedFlags === undefined) return invalid(`unknown command ${String(command)}`);
     if ((flags & ~allowedFlags) !== 0) return invalid(`flags 0x${flags.toString(16)} are not allowed here`);
     if (command === COMMAND.flush) return undefined;
     const isWrite = command === COMMAND.write || command === COMMAND.writeZeroes;
@@ -162,7 +162,7 @@ class Transmission {
       return { error, message: `the disk ends at ${String(served.size)}` };
     }
     if (command === COMMAND.read && length > NBD_LIMITS.transferBytes) {
-      return invalid('a read is of at most 32 MiB');
+      return invalid('a read has at most 32 MiB');
     }
     if (command === COMMAND.blockStatus) {
       if (!features.allocation) return invalid('no context was chosen');

@@ -40,7 +40,7 @@ export function parityVerdict(facts: VerdictFacts): Parity {
     ...(comparison.identical ? [] : [comparison.text, ...varyingText(order)]),
     ...files.map(({ file, offset, meaning }) => {
       const what = file === 'image' ? 'the images end' : 'the data files end';
-      return `${what} with other bytes, first at ${hex(offset)}${meaning}`;
+      return `${what} with different bytes, first at ${hex(offset)}${meaning}`;
     }),
     ...misreads.slice(0, 1).map(misreadText),
     ...(guest === undefined ? [] : [guestText(guest)]),
@@ -115,7 +115,7 @@ function varyingText({ runs, varying }: OrderVerdict): readonly string[] {
   if (first === undefined) return [];
   const many = varying.length === 1 ? '1 request' : `${String(varying.length)} requests`;
   const where = `${many} (first: ${String(first)})`;
-  return [`QEMU itself varies here: its ${String(runs)} runs differ among themselves in ${where}`];
+  return [`QEMU itself varies: its ${String(runs)} runs differ from each other in ${where}`];
 }
 
 /** Bytes of the guest's disk. */
@@ -132,9 +132,9 @@ export function misreadPlace(said: string): MisreadPlace | undefined {
 
 function misreadText(said: string): string {
   const place = misreadPlace(said);
-  if (place === undefined) return `a read of QEMU gave other bytes: ${said}`;
+  if (place === undefined) return `a read by QEMU returned different bytes: ${said}`;
   const { guestOffset, length } = place;
-  return `a read of QEMU gave other bytes than ours within the ${String(length)} at guest offset ${hex(guestOffset)}`;
+  return `a read by QEMU returned different bytes than ours within the ${String(length)} at guest offset ${hex(guestOffset)}`;
 }
 
 function guestText({ guestOffset, ours, theirs }: GuestDifference): string {

@@ -82,13 +82,13 @@ export class QemuEngine implements Engine {
       case 'count':
         return this.#countObstacle(plan);
       case 'time':
-        return 'times of QEMU come from `npm run perf`: under strace they would mean nothing';
+        return 'QEMU is not timed under strace; `npm run perf` times it';
     }
   }
 
   async count(plan: CellPlan, options: CountPassOptions): Promise<CountOutcome> {
     const storage = this.#files;
-    if (storage === undefined) throw new Error('internal error: QEMU was to run without a directory');
+    if (storage === undefined) throw new Error('internal error: QEMU needs a directory');
     const { signal, progress } = options;
     const imageName = `${this.#filePrefix}-qemu-${String(this.#passes++)}.${plan.cell.format}`;
     const pause = progress === undefined ? undefined : () => progress(0);
@@ -115,7 +115,7 @@ export class QemuEngine implements Engine {
   }
 
   prepareTimed(): Promise<TimedPass> {
-    return Promise.reject(new Error('internal error: a timed pass of QEMU'));
+    return Promise.reject(new Error('internal error: QEMU has no timed pass'));
   }
 
   #countObstacle(plan: CellPlan): string | undefined {
@@ -123,14 +123,14 @@ export class QemuEngine implements Engine {
     const missing = missingQemuIo({ binDirectory: this.#binDirectory });
     if (missing !== undefined) return missing;
     if (cell.queueDepth !== 1) {
-      return 'QEMU is run at queue depth 1 only: beyond, its counts vary from run to run';
+      return 'QEMU runs only at queue depth 1: its counts vary at greater depths';
     }
     if (payload !== 'pattern') return `qemu-io writes the payload pattern, not ${payload}`;
     if (cell.device !== 'file') return `QEMU works on files, not on the device ${cell.device}`;
     if (keptImage !== undefined || userImage?.inPlace === true) {
-      return 'an image that is kept is served by the builtin engine: QEMU is run on a copy, or on a new image';
+      return 'a kept image is served by the builtin engine only: QEMU runs on a copy or a new image';
     }
-    if (this.#files === undefined) return 'no directory was named for the images that QEMU is run on';
+    if (this.#files === undefined) return 'no directory for the images that QEMU runs on';
     const { capabilities } = this.#files;
     return formatObstacle(plan) ?? placeObstacle(plan, capabilities) ?? sizeObstacle(plan, capabilities);
   }
@@ -144,8 +144,8 @@ function sizeObstacle(
   if (format !== 'raw' || !CACHE_MODE_RULES[cache].direct || !direct.ok) return undefined;
   const fileBytes = userImage?.facts.fileBytes ?? source.virtualSize;
   if (fileBytes % direct.alignment === 0) return undefined;
-  const asked = `the ${String(direct.alignment)} bytes that O_DIRECT asks for here`;
-  return `QEMU opens no raw image of ${String(fileBytes)} bytes, which is no multiple of ${asked}`;
+  const asked = `the ${String(direct.alignment)} bytes that O_DIRECT requires here`;
+  return `QEMU cannot open a raw image of ${String(fileBytes)} bytes, which is not a multiple of ${asked}`;
 }
 
 async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'parity'>> {

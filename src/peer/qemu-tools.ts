@@ -99,14 +99,14 @@ export async function createWithQemuImg(path: string, create: QemuImgCreate): Pr
 function requireProgram(program: PeerProgram, place: ToolPlace = {}): string {
   const path = findProgram(program, place);
   if (path !== undefined) return path;
-  throw new Qcow2BenchError('peer-missing', missingProgram(program, place) ?? `${program} is gone`);
+  throw new Qcow2BenchError('peer-missing', missingProgram(program, place) ?? `${program} no longer exists`);
 }
 
 function missingProgram(program: PeerProgram, place: ToolPlace = {}): string | undefined {
   if (findProgram(program, place) !== undefined) return undefined;
   return place.binDirectory === undefined
     ? `${program} is not installed: apt-get install ${PACKAGES[program]}`
-    : `there is no program ${program} in ${place.binDirectory}: name the directory that holds QEMU's tools`;
+    : `${program} not found in ${place.binDirectory}: give the directory of QEMU's tools`;
 }
 
 function findProgram(program: PeerProgram, { binDirectory }: ToolPlace): string | undefined {

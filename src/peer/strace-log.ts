@@ -83,7 +83,8 @@ export class StraceLogParser {
   push(line: string): void {
     this.#line++;
     const [, thread, rest] = LINE.exec(line) ?? [];
-    if (thread === undefined || rest === undefined) throw this.#error('has no process id in front', line);
+    if (thread === undefined || rest === undefined)
+      throw this.#error('does not start with a process ID', line);
     this.#firstThread ??= thread;
     if (rest.startsWith(`--- ${this.#options.mark} `)) this.#marks++;
     else if (rest.startsWith('<... ')) this.#resume(thread, rest);
@@ -113,7 +114,7 @@ export class StraceLogParser {
 
   #resume(thread: string, rest: string): void {
     const begun = this.#unfinished.get(thread);
-    if (begun === undefined) throw this.#error('resumes a call that never began', rest);
+    if (begun === undefined) throw this.#error('resumes a call that was not started', rest);
     this.#unfinished.delete(thread);
     const text = begun.text + rest.replace(RESUMED, '');
     this.#operations[begun.slot] = this.#operation(thread, { text, mark: begun.mark });
@@ -128,7 +129,7 @@ export class StraceLogParser {
     }
     const file = this.#names.get(unescapePath(path));
     if (file === undefined) return undefined;
-    if (!isTracedCall(call)) throw this.#error('is a call on the image that was not asked for', text);
+    if (!isTracedCall(call)) throw this.#error('is an untraced call on the image', text);
     // A call cut off by the end of the process: nobody saw its result.
     if (result === '?') return undefined;
     const entry = { call, text: args, mark, line: this.#line };
@@ -141,7 +142,7 @@ export class StraceLogParser {
   /** A line of another form may be ignored only if no file of the image is in it. */
   #foreign(text: string): undefined {
     for (const path of this.#names.keys()) {
-      if (unescapePath(text).includes(`<${path}>`)) throw this.#error('is not understood', text);
+      if (unescapePath(text).includes(`<${path}>`)) throw this.#error('cannot be parsed', text);
     }
     return undefined;
   }
@@ -203,7 +204,7 @@ export class StraceLogParser {
       'FALLOC_FL_KEEP_SIZE|FALLOC_FL_PUNCH_HOLE': 'punch-hole',
     };
     const op = modes[flags];
-    if (op === undefined) throw this.#error('has a mode that is not known', entry.text);
+    if (op === undefined) throw this.#error('has an unknown mode', entry.text);
     return { op, ...extent };
   }
 

@@ -42,7 +42,7 @@ export function answerOf(report: ReportCells): Answer {
     const headline =
       counted === 0
         ? 'No cell of this result was counted.'
-        : 'This result does not hold qcow2 with both eager and lazy refcounts in a mode that flushes each write, so it cannot compare them.';
+        : 'This result lacks qcow2 with both eager and lazy refcounts in a mode that flushes each write, so they cannot be compared.';
     return { headline, isAnswer: false, points: [], reference: [] };
   }
   const points = [
@@ -138,7 +138,7 @@ function insteadOf(lazy: string, eager: string): string {
 
 /** The same for a sentence that names eager refcounts afterwards. */
 function against(lazy: string, eager: string, unit: string): string {
-  return lazy === eager ? `${lazy} ${unit} with either` : `${lazy} against ${eager} ${unit}`;
+  return lazy === eager ? `${lazy} ${unit} with either` : `${lazy} instead of ${eager} ${unit}`;
 }
 
 function writebackPoint(report: ReportCells, { workload }: Pair): AnswerPoint | undefined {
@@ -154,7 +154,7 @@ function writebackPoint(report: ReportCells, { workload }: Pair): AnswerPoint | 
       : `lazy refcounts save ${savingText(same)} of the syncs on ${workload}`;
   const elsewhere =
     best !== undefined && best.workload !== workload && saved(best) >= SAME
-      ? ` Where the guest flushes often they still count: ${rateText(best.lazy.syncs)} instead of ${rateText(best.eager.syncs)} on ${best.workload}.`
+      ? ` Where the guest flushes often they still matter: ${rateText(best.lazy.syncs)} instead of ${rateText(best.eager.syncs)} on ${best.workload}.`
       : '';
   return { about: cache, text: `With cache=${cache}, ${verdict}: ${figures}, close included.${elsewhere}` };
 }
@@ -164,7 +164,7 @@ function workloadsPoint(report: ReportCells, { cache }: Pair): AnswerPoint | und
   const [least, most] = [pairs[0], pairs.at(-1)];
   if (least === undefined || most === undefined || least === most) return undefined;
   const text =
-    `Over ${String(pairs.length)} workloads with cache=${cache}, lazy refcounts spare ` +
+    `Over ${String(pairs.length)} workloads with cache=${cache}, lazy refcounts save ` +
     `from ${savingText(least)} (${least.workload}) to ${savingText(most)} (${most.workload}) of the syncs.`;
   return { about: 'Workloads', text };
 }
@@ -177,7 +177,7 @@ function recordingsPoint(report: ReportCells, { cache }: Pair): AnswerPoint | un
   const [least, most] = [pairs[0], pairs.at(-1)];
   if (least === undefined || most === undefined || pairs.length < 2) return undefined;
   const text =
-    `Of real programs, ${String(pairs.length)} recordings, they spare from ${savingText(least)} (${least.workload}) ` +
+    `Of real programs, ${String(pairs.length)} recordings, they save from ${savingText(least)} (${least.workload}) ` +
     `to ${savingText(most)} (${most.workload}).`;
   return { about: 'Recordings', text };
 }

@@ -68,8 +68,7 @@ function ratioOf({ comparison }: ReportCell): string {
   return `${verdict === 'no difference shown' ? '≈ ' : ''}${factorText(ratio.estimate)}`;
 }
 
-const SAMPLED_COUNTS =
-  'counts are one sample: host operations were under way at once (--overlap), and vary from run to run';
+const SAMPLED_COUNTS = 'counts are one sample: concurrent host operations (--overlap) vary from run to run';
 
 /** What a reader must know of a cell beside its figures: why it was skipped, which fallbacks it took. */
 export function remarksOf(cell: ReportCell): string {

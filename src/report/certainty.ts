@@ -43,7 +43,7 @@ export function controlText(report: ReportCells): string | undefined {
       : `${percentText(least)} to ${percentText(most)}`;
   return (
     `${against}. The same cell timed twice (A/A) gives ${factorText(low)} to ${factorText(high)} ` +
-    `(${CONFIDENCE_TEXT} interval${perReference.length === 1 ? '' : 's'}); the smallest difference that these samples would show is ${shown}.`
+    `(${CONFIDENCE_TEXT} interval${perReference.length === 1 ? '' : 's'}); the smallest difference that these samples can show is ${shown}.`
   );
 }
 
@@ -65,12 +65,12 @@ function machineWarnings({ loadAverage, cores, governor }: Environment): readonl
   const warnings: string[] = [];
   if (loadAverage !== undefined && loadAverage / cores > BUSY_LOAD) {
     warnings.push(
-      `the machine was busy before the run (load ${loadAverage.toFixed(1)} on ${String(cores)} cores): time on an idle one`,
+      `the machine was busy before the run (load ${loadAverage.toFixed(1)} on ${String(cores)} cores): use an idle machine for times`,
     );
   }
   if (governor !== undefined && governor !== 'performance') {
     warnings.push(
-      `the processors' frequency follows the load (governor ${governor}): set it to performance for steady times`,
+      `the CPU frequency follows the load (governor ${governor}): set it to performance for stable times`,
     );
   }
   return warnings;
@@ -80,7 +80,7 @@ function fileSystemWarnings({ fileSystem }: Environment): readonly string[] {
   if (fileSystem === null) return [];
   if (MEMORY_FILE_SYSTEMS.includes(fileSystem.type)) {
     return [
-      `${fileSystem.type} keeps files in memory, where a sync costs nothing: time on a disk with --dir`,
+      `${fileSystem.type} keeps files in memory, where a sync costs nothing: use --dir with a directory on a disk`,
     ];
   }
   const options = fileSystem.mountOptions.filter((option) => NO_BARRIER.includes(option));
@@ -97,7 +97,7 @@ function sampleWarnings(timed: readonly CellRecord[], report: ReportCells): read
   );
   if (wide.length > 0) {
     warnings.push(
-      `${cellsText(wide.length, 'has', 'have')} a median known to no better than ±${percentText(WIDE)}: more samples, or a quieter machine`,
+      `${cellsText(wide.length, 'has', 'have')} a median interval wider than ±${percentText(WIDE)}: use more samples or a quieter machine`,
     );
   }
   const few = report.cells.filter(
@@ -106,7 +106,7 @@ function sampleWarnings(timed: readonly CellRecord[], report: ReportCells): read
   const fewTimed = few.filter(({ record }) => timed.includes(record));
   if (fewTimed.length > 0) {
     warnings.push(
-      `${cellsText(fewTimed.length, 'has', 'have')} too few samples for an interval: give them a longer --time-limit`,
+      `${cellsText(fewTimed.length, 'has', 'have')} too few samples for an interval: use a longer --time-limit`,
     );
   }
   const outliers = timed
@@ -117,7 +117,7 @@ function sampleWarnings(timed: readonly CellRecord[], report: ReportCells): read
     const most = outliers.toSorted((a, b) => b.count - a.count)[0];
     const where = most === undefined ? '' : `, most in ${cellName(most.record.cell)}`;
     warnings.push(
-      `${total === 1 ? '1 sample lies' : `${String(total)} samples lie`} far out${where}: shown, and counted like the others`,
+      `${total === 1 ? '1 sample is an outlier' : `${String(total)} samples are outliers`}${where}: shown and used like the others`,
     );
   }
   const shifted = comparisonsIn(report).filter(
@@ -126,7 +126,7 @@ function sampleWarnings(timed: readonly CellRecord[], report: ReportCells): read
   const references = new Set(shifted.map(({ reference }) => cellName(reference.cell)));
   if (references.size > 0) {
     warnings.push(
-      `the control of ${[...references].slice(0, 3).join(', ')} differs from itself: something other than the cells moved; differences smaller than that are not called any`,
+      `the control of ${[...references].slice(0, 3).join(', ')} differs from itself: conditions changed during the run; smaller differences are not reported`,
     );
   }
   return warnings;

@@ -8,7 +8,7 @@ export function discardNote(records: Iterable<CellRecord>): string | undefined {
     if (cell.discard === undefined && (counts?.guest.discards ?? 0) > 0) {
       return (
         "Guest discards reach the file (discard=unmap, the default of qemu-io and qemu-nbd); a VM's drive " +
-        'ignores them unless told otherwise, which --discard ignore measures'
+        'ignores them by default, which --discard ignore measures'
       );
     }
   }

@@ -59,7 +59,7 @@ export function reportHtml(record: ResultRecord): string {
     topOf(result, answer),
     '<main>',
     '<p id="page-error" role="alert" hidden></p>',
-    '<noscript><p class="card">Charts need JavaScript; the table of all cells below holds every figure.</p></noscript>',
+    '<noscript><p class="card">Charts need JavaScript; the table of all cells below has every figure.</p></noscript>',
     isAboutOpening ? opening : '',
     chartSections({ result, report, charts, selected }),
     replaySection(result),
@@ -143,7 +143,7 @@ function chartSections({ result, report, charts, selected }: ChartParts): string
     times === ''
       ? ''
       : section({
-          title: 'What it costs in time',
+          title: 'Request times',
           text: timesText(report),
           selectors: selectors(report, ['workload', 'setup'], selected),
           body: certaintyNotes(result, report) + times + card('ratios') + card('split'),
@@ -164,8 +164,8 @@ function certaintyNotes(result: ResultRecord, report: ReportCells): string {
 
 function timesText(report: ReportCells): string {
   const models = modelsOf(report);
-  if (models.length === 0) return 'Samples from this machine; they say nothing exact about another.';
-  return `In virtual time where the device is a model (${models.join(', ')}): deterministic, and as good as the model.`;
+  if (models.length === 0) return 'Samples from this machine; other machines differ.';
+  return `Virtual time for modelled devices (${models.join(', ')}): deterministic, and as accurate as the model.`;
 }
 
 function section(parts: {
@@ -231,12 +231,12 @@ function replaySection(result: ResultRecord): string {
   const verified = verificationText(result);
   if (timed === undefined && verified === undefined) return '';
   const table = htmlTable({
-    caption: 'How late requests were issued, and how long writes took from when they were due',
+    caption: 'How late requests were issued, and write latency from the due time',
     columns: FIDELITY_COLUMNS,
     rows: fidelityRows(result, FIDELITY_COLUMNS),
   });
   return section({
-    title: 'How true the replay was',
+    title: 'Replay fidelity',
     text: [timed, verified].filter((text) => text !== undefined).join(' '),
     body: timed === undefined ? '' : `<div class="card scroll" tabindex="0">${table}</div>`,
   });
@@ -253,7 +253,7 @@ function paritySection(result: ResultRecord): string {
   });
   const items = [...different, ...notes];
   return section({
-    title: 'Held against QEMU',
+    title: 'Compared with QEMU',
     text: `${summary}: the same host operations in the same order, the same bytes in the images, the same data for the guest.`,
     body: items.length === 0 ? '' : `<ul class="notes card">${items.join('\n')}</ul>`,
   });
@@ -263,13 +263,13 @@ function openingSection(result: ResultRecord): string {
   const openings = openingsOf(result);
   if (openings.length === 0) return '';
   const table = htmlTable({
-    caption: 'Host operations of opening alone',
+    caption: 'Host operations of opening only',
     columns: OPENING_COLUMNS.map((title, column) => ({ title, numeric: column >= 2 })),
     rows: openings.map(openingTexts),
   });
   return section({
     title: 'Opening after a crash',
-    text: 'These images were not closed. Opening one for writing reads every table, however little was written since the last clean close, and mends what the crash left.',
+    text: 'These images were not closed. Opening one for writing reads every table, no matter how little was written since the last clean close, and repairs the damage.',
     body: `<div class="card scroll" tabindex="0">${table}</div>`,
   });
 }
@@ -291,7 +291,7 @@ function predictionSection(model: ModelPredictions): string {
     ]),
   });
   return section({
-    title: `Predicted by ${model.model}, and measured`,
+    title: `Predicted by ${model.model} and measured`,
     text: predictionText(model),
     body: `<div class="card scroll" tabindex="0">${table}</div>`,
   });
@@ -327,7 +327,7 @@ function environmentSection(environment: Environment): string {
     ([fact, text]) => `<tr><th scope="row">${escapeHtml(fact)}</th><td>${escapeHtml(text)}</td></tr>`,
   );
   const table = `<div class="card scroll" tabindex="0"><table class="facts"><tbody>${rows.join('\n')}</tbody></table></div>`;
-  return section({ title: 'What was measured, and where', text: 'Enough to run it again.', body: table });
+  return section({ title: 'Environment', text: 'What is needed to run it again.', body: table });
 }
 
 function machineText({ isVirtual, governor, loadAverage }: Environment): string {
@@ -364,12 +364,12 @@ function caveatSection(report: ReportCells): string {
     remarksOf,
   );
   const notes = [
-    `Counts are exact and repeat: every host operation of a pass of its own on the ${[...devices].join(' and ')} device, each with its purpose, each sync with its cause.`,
-    'Counts run from the first request to the end of close, so that a mode which puts work off pays for it here; opening is left out.',
-    'A zero-range tells the file system to zero and transfers nothing: it is told apart from writes.',
+    `Counts are exact and repeat: every host operation of a separate pass on the ${[...devices].join(' and ')} device, with its purpose, and every sync with its cause.`,
+    'Counts run from the first request to the end of close, so deferred work is included; opening is not.',
+    'A zero-range asks the file system to zero a range and transfers no data: it is counted separately from writes.',
     ...(timed > 0
       ? [
-          `Times are samples of one machine${modelsOf(report).length === 0 ? '' : ', or virtual time where the device is a model'}, taken in other passes over at most the first ${String(timed)} requests of each workload; close is not in them.`,
+          `Times are samples of one machine${modelsOf(report).length === 0 ? '' : ', or virtual time for modelled devices'}, taken in separate passes over at most the first ${String(timed)} requests of each workload; close is not included.`,
         ]
       : ['No times were taken.']),
     ...(discards === undefined ? [] : [`${discards}.`]),

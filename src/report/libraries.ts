@@ -32,7 +32,7 @@ export function chartLibraries(): readonly string[] {
       const script = readFileSync(join(build, built), 'utf8');
       return scriptSafe(`/*! ${name}\n${licence.replaceAll('*/', '* /')}*/\n${withoutSourceMap(script)}`);
     } catch (error) {
-      const message = `the chart library '${name}' is not installed whole: run npm ci`;
+      const message = `the chart library '${name}' is not fully installed: run npm ci`;
       throw new Qcow2BenchError('report-library-missing', message, {}, error);
     }
   });

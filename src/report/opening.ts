@@ -56,7 +56,7 @@ export function openingSentence(records: readonly CellRecord[]): string | undefi
     qed === undefined ? '' : `; QED reads ${bytesText(qed.readBytes)}`,
     eager === undefined
       ? ''
-      : `; with eager refcounts there is ${eager.changes > 0 ? 'repair too' : 'nothing to mend'}`,
+      : `; with eager refcounts ${eager.changes > 0 ? 'a repair is needed too' : 'nothing needs repair'}`,
   ];
   return (
     `Before the first request after a crash, qcow2 with lazy refcounts reads ${bytesText(dearest.readBytes)} bytes ` +

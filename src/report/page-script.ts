@@ -138,7 +138,7 @@ function runPage(page: PageWindow): void {
     const box = document.getElementById('page-error');
     if (box === null) return;
     box.hidden = false;
-    box.textContent = `A chart could not be drawn; the tables below hold all figures. ${String(error)}`;
+    box.textContent = `A chart could not be drawn; the tables below have all figures. ${String(error)}`;
   };
 
   const begin = async (): Promise<void> => {

@@ -59,14 +59,14 @@ function differenceOf({ name, parity }: Judged): ParityDifference {
   const counted = operationsText(operations);
   const named = exceptions.includes('qed-zero-over-backing')
     ? [
-        `${counted} are identical. QEMU lost zeroes over a backing file, a defect that is not copied`,
+        `${counted} are identical. QEMU lost zeroes over a backing file, a bug that is not reproduced`,
         '(qed-zero-over-backing in docs/qemu-rules.md)',
       ]
     : [];
   const verdict = `${name}: parity: different from QEMU ${qemu}`;
   if (difference !== undefined) return { verdict, details: [...named, ...difference.split('\n')] };
-  const bytes = finalBytes === 'identical' ? '' : ', but the images end with other bytes';
-  const reads = guestData === 'different' ? ', but the guest reads other bytes' : '';
+  const bytes = finalBytes === 'identical' ? '' : ', but the images end with different bytes';
+  const reads = guestData === 'different' ? ', but the guest reads different bytes' : '';
   return { verdict: `${verdict}: ${counted} are identical${bytes}${reads}`, details: [] };
 }
 
@@ -77,7 +77,7 @@ function allowanceText({ exceptions = [], leftOutRequests }: Parity): string | u
     const requests = leftOutRequests === 1 ? '1 request' : `${String(leftOutRequests)} requests`;
     texts.push(`without ${requests} in which runs of QEMU differ`);
   } else if (exceptions.includes('varying-order') || exceptions.includes('late-extent')) {
-    texts.push('in one of the orders of QEMU, which vary');
+    texts.push("in one of QEMU's varying orders");
   }
   if (exceptions.includes('raw-direct-over-hole')) {
     texts.push('padded to 4 KiB, as QEMU does over a file that begins with a hole');

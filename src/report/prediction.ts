@@ -57,7 +57,7 @@ export function predictionText({ model, predictions, medianError }: ModelPredict
   const most =
     worst === undefined ? '' : `; the largest is ${signedPercentText(worst.error)} (${worst.cell})`;
   const count = predictions.length === 1 ? 'one cell' : `${String(predictions.length)} cells`;
-  return `The model ${model} against measured times: median error ${percentText(medianError)} over ${count}${most}.`;
+  return `Model ${model} compared with measured times: median error ${percentText(medianError)} over ${count}${most}.`;
 }
 
 function predictionOf(modelled: CellRecord, measured: CellRecord | undefined): readonly Prediction[] {

@@ -49,7 +49,7 @@ export function fidelityText({ cells }: ResultRecord): string | undefined {
   const pace =
     slow === 0
       ? ''
-      : ` In ${String(slow)} of ${String(timed.length)} cells the device does not keep the pace of the trace.`;
+      : ` In ${String(slow)} of ${String(timed.length)} cells the device cannot keep up with the trace.`;
   return `On time: issued at most 1 ms after it was due. Latencies count from when a request was due.${pace}`;
 }
 
@@ -64,7 +64,7 @@ export function verificationText({ cells }: ResultRecord): string | undefined {
     notCompared += each.notCompared;
   }
   const where = verified.length === 1 ? '' : ` in ${String(verified.length)} cells`;
-  const rest = notCompared === 0 ? '' : `; of ${groupedText(notCompared)} it could not be told`;
+  const rest = notCompared === 0 ? '' : `; ${groupedText(notCompared)} could not be verified`;
   return `Verified${where}: ${groupedText(reads)} reads, ${groupedText(sectors)} sectors as written${rest}.`;
 }
 

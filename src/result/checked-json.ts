@@ -91,7 +91,7 @@ function parseJson(text: string, path: string, kind: string): unknown {
 
 function describeIssues(error: z.ZodError): string {
   const [first, ...others] = error.issues;
-  if (first === undefined) return 'does not fit its schema';
+  if (first === undefined) return 'does not match its schema';
   const rest = others.length === 0 ? '' : ` (and ${String(others.length)} more)`;
   return `field ${fieldPath(first.path)}: ${first.message}${rest}`;
 }

@@ -245,7 +245,7 @@ export const COORDINATES = {
       .max(IMAGE_PATH_MAX)
       .optional()
       .describe('Path of the image of the user that the cell ran on; absent where one was made for it'),
-    { text: (path) => `image ${basename(path)}`, absentText: 'an image of its own' },
+    { text: (path) => `image ${basename(path)}`, absentText: 'a new image' },
   ),
 } as const satisfies Readonly<Record<string, Coordinate>>;
 

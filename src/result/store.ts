@@ -133,7 +133,7 @@ function withoutDuplicates(result: ResultRecord, path: string): ResultRecord {
   result.cells.forEach(({ cell }, index) => {
     const key = cellKey(cell);
     if (seen.has(key)) {
-      const message = `cells[${String(index)}] (${cellName(cell)}) stands twice: a result has each cell once`;
+      const message = `cells[${String(index)}] (${cellName(cell)}) is duplicated: a result has each cell once`;
       throw new Qcow2BenchError('result-duplicate-cell', message, { path });
     }
     seen.add(key);
@@ -150,7 +150,7 @@ function refuseOtherEnvironment(
   for (const field of ['harness', 'seed', 'node', 'platform', 'cpu', 'kernel'] as const) {
     if (standing[field] === present[field]) continue;
     const values = `'${String(standing[field])}', but this run has '${String(present[field])}'`;
-    const message = `was made with ${field} ${values}: resume where it began, or write to another file`;
+    const message = `was run with ${field} ${values}: resume in the same environment, or write to another file`;
     throw new Qcow2BenchError('result-other-environment', message, { path });
   }
 }

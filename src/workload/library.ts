@@ -107,7 +107,7 @@ export async function findSource(
   const names = [...shippedNames(), ...AXES];
   throw new Qcow2BenchError(
     'unknown-workload',
-    `there is no workload or file '${nameOrPath}'${didYouMean(nameOrPath, names)}; the shipped ones are ${names.join(', ')}`,
+    `no workload or file '${nameOrPath}'${didYouMean(nameOrPath, names)}; bundled are ${names.join(', ')}`,
   );
 }
 

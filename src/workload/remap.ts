@@ -46,7 +46,7 @@ function moved(request: Request, remap: 'wrap' | 'scale', { recorded, image }: R
   if (length > image) {
     throw new Qcow2BenchError(
       'remap-too-long',
-      `a request of ${String(length)} bytes does not fit an image of ${String(image)}: give a larger --size`,
+      `a request of ${String(length)} bytes does not fit an image of ${String(image)}: use a larger --size`,
     );
   }
   const target = remap === 'wrap' ? offset % image : offset * (image / recorded);

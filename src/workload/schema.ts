@@ -65,34 +65,34 @@ const count = z.int().min(1).max(COUNT_MAX);
 const weight = z.number().min(0).max(1e9);
 
 const region = fields({
-  offset: size.default(0).describe('where the region begins; default 0'),
-  length: positiveSize.optional().describe("its length; default: to the image's end"),
-}).meta({ id: 'region', description: 'the part of the image that the addresses lie in; default: all of it' });
+  offset: size.default(0).describe('start of the region; default 0'),
+  length: positiveSize.optional().describe('length of the region; default: to the end of the image'),
+}).meta({ id: 'region', description: 'part of the image to address; default: all of it' });
 
 const alignment = positiveSize
   .optional()
-  .describe('addresses are multiples of this, counted from the region; default: the largest block size');
+  .describe('alignment of addresses, relative to the region; default: the largest block size');
 
 const pattern = z
   .discriminatedUnion(
     'kind',
     [
       fields({ kind: z.literal('sequential'), region: region.optional() }).describe(
-        'each request begins where the last one ended; starts over at the end of the region',
+        'each request starts where the previous one ended; wraps at the end of the region',
       ),
       fields({
         kind: z.literal('stride'),
-        stride: positiveSize.describe('bytes from one request to the next'),
+        stride: positiveSize.describe('bytes between the starts of requests'),
         region: region.optional(),
       }).describe(
-        'each request begins `stride` bytes after the last one; starts over at the end of the region',
+        'each request starts `stride` bytes after the previous one; wraps at the end of the region',
       ),
       fields({
         kind: z.literal('uniform'),
         replacement: z
           .boolean()
           .default(true)
-          .describe('false: no address comes a second time before all came once (a seeded permutation)'),
+          .describe('false: no address repeats before all were used (a seeded permutation)'),
         alignment,
         region: region.optional(),
       }).describe('any address, all equally likely'),
@@ -105,7 +105,7 @@ const pattern = z
     ],
     { error: 'must be an object whose "kind" is one of "sequential", "stride", "uniform", "zipf"' },
   )
-  .meta({ id: 'pattern', description: 'where the requests go' });
+  .meta({ id: 'pattern', description: 'address pattern' });
 
 const mix = fields({
   read: weight.default(0),
@@ -115,34 +115,36 @@ const mix = fields({
   writeZeroes: weight.default(0),
 })
   .refine((weights) => Object.values(weights).some((value) => value > 0), 'needs at least one weight above 0')
-  .describe('relative weights of the kinds of request; a kind left out does not occur');
+  .describe('relative weights of the kinds of request; an omitted kind does not occur');
 
 const phase = fields({
   name: z.string().min(1).max(100),
-  requests: count.optional().describe('requests drawn from the mix; the flushes of flushEvery come on top'),
-  bytes: positiveSize.optional().describe('instead of requests: go on until this many bytes were addressed'),
+  requests: count
+    .optional()
+    .describe('number of requests drawn from the mix; flushes of flushEvery are extra'),
+  bytes: positiveSize.optional().describe('instead of requests: run until this many bytes were addressed'),
   mix: mix.default({ read: 0, write: 1, flush: 0, discard: 0, writeZeroes: 0 }),
-  fuaShare: z.number().min(0).max(1).default(0).describe('share of the writes that carry the FUA flag'),
+  fuaShare: z.number().min(0).max(1).default(0).describe('share of writes with the FUA flag'),
   flushEvery: z
     .int()
     .min(0)
     .max(COUNT_MAX)
     .default(0)
-    .describe('a flush after this many requests that change data; 0: none'),
+    .describe('a flush after this many data-changing requests; 0: none'),
   unmap: z.boolean().default(false).describe('write-zeroes requests may deallocate'),
   blockSizes: z
     .array(fields({ size: positiveSize, weight: weight.default(1) }))
     .min(1)
     .max(64)
     .refine((sizes) => sizes.some((entry) => entry.weight > 0), 'needs at least one weight above 0')
-    .describe('how large the requests are'),
+    .describe('request sizes'),
   pattern,
 }).meta({ id: 'phase', description: 'requests of one kind; random choices come from the seed' });
 
 const repeat = fields({
-  repeat: count.describe('how many times the phases run, one after another'),
+  repeat: count.describe('number of repetitions of the phases'),
   phases: z.array(phase).min(1).max(100),
-}).meta({ id: 'repeat', description: 'phases run in turn, again and again; each goes on where it stopped' });
+}).meta({ id: 'repeat', description: 'phases run in turn, repeatedly; each continues where it stopped' });
 
 const step = z.union([phase, repeat], { error: 'must be a phase, or {"repeat": N, "phases": […]}' });
 const steps = z.array(step).max(100);
@@ -150,21 +152,21 @@ const steps = z.array(step).max(100);
 const backing = fields({
   format: z.enum(BACKING_FORMATS).default('qcow2'),
   size: positiveSize.optional().describe("the backing file's virtual size; default: the image's"),
-  fill: steps.default([]).describe('what is written into the backing file'),
-}).describe('the image is an overlay over this file');
+  fill: steps.default([]).describe('data written to the backing file'),
+}).describe('the image is an overlay of this file');
 
 const image = fields({
   size: positiveSize
     .refine((bytes) => bytes <= IMAGE_BYTES_MAX, 'must be at most 4096 TiB')
-    .describe('what the guest sees'),
-  prefill: steps.default([]).describe('what is written into the image before the run'),
+    .describe('virtual size'),
+  prefill: steps.default([]).describe('data written to the image before the run'),
   crash: steps
     .default([])
     .describe(
-      'what is written after the prefill by a process that then ends without closing the image: opening it is the price that the run pays',
+      'data written after the prefill by a process that exits without closing the image; the run then includes the open after the crash',
     ),
   backing: backing.optional(),
-}).describe('the image as it is before the run; none of this is measured');
+}).describe('the image before the run; none of this is measured');
 
 const workloadFields = fields({
   $schema: z.string().optional().describe('for editors; not read'),
@@ -174,10 +176,10 @@ const workloadFields = fields({
     .max(60)
     .regex(/^[a-z0-9]+(-[a-z0-9]+)*$/, `must be ${NAME_RULE}`),
   title: z.string().min(1).max(120),
-  description: z.string().min(1).max(4000).describe('why one would look at it'),
+  description: z.string().min(1).max(4000).describe('what the workload shows'),
   seed: z.int().min(0).default(1).describe('the same seed gives the same requests on every machine'),
   image,
-  phases: steps.min(1).describe('the run, in order'),
+  phases: steps.min(1).describe('phases of the run, in order'),
 });
 
 export const workloadSchema = workloadFields.superRefine((workload, context) => {
@@ -240,7 +242,7 @@ function checkPhase(entry: Phase, imageSize: number, path: PropertyKey[], report
   }
   const carriesAddress = weights.read + weights.write + weights.discard + weights.writeZeroes > 0;
   if (entry.bytes !== undefined && !carriesAddress) {
-    report([...path, 'bytes'], 'would never be reached: the mix holds only flushes; use "requests"');
+    report([...path, 'bytes'], 'would never be reached: the mix has only flushes; use "requests"');
   }
 
   const blockSizeMax = Math.max(...blockSizes.map((block) => block.size));
@@ -249,18 +251,18 @@ function checkPhase(entry: Phase, imageSize: number, path: PropertyKey[], report
   if (blockSizeMax > limit) {
     report(
       [...path, 'blockSizes'],
-      `${formatSize(blockSizeMax)} is more than a request may have (${formatSize(limit)})`,
+      `${formatSize(blockSizeMax)} exceeds the request limit (${formatSize(limit)})`,
     );
   }
 
   const { offset, length } = regionOf(entry.pattern, imageSize);
   const regionPath = [...path, 'pattern', ...(entry.pattern.region === undefined ? [] : ['region'])];
   if (offset + length > imageSize || length <= 0) {
-    report(regionPath, `ends past the image's end (${formatSize(imageSize)})`);
+    report(regionPath, `extends past the end of the image (${formatSize(imageSize)})`);
   } else if (blockSizeMax > length) {
     report(
       regionPath,
-      `holds ${formatSize(length)}: less than the largest block size, ${formatSize(blockSizeMax)}`,
+      `has ${formatSize(length)}: less than the largest block size, ${formatSize(blockSizeMax)}`,
     );
   }
 }

@@ -43,7 +43,7 @@ describe('counting', () => {
   const plans = smallMatrix({ sources: [mixedSource()], caches: ALL_CACHES, queueDepths: [1, 8] });
 
   it.each(plans.map((plan) => ({ plan, name: cellName(plan.cell) })))(
-    'gives the same twice, on memory and on memory that forgets guest data: $name',
+    'gives the same twice, on memory and on memory that discards guest data: $name',
     async ({ plan }) => {
       const engine = new BuiltinEngine();
       const first = await engine.count(plan, {});
@@ -218,7 +218,7 @@ describe('obstacles', () => {
       );
     expect(at('qcow2', 512)).toBeUndefined();
     expect(at('qcow2', 256)).toMatch(/powers of two from 512B to 2MiB/);
-    expect(at('qcow2', 4 * 1024 * 1024)).toMatch(/qcow2 does not take clusters of 4MiB/);
+    expect(at('qcow2', 4 * 1024 * 1024)).toMatch(/qcow2 does not support clusters of 4MiB/);
     expect(at('qcow2', 65_537)).toMatch(/powers of two/);
     expect(at('qed', 2048)).toMatch(/from 4KiB to 64MiB/);
     expect(at('qed', 4096, '16GiB')).toBeUndefined();

@@ -47,7 +47,7 @@ describe('a bad image is refused in one line that names file, offset and rule', 
     const folder = makeFolder();
     const path = await makeImage(folder, 'qcow2');
     truncateSync(path, 60);
-    expectError(await callCli(folder, ...words, 'disk.qcow2'), path, 'offset 0x3c', 'cut');
+    expectError(await callCli(folder, ...words, 'disk.qcow2'), path, 'offset 0x3c', 'truncated');
   });
 
   test('qcow2 cut before its L1 table: refused, damage to a check, and not mended into an empty disk without a word', async () => {
@@ -61,7 +61,7 @@ describe('a bad image is refused in one line that names file, offset and rule', 
     expect(checked.stdout).toContain('exceeding the end of the file');
     expect(readFileSync(path).equals(before)).toBe(true);
     const repaired = await callCli(folder, 'check', '--repair', 'all', 'disk.qcow2');
-    expect(repaired.stdout).toContain('the data there are lost');
+    expect(repaired.stdout).toContain('their data is lost');
   });
 
   test.for(COMMANDS)('%s: QED cut within its first-level table', async (words) => {
@@ -151,7 +151,7 @@ describe('a bad workload or trace is refused with its line', () => {
       cells: [
         {
           counts: { guest: { writes: 1, flushes: 1 } },
-          fallbacks: ['1 line of the trace breaks a rule and was left out'],
+          fallbacks: ['skipped 1 invalid line of the trace'],
         },
       ],
     });

@@ -78,7 +78,7 @@ export function linesOf(text: string): readonly string[] {
 /** The one line of an error: that there is no other is part of the promise. */
 export function errorLine({ stderr }: Ended): string {
   const errors = linesOf(stderr).filter(
-    (line) => !/^(QEMU \S+ was found|counting|warming up|timing)/.test(line),
+    (line) => !/^(QEMU \S+ was found|counting|warm-up|timing)/.test(line),
   );
   if (errors.length !== 1 || errors[0] === undefined) throw new Error(`no single line of error: ${stderr}`);
   return errors[0];

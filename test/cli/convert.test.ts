@@ -89,7 +89,7 @@ describe('convert', () => {
     expect((await callCli(folder, 'create', 'top.qcow2', ...words)).code).toBe(0);
     const ended = await callCli(folder, 'convert', 'top.qcow2', 'in.raw', '--to', 'raw', '--overwrite');
     expect(ended.code).toBe(2);
-    expect(errorLine(ended)).toContain('is the same file as a file behind IN');
+    expect(errorLine(ended)).toContain('is the same file as a backing file of IN');
     expect(readFileSync(join(folder, 'in.raw')).equals(Buffer.alloc(MIB, 7))).toBe(true);
     expect(readdirSync(folder)).toEqual(['in.raw', 'top.qcow2']);
   });

@@ -133,7 +133,7 @@ describe('check', () => {
       const lines = ended.stdout.split('\n');
       expect(lines.filter((line) => line.startsWith('ERROR'))).toHaveLength(20);
       expect(lines.filter((line) => line.startsWith('Leaked'))).toHaveLength(20);
-      expect(lines).toContain('… and 65 more errors, 5 more leaked clusters: --verbose tells each');
+      expect(lines).toContain('… and 65 more errors, 5 more leaked clusters: use --verbose to list them');
       const verbose = await callCli(folder, 'check', 'disk', '--verbose');
       expect(verbose.stdout.match(/^(ERROR|Leaked)/gm)).toHaveLength(110);
       expect(verbose.stdout).not.toContain('… and');
@@ -265,7 +265,7 @@ describe('check', () => {
     change: (path: string) => void,
     error: string | undefined,
   ])[] = [
-    ['is missing', (path) => rmSync(path), "its data file 'data' is missing: put it back"],
+    ['is missing', (path) => rmSync(path), "its data file 'data' is missing: restore it"],
     ['is a directory', replaceByDirectory, 'its data file cannot be opened'],
     ['is cut short', (path) => truncateSync(path, 100), undefined],
   ];

@@ -166,7 +166,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'data_file=data', 'disk', '1M'], folder);
     renameSync(join(folder, 'data'), join(folder, 'away'));
     const ended = await callCli(folder, 'map', 'disk');
-    expect(errorLine(ended)).toMatch(/disk: its data file 'data' is missing: put it back.*\[file-missing\]$/);
+    expect(errorLine(ended)).toMatch(/disk: its data file 'data' is missing: restore it.*\[file-missing\]$/);
   });
 
   test('flags for files behind the image need --backing-chain: a slip is told', async () => {

@@ -60,7 +60,7 @@ describe.skipIf(noQemu !== undefined)(
         started.process.kill('SIGINT');
         const { code, stdout, stderr } = await started.ended;
         expect({ code, stdout }).toEqual({ code: 130, stdout: '' });
-        expect(stderr).toContain(`the ${String(stopped)} was stopped`);
+        expect(stderr).toContain(`${String(stopped)} interrupted`);
         const { size, blocks } = statSync(join(folder, 'disk'));
         expect({ size, blocks }).toEqual({ size: before.size, blocks: before.blocks });
       }

@@ -109,7 +109,7 @@ describe('run', () => {
     const measure = ['--cache', 'writeback', '--cluster-size', '512', ...COUNTS_ONLY];
     const loose = await callCli(makeFolder(), ...words, ...measure);
     expect(loose.code).toBe(0);
-    expect(loose.stdout).toContain('skipped: qed does not take clusters of 512B');
+    expect(loose.stdout).toContain('skipped: qed does not support clusters of 512B');
     const strict = await callCli(makeFolder(), ...words, ...measure, '--strict');
     expect(strict.code).toBe(1);
     expect(strict.stderr).toMatch(/^qcow2-bench: error: skipped: 1 cell, /m);
@@ -145,7 +145,7 @@ describe('replay', () => {
     expect(cell?.timing).toBe('scale=0.5');
     expect(fidelity?.requests).toBe(timedRequests);
     expect((await callCli(folder, 'report', 'result.json', '--out', 'page.html')).code).toBe(0);
-    expect(readFileSync(join(folder, 'page.html'), 'utf8')).toContain('How true the replay was');
+    expect(readFileSync(join(folder, 'page.html'), 'utf8')).toContain('Replay fidelity');
   });
 
   test('at recorded times on files lasts as long as the trace', async () => {
@@ -163,7 +163,7 @@ describe('replay', () => {
     expect(record?.timings).toHaveLength(1);
     expect(record?.timings[0]?.elapsedNs).toBeGreaterThan(195_000_000);
     expect(record?.fidelity?.requests).toBe(40);
-    expect(record?.fallbacks.join()).toContain('say nothing about syncs');
+    expect(record?.fallbacks.join()).toContain('sync counts are not meaningful');
   });
 
   test('a flush policy and a remap are named in the cell and the summary, and flushes are counted', async () => {
@@ -174,9 +174,9 @@ describe('replay', () => {
     const words = [...CELL, ...COUNTS_ONLY, ...adapt, '--out', 'r.json'];
     const { code, stdout } = await callCli(folder, 'replay', 'bare.trace.csv', ...words);
     expect(code).toBe(0);
-    expect(stdout).toMatch(/remap wrap: recorded on a device of 1MiB, replayed on one of\s+512KiB/);
+    expect(stdout).toMatch(/remap wrap: recorded on a device of 1MiB, replayed on\s+512KiB/);
     expect(stdout).toContain('flush policy every=16');
-    expect(stdout).not.toContain('say nothing about syncs');
+    expect(stdout).not.toContain('sync counts are not meaningful');
     const [record] = (JSON.parse(readFileSync(join(folder, 'r.json'), 'utf8')) as ResultRecord).cells;
     expect(record?.cell).toMatchObject({ flushPolicy: 'every=16', remap: 'wrap' });
     expect(record?.counts?.guest).toMatchObject({ writes: 64, flushes: 4, allocatingWrites: 8 });

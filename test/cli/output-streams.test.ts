@@ -95,7 +95,7 @@ describe('an image is never a stream', () => {
       writeFileSync(join(folder, 'log'), OLD);
       const { status, stderr } = shell(`"$0" "$1" ${words.replace('OUT', name)} --overwrite >> log`);
       expect(stderr).toMatch(
-        /: is a stream, and an image is a regular file; name a file \[not-an-output\]\n$/,
+        /: is a stream, but an image must be a regular file; name a file \[not-an-output\]\n$/,
       );
       expect(status).toBe(1);
       expect(readFileSync(join(folder, 'log'), 'utf8')).toBe(OLD);

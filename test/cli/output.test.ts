@@ -110,7 +110,7 @@ test.runIf(existsSync('/dev/full'))('a full standard output is one line of error
   for (const words of ['list', 'list --json', 'help run', 'completion bash']) {
     const { status, stderr } = shell(folder, `qb ${words} > /dev/full`);
     expect(stderr).toBe(
-      'qcow2-bench: error: the answer could not be written to standard output: no space left on device (ENOSPC) [output-failed]\n',
+      'qcow2-bench: error: cannot write to standard output: no space left on device (ENOSPC) [output-failed]\n',
     );
     expect(status).toBe(1);
   }

@@ -127,8 +127,8 @@ describe('an image of the user', () => {
       [['--compat', '0.10'], '--compat 0.10 contradicts disk.qcow2, which has 1.1'],
       [['--extended-l2'], '--extended-l2 on contradicts disk.qcow2, which has off'],
       [['--data-file', 'raw'], '--data-file raw contradicts disk.qcow2, which has none'],
-      [['--preallocation', 'full'], '--preallocation is of an image that is made'],
-      [['--device', 'memory'], '--device takes file'],
+      [['--preallocation', 'full'], '--preallocation applies only to new images'],
+      [['--device', 'memory'], 'needs --device file'],
     ];
     for (const [words, said] of misuses) {
       const ended = await callCli(folder, 'replay', 't.csv', '--image', 'disk.qcow2', ...CELL, ...words);
@@ -149,7 +149,7 @@ describe('an image of the user', () => {
     await run.said('timing');
     const lock = { kind: 'user', contents: 'metadata', readOnly: false } as const;
     const write = (): void => new HostFile(join(folder, 'disk.qcow2'), { label: 'image', lock }).close();
-    expect(write).toThrow(/lets no other process write to it; stop it first/);
+    expect(write).toThrow(/blocks writers; stop it first/);
     run.process.kill('SIGINT');
     await run.ended;
     expect(write).not.toThrow();
@@ -193,7 +193,7 @@ describe('an image of the user', () => {
         ...CELL,
       );
       expect(ended.code).toBe(1);
-      expect(errorLine(ended)).toMatch(/disk\.raw: a copy takes 16\.?0* MiB.*--dir.*\[no-space\]/);
+      expect(errorLine(ended)).toMatch(/disk\.raw: a copy needs 16\.?0* MiB.*--dir.*\[no-space\]/);
       expect(stateOf(folder)).toEqual(before);
     },
   );

@@ -158,7 +158,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     const build = scriptedBuild(folder, '7.2.99', lines);
     const ended = await callCli(folder, ...`${WORDS} --format raw --qemu-bin-dir ${build}`.split(' '));
     expect(ended.stdout).toMatch(
-      /a read of QEMU gave other bytes than ours within the 4096 at guest offset 0x0/,
+      /a read by QEMU returned different bytes than ours within the 4096 at guest offset 0x0/,
     );
     expect(ended.code).toBe(3);
   });

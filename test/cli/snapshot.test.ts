@@ -76,7 +76,7 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
     const before = readFileSync(join(folder, DISK));
     const missing = await callCli(folder, 'snapshot', DISK, '--apply', 'two');
     expect(missing.code).toBe(1);
-    expect(errorLine(missing)).toContain("there is no snapshot 'two': there are 1 'one'");
+    expect(errorLine(missing)).toContain("no snapshot 'two': it has 1 'one'");
     const long = await callCli(folder, 'snapshot', DISK, '--create', 'x'.repeat(256));
     expect(errorLine(long)).toContain('at most 255');
     const both = await callCli(folder, 'snapshot', DISK, '--create', 'x', '--delete', 'one');

@@ -109,7 +109,7 @@ function titleOf(clusterSize: number, backing: BackingKind | undefined): string 
   return `${clusters}, ${backing === undefined ? 'no backing file' : `${backing.length} ${backing.format} backing file`}`;
 }
 
-/** A disk that is no multiple of its cluster and, unless clusters are huge, needs more than one mapping table. */
+/** A disk that is not a multiple of its cluster and, unless clusters are huge, needs more than one mapping table. */
 function shapeOf(format: Format, clusterSize: number): DiskShape {
   const unit = Math.max(clusterSize, 4096);
   const tableClusters = format === 'qed' ? 4 : 1;

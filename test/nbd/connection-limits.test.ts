@@ -70,7 +70,7 @@ describe('at the limit of clients that use the export', () => {
     late.send(3, ...go);
     const head = await late.read(20);
     expect(head.readUInt32BE(12)).toBe(OPTION_REPLY.errorPolicy);
-    expect((await late.read(head.readUInt32BE(16))).toString()).toMatch(/64 clients .* try again/);
+    expect((await late.read(head.readUInt32BE(16))).toString()).toMatch(/64 clients, the maximum: try again/);
     // The old way to choose an export has no reply for it.
     const old = await connect();
     await expect(old.go()).rejects.toThrow('closed after 0');
@@ -101,9 +101,9 @@ describe('what is said of clients', () => {
     }
     expect(notes).toHaveLength(NOTES_OF_A_KIND + 1);
     expect(notes.at(-1)).toBe(
-      'more connections that broke the protocol are only counted, until the server ends',
+      'further connections that broke the protocol are only counted until the server exits',
     );
     await server.stop();
-    expect(notes.at(-1)).toBe('connections that broke the protocol, not said above: 30');
+    expect(notes.at(-1)).toBe('further connections that broke the protocol: 30');
   });
 });

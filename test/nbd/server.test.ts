@@ -290,7 +290,7 @@ describe('hostile clients cost bounded memory and keep no other waiting', () => 
       expect(await other.simpleReply()).toBe(0);
       await other.read(MIB);
     }
-    expect(notes.join()).toContain('neither reads nor sends');
+    expect(notes.join()).toContain('is idle');
   });
 
   it('one whose data never come gives way too, and nothing of them is written', async () => {
@@ -368,7 +368,7 @@ describe('connections that say nothing', () => {
     }
     await expectOthersServed();
     await silent[0]?.closed();
-    expect(notes).toEqual(['connection 2: makes room for a new connection; closed']);
+    expect(notes).toEqual(['connection 2: closed to admit a new connection; closed']);
     used.request(COMMAND.flush, 0, 0);
     expect(await used.simpleReply()).toBe(0);
   });

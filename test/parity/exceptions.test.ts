@@ -100,7 +100,7 @@ describe.skipIf(skip !== undefined)('raw-direct-over-hole', () => {
     expect(await sameBytes(run.path, `${run.path}-ours`)).toBe(true);
   });
 
-  it('QEMU refuses such a file if its size is no multiple of 4 KiB; we serve it', async (context) => {
+  it('QEMU refuses such a file if its size is not a multiple of 4 KiB; we serve it', async (context) => {
     makeHole('odd', MIB + 512);
     const { direct } = probeCapabilities(directory);
     if (!direct.ok) return context.skip(`no O_DIRECT here: ${direct.reason}`);

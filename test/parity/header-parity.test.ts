@@ -151,7 +151,7 @@ describe.skipIf(skip !== undefined)(
       {
         what: 'which the image names',
         extra: { incompatible: 1n << 62n, before: [{ type: FEATURE_NAMES, data: name }] },
-        says: "bit 62 (the image calls it 'test feature')",
+        says: "bit 62 (named 'test feature')",
       },
       {
         what: 'in an image that lies about another',

@@ -35,7 +35,7 @@ test('a difference outside the requests in which QEMU varies stands, and says th
   expect(word).toBe('different');
   expect(difference).toContain('differs (in QEMU');
   expect(difference).toContain(
-    'QEMU itself varies here: its 2 runs differ among themselves in 1 request (first: 1)',
+    'QEMU itself varies: its 2 runs differ from each other in 1 request (first: 1)',
   );
 });
 

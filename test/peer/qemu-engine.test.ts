@@ -270,7 +270,7 @@ describe('what QEMU is not run on', () => {
     ['a queue', cell({ queueDepth: 4 }), 'queue depth 1'],
     ['another payload', { payload: 'random' } as const, 'not random'],
     ['memory', cell({ device: 'memory' }), 'not on the device memory'],
-    ['a format that would refuse', cell({ clusterSize: 256 }), 'does not take clusters of 256B'],
+    ['a format that would refuse', cell({ clusterSize: 256 }), 'does not support clusters of 256B'],
   ])('%s is named as the obstacle', (_, change, words) => {
     expect(obstacle(change)).toContain(words);
   });
@@ -281,7 +281,7 @@ describe('what QEMU is not run on', () => {
 
   test('a directory without a build of QEMU is named', async () => {
     const engine = new QemuEngine({ files, binDirectory: directory });
-    expect(obstacle({}, engine)).toContain(`no program qemu-io in ${directory}`);
+    expect(obstacle({}, engine)).toContain(`qemu-io not found in ${directory}`);
     await expect(engine.version()).resolves.toBeUndefined();
   });
 

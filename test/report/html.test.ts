@@ -74,17 +74,17 @@ test('what QEMU says of the cells is told in words, and shown where it differs',
     { ...(second as CellRecord), parity: { ...PARITY, verdict: 'different' as const, difference } },
   ];
   const html = reportHtml({ ...result, cells: [...cells, ...others] });
-  expect(html).toContain('Held against QEMU');
+  expect(html).toContain('Compared with QEMU');
   expect(html).toContain('1 of 2 cells identical to QEMU 7.2.22 (1,806 operations)');
   expect(html).toContain(`<pre>${difference}</pre>`);
-  expect(reportHtml(result)).not.toContain('Held against QEMU');
+  expect(reportHtml(result)).not.toContain('Compared with QEMU');
 });
 
 test('a result without cells, or without times, still makes a page', () => {
   expect(reportHtml({ ...result, cells: [] })).toContain('No cell of this result was counted.');
   const untimed = result.cells.map((record) => ({ ...record, timings: [], timedRequests: 0 }));
   const html = reportHtml({ ...result, cells: untimed });
-  expect(html).not.toContain('What it costs in time');
+  expect(html).not.toContain('Request times');
   expect(html).toContain('No times were taken.');
 });
 

@@ -43,7 +43,7 @@ describe('predictions of a model', () => {
     ]);
     if (model === undefined) throw new Error('no predictions');
     expect(predictionText(model)).toMatch(
-      /^The model mine against .* median error 10 % over 3 cells; .* −20 % \(/,
+      /^Model mine compared with measured times: median error 10 % over 3 cells; .* −20 % \(/,
     );
   });
 

@@ -17,9 +17,9 @@ function printed(code: string): string {
 
 test('one line names what is missing, and one command installs it all', () => {
   expect(printed("console.log(peers.missingPeers(''))")).toBe(
-    'tests skipped for want of qemu-img, qemu-io, qemu-nbd, qemu-storage-daemon, strace, chromium, fio, blkparse, ' +
+    'tests skipped, missing: qemu-img, qemu-io, qemu-nbd, qemu-storage-daemon, strace, chromium, fio, blkparse, ' +
       'nbdkit, nbdinfo, nbdcopy, nbdfuse, fusermount3, mkfs.ext4, mkfs.xfs, mkfs.btrfs, mkfs.f2fs; ' +
-      'all of them: apt-get install qemu-utils qemu-system-common strace chromium fio blktrace nbdkit libnbd-bin ' +
+      'to run all: apt-get install qemu-utils qemu-system-common strace chromium fio blktrace nbdkit libnbd-bin ' +
       'fuse3 e2fsprogs xfsprogs btrfs-progs f2fs-tools',
   );
 });

@@ -197,7 +197,7 @@ describe('what a user names by path', () => {
     await expect(findSource('strid')).rejects.toMatchObject({
       code: 'unknown-workload',
       message: expect.stringMatching(
-        /no workload or file 'strid' \(did you mean 'stride'\?\); the shipped ones are boot-from-backing, .*ext4-unpack/,
+        /no workload or file 'strid' \(did you mean 'stride'\?\); bundled are boot-from-backing, .*ext4-unpack/,
       ) as string,
     });
   });

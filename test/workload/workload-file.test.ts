@@ -38,7 +38,7 @@ describe('a broken workload is one error that names', () => {
       /image\.size: must be a size/,
     ],
     [
-      'a size that is no whole number of bytes',
+      'a size that is not a whole number of bytes',
       workloadJson({ image: { size: '0.3KiB' } }),
       /image\.size: '0\.3KiB' is not a whole number of bytes/,
     ],
@@ -108,17 +108,17 @@ describe('a broken workload is one error that names', () => {
     [
       'a block larger than a transfer',
       withPhase({ blockSizes: [{ size: '64MiB' }] }),
-      /phases\[0\]\.blockSizes: 64MiB is more than a request may have \(32MiB\)/,
+      /phases\[0\]\.blockSizes: 64MiB exceeds the request limit \(32MiB\)/,
     ],
     [
       'a region past the end',
       withPhase({ pattern: { kind: 'uniform', region: { offset: '1MiB' } } }),
-      /phases\[0\]\.pattern\.region: ends past the image's end \(1MiB\)/,
+      /phases\[0\]\.pattern\.region: extends past the end of the image \(1MiB\)/,
     ],
     [
       'a region too small',
       withPhase({ pattern: { kind: 'uniform', region: { length: 512 } } }),
-      /pattern\.region: holds 512B: less than the largest block size, 4KiB/,
+      /pattern\.region: has 512B: less than the largest block size, 4KiB/,
     ],
     [
       'a mistake inside a repeat',
@@ -138,7 +138,7 @@ describe('a broken workload is one error that names', () => {
     [
       'a backing file smaller than its fill',
       workloadJson({ image: { size: '1MiB', backing: { size: 512, fill: [phaseJson()] } } }),
-      /image\.backing\.fill\[0\]\.pattern: holds 512B/,
+      /image\.backing\.fill\[0\]\.pattern: has 512B/,
     ],
   ])('%s', (_, json, expected) => {
     const error = complaint(JSON.stringify(json));

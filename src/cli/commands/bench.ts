@@ -36,11 +36,11 @@ export const benchCommand = defineCommand({
       .options(
         inGroup('Workloads:', {
           workload: optional(
-            'Names (see list) and workload or trace files, separated by commas; default: all that ship',
+            'Workload names (see list), workload files or trace files, comma-separated; default: all bundled ones',
             listOf('workload', text('workload')),
           ),
           suite: preset(
-            `Of a recording: default ${RECORDING_REQUESTS_MAX.toLocaleString('en')} requests; full: all`,
+            `Part of each recording: default (${RECORDING_REQUESTS_MAX.toLocaleString('en')} requests) or full`,
             choice('suite', SUITES),
             'default',
           ),
@@ -59,18 +59,18 @@ export const benchCommand = defineCommand({
       )
       .options(
         inGroup('Files:', {
-          out: preset('The result; its table (.csv) goes beside it', text('out'), DEFAULT_RESULT),
-          report: preset('The page with the charts', text('report'), DEFAULT_REPORT),
+          out: preset('Result file; its CSV table is written next to it', text('out'), DEFAULT_RESULT),
+          report: preset('Report page with the charts', text('report'), DEFAULT_REPORT),
           ...OVERWRITE_OPTIONS,
         }),
       )
       .options(PLACE_OPTIONS)
       .epilogue(
         examples([
-          ['bench', 'everything, in about a minute'],
-          ['bench --dir /mnt/nvme --samples 20', 'times on another disk, more of them'],
+          ['bench', 'the whole suite, in about a minute'],
+          ['bench --dir /mnt/nvme --samples 20', 'more samples, on another disk'],
           ['bench --samples 0', 'exact counts only'],
-          ['bench --suite full', 'recordings from beginning to end'],
+          ['bench --suite full', 'recordings in full'],
         ]),
       ),
 

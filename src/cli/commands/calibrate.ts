@@ -25,17 +25,20 @@ export const calibrateCommand = defineCommand({
     yargs
       .options(
         inGroup('Calibration:', {
-          dir: optional('Directory on the device; 128 MiB are used there for a while', text('dir')),
-          out: preset('The file to write', text('out'), 'device.json'),
-          name: preset('What results call the model', text('name'), 'calibrated'),
+          dir: optional('Directory on the device; needs 128 MiB of free space while it runs', text('dir')),
+          out: preset('Model file to write', text('out'), 'device.json'),
+          name: preset('Name of the model in results', text('name'), 'calibrated'),
           ...OVERWRITE_OPTIONS,
-          json: flag('Print the model as JSON too'),
+          json: flag('Also print the model as JSON'),
         }),
       )
       .epilogue(
         examples([
-          ['calibrate --dir /srv/images', 'some seconds of I/O, then device.json'],
-          ['run --device file,model:device.json --dir /srv/images', 'measured and predicted, side by side'],
+          ['calibrate --dir /srv/images', 'a few seconds of I/O, then device.json'],
+          [
+            'run --device file,model:device.json --dir /srv/images',
+            'measured and predicted times side by side',
+          ],
         ]),
       ),
 
@@ -44,7 +47,7 @@ export const calibrateCommand = defineCommand({
   run: async (args, terminal) => {
     const { dir, out, name, json } = args;
     if (dir === undefined) {
-      throw new UsageError('--dir says where to measure: name a directory on the device');
+      throw new UsageError('--dir is required: name a directory on the device to measure');
     }
     if (!NAME.test(name)) {
       throw new UsageError(`--name: '${name}' is not 1 to 64 letters, digits, dots, hyphens or underscores`);
@@ -52,7 +55,7 @@ export const calibrateCommand = defineCommand({
     using directory = new ImageDirectory(dir);
     using interruption = new Interruption(terminal, () => undefined);
     using bar = new ShareBar(terminal.errors);
-    terminal.note(`measuring the device under ${dir}: some seconds of I/O`);
+    terminal.note(`measuring the device under ${dir}: a few seconds of I/O`);
     try {
       const model = await calibrate({
         storage: directory.storage,
@@ -94,7 +97,7 @@ function summaryOf(model: DeviceModel, out: string): string {
     line('write 64 KiB', ({ write }) => write.baseNs + 64 * write.nsPerKiB),
     line('zero-range', ({ zeroRange }) => zeroRange.baseNs),
     line('sync after an overwrite of 4 KiB', ({ sync }) => sync.baseNs + 4 * sync.nsPerKiB + sync.extentNs),
-    line('… and more if it allocated', ({ sync }) => sync.allocationNs),
+    line('… extra if it allocated', ({ sync }) => sync.allocationNs),
     '',
     visibleText(`Model  ${out}; use it as --device model:${out}`),
   ].join('\n');

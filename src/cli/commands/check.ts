@@ -21,9 +21,8 @@ import { UsageError } from '../terminal/usage-error.ts';
 /** The exit codes of `qemu-img check`. */
 const CHECK_EXIT = { clean: 0, failed: 1, corruptions: 2, leaks: 3, unsupported: 63 } as const;
 
-const CHECK_STOPPED = 'the check was stopped: nothing is known of the rest';
-const REPAIR_STOPPED =
-  'the repair was stopped: what was mended may be lost, and nothing else; repair the image again';
+const CHECK_STOPPED = 'check interrupted: the rest of the image was not checked';
+const REPAIR_STOPPED = 'repair interrupted: repairs so far may be lost, but no data is; run the repair again';
 
 export const checkCommand = defineCommand({
   options: (yargs) =>
@@ -32,17 +31,22 @@ export const checkCommand = defineCommand({
       .options(
         inGroup('Check:', {
           repair: optional(
-            'leaks: free clusters that nothing uses; all: mend everything that can be mended',
+            'leaks: free leaked clusters; all: repair everything that can be repaired',
             choice('repair', ['leaks', 'all']),
           ),
-          format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
-          verbose: flag('Tell every finding, not the first 20 of each kind'),
+          format: optional(
+            'raw, qcow2 or qed; default: detected from the content',
+            choice('format', FORMATS),
+          ),
+          verbose: flag('Show every finding instead of the first 20 of each kind'),
           'force-share': FORCE_SHARE,
-          json: flag('Print the counts as JSON, named as in qemu-img check'),
+          json: flag('Print the counts as JSON, with the field names of qemu-img check'),
         }),
       )
       .options(DATA_FILE_OPTIONS)
-      .epilogue('Exit codes: 0 clean, 1 the check failed, 2 corruptions, 3 leaks only, 63 nothing to check.'),
+      .epilogue(
+        'Exit codes: 0 clean, 1 the check failed, 2 corruptions, 3 leaks only, 63 format without checks.',
+      ),
 
   files: (args) =>
     args.repair === undefined ? readsImage('IMAGE', args.image) : changesImage('IMAGE', args.image),
@@ -50,7 +54,7 @@ export const checkCommand = defineCommand({
   run: async (args, terminal) => {
     const { image, repair, format, verbose, json, 'force-share': forceShare } = args;
     if (forceShare && repair !== undefined) {
-      throw new UsageError('--force-share only reads: leave out --repair');
+      throw new UsageError('--force-share is read-only: omit --repair');
     }
     using bar = new ShareBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());
@@ -107,7 +111,7 @@ const FINDING: Readonly<Record<FindingKind, readonly [one: string, several: stri
   corruption: ['error', 'errors'],
   leak: ['leaked cluster', 'leaked clusters'],
   repair: ['repair', 'repairs'],
-  'check-error': ['part that cannot be checked', 'parts that cannot be checked'],
+  'check-error': ['part that could not be checked', 'parts that could not be checked'],
 };
 
 /** The first findings of each kind, and how many of each there are besides. */
@@ -118,7 +122,7 @@ function findingLines({ messages, messagesDropped }: CheckReport): string[] {
     .map((kind) => countOf(messagesDropped[kind], `more ${FINDING[kind][0]}`, `more ${FINDING[kind][1]}`));
   return dropped.length === 0
     ? [...messages]
-    : [...messages, `… and ${dropped.join(', ')}: --verbose tells each`];
+    : [...messages, `… and ${dropped.join(', ')}: use --verbose to list them`];
 }
 
 function checkText(report: CheckReport, findings: readonly string[], { paint }: Terminal): string {
@@ -142,12 +146,12 @@ function checkText(report: CheckReport, findings: readonly string[], { paint }: 
   if (leaks > 0) {
     paragraphs.push([
       paint.yellow(`Found on the image: ${countOf(leaks, 'leaked cluster')}.`),
-      'They take space; no data are harmed.',
+      'They waste space but do not affect data.',
     ]);
   }
   if (checkErrors > 0) {
     paragraphs.push([
-      paint.red(`Not to be checked or repaired: ${countOf(checkErrors, 'part')} of the image.`),
+      paint.red(`Could not be checked or repaired: ${countOf(checkErrors, 'part')} of the image.`),
     ]);
   }
   if (corruptions + leaks + checkErrors === 0) {

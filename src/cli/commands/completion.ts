@@ -50,18 +50,21 @@ export function completionCommand(commands: readonly (ListedCommand | CommandGro
         .positional('shell', {
           type: 'string',
           demandOption: true,
-          describe: `${[...SCRIPTS.keys()].join(' or ')}; ${ASK} prints what may follow WORDS, one a line`,
+          describe: `${[...SCRIPTS.keys()].join(' or ')}; ${ASK} prints the candidates for WORDS, one per line`,
         })
         .positional('words', {
           type: 'string',
           array: true,
           default: [],
-          describe: 'For the scripts: what was typed so far, after --',
+          describe: 'Used by the scripts: the words typed so far, after --',
         })
         .epilogue(
           examples([
-            ['completion bash > ~/.local/share/bash-completion/completions/qcow2-bench', 'for good'],
-            ['completion zsh > ~/.zfunc/_qcow2-bench', 'where fpath has ~/.zfunc'],
+            [
+              'completion bash > ~/.local/share/bash-completion/completions/qcow2-bench',
+              'install permanently',
+            ],
+            ['completion zsh > ~/.zfunc/_qcow2-bench', 'if fpath includes ~/.zfunc'],
           ]),
         ),
 

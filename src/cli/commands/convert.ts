@@ -25,20 +25,20 @@ export const convertCommand = defineCommand({
   options: (yargs) =>
     yargs
       .positional('in', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED' })
-      .positional('out', { type: 'string', demandOption: true, describe: 'The file to make' })
+      .positional('out', { type: 'string', demandOption: true, describe: 'Image file to create' })
       .options(
         inGroup('Convert:', {
-          from: optional('Format of IN; default: told from the content', choice('from', FORMATS)),
+          from: optional('Format of IN; default: detected from the content', choice('from', FORMATS)),
           to: preset('Format of OUT: raw, qcow2 or qed', choice('to', FORMATS), 'qcow2'),
           'cluster-size': optional(
-            'Bytes of a cluster of OUT, a power of two; default 64KiB',
+            'Cluster size of OUT in bytes, a power of two; default 64KiB',
             clusterSize('cluster-size'),
           ),
           refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
-          compress: flag('qcow2: compressed clusters'),
+          compress: flag('qcow2: write compressed clusters'),
           ...OVERWRITE_OPTIONS,
           'force-share': FORCE_SHARE,
-          json: flag('Print what was made as JSON'),
+          json: flag('Print a summary as JSON'),
         }),
       )
       .options(SHAPE_OPTIONS)
@@ -46,7 +46,7 @@ export const convertCommand = defineCommand({
       .epilogue(
         examples([
           ['convert disk.raw disk.qcow2', 'a raw disk as qcow2'],
-          ['convert top.qcow2 flat.raw --to raw', 'an overlay and what is behind it in one raw file'],
+          ['convert top.qcow2 flat.raw --to raw', 'flatten an overlay and its backing chain to raw'],
           ['convert disk.qcow2 small.qcow2 --compress --compression-type zstd', 'compressed clusters'],
         ]),
       ),
@@ -65,13 +65,13 @@ export const convertCommand = defineCommand({
     // What a link leads to is replaced, as qemu-img does, and not the link.
     const out = realOutputPath(args.out);
     if (to === 'raw' && args['cluster-size'] !== undefined) {
-      throw new UsageError('--cluster-size: raw has no clusters; qcow2 and qed have');
+      throw new UsageError('--cluster-size: raw has no clusters; use it with qcow2 or qed');
     }
     if (to !== 'qcow2' && args.refcounts !== undefined) {
-      throw new UsageError(`--refcounts: ${to} has none to choose; qcow2 has`);
+      throw new UsageError(`--refcounts: ${to} has no refcount modes; use it with qcow2`);
     }
     if (to !== 'qcow2' && args.compress) {
-      throw new UsageError(`--compress: ${to} has no compressed clusters; qcow2 has`);
+      throw new UsageError(`--compress: ${to} has no compressed clusters; use it with qcow2`);
     }
     using bar = new ShareBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());
@@ -101,7 +101,7 @@ export const convertCommand = defineCommand({
       converted = await convertImage(options);
     } catch (error) {
       if (!(error instanceof Interrupted)) throw error;
-      terminal.note(`qcow2-bench: the conversion was stopped: ${args.out} is as it was before`);
+      terminal.note(`qcow2-bench: conversion interrupted: ${args.out} is unchanged`);
       return EXIT.interrupted;
     }
     bar.clear();
@@ -116,7 +116,7 @@ export const convertCommand = defineCommand({
 
 function convertedText(out: string, to: string, converted: ConvertedImage): string {
   const { sourceFormat, virtualSize, copiedBytes } = converted;
-  return `made ${relative('', out)}: ${to} from ${sourceFormat}, ${formatSize(virtualSize)}, of which ${formatSize(copiedBytes)} hold data`;
+  return `created ${relative('', out)}: ${to} from ${sourceFormat}, ${formatSize(virtualSize)}, ${formatSize(copiedBytes)} of data copied`;
 }
 
 function convertedJson(out: string, to: string, converted: ConvertedImage): Record<string, unknown> {

@@ -23,37 +23,43 @@ import { UsageError } from '../terminal/usage-error.ts';
 export const createCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('image', { type: 'string', demandOption: true, describe: 'The file to make' })
+      .positional('image', { type: 'string', demandOption: true, describe: 'Image file to create' })
       .positional('size', {
         type: 'string',
-        describe: "What the guest sees: 10GiB, 512MiB …; default: the backing file's size",
+        describe: "Virtual size: 10GiB, 512MiB …; default: the backing file's size",
       })
       .options(
         inGroup('Image:', {
           format: preset('raw, qcow2 or qed', choice('format', FORMATS), 'qcow2'),
-          'cluster-size': optional('Bytes of a cluster, a power of two; default 64KiB', size('cluster-size')),
+          'cluster-size': optional(
+            'Cluster size in bytes, a power of two; default 64KiB',
+            size('cluster-size'),
+          ),
           refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
           backing: optional(
-            "Make an overlay over this file (relative to the image's directory)",
+            "Create an overlay of this backing file (relative to the image's directory)",
             text('backing'),
           ),
           'backing-format': optional(
-            'Format of the backing file; it is never guessed',
+            'Format of the backing file; never detected',
             choice('backing-format', FORMATS),
           ),
           'data-file-name': optional(
-            "With --data-file: the file's name, relative to the image's directory; default: IMAGE.data",
+            "With --data-file: name of the data file, relative to the image's directory; default: IMAGE.data",
             text('data-file-name'),
           ),
           ...OVERWRITE_OPTIONS,
-          json: flag('Print what was made as JSON'),
+          json: flag('Print a summary as JSON'),
         }),
       )
       .options(SHAPE_OPTIONS)
       .epilogue(
         examples([
           ['create disk.qcow2 10GiB --refcounts lazy', 'an image with lazy refcounts'],
-          ['create top.qcow2 --backing base.raw --backing-format raw', 'an overlay, as large as its base'],
+          [
+            'create top.qcow2 --backing base.raw --backing-format raw',
+            'an overlay of the same size as its base',
+          ],
         ]),
       ),
 
@@ -93,7 +99,7 @@ export const createCommand = defineCommand({
         JSON.stringify({ filename: resolve(args.image), format: args.format, 'virtual-size': made }),
       );
     } else {
-      terminal.answer(`made ${visibleText(args.image)}: ${args.format}, ${formatSize(made)}`);
+      terminal.answer(`created ${visibleText(args.image)}: ${args.format}, ${formatSize(made)}`);
     }
     return EXIT.good;
   },
@@ -132,7 +138,7 @@ function newDataFile(args: {
   const { image, 'data-file': kind = 'none', 'data-file-name': name } = args;
   if (kind === 'none') {
     if (name === undefined) return undefined;
-    throw new UsageError('--data-file-name is of a data file: choose one with --data-file plain or raw');
+    throw new UsageError('--data-file-name needs --data-file plain or raw');
   }
   const stored = dataFile(args);
   return { ...hostImage(realOutputPath(resolve(dirname(image), stored))), stored };
@@ -153,14 +159,15 @@ interface Asked {
 function refuseMisfits(args: Asked): void {
   const { format } = args;
   if (args.size === undefined && args.backing === undefined) {
-    throw new UsageError('SIZE is missing: only an image with --backing takes its size from there');
+    throw new UsageError('SIZE is missing; it is optional only with --backing');
   }
   if (args.refcounts !== undefined && format !== 'qcow2') {
-    throw new UsageError(`--refcounts: ${format} has none to choose; qcow2 has`);
+    throw new UsageError(`--refcounts: ${format} has no refcount modes; use it with qcow2`);
   }
   if (format !== 'raw') return;
   for (const option of ['cluster-size', 'backing'] as const) {
-    if (args[option] !== undefined) throw new UsageError(`--${option}: raw has none; qcow2 and qed have`);
+    if (args[option] !== undefined)
+      throw new UsageError(`--${option}: not supported by raw; use it with qcow2 or qed`);
   }
 }
 
@@ -172,10 +179,12 @@ function newBacking(args: {
   const { backing: name, 'backing-format': format } = args;
   if (name === undefined) {
     if (format === undefined) return undefined;
-    throw new UsageError('--backing-format is of a backing file: name one with --backing');
+    throw new UsageError('--backing-format needs --backing');
   }
   if (format === undefined) {
-    throw new UsageError(`--backing needs --backing-format (${FORMATS.join(', ')}): it is never guessed`);
+    throw new UsageError(
+      `--backing needs --backing-format (${FORMATS.join(', ')}): the format is never detected`,
+    );
   }
   return { name, format, path: resolve(dirname(args.image), name), files: SHARED_HOST_FILES };
 }

@@ -20,11 +20,11 @@ const DEFAULT_BASELINE = 'results/baseline.json';
 export const gateCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('result', { type: 'string', demandOption: true, describe: 'The result to judge' })
+      .positional('result', { type: 'string', demandOption: true, describe: 'Result file to check' })
       .options(
         inGroup('Gate:', {
-          baseline: preset('The counts to compare with', text('baseline'), DEFAULT_BASELINE),
-          accept: flag('Make this result the baseline instead of comparing'),
+          baseline: preset('Baseline to compare with', text('baseline'), DEFAULT_BASELINE),
+          accept: flag('Accept this result as the new baseline instead of comparing'),
           ...OVERWRITE_OPTIONS,
           json: flag('Print the verdict as JSON'),
         }),
@@ -55,7 +55,8 @@ export const gateCommand = defineCommand({
       return EXIT.good;
     }
     if (!existsSync(baselinePath)) {
-      const message = 'does not exist: name a baseline, or make this result one with --accept';
+      const message =
+        'does not exist: name a baseline with --baseline, or create one from this result with --accept';
       throw new Qcow2BenchError('baseline-unreadable', message, { path: baselinePath });
     }
     const verdict = compareCounts(result, readBaseline(baselinePath));

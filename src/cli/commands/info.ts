@@ -35,10 +35,13 @@ export const infoCommand = defineCommand({
       .positional('image', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED' })
       .options(
         inGroup('Info:', {
-          'backing-chain': flag('Tell of every file behind the image too, from the top down'),
-          format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          'backing-chain': flag('Also show every backing file, from the top down'),
+          format: optional(
+            'raw, qcow2 or qed; default: detected from the content',
+            choice('format', FORMATS),
+          ),
           'force-share': FORCE_SHARE,
-          json: flag('Print the facts as JSON, named as in qemu-img info; a chain is an array'),
+          json: flag('Print JSON with the field names of qemu-img info; an array for a chain'),
         }),
       )
       .options(BACKING_OPTIONS),
@@ -50,9 +53,7 @@ export const infoCommand = defineCommand({
     if (!args['backing-chain']) {
       const given = givenBackingOption(args);
       if (given !== undefined) {
-        throw new UsageError(
-          `--${given} has no effect here: without --backing-chain no file behind the image is opened`,
-        );
+        throw new UsageError(`--${given} has no effect without --backing-chain: no backing file is opened`);
       }
       const info = { ...(await readImageInfo(hostImage(path), { format, forceShare })), path };
       terminal.answer(json ? JSON.stringify(infoJson(info), null, 4) : infoText(info, terminal));

@@ -56,7 +56,7 @@ async function listSections(): Promise<readonly Section[]> {
     { key: 'workloads', title: 'Workloads', option: '--workload', entries: entriesOf('workload') },
     {
       key: 'axes',
-      title: 'Axes (crash-then-open stands for all of its workloads)',
+      title: 'Axes (as of crash-then-open, for all its workloads)',
       option: '--workload',
       entries: (await listAxisSources()).map(({ name, title }) => ({ name, meaning: title })),
     },

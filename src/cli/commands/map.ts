@@ -22,9 +22,12 @@ export const mapCommand = defineCommand({
       .positional('image', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED' })
       .options(
         inGroup('Map:', {
-          format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          format: optional(
+            'raw, qcow2 or qed; default: detected from the content',
+            choice('format', FORMATS),
+          ),
           'force-share': FORCE_SHARE,
-          json: flag('Print every extent as JSON, as qemu-img map --output=json does'),
+          json: flag('Print every extent as JSON, like qemu-img map --output=json'),
         }),
       )
       .options(BACKING_OPTIONS),
@@ -79,7 +82,7 @@ async function printTable(
     if (hostOffset === undefined) {
       throw new Qcow2BenchError(
         'map-compressed',
-        'holds compressed clusters, which lie at no offset of their own: list them with --json',
+        'has compressed clusters, which have no host offset of their own; list them with --json',
         { path: names[depth] },
       );
     }

@@ -27,9 +27,12 @@ export const recordCommand = defineCommand({
       .options(LISTEN_OPTIONS)
       .options(
         inGroup('Files:', {
-          trace: optional('The trace to write; .gz and .zst are compressed', text('trace')),
-          title: optional("A line for the trace's header, shown in lists and reports", text('title')),
-          fact: repeated("KEY=VALUE for the trace's header: where it comes from; several times", traceFact),
+          trace: optional('Trace file to write; compressed if it ends in .gz or .zst', text('trace')),
+          title: optional(
+            "Title for the trace's header, one line, shown in lists and reports",
+            text('title'),
+          ),
+          fact: repeated("Provenance for the trace's header, as KEY=VALUE; repeatable", traceFact),
           ...OVERWRITE_OPTIONS,
         }),
       )
@@ -50,7 +53,7 @@ export const recordCommand = defineCommand({
 
   run: async (args, terminal) => {
     if (args.trace === undefined) {
-      throw new UsageError('--trace must be given; serve is the same without one');
+      throw new UsageError('--trace is required; use serve to serve without recording');
     }
     const title: readonly TraceFact[] = args.title === undefined ? [] : [['title', args.title]];
     return runNbdSession(args, { path: args.trace, facts: [...title, ...args.fact] }, terminal);

@@ -26,10 +26,10 @@ export const replayCommand = defineCommand({
       .alias('requests', 'limit')
       .epilogue(
         examples([
-          ['replay ext4-unpack --cache writeback', 'a file system at work'],
-          ['replay sqlite-wal --timing recorded --device file,model:ssd-sata', 'at its own pace'],
-          ['replay msr.csv.gz --flush-policy every=32', 'a trace that holds no flushes'],
-          ['replay mine.trace.csv.zst --limit 10000 --samples 0', 'the beginning, counts only'],
+          ['replay ext4-unpack --cache writeback', 'file system activity'],
+          ['replay sqlite-wal --timing recorded --device file,model:ssd-sata', 'at the recorded times'],
+          ['replay msr.csv.gz --flush-policy every=32', 'a trace without flushes'],
+          ['replay mine.trace.csv.zst --limit 10000 --samples 0', 'the first requests, counts only'],
         ]),
       ),
 

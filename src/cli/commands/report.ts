@@ -23,18 +23,18 @@ export const reportCommand = defineCommand({
         type: 'string',
         array: true,
         demandOption: true,
-        describe: 'Result files; their cells are drawn together',
+        describe: 'Result files; their cells go into one report',
       })
       .options(
         inGroup('Report:', {
           out: optional(
-            `The file to write; default ${DEFAULT_PAGE}, Markdown goes to standard output`,
+            `File to write; default: ${DEFAULT_PAGE}, or standard output for Markdown`,
             text('out'),
           ),
           ...OVERWRITE_OPTIONS,
-          markdown: flag('Make Markdown tables, one a cache mode'),
+          markdown: flag('Write Markdown tables, one per cache mode'),
           cache: optional(
-            'Markdown: the cache modes, separated by commas; default: all of the result',
+            'Markdown: cache modes, comma-separated; default: all in the result',
             listOf('cache', choice('cache', CACHE_MODES)),
           ),
         }),

@@ -24,25 +24,28 @@ export const resizeCommand = defineCommand({
       .positional('size', {
         type: 'string',
         demandOption: true,
-        describe: 'What the guest sees then: 10GiB …; or what is added or taken away: +1GiB, -1GiB',
+        describe: 'New virtual size: 10GiB …; or a relative one: +1GiB, -1GiB',
       })
       .options(
         inGroup('Resize:', {
-          shrink: flag('Allow a smaller disk: what lies behind its new end is lost'),
+          shrink: flag('Allow shrinking: data beyond the new end is lost'),
           preallocation: preset(
-            'Space for what is new: off, metadata (qcow2), falloc or full',
+            'Preallocation of the added space: off, metadata (qcow2), falloc or full',
             choice('preallocation', PREALLOCATIONS),
             'off',
           ),
-          format: optional('raw, qcow2 or qed; default: told from the content', choice('format', FORMATS)),
+          format: optional(
+            'raw, qcow2 or qed; default: detected from the content',
+            choice('format', FORMATS),
+          ),
           json: flag('Print the sizes as JSON'),
         }),
       )
       .options(BACKING_OPTIONS)
       .epilogue(
         examples([
-          ['resize disk.qcow2 +10GiB', 'room for more; the guest has to make its file system larger'],
-          ['resize disk.qcow2 5GiB --shrink', 'after the guest made it smaller'],
+          ['resize disk.qcow2 +10GiB', 'grow; then enlarge the file system in the guest'],
+          ['resize disk.qcow2 5GiB --shrink', 'shrink, after shrinking the file system in the guest'],
         ]),
       ),
 
@@ -81,7 +84,7 @@ function newSize(given: string): NewSize {
     bytes = parseSize(given.slice(sign?.length ?? 0));
   } catch (error) {
     if (!(error instanceof Qcow2BenchError)) throw error;
-    throw new UsageError(`SIZE '${given}': ${error.message}; with + or - in front it is added or taken away`);
+    throw new UsageError(`SIZE '${given}': ${error.message}; use + or - for a relative size`);
   }
   if (sign === undefined) return { to: bytes };
   return { by: sign === '+' ? bytes : -bytes };

@@ -16,7 +16,7 @@ export const runCommand = defineCommand({
       .options(
         inGroup('Workloads:', {
           workload: optional(
-            'Names (see list) and workload or trace files, separated by commas; default: all that ship',
+            'Workload names (see list), workload files or trace files, comma-separated; default: all bundled ones',
             listOf('workload', suggesting([...shippedNames(), ...AXES], text('workload'))),
           ),
         }),
@@ -25,9 +25,15 @@ export const runCommand = defineCommand({
       .options(inGroup('Measuring:', { warmup: preset(WARM_UP.describe, WARM_UP.read, '1') }))
       .epilogue(
         examples([
-          ['run --workload stride --format qcow2 --cache writethrough', 'eager against lazy'],
-          ['run --workload ./mine.json --cluster-size 64KiB,1MiB --samples 0', 'your own, counts only'],
-          ['run --workload stride --format qed --cache none --host-log ops.jsonl', 'every operation'],
+          ['run --workload stride --format qcow2 --cache writethrough', 'eager and lazy refcounts'],
+          [
+            'run --workload ./mine.json --cluster-size 64KiB,1MiB --samples 0',
+            'your own workload, counts only',
+          ],
+          [
+            'run --workload stride --format qed --cache none --host-log ops.jsonl',
+            'log every host operation',
+          ],
         ]),
       ),
 

@@ -21,7 +21,7 @@ export const serveCommand = defineCommand({
       .epilogue(
         examples([
           ['serve --image disk.qcow2 --socket /tmp/disk.sock', 'until Ctrl-C'],
-          ['serve --image disk.qcow2 --read-only --listen 127.0.0.1:10809', 'to look into an image'],
+          ['serve --image disk.qcow2 --read-only --listen 127.0.0.1:10809', 'inspect an image'],
         ]),
       ),
 

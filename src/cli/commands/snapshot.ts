@@ -19,22 +19,19 @@ export const snapshotCommand = defineCommand({
       .positional('image', { type: 'string', demandOption: true, describe: 'A qcow2 image' })
       .options(
         inGroup('Snapshot:', {
-          list: flag('Print the snapshots; this is also what happens without any of these'),
-          create: optional('Take a snapshot of this name', text('create')),
-          apply: optional(
-            'Go back to a snapshot, by id or name: what was written since is lost',
-            text('apply'),
-          ),
-          delete: optional('Drop a snapshot, by name or id', text('delete')),
+          list: flag('List the snapshots (default)'),
+          create: optional('Create a snapshot with this name', text('create')),
+          apply: optional('Revert to a snapshot, by ID or name: later writes are lost', text('apply')),
+          delete: optional('Delete a snapshot, by name or ID', text('delete')),
           'force-share': FORCE_SHARE,
-          json: flag('Print the snapshots that there are afterwards as JSON, named as in qemu-img info'),
+          json: flag('Print the resulting list as JSON, with the field names of qemu-img info'),
         }),
       )
       .options(BACKING_OPTIONS)
       .epilogue(
         examples([
-          ['snapshot disk.qcow2 --create before-upgrade', 'the disk as it is now'],
-          ['snapshot disk.qcow2 --apply before-upgrade', 'and back to it'],
+          ['snapshot disk.qcow2 --create before-upgrade', 'snapshot the current disk'],
+          ['snapshot disk.qcow2 --apply before-upgrade', 'revert to it'],
         ]),
       ),
 
@@ -44,7 +41,7 @@ export const snapshotCommand = defineCommand({
     const change = askedChange(args);
     const forceShare = args['force-share'];
     if (forceShare && change !== undefined) {
-      throw new UsageError('--force-share only reads: it goes with --list');
+      throw new UsageError('--force-share is read-only: use it with --list only');
     }
     const snapshots =
       change === undefined
@@ -64,9 +61,9 @@ function listText(image: string, snapshots: Parameters<typeof snapshotTable>[0])
 function doneText(image: string, change: SnapshotChange): string {
   switch (change.action) {
     case 'create':
-      return `took snapshot '${change.snapshot.name}' of ${image}`;
+      return `created snapshot '${change.snapshot.name}' of ${image}`;
     case 'apply':
-      return `${image} is back at snapshot '${change.which}'`;
+      return `reverted ${image} to snapshot '${change.which}'`;
     case 'delete':
       return `deleted snapshot '${change.which}' of ${image}`;
   }
@@ -84,7 +81,7 @@ function askedChange(args: Asked): SnapshotChange | undefined {
   const { list, create, apply, delete: dropped } = args;
   const asked = [list ? '' : undefined, create, apply, dropped].filter((each) => each !== undefined);
   if (asked.length > 1) {
-    throw new UsageError('--list, --create, --apply and --delete: one at a time');
+    throw new UsageError('--list, --create, --apply and --delete are mutually exclusive');
   }
   if (create !== undefined) return { action: 'create', snapshot: { name: create, ...wallClock() } };
   if (apply !== undefined) return { action: 'apply', which: apply };

@@ -17,7 +17,7 @@ export const traceConvertCommand = defineCommand({
       .options(OUTPUT_OPTIONS)
       .epilogue(
         examples([
-          ['trace convert sda.blktrace.0 sda.trace.csv.zst', 'all CPUs, packed'],
+          ['trace convert sda.blktrace.0 sda.trace.csv.zst', 'all CPUs, compressed'],
           ['trace convert mine.trace.csv mine.iolog --to fio-v3 --lossy', 'for fio --read_iolog'],
         ]),
       ),

@@ -20,13 +20,9 @@ import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../options/trace-op
 import { tracePicture } from '../terminal/trace-picture.ts';
 
 const INFO_OPTIONS = inGroup('Info:', {
-  'cluster-size': preset(
-    'Writes that touch an unwritten cluster of this size allocate',
-    clusterSize('cluster-size'),
-    '64KiB',
-  ),
-  limit: optional('Look at the first N requests only', count('limit', { min: 1 })),
-  json: flag('Print the figures as JSON'),
+  'cluster-size': preset('Cluster size for counting allocating writes', clusterSize('cluster-size'), '64KiB'),
+  limit: optional('Read only the first N requests', count('limit', { min: 1 })),
+  json: flag('Print the statistics as JSON'),
 });
 
 export const traceInfoCommand = defineCommand({
@@ -37,8 +33,8 @@ export const traceInfoCommand = defineCommand({
       .options(TRACE_OPTIONS)
       .epilogue(
         examples([
-          ['trace info mine.trace.csv.zst', 'what is in it?'],
-          ['trace info io_traces.csv.gz --volume 419 --json', 'one disk of many, for a script'],
+          ['trace info mine.trace.csv.zst', 'statistics of a trace'],
+          ['trace info io_traces.csv.gz --volume 419 --json', 'one volume, as JSON'],
         ]),
       ),
 
@@ -107,10 +103,7 @@ function infoText(trace: UnsizedTrace, { summary, figures }: Shown, terminal: Te
       'format',
       `${title} (${trace.format})${trace.volume === undefined ? '' : `, volume ${visibleText(trace.volume)}`}`,
     ],
-    [
-      'device',
-      `${sizeText(trace.virtualSize)}${holds.size ? '' : ': not recorded, the end of its requests'}`,
-    ],
+    ['device', `${sizeText(trace.virtualSize)}${holds.size ? '' : ', from the last request (not recorded)'}`],
     ['requests', requestsText(figures, holds)],
     ['operations', operationsText(figures)],
     ['bytes', `${humanSize(figures.readBytes)} read, ${humanSize(figures.writeBytes)} written`],
@@ -152,7 +145,7 @@ function operationsText(figures: TraceFigures): string {
 }
 
 function flushesText({ flushes, fuaWrites, writes }: TraceFigures, holds: TraceContents): string {
-  if (!holds.flush && !holds.fua) return 'not recorded in this format: what a replay flushes is your choice';
+  if (!holds.flush && !holds.fua) return 'not recorded in this format; choose --flush-policy for a replay';
   const flushText = holds.flush
     ? flushes === 0
       ? 'none'
@@ -198,15 +191,13 @@ function leftOutRows({
 }: UnsizedTrace): [string, string][] {
   const texts = [
     ...(skippedCount > 0
-      ? [`${countOf(skippedCount, 'line or record', 'lines or records')} that break a rule`]
+      ? [countOf(skippedCount, 'invalid line or record', 'invalid lines or records')]
       : []),
-    ...(failedCount > 0 ? [`${countOf(failedCount, 'request')} that failed or had no answer`] : []),
+    ...(failedCount > 0 ? [`${countOf(failedCount, 'request')} that failed or got no reply`] : []),
     ...(otherVolumeCount > 0 ? [`${countOf(otherVolumeCount, 'request')} of other volumes`] : []),
-    ...(isCut
-      ? [`the end, cut short, with ${countOf(cutBytes, 'byte')} of an unfinished line or record`]
-      : []),
+    ...(isCut ? [`${countOf(cutBytes, 'byte')} of an incomplete last line or record`] : []),
   ];
-  return texts.length === 0 ? [] : [['left out', texts.join(', ')]];
+  return texts.length === 0 ? [] : [['skipped', texts.join(', ')]];
 }
 
 function picture({ virtualSize }: UnsizedTrace, { summary, figures }: Shown, terminal: Terminal): string {

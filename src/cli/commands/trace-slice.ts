@@ -17,18 +17,18 @@ export const traceSliceCommand = defineCommand({
       .positional('out', OUT_ARGUMENT)
       .options(
         inGroup('Slice:', {
-          from: optional('Begin at this time of the trace: 90s, 1.5h …', duration('from')),
-          until: optional('End before this time of the trace', duration('until')),
-          skip: optional('Then leave out the first N requests', count('skip', { min: 0 })),
-          limit: optional('Then take at most N requests', count('limit', { min: 1 })),
+          from: optional('Start at this trace time: 90s, 1.5h …', duration('from')),
+          until: optional('Stop before this trace time', duration('until')),
+          skip: optional('Skip the first N requests after --from', count('skip', { min: 0 })),
+          limit: optional('Keep at most N requests', count('limit', { min: 1 })),
         }),
       )
       .options(TRACE_OPTIONS)
       .options(OUTPUT_OPTIONS)
       .epilogue(
         examples([
-          ['trace slice io_traces.csv.gz vm.trace.csv.zst --volume 419', 'one disk of a thousand'],
-          ['trace slice hm_0.csv.gz hour.trace.csv --from 9h --until 10h', 'one hour; times begin at 0'],
+          ['trace slice io_traces.csv.gz vm.trace.csv.zst --volume 419', 'one volume of a thousand'],
+          ['trace slice hm_0.csv.gz hour.trace.csv --from 9h --until 10h', 'one hour; times restart at 0'],
         ]),
       ),
 

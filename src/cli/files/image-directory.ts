@@ -60,7 +60,7 @@ function makeFresh(): string {
     const reason = systemCode(error) ?? String(error);
     throw new Qcow2BenchError(
       'directory-unwritable',
-      `no directory can be made here (${reason}): name one with --dir`,
+      `cannot create a directory here (${reason}): name one with --dir`,
       { path: temporaryDirectory() },
       error,
     );

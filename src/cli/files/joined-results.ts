@@ -17,7 +17,7 @@ export interface ReadResult {
 /** @throws Qcow2BenchError `results-differ` or `result-duplicate-cell`. */
 export function joinResults(results: readonly ReadResult[]): ResultRecord {
   const [first, ...others] = results;
-  if (first === undefined) throw new Error('internal error: no results to join');
+  if (first === undefined) throw new Error('internal error: no results to merge');
   if (others.length === 0) return first.result;
   const cells = new Map<string, { readonly path: string; readonly record: CellRecord }>();
   for (const { path, result } of results) {
@@ -28,7 +28,7 @@ export function joinResults(results: readonly ReadResult[]): ResultRecord {
       if (other !== undefined) {
         throw new Qcow2BenchError(
           'result-duplicate-cell',
-          `holds ${cellName(record.cell)}, as ${other.path} does: report them apart`,
+          `contains ${cellName(record.cell)}, and so does ${other.path}: report them separately`,
           { path },
         );
       }
@@ -44,7 +44,7 @@ function refuseOtherOrigin(first: ReadResult, other: ReadResult): void {
     if (here === there) continue;
     throw new Qcow2BenchError(
       'results-differ',
-      `was made with ${field} '${here}', but ${first.path} with '${there}': report them apart`,
+      `was run with ${field} '${here}', but ${first.path} with '${there}': report them separately`,
       { path: other.path },
     );
   }

@@ -56,9 +56,7 @@ export async function replaySource(args: ReplaySourceArgs): Promise<ReplaySource
     remarksOf: (cell) => [
       ...sharedRemarks(args, source, facts),
       ...(isSilentOnSyncs(args, facts, cell)
-        ? [
-            'the trace holds no flushes and no --flush-policy stands for them: the figures say nothing about syncs',
-          ]
+        ? ['the trace has no flushes and --flush-policy is not set: sync counts are not meaningful']
         : []),
     ],
   };
@@ -67,14 +65,14 @@ export async function replaySource(args: ReplaySourceArgs): Promise<ReplaySource
 async function openSource(args: ReplaySourceArgs): Promise<RecordedSource> {
   const { remap, size, requests: limit, 'flush-policy': flushPolicy } = args;
   if (remap !== undefined && size === undefined) {
-    throw new UsageError('--remap fits a trace to another size of the image: name it with --size');
+    throw new UsageError('--remap needs --size: the size of the image to fit the trace to');
   }
   const reading = traceReading(args);
   // What is remapped is read with the size that it has by itself.
   const own = remap === undefined ? reading : { ...reading, size: undefined };
   const source = await findSource(args.trace, { ...own, limit });
   if (source.kind === 'workload') {
-    throw new Qcow2BenchError('not-a-trace', 'is a workload file: measure it with run --workload', {
+    throw new Qcow2BenchError('not-a-trace', 'is a workload file: use run --workload', {
       path: source.path,
     });
   }
@@ -102,7 +100,7 @@ async function readThrough(
     for (const { op, fua } of batch) if (op === 'flush' || fua) flushes++;
   }
   if (requests === 0) {
-    throw new Qcow2BenchError('no-requests', 'the trace holds no request to replay', { path });
+    throw new Qcow2BenchError('no-requests', 'the trace has no requests to replay', { path });
   }
   return {
     requests,
@@ -116,12 +114,10 @@ async function readThrough(
 function refuseTimesThatAreNone(args: ReplaySourceArgs, { requests, durationNs }: TraceFacts): void {
   if (durationNs > 0 || requests < 2) return;
   if (args.timing !== undefined) {
-    throw new UsageError('--timing: the requests of this trace have no times; it takes asap with it');
+    throw new UsageError('--timing: this trace has no times; use asap');
   }
   if (args['flush-policy']?.kind === 'interval') {
-    throw new UsageError(
-      '--flush-policy: the requests of this trace have no times; it takes every=N with it',
-    );
+    throw new UsageError('--flush-policy: this trace has no times; use every=N');
   }
 }
 
@@ -134,23 +130,23 @@ function sharedRemarks(
   const remarks: string[] = [];
   if (cutBytes !== undefined) {
     const rest = countOf(cutBytes, 'byte');
-    remarks.push(`the trace was cut short: ${rest} of an unfinished line or record were left out at its end`);
+    remarks.push(`the trace was cut short: ${rest} of an incomplete last line or record were skipped`);
   }
-  if (skipped === 1) remarks.push('1 line of the trace breaks a rule and was left out');
-  if (skipped > 1) remarks.push(`${String(skipped)} lines of the trace break a rule and were left out`);
-  if (volume !== undefined) remarks.push(`of the trace only the volume ${volume}`);
+  if (skipped === 1) remarks.push('skipped 1 invalid line of the trace');
+  if (skipped > 1) remarks.push(`skipped ${String(skipped)} invalid lines of the trace`);
+  if (volume !== undefined) remarks.push(`only volume ${volume} of the trace`);
   if (limit !== undefined && requests === limit) {
-    remarks.push(`of the trace only the first ${countOf(limit, 'request')}`);
+    remarks.push(`only the first ${countOf(limit, 'request')} of the trace`);
   }
   const remap = source.adaptation?.remap;
   if (remap !== undefined) {
     const { recorded } = remap.sizes;
     remarks.push(
-      `remap ${remap.way}: recorded on a device of ${formatSize(recorded)}, replayed on one of ${formatSize(source.virtualSize)}`,
+      `remap ${remap.way}: recorded on a device of ${formatSize(recorded)}, replayed on ${formatSize(source.virtualSize)}`,
     );
   }
   if (policy !== undefined && policy.kind !== 'none') {
-    const beside = flushes === 0 ? '' : `, beside ${String(flushes)} of the trace's own`;
+    const beside = flushes === 0 ? '' : `, in addition to ${String(flushes)} recorded flushes`;
     remarks.push(`flush policy ${flushPolicyName(policy)}${beside}`);
   }
   return remarks;

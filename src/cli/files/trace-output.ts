@@ -27,15 +27,15 @@ import type { Terminal } from '../terminal/terminal.ts';
 
 export const OUTPUT_OPTIONS = inGroup('Output:', {
   to: preset(`Format: ${WRITABLE_FORMATS.join(', ')}`, choice('to', WRITABLE_FORMATS), 'native'),
-  lossy: flag('Drop what the format does not hold, and say how much, instead of stopping'),
+  lossy: flag('Drop what the target format cannot store and report how much, instead of failing'),
   ...OVERWRITE_OPTIONS,
-  json: flag('Print what was written as JSON'),
+  json: flag('Print a summary as JSON'),
 });
 
 export const OUT_ARGUMENT = {
   type: 'string',
   demandOption: true,
-  describe: 'Where to write; a name that ends in .gz or .zst is compressed',
+  describe: 'Trace file to write; compressed if it ends in .gz or .zst',
 } as const;
 
 export interface TraceOutput {
@@ -169,12 +169,12 @@ async function write(output: TraceOutput, { survey, file, signal }: Writing): Pr
 function refuseTimeless(path: string, format: TraceFormat, { fromNs, untilNs }: TraceSelection): void {
   if (fromNs === undefined && untilNs === undefined) return;
   if (traceFormat(format).holds.times !== 'none') return;
-  const message = `${format} holds no times to choose by: --skip and --limit count requests`;
+  const message = `${format} has no times: select by request with --skip and --limit`;
   throw new Qcow2BenchError('no-times', message, { path });
 }
 
 function lossy(path: string, to: string, losses: readonly TraceLoss[]): Qcow2BenchError {
-  const message = `${to} does not hold all of this trace: ${listed(losses)}; --lossy writes the rest`;
+  const message = `${to} cannot store all of this trace: ${listed(losses)}; use --lossy to drop that`;
   return new Qcow2BenchError('lossy', message, { path });
 }
 
@@ -188,15 +188,15 @@ function asText({ out, args }: TraceOutput, survey: Survey): string {
     `${visibleText(out)}: ${countOf(kept, 'request')}, ${args.to}`,
     ...(losses.length > 0 ? [`dropped: ${listed(losses)}`] : []),
     ...(skipped > 0
-      ? [`left out: ${countOf(skipped, 'line or record', 'lines or records')} that break a rule`]
+      ? [`skipped: ${countOf(skipped, 'invalid line or record', 'invalid lines or records')}`]
       : []),
     ...(failed > 0
-      ? [`left out: ${countOf(failed, 'request')} that failed or had no answer when recorded`]
+      ? [`skipped: ${countOf(failed, 'request')} that failed or got no reply when recorded`]
       : []),
-    ...(otherVolumes > 0 ? [`left out: ${countOf(otherVolumes, 'request')} of other volumes`] : []),
+    ...(otherVolumes > 0 ? [`skipped: ${countOf(otherVolumes, 'request')} of other volumes`] : []),
     ...(cutBytes === undefined
       ? []
-      : [`left out: the end, cut short, with ${countOf(cutBytes, 'byte')} of an unfinished line or record`]),
+      : [`skipped: ${countOf(cutBytes, 'byte')} of an incomplete last line or record`]),
   ].join('\n');
 }
 

@@ -10,24 +10,22 @@ import { choice, text } from './option-values.ts';
 /** Of commands that open the data file alone. */
 export const DATA_FILE_OPTIONS = inGroup('Backing files:', {
   'backing-dir': optional(
-    "Files behind the image must lie below this directory; default: the image's own",
+    "Open backing files only below this directory; default: the image's directory",
     text('backing-dir'),
   ),
-  'any-backing': flag('Files behind the image may lie anywhere'),
+  'any-backing': flag('Allow backing files anywhere'),
 });
 
 export const BACKING_OPTIONS = inGroup('Backing files:', {
   ...DATA_FILE_OPTIONS,
   'backing-format': optional(
-    'Format of files behind the image for which it names none, or none of ours; never detected',
+    'Format of backing files for which the image names no supported format; never detected',
     choice('backing-format', FORMATS),
   ),
 });
 
 /** Of commands that read an image. */
-export const FORCE_SHARE = flag(
-  'Read images although other processes write to them: what is read may be inconsistent',
-);
+export const FORCE_SHARE = flag('Open images that other processes write to; reads may be inconsistent');
 
 export type BackingArgs = InferredOptionTypes<typeof BACKING_OPTIONS>;
 type DataFileArgs = InferredOptionTypes<typeof DATA_FILE_OPTIONS>;

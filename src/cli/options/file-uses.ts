@@ -32,7 +32,7 @@ import { UsageError } from '../terminal/usage-error.ts';
 /** What lets a command replace a file; `--force` was its name in some commands. */
 export const OVERWRITE_OPTIONS = {
   overwrite: flag('Replace an existing file'),
-  force: { ...flag('Another name of --overwrite'), hidden: true },
+  force: { ...flag('Alias of --overwrite'), hidden: true },
 } as const;
 
 export interface FileUse {
@@ -116,7 +116,7 @@ async function withFilesBehind(uses: readonly FileUse[]): Promise<readonly FileU
   if (!isOverSomething) return uses;
   const behind = uses.map(async ({ what, path, image }) => {
     const files = image === undefined ? [] : await imageFiles(path, image);
-    return reads(`a file behind ${what}`, ...files);
+    return reads(`a backing file of ${what}`, ...files);
   });
   return [...uses, ...(await Promise.all(behind)).flat()];
 }
@@ -195,7 +195,7 @@ function isLink(path: string): boolean {
 /** Also with `--overwrite`: `/dev/stdout` would be replaced by a file. */
 function refuseStream(path: string): void {
   if (outputPlace(path).kind === 'file') return;
-  const message = 'is a stream, and an image is a regular file; name a file';
+  const message = 'is a stream, but an image must be a regular file; name a file';
   throw new Qcow2BenchError('not-an-output', message, { path });
 }
 

@@ -26,17 +26,14 @@ import { UsageError } from '../terminal/usage-error.ts';
 const SHAPE_KINDS = {
   compat: kind('qcow2: 0.10 (version 2) or 1.1 (default)', choice('compat', COMPAT_LEVELS)),
   'refcount-bits': kind(
-    'qcow2: width of a refcount, 1 to 64; default 16',
+    'qcow2: refcount width in bits, 1 to 64; default 16',
     numberOf('refcount-bits', REFCOUNT_BITS),
   ),
   'extended-l2': kind(
-    'qcow2: clusters of 32 subclusters, allocated and zeroed apart: on or off (default)',
+    'qcow2: extended L2 entries (32 subclusters per cluster): on or off (default)',
     onOff('extended-l2'),
   ),
-  'compression-type': kind(
-    'qcow2: of clusters that are written compressed, zlib (default) or zstd',
-    choice('compression-type', COMPRESSION_TYPES),
-  ),
+  'compression-type': kind('qcow2: zlib (default) or zstd', choice('compression-type', COMPRESSION_TYPES)),
   preallocation: kind(
     'off (default), metadata (qcow2), falloc or full',
     choice('preallocation', PREALLOCATIONS),
@@ -48,11 +45,17 @@ const SHAPE_KINDS = {
 } as const;
 
 const CACHE_SIZE_KINDS = {
-  'cache-size': kind('Of both together: 1MiB …', size('cache-size')),
-  'l2-cache-size': kind('Default: what the disk needs, at most 32MiB', size('l2-cache-size')),
-  'refcount-cache-size': kind('Default: 4 clusters', size('refcount-cache-size')),
+  'cache-size': kind('Size of both caches together: 1MiB …', size('cache-size')),
+  'l2-cache-size': kind(
+    'Size of the L2 table cache; default: enough for the whole disk, at most 32MiB',
+    size('l2-cache-size'),
+  ),
+  'refcount-cache-size': kind(
+    'Size of the refcount block cache; default: 4 clusters',
+    size('refcount-cache-size'),
+  ),
   'l2-cache-entry-size': kind(
-    'Of a slice of an L2 table; default: a cluster, or 4KiB if the cache is too small for the disk',
+    'Size of an L2 slice; default: a cluster, or 4KiB if the cache does not cover the disk',
     size('l2-cache-entry-size'),
   ),
 } as const;
@@ -69,9 +72,9 @@ const FOLLOWED = {
   ),
 } as const;
 
-const SHAPE_HEADING = 'Image, where it is made:';
-const CACHES_HEADING = 'Metadata caches of qcow2, as in QEMU:';
-const OPENING_HEADING = 'Image, as it is opened:';
+const SHAPE_HEADING = 'Image creation:';
+const CACHES_HEADING = 'qcow2 metadata caches, as in QEMU:';
+const OPENING_HEADING = 'Opening the image:';
 
 /** Of commands that make one image. */
 export const SHAPE_OPTIONS = inGroup(SHAPE_HEADING, singles(SHAPE_KINDS));
@@ -195,11 +198,13 @@ function refuseOthersShape(
   for (const [property, { formats: having }] of Object.entries(SHAPE_RULES)) {
     const key = property as keyof ImageShape;
     if (given[key] === undefined || formats.some((format) => having.includes(format))) continue;
-    throw new UsageError(`--${OPTION_OF[key]}: ${formats.join(', ')} has none; ${having.join(', ')} has`);
+    throw new UsageError(
+      `--${OPTION_OF[key]}: not supported by ${formats.join(', ')}; use it with ${having.join(', ')}`,
+    );
   }
 }
 
 function refuseOthersCaches(formats: readonly Format[]): void {
   if (formats.includes('qcow2')) return;
-  throw new UsageError(`sizes of metadata caches: ${formats.join(', ')} has none; qcow2 has`);
+  throw new UsageError(`metadata cache sizes: not supported by ${formats.join(', ')}; use them with qcow2`);
 }

@@ -22,12 +22,15 @@ export const ADAPTIVE_SAMPLES_MAX = 50;
 /** Seed 0 stands for "each workload's own". */
 const SEED_MIN = 1;
 
-export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a matrix):', {
+export const CELL_OPTIONS = inGroup('Cells (comma-separated lists make a matrix):', {
   format: openList('format', FORMATS),
   refcounts: openList('refcounts', REFCOUNT_MODES),
   cache: listOption('cache', CACHE_MODES),
   'cluster-size': withDefault(
-    optional('Of qcow2 and QED: 64KiB, 2MiB …', listOf('cluster-size', clusterSize('cluster-size'))),
+    optional(
+      'Cluster size of qcow2 and QED: 64KiB, 2MiB …',
+      listOf('cluster-size', clusterSize('cluster-size')),
+    ),
     '64KiB',
   ),
   'queue-depth': preset(
@@ -47,64 +50,62 @@ export const CELL_OPTIONS = inGroup('Cells (lists separated by commas make a mat
     'off',
   ),
   device: preset(
-    'Where times are taken: file, memory, null, model:NAME',
+    'Device to time on: file, memory, null, model:NAME',
     listOf('device', device('device', STORAGE_KINDS)),
     'file',
   ),
   engine: preset(
-    'What serves the requests: builtin, qemu',
+    'Engine that serves the requests: builtin, qemu',
     listOf('engine', choice('engine', ENGINES)),
     'builtin',
   ),
-  'qemu-bin-dir': optional('For the engine qemu: where qemu-io lies; default: PATH', text('qemu-bin-dir')),
+  'qemu-bin-dir': optional(
+    'Directory of qemu-io, for the engine qemu; default: search PATH',
+    text('qemu-bin-dir'),
+  ),
   payload: preset(
-    'What guest writes carry: pattern, random, zero',
+    'Data of guest writes: pattern, random, zero',
     listOf('payload', choice('payload', PAYLOAD_KINDS)),
     'pattern',
   ),
-  seed: optional("Replaces the workloads' own seeds", count('seed', { min: SEED_MIN })),
+  payload: preset('Data of guest writes: pattern, random, zero', choice('payload', PAYLOAD_KINDS), 'pattern'),
+  seed: optional("Seed for all workloads; default: each workload's own", count('seed', { min: SEED_MIN })),
 });
 
 export const MEASURE_OPTIONS = inGroup('Measuring:', {
   samples: optional(
-    `Timing passes a cell, all of them; 0 counts only; default: as --precision asks, at most ${String(ADAPTIVE_SAMPLES_MAX)}`,
+    `Timing samples per cell; 0: count only; default: until --precision is met, at most ${String(ADAPTIVE_SAMPLES_MAX)}`,
     count('samples', { min: 0, max: SAMPLES_MAX }),
   ),
-  precision: optional(
-    'Time cells until the 95 % interval of each median is within this; default 5%',
-    percent('precision'),
-  ),
+  precision: optional("Target half-width of each median's 95 % interval; default 5%", percent('precision')),
   'timed-requests': optional(
-    'Time the first N requests of each workload; default 64',
+    'Number of requests of each workload to time; default 64',
     count('timed-requests', { min: 1 }),
   ),
-  requests: optional('Serve only the first N requests', count('requests', { min: 1 })),
-  resume: flag('Go on with the result in --out: do what is missing'),
-  strict: flag('Exit with 1 if a cell was skipped'),
+  requests: optional('Run only the first N requests of each workload', count('requests', { min: 1 })),
+  resume: flag('Continue the result in --out: run only missing cells'),
+  strict: flag('Exit with code 1 if a cell was skipped'),
 });
 
 /** Apart, as `bench` has a default and the others have not. */
 export const TIME_LIMIT = {
-  describe: 'Seconds for timing; rounds that do not fit are left out',
+  describe: 'Time budget for sampling, in seconds',
   read: count('time-limit', { min: 1 }),
 } as const;
 
 export const WARM_UP = {
-  describe: 'Timing rounds before the first that counts',
+  describe: 'Warm-up rounds before the first sample',
   read: count('warmup', { min: 0, max: SAMPLES_MAX }),
 } as const;
 
 export const PLACE_OPTIONS = inGroup('Files:', {
-  dir: optional(
-    'Directory of timed images and copies; default: a new temporary one, removed afterwards',
-    text('dir'),
-  ),
+  dir: optional('Directory for timed images and copies; default: a temporary one', text('dir')),
   image: optional(
-    'Run on a copy of this image, as it is; one that does not exist is made there and kept (one cell)',
+    'Run on a copy of this image; if the file does not exist, it is created and kept (one cell)',
     text('image'),
   ),
-  'in-place': flag('With --image: write to the image itself, and not to a copy (one cell, counts only)'),
-  'host-log': optional('One cell only: write every host operation there, as JSON lines', text('host-log')),
+  'in-place': flag('With --image: write to the image itself instead of a copy (one cell, counts only)'),
+  'host-log': optional('Log every host operation to this file, as JSON lines (one cell)', text('host-log')),
   json: flag('Print the result as JSON instead of the summary'),
 });
 
@@ -115,10 +116,10 @@ export const MATRIX_OPTIONS = {
   ...BACKING_OPTIONS,
   ...MEASURE_OPTIONS,
   ...inGroup('Measuring:', {
-    'time-limit': optional(`${TIME_LIMIT.describe}; default 60 where --samples is left out`, TIME_LIMIT.read),
+    'time-limit': optional(`${TIME_LIMIT.describe}; default 60 without --samples`, TIME_LIMIT.read),
   }),
   ...inGroup('Files:', {
-    out: optional('Where the result goes, as JSON', text('out')),
+    out: optional('Result file to write, JSON', text('out')),
     ...OVERWRITE_OPTIONS,
   }),
   ...PLACE_OPTIONS,

@@ -11,14 +11,14 @@ export const ENGINES = ['builtin', 'qemu'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
 export const FORMAT_MEANINGS: Readonly<Record<Format, string>> = {
-  raw: 'the guest disk byte for byte: the floor, no metadata at all',
-  qcow2: 'clusters, two levels of tables, a refcount for every cluster',
-  qed: 'clusters and two levels of tables, no refcounts',
+  raw: 'the guest disk byte for byte, no metadata: the lower bound',
+  qcow2: 'two-level cluster tables, a refcount for every cluster',
+  qed: 'two-level cluster tables, no refcounts',
 };
 
 export const REFCOUNT_MEANINGS: Readonly<Record<RefcountMode, string>> = {
-  eager: 'qcow2 writes refcounts with each allocation, with a sync of their own',
-  lazy: 'qcow2 writes refcounts at a clean close; a crash costs a scan',
+  eager: 'qcow2 writes refcounts with each allocation, with an extra sync',
+  lazy: 'qcow2 writes refcounts at a clean close; after a crash they are rebuilt',
 };
 
 export const CACHE_MEANINGS: Readonly<Record<CacheMode, string>> = {
@@ -30,14 +30,14 @@ export const CACHE_MEANINGS: Readonly<Record<CacheMode, string>> = {
 };
 
 export const DEVICE_MEANINGS: Readonly<Record<StorageKind, string>> = {
-  file: 'real files in --dir: what times are about',
-  memory: 'memory that gives back what was written: exact counts anywhere',
-  null: 'memory that forgets guest data: the cost of the harness itself',
+  file: 'real files in --dir, for timing',
+  memory: 'memory that stores what is written: exact counts on any machine',
+  null: 'memory that discards guest data: the cost of the harness itself',
 };
 
 export const ENGINE_MEANINGS: Readonly<Record<EngineName, string>> = {
   builtin: "this program's own raw, qcow2 and QED engines",
-  qemu: 'the real qemu-io under strace, counted, and held against the builtin engine',
+  qemu: 'the real qemu-io under strace, counted and compared with the builtin engine',
 };
 
 export const PAYLOAD_MEANINGS: Readonly<Record<PayloadKind, string>> = {

@@ -24,21 +24,24 @@ import { choice, clusterSize, size, text } from './option-values.ts';
 import { badOption, UsageError } from '../terminal/usage-error.ts';
 
 export const SERVED_IMAGE_OPTIONS = inGroup('Image:', {
-  image: optional('The image to serve', text('image')),
-  create: optional('Make it first, with this size: 10GiB, 512MiB …', size('create')),
-  format: preset('raw, qcow2 or qed; it is never guessed', choice('format', FORMATS), 'qcow2'),
+  image: optional('Image to serve', text('image')),
+  create: optional('Create the image first, with this virtual size: 10GiB, 512MiB …', size('create')),
+  format: preset('raw, qcow2 or qed; never detected', choice('format', FORMATS), 'qcow2'),
   refcounts: optional("qcow2: eager or lazy; default: the image's own", choice('refcounts', REFCOUNT_MODES)),
-  'cluster-size': optional('With --create: bytes of a cluster; default 64KiB', clusterSize('cluster-size')),
+  'cluster-size': optional(
+    'With --create: cluster size in bytes; default 64KiB',
+    clusterSize('cluster-size'),
+  ),
   cache: preset(CACHE_MODES.join(', '), choice('cache', CACHE_MODES), 'writeback'),
-  'read-only': flag('Refuse what would change the image'),
+  'read-only': flag('Open the image read-only'),
 });
 
 export const LISTEN_OPTIONS = inGroup('Clients:', {
   socket: optional('Listen on this Unix socket', text('socket')),
-  listen: optional('Listen on HOST:PORT; port 0 takes a free one', listenPlace),
-  'allow-remote': flag('With --listen: also on an address that other machines reach'),
-  'export-name': optional('Only name that clients may ask for; default: any', exportName),
-  once: flag('End when the last client has left'),
+  listen: optional('Listen on HOST:PORT; port 0 picks a free port', listenPlace),
+  'allow-remote': flag('With --listen: allow addresses that other machines can reach'),
+  'export-name': optional('Export name that clients must use; default: any', exportName),
+  once: flag('Exit when the last client disconnects'),
 });
 
 export type ServedImageArgs = InferredOptionTypes<typeof SERVED_IMAGE_OPTIONS> &
@@ -102,11 +105,11 @@ function listenPlace(given: string): ListenPlace {
 export function listenAddress(args: ListenArgs): ListenAddress {
   const { socket, listen, 'allow-remote': allowRemote } = args;
   if (socket !== undefined) {
-    if (listen !== undefined) throw new UsageError('--socket and --listen: name one of them');
+    if (listen !== undefined) throw new UsageError('--socket and --listen are mutually exclusive');
     return { kind: 'unix', path: resolve(socket) };
   }
   if (listen === undefined) {
-    throw new UsageError('name where clients reach the image: --socket PATH or --listen HOST:PORT');
+    throw new UsageError('--socket PATH or --listen HOST:PORT is required');
   }
   return { kind: 'tcp', ...listen, allowRemote };
 }
@@ -137,22 +140,23 @@ export function refuseMisfits(args: ServedImageArgs): void {
   imageShape(args, [format]);
   const [shapeOption] = givenShapeOptions(args);
   if (shapeOption !== undefined && create === undefined) {
-    throw new UsageError(`--${shapeOption} is of an image that is made: add --create`);
+    throw new UsageError(`--${shapeOption} applies only to new images: add --create`);
   }
   if (refcounts !== undefined && format !== 'qcow2') {
-    throw new UsageError(`--refcounts: ${format} has none to choose; qcow2 has`);
+    throw new UsageError(`--refcounts: ${format} has no refcount modes; use it with qcow2`);
   }
   if (args['cluster-size'] !== undefined) {
     if (create === undefined) {
-      throw new UsageError('--cluster-size is of an image that is made: add --create');
+      throw new UsageError('--cluster-size applies only to new images: add --create');
     }
-    if (format === 'raw') throw new UsageError('--cluster-size: raw has none; qcow2 and qed have');
+    if (format === 'raw')
+      throw new UsageError('--cluster-size: not supported by raw; use it with qcow2 or qed');
   }
   const backingOption = givenBackingOption(args);
   if (create !== undefined && backingOption !== undefined) {
-    throw new UsageError(`--${backingOption} is of an image that exists: leave out --create`);
+    throw new UsageError(`--${backingOption} applies only to existing images: omit --create`);
   }
   if (create !== undefined && args['read-only']) {
-    throw new UsageError('--create and --read-only: an empty image that stays so is of no use');
+    throw new UsageError('--create and --read-only: a new image cannot be served read-only');
   }
 }

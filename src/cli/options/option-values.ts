@@ -63,7 +63,7 @@ export function numberOf<T extends number>(option: string, allowed: readonly T[]
 export function listOf<T>(option: string, read: ReadValue<T>): ReadValue<readonly T[]> {
   const readList = (text: string): readonly T[] => {
     const parts = text.split(',').map((part) => part.trim());
-    if (parts.includes('')) throw badOption(option, text, 'a list separated by commas, without gaps');
+    if (parts.includes('')) throw badOption(option, text, 'a comma-separated list without empty items');
     return [...new Set(parts.map(read))];
   };
   return Object.assign(readList, { values: read.values ?? [], isList: true });
@@ -78,7 +78,9 @@ export function count(
     const value = /^\d+$/.test(text.trim()) ? Number(text) : NaN;
     if (value >= min && value <= max) return value;
     const bound =
-      max === Number.MAX_SAFE_INTEGER ? `from ${String(min)} up` : `from ${String(min)} to ${String(max)}`;
+      max === Number.MAX_SAFE_INTEGER
+        ? `of at least ${String(min)}`
+        : `from ${String(min)} to ${String(max)}`;
     throw badOption(option, text, `a whole number ${bound}`);
   };
 }

@@ -11,19 +11,19 @@ import { badOption } from '../terminal/usage-error.ts';
 
 export const REPLAY_OPTIONS = inGroup('Replay:', {
   timing: preset(
-    'When requests are issued: asap, recorded (at the times of the trace), scale=4 (4 times as fast)',
+    'When to issue requests: asap, recorded (at the recorded times), scale=4 (4 times as fast)',
     suggesting(['asap', 'recorded', 'scale=4'], timing),
     'asap',
   ),
   'flush-policy': optional(
-    'Flushes for a trace without: every=N changes, interval=MS of its time, none',
+    'Flushes to add: every=N writes, interval=MS of trace time, none',
     suggesting(['none', 'every=32', 'interval=100'], flushPolicy),
   ),
   remap: optional(
-    'With --size: how a trace of another device fits: wrap, scale, grow',
+    'With --size: how to fit a trace of another device: wrap, scale, grow',
     choice('remap', REMAPS),
   ),
-  verify: flag('Compare what reads answer with what was written before'),
+  verify: flag('Check that reads return what was written before'),
 });
 
 export type ReplayArgs = InferredOptionTypes<typeof REPLAY_OPTIONS>;
@@ -37,5 +37,5 @@ function timing(given: string): ReplayTiming | undefined {
 function flushPolicy(given: string): FlushPolicy {
   const policy = parseFlushPolicy(given.trim());
   if (policy !== undefined) return policy;
-  throw badOption('flush-policy', given, 'none, every=N or interval=MS, both whole numbers from 1 up');
+  throw badOption('flush-policy', given, 'none, every=N or interval=MS, both whole numbers of at least 1');
 }

@@ -12,16 +12,16 @@ import { badOption } from '../terminal/usage-error.ts';
 
 export const TRACE_OPTIONS = inGroup('Trace:', {
   'trace-format': optional(
-    `Default: told from the content (${TRACE_FORMATS.join(', ')})`,
+    `Trace format; default: detected from the content (${TRACE_FORMATS.join(', ')})`,
     choice('trace-format', TRACE_FORMATS),
   ),
-  volume: optional('Which device to read, of a trace of several', text('volume')),
+  volume: optional('Volume to read from a trace with several', text('volume')),
   size: optional(
-    'Size of the device; default: what the trace says, or its footprint up to whole MiB',
+    "Size of the device; default: as recorded, or the trace's footprint rounded up to MiB",
     deviceSize('size'),
   ),
-  'skip-bad': flag('Leave out what breaks a rule, and say how much, instead of stopping'),
-  recover: flag('Read a trace that was cut short up to its last whole line or record'),
+  'skip-bad': flag('Skip invalid lines and report how many, instead of failing'),
+  recover: flag('Read a truncated trace up to its last complete line or record'),
 });
 
 export type TraceArgs = InferredOptionTypes<typeof TRACE_OPTIONS>;
@@ -30,8 +30,7 @@ export type TraceArgs = InferredOptionTypes<typeof TRACE_OPTIONS>;
 export const TRACE_ARGUMENT = {
   type: 'string',
   demandOption: true,
-  describe:
-    'A trace file, plain, .gz or .zst; of blktrace, the name before .blktrace.0; or the name of a recording that ships',
+  describe: 'Trace file (plain, .gz or .zst), the blktrace name before .blktrace.0, or a bundled recording',
 } as const;
 
 export function traceReading(args: TraceArgs): OpenTraceOptions {

@@ -39,7 +39,7 @@ export function endMatrix(
     return EXIT.verdict;
   }
   if (!args.strict || outcome.skipped === 0) return EXIT.good;
-  terminal.note(`qcow2-bench: error: skipped: ${countOf(outcome.skipped, 'cell')}, which --strict forbids`);
+  terminal.note(`qcow2-bench: error: skipped: ${countOf(outcome.skipped, 'cell')}, and --strict is set`);
   return EXIT.error;
 }
 
@@ -82,10 +82,10 @@ function samplingText(
   if (taken.length === 0 || most <= 1) return [];
   if (precision === undefined) {
     if (most >= samples) return [];
-    return [`The time limit left room for ${String(most)} of ${countOf(samples, 'timing round')}.`];
+    return [`The time limit allowed ${String(most)} of ${countOf(samples, 'timing round')}.`];
   }
   const range = least === most ? String(most) : `${String(least)} to ${String(most)}`;
-  const reached = `${String(timed)} of ${countOf(taken.length, 'cell')} have a median known to ±${String(precision * 100)} %`;
-  const more = timed < taken.length ? '; a longer --time-limit or a quieter machine gives more' : '';
-  return [`Times: ${range} samples a cell; ${reached}${more}.`];
+  const reached = `${String(timed)} of ${countOf(taken.length, 'cell')} have a median within ±${String(precision * 100)} %`;
+  const more = timed < taken.length ? '; use a longer --time-limit or a quieter machine for more' : '';
+  return [`Times: ${range} samples per cell; ${reached}${more}.`];
 }

@@ -286,46 +286,45 @@ function refuseMisfits(args: MatrixArgs): void {
   const { device, resume, out } = args;
   const isOverlapped = args.overlap?.includes(true) === true;
   if (args['qemu-bin-dir'] !== undefined && !args.engine.includes('qemu')) {
-    throw new UsageError('--qemu-bin-dir is of the engine qemu: add it to --engine');
+    throw new UsageError('--qemu-bin-dir applies only to the engine qemu: add it to --engine');
   }
   if (resume && out === undefined) {
-    throw new UsageError('--resume goes on with a result file: name it with --out');
+    throw new UsageError('--resume needs --out: the result file to continue');
   }
   if (isOverlapped && !args['queue-depth'].some((depth) => depth > 1)) {
-    throw new UsageError('--overlap is of requests in flight at once: give a --queue-depth above 1');
+    throw new UsageError('--overlap needs a --queue-depth above 1');
   }
   if (isOverlapped && !(device.includes('file') && args.engine.includes('builtin'))) {
-    throw new UsageError('--overlap is of the engine builtin on files: add them to --engine and --device');
+    throw new UsageError(
+      '--overlap needs the engine builtin and the device file: add them to --engine and --device',
+    );
   }
 }
 
 /** `--image` names a file that does not exist: it is made there and kept. */
 function refuseNewImageMisfits({ samples, device, dir }: MatrixArgs): void {
   if (samples !== undefined && samples > 0) {
-    throw new UsageError(
-      '--image: the file does not exist and is made and kept, which is counted once; --samples takes 0 with it',
-    );
+    throw new UsageError('--image: a new image is counted once and not timed; use --samples 0');
   }
   if (device.some((name) => name !== 'file')) {
-    throw new UsageError('--image is a file; --device takes file with it');
+    throw new UsageError('--image needs --device file');
   }
   if (dir !== undefined) {
-    throw new UsageError('--image: the file does not exist and is made under this name; leave out --dir');
+    throw new UsageError('--image: a new image is created under this name; omit --dir');
   }
 }
 
 function refuseReplayMisfits({ args, replay }: MatrixSession): void {
   if (replay === undefined) return;
   if (replay.timing !== undefined && args.engine.includes('qemu')) {
-    throw new UsageError('--timing is of the builtin engine: qemu is counted and not timed');
+    throw new UsageError('--timing needs the builtin engine: qemu is counted, not timed');
   }
   if (!replay.verify) return;
-  if (args.engine.includes('qemu')) throw new UsageError('--verify is of the builtin engine; leave out qemu');
-  if (args.device.includes('null')) throw new UsageError('--verify: the device null forgets what is written');
+  if (args.engine.includes('qemu')) throw new UsageError('--verify needs the builtin engine; omit qemu');
+  if (args.device.includes('null'))
+    throw new UsageError('--verify: the device null discards what is written');
   if (args.payload.some((kind) => kind !== 'pattern')) {
-    throw new UsageError(
-      '--verify writes data of its own, by which it knows them again: leave out --payload',
-    );
+    throw new UsageError('--verify writes its own data patterns: omit --payload');
   }
 }
 
@@ -343,8 +342,8 @@ function tellDuration(
   if (passes === 0) return;
   const passSeconds = replay.durationNs / replay.timing.scale / NS_PER_SECOND;
   if (passSeconds * passes < TELLING_SECONDS) return;
-  const all = passes === 1 ? '' : `, ${String(passes)} of them ${(passSeconds * passes).toFixed(1)} s`;
-  terminal.note(`A pass by the times of the trace takes ${passSeconds.toFixed(1)} s${all}`);
+  const all = passes === 1 ? '' : `, ${String(passes)} passes ${(passSeconds * passes).toFixed(1)} s`;
+  terminal.note(`A pass at the recorded times takes ${passSeconds.toFixed(1)} s${all}`);
 }
 
 function refuseManyCells(
@@ -389,10 +388,10 @@ function interruptedText(
   { args, words }: MatrixSession,
   { finished, cells }: { readonly finished: number; readonly cells: number },
 ): string {
-  const counted = `interrupted: ${String(finished)} of ${countOf(cells, 'cell')} are counted`;
-  if (args.out === undefined) return `${counted}; nothing is kept without --out`;
+  const counted = `interrupted: ${String(finished)} of ${countOf(cells, 'cell')} counted`;
+  if (args.out === undefined) return `${counted}; results are not kept without --out`;
   const again = args.resume ? words : withOptions(words, '--resume');
-  return `${counted} and kept in ${args.out}; go on with\n  qcow2-bench ${again.map(quoted).join(' ')}`;
+  return `${counted} and kept in ${args.out}; continue with\n  qcow2-bench ${again.map(quoted).join(' ')}`;
 }
 
 /** As a shell takes it. */
@@ -403,6 +402,6 @@ function quoted(word: string): string {
 function withKeptCells(error: unknown, { out }: MatrixArgs, sink: ResultSink): unknown {
   const finished = finishedCells(sink);
   if (!(error instanceof Qcow2BenchError) || out === undefined || finished === 0) return error;
-  const message = `${error.message} — ${countOf(finished, 'finished cell')} kept in ${out}, --resume goes on`;
+  const message = `${error.message} — ${countOf(finished, 'finished cell')} kept in ${out}; use --resume to continue`;
   return new Qcow2BenchError(error.code, message, {}, error);
 }

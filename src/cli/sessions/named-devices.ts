@@ -26,9 +26,7 @@ export function namedDevices(given: readonly string[]): NamedDevices {
     if (name === undefined) return device;
     const model = findModel(name);
     if (models.has(model.name)) {
-      throw new UsageError(
-        `--device has two models of the name '${model.name}': give one of them another name`,
-      );
+      throw new UsageError(`--device: two models are named '${model.name}'; rename one`);
     }
     models.set(model.name, model);
     return modelDevice(model.name);
@@ -42,6 +40,6 @@ function findModel(name: string): DeviceModel {
   if (shipped !== undefined) return shipped;
   const names = DEVICE_MODELS.map((model) => modelDevice(model.name));
   throw new UsageError(
-    `--device: there is no model '${name}'; it takes ${oneOf([...names, 'model:FILE.json'])}, which calibrate writes${didYouMean(`model:${name}`, names)}`,
+    `--device: unknown model '${name}'; expected ${oneOf([...names, 'model:FILE.json'])} (written by calibrate)${didYouMean(`model:${name}`, names)}`,
   );
 }

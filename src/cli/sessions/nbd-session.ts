@@ -60,7 +60,7 @@ export async function runNbdSession(
 ): Promise<number> {
   const address = listenAddress(args);
   refuseMisfits(args);
-  if (args.image === undefined) throw new UsageError('--image must be given');
+  if (args.image === undefined) throw new UsageError('--image is required');
   const place = hostImage(args.image);
   const made = args.create === undefined ? [] : newFiles(args, place);
   await prepareImage(args, place);

@@ -37,7 +37,7 @@ export async function userImageOf(args: MatrixArgs): Promise<HeldImage | undefin
     return undefined;
   }
   if (args.device.some((name) => name !== 'file')) {
-    throw new UsageError('--image: an image that exists is served from files; --device takes file with it');
+    throw new UsageError('--image: an existing image needs --device file');
   }
   if (inPlace) refuseInPlaceMisfits(args);
   const policy = backingPolicy(args);
@@ -61,7 +61,7 @@ export function refuseTooSmall(sources: readonly WorkloadSource[], { path, virtu
   const remedy =
     larger.kind === 'workload'
       ? 'use a larger image, or choose workloads that fit with --workload'
-      : 'use a larger image, or fit the trace to it with --remap and --size';
+      : 'use a larger image, or fit the trace with --remap and --size';
   throw new Qcow2BenchError(
     'image-misfit',
     `the disk has ${formatSize(virtualSize)}, but ${larger.name} needs ${formatSize(larger.virtualSize)}: ${remedy}`,
@@ -73,20 +73,20 @@ function refuseWithoutImage(args: MatrixArgs): void {
   const { image } = args;
   const option = args['in-place'] ? 'in-place' : givenBackingOption(args);
   if (option === undefined) return;
-  const why = image === undefined ? 'name one with --image' : `there is no file ${image}`;
-  throw new UsageError(`--${option} is of an image that exists: ${why}`);
+  const why = image === undefined ? 'name one with --image' : `${image} does not exist`;
+  throw new UsageError(`--${option} needs an existing image: ${why}`);
 }
 
 function refuseInPlaceMisfits({ samples, resume, dir, engine }: MatrixArgs): void {
   if (samples !== undefined && samples > 0) {
-    throw new UsageError('--in-place: the image is counted on once; --samples takes 0 with it');
+    throw new UsageError('--in-place: the image is counted once and not timed; use --samples 0');
   }
   if (resume) {
-    throw new UsageError('--in-place: a cell on the image itself cannot be resumed; leave out --resume');
+    throw new UsageError('--in-place: a cell on the image itself cannot be resumed; omit --resume');
   }
-  if (dir !== undefined) throw new UsageError('--in-place makes no copy; leave out --dir');
+  if (dir !== undefined) throw new UsageError('--in-place makes no copy; omit --dir');
   if (engine.includes('qemu')) {
-    throw new UsageError('--in-place: QEMU is run on a copy; leave out --in-place, or qemu in --engine');
+    throw new UsageError('--in-place: QEMU runs on a copy; omit --in-place, or qemu in --engine');
   }
 }
 
@@ -116,7 +116,7 @@ function refuseContradictions(args: MatrixArgs, path: string, found: SurveyedIma
 }
 
 function ofNewImages(option: string, path: string): UsageError {
-  return new UsageError(`--${option} is of an image that is made, and ${path} exists: leave out --${option}`);
+  return new UsageError(`--${option} applies only to new images, and ${path} exists: omit --${option}`);
 }
 
 /** @param given values of the option; `undefined` if it was left out. */
@@ -128,6 +128,6 @@ function agree(
   const other = given?.find((value) => value !== has);
   if (other === undefined) return;
   throw new UsageError(
-    `--${option} ${other} contradicts ${path}, which has ${has}: leave out --${option} to use the image as it is`,
+    `--${option} ${other} contradicts ${path}, which has ${has}: omit --${option} to use the image as it is`,
   );
 }

@@ -67,7 +67,9 @@ export class Interruption implements Disposable {
     if (this.#firstMs === undefined) {
       this.#firstMs = nowMs;
       this.#onStop();
-      this.#terminal.note('qcow2-bench: stopping after the requests under way; once more to stop at once');
+      this.#terminal.note(
+        'qcow2-bench: stopping after the requests in flight; press Ctrl-C again to quit immediately',
+      );
       this.#controller.abort(new Interrupted());
     } else if (nowMs - this.#firstMs > SAME_STROKE_MS) {
       // A progress bar may have hidden it.

@@ -97,7 +97,7 @@ function stageName(stage: RunStage): string {
     case 'count':
       return 'counting';
     case 'warm-up':
-      return `warming up, round ${String(stage.round + 1)}/${String(stage.rounds)}`;
+      return `warm-up, round ${String(stage.round + 1)}/${String(stage.rounds)}`;
     case 'time':
       return `timing, round ${String(stage.round + 1)}/${String(stage.rounds)}`;
   }

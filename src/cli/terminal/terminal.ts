@@ -127,7 +127,7 @@ function answersTo(stream: Output): Answers {
       if (failure === undefined || systemCode(failure) === 'EPIPE') return;
       throw new Qcow2BenchError(
         'output-failed',
-        `the answer could not be written to standard output: ${meaningOf(failure)}`,
+        `cannot write to standard output: ${meaningOf(failure)}`,
         {},
         failure,
       );

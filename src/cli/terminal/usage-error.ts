@@ -8,7 +8,7 @@ export class UsageError extends Error {
 /** The error of the value of an option, or of an argument, whose name is then in capitals. */
 export function badOption(option: string, given: string, allowed: string): UsageError {
   const name = /^[A-Z]/.test(option) ? option : `--${option}`;
-  return new UsageError(`${name}: '${given}' is not allowed; it takes ${allowed}`);
+  return new UsageError(`${name}: invalid value '${given}'; expected ${allowed}`);
 }
 
 /** The error of a size, which names the option or the argument beside the text. */

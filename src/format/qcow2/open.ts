@@ -83,7 +83,7 @@ function openDataFile(options: OpenOptions, values: Qcow2Header): BlockDevice {
   if (options.openDataFile !== undefined) return options.openDataFile(values.dataFile);
   throw new Qcow2BenchError(
     'qcow2-data-file',
-    'the image keeps its data in another file, which is not opened here',
+    'the image has an external data file, which is not opened here',
     {
       path: options.device.path,
       offset: FIELD.incompatible,
@@ -102,14 +102,14 @@ function checkTablePlaces(values: Qcow2Header, device: BlockDevice): void {
       throw new Qcow2BenchError('qcow2-table-on-header', message, { path: device.path, offset: field });
     }
     if (!isCutOff(table, fileSize)) continue;
-    const wayOut = 'take a whole copy, or see what check --repair all can save';
+    const wayOut = 'restore a complete copy, or try to save data with check --repair all';
     if (offset >= fileSize) {
-      const message = `the ${name} at ${hex(offset)} is past the end of the file (${hex(fileSize)}); the file is cut or corrupt: ${wayOut}`;
+      const message = `the ${name} at ${hex(offset)} is past the end of the file (${hex(fileSize)}); the file is truncated or corrupt: ${wayOut}`;
       throw new Qcow2BenchError('qcow2-table-past-end', message, { path: device.path, offset: field });
     }
     throw new Qcow2BenchError(
       'image-cut-off',
-      `the ${name} ${cutOffText(table, fileSize)}: it was cut off; ${wayOut}`,
+      `the ${name} ${cutOffText(table, fileSize)}: the file is truncated; ${wayOut}`,
       { path: device.path, offset: fileSize },
     );
   }
@@ -184,7 +184,7 @@ async function prepareForWriting(image: Qcow2Image): Promise<void> {
   if (report.corruptions > 0 || report.checkErrors > 0) {
     throw new Qcow2BenchError(
       'qcow2-repair-failed',
-      `the image was not closed cleanly and could not be repaired: ${String(report.corruptions)} corruptions and ${String(report.checkErrors)} errors are left; the dirty bit stays set`,
+      `the image was not closed cleanly and could not be repaired: ${String(report.corruptions)} corruptions and ${String(report.checkErrors)} errors remain; the dirty bit stays set`,
       { path: header.device.path },
     );
   }

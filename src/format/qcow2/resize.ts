@@ -58,7 +58,7 @@ export async function resizeDisk(
   if (header.values.version < 3 && header.values.snapshotCount > 0) {
     throw new Qcow2BenchError(
       'qcow2-resize-needs-v3',
-      'the disk is to have another size, and version 2 images with snapshots cannot be resized: their snapshots need not say their own',
+      'version 2 images with snapshots cannot be resized: their snapshots may not record a disk size',
       { path: header.device.path, offset: FIELD.version },
     );
   }
@@ -171,7 +171,7 @@ function refuseUnhidden(resize: Resize, virtualSize: number): void {
   if (header.values.version >= 3 || hidden === undefined || hidden.flagsFrom === virtualSize) return;
   throw new Qcow2BenchError(
     'qcow2-zero-flag-needs-v3',
-    `the backing file is longer than the disk (${formatSize(hidden.start)}), and version 2 has no zero flag to hide its data in the new part: use preallocation falloc or full, or raise the version with 'qemu-img amend -o compat=1.1'`,
+    `the backing file is longer than the disk (${formatSize(hidden.start)}), and version 2 has no zero flag to hide its data in the added part: use preallocation falloc or full, or raise the version with 'qemu-img amend -o compat=1.1'`,
     { path: header.device.path, offset: FIELD.version },
   );
 }
@@ -243,7 +243,7 @@ async function truncateFile(header: HeaderStore, refcounts: Refcounts, sizeMin =
   const size = header.device.size();
   let end = ceilDiv(size, clusterSize);
   while (end > 0 && (await refcounts.get(end - 1)) === 0) end--;
-  if (end === 0) await header.stopAsCorrupt('no host cluster is counted as in use, not even the header', 0);
+  if (end === 0) await header.markCorruptAt('no host cluster is in use, not even the header', 0);
   const target = Math.max(sizeMin, end * clusterSize);
   if (target < size) await header.device.truncate(target, 'header');
 }

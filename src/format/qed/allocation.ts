@@ -259,7 +259,7 @@ export class Allocation {
   }
 
   #heldTable(): L2Table {
-    assertInvariant(this.#table !== undefined, 'a table to link the clusters in');
+    assertInvariant(this.#table !== undefined, 'a table to link the clusters into');
     return this.#table;
   }
 

@@ -142,7 +142,7 @@ class QedCheck {
       isFree = false;
       const at = cluster * this.#geometry.clusterSize;
       this.#findings.corruption(
-        () => `ERROR ${name()} claims the cluster at ${hex(at)}, which is in use already`,
+        () => `ERROR ${name()} claims the cluster at ${hex(at)}, which is already in use`,
       );
     }
     return isFree;
@@ -150,7 +150,7 @@ class QedCheck {
 
   #leadsNowhere(name: () => string, hostOffset: number | undefined): void {
     const where = hostOffset === undefined ? '2^53 or more' : hex(hostOffset);
-    const what = (): string => `${name()}: ${where} is no cluster of the file`;
+    const what = (): string => `${name()}: ${where} is not a cluster of the file`;
     if (this.#mends) {
       this.#findings.corruptionsFixed++;
       this.#findings.say('repair', () => `Repairing ${what()}`);

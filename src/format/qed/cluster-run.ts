@@ -101,7 +101,7 @@ export class ClusterRun {
     if (entry !== undefined && space.holdsCluster(entry)) return 'data';
     throw new Qcow2BenchError(
       'qed-bad-cluster-offset',
-      `second-level entry ${String(index)} is ${entry === undefined ? '2^53 or more' : hex(entry)}: data begins at a cluster and lies within the file (ends at ${hex(space.end)}); repair the image with 'qemu-img check -r all'`,
+      `second-level entry ${String(index)} is ${entry === undefined ? '2^53 or more' : hex(entry)}: it must point to a data cluster within the file (which ends at ${hex(space.end)}); repair the image with check --repair all`,
       { path, offset: table.hostOffset + index * ENTRY_SIZE },
     );
   }

@@ -100,7 +100,7 @@ export function parseQedHeader(
   if (bytes.byteLength < HEADER_SIZE || file.size < HEADER_SIZE) {
     throw new Qcow2BenchError(
       'qed-truncated',
-      `the file has ${String(file.size)} bytes, fewer than the ${String(HEADER_SIZE)} of a QED header: it is no QED image or was cut off`,
+      `the file has ${String(file.size)} bytes, fewer than the ${String(HEADER_SIZE)} of a QED header: the file is not a QED image or is truncated`,
       { path, offset: 0 },
     );
   }
@@ -172,7 +172,7 @@ function checkFeatures(view: DataView, path: string): void {
   const value = (BigInt(unknownHigh) << 32n) | BigInt(unknown);
   throw fieldError('qed-unknown-feature', path, AT.features, {
     found: `feature bits ${hex(value)} are set`,
-    rule: `only ${hex(FEATURES_KNOWN)} are known, and an image with others must not be opened`,
+    rule: `only ${hex(FEATURES_KNOWN)} are supported`,
   });
 }
 
@@ -191,8 +191,8 @@ function parseGeometry(view: DataView, path: string): QedGeometry {
   // QEMU's bound: the header's length in bytes fits 32 bits.
   if (headerClusters === 0 || headerClusters * clusterSize > 0xffff_ffff) {
     throw fieldError('qed-bad-header-size', path, AT.headerClusters, {
-      found: `the header takes ${String(headerClusters)} clusters of ${formatSize(clusterSize)}`,
-      rule: 'it must take at least one and be shorter than 4 GiB',
+      found: `the header has ${String(headerClusters)} clusters of ${formatSize(clusterSize)}`,
+      rule: 'it must have at least one and be shorter than 4 GiB',
     });
   }
   return qedGeometry({ clusterSize, tableClusters, headerClusters });
@@ -203,7 +203,7 @@ export function checkClusterSize(clusterSize: number, place: { path: string; off
   if (isPowerOfTwo(clusterSize) && clusterSize >= CLUSTER_SIZE_MIN && clusterSize <= CLUSTER_SIZE_MAX) return;
   throw new Qcow2BenchError(
     'qed-bad-cluster-size',
-    `the cluster size is ${String(clusterSize)} bytes: QED takes powers of two from ${formatSize(CLUSTER_SIZE_MIN)} to ${formatSize(CLUSTER_SIZE_MAX)}`,
+    `the cluster size is ${String(clusterSize)} bytes: it must be a power of two from ${formatSize(CLUSTER_SIZE_MIN)} to ${formatSize(CLUSTER_SIZE_MAX)}`,
     place,
   );
 }
@@ -213,7 +213,7 @@ export function checkTableBytes(tableSize: number, place: { path: string; offset
   if (tableSize <= LIMITS.l1TableBytes) return;
   throw new Qcow2BenchError(
     'qed-table-too-large',
-    `a table takes ${formatSize(tableSize)}: at most ${formatSize(LIMITS.l1TableBytes)} are held in memory, use smaller clusters`,
+    `a table has ${formatSize(tableSize)}; the limit is ${formatSize(LIMITS.l1TableBytes)}: use smaller clusters`,
     place,
   );
 }
@@ -255,8 +255,8 @@ function parseL1Offset(
   const end = alignUp(file.size, SECTOR_SIZE);
   if (!isAligned(l1Offset, clusterSize) || l1Offset < headerSize || l1Offset + tableSize > end) {
     throw fieldError('qed-bad-l1-offset', path, AT.l1Offset, {
-      found: `the first-level table lies at ${hex(l1Offset)}`,
-      rule: `it must begin at a cluster from ${hex(headerSize)} on and its ${formatSize(tableSize)} must lie within the file's ${String(file.size)} bytes`,
+      found: `the first-level table is at ${hex(l1Offset)}`,
+      rule: `it must be cluster aligned, start at ${hex(headerSize)} or later, and its ${formatSize(tableSize)} must be within the file's ${String(file.size)} bytes`,
     });
   }
   return l1Offset;
@@ -275,8 +275,8 @@ function parseBackingPlace(view: DataView, geometry: QedGeometry, path: string):
   }
   if (offset < HEADER_SIZE || offset + length > geometry.headerSize) {
     throw fieldError('qed-bad-backing-name', path, AT.backingOffset, {
-      found: `the backing file's name lies at ${hex(offset)}, ${String(length)} bytes long`,
-      rule: `it must lie behind the header's fields and before ${hex(geometry.headerSize)}`,
+      found: `the backing file's name is at ${hex(offset)}, ${String(length)} bytes long`,
+      rule: `it must be after the header's fields and before ${hex(geometry.headerSize)}`,
     });
   }
   return { offset, length, isRaw: (features & FEATURE_BACKING_RAW) !== 0 };
@@ -292,7 +292,7 @@ function fieldError(
 }
 
 function tooLarge(code: string, what: string, path: string, offset: number): Qcow2BenchError {
-  return new Qcow2BenchError(code, `${what} is 2^53 or more, which is no offset within a file`, {
+  return new Qcow2BenchError(code, `${what} is 2^53 or more, which is not a valid file offset`, {
     path,
     offset,
   });

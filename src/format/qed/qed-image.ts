@@ -134,14 +134,14 @@ export class QedImage implements DiskImage {
     assertInvariant(!this.#readOnly, 'resize of a QED image opened read-only');
     const { path } = this.#device;
     const refuse = (code: string, rule: string): never => {
-      throw new Qcow2BenchError(code, `${rule}: convert the image to qcow2, which can`, { path });
+      throw new Qcow2BenchError(code, `${rule}: convert the image to qcow2`, { path });
     };
-    if (virtualSize < this.virtualSize) refuse('qed-no-shrink', 'a QED disk cannot be made smaller');
+    if (virtualSize < this.virtualSize) refuse('qed-no-shrink', 'QED images cannot be shrunk');
     if (preallocation !== 'off') refuse('qed-no-preallocation', 'QED has no preallocation');
     if (this.backing !== undefined && this.backing.virtualSize > this.virtualSize) {
       refuse(
         'qed-backing-would-show',
-        'what the backing file holds behind the end would show in a larger QED disk',
+        'growing this QED image would expose backing file data beyond its old end',
       );
     }
     checkVirtualSize(virtualSize, this.#geometry, { path });

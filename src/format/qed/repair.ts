@@ -95,7 +95,7 @@ class ClusterClaims {
       if (!this.#taken.claim(cluster)) {
         throw new Qcow2BenchError(
           'qed-cross-linked',
-          `two table entries claim the cluster at ${hex(cluster * this.#clusterSize)}: the image is damaged beyond the repair at opening; open it read-only and copy out what is good`,
+          `two table entries claim the cluster at ${hex(cluster * this.#clusterSize)}: the repair at open cannot resolve this; run check --repair all, or open it read-only and copy the data`,
           { path: this.#path, offset: cluster * this.#clusterSize },
         );
       }

@@ -115,7 +115,7 @@ export class QedTables {
     if (hostOffset === undefined || !this.#space.holdsTable(hostOffset)) {
       throw new Qcow2BenchError(
         'qed-bad-table-offset',
-        `first-level entry ${String(l1Index)} is ${hostOffset === undefined ? '2^53 or more' : hex(hostOffset)}: a table begins at a cluster and lies within the file (ends at ${hex(this.#space.end)}); repair the image with 'qemu-img check -r all'`,
+        `first-level entry ${String(l1Index)} is ${hostOffset === undefined ? '2^53 or more' : hex(hostOffset)}: it must point to a table within the file (which ends at ${hex(this.#space.end)}); repair the image with check --repair all`,
         { path: this.#device.path, offset: this.#l1Offset + l1Index * ENTRY_SIZE },
       );
     }

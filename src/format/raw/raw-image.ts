@@ -30,11 +30,11 @@ export async function openRaw(options: OpenOptions): Promise<RawImage> {
 /** The first rule that the choices break: raw has no header to name a backing file in, and no tables. */
 export function impossibleRaw({ backingFile, shape }: LayoutChoices): BrokenRule | undefined {
   if (backingFile !== undefined) {
-    const message = `a raw image cannot name a backing file ('${backingFile.name}'): use qcow2 or qed`;
+    const message = `a raw image cannot have a backing file ('${backingFile.name}'): use qcow2 or qed`;
     return { code: 'raw-no-backing', message };
   }
   if (shape?.preallocation !== 'metadata') return undefined;
-  const message = 'raw has no metadata to preallocate: falloc and full are to be had';
+  const message = 'raw has no metadata to preallocate: use falloc or full';
   return { code: 'raw-no-metadata', message };
 }
 

@@ -23,8 +23,7 @@ const SHOWN: readonly Purpose[] = [
 const BARS: StackedBars = {
   id: 'bytes',
   title: 'Metadata and fill bytes per guest write, by purpose',
-  subtitle:
-    'Bytes written beside the guest’s own, divided by guest writes. Zero-ranges are no writes and are not in it.',
+  subtitle: 'Bytes written in addition to guest data, divided by guest writes. Zero-ranges are not included.',
   description: 'Stacked bars: bytes written per guest write by purpose, for each format, in each cache mode',
   part: { field: 'purpose', title: 'Purpose' },
   legend: SHOWN.map((purpose) => ({

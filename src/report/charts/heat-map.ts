@@ -29,7 +29,7 @@ export function syncsMatrixChart(report: ReportCells, selected: Selected): Chart
   return heatMapChart(report, selected, {
     id: 'matrix-syncs',
     title: 'Syncs per guest write',
-    subtitle: 'Every workload and format at once.',
+    subtitle: 'Every workload and format.',
     valueOf: (figures) => figures.syncsPerWrite,
     text: rateText,
   });
@@ -39,7 +39,7 @@ export function amplificationMatrixChart(report: ReportCells, selected: Selected
   return heatMapChart(report, selected, {
     id: 'matrix-amplification',
     title: 'Write amplification',
-    subtitle: 'Bytes written ÷ guest bytes; zero-ranges apart.',
+    subtitle: 'Bytes written ÷ guest bytes, without zero-ranges.',
     valueOf: (figures) => figures.writeAmplification,
     text: factorText,
   });

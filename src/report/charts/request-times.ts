@@ -51,7 +51,7 @@ export function requestTimesChart(report: ReportCells, selected: Selected): Char
   return {
     id: 'times',
     title: 'Time per guest request',
-    subtitle: `${originText(report)}; a point a sample, the bar from first to third quartile, the line the median.`,
+    subtitle: `${originText(report)}; points are samples, bars span the first to third quartile, lines are medians.`,
     spec: requestTimesSpec(report, selected),
     rows,
     selections: SELECTIONS,
@@ -75,8 +75,8 @@ function originText(report: ReportCells): string {
     ({ record, requestTime }) => requestTime === undefined || modelName(record.cell.device) !== undefined,
   );
   return isAllModelled
-    ? `Times in virtual time on modelled devices (${models}), none of this machine`
-    : `Samples on this machine and file system, but virtual time where the device is a model (${models})`;
+    ? `Virtual times on modelled devices (${models}), not of this machine`
+    : `Samples on this machine and file system; virtual time for modelled devices (${models})`;
 }
 
 function requestTimesSpec(report: ReportCells, selected: Selected): TopLevelSpec {

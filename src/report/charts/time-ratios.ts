@@ -50,7 +50,7 @@ export function timeRatiosChart(report: ReportCells, selected: Selected): Chart 
     id: 'ratios',
     title: 'Time against qcow2 with eager refcounts',
     subtitle:
-      'Median ratio over the rounds with its 95 % interval. The grey band is the reference timed twice (A/A): within it lies what no difference looks like.',
+      'Median ratio over the rounds with its 95 % interval. The grey band is the reference timed twice (A/A): the ratios to expect without any difference.',
     spec: timeRatiosSpec(report, selected),
     rows,
     selections: SELECTIONS,

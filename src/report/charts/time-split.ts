@@ -28,22 +28,21 @@ const PARTS: readonly (LegendEntry & { readonly ns: (split: TimeSplit) => number
   {
     name: 'data',
     colour: TIME_PART_COLOURS.data,
-    meaning: 'guest data and the fill around it',
+    meaning: 'guest data and its fill',
     ns: ({ dataNs }) => dataNs,
   },
   {
     name: 'harness',
     colour: TIME_PART_COLOURS.harness,
-    meaning: 'the engine and what drives it',
+    meaning: 'the engine and the harness',
     ns: ({ harnessNs }) => harnessNs,
   },
 ];
 
 const BARS: StackedBars = {
   id: 'split',
-  title: 'Where the time of a request goes',
-  subtitle:
-    'From a pass of its own, timed operation by operation, which costs a little: no sample is taken from it.',
+  title: 'Where request time goes',
+  subtitle: 'From a separate pass that times each operation, which adds overhead: it provides no samples.',
   description:
     'Stacked bars: time per guest request in syncs, metadata, data and harness, for each format, in each cache mode',
   part: { field: 'part', title: 'Spent in' },

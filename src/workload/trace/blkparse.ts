@@ -32,7 +32,7 @@ const LETTER_W = 0x57;
 const LETTER_D = 0x44;
 const DECIMALS = 9;
 
-const BROKEN = 'is no event as blkparse prints it: device cpu sequence time pid action RWBS …';
+const BROKEN = 'is not a blkparse event: device cpu sequence time pid action RWBS …';
 
 /** Whether one of the first lines is such an event; comments and messages may stand before it. */
 export function isBlkparse(lines: readonly string[]): boolean {

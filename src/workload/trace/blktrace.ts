@@ -72,11 +72,11 @@ export class BlktraceParser implements RecordParser {
     const magic = view.getUint32(0, little);
     if ((magic & ~0xff) !== MAGIC) {
       this.canSkip = false;
-      return 'the event does not begin with the magic number of blktrace';
+      return "the event does not start with blktrace's magic number";
     }
     if ((magic & 0xff) !== VERSION) {
       this.canSkip = false;
-      return `version ${String(magic & 0xff)} of blktrace is not known here; this program reads 7`;
+      return `version ${String(magic & 0xff)} of blktrace is not supported; only 7 is`;
     }
     this.bytesToSkip = view.getUint16(EVENT_PDU_LENGTH, little);
     const action = view.getInt32(EVENT_ACTION, little);
@@ -84,7 +84,7 @@ export class BlktraceParser implements RecordParser {
     if ((action & (CATEGORY_NOTIFY | CATEGORY_PASS_THROUGH)) !== 0) return undefined;
     if (!this.#intake.volumes.takesNumber(view.getUint32(EVENT_DEVICE, little), deviceName)) return undefined;
     const timeNs = this.#time(view);
-    if (!Number.isSafeInteger(timeNs)) return 'its time lies more than 2^53 ns from the first one';
+    if (!Number.isSafeInteger(timeNs)) return 'its time is more than 2^53 ns from the first one';
     if ((action & CATEGORY_FLUSH) !== 0) {
       const rule = this.#intake.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
       if (rule !== undefined) return rule;
@@ -92,7 +92,7 @@ export class BlktraceParser implements RecordParser {
     const length = view.getUint32(EVENT_LENGTH, little);
     if (length === 0) return undefined;
     const offset = this.#sector(view) * SECTOR_SIZE;
-    if (!Number.isSafeInteger(offset)) return 'its sector lies at 2^53 bytes or more';
+    if (!Number.isSafeInteger(offset)) return 'its sector is at 2^53 bytes or more';
     const op = opOf(action);
     if (op === undefined) return undefined;
     const fua = op === 'write' && (action & CATEGORY_FUA) !== 0;

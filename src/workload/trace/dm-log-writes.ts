@@ -72,15 +72,15 @@ export class DmLogWritesParser implements RecordParser {
 
   finish(): string | undefined {
     if (this.isDone) return undefined;
-    if (this.#sectorSize === 0) return 'is empty, or ends within the head of a dm-log-writes log';
-    return `ends ${String(this.#entriesLeft)} entries before the number that its head says: the file was cut short`;
+    if (this.#sectorSize === 0) return 'is empty, or ends within the header of a dm-log-writes log';
+    return `has ${String(this.#entriesLeft)} entries fewer than its header says: the file is truncated`;
   }
 
   #head(view: DataView, head: Uint8Array): string | undefined {
-    if (!isDmLogWrites(head)) return 'is no dm-log-writes log: it does not begin with its magic number';
+    if (!isDmLogWrites(head)) return 'is not a dm-log-writes log: the magic number is missing';
     const version = readU64le(view, HEAD_VERSION);
     if (version !== VERSION) {
-      return `version ${String(version)} of the log is not known here; this program reads 1`;
+      return `version ${String(version)} of the log is not supported; only 1 is`;
     }
     const entries = readU64le(view, HEAD_ENTRIES);
     if (entries === undefined) return 'the number of entries is 2^53 or more';
@@ -103,7 +103,7 @@ export class DmLogWritesParser implements RecordParser {
     const flags = readU64le(view, ENTRY_FLAGS);
     const dataLength = readU64le(view, ENTRY_DATA_LENGTH);
     this.canSkip = false;
-    if (flags === undefined || flags > FLAGS_KNOWN) return 'unknown flags: this is no entry of the log';
+    if (flags === undefined || flags > FLAGS_KNOWN) return 'unknown flags: this is not a log entry';
     const length = (sectors ?? NaN) * size;
     if (!Number.isSafeInteger(length)) return 'the entry is 2^53 bytes or more long';
     const isMark = (flags & FLAG_MARK) !== 0;
@@ -121,10 +121,12 @@ export class DmLogWritesParser implements RecordParser {
       this.#intake.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
     }
     if (sectors === 0) {
-      return (flags & FLAG_FLUSH) === 0 ? 'an entry of no sectors that is neither flush nor mark' : undefined;
+      return (flags & FLAG_FLUSH) === 0
+        ? 'an entry without sectors that is neither a flush nor a mark'
+        : undefined;
     }
     const offset = (sector ?? NaN) * size;
-    if (!Number.isSafeInteger(offset)) return 'the entry lies at 2^53 bytes or more';
+    if (!Number.isSafeInteger(offset)) return 'the entry is at 2^53 bytes or more';
     if (isDiscard) {
       return this.#intake.add({ op: 'discard', offset, length, fua: false, unmap: false, timeNs });
     }

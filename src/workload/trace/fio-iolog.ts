@@ -98,9 +98,7 @@ export class FioIologParser implements LineParser {
   }
 
   finish(): string | undefined {
-    return this.#began
-      ? undefined
-      : `is empty; such a log begins with the line '${FIRST_LINE[this.#version]}'`;
+    return this.#began ? undefined : `is empty; a log starts with the line '${FIRST_LINE[this.#version]}'`;
   }
 
   #firstLine(text: string): string | undefined {

@@ -73,7 +73,7 @@ export class NativeTraceParser implements LineParser {
     const timeNs = fields.number();
     if (timeNs < 0) return 'time_ns is not a whole number below 2^53';
     if (timeNs < this.#timeNs) {
-      return `time ${String(timeNs)} lies before ${String(this.#timeNs)}, the time of the request before it`;
+      return `time ${String(timeNs)} is before ${String(this.#timeNs)}, the time of the previous request`;
     }
     fields.word();
     const op = opOf(fields);
@@ -109,7 +109,7 @@ export class NativeTraceParser implements LineParser {
   }
 
   finish(): string | undefined {
-    if (this.#state === 'magic') return `is empty; a trace begins with the line '${NATIVE_MAGIC_LINE}'`;
+    if (this.#state === 'magic') return `is empty; a trace starts with the line '${NATIVE_MAGIC_LINE}'`;
     if (this.#state === 'header') return `ends before the line '${COLUMNS_LINE}'`;
     return undefined;
   }
@@ -118,8 +118,8 @@ export class NativeTraceParser implements LineParser {
     if (this.#state === 'magic') {
       if (text !== NATIVE_MAGIC_LINE) {
         return text.startsWith(MAGIC_PREFIX)
-          ? `version '${text.slice(MAGIC_PREFIX.length)}' of the trace format is not known here; this program reads v1`
-          : `is no native trace: the first line is not '${NATIVE_MAGIC_LINE}'`;
+          ? `version '${text.slice(MAGIC_PREFIX.length)}' of the trace format is not supported; only v1 is`
+          : `is not a native trace: the first line is not '${NATIVE_MAGIC_LINE}'`;
       }
       this.#state = 'header';
       return undefined;

@@ -109,7 +109,7 @@ export class NbdkitLogParser implements LineParser {
 
   line(bytes: Uint8Array, start: number, end: number): string | undefined {
     if (start === end) return undefined;
-    const broken = 'is no line of the nbdkit log filter';
+    const broken = "is not a line of nbdkit's log filter";
     const micros = this.#micros(bytes, start, end);
     if (Number.isNaN(micros)) return broken;
     const fields = this.#fields;
@@ -156,7 +156,7 @@ export class NbdkitLogParser implements LineParser {
     const volume = name === '' ? UNNAMED_EXPORT : name;
     const before = this.#sizes.get(volume);
     if (before !== undefined && before !== size) {
-      return `a connection to a device of ${String(size)} bytes; the ones before it had ${String(before)}`;
+      return `a connection to a device of ${String(size)} bytes; earlier ones had ${String(before)}`;
     }
     if (this.#exports.size >= CONNECTIONS_MAX) this.#exports.clear();
     this.#exports.set(connection, volume);
@@ -173,7 +173,7 @@ export class NbdkitLogParser implements LineParser {
       return `more than ${String(OUTSTANDING_MAX)} unanswered requests`;
     }
     if (this.#unanswered.has(key)) {
-      return 'a request with the connection and id of one that was not answered yet';
+      return 'a request with the connection and ID of one that is still unanswered';
     }
     const values = this.#values;
     const offset = op === 'flush' ? 0 : (values[OFFSET] ?? NaN);
@@ -199,7 +199,7 @@ export class NbdkitLogParser implements LineParser {
     if (entry === undefined) {
       // The answer to a request of another volume is none of ours.
       const { isSeveral, otherCount } = this.#intake.volumes;
-      return isSeveral || otherCount > 0 ? undefined : 'an answer to no request';
+      return isSeveral || otherCount > 0 ? undefined : 'a reply without a request';
     }
     this.#unanswered.delete(key);
     this.#settle(entry, this.#values[RETURN] === 0);

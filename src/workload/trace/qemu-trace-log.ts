@@ -37,7 +37,7 @@ const DIGIT_0 = 0x30;
 const NS_PER_US = 1000;
 const MICROSECOND_DIGITS = 6;
 
-const BROKEN = 'is no event as QEMU prints it: blk_co_pwritev blk … bs … offset N bytes N flags 0x…';
+const BROKEN = 'is not a QEMU trace event: blk_co_pwritev blk … bs … offset N bytes N flags 0x…';
 
 /** Whether one of the first lines is such an event; a tool's own words may stand before it. */
 export function isQemuTraceLog(lines: readonly string[]): boolean {
@@ -66,7 +66,7 @@ export class QemuTraceLogParser implements LineParser {
     if (at < fields.wordEnd) {
       const colon = indexOfByte(bytes, COLON, at, fields.wordEnd);
       if (!this.#readTime(bytes, at + 1, colon)) {
-        return 'the time before the event is no seconds.microseconds';
+        return 'the time before the event is not seconds.microseconds';
       }
       nameStart = colon + 1;
     }

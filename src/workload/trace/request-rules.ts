@@ -18,11 +18,13 @@ export function brokenRule(
 ): string | undefined {
   if (op === 'flush') return undefined;
   if (length === 0) return `a ${op} of length 0`;
-  if (offset % SECTOR_SIZE !== 0) return `offset ${String(offset)} is no multiple of ${String(SECTOR_SIZE)}`;
-  if (length % SECTOR_SIZE !== 0) return `length ${String(length)} is no multiple of ${String(SECTOR_SIZE)}`;
+  if (offset % SECTOR_SIZE !== 0)
+    return `offset ${String(offset)} is not a multiple of ${String(SECTOR_SIZE)}`;
+  if (length % SECTOR_SIZE !== 0)
+    return `length ${String(length)} is not a multiple of ${String(SECTOR_SIZE)}`;
   const lengthMax = op === 'read' || op === 'write' ? LIMITS.transferBytes : DATALESS_BYTES_MAX;
   if (length > lengthMax) {
-    return `length ${String(length)} is more than a ${op} may have (${formatSize(lengthMax)})`;
+    return `length ${String(length)} exceeds the limit of a ${op} (${formatSize(lengthMax)})`;
   }
   if (offset + length > virtualSize) {
     return `the request ends at ${String(offset + length)}, past the device's end at ${String(virtualSize)}`;

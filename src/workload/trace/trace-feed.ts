@@ -49,7 +49,7 @@ export function openFeed(parts: FeedParts): TraceFeed {
 }
 
 /** Ends the message about a file that was cut short. */
-export const RECOVER_HINT = '; --recover reads what comes before';
+export const RECOVER_HINT = '; use --recover to read up to there';
 const TOO_LONG = `the line is longer than ${String(LIMITS.traceLineBytes)} bytes`;
 
 /** What feeds of lines and of records share: where they stand, and how a file ends. */
@@ -129,7 +129,7 @@ class LineFeed extends FileFeed<LineParser> {
 
   protected override get cutRule(): string | undefined {
     if (this.unfinishedBytes === 0) return undefined;
-    return 'the last line does not end with a line feed: the file was cut short, or lacks its last byte';
+    return 'the last line does not end with a line feed: the file is truncated';
   }
 
   protected override get unfinishedBytes(): number {
@@ -179,7 +179,7 @@ class RecordFeed extends FileFeed<RecordParser> {
 
   protected override get cutRule(): string | undefined {
     if (this.#records.isBetweenRecords) return undefined;
-    return `the file was cut short within record ${String(this.#records.record + 1)}`;
+    return `the file is truncated within record ${String(this.#records.record + 1)}`;
   }
 
   protected override get unfinishedBytes(): number {

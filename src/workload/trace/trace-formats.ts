@@ -84,7 +84,7 @@ const first = ({ lines }: TraceHead): string => lines[0] ?? '';
 
 const TABLE = {
   native: {
-    title: "This program's own text",
+    title: "qcow2-bench's own text format",
     holds: { ...EVERYTHING, times: 'ns', volume: undefined },
     ...IN_ORDER,
     recognises: (head) => isNativeTrace(first(head)),

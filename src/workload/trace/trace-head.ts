@@ -47,11 +47,11 @@ export function unknownTraceRule({ bytes, lines }: TraceHead, formats: readonly 
   if (text === '') return 'is empty';
   for (const [name, at, magic, tool] of CONTAINERS) {
     if (text.startsWith(magic, at)) {
-      return `is ${name}, which is not read as it is: unpack it (${tool}) and, if you like, pack it as .gz or .zst`;
+      return `is ${name}, which cannot be read directly: unpack it (${tool}); .gz and .zst can be read`;
     }
   }
   const [line = ''] = lines;
   const isText = /^[\x20-\x7e\t]*$/.test(line.slice(0, 60));
-  const beginning = isText ? ` (it begins with '${line.slice(0, 60)}')` : '';
-  return `is no trace of a known format${beginning}; --trace-format says which it is: ${formats.join(', ')}`;
+  const beginning = isText ? ` (it starts with '${line.slice(0, 60)}')` : '';
+  return `is not a trace of a known format${beginning}; give it with --trace-format: ${formats.join(', ')}`;
 }

@@ -140,7 +140,7 @@ export class TraceIntake {
 
   #lateRule(timeNs: number): string {
     const byMs = ((this.#floorNs - timeNs) / 1e6).toFixed(3);
-    return `its time lies ${byMs} ms before a request that stands more than ${String(this.#orderWindow)} requests earlier in the file`;
+    return `its time is ${byMs} ms before a request that is more than ${String(this.#orderWindow)} requests earlier in the file`;
   }
 }
 

@@ -61,7 +61,7 @@ export class TraceLosses {
     if (fua && !holdsFua) this.#count('FUA flags');
     if (unmap && asWrite) this.#count('unmap flags');
     if (this.#unitNs === Infinity ? timeNs !== 0 : timeNs % this.#unitNs !== 0) {
-      this.#count(this.#unitNs === Infinity ? 'times' : `times, cut to whole ${this.#holds.times}`);
+      this.#count(this.#unitNs === Infinity ? 'times' : `times, truncated to ${this.#holds.times}`);
     }
   }
 

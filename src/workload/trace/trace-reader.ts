@@ -242,8 +242,8 @@ class TraceReader implements UnsizedTrace {
   #severalVolumes({ volumes }: TraceIntake): Qcow2BenchError {
     const { volume } = traceFormat(this.#format).holds;
     const kind = volume === undefined ? '' : ` (${volume})`;
-    const message = `holds requests of several volumes: choose one with --volume${kind}: ${listed(volumes.names)}`;
-    const more = volumes.isListed ? '; there may be more, the file was not read to its end' : '';
+    const message = `has requests of several volumes: choose one with --volume${kind}: ${listed(volumes.names)}`;
+    const more = volumes.isListed ? '; there may be more, only part of the file was read' : '';
     return new Qcow2BenchError('several-volumes', message + more, { path: this.path });
   }
 
@@ -251,9 +251,9 @@ class TraceReader implements UnsizedTrace {
     const names = volumes.names;
     const those =
       names.length === 0
-        ? `the format ${this.#format} does not tell volumes apart, or the trace is empty`
-        : `it holds ${listed(names)}`;
-    const message = `holds no request of the volume '${volumes.wanted ?? ''}'; ${those}`;
+        ? `the format ${this.#format} has no volumes, or the trace is empty`
+        : `it has ${listed(names)}`;
+    const message = `has no request of the volume '${volumes.wanted ?? ''}'; ${those}`;
     return new Qcow2BenchError('unknown-volume', message, { path: this.path });
   }
 }
@@ -301,8 +301,8 @@ async function caught<T>(place: ErrorPlace, read: () => Promise<T>): Promise<T> 
 function readFailure(error: unknown): string {
   if (error instanceof Qcow2BenchError) return error.message;
   const code = systemCode(error);
-  if (code === 'ENOENT') return 'there is no such file: check the path';
+  if (code === 'ENOENT') return 'no such file: check the path';
   if (code?.startsWith('E') === true) return `cannot be read (${code})`;
   const words = error instanceof Error ? error.message : String(error);
-  return `the compressed file is damaged or cut short (${words})${RECOVER_HINT}`;
+  return `the compressed file is damaged or truncated (${words})${RECOVER_HINT}`;
 }

@@ -146,7 +146,7 @@ export class TraceWriter implements AsyncDisposable {
 
   #brokenRule({ op, offset, length, timeNs, fua, unmap }: Request): string | undefined {
     if (!Number.isSafeInteger(timeNs) || timeNs < this.#timeNs) {
-      return `time ${String(timeNs)} is no whole number of nanoseconds from ${String(this.#timeNs)}, the time of the one before`;
+      return `time ${String(timeNs)} is not a whole number of nanoseconds from ${String(this.#timeNs)}, the time of the previous request`;
     }
     if (fua && (op === 'read' || op === 'flush')) return `a ${op} has no FUA flag`;
     if (unmap && op !== 'write-zeroes') return `a ${op} has no unmap flag`;
@@ -257,10 +257,10 @@ function brokenFactRule(facts: readonly (readonly [string, string])[]): string |
   const seen = new Set(['virtual-size']);
   for (const [key, value] of facts) {
     if (!/^[A-Za-z][A-Za-z0-9-]*$/.test(key)) {
-      return `'${key}' is no key of a header line: letters, digits and hyphens`;
+      return `'${key}' is not a valid header key: use letters, digits and hyphens`;
     }
-    if (seen.has(key)) return `the key '${key}' stands twice in the header, or is reserved`;
-    if (/[\r\n]/.test(value)) return `the value of '${key}' is more than one line`;
+    if (seen.has(key)) return `the key '${key}' is duplicated in the header, or is reserved`;
+    if (/[\r\n]/.test(value)) return `the value of '${key}' has more than one line`;
     if (Buffer.byteLength(value) + key.length + 2 > LIMITS.traceLineBytes) {
       return `the value of '${key}' is too long`;
     }

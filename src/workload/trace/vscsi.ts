@@ -73,13 +73,13 @@ export class VscsiParser implements RecordParser {
     const view = new DataView(bytes.buffer, bytes.byteOffset + start, layout.bytes);
     const version = view.getUint16(layout.versionField, true) >>> 8;
     if (version !== layout.version) {
-      return `the record says version ${String(version)}, the file is of version ${String(layout.version)}`;
+      return `the record has version ${String(version)}, the file has version ${String(layout.version)}`;
     }
     const command = view.getUint16(layout.command, true);
     const op = READ_COMMANDS.has(command) ? 'read' : WRITE_COMMANDS.has(command) ? 'write' : undefined;
     if (op === undefined) return undefined;
     const offset = (readU64le(view, layout.block) ?? NaN) * SECTOR_SIZE;
-    if (!Number.isSafeInteger(offset)) return 'the block lies at 2^53 bytes or more';
+    if (!Number.isSafeInteger(offset)) return 'the block is at 2^53 bytes or more';
     const length = view.getUint32(layout.length, true);
     const timeUs = this.#intake.clock.since(
       view.getUint32(layout.time + 4, true),
@@ -87,7 +87,7 @@ export class VscsiParser implements RecordParser {
       2 ** 32,
     );
     const timeNs = timeUs * NS_PER_US;
-    if (!Number.isSafeInteger(timeNs)) return 'its time lies more than 2^53 ns from the first one';
+    if (!Number.isSafeInteger(timeNs)) return 'its time is more than 2^53 ns from the first one';
     return this.#intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
   }
 }

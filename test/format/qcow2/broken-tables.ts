@@ -214,7 +214,7 @@ export const BROKEN_TABLES: readonly BrokenTable[] = [
   count('no snapshots, though there are some', FIELD.snapshotCount, () => 0),
   count('65,537 snapshots', FIELD.snapshotCount, () => 65_537, { slow: true }),
   block('unaligned', ({ firstBlock }) => firstBlock + 512 / 64),
-  block('that is no multiple of a cluster', ({ firstBlock, clusterSize }) => firstBlock + clusterSize / 2),
+  block('that is not a multiple of a cluster', ({ firstBlock, clusterSize }) => firstBlock + clusterSize / 2),
   block('right at the end', rightAtEnd),
   block('past the end', pastEnd),
   block('a TiB past the end', () => FAR, { slow: true }),

@@ -57,14 +57,14 @@ const CASES: readonly (readonly [what: string, words: string, patch: Patch])[] =
   ['a directory of no bytes', 'at most 64 MiB', { at: FIELD.size, u64: 0n }],
   ['a directory above 64 MiB', 'at most 64 MiB', { at: FIELD.size, u64: 2n ** 26n + 1n }],
   ['a directory of 2^64 − 1 bytes', 'above 2^53', { at: FIELD.size, u64: U64_MAX }],
-  ['a directory past the end', 'within the file', { at: FIELD.size, u64: 2n ** 26n }],
+  ['a directory past the end', 'outside the file', { at: FIELD.size, u64: 2n ** 26n }],
   ['a directory cut in its fields', 'cut by the end', { at: FIELD.size, u64: 48n }],
   ['a directory cut in a name', 'within the directory', { at: FIELD.size, u64: 24n }],
   ...[0n, 1n, 512n, past, 2n ** 53n - 65_536n].map(
     (offset) =>
-      [`a directory at ${String(offset)}`, 'not aligned', { at: FIELD.offset, u64: offset }] as const,
+      [`a directory at ${String(offset)}`, 'not cluster aligned', { at: FIELD.offset, u64: offset }] as const,
   ),
-  ['a directory above 2^53', 'lies above', { at: FIELD.offset, u64: U64_MAX & ~0xffffn }],
+  ['a directory above 2^53', 'is above', { at: FIELD.offset, u64: U64_MAX & ~0xffffn }],
   ...[0, 1024, 0xffff].map(
     (length) =>
       [`a name of ${String(length)} bytes`, 'must be 1 to 1023', typeGranularityName(1, 16, length)] as const,
@@ -83,13 +83,17 @@ const CASES: readonly (readonly [what: string, words: string, patch: Patch])[] =
     (length) =>
       [`extra data of ${String(length)} bytes`, 'has', { at: ENTRY.extraLength, u32: length }] as const,
   ),
-  ['a name that is there already', "two bitmaps are called 'two'", { at: ENTRY.name, u32: 0x74_77_6f_00 }],
+  ['a name that is there already', "two bitmaps are named 'two'", { at: ENTRY.name, u32: 0x74_77_6f_00 }],
   ...[0n, 512n].map(
     (offset) =>
-      [`a table at ${String(offset)}`, 'not aligned', { at: ENTRY.tableOffset, u64: offset }] as const,
+      [
+        `a table at ${String(offset)}`,
+        'not cluster aligned',
+        { at: ENTRY.tableOffset, u64: offset },
+      ] as const,
   ),
   ['a table past the end', '', { at: ENTRY.tableOffset, u64: past }],
-  ['a table above 2^63', 'lies where nothing can', { at: ENTRY.tableOffset, u64: U64_MAX & ~0xffffn }],
+  ['a table above 2^63', 'has an impossible offset', { at: ENTRY.tableOffset, u64: U64_MAX & ~0xffffn }],
   ...[0, 2, U32_MAX].map(
     (entries) =>
       [

@@ -67,7 +67,7 @@ const headerCases: readonly (readonly [what: string, code: string, ...patches: P
   ['another magic', 'qcow2-bad-magic', { at: 0, u32: 0x5146_49fa }],
   ['version 2^32 − 1', 'qcow2-bad-version', { at: 4, u32: U32_MAX }],
   ['cluster_bits 2^32 − 1', 'qcow2-bad-cluster-bits', { at: 20, u32: U32_MAX }],
-  ['a length that is no multiple of 8', 'qcow2-bad-header-length', { at: 100, u32: 108 }],
+  ['a length that is not a multiple of 8', 'qcow2-bad-header-length', { at: 100, u32: 108 }],
   ['AES encryption', 'qcow2-encrypted', { at: 32, u32: 1 }],
   ['LUKS encryption', 'qcow2-encrypted', { at: 32, u32: 2 }],
   ['an external data file that nobody allowed', 'qcow2-data-file', { at: 72, u64: 4n }],
@@ -116,7 +116,7 @@ describe('a header with', () => {
     bytes.set([0, 40, ...Buffer.from('harmless\n\0')], EXTENSIONS + 8);
     const error = await rejectionOf(() => openBytes(bytes));
     expect(error?.code).toBe('qcow2-unsupported-feature');
-    expect(error?.message).toContain("bit 40 (the image calls it 'harmless?')");
+    expect(error?.message).toContain("bit 40 (named 'harmless?')");
   });
 
   it('a size that ends within a sector has the disk end before it, as in QEMU', async () => {

@@ -145,7 +145,7 @@ describe('060: a write that would land on metadata', () => {
   });
 });
 
-describe('060: an offset that is no multiple of the cluster', () => {
+describe('060: an offset that is not a multiple of the cluster', () => {
   it('of an L2 table: the read fails and marks the image', async () => {
     const broken = await image(0);
     broken.setU64(broken.l1, COPIED | BigInt(broken.l2()) | UNALIGNED);

@@ -181,7 +181,7 @@ describe.skipIf(noQemu !== undefined)('a repair leaves the bytes that QEMU leave
 describe('an image that cannot be repaired', () => {
   it('is refused for writing and keeps its dirty bit', async () => {
     const bytes = await dirtyImage();
-    // The first L2 table's entry 0 leads to an offset that is no multiple of the cluster.
+    // The first L2 table's entry 0 leads to an offset that is not a multiple of the cluster.
     const l1 = new DataView(bytes.buffer).getBigUint64(40);
     const l2 = new DataView(bytes.buffer).getBigUint64(Number(l1)) & 0x00ff_ffff_ffff_fe00n;
     const spoilt = patched(bytes, { at: Number(l2), u64: 0x8000_0000_0005_0200n });

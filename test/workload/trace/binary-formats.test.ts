@@ -83,12 +83,12 @@ describe('blktrace', () => {
     const bad = write(2, 4, { bytes: 100 });
     const path = temporaryFile(Buffer.concat([good, bad, good]));
     const error = await faultOf(path);
-    expect(error.message).toMatch(/offset 0x30: record 2: length 100 is no multiple of 512/);
+    expect(error.message).toMatch(/offset 0x30: record 2: length 100 is not a multiple of 512/);
     expect((await readWhole(path, { skipBad: true })).requests).toHaveLength(2);
 
     for (const [lost, rule] of [
-      [Buffer.alloc(48, 7), /record 2: the event does not begin with the magic number/],
-      [write(2, 4, { version: 6 }), /record 2: version 6 of blktrace is not known/],
+      [Buffer.alloc(48, 7), /record 2: the event does not start with blktrace.s magic number/],
+      [write(2, 4, { version: 6 }), /record 2: version 6 of blktrace is not supported/],
     ] as const) {
       const broken = temporaryFile(Buffer.concat([good, lost, good]));
       for (const skipBad of [false, true]) expect((await faultOf(broken, { skipBad })).message).toMatch(rule);
@@ -100,7 +100,7 @@ describe('blktrace', () => {
     for (const bytes of [10, 47, 48, 60]) {
       const path = temporaryFile(Buffer.concat([event, event.subarray(0, bytes)]));
       const error = await faultOf(path, { skipBad: true });
-      expect(error.message).toMatch(/the file was cut short within record/);
+      expect(error.message).toMatch(/the file is truncated within record/);
     }
   });
 });
@@ -123,12 +123,12 @@ describe('vscsi', () => {
     const record = (length: number) => vscsiRecord(1, { command: 0x2a, length, block: 0, timeUs: 1 });
     const good = Array.from({ length: 8 }, () => record(512));
     const path = temporaryFile(Buffer.concat([...good, record(100)]));
-    expect((await faultOf(path)).message).toMatch(/offset 0x100: record 9: length 100 is no multiple/);
+    expect((await faultOf(path)).message).toMatch(/offset 0x100: record 9: length 100 is not a multiple/);
     const other = record(512);
     other.writeUInt16LE(2 << 8, 14);
     const mixed = temporaryFile(Buffer.concat([...good, other]));
     expect((await faultOf(mixed)).message).toMatch(
-      /record 9: the record says version 2, the file is of version 1/,
+      /record 9: the record has version 2, the file has version 1/,
     );
     expect((await readWhole(mixed, { skipBad: true })).requests).toHaveLength(8);
   });
@@ -156,14 +156,18 @@ describe('dm-log-writes', () => {
     [
       'fewer entries than the head says',
       dmLog({ sectorSize: 512, entries: 3 }, [entry]),
-      /2 entries before the number/,
+      /has 2 entries fewer/,
     ],
     [
       'a sector size of 0',
       dmLog({ sectorSize: 512 }, []).fill(0, 24, 28),
       /sector size 0 is not a power of two/,
     ],
-    ['another version', dmLog({ sectorSize: 512 }, []).fill(9, 8, 9), /version 9 of the log is not known/],
+    [
+      'another version',
+      dmLog({ sectorSize: 512 }, []).fill(9, 8, 9),
+      /version 9 of the log is not supported/,
+    ],
     ['unknown flags', dmLog({ sectorSize: 512 }, [{ ...entry, flags: 64 }]), /record 2: unknown flags/],
     [
       'an entry of 2^53 bytes',
@@ -173,7 +177,7 @@ describe('dm-log-writes', () => {
     [
       'an entry of nothing',
       dmLog({ sectorSize: 512 }, [{ ...entry, sectors: 0 }]),
-      /of no sectors that is neither/,
+      /without sectors that is neither a/,
     ],
   ])('%s', async (_, log, rule) => {
     expect((await faultOf(temporaryFile(log))).message).toMatch(rule);
@@ -182,6 +186,6 @@ describe('dm-log-writes', () => {
   test('data that is cut short', async () => {
     const log = dmLog({ sectorSize: 512 }, [entry]);
     const error = await faultOf(temporaryFile(log.subarray(0, log.length - 1)), { skipBad: true });
-    expect(error.message).toMatch(/cut short/);
+    expect(error.message).toMatch(/truncated/);
   });
 });

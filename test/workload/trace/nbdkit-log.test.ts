@@ -93,13 +93,13 @@ test('the same id on two connections is two requests', async () => {
 
 describe('a line that breaks a rule is an error with its number', () => {
   test.each<[string, RegExp]>([
-    ['hello\n', /no line of the nbdkit log filter/],
-    [issue(1, 1, 'Write offset=0x1 count=0x200 fua=0'), /offset 1 is no multiple of 512/],
+    ['hello\n', /not a line of nbdkit.s log filter/],
+    [issue(1, 1, 'Write offset=0x1 count=0x200 fua=0'), /offset 1 is not a multiple of 512/],
     [issue(1, 1, 'Write offset=0x0 count=0x0 fua=0'), /a write of length 0/],
     [issue(1, 1, 'Read offset=0x100000 count=0x200'), /past the device's end/],
     [issue(1, 1, 'Write offset=0x20000000000000 count=0x200 fua=0'), /not a number below 2\^53/],
     [issue(1, 1, 'Write offset=0x0 fua=0'), /offset or count is not a number/],
-    [answer(1, 9, 'Write'), /an answer to no request/],
+    [answer(1, 9, 'Write'), /a reply without a request/],
     [at(1, 'Connect export="" tls=0 size=0x200'), /a connection to a device of 512 bytes/],
   ])('%j', async (line, rule) => {
     const error = await faultOf(temporaryFile(CONNECT + line, 'log'));
@@ -111,7 +111,7 @@ describe('a line that breaks a rule is an error with its number', () => {
   test('a request twice under way with one id', async () => {
     const error = await faultOf(temporaryFile(CONNECT + at(1, 'Flush id=1 ...') + at(2, 'Flush id=1 ...')));
     expect(error.message).toMatch(
-      /line 4: a request with the connection and id of one that was not answered/,
+      /line 4: a request with the connection and ID of one that is still unanswered/,
     );
   });
 

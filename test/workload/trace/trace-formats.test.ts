@@ -260,22 +260,22 @@ describe.each(TRACE_FORMATS)('%s', (format) => {
 
 describe('a line that breaks a rule is an error with its number, or is skipped and counted', () => {
   const cases: readonly [TraceFormat, string, RegExp][] = [
-    ['fio-v2', '/dev/vdb write 1 4096', /offset 1 is no multiple of 512/],
+    ['fio-v2', '/dev/vdb write 1 4096', /offset 1 is not a multiple of 512/],
     ['fio-v2', '/dev/vdb write 0 0', /a write of length 0/],
     ['fio-v2', '/dev/vdb write 0', /the length is not a whole number/],
     ['fio-v2', '/dev/vdb scribble 0 512', /the action is none of/],
     ['fio-v2', '/dev/vdb wait soon 0', /the wait is not a number of milliseconds/],
     ['fio-v3', '/dev/vdb write 0 4096', /the time is not a whole number of microseconds/],
-    ['fio-v3', '9 f trim 0 4294967808', /more than a discard may have \(4GiB\)/],
-    ['blkparse', '  8,0 3 1 0.1 697 Q W 0 + 8 [x]', /is no event as blkparse prints it/],
+    ['fio-v3', '9 f trim 0 4294967808', /exceeds the limit of a discard \(4GiB\)/],
+    ['blkparse', '  8,0 3 1 0.1 697 Q W 0 + 8 [x]', /is not a blkparse event/],
     ['blkparse', '  8,0 3 1 0.000000009 697 Q W 0 + 0 [x]', /a write of length 0/],
-    ['blkparse', '  8,0 3 1 0.000000009 697 Q W 0 + 99999999 [x]', /more than a write may have/],
+    ['blkparse', '  8,0 3 1 0.000000009 697 Q W 0 + 99999999 [x]', /exceeds the limit of a write/],
     ['blkparse', '  8,0 3 1 0.000000009 697 Q W 99999999999999999 + 8 [x]', /below 2\^53 bytes/],
     ['blkparse', 'CPU:1 [LOST 25 EVENTS]', /the tracer lost events/],
     ['msr', '12816637200306163x,hm,0,Read,0,512,1', /not a number of 100 ns ticks/],
     ['msr', '128166372003061630,hm,0,Trim,0,512,1', /neither Read nor Write/],
     ['msr', '128166372003061630,hm,0,Read,0', /fewer fields/],
-    ['msr', '128166372003061630,hm,0,Read,100,512,1', /offset 100 is no multiple of 512/],
+    ['msr', '128166372003061630,hm,0,Read,100,512,1', /offset 100 is not a multiple of 512/],
     ['alibaba', '419,X,0,512,1577808144360767', /neither R nor W/],
     ['alibaba', '419,W,0,0,1577808144360767', /a write of length 0/],
     ['alibaba', '419,W,0,512', /fewer than the five fields/],
@@ -285,29 +285,25 @@ describe('a line that breaks a rule is an error with its number, or is skipped a
     ['tencent', '1538323200,8,0,1,1063', /a write of length 0/],
     ['systor17', '1456095145,0.1,R,0,0,512', /seconds with decimals/],
     ['systor17', '1456095145.1,0.1,X,0,0,512', /neither R, W nor blank/],
-    ['systor17', '1456095145.1,0.1,R,0,0,511', /length 511 is no multiple of 512/],
+    ['systor17', '1456095145.1,0.1,R,0,0,511', /length 511 is not a multiple of 512/],
     ['fiu', '9 1 x 0 8 X 6 0 aa', /neither R nor W/],
     ['fiu', '9 1 x 0', /fewer fields/],
     ['fiu', '9 1 x 0 0 W 6 0 aa', /a write of length 0/],
-    [
-      'qemu-trace-log',
-      'blk_co_pwritev blk 0x55d0 bs 0x1 offset 0 bytes 512',
-      /is no event as QEMU prints it/,
-    ],
+    ['qemu-trace-log', 'blk_co_pwritev blk 0x55d0 bs 0x1 offset 0 bytes 512', /is not a QEMU trace event/],
     [
       'qemu-trace-log',
       'blk_co_pwritev blk 0x55d0 bs 0x1 offset 7 bytes 512 flags 0x0',
-      /offset 7 is no multiple/,
+      /offset 7 is not a multiple/,
     ],
     [
       'qemu-trace-log',
       'blk_co_pwritev blk 0x55d0 bs 0x1 offset 0 bytes 512 flags zero',
-      /is no event as QEMU/,
+      /is not a QEMU trace/,
     ],
     [
       'nbdkit-log',
       '2026-03-01 12:00:00.000140 connection=1 ...Write id=9 return=0',
-      /an answer to no request/,
+      /a reply without a request/,
     ],
     [
       'nbdkit-log',
@@ -412,7 +408,7 @@ describe('times', () => {
     const path = temporaryFile(`${lines.join('')}1,W,0,512,1577808144360768\n`);
     const error = await faultOf(path);
     expect(error.line).toBe(25_001);
-    expect(error.message).toMatch(/its time lies [\d.]+ ms before .* more than 16384 requests earlier/);
+    expect(error.message).toMatch(/its time is [\d.]+ ms before .* more than 16384 requests earlier/);
     expect(await readWhole(path, { skipBad: true })).toMatchObject({ skippedCount: 1 });
   });
 });
@@ -423,10 +419,10 @@ describe('what is no trace', () => {
     [
       'text',
       'hello\nworld\n',
-      /is no trace of a known format \(it begins with 'hello'\); --trace-format says/,
+      /is not a trace of a known format \(it starts with 'hello'\); give it with --trace-format/,
     ],
-    ['bytes', Buffer.from([1, 2, 3, 4]), /is no trace of a known format; --trace-format/],
-    ['bzip2', 'BZh91AY&SY', /is bzip2, which is not read as it is: unpack it/],
+    ['bytes', Buffer.from([1, 2, 3, 4]), /is not a trace of a known format; give it with --trace-format/],
+    ['bzip2', 'BZh91AY&SY', /is bzip2, which cannot be read directly: unpack it/],
     ['xz', Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0]), /is xz, which/],
     ['a tar archive in gzip', gzipSync(tarOf('traces.csv')), /is a tar archive, which/],
   ])('%s', async (_, content, rule) => {

@@ -63,9 +63,9 @@ test('the header is known before the first request is asked for', async () => {
 describe('a broken header is an error that names path, line and rule', () => {
   const columns = 'time_ns,op,offset,length,flags\n';
   test.each<[string, string, number | undefined, RegExp]>([
-    ['an empty file', '', undefined, /is empty; a trace begins with/],
+    ['an empty file', '', undefined, /is empty; a trace starts with/],
     ['a foreign file', 'hello\n', 1, /the first line is not '#qcow2-bench trace v1'/],
-    ['a later version', '#qcow2-bench trace v2\n', 1, /version 'v2' of the trace format is not known/],
+    ['a later version', '#qcow2-bench trace v2\n', 1, /version 'v2' of the trace format is not supported/],
     ['no size', `#qcow2-bench trace v1\n${columns}`, 2, /has no '#virtual-size BYTES' line/],
     [
       'no column names',
@@ -120,7 +120,7 @@ describe('a broken header is an error that names path, line and rule', () => {
   test('a file that is not there', async () => {
     const error = await faultOf(`${temporaryFolder()}/none`);
     expect(error.code).toBe('bad-trace');
-    expect(error.message).toMatch(/none: there is no such file: check the path/);
+    expect(error.message).toMatch(/none: no such file: check the path/);
   });
 });
 
@@ -132,7 +132,7 @@ describe('a line that breaks a rule is an error with its number, or is skipped a
     [',write,0,4096,', /time_ns is not a whole number/],
     ['-5,write,0,4096,', /time_ns is not a whole number/],
     ['9007199254740993,write,0,4096,', /time_ns is not a whole number below 2\^53/],
-    ['4,write,0,4096,', /time 4 lies before 5, the time of the request before it/],
+    ['4,write,0,4096,', /time 4 is before 5, the time of the previous request/],
     ['5,write,zero,4096,', /offset is not a whole number/],
     ['5,write,,4096,', /offset is not a whole number/],
     ['5,write,1e3,4096,', /offset is not a whole number/],
@@ -140,13 +140,13 @@ describe('a line that breaks a rule is an error with its number, or is skipped a
     ['5,write,0,0x200,', /length is not a whole number/],
     ['5,write,0,99999999999999999999999,', /length is not a whole number below 2\^53/],
     ['5,write,0,0,', /a write of length 0/],
-    ['5,write,100,4096,', /offset 100 is no multiple of 512/],
-    ['5,read,0,4097,', /length 4097 is no multiple of 512/],
+    ['5,write,100,4096,', /offset 100 is not a multiple of 512/],
+    ['5,read,0,4097,', /length 4097 is not a multiple of 512/],
     ['5,write,1048576,512,', /ends at 1049088, past the device's end at 1048576/],
     ['5,discard,512,1048576,', /past the device's end/],
-    ['5,write,9007199254740480,9007199254740480,', /length 9007199254740480 is more than a write may have/],
-    ['5,write,0,33554944,', /length 33554944 is more than a write may have \(32MiB\)/],
-    ['5,write-zeroes,0,4294967808,', /more than a write-zeroes may have \(4GiB\)/],
+    ['5,write,9007199254740480,9007199254740480,', /length 9007199254740480 exceeds the limit of a write/],
+    ['5,write,0,33554944,', /length 33554944 exceeds the limit of a write \(32MiB\)/],
+    ['5,write-zeroes,0,4294967808,', /exceeds the limit of a write-zeroes \(4GiB\)/],
     ['5,write', /fewer than the five fields/],
     ['5,write,0,4096', /fewer than the five fields/],
     ['5,flush', /fewer than the five fields/],
@@ -186,7 +186,7 @@ describe('a file that was cut short is an error, also with skipBad', () => {
     for (const skipBad of [false, true]) {
       const error = await faultOf(path, { skipBad });
       expect(error.line).toBe(4);
-      expect(error.message).toMatch(/the last line does not end with a line feed: the file was cut short/);
+      expect(error.message).toMatch(/the last line does not end with a line feed: the file is truncated/);
     }
   });
 
@@ -203,14 +203,14 @@ describe('a file that was cut short is an error, also with skipBad', () => {
       const cut = packed.subarray(0, Math.max(6, Math.floor(packed.length * share)));
       const error = await faultOf(temporaryFile(cut), { skipBad: true });
       expect(error.code).toBe('bad-trace');
-      expect(error.message).toMatch(/the compressed file is damaged or cut short/);
+      expect(error.message).toMatch(/the compressed file is damaged or truncated/);
     }
   });
 
   test('damage inside a compressed file is an error', async () => {
     const packed = gzipSync(SAMPLE);
     packed.fill(0xff, 30, 60);
-    expect((await faultOf(temporaryFile(packed))).message).toMatch(/damaged or cut short/);
+    expect((await faultOf(temporaryFile(packed))).message).toMatch(/damaged or truncated/);
   });
 });
 

@@ -108,13 +108,13 @@ test('a trace larger than all buffers arrives whole', async () => {
 
 describe('what no trace can hold is refused, and nothing of it is written', () => {
   test.each<[string, Partial<Request>, RegExp]>([
-    ['a time before the last one', { timeNs: 4 }, /time 4 is no whole number of nanoseconds from 5/],
-    ['half a nanosecond', { timeNs: 5.5 }, /time 5\.5 is no whole number/],
+    ['a time before the last one', { timeNs: 4 }, /time 4 is not a whole number of nanoseconds from 5/],
+    ['half a nanosecond', { timeNs: 5.5 }, /time 5\.5 is not a whole number/],
     ['FUA on a read', { op: 'read', fua: true }, /a read has no FUA flag/],
     ['unmap on a write', { unmap: true }, /a write has no unmap flag/],
     ['a flush of a range', { op: 'flush' }, /a flush has no offset and no length/],
     ['a negative offset', { offset: -512 }, /whole numbers of bytes from 0/],
-    ['no whole sectors', { length: 100 }, /length 100 is no multiple of 512/],
+    ['no whole sectors', { length: 100 }, /length 100 is not a multiple of 512/],
     ['a request past the end', { offset: MIB }, /past the device's end/],
   ])('%s', async (_, changes, rule) => {
     const path = join(temporaryFolder(), 'a.trace.csv');
@@ -128,16 +128,16 @@ describe('what no trace can hold is refused, and nothing of it is written', () =
 
   test.each<[string, [string, string][], RegExp]>([
     ['a value of two lines', [['tool', 'a\n0,flush,,,']], /more than one line/],
-    ['a key of two words', [['my tool', 'a']], /no key of a header line/],
+    ['a key of two words', [['my tool', 'a']], /not a valid header key/],
     [
       'a key twice',
       [
         ['tool', 'a'],
         ['tool', 'b'],
       ],
-      /twice in the header, or is reserved/,
+      /duplicated in the header, or is reserved/,
     ],
-    ['the size as a fact', [['virtual-size', '1']], /twice in the header, or is reserved/],
+    ['the size as a fact', [['virtual-size', '1']], /duplicated in the header, or is reserved/],
     ['a value longer than a line may be', [['tool', 'a'.repeat(5000)]], /too long/],
   ])('%s', (_, provenance, rule) => {
     expect(() => new TraceWriter('/nonexistent/a', { virtualSize: MIB, provenance })).toThrow(rule);

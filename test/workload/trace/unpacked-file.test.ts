@@ -120,7 +120,7 @@ describe('an error, never a shorter stream', () => {
 
   test('foreign bytes after a frame or a member', async () => {
     await expect(unpacked(Buffer.concat([frame, Buffer.from('hello')]))).rejects.toThrow(
-      'foreign bytes follow',
+      'is followed by unrelated bytes',
     );
     await expect(unpacked(Buffer.concat([gzipSync(text), Buffer.from('hello')]))).rejects.toThrow();
   });

@@ -135,13 +135,13 @@ export async function readBitmapDirectory(
   const byteLength =
     readU64be(view, EXTENSION_FIELD.directorySize) ?? fail('the bitmap directory is above 2^53 − 1 bytes');
   const offset =
-    readU64be(view, EXTENSION_FIELD.directoryOffset) ?? fail('the bitmap directory lies above 2^53 − 1');
+    readU64be(view, EXTENSION_FIELD.directoryOffset) ?? fail('the bitmap directory offset is above 2^53 − 1');
   if (byteLength === 0 || byteLength > LIMITS.bitmapDirectoryBytes) {
     fail(`the bitmap directory has ${String(byteLength)} bytes; at most 64 MiB are allowed`, offset);
   }
   const isCut = isCutOff({ offset, length: byteLength }, device.size());
   if (offset === 0 || offset % clusterSize !== 0 || isCut) {
-    fail('the bitmap directory is not aligned to a cluster, or does not lie within the file', offset);
+    fail('the bitmap directory is not cluster aligned or is outside the file', offset);
   }
   const bytes = allocatePages(byteLength);
   await device.read(offset, bytes, 'bitmap');
@@ -169,7 +169,7 @@ function decodeEntries(
     const nameLength = view.getUint16(at + FIELD.nameLength);
     const end = at + entryLength(nameLength);
     if (view.getUint32(at + FIELD.extraLength) !== 0) {
-      fail(`${name} has extra data, which nothing here knows`, at);
+      fail(`${name} has unknown extra data`, at);
     }
     if (nameLength === 0 || nameLength > NAME_BYTES_MAX || end > bytes.byteLength) {
       fail(
@@ -186,14 +186,14 @@ function decodeEntries(
     }
     const nameBytes = bytes.slice(at + FIXED_LENGTH, at + FIXED_LENGTH + nameLength);
     const text = textUpToNul(nameBytes);
-    if (names.has(text)) fail(`two bitmaps are called '${text}'`, at);
+    if (names.has(text)) fail(`two bitmaps are named '${text}'`, at);
     names.add(text);
     const high = view.getUint32(at + FIELD.tableOffset);
     const low = view.getUint32(at + FIELD.tableOffset + 4);
     const tableOffset = high * TWO_32 + low;
     // A sum above 2^53 is rounded, but has the remainder of its low half if that is 0.
     if (tableOffset === 0 || tableOffset >= OFFSET_LIMIT || low % clusterSize !== 0) {
-      fail(`the table of ${name} is not aligned to a cluster, or lies where nothing can`, at);
+      fail(`the table of ${name} is not cluster aligned or has an impossible offset`, at);
     }
     const tableEntries = view.getUint32(at + FIELD.tableEntries);
     if (tableEntries === 0 || tableEntries * clusterSize > LIMITS.bitmapBytes) {
@@ -238,7 +238,7 @@ export async function readBitmapTable(
   const end = alignUp(fileSize, clusterSize);
   const length = tableEntries * ENTRY_SIZE;
   if (isCutOff({ offset: tableOffset, length }, fileSize) && pastEnd === 'refused') {
-    throw badBitmaps(header, `the table of bitmap '${name}' does not lie within the file`, tableOffset);
+    throw badBitmaps(header, `the table of bitmap '${name}' is outside the file`, tableOffset);
   }
   if (tableOffset >= fileSize) return [];
   const bytes = allocatePages(length);
@@ -259,7 +259,7 @@ export async function readBitmapTable(
     if (hostOffset === 0) return { kind: (low & 1) === 0 ? 'zeroes' : 'ones' };
     if (hostOffset % clusterSize !== 0) fail('is not aligned', hostOffset);
     if (isCutOff({ offset: hostOffset, length: clusterSize }, end) && pastEnd === 'refused') {
-      fail('does not lie within the file', hostOffset);
+      fail('is outside the file', hostOffset);
     }
     return { kind: 'stored', hostOffset };
   });

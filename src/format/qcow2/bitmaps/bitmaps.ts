@@ -180,7 +180,7 @@ export class Bitmaps {
     if (bytes.byteLength === 0) return (await refcounts.findFree(0)) * geometry.clusterSize;
     const offset = await refcounts.allocate(ceilDiv(bytes.byteLength, geometry.clusterSize));
     const kind = metadata.overlap(offset, bytes.byteLength, undefined);
-    if (kind !== undefined) await header.stopAsCorrupt(`a bitmap would overwrite the ${kind}`, offset);
+    if (kind !== undefined) await header.markCorruptAt(`a bitmap would overwrite the ${kind}`, offset);
     await header.device.write(offset, bytes, 'bitmap');
     return offset;
   }

@@ -67,7 +67,7 @@ async function restoreTables(
     findings.say(
       'repair',
       () =>
-        `Repairing the ${name} at ${hex(offset)}, which the file (${hex(fileSize)}) ends within: what was lost there is empty`,
+        `Repairing the ${name} at ${hex(offset)}, which the end of the file (${hex(fileSize)}) cuts off: the lost part is now empty`,
     );
   }
 }
@@ -97,13 +97,13 @@ async function checkRefcounts(
     findings.say(
       'repair',
       () =>
-        'What a table led to that cannot be read is not known: clusters that nothing else uses are called free, but their bytes stay in the file',
+        'Clusters referenced only by an unreadable table are unknown: they are counted as free, but their bytes stay in the file',
     );
   }
   if (findings.needsRebuild && repair === 'all') {
     await rebuild(target, counts, findings, options);
   } else if (findings.needsRebuild && repair === 'leaks') {
-    findings.checkError(() => 'ERROR need to rebuild refcount structures: only a repair of all damage does');
+    findings.checkError(() => 'ERROR refcount structures must be rebuilt: use --repair all');
   } else if (repair !== undefined && findings.leaks + findings.corruptions > 0) {
     findings.restore(scanned);
     await compare(target, counts, findings, options);
@@ -125,7 +125,7 @@ async function restoreLength(target: CheckTarget, findings: CheckFindings): Prom
   findings.say(
     'repair',
     () =>
-      `Repairing the length of the file: it ends at ${hex(size)}, but entries lead up to ${hex(lostEnd)}; what was lost there reads as zeroes`,
+      `Repairing the length of the file: it ends at ${hex(size)}, but entries point up to ${hex(lostEnd)}; the lost part reads as zeroes`,
   );
   if (findings.hasTablePastEnd) findings.hasLostTable = true;
   return true;
@@ -154,10 +154,10 @@ async function checkSnapshotTable(
     findings.say('corruption', text);
   };
   for (const index of cut) {
-    tell(() => `Repairing snapshot table entry ${String(index)} has too much extra data, which is cut`);
+    tell(() => `Repairing snapshot table entry ${String(index)} has too much extra data: truncating it`);
   }
   if (dropped > 0) {
-    tell(() => `Repairing ${String(dropped)} snapshots lie behind the end of any snapshot table`);
+    tell(() => `Repairing ${String(dropped)} snapshots are beyond the end of the snapshot table`);
   }
   for (const index of incomplete) {
     tell(() => `${repairs ? 'Repairing' : 'ERROR'} snapshot table entry ${String(index)} is incomplete`);
@@ -166,7 +166,7 @@ async function checkSnapshotTable(
     const fault = snapshots.faultOf(snapshot);
     if (fault === undefined) continue;
     const { id, name } = snapshot;
-    tell(() => `Repairing snapshot ${id} (${name}) ${l1FaultText(snapshot, fault)}: it is removed`);
+    tell(() => `Repairing snapshot ${id} (${name}) ${l1FaultText(snapshot, fault)}: removing it`);
   }
   const found = incomplete.length + cut.length + dropped + broken.length;
   // One that the file ends within gets its length again, as other tables do.
@@ -192,7 +192,7 @@ async function rewriteSnapshotTable(
   } catch (error) {
     if (!(error instanceof Qcow2BenchError)) throw error;
     findings.corruptions += ofTable;
-    findings.checkError(() => `ERROR the snapshot table cannot be written anew: ${error.message}`);
+    findings.checkError(() => `ERROR the snapshot table cannot be rewritten: ${error.message}`);
   }
 }
 
@@ -312,7 +312,7 @@ class Comparison {
     if (offset % geometry.clusterSize !== 0 || offset >= OFFSET_LIMIT) {
       for (let cluster = from; cluster < end; cluster++) {
         this.#findings.checkError(
-          () => `ERROR cluster ${String(cluster)}: its refcount block lies at no offset that can be read`,
+          () => `ERROR cluster ${String(cluster)}: its refcount block has an unreadable offset`,
         );
       }
       return;

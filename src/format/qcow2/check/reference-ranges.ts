@@ -129,7 +129,7 @@ export class ReferenceRanges {
     if (this.counts.add(cluster)) return;
     this.#findings.corruption(
       () =>
-        `ERROR: overflow cluster offset=${hex(cluster * this.#clusterSize)}: more references than a refcount of this width can say; copy the image with wider refcounts`,
+        `ERROR: overflow cluster offset=${hex(cluster * this.#clusterSize)}: more references than a refcount of this width can hold; copy the image with wider refcounts`,
     );
   }
 }

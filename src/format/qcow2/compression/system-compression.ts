@@ -178,7 +178,7 @@ function bindZstd(library: Koffi.LibraryHandle): LoadedCodec {
   const version = (library.func('const char *ZSTD_versionString()') as () => string)();
   const packer: unknown = library.func('void *ZSTD_createCCtx()')();
   const unpacker: unknown = library.func('void *ZSTD_createDCtx()')();
-  if (packer === null || unpacker === null) throw new Error('it has no memory');
+  if (packer === null || unpacker === null) throw new Error('out of memory');
   const resetPacker = library.func('size_t ZSTD_CCtx_reset(void *context, int directive)');
   const resetUnpacker = library.func('size_t ZSTD_DCtx_reset(void *context, int directive)');
   const isError = library.func('unsigned int ZSTD_isError(size_t code)') as (code: number | bigint) => number;

@@ -70,7 +70,7 @@ export class CompressedWriter {
     if (guestOffset % clusterSize === 0 && isWhole && end <= header.values.virtualSize) return;
     throw new Qcow2BenchError(
       'compressed-write-unaligned',
-      `a compressed write of ${String(length)} bytes at guest offset ${hex(guestOffset)} is not of whole clusters of ${String(clusterSize)} bytes within the disk`,
+      `a compressed write of ${String(length)} bytes at guest offset ${hex(guestOffset)} must cover whole clusters of ${String(clusterSize)} bytes within the disk`,
       { path: header.device.path },
     );
   }
@@ -122,7 +122,7 @@ export class CompressedWriter {
       const maps = geometry.entryWords === 2 ? takeMaps(slice, word) : undefined;
       const kind = metadata.overlap(hostOffset, length, undefined);
       if (kind !== undefined) {
-        await header.stopAsCorrupt(`a compressed write would overwrite the ${kind}`, hostOffset);
+        await header.markCorruptAt(`a compressed write would overwrite the ${kind}`, hostOffset);
       }
       return { hostOffset, wasZero: type === 'zero', maps };
     } finally {
@@ -150,7 +150,7 @@ export class CompressedWriter {
   #wouldOverwrite(guestOffset: number): Qcow2BenchError {
     return new Qcow2BenchError(
       'qcow2-compressed-overwrite',
-      `guest offset ${hex(guestOffset)} was written before: a compressed write cannot overwrite anything; discard it first, or write it uncompressed`,
+      `guest offset ${hex(guestOffset)} is already allocated: a compressed write cannot overwrite it; discard it first, or write it uncompressed`,
       { path: this.#core.header.device.path },
     );
   }

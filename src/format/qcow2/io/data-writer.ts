@@ -285,7 +285,7 @@ export class DataWriter {
     // A data file holds no metadata.
     const kind = header.hasDataFile ? undefined : metadata.overlap(offset, length, undefined);
     if (kind === undefined) return undefined;
-    return header.stopAsCorrupt(`a write of guest data would overwrite the ${kind}`, offset);
+    return header.markCorruptAt(`a write of guest data would overwrite the ${kind}`, offset);
   }
 }
 

@@ -195,7 +195,7 @@ export class Reader {
     if (!clusterCodec(type).decompress(stored, cluster)) {
       throw new Qcow2BenchError(
         'qcow2-bad-compressed-cluster',
-        `the compressed cluster of guest offset ${hex(guestOffset - remainder(guestOffset, clusterSize))} is no ${type} stream of exactly ${String(clusterSize)} bytes; the image is damaged`,
+        `the compressed cluster of guest offset ${hex(guestOffset - remainder(guestOffset, clusterSize))} is not a ${type} stream of exactly ${String(clusterSize)} bytes; the image is damaged`,
         { path: guestFile.path, offset: hostOffset },
       );
     }
@@ -207,11 +207,11 @@ export class Reader {
   #damageOf(slice: DataView, word: number, type: ClusterType, guestOffset: number): Damage | undefined {
     const { geometry, header } = this.#core;
     if ((type === 'zero' || type === 'zero-allocated') && header.values.version < 3) {
-      const what = 'has the zero flag, which version 2 does not know';
+      const what = 'has the zero flag, which version 2 does not have';
       return { code: 'qcow2-zero-flag-in-v2', what, guestOffset, stops: true };
     }
     if (type === 'compressed' && header.hasDataFile) {
-      const what = 'is compressed, which cannot be with an external data file';
+      const what = 'is compressed, which is not allowed with an external data file';
       return { code: 'qcow2-compressed-in-data-file', what, guestOffset, stops: true };
     }
     if (type !== 'normal' && type !== 'zero-allocated') return undefined;
@@ -221,7 +221,7 @@ export class Reader {
       return { code: 'qcow2-data-on-header', what, guestOffset, stops: false };
     }
     if (header.hasDataFile && hostOffset !== alignDown(guestOffset, geometry.clusterSize)) {
-      const what = `points to ${hex(hostOffset)} of the data file, where it must point to the same offset`;
+      const what = `points to ${hex(hostOffset)} of the data file instead of the same offset`;
       return { code: 'qcow2-misplaced-data', what, guestOffset, stops: true };
     }
     if (!isAligned(hostOffset, geometry.clusterSize)) {
@@ -237,7 +237,7 @@ export class Reader {
     const { header } = this.#core;
     const message = `the L2 entry of guest offset ${hex(guestOffset)} ${what}; check the image`;
     const error = new Qcow2BenchError(code, message, { path: header.device.path });
-    if (stops) await header.stopWith(error);
+    if (stops) await header.markCorrupt(error);
     throw error;
   }
 }

@@ -189,14 +189,14 @@ export class WriteMapper {
     if (!needsAllocationAt(slice, word)) {
       const hostCluster = hostOffsetAt(slice, word);
       if (!isAligned(hostCluster, clusterSize) || !Number.isSafeInteger(hostCluster)) {
-        return this.#core.header.stopAsCorrupt(
+        return this.#core.header.markCorruptAt(
           'an L2 entry points to a data cluster that is not aligned or above 2^53 − 1',
           hostCluster,
         );
       }
       if (this.#hasDataFile && hostCluster !== guestOffset - offsetInCluster) {
-        return this.#core.header.stopAsCorrupt(
-          'an L2 entry points to another offset of the data file than its own',
+        return this.#core.header.markCorruptAt(
+          'an L2 entry points to a data file offset that is not its guest offset',
           hostCluster,
         );
       }
@@ -213,8 +213,8 @@ export class WriteMapper {
 
   #takeNew(progress: Progress, part: Part, hostCluster: number): MaybePromise<boolean> {
     if (hostCluster !== 0) return this.#take(progress, part, hostCluster);
-    return this.#core.header.stopAsCorrupt(
-      'the header cluster has refcount 0, so data would be put there',
+    return this.#core.header.markCorruptAt(
+      'the header cluster has refcount 0 and would be allocated for data',
       0,
     );
   }
@@ -247,7 +247,7 @@ export class WriteMapper {
       };
       const fill = subclusterFill(written, this.#geometry);
       if (fill === 'invalid') {
-        return this.#core.header.stopAsCorrupt(
+        return this.#core.header.markCorruptAt(
           'an L2 entry has a subcluster that is both allocated and zero',
           hostCluster,
         );

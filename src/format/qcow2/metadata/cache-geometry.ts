@@ -52,7 +52,7 @@ export function cacheGeometry(
     sizes.l2CacheEntrySize ?? (l2CacheSize < wholeDisk ? Math.min(clusterSize, SMALL_L2_SLICE) : clusterSize);
   if (!isPowerOfTwo(l2SliceSize) || l2SliceSize < 2 ** CLUSTER_BITS_MIN || l2SliceSize > clusterSize) {
     throw refusal(
-      `an L2 cache entry cannot have ${formatSize(l2SliceSize)}: ` +
+      `invalid L2 cache entry size ${formatSize(l2SliceSize)}: ` +
         `it must be a power of two from 512B to the cluster size (${formatSize(clusterSize)})`,
     );
   }
@@ -80,7 +80,7 @@ function shareOut(
   if (cacheSize === undefined) return { l2CacheSize, refcountCacheSize: refcountsAsked ?? 0 };
   if (l2Asked !== undefined && refcountsAsked !== undefined) {
     throw refusal(
-      'cache-size is l2-cache-size and refcount-cache-size together: give at most two of the three',
+      'cache-size is the sum of l2-cache-size and refcount-cache-size: set at most two of the three',
     );
   }
   if (l2Asked !== undefined) {
@@ -106,12 +106,12 @@ function slotsOf(
   const slots = Math.max(least, Math.floor(cacheSize / entrySize));
   if (slots <= LIMITS.cacheSlots) return slots;
   throw refusal(
-    `a ${name} cache of ${formatSize(cacheSize)} has ${String(slots)} entries; at most ${String(LIMITS.cacheSlots)} are held`,
+    `a ${name} cache of ${formatSize(cacheSize)} has ${String(slots)} entries; the limit is ${String(LIMITS.cacheSlots)}`,
   );
 }
 
 function exceeds(option: string, value: number, cacheSize: number): string {
-  return `${option} (${formatSize(value)}) is a part of cache-size and cannot be more than its ${formatSize(cacheSize)}`;
+  return `${option} (${formatSize(value)}) cannot exceed cache-size (${formatSize(cacheSize)})`;
 }
 
 function refusal(message: string): Qcow2BenchError {

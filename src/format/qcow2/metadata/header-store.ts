@@ -72,18 +72,20 @@ export class HeaderStore {
    *
    * @throws always: Qcow2BenchError `qcow2-corrupt` with `what` as its message
    */
-  async stopAsCorrupt(what: string, offset: number): Promise<never> {
-    const message = `${what}; the image is corrupt and was stopped`;
-    return this.stopWith(new Qcow2BenchError('qcow2-corrupt', message, { path: this.device.path, offset }));
+  async markCorruptAt(what: string, offset: number): Promise<never> {
+    const message = `${what}; the image is corrupt and was closed for writing`;
+    return this.markCorrupt(
+      new Qcow2BenchError('qcow2-corrupt', message, { path: this.device.path, offset }),
+    );
   }
 
   /**
-   * As `stopAsCorrupt`, for damage with a code of its own that even a read can find: an image that is open read-only is
+   * As `markCorruptAt`, for damage with a code of its own that even a read can find: an image that is open read-only is
    * neither marked nor stopped.
    *
    * @throws always: `error`
    */
-  async stopWith(error: Qcow2BenchError): Promise<never> {
+  async markCorrupt(error: Qcow2BenchError): Promise<never> {
     if (!this.readOnly) {
       const isKnown = this.#stopped || this.isCorrupt;
       this.#stopped = true;
@@ -97,9 +99,13 @@ export class HeaderStore {
   /** @throws Qcow2BenchError `qcow2-corrupt` if the image was stopped */
   assertRunning(): void {
     if (this.#stopped) {
-      throw new Qcow2BenchError('qcow2-corrupt', 'the image was stopped because its metadata is corrupt', {
-        path: this.device.path,
-      });
+      throw new Qcow2BenchError(
+        'qcow2-corrupt',
+        'the image was closed for writing because its metadata is corrupt',
+        {
+          path: this.device.path,
+        },
+      );
     }
   }
 

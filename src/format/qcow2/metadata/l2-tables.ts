@@ -173,7 +173,7 @@ export class L2Tables {
     const bytes = allocatePages(target * ENTRY_SIZE);
     const kind = this.#metadata.overlap(offset, bytes.byteLength, undefined);
     if (kind !== undefined) {
-      await this.#header.stopAsCorrupt(`a new L1 table would overwrite the ${kind}`, offset);
+      await this.#header.markCorruptAt(`a new L1 table would overwrite the ${kind}`, offset);
     }
     this.#encode(bytes, 0, old.entries);
     await this.#header.device.write(offset, bytes, 'l1-table');
@@ -250,7 +250,7 @@ export class L2Tables {
       throw new Qcow2BenchError('qcow2-offset-too-large', `${what}, above 2^53 − 1`, place);
     }
     const message = `${what}, which is not a multiple of the cluster size`;
-    return this.#header.stopWith(new Qcow2BenchError('qcow2-unaligned-l2-table', message, place));
+    return this.#header.markCorrupt(new Qcow2BenchError('qcow2-unaligned-l2-table', message, place));
   }
 
   async #acquireNewTable(guestOffset: number, l1Index: number): Promise<number> {
@@ -267,8 +267,8 @@ export class L2Tables {
     const { clusterSize } = this.#geometry;
     const offset = await this.#refcounts.allocate(1);
     if (offset === 0) {
-      await this.#header.stopAsCorrupt(
-        'the header cluster has refcount 0, so an L2 table would be put there',
+      await this.#header.markCorruptAt(
+        'the header cluster has refcount 0 and would be allocated for an L2 table',
         0,
       );
     }
@@ -315,7 +315,7 @@ export class L2Tables {
     );
     const first = alignDown(l1Index, bytes.byteLength / ENTRY_SIZE);
     this.#encode(bytes, first, Math.min(bytes.byteLength / ENTRY_SIZE, this.l1Entries - first));
-    assertInvariant(values.l1Offset > 0, 'an L1 entry was written before there was a table');
+    assertInvariant(values.l1Offset > 0, 'an L1 entry was written before its table exists');
     await device.write(values.l1Offset + first * ENTRY_SIZE, bytes, 'l1-table');
   }
 

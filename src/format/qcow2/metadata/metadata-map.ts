@@ -131,6 +131,6 @@ export function tableGuard(
     const kind = metadata.overlap(offset, length, own);
     if (kind === undefined) return undefined;
     const what = `a write of a table of the ${own} cache would overwrite the ${kind}`;
-    return header.stopAsCorrupt(what, offset);
+    return header.markCorruptAt(what, offset);
   };
 }

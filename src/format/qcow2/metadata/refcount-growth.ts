@@ -47,8 +47,8 @@ export async function addRefcountBlock(refcounts: RefcountGrowth, cluster: numbe
 
   const blockCluster = await refcounts.findFree(1);
   if (blockCluster === 0) {
-    await refcounts.header.stopAsCorrupt(
-      'the header cluster has refcount 0, so a refcount block would be put there',
+    await refcounts.header.markCorruptAt(
+      'the header cluster has refcount 0 and would be allocated for a refcount block',
       0,
     );
   }

@@ -108,7 +108,7 @@ export class RefcountTable {
       throw new Qcow2BenchError('qcow2-offset-too-large', `${what}, above 2^53 − 1`, place);
     }
     const message = `${what}, which is not a multiple of the cluster size`;
-    return this.#header.stopWith(new Qcow2BenchError('qcow2-unaligned-refcount-block', message, place));
+    return this.#header.markCorrupt(new Qcow2BenchError('qcow2-unaligned-refcount-block', message, place));
   }
 
   /** All entries, for a scan of the image. */

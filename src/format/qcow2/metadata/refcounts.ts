@@ -120,7 +120,10 @@ export class Refcounts implements RefcountGrowth {
       if (room < length) {
         const cluster = await this.findFree(1);
         if (cluster === 0) {
-          await this.header.stopAsCorrupt('the header cluster has refcount 0, so data would be put there', 0);
+          await this.header.markCorruptAt(
+            'the header cluster has refcount 0 and would be allocated for data',
+            0,
+          );
         }
         // A free cluster right behind is joined; the bytes then lie in both.
         if (!isOpen || offset + room !== cluster * clusterSize) offset = cluster * clusterSize;
@@ -167,7 +170,7 @@ export class Refcounts implements RefcountGrowth {
     const describing = await this.table.checkedBlockOffset(Math.floor(cluster / refcountBlockEntries));
     if (describing === 0) {
       const what = `no refcount block describes the one at ${hex(blockOffset)}`;
-      return this.header.stopAsCorrupt(what, blockOffset);
+      return this.header.markCorruptAt(what, blockOffset);
     }
     const slot = await this.blockCache.acquire(describing);
     this.codec.set(this.blockCache.view(slot), cluster % refcountBlockEntries, 0);
@@ -284,7 +287,7 @@ export class Refcounts implements RefcountGrowth {
       if (pending !== undefined) await pending;
     }
     const slot = await this.#acquireBlockOf(cluster);
-    assertInvariant(slot !== RESTART, 'a refcount that is not 0 lies in a block');
+    assertInvariant(slot !== RESTART, 'a nonzero refcount is in a block');
     try {
       this.blockCache.markDirty(slot);
       this.#set(slot, cluster, refcount, freed);

@@ -290,7 +290,7 @@ export class TableCache {
     if (offset === 0 || !isAligned(offset, this.tableSize)) {
       throw new Qcow2BenchError(
         'unaligned-table',
-        `a ${this.#purpose} at ${hex(offset)} does not lie on a multiple of ${String(this.tableSize)} bytes; the image is corrupt`,
+        `a ${this.#purpose} at ${hex(offset)} is not aligned to ${String(this.tableSize)} bytes; the image is corrupt`,
         { path: this.#device.path, offset },
       );
     }

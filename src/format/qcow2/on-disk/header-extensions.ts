@@ -111,7 +111,7 @@ export function featureName(bit: number, extensions: readonly HeaderExtension[])
   for (let at = 0; at + FEATURE_NAME_LENGTH <= table.byteLength; at += FEATURE_NAME_LENGTH) {
     if (table[at] === 0 && table[at + 1] === bit) {
       const name = textUpToNul(table.subarray(at + FEATURE_NAME_TEXT, at + FEATURE_NAME_LENGTH));
-      return `the image calls it '${name.replace(/[^\x20-\x7e]/g, '?')}'`;
+      return `named '${name.replace(/[^\x20-\x7e]/g, '?')}'`;
     }
   }
   return 'unnamed';

@@ -189,12 +189,12 @@ class HeaderReader {
   version(): 2 | 3 {
     const version = this.#u32(FIELD.version);
     if (version !== 2 && version !== 3) {
-      const message = `qcow2 version ${String(version)} is not supported; versions 2 and 3 are`;
+      const message = `qcow2 version ${String(version)} is not supported; use version 2 or 3`;
       return this.#fail('bad-version', FIELD.version, message);
     }
     const length = version === 2 ? V2_LENGTH : V3_LENGTH_MIN;
     if (this.#bytes.byteLength < length) {
-      const message = `the header is cut: version ${String(version)} needs ${String(length)} bytes`;
+      const message = `the header is truncated: version ${String(version)} needs ${String(length)} bytes`;
       this.#fail('truncated-header', this.#bytes.byteLength, message);
     }
     return version;
@@ -213,7 +213,7 @@ class HeaderReader {
     const method = this.#u32(FIELD.cryptMethod);
     if (method === 0) return;
     const name = CRYPT_METHODS[method] ?? `by method ${String(method)}`;
-    const message = `the image is encrypted (${name}), and encrypted images are not supported: decrypt a copy with 'qemu-img convert'`;
+    const message = `encrypted images (${name}) are not supported: decrypt a copy with 'qemu-img convert'`;
     this.#fail('encrypted', FIELD.cryptMethod, message);
   }
 
@@ -263,7 +263,7 @@ class HeaderReader {
     const type = COMPRESSION_TYPES[number];
     if (type !== undefined && hasBit === (type !== 'zlib')) return type;
     const bit = `incompatible feature bit 3 (compression type) is ${hasBit ? '' : 'not '}set`;
-    const rule = 'types are 0 (zlib, without the bit) and 1 (zstd, with it)';
+    const rule = 'valid are 0 (zlib) without the bit and 1 (zstd) with it';
     const message = `the compression type is ${String(number)}, and ${bit}; ${rule}`;
     return this.#fail('bad-compression-type', FIELD.compressionType, message);
   }
@@ -278,7 +278,7 @@ class HeaderReader {
     const clusterSize = 2 ** this.clusterBits();
     const isExtended = (incompatible & INCOMPATIBLE.extendedL2) !== 0;
     if (isExtended && clusterSize < EXTENDED_CLUSTER_MIN) {
-      const message = `the image has extended L2 entries, but clusters of ${String(clusterSize)} bytes; they must have at least 16384`;
+      const message = `extended L2 entries need clusters of at least 16384 bytes; the image has ${String(clusterSize)}`;
       this.#fail('subclusters-too-small', FIELD.clusterBits, message);
     }
     const entrySize = isExtended ? 2 * ENTRY_SIZE : ENTRY_SIZE;
@@ -334,7 +334,7 @@ class HeaderReader {
     }
     const offset = readU64be(this.#view, FIELD.backingOffset) ?? Infinity;
     if (offset < V2_LENGTH || offset + length > this.#cluster().byteLength) {
-      const message = `the backing file name at ${hex(stored)} lies outside the header cluster`;
+      const message = `the backing file name at ${hex(stored)} is outside the header cluster`;
       this.#fail('bad-backing-offset', FIELD.backingOffset, message);
     }
     return textUpToNul(this.#bytes.subarray(offset, offset + length));

@@ -21,20 +21,20 @@ export function impossibleLayout({
     clusterSize < 2 ** CLUSTER_BITS_MIN ||
     clusterSize > 2 ** CLUSTER_BITS_MAX
   ) {
-    const message = `a qcow2 cluster cannot have ${formatSize(clusterSize)}: it must be a power of two from 512B to 2MiB`;
+    const message = `invalid qcow2 cluster size ${formatSize(clusterSize)}: it must be a power of two from 512B to 2MiB`;
     return { code: 'bad-cluster-size', message };
   }
   const isPreallocated = (shape.preallocation ?? 'off') !== 'off';
   if (backingFile !== undefined && isPreallocated && shape.extendedL2 !== true) {
-    const message = `an image over a backing file cannot be preallocated (${String(shape.preallocation)}): its own clusters would hide what lies there, unless they have subclusters (extended L2 entries)`;
+    const message = `an image with a backing file cannot be preallocated (${String(shape.preallocation)}): its clusters would hide the backing file's data, unless it has subclusters (extended L2 entries)`;
     return { code: 'qcow2-preallocated-overlay', message };
   }
   if (shape.extendedL2 === true && clusterSize < EXTENDED_CLUSTER_MIN) {
-    const message = `extended L2 entries need clusters of at least ${formatSize(EXTENDED_CLUSTER_MIN)}: a subcluster is a 32nd of one, and no less than 512B`;
+    const message = `extended L2 entries need clusters of at least ${formatSize(EXTENDED_CLUSTER_MIN)}: a subcluster is 1/32 of a cluster and at least 512B`;
     return { code: 'qcow2-cluster-too-small', message };
   }
   if (backingFile !== undefined && shape.dataFile === 'raw') {
-    const message = 'a raw data file holds the whole disk, so its image cannot be over a backing file';
+    const message = 'a raw data file holds the whole disk, so the image cannot have a backing file';
     return { code: 'qcow2-raw-data-file-overlay', message };
   }
   if (shape.compat !== '0.10') return undefined;
@@ -44,13 +44,13 @@ export function impossibleLayout({
     return needsNewer(`refcounts of ${String(shape.refcountBits)} bits need`);
   }
   if ((shape.dataFile ?? 'none') !== 'none') return needsNewer('an external data file needs');
-  if (shape.compressionType === 'zstd') return needsNewer('compressed clusters by zstd need');
+  if (shape.compressionType === 'zstd') return needsNewer('zstd-compressed clusters need');
   return undefined;
 }
 
 function needsNewer(what: string): BrokenRule {
   return {
     code: 'qcow2-needs-compat-1.1',
-    message: `${what} compat 1.1 (version 3 of qcow2), and the image is to have compat 0.10`,
+    message: `${what} compat 1.1 (qcow2 version 3), not compat 0.10`,
   };
 }

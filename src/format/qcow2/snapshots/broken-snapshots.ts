@@ -48,11 +48,11 @@ export function l1FaultText({ l1Offset, l1Entries, stored }: Snapshot, fault: L1
     case 'too-long':
       return `${start}, above 32 MiB`;
     case 'on-header':
-      return `${start}, where the header lies`;
+      return `${start}, which is the header`;
     case 'unreadable':
-      return `${start}, where nothing can be read`;
+      return `${start}, an unreadable offset`;
     case 'past-end':
-      return `${start}, which ends past the end of the file`;
+      return `${start}, which extends past the end of the file`;
   }
 }
 
@@ -106,7 +106,7 @@ export class BrokenSnapshots {
     const fault = this.#faults.get(snapshot);
     if (fault !== undefined) throw this.#error(snapshot, l1FaultText(snapshot, fault));
     if (Number.isSafeInteger(snapshot.diskSize)) return;
-    throw this.#error(snapshot, 'is of a disk of more than 2^53 − 1 bytes');
+    throw this.#error(snapshot, 'has a disk size above 2^53 − 1 bytes');
   }
 
   /** @throws Qcow2BenchError `snapshot-broken` if the entry cannot go alone, as QEMU refuses */

@@ -76,8 +76,8 @@ export class SharedReferences {
       const offset = l1EntryOffset(l1, index);
       if (offset === 0) continue;
       if (offset % geometry.clusterSize !== 0 || !Number.isSafeInteger(offset)) {
-        await header.stopAsCorrupt(
-          `L1 entry ${String(index)} points to ${hex(offset)}, where no table is`,
+        await header.markCorruptAt(
+          `L1 entry ${String(index)} points to ${hex(offset)}, which is not a table`,
           offset,
         );
       }
@@ -154,7 +154,7 @@ export class SharedReferences {
   #changeHostCluster(hostOffset: number, delta: number): number | Promise<number> {
     const { geometry, refcounts, header } = this.#core;
     if (hostOffset % geometry.clusterSize !== 0 || !Number.isSafeInteger(hostOffset)) {
-      return header.stopAsCorrupt(
+      return header.markCorruptAt(
         'an L2 entry points to a cluster that is not aligned or above 2^53 − 1',
         hostOffset,
       );

@@ -180,7 +180,7 @@ export async function readSnapshotTable(
       l1Clusters += ceilDiv(l1Entries * ENTRY_SIZE, clusterSize);
     }
     if (l1Clusters > L1_CLUSTERS_MAX) {
-      entry.fail(`brings the L1 tables of all snapshots above ${String(L1_CLUSTERS_MAX)} clusters`);
+      entry.fail(`raises the L1 tables of all snapshots above ${String(L1_CLUSTERS_MAX)} clusters`);
     }
     if (keptExtra < extraLength) cut.push(index);
     const lengthBefore = length;
@@ -232,16 +232,16 @@ class EntryReader {
 
   async readFixed(): Promise<FixedFields> {
     const { offset, purpose } = this.#place;
-    if (purpose === 'use' && offset === 0) this.fail('lies on the header');
+    if (purpose === 'use' && offset === 0) this.fail('overlaps the header');
     if (purpose === 'use' && offset + FIXED_LENGTH > this.#header.device.size()) {
-      this.fail('lies past the end of the file');
+      this.fail('is past the end of the file');
     }
     const view = viewOf(await this.#file.read(offset, FIXED_LENGTH));
     const l1Entries = view.getUint32(FIELD.l1Entries);
     const l1Offset = view.getBigUint64(FIELD.l1Offset);
     const extraLength = view.getUint32(FIELD.extraLength);
     if (extraLength > LIMITS.snapshotExtraBytes && purpose !== 'repair') {
-      const wayOut = purpose === 'check' ? '; check --repair all cuts it' : '';
+      const wayOut = purpose === 'check' ? '; check --repair all truncates it' : '';
       this.fail(`has ${String(extraLength)} bytes of extra data; at most 1024 are allowed${wayOut}`);
     }
     if (purpose === 'check') this.#checkReadable(l1Offset, l1Entries);
@@ -276,7 +276,7 @@ class EntryReader {
     const isAligned = l1Offset % BigInt(2 ** this.#header.values.clusterBits) === 0n;
     if (!isAligned || l1Entries === 0 || l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) return;
     if (l1Offset >= BigInt(OFFSET_LIMIT)) {
-      this.fail(`has an L1 table at ${hex(l1Offset)}, where nothing can be read`);
+      this.fail(`has an L1 table at ${hex(l1Offset)}, an unreadable offset`);
     }
   }
 

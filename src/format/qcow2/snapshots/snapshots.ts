@@ -107,7 +107,7 @@ export class Snapshots {
     if (this.#core.header.hasDataFile) {
       throw this.#error(
         'snapshot-data-file',
-        'the image keeps its data in another file, which is not counted, so it cannot be shared with a snapshot',
+        'the image has an external data file, whose clusters have no refcounts and cannot be shared with a snapshot',
       );
     }
     const nameBytes = bytesOfText(name);
@@ -120,7 +120,7 @@ export class Snapshots {
     if (this.list.length >= LIMITS.snapshotCount) {
       throw this.#error(
         'too-many-snapshots',
-        `the image has ${String(LIMITS.snapshotCount)} snapshots, and more are not allowed: delete one`,
+        `the image has ${String(LIMITS.snapshotCount)} snapshots, the maximum: delete one`,
       );
     }
     return this.#change(async () => {
@@ -162,7 +162,7 @@ export class Snapshots {
     if (this.#options.hasBitmaps()) {
       throw this.#error(
         'snapshot-with-bitmaps',
-        "the image has dirty bitmaps, which would not follow a disk that goes back: remove them with 'qemu-img bitmap --remove'",
+        "the image has dirty bitmaps, which would not match the reverted disk: remove them with 'qemu-img bitmap --remove'",
       );
     }
     const snapshot = this.find(idOrName) ?? this.#missing(idOrName);
@@ -292,8 +292,8 @@ export class Snapshots {
   #missing(wanted: string): never {
     const known = this.list.slice(0, 5).map(({ id, name }) => `${id} '${name}'`);
     const more = this.list.length > known.length ? ', …' : '';
-    const there = known.length === 0 ? 'the image has none' : `there are ${known.join(', ')}${more}`;
-    throw this.#error('snapshot-missing', `there is no snapshot '${wanted}': ${there}`);
+    const there = known.length === 0 ? 'the image has none' : `it has ${known.join(', ')}${more}`;
+    throw this.#error('snapshot-missing', `no snapshot '${wanted}': ${there}`);
   }
 
   #error(code: string, message: string): Qcow2BenchError {

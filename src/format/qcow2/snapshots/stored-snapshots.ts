@@ -133,7 +133,7 @@ export class StoredSnapshots {
     const { metadata, header } = this.#core;
     const kind = metadata.overlap(offset, length, undefined);
     if (kind !== undefined) {
-      await header.stopAsCorrupt(`a snapshot's table would overwrite the ${kind}`, offset);
+      await header.markCorruptAt(`a snapshot's table would overwrite the ${kind}`, offset);
     }
   }
 }
