@@ -32,8 +32,9 @@ export class ClientNotes {
     this.#counts.set(kind, count);
     if (count > NOTES_OF_A_KIND) return;
     this.#say(text);
-    if (count === NOTES_OF_A_KIND)
+    if (count === NOTES_OF_A_KIND) {
       this.#say(`further ${KINDS[kind]} are only counted until the server exits`);
+    }
   }
 
   /** Says how many were not said. */

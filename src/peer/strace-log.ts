@@ -83,8 +83,9 @@ export class StraceLogParser {
   push(line: string): void {
     this.#line++;
     const [, thread, rest] = LINE.exec(line) ?? [];
-    if (thread === undefined || rest === undefined)
+    if (thread === undefined || rest === undefined) {
       throw this.#error('does not start with a process ID', line);
+    }
     this.#firstThread ??= thread;
     if (rest.startsWith(`--- ${this.#options.mark} `)) this.#marks++;
     else if (rest.startsWith('<... ')) this.#resume(thread, rest);

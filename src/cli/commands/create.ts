@@ -166,8 +166,9 @@ function refuseMisfits(args: Asked): void {
   }
   if (format !== 'raw') return;
   for (const option of ['cluster-size', 'backing'] as const) {
-    if (args[option] !== undefined)
+    if (args[option] !== undefined) {
       throw new UsageError(`--${option}: not supported by raw; use it with qcow2 or qed`);
+    }
   }
 }
 

@@ -68,7 +68,6 @@ export const CELL_OPTIONS = inGroup('Cells (comma-separated lists make a matrix)
     listOf('payload', choice('payload', PAYLOAD_KINDS)),
     'pattern',
   ),
-  payload: preset('Data of guest writes: pattern, random, zero', choice('payload', PAYLOAD_KINDS), 'pattern'),
   seed: optional("Seed for all workloads; default: each workload's own", count('seed', { min: SEED_MIN })),
 });
 

@@ -149,8 +149,9 @@ export function refuseMisfits(args: ServedImageArgs): void {
     if (create === undefined) {
       throw new UsageError('--cluster-size applies only to new images: add --create');
     }
-    if (format === 'raw')
+    if (format === 'raw') {
       throw new UsageError('--cluster-size: not supported by raw; use it with qcow2 or qed');
+    }
   }
   const backingOption = givenBackingOption(args);
   if (create !== undefined && backingOption !== undefined) {

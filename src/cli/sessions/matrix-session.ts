@@ -321,8 +321,9 @@ function refuseReplayMisfits({ args, replay }: MatrixSession): void {
   }
   if (!replay.verify) return;
   if (args.engine.includes('qemu')) throw new UsageError('--verify needs the builtin engine; omit qemu');
-  if (args.device.includes('null'))
+  if (args.device.includes('null')) {
     throw new UsageError('--verify: the device null discards what is written');
+  }
   if (args.payload.some((kind) => kind !== 'pattern')) {
     throw new UsageError('--verify writes its own data patterns: omit --payload');
   }

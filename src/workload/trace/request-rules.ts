@@ -18,10 +18,12 @@ export function brokenRule(
 ): string | undefined {
   if (op === 'flush') return undefined;
   if (length === 0) return `a ${op} of length 0`;
-  if (offset % SECTOR_SIZE !== 0)
+  if (offset % SECTOR_SIZE !== 0) {
     return `offset ${String(offset)} is not a multiple of ${String(SECTOR_SIZE)}`;
-  if (length % SECTOR_SIZE !== 0)
+  }
+  if (length % SECTOR_SIZE !== 0) {
     return `length ${String(length)} is not a multiple of ${String(SECTOR_SIZE)}`;
+  }
   const lengthMax = op === 'read' || op === 'write' ? LIMITS.transferBytes : DATALESS_BYTES_MAX;
   if (length > lengthMax) {
     return `length ${String(length)} exceeds the limit of a ${op} (${formatSize(lengthMax)})`;
