@@ -1,22 +1,21 @@
 /** What a host file does when the system takes less than it was given, or fails to sync. */
 
-import * as fs from 'node:fs';
+import fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { HostFile } from '../../src/device/host-file.ts';
 import { systemError } from '../../src/device/host-error.ts';
 
-vi.mock('node:fs', async (importOriginal) => {
-  const original = await importOriginal<typeof fs>();
-  return {
-    ...original,
-    readSync: vi.fn(original.readSync),
-    writeSync: vi.fn(original.writeSync),
-    writevSync: vi.fn(original.writevSync),
-    fdatasyncSync: vi.fn(original.fdatasyncSync),
-  };
-});
+type Call = 'readSync' | 'writeSync' | 'writevSync' | 'fdatasyncSync';
+
+/** Watches a call of `node:fs` in every module that imports it. */
+function watched<Name extends Call>(name: Name) {
+  const spy = vi.spyOn(fs, name);
+  syncBuiltinESMExports();
+  return spy;
+}
 
 let directory = '';
 let device: HostFile;
@@ -25,7 +24,8 @@ beforeEach(() => {
   device = new HostFile(join(directory, 'file'), { label: 'image', create: 'new', canZeroRange: false });
 });
 afterEach(() => {
-  vi.resetAllMocks(); // Back to the system's own calls.
+  vi.restoreAllMocks();
+  syncBuiltinESMExports();
   device.close();
   fs.rmSync(directory, { recursive: true });
 });
@@ -42,18 +42,18 @@ function shortened(call: unknown): never {
 }
 
 test('a short write is carried on from where it stopped', () => {
-  const writeSync = vi.mocked(fs.writeSync);
-  writeSync.mockImplementation(shortened(writeSync.getMockImplementation()));
+  const { writeSync: whole } = fs;
+  const writeSync = watched('writeSync').mockImplementation(shortened(whole));
   device.write(3, counting(50), 'data');
   expect(device.size()).toBe(53);
   expect([...stored().subarray(3)]).toEqual([...counting(50)]);
-  expect(fs.writeSync).toHaveBeenCalledTimes(8);
+  expect(writeSync).toHaveBeenCalledTimes(8);
 });
 
 test.each([0, 1, 9, 10, 15, 29])(
   'a merged write cut after %i bytes is carried on in the right part',
   (cut) => {
-    vi.mocked(fs.writevSync).mockImplementation((fd, buffers, at) => {
+    watched('writevSync').mockImplementation((fd, buffers, at) => {
       const all = Buffer.concat(buffers as Uint8Array[]);
       if (cut > 0) fs.writeSync(fd, all, 0, cut, at);
       return cut;
@@ -70,18 +70,19 @@ test.each([0, 1, 9, 10, 15, 29])(
 
 test('a short read is carried on', () => {
   device.write(0, counting(50), 'data');
-  const readSync = vi.mocked(fs.readSync);
-  readSync.mockImplementation(shortened(readSync.getMockImplementation()));
+  const { readSync: whole } = fs;
+  const readSync = watched('readSync').mockImplementation(shortened(whole));
   const target = new Uint8Array(60).fill(9);
   device.read(0, target, 'data');
   expect([...target]).toEqual([...counting(50), ...new Uint8Array(10)]);
+  expect(readSync).toHaveBeenCalled();
 });
 
 test('after one failed fdatasync every later one fails, without asking the system', () => {
-  vi.mocked(fs.fdatasyncSync).mockImplementationOnce(() => {
+  const fdatasyncSync = watched('fdatasyncSync').mockImplementationOnce(() => {
     throw systemError('EIO', 'fdatasync');
   });
   expect(() => device.sync('guest-flush')).toThrow('making the file durable (fdatasync) failed with EIO');
   expect(() => device.sync('guest-flush')).toThrow('EIO');
-  expect(fs.fdatasyncSync).toHaveBeenCalledTimes(1);
+  expect(fdatasyncSync).toHaveBeenCalledTimes(1);
 });

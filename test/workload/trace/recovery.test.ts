@@ -1,6 +1,6 @@
 /** Traces that were cut short: refused as they are, read up to the last whole line with `recover`. */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -30,7 +30,7 @@ async function killed(path: string): Promise<Buffer> {
     await writer.write(request(index));
     if (index % 500 === 499) await writer.checkpoint();
   }
-  await delay(50);
+  await expect.poll(() => existsSync(path), { timeout: 30_000 }).toBe(true);
   let bytes = readFileSync(path);
   for (let before = -1; before !== bytes.length; bytes = readFileSync(path)) {
     before = bytes.length;
