@@ -8,7 +8,7 @@ import { constants } from 'node:fs';
 import { delimiter, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
-import { accessSync } from '../core/host-fs.ts';
+import { accessSync, statSync } from '../core/host-fs.ts';
 import type { Format } from '../format/disk-image.ts';
 import { ChildPaths } from './child-paths.ts';
 import { runProgram } from './run-program.ts';
@@ -57,6 +57,17 @@ export async function findQemuTools(): Promise<QemuTools> {
 /** @throws Qcow2BenchError as `findQemuTools`. */
 export async function findQemuIo(place: ToolPlace = {}): Promise<QemuIoTools> {
   const qemuIo = requireProgram('qemu-io', place);
+  return { qemuIo, strace: requireProgram('strace'), version: await versionOf(qemuIo) };
+}
+
+/** By path and file: each cell of a run asks, and a start costs as much as a short trace. */
+const versions = new Map<string, string>();
+
+async function versionOf(qemuIo: string): Promise<string> {
+  const { dev, ino, size, mtimeMs } = statSync(qemuIo);
+  const file = [qemuIo, dev, ino, size, mtimeMs].join(' ');
+  const known = versions.get(file);
+  if (known !== undefined) return known;
   using paths = new ChildPaths();
   const { stdout } = await runProgram(paths.pathFor(qemuIo), ['--version']);
   const [, version] = /^qemu-io version (\S+)/.exec(stdout) ?? [];
@@ -66,7 +77,8 @@ export async function findQemuIo(place: ToolPlace = {}): Promise<QemuIoTools> {
       `'${qemuIo} --version' printed no version: ${stdout.slice(0, 100)}`,
     );
   }
-  return { qemuIo, strace: requireProgram('strace'), version };
+  versions.set(file, version);
+  return version;
 }
 
 /** What is not there of what `findQemuIo` needs, in words; `undefined` if all is. */
