@@ -136,7 +136,7 @@ function probeDirect(scratch: string, place: string): DirectCapability {
     return { ok: false, reason: `${place} refuses O_DIRECT (${code ?? String(error)})` };
   }
   try {
-    return { ok: true, alignment: probeRequestAlignment(fd) ?? SAFE_ALIGNMENT };
+    return { ok: true, alignment: probeRequestAlignment(fd) };
   } catch (error) {
     return {
       ok: false,

@@ -11,19 +11,19 @@ export const O_DIRECT: number | undefined = (constants as Readonly<Record<string
   'O_DIRECT'
 ];
 
-/** What is used where a file takes any alignment, so that nothing can be probed: the largest, as QEMU does. */
+/** What is asked of requests where a file takes any alignment, so that nothing can be probed: the largest, as QEMU does. */
 export const SAFE_ALIGNMENT = PAGE_SIZE;
 
 const ALIGNMENTS = [512, 1024, 2048, 4096];
 
 /**
- * The smallest alignment at which the file, opened with O_DIRECT, is read from its start: the way
- * QEMU probes it, so that both choose the same. `undefined` where the file does not tell: where a
- * read of one byte works too (tmpfs, a hole, an empty file), or none at all.
+ * The smallest alignment at which the file, opened with O_DIRECT, is read from its start: the way QEMU probes it, so that
+ * both choose the same. Where the file does not tell, as a read of one byte works too (tmpfs, a file that begins with a
+ * hole, an empty one) or none at all, it is the safe one.
  */
-export function probeRequestAlignment(fd: number): number | undefined {
-  if (readsAt(fd, 1)) return undefined;
-  return ALIGNMENTS.find((alignment) => readsAt(fd, alignment));
+export function probeRequestAlignment(fd: number): number {
+  if (readsAt(fd, 1)) return SAFE_ALIGNMENT;
+  return ALIGNMENTS.find((alignment) => readsAt(fd, alignment)) ?? SAFE_ALIGNMENT;
 }
 
 let probeBuffer: Uint8Array | undefined;

@@ -136,11 +136,11 @@ export class FileStorage implements Storage {
     return new HostFile(path, { label: 'image', readOnly: true, lock });
   }
 
-  #direct(path: string, wanted: boolean | undefined): { readonly alignment: number } | undefined {
-    if (wanted !== true) return undefined;
+  #direct(path: string, wanted: boolean | undefined): boolean {
+    if (wanted !== true) return false;
     const { direct } = this.capabilities;
     if (!direct.ok) throw noDirect(path, direct.reason);
-    return { alignment: direct.alignment };
+    return true;
   }
 }
 

@@ -23,8 +23,8 @@ export interface HostFileOptions {
   /** `existing` opens, `new` refuses a file that is there, `overwrite` empties it. Default `existing`. */
   readonly create?: 'existing' | 'new' | 'overwrite' | undefined;
   readonly readOnly?: boolean | undefined;
-  /** Open with O_DIRECT. `alignment` in bytes serves where the file's own start does not tell (a hole). */
-  readonly direct?: { readonly alignment: number } | undefined;
+  /** Open with O_DIRECT. Default false. */
+  readonly direct?: boolean | undefined;
   /** Default: the file is not locked. */
   readonly lock?: LockRole | undefined;
   /** False where zero-range is known not to work; what was not tried is true, and found out by trying. Default true. */
@@ -50,8 +50,7 @@ export function openHostFile(path: string, options: HostFileOptions): OpenedHost
     if (!stat.isFile()) throw notRegular(path);
     if (options.lock !== undefined) lockImage(fd, path, options.lock);
     if (create === 'overwrite') ftruncateSync(fd, 0);
-    const requestAlignment =
-      options.direct === undefined ? 1 : (probeRequestAlignment(fd) ?? options.direct.alignment);
+    const requestAlignment = options.direct === true ? probeRequestAlignment(fd) : 1;
     return { fd, size: create === 'overwrite' ? 0 : stat.size, requestAlignment };
   } catch (error) {
     closeSync(fd);
@@ -63,7 +62,7 @@ function openFlags(path: string, options: HostFileOptions): number {
   let flags = options.readOnly === true ? constants.O_RDONLY : constants.O_RDWR;
   if (options.create === 'new') flags |= constants.O_CREAT | constants.O_EXCL;
   if (options.create === 'overwrite') flags |= constants.O_CREAT;
-  if (options.direct !== undefined) {
+  if (options.direct === true) {
     if (O_DIRECT === undefined) throw noDirect(path, `${process.platform} has no O_DIRECT`);
     flags |= O_DIRECT;
   }

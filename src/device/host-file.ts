@@ -68,7 +68,7 @@ export class HostFile implements BlockDevice, Disposable {
     this.path = options.shownPath ?? path;
     this.fd = opened.fd;
     this.#size = opened.size;
-    this.isDirect = options.direct !== undefined;
+    this.isDirect = options.direct === true;
     this.requestAlignment = opened.requestAlignment;
     this.#fallocate = binding.ok ? binding.fallocate : undefined;
     const { canZeroRange = true, canPunchHole = true } = options;

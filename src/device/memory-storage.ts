@@ -2,11 +2,12 @@
  * Image files in memory. They live as long as the storage; closing a device keeps its bytes.
  *
  * Invariant: with the default capabilities, counts are those of a file system with O_DIRECT on 512-byte
- * blocks and with `fallocate`, on every platform.
+ * blocks and with `fallocate`, on every platform. A file that begins with a hole asks for the safe alignment, as a host file.
  */
 
 import { assertInvariant, Qcow2BenchError } from '../core/error.ts';
 import type { Capabilities } from './capabilities.ts';
+import { SAFE_ALIGNMENT } from './direct-io.ts';
 import { noDirect } from './host-file-open.ts';
 import { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';
 import { NullDevice } from './null-device.ts';
@@ -82,6 +83,12 @@ export class MemoryStorage implements Storage {
     return new MemoryDevice(options);
   }
 
+  /** What O_DIRECT asks of requests to the file. */
+  protected alignmentOf(bytes: SparseBytes, alignment: number): number {
+    const isTold = bytes.size > 0 && bytes.extentAt(0).isData;
+    return isTold ? alignment : Math.max(alignment, SAFE_ALIGNMENT);
+  }
+
   #refuseExisting(name: string): void {
     if (!this.#files.has(name)) return;
     throw fileExists(this.pathOf(name));
@@ -94,7 +101,7 @@ export class MemoryStorage implements Storage {
     return this.makeDevice({
       label: options.label,
       path: this.pathOf(name),
-      requestAlignment: options.direct === true && direct.ok ? direct.alignment : 1,
+      requestAlignment: options.direct === true && direct.ok ? this.alignmentOf(bytes, direct.alignment) : 1,
       canZeroRange: zeroRange.ok,
       canPunchHole: punchHole.ok,
       readOnly: options.readOnly,
@@ -113,5 +120,10 @@ export class NullStorage extends MemoryStorage {
 
   protected override makeDevice(options: MemoryDeviceOptions): MemoryDevice {
     return new NullDevice(options);
+  }
+
+  /** Where guest data are forgotten a file begins with a hole, whatever was written there. */
+  protected override alignmentOf(_bytes: SparseBytes, alignment: number): number {
+    return alignment;
   }
 }

@@ -9,9 +9,7 @@ import { backingChain, backingOf, payloadSeed } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
 import { openStack, type Stack, type StackOptions } from '../bench/stack.ts';
 import { copiedStack, type UserImage } from '../bench/user-image.ts';
-import type { BlockDevice } from '../device/block-device.ts';
-import { SAFE_ALIGNMENT } from '../device/direct-io.ts';
-import { FileStorage } from '../device/file-storage.ts';
+import type { FileStorage } from '../device/file-storage.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
 import { profileOf } from '../result/cell.ts';
 import type { Cell, GuestCounts } from '../result/schema.ts';
@@ -130,8 +128,6 @@ export interface BuiltinRun {
   readonly guest: GuestCounts;
   /** By index of the request. */
   readonly reads: ReadonlyMap<number, ExpectedBytes>;
-  /** O_DIRECT requests were padded as QEMU does over a hole, not as the device asks (`raw-direct-over-hole`). */
-  readonly isPaddedOverHole: boolean;
 }
 
 /** Serves the requests with the builtin engine on the copy. */
@@ -139,13 +135,9 @@ export async function serveWithBuiltin(pass: Pass): Promise<BuiltinRun> {
   const { plan, options, requests } = pass;
   const records: TaggedRecord[] = [];
   let request: number | undefined;
-  let isPaddedOverHole = false;
   await using stack = await openBuiltin(pass, {
     hostLog: (record) => records.push({ ...record, request }),
-    wrap: (device) => {
-      isPaddedOverHole ||= isPaddedLikeQemu(pass.storage, device);
-      return new WithoutSync(device);
-    },
+    wrap: (device) => new WithoutSync(device),
   });
   const disk = new WatchedDisk(stack.backend, (index) => {
     request = index;
@@ -160,20 +152,7 @@ export async function serveWithBuiltin(pass: Pass): Promise<BuiltinRun> {
   });
   request = undefined;
   await stack.close();
-  return { records, guest, reads: disk.reads, isPaddedOverHole };
-}
-
-/** Whether QEMU's alignment for a file that begins with a hole is another than what the device asks for. */
-function isPaddedLikeQemu({ capabilities: { direct } }: FileStorage, device: BlockDevice): boolean {
-  const { label, requestAlignment } = device;
-  return direct.ok && !label.startsWith('backing:') && requestAlignment > direct.alignment;
-}
-
-/** Of the same files, where a file that begins with a hole gets the alignment that QEMU then takes. */
-function alignedAsQemu({ directory, capabilities }: FileStorage): FileStorage {
-  const { direct } = capabilities;
-  if (!direct.ok) return new FileStorage(directory, capabilities);
-  return new FileStorage(directory, { ...capabilities, direct: { ok: true, alignment: SAFE_ALIGNMENT } });
+  return { records, guest, reads: disk.reads };
 }
 
 export function openBuiltin(
@@ -182,16 +161,15 @@ export function openBuiltin(
 ): Promise<Stack> {
   const { cell, userImage } = plan;
   const name = copyOf(imageName);
-  const files = alignedAsQemu(storage);
   const stack =
     userImage === undefined
       ? {
-          storage: files,
+          storage,
           imageName: name,
           dataFile: hasDataFile(cell.shape) ? dataFileName(name) : undefined,
           policy: { unnamedFormat: backingOf(cell) },
         }
-      : copiedStack(userImage, { storage: files, name });
+      : copiedStack(userImage, { storage, name });
   return openStack({
     ...options,
     ...stack,

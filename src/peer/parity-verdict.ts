@@ -21,8 +21,6 @@ export interface VerdictFacts {
   readonly guest: GuestDifference | undefined;
   /** All in which bytes and reads differ are zeroes that a QED image lost in QEMU. */
   readonly isLostZeroes: boolean;
-  /** Ours padded O_DIRECT requests as QEMU does over a hole, other than where it is counted. */
-  readonly isPaddedOverHole: boolean;
 }
 
 export interface FileDifference {
@@ -34,7 +32,7 @@ export interface FileDifference {
 }
 
 export function parityVerdict(facts: VerdictFacts): Parity {
-  const { qemu, order, files, misreads, guest, isLostZeroes, isPaddedOverHole } = facts;
+  const { qemu, order, files, misreads, guest, isLostZeroes } = facts;
   const { comparison, leftOut } = order;
   const details = [
     ...(comparison.identical ? [] : [comparison.text, ...varyingText(order)]),
@@ -45,11 +43,7 @@ export function parityVerdict(facts: VerdictFacts): Parity {
     ...misreads.slice(0, 1).map(misreadText),
     ...(guest === undefined ? [] : [guestText(guest)]),
   ];
-  const exceptions = [
-    ...order.exceptions,
-    ...(isPaddedOverHole ? (['raw-direct-over-hole'] as const) : []),
-    ...(isLostZeroes ? (['qed-zero-over-backing'] as const) : []),
-  ];
+  const exceptions = [...order.exceptions, ...(isLostZeroes ? (['qed-zero-over-backing'] as const) : [])];
   const isGuestSame = guest === undefined && misreads.length === 0;
   return {
     verdict: details.length === 0 ? 'identical' : 'different',

@@ -280,7 +280,6 @@ async function verdictOf(pass: Pass, { ours, order, misreads, after }: Served): 
     misreads,
     guest,
     isLostZeroes,
-    isPaddedOverHole: ours.isPaddedOverHole,
   });
 }
 

@@ -185,6 +185,7 @@ export type Verification = DeepReadonly<z.infer<typeof verificationSchema>>;
 export const PARITY_EXCEPTIONS = [
   'varying-order',
   'late-extent',
+  // Of older results: both now ask the same of requests there.
   'raw-direct-over-hole',
   'qed-zero-over-backing',
 ] as const;

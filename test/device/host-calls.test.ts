@@ -68,10 +68,10 @@ describe.runIf(process.platform === 'linux' && hasStrace && zeroRange.ok)(
         'fallocate FALLOC_FL_ZERO_RANGE, 0, 65536 = 0',
         'pwrite64 4096, 4096 = 4096',
         'pwrite64 4096, 8192 = 4096',
-        'pread64 512, 0 = 512',
-        'pwrite64 512, 0 = 512',
+        'pread64 4096, 0 = 4096',
+        'pwrite64 4096, 0 = 4096',
         MERGED,
-        'pread64 512, 0 = 512',
+        'pread64 4096, 0 = 4096',
         ...END,
       ]);
     });

@@ -109,9 +109,15 @@ describe.each<[string, (capabilities?: Capabilities) => Storage]>([
   });
 });
 
-test('memory opened with O_DIRECT has blocks of 512 bytes', () => {
+test('memory opened with O_DIRECT has blocks of 512 bytes, or of 4 KiB where the file begins with a hole', () => {
   const storage = new MemoryStorage();
-  expect(storage.create('a', { direct: true }).requestAlignment).toBe(512);
+  const alignment = (): number => storage.open('a', { direct: true }).requestAlignment;
+  const file = storage.create('a');
+  expect(alignment()).toBe(4096);
+  file.truncate(65_536, 'data');
+  expect(alignment()).toBe(4096);
+  file.write(0, new Uint8Array(512), 'data');
+  expect(alignment()).toBe(512);
   expect(storage.open('a').requestAlignment).toBe(1);
 });
 

@@ -4,7 +4,7 @@
  * them what does not vary in requests of several extents, though their data are written at any time.
  */
 
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -45,70 +45,6 @@ beforeAll(() => {
 });
 afterAll(() => {
   rmSync(directory, { recursive: true, force: true });
-});
-
-describe.skipIf(skip !== undefined)('raw-direct-over-hole', () => {
-  const request = ask.write(MIB / 2, 512);
-  const theirs = (name: string): Promise<readonly HostOperation[]> =>
-    runQemuIo({ path: join(directory, name), format: 'raw', cache: 'none', requests: [request] });
-
-  // qemu-img and we write the first block of a new raw file; other programs do not.
-  const makeHole = (name: string, size: number): void => {
-    writeFileSync(join(directory, name), '');
-    truncateSync(join(directory, name), size);
-  };
-
-  it('QEMU pads to 4 KiB where a raw file begins with a hole, we to what the device asks for', async (context) => {
-    makeHole('hole', MIB);
-    const { direct } = probeCapabilities(directory);
-    if (!direct.ok) return context.skip(`no O_DIRECT here: ${direct.reason}`);
-    const written = (await theirs('hole')).filter(({ op }) => op === 'write').map(formatOperation);
-    expect(written).toEqual(['W 0x80000 4096']);
-
-    const ours = await serve([request], { imageName: 'hole', format: 'raw', cache: 'none' });
-    expect(ours.map(textOf)).toEqual([`W 0x80000 ${String(direct.alignment)}`, 'F']);
-  });
-
-  it('with the same alignment, requests of any place are cut and padded alike', async (context) => {
-    const capabilities = probeCapabilities(directory);
-    context.skip(!capabilities.direct.ok, 'no O_DIRECT here');
-    makeHole('cut', 4 * MIB);
-    makeHole('cut-ours', 4 * MIB);
-    const random = new Random(1);
-    const requests = Array.from({ length: 60 }, (_, index): Request => {
-      const offset = random.below(8000) * 512;
-      const length = (1 + random.below(60)) * 512;
-      switch (index % 5) {
-        case 0:
-          return ask.write(offset, length);
-        case 1:
-          return ask.zero(offset, length);
-        case 2:
-          return ask.zero(offset, length, true);
-        case 3:
-          return ask.discard(offset, length);
-        default:
-          // Whole blocks, or the ends of one.
-          return ask.discard(4096 * (index + 1) - (index % 3) * 512, 4096);
-      }
-    });
-    const run = { path: join(directory, 'cut'), format: 'raw', cache: 'none', requests } as const;
-    const storage = new FileStorage(directory, { ...capabilities, direct: { ok: true, alignment: 4096 } });
-    const ours = await serve(requests, { imageName: 'cut-ours', format: 'raw', cache: 'none', storage });
-    const comparison = compareOperations(ours, await runQemuIo(run));
-    expect(comparison.identical ? '' : comparison.text).toBe('');
-    expect(await sameBytes(run.path, `${run.path}-ours`)).toBe(true);
-  });
-
-  it('QEMU refuses such a file if its size is not a multiple of 4 KiB; we serve it', async (context) => {
-    makeHole('odd', MIB + 512);
-    const { direct } = probeCapabilities(directory);
-    if (!direct.ok) return context.skip(`no O_DIRECT here: ${direct.reason}`);
-    await expect(theirs('odd')).rejects.toThrow('not a multiple of request alignment');
-    const atEnd = ask.write(MIB, 512);
-    const ours = await serve([atEnd], { imageName: 'odd', format: 'raw', cache: 'none' });
-    expect(ours.map(textOf)).toEqual([`W 0x100000 ${String(direct.alignment)}`, 'F']);
-  });
 });
 
 describe.skipIf(skip !== undefined)('preallocation-look', () => {

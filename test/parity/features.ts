@@ -171,7 +171,7 @@ function takesDataFile(row: Partial<Qcow2Features>): boolean {
   const { start, mix, chain = 'none', dataFile } = row;
   if (start === 'snapshots' || start === 'compressed' || mix === 'compressed') return false;
   if (dataFile === 'raw' && (chain !== 'none' || !isAffordable(row, 'metadata'))) return false;
-  // Exception `raw-direct-over-hole`.
+  // Padded to 4 KiB, which has a suite of its own (`alignment-parity`).
   const isDirect = row.cache !== undefined && CACHE_MODE_RULES[row.cache].direct;
   return start !== 'fresh' || !isDirect;
 }
@@ -214,7 +214,7 @@ function allowedQed(row: Partial<QedFeatures>): boolean {
 function allowedRaw(row: Partial<RawFeatures>): boolean {
   // A raw file has no state that a crash could leave.
   if (row.start === 'crashed') return false;
-  // Exception `raw-direct-over-hole`.
+  // As for data files.
   return row.start !== 'fresh' || row.cache === undefined || !CACHE_MODE_RULES[row.cache].direct;
 }
 

@@ -47,7 +47,9 @@ export async function packFile(file: Readable): Promise<PackedFile> {
   return { size: file.size(), stored: storedExtents(file), pieces };
 }
 
+/** What is zero is left out, but for a first block that was written: by it O_DIRECT tells what it asks of requests. */
 export async function unpackFile(packed: PackedFile, device: BlockDevice): Promise<void> {
+  if (packed.stored[0]?.[0] === 0) await device.write(0, new Uint8Array(SECTOR_SIZE), 'data');
   for (const [offset, second, value] of packed.pieces) {
     const bytes =
       typeof second === 'string' ? Buffer.from(second, 'base64') : new Uint8Array(second).fill(value ?? 0);

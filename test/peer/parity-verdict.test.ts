@@ -22,7 +22,7 @@ function ours(...offsets: readonly number[]): readonly TaggedRecord[] {
 
 function verdict(records: readonly TaggedRecord[], ...runs: readonly (readonly HostOperation[])[]): Parity {
   const order = judgeOrder(records, runs);
-  const same = { files: [], misreads: [], guest: undefined, isLostZeroes: false, isPaddedOverHole: false };
+  const same = { files: [], misreads: [], guest: undefined, isLostZeroes: false };
   return parityVerdict({ qemu: '7.2', order, ...same });
 }
 

@@ -8,7 +8,7 @@
  *   to that length before somebody writes there.
  */
 
-import { alignUp } from '../../core/alignment.ts';
+import { alignUp, isAligned } from '../../core/alignment.ts';
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
 import type { Pending } from '../../core/pending.ts';
 import type { BlockDevice, FileGrowth } from '../../device/block-device.ts';
@@ -22,8 +22,25 @@ import { zeroOrWrite } from '../real-zeroes.ts';
 
 const SECTOR_SIZE = 512;
 
-/** Opens a raw image: any file is one. Never fails but with the device. */
+/**
+ * Opens a raw image: any file is one.
+ *
+ * @throws Qcow2BenchError `raw-size-unaligned` where O_DIRECT could not write its last bytes without making it longer, as
+ *   QEMU refuses it; or of the device.
+ */
 export async function openRaw(options: OpenOptions): Promise<RawImage> {
+  const { device, readOnly } = options;
+  const size = alignUp(device.size(), SECTOR_SIZE);
+  const { hostAlignment } = device;
+  if (!readOnly && !isAligned(size, hostAlignment)) {
+    await device.close();
+    throw new Qcow2BenchError(
+      'raw-size-unaligned',
+      `the image is ${String(size)} bytes long, which is no multiple of the ${String(hostAlignment)} that O_DIRECT asks for here: ` +
+        'use a cache mode without O_DIRECT, or resize the image',
+      { path: device.path },
+    );
+  }
   return new RawImage(options);
 }
 
