@@ -121,7 +121,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
         'sed "s/write -q -P 3 /write -q -P 200 /" | $QEMU_IO "$@"',
       ],
       told: [
-        /the images end with other bytes, first at 0x70000 \(data of guest offset 0x20000\)/,
+        /the images end with different bytes, first at 0x70000 \(data of guest offset 0x20000\)/,
         /the guest then reads 0x03 from ours, 0xc8 from QEMU at guest offset 0x20000/,
       ],
       traced: false,
@@ -184,7 +184,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     writeFileSync(join(folder, 'small.json'), JSON.stringify(workload));
     const ended = await callCli(folder, ...`${WORDS} --format qed --out result.json`.split(' '));
     expect(ended.stdout).toContain('(qed-zero-over-backing in docs/qemu-rules.md)');
-    expect(ended.stdout.includes('a read of QEMU gave other bytes')).toBe(lost.guestReads);
+    expect(ended.stdout.includes('a read by QEMU returned different bytes')).toBe(lost.guestReads);
     expect(ended.code).toBe(0);
     const { cells } = parseResult(readFileSync(join(folder, 'result.json'), 'utf8'));
     expect(cells.find(({ cell }) => cell.engine === 'qemu')?.parity).toMatchObject({
@@ -272,9 +272,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
   test('a named directory without QEMU ends the run before it begins', async () => {
     const ended = await callCli(folderWithWorkload(), ...`${WORDS} --format raw --qemu-bin-dir .`.split(' '));
     expect(ended.code).toBe(1);
-    expect(errorLine(ended)).toMatch(
-      /there is no program qemu-io in \.: name the directory .*\[peer-missing\]/,
-    );
+    expect(errorLine(ended)).toMatch(/qemu-io not found in \.: give the directory .*\[peer-missing\]/);
     expect(ended.stdout).toBe('');
   });
 });
