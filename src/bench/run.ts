@@ -9,7 +9,7 @@
  * - Given the same plans and engines, counts are the same in every run.
  */
 
-import { Qcow2BenchError } from '../core/error.ts';
+import { firstError, Qcow2BenchError } from '../core/error.ts';
 import { modelName } from '../device/device-model.ts';
 import type { HostLogSink } from '../device/host-log.ts';
 import { medianInterval, relativeHalfWidth } from '../result/bootstrap.ts';
@@ -337,12 +337,13 @@ function emptyRecord(cell: Cell, skipped: string | null): CellRecord {
 async function naming<T>(cell: Cell, signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
-  } catch (error) {
-    if (signal?.aborted === true && error === signal.reason) throw error;
+  } catch (thrown) {
+    const error = firstError(thrown);
+    if (signal?.aborted === true && error === signal.reason) throw thrown;
     const reason = error instanceof Error ? error.message : String(error);
     const message = `cell ${cellName(cell)}: ${reason}`;
     if (error instanceof Qcow2BenchError) throw new Qcow2BenchError('cell-failed', message, {}, error);
-    throw new Error(message, { cause: error });
+    throw new Error(message, { cause: thrown });
   }
 }
 

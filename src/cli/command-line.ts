@@ -10,7 +10,7 @@
 import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
 
 import { harnessVersion } from '../bench/harness-version.ts';
-import { Qcow2BenchError } from '../core/error.ts';
+import { firstError, Qcow2BenchError } from '../core/error.ts';
 import { withSwitchValues } from './grammar/bare-switches.ts';
 import type { Command, CommandGroup, ListedCommand } from './grammar/command.ts';
 import { COMMANDS } from './command-list.ts';
@@ -236,7 +236,7 @@ function usageExitCode(words: readonly string[]): number {
 /** One line, whatever went wrong. */
 function report(error: unknown, terminal: Terminal, environment: NodeJS.ProcessEnv): void {
   const { QCOW2_BENCH_DEBUG: debug } = environment;
-  const { message, hint } = described(error);
+  const { message, hint } = described(firstError(error));
   const line = message.replaceAll(/\s*\n\s*/g, ' ').trim();
   terminal.note(`${PROGRAM}: error: ${line}${hint}`);
   if (debug !== undefined && debug !== '' && error instanceof Error) terminal.note(stackOf(error));

@@ -43,6 +43,11 @@ export function systemCode(error: unknown): string | undefined {
   return completeCode(error.code, 'errno' in error ? error.errno : undefined);
 }
 
+/** Of an error and others that followed while its block was left: the one that was first. */
+export function firstError(error: unknown): unknown {
+  return error instanceof SuppressedError ? firstError(error.suppressed) : error;
+}
+
 /** States what the program itself guarantees; a failure is a bug here, not bad input. */
 export function assertInvariant(condition: boolean, what: string): asserts condition {
   if (!condition) throw new Error(`internal error: ${what}`);

@@ -8,14 +8,14 @@
 
 import { closeSync, constants, ftruncateSync, readSync, writeSync } from 'node:fs';
 import { systemCode } from '../core/error.ts';
-import { openSync, rmSync } from '../core/host-fs.ts';
+import { openSync } from '../core/host-fs.ts';
 import type { BlockDevice } from './block-device.ts';
 import { O_DIRECT, probeRequestAlignment, SAFE_ALIGNMENT } from './direct-io.ts';
 import { loadFallocate } from './fallocate.ts';
 import { hostError } from './host-error.ts';
 import { checkDirectory, directoryUnwritable } from './output-directory.ts';
 import { mountPointOf } from './mount-point.ts';
-import { temporaryPath } from './temporary-file.ts';
+import { discardTemporary, temporaryPath } from './temporary-file.ts';
 
 export interface Missing {
   readonly ok: false;
@@ -103,7 +103,7 @@ export const probeCapabilities: CapabilityProbe = (directory) => {
     };
   } finally {
     closeSync(fd);
-    rmSync(scratch, { force: true });
+    discardTemporary(scratch);
   }
 };
 

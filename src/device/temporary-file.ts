@@ -74,6 +74,15 @@ export function removeLeftovers(directory: string): void {
   }
 }
 
+/** Removes a temporary file that is not needed any more, as far as that goes: what stays is a leftover. */
+export function discardTemporary(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // Whatever led here is the error to report.
+  }
+}
+
 function isOwn(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false })?.uid === process.getuid?.();
 }
@@ -109,6 +118,13 @@ export function aboutFinalFile(error: unknown, { temporary, path }: TemporaryFil
   const { code, message, offset, line, cause } = error;
   const text = message.slice(message.indexOf(': ', temporary.length) + 2);
   return new Qcow2BenchError(code, text, { path, offset, line }, cause);
+}
+
+/** The same by names within a storage: the error knows where that is. */
+export function aboutFinalName(error: unknown, temporaryName: string, name: string): unknown {
+  if (!(error instanceof Qcow2BenchError) || error.path?.endsWith(temporaryName) !== true) return error;
+  const path = error.path.slice(0, -temporaryName.length) + name;
+  return aboutFinalFile(error, { temporary: error.path, path });
 }
 
 export interface TemporaryFile {

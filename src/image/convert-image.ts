@@ -15,13 +15,13 @@ import { basename, resolve } from 'node:path';
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import { followLinks } from '../device/file-storage.ts';
-import { aboutFinalFile } from '../device/temporary-file.ts';
+import { aboutFinalName } from '../device/temporary-file.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { RefcountMode } from '../format/image-options.ts';
 import { dataFileName, hasDataFile, type ImageShape } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
-import { createImageFile, refuseInTheWay } from './create-image.ts';
+import { createImageFile, discardFile, refuseInTheWay } from './create-image.ts';
 import { lockOf, type ImagePlace } from './host-image.ts';
 import { tableExtents } from './image-extents.ts';
 import { openChain } from './open-chain.ts';
@@ -90,8 +90,8 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
     if (dataFile !== undefined) refuseSource(names, { storage, name: dataFile.finalName });
     const { virtualSize } = image;
     const part = { ...target, name: partName, dataFile, virtualSize, backing: undefined, overwrite: false };
-    const { path: temporary } = await createImageFile(part);
     try {
+      await createImageFile(part);
       const copiedBytes = await fill(image, { name: partName, dataFile: dataFile?.name }, options);
       // The image comes last: it is the one that names the other.
       if (dataFile !== undefined) {
@@ -100,9 +100,10 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
       storage.rename(partName, name, { overwrite });
       return { sourceFormat, virtualSize, copiedBytes };
     } catch (error) {
-      storage.remove(partName);
-      if (dataFile !== undefined) storage.remove(dataFile.name);
-      throw aboutFinalFile(error, { temporary, path: temporary.replace(partName, () => name) });
+      for (const each of [partName, dataFile?.name]) {
+        if (each !== undefined) discardFile({ storage, name: each });
+      }
+      throw aboutFinalName(error, partName, name);
     }
   } finally {
     await image.abandon();

@@ -12,7 +12,7 @@ import { basename, dirname } from 'node:path';
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
-import { aboutFinalFile } from '../device/temporary-file.ts';
+import { aboutFinalFile, aboutFinalName } from '../device/temporary-file.ts';
 import type { ImageFiles } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { CreateOptions, RefcountMode } from '../format/image-options.ts';
@@ -125,7 +125,7 @@ class NewFile implements Disposable {
     this.#place = place;
     this.#overwrite = overwrite;
     this.#temporaryName = storage.temporaryName(name);
-    this.device = storage.create(this.#temporaryName, { label });
+    this.device = created(place, this.#temporaryName, label);
     this.path = this.device.path.replace(this.#temporaryName, () => name);
   }
 
@@ -151,7 +151,24 @@ class NewFile implements Disposable {
   [Symbol.dispose](): void {
     if (this.#isKept) return;
     void this.device.close();
-    this.#place.storage.remove(this.#temporaryName);
+    discardFile({ ...this.#place, name: this.#temporaryName });
+  }
+}
+
+/** Removes a file that is not needed any more. What cannot be removed stays: what led here is the error to report. */
+export function discardFile({ storage, name }: ImagePlace): void {
+  try {
+    storage.remove(name);
+  } catch (error) {
+    if (!(error instanceof Qcow2BenchError)) throw error;
+  }
+}
+
+function created({ storage, name }: ImagePlace, temporaryName: string, label: string): BlockDevice {
+  try {
+    return storage.create(temporaryName, { label });
+  } catch (error) {
+    throw aboutFinalName(error, temporaryName, name);
   }
 }
 

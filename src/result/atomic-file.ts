@@ -8,11 +8,11 @@
 import { closeSync, fsyncSync } from 'node:fs';
 import { dirname } from 'node:path';
 
-import { openSync, rmSync } from '../core/host-fs.ts';
+import { openSync } from '../core/host-fs.ts';
 import { writeError } from '../core/write-error.ts';
 import { outputPlace } from '../device/output-place.ts';
 import { OpenStream, writeWhole, type StreamPlace } from '../device/output-stream.ts';
-import { putInPlace, temporaryPath } from '../device/temporary-file.ts';
+import { discardTemporary, putInPlace, temporaryPath } from '../device/temporary-file.ts';
 
 /**
  * Writes `text` to `path` in UTF-8.
@@ -47,7 +47,7 @@ function replaceByRename(path: string, text: string, durable: boolean): void {
     }
     putInPlace(temporary, path, { overwrite: true });
   } catch (error) {
-    rmSync(temporary, { force: true });
+    discardTemporary(temporary);
     throw error;
   }
 }

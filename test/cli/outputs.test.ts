@@ -16,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 
 import { DEVICE_MODELS } from '../../src/device/device-models.ts';
 import { OUTPUT_KINDS, type OutputKind } from '../../src/cli/options/output-kinds.ts';
@@ -240,6 +240,25 @@ describe('the place of an output that cannot be', () => {
       });
     },
   );
+});
+
+/** Nothing in it can be removed or renamed, though files can be made. */
+function appendOnly(path: string): boolean {
+  if (spawnSync('chattr', ['+a', path]).status !== 0) return false;
+  onTestFinished(() => {
+    spawnSync('chattr', ['-a', path]);
+    for (const name of readdirSync(path)) rmSync(join(path, name));
+  });
+  return true;
+}
+
+test.for(
+  OUTPUTS.filter(([kind, words]) => ['page', 'trace', 'image'].includes(kind) && !words.startsWith('bench')),
+)('an append-only directory is one error about the file: %s, %s', async ([, words], { skip }) => {
+  if (!appendOnly(join(folder, 'empty'))) skip('no chattr +a here');
+  const ended = await callCli(folder, ...words.replace('@', 'empty/x').split(' '));
+  expect(errorLine(ended)).toMatch(/empty\/x: .*EPERM/);
+  expect(ended.code).toBe(1);
 });
 
 describe('the folder of an output', () => {

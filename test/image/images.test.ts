@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 
+import { hostError, systemError } from '../../src/device/host-error.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import { openImage } from '../../src/format/registry.ts';
@@ -53,6 +54,17 @@ describe('an image that is created', () => {
     const before = bytesOf('disk');
     expect(await make({ format: 'qcow2', virtualSize: MIB, clusterSize: 3000 })).toBe('bad-cluster-size');
     expect(bytesOf('disk')).toEqual(before);
+  });
+
+  test('a place that takes no file is an error about the file that was asked for', async () => {
+    const full = Object.assign(new MemoryStorage(), {
+      temporaryName: () => '.x.tmp',
+      create: (name: string) => {
+        throw hostError('host-open-failed', { path: `/d/${name}` }, systemError('EDQUOT', 'open'));
+      },
+    });
+    const create = createImageFile({ storage: full, name: 'disk', format: 'raw', virtualSize: MIB });
+    await expect(create).rejects.toMatchObject({ path: '/d/disk', code: 'host-open-failed' });
   });
 
   test('a full disk leaves no half of an image', async () => {

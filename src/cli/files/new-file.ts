@@ -11,11 +11,17 @@ import type { Writable } from 'node:stream';
 import { dirname } from 'node:path';
 
 import { Qcow2BenchError } from '../../core/error.ts';
-import { openSync, rmSync, statSync } from '../../core/host-fs.ts';
+import { openSync, statSync } from '../../core/host-fs.ts';
 import { writeError } from '../../core/write-error.ts';
 import { outputPlace } from '../../device/output-place.ts';
 import { OpenStream, writableTo, type StreamPlace } from '../../device/output-stream.ts';
-import { aboutFinalFile, fileExists, putInPlace, temporaryPath } from '../../device/temporary-file.ts';
+import {
+  aboutFinalFile,
+  discardTemporary,
+  fileExists,
+  putInPlace,
+  temporaryPath,
+} from '../../device/temporary-file.ts';
 
 export class NewFile implements Disposable {
   readonly path: string;
@@ -70,6 +76,6 @@ export class NewFile implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    if (!this.#isKept && this.#target !== undefined) rmSync(this.partialPath, { force: true });
+    if (!this.#isKept && this.#target !== undefined) discardTemporary(this.partialPath);
   }
 }
