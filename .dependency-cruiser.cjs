@@ -1,6 +1,6 @@
 /**
  * Who may import whom, as ARCHITECTURE.md lays down. Everybody may import `core`; a folder may import
- * itself and what `MAY_IMPORT` names; nobody imports `cli`. Types count as imports.
+ * itself and what `MAY_IMPORT` names; no folder imports `cli`. Types count as imports.
  */
 
 'use strict';

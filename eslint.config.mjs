@@ -1,6 +1,6 @@
 /**
  * Typed lint: typescript-eslint's strict and stylistic sets, and the house rules that a rule can state.
- * Inline switches are off (`noInlineConfig`): a finding is mended, or the rule is changed here for all.
+ * Inline switches are off (`noInlineConfig`): a finding is fixed, or the rule is changed here for all.
  */
 
 import js from '@eslint/js';

@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path';
 import { CACHE, readCounts, runUnitTests } from './checks.mjs';
 import { folderWithoutPeers } from './system-peers.mjs';
 
-/** The other projects ask for no program, by how they are told apart: the other run of the tests has done the same. */
+/** The other projects ask for no program, by how they are distinguished: the other run of the tests has done the same. */
 const PROJECT = ['--project', 'qemu'];
 /** Minutes of our own engines and command line, of which few seconds ask for a program. */
 const LEFT_OUT = [

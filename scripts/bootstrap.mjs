@@ -93,7 +93,7 @@ function runParity(node, [way = '', lists = '320']) {
 
 /**
  * npm changes to the package's folder before it runs a script; file names on the command line are meant
- * relative to where the user stands. npm tells that in INIT_CWD, which any nested command inherits too:
+ * relative to the current directory. npm passes that in INIT_CWD, which any nested command inherits too:
  * so it is believed only under the script's own name.
  */
 function callerDirectory() {

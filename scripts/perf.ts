@@ -3,7 +3,7 @@
  *
  *   npm run --silent perf -- [--json FILE] [--only resident,throughput,flatness,qemu,depth32,prediction] [--dir DIR] [--pairs N]
  *
- * Writes FILE and, next to it, the same as Markdown, which is printed too; tells on stderr how far it is.
+ * Writes FILE and, next to it, the same as Markdown, which is printed too; prints progress to stderr.
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -31,7 +31,7 @@ files=$(dpkg-deb --contents "$deb" | wc -l)
 
 case $type in
   ext4) way="The file system lays its data out close together, so most writes are small and several share a cluster; the journal writes its blocks, flushes, writes the commit record and flushes again." ;;
-  btrfs) way="The file system never writes in place: each commit writes its trees anew, all metadata twice (DUP), flushes, and then writes the superblocks." ;;
+  btrfs) way="The file system never writes in place: each commit writes new trees, all metadata twice (DUP), flushes, and then writes the superblocks." ;;
   xfs) way="The file system spreads directories over its allocation groups and logs its metadata: a commit is a write to the log between two flushes, the metadata itself is written much later." ;;
 esac
 

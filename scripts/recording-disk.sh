@@ -80,7 +80,7 @@ recording_mount() {
   mount -t "$1" "$disk" "$mnt"
 }
 
-# What stands between the programs and the recorder, for the trace's header.
+# The path between the programs and the recorder, for the trace's header.
 recording_attached_through() {
   echo "nbdfuse $(nbdfuse --version | sed -n '1s/.* //p'), loop device with direct I/O"
 }

@@ -1,5 +1,5 @@
 /**
- * Writes the JSON Schemas of `docs/` anew from the zod schemas that the program itself checks files with; tests
+ * Rewrites the JSON Schemas of `docs/` from the zod schemas that the program itself checks files with; tests
  * hold the committed files against them. Run by `npm run docs:schemas`.
  */
 

@@ -20,7 +20,7 @@ export const VARIANTS: readonly Variant[] = [
 export const WRITE_BYTES = 4096;
 export const STRIDE_BYTES = 65_536;
 
-/** `count` writes in batches; the disk's end begins it anew. */
+/** `count` writes in batches; the disk's end begins it again. */
 export function strideWrites(
   count: number,
   diskBytes = count * STRIDE_BYTES,

@@ -1,9 +1,9 @@
 /**
  * Brings node_modules to what package-lock.json says, and does nothing when it is there already.
  *
- * Invariants: node_modules holds a stamp (hash of the lock file, platform) only after a whole `npm ci`;
- * whoever changes the lock file, or copies node_modules to another platform, makes it stale. Output is
- * one line, unless npm fails: then all of npm's.
+ * Invariants: node_modules holds a stamp (hash of the lock file, platform) only after a whole `npm ci`; a
+ * changed lock file, or node_modules copied to another platform, makes it stale. Output is one line, unless
+ * npm fails: then all of npm's.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -46,7 +46,7 @@ const NPM_CI = [
 export async function ensureDependencies(root) {
   if (isFresh(root)) return;
   await withSetupLock(root, async () => {
-    // Whoever held the lock before may have done the work.
+    // The previous holder of the lock may have done the work.
     if (isFresh(root)) return;
     if (!isInstalledByHand(root)) install(root);
     writeStamp(root);
@@ -92,7 +92,7 @@ function npmCommand(node) {
 
 /**
  * A Node that still exists while `npm ci` empties node_modules. If the only one lives there, as when the
- * clone's `node_modules/.bin` stands first on the PATH and the machine has no other, a copy serves.
+ * clone's `node_modules/.bin` is first on the PATH and the machine has no other, a copy serves.
  *
  * @param {string} root
  * @returns {{ path: string, release: () => void }}

@@ -15,7 +15,7 @@ const FORWARDED = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
 const SAME_SIGNAL_MS = 500;
 
 /**
- * npm runs a script under `sh -c` and hands a signal to that shell alone, which dies of it and tells nobody.
+ * npm runs a script under `sh -c` and sends a signal only to that shell, which exits without forwarding it.
  * So the shell's end counts as the signal.
  */
 const PARENT_POLL_MS = 250;

@@ -1,2 +1,2 @@
-/** What the set-up cannot mend by itself; its message is all that the user sees. */
+/** An error that the set-up cannot fix; the user sees only its message. */
 export class SetupError extends Error {}

@@ -64,7 +64,7 @@ function isAbandoned(file) {
     const owner = JSON.parse(text);
     return owner.host === hostname() && !isAlive(owner.pid);
   } catch (error) {
-    // Released in the meantime: the next attempt to take it tells.
+    // Released in the meantime: the next attempt decides.
     if (codeOf(error) === 'ENOENT') return false;
     return error instanceof SyntaxError;
   }

@@ -43,11 +43,11 @@ import { VerifiedDisk } from './verification.ts';
 export interface BuiltinEngineOptions {
   /** Where the images of cells with the device `file` lie; without it such cells are counted and not timed. */
   readonly files?: Storage | undefined;
-  /** By name: what stands behind the devices `model:NAME`. */
+  /** By name: the models behind the devices `model:NAME`. */
   readonly models?: ReadonlyMap<string, DeviceModel> | undefined;
   /** A new memory for each pass; default: the usual one. Tests hand in one that can do less. */
   readonly makeMemory?: (() => Storage) | undefined;
-  /** Begins the names of files; default: one that tells the program and its process. */
+  /** Begins the names of files; default: program name and process ID. */
   readonly filePrefix?: string | undefined;
   /** Put around the files of a run, not around those being prepared. */
   readonly wrap?: ((device: Parameters<WrapDevice>[0], plan: CellPlan) => ReturnType<WrapDevice>) | undefined;

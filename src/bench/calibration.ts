@@ -34,7 +34,7 @@ export interface CalibrationOptions {
   /** Of the model that is made. */
   readonly name: string;
   readonly signal?: AbortSignal | undefined;
-  /** Awaited between measurements; told what comes next, and the share from 0 to 1 that is done. */
+  /** Awaited between measurements with what comes next, and the share from 0 to 1 that is done. */
   readonly progress?: ((what: string, share: number) => void | Promise<void>) | undefined;
 }
 
@@ -49,7 +49,7 @@ const STEPS = 4;
 const WARM_UP = 20;
 const FAST_REPEATS = 300;
 const SYNC_REPEATS = 40;
-/** Extents of the sync that tells what an extent costs. */
+/** Extents of the sync that measures the cost per extent. */
 const SCATTERED = 16;
 const CLUSTER = LARGE;
 const HARNESS_PASSES = 12;

@@ -1,4 +1,4 @@
-/** Time, handed in by whoever starts a run: nothing in a benchmark reads a clock of its own. */
+/** Time, injected by the caller of a run: no benchmark code reads a clock itself. */
 
 export interface CpuTimes {
   /** Nanoseconds of this process in user mode, since any fixed moment. */
@@ -14,9 +14,12 @@ export interface Clock {
   nowNs(): bigint;
   /** The same as a number, for differences on hot paths; left out: read from `nowNs`. */
   ticksNs?(): number;
-  /** Resolves when `ticksNs` is `untilNs`, or rejects with the signal's reason; left out where nobody can wait. */
+  /**
+   * Resolves when `ticksNs` is `untilNs`, or rejects with the signal's reason; absent if the clock cannot
+   * wait.
+   */
   waitUntil?(untilNs: number, signal?: AbortSignal): Promise<void>;
-  /** Left out where it is not to be had: records then hold no processor times. */
+  /** Absent if not available: records then have no CPU times. */
   cpuTimes?(): CpuTimes;
 }
 

@@ -2,7 +2,7 @@
  * The contract of whatever runs a cell: the builtin engine, or a peer such as a real QEMU.
  *
  * Invariants:
- * - A pass starts from files made anew: preparation (backing file, image, prefill) is part of a pass and is
+ * - A pass starts from new files: preparation (backing file, image, prefill) is part of a pass and is
  *   neither counted nor timed.
  * - Counts and times come from separate passes, so that counting costs nothing that is timed.
  * - An engine that cannot run a cell here says so in `obstacle` before it starts, in words for the user.
@@ -43,7 +43,7 @@ export interface CellPlan {
   readonly userImage?: UserImage | undefined;
 }
 
-/** Tells how far a pass is; awaited between batches, so that signals and the terminal get their turn. */
+/** Reports how far a pass is; awaited between batches, so that signals and the terminal get their turn. */
 export type PassProgress = (requestsDone: number) => void | Promise<void>;
 
 export interface PassOptions {
@@ -63,7 +63,7 @@ export interface CountOutcome {
   readonly counts: Counts;
   /** The device that was counted on. */
   readonly countsDevice: string;
-  /** Paths taken because the preferred one was not to be had, in words. */
+  /** Paths taken because the preferred one was not available, as text. */
   readonly fallbacks: readonly string[];
   /** What was compared, where reads were to be verified. */
   readonly verification?: Verification | undefined;

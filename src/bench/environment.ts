@@ -1,7 +1,7 @@
 /**
  * Where a run took place: machine, system, file system, versions. Read once, before the run.
  *
- * Invariant: what the system does not tell is left out or named as unknown, never guessed.
+ * Invariant: facts that the system does not report are omitted or unknown, never guessed.
  */
 
 import { arch, cpus, loadavg, platform, release, totalmem } from 'node:os';

@@ -21,7 +21,7 @@ import { Qcow2BenchError } from '../core/error.ts';
 import type { Latency } from '../result/schema.ts';
 import type { Request, RequestOp } from '../workload/request.ts';
 
-/** Told of the requests of a pass as they come and go; `number` counts from 0 in the order of issue. */
+/** Called for the requests of a pass as they come and go; `number` counts from 0 in the order of issue. */
 export interface RequestWatch {
   /** Nothing is in flight, and time may have passed that no request took: a pause of the runner ends. */
   resumes(): void;
@@ -118,7 +118,7 @@ export function timeHistogram(): Histogram {
 }
 
 function latencyOf(histogram: Histogram): Latency {
-  // A percentile is the highest value of its bucket, which may lie above all that was recorded.
+  // A percentile is the highest value of its bucket, which may be above all that was recorded.
   const at = (percentile: number): number =>
     Math.min(histogram.maxValue, histogram.getValueAtPercentile(percentile));
   return {

@@ -1,5 +1,5 @@
 /**
- * What the kernel tells of the machine under a run: frequency governor, hypervisor, the block device under a file
+ * What the kernel reports about the machine under a run: frequency governor, hypervisor, the block device under a file
  * system. Linux only; elsewhere, and where a file is missing, the fact is left out.
  */
 

@@ -1,7 +1,7 @@
 /**
  * The matrix: every combination of the axes as one cell, in a stable order, none twice.
  *
- * Invariants: an axis that a format does not have is `null` in its cells, so raw stands once whatever the
+ * Invariants: an axis that a format does not have is `null` in its cells, so raw occurs once for any
  * refcount modes and cluster sizes; the order depends on the axes alone (`choicesOf`).
  */
 
@@ -177,7 +177,7 @@ function refuseTooMany(cells: number): void {
   );
 }
 
-/** A record names a workload and not its file: two of one name could not be told apart. */
+/** A record names a workload and not its file: two of one name could not be distinguished. */
 function refuseSameNames(sources: readonly WorkloadSource[]): void {
   const paths = new Map<string, string>();
   for (const { name, path } of sources) {

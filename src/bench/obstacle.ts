@@ -1,5 +1,5 @@
 /**
- * Why a cell cannot be counted or timed here, told before anything is made, in words that a user can read after
+ * Why a cell cannot be counted or timed here, known before anything is created, as text for users after
  * "skipped: ".
  *
  * Invariant: a cell without an obstacle is never served another way than it says: not buffered where it asks for
@@ -33,7 +33,7 @@ const QED_TABLE_CLUSTERS = 4;
 const ENTRY_BYTES = 8;
 const SECTOR_SIZE = 512;
 
-/** What the format itself does not take, wherever it lies. */
+/** What the format itself does not take, wherever it is. */
 export function formatObstacle({ cell, source, userImage }: CellPlan): string | undefined {
   const { format, refcounts } = cell;
   // It exists, so it is possible.
@@ -65,7 +65,7 @@ export function formatObstacle({ cell, source, userImage }: CellPlan): string | 
     : qcow2Obstacle(cell, { virtualSize: source.virtualSize, clusterSize });
 }
 
-/** What the place where the image would lie cannot do. */
+/** What the place where the image would be cannot do. */
 export function placeObstacle({ cell }: CellPlan, capabilities: Capabilities): string | undefined {
   const { direct } = capabilities;
   if (!CACHE_MODE_RULES[cell.cache].direct || direct.ok) return undefined;

@@ -4,7 +4,7 @@
  *
  * Invariants:
  * - Buffers are page memory, which O_DIRECT takes without a copy.
- * - A slot's buffer is filled anew only when the slot's request is done.
+ * - A slot's buffer is refilled only when the slot's request is done.
  * - A length that a slot had before costs no memory: its view is kept.
  */
 
@@ -20,7 +20,7 @@ export type PayloadKind = (typeof PAYLOAD_KINDS)[number];
 
 /** The smallest buffer; larger ones double, so that growing sizes do not leave a trail of outgrown buffers. */
 const BUFFER_BYTES_MIN = 4096;
-/** Views kept a slot: more lengths than any workload mixes; a trace with more makes views anew. */
+/** Views kept a slot: more lengths than any workload mixes; a trace with more makes views again. */
 const VIEWS_MAX = 256;
 
 /** The memory of one request in flight. */

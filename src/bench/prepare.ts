@@ -270,7 +270,7 @@ function crash({ source, seed }: CellPlan): Iterable<Request> {
   return source.kind === 'workload' ? generateCrash(source.workload, { seed }) : [];
 }
 
-/** What of the requests lies below `end`: a backing file may be longer than the image over it. */
+/** What of the requests is below `end`: a backing file may be longer than the image over it. */
 function* clipped(requests: Iterable<Request>, end: number): Generator<Request, undefined> {
   for (const request of requests) {
     const length = Math.min(request.length, end - request.offset);

@@ -74,7 +74,7 @@ class Run {
   #discards = 0;
   #writeZeroes = 0;
   #writeBytes = 0;
-  /** The window being served, and where its next request stands. */
+  /** The window being served, and the position of its next request. */
   #window: readonly Request[] = [];
   #at = 0;
   readonly #turn = new Mutex();
@@ -235,6 +235,6 @@ function requestFailed(request: Request, number: number, cause: unknown): Error 
   const reason = cause instanceof Error ? cause.message : String(cause);
   const message = `request ${String(number)} (counted from 0), a ${what}, failed: ${reason}`;
   if (cause instanceof Qcow2BenchError) return new Qcow2BenchError('request-failed', message, {}, cause);
-  // A failure of the program stays one: it is not the user's to mend.
+  // A failure of the program stays one: it is not for the user to fix.
   return new Error(message, { cause });
 }

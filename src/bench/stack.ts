@@ -1,5 +1,5 @@
 /**
- * The stack under an open image: which filters stand between a format and the file, and in which order.
+ * The stack under an open image: the filters between a format and the file, and their order.
  *
  *      BlockBackend   flushes as the cache mode says
  *      DiskImage      raw, qcow2, qed
@@ -12,7 +12,7 @@
  *      host file, memory, null
  *
  * Invariants:
- * - Every file of a backing chain stands on such a stack of its own, under the same meter and log; it is opened
+ * - Every file of a backing chain has its own stack, under the same meter and log; it is opened
  *   read-only and in the same direct mode as the image.
  * - The meter's phases follow the image's life: `open` until `openStack` answers, then `run`, and `close` from
  *   the call of `close` on.
@@ -36,13 +36,13 @@ import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import type { QemuProfileName } from '../format/qemu-profile.ts';
 import { openImage } from '../format/registry.ts';
 
-/** Puts a device of its own around a bare file; `device.label` tells which file of the image it is. */
+/** Puts its own device around a bare file; `device.label` names the file's role in the image. */
 export type WrapDevice = (device: BlockDevice) => BlockDevice;
 
 /** Where `openStack` opens files by their names. */
 export type FileSource = Pick<Storage, 'open' | 'realName'>;
 
-/** How the files of an image are opened, whoever opens them. */
+/** How the files of an image are opened, by any caller. */
 export interface StackFilesOptions {
   readonly storage: FileSource;
   readonly cache: CacheMode;
@@ -53,7 +53,7 @@ export interface StackFilesOptions {
   readonly wrap?: WrapDevice | undefined;
   /** Lets requests that are in flight at once interleave; left out, what can be done at once is. */
   readonly interleaved?: Deferral | undefined;
-  /** Host files: operations of different requests are under way at once. Default false. */
+  /** Host files: operations of different requests are in flight at once. Default false. */
   readonly overlap?: boolean | undefined;
 }
 

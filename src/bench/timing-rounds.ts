@@ -1,13 +1,13 @@
 /**
- * Taking the samples: in each round every series once, in an order shuffled anew, so that whatever drifts (the
+ * Taking the samples: in each round every series once, in a newly shuffled order, so that whatever drifts (the
  * file system's fill, the processor's temperature) hits all cells alike. tinybench runs a round; rounds follow each
  * other until the medians are known well enough, or the rounds or the time are spent.
  *
  * Invariants:
  * - Cells that are compared with each other are timed in the same rounds: none of a group stops before the others.
- * - One sample is one whole pass over the cut of the workload, on files made anew; only the requests are
+ * - One sample is one whole pass over the cut of the workload, on new files; only the requests are
  *   within `elapsedNs`, opening and closing are timed beside it, making and removing files is not timed.
- * - One pass is under way at a time, and its files are gone before the next one's are made.
+ * - One pass runs at a time, and its files are gone before the next one's are made.
  * - Whatever ends the rounds, samples taken before are saved.
  */
 
@@ -109,7 +109,7 @@ function hasRound({ timings, samplesMax }: TimedSeries, round: number): boolean 
   return timings.length >= samplesMax || timings.some((timing) => timing.round === round);
 }
 
-/** Tells the series of which more samples are wanted: those of a group in which one is not known well enough. */
+/** Reports the series of which more samples are wanted: those of a group in which one is not known well enough. */
 function openGroups(
   cells: readonly TimedSeries[],
   precision: number | undefined,
@@ -198,7 +198,7 @@ async function runRound(order: readonly TimedSeries[], options: RoundOptions): P
   const samples = new Map<Task, Sample>();
   for (const cell of order) {
     const sample = new Sample(cell, options);
-    // Twice the same name is refused; what a series is called is looked at by nobody.
+    // tinybench refuses duplicate names; the names have no other use.
     bench.add(`${cellKey(cell.plan.cell)}${cell.isControl ? ' control' : ''}`, () => sample.serve(), {
       async: true,
       beforeEach: () => sample.begin(),
@@ -226,7 +226,7 @@ class Sample {
   #closeNs = 0;
   #cpuBefore: CpuTimes | undefined;
   #cpuAfter: CpuTimes | undefined;
-  /** What the pass took where tinybench's clock does not tell: in virtual time. */
+  /** Duration of the pass in virtual time, which tinybench's clock cannot measure. */
   #virtualNs: number | undefined;
   #isServed = false;
 

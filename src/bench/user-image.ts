@@ -39,7 +39,7 @@ export interface UserImage {
   readonly chain: readonly ChainFile[];
   /** Which files behind it may be opened. */
   readonly policy: BackingPolicy;
-  /** By which a changed image is told from the one that was counted on. */
+  /** Detects whether the image changed since it was counted. */
   readonly facts: ImageFacts;
   /** Serve the image itself, and not a copy. */
   readonly inPlace: boolean;

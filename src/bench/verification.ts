@@ -2,14 +2,14 @@
  * Between the runner and an image: compares what reads answer with what was written before (`replay --verify`).
  *
  * Each sector that is written is stamped with its own number and the number of the write, and the shadow keeps the
- * number of the write that each sector got last. So old data, data of another place and foreign data are told apart.
+ * number of the write that each sector got last. So old data, data of another place and foreign data are distinguished.
  *
  * Invariants:
- * - What a sector holds is only claimed where it is known: not while a change of it is under way, not after two were
+ * - What a sector holds is only claimed where it is known: not while a change of it is in flight, not after two were
  *   in flight at once, not where an image had data before. A sector that is not known counts as not compared.
  * - A discarded sector may hold what it held, or zeroes.
  * - Memory: 4 bytes a sector, in pages of 2 MiB of disk that are made when something is written there; at most
- *   `SHADOW_BYTES_MAX`, which covers 64 GiB of written disk. What lies beyond counts as not compared.
+ *   `SHADOW_BYTES_MAX`, which covers 64 GiB of written disk. What is beyond counts as not compared.
  */
 
 import { hex, Qcow2BenchError } from '../core/error.ts';
@@ -47,7 +47,7 @@ interface SectorRange {
 
 interface InFlight extends SectorRange {
   readonly isRead: boolean;
-  /** Where it and another request were under way at once, one of them a change. */
+  /** Where it and another request were in flight at once, one of them a change. */
   readonly unclear: SectorRange[];
 }
 
@@ -114,7 +114,7 @@ export class VerifiedDisk implements GuestDisk {
     return this.#disk.flush();
   }
 
-  /** Notes a request, and what it makes unclear in itself and in those under way. */
+  /** Notes a request, and what it makes unclear in itself and in those in flight. */
   #begin(offset: number, length: number, { isRead }: { readonly isRead: boolean }): InFlight {
     const first = offset / SECTOR_SIZE;
     const request: InFlight = { first, end: first + length / SECTOR_SIZE, isRead, unclear: [] };

@@ -3,7 +3,7 @@
  *
  * What help and the version do not need is imported where it is needed: every start would take longer for it.
  *
- * Invariants: nothing is done before every word was understood; a failure is told in one line, without a stack
+ * Invariants: nothing is done before every word was understood; a failure is reported in one line, without a stack
  * unless QCOW2_BENCH_DEBUG is set.
  */
 

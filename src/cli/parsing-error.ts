@@ -1,4 +1,4 @@
-/** What yargs says of a command line that it cannot parse, in the words of this program. */
+/** Translates yargs' parsing errors to our own messages. */
 
 import { didYouMean } from '../core/nearest-name.ts';
 import { COMMANDS } from './command-list.ts';

@@ -6,7 +6,7 @@
  *   any other byte 0xNN    the lone low surrogate U+DCNN (Python's `surrogateescape`)
  *
  * Invariant: `bytesOfText(textOfBytes(bytes))` equals `bytes`, whatever they are. Valid UTF-8 never holds surrogates, so a
- * lone one always stands for a byte; `JSON.stringify` writes it as `\udcNN`.
+ * lone one always means a byte; `JSON.stringify` writes it as `\udcNN`.
  */
 
 import { isUtf8 } from 'node:buffer';

@@ -1,5 +1,5 @@
 /**
- * The one error class for everything that is the user's or the system's to mend: a bad image, a bad
+ * The one error class for everything that is caused by the user or the system: a bad image, a bad
  * option, a full disk. A program bug is an assertion (`assertInvariant`), never this class.
  *
  * Invariants: `code` is stable and machine-readable; `message` is one sentence that says what is
@@ -8,7 +8,7 @@
 
 import { completeCode } from './system-error-name.ts';
 
-/** Where an error lies, as far as it is known. Offsets are bytes from the start of `path`. */
+/** Where an error is, as far as it is known. Offsets are bytes from the start of `path`. */
 export interface ErrorPlace {
   readonly path?: string | undefined;
   readonly offset?: number | bigint | undefined;

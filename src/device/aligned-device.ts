@@ -191,7 +191,7 @@ export class AlignedDevice extends DeviceFilter {
     });
   }
 
-  /** Whether the cut ends lie in one block or in neighbours, so that one read gets both. */
+  /** Whether the cut ends are in one block or in neighbours, so that one read gets both. */
   #endsMeet({ start, end, requestStart, requestEnd }: Padded): boolean {
     if (end - start === this.#alignment) return true;
     return end - start === 2 * this.#alignment && requestStart > start && requestEnd < end;

@@ -29,7 +29,7 @@ export interface WritePart {
 export interface BlockDevice {
   /** Which file of the image this is: `image`, `data`, or `backing:N` with N from 0 for the nearest. */
   readonly label: string;
-  /** Where it lies, for error messages. */
+  /** Where it is, for error messages. */
   readonly path: string;
   /** Offsets and lengths of reads and writes are multiples of this (1 where anything goes). */
   readonly requestAlignment: number;
@@ -48,14 +48,14 @@ export interface BlockDevice {
   /** The file's present length in bytes. */
   size(): number;
   /**
-   * Whether there are bytes or a hole at `offset`, which lies before `size()`, and how far that holds: no I/O for
-   * data. Where holes cannot be told, everything is data.
+   * Whether there are bytes or a hole at `offset`, which is before `size()`, and how far that holds: no I/O for
+   * data. Where holes cannot be determined, everything is data.
    */
   extentAt(offset: number): FileExtent;
   read(offset: number, target: Uint8Array, purpose: Purpose): Pending;
   /**
    * @param changedFrom with `changedTo`: the caller knows that the file already holds all other bytes as they are.
-   *   It is one write of all bytes nevertheless, and whoever does not look at this does no wrong; memory copies less.
+   *   It is one write of all bytes nevertheless, and ignoring this is correct; using it saves copies in memory.
    */
   write(
     offset: number,
@@ -84,7 +84,7 @@ export interface BlockDevice {
   /**
    * Makes everything written so far durable (`fdatasync`).
    *
-   * @param underWay how many of the changes issued last the caller still takes as under way: nothing that waits for this
+   * @param underWay how many of the changes issued last the caller still takes as in flight: nothing that waits for this
    *   sync needs them. Who looks at this may leave out a sync that has nothing else to do; to sync all is never wrong.
    */
   sync(cause: SyncCause, underWay?: number): Pending;

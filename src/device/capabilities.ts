@@ -1,7 +1,7 @@
 /**
- * What the place where images lie can do, found out by trying it once before a run, so that nothing
- * changes in mid-run. The result is a plain value that is handed to whoever needs it: tests, and cells
- * of other platforms, take capabilities away by handing in another one.
+ * The capabilities of the image directory, found out by trying it once before a run, so that nothing changes
+ * in mid-run. The result is a plain value that is passed to its users: tests, and cells of other platforms,
+ * take capabilities away by handing in another one.
  *
  * Invariant: every reason is a clause a user can read in "skipped: …"; it names the directory.
  */
@@ -28,7 +28,7 @@ export type DirectCapability = { readonly ok: true; readonly alignment: number }
 export interface Capabilities {
   /** As Node names it: `linux`, `darwin`, `win32` … */
   readonly platform: string;
-  /** Type of the file system (`ext4`), or `undefined` where the system does not tell. */
+  /** Type of the file system (`ext4`), or `undefined` where the system does not report it. */
   readonly fileSystem: string | undefined;
   /** O_DIRECT, which the cache modes `none` and `directsync` need. */
   readonly direct: DirectCapability;

@@ -3,7 +3,7 @@
  * the way past it (O_DIRECT).
  *
  * Invariants: all times are nanoseconds and not negative; `nsPerKiB` is time per 1,024 bytes moved. A model says
- * nothing about what is stored: bytes lie in memory.
+ * nothing about what is stored: bytes are in memory.
  *
  * The costs of a sync are those of `fdatasync`: a fixed part (command and write cache), the transfer of what was
  * written since the last one, a part for each extent of it, and the file system's journal commit, which is due only
@@ -40,7 +40,7 @@ export interface PathCosts {
 }
 
 export interface DeviceModel {
-  /** As it stands in `model:NAME`. */
+  /** As in `model:NAME`. */
   readonly name: string;
   readonly description: string;
   /** Operations that are served at once; syncs are served one at a time. */

@@ -18,7 +18,7 @@ const ALIGNMENTS = [512, 1024, 2048, 4096];
 
 /**
  * The smallest alignment at which the file, opened with O_DIRECT, is read from its start: the way QEMU probes it, so that
- * both choose the same. Where the file does not tell, as a read of one byte works too (tmpfs, a file that begins with a
+ * both choose the same. Where the file does not report it, as a read of one byte works too (tmpfs, a file that begins with a
  * hole, an empty one) or none at all, it is the safe one.
  */
 export function probeRequestAlignment(fd: number): number {

@@ -80,11 +80,11 @@ function bind(koffi: typeof Koffi, libc: Koffi.LibraryHandle): Binding {
           resolve(error === null && result === 0);
         });
       } catch {
-        // Too many are under way for koffi.
+        // Too many are in flight for koffi.
         resolve(false);
       }
     });
-    // The thread's errno is gone: a second call here and now tells what was wrong, or does it.
+    // The thread's errno is gone: a synchronous second call returns the error, or succeeds.
     if (!isDone) call(...args);
   };
   const fallocate: Fallocate = {

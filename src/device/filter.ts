@@ -1,5 +1,5 @@
 /**
- * The ground every filter stands on: a `BlockDevice` around a `BlockDevice` that passes everything
+ * The base of every filter: a `BlockDevice` around a `BlockDevice` that passes everything
  * through. A filter overrides only what it changes or watches.
  */
 

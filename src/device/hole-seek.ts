@@ -1,7 +1,7 @@
 /**
  * Linux's `lseek` with SEEK_DATA and SEEK_HOLE: where a file has bytes and where it has none, without reading it.
  *
- * It is called in libc through koffi, loaded at first use. Where it is not to be had, or the file system does not
+ * It is called in libc through koffi, loaded at first use. If it is not available, or the file system does not
  * answer, a file is all data, which is always true though it says less. All other requests name their offset, so
  * moving the file's position disturbs none.
  */
@@ -25,9 +25,9 @@ const SEEK_HOLE = 4;
 let native: NativeSeek | 'missing' | undefined;
 
 /**
- * What lies at `offset` of an open file.
+ * What is at `offset` of an open file.
  *
- * @param range bytes; `offset` lies before `size`, the file's length.
+ * @param range bytes; `offset` is before `size`, the file's length.
  */
 export function extentOfFile(
   fd: number,
@@ -38,7 +38,7 @@ export function extentOfFile(
   if (native === 'missing') return { isData: true, length: size - offset };
   const hole = Number(native(fd, offset, SEEK_HOLE));
   if (hole > offset) return { isData: true, length: Math.min(hole, size) - offset };
-  // Either a hole begins here, or the file system has no answer; the second look tells.
+  // Either a hole begins here, or the file system has no answer; the second call decides.
   if (hole < 0) return { isData: true, length: size - offset };
   const data = Number(native(fd, offset, SEEK_DATA));
   // Negative: no data follow (ENXIO), so the hole reaches to the end.

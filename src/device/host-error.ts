@@ -1,5 +1,5 @@
 /**
- * Errors of the operating system, told as one sentence: what was tried, the system's code, what it
+ * Errors of the operating system, as one sentence: what was tried, the system's code, what it
  * means here and what to do. The system's error stays in `cause`.
  */
 

@@ -9,7 +9,7 @@
  *   bounce buffer of this file.
  * - After one failed `fdatasync` every later one fails: the system may have dropped the dirty pages and
  *   answer the next call as if nothing were amiss.
- * - `size()` is kept here; nobody else changes the file's length while it is open.
+ * - `size()` is kept here; no other process changes the file's length while it is open.
  * - What the place turns out not to support is remembered at the first failure, as in QEMU: no file is written to find out.
  */
 
@@ -201,7 +201,7 @@ export class HostFile implements BlockDevice, Disposable {
     }
   }
 
-  /** For whoever writes to `fd` itself: the file now ends at `size`, if it did not end behind it. */
+  /** For callers that write to `fd` directly: the file now ends at `size` or later. */
   grewTo(size: number): void {
     if (size > this.#size) this.#size = size;
   }
@@ -257,7 +257,7 @@ export class HostFile implements BlockDevice, Disposable {
     this.grewTo(offset + length);
   }
 
-  /** Writes `bytes` from `from` to `length` so that its first byte would lie at `offset`. */
+  /** Writes `bytes` from `from` to `length` so that its first byte would be at `offset`. */
   #put(offset: number, bytes: Uint8Array, from: number, length: number): void {
     for (let done = from; done < length;) {
       try {

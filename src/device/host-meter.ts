@@ -4,8 +4,8 @@
  * Invariants:
  * - An operation is counted when it is issued.
  * - A merged write is one operation, under the purpose of `mergedPurpose`; its bytes are split by part.
- * - A truncate moves no bytes. An elided sync is no operation; it is told apart.
- * - Counting takes no memory: all counters lie in three arrays made at the start.
+ * - A truncate moves no bytes. An elided sync is not an operation; it is counted separately.
+ * - Counting takes no memory: all counters are in three arrays made at the start.
  */
 
 import type { WritePart } from './block-device.ts';

@@ -2,7 +2,7 @@
  * A file in memory: the device of exact counts, of tests and of crash states. It answers at once, so
  * any queue depth interleaves the same way in every run.
  *
- * Invariants: several devices may stand over the same bytes (a file opened twice); closing one ends
+ * Invariants: several devices may share the same bytes (a file opened twice); closing one ends
  * that one only and keeps the bytes.
  */
 
@@ -27,7 +27,7 @@ export interface MemoryDeviceOptions {
   /** Default as `canZeroRange`; true beside a false one models tmpfs. */
   readonly canPunchHole?: boolean | undefined;
   readonly readOnly?: boolean | undefined;
-  /** The bytes to stand over; default none. */
+  /** The bytes to use; default none. */
   readonly bytes?: SparseBytes | undefined;
 }
 

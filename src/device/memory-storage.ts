@@ -15,7 +15,7 @@ import { SparseBytes } from './sparse-bytes.ts';
 import type { CreateOptions, OpenOptions, RenameOptions, Storage } from './storage.ts';
 import { fileExists } from './temporary-file.ts';
 
-/** What memory models unless it is told otherwise. */
+/** What memory models by default. */
 export const MEMORY_CAPABILITIES: Capabilities = {
   platform: process.platform,
   fileSystem: undefined,
@@ -74,7 +74,7 @@ export class MemoryStorage implements Storage {
     return 'memory';
   }
 
-  /** As it stands in error messages. */
+  /** As in error messages. */
   pathOf(name: string): string {
     return `${this.kind}:${name}`;
   }

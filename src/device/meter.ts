@@ -1,6 +1,6 @@
 /**
  * The filter that counts: every operation that reaches the device below it goes into a `HostMeter`
- * when it is issued. It stands below `SyncElision`, so that the syncs it sees are those issued.
+ * when it is issued. It is below `SyncElision`, so that the syncs it sees are those issued.
  */
 
 import type { Pending } from '../core/pending.ts';

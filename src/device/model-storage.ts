@@ -1,9 +1,9 @@
 /**
- * Image files on a modelled device: bytes lie in memory that discards guest data, and every operation takes the
+ * Image files on a modelled device: bytes are in memory that discards guest data, and every operation takes the
  * time that the model gives it, in virtual time.
  *
  * Invariants:
- * - All files of a storage lie on one device: they share its places (`parallelism`), its head and its time.
+ * - All files of a storage are on one device: they share its places (`parallelism`), its head and its time.
  * - While operations are `serial`, each is done at once and time moves on by what it took. While they are
  *   `concurrent`, each answers a promise that resolves at its time; syncs are served one at a time.
  * - The same requests take the same time, always.
@@ -91,7 +91,7 @@ export class ModelStorage implements Storage {
   }
 }
 
-/** The places at which the device serves, and where its head stands. */
+/** The parallel units of the device, and the position of its head. */
 class ModelQueue {
   isConcurrent = false;
   /** When each place is free again. */
@@ -105,7 +105,7 @@ class ModelQueue {
     this.#time = time;
   }
 
-  /** Whether the head has to move to `offset`; it then stands at `end`. */
+  /** Whether the head has to move to `offset`; it then is at `end`. */
   jump(file: FileState, offset: number, end: number): boolean {
     const jumps = this.#head?.file !== file || this.#head.offset !== offset;
     this.#head = { file, offset: end };
@@ -141,7 +141,7 @@ class ModelQueue {
   }
 }
 
-/** What the file system knows of a file, whoever has it open. */
+/** The file system's state of a file, shared by all who have it open. */
 class FileState {
   readonly blocks = new WrittenBlocks();
   bytes = 0;

@@ -1,4 +1,4 @@
-/** Which file system a path lies on, so that a message or a record can name it. Linux only. */
+/** Which file system a path is on, so that a message or a record can name it. Linux only. */
 
 import { textOfBytes } from '../core/byte-text.ts';
 import { readFileSync, realpathSync } from '../core/host-fs.ts';
@@ -11,7 +11,7 @@ export interface MountPoint {
   readonly device: string;
 }
 
-/** The mount that holds `path`, or `undefined` where the system does not tell. */
+/** The mount that holds `path`, or `undefined` where the system does not report it. */
 export function mountPointOf(path: string): MountPoint | undefined {
   try {
     return findMountPoint(textOfBytes(readFileSync('/proc/self/mountinfo')), realpathSync(path));
@@ -44,7 +44,7 @@ function holds(directory: string, path: string): boolean {
   return directory === '/' || path === directory || path.startsWith(`${directory}/`);
 }
 
-/** Blanks, tabs, newlines and backslashes stand as `\` and three octal digits. */
+/** Blanks, tabs, newlines and backslashes are escaped as `\` and three octal digits. */
 function unescape(text: string): string {
   return text.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(parseInt(digits, 8)));
 }

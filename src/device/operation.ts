@@ -10,7 +10,7 @@ export type HostOp = (typeof HOST_OPS)[number];
 export const PHASES = ['open', 'run', 'close'] as const;
 export type Phase = (typeof PHASES)[number];
 
-/** Whoever knows which phase it is; `HostMeter` is one. */
+/** The source of the current phase, such as `HostMeter`. */
 export interface PhaseSource {
   readonly phase: Phase;
 }

@@ -1,5 +1,5 @@
 /**
- * What lies where an output is to be written: nothing or a regular file, which a finished file replaces; or a stream
+ * What is where an output is to be written: nothing or a regular file, which a finished file replaces; or a stream
  * (a pipe, a terminal, `/dev/stdout`), which is written to.
  *
  * Invariant: a directory, a block device and a socket are never written to.

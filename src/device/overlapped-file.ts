@@ -1,5 +1,5 @@
 /**
- * A host file whose operations are under way at once: what may wait for the disk goes through libuv's threads, so
+ * A host file whose operations are in flight at once: what may wait for the disk goes through libuv's threads, so
  * that requests in flight overlap for real, as they do in QEMU's thread pool.
  *
  * Handing an operation to a thread costs 15 to 30 µs of processor time. A buffered write is a copy into the page cache

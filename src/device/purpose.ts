@@ -45,11 +45,11 @@ export const SYNC_CAUSES = [
   'l2-after-cow',
   /** Follows setting the dirty bit (QED: need-check), or precedes clearing it. */
   'dirty-bit',
-  /** Stands in the sequence that adds an L2 table. */
+  /** Part of the sequence that adds an L2 table. */
   'l2-table-growth',
-  /** Stands in the sequence that replaces the L1 table. */
+  /** Part of the sequence that replaces the L1 table. */
   'l1-growth',
-  /** Stands in the sequence that adds a refcount block or replaces the refcount table. */
+  /** Part of the sequence that adds a refcount block or replaces the refcount table. */
   'refcount-growth',
   'repair',
   'snapshot',

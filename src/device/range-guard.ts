@@ -1,15 +1,15 @@
 /**
- * Which ranges of a file are being written, so that a read-modify-write meets no other write on the
- * same bytes between its read and its write.
+ * Which ranges of a file are being written, so that a read-modify-write meets no other write on the same
+ * bytes between its read and its write.
  *
- * Invariants: an exclusive range overlaps no other range under way; plain ranges may overlap each
- * other. Nobody holds a range while waiting for another, so nothing can deadlock. On a device that
- * answers at once nothing is ever under way, and every question is a look at an empty list.
+ * Invariants: an exclusive range overlaps no other range in flight; plain ranges may overlap each other. No
+ * request holds a range while waiting for another, so there is no deadlock. On a device that completes
+ * synchronously nothing is ever in flight, and every check sees an empty list.
  */
 
 import type { Pending } from '../core/pending.ts';
 
-/** A range under way, from `start` to `end` (excluded), in bytes. */
+/** A range in flight, from `start` to `end` (excluded), in bytes. */
 interface HeldRange {
   readonly start: number;
   readonly end: number;
@@ -33,7 +33,7 @@ export class RangeGuard {
     const release = (): void => {
       this.#held.splice(this.#held.indexOf(held), 1);
     };
-    // Waiters only want to know that it is over; whether it failed is told to the one who asked for it.
+    // Waiters only want to know that it is over; failures are reported to the requester.
     const held: HeldRange = { start, end, exclusive, done: work.then(release, release) };
     this.#held.push(held);
     return held.done.then(() => work);

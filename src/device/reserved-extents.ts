@@ -2,7 +2,7 @@
  * Linux's FIEMAP: where a file has space that was reserved and never written. SEEK_DATA calls that a hole, but to write
  * there costs less, and programs that look at a file's blocks see it.
  *
- * It is asked through libc's `ioctl` and koffi, loaded at first use. Where it is not to be had, or the file system has
+ * It is asked through libc's `ioctl` and koffi, loaded at first use. If it is not available, or the file system has
  * no answer (tmpfs), a file has no reservations: what is true of most.
  */
 
@@ -37,7 +37,7 @@ const FLAG_UNWRITTEN = 0x800;
 
 let native: NativeIoctl | 'missing' | undefined;
 
-/** The reservations of an open file that lie before `size`, in order. */
+/** The reservations of an open file that are before `size`, in order. */
 export function* reservedExtents(fd: number, size: number): Generator<ReservedExtent, undefined> {
   native ??= bind();
   if (native === 'missing') return undefined;

@@ -6,7 +6,7 @@
  * A page is as large as a block of the usual file system, so that a small write into a large cluster takes what it
  * takes there. Slabs and not single pages: a buffer of its own for every page would cost several times the page.
  *
- * Invariants: a page that is absent reads as zeroes; no page lies wholly at or past `size`; the bytes of the last
+ * Invariants: a page that is absent reads as zeroes; no page is wholly at or past `size`; the bytes of the last
  * page past `size` are zero, so growing the file never uncovers old bytes.
  */
 
@@ -62,7 +62,7 @@ export class SparseBytes {
     }
   }
 
-  /** Whether `offset`, which lies before the end, is stored, and for how many bytes the answer holds. */
+  /** Whether `offset`, which is before the end, is stored, and for how many bytes the answer holds. */
   extentAt(offset: number): { readonly isData: boolean; readonly length: number } {
     const first = Math.floor(offset / PAGE_BYTES);
     const end = Math.ceil(this.#size / PAGE_BYTES);
@@ -116,7 +116,7 @@ export class SparseBytes {
     this.#size = size;
   }
 
-  /** Drops everything: the file is gone. Nobody may use the bytes afterwards. */
+  /** Drops everything: the file was removed. The bytes must not be used afterwards. */
   discardAll(): void {
     this.#directories.clear();
     this.#free.length = 0;

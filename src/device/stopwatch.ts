@@ -1,7 +1,7 @@
 /**
  * Times host operations by what they are for: guest data and the fill around it, metadata, syncs.
  *
- * Invariants: it stands on the bare file, so it times system calls and nothing of ours but two looks at the clock; an
+ * Invariants: it wraps the bare file, so it times system calls and nothing of ours but two looks at the clock; an
  * operation that is not done at once is timed until it is.
  */
 

@@ -23,7 +23,7 @@ export interface OpenOptions {
   readonly direct?: boolean | undefined;
   /** Who else may use the file meanwhile; memory has no locks. Default: it is not locked. */
   readonly lock?: LockRole | undefined;
-  /** Host files: operations may be under way at once, in the system's threads; memory has none. Default false. */
+  /** Host files: operations may be in flight at once, in the system's threads; memory has none. Default false. */
   readonly overlap?: boolean | undefined;
 }
 
@@ -65,10 +65,10 @@ export interface Storage {
   temporaryName(name: string): string;
   /** Makes a new file of a copy of the host file `path`; left out by storages that hold no host files. */
   copyIn?(path: string, name: string, signal?: AbortSignal): Promise<void>;
-  /** Does nothing if there is no such file. */
+  /** Does nothing if the file does not exist. */
   remove(name: string): void;
   /**
-   * Gives a closed file another name, in one step: whoever looks finds the file that was there before or this one whole.
+   * Gives a closed file another name, atomically: readers see either the previous file or this one, complete.
    *
    * @throws Qcow2BenchError `file-exists` unless `overwrite` is given; `image-locked`; `host-rename-failed` with the system's code.
    */

@@ -2,10 +2,10 @@
  * Rule R1: a sync is passed on only if something was written since the last one that succeeded.
  *
  * Invariants:
- * - `#writeGen` rises when a change is *done*: a sync that starts while a write is under way does not
+ * - `#writeGen` rises when a change is *done*: a sync that starts while a write is in flight does not
  *   cover it, so that write keeps the next sync from being elided. One that failed counts as well: it
- *   may have changed a part. Changes that the caller says are under way count as not done yet.
- * - One sync is under way at a time. Others wait in the order they came and then look again: what the
+ *   may have changed a part. Changes that the caller says are in flight count as not done yet.
+ * - One sync is in flight at a time. Others wait in the order they came and then look again: what the
  *   active one covered is not synced a second time.
  * - A failed sync covers nothing, and neither does one apart.
  */
@@ -19,7 +19,7 @@ import type { Purpose, SyncCause } from './purpose.ts';
 export interface SyncElisionOptions {
   /** cache=unsafe: no sync is ever passed on, and none counts as elided. */
   readonly neverSync?: boolean | undefined;
-  /** Told of every sync that is not passed on because nothing was written. */
+  /** Called for every sync that is not passed on because nothing was written. */
   readonly onElided?: ((cause: SyncCause) => void) | undefined;
 }
 

@@ -144,7 +144,7 @@ export function ownDescriptor(path: string): number | undefined {
 
 /**
  * The absolute path of the file that writing to `path` would make or change: symbolic links followed, also one that
- * leads to no file yet, but not a descriptor of this process. As it is where the system does not tell.
+ * leads to no file yet, but not a descriptor of this process. Unchanged if the system does not report it.
  */
 export function realOutputPath(path: string): string {
   let current = resolve(path);
@@ -201,7 +201,7 @@ function isRunning(pid: number, start: string | undefined): boolean {
   }
 }
 
-/** When a process started, by which it is told from a later one of the same number; see proc(5), field 22 of stat. */
+/** When a process started, to distinguish it from a later process with the same PID; see proc(5), field 22 of stat. */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');

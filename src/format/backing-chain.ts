@@ -7,7 +7,7 @@
  *   caller names another), or anywhere if the caller says so. Where the files can tell, links are followed first.
  * - Its format is named by the image or by the caller; it is never guessed from content, which a guest can write.
  * - Names are plain paths: QEMU's `json:` and `protocol:` names are refused.
- * - A chain ends: no file stands in it twice, and it has at most `LIMITS.backingChainDepth` backing files.
+ * - A chain ends: no file is in it twice, and it has at most `LIMITS.backingChainDepth` backing files.
  */
 
 import { dirname, isAbsolute, join, normalize, relative, resolve, sep } from 'node:path';
@@ -40,9 +40,9 @@ export interface ImageFiles {
 
 /** What the caller allows of backing files. */
 export interface BackingPolicy {
-  /** Backing files must lie below it. Default: the directory of the image that was asked for. */
+  /** Backing files must be below it. Default: the directory of the image that was asked for. */
   readonly allowedDirectory?: string | undefined;
-  /** They may lie anywhere. Default false. */
+  /** They may be anywhere. Default false. */
   readonly allowAnywhere?: boolean | undefined;
   /** The format of those whose overlay names none, or none that is supported. Default: such an overlay is refused. */
   readonly unnamedFormat?: Format | undefined;

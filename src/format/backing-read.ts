@@ -1,5 +1,5 @@
 /**
- * Reading from a backing image that may be shorter than its overlay: what lies past its end is zero.
+ * Reading from a backing image that may be shorter than its overlay: what is past its end is zero.
  */
 
 import type { Pending } from '../core/pending.ts';

@@ -1,6 +1,6 @@
 /**
- * Between whoever makes guest requests and an image: checks each request, and adds the flush that the cache mode
- * or the FUA flag asks for (rule R2).
+ * Between the source of guest requests and an image: checks each request, and adds the flush that the cache
+ * mode or the FUA flag asks for (rule R2).
  *
  * Invariants:
  * - No request reaches the image that is not in whole sectors, within the disk, and, if it carries data, at
@@ -9,7 +9,7 @@
  *   is never followed by one: it is no write. Which flush it is, and when FUA is dropped, follows from the QEMU that is
  *   followed.
  * - Where discards are ignored, none reaches the image; one that would be refused still is.
- * - One flush of the image is under way at a time (in QEMU: of a node). At a queue depth above 1 this decides how
+ * - One flush of the image is in flight at a time (in QEMU: of a node). At a queue depth above 1 this decides how
  *   many syncs are spared: the requests that wait are covered by the next flush only if they were linked before it.
  * - On a device that answers at once every method does too, and allocates nothing.
  */
@@ -38,7 +38,7 @@ export interface BlockBackendOptions {
   readonly discard?: DiscardMode | undefined;
   /** Which QEMU is followed. */
   readonly like?: QemuProfileName | undefined;
-  /** Where the image lies, for error messages. */
+  /** Where the image is, for error messages. */
   readonly path?: string | undefined;
 }
 

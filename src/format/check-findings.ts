@@ -1,8 +1,9 @@
 /**
- * What a check has found: counts with the meaning that `qemu-img check` gives them, and the findings in words.
+ * What a check has found: counts with the meaning that `qemu-img check` gives them, and the findings in
+ * words.
  *
- * Invariants: counts are exact; of each kind at most `DETAILS_MAX` texts are kept, and no text is made that nobody
- * will read (a big dirty image has millions of findings).
+ * Invariants: counts are exact; of each kind at most `DETAILS_MAX` texts are kept, and no unused text
+ * is formatted (a big dirty image has millions of findings).
  */
 
 import type { CheckReport, DetailSink, FindingKind } from './check-report.ts';
@@ -16,11 +17,11 @@ export class CheckFindings {
   checkErrors = 0;
   corruptionsFixed = 0;
   leaksFixed = 0;
-  /** The refcount structures cannot be mended entry by entry. */
+  /** The refcount structures cannot be repaired entry by entry. */
   needsRebuild = false;
   /** A table that leads to clusters could not be read: what nothing else leads to may be its. */
   hasLostTable = false;
-  /** An L2 table lies past the end of the file, in whole or in part: what it led to is lost if the file is lengthened. */
+  /** An L2 table is past the end of the file, in whole or in part: what it led to is lost if the file is lengthened. */
   hasTablePastEnd = false;
   /** Bytes: how long the file was before its tail was lost, as far as references show it; undefined if none lead past the end. */
   lostEnd: number | undefined = undefined;
@@ -52,7 +53,7 @@ export class CheckFindings {
     this.say('check-error', text);
   }
 
-  /** Tells of something that is counted elsewhere. */
+  /** Reports something that is counted elsewhere. */
   say(kind: FindingKind, text: () => string): void {
     if (this.#said[kind]++ >= DETAILS_MAX && this.#sink === undefined) return;
     const detail = text();
@@ -67,7 +68,7 @@ export class CheckFindings {
     this.fragmentedClusters++;
   }
 
-  /** Counts clusters of the active mapping, and those of them that do not lie behind the one before. */
+  /** Counts clusters of the active mapping, and those that do not follow the previous one. */
   countAllocated(clusters: number, fragmented: number): void {
     this.allocatedClusters += clusters;
     this.fragmentedClusters += fragmented;

@@ -10,7 +10,7 @@ export interface CheckReport {
   readonly checkErrors: number;
   readonly corruptionsFixed: number;
   readonly leaksFixed: number;
-  /** Host offset after the last cluster in use; 0 for QED, where nobody asks, as in QEMU. */
+  /** Host offset after the last cluster in use; 0 for QED, as in QEMU. */
   readonly imageEndOffset: number;
   /** Clusters of the virtual disk. */
   readonly totalClusters: number;
@@ -39,7 +39,7 @@ export interface CheckOptions {
   /** A repair removes no snapshot, however broken: what opening an image may do unasked. Default false. */
   readonly keepsSnapshots?: boolean | undefined;
   /**
-   * Told now and then how far the check is: the name of the pass under way and the share of it that is done. What it answers
+   * Called regularly with how far the check is: the name of the current pass and the share of it that is done. What it returns
    * is waited for; if that rejects, the check ends there, and a repair leaves what it has written so far.
    */
   readonly onProgress?: ((pass: string, share: number) => Pending) | undefined;

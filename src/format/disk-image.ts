@@ -4,7 +4,7 @@
  * Invariants:
  * - One async function a guest request, as QEMU has one coroutine a request; like a `BlockDevice`, a method
  *   answers `undefined` when it is done at once.
- * - Requests lie within `virtualSize` and in whole sectors; `BlockBackend` checks that before it calls.
+ * - Requests are within `virtualSize` and in whole sectors; `BlockBackend` checks that before it calls.
  * - What a `flush` acknowledged survives any crash; what was written after it may or may not.
  */
 
@@ -83,7 +83,7 @@ export interface DiskImage {
    * What the range beginning at `guestOffset` is, from this image's tables alone.
    *
    * @param options with `seeHoles`, a hole in a raw file is `zero`; without, everything in it is data. With `far`, what no
-   *   table maps is one range even if other images lie behind this one; without, only if none does.
+   *   table maps is one range even if other images are behind this one; without, only if none does.
    */
   map(guestOffset: number, length: number, options?: MapOptions): Promise<Mapping>;
   /** Flushes, marks the image clean, syncs and releases its files and its backing chain. */

@@ -3,7 +3,7 @@
 import type { BlockDevice, FileGrowth } from '../device/block-device.ts';
 
 const SECTOR_SIZE = 512;
-/** Bytes of the block that QEMU writes first, so that the alignment which O_DIRECT asks for can be told from it. */
+/** Bytes of the block that QEMU writes first, so that the alignment which O_DIRECT asks for can be detected from it. */
 const FIRST_BLOCK = 4096;
 
 /** @param size bytes; the file is empty before. */

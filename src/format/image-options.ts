@@ -56,7 +56,7 @@ export interface OpenOptions {
   readonly readPurpose: Extract<Purpose, 'data' | 'backing-read'>;
   /**
    * Opened to be checked: a dirty or corrupt image is accepted as it is, and not repaired on the way. Tables of qcow2 may
-   * lie where nothing can be, and snapshots are not known before the check.
+   * are where nothing can be, and snapshots are not known before the check.
    */
   readonly forCheck?: boolean | undefined;
   /** qcow2 only: overrides the image's lazy-refcounts bit for this opening. */

@@ -71,7 +71,7 @@ export function shapeFor(format: Format, shape: ImageShape): ImageShape | undefi
   return parts.length === 0 ? undefined : Object.fromEntries(parts);
 }
 
-/** Where the data file of an image lies unless another name is chosen: beside it. */
+/** Where the data file of an image is unless another name is chosen: beside it. */
 export function dataFileName(imageName: string): string {
   return `${imageName}.data`;
 }

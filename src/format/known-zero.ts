@@ -16,7 +16,7 @@ import type { DiskImage } from './disk-image.ts';
  */
 export async function isKnownZero(image: DiskImage, guestOffset: number, length: number): Promise<boolean> {
   if (guestOffset >= image.virtualSize) return true;
-  // A range that only partly lies in the image has two kinds of zeroes; the check answers for one.
+  // A range that only partly is in the image has two kinds of zeroes; the check answers for one.
   if (guestOffset + length > image.virtualSize) return false;
   const mapping = await image.map(guestOffset, length);
   if (mapping.length < length) return false;

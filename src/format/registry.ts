@@ -52,7 +52,7 @@ export interface OpenImageOptions {
   /** Opened to get another size. Default false. */
   readonly forResize?: boolean | undefined;
   readonly backing?: BackingPolicy | undefined;
-  /** qcow2 only: a data file of the caller's choice, wherever it lies, in place of the one that the image names. */
+  /** qcow2 only: a data file of the caller's choice, wherever it is, in place of the one that the image names. */
   readonly dataFile?: string | undefined;
   /** Opened to be checked: nothing is repaired on the way. */
   readonly forCheck?: boolean | undefined;

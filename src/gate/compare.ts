@@ -3,7 +3,7 @@
  *
  * Invariants:
  * - A cell passes only if no leaf rose. A rise is not made good by a fall elsewhere: where counts moved on
- *   purpose, the baseline is accepted anew.
+ *   purpose, the baseline is accepted again.
  * - Measuring less never passes: a cell of the baseline that the result lacks fails, as does one whose workload
  *   asks for something else. A new cell is reported and passes.
  */
@@ -31,7 +31,7 @@ import { COUNT_LEAVES, GATED_DEVICE, gatedCells, type Baseline, type BaselineCel
 export type Counted =
   | { readonly kind: OperationKind; readonly purpose: Purpose; readonly unit: 'ops' | 'bytes' }
   | { readonly kind: 'syncs'; readonly cause: SyncCause }
-  /** Flushes that needed no sync: a change is told, but is neither better nor worse. */
+  /** Flushes that needed no sync: a change is reported, but is neither better nor worse. */
   | { readonly kind: 'elided' };
 
 export interface LeafChange {

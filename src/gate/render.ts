@@ -11,7 +11,7 @@ export interface VerdictTextOptions {
   readonly acceptHint?: string;
   /** Colours the words; without it the text is plain. */
   readonly paint?: { readonly bad: (text: string) => string; readonly good: (text: string) => string };
-  /** Cells listed of each class before the rest is only counted; 20 unless told. */
+  /** Cells listed of each class before the rest is only counted; 20 by default. */
   readonly cellsMax?: number;
 }
 

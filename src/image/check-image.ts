@@ -25,7 +25,7 @@ import { lockOf, type ImagePlace } from './host-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
 
 export interface CheckImageOptions extends ImagePlace, CheckOptions {
-  /** Default: told from the file's first bytes. */
+  /** Default: detected from the file's first bytes. */
   readonly format?: Format | undefined;
   /** Check an image that another process may be writing to; not with a repair. Default false. */
   readonly forceShare?: boolean | undefined;
@@ -91,9 +91,9 @@ async function checkQcow2(device: BlockDevice, options: CheckImageOptions): Prom
     const wasLost = isMappingLost(image.header.values, device);
     const first = await image.check(repair, options);
     if (repair === undefined) return first;
-    const mended = await recounted(first, () => image.check(undefined, { onProgress }));
+    const repaired = await recounted(first, () => image.check(undefined, { onProgress }));
     const isEmptied = wasLost && !isMappingLost(image.header.values, device);
-    const report = isEmptied ? withLostMapping(mended, options) : mended;
+    const report = isEmptied ? withLostMapping(repaired, options) : repaired;
     if (report.corruptions + report.checkErrors === 0) await image.close();
     // Closing would call the image clean, which it is not. One that was stopped in the middle takes no more writes.
     else if (!image.header.isStopped) await image.flush('repair');
@@ -127,12 +127,12 @@ async function checkAndCloseQed(device: BlockDevice, options: CheckOptions): Pro
   }
 }
 
-/** What a repair mended, and what a second look finds still there. */
+/** What a repair fixed, and what a second check still finds. */
 async function recounted(first: CheckReport, check: () => Promise<CheckReport>): Promise<CheckReport> {
   const { corruptionsFixed, leaksFixed, messages, messagesDropped } = first;
   if (corruptionsFixed + leaksFixed === 0) return first;
   const second = await secondLook(first, check);
-  // What kept the repair from its end is told unless there is nothing left to repair.
+  // An error that stopped the repair is reported unless nothing is left to repair.
   const isClean = second.corruptions + second.checkErrors === 0;
   const checkErrors = isClean ? 0 : Math.max(first.checkErrors, second.checkErrors);
   return { ...second, checkErrors, corruptionsFixed, leaksFixed, messages, messagesDropped };

@@ -35,7 +35,7 @@ export interface ConvertOptions {
   readonly source: {
     /** A path of the host. */
     readonly path: string;
-    /** Default: told from the first bytes. */
+    /** Default: detected from the first bytes. */
     readonly format?: Format | undefined;
     readonly backing?: BackingPolicy | undefined;
     /** Read files although other processes may be writing to them. Default false. */
@@ -52,7 +52,7 @@ export interface ConvertOptions {
   };
   /** Write compressed clusters; qcow2 only. Default false. */
   readonly compress?: boolean | undefined;
-  /** Told now and then how much of the disk is done. */
+  /** Called regularly with how much of the disk is done. */
   readonly onProgress?: ((doneBytes: number, totalBytes: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -79,7 +79,7 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
   }
   const { storage, name } = target;
   const overwrite = target.overwrite ?? false;
-  // Whatever stands in the way is told before the work, not after it.
+  // Errors that can be known in advance are reported before the work.
   await refuseInTheWay(target, { overwrite });
   if (hasDataFile(target.shape)) await refuseInTheWay({ storage, name: dataFileName(name) }, { overwrite });
   const { image, format: sourceFormat, names } = await openChain(source);

@@ -13,11 +13,11 @@ export interface ImageExtent {
   readonly length: number;
   /** Which file of the chain has it: 0 the image, 1 its backing file, and so on. */
   readonly depth: number;
-  /** The file at `depth` says what it is, even if that is zeroes; false: nobody does, so it is zero. */
+  /** The file at `depth` has this extent, even if as zeroes; false: no file has it, so it is zero. */
   readonly present: boolean;
   readonly zero: boolean;
   readonly data: boolean;
-  /** Where it lies in the file at `depth`, if it lies in one piece. */
+  /** Where it is in the file at `depth`, if it is in one piece. */
   readonly hostOffset: number | undefined;
 }
 
@@ -36,8 +36,8 @@ export async function* imageExtents(image: DiskImage): AsyncGenerator<ImageExten
 }
 
 /**
- * The same, each as the tables give it: a compressed cluster is an extent of its own. What nobody holds is one extent as far as
- * no table maps it.
+ * The same, each as the tables give it: a compressed cluster is an extent of its own. What no file has is one
+ * extent as far as no table maps it.
  */
 export async function* tableExtents(image: DiskImage): AsyncGenerator<ImageExtent> {
   const walk = new ChainWalk(image);

@@ -1,6 +1,6 @@
 /**
- * What an image says of itself, read without opening any other file and without writing anything; and of every image
- * of a backing chain, each opened alone and only where the rules of the chain allow it.
+ * Information about an image, read without opening any other file and without writing; and of every image of
+ * a backing chain, each opened alone and only where the rules of the chain allow it.
  */
 
 import type { BlockDevice } from '../device/block-device.ts';
@@ -50,7 +50,7 @@ export interface Qcow2Info extends ClusteredInfo {
   /** Clusters of 32 subclusters. */
   readonly hasExtendedL2: boolean;
   readonly compressionType: CompressionType;
-  /** Guest data lies in this file, as stored; `isRaw`: it can be read as a raw image. */
+  /** Guest data is in this file, as stored; `isRaw`: it can be read as a raw image. */
   readonly dataFile: { readonly name: string | undefined; readonly isRaw: boolean } | undefined;
   /** A write was stopped because it would have damaged the metadata. */
   readonly isCorrupt: boolean;
@@ -61,7 +61,7 @@ export interface Qcow2Info extends ClusteredInfo {
 
 export interface BitmapInfo {
   readonly name: string;
-  /** Guest bytes that one bit stands for. */
+  /** Guest bytes per bit. */
   readonly granularity: number;
   /** It was open for writing when a program died: what it says is not to be trusted. */
   readonly isInUse: boolean;
@@ -79,7 +79,7 @@ export interface QedInfo extends ClusteredInfo {
 export type ImageInfo = RawInfo | Qcow2Info | QedInfo;
 
 export interface ReadInfoOptions {
-  /** Default: told from the first bytes. */
+  /** Default: detected from the first bytes. */
   readonly format?: Format | undefined;
   /** Read images although other processes may be writing to them. Default false. */
   readonly forceShare?: boolean | undefined;

@@ -21,7 +21,7 @@ export interface LoneOptions {
   readonly readOnly: boolean;
   /** For a check: tables of qcow2 that are broken or cut off are its findings, and no reason to refuse the image. */
   readonly forCheck?: boolean | undefined;
-  /** Default: an empty file stands in for the data file. */
+  /** Default: an empty file is used as the data file. */
   readonly openDataFile?: OpenDataFile | undefined;
 }
 
@@ -48,7 +48,7 @@ async function openAlone<Image>(
   let backing: BackingReference | undefined;
   const openBacking: OpenBacking = (reference) => {
     backing = reference;
-    // Stands in for the file that is not looked at; nothing reads guest data here.
+    // Replaces the data file, which is not opened: guest data is not read here.
     return openRaw({ device: new MemoryDevice(), readOnly: true, readPurpose: 'backing-read', openBacking });
   };
   const openDataFile: OpenDataFile = options.openDataFile ?? (() => new MemoryDevice({ label: 'data' }));

@@ -1,7 +1,7 @@
 /**
  * Opening an image with the files behind it for reading, as `map` and `convert` do.
  *
- * Invariants: nothing is written and nothing repaired; the image's own format may be told from its first bytes, as
+ * Invariants: nothing is written and nothing repaired; the image's own format may be detected from its first bytes, as
  * `qemu-img` does where the user names none, but never that of a file behind it.
  */
 
@@ -21,7 +21,7 @@ export interface OpenedChain {
 export interface OpenChainOptions {
   /** A path of the host. */
   readonly path: string;
-  /** Default: told from the first bytes. */
+  /** Default: detected from the first bytes. */
   readonly format?: Format | undefined;
   readonly backing?: BackingPolicy | undefined;
   /** Open files although other processes may be writing to them. Default false. */
@@ -55,7 +55,7 @@ export function formatOfFile(path: string): Promise<Format> {
   return formatOfPlace(hostImage(path));
 }
 
-/** Of a file by its label: a data file stands for its image, as it is where the data lies. */
+/** Of a file by its label: a data file represents its image. */
 function depthOf(label: string): number {
   const [, number] = /^backing:(\d+)/.exec(label) ?? [];
   return number === undefined ? 0 : Number(number) + 1;

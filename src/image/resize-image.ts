@@ -3,7 +3,7 @@
  *
  * Invariants:
  * - What a backing file holds behind the old end never shows in a disk that gets larger.
- * - A disk gets smaller only if that was asked for: what lies behind the new end is lost.
+ * - A disk gets smaller only if that was asked for: what is behind the new end is lost.
  * - An image whose check finds corruption gets no smaller disk: what its refcounts do not count would be cut off with the
  *   end of the file.
  * - What is refused changes nothing, but for the repair of an image that was not closed cleanly, as with any opening.
@@ -51,7 +51,7 @@ export interface ResizedImage {
  */
 export async function resizeImage(options: ResizeImageOptions): Promise<ResizedImage> {
   const { name, format, files, backing, preallocation = 'off' } = options;
-  // Told before anything is opened, where it can be.
+  // Checked before anything is opened, if possible.
   if ('to' in options.size) checkSize(options.size.to, name);
   if (format === 'qcow2' && options.shrink === true) {
     const { size } = options;

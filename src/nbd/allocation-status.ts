@@ -25,7 +25,7 @@ export async function allocationStatus(
   const end = offset + length;
   let at = offset;
   while (at < end) {
-    // Tables are asked in whole sectors; what lies outside the range is cut off again.
+    // Tables are asked in whole sectors; what is outside the range is cut off again.
     const start = alignDown(at, SECTOR_SIZE);
     const found = await statusAt(image, start, alignUp(end, SECTOR_SIZE) - start);
     const foundEnd = Math.min(end, start + found.length);
@@ -41,7 +41,9 @@ export async function allocationStatus(
   return extents;
 }
 
-/** What the chain says of the bytes from `offset` on, and for how many at least; past an image's end is a hole. */
+/**
+ * The chain's status of the bytes from `offset` on, and its minimum length; past an image's end is a hole.
+ */
 async function statusAt(image: DiskImage, offset: number, length: number): Promise<Extent> {
   const inside = Math.min(length, image.virtualSize - offset);
   if (inside <= 0) return { length, flags: HOLE };

@@ -1,8 +1,8 @@
 /**
- * Where a server listens: a Unix socket or a TCP port, and what a client is to be told of it.
+ * Where a server listens: a Unix socket or a TCP port, and its address for clients.
  *
- * Invariants: only loopback addresses are listened on unless more was asked for; a socket file is removed only if it
- * is a socket and nobody answers on it.
+ * Invariants: only loopback addresses are listened on unless more was asked for; a socket file is removed
+ * only if it is a socket without a server.
  */
 
 import { lookup } from 'node:dns/promises';
@@ -94,7 +94,7 @@ async function listenOnBytes(server: Server, path: string): Promise<void> {
   socket.giveName();
 }
 
-/** A server that was killed leaves its socket file behind: nobody answers there. */
+/** A killed server leaves its socket file behind, without a listener. */
 async function removeIfStale(path: string): Promise<void> {
   if (await answers(path)) {
     throw new Qcow2BenchError(

@@ -177,14 +177,14 @@ export class ClientMemory {
     this.#budget.release(this, bytes);
   }
 
-  /** The client has left: nothing more is taken. What is under way still holds its memory. */
+  /** The client has left: nothing more is taken. What is in flight still holds its memory. */
   leave(): void {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
     this.#budget.cancel(this);
   }
 
-  /** After `leave`, when nothing is under way: gives back the rest. */
+  /** After `leave`, when nothing is in flight: gives back the rest. */
   close(): void {
     this.leave();
     this.#budget.close(this);

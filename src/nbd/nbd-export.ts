@@ -10,7 +10,7 @@ import type { Recorder } from './recorder.ts';
 
 export interface NbdExportOptions {
   readonly backend: BlockBackend;
-  /** Clients are told, and what changes something is refused. */
+  /** Announced to clients; requests that change data are refused. */
   readonly readOnly: boolean;
   /** Gets every request that the image serves; left out, nothing is recorded. */
   readonly recorder?: Recorder | undefined;

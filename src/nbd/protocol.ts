@@ -2,7 +2,7 @@
  * The numbers of the NBD protocol: magics, options, replies, commands, flags and errors, and what this server
  * bounds (https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md).
  *
- * Invariant: everything on the wire is big-endian; 64-bit magics stand here as two halves.
+ * Invariant: everything on the wire is big-endian; 64-bit magics are two halves here.
  */
 
 /** What the server says first, and what opens every option: two words each. */
@@ -119,7 +119,7 @@ export const NBD_MEMORY = {
 export const BLOCK_SIZE = {
   /** What every client may send: requests off the sectors are widened here (`byte-access.ts`). */
   minimumTaken: 1,
-  /** What a client that asks for the constraints is told, as QEMU tells it the image's own. */
+  /** The constraints for a client that asks for them, as in QEMU. */
   minimumTold: 512,
   preferred: 4096,
 } as const;

@@ -11,8 +11,8 @@
 import type { Request, RequestOp } from '../workload/request.ts';
 
 /**
- * Takes a request; a promise means: wait before the next one. It neither throws nor rejects: whoever makes it learns
- * of its failure elsewhere, and the client whose request was served is not to be told that it was not.
+ * Takes a request; a promise means: wait before the next one. It neither throws nor rejects: its creator
+ * learns of its failure elsewhere, and the client whose request was served must not get an error.
  */
 export type RequestSink = (request: Request) => undefined | Promise<void>;
 

@@ -1,8 +1,9 @@
 /**
  * What the server sends to one client, and how much of it waits.
  *
- * Invariants: `queuedBytes` is what was given to the socket and has not left it; whoever makes replies stops where it
- * grows, so a client that never reads costs bounded memory. Sending to a client that left does nothing.
+ * Invariants: `queuedBytes` is what was given to the socket and has not left it; producers of replies stop
+ * when it grows, so a client that never reads costs bounded memory. Sending to a client that left does
+ * nothing.
  */
 
 import type { Socket } from 'node:net';

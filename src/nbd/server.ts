@@ -1,5 +1,5 @@
 /**
- * An NBD server for one export: accepts clients, and ends on demand with no request under way.
+ * An NBD server for one export: accepts clients, and ends on demand with no request in flight.
  *
  * Invariants:
  * - Whatever a client does, the server and its other clients go on.
@@ -9,7 +9,7 @@
  * - A client chooses the export, and takes its last replies, within a time limit. At the limit of connections the
  *   oldest one that does neither makes room for a new one.
  * - What is said of clients is bounded (`client-notes.ts`).
- * - After `stop` nothing touches the image any more: requests under way were ended, later ones not begun.
+ * - After `stop` nothing touches the image any more: requests in flight were ended, later ones not begun.
  */
 
 import { createServer, type Server, type Socket } from 'node:net';
@@ -34,7 +34,7 @@ export interface NbdServerOptions {
   readonly note: (text: string) => void;
   /** Called each time when the last of the clients that used the export has left. */
   readonly onIdle?: (() => void) | undefined;
-  /** A defect of the program; the server is to be stopped. */
+  /** A bug in qcow2-bench; the server is to be stopped. */
   readonly onDefect: (error: unknown) => void;
   /** Default: `NBD_LIMITS.silenceMs`. */
   readonly silenceMs?: number | undefined;
@@ -89,12 +89,12 @@ export class NbdServer {
     return this.#budget.heldBytes;
   }
 
-  /** Accepts nobody else, ends what is under way, and closes all connections. */
+  /** Stops accepting, ends requests in flight, and closes all connections. */
   async stop(): Promise<void> {
     this.#stopped = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     const connections = [...this.#connections];
-    // A reader that waits for a client is thereby told that there is none.
+    // A reader that waits for a client thereby learns that there is none.
     for (const [{ socket }] of connections) socket.destroy();
     await Promise.all(connections.map(([, done]) => done));
     await closed;

@@ -11,7 +11,7 @@ import { linkSync, lstatSync, openPlace, rmSync } from '../core/host-fs.ts';
 import { errnoAdvice } from '../core/system-error-name.ts';
 import { temporaryPath } from '../device/temporary-file.ts';
 
-/** @throws Qcow2BenchError `nbd-listen-failed` if the system does not tell. */
+/** @throws Qcow2BenchError `nbd-listen-failed` if the system does not report it. */
 export function describeSocketFile(path: string): 'missing' | 'socket' | 'other' {
   try {
     const found = lstatSync(path, { throwIfNoEntry: false });

@@ -6,7 +6,7 @@
  *   client with it.
  * - What a client sent before it closed its side is still read. Once the connection is gone, which shows at the latest
  *   when a reply cannot be sent, the rest is dropped.
- * - One reader waits at a time. What `take` hands out is a view of memory that nobody writes again.
+ * - One reader waits at a time. `take` returns a view of memory that is never written again.
  */
 
 import type { Socket } from 'node:net';

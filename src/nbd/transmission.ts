@@ -45,7 +45,7 @@ export interface TransmissionOptions {
   readonly features: NegotiatedFeatures;
   /** Asked before each request; true ends the connection. */
   readonly isStopped: () => boolean;
-  /** Told of requests that failed though they were good. */
+  /** Called for requests that failed though they were good. */
   readonly note: (text: string) => void;
 }
 
@@ -233,7 +233,7 @@ class Transmission {
     }
   }
 
-  /** A discard of an image has no FUA: a flush stands for it, as in QEMU's server. */
+  /** A discard of an image has no FUA: a flush replaces it, as in QEMU's server. */
   async #trimAndFlush({ offset, length }: NbdRequest): Promise<void> {
     await this.#access.discard(offset, length);
     await this.#access.flush();
@@ -316,7 +316,7 @@ function workOf({ command, length }: NbdRequest): number {
   }
 }
 
-/** What the protocol can say of a failure: its system code, if one lies at the bottom of it. */
+/** What the protocol can say of a failure: its system code, if one is at the bottom of it. */
 function errorNumber(error: unknown): NbdError {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
     const code = systemCode(cause);

@@ -108,7 +108,7 @@ interface PlacedOptions extends ClassifyOptions {
   readonly places: ReadonlyMap<HostOperation, number>;
 }
 
-/** The record of an operation on a range; `undefined` for a sync, whose cause only its neighbours tell. */
+/** The record of an operation on a range; `undefined` for a sync, whose cause only its neighbours determine. */
 function rangeRecord(operation: HostOperation, options: PlacedOptions): RangeRecord | undefined {
   const { phase, op, file, offset, length } = operation;
   switch (op) {
@@ -172,12 +172,12 @@ function metadataAt(hostOffset: number, { before, after }: ClassifyOptions): Pur
 
 type Part = readonly [Purpose, number];
 
-/** What of `length` bytes at a guest offset the request wrote, and what lies before and behind it. */
+/** What of `length` bytes at a guest offset the request wrote, and what is before and behind it. */
 function partsAround(request: Request, guestOffset: number, length: number): readonly Part[] {
   const head = Math.min(length, Math.max(0, request.offset - guestOffset));
   const tail = Math.min(length, Math.max(0, guestOffset + length - requestEnd(request)));
   const middle = length - head - tail;
-  // All of it lies on one side of the request.
+  // All of it is on one side of the request.
   if (middle <= 0) return [['cow', length]];
   return [
     ['cow', head],

@@ -2,7 +2,7 @@
  * Holds the host operations of two engines against each other, operation by operation.
  *
  * QEMU's thread pool may reorder data of one request that spans several extents. So a stretch of `theirs` that belongs
- * to one request and lies between two syncs is compared in order first, and only if that fails as a multiset in which
+ * to one request and is between two syncs is compared in order first, and only if that fails as a multiset in which
  * the metadata still have their order; everything else is in order. Failed operations changed nothing and are left out.
  *
  * One sync of ours is left out by its place and cause (`repair-order` of docs/qemu-rules.md): the one between a rebuilt

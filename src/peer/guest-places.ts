@@ -1,7 +1,7 @@
 /**
  * Where on the guest's disk the data writes of one request lie.
  *
- * The clusters' owners before and after the run tell, unless a cluster changed hands in between. So the writes are
+ * The clusters' owners before and after the run identify them, unless a cluster changed hands in between. So the writes are
  * fitted together: each byte of the request is in one of them, and a write is contiguous on the guest's disk.
  *
  * Invariants:
@@ -127,7 +127,7 @@ class Fit {
     return false;
   }
 
-  /** Where a write would lie whose first byte of the request is `next`; `undefined` if it cannot be that. */
+  /** Where a write would be whose first byte of the request is `next`; `undefined` if it cannot be that. */
   #placeAt({ offset, length }: HostOperation, next: number): number | undefined {
     const size = this.#clusterSize;
     const head = (((next - offset) % size) + size) % size;

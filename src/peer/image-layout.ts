@@ -1,5 +1,5 @@
 /**
- * Where everything lies in an image file: our own reading of it, made while nobody has it open. Tells the kind of
+ * The layout of an image file, read with our codecs while no process has it open. Returns the kind of
  * metadata at a host offset, and which guest byte a host byte holds.
  *
  * Invariants:
@@ -34,7 +34,7 @@ export interface ImageLayout {
   readonly clusterSize: number;
   /** The metadata at a host offset, in bytes; `undefined` where there is none. */
   metadataAt(hostOffset: number): Purpose | undefined;
-  /** The guest offset of the byte at a host offset; `undefined` where no guest cluster lies. */
+  /** The guest offset of the byte at a host offset; `undefined` where no guest cluster is. */
   guestOffsetAt(hostOffset: number): number | undefined;
 }
 
@@ -87,7 +87,7 @@ class ClusterMap implements ImageLayout {
     }
   }
 
-  /** Does nothing where a guest cluster lies already. */
+  /** Does nothing where a guest cluster is already. */
   addGuestCluster(guestCluster: number, hostOffset: number): void {
     const hostCluster = Math.floor(hostOffset / this.clusterSize);
     if (!this.#guestClusters.has(hostCluster)) this.#guestClusters.set(hostCluster, guestCluster);

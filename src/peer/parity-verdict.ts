@@ -27,7 +27,7 @@ export interface FileDifference {
   readonly file: 'image' | 'data';
   /** Bytes. */
   readonly offset: number;
-  /** What lies there. */
+  /** The content. */
   readonly meaning: string;
 }
 
@@ -57,7 +57,7 @@ export function parityVerdict(facts: VerdictFacts): Parity {
   };
 }
 
-/** Where two files first differ, and what our reading of the image says lies there. */
+/** Where two files first differ, and what our reading of the image says is there. */
 export async function fileDifference(
   file: FileDifference['file'],
   { theirs, ours, layout }: { theirs: string; ours: string; layout: ImageLayout | undefined },
@@ -71,7 +71,7 @@ export async function fileDifference(
 }
 
 /**
- * Whether two QED images differ only where ours has zeroes and QEMU's what lies in the backing file: it fills around
+ * Whether two QED images differ only where ours has zeroes and QEMU's what is in the backing file: it fills around
  * a write into a cluster of zeroes from there (`qed-zero-over-backing`).
  */
 export async function differsInLostZeroes(

@@ -52,7 +52,7 @@ import { copySparse } from '../device/file-copy.ts';
 export interface QemuEngineOptions {
   /** Where the images lie; without it no cell can be run. */
   readonly files?: FileStorage | undefined;
-  /** Begins the names of files; default: one that tells the program and its process. */
+  /** Begins the names of files; default: program name and process ID. */
   readonly filePrefix?: string | undefined;
   /** The directory of the QEMU to run; default: the one that is installed. */
   readonly binDirectory?: string | undefined;
@@ -179,7 +179,7 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
 
 /**
  * Holds the operations of the first run against ours. Where they differ in a request of several extents, QEMU is run
- * again on files made anew, as its own order may vary there.
+ * again on new files, as its own order may vary there.
  */
 async function orderOf(
   pass: Pass,

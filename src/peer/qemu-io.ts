@@ -5,8 +5,8 @@
  * Invariants:
  * - All bytes of the n-th write (counting writes only, from 0) are n mod 255 + 1, as the payload `pattern` has them.
  * - Commands go through standard input: a thousand of them exceed what a command line may hold.
- * - A request that fails is an error: an oracle that stumbled tells nothing. A read that gives other bytes than the
- *   caller expects has not failed; it is told apart.
+ * - A request that fails is an error: a failed oracle proves nothing. A read that gives other bytes than the
+ *   caller expects is not a failure; it is reported separately.
  */
 
 import { constants } from 'node:os';
@@ -113,7 +113,7 @@ export function cacheOptions(caches: CacheSizes | undefined): Readonly<Record<st
   return Object.fromEntries(Object.entries(caches).map(([key, bytes]) => [names[key] ?? key, String(bytes)]));
 }
 
-/** Where an image lies and how it is opened. */
+/** Where an image is and how it is opened. */
 export type QemuIoImage = Pick<QemuIoOptions, 'path' | 'format' | 'cache' | 'discard' | 'imageOptions'>;
 
 /**

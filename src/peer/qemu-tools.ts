@@ -47,7 +47,7 @@ export interface ToolPlace {
 export type QemuIoTools = Pick<QemuTools, 'qemuIo' | 'strace' | 'version'>;
 
 /**
- * @throws Qcow2BenchError `peer-missing` if a program is not installed, `peer-failed` if qemu-io does not tell its
+ * @throws Qcow2BenchError `peer-missing` if a program is not installed, `peer-failed` if qemu-io does not report its
  * version.
  */
 export async function findQemuTools(): Promise<QemuTools> {

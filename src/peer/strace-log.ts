@@ -2,8 +2,8 @@
  * Reads what `strace -f -y` prints into operations on the files of one image.
  *
  * Invariants:
- * - Order is the order of *issue*: a call that strace had to split (`<unfinished ...>` and `resumed`) stands
- *   where it began.
+ * - Order is the order of *issue*: a call that strace had to split (`<unfinished ...>` and `resumed`) is
+ *   placed where it began.
  * - Marks are signals that the traced program raised on itself (`sigraise` of qemu-io): the first opens the run
  *   and its request 0, each further one opens the next request; the last opens the close.
  * - A read issued by the first thread is QEMU probing the alignment that O_DIRECT asks for, no I/O of an engine:
@@ -37,7 +37,7 @@ export interface StraceLogOptions {
   readonly files: TracedFiles;
   /** The signal that marks, as strace names it: `SIGURG`. */
   readonly mark: string;
-  /** Guest requests marked: one mark stands before each and one after the last. `undefined`: there are no marks. */
+  /** Guest requests marked: one mark is before each and one after the last. `undefined`: there are no marks. */
   readonly requests: number | undefined;
 }
 
@@ -131,7 +131,7 @@ export class StraceLogParser {
     const file = this.#names.get(unescapePath(path));
     if (file === undefined) return undefined;
     if (!isTracedCall(call)) throw this.#error('is an untraced call on the image', text);
-    // A call cut off by the end of the process: nobody saw its result.
+    // A call interrupted by the end of the process: its result is unknown.
     if (result === '?') return undefined;
     const entry = { call, text: args, mark, line: this.#line };
     const extent = this.#extent(entry, Number(result));
@@ -160,7 +160,7 @@ export class StraceLogParser {
       case 'pwrite64':
         return { op: 'write', ...this.#lengthOffset(entry) };
       case 'pread64': {
-        // The second half of a read across the file's end gives nothing: the first stands for the whole.
+        // The second half of a read across the file's end returns nothing: the first is the whole read.
         return result === 0 ? undefined : { op: 'read', ...this.#lengthOffset(entry) };
       }
       case 'pwritev':

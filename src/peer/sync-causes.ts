@@ -1,14 +1,14 @@
 /**
- * What forced each sync of a run, told from its place in the sequence of operations whose purposes are known.
+ * What forced each sync of a run, derived from its position in the sequence of operations whose purposes are known.
  *
  *      … stretch … sync … stretch … sync …
  *
- * A stretch is what lies between two syncs. A cause follows from what the sync made durable (its own stretch) and
+ * A stretch is what is between two syncs. A cause follows from what the sync made durable (its own stretch) and
  * what was waiting for it (the following stretches of the same request).
  *
  * Invariants:
  * - The rules are those of docs/qemu-rules.md, read backwards; they know nothing of an engine's state.
- * - A run without an opening repair is taken for granted: an image made anew is clean.
+ * - A run without an opening repair is taken for granted: a new image is clean.
  */
 
 import type { RangeRecord } from '../device/host-log.ts';
@@ -136,7 +136,7 @@ function closeCause(place: SyncPlace, setting: SequenceSetting): SyncCause {
   return orderCause(place, setting) ?? 'close';
 }
 
-/** The cause of a sync that stands between two kinds of metadata, or between copied data and its table. */
+/** The cause of a sync that is between two kinds of metadata, or between copied data and its table. */
 function orderCause(place: SyncPlace, setting: SequenceSetting): SyncCause | undefined {
   const { own, following, previous } = place;
   const { format, refcounts } = setting;

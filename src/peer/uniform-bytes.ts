@@ -1,5 +1,5 @@
 /**
- * Stretches whose bytes are all alike, told fast: payloads of the pattern are made of them, and qemu-io can check one
+ * Stretches whose bytes are all alike, detected fast: payloads of the pattern are made of them, and qemu-io can check one
  * such stretch of a read.
  */
 

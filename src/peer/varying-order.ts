@@ -7,7 +7,7 @@
  *
  * - `varying-order`: QEMU's own operations differ from one run to the next. In each request that varies ours are those of
  *   one of its runs, or the request is left out; all others are compared as ever.
- * - `late-extent`: data written only while the sync of another extent of the same request is under way are not covered
+ * - `late-extent`: data written only while the sync of another extent of the same request is in flight are not covered
  *   by it, and cost a second sync at once.
  *
  * Final bytes are compared in any case: they never vary.
@@ -101,7 +101,7 @@ export async function judgeRuns(
 
 /**
  * The last run, in which each varying request, and the close, has the operations of the run that did there what ours did;
- * requests of which no run did are to be left out. With one run nothing can be told to vary.
+ * requests of which no run did are to be left out. One run cannot show variation.
  */
 function nearestOf(
   ours: readonly TaggedRecord[],

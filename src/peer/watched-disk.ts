@@ -22,7 +22,7 @@ export class WatchedDisk implements GuestDisk {
   readonly #begins: (index: number) => void;
   #requests = 0;
 
-  /** @param begins told the index of each request before it is served. */
+  /** @param begins called with the index of each request before it is served. */
   constructor(disk: GuestDisk, begins: (index: number) => void) {
     this.#disk = disk;
     this.#begins = begins;

@@ -105,7 +105,7 @@ function referencePair(report: ReportCells): Pair | undefined {
   )[0];
 }
 
-/** After a crash the price is the opening, and the few writes that follow tell nothing. */
+/** After a crash the price is the opening, and the few writes that follow mean nothing. */
 function pairsIn(report: ReportCells, cache: CacheMode): readonly Pair[] {
   const afterCrash = workloadsAfterCrash(report.cells.map(({ record }) => record));
   return report.workloads
@@ -131,7 +131,7 @@ function headlineOf(pair: Pair): string {
   );
 }
 
-/** Figures that a reader cannot tell apart are one. */
+/** Figures that a reader cannot distinguish are one. */
 function insteadOf(lazy: string, eager: string): string {
   return lazy === eager ? `the same ${lazy}` : `${lazy} instead of ${eager}`;
 }

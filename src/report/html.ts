@@ -4,7 +4,7 @@
  * Invariants:
  * - It works from a disk without a network, and says so to the browser: its content policy lets nothing be
  *   loaded and only its own scripts run, each named by its hash.
- * - The data stand in it once. The answer, the environment and the table of all cells need no script.
+ * - The data is in it once. The answer, the environment and the table of all cells need no script.
  * - Every text from a result is escaped.
  */
 
@@ -339,7 +339,7 @@ function machineText({ isVirtual, governor, loadAverage }: Environment): string 
   return facts.length === 0 ? 'unknown' : facts.join(', ');
 }
 
-/** The device under the file system, as far as the kernel tells. */
+/** The device under the file system, as reported by the kernel. */
 function deviceText({ fileSystem }: Environment): string {
   const device = fileSystem?.device;
   if (device === undefined) return 'unknown';

@@ -2,7 +2,7 @@
  * The built chart libraries, ready to be inlined into a page.
  *
  * Invariants: they come from the installed packages, never from the network; each carries its licence, as the
- * licence asks; nothing in them can end the script element they stand in.
+ * licence asks; nothing in them can end the script element they are in.
  */
 
 import { createRequire } from 'node:module';
@@ -43,7 +43,7 @@ export function scriptSafe(script: string): string {
   return script.replaceAll(/<\/script/gi, '<\\/script').replaceAll('<!--', '<\\!--');
 }
 
-/** The map lies beside the built file, where a page cannot reach it. */
+/** The map is beside the built file, where a page cannot reach it. */
 function withoutSourceMap(script: string): string {
   return script.replace(/\n\/\/# sourceMappingURL=.*\s*$/, '\n');
 }

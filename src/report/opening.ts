@@ -1,8 +1,8 @@
 /**
- * The price of opening an image that was not closed: what stands between a crash and the first request.
+ * The price of opening an image that was not closed: what is between a crash and the first request.
  *
  * Invariant: cells are listed only where a cell of the same workload wrote on opening, so that formats that had
- * nothing to mend stand beside those that had.
+ * nothing to repair are listed with those that had.
  */
 
 import { median } from 'simple-statistics';
@@ -24,10 +24,10 @@ export interface Opening {
   readonly openNs: number | undefined;
 }
 
-/** The openings that a result tells of; empty for a result without a crash. */
+/** The openings that a result reports; empty for a result without a crash. */
 export function openingsOf(result: Pick<ResultRecord, 'cells'>): readonly Opening[] {
-  const mended = workloadsAfterCrash(result.cells);
-  return result.cells.filter(({ cell }) => mended.has(cell.workload)).flatMap(openingOf);
+  const repaired = workloadsAfterCrash(result.cells);
+  return result.cells.filter(({ cell }) => repaired.has(cell.workload)).flatMap(openingOf);
 }
 
 /** Workloads on images that were not closed: opening them changed something, in one format or another. */

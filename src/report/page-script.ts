@@ -152,7 +152,7 @@ function runPage(page: PageWindow): void {
       fillTable(chart);
       await draw(chart);
     }
-    // For whoever waits for the page: all charts stand.
+    // For tests that wait for the page: all charts are drawn.
     document.body.dataset['charts'] = 'drawn';
     let waiting = false;
     const refit = (): void => {

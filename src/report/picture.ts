@@ -10,9 +10,9 @@ import { reportCells } from './report-cells.ts';
 import { renderChartSvg } from './svg.ts';
 
 export interface PictureOptions {
-  /** Panels to draw; `writethrough` and `writeback` unless told. */
+  /** Panels to draw; `writethrough` and `writeback` by default. */
   readonly caches?: readonly CacheMode[];
-  /** The workload of which the headline speaks unless told. */
+  /** The workload of which the headline speaks by default. */
   readonly workload?: string;
 }
 

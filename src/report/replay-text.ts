@@ -73,7 +73,7 @@ function onTimeText({ requests, onTime }: Fidelity): string {
   return `${(Math.floor((1000 * onTime) / requests) / 10).toFixed(1)} %`;
 }
 
-/** Without the timing, which all share or the setup tells; with the modelled device, on which the figures depend most. */
+/** Without the timing, which all share or the setup shows; with the modelled device, on which the figures depend most. */
 function timedCellName(cell: CellRecord['cell']): string {
   const model = modelName(cell.device);
   const name = cellName(cell).replace(` · timing ${cell.timing ?? ''}`, '');

@@ -73,8 +73,8 @@ export function terminalSummary(record: ResultRecord, options: TerminalOptions =
 }
 
 /**
- * The headline where it answers something: that a result has nothing to compare is no news to whoever chose one format
- * or one mode, and the table below says what it has.
+ * The headline if it compares something: a result with one format or one mode has nothing to compare, and
+ * the table below shows what it has.
  */
 export function spokenHeadline(report: ReportCells): string | undefined {
   const { headline, isAnswer } = answerOf(report);
@@ -105,7 +105,7 @@ function shownCells({ cells, setups }: ReportCells, all: boolean): readonly Repo
   return all || inFirst.length <= LINES_MAX ? inFirst : tellingCells(inFirst);
 }
 
-/** A cell without clusters stands in several setups, and is one. */
+/** A cell without clusters is in several setups, and is one. */
 function recordCount(cells: readonly ReportCell[]): number {
   return new Set(cells.map(({ record }) => record)).size;
 }
@@ -118,7 +118,7 @@ function tellingCells(cells: readonly ReportCell[]): readonly ReportCell[] {
 
 /**
  * Cells grouped by cache mode, setup and workload; what a line shares with the one above is left blank. A column that says
- * nothing of any cell is left out, and workloads whose names find no room beside their figures stand above them.
+ * nothing of any cell is left out, and workloads whose names do not fit next to their figures are above them.
  */
 function tableLines(
   cells: readonly ReportCell[],
@@ -176,7 +176,7 @@ function openingLines(result: ResultRecord, width: number, faint: (text: string)
 function replayLines(result: ResultRecord, width: number, faint: (text: string) => string): string[] {
   const rows = fidelityRows(result, TERMINAL_FIDELITY_COLUMNS);
   const titles = TERMINAL_FIDELITY_COLUMNS.map(({ title }) => title);
-  // What tells cells of one trace apart stands at the end of their names.
+  // What distinguishes cells of one trace is at the end of their names.
   const [head = '', ...lines] = columnLines([titles, ...rows], { width, texts: 1, fit: endOf });
   const texts = [fidelityText(result), verificationText(result)].filter((text) => text !== undefined);
   return [

@@ -126,5 +126,5 @@ function cliffsDelta(pairs: readonly Pair[]): number {
   return balance / pairs.length ** 2;
 }
 
-/** In words, for whoever reads an interval: `95 %`. */
+/** As text for intervals: `95 %`. */
 export const CONFIDENCE_TEXT = `${String(Math.round(CONFIDENCE * 100))} %`;

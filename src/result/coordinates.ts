@@ -152,7 +152,7 @@ export const COORDINATES = {
     z
       .literal(true)
       .optional()
-      .describe('Host operations of different requests were under way at once: counts are a sample too'),
+      .describe('Host operations of different requests ran concurrently: counts are a sample too'),
     { text: () => 'overlap', absentText: 'no overlap' },
   ),
   device: timedOnly(name.describe('Where times were taken: `file`, `memory`, `null` or `model:NAME`'), {

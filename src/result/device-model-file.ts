@@ -51,7 +51,7 @@ export const deviceModelSchema = z
     name: z
       .string()
       .regex(/^[\w.-]{1,64}$/, 'has 1 to 64 letters, digits, dots, hyphens and underscores')
-      .describe('As it stands in `model:NAME`'),
+      .describe('The NAME in `model:NAME`'),
     description: z.string().max(1024),
     parallelism: z.int().positive().max(PARALLELISM_MAX).describe('Operations served at once'),
     requestNs: z

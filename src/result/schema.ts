@@ -173,7 +173,7 @@ const verificationSchema = z
   .strictObject({
     reads: count,
     sectors: count.describe('Sectors that hold what was written there last'),
-    notCompared: count.describe('Sectors of which that could not be told'),
+    notCompared: count.describe('Sectors that could not be verified'),
   })
   .meta({
     id: 'Verification',
@@ -245,7 +245,9 @@ export const cellRecordSchema = z
       .describe('By kind of request; where times are of real files or of a model'),
     fidelity: fidelitySchema.optional().describe('Only where requests were timed by the trace'),
     timeSplit: timeSplitSchema.optional(),
-    fallbacks: z.array(z.string()).describe('Paths taken because the preferred one was not to be had'),
+    fallbacks: z
+      .array(z.string())
+      .describe('Fallbacks that were used because the preferred way was not available'),
     verification: verificationSchema.optional().describe('Only where reads were to be verified'),
     parity: paritySchema.optional().describe('Only in cells that QEMU ran'),
     skipped: z
@@ -300,7 +302,7 @@ export const environmentSchema = z
           .describe('The block device under it, where there is one'),
       })
       .nullable()
-      .describe('Where the timed images lay; null if no file was timed or it cannot be told'),
+      .describe('File system of the timed images; null if no file was timed or it is unknown'),
     compression: z
       .strictObject({ zlib: name, zstd: name })
       .optional()

@@ -3,7 +3,7 @@
  *
  * Invariants:
  * - After every `putCell` the file is a valid result with all cells so far, so an interrupted run keeps them.
- * - A cell stands at most once in a file.
+ * - A cell occurs at most once in a file.
  * - A text has one cell a line: results diff and grep well, and growing one formats only the new cell.
  */
 
@@ -73,7 +73,7 @@ export class ResultWriter {
   /**
    * Goes on with the result in `path`, or begins it if there is none. The file's own environment stays.
    *
-   * @throws Qcow2BenchError `result-other-environment` if its cells cannot stand beside those to come.
+   * @throws Qcow2BenchError `result-other-environment` if its cells cannot be mixed with new ones.
    */
   static resume(path: string, environment: Environment): ResultWriter {
     if (!existsSync(path)) return ResultWriter.create(path, environment);

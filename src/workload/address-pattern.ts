@@ -1,7 +1,7 @@
 /**
  * Where the next request goes: sequential, stride, uniform (with or without replacement) and zipf.
  *
- * Invariants: every answer is a whole sector, and `answer … answer + length` lies within the region for every
+ * Invariants: every answer is a whole sector, and `answer … answer + length` is within the region for every
  * length up to `blockSizeMax`. Constant memory, whatever the size of the region.
  */
 

@@ -1,7 +1,7 @@
 /**
  * Says where a text stops being JSON. The engine's own parser names the place of only some mistakes.
  *
- * Invariants: a position is that of the first token that cannot stand where it stands (of a string that is
+ * Invariants: a position is that of the first token that is invalid at its position (of a string that is
  * broken inside: where it begins). No recursion, so no nesting is too deep for it.
  */
 
@@ -9,7 +9,7 @@ export interface JsonFault {
   /** Both from 1. */
   readonly line: number;
   readonly column: number;
-  /** What may stand there, and what does. */
+  /** What may be there, and what does. */
   readonly expected: string;
   readonly found: string;
 }
@@ -53,7 +53,7 @@ export function findJsonFault(text: string): JsonFault | undefined {
   }
 }
 
-/** What may follow the token, or `undefined` if it may not stand here. Keeps `open` up to date. */
+/** What may follow the token, or `undefined` if it may not be here. Keeps `open` up to date. */
 function follow(expected: Expectation, token: RegExpExecArray, open: ('{' | '[')[]): Expectation | undefined {
   const [text, string] = token;
   switch (expected) {

@@ -44,7 +44,7 @@ export interface RecordedSource {
   readonly path: string;
   readonly virtualSize: number;
   readonly provenance: ReadonlyMap<string, string>;
-  /** How its stream is read, unless told otherwise. */
+  /** How its stream is read, by default. */
   readonly reading: TraceReading;
   /** Its streams end after this many requests; default: all. */
   readonly limit?: number | undefined;
@@ -189,7 +189,7 @@ function looksLikeJson(path: string): boolean {
     try {
       const length = readSync(descriptor, head, 0, head.length, 0);
       if (length === 0) return path.endsWith('.json');
-      // A byte order mark may stand before it, as some editors write one.
+      // A byte order mark may be before it, as some editors write one.
       return /^\ufeff?\s*\{/.test(head.toString('utf8', 0, length)) || path.endsWith('.json');
     } finally {
       closeSync(descriptor);

@@ -4,7 +4,7 @@
  *
  * A Feistel network over the smallest power of two that holds the range (halves may differ by a bit), with
  * cycle walking: a value outside the range is permuted again until it falls inside, which on average takes
- * less than one more step, because less than half of the domain lies outside.
+ * less than one more step, because less than half of the domain is outside.
  *
  * J. Black and P. Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002.
  */

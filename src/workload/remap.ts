@@ -1,7 +1,7 @@
 /**
  * A trace of one device on an image of another size.
  *
- * Invariants: every request keeps its op, length, flags and time, and lies within the image; offsets stay multiples of
+ * Invariants: every request keeps its op, length, flags and time, and is within the image; offsets stay multiples of
  * what they were multiples of (up to 1 MiB), so that remapping does not make aligned requests unaligned.
  */
 
@@ -51,7 +51,7 @@ function moved(request: Request, remap: 'wrap' | 'scale', { recorded, image }: R
   }
   const target = remap === 'wrap' ? offset % image : offset * (image / recorded);
   const alignment = alignmentOf(offset, length);
-  // What would cross the end lies before it.
+  // What would cross the end is before it.
   const latest = image - length;
   const aligned = Math.min(target, latest);
   return { ...request, offset: aligned - (aligned % alignment) };

@@ -7,7 +7,7 @@
  *   parsed `Workload` says all that the generator does.
  * - Whatever passes can be generated: addresses in whole sectors, every request within its region, the
  *   region within the image, and every phase comes to an end.
- * - The image section says how things stand before the run (prefill, crash, backing file), in the same phases as
+ * - The image section describes the image before the run (prefill, crash, backing file), in the same phases as
  *   the run itself; only `phases` are measured.
  */
 
@@ -20,7 +20,7 @@ import { SECTOR_SIZE } from './request.ts';
 
 export const WORKLOAD_SCHEMA = 'qcow2-bench/workload@1';
 
-/** What a backing file can be. The list stands here because workloads know nothing of image formats. */
+/** What a backing file can be. The list is here because workloads know nothing of image formats. */
 export const BACKING_FORMATS = ['raw', 'qcow2', 'qed'] as const;
 
 /** Bytes of a request that carries no data (discard, write-zeroes): what a 32-bit length can say. */
@@ -214,7 +214,7 @@ export function phasesOf(steps: readonly Step[]): Phase[] {
   return steps.flatMap((entry) => ('phases' in entry ? entry.phases : [entry]));
 }
 
-/** The bytes a phase's addresses lie in, as offsets into an image of `imageSize` bytes. */
+/** The bytes a phase's addresses are in, as offsets into an image of `imageSize` bytes. */
 export function regionOf(
   pattern: Pattern,
   imageSize: number,

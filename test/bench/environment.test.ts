@@ -59,7 +59,7 @@ describe('mount options', () => {
     expect(findMountOptions(mounts, '/mnt/a b')).toEqual(['rw', 'size=64k']);
   });
 
-  it('are none where the system does not tell', () => {
+  it('are none where the system does not report it', () => {
     expect(findMountOptions('', '/')).toEqual([]);
   });
 });

@@ -185,7 +185,7 @@ describe.each(PLACES)('on $place', ({ make, has }) => {
       expect(await costOfOneMore({ variant, cache: 'writethrough', length: 4096 })).toEqual(cost);
     });
 
-    it('four writes in QED if it lies in mid-cluster: fill on both sides of it', async () => {
+    it('four writes in QED if it is in mid-cluster: fill on both sides of it', async () => {
       const requests = (count: number): readonly Request[] =>
         writes({ count, length: 4096, first: 16 * KIB });
       const shorter = totals(

@@ -24,7 +24,7 @@ mkdirSync(join(system, 'dev/block'), { recursive: true });
 symlinkSync(join(system, DISK), join(system, 'dev/block/8:0'));
 symlinkSync(join(system, DISK, 'sda1'), join(system, 'dev/block/8:1'));
 
-it('tells the disk under a file system, of a partition its whole disk', () => {
+it('returns the disk under a file system, of a partition its whole disk', () => {
   const disk = {
     name: 'sda',
     model: 'FAST DISK 2000',
@@ -37,7 +37,7 @@ it('tells the disk under a file system, of a partition its whole disk', () => {
   expect(blockDeviceOf('0:45', system)).toBeUndefined();
 });
 
-it('leaves out what the kernel does not tell', () => {
+it('leaves out what the kernel does not report it', () => {
   put('devices/virtual/block/loop0/queue/rotational', '1\n');
   symlinkSync(join(system, 'devices/virtual/block/loop0'), join(system, 'dev/block/7:0'));
   expect(blockDeviceOf('7:0', system)).toEqual({ name: 'loop0', isRotational: true });

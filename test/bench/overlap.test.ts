@@ -1,4 +1,4 @@
-/** Host operations that are under way at once on real files: what the guest wrote is there, and QEMU finds the image clean. */
+/** Host operations that are in flight at once on real files: what the guest wrote is there, and QEMU finds the image clean. */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -31,7 +31,7 @@ interface RunOptions {
   readonly setting?: SmallSetting;
 }
 
-/** One raw cell in cache=none unless told otherwise. */
+/** One raw cell in cache=none by default. */
 async function run(source: RecordedSource, options: RunOptions = {}): Promise<CellRecord> {
   const sink = new MemorySink();
   const plans = smallMatrix(
@@ -116,7 +116,7 @@ describe('a replay at recorded times on a modelled device', () => {
 });
 
 describe('a replay at recorded times by a real clock', () => {
-  /** A clock whose waiting is to the point, and which tells how often it was asked to wait. */
+  /** A clock that waits exactly and counts its waits. */
   function waitingClock(): Clock & { waits: number } {
     let nowNs = 0;
     const clock = {
@@ -169,7 +169,7 @@ describe('a replay at recorded times by a real clock', () => {
   });
 });
 
-/** Answers reads of data wrongly from the `from`-th on, as a bug would: with what lies a sector further. */
+/** Answers reads of data wrongly from the `from`-th on, as a bug would: with what is a sector further. */
 class Misreading extends DeviceFilter {
   readonly #shift: number;
   #left: number;

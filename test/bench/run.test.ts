@@ -36,7 +36,7 @@ function run(
   });
 }
 
-/** An engine like the builtin one that tells of each pass. */
+/** An engine like the builtin one that reports each pass. */
 class ToldEngine implements Engine {
   readonly name = 'builtin';
   readonly passes: string[] = [];
@@ -336,7 +336,7 @@ describe('stopping', () => {
 });
 
 describe('resuming', () => {
-  it('takes samples of another cut anew', async () => {
+  it('takes samples of another cut again', async () => {
     const sink = new MemorySink();
     const plans = smallMatrix({ formats: ['raw'] });
     await run(plans, sink, { samples: 2, timedRequests: 10 });
@@ -357,7 +357,7 @@ describe('resuming', () => {
   });
 });
 
-it('tells an observer of each cell of each stage, in order', async () => {
+it('notifies an observer of each cell of each stage, in order', async () => {
   const seen: string[] = [];
   const [plan] = smallMatrix({ formats: ['raw'] });
   await run(plan === undefined ? [] : [plan], new MemorySink(), {

@@ -69,7 +69,7 @@ export interface SmallSetting extends MatrixSetting {
   readonly like?: QemuProfileName;
 }
 
-/** All variants in writethrough, unless told otherwise. */
+/** All variants in writethrough, by default. */
 export function smallMatrix(
   axes: Partial<MatrixAxes> = {},
   { device = 'memory', overlap, payload, shape, caches, discard, like, ...setting }: SmallSetting = {},

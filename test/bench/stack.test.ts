@@ -153,7 +153,7 @@ it('a flush with nothing to make durable is counted as elided, below which the d
   expect(stack.meter.counts('run').syncs).toMatchObject({ ops, elided: 2 });
 });
 
-it('errors of requests name where the image lies', async () => {
+it('errors of requests name where the image is', async () => {
   const storage = new MemoryStorage();
   await qcow2In(storage, 'a');
   await using stack = await openStack({ storage, imageName: 'a', format: 'qcow2', cache: 'writeback' });

@@ -78,7 +78,7 @@ test('a discard or zeroes over a whole empty disk take no memory', async () => {
   });
 });
 
-test('a change that is issued while a request is under way makes the sectors of both unclear', async () => {
+test('a change that is issued while a request is in flight makes the sectors of both unclear', async () => {
   const inner = await backend();
   const held: (() => void)[] = [];
   const hold = (): Promise<void> => new Promise((resolve) => held.push(resolve));

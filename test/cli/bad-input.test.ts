@@ -25,7 +25,7 @@ function expectError(ended: Ended, ...naming: readonly string[]): void {
   const line = errorLine(ended);
   expect(line).toMatch(/^qcow2-bench: error: /);
   for (const name of naming) expect(line).toContain(name);
-  expect(line).not.toContain('defect of the program');
+  expect(line).not.toContain('bug in qcow2-bench');
   expect(ended).toMatchObject({ code: 1, stdout: '' });
 }
 
@@ -50,7 +50,7 @@ describe('a bad image is refused in one line that names file, offset and rule', 
     expectError(await callCli(folder, ...words, 'disk.qcow2'), path, 'offset 0x3c', 'truncated');
   });
 
-  test('qcow2 cut before its L1 table: refused, damage to a check, and not mended into an empty disk without a word', async () => {
+  test('qcow2 cut before its L1 table: refused, damage to a check, and not repaired into an empty disk without a word', async () => {
     const folder = makeFolder();
     const path = await makeImage(folder, 'qcow2');
     truncateSync(path, 0x20000);
@@ -168,7 +168,7 @@ describe('a bad workload or trace is refused with its line', () => {
 });
 
 describe('places', () => {
-  test('an unwritable --dir is told before anything is run', async () => {
+  test('an unwritable --dir is reported before anything is run', async () => {
     const folder = makeFolder();
     const ended = await callCli(
       folder,

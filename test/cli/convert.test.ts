@@ -57,7 +57,7 @@ describe('convert', () => {
     expect(statSync(join(folder, 'away', 'disk')).size).toBeGreaterThan(MIB);
   });
 
-  test.each(['plain', 'raw'])('a %s data file lies beside the result and reads the same', async (kind) => {
+  test.each(['plain', 'raw'])('a %s data file is beside the result and reads the same', async (kind) => {
     const folder = source();
     writeFileSync(join(folder, 'out.data'), 'precious');
     const words = ['in.raw', 'out', '--data-file', kind];

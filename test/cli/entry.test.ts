@@ -14,7 +14,7 @@ vi.setConfig({ testTimeout: 300_000 });
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const QB = fileURLToPath(new URL('../../bin/qb', import.meta.url));
 
-test('an older Node is told in one line which one is needed', () => {
+test('an older Node gets one line with the version that is needed', () => {
   const old =
     "Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '20.19.2' } })";
   const ended = spawnSync(

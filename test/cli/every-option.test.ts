@@ -3,7 +3,7 @@
  * words come from the program, so that a new one is tried without a word here.
  *
  * The promises: an exit code that is documented, and where a call fails one line of error that is the user's, not a
- * defect of the program; what a refused call made is gone again; every option has a word that its command takes.
+ * bug in qcow2-bench; what a refused call made is gone again; every option has a word that its command takes.
  */
 
 import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -196,7 +196,7 @@ async function tryCall(
 function faultOf({ code, stderr }: Ended): string | undefined {
   const errors = linesOf(stderr).filter((line) => line.startsWith('qcow2-bench: error: '));
   if (code === null || !EXIT_CODES.includes(code)) return `exit code ${String(code)}: ${stderr}`;
-  if (/defect of the program|internal error|internal-error|^ +at /m.test(stderr)) return stderr;
+  if (/bug in qcow2-bench|internal error|internal-error|^ +at /m.test(stderr)) return stderr;
   if (errors.length > 1) return `several errors: ${stderr}`;
   if (code === EXIT.good && errors.length > 0) return `an error, and exit code 0: ${stderr}`;
   if (code === EXIT.usage && errors.length !== 1) return `a usage error without its line: ${stderr}`;

@@ -181,7 +181,7 @@ function codeOf({ stderr }: Called): string | undefined {
 }
 
 function expectAnswer(one: HostileClass, command: CommandName, { called }: Tried, told: string): void {
-  expect(called.stderr, told).not.toMatch(/\n\s+at |defect of the program/);
+  expect(called.stderr, told).not.toMatch(/\n\s+at |bug in qcow2-bench/);
   const expected = answerOf(one, command);
   if (typeof expected === 'number') {
     expect({ exit: called.code, error: codeOf(called) }, told).toEqual({ exit: expected, error: undefined });
@@ -219,7 +219,7 @@ function expectBounded({ cpuUs, addedMemory }: Called, told: string): void {
   expect(addedMemory, told).toBeLessThan(ADDED_MEMORY_MAX);
 }
 
-/** Files that no image here may lead to: they are named by images, and lie outside of their folders or need a format. */
+/** Files that no image here may lead to: they are named by images, and are outside of their folders or need a format. */
 const FORBIDDEN = /^\/etc\/passwd$|^\/dev\/zero$|\/(?:secret|link|fifo|probed)$/;
 
 /** Of the files of the test, only those of the call's own folder are opened. */
@@ -323,7 +323,7 @@ test('a sparse file of 8 TiB, with references all over it, is checked in no time
 });
 
 test.each(['info', 'check', 'map', 'convert', 'replay', 'record', 'resize'] as const)(
-  '%s as a process of its own tells one line, and exits with 1',
+  '%s as a process of its own prints one line, and exits with 1',
   async (command) => {
     const folder = makeFolder();
     const bytes = await GOOD.qcow2();

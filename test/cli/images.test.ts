@@ -23,7 +23,7 @@ const skipped = reasonToSkip('qemu-img', 'qemu-io');
 const KINDS = ['qcow2', 'qed'] as const;
 
 describe('create', () => {
-  test('never replaces a file that is there, unless told to', async () => {
+  test('replaces an existing file only on request', async () => {
     const folder = makeFolder();
     const path = join(folder, 'disk.qcow2');
     writeFileSync(path, 'precious');
@@ -111,13 +111,13 @@ describe('check', () => {
       runTool('qemu-io', ['-f', format, ...commands.flatMap((command) => ['-c', command]), 'disk'], folder);
       const { stdout } = await callCli(folder, 'check', 'disk');
       const theirs = runTool('qemu-img', ['check', '-f', format, 'disk'], folder);
-      // Of QED qemu-img does not tell where the image ends.
+      // Of QED qemu-img does not report it where the image ends.
       expect(format === 'qed' ? stdout.replace(/^Image end offset.*\n/m, '') : stdout).toBe(theirs);
     },
   );
 
   test.skipIf(skipped !== undefined)(
-    'tells 20 findings of a kind, and how many more there are of each',
+    'prints 20 findings of a kind, and how many more there are of each',
     async () => {
       const folder = makeFolder();
       runTool('qemu-img', ['create', '-q', '-f', 'qcow2', 'disk', '64M'], folder);
@@ -154,7 +154,7 @@ describe('check', () => {
   // Offsets are of an image with 64 KiB clusters that has its first cluster written.
   const DAMAGES: readonly Damage[] = [
     { name: 'none', format: 'qcow2', at: 0, bytes: [0x51], codes: [0, 0, 0] },
-    // Cluster 9, which nothing uses, has refcount 1 and lies in the file.
+    // Cluster 9, which nothing uses, has refcount 1 and is in the file.
     {
       name: 'a leaked cluster',
       format: 'qcow2',
@@ -187,7 +187,7 @@ describe('check', () => {
   ];
 
   test.skipIf(skipped !== undefined).for(DAMAGES)(
-    '$format with $name: counts as qemu-img check has them, and mends it alike',
+    '$format with $name: counts as qemu-img check has them, and the same repair',
     async ({ format, at, bytes, fileSize, codes }) => {
       const folder = makeFolder();
       const make = (): void => {
@@ -207,7 +207,7 @@ describe('check', () => {
         'leaks',
         'corruptions-fixed',
         'leaks-fixed',
-        // For QED qemu-img does not tell it.
+        // For QED qemu-img does not report it it.
         ...(format === 'qcow2' ? ['image-end-offset'] : []),
         'total-clusters',
         'allocated-clusters',
@@ -217,7 +217,7 @@ describe('check', () => {
         const words = repair === undefined ? [] : ['--repair', repair];
         const ours = await callCli(folder, 'check', 'ours', '--json', ...words);
         expect({ repair, code: ours.code }).toEqual({ repair, code: codes[index] });
-        // QED has nothing that `-r leaks` frees, and there qemu-img mends other things than asked for.
+        // QED has nothing that `-r leaks` frees, and there qemu-img repairs other things than asked for.
         if (format === 'qed' && repair === 'leaks') continue;
         const qemuWords = repair === undefined ? [] : ['-r', repair];
         const theirs = spawnSync(

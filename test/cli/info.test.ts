@@ -54,7 +54,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     expect(text).toContain('in-use');
   });
 
-  test('a chain of qcow2 over qcow2 over raw, and qcow2 over QED over raw, is told as qemu-img tells it', async () => {
+  test('a chain of qcow2 over qcow2 over raw, and qcow2 over QED over raw, is reported as by qemu-img', async () => {
     const folder = makeFolder();
     mkdirSync(join(folder, 'images'));
     truncateSync(made(folder, 'base.raw'), 3 * 1024 ** 2);
@@ -67,7 +67,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     for (const image of ['top.qcow2', 'top-of-qed.qcow2', 'base.raw']) {
       await expectSame(folder, image, '--backing-chain');
     }
-    // The image alone, whatever stands behind it and wherever.
+    // The image alone, whatever its backing files are.
     const { text } = await expectSame(folder, 'images/away.qcow2');
     expect(text).toContain('(actual path: images/../middle.qcow2)');
   });
@@ -112,11 +112,11 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     }
   });
 
-  test('a format that no image names is given or the chain refused, never told from the content', async () => {
+  test('a format that no image names is given or the chain refused, never detected from the content', async () => {
     const folder = makeFolder();
     overlay(folder, 'base.qcow2', 'gone', 'raw', '1M');
     overlay(folder, 'top.qcow2', 'base.qcow2', 'raw', '1M');
-    // The header extension that names the format becomes one that nobody knows.
+    // The header extension that names the format becomes an unknown one.
     const descriptor = openSync(join(folder, 'top.qcow2'), 'r+');
     writeSync(descriptor, Uint8Array.of(0x12, 0x34, 0x56, 0x78), 0, 4, 112);
     closeSync(descriptor);
@@ -169,7 +169,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     expect(errorLine(ended)).toMatch(/disk: its data file 'data' is missing: restore it.*\[file-missing\]$/);
   });
 
-  test('flags for files behind the image need --backing-chain: a slip is told', async () => {
+  test('flags for files behind the image need --backing-chain: a slip is reported', async () => {
     const folder = makeFolder();
     made(folder, 'disk');
     const ended = await callCli(folder, 'info', 'disk', '--any-backing');
@@ -185,7 +185,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   });
 });
 
-test('info: a directory that nobody may write to is no obstacle, and nothing is written', async () => {
+test('info: a directory without write access is no obstacle, and nothing is written', async () => {
   const { code, stdout } = await callCli('/', 'info', 'proc/version', '--json');
   expect(code).toBe(0);
   expect(JSON.parse(stdout)).toMatchObject({ format: 'raw' });

@@ -19,7 +19,7 @@ async function cellOf(folder: string, ...words: readonly string[]) {
   return { like: record?.cell.like, syncs: record?.counts?.run.syncs.ops };
 }
 
-test('a cell names the newest unless told otherwise; the oldest, as in older results, by no name', async () => {
+test('a cell names the newest by default; the oldest, as in older results, by no name', async () => {
   const folder = makeFolder();
   // Ten writes, a flush after each.
   expect(await cellOf(folder)).toEqual({ like: 'qemu-10.0', syncs: 20 });

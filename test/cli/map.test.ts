@@ -100,7 +100,7 @@ function create(folder: string, format: string, name: string, ...rest: readonly 
   runTool('qemu-img', ['create', '-q', '-f', format, ...order(name, rest)], folder);
 }
 
-/** The options of a backing file stand before the name, a size after it. */
+/** The options of a backing file are before the name, a size after it. */
 function order(name: string, rest: readonly string[]): readonly string[] {
   return rest[0] === '-b' ? [...rest.slice(0, 4), name, ...rest.slice(4)] : [name, ...rest];
 }

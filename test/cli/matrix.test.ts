@@ -230,7 +230,7 @@ describe('replay', () => {
   });
 });
 
-/** A damage that no header tells of: two guest clusters on one host cluster. */
+/** A damage that no header reports: two guest clusters on one host cluster. */
 function mapSecondClusterOnFirst(path: string): void {
   const image = readFileSync(path);
   const l1Table = Number(image.readBigUInt64BE(40));
@@ -270,7 +270,7 @@ describe('from a run to a verdict', () => {
     expect(JSON.parse(json.stdout)).toMatchObject({ passed: false });
   });
 
-  test('report draws a result anew, as a page or as Markdown', async () => {
+  test('report renders a result again, as a page or as Markdown', async () => {
     const folder = makeFolder();
     await callCli(folder, 'run', ...STRIDE, ...COUNTS_ONLY, '--out', 'result.json');
     const page = await callCli(folder, 'report', 'result.json', '--out', 'page.html');

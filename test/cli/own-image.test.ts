@@ -25,7 +25,7 @@ import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 const MIB = 1024 ** 2;
 const CELL = ['--cache', 'writeback', '--samples', '0', '--json'];
 const HEADER = '#qcow2-bench trace v1\n#virtual-size 16777216\ntime_ns,op,offset,length,flags\n';
-/** Two new clusters, one of them in part, a read of what lies behind, and a discard. */
+/** Two new clusters, one of them in part, a read of what is behind, and a discard. */
 const REQUESTS =
   '0,write,0,65536,\n1,write,1052672,4096,\n2,flush,,,\n3,read,0,1048576,\n4,discard,0,65536,\n';
 

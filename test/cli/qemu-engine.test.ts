@@ -83,7 +83,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     }
   });
 
-  test('--discard ignore holds for both engines, and stands in the cells', async () => {
+  test('--discard ignore holds for both engines, and is in the cells', async () => {
     const folder = folderWithWorkload({ discard: 1, writeZeroes: 1, write: 1 });
     const words = `${WORDS} --format raw,qcow2 --refcounts eager --discard`;
     const holes = async (mode: string): Promise<readonly number[]> => {
@@ -115,7 +115,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
 
   test.each([
     {
-      what: 'other data are written: both the file and the disk are told',
+      what: 'other data are written: both the file and the disk are reported',
       lines: [
         '[ "$1" = -r ] && exec $QEMU_IO "$@"',
         'sed "s/write -q -P 3 /write -q -P 200 /" | $QEMU_IO "$@"',
@@ -127,7 +127,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
       traced: false,
     },
     {
-      what: 'the same bytes are read otherwise: the disk is told',
+      what: 'the same bytes are read otherwise: the disk is reported',
       lines: [
         `[ "$1" = -r ] && printf '\\011' | dd of="$LAST" bs=1 seek=$((0x50801)) conv=notrunc status=none`,
         'exec $QEMU_IO "$@"',
@@ -148,7 +148,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     expect(parity).toMatchObject({ guestData: 'different', finalBytes: traced ? 'identical' : 'different' });
   });
 
-  test('a read that gives other bytes is told with its place', async () => {
+  test('a read that gives other bytes is reported with its place', async () => {
     const folder = folderWithWorkload({ read: 1 });
     const lines = [
       '[ "$1" = -r ] && exec $QEMU_IO "$@"',

@@ -52,7 +52,7 @@ function play(observer: RunObserver): void {
 }
 
 describe('progress', () => {
-  it('is plain text where nobody watches: a line a cell, then a line a round, no control characters', () => {
+  it('is plain text without a terminal: a line per cell, then a line per round, no control characters', () => {
     const log = new Screen(false);
     play(progressOn(log));
     expect(log.text()).toBe(

@@ -13,7 +13,7 @@ const skipped = reasonToSkip('qemu-img', 'qemu-io');
 const DISK = 'disk.qcow2';
 
 describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : ` (${skipped})`}`, () => {
-  test('ours and those of QEMU stand in one list and are interchangeable', async () => {
+  test('ours and those of QEMU are in one list and are interchangeable', async () => {
     const folder = makeFolder();
     create(folder);
     write(folder, 1);
@@ -43,7 +43,7 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
   });
 
   test.each([765, 999, 1000, 92_160, 1_048_064, 2 ** 32, 5 * 2 ** 30])(
-    'one with %i bytes of a machine in it is listed and told of as QEMU does',
+    'one with %i bytes of a machine in it is listed as by QEMU',
     async (stateSize) => {
       const folder = makeFolder();
       create(folder);

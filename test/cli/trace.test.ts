@@ -186,7 +186,7 @@ describe('trace convert', () => {
     );
   });
 
-  test('nothing is written over without --overwrite, and a failure leaves what was there', async () => {
+  test('nothing is overwritten without --overwrite, and a failure leaves what was there', async () => {
     const folder = folderWith({ t: NATIVE, out: 'precious', broken: `${NATIVE}x\n` });
     await expectError(
       folder,

@@ -20,7 +20,7 @@ export interface DeviceUnderTest {
   readonly endMultiple?: number;
 }
 
-/** Offsets of the random runs lie below this: a few chunks of the memory device. */
+/** Offsets of the random runs are below this: a few chunks of the memory device. */
 const SPAN = 200_000;
 
 type Step =

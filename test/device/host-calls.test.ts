@@ -62,7 +62,7 @@ describe.runIf(process.platform === 'linux' && hasStrace && zeroRange.ok)(
     test.runIf(direct.ok && direct.alignment === 512)('with O_DIRECT, never buffered', () => {
       const { openFlags, calls } = callsOf('direct');
       expect(openFlags).toBe('O_RDWR|O_CREAT|O_EXCL|O_DIRECT|O_CLOEXEC');
-      // The first read is the probe of the alignment: an empty file does not tell.
+      // The first read is the probe of the alignment: an empty file does not report it.
       expect(calls).toEqual([
         'pread64 1, 0 = 0',
         'fallocate FALLOC_FL_ZERO_RANGE, 0, 65536 = 0',

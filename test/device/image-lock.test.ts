@@ -146,7 +146,7 @@ describe('where there are no such locks', () => {
     expect(notes).toEqual([`/x/b: its file system answers ${code}`]);
   });
 
-  test('without the binding its reason is told', () => {
+  test('without the binding its reason is reported', () => {
     notes.length = 0;
     watchUnlockedWrites(note);
     lockImage(0, '/x/b', ROLES.replacer, { ok: false, reason: 'win32 has none' });

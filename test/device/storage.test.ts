@@ -76,7 +76,7 @@ describe.each<[string, (capabilities?: Capabilities) => Storage]>([
     storage.remove('b.img');
   });
 
-  test('tells a missing file from a present one', async () => {
+  test('distinguishes a missing file from a present one', async () => {
     const storage = make();
     expect(storage.exists('c.img')).toBe(false);
     expect(codeOf(() => storage.open('c.img'))).toBe('file-missing');
@@ -198,7 +198,7 @@ describe('the mount point of a path', () => {
     ['/mnt/my disk', 'fuse.sshfs'],
     ['/mnt/my disks', 'ext4'],
     ['/srv/a', 'tmpfs'],
-  ])('%s lies on %s', (path, type) => {
+  ])('%s is on %s', (path, type) => {
     expect(findMountPoint(mountInfo, path)?.type).toBe(type);
   });
 });

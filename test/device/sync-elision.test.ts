@@ -31,7 +31,7 @@ describe('R1', () => {
     expect(meter.counts('open').syncs).toMatchObject({ ops: 2 });
   });
 
-  test('a sync with nothing written since the last is elided, and told', async () => {
+  test('a sync with nothing written since the last is elided, and reported', async () => {
     const { device, issued } = synchronous();
     await device.sync('guest-flush');
     await device.write(0, new Uint8Array(1), 'data');
@@ -109,7 +109,7 @@ describe('syncs at the same time', () => {
     return { device: new SyncElision(below, { onElided: (cause) => elided.push(cause) }), below, elided };
   };
 
-  test('wait for the one under way, and what it covered is not synced again', async () => {
+  test('wait for the one in flight, and what it covered is not synced again', async () => {
     const { device, below, elided } = slow();
     await device.write(0, new Uint8Array(1), 'data');
     await Promise.all([device.sync('fua'), device.sync('guest-flush'), device.sync('close')]);
@@ -127,7 +127,7 @@ describe('syncs at the same time', () => {
     expect(elided).toEqual(['close']);
   });
 
-  test('a write still under way when a sync begins is not covered by it', async () => {
+  test('a write still in flight when a sync begins is not covered by it', async () => {
     const { device, below } = slow();
     await device.write(0, new Uint8Array(1), 'data');
     const writing = device.write(1, new Uint8Array(1), 'data');
@@ -137,7 +137,7 @@ describe('syncs at the same time', () => {
     expect(below.begun.filter((op) => op === 'sync')).toHaveLength(2);
   });
 
-  test('a failure under way leaves those who wait to try themselves', async () => {
+  test('a failure in flight leaves those who wait to try themselves', async () => {
     const { device, below } = slow();
     await device.write(0, new Uint8Array(1), 'data');
     let first = true;

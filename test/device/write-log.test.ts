@@ -65,7 +65,7 @@ test('an operation that failed is not in the log', () => {
   expect(log.entries).toEqual([]);
 });
 
-test('a fault hits the operation that the rule names, and is told as a host file tells it', async () => {
+test('a fault hits the operation that the rule names, and is reported as by a host file', async () => {
   const inner = new MemoryDevice({ path: 'disk.qcow2' });
   const device = new FaultDevice(inner, ({ op, purpose, opIndex }) =>
     op === 'write' && purpose === 'l2-table' && opIndex === 1 ? 'ENOSPC' : undefined,

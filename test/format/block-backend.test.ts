@@ -90,7 +90,7 @@ describe('flushes that the cache mode asks for', () => {
     expect(requests).toEqual(['write 0 512']);
   });
 
-  it('one flush is under way at a time, and the others follow in the order they came', async () => {
+  it('one flush is in flight at a time, and the others follow in the order they came', async () => {
     const finish: (() => void)[] = [];
     answer = () => new Promise((resolve) => finish.push(resolve));
     const target = backend('writeback');

@@ -86,7 +86,7 @@ export function describeDiskImage(subject: ImageSubject, cacheMode: CacheMode): 
       });
     }
 
-    it('serves requests that are under way together as if they came in turn', async () => {
+    it('serves requests that are in flight together as if they came in turn', async () => {
       const clusterSize = subject.clusterSizes.at(-2) ?? subject.clusterSizes.at(-1) ?? 1;
       const backing = subject.canBeBacked ? ({ format: 'raw', length: 'shorter' } as const) : undefined;
       const disk = new DiskUnderTest({ subject, cacheMode, clusterSize, backing });
@@ -138,7 +138,7 @@ interface DiskOptions {
   readonly backing: BackingKind | undefined;
 }
 
-/** One image in memory, made anew for each run, over a backing file that is made once. */
+/** One image in memory, made again for each run, over a backing file that is made once. */
 class DiskUnderTest {
   readonly shape: DiskShape;
   readonly storage = new MemoryStorage();

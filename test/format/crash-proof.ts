@@ -1,6 +1,6 @@
 /**
  * A thin crash proof: cut a recorded run anywhere, lose any of what no sync had covered yet, and see that the image
- * opens again with everything the guest was told is durable.
+ * opens again with all data that was acknowledged as durable.
  *
  * What a sector may hold after a crash: what the last durable request left there, or what any request that had begun
  * since would leave. While a discard, or a zero-write that gives its clusters back, is not durable yet, its range may
@@ -259,7 +259,7 @@ function touches(shape: DiskShape, request: GuestRequest, offset: number): boole
 }
 
 /**
- * What lazy refcounts do not order, in QEMU either: no sync stands between the data of a new cluster and the L2 entry
+ * What lazy refcounts do not order, in QEMU either: no sync is between the data of a new cluster and the L2 entry
  * that points to it, unless the data was copied from a backing file. So a write that is not durable may leave
  * anything where no durable write was, and, if clusters are used again, around its bytes where zeroes were.
  */
@@ -284,7 +284,7 @@ function isUnordered(
   return releases && wanted.every((byte) => byte === 0) && writes.some((write) => isIn(write, clusterSize));
 }
 
-/** An allocation after the crash harms nobody: the allocator knows which clusters are taken. */
+/** An allocation after the crash harms no data: the allocator knows which clusters are taken. */
 async function tryFurtherWrite(recording: Recording, image: DiskImage): Promise<string | undefined> {
   const before = await readRegions(recording, image);
   const [first] = before;
@@ -299,7 +299,7 @@ async function tryFurtherWrite(recording: Recording, image: DiskImage): Promise<
   const isSame = before.every(
     ({ bytes }, index) => Buffer.compare(bytes, after[index]?.bytes ?? bytes) === 0,
   );
-  return isSame ? undefined : 'a write after the crash changed what lies elsewhere';
+  return isSame ? undefined : 'a write after the crash changed data elsewhere';
 }
 
 async function readRegions(recording: Recording, image: DiskImage) {

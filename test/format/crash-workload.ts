@@ -38,7 +38,7 @@ export interface CrashSetup {
   readonly releases: boolean;
   /** Whether the image was written to and closed cleanly before. */
   readonly prefilled: boolean;
-  /** Stands around the logged file: a fault of the engine to be found. */
+  /** Wraps the logged file: a fault of the engine to be found. */
   readonly deviation?: WrapDevice;
 }
 

@@ -57,7 +57,7 @@ function titleOf({ format, refcounts, shape, cache, clusterSize, backed, prefill
   return `${kind}, ${cache}, clusters of ${String(clusterSize)} bytes${parts}, ${image}`;
 }
 
-describe('a crash at any moment loses nothing that the guest was told is durable', () => {
+describe('a crash at any moment loses no acknowledged flush', () => {
   const qemu = new QemuDirectory();
   afterAll(() => {
     qemu.remove();

@@ -2,7 +2,7 @@
  * What a guest ought to see: a plain array of bytes, and the requests that tests make of a disk.
  *
  * A large disk is modelled in a few regions only; requests stay inside them. Every sector of every write carries a
- * number of its own, so that a sector that lands in the wrong place is told from the right one.
+ * number of its own, so that a sector that lands in the wrong place is detected from the right one.
  */
 
 import fc from 'fast-check';
@@ -62,7 +62,7 @@ export class GuestModel {
     }));
   }
 
-  /** A view of what lies in the range. */
+  /** A view of what is in the range. */
   view(offset: number, length: number): Uint8Array<ArrayBuffer> {
     for (const { start, bytes } of this.contents) {
       if (offset >= start && offset + length <= start + bytes.byteLength) {

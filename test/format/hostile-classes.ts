@@ -2,7 +2,7 @@
  * The classes of hostile images, each made from a good one, with what every command must answer: one table, used by the
  * test of the command line.
  *
- * `refused` is the code of the one error that all commands give. Where the damage lies deeper than the header, commands
+ * `refused` is the code of the one error that all commands give. Where the damage is deeper than the header, commands
  * differ: `answers` has for each what it ends with, and who is not named there serves the image.
  */
 
@@ -42,13 +42,13 @@ export interface HostileClass {
   readonly spoil: (good: Bytes) => Bytes;
   /** The code of every command's error. */
   readonly refused?: string;
-  /** Where the error says that it lies, in bytes. */
+  /** Where the error says that it is, in bytes. */
   readonly offset?: number;
   /** Content is that of another program's format: the code where the format is detected; `check` ends with 63. */
   readonly foreign?: string;
   /** What commands answer that do not all refuse it. */
   readonly answers?: Partial<Readonly<Record<Answerer, Answer>>>;
-  /** It is too short to claim a format: what tells the format from the content takes it for raw, the others refuse it. */
+  /** It is too short to claim a format: commands that detect the format treat it as raw, the others refuse it. */
   readonly isTakenForRaw?: boolean;
   /** Only files behind the image are at stake: `info` and `check` look at the image alone, the others refuse it. */
   readonly behind?: string;
@@ -171,8 +171,8 @@ const compressed = (data: Uint8Array, sectors: number) => (good: Bytes) => {
 };
 
 const BAD_CLUSTER = 'qcow2-bad-compressed-cluster';
-/** A check reports it, a repair mends it, or leaves it. */
-const MENDED = { check: 2, repair: 0 } as const;
+/** A check reports it, a repair repairs it, or leaves it. */
+const REPAIRED = { check: 2, repair: 0 } as const;
 const LEFT = { check: 2, repair: 2 } as const;
 /** What reads the damaged entry meets it. */
 const readers = (code: string) => ({ map: code, convert: code, replay: code });
@@ -196,7 +196,7 @@ const QCOW2: readonly HostileClass[] = [
   ...field('refcount_order', 96, 'bad-refcount-order', 'u32', [7, 63, 2 ** 31]),
   ...field('incompatible', 72, 'unsupported-feature', 'u64', [1n << 40n, 1n << 63n]),
   qcow2(
-    'an unknown feature whose name table lies',
+    'an unknown feature with a wrong name table',
     (good) => {
       const bytes = patched(good, { at: 72, u64: 1n << 40n });
       bytes.set([0, 40, ...Buffer.from('harmless\n\0')], EXTENSIONS + 8);
@@ -270,11 +270,11 @@ const QCOW2: readonly HostileClass[] = [
   ...field('L1 offset', 40, 'table-past-end', 'u64', [1n << 40n], LEFT),
   ...field('L1 offset', 40, 'offset-too-large', 'u64', [1n << 54n], LEFT),
   ...field('L1 offset', 40, 'table-on-header', 'u64', [0n], LEFT),
-  ...field('refcount table offset', 48, 'table-on-header', 'u64', [0n], MENDED),
+  ...field('refcount table offset', 48, 'table-on-header', 'u64', [0n], REPAIRED),
   ...field('refcount table offset', 48, 'unaligned-offset', 'u64', [REFCOUNT_TABLE + 8]),
   ...field('refcount table offset', 48, 'offset-too-large', 'u64', [2n ** 63n]),
-  ...field('refcount table offset', 48, 'table-past-end', 'u64', [1n << 40n], MENDED),
-  ...field('refcount table clusters', 56, 'no-refcount-table', 'u32', [0], MENDED),
+  ...field('refcount table offset', 48, 'table-past-end', 'u64', [1n << 40n], REPAIRED),
+  ...field('refcount table clusters', 56, 'no-refcount-table', 'u32', [0], REPAIRED),
   ...field('refcount table clusters', 56, 'refcount-table-too-large', 'u32', [129, U32_MAX]),
   ...(
     [
@@ -289,9 +289,9 @@ const QCOW2: readonly HostileClass[] = [
     }),
   ),
   qcow2(
-    'a refcount block that stands twice',
+    'a refcount block that occurs twice',
     patch({ at: REFCOUNT_TABLE + 8, u64: BigInt(REFCOUNT_BLOCK) }),
-    { answers: MENDED },
+    { answers: REPAIRED },
   ),
   ...(
     [
@@ -307,14 +307,14 @@ const QCOW2: readonly HostileClass[] = [
   qcow2(
     'two L1 entries to one L2 table, both marked copied',
     patch({ at: 24, u64: 1024n ** 3n }, { at: 36, u32: 2 }, { at: L1 + 8, u64: entry(L2) }),
-    { answers: MENDED },
+    { answers: REPAIRED },
   ),
   qcow2('an L1 entry with reserved bits', patch({ at: L1, u64: entry(L2) | 1n }), {
     answers: LEFT,
   }),
   ...(
     [
-      ['to the L2 table', entry(L2), { ...MENDED, replay: 'qcow2-corrupt' }],
+      ['to the L2 table', entry(L2), { ...REPAIRED, replay: 'qcow2-corrupt' }],
       ['to the header', entry(0), { check: 3, repair: 0, ...readers('qcow2-data-on-header') }],
       ['unaligned', entry(DATA + 512), { ...LEFT, ...readers('qcow2-unaligned-cluster') }],
       ['at 2^55', entry(1n << 55n), { ...LEFT, ...readers('qcow2-offset-too-large') }],
@@ -322,7 +322,7 @@ const QCOW2: readonly HostileClass[] = [
     ] as const
   ).map(([what, u64, answers]) => qcow2(`an L2 entry ${what}`, patch({ at: L2, u64 }), { answers })),
   qcow2('two entries to one cluster, both marked copied', patch({ at: L2 + 8, u64: entry(DATA) }), {
-    answers: MENDED,
+    answers: REPAIRED,
   }),
   qcow2('a compressed cluster marked copied', patch({ at: L2, u64: COPIED | COMPRESSED | BigInt(DATA) }), {
     answers: { ...LEFT, convert: BAD_CLUSTER, replay: BAD_CLUSTER },
@@ -362,27 +362,27 @@ const QCOW2: readonly HostileClass[] = [
     offset: 104,
   }),
   qcow2('all refcounts 0', patch(...[0, 8].map((at) => ({ at: REFCOUNT_BLOCK + at, u64: 0n }))), {
-    answers: { ...MENDED, replay: 'qcow2-corrupt' },
+    answers: { ...REPAIRED, replay: 'qcow2-corrupt' },
   }),
   ...field('snapshots', 60, 'too-many-snapshots', 'u32', [U32_MAX]),
   ...(
     [
-      ['a snapshot table on the header', 1, 0n, MENDED],
-      ['30,000 snapshots past the end', 30_000, 1n << 40n, MENDED],
+      ['a snapshot table on the header', 1, 0n, REPAIRED],
+      ['30,000 snapshots past the end', 30_000, 1n << 40n, REPAIRED],
     ] as const
   ).map(([name, u32, u64, answers]) =>
     qcow2(name, patch({ at: 60, u32 }, { at: 64, u64 }), { refused: 'qcow2-bad-snapshot-table', answers }),
   ),
   ...(
     [
-      ['an L1 table above 32 MiB', { at: 8, u32: U32_MAX }, MENDED],
-      ['an unaligned L1 table', { at: 0, u64: BigInt(L1 + 8) }, MENDED],
-      ['an L1 table past the end', { at: 0, u64: 1n << 40n }, MENDED],
+      ['an L1 table above 32 MiB', { at: 8, u32: U32_MAX }, REPAIRED],
+      ['an unaligned L1 table', { at: 0, u64: BigInt(L1 + 8) }, REPAIRED],
+      ['an L1 table past the end', { at: 0, u64: 1n << 40n }, REPAIRED],
       ['an L1 table at 2^63', { at: 0, u64: 1n << 63n }, { check: 'qcow2-bad-snapshot-table', repair: 0 }],
     ] as const
   ).map(([what, one, answers]) =>
     qcow2(`a snapshot of ${what}`, (good) => withSnapshot(good, { at: 8, u32: 1 }, one), {
-      // The snapshot table has no refcount: the first new cluster would lie on it.
+      // The snapshot table has no refcount: the first new cluster would be on it.
       answers: { ...answers, replay: 'qcow2-corrupt' },
     }),
   ),
@@ -410,7 +410,7 @@ const QCOW2: readonly HostileClass[] = [
     answers: { check: 0, repair: 0, replay: 'image-misfit' },
   }),
   qcow2('a refcount at its maximum', patch({ at: REFCOUNT_BLOCK + 8, u64: 0x0001_ffff_0000_0000n }), {
-    answers: MENDED,
+    answers: REPAIRED,
   }),
 ];
 

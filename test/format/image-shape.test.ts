@@ -29,7 +29,7 @@ describe('the shape of an image', () => {
   });
 
   it.each(Object.entries(UNUSUAL))(
-    '%s stands in the cells that have it, and sets them apart',
+    '%s is in the cells that have it, and distinguishes them',
     (key, value) => {
       const shape = { [key]: value };
       const plain = smallMatrix({ formats: ['raw', 'qcow2'] });
@@ -61,7 +61,7 @@ describe('the shape of an image', () => {
 });
 
 describe('sizes of metadata caches', () => {
-  it('stand in the cells of qcow2 if they were given, and only there', () => {
+  it('is in the cells of qcow2 if they were given, and only there', () => {
     const caches = { l2CacheSize: 131_072, l2CacheEntrySize: undefined };
     const cells = smallMatrix({}, { caches }).map(({ cell }) => cell);
     for (const cell of cells) {

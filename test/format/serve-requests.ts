@@ -14,7 +14,7 @@ export function payloadByte(write: number): number {
 /**
  * What reads answer is dropped.
  *
- * @param begin is told each request's number before it is served, and `undefined` behind the last.
+ * @param begin called with each request's number before it is served, and `undefined` behind the last.
  */
 export async function serveRequests(
   backend: BlockBackend,

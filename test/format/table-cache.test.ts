@@ -112,7 +112,7 @@ describe('looking up', () => {
     expect(caches.take()).toEqual([]);
   });
 
-  it('refuses an offset at which no table can lie', async () => {
+  it('refuses an offset at which no table can be', async () => {
     const caches = new Caches();
     expect(await rejectionCodeOf(() => caches.l2.acquire(0))).toBe('unaligned-table');
     expect(await rejectionCodeOf(() => caches.l2.acquire(TABLE + 8))).toBe('unaligned-table');
@@ -161,10 +161,10 @@ describe('writing back', () => {
     const caches = new Caches();
     await dirty(caches.l2, 1);
     caches.guard = () => {
-      throw new Error('metadata lies there');
+      throw new Error('metadata overlap');
     };
     caches.take();
-    expect(() => caches.l2.writeBack()).toThrow('metadata lies there');
+    expect(() => caches.l2.writeBack()).toThrow('metadata overlap');
     expect(caches.take()).toEqual([]);
     expect(caches.l2.hasDirtyTables).toBe(true);
   });

@@ -79,7 +79,7 @@ test('one more byte of a purpose fails, even where another purpose writes less',
   expect(verdictText(verdict)).toContain('data');
 });
 
-test('fewer operations pass and are told, with how to keep them', () => {
+test('fewer operations pass and are reported, with how to keep them', () => {
   const better = changed((record) => {
     countsOf(record).run.zeroRanges = phase({}).zeroRanges;
   });
@@ -116,7 +116,7 @@ test('another workload under the same name fails and is not compared', () => {
   expect(verdictText(verdict)).toContain('guest writes: 1,000 → 999');
 });
 
-test('a new cell is told and passes', () => {
+test('a new cell is reported and passes', () => {
   const verdict = compareCounts(result, one);
   expect(verdict.passed).toBe(true);
   expect(verdict.added).toHaveLength(result.cells.length - 1);

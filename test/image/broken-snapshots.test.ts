@@ -83,7 +83,7 @@ const DAMAGES: readonly Damage[] = [
   { name: 'unaligned', patch: ({ l1 }) => ({ at: 0, u64: BigInt(l1 + 512) }), exceptions: REMOVED },
   { name: 'on the header', patch: () => ({ at: 0, u64: 0n }), exceptions: REMOVED },
   { name: 'of 2^32 − 1 entries', patch: () => ({ at: 8, u32: 0xffff_ffff }), exceptions: REMOVED },
-  // QEMU drops references that it takes from whatever lies behind the table, and marks the image as corrupt.
+  // QEMU drops references that it takes from whatever is behind the table, and marks the image as corrupt.
   {
     name: 'of 32 MiB, cut by the end',
     patch: () => ({ at: 8, u32: 4_194_304 }),
@@ -278,7 +278,7 @@ test.for(DAMAGES.filter(({ name }) => !REFUSED.includes(name)))(
   },
 );
 
-test('a broken snapshot that is named for applying is refused with the way out', async () => {
+test('a broken snapshot that is named for applying is refused with what to do', async () => {
   const path = join(makeFolder(), 'disk');
   for (const damage of DAMAGES) {
     writeFileSync(path, await damaged(damage));

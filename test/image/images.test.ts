@@ -27,7 +27,7 @@ async function makeAndWrite(format: Format): Promise<void> {
 }
 
 describe('an image that is created', () => {
-  test.for(['raw', 'qcow2', 'qed'] as const)('%s: says of itself what was asked for', async (format) => {
+  test.for(['raw', 'qcow2', 'qed'] as const)('%s: has the requested properties', async (format) => {
     await createImageFile({ storage, name: 'disk', format, virtualSize: 64 * MIB });
     expect(await readImageInfo({ storage, name: 'disk' })).toMatchObject({
       format,
@@ -82,7 +82,7 @@ describe('an image that is created', () => {
     expect(full.exists('disk')).toBe(false);
   });
 
-  test('the size of an overlay is that of its backing file, whose own backing file may lie anywhere', async () => {
+  test('the size of an overlay is that of its backing file, whose own backing file may be anywhere', async () => {
     await createImageFile({ storage, name: 'base', format: 'raw', virtualSize: 3 * MIB });
     const backing = { name: 'base', path: 'base', format: 'raw', files: storage } as const;
     const made = await createImageFile({ storage, name: 'disk', format: 'qed', backing });

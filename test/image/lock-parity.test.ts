@@ -219,7 +219,7 @@ const COMERS: Readonly<Record<string, Comer>> = {
     qemu: qemu('qemu-img', 'snapshot', '-a', 'none', 'FILE'),
     ours: ours(async ({ path }) => {
       const change = { action: 'apply', which: 'none' } as const;
-      // What is let in finds that there is no such snapshot.
+      // A command that gets the lock finds no snapshot of that name.
       await changeSnapshots({ path, change }).catch((error: unknown) => {
         if (error instanceof Qcow2BenchError && error.code === 'image-locked') throw error;
       });

@@ -1,5 +1,5 @@
 /**
- * Images wherever they may lie: each file system that can be mounted here gets every change of an image, and what the
+ * Images wherever they may be: each file system that can be mounted here gets every change of an image, and what the
  * guest reads, and QEMU's check, must be as everywhere. Without root, tmpfs is still tried; the rest is skipped by name.
  */
 

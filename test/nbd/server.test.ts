@@ -215,7 +215,7 @@ describe('clients that leave or stop listening', () => {
     expect(readBytes).toBeLessThan(100 * MIB);
   });
 
-  it('many come at once and one after another, and the end of the last is told', async () => {
+  it('many come at once and one after another, and the end of the last is reported', async () => {
     const several = await Promise.all(Array.from({ length: 8 }, () => user()));
     expect(server.users).toBe(8);
     for (const [index, client] of several.entries()) {

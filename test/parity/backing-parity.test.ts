@@ -1,6 +1,6 @@
 /**
  * Overlays over chains of every format, three files deep, against a real QEMU: copy-on-write, what counts as known to
- * be zero, and reads, through backing files that are shorter or longer than what lies over them.
+ * be zero, and reads, through backing files that are shorter or longer than what is over them.
  */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -15,7 +15,7 @@ if (skip !== undefined) process.stderr.write(`backing chains are not held agains
 
 const MIB = 1024 * 1024;
 
-/** Raw backs nothing itself: it stands at the bottom. */
+/** Raw backs nothing itself: it is at the bottom. */
 const CHAINS = (['qcow2', 'qed'] as const)
   .flatMap((middle) =>
     FORMATS.flatMap((bottom) => (['qcow2', 'qed'] as const).map((top) => ({ top, middle, bottom }))),

@@ -1,6 +1,6 @@
 /**
  * Persistent dirty bitmaps against a real QEMU: marked in use at open, followed through every kind of change, stored
- * anew at close; and what becomes of those that nobody kept in step.
+ * again at close; and the fate of those that were not updated.
  */
 
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';

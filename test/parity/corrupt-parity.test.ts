@@ -24,7 +24,7 @@ interface Overlap {
   readonly kind: string;
   /** qemu-img commands that make the metadata. */
   readonly prepare?: readonly (readonly string[])[];
-  /** Where it lies. */
+  /** Where it is. */
   readonly place: (field: (at: number, bytes: 4 | 8) => number) => number;
 }
 

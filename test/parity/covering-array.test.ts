@@ -1,4 +1,4 @@
-/** The rows of a covering array: all pairs stand in them, and nothing that is not allowed. */
+/** The rows of a covering array: all pairs are in them, and nothing that is not allowed. */
 
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';

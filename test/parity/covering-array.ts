@@ -1,5 +1,5 @@
 /**
- * Covering arrays: few rows over many axes such that every pair of values of two axes stands together in some row.
+ * Covering arrays: few rows over many axes such that every pair of values of two axes occurs together in some row.
  * Most faults need one or two features to meet, and a product of all features would never end.
  *
  * Greedy, as in AETG: a row begins with a pair that is still open and takes, axis by axis, the value that closes

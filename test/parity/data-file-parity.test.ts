@@ -16,7 +16,7 @@ function randomCase(seed: number): QemuCase {
   const pick = <T>(items: readonly T[]): T => items[random.below(items.length)] as T;
   const clusterSize = pick([512, 4096, 65_536, 65_536, 2_097_152]);
   const cache = CACHES[seed % CACHES.length] as CacheMode;
-  // Where the disk cuts a cluster off, qemu-img makes a raw data file that begins with a hole. O_DIRECT tells no alignment
+  // Where the disk cuts a cluster off, qemu-img makes a raw data file that begins with a hole. The alignment of O_DIRECT is unknown
   // there, and QEMU then takes the largest, 4096.
   const isDirect = cache === 'none' || cache === 'directsync';
   const rest = isDirect ? 0 : pick([0, 0, SECTOR, clusterSize / 2]);

@@ -146,7 +146,7 @@ describe.skipIf(skip !== undefined)('snapshots-beside-bitmaps', () => {
   );
 });
 
-/** Serves with our engine what lies in the directory; qcow2 in writeback if nothing else is said. */
+/** Serves with our engine what is in the directory; qcow2 in writeback if nothing else is said. */
 async function serve(
   requests: readonly Request[],
   options: Pick<StackOptions, 'imageName'> & Partial<StackOptions>,
@@ -244,7 +244,7 @@ describe.skipIf(skip !== undefined)('the order in which QEMU ends the extents of
     expect(varies).toBe(true);
   });
 
-  it('leaves data that a sync under way does not cover, which costs a second one (late-extent)', async () => {
+  it('leaves data that a sync in flight does not cover, which costs a second one (late-extent)', async () => {
     const tableCoverage = 128 * clusterSize;
     const isLate = await runUntil(
       {
@@ -261,10 +261,10 @@ describe.skipIf(skip !== undefined)('the order in which QEMU ends the extents of
   });
 });
 
-describe.skipIf(skip !== undefined)('data under way while metadata is worked on', () => {
+describe.skipIf(skip !== undefined)('data in flight while metadata is worked on', () => {
   const clusterSize = 512;
   const options = { cluster_size: String(clusterSize) };
-  /** A block of refcounts describes 256 clusters. The disk's first cluster lies at the file's start, the next is free. */
+  /** A block of refcounts describes 256 clusters. The disk's first cluster is at the file's start, the next is free. */
   const before = (clusters: number): readonly Request[] => [
     ask.write(0, clusterSize),
     ask.write(10 * clusterSize, clusters * clusterSize),

@@ -218,7 +218,7 @@ function allowedRaw(row: Partial<RawFeatures>): boolean {
   return row.start !== 'fresh' || row.cache === undefined || !CACHE_MODE_RULES[row.cache].direct;
 }
 
-/** Without a backing file its size says nothing: one value stands for all. */
+/** Without a backing file its size says nothing: one value means all. */
 function backingSizeFits(row: { readonly chain?: Chain; readonly backingSize?: BackingSize }): boolean {
   return row.chain !== 'none' || row.backingSize === undefined || row.backingSize === 'equal';
 }

@@ -91,7 +91,7 @@ export async function makeGoldenStart({ start }: Golden, storage: Storage): Prom
 }
 
 /**
- * Whether files that were made anew are those of the golden. QEMU fills them, and where it writes several extents at
+ * Whether files that were created again are those of the golden. QEMU fills them, and where it writes several extents at
  * once its own order decides where they lie.
  */
 export async function hasGoldenStart({ start }: Golden, storage: Storage): Promise<boolean> {

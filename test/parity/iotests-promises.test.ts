@@ -108,7 +108,7 @@ describe.skipIf(skip !== undefined)(
       const blocks = await refcountBlocks(twins, clusterSize);
       expect(blocks.length).toBeGreaterThan(2);
       const bytes = readFileSync(twins.ours);
-      // Each new block lies in what it covers itself and holds its own refcount: no further block is needed for it.
+      // Each new block is in what it covers itself and holds its own refcount: no further block is needed for it.
       for (const block of blocks) {
         const index = (block % coverage) / clusterSize;
         expect(bytes.readBigUInt64BE(block + index * 8), `the block at 0x${block.toString(16)}`).toBe(1n);

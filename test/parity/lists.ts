@@ -3,7 +3,7 @@
 import { featureRows, type Features } from './features.ts';
 import { parityList, type ParityList } from './parity-list.ts';
 
-/** Another seed is another cover with other requests; the recording has to be made anew then. */
+/** Another seed is another cover with other requests; the recording has to be made again then. */
 const SEED = 1;
 const FULL_SEED = 1_000_000;
 

@@ -22,7 +22,7 @@ export interface LiveOutcome {
   readonly start: FileStorage;
   readonly ours: BuiltinRun;
   readonly order: OrderVerdict;
-  /** Where ours lie after the run. */
+  /** Where ours are after the run. */
   readonly end: FileStorage;
   /** Runs of QEMU it took. */
   readonly runs: number;
@@ -80,7 +80,7 @@ export async function runLive(
   }
 }
 
-/** Copies what will be written; what is only read stands in both places. */
+/** Copies what will be written; what is only read is in both places. */
 async function copyFiles(list: ParityList, from: string, to: string): Promise<void> {
   for (const name of writtenFiles(list)) await copySparse(join(from, name), join(to, name));
   for (const { name } of list.files.slice(1)) linkSync(join(from, name), join(to, name));

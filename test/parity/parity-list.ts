@@ -287,7 +287,7 @@ class RequestMaker {
     const requests = Array.from({ length: FILL_REQUESTS }, (_, index) =>
       this.#request(index % 5 === 4 ? 'write-zeroes' : 'write', 'fill'),
     );
-    // The first block of a raw file is written, by which its alignment is told.
+    // The first block of a raw file is written, by which its alignment is reported.
     return [
       ...requests,
       {

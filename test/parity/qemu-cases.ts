@@ -109,7 +109,7 @@ export class QemuCases {
 
   async #prepare(test: QemuCase, name: string): Promise<void> {
     const { format = 'qcow2', backing, dataFile, virtualSize, options, prefill = [] } = test;
-    // Relative to the overlay's directory: where a backing file is allowed to lie.
+    // Relative to the overlay's directory: where a backing file is allowed to be.
     const backingName = `backing-${String(this.#cases)}`;
     if (backing !== undefined) {
       const path = join(this.directory, backingName);
@@ -167,7 +167,7 @@ function removeFiles(test: QemuCase, path: string): void {
   for (const suffix of suffixesOf(test)) rmSync(path + suffix);
 }
 
-/** An image as QEMU opens it, with the data file that lies beside it. */
+/** An image as QEMU opens it, with the data file that is beside it. */
 function imageOf({ format = 'qcow2', cache = 'writeback', caches, dataFile }: QemuCase, path: string) {
   const data = `${path}.data`;
   const dataOptions = { 'data-file.driver': 'file', 'data-file.filename': data };

@@ -13,7 +13,7 @@ export interface RepairCase {
   readonly format: 'qcow2' | 'qed';
   /** Of `qemu-img create`. */
   readonly options: string;
-  /** Of `qemu-io`; then of `qemu-img`, where `IMAGE` stands for the path; then of `qemu-io` again. */
+  /** Of `qemu-io`; then of `qemu-img`, where `IMAGE` means the path; then of `qemu-io` again. */
   readonly written: readonly string[];
   readonly then?: readonly string[];
   readonly writtenAfter?: readonly string[];
@@ -277,14 +277,14 @@ const SPECIAL: readonly Omit<RepairCase, 'format'>[] = [
     scopes: ALL,
   },
   {
-    what: 'data whose place is not aligned, which cannot be mended',
+    what: 'data whose place is not aligned, which cannot be repaired',
     options: 'cluster_size=4096',
     written: ['write 0 100k'],
     spoil: (image) => void image.setU64(image.l2(), COPIED | BigInt(image.data(5) + 512)),
     scopes: ALL,
   },
   {
-    what: 'a subcluster both allocated and zero, which cannot be mended',
+    what: 'a subcluster both allocated and zero, which cannot be repaired',
     options: 'cluster_size=65536,extended_l2=on',
     written: ['write 0 100k'],
     spoil: (image) => void image.setU64(image.l2() + 8, 0x0000_0001_0000_0003n),
@@ -364,7 +364,7 @@ const QED: readonly Omit<RepairCase, 'format' | 'options' | 'scopes'>[] = [
     spoilQed: (bytes) => Buffer.concat([bytes, Buffer.alloc(8192)]),
   },
   {
-    what: 'two entries for one cluster, which cannot be mended',
+    what: 'two entries for one cluster, which cannot be repaired',
     written: ['write 0 200k'],
     spoilQed: (bytes) => {
       const table = secondLevel(bytes);

@@ -15,7 +15,7 @@ import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { loseQedEntry, REPAIR_CASES, type RepairCase } from './repair-cases.ts';
 import { RepairTwins, type Repaired } from './repair-twins.ts';
 
-/** The last few are of dirty images that cannot be mended in full. */
+/** The last few are of dirty images that cannot be repaired in full. */
 const SEEDS: readonly number[] = [...Array.from({ length: 72 }, (_, seed) => seed), 142, 209, 422];
 /** Seeds whose entries lead past the end of a file that needs new refcounts: it gets its length back first (lost-tail). */
 const LOST_TAIL: ReadonlySet<number> = new Set([43, 56, 209, 422]);
@@ -57,7 +57,7 @@ describe.skipIf(skip !== undefined)('a repair of random damage', () => {
   });
 
   it(`issues what qemu-img issues (${String(SEEDS.length)} seeds)`, async () => {
-    // QEMU stores bitmaps anew (repair-of-bitmaps); data files do not lie beside the copies, where it looks for them.
+    // QEMU stores bitmaps again (repair-of-bitmaps); data files are not next to the copies, where it looks for them.
     const bases = makeDamageBases(qemu).filter(
       ({ bytes, dataFile }) => ((bytes[BITMAPS_AT] ?? 0) & 1) === 0 && dataFile === undefined,
     );
@@ -73,7 +73,7 @@ describe.skipIf(skip !== undefined)('a repair of random damage', () => {
       const ours = await twins.oursHere(path, scope);
       const theirs = await twins.theirs(path, 'qcow2', scope);
       if (theirs.marking !== undefined) {
-        // It stands in its own way (refcount-block-in-the-way), and stops.
+        // It blocks itself (refcount-block-in-the-way), and stops.
         stopped++;
         continue;
       }
@@ -145,7 +145,7 @@ describe.skipIf(skip !== undefined)('where a repair of QEMU does harm, ours does
         exitCode: 1,
         operations: [],
       });
-      // The bitmap stays where it is, in order, while the refcounts around it are built anew.
+      // The bitmap stays where it is, in order, while the refcounts around it are rebuilt.
       const all = await twins.ours(path, 'all');
       expect(all.exitCode).toBe(0);
       expect(bytesOf(all)[data]).toBe(7);
@@ -193,7 +193,7 @@ describe.skipIf(skip !== undefined)('where a repair of QEMU does harm, ours does
   };
 
   it.concurrent(
-    'qed-mark-first: QEMU takes the mark of an unclean close away before the tables are mended',
+    'qed-mark-first: QEMU takes the mark of an unclean close away before the tables are repaired',
     async () => {
       const path = twins.make({ ...qed, crashes: true });
       const theirs = await twins.theirs(path, 'qed', 'all');

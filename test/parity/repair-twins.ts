@@ -141,7 +141,7 @@ export class RepairTwins {
       input: '',
       files: { image: copy },
       requests: undefined,
-      // What is left of the damage is told by the exit code.
+      // What is left of the damage is reported by the exit code.
       accepts: () => true,
     });
     const changes = operations.filter(({ op, error }) => op !== 'read' && error === undefined);
@@ -186,7 +186,7 @@ function loggedStorage(files: Storage, operations: string[]): Storage {
   };
 }
 
-/** QEMU leaves out counts that are zero, and tells where the image ends of qcow2 alone. */
+/** QEMU leaves out counts that are zero, and has the end of the image only for qcow2. */
 function countsOf(text: string): Readonly<Record<string, unknown>> | undefined {
   const start = text.indexOf('{');
   if (start < 0) return undefined;

@@ -258,7 +258,7 @@ describe.skipIf(skip !== undefined)('which snapshot is meant', () => {
 describe.skipIf(skip !== undefined)('what of QEMU is not copied', () => {
   it('killed while it applies a snapshot, it leaves tables that the snapshot shares open to writes', () => {
     // strace counts calls thread by thread, and the thread pool decides which thread syncs: the kill that is meant for
-    // the third sync can come late, when the flags are right again, or not at all. Then it is tried anew.
+    // the third sync can come late, when the flags are right again, or not at all. Then it is tried again.
     const attempts = Array.from({ length: 20 }, () => isOverwrittenAfterKill);
     expect(attempts.some((attempt) => attempt(newTwins()))).toBe(true);
   });

@@ -53,7 +53,7 @@ test('a merged write begins with its fill', () => {
   expect(places({ offset: 8704, length: 512 }, [write(3 * CLUSTER, CLUSTER)], {})).toEqual([8192]);
 });
 
-test('fill that is written apart lies beside the request', () => {
+test('fill that is written apart is beside the request', () => {
   const writes = [write(5 * CLUSTER, 512), write(5 * CLUSTER + 1024, 3072), write(5 * CLUSTER + 512, 512)];
   expect(places({ offset: 512, length: 512 }, writes, {})).toEqual([0, 1024, 512]);
 });

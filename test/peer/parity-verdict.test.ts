@@ -26,7 +26,7 @@ function verdict(records: readonly TaggedRecord[], ...runs: readonly (readonly H
   return parityVerdict({ qemu: '7.2', order, ...same });
 }
 
-test('a difference outside the requests in which QEMU varies stands, and says that QEMU varies', () => {
+test('a difference outside the requests in which QEMU varies is reported, and says that QEMU varies', () => {
   const { verdict: word, difference } = verdict(
     ours(0, 512, 9216),
     writes(0, 512, 1024),

@@ -133,7 +133,7 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
     }
   }, 120_000);
 
-  test('discards in between: a copy that is waited for is told from refcounts that are', async () => {
+  test('discards in between: a copy that is waited for is distinguished from refcounts that are', async () => {
     for (const seed of [1, 2]) {
       const axes: Partial<MatrixAxes> = {
         sources: [copiesAmidDiscards(seed)],

@@ -86,7 +86,7 @@ describe.skipIf(skipped !== undefined)('a real QEMU', () => {
     return runQemuIo({ path, format, cache, requests, files });
   }
 
-  test('tells its version', async () => {
+  test('returns its version', async () => {
     await expect(findQemuTools()).resolves.toMatchObject({
       version: expect.stringMatching(/^\d+\.\d+/) as string,
     });

@@ -18,7 +18,7 @@ function parse(text: string, { requests, files = { image: '/images/a b.qcow2' } 
   return parser.finish();
 }
 
-test('open, each request and close are told apart by the marks', () => {
+test('open, each request and close are distinguished by the marks', () => {
   const operations = parse(
     `
     6217  pread64(4</images/a b.qcow2>, 0x559fabb38000, 1, 0) = -1 EINVAL (Invalid argument)
@@ -46,7 +46,7 @@ test('open, each request and close are told apart by the marks', () => {
   ]);
 });
 
-test('a call that another thread interrupts stands where it was issued', () => {
+test('a call that another thread interrupts is placed where it was issued', () => {
   const operations = parse(
     `
     6217  ${MARK}

@@ -33,7 +33,7 @@ test('each point says what the data say', () => {
   );
 });
 
-test('figures that a reader cannot tell apart are one', () => {
+test('figures that a reader cannot distinguish are one', () => {
   const eager = result.cells.filter(({ cell }) => cell.format === 'qcow2' && cell.refcounts === 'eager');
   const twins = eager.map((record) => ({ ...record, cell: { ...record.cell, refcounts: 'lazy' as const } }));
   const same: ResultRecord = { ...result, cells: [...eager, ...twins] };
@@ -57,7 +57,7 @@ test('nothing is said of what was not measured', () => {
   expect(answerOf(reportCells(only(() => false))).headline).toBe('No cell of this result was counted.');
 });
 
-test('after a crash it tells what opening cost, not what the few writes behind it did', () => {
+test('after a crash it shows the cost of opening, not what the few writes behind it did', () => {
   const crashed = result.cells.map((record) => {
     if (record.counts === null) return record;
     const isMended = record.cell.refcounts === 'lazy' || record.cell.format === 'qed';
@@ -97,7 +97,7 @@ test('modes that differ in one cell are not called alike', () => {
   expect(aboutOf({ ...result, cells })['Cache modes']).not.toContain('irectsync');
 });
 
-test('cells of one place are told apart by what differs, and raw stands beside each cluster size', () => {
+test('cells of one place are distinguished by what differs, and raw is listed with each cluster size', () => {
   const bigger = result.cells
     .filter(({ cell }) => cell.clusterSize !== null && cell.cache === 'none')
     .map((record) => ({ ...record, cell: { ...record.cell, clusterSize: 131_072 } }));

@@ -66,7 +66,7 @@ test('texts of a result end no element and open none', () => {
   expect(scriptJson(HOSTILE)).not.toMatch(/[<\u2028]/);
 });
 
-test('what QEMU says of the cells is told in words, and shown where it differs', () => {
+test('what QEMU says of the cells is reported in words, and shown where it differs', () => {
   const [first, second, ...others] = result.cells;
   const difference = 'operation 7 differs\n  7  F   W 0x0 512';
   const cells = [

@@ -27,7 +27,7 @@ function result(pairs: readonly (readonly [measuredUs: number, predictedUs: numb
 }
 
 describe('predictions of a model', () => {
-  it('stand beside the medians that were measured, with their error', () => {
+  it('are listed with the medians that were measured, with their error', () => {
     const [model] = predictionsOf(
       result([
         [100, 110],

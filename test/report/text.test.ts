@@ -14,7 +14,7 @@ function renamed(workload: string): readonly CellRecord[] {
   return result.cells.map((record) => ({ ...record, cell: { ...record.cell, workload } })).slice(0, 4);
 }
 
-test('figures keep the digits that tell them apart', () => {
+test('figures keep the digits that distinguishes them', () => {
   expect([0, 0.0002, 0.0054, 0.0949, 0.0951, 2.003, null].map(rateText)).toEqual([
     '0',
     '<0.001',
@@ -49,7 +49,7 @@ test('the summary begins with the answer and lists a cell a line', () => {
   expect(terminalSummary(result, { all: true })).toContain('cache=unsafe');
 });
 
-test('a workload whose name finds no room beside its figures stands above them, whole', () => {
+test('a workload whose name finds no room beside its figures is above them, whole', () => {
   const lines = terminalSummary(result, { width: 80 }).split('\n');
   expect(lines).toContain('boot-from-backing');
   expect(lines.join('\n')).toMatch(/^boot-from-backing\n {2}raw .*\n {2}qcow2 eager /m);
@@ -143,7 +143,7 @@ test('where guest discards reach the file, the defaults of QEMU are named', () =
   expect(terminalSummary(result).replaceAll(/\s+/g, ' ')).not.toContain(note);
 });
 
-test('skipped cells and fallbacks are told with their reason', () => {
+test('skipped cells and fallbacks are reported with their reason', () => {
   const cells = result.cells.map((record, index) =>
     index < 2 ? { ...record, timings: [], skipped: 'tmpfs has no O_DIRECT' } : record,
   );

@@ -28,7 +28,7 @@ describe('the interval of a median', () => {
     expect(holds / experiments).toBeLessThan(1);
   });
 
-  it('lies around the median and within the samples, and is the same each time', () => {
+  it('is around the median and within the samples, and is the same each time', () => {
     const values = [5, 1, 9, 3, 7, 2, 8];
     const interval = medianInterval(values);
     expect(interval?.estimate).toBe(5);

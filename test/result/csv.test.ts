@@ -39,7 +39,7 @@ test('one row a cell, and the columns follow the schema', () => {
   );
 });
 
-test('counts stand under the path they have in the JSON; a cause that never came is 0', () => {
+test('counts are under the path they have in the JSON; a cause that never came is 0', () => {
   const [row] = rowsOf(resultCsv(csvOf({})));
   expect(row).toMatchObject({
     'cell.refcounts': 'eager',

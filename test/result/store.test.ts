@@ -191,7 +191,7 @@ test('an unknown purpose, cause or field is refused', () => {
   }
 });
 
-test('a cell that stands twice is refused', () => {
+test('a cell that occurs twice is refused', () => {
   const result = { schema: 'qcow2-bench/result@1', environment: ENVIRONMENT, cells: [first, second, first] };
   const error = failure(() => parseResult(JSON.stringify(result)));
   expect(error.code).toBe('result-duplicate-cell');

@@ -58,7 +58,7 @@ describe('a flush policy', () => {
     'none=1',
   ])('%j is none', (text) => expect(parseFlushPolicy(text)).toBeUndefined());
 
-  test('every=N flushes after N changes; reads are none, and a flush of the trace begins anew', async () => {
+  test('every=N flushes after N changes; reads are none, and a flush of the trace starts over', async () => {
     const ops: RequestOp[] = ['write', 'read', 'discard', 'write', 'flush', 'write', 'write-zeroes', 'write'];
     const requests = ops.map((op, index) => at(index, op));
     const policy = { kind: 'every', changes: 2 } as const;
@@ -130,7 +130,7 @@ describe('a remapped trace', () => {
       op === 'flush' ? at(0, op) : at(0, op, start * 2 ** shift, units * 2 ** shift),
     );
 
-  test('lies within the image, as long and as aligned as before', async () => {
+  test('is within the image, as long and as aligned as before', async () => {
     const arbitrary = fc.record({
       requests: fc.array(request, { minLength: 1, maxLength: 30 }),
       way: fc.constantFrom(...REMAPS),

@@ -26,7 +26,7 @@ const anyPattern = fc.oneof(
   }),
 );
 
-test('every request is whole sectors and lies within its region', () => {
+test('every request is whole sectors and is within its region', () => {
   const shape = fc.record({
     pattern: anyPattern,
     region: fc.record({
@@ -105,7 +105,7 @@ describe('addresses', () => {
     for (const count of hits.values()) expect(Math.abs(count - 1000)).toBeLessThan(160);
   });
 
-  test('zipf: the popular addresses are few and do not lie side by side', () => {
+  test('zipf: the popular addresses are few and are not side by side', () => {
     const drawn = offsets(runPhase({ requests: 10_000, pattern: { kind: 'zipf', theta: 1.2 } }));
     const hits = new Map<number, number>();
     for (const offset of drawn) hits.set(offset, (hits.get(offset) ?? 0) + 1);

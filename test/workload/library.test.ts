@@ -135,13 +135,13 @@ describe('each shipped workload is what it says', () => {
     expect(requests.map(({ op }) => op)).toEqual(requests.map((_, n) => (n % 2 === 0 ? 'write' : 'flush')));
   });
 
-  test('journaling-filesystem: each commit record has FUA, and a flush stands right before it', async () => {
+  test('journaling-filesystem: each commit record has FUA, and a flush is right before it', async () => {
     const requests = await requestsOf('journaling-filesystem');
     const commits = requests.flatMap(({ fua }, index) => (fua ? [index] : []));
     expect(commits).toHaveLength(200);
     for (const index of commits) {
       expect(requests[index - 1]?.op).toBe('flush');
-      // The commit record lies behind the journal blocks of its own transaction.
+      // The commit record is behind the journal blocks of its own transaction.
       expect((requests[index]?.offset ?? 0) - (requests[index - 2]?.offset ?? 0)).toBe(32 * 1024);
     }
   });
@@ -193,7 +193,7 @@ describe('what a user names by path', () => {
     expect(await requestsOf(trace, 1)).toMatchObject([{ op: 'flush' }]);
   });
 
-  test('is an error that lists the shipped names if there is no such thing', async () => {
+  test('is an error that lists the shipped names if the name is unknown', async () => {
     await expect(findSource('strid')).rejects.toMatchObject({
       code: 'unknown-workload',
       message: expect.stringMatching(

@@ -60,7 +60,7 @@ export const checkCommand = defineCommand({
     using interruption = new Interruption(terminal, () => bar.clear());
     const onDetail = (_kind: FindingKind, text: string): void => {
       bar.clear();
-      // With --json the answer is one object: what is told beside it goes where notes go.
+      // With --json the answer is one object: messages go to standard error.
       if (json) terminal.note(text);
       else terminal.answer(text);
     };
@@ -91,7 +91,7 @@ export const checkCommand = defineCommand({
     }
     bar.clear();
     const { report } = checked;
-    // With --verbose they are told already.
+    // With --verbose they were printed already.
     const findings = verbose ? [] : findingLines(report);
     terminal.answer(
       json ? JSON.stringify(checkJson(image, checked), null, 4) : checkText(report, findings, terminal),

@@ -1,6 +1,6 @@
 /**
- * `info`: what an image says of itself, in the lines and under the names of `qemu-img info`. Files are opened read-only;
- * no other than the one named is, unless the chain behind it is asked for.
+ * `info`: information about an image, with the lines and field names of `qemu-img info`. Files are opened
+ * read-only; no other than the one named is, unless the chain behind it is asked for.
  */
 
 import { isAbsolute } from 'node:path';

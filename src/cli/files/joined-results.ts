@@ -1,7 +1,7 @@
 /**
  * Several results as one, to be drawn together.
  *
- * Invariant: only results of one program version on one machine are joined, and no cell stands twice: a page
+ * Invariant: only results of one program version on one machine are joined, and no cell occurs twice: a page
  * that mixed them would compare what cannot be compared.
  */
 

@@ -1,5 +1,5 @@
 /**
- * The trace that `record` writes: made at once, so that a place that cannot be written to is told before any client
+ * The trace that `record` writes: made at once, so that a place that cannot be written to is reported before any client
  * comes, and never over a file that is there unless that was asked for. Twice a second everything goes to the file, so
  * that a recording that is killed can be read up to its last half second.
  *
@@ -16,7 +16,7 @@ import { TraceWriter, type CreateTraceOptions } from '../../workload/trace/trace
 
 export interface RecordingFileOptions extends CreateTraceOptions {
   readonly overwrite: boolean;
-  /** Told, once, that the trace cannot be written any more. */
+  /** Called once when the trace cannot be written any more. */
   readonly onFailure: (error: unknown) => void;
 }
 

@@ -1,6 +1,6 @@
 /**
  * The trace of a replay: opened, adapted as the options say, and read once to its end before anything is measured, so that
- * a broken line is told before the first cell, and what has to be said of the figures is known.
+ * a broken line is reported before the first cell, and what has to be said of the figures is known.
  */
 
 import { Qcow2BenchError } from '../../core/error.ts';
@@ -22,7 +22,7 @@ export interface ReplaySourceArgs extends TraceArgs, ReplayArgs {
   readonly requests: number | undefined;
 }
 
-/** What a look through the trace tells. */
+/** The result of scanning the trace. */
 interface TraceFacts {
   readonly requests: number;
   readonly skipped: number;

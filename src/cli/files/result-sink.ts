@@ -24,7 +24,7 @@ export interface SinkOptions {
   /** The result file; without one the result is kept in memory. */
   readonly out: string | undefined;
   readonly resume: boolean;
-  /** Told of a cell among the paths it took. */
+  /** Called for a cell's fallbacks. */
   readonly remarksOf?: ((cell: Cell) => readonly string[]) | undefined;
 }
 

@@ -19,7 +19,7 @@ const QUEUE_DEPTH_MAX = 1024;
 const SAMPLES_MAX = 1000;
 /** Samples a cell gets at most where it is timed until enough is known. */
 export const ADAPTIVE_SAMPLES_MAX = 50;
-/** Seed 0 stands for "each workload's own". */
+/** Seed 0 means "each workload's own". */
 const SEED_MIN = 1;
 
 export const CELL_OPTIONS = inGroup('Cells (comma-separated lists make a matrix):', {

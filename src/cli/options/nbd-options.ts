@@ -56,7 +56,7 @@ export type TraceFact = readonly [string, string];
 const FACT = /^([A-Za-z][A-Za-z0-9-]*)=(.+)$/;
 const FACT_BYTES_MAX = 4000;
 
-/** `KEY=VALUE`, as it can stand in a trace's header. */
+/** `KEY=VALUE`, as it can be in a trace's header. */
 export function traceFact(given: string): TraceFact {
   const match = FACT.exec(given);
   const [, key, value] = match ?? [];

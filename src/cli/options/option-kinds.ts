@@ -73,7 +73,7 @@ export function lists<Kinds extends Readonly<Record<string, OptionKind<unknown>>
   };
 }
 
-/** An option that takes a list of names, and stands for all of them if it is left out. */
+/** An option with a list of names; default: all of them. */
 export function listOption<T extends string>(
   option: string,
   names: readonly T[],
@@ -82,7 +82,7 @@ export function listOption<T extends string>(
   return { ...preset(names.join(', '), read, names.join(',')), defaultDescription: 'all' };
 }
 
-/** The same, where what was left out has to be told from what was given; a command fills in the default. */
+/** The same, where what was left out has to be distinguished from what was given; a command fills in the default. */
 export function withDefault<T>(
   option: ValueOption<T>,
   defaultDescription: string,

@@ -59,7 +59,7 @@ export function numberOf<T extends number>(option: string, allowed: readonly T[]
   });
 }
 
-/** A list separated by commas; `read` reads each part. A value that stands twice is kept once. */
+/** A list separated by commas; `read` reads each part. A value that occurs twice is kept once. */
 export function listOf<T>(option: string, read: ReadValue<T>): ReadValue<readonly T[]> {
   const readList = (text: string): readonly T[] => {
     const parts = text.split(',').map((part) => part.trim());
@@ -106,7 +106,7 @@ export function size(option: string): ReadValue<number> {
   };
 }
 
-/** Bytes of a cluster; what a format does not take of these is told cell by cell. */
+/** Bytes of a cluster; what a format does not take of these is reported cell by cell. */
 export function clusterSize(option: string): ReadValue<number> {
   const read = size(option);
   return (text) => {

@@ -43,7 +43,7 @@ export function endMatrix(
   return EXIT.error;
 }
 
-/** A QEMU that no profile was measured on may well do other things than the nearest profile: that is told, no failure. */
+/** A QEMU without a measured profile may differ from the nearest profile: reported, but not a failure. */
 export function failsParity({ verdict, qemu, exceptions = [] }: Parity): boolean {
   // All that differs is a defect of QEMU that is known and not copied.
   if (exceptions.includes('qed-zero-over-backing')) return false;

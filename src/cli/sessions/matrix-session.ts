@@ -53,7 +53,7 @@ export interface MatrixSession {
   readonly sources: readonly WorkloadSource[];
   /** The words after the program's name: kept in the result, and said again where the run can be resumed. */
   readonly words: readonly string[];
-  /** Told of a cell among the paths it took. */
+  /** Called for a cell's fallbacks. */
   readonly remarksOf?: ((cell: Cell) => readonly string[]) | undefined;
   /** Of a replay. */
   readonly replay?: ReplaySetting | undefined;
@@ -111,7 +111,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   tellDuration(session, { plans, samples }, terminal);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
   const hasQemu = args.engine.includes('qemu');
-  // One that is named is looked at in any case: a wrong name is told at once.
+  // One that is named is looked at in any case: a wrong name is reported at once.
   const overlaps = plans.some(({ cell }) => cell.overlap === true);
   const isCopied = userImage?.inPlace === false;
   const needsDirectory = isTimedOnFiles || hasQemu || overlaps || isCopied || args.dir !== undefined;
@@ -170,7 +170,7 @@ function storageInPlace(userImage: UserImage | undefined): Storage | undefined {
   return userImage?.inPlace === true ? hostImage(userImage.path).storage : undefined;
 }
 
-/** Loaded only where it is asked for: nobody else pays for it. */
+/** Loaded on demand, to keep other runs fast. */
 async function qemuEngine(
   { 'qemu-bin-dir': binDirectory }: MatrixArgs,
   directory: ImageDirectory | undefined,
@@ -332,7 +332,7 @@ function refuseReplayMisfits({ args, replay }: MatrixSession): void {
 /** What takes less would read as nothing at all. */
 const TELLING_SECONDS = 0.1;
 
-/** Nobody should wonder why nothing seems to happen: passes by the trace's times last as long as it does. */
+/** Announces the duration: a pass at the recorded times takes as long as the trace. */
 function tellDuration(
   { args, replay }: MatrixSession,
   { plans, samples }: { readonly plans: readonly CellPlan[]; readonly samples: number },

@@ -48,7 +48,7 @@ export interface NbdSessionArgs extends ServedImageArgs, ListenArgs {
 
 export interface RecordingAsked {
   readonly path: string;
-  /** What the user says of it: each replaces what the program says under the same key. */
+  /** The user's provenance: each entry replaces the program's entry with the same key. */
   readonly facts: readonly TraceFact[];
 }
 

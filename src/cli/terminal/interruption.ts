@@ -1,5 +1,5 @@
 /**
- * Ctrl-C, twice: the first stops the run after the requests under way and keeps what is finished; the second ends
+ * Ctrl-C, twice: the first stops the run after the requests in flight and keeps what is finished; the second ends
  * the program at once.
  *
  * Invariant: one stroke of the keys counts once. A terminal sends the signal to every process of the group, and

@@ -1,4 +1,4 @@
-/** Words as they stand on a terminal. */
+/** Text for terminals. */
 
 /** `1 cell`, `180 cells`. */
 export function countOf(count: number, noun: string, plural = `${noun}s`): string {

@@ -23,7 +23,7 @@ export function progressOn(stream: ProgressStream): RunObserver {
   return stream.isTTY === true ? new ProgressBar(stream) : new ProgressLines(stream);
 }
 
-/** One bar a stage, with the name of the cell under way. */
+/** One bar a stage, with the name of the current cell. */
 export class ProgressBar implements RunObserver {
   readonly #stream: ProgressStream;
   #bar: SingleBar | undefined;
@@ -40,7 +40,7 @@ export class ProgressBar implements RunObserver {
       barsize: 24,
       fps: REDRAWS_PER_SECOND,
       hideCursor: true,
-      // Whoever runs the program handles its signals, and ends the run, which stops the bar.
+      // The session handles signals and ends the run, which stops the bar.
       gracefulExit: false,
       linewrap: true,
     });

@@ -7,7 +7,7 @@ import type { Snapshot } from '../../format/qcow2/snapshots/snapshot-table.ts';
 const NS_PER_S = 1_000_000_000n;
 const NS_PER_MS = 1_000_000n;
 
-/** The table with its heading; dates in the time zone of whoever reads it. */
+/** The table with its heading; dates in the local time zone. */
 export function snapshotTable(snapshots: readonly Snapshot[]): string {
   return [
     'Snapshot list:',

@@ -40,7 +40,7 @@ export interface Terminal {
   /** For the answer alone. */
   readonly paint: Paint;
   readonly hasColour: boolean;
-  /** Columns; 100 where no terminal tells. */
+  /** Columns; 100 if there is no terminal. */
   readonly width: number;
   /**
    * Resolves when all answers are out.
@@ -122,7 +122,7 @@ function answersTo(stream: Output): Answers {
     },
     finish: async () => {
       if (stream.writableLength > 0) await new Promise<void>((resolve) => stream.write('', () => resolve()));
-      // A failed write is told in an event of its own, after the write.
+      // A failed write is reported in a separate event, after the write.
       if (isWritten) await new Promise(setImmediate);
       if (failure === undefined || systemCode(failure) === 'EPIPE') return;
       throw new Qcow2BenchError(

@@ -1,6 +1,6 @@
 /** Errors of the command line itself: they name the option, what was given, and what is allowed. */
 
-/** The user is to call the program another way; told in one line, exit code 2. */
+/** A usage error: one line, exit code 2. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 }

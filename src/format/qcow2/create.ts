@@ -83,7 +83,7 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
   await image.refcounts.allocate(3);
   await image.header.rewrite({});
   await image.tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
-  // Where nobody but a reader of the raw data file looks at the tables, all clusters are there from the start.
+  // A raw data file must be readable without the tables, so all clusters are allocated from the start.
   const mode = preallocation === 'off' && shape.dataFile === 'raw' ? 'metadata' : preallocation;
   if (mode !== 'off') await image.preallocate(virtualSize, mode);
   else if (dataFile !== undefined) await extendEmptyFile(dataFile.device, virtualSize, 'hole');

@@ -133,7 +133,7 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
   const geometry = makeGeometry(values);
   const metadata = new MetadataMap(geometry.clusterSize);
   const refcountTable = await RefcountTable.load(header, geometry, metadata);
-  // A check reads the snapshot table itself: what is wrong with it is its finding, and a repair may mend it.
+  // A check reads the snapshot table itself: what is wrong with it is its finding, and a repair may repair it.
   const snapshotTable = options.forCheck === true ? undefined : await loadSnapshotTable(header, metadata);
   const wantsLazy = options.refcounts === undefined ? header.hasLazyRefcounts : options.refcounts === 'lazy';
   if (wantsLazy && values.version < 3) {

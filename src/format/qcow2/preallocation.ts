@@ -94,7 +94,7 @@ async function layContiguous(
   const clusters = ceilDiv(to - first, clusterSize);
   const area = await layRefcountArea(refcounts, {
     firstCluster: await endOfUsed(refcounts, ceilDiv(device.size(), clusterSize)),
-    // Tables may come to lie anywhere, but what describes them must be there.
+    // Tables may come to be anywhere, but what describes them must be there.
     clustersBehind: clusters + ceilDiv(clusters, geometry.l2Entries),
     size: 'exact',
   });

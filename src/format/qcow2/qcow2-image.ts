@@ -215,7 +215,7 @@ export class Qcow2Image implements DiskImage {
 
   /**
    * Makes all that the image has in memory durable. Bitmaps that cannot be stored stay marked as in use, and the dirty
-   * bit stays set; what else there is reaches the file all the same, and then the error is told.
+   * bit stays set; what else there is reaches the file all the same, and then the error is reported.
    */
   async #closeTables(): Promise<void> {
     const cause = this.header.isDirty ? 'dirty-bit' : 'close';

@@ -36,7 +36,7 @@ export interface ResizeOptions {
   readonly writeUnlocked: (guestOffset: number, bytes: Uint8Array) => Pending;
 }
 
-/** A resize under way. */
+/** A resize in progress. */
 interface Resize extends ResizeOptions {
   readonly core: ImageCore;
 }
@@ -135,7 +135,7 @@ async function extend(resize: Resize, virtualSize: number): Promise<void> {
   await resize.core.writeCaches();
 }
 
-/** What a raw data file holds is the disk: all of it is mapped, also where nobody asked for space. */
+/** A raw data file is the disk: all of it is mapped, also without preallocation. */
 function newSpace({ preallocation, core }: Resize, virtualSize: number): Preallocation {
   const { header } = core;
   const mustMap = header.isDataFileRaw && virtualSize > header.values.virtualSize;

@@ -12,7 +12,7 @@
  * Writing zeroes to whole clusters takes no space and fills nothing: only the table steps remain.
  *
  * Invariants:
- * - One runs at a time; whoever calls `run` holds the image's turn. So one set of fields and one fill buffer
+ * - One runs at a time; the caller of `run` holds the image's turn. So one set of fields and one fill buffer
  *   serve all, and nothing is allocated per write.
  * - Tables in memory never say more than a crash-free file: if a table write fails, the entries are taken
  *   back. (The clusters taken stay unused: a leak, never a double use.)
@@ -69,7 +69,7 @@ export class Allocation {
   readonly #header: QedHeaderFile;
   readonly #backing: DiskImage | undefined;
 
-  // The write under way.
+  // The write in flight.
   #step: Step = 'done';
   #guestOffset = 0;
   #length = 0;
@@ -244,7 +244,7 @@ export class Allocation {
   #linkTable(): Pending {
     const table = this.#heldTable();
     this.#tables.setL1Entry(table.l1Index, table.hostOffset);
-    // Before the write, so that whoever meets the new entry in memory finds the table there as well.
+    // Before the write, so that the table is in memory before its new entry is visible.
     this.#tables.add(table);
     this.#step = 'finish';
     return this.#tables.writeL1Entry(table.l1Index);

@@ -4,7 +4,7 @@
  *
  * Invariants:
  * - Without a repair nothing is written. A repair clears entries that lead nowhere and nothing else: of two
- *   entries that claim one cluster no scan can tell whose it is, and QED cannot give leaked clusters back.
+ *   entries that claim one cluster no scan can determine the owner, and QED cannot give leaked clusters back.
  * - The need-check bit is cleared only by a repair after which no corruption is left, once all is durable.
  */
 
@@ -23,7 +23,7 @@ import { ENTRY_UNALLOCATED, ENTRY_ZERO, type L2Table, QedTables } from './tables
 /**
  * Checks the image in `device`, which stays open; the backing file is not looked at.
  *
- * @param options the scope `all` mends what can be mended; `leaks` mends nothing, as QED cannot free clusters.
+ * @param options the scope `all` repairs what can be repaired; `leaks` repairs nothing, as QED cannot free clusters.
  * @throws Qcow2BenchError with a code of `parseQedHeader`, or of the device.
  */
 export async function checkQed(device: BlockDevice, options: CheckOptions = {}): Promise<CheckReport> {
@@ -50,11 +50,11 @@ class QedCheck {
   readonly #geometry: QedGeometry;
   readonly #space: HostSpace;
   readonly #tables: QedTables;
-  readonly #mends: boolean;
+  readonly #repairs: boolean;
   readonly #claimed = new ClaimedClusters();
   readonly #findings: CheckFindings;
   readonly #options: CheckOptions;
-  /** Where the next data cluster would lie if the image were not fragmented; 0 before a table's first. */
+  /** Where the next data cluster would be if the image were not fragmented; 0 before a table's first. */
   #contiguousOffset = 0;
 
   constructor(device: BlockDevice, header: QedHeader, options: CheckOptions) {
@@ -63,7 +63,7 @@ class QedCheck {
     this.#geometry = geometry;
     this.#space = new HostSpace(geometry, device.size());
     this.#tables = new QedTables({ device, geometry, space: this.#space, l1Offset });
-    this.#mends = options.repair === 'all';
+    this.#repairs = options.repair === 'all';
     this.#options = options;
     this.#findings = new CheckFindings(options.onDetail);
   }
@@ -93,7 +93,7 @@ class QedCheck {
       const turn = this.#options.onProgress?.('tables', (l1Index + 1) / entriesPerTable);
       if (turn !== undefined) await turn;
     }
-    if (isL1Changed && this.#mends) await this.#tables.writeL1();
+    if (isL1Changed && this.#repairs) await this.#tables.writeL1();
   }
 
   report(): CheckReport {
@@ -111,7 +111,7 @@ class QedCheck {
     for (let index = 0; index < this.#geometry.entriesPerTable; index++) {
       isChanged = this.#checkEntry(table, index) || isChanged;
     }
-    if (isChanged && this.#mends) await this.#tables.writeTable(table);
+    if (isChanged && this.#repairs) await this.#tables.writeTable(table);
   }
 
   /** Whether the entry was cleared. */
@@ -151,7 +151,7 @@ class QedCheck {
   #leadsNowhere(name: () => string, hostOffset: number | undefined): void {
     const where = hostOffset === undefined ? '2^53 or more' : hex(hostOffset);
     const what = (): string => `${name()}: ${where} is not a cluster of the file`;
-    if (this.#mends) {
+    if (this.#repairs) {
       this.#findings.corruptionsFixed++;
       this.#findings.say('repair', () => `Repairing ${what()}`);
     } else {

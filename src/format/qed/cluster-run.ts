@@ -3,7 +3,7 @@
  * cut where QEMU cuts it, so that a request splits into the same operations.
  *
  * Invariants: a run never leaves one second-level table; clusters of a `data` run follow one another in the host
- * file. The answer stands in the finder's own fields, so that finding allocates nothing: it holds until the next
+ * file. The answer is in the finder's own fields, so that finding allocates nothing: it holds until the next
  * `find`, and must be taken before anything is awaited.
  */
 
@@ -36,7 +36,7 @@ export class ClusterRun {
   kind: ClusterKind = 'no-table';
   /** Guest bytes, from the asked offset, that are of this kind; at most what was asked for. */
   length = 0;
-  /** Where the asked guest offset lies in the file; only for `data`. */
+  /** Where the asked guest offset is in the file; only for `data`. */
   hostOffset = 0;
   /** The table is on its way to the file: what it says may yet be taken back. */
   unsettled = false;

@@ -1,5 +1,5 @@
 /**
- * Where things lie in a QED image: the arithmetic of clusters and two-level tables, and the limits of the
+ * Where things are in a QED image: the arithmetic of clusters and two-level tables, and the limits of the
  * format (QED specification, "Header" and "Tables").
  *
  * Invariants: the cluster size is a power of two, so that dividing offsets below 2^53 by it is exact; a table

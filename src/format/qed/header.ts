@@ -73,7 +73,7 @@ export interface QedHeader {
   readonly backing: QedBackingPlace | undefined;
 }
 
-/** Where the header says the name of the backing file lies. */
+/** Where the header says the name of the backing file is. */
 export interface QedBackingPlace {
   /** Bytes from the start of the file. */
   readonly offset: number;
@@ -129,7 +129,7 @@ export interface NewQedHeader {
   readonly clusterSize: number;
   readonly tableClusters: number;
   readonly virtualSize: number;
-  /** The name lies right behind the header's fields; its length in bytes. */
+  /** The name is right behind the header's fields; its length in bytes. */
   readonly backing: { readonly nameLength: number; readonly isRaw: boolean } | undefined;
 }
 

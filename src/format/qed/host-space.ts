@@ -1,5 +1,5 @@
 /**
- * The host file as a row of clusters: where it ends, and which offsets may stand in a table.
+ * The host file as a row of clusters: where it ends, and which offsets may be in a table.
  *
  * Invariants: space is only ever taken at the end and never given back (QED has no free list); a part of a
  * cluster at the end, which an interrupted write leaves, counts as free and is taken again. The file is as long as QEMU
@@ -31,13 +31,13 @@ export class HostSpace {
     return hostOffset;
   }
 
-  /** Whether a data cluster may lie at `hostOffset`. */
+  /** Whether a data cluster may be at `hostOffset`. */
   holdsCluster(hostOffset: number): boolean {
     const { clusterSize, headerSize } = this.#geometry;
     return isAligned(hostOffset, clusterSize) && hostOffset >= headerSize && hostOffset < this.#end;
   }
 
-  /** Whether a whole table may lie at `hostOffset`. */
+  /** Whether a whole table may be at `hostOffset`. */
   holdsTable(hostOffset: number): boolean {
     return this.holdsCluster(hostOffset) && hostOffset + this.#geometry.tableSize <= this.#end;
   }

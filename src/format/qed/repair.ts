@@ -6,7 +6,7 @@
  * did not); the guest never had that write acknowledged as durable, so the entry becomes unallocated.
  *
  * Invariants:
- * - The bit is cleared only after everything mended is durable, and only if nothing is left that could not be.
+ * - The bit is cleared only after everything repaired is durable, and only if nothing is left that could not be.
  * - Memory grows with the clusters found in use, not with the length the file claims.
  */
 
@@ -29,10 +29,10 @@ export interface RepairOptions {
 }
 
 /**
- * Scans, mends and marks the image clean.
+ * Scans, repairs and marks the image clean.
  *
  * @returns how many entries were cleared.
- * @throws Qcow2BenchError `qed-cross-linked` if two entries claim one cluster: no scan can tell whose it is.
+ * @throws Qcow2BenchError `qed-cross-linked` if two entries claim one cluster: no scan can determine the owner.
  */
 export async function repairQed(options: RepairOptions): Promise<number> {
   const { geometry, space, tables, device, header } = options;

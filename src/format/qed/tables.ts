@@ -103,8 +103,8 @@ export class QedTables {
   }
 
   /**
-   * Reads the table into the cache. With many requests under way it may be gone again when the promise is
-   * resolved: ask `cached` anew.
+   * Reads the table into the cache. With many requests in flight it may be gone again when the promise is
+   * resolved: ask `cached` again.
    *
    * @throws Qcow2BenchError `qed-bad-table-offset` if the entry cannot be the offset of a table.
    */

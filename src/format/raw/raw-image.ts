@@ -147,7 +147,7 @@ export class RawImage implements DiskImage {
     if (inside <= 0) return { kind: 'unallocated', length, hostOffset: undefined };
     if (options?.seeHoles === true) {
       const extent = this.#device.extentAt(guestOffset);
-      // What the end of the file cuts off of its last sector goes with what lies before it.
+      // What the end of the file cuts off of its last sector goes with what is before it.
       const whole = alignUp(guestOffset + extent.length, SECTOR_SIZE) - guestOffset;
       const kind = extent.isData ? 'data' : 'zero';
       return { kind, length: Math.min(length, whole), hostOffset: guestOffset };

@@ -34,7 +34,7 @@ export interface Chart {
   readonly rows: readonly ChartRow[];
   /** Selections on which it depends. */
   readonly selections: readonly Selection[];
-  /** Columns of the table that stands in for it. */
+  /** Columns of the table that replaces it. */
   readonly columns: readonly ChartColumn[];
   readonly legend: readonly LegendEntry[];
   /** Pixels between the chart's left edge and its panels, kept for axis labels; 0 if it sizes itself. */

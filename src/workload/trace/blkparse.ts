@@ -34,7 +34,7 @@ const DECIMALS = 9;
 
 const BROKEN = 'is not a blkparse event: device cpu sequence time pid action RWBS …';
 
-/** Whether one of the first lines is such an event; comments and messages may stand before it. */
+/** Whether one of the first lines is such an event; comments and messages may be before it. */
 export function isBlkparse(lines: readonly string[]): boolean {
   return lines.some((line) => LINE.test(line));
 }

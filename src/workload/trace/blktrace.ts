@@ -6,9 +6,9 @@
  *     action     low 8 bits: what happened (1 Q: queued); bits 16 to 31: categories
  *     categories 0 read | 1 write | 2 flush | 3 sync | 9 pass-through | 10 notify | 12 meta | 13 discard | 15 FUA
  *
- * Invariants: the machine's own byte order, told by the magic number; sectors are 512 bytes. A request shows several
+ * Invariants: the machine's own byte order, detected by the magic number; sectors are 512 bytes. A request shows several
  * times on its way, so only its `Q` counts. One with the flush category is a flush before whatever else it is. Write-zeroes
- * cannot be told from writes. A device is a volume, called `8,0` as blkparse prints it.
+ * cannot be distinguished from writes. A device is a volume, called `8,0` as blkparse prints it.
  */
 
 import { SECTOR_SIZE } from '../request.ts';
@@ -26,7 +26,7 @@ const EVENT_ACTION = 28;
 const EVENT_DEVICE = 36;
 const EVENT_PDU_LENGTH = 46;
 
-/** Above these bits of the action lies a flag that says the pdu begins with a cgroup. */
+/** Above these bits of the action is a flag that says the pdu begins with a cgroup. */
 const ACTION_MASK = 0xff;
 const ACTION_QUEUED = 1;
 const CATEGORY_READ = 1 << 16;

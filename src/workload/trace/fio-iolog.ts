@@ -25,7 +25,7 @@ import type { LineParser } from './trace-parser.ts';
 const FIRST_LINE = { 2: 'fio version 2 iolog', 3: 'fio version 3 iolog' } as const;
 export type FioVersion = keyof typeof FIRST_LINE;
 
-/** What the line of an action stands for; `file` tells about the file, `wait` about time. */
+/** What the line of an action means; `file` is about the file, `wait` about time. */
 type Action = RequestOp | 'file' | 'wait';
 
 const NS_PER_US = 1000;

@@ -2,7 +2,7 @@
  * Reads the fields of a line one after the other, from its bytes, without making a string of any.
  *
  * Invariants: numbers are decimal integers below 2^53, or `NOT_A_NUMBER`, which is negative as all that is no number
- * here; a field that was read is passed over with the one separator after it. `isPastEnd` tells that a field was
+ * here; a field that was read is passed over with the one separator after it. `isPastEnd` means that a field was
  * asked for that the line does not have.
  */
 
@@ -93,7 +93,7 @@ export class LineFields {
     return this.high >= 0 && this.low >= 0;
   }
 
-  /** The next field as it stands, at `wordStart` to `wordEnd`; answers its length. */
+  /** The next field verbatim, at `wordStart` to `wordEnd`; answers its length. */
   word(): number {
     this.wordStart = this.next;
     this.wordEnd = this.#separatorFrom(this.next);

@@ -7,7 +7,7 @@
  * Invariants:
  * - Flags are hexadecimal, with or without `0x`: 0x2 zero-write, 0x4 may unmap, 0x10 FUA. The FUA that writethrough
  *   implies does not show, and QEMU 7.2 has no event for flushes and discards.
- * - `pid@seconds:` stands before the event only with `-msg timestamp=on`; without it there are no times.
+ * - `pid@seconds:` is before the event only with `-msg timestamp=on`; without it there are no times.
  * - Lines of other events are passed over. A block backend (`blk`) is a volume.
  */
 
@@ -39,7 +39,7 @@ const MICROSECOND_DIGITS = 6;
 
 const BROKEN = 'is not a QEMU trace event: blk_co_pwritev blk … bs … offset N bytes N flags 0x…';
 
-/** Whether one of the first lines is such an event; a tool's own words may stand before it. */
+/** Whether one of the first lines is such an event; a tool's own words may be before it. */
 export function isQemuTraceLog(lines: readonly string[]): boolean {
   return lines.some((line) => LINE.test(line));
 }

@@ -2,7 +2,7 @@
  * Where on the device requests went, over time: counts on a grid that is filled while a trace is read, before anybody
  * knows how long or how large it is.
  *
- * Invariants: memory is that of the grid, whatever the trace. When a request lies outside, columns or rows are joined in
+ * Invariants: memory is that of the grid, whatever the trace. When a request is outside, columns or rows are joined in
  * pairs, so the grid covers twice as much; in the end at least half of what is needed is used.
  */
 
@@ -26,11 +26,11 @@ export class RequestGrid {
   readonly #writes = new Uint32Array(COLUMNS * ROWS);
   readonly #reads = new Uint32Array(COLUMNS * ROWS);
   readonly #flushes = new Uint32Array(COLUMNS);
-  /** Of the unit of `x`, and bytes, that a column and a row stand for. */
+  /** Of the unit of `x`, and bytes, that a column and a row represent. */
   #columnSize = 1;
   #rowSize = 512;
 
-  /** @param x where the request stands from left to right: a time or a number, from 0. */
+  /** @param x the horizontal position of the request: a time or a number, from 0. */
   add({ op, offset, length, fua }: Request, x: number): void {
     while (x >= COLUMNS * this.#columnSize) this.#joinColumns();
     const column = Math.floor(x / this.#columnSize);

@@ -24,7 +24,7 @@ export interface FeedParts<Parser extends TraceParser = TraceParser> {
   readonly intake: TraceIntake;
   readonly parser: Parser;
   readonly onBroken: OnBroken;
-  /** Told of a file that was cut short, with the bytes after its last whole line or record; left out, it is an error. */
+  /** Called for a truncated file, with the bytes after its last complete line or record; without it, truncation is an error. */
   readonly onCut?: ((bytes: number) => void) | undefined;
 }
 
@@ -35,9 +35,9 @@ export interface TraceFeed {
   /** A chunk is wanted. */
   readonly isStarved: boolean;
   readonly isEnded: boolean;
-  /** Where it stands, for errors of the file itself. */
+  /** Its position, for errors of the file itself. */
   readonly place: ErrorPlace;
-  /** Parses until the intake is full, a request lies after `untilNs`, or a chunk is wanted. */
+  /** Parses until the intake is full, a request is after `untilNs`, or a chunk is wanted. */
   parse(untilNs: number): void;
   /** Takes the next chunk; `undefined` is the end of the file. */
   push(chunk: Uint8Array | undefined): void;

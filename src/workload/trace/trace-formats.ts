@@ -24,7 +24,7 @@ import { isVscsiTrace, VscsiParser } from './vscsi.ts';
 /** The beginning of an unpacked file. */
 export interface TraceHead {
   readonly bytes: Uint8Array;
-  /** Its first whole lines, without their line feeds; of a binary file, what lies between such bytes. */
+  /** Its first whole lines, without their line feeds; of a binary file, what is between such bytes. */
   readonly lines: readonly string[];
 }
 
@@ -39,14 +39,14 @@ export interface TraceContents {
   readonly times: 'ns' | '100 ns' | 'us' | 'ms' | 's' | 'none';
   /** The size of the device. */
   readonly size: boolean;
-  /** What tells volumes apart, where a file may hold several. */
+  /** What distinguishes volumes, where a file may hold several. */
   readonly volume: string | undefined;
 }
 
 export interface TraceFormatEntry {
   readonly title: string;
   readonly holds: TraceContents;
-  /** Requests by which one may stand after its place in time; 0 where the file's order is that of issue. */
+  /** Requests by which one may be after its place in time; 0 where the file's order is that of issue. */
   readonly orderWindow: number;
   /** Whether times count from elsewhere than the beginning of the trace. */
   readonly rebases: boolean;

@@ -1,4 +1,4 @@
-/** The beginning of a trace's file, from which its format is told. */
+/** The beginning of a trace's file, from which its format is detected. */
 
 import type { TraceHead } from './trace-formats.ts';
 

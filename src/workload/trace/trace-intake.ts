@@ -4,7 +4,7 @@
  *
  * Invariants:
  * - Times come out from 0 or later, in nanoseconds, and never go backwards. A request may stand up to the format's
- *   window of requests after its place; one that stands later breaks a rule.
+ *   window of requests after its place; one that is later breaks a rule.
  * - It holds at most the window and a batch.
  */
 
@@ -18,7 +18,7 @@ export const BATCH_REQUESTS = 4096;
 const MIB = 1024 * 1024;
 
 export interface IntakeOptions {
-  /** Requests by which one may stand after its place in time; 0 where the format is in order. */
+  /** Requests by which one may be after its place in time; 0 where the format is in order. */
   readonly orderWindow: number;
   /** Whether the times of the file count from somewhere else than the first request. */
   readonly rebases: boolean;
@@ -75,7 +75,7 @@ export class TraceIntake {
     return footprintOf(this.endOffset);
   }
 
-  /** The file tells the device's size; what the user said stands before it. Answers the rule it breaks. */
+  /** The file records the device's size; the user's size takes precedence. Answers the rule it breaks. */
   setVirtualSize(bytes: number): string | undefined {
     const rule = brokenSizeRule(bytes);
     if (rule !== undefined || this.#sizeIsGiven) return rule;

@@ -12,7 +12,7 @@ interface Parser {
    * length is not known), it is an error even if bad ones are skipped.
    */
   readonly canSkip: boolean;
-  /** Facts that the trace tells about itself; complete before the first request. */
+  /** Facts from the trace's header; complete before the first request. */
   readonly provenance?: ReadonlyMap<string, string>;
   /** Requests left out because they failed, or were never answered, when they were recorded. */
   readonly failedCount?: number;

@@ -5,10 +5,10 @@
  * - Streams: memory is bounded by a chunk of each file and the requests that the format's order window holds back,
  *   whatever the size of the trace.
  * - `openTrace` returns once the device's size is known, so a header that is broken is an error there. A format that
- *   does not tell the size is read through once for it, unless the size is given.
+ *   does not record the size is read once for it, unless the size is given.
  * - A line or record that breaks a rule is one error, `bad-trace`, with path, line or offset, and rule; with `skipBad`
  *   it is counted and left out. A broken header, a cut file and a failing disk are always errors.
- * - Several files (blktrace) are merged by time: the next request is read from the file that lies furthest back.
+ * - Several files (blktrace) are merged by time: the next request is read from the file that is furthest back.
  */
 
 import { Qcow2BenchError, systemCode, type ErrorPlace } from '../../core/error.ts';
@@ -24,7 +24,7 @@ import type { TraceParser } from './trace-parser.ts';
 import { readUnpacked } from './unpacked-file.ts';
 
 export interface OpenTraceOptions {
-  /** Default: told from the content. */
+  /** Default: detected from the content. */
   readonly format?: TraceFormat | undefined;
   /** Which volume to read; default: the only one there is. */
   readonly volume?: string | undefined;
@@ -41,9 +41,9 @@ export interface OpenTraceOptions {
 export interface OpenTrace extends RequestStream {
   readonly path: string;
   readonly format: TraceFormat;
-  /** The volume that is read, in formats that tell them apart. */
+  /** The volume that is read, in formats with volumes. */
   readonly volume: string | undefined;
-  /** Facts that the trace tells about itself, in file order. */
+  /** Facts from the trace's header, in file order. */
   readonly provenance: ReadonlyMap<string, string>;
   /** Lines or records left out so far by `skipBad`. */
   readonly skippedCount: number;
@@ -258,7 +258,7 @@ class TraceReader implements UnsizedTrace {
   }
 }
 
-/** Where the next request is to be read, and up to which time it may be: the time of the file that lies second. */
+/** Where the next request is to be read, and up to which time it may be: the time of the file that is second. */
 function furthestBack(sources: readonly Source[]): {
   readonly source: Source | undefined;
   readonly untilNs: number;

@@ -3,7 +3,7 @@
  *
  * Invariants:
  * - What it writes, the reader takes: a request that no trace can hold (out of order, out of range) is
- *   refused before anything of it is written. What the chosen format does not hold is left out; `TraceLosses` tells.
+ *   refused before anything of it is written. What the chosen format does not hold is left out and counted by `TraceLosses`.
  * - Bounded memory: `write` answers a promise when the disk is behind; a caller that waits for it is never
  *   ahead by more than a few buffers.
  * - `close` alone makes the file whole. The same requests and facts give the same bytes.
@@ -66,7 +66,7 @@ export class TraceWriter implements AsyncDisposable {
 
   /**
    * Creates the file at `path`, or empties it. The system's refusal to do so shows in `write` or `close`.
-   * @throws Qcow2BenchError `bad-trace` if the size or a fact cannot stand in a trace.
+   * @throws Qcow2BenchError `bad-trace` if the size or a fact cannot be in a trace.
    */
   constructor(path: string, options: CreateTraceOptions) {
     const { virtualSize, format = 'native', count, provenance = [], compression, stream } = options;
@@ -92,7 +92,7 @@ export class TraceWriter implements AsyncDisposable {
 
   /**
    * Adds a request; a promise means: wait before the next one.
-   * @throws Qcow2BenchError `bad-trace` if the request cannot stand in the trace, or the file cannot be written.
+   * @throws Qcow2BenchError `bad-trace` if the request cannot be in the trace, or the file cannot be written.
    */
   write(request: Request): undefined | Promise<void> {
     const rule = this.#brokenRule(request);
@@ -165,7 +165,7 @@ export class TraceWriter implements AsyncDisposable {
     return this.#send(text);
   }
 
-  /** A record and the zeroes that stand for its data. */
+  /** A record and the zeroes that represent its data. */
   #writeRecord(encoder: RecordEncoder, request: Request): undefined | Promise<void> {
     const { sector, dataBytes } = encoder.record(request);
     const pending = this.#send(sector);

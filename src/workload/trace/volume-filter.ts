@@ -2,12 +2,12 @@
  * Which volume of a trace of several is read: the one that was asked for, or the only one there is.
  *
  * Invariants:
- * - Nobody gets the requests of two devices mixed: at the second one that shows up unasked, no more requests are
+ * - Requests of two devices are never mixed: at the second one that shows up unasked, no more requests are
  *   taken, and what else there is gets listed, over a bounded stretch of the file.
  * - A volume met again costs a comparison or a look-up in a table, and makes no string.
  */
 
-/** Volumes told apart; public traces have some thousands. */
+/** Volumes distinguished; public traces have some thousands. */
 const VOLUMES_MAX = 65_536;
 /** Lines or records looked at for further volumes after the second one has shown up. */
 const LISTING_MAX = 1_000_000;

@@ -8,7 +8,7 @@ export class WideClock {
   #high: number | undefined;
   #low = 0;
 
-  /** Ticks since the first time that was asked about; negative if this one lies before. */
+  /** Ticks since the first time that was asked about; negative if this one is before. */
   since(high: number, low: number, unit: number): number {
     if (this.#high === undefined) {
       this.#high = high;

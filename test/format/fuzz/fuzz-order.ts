@@ -1,4 +1,4 @@
-/** What the watchdog and the worker of the fuzzer tell each other: the order, which image is under way, how it ended. */
+/** What the watchdog and the worker of the fuzzer tell each other: the order, which image is being tested, how it ended. */
 
 export interface WorkerOrder {
   /** Of the first round. */
@@ -14,7 +14,7 @@ export interface WorkerOrder {
   readonly trap?: { readonly index: number; readonly kind: 'loop' | 'heap' | 'bytes' } | undefined;
   /** Where images are kept. */
   readonly folder: string;
-  /** For files that nobody needs once the worker has ended. */
+  /** For files that are not needed after the worker has ended. */
   readonly scratch: string;
   /** Of `STATE_BYTES`: read while the worker is busy. */
   readonly state: SharedArrayBuffer;
@@ -32,7 +32,7 @@ export type FuzzEnding =
       readonly file: string;
     };
 
-/** The file of the image under way, in the folder. */
+/** The file of the image being tested, in the folder. */
 export const UNDER_WAY = 'under-way.img';
 
 /** Three numbers: seed, index of the image in its round, when it was begun. */
@@ -41,7 +41,7 @@ export const STATE_BYTES = 3 * Float64Array.BYTES_PER_ELEMENT;
 export interface Place {
   readonly seed: number;
   readonly path: string;
-  /** As `Date.now` tells it; 0 if no image is under way. */
+  /** From `Date.now`; 0 if no image is being tested. */
   readonly startedMs: number;
 }
 

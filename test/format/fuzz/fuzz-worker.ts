@@ -1,6 +1,6 @@
 /**
  * The worker of the fuzzer: rounds of damaged images, each with a seed of its own, counted up from the first. Before an image
- * is tried, its seed, its path and the time stand in memory that the watchdog reads, and its bytes in a file.
+ * is tried, its seed, its path and the time are in memory that the watchdog reads, and its bytes in a file.
  */
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';

@@ -19,9 +19,9 @@ export interface FuzzOptions {
   readonly runs: number;
   /** Of a failure found before: goes to it at once. */
   readonly path?: string | undefined;
-  /** Begins no further image after this moment, as `performance.now()` tells it. */
+  /** Begins no further image after this moment, from `performance.now()`. */
   readonly stopAt?: number;
-  /** Told of each image before it is tried: its index in the run, or that of the failure that it shrinks. */
+  /** Called for each image before it is tried: its index in the run, or that of the failure that it shrinks. */
   readonly onImage?: (image: DamagedImage, index: number) => void;
   /** Judges the verdict of our check. */
   readonly judge?: (image: DamagedImage, verdict: Verdict) => Promise<void>;

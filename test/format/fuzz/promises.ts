@@ -5,7 +5,7 @@
  * - Each command ends within its budget of host operations and of CPU time.
  * - No file is opened but the image itself (`info`, `check`) and files of its folder (the others).
  * - A command that reads changes nothing; nor does one that refuses the image, but for the repair of a dirty one that
- *   was under way.
+ *   was in flight.
  * - Two checks say the same. A repair that says nothing is left is followed by a check that finds nothing.
  */
 
@@ -115,7 +115,7 @@ class Trial {
       assert.equal(storage.changes, 0, 'refused, and nothing is written');
       return;
     }
-    // A snapshot table that is too long for a check is cut by a repair; nothing else that is refused can be mended.
+    // A snapshot table that is too long for a check is cut by a repair; nothing else that is refused can be repaired.
     if ('refused' in before) assert.equal(before.refused, 'qcow2-bad-snapshot-table');
     if (repaired.corruptions + repaired.checkErrors > 0) return;
     const after = await this.#checked(storage);

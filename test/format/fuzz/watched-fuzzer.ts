@@ -2,8 +2,8 @@
  * The fuzzer in a worker, under a watchdog: an image that hangs the code it is tried on, or that takes all memory, is named
  * by its seed and path like any other failure, and the worker ended.
  *
- * Invariants: what is watched is time and memory as they are while the image is under way, and nothing the worker says of
- * itself; the image lies in a file before it is tried.
+ * Invariants: what is watched is time and memory as they are while the image is being tested, and nothing the worker says of
+ * itself; the image is in a file before it is tried.
  */
 
 import { mkdtempSync, renameSync, rmSync } from 'node:fs';

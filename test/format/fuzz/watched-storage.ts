@@ -1,5 +1,5 @@
 /**
- * Files in memory that note what is done to them, and stop whoever does too much.
+ * Files in memory that note what is done to them, and stop code that does too much.
  *
  * Invariants: every file that is opened is noted by its name, whether it is there or not; work beyond the budget ends in
  * `OverBudget`, which is no error of an image.
@@ -49,7 +49,7 @@ export class WatchedStorage implements Storage {
     return this.#watch.changes;
   }
 
-  /** Begins to count anew. */
+  /** Begins to count again. */
   begin(): void {
     this.#opened = new Set();
     this.#watch.operations = 0;

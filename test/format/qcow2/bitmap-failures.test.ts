@@ -172,7 +172,7 @@ describe.skipIf(skip !== undefined)('after a failure at any operation of a close
         const dirty = await isDirty(storage);
         if (error === undefined) expect(dirty, what).toBe(false);
         if (fault === 'no bitmap written' && error !== undefined) {
-          // As QEMU 7.2 leaves it: refcounts are written, and still nobody vouches for them.
+          // As QEMU 7.2 leaves it: refcounts are written, and the dirty bit stays.
           expect(dirty, what).toBe(refcounts === 'lazy');
         }
         qemu.put(IMAGE, storage.open(IMAGE).contents());

@@ -1,5 +1,5 @@
 /**
- * Broken tables, class by class, held against a live qemu-img: what a check reports of them, what either repair mends,
+ * Broken tables, class by class, held against a live qemu-img: what a check reports of them, what either repair repairs,
  * and which bytes it leaves. What a check calls clean can be opened, also after a repair. Where QEMU's repair gives up, loses what it need not lose, or makes the file as long as a
  * broken pointer says, ours does better: each such difference has its name in docs/qemu-rules.md.
  */

@@ -20,7 +20,7 @@ const U32_MAX = 0xffff_ffff;
 const OFFSET = 0x00ff_ffff_ffff_fe00n;
 const COPIED = 1n << 63n;
 
-/** Where things lie in a good image, in bytes. */
+/** Where things are in a good image, in bytes. */
 export interface Places {
   readonly clusterSize: number;
   /** Of the file, rounded up to clusters. */

@@ -111,7 +111,7 @@ describe.skipIf(noQemu !== undefined)('a check of a damaged image', () => {
     );
   });
 
-  it('finds entries of the snapshot table without the sizes that version 3 demands, and writes it anew', async () => {
+  it('finds entries of the snapshot table without the sizes that version 3 demands, and rewrites it', async () => {
     qemu.img('create', '-q', '-f', 'qcow2', '-o', `cluster_size=${String(CLUSTER)}`, 'disk', '2M');
     qemu.img('snapshot', '-c', 'kept', 'disk');
     // What follows the one entry reads as two of zeroes.
@@ -133,7 +133,7 @@ describe.skipIf(noQemu !== undefined)('a check of a damaged image', () => {
     expect(Buffer.compare(device.contents(), qemu.get('disk'))).toBe(0);
   });
 
-  it('mends leaks only, if only that is asked for', async () => {
+  it('repairs leaks only, if only that is asked for', async () => {
     const bytes = await sound();
     spoil(bytes, { kind: 'refcount', cluster: 1, value: 2 });
     spoil(bytes, { kind: 'cross-link', table: 0, index: 1 });
@@ -147,7 +147,7 @@ describe.skipIf(noQemu !== undefined)('a check of a damaged image', () => {
   });
 
   it.each([62, 63])(
-    'sees that a refcount block is not aligned wherever it lies, beyond 2^%i too',
+    'sees that a refcount block is not aligned at any offset, beyond 2^%i too',
     async (bit) => {
       const bytes = patched(await sound(), { at: CLUSTER + 8, u64: (1n << BigInt(bit)) | 0xe400n });
       const { image } = await openBytes(bytes, { forCheck: true });

@@ -63,7 +63,7 @@ describe.skipIf(noQemu !== undefined)(`random damage${noQemu === undefined ? '' 
     };
     await Promise.all(directories.map(work));
     expect(differences).toEqual([]);
-    // Most damage can be mended, and nearly none is refused: otherwise this would prove little.
+    // Most damage can be repaired, and nearly none is refused: otherwise this would prove little.
     expect(outcomes.repaired, JSON.stringify(outcomes)).toBeGreaterThan(SEEDS / 3);
     expect(outcomes.refused, JSON.stringify(outcomes)).toBeLessThan(SEEDS / 6);
     expect(outcomes.better, JSON.stringify(outcomes)).toBeLessThan(SEEDS / 20);
@@ -224,7 +224,7 @@ class Trial {
 
   /**
    * A repair that ends clean takes the marks away; where only a second look finds the image clean they stay, as with QEMU.
-   * Where a part could not be checked at first, QEMU leaves them although nothing is left to mend.
+   * Where a part could not be checked at first, QEMU leaves them although nothing is left to repair.
    */
   #holdMarks(after: Bytes, qemu: QemuDirectory, differs: (what: string) => void): void {
     if (this.#base.losesSnapshots || this.#theirs.get(`${this.#name}-all`)?.counts === undefined) return;
@@ -281,7 +281,7 @@ function corruptionsOf({ counts }: Checked): number {
   return counts === undefined ? Infinity : counts.corruptions + counts.checkErrors;
 }
 
-/** What is left on an image, whatever was mended before, or could not be. */
+/** What is left on an image, whatever was repaired before, or could not be. */
 function leftBy(checked: Checked | undefined): unknown {
   if (checked?.counts === undefined) return undefined;
   return { ...checked.counts, checkErrors: 0, corruptionsFixed: 0, leaksFixed: 0 };

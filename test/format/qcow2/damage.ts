@@ -69,7 +69,7 @@ class Spoiler {
     const random = this.#random;
     const extension = this.#extension(EXTENSION.bitmaps) ?? 0;
     const directory = this.#at64(extension + 16);
-    // Flags stand at 12, type and granularity at 16: QEMU opens the image with few of their values.
+    // Flags are at 12, type and granularity at 16: QEMU opens the image with few of their values.
     const entry = directory + (random.chance(0.5) ? 0 : 24 + 8);
     switch (random.below(9)) {
       case 0:
@@ -143,7 +143,7 @@ class Spoiler {
       case 'l2': {
         const tables = this.#targets(l1, this.#original.getUint32(36));
         if (tables.length === 0) return;
-        // Entries in use stand at the beginning of a table in most images.
+        // Entries in use are at the beginning of a table in most images.
         const entries = this.#clusterSize / 8;
         const index = random.chance(0.8) ? random.below(Math.min(entries, 24)) : random.below(entries);
         const at = pick(random, tables) + 8 * index;
@@ -191,7 +191,7 @@ class Spoiler {
     if (bits + 8 > this.bytes.byteLength) return;
     const before = this.#view().getBigUint64(bits);
     if (random.chance(0.3)) {
-      // A place for no data, where no cluster can lie.
+      // A place for no data, where no cluster can be.
       this.#put64(bits, before & ~0xffff_ffffn, 'subclusters');
       this.#put64(bits - 8, this.#view().getBigUint64(bits - 8) ^ 512n, 'l2');
       return;

@@ -72,7 +72,7 @@ describe.skipIf(skip !== undefined)('headers that QEMU made', () => {
     });
   }
 
-  it('with extensions and fields that nobody knows are rewritten as QEMU rewrites them', async () => {
+  it('with unknown extensions and fields are rewritten as QEMU rewrites them', async () => {
     const original = create('compat=1.1', '-u', '-b', 'other.raw', '-F', 'raw');
     const strange = withUnknownFields(withExtension(original, UNKNOWN_TYPE, 'kept as it is'));
     qemu.put('other.raw', new Uint8Array(512));

@@ -1,8 +1,8 @@
 /**
  * Images that are damaged or made to harm, as the engine meets them: each is refused with an error that has a stable code,
  * before anything is written and without taking memory for what it claims; and damage deeper than the header is met by a
- * guest's requests. The classes that a user may meet stand in `hostile-classes`, with what each command answers: those that
- * are refused are opened for writing here too. What stands here is finer, or out of reach of the command line.
+ * guest's requests. The classes that a user may meet are in `hostile-classes`, with what each command answers: those that
+ * are refused are opened for writing here too. What is here is finer, or out of reach of the command line.
  */
 
 import { describe, expect, it } from 'vitest';
@@ -70,7 +70,7 @@ const headerCases: readonly (readonly [what: string, code: string, ...patches: P
   ['a length that is not a multiple of 8', 'qcow2-bad-header-length', { at: 100, u32: 108 }],
   ['AES encryption', 'qcow2-encrypted', { at: 32, u32: 1 }],
   ['LUKS encryption', 'qcow2-encrypted', { at: 32, u32: 2 }],
-  ['an external data file that nobody allowed', 'qcow2-data-file', { at: 72, u64: 4n }],
+  ['an external data file that is not allowed', 'qcow2-data-file', { at: 72, u64: 4n }],
   ['extended L2 entries, whose tables map half as much', 'qcow2-l1-too-small', { at: 72, u64: 16n }],
   ['zstd without its bit', 'qcow2-bad-compression-type', { at: 104, u32: 0x0100_0000 }],
   ['a compression type without its bit', 'qcow2-bad-compression-type', { at: 104, u32: 0x0200_0000 }],
@@ -110,7 +110,7 @@ describe('a header with', () => {
     });
   }
 
-  it('a feature name table that lies has its own name shown as what it is, a claim', async () => {
+  it('a wrong name in the feature name table is shown as a claim', async () => {
     const bytes = patched(await sound, { at: 72, u64: 1n << 40n });
     // The first entry of the table, renamed: incompatible bit 40 is "harmless\n".
     bytes.set([0, 40, ...Buffer.from('harmless\n\0')], EXTENSIONS + 8);
@@ -161,7 +161,7 @@ async function useAll({ image }: OpenedImage): Promise<void> {
 
 const entry = (host: number | bigint): bigint => COPIED | BigInt(host);
 
-/** An image whose data lie in another file, with one written cluster. */
+/** An image whose data are in another file, with one written cluster. */
 async function withDataFile() {
   const device = new MemoryDevice();
   const data = new SparseBytes();

@@ -27,7 +27,7 @@ const ALL_SUBSETS = 5;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** What a guest was told is in the image. */
+/** What the guest may rely on in the image. */
 export interface Guest {
   readonly disk: Bytes;
   readonly snapshots: ReadonlyMap<string, Bytes>;

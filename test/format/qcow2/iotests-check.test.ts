@@ -38,7 +38,7 @@ async function expectReads(bytes: Uint8Array, ...reads: readonly Ask[]): Promise
   expect((await both.serve(bytes, reads, { readOnly: true })).codes.filter(Boolean)).toEqual([]);
 }
 
-describe('108: refcount structures that cannot be mended where they are', () => {
+describe('108: refcount structures that cannot be repaired where they are', () => {
   it('no refcount table at all, by its offset and its size: one is built, and the data are there', async () => {
     const broken = await image({ virtualSize: VIRTUAL_SIZE }, { length: CLUSTER, value: 42 });
     broken.setU64(FIELD.refcountTableOffset, 0).setU32(FIELD.refcountTableClusters, 0);
@@ -74,7 +74,7 @@ describe('108: refcount structures that cannot be mended where they are', () => 
     ['whose place is not counted either', 16n * BigInt(CLUSTER)],
     ['that would end past 2^63', 0x7fff_ffff_ffff_0000n],
     ['that would end past 2^64', 0xffff_ffff_ffff_0000n],
-  ])('a refcount block past the end of the file, %s: built anew', async (_what, offset) => {
+  ])('a refcount block past the end of the file, %s: rebuilt', async (_what, offset) => {
     const broken = await image({ virtualSize: VIRTUAL_SIZE });
     broken.setU64(broken.refcountTable + 8, offset);
     expect((await both.check(broken.bytes)).exitCode).toBe(CORRUPT);
@@ -106,7 +106,7 @@ describe('138: what a check counts', () => {
     ['32 PiB: 2^46 clusters of 512 bytes', 0x0080_0000_0000_0000n],
     ['2 TiB: 2^32 clusters of 512 bytes', 1n << 41n],
   ])(
-    'a cluster at %s is told, and not counted: no memory is taken for all before it',
+    'a cluster at %s is reported, and not counted: no memory is taken for all before it',
     async (_what, offset) => {
       const broken = await image({ virtualSize: 512, clusterSize: 512 }, { length: 512, value: 1 });
       broken.setU64(broken.l2(), offset);
@@ -118,7 +118,7 @@ describe('138: what a check counts', () => {
     },
   );
 
-  it('after a repair the counts say what was mended: one leak, one corruption', async () => {
+  it('after a repair the counts say what was repaired: one leak, one corruption', async () => {
     const broken = await image({ virtualSize: CLUSTER }, { length: CLUSTER, value: 1 });
     broken.setRefcount(0, 2).flip(broken.l1, COPIED);
     const { report } = await both.repair(broken.bytes);

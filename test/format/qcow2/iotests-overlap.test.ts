@@ -97,7 +97,7 @@ describe('060: a write that would land on metadata', () => {
     expect((await both.check(applied.device.contents())).exitCode).toBe(0);
   });
 
-  it('of a cluster that is allocated where the header lies, which is called free', async () => {
+  it('of a cluster that is allocated where the header is, which is called free', async () => {
     const broken = (await image(0)).setRefcount(0, 0);
     await expectStopped(broken, [write(CLUSTER, CLUSTER)], ['qcow2-corrupt']);
   });
@@ -125,7 +125,7 @@ describe('060: a write that would land on metadata', () => {
     await both.repair(broken.bytes);
   });
 
-  it('of a table of refcounts that lies on the header: not opened for writing', async () => {
+  it('of a table of refcounts that is on the header: not opened for writing', async () => {
     const broken = (await image()).setU64(FIELD.refcountTableOffset, 0);
     expect(await rejectionCodeOf(() => openBytes(broken.bytes))).toBe('qcow2-table-on-header');
     // QEMU opens it, and stops at the first write.
@@ -225,7 +225,7 @@ describe('060: two requests at once', () => {
     await made.write(0, filled(CLUSTER, 1));
     await made.write(1024 ** 3 / 2, filled(CLUSTER, 1));
     await made.close();
-    // The first cluster is given up; it and the second L2 table, which lies behind it, are called free.
+    // The first cluster is given up; it and the second L2 table, which is behind it, are called free.
     const broken = new ImageEditor(madeDevice.contents());
     const [first, table] = [broken.data(), broken.l2(1)];
     expect(table).toBe(first + CLUSTER);
@@ -289,7 +289,7 @@ describe('060: a disk that is made smaller drops refcount blocks', () => {
     await expectMarked({ bytes });
   });
 
-  it('one that lies where no file can have anything: refused, and the disk keeps its size', async () => {
+  it('one that is where no file can have anything: refused, and the disk keeps its size', async () => {
     const broken = await image();
     broken.setU64(broken.refcountTable + 8, 0x00ff_ffff_0000_0000n);
     const { image: opened, device } = await openBytes(broken.bytes);
@@ -303,7 +303,7 @@ describe('060: a disk that is made smaller drops refcount blocks', () => {
   });
 });
 
-it('060: a dirty image whose refcount block lies nowhere is repaired when it is opened for writing', async () => {
+it('060: a dirty image whose refcount block is nowhere is repaired when it is opened for writing', async () => {
   const broken = (await image(0)).setU64(FIELD.incompatible, 1);
   broken.setU64(broken.refcountTable, 0xffff_2a00);
   const { image: opened, device } = await openBytes(broken.bytes);

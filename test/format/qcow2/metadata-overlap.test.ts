@@ -132,7 +132,7 @@ describe('a write that would hit metadata', () => {
     expect(Buffer.compare(device.contents().subarray(CLUSTER), before)).toBe(0);
   });
 
-  it('is found by a check, which can mend the image and lets it be written again', async () => {
+  it('is found by a check, which can repair the image and lets it be written again', async () => {
     const bytes = patched(await written(), { at: 72, u64: 2n });
     const { image } = await openBytes(bytes, { forCheck: true });
     const report = await image.check('all');

@@ -77,7 +77,7 @@ describe('a file that outgrows its refcount structures', () => {
   it('never points to a block or a table that is not durable', async () => {
     const { log } = await fill(TABLE_COVERAGE + BLOCK_COVERAGE, 'eager', 50);
     const unsynced = new Set<number>();
-    /** What the file was made with lies before the first cluster of data. */
+    /** What the file was made with is before the first cluster of data. */
     const made = Math.min(
       ...log.entries.map((entry) =>
         entry.op === 'write' && entry.purpose === 'data' ? entry.offset : Infinity,
@@ -119,7 +119,7 @@ describe('a file that outgrows its refcount structures', () => {
 
 /** The blocks of a refcount table that was written whole. */
 function entriesOf(table: Uint8Array | undefined): readonly number[] {
-  if (table === undefined) throw new Error('the header points to a refcount table that nobody wrote');
+  if (table === undefined) throw new Error('the header points to a refcount table that was never written');
   const view = viewOf(table);
   const entries = Array.from({ length: table.byteLength / 8 }, (_, index) =>
     Number(view.getBigUint64(8 * index)),

@@ -65,7 +65,7 @@ describe('an image that was not closed', () => {
     expect(log.entries).toEqual([]);
   });
 
-  it('stays dirty after a repair of leaks that could not mend it, also when it is closed', async () => {
+  it('stays dirty after a repair of leaks that could not repair it, also when it is closed', async () => {
     const { image, device } = await openBytes(await dirtyImage(), { forCheck: true });
     const { corruptions, checkErrors } = await image.check('leaks');
     expect(corruptions + checkErrors).toBeGreaterThan(0);

@@ -22,7 +22,7 @@ import { reasonToSkip } from '../system-tools.ts';
 const IMAGE = 'disk';
 const SECTOR = 512;
 const SEED = 7;
-/** QEMU mends one state in so many. */
+/** QEMU repairs one state in so many. */
 const QEMU_STRIDE = 40;
 const noQemu = reasonToSkip('qemu-img');
 

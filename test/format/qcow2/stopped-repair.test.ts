@@ -75,7 +75,7 @@ function isClean({ corruptions, leaks, checkErrors }: CheckReport): boolean {
 
 class Stopped extends Error {}
 
-/** The file as a repair leaves it that is stopped when it tells of its progress for the `step`th time; undefined if it ends before. */
+/** The file left by a repair that is stopped when it reports its progress for the `step`th time; undefined if it ends before. */
 async function stoppedAt(bytes: Bytes, step: number): Promise<Bytes | undefined> {
   const storage = new MemoryStorage();
   storage.create('disk').write(0, bytes, 'data');

@@ -1,6 +1,6 @@
 /**
  * Zeroes written over a raw backing file: QEMU asks the file system where the file has holes, and a part of a cluster
- * that lies over one needs no data. (A data write does not ask: its fill is copied.)
+ * that is over one needs no data. (A data write does not ask: its fill is copied.)
  */
 
 import { afterAll, describe, it } from 'vitest';

@@ -1,7 +1,7 @@
 /**
  * QED images whose tables are broken, class by class, held against a live qemu-img: what a check reports of them, and
- * what a repair leaves. Named differences stand in docs/qemu-rules.md: QEMU's repair takes the mark of an unclean close
- * away first, also if it cannot mend what is wrong.
+ * what a repair leaves. Named differences are in docs/qemu-rules.md: QEMU's repair takes the mark of an unclean close
+ * away first, also if it cannot repair what is wrong.
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -20,7 +20,7 @@ const AT = { clusterSize: 4, tableClusters: 8, features: 16, l1Offset: 40 } as c
 const NEED_CHECK = 2;
 const KIB = 1024;
 
-/** Where things lie in a good image, in bytes. */
+/** Where things are in a good image, in bytes. */
 interface Places {
   readonly clusterSize: number;
   readonly tableSize: number;
@@ -121,7 +121,7 @@ describe.skipIf(noQemu !== undefined)(
           return;
         }
         expect(left?.status).toBe(theirRepair.status);
-        // The mark that QEMU takes away without having mended all stays.
+        // The mark that QEMU takes away without having repaired all stays.
         const expected = qemu.get('repair');
         const isGood = theirRepair.status === CHECK.clean || theirRepair.status === CHECK.leaks;
         if (!isGood && isMarked) expected[AT.features] = (expected[AT.features] as number) | NEED_CHECK;

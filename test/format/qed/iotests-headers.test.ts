@@ -1,6 +1,6 @@
 /**
  * What qemu-iotests 116 promises, in our own words (docs/qemu-rules.md, "Promises of qemu-iotests"): a QED image whose
- * header lies is refused; and beyond it, tables that cannot be are an error, never a wild read. Held beside a real QEMU.
+ * header is invalid is refused; and beyond it, tables that cannot be are an error, never a wild read. Held beside a real QEMU.
  */
 
 import { afterAll, describe, expect, it } from 'vitest';
@@ -38,7 +38,7 @@ async function expectRefused(broken: Buffer, code: string): Promise<void> {
   expect(bytes.equals(broken)).toBe(true);
 }
 
-describe('116: a QED image whose header lies is refused', () => {
+describe('116: a QED image with an invalid header is refused', () => {
   it('cut off behind the fields of its header', async () => {
     await expectRefused((await image()).subarray(0, 512), 'qed-bad-l1-offset');
   });

@@ -241,7 +241,7 @@ describe('zero clusters', () => {
 });
 
 describe('the map', () => {
-  it('tells data, zeroes and nothing apart, up to where they end', async () => {
+  it('distinguishes data, zeroes and unallocated, up to where they end', async () => {
     const { image } = await openFresh();
     await image.write(CLUSTER, filled(2 * CLUSTER, 1));
     await image.writeZeroes(4 * CLUSTER, CLUSTER, { unmap: false });

@@ -147,7 +147,7 @@ describe('dm-log-writes', () => {
     ]);
   });
 
-  test('what lies behind the last entry is not looked at', async () => {
+  test('what is behind the last entry is not looked at', async () => {
     const log = Buffer.concat([dmLog({ sectorSize: 512, entries: 1 }, [entry, entry]), Buffer.alloc(77, 1)]);
     expect((await readWhole(temporaryFile(log))).requests).toHaveLength(1);
   });

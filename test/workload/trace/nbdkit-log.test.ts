@@ -18,7 +18,7 @@ const answer = (micros: number, id: number, op: string, result = '0') =>
 
 const read = (body: string) => readWhole(temporaryFile(CONNECT + body, 'log'));
 
-test('each operation of the log is the request it stands for', async () => {
+test('each operation of the log is the request it means', async () => {
   const trace = await read(
     issue(10, 1, 'Write offset=0x10000 count=0x1000 fua=1') +
       answer(20, 1, 'Write') +
@@ -108,7 +108,7 @@ describe('a line that breaks a rule is an error with its number', () => {
     expect(error.message).toMatch(rule);
   });
 
-  test('a request twice under way with one id', async () => {
+  test('a request twice in flight with one id', async () => {
     const error = await faultOf(temporaryFile(CONNECT + at(1, 'Flush id=1 ...') + at(2, 'Flush id=1 ...')));
     expect(error.message).toMatch(
       /line 4: a request with the connection and ID of one that is still unanswered/,

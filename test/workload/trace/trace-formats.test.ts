@@ -205,7 +205,7 @@ describe.each(TRACE_FORMATS)('%s', (format) => {
     expect(await requestsOf(path)).toEqual(sample.requests);
   });
 
-  test('tells or implies the size of the device', async () => {
+  test('records or implies the size of the device', async () => {
     const { virtualSize, requests } = await readWhole(temporaryFile(sample.content));
     const end = Math.max(...requests.map(({ offset, length }) => offset + length));
     expect(virtualSize).toBe(sample.virtualSize ?? Math.ceil(end / MIB) * MIB);
@@ -387,7 +387,7 @@ describe('several volumes in one file', () => {
 });
 
 describe('times', () => {
-  test('what stands after its place comes out in order, within the window of the format', async () => {
+  test('what is after its place comes out in order, within the window of the format', async () => {
     const times = Array.from({ length: 40_000 }, (_, n) => n + (n % 100 === 0 ? -Math.min(n, 5000) : 0));
     const lines = times.map((time, n) => `1,W,${String(n * 512)},512,${String(1577808144360767 + time)}\n`);
     const { requests } = await readWhole(temporaryFile(lines.join('')));
@@ -403,7 +403,7 @@ describe('times', () => {
     expect(requests.every(({ offset }, n) => offset === n * 512)).toBe(true);
   });
 
-  test('what stands further after its place breaks a rule', async () => {
+  test('a request too far after its place is invalid', async () => {
     const lines = Array.from({ length: 25_000 }, (_, n) => `1,W,0,512,${String(1577808144360767 + n)}\n`);
     const path = temporaryFile(`${lines.join('')}1,W,0,512,1577808144360768\n`);
     const error = await faultOf(path);

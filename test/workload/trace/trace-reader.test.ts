@@ -44,7 +44,7 @@ test('lines may end as they do on Windows', async () => {
   expect(requests[1]?.fua).toBe(true);
 });
 
-test('compression is told from the content, whatever the name', async () => {
+test('compression is detected from the content, whatever the name', async () => {
   const { requests } = await readWhole(temporaryFile(SAMPLE));
   expect((await readWhole(temporaryFile(gzipSync(SAMPLE), 'x.csv'))).requests).toEqual(requests);
   expect((await readWhole(temporaryFile(zstdCompressSync(SAMPLE), 'x.gz'))).requests).toEqual(requests);
@@ -228,7 +228,7 @@ describe('streaming', () => {
     expect(trace.batchSizeMax).toBeLessThanOrEqual(4096);
   });
 
-  test('a limit ends the trace, and what lies behind it is not looked at', async () => {
+  test('a limit ends the trace, and what is behind it is not looked at', async () => {
     const path = temporaryFile(`${many(5000)}garbage`);
     const { requests } = await readWhole(path, { limit: 4097 });
     expect(requests).toHaveLength(4097);

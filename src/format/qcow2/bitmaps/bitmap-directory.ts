@@ -50,7 +50,7 @@ export const BITMAP_FLAG = {
 export interface BitmapEntry {
   readonly name: string;
   readonly nameBytes: Uint8Array;
-  /** Guest bytes that one bit stands for are 2^this. */
+  /** Guest bytes that one bit means are 2^this. */
   readonly granularityBits: number;
   /** Bits of `BITMAP_FLAG`. */
   readonly flags: number;
@@ -216,14 +216,14 @@ function entryLength(nameLength: number): number {
   return alignUp(FIXED_LENGTH + nameLength, 8);
 }
 
-/** What an entry of a bitmap table says of its stretch of the bitmap. */
+/** The content of a bitmap's range according to its table entry. */
 export type BitmapCluster =
   { readonly kind: 'zeroes' | 'ones' } | { readonly kind: 'stored'; readonly hostOffset: number };
 
 /**
  * The table of a bitmap.
  *
- * @param pastEnd what lies past the end of the file is refused, or taken as it is read: a table as zeroes, a cluster by
+ * @param pastEnd what is past the end of the file is refused, or taken as it is read: a table as zeroes, a cluster by
  *   its offset
  * @throws Qcow2BenchError `qcow2-bad-bitmaps`
  */
@@ -251,7 +251,7 @@ export async function readBitmapTable(
     const high = view.getUint32(index * ENTRY_SIZE);
     const low = view.getUint32(index * ENTRY_SIZE + 4);
     const hostOffset = (high & HIGH.offset) * TWO_32 + ((low & LOW.offset) >>> 0);
-    // Bit 0 stands for all ones, and only where there is no cluster.
+    // Bit 0 means all ones, and only where there is no cluster.
     const known = hostOffset === 0 ? LOW.offset | 1 : LOW.offset;
     if ((high & ~HIGH.offset) !== 0 || (low & ~known) !== 0) {
       fail('has reserved bits set', tableOffset + index * ENTRY_SIZE);
@@ -291,7 +291,7 @@ export function bitmapTableEntries(
 }
 
 /**
- * Tells where the bitmaps lie that are in step with the disk, as a check counts it: past the end of the file too.
+ * Returns the clusters of the consistent bitmaps, as a check counts them: past the end of the file too.
  *
  * @throws Qcow2BenchError `qcow2-bad-bitmaps` for all that QEMU does not open an image with; `qcow2-bitmaps-too-large`
  */

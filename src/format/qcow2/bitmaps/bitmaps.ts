@@ -1,6 +1,6 @@
 /**
  * Persistent dirty bitmaps of an image that is open for writing: in memory while it is open, marked as in use in the
- * file, and stored anew when it is closed, as QEMU does.
+ * file, and stored again when it is closed, as QEMU does.
  *
  * Invariants:
  * - While the image is open the file calls every bitmap in memory in use: a crash makes them inconsistent, not wrong.

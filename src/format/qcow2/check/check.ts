@@ -6,7 +6,7 @@
  * - Without a repair scope nothing is written; a repair is good only if no corruption and no check error is left, and
  *   only then may the caller clear the dirty bit.
  * - Where a table that leads to clusters cannot be read, what seems leaked may be the guest's: a repair calls it free, as
- *   QEMU's does, but does not punch holes there, as QEMU's does: whoever finds the table again finds the data.
+ *   QEMU's does, but does not punch holes there, as QEMU's does: the data can be recovered if the table is.
  */
 
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
@@ -112,7 +112,7 @@ async function checkRefcounts(
 
 /**
  * Gives the file the length that its entries show it had, before refcount structures are built again. They would otherwise
- * come to lie in clusters that entries lead to, and a guest would read them as its data.
+ * come to be in clusters that entries lead to, and a guest would read them as its data.
  *
  * @returns whether the file was lengthened
  */
@@ -224,7 +224,7 @@ async function rebuild(
   const recounted = await scanReferences(target, findings, quiet);
   // As QEMU counts it: what the comparison below still finds was not there before.
   findings.corruptionsFixed += Math.max(0, before.corruptions - findings.corruptions);
-  // What lies in the old structures is free now.
+  // What is in the old structures is free now.
   const untold = new CheckFindings(undefined);
   untold.hasLostTable = findings.hasLostTable;
   await compare(target, recounted, untold, { ...quiet, repair: 'leaks' });
@@ -304,11 +304,11 @@ class Comparison {
     }
   }
 
-  /** Clusters of a range whose refcounts lie in the block of that index. */
+  /** Clusters of a range whose refcounts are in the block of that index. */
   async withBlock(index: number, from: number, end: number): Promise<void> {
     const { refcountTable: table, geometry, refcounts } = this.#target.core;
     const offset = table.blockOffset(index);
-    // No system reads from 2^63 on; what lies past the end of the file below that is zeroes.
+    // No system reads from 2^63 on; what is past the end of the file below that is zeroes.
     if (offset % geometry.clusterSize !== 0 || offset >= OFFSET_LIMIT) {
       for (let cluster = from; cluster < end; cluster++) {
         this.#findings.checkError(

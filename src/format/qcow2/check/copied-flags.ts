@@ -115,7 +115,7 @@ class CopiedFlagCheck {
   }
 
   /**
-   * The usual entries, whose refcounts lie in the block that is held: nothing is made or awaited on the way.
+   * The usual entries, whose refcounts are in the block that is held: nothing is made or awaited on the way.
    *
    * @returns the index of the first entry from `first` on that has to be looked at; the table's end if none has.
    */
@@ -150,7 +150,7 @@ class CopiedFlagCheck {
     return true;
   }
 
-  /** False, and a check error, if other metadata lies there. */
+  /** False, and a check error, if other metadata is there. */
   #mayWrite(offset: number, length: number, own: 'l1-table' | 'l2-table'): boolean {
     const kind = this.#core.metadata.overlap(offset, length, own);
     if (kind === undefined) return true;
@@ -161,7 +161,7 @@ class CopiedFlagCheck {
     return false;
   }
 
-  /** The refcount if it lies in the block that is held. */
+  /** The refcount if it is in the block that is held. */
   #heldRefcount(cluster: number): number | undefined {
     const { refcounts, geometry } = this.#core;
     const { refcountBlockEntries } = geometry;

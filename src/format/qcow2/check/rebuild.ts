@@ -2,7 +2,7 @@
  * Rebuilds refcount structures from counted references, where the stored ones cannot be repaired: after a
  * crash with lazy refcounts, clusters in use have refcount 0.
  *
- * Invariants: new blocks and the new table go to clusters that nothing references, and not where a table may lie
+ * Invariants: new blocks and the new table go to clusters that nothing references, and not where a table may be
  * that could not be counted. The old structures stay whole until the header points to the new ones, and those are
  * durable by then: every block, the table, a sync, the header's pointer, a sync (docs/qemu-rules.md, `repair-order`).
  */

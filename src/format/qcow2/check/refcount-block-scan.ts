@@ -46,7 +46,7 @@ export async function scanRefcountBlocks(
   }
 }
 
-/** Makes the file long enough to hold a refcount block that would lie past its end: it is then all zeroes. */
+/** Makes the file long enough to hold a refcount block that would be past its end: it is then all zeroes. */
 async function growOver(
   { geometry, header }: ImageCore,
   ranges: ReferenceRanges,

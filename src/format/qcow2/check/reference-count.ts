@@ -4,7 +4,7 @@
  * Invariants:
  * - A counter never passes what a refcount of the image can say: one reference more is refused, as in QEMU.
  * - Memory grows with the references, not with what a damaged entry or a sparse file of petabytes claims. The
- *   counters of a file of usual size lie in one array; those of a larger one in chunks, each of which begins as a
+ *   counters of a file of usual size are in one array; those of a larger one in chunks, each of which begins as a
  *   map and becomes an array where that is smaller.
  */
 
@@ -60,7 +60,7 @@ export class ReferenceCounts {
     return (chunk instanceof Map ? chunk.get(cluster % CHUNK) : chunk[cluster % CHUNK]) ?? 0;
   }
 
-  /** Notes one reference more; false if the counter stands at its maximum. */
+  /** Notes one reference more; false if the counter is at its maximum. */
   add(cluster: number): boolean {
     if (cluster >= this.#end) this.#end = cluster + 1;
     let flat = this.#flat;

@@ -26,7 +26,7 @@ export class ReferenceRanges {
   readonly #clusterSize: number;
   /** Bytes: what an L2 table maps, or more. */
   readonly #windowSize: number;
-  /** By window: where the last range in it ends that lies past the end of the file, in bytes. */
+  /** By window: where the last range in it ends that is past the end of the file, in bytes. */
   readonly #pastEnd = new Map<number, number>();
   #isPassed = false;
   /** Bytes, to the byte. */
@@ -91,7 +91,7 @@ export class ReferenceRanges {
   /**
    * Counts every cluster that the range touches once more.
    *
-   * @param from an entry, or what the header or a snapshot says of a whole table: the file does not become longer for that
+   * @param from an entry, or the table position in the header or a snapshot: the file does not become longer for that
    */
   add(offset: number, length: number, from: 'entry' | 'table' = 'entry'): void {
     if (length <= 0) return;

@@ -57,7 +57,7 @@ class ReferenceScan {
   readonly #hasDataFile: boolean;
   readonly #table: Uint8Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;
-  /** In clusters: where the next cluster of the mapping lies if it is not fragmented; 0 before a table's first. */
+  /** In clusters: where the next cluster of the mapping is if it is not fragmented; 0 before a table's first. */
   #nextContiguous = 0;
 
   constructor(target: CheckTarget, findings: CheckFindings, options: CheckOptions) {
@@ -131,7 +131,7 @@ class ReferenceScan {
     const length = l1.entries * ENTRY_SIZE;
     if (l1.isKept === true) this.#ranges.add(l1.offset, Math.min(length, this.#ranges.fileSize - l1.offset));
     else this.#ranges.addTable(l1.name, { offset: l1.offset, length });
-    // What lies past the end of the file is zeroes.
+    // What is past the end of the file is zeroes.
     const entries = Math.min(l1.entries, Math.ceil((this.#ranges.fileSize - l1.offset) / ENTRY_SIZE));
     if (entries < l1.entries) this.#findings.hasLostTable = true;
     if (entries <= 0) return;
@@ -154,7 +154,7 @@ class ReferenceScan {
           () => `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`,
         );
       }
-      // What lies past the end of the file, or past what it could ever hold, is zeroes: nothing is referenced there.
+      // What is past the end of the file, or past what it could ever hold, is zeroes: nothing is referenced there.
       if (offset + this.#clusterSize > this.#ranges.fileSize) this.#findings.hasTablePastEnd = true;
       if (offset < this.#ranges.fileSize) {
         const pending = header.device.read(offset, this.#table, 'l2-table');

@@ -1,7 +1,7 @@
 /**
  * Which library packs and unpacks compressed clusters.
  *
- * Invariant: packing gives the bytes that QEMU 7.2 writes where the system's own library is to be had; elsewhere it
+ * Invariant: packing gives the bytes that QEMU 7.2 writes where the system's own library is available; elsewhere it
  * gives those of Node's library, which every reader unpacks to the same cluster.
  */
 

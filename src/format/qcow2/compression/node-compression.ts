@@ -1,6 +1,6 @@
 /**
  * Compressed clusters by the libraries inside Node: other versions than the system's, so the same cluster packs to
- * other bytes than QEMU writes. Used where the system's libraries are not to be had.
+ * other bytes than QEMU writes. Used where the system's libraries are not available.
  */
 
 import { deflateRawSync, inflateRawSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib';

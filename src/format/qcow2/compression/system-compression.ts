@@ -1,6 +1,6 @@
 /**
  * Compressed clusters by the system's libz and libzstd, which are those that the system's QEMU uses: the same cluster
- * packs to the same bytes. They are called through koffi, loaded at first use; where they are not to be had the answer
+ * packs to the same bytes. They are called through koffi, loaded at first use; if they are not available the answer
  * is a reason instead.
  *
  * Invariants:

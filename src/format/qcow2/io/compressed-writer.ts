@@ -2,7 +2,7 @@
  * Writing clusters compressed: packed byte by byte into host clusters that several of them share.
  *
  * Invariants:
- * - Only a cluster that nothing was written to is written compressed; its entry is never marked copied, so whoever
+ * - Only a cluster that nothing was written to is written compressed; its entry is never marked copied, so any writer that
  *   writes to it afterwards allocates.
  * - A cluster that does not become smaller is written as it is.
  * - The dirty bit is not set: refcounts become durable before the entries that need them, also if they are lazy.

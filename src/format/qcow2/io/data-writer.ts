@@ -181,7 +181,7 @@ export class DataWriter {
   /** Whether all that surrounds the guest's bytes reads as zeroes, by the tables and not by content. */
   #isFillZero(allocation: Allocation): MaybePromise<boolean> {
     const { guestOffset, cowTailFrom, cowTailTo } = allocation;
-    // What lies past the disk's end is not known to be zero.
+    // What is past the disk's end is not known to be zero.
     if (cowTailTo > cowTailFrom && guestOffset + cowTailTo > this.#core.virtualSize) return false;
     const head = this.#isHeadZero(allocation);
     if (typeof head !== 'boolean') return after(head, this.#isTailZeroToo.bind(this, allocation));

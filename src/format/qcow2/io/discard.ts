@@ -82,7 +82,7 @@ export class Discarder {
    * Makes guest bytes read as zeroes that begin and end at subclusters, or at the disk's end: parts of a cluster at
    * either side by their subclusters, whole clusters between.
    *
-   * @returns false if a part lies in a compressed cluster, which has no subclusters; what is before it is zero then
+   * @returns false if a part is in a compressed cluster, which has no subclusters; what is before it is zero then
    */
   async writeZeroesTo(start: number, end: number, unmap: boolean): Promise<boolean> {
     const { geometry, virtualSize } = this.#core;

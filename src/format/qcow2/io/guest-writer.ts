@@ -9,7 +9,7 @@
  * before the next metadata operation ends.
  *
  * Invariants:
- * - Only a request that is alone has data that count as under way: every sync covers what others have done.
+ * - Only a request that is alone has data that count as in flight: every sync covers what others have done.
  * - Whatever fails, every extent is either linked or its clusters are given back.
  * - A request of one extent whose tables are in the caches makes no promise: it is done when `write` answers.
  */
@@ -22,7 +22,7 @@ import type { DataWriter } from './data-writer.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
 import type { MetadataDevice } from '../metadata/metadata-device.ts';
 
-/** How many extents of one request are under way at most. */
+/** How many extents of one request are in flight at most. */
 const EXTENTS_MAX = 8;
 
 export class GuestWriter {
@@ -34,7 +34,7 @@ export class GuestWriter {
   readonly #lock: Mutex;
   /** Requests so far that may change the file or ask for a sync. */
   #requests = 0;
-  /** How many there were when a write began while no other was under way; the last such. */
+  /** How many there were when a write began while no other was in flight; the last such. */
   #aloneAt = -1;
   /** Writes that answered a promise and are not done. */
   #unfinished = 0;
@@ -59,7 +59,7 @@ export class GuestWriter {
     return andFinally(pending, this.#finish);
   }
 
-  /** Another request begins: what data are under way can no longer be told from its changes. */
+  /** Another request begins: what data are in flight can no longer be derived from its changes. */
   noteRequest(): void {
     this.#requests++;
     this.#metadataDevice.setUnderWay(0);
@@ -104,7 +104,7 @@ export class GuestWriter {
     let mappingWaited = false;
     let allocated = false;
     let done = 0;
-    /** Changes of data since metadata was last worked on: QEMU maps on while they are under way. */
+    /** Changes of data since metadata was last worked on: QEMU maps on while they are in flight. */
     let changes = 0;
     try {
       for (;;) {
@@ -115,7 +115,7 @@ export class GuestWriter {
         const { imageChanges } = this.#writer;
         await this.#writer.writeData(mapped, bytes.subarray(done, done + mapped.length));
         changes += this.#writer.imageChanges - imageChanges;
-        // Those before this one were waiting for the lock while mapping waited; its own data are under way meanwhile.
+        // Those before this one were waiting for the lock while mapping waited; its own data are in flight meanwhile.
         if (mappingWaited && (await this.#withDataInFlight(changes, () => this.#linkAll(underWay)))) {
           changes = 0;
         }
@@ -141,7 +141,7 @@ export class GuestWriter {
   }
 
   /**
-   * Works on metadata while the last `changes` of data are under way. They are the last only if no other request has
+   * Works on metadata while the last `changes` of data are in flight. They are the last only if no other request has
    * begun; else a sync that others need could be elided.
    */
   async #withDataInFlight<T>(changes: number, work: () => MaybePromise<T>): Promise<T> {
@@ -172,7 +172,7 @@ export class GuestWriter {
     }
   }
 
-  /** Links the extent that has been under way longest; answers whether that did metadata I/O. */
+  /** Links the extent that has been in flight longest; answers whether that did metadata I/O. */
   async #linkOldest(underWay: Extent[]): Promise<boolean> {
     const before = this.#metadataDevice.operationCount;
     const oldest = underWay.shift();

@@ -139,7 +139,7 @@ export class Reader {
     return { type, length, hostOffset, compressed };
   }
 
-  /** Reads guest bytes; what lies past the disk's end reads as zeroes. */
+  /** Reads guest bytes; what is past the disk's end reads as zeroes. */
   async read(guestOffset: number, target: Uint8Array, purpose: Purpose): Promise<void> {
     let done = 0;
     while (done < target.byteLength) {

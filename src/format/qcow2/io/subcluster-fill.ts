@@ -101,7 +101,7 @@ function tailTo(
   return alignUp(to, clusterSize) - unused * subclusterSize;
 }
 
-/** The type of all that lies in a part of a cluster, given in subclusters; `normal` if it is not of one type. */
+/** The type of all that is in a part of a cluster, given in subclusters; `normal` if it is not of one type. */
 function typeOf(slice: DataView, word: number, from: number, to: number): ClusterType {
   if (to <= from) return 'normal';
   const first = Math.floor(from);

@@ -18,7 +18,7 @@ import type { L2Tables } from '../metadata/l2-tables.ts';
 import type { Refcounts } from '../metadata/refcounts.ts';
 import { subclusterFill, type SubclusterFill, type WrittenPart } from './subcluster-fill.ts';
 
-/** Clusters whose L2 entries change once their data is written. All of them lie in one L2 slice. */
+/** Clusters whose L2 entries change once their data is written. All of them are in one L2 slice. */
 export interface Allocation {
   /** Guest offset of the first cluster. */
   readonly guestOffset: number;
@@ -76,7 +76,7 @@ export class WriteMapper {
   readonly #geometry: Geometry;
   readonly #tables: L2Tables;
   readonly #refcounts: Refcounts;
-  /** Guest data lies at its guest offset in a file of its own: nothing is looked for, and nothing counted. */
+  /** Guest data is at its guest offset in a file of its own: nothing is looked for, and nothing counted. */
   readonly #hasDataFile: boolean;
   /** The one that began last at the end. A list: it is as long as the queue is deep, and mostly empty. */
   #inFlight: Allocation[] = [];

@@ -1,8 +1,8 @@
 /**
- * Guest requests that make a range read as zeroes, by the tables where they can say it and with written zeroes where
- * they cannot, and guest discards.
+ * Guest requests that make a range read as zeroes, by the tables where they can say it and with written
+ * zeroes where they cannot, and guest discards.
  *
- * Invariants: nothing outside of the range changes; whoever reads a raw data file alone finds the zeroes there too.
+ * Invariants: nothing outside of the range changes; a raw data file read on its own has the zeroes too.
  */
 
 import { alignDown, alignUp } from '../../../core/alignment.ts';
@@ -30,7 +30,7 @@ export class ZeroRequests {
     this.#writer = writer;
   }
 
-  /** Head and tail that do not fill a (sub)cluster go on their own, what lies between in one go. */
+  /** Head and tail that do not fill a (sub)cluster go on their own, what is between in one go. */
   async writeZeroes(guestOffset: number, length: number, unmap: boolean): Promise<void> {
     const { subclusterSize } = this.#core.geometry;
     const end = guestOffset + length;

@@ -19,7 +19,7 @@ export class DiscardQueue {
 
   add(hostOffset: number, length: number): void {
     const added = { start: hostOffset, end: hostOffset + length };
-    // A range that touches the new one is joined where it stands, as QEMU keeps its list; one that then
+    // A range that touches the new one is joined in place, as QEMU keeps its list; one that then
     // touches a further range swallows it.
     const first = this.#ranges.find((range) => range.end === added.start || range.start === added.end);
     if (first === undefined) {

@@ -40,7 +40,7 @@ export class HeaderStore {
     return (this.#values.incompatible & INCOMPATIBLE.corrupt) !== 0;
   }
 
-  /** Guest data lies in a file of its own, at its guest offsets; there are no refcounts for it. */
+  /** Guest data is in a file of its own, at its guest offsets; there are no refcounts for it. */
   get hasDataFile(): boolean {
     return (this.#values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
   }
@@ -123,7 +123,7 @@ export class HeaderStore {
 
   /**
    * Clears autoclear features that are not known here, and drops bitmaps that another program did not keep in step with
-   * the disk: what stands in the way of the first write. No sync.
+   * the disk: what blocks the first write. No sync.
    */
   async dropStaleFeatures(): Promise<void> {
     const { autoclear, otherExtensions } = this.#values;

@@ -233,7 +233,7 @@ export class L2Tables {
     return Math.floor(l2Index / this.sliceEntries) * this.#sliceSize;
   }
 
-  /** Whether an L2 table can lie there. */
+  /** Whether an L2 table can be there. */
   #isSound(offset: number): boolean {
     return isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset);
   }

@@ -1,7 +1,7 @@
 /**
  * The image file as the metadata code sees it: passes everything through and counts the reads and writes, so
  * that a request of several extents can tell whether metadata work made its earlier extents catch up. Until there is
- * such work, data of the request that is under way keeps no sync from being elided (R1).
+ * such work, data of the request that is in flight keeps no sync from being elided (R1).
  */
 
 import type { Pending } from '../../../core/pending.ts';
@@ -11,10 +11,10 @@ import type { Purpose, SyncCause } from '../../../device/purpose.ts';
 export class MetadataDevice extends DeviceFilter {
   /** Reads and writes so far. */
   operationCount = 0;
-  /** Changes of the file, the last ones, that are still under way while metadata is worked on. */
+  /** Changes of the file, the last ones, that are still in flight while metadata is worked on. */
   #underWay = 0;
 
-  /** Says so of `changes` until the next read or write, or until this is said anew. */
+  /** Declares the last `changes` in flight until the next read or write or the next call. */
   setUnderWay(changes: number): void {
     this.#underWay = changes;
   }

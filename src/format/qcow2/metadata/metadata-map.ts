@@ -1,11 +1,11 @@
 /**
  * Which host clusters hold metadata, so that no write meant for something else ever lands there.
  *
- * This answers what QEMU's default overlap checks answer (header, active and inactive L1, active L2,
- * refcount table and blocks, snapshot table, bitmap directory) in one look-up a cluster, where QEMU walks the tables.
+ * This answers what QEMU's default overlap checks answer (header, active and inactive L1, active L2, refcount
+ * table and blocks, snapshot table, bitmap directory) in one look-up a cluster, where QEMU walks the tables.
  *
- * Invariants: whoever moves a table tells this map, in the same step in which its pointer changes. In a damaged image one
- * cluster may be of several kinds, an L2 table that lies on the refcount table: none hides another.
+ * Invariants: code that moves a table updates this map in the same step as its pointer. In a damaged image
+ * one cluster may be of several kinds, an L2 table that is on the refcount table: none hides another.
  */
 
 import type { Purpose } from '../../../device/purpose.ts';
@@ -55,7 +55,7 @@ export class MetadataMap {
     }
   }
 
-  /** Takes over where an image under check claims further tables to lie, in place of the claims before. */
+  /** Takes over where an image under check claims further tables to be, in place of the claims before. */
   setClaims(claims: readonly MetadataClaim[]): void {
     const merged: MetadataClaim[] = [];
     for (const claim of claims.toSorted((a, b) => a.hostOffset - b.hostOffset)) {
@@ -74,7 +74,7 @@ export class MetadataMap {
     this.#claims = merged;
   }
 
-  /** Notes that a table of `kind` no longer lies in a range. */
+  /** Notes that a table of `kind` no longer is in a range. */
   remove(hostOffset: number, length: number, kind: MetadataKind): void {
     const last = this.#lastCluster(hostOffset, length);
     for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) {
@@ -114,14 +114,14 @@ export class MetadataMap {
     return Math.floor(hostOffset / this.#clusterSize);
   }
 
-  /** -1, which ends every walk, for an offset of a damaged entry at which nothing can lie: `cluster + 1` could be `cluster`. */
+  /** -1, which ends every walk, for an offset of a damaged entry at which nothing can be: `cluster + 1` could be `cluster`. */
   #lastCluster(hostOffset: number, length: number): number {
     if (!Number.isSafeInteger(hostOffset + length)) return -1;
     return Math.floor((hostOffset + length - 1) / this.#clusterSize);
   }
 }
 
-/** What a cache of tables of kind `own` asks before it writes one: it throws if other metadata lies there. */
+/** What a cache of tables of kind `own` asks before it writes one: it throws if other metadata is there. */
 export function tableGuard(
   header: HeaderStore,
   metadata: MetadataMap,

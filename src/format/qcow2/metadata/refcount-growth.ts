@@ -35,7 +35,7 @@ export const RESTART = -1;
 /**
  * Adds the refcount block that describes host cluster `cluster`.
  *
- * @returns always RESTART (-1): the new block may lie where the caller wanted to allocate
+ * @returns always RESTART (-1): the new block may be where the caller wanted to allocate
  */
 export async function addRefcountBlock(refcounts: RefcountGrowth, cluster: number): Promise<number> {
   const { geometry, table, blockCache, codec } = refcounts;
@@ -93,7 +93,7 @@ async function growTable(refcounts: RefcountGrowth, newBlock: NewBlock): Promise
 }
 
 export interface RefcountArea {
-  /** Where the area begins; nothing lies there or behind. */
+  /** Where the area begins; nothing is there or behind. */
   readonly firstCluster: number;
   /** Clusters behind the area that its blocks describe too, and leave free. */
   readonly clustersBehind: number;

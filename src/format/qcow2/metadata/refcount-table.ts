@@ -1,5 +1,5 @@
 /**
- * The refcount table: where the block with the refcounts of each range of host clusters lies.
+ * The refcount table: where the block with the refcounts of each range of host clusters is.
  *
  * Invariants: entries in memory equal those in the file; the metadata map knows the table and every block.
  */
@@ -89,7 +89,7 @@ export class RefcountTable {
     return this.#reserved.has(index);
   }
 
-  /** Whether a block can lie where the entry says, or there is none. */
+  /** Whether a block can be where the entry says, or there is none. */
   isSound(index: number): boolean {
     const offset = this.blockOffset(index);
     return isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset);
@@ -172,7 +172,7 @@ export class RefcountTable {
   }
 }
 
-/** Whether a block can lie at `offset`; what cannot is no metadata that a write could damage. */
+/** Whether a block can be at `offset`; what cannot is no metadata that a write could damage. */
 function isPlace(offset: number, { clusterSize }: Geometry): boolean {
   return offset !== 0 && offset % clusterSize === 0 && Number.isSafeInteger(offset);
 }

@@ -43,7 +43,7 @@ export class Refcounts implements RefcountGrowth {
   #isScanned = false;
   /** Host offset behind the bytes that were packed last, in a cluster that has room left; 0 if there is none. */
   #packedEnd = 0;
-  /** The cluster in which `#packedEnd` lies was freed since: it may be anybody's. */
+  /** The cluster in which `#packedEnd` is was freed since: it may have another owner. */
   #packedWasFreed = false;
   /** While set, discards gather until the caller processes them: one request punches adjacent holes at once. */
   #gathering = false;
@@ -103,7 +103,7 @@ export class Refcounts implements RefcountGrowth {
    * are shared, and each counts one reference for every range of bytes that touches it.
    *
    * QEMU 7.2 goes on packing into a cluster that was freed and then taken for other data, and so damages that data;
-   * here packing then begins anew.
+   * here packing then starts over.
    *
    * @returns the host offset of the first byte
    */
@@ -125,7 +125,7 @@ export class Refcounts implements RefcountGrowth {
             0,
           );
         }
-        // A free cluster right behind is joined; the bytes then lie in both.
+        // A free cluster right behind is joined; the bytes then are in both.
         if (!isOpen || offset + room !== cluster * clusterSize) offset = cluster * clusterSize;
       }
       if (await this.update(offset, length, 1, 'keep')) break;
@@ -246,7 +246,7 @@ export class Refcounts implements RefcountGrowth {
    * fails in the middle.
    *
    * @returns false if a new refcount block was needed: nothing was changed, and a search for free clusters
-   *   has to start over because the block may lie where the caller wanted to allocate
+   *   has to start over because the block may be where the caller wanted to allocate
    */
   async update(hostOffset: number, length: number, delta: number, freed: FreedClusters): Promise<boolean> {
     const { clusterSize } = this.geometry;
@@ -359,7 +359,7 @@ export class Refcounts implements RefcountGrowth {
     }
   }
 
-  /** The common case without I/O: the next free run lies within one cached block. -1 if it does not. */
+  /** The common case without I/O: the next free run is within one cached block. -1 if it does not. */
   #allocateWithinBlock(count: number): number {
     if (this.#gathering) return -1;
     const { refcountBlockEntries } = this.geometry;

@@ -6,7 +6,7 @@
  */
 
 export class ReleaseOrder {
-  /** Of each slot those before and after it; `slots` stands for both ends, −1 for a slot not in the order. */
+  /** Of each slot those before and after it; `slots` means both ends, −1 for a slot not in the order. */
   readonly #before: Int32Array;
   readonly #after: Int32Array;
   readonly #end: number;

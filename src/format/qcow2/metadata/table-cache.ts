@@ -44,7 +44,7 @@ export class TableCache {
   readonly #dependencyCause: SyncCause;
   readonly #guardWrite: (offset: number, length: number) => undefined | Promise<never>;
 
-  /** Offset of the table in each slot; 0 is an empty slot (the header lies at 0, never a table). */
+  /** Offset of the table in each slot; 0 is an empty slot (the header is at 0, never a table). */
   #offsets: Float64Array;
   #references: Int32Array;
   #dirty: Uint8Array;
@@ -56,7 +56,7 @@ export class TableCache {
   readonly #views: DataView<ArrayBuffer>[] = [];
   readonly #slotOf = new Map<number, number>();
   #dirtyCount = 0;
-  /** All dirty slots lie between these two, both included. */
+  /** All dirty slots are between these two, both included. */
   #lowestDirty: number;
   #highestDirty = -1;
 
@@ -166,7 +166,7 @@ export class TableCache {
     for (const offset of [...this.#slotOf.keys()]) this.forget(offset);
   }
 
-  /** Begins anew with so many slots: nothing is dirty, nobody holds a table. */
+  /** Resets the cache to this many slots: nothing is dirty and no table is held. */
   reset(slots: number): void {
     assertInvariant(this.#dirtyCount === 0, 'a cache with dirty tables was reset');
     this.forgetAll();
@@ -268,7 +268,7 @@ export class TableCache {
     if (guarded !== undefined) return guarded;
     const from = this.#changedFrom[slot] as number;
     const to = this.#changedTo[slot] as number;
-    // Unless this write succeeds, nobody knows what the file holds of the table.
+    // Unless this write succeeds, the table's content in the file is unknown.
     this.#changedFrom[slot] = 0;
     this.#changedTo[slot] = this.tableSize;
     const pending = this.#device.write(offset, this.bytes(slot), this.#purpose, from, to);
@@ -309,7 +309,10 @@ export class TableCache {
     return slot;
   }
 
-  /** A slot that was never used, the first in probe order; or the one released longest ago that nobody holds (R6). */
+  /**
+   * A slot that was never used, the first in probe order; or the least recently released one that is not held
+   * (R6).
+   */
   #victim(offset: number): number {
     const first = ((offset / this.tableSize) * 4) % this.#slots;
     for (let step = 0; step < this.#slots && this.#order.hasAbsent; step++) {

@@ -16,7 +16,7 @@ import { clusterTypeAt } from './l2-entry.ts';
 import { SUBCLUSTERS } from './layout.ts';
 
 /**
- * What an extended entry says of a subcluster. `unallocated-kept` lies in a host cluster that other subclusters use;
+ * What an extended entry says of a subcluster. `unallocated-kept` is in a host cluster that other subclusters use;
  * `invalid` breaks a rule of the format.
  */
 export type SubclusterType =

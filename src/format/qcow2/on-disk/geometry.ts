@@ -11,7 +11,7 @@ export interface Geometry {
   readonly clusterBits: number;
   /** Bytes. */
   readonly clusterSize: number;
-  /** Bytes of the unit that an L2 entry tells apart: a cluster, or with extended L2 entries a 32nd of it. */
+  /** Bytes of the unit of an L2 entry: a cluster, or with extended L2 entries a 32nd of it. */
   readonly subclusterSize: number;
   /** Words of 8 bytes in an L2 entry: 1, or 2 if it is extended. */
   readonly entryWords: 1 | 2;

@@ -60,7 +60,7 @@ export function parseExtensions(
         { path, offset },
       );
     }
-    // QEMU refuses a lying length in the end marker too.
+    // QEMU refuses a wrong length in the end marker too.
     if (type === EXTENSION.end) break;
     found.push({ type, data: cluster.slice(dataOffset, dataOffset + length) });
     offset = dataOffset + alignUp(length, 8);

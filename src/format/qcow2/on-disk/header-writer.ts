@@ -1,5 +1,5 @@
 /**
- * Writes the qcow2 header cluster; its layout stands in `header`.
+ * Writes the qcow2 header cluster; its layout is in `header`.
  *
  * Invariant: the form is the canonical one that QEMU 7.2 writes, with the fields and extensions kept that neither knows.
  */

@@ -108,7 +108,7 @@ export interface Qcow2Header {
 }
 
 /**
- * What an image is opened for. A check takes tables that lie where nothing can be, and reports them; for any other use
+ * What an image is opened for. A check takes tables that are where nothing can be, and reports them; for any other use
  * they would read as empty, so the image is refused.
  */
 export type OpenPurpose = 'use' | 'check';
@@ -352,7 +352,7 @@ class HeaderReader {
     return this.#fail('offset-too-large', field, `${name} is ${hex(this.bits(field))}, above 2^53 − 1`);
   }
 
-  /** An offset that a check reports as lying past the end of any file: aligned ones are exact beyond 2^53 too. */
+  /** An offset that a check reports as past the end of any file: aligned ones are exact beyond 2^53 too. */
   #anyOffset(field: number, name: string): number {
     const offset = Number(this.bits(field));
     if (BigInt(offset) === this.bits(field) && offset < OFFSET_LIMIT - LIMITS.l1TableBytes) return offset;

@@ -15,7 +15,7 @@
 import { remainder } from '../../../core/alignment.ts';
 import { HIGH, LOW, TWO_32 } from './layout.ts';
 
-/** What an L2 entry says of its cluster. `zero-allocated` reads as zeroes but keeps a host cluster. */
+/** The state of a cluster in its L2 entry. `zero-allocated` reads as zeroes but keeps a host cluster. */
 export type ClusterType = 'unallocated' | 'zero' | 'zero-allocated' | 'normal' | 'compressed';
 
 export function clusterTypeAt(slice: DataView, word: number): ClusterType {
@@ -24,7 +24,7 @@ export function clusterTypeAt(slice: DataView, word: number): ClusterType {
   if ((high & HIGH.compressed) !== 0) return 'compressed';
   const hasOffset = (high & HIGH.offset) !== 0 || (low & LOW.offset) !== 0;
   if ((low & LOW.zero) !== 0) return hasOffset ? 'zero-allocated' : 'zero';
-  // Offset 0 is a place only in an external data file; nobody else marks it copied.
+  // Offset 0 is valid only in an external data file; only such entries mark it copied.
   return hasOffset || (high & HIGH.copied) !== 0 ? 'normal' : 'unallocated';
 }
 

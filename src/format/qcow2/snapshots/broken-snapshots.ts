@@ -23,7 +23,7 @@ interface FileShape {
   readonly fileSize: number;
 }
 
-/** What is wrong with where the L1 table of a snapshot lies; nothing of the table is read. */
+/** What is wrong with where the L1 table of a snapshot is; nothing of the table is read. */
 export function l1FaultOf(
   { stored, l1Offset, l1Entries }: Snapshot,
   { clusterSize, fileSize }: FileShape,
@@ -95,7 +95,7 @@ export class BrokenSnapshots {
     const { device, values } = this.#header;
     const { snapshotsOffset: hostOffset } = values;
     const bounded = snapshots.map(claimOf).filter(({ length }) => length <= LIMITS.l1TableBytes);
-    // Of a table that is about to be replaced, what lies past the end of the file need not stay free.
+    // Of a table that is about to be replaced, what is past the end of the file need not stay free.
     const isReplaced = incomplete.length + cut.length + dropped + broken.length > 0;
     const length = isReplaced ? Math.min(byteLength, device.size() - hostOffset) : byteLength;
     this.#metadata.setClaims([...bounded, { hostOffset, length, kind: 'snapshot-table' }]);

@@ -25,7 +25,7 @@ import { ENTRY_SIZE } from '../on-disk/layout.ts';
 
 /** An L1 table, active or a snapshot's. */
 export interface L1Place {
-  /** Where it lies in the file. */
+  /** Where it is in the file. */
   readonly offset: number;
   /** Its entries; the walk changes their copied flags. */
   readonly bytes: Uint8Array;
@@ -44,8 +44,8 @@ export class SharedReferences {
   }
 
   /**
-   * Changes every reference below an L1 table and flushes. The table itself is written if its copied flags changed,
-   * unless its references were dropped: nobody needs it then.
+   * Changes every reference below an L1 table and flushes. The table itself is written if its copied flags
+   * changed, unless its references were dropped: it is not needed then.
    *
    * @throws Qcow2BenchError `qcow2-refcount-out-of-range` if a refcount is at its maximum, `qcow2-corrupt` for an
    *   entry that leads to no cluster. Clusters that were counted before may be left counted too often.
@@ -147,7 +147,7 @@ export class SharedReferences {
   async #changeCompressed(slice: DataView, word: number, delta: number): Promise<number> {
     const { hostOffset, length } = compressedRangeAt(slice, word, this.#core.geometry.clusterBits);
     if (delta !== 0) await this.#update(hostOffset, length, delta);
-    // Never written in place, whoever else uses its clusters: it has no copied flag.
+    // Never written in place, no matter who shares its clusters: it has no copied flag.
     return 0;
   }
 

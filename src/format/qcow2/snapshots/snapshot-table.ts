@@ -1,5 +1,5 @@
 /**
- * The codec of the snapshot table: what an internal snapshot is called, when it was taken, and where its L1 table lies.
+ * The codec of the snapshot table: what an internal snapshot is called, when it was taken, and where its L1 table is.
  *
  *   byte  0 L1 offset u64       8 L1 entries u32    12 id length u16    14 name length u16
  *        16 seconds u32        20 nanoseconds u32   24 vm clock u64     32 vm state size u32
@@ -10,7 +10,7 @@
  *
  * Invariants: every length is bounded before memory is taken for it; extra data that is not known here is kept. Values
  * that cannot be right are kept to the bit, so that writing the table again changes nothing else in it. Where an L1 table
- * lies is not judged here: a broken one makes its own snapshot unusable, not the image (`broken-snapshots.ts`).
+ * is is not judged here: a broken one makes its own snapshot unusable, not the image (`broken-snapshots.ts`).
  */
 
 import { textOfBytes } from '../../../core/byte-text.ts';
@@ -54,7 +54,7 @@ const LENGTH_MAX = 2 ** 31 - 1;
 /** Bytes of a table that are read at a time. */
 const READ_AHEAD = 65_536;
 const NOTHING = new Uint8Array(0);
-/** What lies past the end of a file; nobody writes to it. */
+/** Read-only zeroes for bytes past the end of a file. */
 const ZEROES = new Uint8Array(READ_AHEAD);
 
 /** An internal snapshot, as the image describes it. */
@@ -154,7 +154,7 @@ export function encodeSnapshot(
 /**
  * Reads the table that the header points to.
  *
- * @param purpose for `use` every entry has to begin within the file. A check takes zeroes for what lies past its end; a
+ * @param purpose for `use` every entry has to begin within the file. A check takes zeroes for what is past its end; a
  *   repair also cuts what is too long.
  * @throws Qcow2BenchError `qcow2-bad-snapshot-table` naming the entry and the rule it breaks
  */
@@ -271,7 +271,7 @@ class EntryReader {
     });
   }
 
-  /** What is wrong with an L1 table is a check's finding, unless no system can read so far: before anything is mended. */
+  /** What is wrong with an L1 table is a check's finding, unless no system can read so far: before anything is repaired. */
   #checkReadable(l1Offset: bigint, l1Entries: number): void {
     const isAligned = l1Offset % BigInt(2 ** this.#header.values.clusterBits) === 0n;
     if (!isAligned || l1Entries === 0 || l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) return;
@@ -326,7 +326,7 @@ class ReadAhead {
     this.#device = device;
   }
 
-  /** Bytes that stay as they are; zeroes for what lies past the end of the file. */
+  /** Bytes that stay as they are; zeroes for what is past the end of the file. */
   async read(offset: number, length: number): Promise<Uint8Array> {
     if (length === 0) return NOTHING;
     if (offset >= this.#device.size() && length <= READ_AHEAD) return ZEROES.subarray(0, length);
@@ -340,7 +340,7 @@ class ReadAhead {
   }
 }
 
-/** QEMU takes ids and names for strings of C, and so they end where one would, also when they are written anew. */
+/** QEMU takes ids and names for strings of C, and so they end where one would, also when they are rewritten. */
 function upToNul(bytes: Uint8Array): Uint8Array {
   const end = bytes.indexOf(0);
   return copyOf(end < 0 ? bytes : bytes.subarray(0, end));

@@ -7,7 +7,7 @@
  * - What a snapshot leads to is never written in place: its clusters and L2 tables have a refcount above one wherever
  *   the active tables lead to them too, and no copied flag.
  * - The header points to a whole table at every moment; a crash in between leaves clusters counted too often at worst.
- * - No guest request is under way; the metadata lock is held throughout.
+ * - No guest request is in flight; the metadata lock is held throughout.
  */
 
 import { bytesOfText } from '../../../core/byte-text.ts';
@@ -79,7 +79,7 @@ export class Snapshots {
   }
 
   /**
-   * Reads the table anew for a check, with all that may be wrong with it; the lock is held.
+   * Reads the table again for a check, with all that may be wrong with it; the lock is held.
    *
    * @param purpose `use` keeps the rules of opening, and what it has passed; `repair` leaves out what no table may hold, and snapshots that cannot be used, for `rewriteTable` to
    *   make that last.
@@ -219,14 +219,14 @@ export class Snapshots {
     });
   }
 
-  /** Writes the table anew, each entry with all that is known; the lock is held, by a repair. */
+  /** Rewrites the table, each entry with all that is known; the lock is held, by a repair. */
   async rewriteTable(): Promise<void> {
     await this.#stored.replace(this.list);
     this.#claimTables();
     await this.#core.flush('snapshot');
   }
 
-  /** No repair writes where an entry says that an L1 table lies. The map of an image in use has them already. */
+  /** No repair writes where an entry says that an L1 table is. The map of an image in use has them already. */
   #claimTables(): void {
     if (this.#options.table === undefined) this.#broken.claimAll(this.#stored.table);
   }
@@ -301,7 +301,7 @@ export class Snapshots {
   }
 }
 
-/** Ids are decimal numbers; text in front of which no number stands counts as 0. */
+/** Ids are decimal numbers; text without a leading number counts as 0. */
 function nextId(snapshots: readonly Snapshot[]): string {
   const numbers = snapshots.map(({ id }) => Number(/^\d+/.exec(id)?.[0] ?? 0));
   return String(numbers.reduce((highest, number) => Math.max(highest, number), 0) + 1);

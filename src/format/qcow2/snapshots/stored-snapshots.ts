@@ -3,7 +3,7 @@
  *
  * Invariants:
  * - A new table is durable before the header points to it; the old one is freed after that.
- * - Nothing is written over other metadata, whatever the refcounts of a damaged image say.
+ * - No write overlaps other metadata, even if the refcounts of a damaged image are wrong.
  * - The caller holds the metadata lock.
  */
 
@@ -110,7 +110,7 @@ export class StoredSnapshots {
     return refcounts.allocate(clusters);
   }
 
-  /** As `allocate`; in a check, clusters where a table is said to lie that could not be counted are passed over. */
+  /** As `allocate`; in a check, clusters where a table is said to be that could not be counted are passed over. */
   async #allocateClear(length: number): Promise<number> {
     const { metadata, refcounts } = this.#core;
     const passedOver: number[] = [];

@@ -1,0 +1,87 @@
+/** The words that docs/style.md refuses are in no source, document, message or test title. */
+
+import { globSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { expect, test } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+/** Below these and at the root; the style guide and this file have to name the words. */
+const FILES = [
+  '*.md',
+  '*.ts',
+  '*.mjs',
+  '*.cjs',
+  '{src,test,docs,scripts,examples,workloads}/**/*.{ts,md,mjs,sh}',
+];
+const NAMING_THE_WORDS = ['docs/style.md', 'test/scripts/words.test.ts'];
+
+/** `lies(` and the like are calls; what a file or a table does is said otherwise. */
+const REFUSED: readonly (readonly [RegExp, string])[] = [
+  [/\bwhoever\b/i, 'name the caller, client or reader'],
+  [/\bnobody\b/i, 'name who does not, or use the passive'],
+  [/\banew\b/i, 'again, new, from scratch'],
+  [/\bmend(s|ed|ing)?\b/i, 'repair, fix'],
+  [/\bto be had\b/i, 'available'],
+  [/\bfor want of\b/i, 'without, missing'],
+  [/\bunder way\b/i, 'in flight, running, current'],
+  [/\bsays of itself\b/i, 'contains; information about'],
+  [/\blies\b(?!\()/i, 'is at, is in'],
+  [/\bstands\b(?! out\b)/i, 'is in, means'],
+  [/\btells\b/i, 'reports, prints, returns, shows'],
+  [/\btold (from|apart|of|before)\b/i, 'detected from, distinguished, reported'],
+  [/\b(is|are|was|were) told\b/i, 'is reported, is printed'],
+  [/\bthere is no such\b/i, 'does not exist, unknown'],
+  [/\bis written over\b/i, 'is overwritten'],
+];
+
+interface Finding {
+  readonly place: string;
+  readonly word: string;
+  readonly instead: string;
+}
+
+function refusedIn(name: string, text: string): readonly Finding[] {
+  return text.split('\n').flatMap((line, index) =>
+    REFUSED.flatMap(([pattern, instead]) => {
+      const word = pattern.exec(line)?.[0];
+      return word === undefined ? [] : [{ place: `${name}:${String(index + 1)}`, word, instead }];
+    }),
+  );
+}
+
+test('no file has a refused word; each finding has its line and a better word', () => {
+  const names = globSync(FILES, { cwd: ROOT }).filter((name) => !NAMING_THE_WORDS.includes(name));
+  expect(names.length).toBeGreaterThan(500);
+  const findings = names.flatMap((name) => refusedIn(name, readFileSync(join(ROOT, name), 'utf8')));
+  expect(findings.map(({ place, word, instead }) => `${place}: not '${word}', but: ${instead}`)).toEqual([]);
+});
+
+test.each([
+  ['// Whoever opens it closes it.', 'Whoever'],
+  [' * nobody reads it', 'nobody'],
+  ["it('is written anew', () => {", 'anew'],
+  ["'mended 2 clusters'", 'mended'],
+  ['where it is not to be had', 'to be had'],
+  ['skipped for want of QEMU', 'for want of'],
+  ['the requests under way', 'under way'],
+  ['what an image says of itself', 'says of itself'],
+  ['where qemu-io lies', 'lies'],
+  ['the table stands in the header', 'stands'],
+  ['it tells how much', 'tells'],
+  ['default: told from the content', 'told from'],
+  ['the client is told', 'is told'],
+  ['there is no such file', 'there is no such'],
+  ['a file that is there is written over', 'is written over'],
+])('%s: refused', (line, word) => {
+  expect(refusedIn('a.ts', `first\n${line}`)).toMatchObject([{ place: 'a.ts:2', word }]);
+});
+
+test.each(['const isInside = lies(name, directory);', 'what stands out', 'amendment, renew, toldAll'])(
+  '%s: allowed',
+  (line) => {
+    expect(refusedIn('a.ts', line)).toEqual([]);
+  },
+);
