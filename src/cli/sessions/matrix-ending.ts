@@ -85,7 +85,7 @@ function samplingText(
     return [`The time limit allowed ${String(most)} of ${countOf(samples, 'timing round')}.`];
   }
   const range = least === most ? String(most) : `${String(least)} to ${String(most)}`;
-  const reached = `${String(timed)} of ${countOf(taken.length, 'cell')} have a median within ±${String(precision * 100)} %`;
+  const reached = `${String(timed)} of ${countOf(taken.length, 'cell')} ${timed === 1 ? 'has' : 'have'} a median within ±${String(precision * 100)} %`;
   const more = timed < taken.length ? '; use a longer --time-limit or a quieter machine for more' : '';
   return [`Times: ${range} samples per cell; ${reached}${more}.`];
 }
