@@ -47,6 +47,8 @@ export interface BlockDevice {
 
   /** The file's present length in bytes. */
   size(): number;
+  /** Bytes that the file system stores of the file; `undefined` where no file system does. */
+  allocatedSize(): number | undefined;
   /**
    * Whether there are bytes or a hole at `offset`, which is before `size()`, and how far that holds: no I/O for
    * data. Where holes cannot be determined, everything is data.

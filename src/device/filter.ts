@@ -47,6 +47,10 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.size();
   }
 
+  allocatedSize(): number | undefined {
+    return this.inner.allocatedSize();
+  }
+
   extentAt(offset: number): FileExtent {
     return this.inner.extentAt(offset);
   }

@@ -13,7 +13,16 @@
  * - What the place turns out not to support is remembered at the first failure, as in QEMU: no file is written to find out.
  */
 
-import { closeSync, fdatasyncSync, fsyncSync, ftruncateSync, readSync, writeSync, writevSync } from 'node:fs';
+import {
+  closeSync,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  readSync,
+  writeSync,
+  writevSync,
+} from 'node:fs';
 import { isAligned } from '../core/alignment.ts';
 import { assertInvariant } from '../core/error.ts';
 import { allocatePages, isPageMemory } from '../core/page-memory.ts';
@@ -25,6 +34,8 @@ import { openHostFile, type HostFileOptions } from './host-file-open.ts';
 import { MERGED_PARTS_MAX, gatherParts, mergedLength } from './merged-write.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
+/** Of `stat.blocks`, whatever the file system's own. */
+const STAT_BLOCK_BYTES = 512;
 /** Bytes of the first bounce buffer; it doubles until a request fits. */
 const BOUNCE_SIZE = 65_536;
 /** Bytes of one write where a file is filled with zeroes. */
@@ -97,6 +108,11 @@ export class HostFile implements BlockDevice, Disposable {
 
   size(): number {
     return this.#size;
+  }
+
+  allocatedSize(): number {
+    this.#checkOpen();
+    return fstatSync(this.fd).blocks * STAT_BLOCK_BYTES;
   }
 
   extentAt(offset: number): FileExtent {

@@ -64,6 +64,10 @@ export class MemoryDevice implements BlockDevice {
     return this.bytes.size;
   }
 
+  allocatedSize(): undefined {
+    return undefined;
+  }
+
   extentAt(offset: number): FileExtent {
     this.#checkOpen();
     return this.bytes.extentAt(offset);

@@ -163,7 +163,7 @@ export class DataWriter {
   #scanRefcounts(): Pending {
     const { refcounts, header, lock } = this.#core;
     if (refcounts.isScanned) return undefined;
-    return lock.hold(() => refcounts.scanOnce(header.device.size()));
+    return lock.hold(() => refcounts.scanOnce(header.device));
   }
 
   #zeroFillIfZero(allocation: Allocation): Pending {

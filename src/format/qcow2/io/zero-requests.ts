@@ -73,7 +73,7 @@ export class ZeroRequests {
     const last = end === virtualSize ? end : alignUp(end, subclusterSize);
     if (first !== guestOffset || last !== end) {
       // As QEMU does before it first asks what a part of a cluster is.
-      await lock.hold(() => refcounts.scanOnce(device.size()));
+      await lock.hold(() => refcounts.scanOnce(device));
       if (guestOffset > first && !(await isZeroInPieces(image, first, guestOffset - first))) return false;
       if (last > end && !(await isZeroInPieces(image, end, Math.min(last, virtualSize) - end))) return false;
       const { kind } = await image.map(first, subclusterSize);

@@ -11,6 +11,7 @@
 import { ceilDiv, remainder } from '../../../core/alignment.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../../core/error.ts';
 import { after, type MaybePromise, type Pending } from '../../../core/pending.ts';
+import type { BlockDevice } from '../../../device/block-device.ts';
 import type { TableCache } from './table-cache.ts';
 import type { DiscardQueue } from './discard-queue.ts';
 import type { Geometry } from '../on-disk/geometry.ts';
@@ -29,6 +30,21 @@ export interface RefcountsOptions {
   readonly blockCache: TableCache;
   readonly l2Cache: TableCache;
   readonly discards: DiscardQueue;
+}
+
+/** Where a look through the refcount blocks is. */
+interface ScanPosition {
+  readonly index: number;
+  /** Clusters in use so far. */
+  readonly used: number;
+}
+
+interface ScanLimits {
+  readonly blocks: number;
+  /** Of the file. */
+  readonly clusters: number;
+  /** So many in use end the look. */
+  readonly usedMax: number;
 }
 
 export class Refcounts implements RefcountGrowth {
@@ -198,19 +214,23 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /**
-   * Looks at every refcount block up to the file's end, once in an opening: before QEMU first asks what a guest range
-   * is, it counts the clusters in use, to tell images whose data were preallocated. Which blocks are cached afterwards
-   * follows from it.
-   *
-   * @param fileSize bytes
+   * Looks through the refcount blocks up to the file's end, once in an opening: before QEMU first asks what a guest range
+   * is, it counts the clusters in use, to tell images whose data were preallocated. The look ends where clearly more are in
+   * use than the file system stores. Which blocks are cached afterwards follows from it. Where no file system stores the
+   * file, as in memory, all blocks are looked at, so that counts depend on none.
    */
-  scanOnce(fileSize: number): Pending {
+  scanOnce(file: Pick<BlockDevice, 'size' | 'allocatedSize'>): Pending {
     if (this.#isScanned) return undefined;
     this.#isScanned = true;
     const { clusterSize, refcountBlockEntries } = this.geometry;
+    const clusters = ceilDiv(file.size(), clusterSize);
     // A sparse file may be far longer than its refcount table describes.
-    const described = Math.min(this.table.entries, ceilDiv(fileSize, clusterSize * refcountBlockEntries));
-    return this.#scan(0, described);
+    const blocks = Math.min(this.table.entries, ceilDiv(clusters, refcountBlockEntries));
+    const allocated = file.allocatedSize();
+    const stored = allocated === undefined ? Infinity : Math.floor(allocated / clusterSize);
+    // As in QEMU: a tenth more, or two clusters.
+    const usedMax = Math.max(Math.floor((stored * 10) / 9), stored + 2);
+    return this.#scan({ index: 0, used: 0 }, { blocks, clusters, usedMax });
   }
 
   /** Whether `scanOnce` has nothing left to do. */
@@ -218,21 +238,36 @@ export class Refcounts implements RefcountGrowth {
     return this.#isScanned;
   }
 
-  #scan(from: number, end: number): Pending {
-    for (let index = from; index < end; index++) {
+  #scan(from: ScanPosition, limits: ScanLimits): Pending {
+    let { used } = from;
+    for (let { index } = from; index < limits.blocks && used < limits.usedMax; index++) {
       const offset = this.table.checkedBlockOffset(index);
       if (typeof offset !== 'number') return offset;
       if (offset === 0) continue;
       const slot = this.blockCache.acquire(offset);
       if (typeof slot !== 'number') {
+        const usedBefore = used;
         return after(slot, (loaded) => {
-          this.blockCache.release(loaded);
-          return this.#scan(index + 1, end);
+          const usedAfter = usedBefore + this.#usedInScan(loaded, index, limits);
+          return this.#scan({ index: index + 1, used: usedAfter }, limits);
         });
       }
-      this.blockCache.release(slot);
+      used += this.#usedInScan(slot, index, limits);
     }
     return undefined;
+  }
+
+  /** How many clusters that the block describes are in use; not counted where that decides nothing. Releases the slot. */
+  #usedInScan(slot: number, index: number, { clusters, usedMax }: ScanLimits): number {
+    const { refcountBlockEntries } = this.geometry;
+    let used = 0;
+    if (usedMax <= clusters) {
+      const block = this.blockCache.view(slot);
+      const entries = Math.min(refcountBlockEntries, clusters - index * refcountBlockEntries);
+      for (let entry = 0; entry < entries; entry++) if (this.codec.get(block, entry) !== 0) used++;
+    }
+    this.blockCache.release(slot);
+    return used;
   }
 
   /** Makes the next search begin at the file's start: the refcounts were replaced. */
