@@ -35,6 +35,7 @@ import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import type { QemuProfileName } from '../format/qemu-profile.ts';
 import { openImage } from '../format/registry.ts';
+import { hostStep, stepListener, TracedBackend, type StepListener } from './step-trace.ts';
 
 /** Puts its own device around a bare file; `device.label` names the file's role in the image. */
 export type WrapDevice = (device: BlockDevice) => BlockDevice;
@@ -127,7 +128,12 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     backing: policy,
   });
   meter.enterPhase('run');
-  const backend = new BlockBackend({ image, cacheMode: cache, readOnly, discard, like, path });
+  const backendOptions = { image, cacheMode: cache, readOnly, discard, like, path };
+  const listen = stepListener();
+  const backend =
+    listen === undefined
+      ? new BlockBackend(backendOptions)
+      : new TracedBackend(backendOptions, meter, listen);
   return new OpenStack(backend, meter);
 }
 
@@ -154,10 +160,21 @@ export function stackDevice(bare: BlockDevice, options: Omit<StackFilesOptions, 
   if (meter !== undefined && hostLog !== undefined) {
     device = new HostLog(device, { phases: meter, sink: hostLog });
   }
+  const listen = stepListener();
+  if (listen !== undefined) device = withSteps(device, meter ?? new HostMeter(), listen);
   if (direct) device = new AlignedDevice(device);
   return new SyncElision(device, {
     neverSync,
     onElided: meter === undefined ? undefined : () => meter.countElided(),
+  });
+}
+
+function withSteps(device: BlockDevice, phases: HostMeter, listen: StepListener): BlockDevice {
+  return new HostLog(device, {
+    phases,
+    sink: (record) => {
+      listen(hostStep(record));
+    },
   });
 }
 

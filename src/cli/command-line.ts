@@ -33,6 +33,7 @@ export async function runCommandLine(
 ): Promise<number> {
   const words = withoutHelpWord(given);
   const terminal = openTerminal(words, environment);
+  await traceIfAsked(environment, terminal);
   let code = await runWords(
     withSwitchValues(withNegativeSizes(withLiteralWords(words))),
     terminal,
@@ -45,6 +46,18 @@ export async function runCommandLine(
     if (code === EXIT.good) code = EXIT.error;
   }
   return code;
+}
+
+/** `QCOW2_BENCH_TRACE=1`: for debugging, loaded only then. */
+async function traceIfAsked(
+  { QCOW2_BENCH_TRACE: trace }: NodeJS.ProcessEnv,
+  terminal: Terminal,
+): Promise<void> {
+  if (trace === undefined || trace === '') return;
+  const { traceSteps } = await import('../bench/step-trace.ts');
+  traceSteps((line) => {
+    terminal.note(line);
+  });
 }
 
 async function runWords(
