@@ -35,7 +35,7 @@ const noClockInDate = {
 };
 
 export default defineConfig(
-  globalIgnores(['dist/', 'coverage/', 'results/', 'reports/', 'node_modules/']),
+  globalIgnores(['dist/', 'coverage/', 'docs/api/', 'results/', 'reports/', 'node_modules/']),
   { linterOptions: { noInlineConfig: true } },
   js.configs.recommended,
   {
