@@ -24,7 +24,7 @@ export type StepListener = (line: string) => void;
 
 let listener: StepListener | undefined;
 
-/** Images that are opened from now on have each step told to `next`; `undefined` ends it for later ones. */
+/** Images that are opened from now on report each step to `next`; `undefined` ends it for later ones. */
 export function traceSteps(next: StepListener | undefined): void {
   listener = next;
 }
@@ -42,7 +42,7 @@ export function hostStep(record: HostLogRecord): string {
   return stepLine(phase, file, op, `${hex(offset)} +${String(length)}  ${shares ?? purpose}`);
 }
 
-/** A backend that tells of each request before it serves it. */
+/** A backend that reports each request before it serves it. */
 export class TracedBackend extends BlockBackend {
   readonly #tell: (op: string, details?: string) => void;
 
