@@ -31,5 +31,5 @@ test('a name that is none is refused with those that are', async () => {
   const ended = await callCli(makeFolder(), ...WORDS.split(' '), '--like', 'qemu-8.2');
   expect(ended.code).toBe(2);
   expect(errorLine(ended)).toContain("'qemu-8.2'");
-  expect(errorLine(ended)).toContain('it takes qemu-7.2 or qemu-10.0');
+  expect(errorLine(ended)).toContain('expected qemu-7.2 or qemu-10.0');
 });
