@@ -86,6 +86,8 @@ interface Expected {
   readonly refused?: string;
   /** Our commands that answer otherwise. */
   readonly but?: Readonly<Partial<Record<Opener, Answer>>>;
+  /** The same, when the image was repaired. */
+  readonly butRepaired?: Readonly<Partial<Record<Opener, Answer>>>;
   /** Commands of QEMU that fail. */
   readonly theyRefuse?: readonly Opener[];
 }
@@ -118,6 +120,9 @@ const DIRECTORY_CUT: Expected = {
   but: { map: 0, convert: 0, list: 0 },
   theyRefuse: OPENER_NAMES,
 };
+/** To QEMU the bitmap has no bit set, and resize takes it along; here it is in use, and a repair keeps it so. */
+const BITMAP_IN_USE = { resize: 'resize-with-bitmap-in-use' };
+const BITMAP_LOST: Expected = { check: 0, repair: 0, but: BITMAP_IN_USE, butRepaired: BITMAP_IN_USE };
 const LOST_FOR_GOOD: Expected = { check: 2, repair: 2 };
 
 /** In the order of `CUTS`. */
@@ -132,7 +137,7 @@ const EXPECTED: Readonly<Record<Table, readonly Expected[]>> = {
   'refcount table': [CLEAN, REFCOUNTS_CUT, REFCOUNTS_CUT, REFCOUNTS_LOST, REFCOUNTS_LOST],
   'snapshot table': [CLEAN, SNAPSHOTS_CUT, SNAPSHOTS_CUT, SNAPSHOTS_CUT, SNAPSHOTS_CUT],
   'bitmap directory': [CLEAN, DIRECTORY_CUT, DIRECTORY_CUT, DIRECTORY_CUT, DIRECTORY_CUT],
-  'bitmap table': [CLEAN, CLEAN, CLEAN, CLEAN, LOST_FOR_GOOD],
+  'bitmap table': [CLEAN, CLEAN, CLEAN, BITMAP_LOST, { ...LOST_FOR_GOOD, but: BITMAP_IN_USE }],
   'L2 table': [CLEAN, CLEAN, CLEAN, LOST_FOR_GOOD, LOST_FOR_GOOD],
   'refcount block': [CLEAN, CLEAN, CLEAN, BLOCK_LOST, BLOCK_LOST],
   'L1 table of a snapshot': [
@@ -176,7 +181,8 @@ describe.for(CELLS)('the file $cut: $table', ({ table, cut, expected }) => {
     if (expected.repair !== 0) return;
     expect(await answerOf(() => check(path)), 'a second check').toBe(0);
     for (const name of OPENER_NAMES) {
-      expect(await answerOf(() => OPENERS[name].ours(path)), `${name} after the repair`).toBe(0);
+      const repaired = await answerOf(() => OPENERS[name].ours(path));
+      expect(repaired, `${name} after the repair`).toBe(expected.butRepaired?.[name] ?? 0);
     }
     if (noQemu === undefined) expect(spawnSync('qemu-img', ['check', path]).status).toBe(0);
   });
