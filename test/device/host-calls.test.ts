@@ -20,7 +20,9 @@ function callsOf(mode: 'buffered' | 'direct'): { openFlags: string; calls: strin
   const image = join(directory, `${mode}.img`);
   const trace = join(directory, `${mode}.strace`);
   const calls = 'trace=openat,pread64,pwrite64,pwritev,fallocate,ftruncate,fdatasync,fsync';
-  execFileSync('strace', ['-f', '-s', '0', '-e', calls, '-o', trace, process.execPath, program, image, mode]);
+  const words = ['-f', '-s', '0', '-e', calls, '-o', trace, process.execPath, program, image, mode];
+  // The cache is written at the end, to a file with the descriptor that the image had.
+  execFileSync('strace', words, { env: { ...process.env, NODE_DISABLE_COMPILE_CACHE: '1' } });
   const lines = readFileSync(trace, 'utf8').split('\n');
   const opened = lines.findIndex((line) => line.includes(`"${image}"`));
   const [, flags = '', fd = ''] = /, (O_[A-Z_|]+).* = (\d+)$/.exec(lines[opened] ?? '') ?? [];
