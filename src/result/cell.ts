@@ -70,7 +70,7 @@ export function profileOf({ like }: Pick<Cell, 'like'>): QemuProfileName {
 
 /** One line that names the cell to a reader; defaults, and where times were taken, are left out. */
 export function cellName(cell: Omit<Cell, 'device'>): string {
-  const setup = SETUP_NAMES.filter((name) => name !== 'device' && !isDefault(name, valueOf(cell, name)));
+  const setup = SETUP_NAMES.filter((name) => name !== 'device' && !isUsual(cell, name));
   const texts = setup.map((name) => coordinateText(cell, name));
   return joined([cell.workload, variantName(cell), cell.cache, ...texts]);
 }
@@ -82,9 +82,13 @@ export function setupTitle(cell: Cell, names: readonly CoordinateName[]): string
 
 /** The value of a coordinate in words; `''` where there is none. */
 function coordinateText(cell: Partial<Cell>, name: CoordinateName): string {
-  const { text, default: usual } = rulesOf(name);
-  const value = valueOf(cell, name) ?? usual;
-  return value === undefined ? '' : text(value);
+  const value = valueOf(cell, name);
+  return value === undefined ? '' : rulesOf(name).text(value);
+}
+
+function isUsual(cell: Partial<Cell>, name: CoordinateName): boolean {
+  const { usual, default: ofAbsent } = rulesOf(name);
+  return valueOf(cell, name) === (usual ?? ofAbsent);
 }
 
 function keyOf(cell: Partial<Cell>, names: readonly CoordinateName[]): string {
@@ -100,9 +104,9 @@ function isOptional(name: CoordinateName): boolean {
   return rulesOf(name).schema.safeParse(undefined).success;
 }
 
-/** `undefined` too where the format has no such coordinate. */
+/** The value given, or the default; `undefined` too where the format has no such coordinate. */
 function valueOf(cell: Partial<Cell>, name: CoordinateName): unknown {
-  return cell[name] ?? undefined;
+  return cell[name] ?? rulesOf(name).default;
 }
 
 function rulesOf(name: CoordinateName): Coordinate {

@@ -19,6 +19,7 @@ import {
   DATA_FILES,
   FORMATS,
   PREALLOCATIONS,
+  DEFAULT_QEMU_PROFILE,
   QEMU_PROFILE_NAMES,
   REFCOUNT_BITS,
   REFCOUNT_MODES,
@@ -39,6 +40,8 @@ interface Rules<Value> {
   readonly isCompared?: boolean;
   /** What an absent one means; a cell that has this value is the same cell. */
   readonly default?: Value;
+  /** The value that the name of a cell leaves out. Default: `default`. */
+  readonly usual?: Value;
   /** What a format has of the value, where not every format has all of it; `null` or `undefined`: nothing. */
   readonly inFormat?: (value: Value, format: Format) => Value | null | undefined;
   /** The value in a name; `''` leaves it out. */
@@ -236,7 +239,7 @@ export const COORDINATES = {
       .enum(QEMU_PROFILE_NAMES)
       .optional()
       .describe(`Which QEMU the engines followed; absent means \`${UNNAMED_PROFILE}\`, once the only one`),
-    { default: UNNAMED_PROFILE, text: (name) => `like ${name}` },
+    { default: UNNAMED_PROFILE, usual: DEFAULT_QEMU_PROFILE, text: (name) => `like ${name}` },
   ),
   image: counted(
     z

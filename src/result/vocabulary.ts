@@ -18,7 +18,7 @@ export {
   shapeFor,
   type ImageShape,
 } from '../format/image-shape.ts';
-export { QEMU_PROFILE_NAMES, type QemuProfileName } from '../format/qemu-profile.ts';
+export { DEFAULT_QEMU_PROFILE, QEMU_PROFILE_NAMES, type QemuProfileName } from '../format/qemu-profile.ts';
 export { REFCOUNT_MODES, type RefcountMode } from '../format/image-options.ts';
 export { REQUEST_OPS, type RequestOp } from '../workload/request.ts';
 export { REMAPS, type Remap } from '../workload/remap.ts';

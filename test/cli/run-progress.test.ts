@@ -57,9 +57,9 @@ describe('progress', () => {
     play(progressOn(log));
     expect(log.text()).toBe(
       [
-        'counting 1/3 small · raw · writethrough · depth 1 · like qemu-10.0',
-        'counting 2/3 small · qcow2 eager · writethrough · 64KiB · depth 1 · like qemu-10.0 skipped: nfs has no O_DIRECT',
-        'counting 3/3 small · qcow2 lazy · writethrough · 64KiB · depth 1 · like qemu-10.0 (kept)',
+        'counting 1/3 small · raw · writethrough · depth 1',
+        'counting 2/3 small · qcow2 eager · writethrough · 64KiB · depth 1 skipped: nfs has no O_DIRECT',
+        'counting 3/3 small · qcow2 lazy · writethrough · 64KiB · depth 1 (kept)',
         'timing, round 1/2: 1 pass',
         'timing, round 2/2: 1 pass',
         '',

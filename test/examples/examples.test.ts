@@ -41,8 +41,8 @@ test('count-a-trace: eager and lazy refcounts on a recording', async () => {
   expect(await run('count-a-trace.ts')).toEqual({
     code: 0,
     lines: [
-      'sqlite-rollback · qcow2 eager · writethrough · 64KiB · depth 1 · like qemu-10.0: 1.112 syncs, 24150 bytes a write',
-      'sqlite-rollback · qcow2 lazy · writethrough · 64KiB · depth 1 · like qemu-10.0: 1.004 syncs, 17037 bytes a write',
+      'sqlite-rollback · qcow2 eager · writethrough · 64KiB · depth 1: 1.112 syncs, 24150 bytes a write',
+      'sqlite-rollback · qcow2 lazy · writethrough · 64KiB · depth 1: 1.004 syncs, 17037 bytes a write',
     ],
     errors: '',
   });

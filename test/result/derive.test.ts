@@ -98,5 +98,5 @@ test('a cell is known by all its coordinates, its counts by all but the timed de
   expect(cellKey(elsewhere)).not.toBe(cellKey(cell));
   expect(countingKey(elsewhere)).toBe(countingKey(cell));
   expect(cellKey({ ...cell, payload: 'pattern' })).toBe(cellKey(cell));
-  expect(cellName(cell)).toBe('stride · qcow2 lazy · none · 64KiB · depth 1');
+  expect(cellName(cell)).toBe('stride · qcow2 lazy · none · 64KiB · depth 1 · like qemu-7.2');
 });
