@@ -118,7 +118,9 @@ describe('counting', () => {
     const makeMemory = (): MemoryStorage => new MemoryStorage({ ...MEMORY_CAPABILITIES, zeroRange });
     const usual = await new BuiltinEngine().count(onePlan(QCOW2), {});
     const { counts, fallbacks } = await new BuiltinEngine({ makeMemory }).count(onePlan(QCOW2), {});
-    expect(fallbacks).toEqual([`ranges are zeroed by a hole and the space reserved again: ${reason}`]);
+    expect(fallbacks).toEqual([
+      `ranges are zeroed by punching a hole and reserving the space again: ${reason}`,
+    ]);
     expect(counts.run.punchHoles).toEqual(usual.counts.run.zeroRanges);
     expect(counts.run.zeroRanges.ops).toBe(0);
     expect(counts.run.writes).toEqual(usual.counts.run.writes);
@@ -217,13 +219,13 @@ describe('obstacles', () => {
         'count',
       );
     expect(at('qcow2', 512)).toBeUndefined();
-    expect(at('qcow2', 256)).toMatch(/powers of two from 512B to 2MiB/);
+    expect(at('qcow2', 256)).toMatch(/power of two from 512B to 2MiB/);
     expect(at('qcow2', 4 * 1024 * 1024)).toMatch(/qcow2 does not support clusters of 4MiB/);
-    expect(at('qcow2', 65_537)).toMatch(/powers of two/);
+    expect(at('qcow2', 65_537)).toMatch(/power of two/);
     expect(at('qed', 2048)).toMatch(/from 4KiB to 64MiB/);
     expect(at('qed', 4096, '16GiB')).toBeUndefined();
-    expect(at('qed', 4096, '17GiB')).toMatch(/more than the 16GiB that qed addresses/);
-    expect(at('qcow2', 512, '129GiB')).toMatch(/more than the 128GiB that qcow2 addresses/);
+    expect(at('qed', 4096, '17GiB')).toMatch(/exceeds the 16GiB that qed addresses/);
+    expect(at('qcow2', 512, '129GiB')).toMatch(/exceeds the 128GiB that qcow2 addresses/);
   });
 
   it.each([

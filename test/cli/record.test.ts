@@ -216,6 +216,9 @@ describe('a session that cannot begin says why and leaves things as they were', 
     [['--socket', 'trace.csv'], 1, 'trace.csv'],
     [['--socket', 's', '--fact', 'virtual-size=512'], 2, 'virtual-size'],
     [['--socket', 's', '--fact', 'two words=x'], 2, 'KEY=VALUE'],
+    [['--socket', 's', '--fact', 'who=caf\udce9'], 2, 'in UTF-8'],
+    [['--socket', 's', '--title', 'caf\udce9'], 2, 'UTF-8 text'],
+    [['--socket', 's', '--title', 'two\nlines'], 2, 'on one line'],
   ])('%j', async (listen, code, named) => {
     const folder = makeFolder();
     writeFileSync(join(folder, 'trace.csv'), 'mine');

@@ -125,7 +125,7 @@ describe('trace info', () => {
     await expectError(
       folder,
       [...info, 'garbage'],
-      /is not a trace of a known format \(it begins with 'no trace'\)/,
+      /is not a trace of a known format \(it starts with 'no trace'\)/,
     );
     await expectError(
       folder,

@@ -9,7 +9,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { openStack, type Stack, type WrapDevice } from '../../src/bench/stack.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import type { BlockBackend } from '../../src/format/block-backend.ts';
-import { CACHE_MODES, type CacheMode } from '../../src/format/cache-mode.ts';
+import { CACHE_MODE_RULES, CACHE_MODES, type CacheMode } from '../../src/format/cache-mode.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';
 import type { ImageShape } from '../../src/format/image-shape.ts';
@@ -110,12 +110,14 @@ function titleOf(clusterSize: number, backing: BackingKind | undefined): string 
 }
 
 /** A disk that is not a multiple of its cluster and, unless clusters are huge, needs more than one mapping table. */
-function shapeOf(format: Format, clusterSize: number): DiskShape {
+function shapeOf(format: Format, clusterSize: number, cacheMode: CacheMode): DiskShape {
   const unit = Math.max(clusterSize, 4096);
   const tableClusters = format === 'qed' ? 4 : 1;
   const tableCoverage = ((tableClusters * clusterSize) / 8) * clusterSize;
   if (format === 'raw' || tableCoverage > 2 ** 36) {
-    const virtualSize = 3 * unit + 5 * SECTOR;
+    // A raw file is aligned to 4 KiB for O_DIRECT while it begins with a hole.
+    const end = format === 'raw' && CACHE_MODE_RULES[cacheMode].direct ? unit : 5 * SECTOR;
+    const virtualSize = 3 * unit + end;
     return { format, clusterSize, virtualSize, regions: [{ start: 0, length: virtualSize }] };
   }
   if (clusterSize < 4096) {
@@ -147,9 +149,9 @@ class DiskUnderTest {
   readonly #backingSize: number;
 
   constructor(options: DiskOptions) {
-    const { subject, clusterSize, backing } = options;
+    const { subject, clusterSize, backing, cacheMode } = options;
     this.options = options;
-    this.shape = shapeOf(subject.format, clusterSize);
+    this.shape = shapeOf(subject.format, clusterSize, cacheMode);
     this.#backingModel = backing === undefined ? new GuestModel(this.shape) : backingContents(this.shape);
     const { start, length } = this.shape.regions.at(-1) as Region;
     const shorter = start + Math.floor(length / 2 / SECTOR) * SECTOR;

@@ -10,6 +10,7 @@ import {
   SERVED_IMAGE_OPTIONS,
   servedFiles,
   traceFact,
+  traceTitle,
   type TraceFact,
 } from '../options/nbd-options.ts';
 import { runNbdSession } from '../sessions/nbd-session.ts';
@@ -28,10 +29,7 @@ export const recordCommand = defineCommand({
       .options(
         inGroup('Files:', {
           trace: optional('Trace file to write; compressed if it ends in .gz or .zst', text('trace')),
-          title: optional(
-            "Title for the trace's header, one line, shown in lists and reports",
-            text('title'),
-          ),
+          title: optional("Title for the trace's header, one line, shown in lists and reports", traceTitle),
           fact: repeated("Provenance for the trace's header, as KEY=VALUE; repeatable", traceFact),
           ...OVERWRITE_OPTIONS,
         }),

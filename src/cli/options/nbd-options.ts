@@ -60,19 +60,25 @@ const FACT_BYTES_MAX = 4000;
 export function traceFact(given: string): TraceFact {
   const match = FACT.exec(given);
   const [, key, value] = match ?? [];
-  if (
-    key !== undefined &&
-    value !== undefined &&
-    key !== 'virtual-size' &&
-    Buffer.byteLength(given) <= FACT_BYTES_MAX
-  ) {
+  if (key !== undefined && value !== undefined && key !== 'virtual-size' && isHeaderText(given)) {
     return [key, value];
   }
   throw badOption(
     'fact',
     given,
-    `KEY=VALUE on one line of at most ${String(FACT_BYTES_MAX)} bytes, the key of letters, digits and hyphens and not virtual-size`,
+    `KEY=VALUE in UTF-8 on one line of at most ${String(FACT_BYTES_MAX)} bytes, the key of letters, digits and hyphens and not virtual-size`,
   );
+}
+
+/** A title of a trace: a line of its header. */
+export function traceTitle(given: string): string {
+  if (FACT.test(`title=${given}`) && isHeaderText(given)) return given;
+  throw badOption('title', given, `UTF-8 text on one line of at most ${String(FACT_BYTES_MAX)} bytes`);
+}
+
+/** Headers are UTF-8, and readers bound the length of a line. */
+function isHeaderText(given: string): boolean {
+  return given.isWellFormed() && Buffer.byteLength(given) <= FACT_BYTES_MAX;
 }
 
 /** A name that fits into an NBD message. */

@@ -132,7 +132,7 @@ class Trial {
         ),
         cutOff,
         removedSnapshots: report.messages.filter((message) =>
-          /^Repairing snapshot .* is removed$/.test(message),
+          /^Repairing snapshot .*: removing it$/.test(message),
         ).length,
       };
     } catch (error) {
