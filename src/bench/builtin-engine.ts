@@ -31,7 +31,13 @@ import type {
   TimedPass,
   TimedPassOptions,
 } from './engine.ts';
-import { formatObstacle, placeObstacle, zeroingFallback, zeroingObstacle } from './obstacle.ts';
+import {
+  unsupportedByFormat,
+  unsupportedByPlace,
+  zeroingFallback,
+  unsupportedZeroing,
+} from './unsupported.ts';
+import { collectRequests } from './pass-requests.ts';
 import { Payload } from './payload.ts';
 import { payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
 import { runRequests } from './runner.ts';
@@ -70,14 +76,14 @@ export class BuiltinEngine implements Engine {
     this.#wrap = options.wrap;
   }
 
-  obstacle(plan: CellPlan, pass: 'count' | 'time'): string | undefined {
-    const standing = formatObstacle(plan);
+  unsupportedReason(plan: CellPlan, pass: 'count' | 'time'): string | undefined {
+    const standing = unsupportedByFormat(plan);
     if (standing !== undefined) return standing;
     switch (pass) {
       case 'count':
-        return this.#countObstacle(plan);
+        return this.#whyNotCounted(plan);
       case 'time':
-        return this.#timeObstacle(plan);
+        return this.#whyNotTimed(plan);
     }
   }
 
@@ -97,7 +103,7 @@ export class BuiltinEngine implements Engine {
   async prepareTimed(plan: CellPlan, options: TimedPassOptions): Promise<TimedPass> {
     const storage = this.#timeStorage(plan);
     if (storage === undefined) throw new Error(`internal error: a timed pass on '${plan.cell.device}'`);
-    const requests = await collectRequests(plan, options);
+    const requests = await requestsToTime(plan, options);
     const files = await this.#prepare(plan, storage, options, undefined);
     return new BuiltinTimedPass({
       plan,
@@ -225,12 +231,12 @@ export class BuiltinEngine implements Engine {
     return model === undefined ? undefined : new ModelStorage(model);
   }
 
-  #countObstacle(plan: CellPlan): string | undefined {
+  #whyNotCounted(plan: CellPlan): string | undefined {
     if (plan.userImage !== undefined && this.#files === undefined) return NO_DIRECTORY_FOR_COPY;
-    return placeObstacle(plan, this.#countStorage(plan).capabilities);
+    return unsupportedByPlace(plan, this.#countStorage(plan).capabilities);
   }
 
-  #timeObstacle(plan: CellPlan): string | undefined {
+  #whyNotTimed(plan: CellPlan): string | undefined {
     if (plan.keptImage !== undefined || plan.userImage?.inPlace === true) {
       return 'a kept image is counted once and not timed: each sample needs a new image';
     }
@@ -240,19 +246,14 @@ export class BuiltinEngine implements Engine {
         ? 'no directory for the timed images'
         : `this engine has no device '${plan.cell.device}'; expected file, memory, null or a loaded model`;
     }
-    return placeObstacle(plan, storage.capabilities) ?? zeroingObstacle(plan, storage.capabilities);
+    return unsupportedByPlace(plan, storage.capabilities) ?? unsupportedZeroing(plan, storage.capabilities);
   }
 }
 
 const NO_DIRECTORY_FOR_COPY = 'no directory for the copy of the image';
 
-async function collectRequests(plan: CellPlan, options: PassOptions): Promise<readonly Request[]> {
-  const requests: Request[] = [];
-  await using stream = await openStream(plan.source, { limit: options.limit, seed: plan.seed });
-  for await (const batch of stream.batches) {
-    options.signal?.throwIfAborted();
-    for (const request of batch) requests.push(request);
-  }
+async function requestsToTime(plan: CellPlan, options: PassOptions): Promise<readonly Request[]> {
+  const requests = await collectRequests(plan, options);
   if (requests.length > 0) return requests;
   throw new Qcow2BenchError('no-requests', 'no requests to time', { path: plan.source.path });
 }

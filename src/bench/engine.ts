@@ -5,7 +5,7 @@
  * - A pass starts from new files: preparation (backing file, image, prefill) is part of a pass and is
  *   neither counted nor timed.
  * - Counts and times come from separate passes, so that counting costs nothing that is timed.
- * - An engine that cannot run a cell here says so in `obstacle` before it starts, in words for the user.
+ * - An engine that cannot run a cell here says so in `unsupportedReason` before it starts, in words for the user.
  */
 
 import type { HostLogSink } from '../device/host-log.ts';
@@ -96,7 +96,7 @@ export interface Engine {
   /** As `cell.engine` has it. */
   readonly name: string;
   /** Why the cell cannot be counted (or timed) here; `undefined` if it can. */
-  obstacle(plan: CellPlan, pass: 'count' | 'time'): string | undefined;
+  unsupportedReason(plan: CellPlan, pass: 'count' | 'time'): string | undefined;
   count(plan: CellPlan, options: CountPassOptions): Promise<CountOutcome>;
   prepareTimed(plan: CellPlan, options: TimedPassOptions): Promise<TimedPass>;
 }

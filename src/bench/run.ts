@@ -148,7 +148,7 @@ async function countAll(
       observer?.cellEnds?.(cell, { kind: 'kept' });
       continue;
     }
-    const reason = item.engine.obstacle(item.plan, 'count');
+    const reason = item.engine.unsupportedReason(item.plan, 'count');
     if (reason === undefined) {
       item.record = await naming(cell, signal, () => count(item, options, turns));
       observer?.cellEnds?.(cell, { kind: 'done' });
@@ -203,7 +203,7 @@ async function timeAll(
   for (const item of cells) {
     const { record, plan, engine } = item;
     if (record === undefined || record.counts === null) continue;
-    const reason = engine.obstacle(plan, 'time');
+    const reason = engine.unsupportedReason(plan, 'time');
     if (reason === undefined) timed.push(samplesOf(item, record, options));
     else putRecord(item, { ...record, skipped: reason }, options.sink);
   }

@@ -56,7 +56,7 @@ async function traceIfAsked(
   if (trace === undefined || trace === '') return;
   const { traceSteps } = await import('../bench/step-trace.ts');
   traceSteps((line) => {
-    terminal.note(line);
+    terminal.warn(line);
   });
 }
 
@@ -80,7 +80,7 @@ async function runWords(
 async function noteUnlockedWrites(terminal: Terminal): Promise<void> {
   const { watchUnlockedWrites } = await import('../device/image-lock.ts');
   watchUnlockedWrites((path, reason) => {
-    terminal.note(
+    terminal.warn(
       `${PROGRAM}: note: ${path} is not locked (${reason}): make sure that no other process uses it`,
     );
   });
@@ -144,7 +144,7 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
   }
   try {
     await parser.parseAsync([...words], {}, (_error, _args, output) => {
-      if (output !== '') terminal.answer(plainHelp(output));
+      if (output !== '') terminal.print(plainHelp(output));
     });
   } catch (error) {
     const { parsingError } = await import('./parsing-error.ts');
@@ -251,8 +251,8 @@ function report(error: unknown, terminal: Terminal, environment: NodeJS.ProcessE
   const { QCOW2_BENCH_DEBUG: debug } = environment;
   const { message, hint } = described(firstError(error));
   const line = message.replaceAll(/\s*\n\s*/g, ' ').trim();
-  terminal.note(`${PROGRAM}: error: ${line}${hint}`);
-  if (debug !== undefined && debug !== '' && error instanceof Error) terminal.note(stackOf(error));
+  terminal.warn(`${PROGRAM}: error: ${line}${hint}`);
+  if (debug !== undefined && debug !== '' && error instanceof Error) terminal.warn(stackOf(error));
 }
 
 function described(error: unknown): { readonly message: string; readonly hint: string } {

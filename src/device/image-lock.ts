@@ -98,9 +98,9 @@ export function lockImage(
   loaded: LoadedOfdLocks = loadOfdLocks(),
 ): void {
   const permissions = permissionsOf(role);
-  const obstacle = loaded.ok ? take(loaded.locks, fd, { path, permissions }) : loaded.reason;
-  if (obstacle === undefined || !permissions.does.includes(WRITE)) return;
-  onUnlockedWrite?.(path, obstacle);
+  const unlocked = loaded.ok ? take(loaded.locks, fd, { path, permissions }) : loaded.reason;
+  if (unlocked === undefined || !permissions.does.includes(WRITE)) return;
+  onUnlockedWrite?.(path, unlocked);
   onUnlockedWrite = undefined;
 }
 

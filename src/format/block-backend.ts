@@ -14,7 +14,7 @@
  * - On a device that answers at once every method does too, and allocates nothing.
  */
 
-import { isAligned } from '../core/alignment.ts';
+import { isAligned, SECTOR_SIZE } from '../core/alignment.ts';
 import { hex, Qcow2BenchError } from '../core/error.ts';
 import { Mutex } from '../core/mutex.ts';
 import { LIMITS } from '../core/limits.ts';
@@ -25,9 +25,6 @@ import { CACHE_MODE_RULES, type CacheMode } from './cache-mode.ts';
 import type { DiskImage } from './disk-image.ts';
 import type { DiscardMode } from './image-options.ts';
 import { DEFAULT_QEMU_PROFILE, QEMU_PROFILES, type QemuProfileName } from './qemu-profile.ts';
-
-/** Guest requests are in whole sectors of this many bytes. */
-const SECTOR_SIZE = 512;
 
 export interface BlockBackendOptions {
   readonly image: DiskImage;

@@ -7,6 +7,7 @@
  * - A backing file is opened in the format that the user names, so that no overlay is made over nothing.
  */
 
+import { SECTOR_SIZE } from '../core/alignment.ts';
 import { basename, dirname } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
@@ -19,8 +20,6 @@ import type { CreateOptions, RefcountMode } from '../format/image-options.ts';
 import { dataFileName, hasDataFile, SHAPE_RULES, type ImageShape } from '../format/image-shape.ts';
 import { createImage, impossibleImage, openImage, type CreateImageOptions } from '../format/registry.ts';
 import type { ImagePlace } from './host-image.ts';
-
-const SECTOR_SIZE = 512;
 
 export interface CreateImageFileOptions extends ImagePlace {
   readonly format: Format;

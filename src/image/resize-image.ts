@@ -9,6 +9,7 @@
  * - What is refused changes nothing, but for the repair of an image that was not closed cleanly, as with any opening.
  */
 
+import { SECTOR_SIZE } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { formatSize } from '../core/size.ts';
 import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
@@ -16,8 +17,6 @@ import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { Preallocation } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
 import { refuseToShrinkDamaged } from './damaged-image.ts';
-
-const SECTOR_SIZE = 512;
 
 /** The size of a disk in bytes: as it is to be, or by how much it is to grow; below 0, to shrink. */
 export type NewSize = { readonly to: number } | { readonly by: number };

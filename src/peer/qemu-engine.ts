@@ -12,7 +12,8 @@
  */
 
 import type { CellPlan, CountOutcome, CountPassOptions, Engine, TimedPass } from '../bench/engine.ts';
-import { formatObstacle, placeObstacle, zeroingFallback } from '../bench/obstacle.ts';
+import { unsupportedByFormat, unsupportedByPlace, zeroingFallback } from '../bench/unsupported.ts';
+import { collectRequests } from '../bench/pass-requests.ts';
 import { backingOf, prepareFiles } from '../bench/prepare.ts';
 import { openStack } from '../bench/stack.ts';
 import { behindStack } from '../bench/user-image.ts';
@@ -21,7 +22,6 @@ import { HostMeter } from '../device/host-meter.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
 import type { Parity } from '../result/schema.ts';
-import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
 import {
   copyOf,
@@ -77,10 +77,10 @@ export class QemuEngine implements Engine {
     return missingQemuIo(place) === undefined ? (await findQemuIo(place)).version : undefined;
   }
 
-  obstacle(plan: CellPlan, pass: 'count' | 'time'): string | undefined {
+  unsupportedReason(plan: CellPlan, pass: 'count' | 'time'): string | undefined {
     switch (pass) {
       case 'count':
-        return this.#countObstacle(plan);
+        return this.#whyNotCounted(plan);
       case 'time':
         return 'QEMU is not timed under strace; `npm run perf` times it';
     }
@@ -118,7 +118,7 @@ export class QemuEngine implements Engine {
     return Promise.reject(new Error('internal error: QEMU has no timed pass'));
   }
 
-  #countObstacle(plan: CellPlan): string | undefined {
+  #whyNotCounted(plan: CellPlan): string | undefined {
     const { cell, payload, keptImage, userImage } = plan;
     const missing = missingQemuIo({ binDirectory: this.#binDirectory });
     if (missing !== undefined) return missing;
@@ -132,12 +132,16 @@ export class QemuEngine implements Engine {
     }
     if (this.#files === undefined) return 'no directory for the images that QEMU runs on';
     const { capabilities } = this.#files;
-    return formatObstacle(plan) ?? placeObstacle(plan, capabilities) ?? sizeObstacle(plan, capabilities);
+    return (
+      unsupportedByFormat(plan) ??
+      unsupportedByPlace(plan, capabilities) ??
+      unsupportedBySize(plan, capabilities)
+    );
   }
 }
 
 /** QEMU itself refuses it. */
-function sizeObstacle(
+function unsupportedBySize(
   { cell: { format, cache }, source, userImage }: CellPlan,
   { direct }: FileStorage['capabilities'],
 ): string | undefined {
@@ -347,13 +351,4 @@ function wereZeroes(
     if (value === 0 && found === length && requests[index]?.offset === guestOffset - from) return true;
   }
   return false;
-}
-
-async function collectRequests(plan: CellPlan, { limit }: CountPassOptions): Promise<readonly Request[]> {
-  const requests: Request[] = [];
-  await using stream = await openStream(plan.source, { limit, seed: plan.seed });
-  for await (const batch of stream.batches) {
-    for (const request of batch) requests.push(request);
-  }
-  return requests;
 }

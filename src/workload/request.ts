@@ -8,8 +8,7 @@
 export const REQUEST_OPS = ['read', 'write', 'flush', 'discard', 'write-zeroes'] as const;
 export type RequestOp = (typeof REQUEST_OPS)[number];
 
-/** The unit of guest addresses: a disk sector. */
-export const SECTOR_SIZE = 512;
+export { SECTOR_SIZE } from '../core/alignment.ts';
 
 export interface Request {
   readonly op: RequestOp;

@@ -138,7 +138,7 @@ describe('a kept image', () => {
     const before = storage.open('kept.qcow2').contents();
     await expect(engine.count(plan, {})).rejects.toMatchObject({ code: 'file-exists' });
     expect(storage.open('kept.qcow2').contents()).toEqual(before);
-    expect(engine.obstacle(plan, 'time')).toMatch(/kept/);
+    expect(engine.unsupportedReason(plan, 'time')).toMatch(/kept/);
   });
 });
 
@@ -191,7 +191,7 @@ describe('an image of the user', () => {
     const { fallbacks } = await engine.count(plan, {});
     expect(fallbacks).toContainEqual(expect.stringContaining('--in-place'));
     expect(readFileSync(userImage.path).equals(before)).toBe(false);
-    expect(engine.obstacle(plan, 'time')).toMatch(/kept/);
+    expect(engine.unsupportedReason(plan, 'time')).toMatch(/kept/);
   });
 
   it('sets cells apart: two images are two cells', async () => {
@@ -204,13 +204,14 @@ describe('an image of the user', () => {
   });
 });
 
-describe('obstacles', () => {
-  const time = (engine: BuiltinEngine, plan: CellPlan): string | undefined => engine.obstacle(plan, 'time');
+describe('unsupported cells', () => {
+  const time = (engine: BuiltinEngine, plan: CellPlan): string | undefined =>
+    engine.unsupportedReason(plan, 'time');
 
   it('are cluster sizes and disks that a format does not take', () => {
     const engine = new BuiltinEngine();
     const at = (format: 'qcow2' | 'qed', clusterSize: number, size = '64MiB'): string | undefined =>
-      engine.obstacle(
+      engine.unsupportedReason(
         onePlan({
           formats: [format],
           clusterSizes: [clusterSize],
@@ -238,7 +239,7 @@ describe('obstacles', () => {
     async ({ format, clusterSize }) => {
       const plan = onePlan({ formats: [format], clusterSizes: [clusterSize] });
       const engine = new BuiltinEngine();
-      expect(engine.obstacle(plan, 'count')).toBeUndefined();
+      expect(engine.unsupportedReason(plan, 'count')).toBeUndefined();
       expect((await engine.count(plan, {})).counts.guest.writes).toBe(30);
     },
   );
@@ -251,7 +252,7 @@ describe('obstacles', () => {
     });
     for (const plan of smallMatrix({ caches: ALL_CACHES }, { device: 'file' })) {
       const { cache, format } = plan.cell;
-      expect(poor.obstacle(plan, 'count')).toBeUndefined();
+      expect(poor.unsupportedReason(plan, 'count')).toBeUndefined();
       if (cache === 'none' || cache === 'directsync') expect(time(poor, plan)).toContain(direct.reason);
       else if (format === 'qcow2') expect(time(poor, plan)).toContain(zeroRange.reason);
       else expect(time(poor, plan)).toBeUndefined();

@@ -46,8 +46,8 @@ class ToldEngine implements Engine {
     this.#inner = inner;
   }
 
-  obstacle(...call: Parameters<Engine['obstacle']>): string | undefined {
-    return this.#inner.obstacle(...call);
+  unsupportedReason(...call: Parameters<Engine['unsupportedReason']>): string | undefined {
+    return this.#inner.unsupportedReason(...call);
   }
 
   count(...call: Parameters<Engine['count']>): ReturnType<Engine['count']> {

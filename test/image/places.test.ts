@@ -177,7 +177,7 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
   const parent = join(base, name.replaceAll(/\W+/g, '-'));
   const folder = join(parent, 'mnt');
   let unmount: (() => void) | undefined;
-  let obstacle = '';
+  let reason = '';
 
   beforeAll(() => {
     const scratch = join(parent, 'scratch');
@@ -186,7 +186,7 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
     try {
       unmount = mount(folder, scratch);
     } catch (error) {
-      obstacle = `cannot be mounted here: ${String(error).split('\n')[0] ?? ''}`;
+      reason = `cannot be mounted here: ${String(error).split('\n')[0] ?? ''}`;
     }
   }, 60_000);
   afterAll(() => {
@@ -199,7 +199,7 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
     'every format is made, served in every cache mode and checked',
     { timeout: 120_000 },
     async (context) => {
-      if (unmount === undefined) context.skip(obstacle);
+      if (unmount === undefined) context.skip(reason);
       for (const format of FORMATS) {
         for (const cache of CACHE_MODES) {
           const path = at(`${format}-${cache}`);
@@ -217,7 +217,7 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
   );
 
   test('all preallocations are made', { timeout: 120_000 }, async (context) => {
-    if (unmount === undefined) context.skip(obstacle);
+    if (unmount === undefined) context.skip(reason);
     for (const preallocation of PREALLOCATIONS) {
       const path = at(`preallocated-${preallocation}`);
       await createImageFile({
@@ -241,7 +241,7 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
   });
 
   test('a dirty image is repaired, by a check and by opening it', { timeout: 120_000 }, async (context) => {
-    if (unmount === undefined) context.skip(obstacle);
+    if (unmount === undefined) context.skip(reason);
     for (const [index, repair] of (['check', 'open'] as const).entries()) {
       const path = at(`dirty-${String(index)}`);
       await createImageFile({ ...hostImage(path), format: 'qcow2', virtualSize: DISK, refcounts: 'lazy' });
@@ -253,7 +253,7 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
   });
 
   test('a file is copied; where the file system can, the copy shares its extents', async (context) => {
-    if (unmount === undefined) context.skip(obstacle);
+    if (unmount === undefined) context.skip(reason);
     const bytes = Buffer.alloc(32 * MIB, 7);
     writeFileSync(at('source'), bytes);
     run('sync', '-f', at('source'));
@@ -270,7 +270,7 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
   });
 
   test('snapshots, sizes and conversions', { timeout: 120_000 }, async (context) => {
-    if (unmount === undefined) context.skip(obstacle);
+    if (unmount === undefined) context.skip(reason);
     const path = at('changed.qcow2');
     await createImageFile({ ...hostImage(path), format: 'qcow2', virtualSize: DISK });
     await serve(path, { format: 'qcow2', cache: 'writeback' });
@@ -303,7 +303,7 @@ describe('where the disk quota is used up', () => {
   const [folder, scratch] = [join(parent, 'mnt'), join(parent, 'scratch')];
   const place = join(folder, 'limited');
   let unmount: (() => void) | undefined;
-  let obstacle = '';
+  let reason = '';
 
   beforeAll(() => {
     mkdirSync(folder, { recursive: true });
@@ -314,7 +314,7 @@ describe('where the disk quota is used up', () => {
       run('btrfs', 'quota', 'enable', folder);
       run('btrfs', 'qgroup', 'limit', '1m', place);
     } catch (error) {
-      obstacle = `no directory with a quota can be made here: ${String(error).split('\n')[0] ?? ''}`;
+      reason = `no directory with a quota can be made here: ${String(error).split('\n')[0] ?? ''}`;
     }
   }, 60_000);
   afterAll(() => {
@@ -322,7 +322,7 @@ describe('where the disk quota is used up', () => {
   }, 60_000);
 
   test('what is written is one clear error, and a file that was to be made is not there', async (context) => {
-    if (obstacle !== '') context.skip(obstacle);
+    if (reason !== '') context.skip(reason);
     const source = join(base, 'source.raw');
     writeFileSync(source, Buffer.alloc(DISK, 1));
     for (const format of FORMATS) {

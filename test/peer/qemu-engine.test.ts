@@ -256,14 +256,14 @@ function changesByPurpose({ open, run, close }: Counts): object {
 const [anyPlan] = smallMatrix({ formats: ['qcow2'], engines: ['qemu'] }, { device: 'file' });
 
 describe('what QEMU is not run on', () => {
-  const obstacle = (change: Partial<CellPlan>, engine = new QemuEngine({ files })): string | undefined =>
-    engine.obstacle({ ...(anyPlan as CellPlan), ...change }, 'count');
+  const reason = (change: Partial<CellPlan>, engine = new QemuEngine({ files })): string | undefined =>
+    engine.unsupportedReason({ ...(anyPlan as CellPlan), ...change }, 'count');
   const cell = (change: Partial<CellPlan['cell']>): Partial<CellPlan> => ({
     cell: { ...(anyPlan as CellPlan).cell, ...change },
   });
 
-  test.skipIf(skipped !== undefined)('an ordinary cell has no obstacle', () => {
-    expect(obstacle({})).toBeUndefined();
+  test.skipIf(skipped !== undefined)('an ordinary cell is supported', () => {
+    expect(reason({})).toBeUndefined();
   });
 
   test.skipIf(skipped !== undefined).each([
@@ -271,21 +271,23 @@ describe('what QEMU is not run on', () => {
     ['another payload', { payload: 'random' } as const, 'not random'],
     ['memory', cell({ device: 'memory' }), 'not on the device memory'],
     ['a format that would refuse', cell({ clusterSize: 256 }), 'does not support clusters of 256B'],
-  ])('%s is named as the obstacle', (_, change, words) => {
-    expect(obstacle(change)).toContain(words);
+  ])('%s is named as the reason', (_, change, words) => {
+    expect(reason(change)).toContain(words);
   });
 
   test.skipIf(skipped !== undefined)('without a directory there is nowhere to run', () => {
-    expect(obstacle({}, new QemuEngine())).toContain('no directory');
+    expect(reason({}, new QemuEngine())).toContain('no directory');
   });
 
   test('a directory without a build of QEMU is named', async () => {
     const engine = new QemuEngine({ files, binDirectory: directory });
-    expect(obstacle({}, engine)).toContain(`qemu-io not found in ${directory}`);
+    expect(reason({}, engine)).toContain(`qemu-io not found in ${directory}`);
     await expect(engine.version()).resolves.toBeUndefined();
   });
 
   test('times are never taken', () => {
-    expect(new QemuEngine({ files }).obstacle(anyPlan as CellPlan, 'time')).toContain('npm run perf');
+    expect(new QemuEngine({ files }).unsupportedReason(anyPlan as CellPlan, 'time')).toContain(
+      'npm run perf',
+    );
   });
 });

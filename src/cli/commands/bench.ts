@@ -83,7 +83,7 @@ export const benchCommand = defineCommand({
   run: async (args, terminal) => {
     const names = args.workload ?? shippedNames();
     const sources = await Promise.all(names.map(async (name) => inSuite(args.suite, await findSource(name))));
-    const ended = await runSession({ args, sources, words: terminal.words }, terminal);
+    const ended = await runSession({ args, sources, words: terminal.argv }, terminal);
     const files = await writeFiles(ended, { out: args.out, report: args.report });
     return endMatrix(ended, { args, files }, terminal);
   },

@@ -13,7 +13,7 @@ import { ImageDirectory } from '../files/image-directory.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { text } from '../options/option-values.ts';
-import { ShareBar } from '../terminal/share-bar.ts';
+import { ProgressBar } from '../terminal/progress-bar.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
 const SCRATCH = 'calibration';
@@ -54,8 +54,8 @@ export const calibrateCommand = defineCommand({
     }
     using directory = new ImageDirectory(dir);
     using interruption = new Interruption(terminal, () => undefined);
-    using bar = new ShareBar(terminal.errors);
-    terminal.note(`measuring the device under ${dir}: a few seconds of I/O`);
+    using bar = new ProgressBar(terminal.errors);
+    terminal.warn(`measuring the device under ${dir}: a few seconds of I/O`);
     try {
       const model = await calibrate({
         storage: directory.storage,
@@ -73,8 +73,8 @@ export const calibrateCommand = defineCommand({
       bar.clear();
       writeDeviceModel(out, model);
       const answer = json ? deviceModelText(model).trimEnd() : summaryOf(model, out);
-      if (isStandardOutput(out)) terminal.note(answer);
-      else terminal.answer(answer);
+      if (isStandardOutput(out)) terminal.warn(answer);
+      else terminal.print(answer);
       return EXIT.good;
     } catch (error) {
       if (error instanceof Interrupted) return EXIT.interrupted;

@@ -13,8 +13,8 @@ import { changesImage, readsImage } from '../options/file-uses.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { flag, inGroup, optional } from '../options/option-kinds.ts';
 import { choice } from '../options/option-values.ts';
-import { countOf } from '../terminal/plain-words.ts';
-import { ShareBar } from '../terminal/share-bar.ts';
+import { countOf } from '../terminal/text.ts';
+import { ProgressBar } from '../terminal/progress-bar.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
@@ -56,13 +56,13 @@ export const checkCommand = defineCommand({
     if (forceShare && repair !== undefined) {
       throw new UsageError('--force-share is read-only: omit --repair');
     }
-    using bar = new ShareBar(terminal.errors);
+    using bar = new ProgressBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());
     const onDetail = (_kind: FindingKind, text: string): void => {
       bar.clear();
       // With --json the answer is one object: messages go to standard error.
-      if (json) terminal.note(text);
-      else terminal.answer(text);
+      if (json) terminal.warn(text);
+      else terminal.print(text);
     };
     const readOnly = repair === undefined;
     const chain = { files: hostFiles({ readOnly, forceShare }), policy: backingPolicy(args), name: image };
@@ -82,18 +82,18 @@ export const checkCommand = defineCommand({
       });
     } catch (error) {
       if (error instanceof Interrupted) {
-        terminal.note(`qcow2-bench: ${repair === undefined ? CHECK_STOPPED : REPAIR_STOPPED}`);
+        terminal.warn(`qcow2-bench: ${repair === undefined ? CHECK_STOPPED : REPAIR_STOPPED}`);
         return EXIT.interrupted;
       }
       if (!(error instanceof Qcow2BenchError) || error.code !== 'check-unsupported') throw error;
-      terminal.note(`qcow2-bench: error: ${error.message}`);
+      terminal.warn(`qcow2-bench: error: ${error.message}`);
       return CHECK_EXIT.unsupported;
     }
     bar.clear();
     const { report } = checked;
     // With --verbose they were printed already.
     const findings = verbose ? [] : findingLines(report);
-    terminal.answer(
+    terminal.print(
       json ? JSON.stringify(checkJson(image, checked), null, 4) : checkText(report, findings, terminal),
     );
     return exitCodeOf(report);

@@ -73,12 +73,12 @@ export function completionCommand(commands: readonly (ListedCommand | CommandGro
     run: async ({ shell, words }, terminal) => {
       if (shell === ASK) {
         const candidates = await completionsOf(commands, words);
-        if (candidates.length > 0) terminal.answer(candidates.join('\n'));
+        if (candidates.length > 0) terminal.print(candidates.join('\n'));
         return EXIT.good;
       }
       const script = SCRIPTS.get(shell);
       if (script === undefined) throw badOption('SHELL', shell, oneOf([...SCRIPTS.keys()]));
-      terminal.answer(script);
+      terminal.print(script);
       return EXIT.good;
     },
   });

@@ -18,7 +18,7 @@ import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { imageShape, SHAPE_OPTIONS } from '../options/layout-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, clusterSize } from '../options/option-values.ts';
-import { ShareBar } from '../terminal/share-bar.ts';
+import { ProgressBar } from '../terminal/progress-bar.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
 export const convertCommand = defineCommand({
@@ -73,7 +73,7 @@ export const convertCommand = defineCommand({
     if (to !== 'qcow2' && args.compress) {
       throw new UsageError(`--compress: ${to} has no compressed clusters; use it with qcow2`);
     }
-    using bar = new ShareBar(terminal.errors);
+    using bar = new ProgressBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());
     const options: ConvertOptions = {
       source: {
@@ -101,11 +101,11 @@ export const convertCommand = defineCommand({
       converted = await convertImage(options);
     } catch (error) {
       if (!(error instanceof Interrupted)) throw error;
-      terminal.note(`qcow2-bench: conversion interrupted: ${args.out} is unchanged`);
+      terminal.warn(`qcow2-bench: conversion interrupted: ${args.out} is unchanged`);
       return EXIT.interrupted;
     }
     bar.clear();
-    terminal.answer(
+    terminal.print(
       args.json
         ? JSON.stringify(convertedJson(args.out, to, converted))
         : convertedText(args.out, to, converted),

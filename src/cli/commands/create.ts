@@ -79,7 +79,7 @@ export const createCommand = defineCommand({
   run: async (args, terminal) => {
     const virtualSize = args.size === undefined ? undefined : size('SIZE')(args.size);
     const backing = newBacking(args);
-    refuseMisfits(args);
+    validateOptions(args);
     const { virtualSize: made } = await asUsage(() =>
       createImageFile({
         // What a link leads to is replaced, and not the link.
@@ -95,11 +95,11 @@ export const createCommand = defineCommand({
       }),
     );
     if (args.json) {
-      terminal.answer(
+      terminal.print(
         JSON.stringify({ filename: resolve(args.image), format: args.format, 'virtual-size': made }),
       );
     } else {
-      terminal.answer(`created ${visibleText(args.image)}: ${args.format}, ${formatSize(made)}`);
+      terminal.print(`created ${visibleText(args.image)}: ${args.format}, ${formatSize(made)}`);
     }
     return EXIT.good;
   },
@@ -156,7 +156,7 @@ interface Asked {
   readonly backing: string | undefined;
 }
 
-function refuseMisfits(args: Asked): void {
+function validateOptions(args: Asked): void {
   const { format } = args;
   if (args.size === undefined && args.backing === undefined) {
     throw new UsageError('SIZE is missing; it is optional only with --backing');

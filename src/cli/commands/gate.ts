@@ -13,7 +13,7 @@ import { makes, OVERWRITE_OPTIONS, reads } from '../options/file-uses.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { flag, inGroup, preset } from '../options/option-kinds.ts';
 import { text } from '../options/option-values.ts';
-import { countOf } from '../terminal/plain-words.ts';
+import { countOf } from '../terminal/text.ts';
 
 const DEFAULT_BASELINE = 'results/baseline.json';
 
@@ -47,7 +47,7 @@ export const gateCommand = defineCommand({
       const accepted = acceptBaseline(result);
       writeBaseline(baselinePath, accepted);
       const cells = accepted.cells.length;
-      terminal.answer(
+      terminal.print(
         json
           ? JSON.stringify({ accepted: baselinePath, cells })
           : `accepted ${countOf(cells, 'cell')} as ${visibleText(baselinePath)}`,
@@ -60,11 +60,11 @@ export const gateCommand = defineCommand({
       throw new Qcow2BenchError('baseline-unreadable', message, { path: baselinePath });
     }
     const verdict = compareCounts(result, readBaseline(baselinePath));
-    if (json) terminal.answer(JSON.stringify(verdict, null, 2));
+    if (json) terminal.print(JSON.stringify(verdict, null, 2));
     else {
       const acceptHint = visibleText(`qcow2-bench gate ${path} --baseline ${baselinePath} --accept`);
       const { red: bad, green: good } = terminal.paint;
-      terminal.answer(verdictText(withVisibleText(verdict), { acceptHint, paint: { bad, good } }));
+      terminal.print(verdictText(withVisibleText(verdict), { acceptHint, paint: { bad, good } }));
     }
     return verdict.passed ? EXIT.good : EXIT.verdict;
   },

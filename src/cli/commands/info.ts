@@ -56,11 +56,11 @@ export const infoCommand = defineCommand({
         throw new UsageError(`--${given} has no effect without --backing-chain: no backing file is opened`);
       }
       const info = { ...(await readImageInfo(hostImage(path), { format, forceShare })), path };
-      terminal.answer(json ? JSON.stringify(infoJson(info), null, 4) : infoText(info, terminal));
+      terminal.print(json ? JSON.stringify(infoJson(info), null, 4) : infoText(info, terminal));
       return EXIT.good;
     }
     const chain = await readChainInfo({ path, format, forceShare, backing: backingPolicy(args) });
-    terminal.answer(
+    terminal.print(
       json
         ? JSON.stringify(chain.map(infoJson), null, 4)
         : chain.map((info) => infoText(info, terminal)).join('\n\n'),

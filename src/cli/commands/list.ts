@@ -11,7 +11,7 @@ import {
   REFCOUNT_MEANINGS,
 } from '../options/meanings.ts';
 import { flag, inGroup } from '../options/option-kinds.ts';
-import { wrapped } from '../terminal/plain-words.ts';
+import { wrapped } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
@@ -24,8 +24,8 @@ export const listCommand = defineCommand({
 
   run: async ({ json }, terminal) => {
     const sections = await listSections();
-    if (json) terminal.answer(JSON.stringify(asJson(sections), null, 2));
-    else terminal.answer(asText(sections, terminal));
+    if (json) terminal.print(JSON.stringify(asJson(sections), null, 2));
+    else terminal.print(asText(sections, terminal));
     return EXIT.good;
   },
 });

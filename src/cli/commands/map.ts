@@ -56,10 +56,10 @@ async function printJson(extents: AsyncIterable<ImageExtent>, terminal: Terminal
   // One line is held back, for what ends it depends on whether another follows.
   let before: string | undefined;
   for await (const extent of extents) {
-    if (before !== undefined) terminal.answer(`${before},`);
+    if (before !== undefined) terminal.print(`${before},`);
     before = `${before === undefined ? '[' : ''}${extentJson(extent)}`;
   }
-  terminal.answer(`${before ?? '['}]`);
+  terminal.print(`${before ?? '['}]`);
 }
 
 /** The fields and spaces of `qemu-img map --output=json`. */
@@ -76,7 +76,7 @@ async function printTable(
   names: readonly string[],
   terminal: Terminal,
 ): Promise<void> {
-  terminal.answer(row('Offset', 'Length', 'Mapped to', 'File'));
+  terminal.print(row('Offset', 'Length', 'Mapped to', 'File'));
   for await (const { start, length, depth, zero, data, hostOffset } of extents) {
     if (!data || zero) continue;
     if (hostOffset === undefined) {
@@ -86,7 +86,7 @@ async function printTable(
         { path: names[depth] },
       );
     }
-    terminal.answer(row(figure(start), figure(length), figure(hostOffset), names[depth] ?? ''));
+    terminal.print(row(figure(start), figure(length), figure(hostOffset), names[depth] ?? ''));
   }
 }
 

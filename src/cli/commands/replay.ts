@@ -41,7 +41,7 @@ export const replayCommand = defineCommand({
     const session = {
       args: { ...args, warmup: args.warmup ?? (timing === undefined ? 1 : 0) },
       sources: [source],
-      words: terminal.words,
+      words: terminal.argv,
       remarksOf,
       replay: { timing, durationNs, verify },
     };

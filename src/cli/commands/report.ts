@@ -10,7 +10,7 @@ import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads } from '../options/file-uses.ts';
-import { joinResults } from '../files/joined-results.ts';
+import { mergeResults } from '../files/merge-results.ts';
 import { flag, inGroup, optional } from '../options/option-kinds.ts';
 import { choice, listOf, text } from '../options/option-values.ts';
 
@@ -54,15 +54,15 @@ export const reportCommand = defineCommand({
   ],
 
   run: async ({ result: paths, out, markdown, cache }, terminal) => {
-    const result = joinResults(paths.map((path) => ({ path, result: readResult(path) })));
+    const result = mergeResults(paths.map((path) => ({ path, result: readResult(path) })));
     const written = markdown ? markdownTables(result, cache) : await page(result);
     if (markdown && out === undefined) {
-      terminal.answer(written.trimEnd());
+      terminal.print(written.trimEnd());
       return EXIT.good;
     }
     const path = out ?? DEFAULT_PAGE;
     replaceFile(path, written, { durable: false });
-    if (!isStandardOutput(path)) terminal.answer(visibleText(path));
+    if (!isStandardOutput(path)) terminal.print(visibleText(path));
     return EXIT.good;
   },
 });

@@ -66,9 +66,9 @@ export const resizeCommand = defineCommand({
     });
     if (json) {
       const sizes = { 'virtual-size': virtualSize, 'virtual-size-before': before };
-      terminal.answer(JSON.stringify({ filename: image, format, ...sizes }));
+      terminal.print(JSON.stringify({ filename: image, format, ...sizes }));
     } else {
-      terminal.answer(
+      terminal.print(
         `resized ${visibleText(image)}: ${format}, ${formatSize(before)} to ${formatSize(virtualSize)}`,
       );
     }

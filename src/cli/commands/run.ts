@@ -42,7 +42,7 @@ export const runCommand = defineCommand({
   run: async (args, terminal) => {
     const names = expandAxes(args.workload ?? shippedNames());
     const sources = await Promise.all(names.map((name) => findSource(name)));
-    const ended = await runSession({ args, sources, words: terminal.words }, terminal);
+    const ended = await runSession({ args, sources, words: terminal.argv }, terminal);
     const files = args.out === undefined ? [] : [{ what: 'Result', path: args.out }];
     return endMatrix(ended, { args, files }, terminal);
   },

@@ -47,9 +47,9 @@ export const snapshotCommand = defineCommand({
       change === undefined
         ? await listSnapshots(args.image, { forceShare })
         : await changeSnapshots({ path: args.image, change, backing: backingPolicy(args) });
-    if (args.json) terminal.answer(JSON.stringify(snapshots.map(snapshotJson), null, 2));
-    else if (change === undefined) terminal.answer(listText(args.image, snapshots));
-    else terminal.answer(visibleText(doneText(args.image, change)));
+    if (args.json) terminal.print(JSON.stringify(snapshots.map(snapshotJson), null, 2));
+    else if (change === undefined) terminal.print(listText(args.image, snapshots));
+    else terminal.print(visibleText(doneText(args.image, change)));
     return EXIT.good;
   },
 });

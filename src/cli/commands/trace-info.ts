@@ -14,7 +14,7 @@ import { readsTrace } from '../files/matrix-files.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { clusterSize, count } from '../options/option-values.ts';
-import { countOf, durationText, wrapped } from '../terminal/plain-words.ts';
+import { countOf, shortDuration, wrapped } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../options/trace-options.ts';
 import { tracePicture } from '../terminal/trace-picture.ts';
@@ -48,7 +48,7 @@ export const traceInfoCommand = defineCommand({
     const summary = new TraceSummary(args['cluster-size']);
     for await (const batch of trace.batches) for (const request of batch) summary.add(request);
     const figures = summary.figures();
-    terminal.answer(args.json ? infoJson(trace, figures) : infoText(trace, { summary, figures }, terminal));
+    terminal.print(args.json ? infoJson(trace, figures) : infoText(trace, { summary, figures }, terminal));
     return EXIT.good;
   },
 });
@@ -130,7 +130,7 @@ function infoText(trace: UnsizedTrace, { summary, figures }: Shown, terminal: Te
 function requestsText({ requests, durationNs }: TraceFigures, { times }: TraceContents): string {
   const total = countOf(requests, 'request');
   if (durationNs === 0) return times === 'none' ? `${total}; times are not recorded` : total;
-  return `${total} in ${durationText(durationNs)}, ${rate(requests / (durationNs / 1e9))} a second`;
+  return `${total} in ${shortDuration(durationNs)}, ${rate(requests / (durationNs / 1e9))} a second`;
 }
 
 function operationsText(figures: TraceFigures): string {
@@ -207,7 +207,7 @@ function picture({ virtualSize }: UnsizedTrace, { summary, figures }: Shown, ter
     grid: isTimed ? summary.byTime : summary.byNumber,
     height: virtualSize,
     width: isTimed ? durationNs + 1 : requests,
-    widthText: isTimed ? durationText(durationNs) : (requests - 1).toLocaleString('en-US'),
+    widthText: isTimed ? shortDuration(durationNs) : (requests - 1).toLocaleString('en-US'),
     axis: isTimed ? 'time' : 'requests',
     columns: terminal.width,
     colour: terminal.hasColour,

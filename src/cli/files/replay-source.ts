@@ -11,7 +11,7 @@ import { flushPolicyName } from '../../workload/flush-policy.ts';
 import { findSource, type RecordedSource } from '../../workload/library.ts';
 import { imageSize } from '../../workload/remap.ts';
 import { openTrace } from '../../workload/trace/trace-reader.ts';
-import { countOf } from '../terminal/plain-words.ts';
+import { countOf } from '../terminal/text.ts';
 import type { ReplayArgs } from '../options/replay-options.ts';
 import { traceReading, type TraceArgs } from '../options/trace-options.ts';
 import { UsageError } from '../terminal/usage-error.ts';

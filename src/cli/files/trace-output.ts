@@ -12,7 +12,7 @@ import { visibleText } from '../../core/visible-text.ts';
 import { WRITABLE_FORMATS } from '../../workload/trace/trace-encoder.ts';
 import { traceFormat, type TraceFormat } from '../../workload/trace/trace-formats.ts';
 import { TraceLosses, type TraceLoss } from '../../workload/trace/trace-losses.ts';
-import { footprintOf } from '../../workload/trace/trace-intake.ts';
+import { footprintOf } from '../../workload/trace/request-collector.ts';
 import { openUnsizedTrace, type OpenTraceOptions } from '../../workload/trace/trace-reader.ts';
 import { selectRequests, type TraceSelection } from '../../workload/trace/trace-selection.ts';
 import { compressionOf, TraceWriter } from '../../workload/trace/trace-writer.ts';
@@ -22,7 +22,7 @@ import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { NewFile } from './new-file.ts';
 import { flag, inGroup, preset } from '../options/option-kinds.ts';
 import { choice } from '../options/option-values.ts';
-import { countOf } from '../terminal/plain-words.ts';
+import { countOf } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
 export const OUTPUT_OPTIONS = inGroup('Output:', {
@@ -80,12 +80,12 @@ export async function writeTraceOutput(output: TraceOutput, terminal: Terminal):
     await write(output, { survey, file, signal });
     file.keep();
     const answer = args.json ? asJson(output, survey) : asText(output, survey);
-    if (isStandardOutput(out)) terminal.note(answer);
-    else terminal.answer(answer);
+    if (isStandardOutput(out)) terminal.warn(answer);
+    else terminal.print(answer);
     return EXIT.good;
   } catch (error) {
     if (!(error instanceof Interrupted)) throw error;
-    terminal.note('interrupted: nothing was written');
+    terminal.warn('interrupted: nothing was written');
     return EXIT.interrupted;
   }
 }

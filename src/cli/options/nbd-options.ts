@@ -140,7 +140,7 @@ export function servedFiles(args: ServedImageArgs & ListenArgs): readonly FileUs
 }
 
 /** @throws UsageError for options that do not go together. */
-export function refuseMisfits(args: ServedImageArgs): void {
+export function validateOptions(args: ServedImageArgs): void {
   const { create, format, refcounts } = args;
   cacheSizes(args, [format]);
   imageShape(args, [format]);

@@ -10,7 +10,7 @@ import { EXIT } from '../terminal/exit-code.ts';
 import { isStandardOutput } from '../options/file-uses.ts';
 import type { MatrixArgs } from '../options/matrix-options.ts';
 import type { Sampling, SessionOutcome } from './matrix-session.ts';
-import { countOf, wrapped } from '../terminal/plain-words.ts';
+import { countOf, wrapped } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
 /** Lines of a usual terminal, less those that come after the table. */
@@ -31,15 +31,15 @@ export function endMatrix(
   if (ended.kind === 'interrupted') return EXIT.interrupted;
   const { result, outcome } = ended;
   const answer = args.json ? JSON.stringify(result) : summary(ended, files, terminal);
-  if (files.some(({ path }) => isStandardOutput(path))) terminal.note(answer);
-  else terminal.answer(answer);
+  if (files.some(({ path }) => isStandardOutput(path))) terminal.warn(answer);
+  else terminal.print(answer);
   const misfits = result.cells.filter(({ parity }) => parity !== undefined && failsParity(parity)).length;
   if (misfits > 0) {
-    terminal.note(`qcow2-bench: error: the builtin engine differs from QEMU in ${countOf(misfits, 'cell')}`);
+    terminal.warn(`qcow2-bench: error: the builtin engine differs from QEMU in ${countOf(misfits, 'cell')}`);
     return EXIT.verdict;
   }
   if (!args.strict || outcome.skipped === 0) return EXIT.good;
-  terminal.note(`qcow2-bench: error: skipped: ${countOf(outcome.skipped, 'cell')}, and --strict is set`);
+  terminal.warn(`qcow2-bench: error: skipped: ${countOf(outcome.skipped, 'cell')}, and --strict is set`);
   return EXIT.error;
 }
 

@@ -31,7 +31,7 @@ import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { cacheSizeChoices, imageShapes, LAYOUT_AXES } from '../options/layout-options.ts';
 import { ADAPTIVE_SAMPLES_MAX, CELL_OPTIONS, type MatrixArgs } from '../options/matrix-options.ts';
 import { namedDevices } from './named-devices.ts';
-import { countOf } from '../terminal/plain-words.ts';
+import { countOf } from '../terminal/text.ts';
 import { openSink, type ResultSink } from '../files/result-sink.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { refuseTooSmall, userImageOf } from './user-image.ts';
@@ -94,12 +94,12 @@ export interface Sampling {
  */
 export async function runSession(session: MatrixSession, terminal: Terminal): Promise<SessionOutcome> {
   const { args } = session;
-  refuseMisfits(args);
-  refuseReplayMisfits(session);
+  validateOptions(args);
+  validateReplay(session);
   await using held = await userImageOf(args);
   const userImage = held?.image;
   const isKept = args.image !== undefined && userImage?.inPlace !== false;
-  if (args.image !== undefined && userImage === undefined) refuseNewImageMisfits(args);
+  if (args.image !== undefined && userImage === undefined) validateNewImage(args);
   if (userImage !== undefined) refuseTooSmall(session.sources, userImage);
   const sampling = samplingOf(args, session.replay?.timing, { isKept });
   const { samples } = sampling;
@@ -158,7 +158,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     return { kind: 'done', result: sink.finish(), outcome, sampling, elapsedMs };
   } catch (error) {
     if (error instanceof Interrupted) {
-      terminal.note(interruptedText(session, { finished: finishedCells(sink), cells: plans.length }));
+      terminal.warn(interruptedText(session, { finished: finishedCells(sink), cells: plans.length }));
       return { kind: 'interrupted' };
     }
     throw withKeptCells(error, args, sink);
@@ -205,7 +205,7 @@ function followedBy(
         'name the directory of another one with --qemu-bin-dir, or leave out --like',
     );
   }
-  if (asked === undefined) terminal.note(`QEMU ${qemuVersion} was found: the engines follow ${nearest}`);
+  if (asked === undefined) terminal.warn(`QEMU ${qemuVersion} was found: the engines follow ${nearest}`);
   return [nearest];
 }
 
@@ -282,7 +282,7 @@ function samplingOf(
   };
 }
 
-function refuseMisfits(args: MatrixArgs): void {
+function validateOptions(args: MatrixArgs): void {
   const { device, resume, out } = args;
   const isOverlapped = args.overlap?.includes(true) === true;
   if (args['qemu-bin-dir'] !== undefined && !args.engine.includes('qemu')) {
@@ -302,7 +302,7 @@ function refuseMisfits(args: MatrixArgs): void {
 }
 
 /** `--image` names a file that does not exist: it is made there and kept. */
-function refuseNewImageMisfits({ samples, device, dir }: MatrixArgs): void {
+function validateNewImage({ samples, device, dir }: MatrixArgs): void {
   if (samples !== undefined && samples > 0) {
     throw new UsageError('--image: a new image is counted once and not timed; use --samples 0');
   }
@@ -314,7 +314,7 @@ function refuseNewImageMisfits({ samples, device, dir }: MatrixArgs): void {
   }
 }
 
-function refuseReplayMisfits({ args, replay }: MatrixSession): void {
+function validateReplay({ args, replay }: MatrixSession): void {
   if (replay === undefined) return;
   if (replay.timing !== undefined && args.engine.includes('qemu')) {
     throw new UsageError('--timing needs the builtin engine: qemu is counted, not timed');
@@ -344,7 +344,7 @@ function tellDuration(
   const passSeconds = replay.durationNs / replay.timing.scale / NS_PER_SECOND;
   if (passSeconds * passes < TELLING_SECONDS) return;
   const all = passes === 1 ? '' : `, ${String(passes)} passes ${(passSeconds * passes).toFixed(1)} s`;
-  terminal.note(`A pass at the recorded times takes ${passSeconds.toFixed(1)} s${all}`);
+  terminal.warn(`A pass at the recorded times takes ${passSeconds.toFixed(1)} s${all}`);
 }
 
 function refuseManyCells(

@@ -29,7 +29,7 @@ import { Interruption } from '../terminal/interruption.ts';
 import { cacheSizes, imageShape } from '../options/layout-options.ts';
 import {
   listenAddress,
-  refuseMisfits,
+  validateOptions,
   type ListenArgs,
   type ServedImageArgs,
   type TraceFact,
@@ -59,7 +59,7 @@ export async function runNbdSession(
   terminal: Terminal,
 ): Promise<number> {
   const address = listenAddress(args);
-  refuseMisfits(args);
+  validateOptions(args);
   if (args.image === undefined) throw new UsageError('--image is required');
   const place = hostImage(args.image);
   const made = args.create === undefined ? [] : newFiles(args, place);
@@ -82,7 +82,7 @@ export async function runNbdSession(
     server = opened.server = new NbdServer({
       served: exportOf(args, stack, opened.trace),
       exportName: args['export-name'],
-      note: (text) => terminal.note(`qcow2-bench: ${text}`),
+      note: (text) => terminal.warn(`qcow2-bench: ${text}`),
       onIdle: () => {
         if (args.once) void endWhenIdle(server, ending);
       },
@@ -90,7 +90,7 @@ export async function runNbdSession(
     });
     const { uri } = await server.listen(address);
     opened.trace?.begin();
-    terminal.answer(uri);
+    terminal.print(uri);
   } catch (error) {
     await opened.server?.stop();
     await opened.stack?.abandon();
@@ -104,7 +104,7 @@ export async function runNbdSession(
   ending.throwFailure();
   if (opened.trace !== undefined) {
     const { count, path } = opened.trace;
-    terminal.note(`recorded ${count.toLocaleString('en')} ${count === 1 ? 'request' : 'requests'}: ${path}`);
+    terminal.warn(`recorded ${count.toLocaleString('en')} ${count === 1 ? 'request' : 'requests'}: ${path}`);
   }
   return EXIT.good;
 }

@@ -39,7 +39,7 @@ export async function userImageOf(args: MatrixArgs): Promise<HeldImage | undefin
   if (args.device.some((name) => name !== 'file')) {
     throw new UsageError('--image: an existing image needs --device file');
   }
-  if (inPlace) refuseInPlaceMisfits(args);
+  if (inPlace) validateInPlace(args);
   const policy = backingPolicy(args);
   const format = await formatOf(path, args.format);
   agree('format', args.format, { path, has: format });
@@ -77,7 +77,7 @@ function refuseWithoutImage(args: MatrixArgs): void {
   throw new UsageError(`--${option} needs an existing image: ${why}`);
 }
 
-function refuseInPlaceMisfits({ samples, resume, dir, engine }: MatrixArgs): void {
+function validateInPlace({ samples, resume, dir, engine }: MatrixArgs): void {
   if (samples !== undefined && samples > 0) {
     throw new UsageError('--in-place: the image is counted once and not timed; use --samples 0');
   }

@@ -67,7 +67,7 @@ export class Interruption implements Disposable {
     if (this.#firstMs === undefined) {
       this.#firstMs = nowMs;
       this.#onStop();
-      this.#terminal.note(
+      this.#terminal.warn(
         'qcow2-bench: stopping after the requests in flight; press Ctrl-C again to quit immediately',
       );
       this.#controller.abort(new Interrupted());

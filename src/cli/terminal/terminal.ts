@@ -30,11 +30,11 @@ export type Paint = Readonly<Record<keyof typeof STYLES, (text: string) => strin
 
 export interface Terminal {
   /** What the program was called with, after its name. */
-  readonly words: readonly string[];
-  /** A text of the answer, of one line or several, with a line feed at its end added. */
-  answer(text: string): void;
-  /** A line beside the answer. */
-  note(text: string): void;
+  readonly argv: readonly string[];
+  /** A text of the answer, of one line or several, on standard output; a line feed is added at its end. */
+  print(text: string): void;
+  /** A line beside the answer, on standard error. */
+  warn(text: string): void;
   /** For progress: what is written there is not escaped. */
   readonly errors: NodeJS.WriteStream;
   /** For the answer alone. */
@@ -52,7 +52,7 @@ export interface Terminal {
 
 const WIDTH_WITHOUT_TERMINAL = 100;
 
-export function openTerminal(words: readonly string[], environment: NodeJS.ProcessEnv): Terminal {
+export function openTerminal(argv: readonly string[], environment: NodeJS.ProcessEnv): Terminal {
   const { stdout, stderr } = process;
   const hasColour = wantsColour(environment, stdout);
   // Marks the beginning of an escape sequence until the text around it is escaped: no foreign text can hold it.
@@ -61,9 +61,9 @@ export function openTerminal(words: readonly string[], environment: NodeJS.Proce
   // There is no place left to report it.
   stderr.on('error', () => undefined);
   return {
-    words,
-    answer: (text) => answers.write(`${visibleLines(text).replaceAll(mark, '\u001b[')}\n`),
-    note: (text) => stderr.write(`${visibleLines(text)}\n`),
+    argv,
+    print: (text) => answers.write(`${visibleLines(text).replaceAll(mark, '\u001b[')}\n`),
+    warn: (text) => stderr.write(`${visibleLines(text)}\n`),
     errors: stderr,
     paint: paintWith(hasColour ? mark : undefined),
     hasColour,

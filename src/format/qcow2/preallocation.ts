@@ -14,7 +14,7 @@
 import { alignDown, ceilDiv } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import type { FileGrowth } from '../../device/block-device.ts';
-import { extendEmptyFile } from '../empty-file.ts';
+import { extendEmptyFile, PREALLOCATION_GROWTH } from '../empty-file.ts';
 import type { Preallocation } from '../image-shape.ts';
 import type { Allocation, WriteMapper } from './io/write-mapper.ts';
 import type { DataWriter } from './io/data-writer.ts';
@@ -46,15 +46,10 @@ export async function preallocate(
   part: DiskPart,
   mode: Exclude<Preallocation, 'off'>,
 ): Promise<void> {
-  if (mode === 'metadata' || core.dataFile !== undefined) await linkAll(core, linker, part, GROWTH[mode]);
-  else await layContiguous(core, linker, part, GROWTH[mode]);
+  if (mode === 'metadata' || core.dataFile !== undefined) {
+    await linkAll(core, linker, part, PREALLOCATION_GROWTH[mode]);
+  } else await layContiguous(core, linker, part, PREALLOCATION_GROWTH[mode]);
 }
-
-const GROWTH: Readonly<Record<Exclude<Preallocation, 'off'>, FileGrowth>> = {
-  metadata: 'hole',
-  falloc: 'reserved',
-  full: 'zeroes',
-};
 
 /** Takes clusters as writes would, and links them without writing. */
 async function linkAll(

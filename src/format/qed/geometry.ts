@@ -13,8 +13,6 @@ export const TABLE_CLUSTERS_MAX = 16;
 export const TABLE_CLUSTERS_DEFAULT = 4;
 /** Bytes of one table entry, a little-endian host offset. */
 export const ENTRY_SIZE = 8;
-/** Sizes and guest offsets are whole sectors; tables and the header are written in whole sectors. */
-export const SECTOR_SIZE = 512;
 
 export interface QedGeometry {
   /** Bytes. */

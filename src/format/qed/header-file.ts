@@ -6,10 +6,10 @@
  * written, as QEMU does.
  */
 
+import { SECTOR_SIZE } from '../../core/alignment.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { Pending } from '../../core/pending.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
-import { SECTOR_SIZE } from './geometry.ts';
 import { HEADER_SIZE, patchQedHeader, patchQedSize } from './header.ts';
 
 export class QedHeaderFile {

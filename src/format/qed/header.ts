@@ -23,7 +23,7 @@
  * code does not know are kept as they are, except unknown autoclear bits, which a writer must clear.
  */
 
-import { alignUp, isAligned, isPowerOfTwo } from '../../core/alignment.ts';
+import { alignUp, isAligned, isPowerOfTwo, SECTOR_SIZE } from '../../core/alignment.ts';
 import { readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
 import { hex, Qcow2BenchError } from '../../core/error.ts';
 import { formatSize } from '../../core/size.ts';
@@ -32,7 +32,6 @@ import {
   CLUSTER_SIZE_MAX,
   CLUSTER_SIZE_MIN,
   qedGeometry,
-  SECTOR_SIZE,
   TABLE_CLUSTERS_MAX,
   virtualSizeMax,
   type QedGeometry,

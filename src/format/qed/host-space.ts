@@ -6,8 +6,8 @@
  * has it, in whole sectors.
  */
 
-import { alignDown, alignUp, isAligned } from '../../core/alignment.ts';
-import { SECTOR_SIZE, type QedGeometry } from './geometry.ts';
+import { alignDown, alignUp, isAligned, SECTOR_SIZE } from '../../core/alignment.ts';
+import { type QedGeometry } from './geometry.ts';
 
 export class HostSpace {
   readonly #geometry: QedGeometry;

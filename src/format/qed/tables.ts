@@ -11,13 +11,13 @@
  *   `CACHE_BYTES_MAX`, as many as fit.
  */
 
-import { alignDown, alignUp } from '../../core/alignment.ts';
+import { alignDown, alignUp, SECTOR_SIZE } from '../../core/alignment.ts';
 import { readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
 import { hex, Qcow2BenchError } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { Pending } from '../../core/pending.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
-import { ENTRY_SIZE, SECTOR_SIZE, type QedGeometry } from './geometry.ts';
+import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
 import type { HostSpace } from './host-space.ts';
 
 export const ENTRY_UNALLOCATED = 0;

@@ -8,19 +8,17 @@
  *   to that length before somebody writes there.
  */
 
-import { alignUp, isAligned } from '../../core/alignment.ts';
+import { alignUp, isAligned, SECTOR_SIZE } from '../../core/alignment.ts';
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
 import type { Pending } from '../../core/pending.ts';
-import type { BlockDevice, FileGrowth } from '../../device/block-device.ts';
+import type { BlockDevice } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import { discardRange } from '../../device/zeroing.ts';
 import type { DiskImage, MapOptions, Mapping } from '../disk-image.ts';
 import type { BrokenRule, CreateOptions, LayoutChoices, OpenOptions } from '../image-options.ts';
 import { SHAPE_RULES, type Preallocation } from '../image-shape.ts';
-import { extendEmptyFile } from '../empty-file.ts';
+import { extendEmptyFile, PREALLOCATION_GROWTH } from '../empty-file.ts';
 import { zeroOrWrite } from '../real-zeroes.ts';
-
-const SECTOR_SIZE = 512;
 
 /**
  * Opens a raw image: any file is one.
@@ -55,13 +53,6 @@ export function impossibleRaw({ backingFile, shape }: LayoutChoices): BrokenRule
   return { code: 'raw-no-metadata', message };
 }
 
-const GROWTH: Readonly<Record<Preallocation, FileGrowth>> = {
-  off: 'hole',
-  metadata: 'hole',
-  falloc: 'reserved',
-  full: 'zeroes',
-};
-
 /**
  * Makes `device` a raw image of `virtualSize` bytes, all zero, with the space that `preallocation` asks for.
  *
@@ -74,7 +65,7 @@ export async function createRaw(options: CreateOptions): Promise<void> {
   const { preallocation = SHAPE_RULES.preallocation.default } = options.shape ?? {};
   // Twice, so that nothing of a former content stays.
   await device.truncate(0, 'data');
-  await extendEmptyFile(device, options.virtualSize, GROWTH[preallocation]);
+  await extendEmptyFile(device, options.virtualSize, PREALLOCATION_GROWTH[preallocation]);
 }
 
 export class RawImage implements DiskImage {
@@ -137,7 +128,7 @@ export class RawImage implements DiskImage {
     if (broken !== undefined) {
       throw new Qcow2BenchError(broken.code, broken.message, { path: this.#device.path });
     }
-    await this.#device.truncate(virtualSize, 'data', GROWTH[preallocation]);
+    await this.#device.truncate(virtualSize, 'data', PREALLOCATION_GROWTH[preallocation]);
     this.#virtualSize = virtualSize;
   }
 

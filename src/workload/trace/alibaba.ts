@@ -10,7 +10,7 @@
 import { COMMA, equals } from './line-fields.ts';
 import { ReadWriteParser } from './read-write-parser.ts';
 import { unreadablePlace } from './request-rules.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 
 const NS_PER_US = 1000;
 const LINE = /^\d+,[RW],\d+,\d+,\d+$/;
@@ -22,17 +22,17 @@ export function isAlibabaTrace(firstLine: string): boolean {
 }
 
 export class AlibabaParser extends ReadWriteParser {
-  constructor(intake: TraceIntake) {
-    super(intake, COMMA);
+  constructor(collector: RequestCollector) {
+    super(collector, COMMA);
   }
 
   protected override request(bytes: Uint8Array, start: number, end: number): string | undefined {
-    const { fields, intake } = this;
+    const { fields, collector } = this;
     const device = fields.number();
     if (device < 0) {
       return equals(bytes, start, end, COLUMNS_LINE) ? undefined : 'the device is not a whole number';
     }
-    if (!intake.volumes.takesNumber(device)) return undefined;
+    if (!collector.volumes.takesNumber(device)) return undefined;
     const op = this.letter();
     if (op === undefined) return 'the opcode is neither R nor W';
     const offset = fields.number();
@@ -42,7 +42,7 @@ export class AlibabaParser extends ReadWriteParser {
     const rule = unreadablePlace(offset, length);
     if (rule !== undefined) return rule;
     if (timeUs < 0) return 'the timestamp is not a whole number of microseconds';
-    const timeNs = intake.clock.since(0, timeUs, 1) * NS_PER_US;
+    const timeNs = collector.clock.since(0, timeUs, 1) * NS_PER_US;
     return this.add(op, offset, length, timeNs);
   }
 }

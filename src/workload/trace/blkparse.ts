@@ -14,7 +14,7 @@
 
 import { SECTOR_SIZE } from '../request.ts';
 import { digits, indexOfByte, LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
 
 const LINE = /^\s*\d+,\d+\s+\d+\s+(?:\d+\s+)?\d+\.\d{9}\s+\d+\s+\S{1,2}\s+\S+/;
@@ -43,14 +43,14 @@ export class BlkparseParser implements LineParser {
   readonly unit = 'line';
   readonly canSkip = true;
 
-  readonly #intake: TraceIntake;
+  readonly #collector: RequestCollector;
   readonly #fields = new LineFields(SPACE);
   #isInSummary = false;
   #seconds = 0;
   #nanoseconds = 0;
 
-  constructor(intake: TraceIntake) {
-    this.#intake = intake;
+  constructor(collector: RequestCollector) {
+    this.#collector = collector;
   }
 
   line(bytes: Uint8Array, start: number, end: number): string | undefined {
@@ -72,17 +72,24 @@ export class BlkparseParser implements LineParser {
     if (fields.wordByte !== QUEUED || fields.wordEnd - fields.wordStart !== 1) return undefined;
     if (this.#word() === 0) return BROKEN;
     const { wordStart: kindStart, wordEnd: kindEnd } = fields;
-    if (!this.#intake.volumes.takesName(bytes, deviceStart, deviceEnd)) return undefined;
+    if (!this.#collector.volumes.takesName(bytes, deviceStart, deviceEnd)) return undefined;
     return this.#queued(bytes, kindStart, kindEnd);
   }
 
   /** The event's kind is `bytes[start … end)`; its place is yet to be read. */
   #queued(bytes: Uint8Array, start: number, end: number): string | undefined {
     const fields = this.#fields;
-    const timeNs = this.#intake.clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);
+    const timeNs = this.#collector.clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);
     const flushes = bytes[start] === LETTER_F;
     if (flushes) {
-      const rule = this.#intake.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
+      const rule = this.#collector.add({
+        op: 'flush',
+        offset: 0,
+        length: 0,
+        fua: false,
+        unmap: false,
+        timeNs,
+      });
       if (rule !== undefined) return rule;
     }
     const at = flushes ? start + 1 : start;
@@ -109,7 +116,7 @@ export class BlkparseParser implements LineParser {
             : undefined;
     if (op === undefined) return undefined;
     const fua = op === 'write' && at + 1 < end && bytes[at + 1] === LETTER_F;
-    return this.#intake.add({ op, offset, length, fua, unmap: false, timeNs });
+    return this.#collector.add({ op, offset, length, fua, unmap: false, timeNs });
   }
 
   #otherLine(bytes: Uint8Array, start: number, end: number): string | undefined {

@@ -12,7 +12,7 @@
  */
 
 import { SECTOR_SIZE } from '../request.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { RecordParser } from './trace-parser.ts';
 
 const MAGIC = 0x65617400;
@@ -58,11 +58,11 @@ export class BlktraceParser implements RecordParser {
   bytesToSkip = 0;
   canSkip = true;
 
-  readonly #intake: TraceIntake;
+  readonly #collector: RequestCollector;
   readonly #littleEndian: boolean;
 
-  constructor(intake: TraceIntake, head: Uint8Array) {
-    this.#intake = intake;
+  constructor(collector: RequestCollector, head: Uint8Array) {
+    this.#collector = collector;
     this.#littleEndian = !isBigEndian(head);
   }
 
@@ -82,11 +82,20 @@ export class BlktraceParser implements RecordParser {
     const action = view.getInt32(EVENT_ACTION, little);
     if ((action & ACTION_MASK) !== ACTION_QUEUED) return undefined;
     if ((action & (CATEGORY_NOTIFY | CATEGORY_PASS_THROUGH)) !== 0) return undefined;
-    if (!this.#intake.volumes.takesNumber(view.getUint32(EVENT_DEVICE, little), deviceName)) return undefined;
+    if (!this.#collector.volumes.takesNumber(view.getUint32(EVENT_DEVICE, little), deviceName)) {
+      return undefined;
+    }
     const timeNs = this.#time(view);
     if (!Number.isSafeInteger(timeNs)) return 'its time is more than 2^53 ns from the first one';
     if ((action & CATEGORY_FLUSH) !== 0) {
-      const rule = this.#intake.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
+      const rule = this.#collector.add({
+        op: 'flush',
+        offset: 0,
+        length: 0,
+        fua: false,
+        unmap: false,
+        timeNs,
+      });
       if (rule !== undefined) return rule;
     }
     const length = view.getUint32(EVENT_LENGTH, little);
@@ -96,13 +105,13 @@ export class BlktraceParser implements RecordParser {
     const op = opOf(action);
     if (op === undefined) return undefined;
     const fua = op === 'write' && (action & CATEGORY_FUA) !== 0;
-    return this.#intake.add({ op, offset, length, fua, unmap: false, timeNs });
+    return this.#collector.add({ op, offset, length, fua, unmap: false, timeNs });
   }
 
   #time(view: DataView): number {
     const first = view.getUint32(EVENT_TIME, this.#littleEndian);
     const second = view.getUint32(EVENT_TIME + 4, this.#littleEndian);
-    const { clock } = this.#intake;
+    const { clock } = this.#collector;
     return this.#littleEndian ? clock.since(second, first, 2 ** 32) : clock.since(first, second, 2 ** 32);
   }
 

@@ -15,7 +15,7 @@
 import { isPowerOfTwo } from '../../core/alignment.ts';
 import { readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
 import type { Request } from '../request.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { RecordParser } from './trace-parser.ts';
 
 const MAGIC_LOW = 0x77736872;
@@ -57,12 +57,12 @@ export class DmLogWritesParser implements RecordParser {
   canSkip = false;
   isDone = false;
 
-  readonly #intake: TraceIntake;
+  readonly #collector: RequestCollector;
   #sectorSize = 0;
   #entriesLeft = 0;
 
-  constructor(intake: TraceIntake) {
-    this.#intake = intake;
+  constructor(collector: RequestCollector) {
+    this.#collector = collector;
   }
 
   record(bytes: Uint8Array, start: number): string | undefined {
@@ -118,7 +118,7 @@ export class DmLogWritesParser implements RecordParser {
 
     const timeNs = 0;
     if ((flags & FLAG_FLUSH) !== 0) {
-      this.#intake.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
+      this.#collector.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
     }
     if (sectors === 0) {
       return (flags & FLAG_FLUSH) === 0
@@ -128,10 +128,10 @@ export class DmLogWritesParser implements RecordParser {
     const offset = (sector ?? NaN) * size;
     if (!Number.isSafeInteger(offset)) return 'the entry is at 2^53 bytes or more';
     if (isDiscard) {
-      return this.#intake.add({ op: 'discard', offset, length, fua: false, unmap: false, timeNs });
+      return this.#collector.add({ op: 'discard', offset, length, fua: false, unmap: false, timeNs });
     }
     const fua = (flags & FLAG_FUA) !== 0;
-    return this.#intake.add({ op: 'write', offset, length, fua, unmap: false, timeNs });
+    return this.#collector.add({ op: 'write', offset, length, fua, unmap: false, timeNs });
   }
 }
 

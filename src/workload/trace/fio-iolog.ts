@@ -19,7 +19,7 @@
 
 import type { Request, RequestOp } from '../request.ts';
 import { LineFields, SPACE } from './line-fields.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
 
 const FIRST_LINE = { 2: 'fio version 2 iolog', 3: 'fio version 3 iolog' } as const;
@@ -53,15 +53,15 @@ export function isFioIolog(firstLine: string, version: FioVersion): boolean {
 export class FioIologParser implements LineParser {
   readonly unit = 'line';
 
-  readonly #intake: TraceIntake;
+  readonly #collector: RequestCollector;
   readonly #version: FioVersion;
   readonly #fields = new LineFields(SPACE);
   #began = false;
   /** Of the next action, in version 2. */
   #timeNs = 0;
 
-  constructor(intake: TraceIntake, version: FioVersion) {
-    this.#intake = intake;
+  constructor(collector: RequestCollector, version: FioVersion) {
+    this.#collector = collector;
     this.#version = version;
   }
 
@@ -88,13 +88,13 @@ export class FioIologParser implements LineParser {
     const offset = fields.number();
     if (action === 'wait') return this.#wait(offset);
     const length = fields.number();
-    if (!this.#intake.volumes.takesName(bytes, fileStart, fileEnd)) return undefined;
+    if (!this.#collector.volumes.takesName(bytes, fileStart, fileEnd)) return undefined;
     if (action === 'flush') {
-      return this.#intake.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
+      return this.#collector.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
     }
     if (offset < 0) return 'the offset is not a whole number below 2^53';
     if (length < 0) return 'the length is not a whole number below 2^53';
-    return this.#intake.add({ op: action, offset, length, fua: false, unmap: false, timeNs });
+    return this.#collector.add({ op: action, offset, length, fua: false, unmap: false, timeNs });
   }
 
   finish(): string | undefined {

@@ -13,7 +13,7 @@ import { SECTOR_SIZE } from '../request.ts';
 import { SPACE, WIDE_UNIT } from './line-fields.ts';
 import { ReadWriteParser } from './read-write-parser.ts';
 import { unreadablePlace } from './request-rules.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 
 const LINE = /^\d+ \d+ \S+ \d+ \d+ [RW] \d+ \d+( [0-9A-Fa-f]{8,})?$/;
 
@@ -22,12 +22,12 @@ export function isFiuTrace(firstLine: string): boolean {
 }
 
 export class FiuParser extends ReadWriteParser {
-  constructor(intake: TraceIntake) {
-    super(intake, SPACE);
+  constructor(collector: RequestCollector) {
+    super(collector, SPACE);
   }
 
   protected override request(bytes: Uint8Array): string | undefined {
-    const { fields, intake } = this;
+    const { fields, collector } = this;
     if (!fields.wide()) return 'the time is not a whole number of nanoseconds';
     const { high, low } = fields;
     fields.word();
@@ -39,11 +39,11 @@ export class FiuParser extends ReadWriteParser {
     const volumeStart = fields.wordStart;
     fields.word();
     if (fields.isPastEnd) return 'fewer fields than time, pid, process, lba, size, R or W, major, minor';
-    if (!intake.volumes.takesName(bytes, volumeStart, fields.wordEnd, volumeName)) return undefined;
+    if (!collector.volumes.takesName(bytes, volumeStart, fields.wordEnd, volumeName)) return undefined;
     if (op === undefined) return 'the operation is neither R nor W';
     const rule = unreadablePlace(offset, length);
     if (rule !== undefined) return rule;
-    const timeNs = intake.clock.since(high, low, WIDE_UNIT);
+    const timeNs = collector.clock.since(high, low, WIDE_UNIT);
     return this.add(op, offset, length, timeNs);
   }
 }

@@ -12,7 +12,7 @@
 import { COMMA, WIDE_UNIT } from './line-fields.ts';
 import { ReadWriteParser } from './read-write-parser.ts';
 import { unreadablePlace } from './request-rules.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 
 const NS_PER_TICK = 100;
 const READ = Buffer.from('Read', 'latin1');
@@ -24,12 +24,12 @@ export function isMsrTrace(firstLine: string): boolean {
 }
 
 export class MsrParser extends ReadWriteParser {
-  constructor(intake: TraceIntake) {
-    super(intake, COMMA);
+  constructor(collector: RequestCollector) {
+    super(collector, COMMA);
   }
 
   protected override request(bytes: Uint8Array): string | undefined {
-    const { fields, intake } = this;
+    const { fields, collector } = this;
     if (!fields.wide()) return 'the timestamp is not a number of 100 ns ticks';
     const { high, low } = fields;
     fields.word();
@@ -44,8 +44,8 @@ export class MsrParser extends ReadWriteParser {
     if (fields.isPastEnd) return 'fewer fields than Timestamp,Hostname,DiskNumber,Type,Offset,Size';
     const rule = unreadablePlace(offset, length);
     if (rule !== undefined) return rule;
-    if (!intake.volumes.takesName(bytes, volumeStart, volumeEnd, volumeName)) return undefined;
-    const timeNs = intake.clock.since(high, low, WIDE_UNIT) * NS_PER_TICK;
+    if (!collector.volumes.takesName(bytes, volumeStart, volumeEnd, volumeName)) return undefined;
+    const timeNs = collector.clock.since(high, low, WIDE_UNIT) * NS_PER_TICK;
     return this.add(op, offset, length, timeNs);
   }
 }

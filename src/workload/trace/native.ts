@@ -17,7 +17,7 @@
 import { REQUEST_OPS } from '../request.ts';
 import type { Request, RequestOp } from '../request.ts';
 import { COMMA, EMPTY_FIELD, equals, indexOfByte, LineFields } from './line-fields.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
 
 export const NATIVE_MAGIC_LINE = '#qcow2-bench trace v1';
@@ -48,14 +48,14 @@ export class NativeTraceParser implements LineParser {
   readonly unit = 'line';
   readonly provenance = new Map<string, string>();
 
-  readonly #intake: TraceIntake;
+  readonly #collector: RequestCollector;
   readonly #fields = new LineFields(COMMA);
   #state: 'magic' | 'header' | 'requests' = 'magic';
   #hasSize = false;
   #timeNs = 0;
 
-  constructor(intake: TraceIntake) {
-    this.#intake = intake;
+  constructor(collector: RequestCollector) {
+    this.#collector = collector;
   }
 
   get canSkip(): boolean {
@@ -88,7 +88,7 @@ export class NativeTraceParser implements LineParser {
       }
       if (fields.next !== end) return 'a flush has no flags';
       this.#timeNs = timeNs;
-      return this.#intake.add({ op, offset: 0, length: 0, fua: false, unmap: false, timeNs });
+      return this.#collector.add({ op, offset: 0, length: 0, fua: false, unmap: false, timeNs });
     }
     if (offset < 0) return 'offset is not a whole number below 2^53';
     if (length < 0) return 'length is not a whole number below 2^53';
@@ -103,7 +103,7 @@ export class NativeTraceParser implements LineParser {
       if (stop === end - 1) return flagRule(op);
       at = stop + 1;
     }
-    const rule = this.#intake.add({ op, offset, length, fua, unmap, timeNs });
+    const rule = this.#collector.add({ op, offset, length, fua, unmap, timeNs });
     if (rule === undefined) this.#timeNs = timeNs;
     return rule;
   }
@@ -147,7 +147,7 @@ export class NativeTraceParser implements LineParser {
   #setVirtualSize(value: string): string | undefined {
     if (this.#hasSize) return `a second '#${SIZE_KEY}' line`;
     this.#hasSize = true;
-    return this.#intake.setVirtualSize(/^\d+$/.test(value) ? Number(value) : NaN);
+    return this.#collector.setVirtualSize(/^\d+$/.test(value) ? Number(value) : NaN);
   }
 }
 

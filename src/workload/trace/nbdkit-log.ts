@@ -19,7 +19,7 @@
 import type { Request, RequestOp } from '../request.ts';
 import { digits, LineFields, SPACE } from './line-fields.ts';
 import { brokenSizeRule } from './request-rules.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
 
 const OUTSTANDING_MAX = 65_536;
@@ -82,7 +82,7 @@ export class NbdkitLogParser implements LineParser {
   readonly unit = 'line';
   failedCount = 0;
 
-  readonly #intake: TraceIntake;
+  readonly #collector: RequestCollector;
   readonly #fields = new LineFields(SPACE);
   readonly #values = new Float64Array(KEYS.length);
   /** In issue order; the first ones whose fate is known are given out. */
@@ -99,8 +99,8 @@ export class NbdkitLogParser implements LineParser {
   #minute = Buffer.alloc(0);
   #minuteMicros = 0;
 
-  constructor(intake: TraceIntake) {
-    this.#intake = intake;
+  constructor(collector: RequestCollector) {
+    this.#collector = collector;
   }
 
   get canSkip(): boolean {
@@ -161,14 +161,14 @@ export class NbdkitLogParser implements LineParser {
     if (this.#exports.size >= CONNECTIONS_MAX) this.#exports.clear();
     this.#exports.set(connection, volume);
     this.#sizes.set(volume, size);
-    const { wanted } = this.#intake.volumes;
+    const { wanted } = this.#collector.volumes;
     const isMeant = wanted === undefined ? this.#sizes.size === 1 : volume === wanted;
-    return isMeant ? this.#intake.setVirtualSize(size) : undefined;
+    return isMeant ? this.#collector.setVirtualSize(size) : undefined;
   }
 
   #issued(op: RequestOp, connection: number, key: number, micros: number): string | undefined {
     if (this.#sizes.size === 0) return 'a request before any Connect line with the size of the device';
-    if (!this.#intake.volumes.takesNumber(connection, this.#exportOf)) return undefined;
+    if (!this.#collector.volumes.takesNumber(connection, this.#exportOf)) return undefined;
     if (this.#unanswered.size >= OUTSTANDING_MAX) {
       return `more than ${String(OUTSTANDING_MAX)} unanswered requests`;
     }
@@ -179,7 +179,7 @@ export class NbdkitLogParser implements LineParser {
     const offset = op === 'flush' ? 0 : (values[OFFSET] ?? NaN);
     const length = op === 'flush' ? 0 : (values[COUNT] ?? NaN);
     if (Number.isNaN(offset) || Number.isNaN(length)) return 'offset or count is not a number below 2^53';
-    const rule = this.#intake.brokenRule({ op, offset, length });
+    const rule = this.#collector.brokenRule({ op, offset, length });
     if (rule !== undefined) return rule;
 
     this.#firstMicros ??= micros;
@@ -198,7 +198,7 @@ export class NbdkitLogParser implements LineParser {
     const entry = this.#unanswered.get(key);
     if (entry === undefined) {
       // The answer to a request of another volume is none of ours.
-      const { isSeveral, otherCount } = this.#intake.volumes;
+      const { isSeveral, otherCount } = this.#collector.volumes;
       return isSeveral || otherCount > 0 ? undefined : 'a reply without a request';
     }
     this.#unanswered.delete(key);
@@ -220,7 +220,7 @@ export class NbdkitLogParser implements LineParser {
       entry = this.#queue[++at]
     ) {
       // Held against the rules when it was issued.
-      if (entry.answer) this.#intake.add(entry.request);
+      if (entry.answer) this.#collector.add(entry.request);
     }
     this.#queueStart = at;
     if (at === this.#queue.length) {

@@ -13,7 +13,7 @@
 
 import { digits, equals, indexOfByte, LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
 import { unreadablePlace } from './request-rules.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
 
 const LINE = /^(?:\d+@\d+\.\d+:)?blk_co_p(?:read|write)v blk (?:0x)?[0-9a-f]+ bs /;
@@ -48,12 +48,12 @@ export class QemuTraceLogParser implements LineParser {
   readonly unit = 'line';
   readonly canSkip = true;
 
-  readonly #intake: TraceIntake;
+  readonly #collector: RequestCollector;
   readonly #fields = new LineFields(SPACE);
   #timeNs = 0;
 
-  constructor(intake: TraceIntake) {
-    this.#intake = intake;
+  constructor(collector: RequestCollector) {
+    this.#collector = collector;
   }
 
   line(bytes: Uint8Array, start: number, end: number): string | undefined {
@@ -83,11 +83,11 @@ export class QemuTraceLogParser implements LineParser {
     if (!this.#key(FLAGS) || fields.word() === 0) return BROKEN;
     const flags = hexadecimal(bytes, fields.wordStart, fields.wordEnd);
     if (flags < 0) return BROKEN;
-    if (!this.#intake.volumes.takesName(bytes, blkStart, blkEnd)) return undefined;
+    if (!this.#collector.volumes.takesName(bytes, blkStart, blkEnd)) return undefined;
     const rule = unreadablePlace(offset, length);
     if (rule !== undefined) return rule;
     const isZeroWrite = !isRead && (flags & FLAG_ZERO_WRITE) !== 0;
-    return this.#intake.add({
+    return this.#collector.add({
       op: isRead ? 'read' : isZeroWrite ? 'write-zeroes' : 'write',
       offset,
       length,
@@ -108,7 +108,7 @@ export class QemuTraceLogParser implements LineParser {
     const seconds = digits(bytes, start, point);
     const micros = digits(bytes, point + 1, end);
     if (seconds < 0 || micros < 0) return false;
-    this.#timeNs = this.#intake.clock.since(seconds, micros * NS_PER_US, WIDE_UNIT);
+    this.#timeNs = this.#collector.clock.since(seconds, micros * NS_PER_US, WIDE_UNIT);
     return true;
   }
 }

@@ -6,7 +6,7 @@
  */
 
 import { LineFields } from './line-fields.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
 
 const READ = 0x52;
@@ -15,11 +15,11 @@ const WRITE = 0x57;
 export abstract class ReadWriteParser implements LineParser {
   readonly unit = 'line';
   readonly canSkip = true;
-  protected readonly intake: TraceIntake;
+  protected readonly collector: RequestCollector;
   protected readonly fields: LineFields;
 
-  constructor(intake: TraceIntake, separator: number) {
-    this.intake = intake;
+  constructor(collector: RequestCollector, separator: number) {
+    this.collector = collector;
     this.fields = new LineFields(separator);
   }
 
@@ -41,6 +41,6 @@ export abstract class ReadWriteParser implements LineParser {
 
   /** Hands a request on, whose place must have been held against `unreadablePlace`. */
   protected add(op: 'read' | 'write', offset: number, length: number, timeNs: number): string | undefined {
-    return this.intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
+    return this.collector.add({ op, offset, length, fua: false, unmap: false, timeNs });
   }
 }

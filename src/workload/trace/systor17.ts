@@ -12,7 +12,7 @@
 import { COMMA, digits, equals, indexOfByte, WIDE_UNIT } from './line-fields.ts';
 import { ReadWriteParser } from './read-write-parser.ts';
 import { unreadablePlace } from './request-rules.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 
 const POINT = 0x2e;
 const DECIMALS_MAX = 9;
@@ -31,12 +31,12 @@ export class SystorParser extends ReadWriteParser {
   #seconds = 0;
   #nanoseconds = 0;
 
-  constructor(intake: TraceIntake) {
-    super(intake, COMMA);
+  constructor(collector: RequestCollector) {
+    super(collector, COMMA);
   }
 
   protected override request(bytes: Uint8Array, start: number, end: number): string | undefined {
-    const { fields, intake } = this;
+    const { fields, collector } = this;
     fields.word();
     if (!this.#readTime(bytes, fields.wordStart, fields.wordEnd)) {
       return equals(bytes, start, end, COLUMNS_LINE)
@@ -51,7 +51,7 @@ export class SystorParser extends ReadWriteParser {
     const length = fields.number();
     if (fields.isPastEnd) return `fewer than the six fields ${COLUMNS}`;
     if (volume < 0) return 'the LUN is not a whole number';
-    if (!intake.volumes.takesNumber(volume)) return undefined;
+    if (!collector.volumes.takesNumber(volume)) return undefined;
     if (type === 0) {
       this.failedCount++;
       return undefined;
@@ -60,7 +60,7 @@ export class SystorParser extends ReadWriteParser {
     if (!isOneByte || op === undefined) return 'the type is neither R, W nor blank';
     const rule = unreadablePlace(offset, length);
     if (rule !== undefined) return rule;
-    const timeNs = intake.clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);
+    const timeNs = collector.clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);
     return this.add(op, offset, length, timeNs);
   }
 

@@ -12,7 +12,7 @@ import { SECTOR_SIZE } from '../request.ts';
 import { COMMA, equals } from './line-fields.ts';
 import { ReadWriteParser } from './read-write-parser.ts';
 import { unreadablePlace } from './request-rules.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 
 const NS_PER_S = 1e9;
 const LINE = /^\d+,\d+,\d+,[01],\d+$/;
@@ -24,12 +24,12 @@ export function isTencentTrace(firstLine: string): boolean {
 }
 
 export class TencentParser extends ReadWriteParser {
-  constructor(intake: TraceIntake) {
-    super(intake, COMMA);
+  constructor(collector: RequestCollector) {
+    super(collector, COMMA);
   }
 
   protected override request(bytes: Uint8Array, start: number, end: number): string | undefined {
-    const { fields, intake } = this;
+    const { fields, collector } = this;
     const timeS = fields.number();
     if (timeS < 0) {
       return equals(bytes, start, end, COLUMNS_LINE)
@@ -42,13 +42,13 @@ export class TencentParser extends ReadWriteParser {
     const volume = fields.number();
     if (fields.isPastEnd) return `fewer than the five fields ${COLUMNS}`;
     if (volume < 0) return 'the volume is not a whole number';
-    if (!intake.volumes.takesNumber(volume)) return undefined;
+    if (!collector.volumes.takesNumber(volume)) return undefined;
     const offset = sector * SECTOR_SIZE;
     const length = sectors * SECTOR_SIZE;
     const rule = unreadablePlace(offset, length);
     if (rule !== undefined) return rule;
     if (type !== 0 && type !== 1) return 'the type is neither 0 (read) nor 1 (write)';
-    const timeNs = intake.clock.since(0, timeS, 1) * NS_PER_S;
+    const timeNs = collector.clock.since(0, timeS, 1) * NS_PER_S;
     const op = type === 0 ? 'read' : 'write';
     return this.add(op, offset, length, timeNs);
   }

@@ -11,7 +11,7 @@ import { LIMITS } from '../../core/limits.ts';
 import { LineScanner } from './line-scanner.ts';
 import { RecordScanner } from './record-scanner.ts';
 import { badTrace } from './request-rules.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { LineParser, RecordParser, TraceParser } from './trace-parser.ts';
 
 /** A rule was broken: throws, or returns if the line or record is to be left out. */
@@ -21,7 +21,7 @@ export interface FeedParts<Parser extends TraceParser = TraceParser> {
   readonly path: string;
   /** The chunk that was read already. */
   readonly head: Uint8Array;
-  readonly intake: TraceIntake;
+  readonly collector: RequestCollector;
   readonly parser: Parser;
   readonly onBroken: OnBroken;
   /** Called for a truncated file, with the bytes after its last complete line or record; without it, truncation is an error. */
@@ -30,14 +30,14 @@ export interface FeedParts<Parser extends TraceParser = TraceParser> {
 
 export interface TraceFeed {
   readonly parser: TraceParser;
-  /** The time of the last request it gave to the intake. */
+  /** The time of the last request it gave to the collector. */
   readonly timeNs: number;
   /** A chunk is wanted. */
   readonly isStarved: boolean;
   readonly isEnded: boolean;
   /** Its position, for errors of the file itself. */
   readonly place: ErrorPlace;
-  /** Parses until the intake is full, a request is after `untilNs`, or a chunk is wanted. */
+  /** Parses until the collector is full, a request is after `untilNs`, or a chunk is wanted. */
   parse(untilNs: number): void;
   /** Takes the next chunk; `undefined` is the end of the file. */
   push(chunk: Uint8Array | undefined): void;
@@ -60,14 +60,14 @@ abstract class FileFeed<Parser extends TraceParser> implements TraceFeed {
   isEnded = false;
 
   protected readonly path: string;
-  protected readonly intake: TraceIntake;
+  protected readonly collector: RequestCollector;
   protected readonly onBroken: OnBroken;
   readonly #onCut: ((bytes: number) => void) | undefined;
 
-  constructor({ path, intake, parser, onBroken, onCut }: FeedParts<Parser>) {
+  constructor({ path, collector, parser, onBroken, onCut }: FeedParts<Parser>) {
     this.parser = parser;
     this.path = path;
-    this.intake = intake;
+    this.collector = collector;
     this.onBroken = onBroken;
     this.#onCut = onCut;
   }
@@ -108,10 +108,10 @@ class LineFeed extends FileFeed<LineParser> {
 
   override parse(untilNs: number): void {
     const lines = this.#lines;
-    const intake = this.intake;
+    const collector = this.collector;
     const { parser } = this;
-    intake.timeNs = this.timeNs;
-    while (!intake.isFull && intake.timeNs <= untilNs) {
+    collector.timeNs = this.timeNs;
+    while (!collector.isFull && collector.timeNs <= untilNs) {
       if (!lines.advance()) {
         this.isStarved = true;
         if (lines.unfinishedTooLong) throw badTrace(TOO_LONG, { path: this.path, line: lines.line + 1 });
@@ -120,7 +120,7 @@ class LineFeed extends FileFeed<LineParser> {
       const rule = lines.tooLong ? TOO_LONG : parser.line(lines.bytes, lines.start, lines.end);
       if (rule !== undefined) this.onBroken(rule, { path: this.path, line: lines.line }, parser);
     }
-    this.timeNs = intake.timeNs;
+    this.timeNs = collector.timeNs;
   }
 
   protected override take(chunk: Uint8Array): void {
@@ -151,10 +151,10 @@ class RecordFeed extends FileFeed<RecordParser> {
 
   override parse(untilNs: number): void {
     const records = this.#records;
-    const intake = this.intake;
+    const collector = this.collector;
     const { parser } = this;
-    intake.timeNs = this.timeNs;
-    while (!intake.isFull && intake.timeNs <= untilNs) {
+    collector.timeNs = this.timeNs;
+    while (!collector.isFull && collector.timeNs <= untilNs) {
       if (parser.isDone === true && !records.isSkipping) {
         this.isEnded = true;
         break;
@@ -170,7 +170,7 @@ class RecordFeed extends FileFeed<RecordParser> {
         this.onBroken(`record ${String(records.record)}: ${rule}`, place, parser);
       }
     }
-    this.timeNs = intake.timeNs;
+    this.timeNs = collector.timeNs;
   }
 
   protected override take(chunk: Uint8Array): void {

@@ -17,7 +17,7 @@ import { isNbdkitLog, NbdkitLogParser } from './nbdkit-log.ts';
 import { isQemuTraceLog, QemuTraceLogParser } from './qemu-trace-log.ts';
 import { isSystorTrace, SystorParser } from './systor17.ts';
 import { isTencentTrace, TencentParser } from './tencent.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { TraceParser } from './trace-parser.ts';
 import { isVscsiTrace, VscsiParser } from './vscsi.ts';
 
@@ -51,7 +51,7 @@ export interface TraceFormatEntry {
   /** Whether times count from elsewhere than the beginning of the trace. */
   readonly rebases: boolean;
   readonly recognises: (head: TraceHead) => boolean;
-  readonly parser: (intake: TraceIntake, head: Uint8Array) => TraceParser;
+  readonly parser: (collector: RequestCollector, head: Uint8Array) => TraceParser;
 }
 
 /** Enough for the buffers of all CPUs of a large machine, or for answers that came out of order. */
@@ -88,14 +88,14 @@ const TABLE = {
     holds: { ...EVERYTHING, times: 'ns', volume: undefined },
     ...IN_ORDER,
     recognises: (head) => isNativeTrace(first(head)),
-    parser: (intake) => new NativeTraceParser(intake),
+    parser: (collector) => new NativeTraceParser(collector),
   },
   'fio-v2': {
     title: 'fio iolog, version 2',
     holds: { ...READS_AND_WRITES, flush: true, discard: true, times: 'ms', volume: 'file' },
     ...IN_ORDER,
     recognises: (head) => isFioIolog(first(head), 2),
-    parser: (intake) => new FioIologParser(intake, 2),
+    parser: (collector) => new FioIologParser(collector, 2),
   },
   'fio-v3': {
     title: 'fio iolog, version 3',
@@ -103,63 +103,63 @@ const TABLE = {
     orderWindow: ORDER_WINDOW,
     rebases: false,
     recognises: (head) => isFioIolog(first(head), 3),
-    parser: (intake) => new FioIologParser(intake, 3),
+    parser: (collector) => new FioIologParser(collector, 3),
   },
   blktrace: {
     title: 'blktrace, binary, one file a CPU',
     holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'ns', volume: 'device' },
     ...NEARLY_IN_ORDER,
     recognises: ({ bytes }) => isBlktrace(bytes),
-    parser: (intake, head) => new BlktraceParser(intake, head),
+    parser: (collector, head) => new BlktraceParser(collector, head),
   },
   blkparse: {
     title: "blkparse's text, and ftrace's blk tracer",
     holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'ns', volume: 'device' },
     ...NEARLY_IN_ORDER,
     recognises: ({ lines }) => isBlkparse(lines),
-    parser: (intake) => new BlkparseParser(intake),
+    parser: (collector) => new BlkparseParser(collector),
   },
   msr: {
     title: 'Microsoft Research Cambridge, CSV',
     holds: { ...READS_AND_WRITES, times: '100 ns', volume: 'host and disk' },
     ...NEARLY_IN_ORDER,
     recognises: (head) => isMsrTrace(first(head)),
-    parser: (intake) => new MsrParser(intake),
+    parser: (collector) => new MsrParser(collector),
   },
   alibaba: {
     title: 'Alibaba Cloud 2020, CSV',
     holds: { ...READS_AND_WRITES, times: 'us', volume: 'device' },
     ...NEARLY_IN_ORDER,
     recognises: (head) => isAlibabaTrace(first(head)),
-    parser: (intake) => new AlibabaParser(intake),
+    parser: (collector) => new AlibabaParser(collector),
   },
   tencent: {
     title: 'Tencent Cloud Block Storage 2018, CSV',
     holds: { ...READS_AND_WRITES, times: 's', volume: 'volume' },
     ...NEARLY_IN_ORDER,
     recognises: (head) => isTencentTrace(first(head)),
-    parser: (intake) => new TencentParser(intake),
+    parser: (collector) => new TencentParser(collector),
   },
   systor17: {
     title: "SYSTOR '17 virtual desktops, CSV",
     holds: { ...READS_AND_WRITES, times: 'us', volume: 'LUN' },
     ...NEARLY_IN_ORDER,
     recognises: (head) => isSystorTrace(first(head)),
-    parser: (intake) => new SystorParser(intake),
+    parser: (collector) => new SystorParser(collector),
   },
   fiu: {
     title: 'Florida International University (SRT), text',
     holds: { ...READS_AND_WRITES, times: 'ns', volume: 'device' },
     ...NEARLY_IN_ORDER,
     recognises: (head) => isFiuTrace(first(head)),
-    parser: (intake) => new FiuParser(intake),
+    parser: (collector) => new FiuParser(collector),
   },
   vscsi: {
     title: 'CloudPhysics vscsi, binary, versions 1 and 2',
     holds: { ...READS_AND_WRITES, times: 'us', volume: undefined },
     ...NEARLY_IN_ORDER,
     recognises: ({ bytes }) => isVscsiTrace(bytes),
-    parser: (intake, head) => new VscsiParser(intake, head),
+    parser: (collector, head) => new VscsiParser(collector, head),
   },
   'dm-log-writes': {
     title: "dm-log-writes, and QEMU's blklogwrites",
@@ -174,14 +174,14 @@ const TABLE = {
     },
     ...IN_ORDER,
     recognises: ({ bytes }) => isDmLogWrites(bytes),
-    parser: (intake) => new DmLogWritesParser(intake),
+    parser: (collector) => new DmLogWritesParser(collector),
   },
   'nbdkit-log': {
     title: "nbdkit's log filter",
     holds: { ...EVERYTHING, times: 'us', volume: 'export' },
     ...IN_ORDER,
     recognises: (head) => isNbdkitLog(first(head)),
-    parser: (intake) => new NbdkitLogParser(intake),
+    parser: (collector) => new NbdkitLogParser(collector),
   },
   'qemu-trace-log': {
     title: "QEMU's trace log of blk_co_*",
@@ -189,7 +189,7 @@ const TABLE = {
     orderWindow: 0,
     rebases: true,
     recognises: ({ lines }) => isQemuTraceLog(lines),
-    parser: (intake) => new QemuTraceLogParser(intake),
+    parser: (collector) => new QemuTraceLogParser(collector),
   },
 } as const satisfies Readonly<Record<string, TraceFormatEntry>>;
 

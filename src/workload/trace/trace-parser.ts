@@ -1,7 +1,7 @@
 /**
  * The contract between the reader of traces and the parser of each format.
  *
- * A parser takes lines or records in file order, hands the requests in them to the `TraceIntake` it was made with,
+ * A parser takes lines or records in file order, hands the requests in them to the `RequestCollector` it was made with,
  * and answers what rule a line breaks, or `undefined`. The reader alone knows path, line and record number, and
  * decides whether a broken one ends the reading or is left out and counted.
  */

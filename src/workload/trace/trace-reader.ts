@@ -19,7 +19,7 @@ import { openFeed, RECOVER_HINT, type TraceFeed } from './trace-feed.ts';
 import { traceFiles } from './trace-files.ts';
 import { recogniseTrace, TRACE_FORMATS, traceFormat, type TraceFormat } from './trace-formats.ts';
 import { headOf, readHead, unknownTraceRule } from './trace-head.ts';
-import { BATCH_REQUESTS, TraceIntake } from './trace-intake.ts';
+import { BATCH_REQUESTS, RequestCollector } from './request-collector.ts';
 import type { TraceParser } from './trace-parser.ts';
 import { readUnpacked } from './unpacked-file.ts';
 
@@ -111,7 +111,7 @@ class TraceReader implements UnsizedTrace {
   readonly #paths: readonly string[];
   #sources: readonly Source[] = [];
   #format: TraceFormat = 'native';
-  #intake: TraceIntake | undefined;
+  #collector: RequestCollector | undefined;
   /** The first batch, read by `open`. */
   #first: readonly Request[] = [];
   #left: number;
@@ -133,15 +133,15 @@ class TraceReader implements UnsizedTrace {
   }
 
   get isSized(): boolean {
-    return this.#intake?.virtualSize !== undefined;
+    return this.#collector?.virtualSize !== undefined;
   }
 
   get virtualSize(): number {
-    return this.#intake?.virtualSize ?? this.#intake?.footprintSize ?? 0;
+    return this.#collector?.virtualSize ?? this.#collector?.footprintSize ?? 0;
   }
 
   get volume(): string | undefined {
-    return this.#intake?.volumes.taken;
+    return this.#collector?.volumes.taken;
   }
 
   get provenance(): ReadonlyMap<string, string> {
@@ -153,7 +153,7 @@ class TraceReader implements UnsizedTrace {
   }
 
   get otherVolumeCount(): number {
-    return this.#intake?.volumes.otherCount ?? 0;
+    return this.#collector?.volumes.otherCount ?? 0;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -170,20 +170,20 @@ class TraceReader implements UnsizedTrace {
       this.#options.format ?? this.#recognised(heads.find((head) => head.length > 0) ?? new Uint8Array(0));
     const { orderWindow, rebases, parser: parserOf } = traceFormat(this.#format);
     const { volume, size } = this.#options;
-    const intake = new TraceIntake({ orderWindow, rebases, volume, size });
-    this.#intake = intake;
+    const collector = new RequestCollector({ orderWindow, rebases, volume, size });
+    this.#collector = collector;
     this.#sources = this.#files.map((chunks, index) => {
       const head = heads[index] ?? new Uint8Array(0);
       const parts = {
         path: this.#paths[index] ?? this.path,
         head,
-        intake,
+        collector,
         onBroken: this.#onBroken,
         onCut: this.#options.recover === true ? this.#onCut : undefined,
       };
-      return { chunks, feed: openFeed({ ...parts, parser: parserOf(intake, head) }) };
+      return { chunks, feed: openFeed({ ...parts, parser: parserOf(collector, head) }) };
     });
-    while (!this.#isEnded && this.#first.length === 0) this.#first = await this.#fill(intake);
+    while (!this.#isEnded && this.#first.length === 0) this.#first = await this.#fill(collector);
   }
 
   #recognised(bytes: Uint8Array): TraceFormat {
@@ -201,8 +201,8 @@ class TraceReader implements UnsizedTrace {
         if (batch.length > this.#left) batch = batch.slice(0, this.#left);
         this.#left -= batch.length;
         if (batch.length > 0) yield batch;
-        if (this.#isEnded || this.#intake === undefined) break;
-        batch = await this.#fill(this.#intake);
+        if (this.#isEnded || this.#collector === undefined) break;
+        batch = await this.#fill(this.#collector);
       }
     } finally {
       await this[Symbol.asyncDispose]();
@@ -211,10 +211,10 @@ class TraceReader implements UnsizedTrace {
   }
 
   /** Parses until there is a batch, or the files are at their ends. */
-  async #fill(intake: TraceIntake): Promise<readonly Request[]> {
-    const { volumes } = intake;
-    intake.batchRequests = Math.max(1, Math.min(BATCH_REQUESTS, this.#left));
-    while (!intake.isFull && !volumes.isListed) {
+  async #fill(collector: RequestCollector): Promise<readonly Request[]> {
+    const { volumes } = collector;
+    collector.batchRequests = Math.max(1, Math.min(BATCH_REQUESTS, this.#left));
+    while (!collector.isFull && !volumes.isListed) {
       const { source, untilNs } = furthestBack(this.#sources);
       if (source === undefined) {
         this.#isEnded = true;
@@ -224,9 +224,9 @@ class TraceReader implements UnsizedTrace {
       if (feed.isStarved) feed.push((await caught(feed.place, () => chunks.next())).value);
       else feed.parse(untilNs);
     }
-    if (volumes.isSeveral && (this.#isEnded || volumes.isListed)) throw this.#severalVolumes(intake);
-    if (this.#isEnded && volumes.isMissing) throw this.#missingVolume(intake);
-    return intake.take({ ended: this.#isEnded });
+    if (volumes.isSeveral && (this.#isEnded || volumes.isListed)) throw this.#severalVolumes(collector);
+    if (this.#isEnded && volumes.isMissing) throw this.#missingVolume(collector);
+    return collector.take({ ended: this.#isEnded });
   }
 
   readonly #onBroken = (rule: string, place: ErrorPlace, parser: TraceParser): void => {
@@ -239,7 +239,7 @@ class TraceReader implements UnsizedTrace {
     this.cutBytes += bytes;
   };
 
-  #severalVolumes({ volumes }: TraceIntake): Qcow2BenchError {
+  #severalVolumes({ volumes }: RequestCollector): Qcow2BenchError {
     const { volume } = traceFormat(this.#format).holds;
     const kind = volume === undefined ? '' : ` (${volume})`;
     const message = `has requests of several volumes: choose one with --volume${kind}: ${listed(volumes.names)}`;
@@ -247,7 +247,7 @@ class TraceReader implements UnsizedTrace {
     return new Qcow2BenchError('several-volumes', message + more, { path: this.path });
   }
 
-  #missingVolume({ volumes }: TraceIntake): Qcow2BenchError {
+  #missingVolume({ volumes }: RequestCollector): Qcow2BenchError {
     const names = volumes.names;
     const those =
       names.length === 0

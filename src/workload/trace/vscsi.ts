@@ -11,7 +11,7 @@
 
 import { readU64le, viewOf } from '../../core/bytes.ts';
 import { SECTOR_SIZE } from '../request.ts';
-import type { TraceIntake } from './trace-intake.ts';
+import type { RequestCollector } from './request-collector.ts';
 import type { RecordParser } from './trace-parser.ts';
 
 interface Layout {
@@ -58,11 +58,11 @@ export class VscsiParser implements RecordParser {
   readonly recordBytes: number;
   readonly bytesToSkip = 0;
   readonly canSkip = true;
-  readonly #intake: TraceIntake;
+  readonly #collector: RequestCollector;
   readonly #layout: Layout | undefined;
 
-  constructor(intake: TraceIntake, head: Uint8Array) {
-    this.#intake = intake;
+  constructor(collector: RequestCollector, head: Uint8Array) {
+    this.#collector = collector;
     this.#layout = layoutOf(head);
     this.recordBytes = this.#layout?.bytes ?? V1.bytes;
   }
@@ -81,13 +81,13 @@ export class VscsiParser implements RecordParser {
     const offset = (readU64le(view, layout.block) ?? NaN) * SECTOR_SIZE;
     if (!Number.isSafeInteger(offset)) return 'the block is at 2^53 bytes or more';
     const length = view.getUint32(layout.length, true);
-    const timeUs = this.#intake.clock.since(
+    const timeUs = this.#collector.clock.since(
       view.getUint32(layout.time + 4, true),
       view.getUint32(layout.time, true),
       2 ** 32,
     );
     const timeNs = timeUs * NS_PER_US;
     if (!Number.isSafeInteger(timeNs)) return 'its time is more than 2^53 ns from the first one';
-    return this.#intake.add({ op, offset, length, fua: false, unmap: false, timeNs });
+    return this.#collector.add({ op, offset, length, fua: false, unmap: false, timeNs });
   }
 }

@@ -6,15 +6,13 @@
  * windows take bounded memory, whatever a damaged entry claims.
  */
 
-import { alignUp } from '../../../core/alignment.ts';
+import { alignUp, SECTOR_SIZE } from '../../../core/alignment.ts';
 import { hex } from '../../../core/error.ts';
 import type { CheckFindings } from '../../check-findings.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
 import { cutOffText, isCutOff, type TableBytes } from '../on-disk/file-end.ts';
 import { ReferenceCounts } from './reference-count.ts';
 
-/** A file is so many sectors long to QEMU, and what is missing of the last one is zeroes. */
-const SECTOR_SIZE = 512;
 /** References past the end belong to a lost tail if no gap between them is larger than a window: at least so many bytes. */
 const WINDOW_MIN = 64 * 1024 * 1024;
 /** Windows past the end of the file that are looked at: 4 TiB at least. */

@@ -17,7 +17,7 @@
  */
 
 import { textUpToNul } from '../../../core/byte-text.ts';
-import { alignDown, ceilDiv } from '../../../core/alignment.ts';
+import { alignDown, ceilDiv, SECTOR_SIZE } from '../../../core/alignment.ts';
 import { readU64be, viewOf } from '../../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
@@ -57,7 +57,6 @@ export const FIELD = {
   compressionType: 104,
 } as const;
 
-const SECTOR_SIZE = 512;
 export const V2_LENGTH = 72;
 const V3_LENGTH_MIN = 104;
 /** What QEMU 7.2 writes. */

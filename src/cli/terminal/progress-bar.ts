@@ -11,7 +11,7 @@ const REDRAWS_PER_SECOND = 5;
 const PATIENCE_MS = 300;
 const STEPS = 1000;
 
-export class ShareBar implements Disposable {
+export class ProgressBar implements Disposable {
   readonly #stream: NodeJS.WriteStream;
   readonly #beganMs = performance.now();
   #bar: SingleBar | undefined;

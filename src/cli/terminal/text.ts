@@ -30,7 +30,7 @@ const DURATIONS: readonly (readonly [unit: string, ns: number])[] = [
 ];
 
 /** `1.5 h`, `20 ms`: with three digits, in the largest unit of which there are two or more. */
-export function durationText(ns: number): string {
+export function shortDuration(ns: number): string {
   const [unit, unitNs] = DURATIONS.find(([, size]) => ns >= 2 * size) ?? ['ns', 1];
   return `${String(Number((ns / unitNs).toPrecision(3)))} ${unit}`;
 }

@@ -2,11 +2,11 @@
  * Why a cell cannot be counted or timed here, known before anything is created, as text for users after
  * "skipped: ".
  *
- * Invariant: a cell without an obstacle is never served another way than it says: not buffered where it asks for
+ * Invariant: a supported cell is never served another way than it says: not buffered where it asks for
  * O_DIRECT, not timed on writes of zeroes where its counts have zero-ranges.
  */
 
-import { isPowerOfTwo } from '../core/alignment.ts';
+import { isPowerOfTwo, SECTOR_SIZE } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { LIMITS } from '../core/limits.ts';
 import { formatSize } from '../core/size.ts';
@@ -31,17 +31,16 @@ const CLUSTER_SIZES: Readonly<Record<Format, { readonly min: number; readonly ma
 /** A QED table has this many clusters, and entries of 8 bytes, in images made here and by qemu-img. */
 const QED_TABLE_CLUSTERS = 4;
 const ENTRY_BYTES = 8;
-const SECTOR_SIZE = 512;
 
 /** What the format itself does not take, wherever it is. */
-export function formatObstacle({ cell, source, userImage }: CellPlan): string | undefined {
+export function unsupportedByFormat({ cell, source, userImage }: CellPlan): string | undefined {
   const { format, refcounts } = cell;
   // It exists, so it is possible.
   if (userImage !== undefined) {
     const { virtualSize, clusterSize, shape } = userImage;
     return clusterSize === null
       ? undefined
-      : cachesObstacle(cell.caches, { virtualSize, clusterSize, shape });
+      : unsupportedCaches(cell.caches, { virtualSize, clusterSize, shape });
   }
   const clusterSize = cell.clusterSize ?? undefined;
   const limits = CLUSTER_SIZES[format];
@@ -61,19 +60,19 @@ export function formatObstacle({ cell, source, userImage }: CellPlan): string | 
     );
   }
   return format === 'qed'
-    ? qedObstacle(source.virtualSize, clusterSize)
-    : qcow2Obstacle(cell, { virtualSize: source.virtualSize, clusterSize });
+    ? unsupportedByQed(source.virtualSize, clusterSize)
+    : unsupportedByQcow2(cell, { virtualSize: source.virtualSize, clusterSize });
 }
 
 /** What the place where the image would be cannot do. */
-export function placeObstacle({ cell }: CellPlan, capabilities: Capabilities): string | undefined {
+export function unsupportedByPlace({ cell }: CellPlan, capabilities: Capabilities): string | undefined {
   const { direct } = capabilities;
   if (!CACHE_MODE_RULES[cell.cache].direct || direct.ok) return undefined;
   return `cache mode ${cell.cache} needs O_DIRECT, but ${direct.reason}`;
 }
 
 /** Why times taken at this place would be of other operations than those that were counted. */
-export function zeroingObstacle(plan: CellPlan, capabilities: Capabilities): string | undefined {
+export function unsupportedZeroing(plan: CellPlan, capabilities: Capabilities): string | undefined {
   const reason = missingZeroing(capabilities);
   if (reason === undefined || !mayZero(plan)) return undefined;
   return `${plan.cell.format} zeroes ranges with fallocate, but ${reason}`;
@@ -118,7 +117,7 @@ function dropsData({ phases }: Workload, { discard }: Cell): boolean {
   return phasesOf(phases).some(({ mix }) => mix.writeZeroes > 0 || (mix.discard > 0 && discard !== 'ignore'));
 }
 
-function qcow2Obstacle(
+function unsupportedByQcow2(
   { refcounts, shape, caches, backing }: Cell,
   { virtualSize, clusterSize }: { readonly virtualSize: number; readonly clusterSize: number },
 ): string | undefined {
@@ -133,11 +132,11 @@ function qcow2Obstacle(
   const { l2Coverage } = geometryOf(clusterSize, shape);
   const sizeMax = (LIMITS.l1TableBytes / ENTRY_BYTES) * l2Coverage;
   if (virtualSize > sizeMax) return tooLarge('qcow2', { virtualSize, sizeMax, clusterSize });
-  return cachesObstacle(caches, { virtualSize, clusterSize, shape });
+  return unsupportedCaches(caches, { virtualSize, clusterSize, shape });
 }
 
 /** Why caches of such sizes cannot be had. */
-function cachesObstacle(
+function unsupportedCaches(
   caches: CacheSizes | undefined,
   image: {
     readonly virtualSize: number;
@@ -155,7 +154,7 @@ function cachesObstacle(
   }
 }
 
-function qedObstacle(virtualSize: number, clusterSize: number): string | undefined {
+function unsupportedByQed(virtualSize: number, clusterSize: number): string | undefined {
   const tableBytes = QED_TABLE_CLUSTERS * clusterSize;
   if (tableBytes > LIMITS.l1TableBytes) {
     return (

@@ -31,7 +31,7 @@ export interface IntakeOptions {
 /** A request before it is given out. */
 type HeldRequest = { -readonly [Field in keyof Request]: Request[Field] };
 
-export class TraceIntake {
+export class RequestCollector {
   readonly volumes: VolumeFilter;
   /** For the formats whose times are wider than a number; shared by the files of a trace. */
   readonly clock = new WideClock();
@@ -89,7 +89,7 @@ export class TraceIntake {
     return brokenRule(op, offset, length, this.#sizeLimit);
   }
 
-  /** Takes a request, which is the intake's from here on; answers the rule it breaks. */
+  /** Takes a request, which is the collector's from here on; answers the rule it breaks. */
   add(request: HeldRequest): string | undefined {
     const { timeNs } = request;
     const rule = this.brokenRule(request);

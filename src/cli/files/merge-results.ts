@@ -15,7 +15,7 @@ export interface ReadResult {
 }
 
 /** @throws Qcow2BenchError `results-differ` or `result-duplicate-cell`. */
-export function joinResults(results: readonly ReadResult[]): ResultRecord {
+export function mergeResults(results: readonly ReadResult[]): ResultRecord {
   const [first, ...others] = results;
   if (first === undefined) throw new Error('internal error: no results to merge');
   if (others.length === 0) return first.result;
