@@ -100,7 +100,7 @@ describe('a second signal', () => {
   } {
     const before = process.listeners('SIGINT');
     const notes: string[] = [];
-    const terminal = { note: (text: string) => void notes.push(text), errors: { isTTY: false } };
+    const terminal = { warn: (text: string) => void notes.push(text), errors: { isTTY: false } };
     const interruption = new Interruption(terminal as unknown as Terminal, () => undefined);
     onTestFinished(() => interruption[Symbol.dispose]());
     const added = process.listeners('SIGINT').filter((listener) => !before.includes(listener));
