@@ -13,7 +13,7 @@ export interface Measure {
   readonly note?: string | undefined;
 }
 
-/** A measure of the median of some samples; of fewer than 5 the range means the interval. */
+/** A measure of the median of some samples; with fewer than 5 the interval is their range. */
 export function measureOf(
   values: readonly number[],
   what: Pick<Measure, 'name' | 'unit' | 'target' | 'note'>,

@@ -9,7 +9,7 @@ import { hostError } from './host-error.ts';
 import { HostFile } from './host-file.ts';
 import { noDirect, refuseOtherThanRegular } from './host-file-open.ts';
 import { OverlappedFile } from './overlapped-file.ts';
-import { claimPlace, settleClaim } from './place-claim.ts';
+import { claimPlace, settleClaims } from './place-claim.ts';
 import type { CreateOptions, OpenOptions, RenameOptions, Storage } from './storage.ts';
 import { putInPlace, temporaryPath } from './temporary-file.ts';
 
@@ -80,7 +80,7 @@ export class FileStorage implements Storage {
   remove(name: string): void {
     const path = this.pathOf(name);
     try {
-      settleClaim(path, 'undone');
+      settleClaims(path, 'undone');
       rmSync(path, { force: true });
     } catch (error) {
       throw hostError('host-remove-failed', { path }, error);
@@ -99,7 +99,7 @@ export class FileStorage implements Storage {
         claimPlace({ temporary: path, path: newPath, follower: this.pathOf(options.before) });
       }
       putInPlace(path, newPath, options);
-      settleClaim(path, 'kept');
+      settleClaims(path, 'kept');
     } catch (error) {
       if (error instanceof Qcow2BenchError) throw error;
       throw hostError('host-rename-failed', { path: newPath }, error);

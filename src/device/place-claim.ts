@@ -17,8 +17,8 @@ import { basename, dirname, join } from 'node:path';
 import { existsSync, linkSync, renameSync, rmSync, statSync } from '../core/host-fs.ts';
 
 const TEMPORARY_END = '.tmp';
-/** Behind the beginning: the hash of the name that is claimed, and which file this is. */
-const CLAIM = /\.([0-9a-f]{8})\.(new|old)$/;
+/** The beginning, the hash of the name that is claimed, and which file this is; of the new one when it was last written to. */
+const CLAIM = /^(.+)\.([0-9a-f]{8})\.(?:old|(\d+)\.new)$/;
 
 export interface ClaimedPlace {
   /** The file that is going to have the name `path`. */
@@ -28,36 +28,43 @@ export interface ClaimedPlace {
   readonly follower: string;
 }
 
-/** Of this process, by the temporary name of the file that follows. */
-const open = new Map<string, string>();
+interface Claim {
+  /** `undefined` where no file has the name any more. */
+  readonly path: string | undefined;
+  readonly oldPath: string;
+  readonly newPath: string;
+  /** Of the new file, when it was claimed: another time means that somebody wrote to it. */
+  readonly modifiedNs: bigint | undefined;
+}
+
+/** Of this process, by the temporary name of the file that follows: several files may come before it. */
+const open = new Map<string, readonly Claim[]>();
 
 /** To be called before `temporary` is renamed to `path`. */
 export function claimPlace({ temporary, path, follower }: ClaimedPlace): void {
   if (dirname(path) !== dirname(follower)) return;
-  const claim = follower.slice(0, -TEMPORARY_END.length) + `.${hashOf(basename(path))}`;
+  const begin = `${beginOf(follower)}.${hashOf(basename(path))}`;
+  const modifiedNs = statSync(temporary, { bigint: true }).mtimeNs;
+  const claim = { path, oldPath: `${begin}.old`, newPath: `${begin}.${String(modifiedNs)}.new`, modifiedNs };
   try {
-    if (existsSync(path)) linkSync(path, `${claim}.old`);
-    linkSync(temporary, `${claim}.new`);
+    if (existsSync(path)) linkSync(path, claim.oldPath);
+    linkSync(temporary, claim.newPath);
   } catch {
-    rmSync(`${claim}.old`, { force: true });
+    rmSync(claim.oldPath, { force: true });
     return;
   }
-  open.set(follower, path);
+  open.set(follower, [...(open.get(follower) ?? []), claim]);
 }
 
 /** To be called when the file that follows has its name, or never will. */
-export function settleClaim(follower: string, outcome: 'kept' | 'undone'): void {
-  const path = open.get(follower);
-  if (path === undefined) return;
+export function settleClaims(follower: string, outcome: 'kept' | 'undone'): void {
+  const claims = open.get(follower) ?? [];
   open.delete(follower);
-  settle(dirname(path), [basename(path)], {
-    claim: basename(follower).slice(0, -TEMPORARY_END.length) + `.${hashOf(basename(path))}`,
-    isFinished: outcome === 'kept',
-  });
+  for (const claim of claims) settle(claim, { isFinished: outcome === 'kept' });
 }
 
 /**
- * Settles the claims that a killed process left, before its other leftovers are removed.
+ * Settles the claims that a killed process left, before its other leftovers are removed. What cannot be settled stays.
  *
  * @param leftovers which of the names in the directory are those of killed processes
  */
@@ -65,14 +72,24 @@ export function settleLeftClaims(
   directory: string,
   { names, leftovers }: { readonly names: readonly string[]; readonly leftovers: readonly string[] },
 ): void {
-  const claims = new Set(leftovers.filter(isClaim).map((name) => name.replace(/\.\w+$/, '')));
-  for (const claim of claims) {
-    const follower = statSync(join(directory, claim.replace(/\.\w+$/, TEMPORARY_END)), {
-      throwIfNoEntry: false,
-    });
-    // A second name is the final one.
-    const isFinished = follower?.nlink !== 1;
-    settle(directory, names, { claim, isFinished });
+  const groups = Map.groupBy(leftovers.filter(isClaim), (name) => CLAIM.exec(name)?.slice(1, 3).join('.'));
+  for (const [begin, files] of groups) {
+    const [, follower = '', hash = ''] = CLAIM.exec(files[0] ?? '') ?? [];
+    const newName = files.find((name) => name.endsWith('.new'));
+    const name = names.find((each) => hashOf(each) === hash);
+    const claim: Claim = {
+      path: name === undefined ? undefined : join(directory, name),
+      oldPath: join(directory, `${begin ?? ''}.old`),
+      newPath: join(directory, newName ?? `${begin ?? ''}.new`),
+      modifiedNs: newName === undefined ? undefined : BigInt(CLAIM.exec(newName)?.[3] ?? 0),
+    };
+    const followed = statSync(join(directory, follower + TEMPORARY_END), { throwIfNoEntry: false });
+    try {
+      // A second name is the final one.
+      settle(claim, { isFinished: followed?.nlink !== 1 });
+    } catch {
+      continue;
+    }
   }
 }
 
@@ -80,30 +97,32 @@ export function isClaim(name: string): boolean {
   return CLAIM.test(name);
 }
 
-/** @param names among which the claimed one is. */
 function settle(
-  directory: string,
-  names: readonly string[],
-  { claim, isFinished }: { readonly claim: string; readonly isFinished: boolean },
+  { path, oldPath, newPath, modifiedNs }: Claim,
+  { isFinished }: { readonly isFinished: boolean },
 ): void {
-  const [oldName, newName] = [join(directory, `${claim}.old`), join(directory, `${claim}.new`)];
+  const found = path === undefined ? undefined : statsOf(path);
   if (!isFinished) {
-    const name = names.find((each) => claim.endsWith(`.${hashOf(each)}`));
-    const path = join(directory, name ?? '');
-    const found = name === undefined ? undefined : statSync(path, { bigint: true, throwIfNoEntry: false });
-    const isOld = found?.ino === inodeOf(oldName);
-    const isNew = found?.ino === inodeOf(newName);
-    if (isNew && existsSync(oldName)) renameSync(oldName, path);
-    else if (isNew && found !== undefined && found.mtimeNs < found.ctimeNs) rmSync(path);
-    // Something else has the name now: what was there before is kept beside it.
-    else if (!isOld && !isNew && existsSync(oldName)) return;
+    const hasOld = existsSync(oldPath);
+    const isNew = found !== undefined && found.ino === statsOf(newPath)?.ino;
+    if (path !== undefined && isNew && found.mtimeNs === modifiedNs) {
+      if (hasOld) renameSync(oldPath, path);
+      else rmSync(path);
+    } else if (hasOld && found?.ino !== statsOf(oldPath)?.ino) {
+      // Another file has the name, or this one was written to: what was there before is kept beside it.
+      return;
+    }
   }
-  rmSync(oldName, { force: true });
-  rmSync(newName, { force: true });
+  rmSync(oldPath, { force: true });
+  rmSync(newPath, { force: true });
 }
 
-function inodeOf(path: string): bigint | undefined {
-  return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
+function statsOf(path: string): { readonly ino: bigint; readonly mtimeNs: bigint } | undefined {
+  return statSync(path, { bigint: true, throwIfNoEntry: false });
+}
+
+function beginOf(follower: string): string {
+  return follower.slice(0, -TEMPORARY_END.length);
 }
 
 function hashOf(name: string): string {

@@ -122,7 +122,7 @@ export class BlockBackend {
   #endWrite(pending: Pending, fua: boolean, makeDurable: (cause: SyncCause) => Pending): Pending {
     if (!this.#flushAfterWrite && !fua) return pending;
     const cause = this.#flushAfterWrite ? 'writethrough' : 'fua';
-    return pending === undefined ? makeDurable(cause) : after(pending, () => makeDurable(cause));
+    return pending === undefined ? makeDurable(cause) : after(pending, makeDurable.bind(undefined, cause));
   }
 
   #checkRange(guestOffset: number, length: number): void {

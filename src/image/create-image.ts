@@ -7,9 +7,9 @@
  * - A backing file is opened in the format that the user names, so that no overlay is made over nothing.
  */
 
-import { SECTOR_SIZE } from '../core/alignment.ts';
 import { basename, dirname } from 'node:path';
 
+import { SECTOR_SIZE } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';

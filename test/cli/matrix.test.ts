@@ -40,6 +40,15 @@ describe('run', () => {
     expect(linesOf(stdout).filter((line) => /^(?:stride)? +raw /.test(line))).toHaveLength(4);
   });
 
+  test('an image that is made with backing files and a data file has only these beside it', async () => {
+    const folder = makeFolder();
+    const cell = ['--format', 'qcow2', '--refcounts', 'lazy', '--cache', 'none', '--requests', '20'];
+    const image = ['--image', 'new', '--backing-depth', '2', '--data-file', 'plain'];
+    const { code, stderr } = await runCli(folder, 'run', '--workload', 'stride', ...cell, ...image);
+    expect(code, stderr).toBe(0);
+    expect(readdirSync(folder).toSorted()).toEqual(['new', 'new.backing', 'new.backing.2', 'new.data']);
+  });
+
   test('counts of overlapped host operations are of real files, and called a sample', async () => {
     const overlap = ['--queue-depth', '1,32', '--overlap', '--requests', '60', ...COUNTS_ONLY];
     const folder = makeFolder();

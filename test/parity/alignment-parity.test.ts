@@ -22,9 +22,8 @@ import { createWithQemuImg } from '../../src/peer/qemu-tools.ts';
 import type { TaggedRecord } from '../../src/peer/varying-order.ts';
 import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
-import { payloadByte, serveRequest } from '../format/serve-requests.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
-import { openPeerStack } from './peer-stack.ts';
+import { servePeerRequests } from './peer-stack.ts';
 import { ask, QemuCases } from './qemu-cases.ts';
 
 const MIB = 1024 * 1024;
@@ -141,26 +140,14 @@ describe.skipIf(skip !== undefined || !probeCapabilities(tmpdir()).direct.ok)('o
   });
 });
 
-async function serve(
+function serve(
   requests: readonly Request[],
   options: Omit<StackOptions, 'storage' | 'hostLog'> & Partial<Pick<StackOptions, 'storage'>>,
 ): Promise<readonly TaggedRecord[]> {
-  const log: TaggedRecord[] = [];
-  let request: number | undefined;
-  let writes = 0;
-  await using stack = await openPeerStack({
+  return servePeerRequests(requests, {
     storage: new FileStorage(directory, probeCapabilities(directory)),
     ...options,
-    hostLog: (record) => log.push({ ...record, request }),
   });
-  for (const [index, asked] of requests.entries()) {
-    request = index;
-    await serveRequest(stack.backend, asked, payloadByte(writes));
-    if (asked.op === 'write') writes++;
-  }
-  request = undefined;
-  await stack.close();
-  return log;
 }
 
 function textOf(record: TaggedRecord | Parameters<typeof formatOperation>[0]): string {

@@ -33,10 +33,9 @@ import {
 import { copySparse } from '../../src/device/file-copy.ts';
 import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
-import { payloadByte, serveRequest } from '../format/serve-requests.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { ask } from './qemu-cases.ts';
-import { openPeerStack } from './peer-stack.ts';
+import { servePeerRequests } from './peer-stack.ts';
 
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
@@ -159,28 +158,16 @@ describe.skipIf(skip !== undefined)('snapshots-beside-bitmaps', () => {
 });
 
 /** Serves with our engine what is in the directory; qcow2 in writeback if nothing else is said. */
-async function serve(
+function serve(
   requests: readonly Request[],
   options: Pick<StackOptions, 'imageName'> & Partial<StackOptions>,
 ): Promise<readonly TaggedRecord[]> {
-  const log: TaggedRecord[] = [];
-  let request: number | undefined;
-  let writes = 0;
-  await using stack = await openPeerStack({
+  return servePeerRequests(requests, {
     format: 'qcow2',
     cache: 'writeback',
     storage: new FileStorage(directory, probeCapabilities(directory)),
     ...options,
-    hostLog: (record) => log.push({ ...record, request }),
   });
-  for (const [index, asked] of requests.entries()) {
-    request = index;
-    await serveRequest(stack.backend, asked, payloadByte(writes));
-    if (asked.op === 'write') writes++;
-  }
-  request = undefined;
-  await stack.close();
-  return log;
 }
 
 function textOf(record: HostLogRecord): string {

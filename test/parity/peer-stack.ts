@@ -4,6 +4,9 @@ import { execFileSync } from 'node:child_process';
 
 import { openStack, type Stack, type StackOptions } from '../../src/bench/stack.ts';
 import { nearestQemuProfile, type QemuProfileName } from '../../src/format/qemu-profile.ts';
+import type { TaggedRecord } from '../../src/peer/varying-order.ts';
+import type { Request } from '../../src/workload/request.ts';
+import { payloadByte, serveRequest } from '../format/serve-requests.ts';
 
 let profile: QemuProfileName | undefined;
 
@@ -18,4 +21,26 @@ export function peerProfile(): QemuProfileName {
 
 export function openPeerStack(options: StackOptions): Promise<Stack> {
   return openStack({ like: peerProfile(), ...options });
+}
+
+/** Serves the requests one by one and closes the image; answers its host operations, each with its request. */
+export async function servePeerRequests(
+  requests: readonly Request[],
+  options: Omit<StackOptions, 'hostLog'>,
+): Promise<readonly TaggedRecord[]> {
+  const log: TaggedRecord[] = [];
+  let request: number | undefined;
+  let writes = 0;
+  await using stack = await openPeerStack({
+    ...options,
+    hostLog: (record) => log.push({ ...record, request }),
+  });
+  for (const [index, asked] of requests.entries()) {
+    request = index;
+    await serveRequest(stack.backend, asked, payloadByte(writes));
+    if (asked.op === 'write') writes++;
+  }
+  request = undefined;
+  await stack.close();
+  return log;
 }

@@ -13,7 +13,7 @@ export interface RepairCase {
   readonly format: 'qcow2' | 'qed';
   /** Of `qemu-img create`. */
   readonly options: string;
-  /** Of `qemu-io`; then of `qemu-img`, where `IMAGE` means the path; then of `qemu-io` again. */
+  /** Of `qemu-io`; then of `qemu-img`, with `IMAGE` for the path; then of `qemu-io` again. */
   readonly written: readonly string[];
   readonly then?: readonly string[];
   readonly writtenAfter?: readonly string[];

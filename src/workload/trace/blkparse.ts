@@ -82,14 +82,7 @@ export class BlkparseParser implements LineParser {
     const timeNs = this.#collector.clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);
     const flushes = bytes[start] === LETTER_F;
     if (flushes) {
-      const rule = this.#collector.add({
-        op: 'flush',
-        offset: 0,
-        length: 0,
-        fua: false,
-        unmap: false,
-        timeNs,
-      });
+      const rule = this.#collector.addFlush(timeNs);
       if (rule !== undefined) return rule;
     }
     const at = flushes ? start + 1 : start;

@@ -88,14 +88,7 @@ export class BlktraceParser implements RecordParser {
     const timeNs = this.#time(view);
     if (!Number.isSafeInteger(timeNs)) return 'its time is more than 2^53 ns from the first one';
     if ((action & CATEGORY_FLUSH) !== 0) {
-      const rule = this.#collector.add({
-        op: 'flush',
-        offset: 0,
-        length: 0,
-        fua: false,
-        unmap: false,
-        timeNs,
-      });
+      const rule = this.#collector.addFlush(timeNs);
       if (rule !== undefined) return rule;
     }
     const length = view.getUint32(EVENT_LENGTH, little);

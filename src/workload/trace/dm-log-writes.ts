@@ -118,7 +118,7 @@ export class DmLogWritesParser implements RecordParser {
 
     const timeNs = 0;
     if ((flags & FLAG_FLUSH) !== 0) {
-      this.#collector.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
+      this.#collector.addFlush(timeNs);
     }
     if (sectors === 0) {
       return (flags & FLAG_FLUSH) === 0

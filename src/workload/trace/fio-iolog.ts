@@ -90,7 +90,7 @@ export class FioIologParser implements LineParser {
     const length = fields.number();
     if (!this.#collector.volumes.takesName(bytes, fileStart, fileEnd)) return undefined;
     if (action === 'flush') {
-      return this.#collector.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
+      return this.#collector.addFlush(timeNs);
     }
     if (offset < 0) return 'the offset is not a whole number below 2^53';
     if (length < 0) return 'the length is not a whole number below 2^53';

@@ -17,7 +17,7 @@ import { WideClock } from './wide-clock.ts';
 export const BATCH_REQUESTS = 4096;
 const MIB = 1024 * 1024;
 
-export interface IntakeOptions {
+export interface CollectorOptions {
   /** Requests by which one may be after its place in time; 0 where the format is in order. */
   readonly orderWindow: number;
   /** Whether the times of the file count from somewhere else than the first request. */
@@ -56,7 +56,7 @@ export class RequestCollector {
   /** What is taken off every time. */
   #originNs: number | undefined;
 
-  constructor({ orderWindow, rebases, volume, size }: IntakeOptions) {
+  constructor({ orderWindow, rebases, volume, size }: CollectorOptions) {
     this.volumes = new VolumeFilter(volume);
     this.#orderWindow = orderWindow;
     this.#rebases = rebases;
@@ -105,6 +105,11 @@ export class RequestCollector {
     if (end > this.endOffset) this.endOffset = end;
     this.#held.push(request);
     return undefined;
+  }
+
+  /** Takes a flush; answers the rule it breaks. */
+  addFlush(timeNs: number): string | undefined {
+    return this.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
   }
 
   /** Whether a batch waits to be taken. */

@@ -50,7 +50,7 @@ export const BITMAP_FLAG = {
 export interface BitmapEntry {
   readonly name: string;
   readonly nameBytes: Uint8Array;
-  /** Guest bytes that one bit means are 2^this. */
+  /** Guest bytes of one bit, as a power of two. */
   readonly granularityBits: number;
   /** Bits of `BITMAP_FLAG`. */
   readonly flags: number;
