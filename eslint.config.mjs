@@ -1,6 +1,7 @@
 /**
- * Typed lint: typescript-eslint's strict and stylistic sets, and the house rules that a rule can state.
- * Inline switches are off (`noInlineConfig`): a finding is fixed, or the rule is changed here for all.
+ * Typed lint: typescript-eslint's strict and stylistic sets, and the house rules that a rule can
+ * state. Inline switches are off (`noInlineConfig`): a finding is fixed, or the rule is changed
+ * here for all.
  */
 
 import js from '@eslint/js';
@@ -65,7 +66,8 @@ export default defineConfig(
       ],
       // It asks for `!`, which is banned.
       '@typescript-eslint/non-nullable-type-assertion-style': 'off',
-      // `async` without `await` turns a throw into a rejection, which contracts that answer a promise need.
+      // `async` without `await` turns a throw into a rejection, which contracts that answer a
+      // promise need.
       '@typescript-eslint/require-await': 'off',
       // Numbers go into text through String() or hex(), so that the base is a decision.
       '@typescript-eslint/restrict-template-expressions': ['error', {}],

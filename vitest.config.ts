@@ -10,7 +10,8 @@ const root = fileURLToPath(new URL('.', import.meta.url));
 const files = testProjects(root);
 const newerQemu = newerQemuProject(root);
 const projects = [
-  // A worker imports our sources once for all files of `unit`, which share nothing else: a third of its CPU time.
+  // A worker imports our sources once for all files of `unit`, which share nothing else: a third of
+  // its CPU time.
   ...TEST_PROJECTS.map((name) => ({ name, include: files[name], isolate: name !== 'unit' })),
   ...(newerQemu === undefined ? [] : [newerQemu]),
 ];
@@ -22,7 +23,8 @@ export default defineConfig({
     pool: 'forks',
     // One more than the cores of a small machine: many tests wait for disks and other programs.
     maxWorkers: 3,
-    // Programs that tests start find our sources compiled, and with their types stripped, from the first file on.
+    // Programs that tests start find our sources compiled, and with their types stripped, from the
+    // first file on.
     env: { NODE_COMPILE_CACHE: join(root, CACHE, 'compile') },
     // A hang is a failure; nothing here is a measurement.
     testTimeout: 60_000,

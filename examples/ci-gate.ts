@@ -1,10 +1,11 @@
 /**
- * A gate for continuous integration: counts some cells and compares them with a committed baseline. The exit code is
- * 1 if a count got worse.
+ * A gate for continuous integration: counts some cells and compares them with a committed baseline.
+ * The exit code is 1 if a count got worse.
  *
  *   node examples/ci-gate.ts [BASELINE]     default: results/baseline.json of this project
  *
- * Counts are exact, so one sync more a run is enough to fail. In your own program, import from 'qcow2-bench'.
+ * Counts are exact, so one sync more a run is enough to fail. In your own program, import from
+ * 'qcow2-bench'.
  */
 
 import { fileURLToPath } from 'node:url';

@@ -1,5 +1,6 @@
 /**
- * Counts what a recorded trace costs on qcow2 with eager and with lazy refcounts: syncs and bytes per guest write.
+ * Counts what a recorded trace costs on qcow2 with eager and with lazy refcounts: syncs and bytes
+ * per guest write.
  *
  *   node examples/count-a-trace.ts [TRACE]     default: a recording of SQLite that ships
  *

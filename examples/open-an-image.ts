@@ -1,5 +1,6 @@
 /**
- * Opens an image, read-only, and prints what it is, where its first data is and the disk's first bytes.
+ * Opens an image, read-only, and prints what it is, where its first data is and the disk's first
+ * bytes.
  *
  *   node examples/open-an-image.ts IMAGE
  *

@@ -3,8 +3,9 @@
  *
  *   node examples/own-engine.ts
  *
- * The engine here is a sketch of a format that appends clusters and keeps its map in a journal: one record of 512
- * bytes a new cluster, durable with the data that it maps. It counts and serves no bytes.
+ * The engine here is a sketch of a format that appends clusters and keeps its map in a journal: one
+ * record of 512 bytes a new cluster, durable with the data that it maps. It counts and serves no
+ * bytes.
  *
  * In your own program, import from 'qcow2-bench'.
  */

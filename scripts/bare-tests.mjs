@@ -1,6 +1,7 @@
 /**
- * The tests as on a machine that has none of the programs they compare with: all guards hold, and what else is in
- * their files passes. The counts are left in node_modules/.cache/qcow2-bench/bare.json for `.ci/run`.
+ * The tests as on a machine that has none of the programs they compare with: all guards hold, and
+ * what else is in their files passes. The counts are left in
+ * node_modules/.cache/qcow2-bench/bare.json for `.ci/run`.
  */
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -9,7 +10,10 @@ import { dirname, join } from 'node:path';
 import { CACHE, readCounts, runUnitTests } from './checks.mjs';
 import { folderWithoutPeers } from './system-peers.mjs';
 
-/** The other projects ask for no program, by how they are distinguished: the other run of the tests has done the same. */
+/**
+ * The other projects ask for no program, by how they are distinguished: the other run of the tests
+ * has done the same.
+ */
 const PROJECT = ['--project', 'qemu'];
 /** Minutes of our own engines and command line, of which few seconds ask for a program. */
 const LEFT_OUT = [

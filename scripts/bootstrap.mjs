@@ -1,8 +1,8 @@
 /**
  * The one door into a clone: `npm run bench`, `npm test` and `npm run qcow2-bench` all enter here.
  *
- * It runs on the machine's own Node (20 or newer) without any dependency, brings the locked dependencies
- * up to date, and hands over to Node 24, which runs the TypeScript sources directly.
+ * It runs on the machine's own Node (20 or newer) without any dependency, brings the locked
+ * dependencies up to date, and hands over to Node 24, which runs the TypeScript sources directly.
  *
  *   node scripts/bootstrap.mjs bench [ARGS]   the main job: counts, charts and an answer
  *   node scripts/bootstrap.mjs test [ARGS]    every check; with ARGS only vitest, which gets them
@@ -28,8 +28,8 @@ import { SetupError } from './setup/setup-error.mjs';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const MAIN = join(ROOT, 'src', 'cli', 'main.ts');
 /**
- * V8 lets the young generation grow to 100 MB and more in a run that makes many short-lived objects; a small one
- * costs no time here and keeps the default suite some 150 MB lower.
+ * V8 lets the young generation grow to 100 MB and more in a run that makes many short-lived
+ * objects; a small one costs no time here and keeps the default suite some 150 MB lower.
  */
 const NODE_FLAGS = ['--max-semi-space-size=4'];
 
@@ -92,9 +92,9 @@ function runParity(node, [way = '', lists = '320']) {
 }
 
 /**
- * npm changes to the package's folder before it runs a script; file names on the command line are meant
- * relative to the current directory. npm passes that in INIT_CWD, which any nested command inherits too:
- * so it is believed only under the script's own name.
+ * npm changes to the package's folder before it runs a script; file names on the command line are
+ * meant relative to the current directory. npm passes that in INIT_CWD, which any nested command
+ * inherits too: so it is believed only under the script's own name.
  */
 function callerDirectory() {
   const { npm_lifecycle_event: script, INIT_CWD: directory } = process.env;

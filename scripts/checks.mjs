@@ -1,6 +1,6 @@
 /**
- * What `npm test` runs: every check in order, none stopping the others, then one table. The commands
- * themselves is in package.json, where each can be run alone (`npm run lint`).
+ * What `npm test` runs: every check in order, none stopping the others, then one table. The
+ * commands themselves is in package.json, where each can be run alone (`npm run lint`).
  *
  * A check that passes is silent; one that fails shows all its output. The counts are left in
  * node_modules/.cache/qcow2-bench/summary.json for `.ci/run`.
@@ -125,7 +125,8 @@ function commandOf(root, name) {
 }
 
 /**
- * The file behind a command of node_modules/.bin, from its package's own `bin`: the same on every platform.
+ * The file behind a command of node_modules/.bin, from its package's own `bin`: the same on every
+ * platform.
  *
  * @param {string} root
  * @param {string} program

@@ -1,7 +1,8 @@
 /**
- * QEMU 10.0 beside the 7.2 of a Debian 12: its tools, unpacked from the backports into a folder of the clone. Nothing is
- * installed, and no file of apt's is changed. Run as a program, it brings them and says in one line where they are, or why
- * QEMU 10.0 was not tried; tests and `vitest.config.ts` ask for the folder.
+ * QEMU 10.0 beside the 7.2 of a Debian 12: its tools, unpacked from the backports into a folder of
+ * the clone. Nothing is installed, and no file of apt's is changed. Run as a program, it brings
+ * them and says in one line where they are, or why QEMU 10.0 was not tried; tests and
+ * `vitest.config.ts` ask for the folder.
  */
 
 import { spawnSync } from 'node:child_process';

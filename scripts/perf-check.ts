@@ -1,9 +1,9 @@
 /**
- * `node scripts/perf-check.ts [DIRECTORY]`: checks and repairs of large images beside `qemu-img check`, in alternating
- * pairs. It makes its images itself and removes them.
+ * `node scripts/perf-check.ts [DIRECTORY]`: checks and repairs of large images beside `qemu-img
+ * check`, in alternating pairs. It makes its images itself and removes them.
  *
- * The figures are medians of the pairs; the ratio is the median of the pairs' ratios, for the machine may have other
- * work. Processes are timed whole, ours with the start of Node.
+ * The figures are medians of the pairs; the ratio is the median of the pairs' ratios, for the
+ * machine may have other work. Processes are timed whole, ours with the start of Node.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process';

@@ -3,7 +3,8 @@
  *
  *   npm run --silent perf -- [--json FILE] [--only resident,throughput,flatness,qemu,depth32,prediction] [--dir DIR] [--pairs N]
  *
- * Writes FILE and, next to it, the same as Markdown, which is printed too; prints progress to stderr.
+ * Writes FILE and, next to it, the same as Markdown, which is printed too; prints progress to
+ * stderr.
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,9 +1,10 @@
 /**
  * Takes the pinned Node out of package.json while the package is packed, and puts it back.
  *
- * In a clone the runtime is pinned through optionalDependencies, so that every machine measures with the same
- * Node. Users of the published package have their own Node and must not get another. npm reads the manifest
- * from disk after `prepack`, and calls `postpack` when the archive is written.
+ * In a clone the runtime is pinned through optionalDependencies, so that every machine measures
+ * with the same Node. Users of the published package have their own Node and must not get another.
+ * npm reads the manifest from disk after `prepack`, and calls `postpack` when the archive is
+ * written.
  *
  *   node scripts/publish-manifest.mjs strip|restore
  */

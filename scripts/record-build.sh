@@ -1,11 +1,11 @@
 #!/bin/bash
-# Records what a developer's machine sends to its disk: git clones a repository onto a fresh ext4, make builds it
-# with gcc, twice: all of it, and once more after a header changed.
+# Records what a developer's machine sends to its disk: git clones a repository onto a fresh ext4,
+# make builds it with gcc, twice: all of it, and once more after a header changed.
 #
 #     sudo scripts/record-build.sh OUT.trace.csv.gz [MODULES]
 #
-# The repository is made here: MODULES (default 300) C files with a header each and a history of some commits, so
-# nothing is fetched. Needs Linux, root, and the Debian packages it names.
+# The repository is made here: MODULES (default 300) C files with a header each and a history of
+# some commits, so nothing is fetched. Needs Linux, root, and the Debian packages it names.
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then set -- ''; fi
 out=$1 modules=${2:-300}
 # shellcheck source=scripts/recording-disk.sh

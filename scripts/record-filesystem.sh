@@ -1,11 +1,12 @@
 #!/bin/bash
-# Records what a real file system sends to its disk: it is made on an empty device, then dpkg unpacks a Debian
-# package onto it, down to the unmount.
+# Records what a real file system sends to its disk: it is made on an empty device, then dpkg
+# unpacks a Debian package onto it, down to the unmount.
 #
 #     sudo scripts/record-filesystem.sh OUT.trace.csv.gz [ext4|btrfs|xfs] [PACKAGE] [SIZE]
 #
-# PACKAGE (default perl-modules-5.36) is fetched with apt-get download and must have no preinst script, so that
-# nothing of it runs. SIZE (default 1GiB) is the device's. Needs Linux, root, and the Debian packages it names.
+# PACKAGE (default perl-modules-5.36) is fetched with apt-get download and must have no preinst
+# script, so that nothing of it runs. SIZE (default 1GiB) is the device's. Needs Linux, root, and
+# the Debian packages it names.
 if [ $# -lt 1 ] || [ $# -gt 4 ]; then set -- ''; fi
 out=$1 type=${2:-ext4} package=${3:-perl-modules-5.36} size=${4:-1GiB}
 # shellcheck source=scripts/recording-disk.sh

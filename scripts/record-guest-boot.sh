@@ -1,13 +1,15 @@
 #!/bin/bash
-# Records what a guest sends to its disk: Debian boots in QEMU, installs a package, syncs and powers off.
+# Records what a guest sends to its disk: Debian boots in QEMU, installs a package, syncs and powers
+# off.
 #
 #     sudo scripts/record-guest-boot.sh OUT.trace.csv.gz [PACKAGE]
 #
-# The guest is made by debootstrap (systemd, udev and Debian's cloud kernel) and written to an ext4 disk of 2 GiB
-# before the recording begins. It sees the disk as virtio-blk, which QEMU serves from the recorder over NBD with
-# cache=writeback, so its flushes come as they are. PACKAGE: default perl-modules-5.36. No network in the guest.
-# Needs Linux, root, about 3 GB of temporary space, and the Debian packages it names. QEMU emulates the
-# processor (TCG), so that it runs everywhere; a boot then takes a minute or two.
+# The guest is made by debootstrap (systemd, udev and Debian's cloud kernel) and written to an ext4
+# disk of 2 GiB before the recording begins. It sees the disk as virtio-blk, which QEMU serves from
+# the recorder over NBD with cache=writeback, so its flushes come as they are. PACKAGE: default
+# perl-modules-5.36. No network in the guest. Needs Linux, root, about 3 GB of temporary space, and
+# the Debian packages it names. QEMU emulates the processor (TCG), so that it runs everywhere; a
+# boot then takes a minute or two.
 if [ $# -lt 1 ] || [ $# -gt 2 ]; then set -- ''; fi
 out=$1 package=${2:-perl-modules-5.36}
 # shellcheck source=scripts/recording-disk.sh

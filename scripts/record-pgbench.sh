@@ -1,11 +1,11 @@
 #!/bin/bash
-# Records what PostgreSQL sends to the disk under ext4: a cluster is made, pgbench fills it and runs its TPC-B-like
-# transactions from several clients, a checkpoint ends it.
+# Records what PostgreSQL sends to the disk under ext4: a cluster is made, pgbench fills it and runs
+# its TPC-B-like transactions from several clients, a checkpoint ends it.
 #
 #     sudo scripts/record-pgbench.sh OUT.trace.csv.gz [CLIENTS] [TRANSACTIONS]
 #
-# CLIENTS (default 4) run TRANSACTIONS (default 2000) each. The server runs as the user postgres, on a Unix socket
-# alone. Needs Linux, root, and the Debian packages it names.
+# CLIENTS (default 4) run TRANSACTIONS (default 2000) each. The server runs as the user postgres, on
+# a Unix socket alone. Needs Linux, root, and the Debian packages it names.
 if [ $# -lt 1 ] || [ $# -gt 3 ]; then set -- ''; fi
 out=$1 clients=${2:-4} transactions=${3:-2000}
 # shellcheck source=scripts/recording-disk.sh

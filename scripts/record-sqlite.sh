@@ -1,11 +1,12 @@
 #!/bin/bash
-# Records what SQLite sends to the disk under ext4 while it commits: a shop's orders, one transaction each.
+# Records what SQLite sends to the disk under ext4 while it commits: a shop's orders, one
+# transaction each.
 #
 #     sudo scripts/record-sqlite.sh OUT.trace.csv.gz wal|rollback [TRANSACTIONS]
 #
-# `wal` keeps a write-ahead log, `rollback` a journal that is deleted at each commit, SQLite's default. Both with
-# synchronous=FULL: a transaction is durable when it is acknowledged. TRANSACTIONS: default 3000.
-# Needs Linux, root, and the Debian packages it names.
+# `wal` keeps a write-ahead log, `rollback` a journal that is deleted at each commit, SQLite's
+# default. Both with synchronous=FULL: a transaction is durable when it is acknowledged.
+# TRANSACTIONS: default 3000. Needs Linux, root, and the Debian packages it names.
 if [ $# -lt 2 ] || [ $# -gt 3 ]; then set -- '' ''; fi
 out=$1 mode=$2 transactions=${3:-3000}
 # shellcheck source=scripts/recording-disk.sh
@@ -24,7 +25,8 @@ case $mode in
 esac
 recording_needs mkfs.ext4:e2fsprogs sqlite3:sqlite3
 
-# Pages that a transaction touches: the end of the table, a place in the middle of the index, one older order.
+# Pages that a transaction touches: the end of the table, a place in the middle of the index, one
+# older order.
 orders() {
   awk -v n="$1" 'BEGIN {
     for (i = 1; i <= n; i++) {

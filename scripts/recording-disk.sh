@@ -1,5 +1,5 @@
-# Sourced by the scripts that record: an empty disk whose every request is written down (`qcow2-bench record`),
-# for a guest as an NBD export, for this machine as a block device.
+# Sourced by the scripts that record: an empty disk whose every request is written down
+# (`qcow2-bench record`), for a guest as an NBD export, for this machine as a block device.
 #
 #     recording_needs COMMAND:PACKAGE …      ends the script if it is not root or something is missing
 #     recording_begin OUT SIZE KEY=VALUE …   starts recording; facts for the trace's header; sets $uri; of the disk
@@ -8,13 +8,15 @@
 #     recording_mount FSTYPE                 mounts it at $mnt
 #     recording_end                          unmounts, detaches, closes the trace
 #
-# How: nbdfuse shows the NBD export as a file, over one connection, so that there is one order of requests; a loop
-# device over that file is the block device. It is opened with direct I/O: a request of the file system then
-# passes as it is, and is not merged or delayed by the page cache of the file beneath. A flush goes through as
-# fsync. The loop device has no FUA, so the kernel sends a FUA write as a write and a flush.
+# How: nbdfuse shows the NBD export as a file, over one connection, so that there is one order of
+# requests; a loop device over that file is the block device. It is opened with direct I/O: a
+# request of the file system then passes as it is, and is not merged or delayed by the page cache of
+# the file beneath. A flush goes through as fsync. The loop device has no FUA, so the kernel sends a
+# FUA write as a write and a flush.
 #
-# The image beneath is raw with cache=unsafe: a flush is recorded and costs next to nothing, so the times are those
-# of the programs. $work is a directory of the script's own. All that was made is taken away again however it ends.
+# The image beneath is raw with cache=unsafe: a flush is recorded and costs next to nothing, so the
+# times are those of the programs. $work is a directory of the script's own. All that was made is
+# taken away again however it ends.
 # shellcheck shell=bash
 set -euo pipefail
 

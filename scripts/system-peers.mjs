@@ -1,6 +1,6 @@
 /**
- * The programs of the machine that tests hold this project against, and what brings each; a PATH with them, and one
- * without.
+ * The programs of the machine that tests hold this project against, and what brings each; a PATH
+ * with them, and one without.
  */
 
 import { accessSync, constants, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
@@ -34,7 +34,10 @@ const PEERS = [
 /** Names of all peers, as tests call them. */
 export const PEER_COMMANDS = PEERS.flatMap(({ commands }) => commands);
 
-/** @returns {string | undefined} one line: which peers are not on the PATH, and the command that installs them all */
+/**
+ * @returns {string | undefined} one line: which peers are not on the PATH, and the command that
+ *   installs them all
+ */
 export function missingPeers(path = peerPath()) {
   const missing = missingFrom(path);
   if (missing.length === 0) return undefined;
@@ -47,7 +50,10 @@ export function missingPackages(path = peerPath()) {
   return packagesOf(missingFrom(path));
 }
 
-/** The PATH, with the folders of system programs, which that of a plain user may lack: `mkfs` is there. */
+/**
+ * The PATH, with the folders of system programs, which that of a plain user may lack: `mkfs` is
+ * there.
+ */
 export function peerPath() {
   const { PATH = '' } = process.env;
   return [PATH, '/usr/local/sbin', '/usr/sbin', '/sbin'].join(delimiter);

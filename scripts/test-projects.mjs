@@ -1,12 +1,13 @@
 /**
  * The tests in three projects of vitest, each file in exactly one:
  *
- * - `qemu`: asks for a program of the machine (QEMU, strace, fio, nbdkit, a browser, mkfs …), itself or by a file that
- *   it imports. Found in its imports, so no list can be out of date.
+ * - `qemu`: asks for a program of the machine (QEMU, strace, fio, nbdkit, a browser, mkfs …),
+ *   itself or by a file that it imports. Found in its imports, so no list can be out of date.
  * - `slow`: our own engines and command line alone, for many seconds: the list below.
  * - `unit`: the rest, which `npm run test:fast` runs.
  *
- * A fourth one, `qemu-10.0`, runs some files of `qemu` once more with the newer QEMU that `newer-qemu.mjs` brings.
+ * A fourth one, `qemu-10.0`, runs some files of `qemu` once more with the newer QEMU that
+ * `newer-qemu.mjs` brings.
  */
 
 import { existsSync, globSync, readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * Rewrites the JSON Schemas of `docs/` from the zod schemas that the program itself checks files with; tests
- * hold the committed files against them. Run by `npm run docs:schemas`.
+ * Rewrites the JSON Schemas of `docs/` from the zod schemas that the program itself checks files
+ * with; tests hold the committed files against them. Run by `npm run docs:schemas`.
  */
 
 import { writeFile } from 'node:fs/promises';

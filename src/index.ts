@@ -1,8 +1,9 @@
 /**
- * The library: what the command line does, for programs. Everything here is meant to be called; what is not here
- * may change in any version.
+ * The library: what the command line does, for programs. Everything here is meant to be called;
+ * what is not here may change in any version.
  *
- * Formats and the files under them · whole images · workloads and traces · running cells · results, gate, report
+ * Formats and the files under them · whole images · workloads and traces · running cells · results,
+ * gate, report
  */
 
 export { Qcow2BenchError, type ErrorPlace } from './core/error.ts';

@@ -1,5 +1,6 @@
 /**
- * Processes that a test starts and that must not outlive it, whether it passes, fails or runs out of time.
+ * Processes that a test starts and that must not outlive it, whether it passes, fails or runs out
+ * of time.
  *
  * Importing this file registers the clean-up for the importing test file.
  */

@@ -1,6 +1,7 @@
 /**
- * The builtin engine against `qemu-img bench` on the same file system, in pairs that alternate who goes first. Both
- * times are those of the requests alone: QEMU's by its own report, ours between first and last request.
+ * The builtin engine against `qemu-img bench` on the same file system, in pairs that alternate who
+ * goes first. Both times are those of the requests alone: QEMU's by its own report, ours between
+ * first and last request.
  */
 
 import { rmSync } from 'node:fs';
@@ -124,7 +125,10 @@ async function harnessShare(cell: Cell): Promise<number> {
   return (100 * (elapsedNs - hostNs)) / elapsedNs;
 }
 
-/** Serves the cell's requests; answers the nanoseconds from the first to the last, and what of them `times` caught. */
+/**
+ * Serves the cell's requests; answers the nanoseconds from the first to the last, and what of them
+ * `times` caught.
+ */
 async function serve(
   cell: Cell,
   times?: HostTimes,

@@ -1,4 +1,7 @@
-/** What harness and engine cost where no file is: throughput, flatness and resident memory, by processor time. */
+/**
+ * What harness and engine cost where no file is: throughput, flatness and resident memory, by
+ * processor time.
+ */
 
 import { Payload } from '../../src/bench/payload.ts';
 import { runRequests } from '../../src/bench/runner.ts';
@@ -100,7 +103,10 @@ export async function throughput(tell: (text: string) => void): Promise<readonly
   ];
 }
 
-/** Cost at the far end over cost at the near end, of pairs measured side by side; slices of L2 tables are 4 KiB. */
+/**
+ * Cost at the far end over cost at the near end, of pairs measured side by side; slices of L2
+ * tables are 4 KiB.
+ */
 export async function flatness(tell: (text: string) => void): Promise<readonly Measure[]> {
   const target = { at: 'most', value: 1.3 } as const;
   const common = { device: 'null', variant: EAGER, cache: 'writeback', sliceBytes: 4096 } as const;
@@ -127,7 +133,10 @@ export async function flatness(tell: (text: string) => void): Promise<readonly M
   ];
 }
 
-/** Over ten million requests, of which the disk's clusters are allocated by the first few hundred thousand. */
+/**
+ * Over ten million requests, of which the disk's clusters are allocated by the first few hundred
+ * thousand.
+ */
 export async function resident(tell: (text: string) => void): Promise<readonly Measure[]> {
   tell('resident memory: 10 million requests');
   const mebibytes: number[] = [];

@@ -30,8 +30,8 @@ export function measureOf(
 export type Verdict = 'met' | 'missed' | 'inconclusive';
 
 /**
- * Met if the whole interval meets the target, missed if none of it does, inconclusive where the target is inside.
- * `undefined` without a target.
+ * Met if the whole interval meets the target, missed if none of it does, inconclusive where the
+ * target is inside. `undefined` without a target.
  */
 export function verdictOf({ target, found }: Pick<Measure, 'target' | 'found'>): Verdict | undefined {
   if (target === undefined) return undefined;

@@ -1,4 +1,7 @@
-/** How well a calibrated model foretells the times of real files: 20 cells, measured and predicted in one run. */
+/**
+ * How well a calibrated model foretells the times of real files: 20 cells, measured and predicted
+ * in one run.
+ */
 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';

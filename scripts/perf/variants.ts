@@ -1,4 +1,7 @@
-/** The images that are measured, and the pattern: 4 KiB at stride 64 KiB, so that every write allocates. */
+/**
+ * The images that are measured, and the pattern: 4 KiB at stride 64 KiB, so that every write
+ * allocates.
+ */
 
 import type { Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';

@@ -1,9 +1,9 @@
 /**
  * Brings node_modules to what package-lock.json says, and does nothing when it is there already.
  *
- * Invariants: node_modules holds a stamp (hash of the lock file, platform) only after a whole `npm ci`; a
- * changed lock file, or node_modules copied to another platform, makes it stale. Output is one line, unless
- * npm fails: then all of npm's.
+ * Invariants: node_modules holds a stamp (hash of the lock file, platform) only after a whole `npm
+ * ci`; a changed lock file, or node_modules copied to another platform, makes it stale. Output is
+ * one line, unless npm fails: then all of npm's.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -25,8 +25,8 @@ import { SetupError } from './setup-error.mjs';
 import { withSetupLock } from './setup-lock.mjs';
 
 /**
- * Install scripts stay off: the one package that has any (koffi) brings its binary in a package of its own,
- * and the lock file's hashes then cover all that is run.
+ * Install scripts stay off: the one package that has any (koffi) brings its binary in a package of
+ * its own, and the lock file's hashes then cover all that is run.
  */
 const NPM_CI = [
   'ci',
@@ -91,8 +91,9 @@ function npmCommand(node) {
 }
 
 /**
- * A Node that still exists while `npm ci` empties node_modules. If the only one lives there, as when the
- * clone's `node_modules/.bin` is first on the PATH and the machine has no other, a copy serves.
+ * A Node that still exists while `npm ci` empties node_modules. If the only one lives there, as
+ * when the clone's `node_modules/.bin` is first on the PATH and the machine has no other, a copy
+ * serves.
  *
  * @param {string} root
  * @returns {{ path: string, release: () => void }}
@@ -131,8 +132,8 @@ function stamp(root) {
 }
 
 /**
- * Whether somebody ran `npm ci` or `npm install` already: npm then leaves its own list in node_modules.
- * Packages for other platforms are optional and may be missing from it.
+ * Whether somebody ran `npm ci` or `npm install` already: npm then leaves its own list in
+ * node_modules. Packages for other platforms are optional and may be missing from it.
  *
  * @param {string} root
  */
@@ -151,7 +152,8 @@ function isInstalledByHand(root) {
 
 /**
  * @param {string} file
- * @returns {Record<string, { version?: string, integrity?: string, optional?: boolean }> | undefined}
+ * @returns {Record<string, { version?: string, integrity?: string, optional?: boolean }> |
+ *   undefined}
  */
 function readPackages(file) {
   const text = readText(file);

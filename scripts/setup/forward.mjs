@@ -1,5 +1,6 @@
 /**
- * Runs a program as if it stood in this one's place: same terminal, signals handed on, same exit code.
+ * Runs a program as if it stood in this one's place: same terminal, signals handed on, same exit
+ * code.
  */
 
 import { spawn } from 'node:child_process';
@@ -8,15 +9,15 @@ import { constants } from 'node:os';
 const FORWARDED = /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']);
 
 /**
- * A terminal sends Ctrl-C to every process of the group, and npm hands on what it got: what comes again
- * within this time is the same key stroke. (The program itself may still see it twice, from the terminal
- * and from here.)
+ * A terminal sends Ctrl-C to every process of the group, and npm hands on what it got: what comes
+ * again within this time is the same key stroke. (The program itself may still see it twice, from
+ * the terminal and from here.)
  */
 const SAME_SIGNAL_MS = 500;
 
 /**
- * npm runs a script under `sh -c` and sends a signal only to that shell, which exits without forwarding it.
- * So the shell's end counts as the signal.
+ * npm runs a script under `sh -c` and sends a signal only to that shell, which exits without
+ * forwarding it. So the shell's end counts as the signal.
  */
 const PARENT_POLL_MS = 250;
 

@@ -1,6 +1,6 @@
 /**
- * Finds the Node that runs the sources: the one pinned in package.json's optionalDependencies, or where
- * the platform has no such package (macOS), a Node ≥ 24 of the machine.
+ * Finds the Node that runs the sources: the one pinned in package.json's optionalDependencies, or
+ * where the platform has no such package (macOS), a Node ≥ 24 of the machine.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -29,8 +29,8 @@ export function findNode(root) {
 }
 
 /**
- * The Nodes of the machine that do not live in the clone's node_modules, best first: they survive while
- * node_modules is replaced.
+ * The Nodes of the machine that do not live in the clone's node_modules, best first: they survive
+ * while node_modules is replaced.
  *
  * @param {string} root the clone
  * @returns {string[]} existing files

@@ -1,6 +1,6 @@
 /**
- * Keeps two set-ups of one clone from replacing node_modules at the same time: a file at the clone's root
- * that names its owner. A lock whose owner is gone is taken over.
+ * Keeps two set-ups of one clone from replacing node_modules at the same time: a file at the
+ * clone's root that names its owner. A lock whose owner is gone is taken over.
  */
 
 import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -81,8 +81,8 @@ function isAlive(pid) {
 }
 
 /**
- * Only one of several waiting processes gets to rename the file; had they removed it by name, the second
- * could remove the first one's new lock.
+ * Only one of several waiting processes gets to rename the file; had they removed it by name, the
+ * second could remove the first one's new lock.
  *
  * @param {string} file
  */

@@ -1,11 +1,13 @@
 /**
- * The engine of this project: its own formats, over memory for counts and over the cell's device for times.
+ * The engine of this project: its own formats, over memory for counts and over the cell's device
+ * for times.
  *
  * Invariants:
- * - A cell is counted on memory, whatever device it is timed on, unless its device is `null`, its image is the user's
- *   or to be kept, or its host operations overlap: counts depend on no file system.
- * - A pass removes the files it made, also when it fails or is stopped; no two passes use the same names. An image that
- *   is kept appears under its name after the pass, whole.
+ * - A cell is counted on memory, whatever device it is timed on, unless its device is `null`, its
+ *   image is the user's or to be kept, or its host operations overlap: counts depend on no file
+ *   system.
+ * - A pass removes the files it made, also when it fails or is stopped; no two passes use the same
+ *   names. An image that is kept appears under its name after the pass, whole.
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
@@ -47,7 +49,10 @@ import type { ImageStack } from './user-image.ts';
 import { VerifiedDisk } from './verification.ts';
 
 export interface BuiltinEngineOptions {
-  /** Where the images of cells with the device `file` lie; without it such cells are counted and not timed. */
+  /**
+   * Where the images of cells with the device `file` lie; without it such cells are counted and not
+   * timed.
+   */
   readonly files?: Storage | undefined;
   /** By name: the models behind the devices `model:NAME`. */
   readonly models?: ReadonlyMap<string, DeviceModel> | undefined;
@@ -194,8 +199,9 @@ export class BuiltinEngine implements Engine {
   }
 
   /**
-   * A name for an image. Memory is a pass's own, so there it is always the same: an overlay stores the name of
-   * its backing file, and counts must not depend on how many digits a process number has.
+   * A name for an image. Memory is a pass's own, so there it is always the same: an overlay stores
+   * the name of its backing file, and counts must not depend on how many digits a process number
+   * has.
    */
   #newName({ cell }: CellPlan, storage: Storage): string {
     if (storage.kind !== 'file') return `image.${cell.format}`;

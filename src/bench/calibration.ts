@@ -1,11 +1,12 @@
 /**
- * Measures a device under its file system with a few seconds of I/O, and fits the linear costs of a model to it.
+ * Measures a device under its file system with a few seconds of I/O, and fits the linear costs of a
+ * model to it.
  *
  * Invariants:
- * - Every figure is the median over rounds of the median of repetitions, on a file that is written and synced
- *   beforehand; the file is gone afterwards, however it ends.
- * - What cannot be measured here is not invented: without O_DIRECT that way has the costs of the page cache, and the
- *   model's description says so.
+ * - Every figure is the median over rounds of the median of repetitions, on a file that is written
+ *   and synced beforehand; the file is gone afterwards, however it ends.
+ * - What cannot be measured here is not invented: without O_DIRECT that way has the costs of the
+ *   page cache, and the model's description says so.
  * - Costs are differences of medians; one that noise makes negative is 0.
  */
 
@@ -65,7 +66,8 @@ const HARNESS_REQUESTS: readonly Request[] = Array.from({ length: 2000 }, (_, in
 }));
 
 /**
- * @throws Qcow2BenchError of the storage (`host-write-failed` where 128 MiB do not fit …); the signal's reason.
+ * @throws Qcow2BenchError of the storage (`host-write-failed` where 128 MiB do not fit …); the
+ *   signal's reason.
  */
 export async function calibrate(options: CalibrationOptions): Promise<DeviceModel> {
   const { storage, name } = options;
@@ -85,7 +87,8 @@ export async function calibrate(options: CalibrationOptions): Promise<DeviceMode
   return {
     name,
     description: direct.ok ? place : `${place}; without O_DIRECT: ${direct.reason}`,
-    // The harness issues one operation after another: more places would promise what was not measured.
+    // The harness issues one operation after another: more places would promise what was not
+    // measured.
     parallelism: 1,
     requestNs,
     buffered: medianCosts(buffered),
@@ -258,8 +261,8 @@ class PathBench {
   }
 
   /**
-   * A sync after one small overwrite, one large, many scattered, and one that allocates; their differences tell
-   * transfer, extents, and the journal.
+   * A sync after one small overwrite, one large, many scattered, and one that allocates; their
+   * differences tell transfer, extents, and the journal.
    */
   async sync(): Promise<SyncCost> {
     const file = this.#file;

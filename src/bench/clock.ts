@@ -15,8 +15,8 @@ export interface Clock {
   /** The same as a number, for differences on hot paths; left out: read from `nowNs`. */
   ticksNs?(): number;
   /**
-   * Resolves when `ticksNs` is `untilNs`, or rejects with the signal's reason; absent if the clock cannot
-   * wait.
+   * Resolves when `ticksNs` is `untilNs`, or rejects with the signal's reason; absent if the clock
+   * cannot wait.
    */
   waitUntil?(untilNs: number, signal?: AbortSignal): Promise<void>;
   /** Absent if not available: records then have no CPU times. */

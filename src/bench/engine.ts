@@ -2,10 +2,11 @@
  * The contract of whatever runs a cell: the builtin engine, or a peer such as a real QEMU.
  *
  * Invariants:
- * - A pass starts from new files: preparation (backing file, image, prefill) is part of a pass and is
- *   neither counted nor timed.
+ * - A pass starts from new files: preparation (backing file, image, prefill) is part of a pass and
+ *   is neither counted nor timed.
  * - Counts and times come from separate passes, so that counting costs nothing that is timed.
- * - An engine that cannot run a cell here says so in `unsupportedReason` before it starts, in words for the user.
+ * - An engine that cannot run a cell here says so in `unsupportedReason` before it starts, in words
+ *   for the user.
  */
 
 import type { HostLogSink } from '../device/host-log.ts';
@@ -33,7 +34,10 @@ export interface CellPlan {
   /** Replaces the workload's own seed. */
   readonly seed: number | undefined;
   readonly payload: PayloadKind;
-  /** Timed passes go by the times of the trace; left out, requests are issued as soon as the queue has room. */
+  /**
+   * Timed passes go by the times of the trace; left out, requests are issued as soon as the queue
+   * has room.
+   */
   readonly timing?: ReplayTiming | undefined;
   /** Reads of the counting pass are compared with what was written before. Default false. */
   readonly verify?: boolean | undefined;
@@ -43,7 +47,10 @@ export interface CellPlan {
   readonly userImage?: UserImage | undefined;
 }
 
-/** Reports how far a pass is; awaited between batches, so that signals and the terminal get their turn. */
+/**
+ * Reports how far a pass is; awaited between batches, so that signals and the terminal get their
+ * turn.
+ */
 export type PassProgress = (requestsDone: number) => void | Promise<void>;
 
 export interface PassOptions {
@@ -73,22 +80,33 @@ export interface CountOutcome {
 
 export interface TimedPassOptions extends PassOptions {
   readonly clock: Clock;
-  /** Take times of single host operations too, which costs time: the pass is then no sample. Default false. */
+  /**
+   * Take times of single host operations too, which costs time: the pass is then no sample. Default
+   * false.
+   */
   readonly split?: boolean | undefined;
 }
 
 /** A pass that is ready to be timed: the image is prepared and not yet open. */
 export interface TimedPass extends AsyncDisposable {
   readonly requests: number;
-  /** What times are taken by: the clock that was handed in, or the virtual time of a modelled device. */
+  /**
+   * What times are taken by: the clock that was handed in, or the virtual time of a modelled
+   * device.
+   */
   readonly clock: Clock;
   open(): Promise<void>;
   /** Serves all requests at the cell's queue depth. */
   run(): Promise<void>;
   close(): Promise<void>;
-  /** Adds the latencies of the requests that `run` served, where they were taken, and how late they were issued. */
+  /**
+   * Adds the latencies of the requests that `run` served, where they were taken, and how late they
+   * were issued.
+   */
   addLatencies(latencies: Latencies, drift: Drift): void;
-  /** Where the time of `run` went, given how long it took; `undefined` if that was not asked for. */
+  /**
+   * Where the time of `run` went, given how long it took; `undefined` if that was not asked for.
+   */
   timeSplit(elapsedNs: number): TimeSplit | undefined;
 }
 

@@ -99,8 +99,8 @@ function readMounts(): string {
 }
 
 /**
- * The options of what is mounted on `mountPoint`, from text in the form of fstab(5): `SOURCE MOUNT-POINT TYPE
- * OPTIONS …`. Of several mounts on one directory the last hides the others.
+ * The options of what is mounted on `mountPoint`, from text in the form of fstab(5): `SOURCE
+ * MOUNT-POINT TYPE OPTIONS …`. Of several mounts on one directory the last hides the others.
  */
 export function findMountOptions(mounts: string, mountPoint: string): readonly string[] {
   const escaped = mountPoint.replace(/[ \t\n\\]/g, escapeOctal);

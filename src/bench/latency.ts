@@ -1,12 +1,14 @@
 /**
- * How long each request took, and what that makes by kind of request: HDR histograms (Gil Tene), whose percentiles
- * keep three digits from a nanosecond to an hour.
+ * How long each request took, and what that makes by kind of request: HDR histograms (Gil Tene),
+ * whose percentiles keep three digits from a nanosecond to an hour.
  *
  * Invariants:
- * - While a pass runs, only two numbers a request are kept, in memory taken beforehand; histograms are made after it.
- * - A latency ends when the request is done. It begins when the request was issued or, where it was due at a time of
- *   its own, at that time: a stall then counts against every request that had to wait for it, and is not omitted
- *   because the load generator waited as well ("coordinated omission").
+ * - While a pass runs, only two numbers a request are kept, in memory taken beforehand; histograms
+ *   are made after it.
+ * - A latency ends when the request is done. It begins when the request was issued or, where it was
+ *   due at a time of its own, at that time: a stall then counts against every request that had to
+ *   wait for it, and is not omitted because the load generator waited as well ("coordinated
+ *   omission").
  * - A histogram of an earlier run goes on from its stored form.
  */
 
@@ -21,9 +23,15 @@ import { Qcow2BenchError } from '../core/error.ts';
 import type { Latency } from '../result/schema.ts';
 import type { Request, RequestOp } from '../workload/request.ts';
 
-/** Called for the requests of a pass as they come and go; `number` counts from 0 in the order of issue. */
+/**
+ * Called for the requests of a pass as they come and go; `number` counts from 0 in the order of
+ * issue.
+ */
 export interface RequestWatch {
-  /** Nothing is in flight, and time may have passed that no request took: a pause of the runner ends. */
+  /**
+   * Nothing is in flight, and time may have passed that no request took: a pause of the runner
+   * ends.
+   */
   resumes(): void;
   issued(number: number): void;
   done(number: number): void;
@@ -55,7 +63,8 @@ export class LatencyRecorder implements RequestWatch {
   }
 
   issued(number: number): void {
-    // At depth 1 a request begins when the one before it is done: one look at the clock a request, not two.
+    // At depth 1 a request begins when the one before it is done: one look at the clock a request,
+    // not two.
     if (!this.#isSerial) this.#beganNs[number] = this.#ticksNs();
   }
 
@@ -109,7 +118,8 @@ type LatencyByOp = Partial<Record<RequestOp, Latency>>;
 /** Of nanoseconds, empty. */
 export function timeHistogram(): Histogram {
   return build({
-    // Counts take memory where values fall only: a cell has some thousand values and there are hundreds of cells.
+    // Counts take memory where values fall only: a cell has some thousand values and there are
+    // hundreds of cells.
     bitBucketSize: 'packed',
     lowestDiscernibleValue: LOWEST_NS,
     highestTrackableValue: HIGHEST_NS,

@@ -1,6 +1,7 @@
 /**
- * What the kernel reports about the machine under a run: frequency governor, hypervisor, the block device under a file
- * system. Linux only; elsewhere, and where a file is missing, the fact is left out.
+ * What the kernel reports about the machine under a run: frequency governor, hypervisor, the block
+ * device under a file system. Linux only; elsewhere, and where a file is missing, the fact is left
+ * out.
  */
 
 import { basename, join } from 'node:path';
@@ -13,7 +14,10 @@ export type HostBlockDevice = NonNullable<NonNullable<Environment['fileSystem']>
 const SYSTEM = '/sys';
 const CPU_INFO = '/proc/cpuinfo';
 
-/** Of the first processor: a machine whose processors have several is rare, and a warning either way. */
+/**
+ * Of the first processor: a machine whose processors have several is rare, and a warning either
+ * way.
+ */
 export function governorOf(system = SYSTEM): string | undefined {
   return line(join(system, 'devices/system/cpu/cpu0/cpufreq/scaling_governor'));
 }
@@ -26,8 +30,8 @@ export function isVirtualMachine(cpuInfo = CPU_INFO): boolean | undefined {
 }
 
 /**
- * The block device with the number `MAJOR:MINOR`, or the disk that it is a partition of; `undefined` of a file system
- * without one.
+ * The block device with the number `MAJOR:MINOR`, or the disk that it is a partition of;
+ * `undefined` of a file system without one.
  */
 export function blockDeviceOf(number: string, system = SYSTEM): HostBlockDevice | undefined {
   const directory = diskDirectory(join(system, 'dev/block', number));

@@ -1,8 +1,8 @@
 /**
  * The matrix: every combination of the axes as one cell, in a stable order, none twice.
  *
- * Invariants: an axis that a format does not have is `null` in its cells, so raw occurs once for any
- * refcount modes and cluster sizes; the order depends on the axes alone (`choicesOf`).
+ * Invariants: an axis that a format does not have is `null` in its cells, so raw occurs once for
+ * any refcount modes and cluster sizes; the order depends on the axes alone (`choicesOf`).
  */
 
 import { combinationCount, combinations, type Choices } from '../core/combinations.ts';
@@ -36,9 +36,15 @@ export interface MatrixAxes {
   readonly engines: readonly string[];
   /** Where times are taken: `file`, `memory`, `null` … */
   readonly devices: readonly string[];
-  /** Host operations overlap, in cells of the builtin engine on files at a depth above 1. Default false. */
+  /**
+   * Host operations overlap, in cells of the builtin engine on files at a depth above 1. Default
+   * false.
+   */
   readonly overlaps?: readonly boolean[] | undefined;
-  /** Backing files behind each image, for formats that can have one. Default: the workload's, one or none. */
+  /**
+   * Backing files behind each image, for formats that can have one. Default: the workload's, one or
+   * none.
+   */
   readonly backingDepths?: readonly number[] | undefined;
   /** Default `pattern`. */
   readonly payloads?: readonly PayloadKind[] | undefined;
@@ -163,7 +169,10 @@ function backingIn({ source, backingDepth }: MatrixPoint): Pick<Cell, 'backing' 
   return { backing: own ?? 'qcow2', backingDepth: backingDepth > 1 ? backingDepth : undefined };
 }
 
-/** At depth 1 nothing else is in flight; other devices have a time of their own; a peer does as it does. */
+/**
+ * At depth 1 nothing else is in flight; other devices have a time of their own; a peer does as it
+ * does.
+ */
 function overlaps({ overlap = false, queueDepth, device, engine }: MatrixPoint): boolean {
   return overlap && queueDepth > 1 && device === 'file' && engine === 'builtin';
 }

@@ -1,11 +1,14 @@
 /**
- * The open loop of a replay: when each request is due, how late it was issued, and how long it took from the time at
- * which it was due.
+ * The open loop of a replay: when each request is due, how late it was issued, and how long it took
+ * from the time at which it was due.
  *
  * Invariants:
- * - A request is never issued before it is due. It is late where the queue was full or the machine had other work.
- * - Its latency begins when it was due, so a stall counts against every request that had to wait for it.
- * - Times are those of the pass's clock, real or virtual; in virtual time they are the same in every run.
+ * - A request is never issued before it is due. It is late where the queue was full or the machine
+ *   had other work.
+ * - Its latency begins when it was due, so a stall counts against every request that had to wait
+ *   for it.
+ * - Times are those of the pass's clock, real or virtual; in virtual time they are the same in
+ *   every run.
  */
 
 import type { Pending } from '../core/pending.ts';

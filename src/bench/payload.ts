@@ -1,6 +1,6 @@
 /**
- * What guest writes carry. The n-th write (counting writes only, from 0) gets the same bytes whatever the
- * format, the cache mode or the queue depth.
+ * What guest writes carry. The n-th write (counting writes only, from 0) gets the same bytes
+ * whatever the format, the cache mode or the queue depth.
  *
  * Invariants:
  * - Buffers are page memory, which O_DIRECT takes without a copy.
@@ -13,12 +13,15 @@ import { Random } from '../core/random.ts';
 
 export const PAYLOAD_KINDS = ['pattern', 'random', 'zero'] as const;
 /**
- * `pattern`: all bytes are n mod 255 + 1, as `qemu-io -c "write -P BYTE"` makes them; `random`: seeded, does not
- * compress; `zero`.
+ * `pattern`: all bytes are n mod 255 + 1, as `qemu-io -c "write -P BYTE"` makes them; `random`:
+ * seeded, does not compress; `zero`.
  */
 export type PayloadKind = (typeof PAYLOAD_KINDS)[number];
 
-/** The smallest buffer; larger ones double, so that growing sizes do not leave a trail of outgrown buffers. */
+/**
+ * The smallest buffer; larger ones double, so that growing sizes do not leave a trail of outgrown
+ * buffers.
+ */
 const BUFFER_BYTES_MIN = 4096;
 /** Views kept a slot: more lengths than any workload mixes; a trace with more makes views again. */
 const VIEWS_MAX = 256;

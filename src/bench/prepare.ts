@@ -1,12 +1,13 @@
 /**
- * Making the files of a cell as they are before the run: the backing file and what is in it, the image, and what
- * is in that; or a copy of an image that the user has.
+ * Making the files of a cell as they are before the run: the backing file and what is in it, the
+ * image, and what is in that; or a copy of an image that the user has.
  *
  * Invariants:
- * - Everything is written by the engines that are measured, over the same storage, uncounted, through the page
- *   cache whatever the cell's cache mode; it is durable when `prepareFiles` answers.
- * - Disposing removes what was made, and a failed preparation leaves nothing behind. A file that was there
- *   before is never touched.
+ * - Everything is written by the engines that are measured, over the same storage, uncounted,
+ *   through the page cache whatever the cell's cache mode; it is durable when `prepareFiles`
+ *   answers.
+ * - Disposing removes what was made, and a failed preparation leaves nothing behind. A file that
+ *   was there before is never touched.
  */
 
 import { basename } from 'node:path';
@@ -53,8 +54,8 @@ export interface PreparedFiles extends Disposable {
 /**
  * Makes the files of a cell.
  *
- * @throws Qcow2BenchError of the storage (a full disk), the format (a size it does not take) or the backing
- * chain; the signal's reason.
+ * @throws Qcow2BenchError of the storage (a full disk), the format (a size it does not take) or the
+ *   backing chain; the signal's reason.
  */
 export async function prepareFiles(options: PrepareOptions): Promise<PreparedFiles> {
   const { plan, storage, imageName, backingName, signal } = options;
@@ -216,7 +217,9 @@ async function makeBackingFiles(
   }
 }
 
-/** Serves the requests to one of the files and closes it, or ends as a process does that is killed. */
+/**
+ * Serves the requests to one of the files and closes it, or ends as a process does that is killed.
+ */
 async function fill(
   options: PrepareOptions,
   { name, format }: NamedFile,

@@ -1,11 +1,13 @@
 /**
- * What can be watched of a run while it goes on: for progress bars, logs and tests. An observer only looks; what
- * it does costs time between cells and never within a sample.
+ * What can be watched of a run while it goes on: for progress bars, logs and tests. An observer
+ * only looks; what it does costs time between cells and never within a sample.
  */
 
 import type { Cell } from '../result/schema.ts';
 
-/** Counting comes first, once over all cells; then rounds that warm up, and those that are samples. */
+/**
+ * Counting comes first, once over all cells; then rounds that warm up, and those that are samples.
+ */
 export type RunStage =
   | { readonly kind: 'count'; readonly cells: number }
   | {

@@ -2,10 +2,11 @@
  * Runs the cells of a matrix: all counts first, one pass a cell; then the timing rounds.
  *
  * Invariants:
- * - A cell's record is put as soon as it is counted, so a run that is stopped or fails keeps what was finished;
- *   samples are put when the rounds end, however they end, so that no sample shares the disk with the result file.
- * - A cell that cannot be run here is skipped with its reason; one that fails ends the run with an error that
- *   names it.
+ * - A cell's record is put as soon as it is counted, so a run that is stopped or fails keeps what
+ *   was finished; samples are put when the rounds end, however they end, so that no sample shares
+ *   the disk with the result file.
+ * - A cell that cannot be run here is skipped with its reason; one that fails ends the run with an
+ *   error that names it.
  * - Given the same plans and engines, counts are the same in every run.
  */
 
@@ -39,13 +40,16 @@ export interface MatrixRunOptions {
   /** Timing rounds: samples a cell gets at most. 0 counts only. */
   readonly samples: number;
   /**
-   * Relative half-width of the interval of a cell's median (`0.05`: ± 5 %) at which a group of cells needs no
-   * further round. Default: all rounds are taken.
+   * Relative half-width of the interval of a cell's median (`0.05`: ± 5 %) at which a group of
+   * cells needs no further round. Default: all rounds are taken.
    */
   readonly precision?: number | undefined;
   /** Rounds before the first sample, of which nothing is kept. Default 0. */
   readonly warmUps?: number | undefined;
-  /** Nanoseconds: no timing round begins that would likely end later after the first began. Default: none. */
+  /**
+   * Nanoseconds: no timing round begins that would likely end later after the first began. Default:
+   * none.
+   */
   readonly timeLimitNs?: number | undefined;
   /** Requests of the cut of each workload that is timed; default: all. */
   readonly timedRequests?: number | undefined;
@@ -77,7 +81,8 @@ export interface MatrixOutcome {
 /**
  * Runs the matrix to its end.
  *
- * @throws Qcow2BenchError `cell-failed` with the cell's name and the failure as its cause; the signal's reason.
+ * @throws Qcow2BenchError `cell-failed` with the cell's name and the failure as its cause; the
+ *   signal's reason.
  */
 export async function runMatrix(options: MatrixRunOptions): Promise<MatrixOutcome> {
   const { plans, hostLog, observer } = options;

@@ -1,17 +1,18 @@
 /**
- * Drives guest requests through an image in a closed loop: as many in flight as the queue depth says, the next
- * one issued as soon as one is done.
+ * Drives guest requests through an image in a closed loop: as many in flight as the queue depth
+ * says, the next one issued as soon as one is done.
  *
  * Invariants:
- * - Requests are issued in the stream's order. On devices that answer at once the interleaving at any depth
- *   depends on the requests alone: at a depth above 1 they are served in windows of a fixed length, with a pause
- *   between two windows in which nothing is in flight, so that it does not matter how the stream was cut into
- *   batches or when they came.
- * - With times at which requests are due the loop is open: none is issued before its time, a late one at once. There
- *   are no windows then, as their ends would make requests late.
- * - At depth 1 the loop allocates nothing a request, and waits only where a request is not done at once.
- * - A request that fails ends the run: no other is issued, those in flight are waited for, and the first
- *   failure is thrown with the number of its request.
+ * - Requests are issued in the stream's order. On devices that answer at once the interleaving at
+ *   any depth depends on the requests alone: at a depth above 1 they are served in windows of a
+ *   fixed length, with a pause between two windows in which nothing is in flight, so that it does
+ *   not matter how the stream was cut into batches or when they came.
+ * - With times at which requests are due the loop is open: none is issued before its time, a late
+ *   one at once. There are no windows then, as their ends would make requests late.
+ * - At depth 1 the loop allocates nothing a request, and waits only where a request is not done at
+ *   once.
+ * - A request that fails ends the run: no other is issued, those in flight are waited for, and the
+ *   first failure is thrown with the number of its request.
  */
 
 import { hex, Qcow2BenchError } from '../core/error.ts';
@@ -24,7 +25,10 @@ import type { RequestWatch } from './latency.ts';
 import type { Payload } from './payload.ts';
 import type { GuestDisk } from './verification.ts';
 
-/** Requests between two looks at the signal at depth 1; few, as each may take as long as a disk's sync. */
+/**
+ * Requests between two looks at the signal at depth 1; few, as each may take as long as a disk's
+ * sync.
+ */
 const CHUNK_REQUESTS = 256;
 /** Requests of a window at a depth above 1; many, as its end lets the queue run empty. */
 const WINDOW_REQUESTS = 4096;
@@ -39,7 +43,10 @@ export interface RunOptions {
   readonly queueDepth: number;
   readonly payload: Payload;
   readonly watch?: RequestWatch | undefined;
-  /** Answers when a request may be issued, by its number from 0; left out, as soon as the queue has room. */
+  /**
+   * Answers when a request may be issued, by its number from 0; left out, as soon as the queue has
+   * room.
+   */
   readonly due?: ((number: number) => Pending) | undefined;
   /** Looked at between chunks of requests. */
   readonly signal?: AbortSignal | undefined;
@@ -50,8 +57,8 @@ export interface RunOptions {
 /**
  * Serves all requests and counts them.
  *
- * @throws Qcow2BenchError `request-failed`, which names the request and has the failure as its cause; whatever
- * the stream throws; the signal's reason.
+ * @throws Qcow2BenchError `request-failed`, which names the request and has the failure as its
+ *   cause; whatever the stream throws; the signal's reason.
  */
 export async function runRequests(options: RunOptions): Promise<GuestCounts> {
   const run = new Run(options);
@@ -148,7 +155,8 @@ class Run {
       const request = this.#window[this.#at++] as Request;
       const number = this.#issued;
       try {
-        // Also where the request is done at once: the other slots get their turn, as they would on a real queue.
+        // Also where the request is done at once: the other slots get their turn, as they would on
+        // a real queue.
         await this.#issue(request, slot);
         this.#watch?.done(number);
       } catch (error) {
@@ -157,7 +165,10 @@ class Run {
     }
   }
 
-  /** The same in the open loop: one slot at a time waits for the next request's time, so the order stays. */
+  /**
+   * The same in the open loop: one slot at a time waits for the next request's time, so the order
+   * stays.
+   */
   async #serveSlotInTime(slot: number, due: (number: number) => Pending): Promise<void> {
     for (;;) {
       let number = -1;
@@ -184,7 +195,10 @@ class Run {
     }
   }
 
-  /** Counts a request and hands it to the image. The request itself serves as its flags: nothing is made. */
+  /**
+   * Counts a request and hands it to the image. The request itself serves as its flags: nothing is
+   * made.
+   */
   #issue(request: Request, slot: number): Pending {
     const { offset, length } = request;
     this.#watch?.issued(this.#issued);

@@ -14,8 +14,8 @@
  * Invariants:
  * - Every file of a backing chain has its own stack, under the same meter and log; it is opened
  *   read-only and in the same direct mode as the image.
- * - The meter's phases follow the image's life: `open` until `openStack` answers, then `run`, and `close` from
- *   the call of `close` on.
+ * - The meter's phases follow the image's life: `open` until `openStack` answers, then `run`, and
+ *   `close` from the call of `close` on.
  */
 
 import { AlignedDevice } from '../device/aligned-device.ts';
@@ -61,7 +61,10 @@ export interface StackFilesOptions {
 export interface StackOptions extends StackFilesOptions {
   /** Default: a new one. */
   readonly meter?: HostMeter | undefined;
-  /** False leaves the meter and the host log out of the stack, for a run that is timed. Default true. */
+  /**
+   * False leaves the meter and the host log out of the stack, for a run that is timed. Default
+   * true.
+   */
   readonly metered?: boolean | undefined;
   /** Within the storage. */
   readonly imageName: string;
@@ -78,13 +81,16 @@ export interface StackOptions extends StackFilesOptions {
   readonly like?: QemuProfileName | undefined;
   /** qcow2 only: a data file in place of the one that the image names; within the storage. */
   readonly dataFile?: string | undefined;
-  /** Which files behind the image may be opened, and in which format; default: those of its directory. */
+  /**
+   * Which files behind the image may be opened, and in which format; default: those of its
+   * directory.
+   */
   readonly policy?: BackingPolicy | undefined;
 }
 
 /**
- * An open image with everything under it. Leaving its scope without `close` releases the files as a crash
- * does: nothing is written that the guest did not ask for.
+ * An open image with everything under it. Leaving its scope without `close` releases the files as a
+ * crash does: nothing is written that the guest did not ask for.
  */
 export interface Stack extends AsyncDisposable {
   readonly backend: BlockBackend;
@@ -100,7 +106,8 @@ export interface Stack extends AsyncDisposable {
 /**
  * Opens an image with its backing chain.
  *
- * @throws Qcow2BenchError of the storage (`file-missing`, `no-o-direct` …), the format or the backing chain.
+ * @throws Qcow2BenchError of the storage (`file-missing`, `no-o-direct` …), the format or the
+ *   backing chain.
  */
 export async function openStack(options: StackOptions): Promise<Stack> {
   const { format, imageName, cache, discard, policy, like } = options;
@@ -137,7 +144,10 @@ export async function openStack(options: StackOptions): Promise<Stack> {
   return new OpenStack(backend, meter);
 }
 
-/** The files of a storage, each on the stack that the options say: what `openImage` opens names with. */
+/**
+ * The files of a storage, each on the stack that the options say: what `openImage` opens names
+ * with.
+ */
 export function stackFiles(options: StackFilesOptions): ImageFiles {
   const { direct } = CACHE_MODE_RULES[options.cache];
   const { storage, overlap } = options;

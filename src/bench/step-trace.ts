@@ -1,6 +1,6 @@
 /**
- * What an engine does, as text for debugging: a line for each guest request and for each host operation that it leads
- * to, in the order of issue.
+ * What an engine does, as text for debugging: a line for each guest request and for each host
+ * operation that it leads to, in the order of issue.
  *
  *     run   guest  write         0x40000 +4096
  *     run   image  write         0x60000 +4096  data
@@ -24,7 +24,10 @@ export type StepListener = (line: string) => void;
 
 let listener: StepListener | undefined;
 
-/** Images that are opened from now on report each step to `next`; `undefined` ends it for later ones. */
+/**
+ * Images that are opened from now on report each step to `next`; `undefined` ends it for later
+ * ones.
+ */
 export function traceSteps(next: StepListener | undefined): void {
   listener = next;
 }

@@ -1,9 +1,10 @@
 /**
- * One pass of the builtin engine over prepared files, to be timed: on real files by the run's clock, on a modelled
- * device by its virtual time, on memory and null without a look at the clock between requests.
+ * One pass of the builtin engine over prepared files, to be timed: on real files by the run's
+ * clock, on a modelled device by its virtual time, on memory and null without a look at the clock
+ * between requests.
  *
- * Invariants: requests and payload are made before the pass; whatever ends it, its files are gone when it is disposed
- * of.
+ * Invariants: requests and payload are made before the pass; whatever ends it, its files are gone
+ * when it is disposed of.
  */
 
 import { ModelStorage } from '../device/model-storage.ts';
@@ -50,7 +51,8 @@ export class BuiltinTimedPass implements TimedPass {
     this.#payload = new Payload(plan.payload, payloadSeed(plan));
     this.#model = storage instanceof ModelStorage ? storage : undefined;
     this.clock = this.#model === undefined ? options.clock : virtualClock(this.#model);
-    // On memory and null a pass measures the harness: a look at the clock would be a good part of it.
+    // On memory and null a pass measures the harness: a look at the clock would be a good part of
+    // it.
     const isTimedByRequest = this.#model !== undefined || storage.kind === 'file';
     const isSplit = options.split === true && queueDepth === 1;
     const ticksNs = ticksOf(this.clock);

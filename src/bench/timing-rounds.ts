@@ -1,12 +1,15 @@
 /**
- * Taking the samples: in each round every series once, in a newly shuffled order, so that whatever drifts (the
- * file system's fill, the processor's temperature) hits all cells alike. tinybench runs a round; rounds follow each
- * other until the medians are known well enough, or the rounds or the time are spent.
+ * Taking the samples: in each round every series once, in a newly shuffled order, so that whatever
+ * drifts (the file system's fill, the processor's temperature) hits all cells alike. tinybench runs
+ * a round; rounds follow each other until the medians are known well enough, or the rounds or the
+ * time are spent.
  *
  * Invariants:
- * - Cells that are compared with each other are timed in the same rounds: none of a group stops before the others.
+ * - Cells that are compared with each other are timed in the same rounds: none of a group stops
+ *   before the others.
  * - One sample is one whole pass over the cut of the workload, on new files; only the requests are
- *   within `elapsedNs`, opening and closing are timed beside it, making and removing files is not timed.
+ *   within `elapsedNs`, opening and closing are timed beside it, making and removing files is not
+ *   timed.
  * - One pass runs at a time, and its files are gone before the next one's are made.
  * - Whatever ends the rounds, samples taken before are saved.
  */
@@ -54,11 +57,17 @@ export interface TimedSeries {
 export interface TimingRoundsOptions {
   /** At most this many. */
   readonly rounds: number;
-  /** Relative half-width of a median's interval at which a series is known well enough; default: all rounds. */
+  /**
+   * Relative half-width of a median's interval at which a series is known well enough; default: all
+   * rounds.
+   */
   readonly precision: number | undefined;
   /** Rounds before the first, of which nothing is kept. */
   readonly warmUps: number;
-  /** No round begins that, as long as the one before it, would end later than this after the first began. */
+  /**
+   * No round begins that, as long as the one before it, would end later than this after the first
+   * began.
+   */
   readonly timeLimitNs: number | undefined;
   readonly clock: Clock;
   readonly seed: number;
@@ -68,8 +77,8 @@ export interface TimingRoundsOptions {
 }
 
 /**
- * Takes the samples that are missing, as far as the time goes, and saves each series that got any. One round is
- * always taken.
+ * Takes the samples that are missing, as far as the time goes, and saves each series that got any.
+ * One round is always taken.
  *
  * @throws what a pass throws, of the first cell that fails; the signal's reason.
  */
@@ -109,7 +118,10 @@ function hasRound({ timings, samplesMax }: TimedSeries, round: number): boolean 
   return timings.length >= samplesMax || timings.some((timing) => timing.round === round);
 }
 
-/** Reports the series of which more samples are wanted: those of a group in which one is not known well enough. */
+/**
+ * Reports the series of which more samples are wanted: those of a group in which one is not known
+ * well enough.
+ */
 function openGroups(
   cells: readonly TimedSeries[],
   precision: number | undefined,
@@ -125,7 +137,10 @@ function isSettled({ timings, samplesMax }: TimedSeries, precision: number): boo
   return interval !== undefined && relativeHalfWidth(interval) <= precision;
 }
 
-/** The first passes pay for what later ones find ready: compiled code, the file system's structures in memory. */
+/**
+ * The first passes pay for what later ones find ready: compiled code, the file system's structures
+ * in memory.
+ */
 async function warmUp(
   cells: readonly TimedSeries[],
   random: Random,
@@ -148,7 +163,10 @@ async function warmUp(
   }
 }
 
-/** One more pass a cell, with a look at the clock around every host operation; no sample comes of it. */
+/**
+ * One more pass a cell, with a look at the clock around every host operation; no sample comes of
+ * it.
+ */
 async function takeSplits(cells: readonly TimedSeries[], options: TimingRoundsOptions): Promise<void> {
   for (const cell of cells) {
     const { plan, engine, timedRequests } = cell;

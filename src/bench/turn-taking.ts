@@ -1,6 +1,6 @@
 /**
- * Letting the event loop have its turn. A run on devices that answer at once never waits, so without this no
- * signal would arrive and no progress bar would move until its end.
+ * Letting the event loop have its turn. A run on devices that answer at once never waits, so
+ * without this no signal would arrive and no progress bar would move until its end.
  *
  * Invariant: a turn is given at most every `TURN_EVERY_NS`, so that fast passes hardly pay for it.
  */

@@ -1,9 +1,9 @@
 /**
- * Why a cell cannot be counted or timed here, known before anything is created, as text for users after
- * "skipped: ".
+ * Why a cell cannot be counted or timed here, known before anything is created, as text for users
+ * after "skipped: ".
  *
- * Invariant: a supported cell is never served another way than it says: not buffered where it asks for
- * O_DIRECT, not timed on writes of zeroes where its counts have zero-ranges.
+ * Invariant: a supported cell is never served another way than it says: not buffered where it asks
+ * for O_DIRECT, not timed on writes of zeroes where its counts have zero-ranges.
  */
 
 import { isPowerOfTwo, SECTOR_SIZE } from '../core/alignment.ts';
@@ -28,7 +28,9 @@ const CLUSTER_SIZES: Readonly<Record<Format, { readonly min: number; readonly ma
   qcow2: { min: 512, max: 2 * 1024 * 1024 },
   qed: { min: 4096, max: 64 * 1024 * 1024 },
 };
-/** A QED table has this many clusters, and entries of 8 bytes, in images made here and by qemu-img. */
+/**
+ * A QED table has this many clusters, and entries of 8 bytes, in images made here and by qemu-img.
+ */
 const QED_TABLE_CLUSTERS = 4;
 const ENTRY_BYTES = 8;
 

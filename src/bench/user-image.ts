@@ -1,10 +1,10 @@
 /**
- * An image that the user already has, and the files that a cell is served on: a copy of it in another directory, or,
- * if the user asked for that, the image itself.
+ * An image that the user already has, and the files that a cell is served on: a copy of it in
+ * another directory, or, if the user asked for that, the image itself.
  *
  * Invariants:
- * - A copy has all bytes of the image, and of its data file, where it has one. Files behind it are opened read-only where
- *   they are; relative names are taken from the directory of the original.
+ * - A copy has all bytes of the image, and of its data file, where it has one. Files behind it are
+ *   opened read-only where they are; relative names are taken from the directory of the original.
  * - Of an image that is served on a copy no file is ever opened for writing.
  */
 
@@ -23,7 +23,10 @@ import type { WorkloadSource } from '../workload/library.ts';
 import type { FileSource, StackOptions } from './stack.ts';
 
 export interface UserImage {
-  /** Absolute; links in it are not followed, as relative names in the image are taken from its directory. */
+  /**
+   * Absolute; links in it are not followed, as relative names in the image are taken from its
+   * directory.
+   */
   readonly path: string;
   readonly format: Format;
   /** Bytes. */
@@ -122,7 +125,10 @@ export function leftOutOf(source: WorkloadSource): readonly string[] {
   return [`the image is used as it is, without the workload's own ${parts.join(', ')}`];
 }
 
-/** Opens the image and its data file at their places, and any other name read-only as a file of the host. */
+/**
+ * Opens the image and its data file at their places, and any other name read-only as a file of the
+ * host.
+ */
 class PlacedFiles implements FileSource {
   readonly #imagePlace: () => FilePlace;
   readonly #dataPlace: (path: string) => FilePlace;

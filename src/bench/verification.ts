@@ -1,15 +1,19 @@
 /**
- * Between the runner and an image: compares what reads answer with what was written before (`replay --verify`).
+ * Between the runner and an image: compares what reads answer with what was written before (`replay
+ * --verify`).
  *
- * Each sector that is written is stamped with its own number and the number of the write, and the shadow keeps the
- * number of the write that each sector got last. So old data, data of another place and foreign data are distinguished.
+ * Each sector that is written is stamped with its own number and the number of the write, and the
+ * shadow keeps the number of the write that each sector got last. So old data, data of another
+ * place and foreign data are distinguished.
  *
  * Invariants:
- * - What a sector holds is only claimed where it is known: not while a change of it is in flight, not after two were
- *   in flight at once, not where an image had data before. A sector that is not known counts as not compared.
+ * - What a sector holds is only claimed where it is known: not while a change of it is in flight,
+ *   not after two were in flight at once, not where an image had data before. A sector that is not
+ *   known counts as not compared.
  * - A discarded sector may hold what it held, or zeroes.
- * - Memory: 4 bytes a sector, in pages of 2 MiB of disk that are made when something is written there; at most
- *   `SHADOW_BYTES_MAX`, which covers 64 GiB of written disk. What is beyond counts as not compared.
+ * - Memory: 4 bytes a sector, in pages of 2 MiB of disk that are made when something is written
+ *   there; at most `SHADOW_BYTES_MAX`, which covers 64 GiB of written disk. What is beyond counts
+ *   as not compared.
  */
 
 import { hex, Qcow2BenchError } from '../core/error.ts';
@@ -32,7 +36,9 @@ const UNKNOWN = 0xffff_ffff;
 const OR_ZERO = 0x8000_0000;
 const WRITES_MAX = 0x7fff_0000;
 
-/** A stamp fills its sector: sector number low, high, write number, magic, and so on. 32 bits each. */
+/**
+ * A stamp fills its sector: sector number low, high, write number, magic, and so on. 32 bits each.
+ */
 const STAMP_WORDS = 4;
 const SECTOR_WORDS = SECTOR_SIZE / 4;
 const STAMP_MAGIC = 0x7162_7631;

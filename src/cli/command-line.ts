@@ -1,10 +1,12 @@
 /**
- * From the words of the command line to a command that was called, and from whatever comes of it to an exit code.
+ * From the words of the command line to a command that was called, and from whatever comes of it to
+ * an exit code.
  *
- * What help and the version do not need is imported where it is needed: every start would take longer for it.
+ * What help and the version do not need is imported where it is needed: every start would take
+ * longer for it.
  *
- * Invariants: nothing is done before every word was understood; a failure is reported in one line, without a stack
- * unless QCOW2_BENCH_DEBUG is set.
+ * Invariants: nothing is done before every word was understood; a failure is reported in one line,
+ * without a stack unless QCOW2_BENCH_DEBUG is set.
  */
 
 import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
@@ -176,8 +178,8 @@ const EPILOGUE = [
 interface Declaring {
   readonly onCall: (command: Command, args: ArgumentsCamelCase) => void;
   /**
-   * yargs lays out the help of each command that it calls, even if it shows none: that takes longer than all else up to
-   * the call. Where this is false, options are hidden from it.
+   * yargs lays out the help of each command that it calls, even if it shows none: that takes longer
+   * than all else up to the call. Where this is false, options are hidden from it.
    */
   readonly mayShowHelp: boolean;
 }
@@ -226,7 +228,10 @@ function plainValue(value: unknown): unknown {
   return typeof value === 'string' ? withoutMarks(value) : value;
 }
 
-/** Help as yargs lays it out, without what says nothing to a reader: every value is text to begin with. */
+/**
+ * Help as yargs lays it out, without what says nothing to a reader: every value is text to begin
+ * with.
+ */
 function plainHelp(output: string): string {
   return output
     .replaceAll(/\s*\[(?:string|boolean|array)\](?: \[default: (?:false|\[\])\])?/g, '')
@@ -267,7 +272,10 @@ function described(error: unknown): { readonly message: string; readonly hint: s
   };
 }
 
-/** The stable code by which scripts, and a search, know an error: of what a run failed, not that it did. */
+/**
+ * The stable code by which scripts, and a search, know an error: of what a run failed, not that it
+ * did.
+ */
 function codeText(error: Error): string {
   let code: string | undefined;
   for (let cause: unknown = error; cause instanceof Error; cause = cause.cause) {

@@ -1,8 +1,10 @@
 /**
- * The words of the command line and the working directory as the system has them. Node decodes both as UTF-8 and puts
- * U+FFFD for every byte that is not: such names would open no file, or another one.
+ * The words of the command line and the working directory as the system has them. Node decodes both
+ * as UTF-8 and puts U+FFFD for every byte that is not: such names would open no file, or another
+ * one.
  *
- * Invariant: what Node decoded without loss is left as it is; where the system has no `/proc`, all of it is.
+ * Invariant: what Node decoded without loss is left as it is; where the system has no `/proc`, all
+ * of it is.
  */
 
 import { isDecodedWhole, nulTerminated, readFileSync, readlinkSync } from '../core/host-fs.ts';

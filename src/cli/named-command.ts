@@ -38,7 +38,10 @@ export function withoutHelpWord(words: readonly string[]): readonly string[] {
   return words[0] === HELP ? ['--help', ...words.slice(1)] : words;
 }
 
-/** @throws UsageError unless the words name a command, or ask for the help of the program or a group. */
+/**
+ * @throws UsageError unless the words name a command, or ask for the help of the program or a
+ *   group.
+ */
 export function requireCommand(words: readonly string[]): void {
   const [first, second] = plainWords(words);
   const group = groupOf(words);

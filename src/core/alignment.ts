@@ -1,10 +1,14 @@
 /**
- * Rounding to multiples. All values are bytes or indices below 2^53; multiples need not be powers of
- * two unless a name says so. Bitwise operators are avoided: they truncate to 32 bits. So is `%`: above 2^31 it is
- * a call of the C library, three times as long as a division (50 against 17 ns), and a request has a dozen.
+ * Rounding to multiples. All values are bytes or indices below 2^53; multiples need not be powers
+ * of two unless a name says so. Bitwise operators are avoided: they truncate to 32 bits. So is `%`:
+ * above 2^31 it is a call of the C library, three times as long as a division (50 against 17 ns),
+ * and a request has a dozen.
  */
 
-/** Bytes of a disk sector: the unit of guest addresses, of image sizes, and of what QEMU reads and writes of a header. */
+/**
+ * Bytes of a disk sector: the unit of guest addresses, of image sizes, and of what QEMU reads and
+ * writes of a header.
+ */
 export const SECTOR_SIZE = 512;
 
 /** `value % unit` for whole numbers from 0 to 2^53 − 1, of which division and `floor` are exact. */

@@ -1,12 +1,12 @@
 /**
- * Names as bytes. File names, and names stored in images, are bytes that need not be UTF-8; the program handles them as
- * strings that give back exactly those bytes.
+ * Names as bytes. File names, and names stored in images, are bytes that need not be UTF-8; the
+ * program handles them as strings that give back exactly those bytes.
  *
  *   valid UTF-8            the text itself
  *   any other byte 0xNN    the lone low surrogate U+DCNN (Python's `surrogateescape`)
  *
- * Invariant: `bytesOfText(textOfBytes(bytes))` equals `bytes`, whatever they are. Valid UTF-8 never holds surrogates, so a
- * lone one always means a byte; `JSON.stringify` writes it as `\udcNN`.
+ * Invariant: `bytesOfText(textOfBytes(bytes))` equals `bytes`, whatever they are. Valid UTF-8 never
+ * holds surrogates, so a lone one always means a byte; `JSON.stringify` writes it as `\udcNN`.
  */
 
 import { isUtf8 } from 'node:buffer';

@@ -3,7 +3,8 @@
  *
  * 64-bit fields are read as two 32-bit halves: a `BigInt` per table entry costs 7 to 20 times as
  * much. A value that does not fit a JavaScript number (2^53 or more) is never rounded: the reader
- * either answers `undefined`, for the caller to name the field in its error, or hands out the halves.
+ * either answers `undefined`, for the caller to name the field in its error, or hands out the
+ * halves.
  */
 
 import { remainder } from './alignment.ts';

@@ -1,6 +1,9 @@
 /** Combinations of values: one of each list. */
 
-/** A list of values for each property; a property that is absent or `undefined` is absent from the combinations. */
+/**
+ * A list of values for each property; a property that is absent or `undefined` is absent from the
+ * combinations.
+ */
 export type Choices<Point extends object> = {
   readonly [Name in keyof Point]: readonly Exclude<Point[Name], undefined>[] | undefined;
 };
@@ -11,8 +14,8 @@ export function combinationCount<Point extends object>(choices: Choices<Point>):
 }
 
 /**
- * Every combination of one value of each list, in the order of the lists and their values: the last list varies
- * fastest. Without lists there is one combination, without properties.
+ * Every combination of one value of each list, in the order of the lists and their values: the last
+ * list varies fastest. Without lists there is one combination, without properties.
  */
 export function* combinations<Point extends object>(choices: Choices<Point>): Generator<Point, undefined> {
   yield* combine<Point>(listsOf(choices), []);

@@ -1,7 +1,8 @@
 /**
- * The file system by path. File names are bytes that need not be UTF-8, and `node:fs` takes text for UTF-8: with a name
- * from `byte-text` it would open no file, or another one. All paths go to the system through here, and all names that
- * it gives come back through here; lint allows of `node:fs` elsewhere only what works on descriptors.
+ * The file system by path. File names are bytes that need not be UTF-8, and `node:fs` takes text
+ * for UTF-8: with a name from `byte-text` it would open no file, or another one. All paths go to
+ * the system through here, and all names that it gives come back through here; lint allows of
+ * `node:fs` elsewhere only what works on descriptors.
  */
 
 import * as fs from 'node:fs';
@@ -52,8 +53,9 @@ export function realpathSync(path: string): string {
 const O_PATH = 0o10000000;
 
 /**
- * Opens a file or directory as a place only: nothing of it is read, and it need not allow that. `/proc/self/fd/N`
- * leads there, which is how a name that is not UTF-8 reaches what takes text only. Linux.
+ * Opens a file or directory as a place only: nothing of it is read, and it need not allow that.
+ * `/proc/self/fd/N` leads there, which is how a name that is not UTF-8 reaches what takes text
+ * only. Linux.
  */
 export function openPlace(path: string): number {
   return openSync(path, O_PATH);
@@ -76,7 +78,10 @@ export function temporaryDirectory(): string {
   return decoded;
 }
 
-/** Whether Node decoded a text of the system without loss: it puts U+FFFD for every byte that is not UTF-8. */
+/**
+ * Whether Node decoded a text of the system without loss: it puts U+FFFD for every byte that is not
+ * UTF-8.
+ */
 export function isDecodedWhole(text: string): boolean {
   return !text.includes('\ufffd');
 }
@@ -98,7 +103,10 @@ function hostPath(path: string): string | Buffer {
   return path.isWellFormed() ? path : bytesOfText(path);
 }
 
-/** `call`, a function of `node:fs`, with its first argument as the system has it; a descriptor stays one. */
+/**
+ * `call`, a function of `node:fs`, with its first argument as the system has it; a descriptor stays
+ * one.
+ */
 function byPath<Call extends PathCall>(call: Call): Call {
   const adapted = (path: string, ...rest: never[]): unknown =>
     call((typeof path === 'string' ? hostPath(path) : path) as string, ...rest);

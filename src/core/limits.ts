@@ -31,6 +31,8 @@ export const LIMITS = {
   traceLineBytes: 4096,
   /** Bytes of a result file. */
   resultFileBytes: 256 * 1024 * 1024,
-  /** Bytes of one guest read or write (requests without data may be longer): the usual NBD maximum. */
+  /**
+   * Bytes of one guest read or write (requests without data may be longer): the usual NBD maximum.
+   */
   transferBytes: 32 * 1024 * 1024,
 } as const;

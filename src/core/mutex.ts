@@ -3,16 +3,16 @@ import { andFinally, type MaybePromise } from './pending.ts';
 /**
  * A first-in first-out lock for asynchronous work.
  *
- * Invariants: only this file acquires and releases it, so a lock that is taken is given back, whatever the work does.
- * A free lock and work that is done at once make no promise.
+ * Invariants: only this file acquires and releases it, so a lock that is taken is given back,
+ * whatever the work does. A free lock and work that is done at once make no promise.
  */
 export class Mutex {
   #held = false;
   readonly #waiting: (() => void)[] = [];
 
   /**
-   * Runs `work(...args)` with the lock held and releases it when the work has ended, also if it failed. Arguments are
-   * passed on, so that a hot path needs no closure.
+   * Runs `work(...args)` with the lock held and releases it when the work has ended, also if it
+   * failed. Arguments are passed on, so that a hot path needs no closure.
    *
    * @returns what the work returns
    * @throws what the work throws
@@ -32,7 +32,10 @@ export class Mutex {
     return result;
   }
 
-  /** Runs `work` with the lock, which the caller holds, released, and takes it again before it returns. */
+  /**
+   * Runs `work` with the lock, which the caller holds, released, and takes it again before it
+   * returns.
+   */
   async pause<T>(work: () => MaybePromise<T>): Promise<T> {
     this.#release();
     try {

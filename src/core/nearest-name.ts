@@ -9,8 +9,8 @@ const LENGTH_MAX = 64;
 const BEGINNING_MIN = 3;
 
 /**
- * The nearest of `names`, if it is near enough to be meant: few letters wrong, missing, added or swapped, or the only
- * one that begins as the given one does.
+ * The nearest of `names`, if it is near enough to be meant: few letters wrong, missing, added or
+ * swapped, or the only one that begins as the given one does.
  */
 export function nearestName(given: string, names: readonly string[]): string | undefined {
   if (given.length > LENGTH_MAX) return undefined;
@@ -37,7 +37,10 @@ export function didYouMean(given: string, names: readonly string[]): string {
   return name === undefined ? '' : ` (did you mean '${name}'?)`;
 }
 
-/** Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours, row by row. */
+/**
+ * Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours, row by
+ * row.
+ */
 function mistakesBetween(one: string, other: string): number {
   let beforeLast: readonly number[] = [];
   let last: readonly number[] = Array.from({ length: other.length + 1 }, (_, column) => column);

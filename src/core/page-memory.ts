@@ -1,10 +1,11 @@
 /**
  * Page-aligned memory, which O_DIRECT needs and `Buffer` does not give (the system answers EINVAL).
  *
- * The memory of a `WebAssembly.Memory` is mapped in whole pages, so views that begin at a multiple of
- * 4096 into it are page-aligned, without native code. Regions never grow (growing would detach every
- * view handed out). They are carved from slabs; a freed view is not reused: buffers live as long as
- * the cache, pool or device that asked for them, and a slab is collected with its last view.
+ * The memory of a `WebAssembly.Memory` is mapped in whole pages, so views that begin at a multiple
+ * of 4096 into it are page-aligned, without native code. Regions never grow (growing would detach
+ * every view handed out). They are carved from slabs; a freed view is not reused: buffers live as
+ * long as the cache, pool or device that asked for them, and a slab is collected with its last
+ * view.
  */
 
 import { alignUp } from './alignment.ts';
@@ -31,7 +32,9 @@ export function allocatePages(length: number): Uint8Array<ArrayBuffer> {
   return view;
 }
 
-/** Whether `bytes` begins at a multiple of `alignment` (a divisor of 4096) in page-aligned memory. */
+/**
+ * Whether `bytes` begins at a multiple of `alignment` (a divisor of 4096) in page-aligned memory.
+ */
 export function isPageMemory(bytes: Uint8Array, alignment: number): boolean {
   return bytes.byteOffset % alignment === 0 && pageAlignedBuffers.has(bytes.buffer);
 }

@@ -1,14 +1,16 @@
 /**
  * Steps that are done at once wherever nothing has to be waited for.
  *
- * On a device that answers at once, an engine whose every step is a promise spends most of its time in promises. So a
- * step returns its value, or a promise of it, and what follows it is written once:
+ * On a device that answers at once, an engine whose every step is a promise spends most of its time
+ * in promises. So a step returns its value, or a promise of it, and what follows it is written
+ * once:
  *
  *      const pending = this.#writeData(extent);
  *      return pending === undefined ? this.#link(extent) : after(pending, this.#link.bind(this, extent));
  *
- * The synchronous path allocates nothing. An arrow function in place of `bind` would cost a fifth of the engine's speed: a
- * function whose variables a closure uses keeps them on the heap, also when the closure is never made.
+ * The synchronous path allocates nothing. An arrow function in place of `bind` would cost a fifth
+ * of the engine's speed: a function whose variables a closure uses keeps them on the heap, also
+ * when the closure is never made.
  */
 
 /** A value that is there, or the promise of one. */

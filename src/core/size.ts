@@ -1,4 +1,7 @@
-/** Sizes as people write them: `4096`, `64KiB`, `1 GiB`, `1.5G`. Units are powers of 1024, as in QEMU's tools. */
+/**
+ * Sizes as people write them: `4096`, `64KiB`, `1 GiB`, `1.5G`. Units are powers of 1024, as in
+ * QEMU's tools.
+ */
 
 import { Qcow2BenchError } from './error.ts';
 
@@ -8,9 +11,11 @@ const AMBIGUOUS = /^(\d+(?:\.\d+)?)\s*([KMGTP])(B|i)$/i;
 const SIZE = /^(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|PiB|K|M|G|T|P)?$/i;
 
 /**
- * Bytes of a size such as `64KiB`; a bare letter (`64K`) means the binary unit, as QEMU's tools take it.
+ * Bytes of a size such as `64KiB`; a bare letter (`64K`) means the binary unit, as QEMU's tools
+ * take it.
  *
- * @throws Qcow2BenchError `bad-size` if the text is no size, is not a whole number of bytes, or exceeds 2^53 − 1.
+ * @throws Qcow2BenchError `bad-size` if the text is no size, is not a whole number of bytes, or
+ *   exceeds 2^53 − 1.
  */
 export function parseSize(text: string): number {
   const match = SIZE.exec(text.trim());
@@ -47,7 +52,10 @@ export function formatSize(bytes: number): string {
   return `${String(value)}${UNITS[power] ?? 'B'}`;
 }
 
-/** A rounded form for people, with three digits as QEMU's tools write it: 1536 → `1.5 KiB`, 1023 KiB → `0.999 MiB`. */
+/**
+ * A rounded form for people, with three digits as QEMU's tools write it: 1536 → `1.5 KiB`, 1023 KiB
+ * → `0.999 MiB`.
+ */
 export function humanSize(bytes: number): string {
   let power = 0;
   let value = bytes;

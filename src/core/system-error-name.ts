@@ -1,12 +1,15 @@
 /**
- * Names and meanings of the errors of system calls. Node has them from libuv, whose list lacks some that Linux gives,
- * such as a used-up quota: for those it answers `Unknown system error -122`, or `UNKNOWN` from its fast paths
- * (`writeSync`).
+ * Names and meanings of the errors of system calls. Node has them from libuv, whose list lacks some
+ * that Linux gives, such as a used-up quota: for those it answers `Unknown system error -122`, or
+ * `UNKNOWN` from its fast paths (`writeSync`).
  */
 
 import { getSystemErrorMap } from 'node:util';
 
-/** Errors of Linux (asm-generic/errno.h) that libuv does not name, and that a file, a device or a socket may give. */
+/**
+ * Errors of Linux (asm-generic/errno.h) that libuv does not name, and that a file, a device or a
+ * socket may give.
+ */
 const LINUX: ReadonlyMap<number, readonly [name: string, meaning: string]> = new Map([
   [8, ['ENOEXEC', 'the file is not an executable program']],
   [10, ['ECHILD', 'there is no child process']],

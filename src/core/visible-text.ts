@@ -1,14 +1,17 @@
 /**
- * The one escape for foreign text (names, paths, messages of parsers) on its way to a terminal or a page.
+ * The one escape for foreign text (names, paths, messages of parsers) on its way to a terminal or a
+ * page.
  *
- * Invariants: what comes out moves no cursor, rings no bell, reorders no text and begins no line. The escapes are
- * those of JSON for every character that `JSON.stringify` leaves as it is, so that JSON passes through with the same
- * value. A byte of a name that is no UTF-8 (a lone surrogate U+DC80 to U+DCFF in a string) is shown as `\xNN`.
+ * Invariants: what comes out moves no cursor, rings no bell, reorders no text and begins no line.
+ * The escapes are those of JSON for every character that `JSON.stringify` leaves as it is, so that
+ * JSON passes through with the same value. A byte of a name that is no UTF-8 (a lone surrogate
+ * U+DC80 to U+DCFF in a string) is shown as `\xNN`.
  */
 
 /**
- * Control characters (C0, DEL, C1), bidirectional controls, line and paragraph separators, lone surrogates, and
- * characters that are drawn as nothing: byte order marks, interlinear annotations, tags.
+ * Control characters (C0, DEL, C1), bidirectional controls, line and paragraph separators, lone
+ * surrogates, and characters that are drawn as nothing: byte order marks, interlinear annotations,
+ * tags.
  */
 const UNSAFE = /[\p{Cc}\p{Bidi_Control}\p{Zl}\p{Zp}\p{Cs}\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
 const LINE_FEED = '\n';

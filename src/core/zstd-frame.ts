@@ -1,7 +1,8 @@
 /**
  * Finds where a Zstandard frame ends, without unpacking it.
  *
- * Invariant: reads only headers, whose size is bounded; the bytes between them are counted, not kept.
+ * Invariant: reads only headers, whose size is bounded; the bytes between them are counted, not
+ * kept.
  *
  * RFC 8878, section 3.1:
  *

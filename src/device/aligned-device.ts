@@ -1,15 +1,15 @@
 /**
- * The filter that lets engines write single entries into a file opened with O_DIRECT: a request that is
- * not aligned becomes a read of the blocks at its ends and one write of the whole padded range, as QEMU
- * does it (rule R2). Aligned requests pass without a copy.
+ * The filter that lets engines write single entries into a file opened with O_DIRECT: a request
+ * that is not aligned becomes a read of the blocks at its ends and one write of the whole padded
+ * range, as QEMU does it (rule R2). Aligned requests pass without a copy.
  *
  *      |<------ block ------>|<------ block ------>|<------ block ------>|
  *             [~~~~~~~~~~~~~~~~~~ request ~~~~~~~~~~~~~~~~~~]
  *      [ head ]                                             [    tail    ]   read, put around, written
  *
- * Invariants: offset and length of every read and write below are multiples of `inner.requestAlignment`;
- * between the read and the write of a padded range no other write touches it. A write near the end makes
- * the file end at a block boundary, as in QEMU.
+ * Invariants: offset and length of every read and write below are multiples of
+ * `inner.requestAlignment`; between the read and the write of a padded range no other write touches
+ * it. A write near the end makes the file end at a block boundary, as in QEMU.
  */
 
 import { alignDown, alignUp, isAligned } from '../core/alignment.ts';
@@ -21,7 +21,9 @@ import { mergedLength, mergedPurpose } from './merged-write.ts';
 import type { Purpose } from './purpose.ts';
 import { RangeGuard } from './range-guard.ts';
 
-/** A padded range: the request with the rest of the blocks it begins and ends in. Bytes in the file. */
+/**
+ * A padded range: the request with the rest of the blocks it begins and ends in. Bytes in the file.
+ */
 interface Padded {
   readonly start: number;
   readonly end: number;
@@ -85,8 +87,9 @@ export class AlignedDevice extends DeviceFilter {
   }
 
   /**
-   * A hole needs no alignment: the system zeroes the bytes at its ends itself. As in QEMU, a discard is cut at the blocks
-   * that it begins and ends in, and a zero-write is padded as any other.
+   * A hole needs no alignment: the system zeroes the bytes at its ends itself. As in QEMU, a
+   * discard is cut at the blocks that it begins and ends in, and a zero-write is padded as any
+   * other.
    */
   override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite = false): Pending {
     if (isZeroWrite && !this.#isAligned(offset, length)) {
@@ -197,7 +200,9 @@ export class AlignedDevice extends DeviceFilter {
     return end - start === 2 * this.#alignment && requestStart > start && requestEnd < end;
   }
 
-  /** The reads of the cut ends: the first block into the start of `buffer`, the last into its end. */
+  /**
+   * The reads of the cut ends: the first block into the start of `buffer`, the last into its end.
+   */
   #readsOfEnds(padded: Padded, buffer: Uint8Array, purpose: Purpose): (() => Pending)[] {
     const { start, end, requestStart, requestEnd } = padded;
     const alignment = this.#alignment;
@@ -243,8 +248,8 @@ export class AlignedDevice extends DeviceFilter {
 }
 
 /**
- * Copies `parts` into `buffer` from `at` on, and answers parts that cover the whole buffer: what was
- * read around the request belongs to the first and the last of them.
+ * Copies `parts` into `buffer` from `at` on, and answers parts that cover the whole buffer: what
+ * was read around the request belongs to the first and the last of them.
  */
 function layParts(buffer: Uint8Array, at: number, parts: readonly WritePart[]): WritePart[] {
   let start = 0;

@@ -1,23 +1,27 @@
 /**
- * The contract of everything that stores bytes for an image: a host file, memory, a model, and every
- * filter around one. A filter takes a `BlockDevice` and is one, so meter, write log and fault compose.
+ * The contract of everything that stores bytes for an image: a host file, memory, a model, and
+ * every filter around one. A filter takes a `BlockDevice` and is one, so meter, write log and fault
+ * compose.
  *
  * Invariants:
- * - A method answers `undefined` when it is done at once, or a promise when it is not. Callers on a hot
- *   path write `const pending = device.write(…); if (pending !== undefined) await pending;`, which costs
- *   nothing on a synchronous device.
- * - Offsets and lengths are bytes below 2^53. A read past the end gives zeroes; a write, zero-range or
- *   truncate past the end grows the file; the gap reads as zeroes.
+ * - A method answers `undefined` when it is done at once, or a promise when it is not. Callers on a
+ *   hot path write `const pending = device.write(…); if (pending !== undefined) await pending;`,
+ *   which costs nothing on a synchronous device.
+ * - Offsets and lengths are bytes below 2^53. A read past the end gives zeroes; a write, zero-range
+ *   or truncate past the end grows the file; the gap reads as zeroes.
  * - A buffer handed to `write` is not kept after the operation is done and is not changed by it.
- * - An operation either happens whole or throws `Qcow2BenchError`; after a failed `sync` nothing is known
- *   to be durable, and every later `sync` of that file fails too.
+ * - An operation either happens whole or throws `Qcow2BenchError`; after a failed `sync` nothing is
+ *   known to be durable, and every later `sync` of that file fails too.
  */
 
 import type { Pending } from '../core/pending.ts';
 import type { FileExtent } from './hole-seek.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
-/** How a file is made longer: by a hole, by reserved space that reads as zeroes, or by zeroes that are written. */
+/**
+ * How a file is made longer: by a hole, by reserved space that reads as zeroes, or by zeroes that
+ * are written.
+ */
 export type FileGrowth = 'hole' | 'reserved' | 'zeroes';
 
 /** One part of a merged write; parts follow each other in the file without a gap. */
@@ -27,17 +31,23 @@ export interface WritePart {
 }
 
 export interface BlockDevice {
-  /** Which file of the image this is: `image`, `data`, or `backing:N` with N from 0 for the nearest. */
+  /**
+   * Which file of the image this is: `image`, `data`, or `backing:N` with N from 0 for the nearest.
+   */
   readonly label: string;
   /** Where it is, for error messages. */
   readonly path: string;
   /** Offsets and lengths of reads and writes are multiples of this (1 where anything goes). */
   readonly requestAlignment: number;
-  /** What the file itself asks of requests: a filter that takes any pads those that are not aligned to this. */
+  /**
+   * What the file itself asks of requests: a filter that takes any pads those that are not aligned
+   * to this.
+   */
   readonly hostAlignment: number;
   /**
-   * Whether `zeroRange` works here. It may turn false: a file whose place was not tried beforehand finds out at the first
-   * attempt. Where it is false, an attempt fails as `isUnsupported`. `zeroing.ts` has what to do instead.
+   * Whether `zeroRange` works here. It may turn false: a file whose place was not tried beforehand
+   * finds out at the first attempt. Where it is false, an attempt fails as `isUnsupported`.
+   * `zeroing.ts` has what to do instead.
    */
   readonly canZeroRange: boolean;
   /** The same of `punchHole`: tmpfs has holes and no zero-range. */
@@ -50,14 +60,15 @@ export interface BlockDevice {
   /** Bytes that the file system stores of the file; `undefined` where no file system does. */
   allocatedSize(): number | undefined;
   /**
-   * Whether there are bytes or a hole at `offset`, which is before `size()`, and how far that holds: no I/O for
-   * data. Where holes cannot be determined, everything is data.
+   * Whether there are bytes or a hole at `offset`, which is before `size()`, and how far that
+   * holds: no I/O for data. Where holes cannot be determined, everything is data.
    */
   extentAt(offset: number): FileExtent;
   read(offset: number, target: Uint8Array, purpose: Purpose): Pending;
   /**
-   * @param changedFrom with `changedTo`: the caller knows that the file already holds all other bytes as they are.
-   *   It is one write of all bytes nevertheless, and ignoring this is correct; using it saves copies in memory.
+   * @param changedFrom with `changedTo`: the caller knows that the file already holds all other
+   *   bytes as they are. It is one write of all bytes nevertheless, and ignoring this is correct;
+   *   using it saves copies in memory.
    */
   write(
     offset: number,
@@ -73,12 +84,13 @@ export interface BlockDevice {
   /**
    * Gives the range back to the file system; it reads as zeroes. Never changes the file's length.
    *
-   * @param isZeroWrite the guest wants the zeroes, and not only the space back: what O_DIRECT asks to pad is then written
+   * @param isZeroWrite the guest wants the zeroes, and not only the space back: what O_DIRECT asks
+   *   to pad is then written
    */
   punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending;
   /**
-   * Allocates the range and changes no byte; grows the file, by zeroes, if it ends past it (plain `fallocate`). Not
-   * counted, as nothing is written.
+   * Allocates the range and changes no byte; grows the file, by zeroes, if it ends past it (plain
+   * `fallocate`). Not counted, as nothing is written.
    */
   reserve(offset: number, length: number, purpose: Purpose): Pending;
   /** Cuts the file off, or makes it longer: by a hole, or by what `growth` says. */
@@ -86,18 +98,19 @@ export interface BlockDevice {
   /**
    * Makes everything written so far durable (`fdatasync`).
    *
-   * @param underWay how many of the changes issued last the caller still takes as in flight: nothing that waits for this
-   *   sync needs them. Who looks at this may leave out a sync that has nothing else to do; to sync all is never wrong.
+   * @param underWay how many of the changes issued last the caller still takes as in flight:
+   *   nothing that waits for this sync needs them. Who looks at this may leave out a sync that has
+   *   nothing else to do; to sync all is never wrong.
    */
   sync(cause: SyncCause, underWay?: number): Pending;
   /**
-   * A sync that rule R1 does not see: it is never elided, and elides no other. Left out by devices that elide nothing, where
-   * it is the same as `sync`.
+   * A sync that rule R1 does not see: it is never elided, and elides no other. Left out by devices
+   * that elide nothing, where it is the same as `sync`.
    */
   syncApart?(cause: SyncCause): Pending;
   /**
-   * Notes a change that the file system does not make, such as a discard: as in QEMU it keeps the next sync from being
-   * elided. Left out by devices that elide nothing.
+   * Notes a change that the file system does not make, such as a discard: as in QEMU it keeps the
+   * next sync from being elided. Left out by devices that elide nothing.
    */
   noteChange?(): void;
   /** Releases the file without a sync. Does nothing the second time. */

@@ -1,7 +1,7 @@
 /**
- * The capabilities of the image directory, found out by trying it once before a run, so that nothing changes
- * in mid-run. The result is a plain value that is passed to its users: tests, and cells of other platforms,
- * take capabilities away by handing in another one.
+ * The capabilities of the image directory, found out by trying it once before a run, so that
+ * nothing changes in mid-run. The result is a plain value that is passed to its users: tests, and
+ * cells of other platforms, take capabilities away by handing in another one.
  *
  * Invariant: every reason is a clause a user can read in "skipped: …"; it names the directory.
  */
@@ -41,8 +41,9 @@ export interface Capabilities {
 export type CapabilityProbe = (directory: string) => Capabilities;
 
 /**
- * Of a place that is not tried beforehand, as nothing may be written there: all is taken to be supported until a file finds
- * out otherwise. O_DIRECT is refused when a file is opened, and its alignment is asked of the file itself, as QEMU does.
+ * Of a place that is not tried beforehand, as nothing may be written there: all is taken to be
+ * supported until a file finds out otherwise. O_DIRECT is refused when a file is opened, and its
+ * alignment is asked of the file itself, as QEMU does.
  */
 export const UNTRIED: Capabilities = {
   platform: process.platform,
@@ -115,7 +116,10 @@ function createScratch(directory: string, scratch: string): number {
   }
 }
 
-/** Fills the scratch file with ones: alignment shows only on written blocks, zeroing only on other bytes. */
+/**
+ * Fills the scratch file with ones: alignment shows only on written blocks, zeroing only on other
+ * bytes.
+ */
 function fill(fd: number, path: string): void {
   try {
     ftruncateSync(fd, SCRATCH_SIZE);

@@ -1,12 +1,13 @@
 /**
- * Lets requests that are in flight at once interleave where the file itself answers at once: every operation gets its
- * answer later, in virtual time.
+ * Lets requests that are in flight at once interleave where the file itself answers at once: every
+ * operation gets its answer later, in virtual time.
  *
  * Invariants:
- * - Operations are served one after another and take one unit of time, syncs beside them, one after another too, and
- *   take `SYNC_UNITS`: long enough that other requests go on meanwhile, as on a real disk.
- * - The interleaving depends on the requests and their host operations alone: not on speed, and not on how the code
- *   between two operations is written. So counts at any queue depth repeat.
+ * - Operations are served one after another and take one unit of time, syncs beside them, one after
+ *   another too, and take `SYNC_UNITS`: long enough that other requests go on meanwhile, as on a
+ *   real disk.
+ * - The interleaving depends on the requests and their host operations alone: not on speed, and not
+ *   on how the code between two operations is written. So counts at any queue depth repeat.
  * - The operation itself happens when it is issued: what is deferred is the answer.
  */
 

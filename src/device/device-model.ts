@@ -1,13 +1,14 @@
 /**
- * What a modelled device costs: linear costs of each kind of operation, on the way through the page cache and on
- * the way past it (O_DIRECT).
+ * What a modelled device costs: linear costs of each kind of operation, on the way through the page
+ * cache and on the way past it (O_DIRECT).
  *
- * Invariants: all times are nanoseconds and not negative; `nsPerKiB` is time per 1,024 bytes moved. A model says
- * nothing about what is stored: bytes are in memory.
+ * Invariants: all times are nanoseconds and not negative; `nsPerKiB` is time per 1,024 bytes moved.
+ * A model says nothing about what is stored: bytes are in memory.
  *
- * The costs of a sync are those of `fdatasync`: a fixed part (command and write cache), the transfer of what was
- * written since the last one, a part for each extent of it, and the file system's journal commit, which is due only
- * where blocks were allocated or the file grew. An overwrite in place has none: this is why preallocation pays.
+ * The costs of a sync are those of `fdatasync`: a fixed part (command and write cache), the
+ * transfer of what was written since the last one, a part for each extent of it, and the file
+ * system's journal commit, which is due only where blocks were allocated or the file grew. An
+ * overwrite in place has none: this is why preallocation pays.
  */
 
 export interface OperationCost {

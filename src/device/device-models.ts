@@ -1,6 +1,7 @@
 /**
- * Models that ship: typical devices of their kind under ext4, rounded, from data sheets and published measurements.
- * They answer "what would this cost on such a device, about?"; for a certain device, `calibrate` measures its own.
+ * Models that ship: typical devices of their kind under ext4, rounded, from data sheets and
+ * published measurements. They answer "what would this cost on such a device, about?"; for a
+ * certain device, `calibrate` measures its own.
  */
 
 import type { DeviceModel, OperationCost, PathCosts, SyncCost } from './device-model.ts';

@@ -1,5 +1,6 @@
 /**
- * Linux's `fallocate`, which Node does not offer: zeroing a range and punching a hole without writing.
+ * Linux's `fallocate`, which Node does not offer: zeroing a range and punching a hole without
+ * writing.
  *
  * It is called in libc through koffi, loaded at first use. On another system, or where koffi has no
  * binary, the answer is a reason instead of a function; nothing is emulated here.
@@ -13,7 +14,9 @@ import { loadLibc } from './libc.ts';
 export interface Fallocate {
   /** The range takes space and keeps its bytes; the file grows to hold it. */
   reserve(fd: number, offset: number, length: number): void;
-  /** FALLOC_FL_ZERO_RANGE: the range reads as zeroes and stays allocated; the file grows to hold it. */
+  /**
+   * FALLOC_FL_ZERO_RANGE: the range reads as zeroes and stays allocated; the file grows to hold it.
+   */
   zeroRange(fd: number, offset: number, length: number): void;
   /** FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE: the range reads as zeroes and is given back. */
   punchHole(fd: number, offset: number, length: number): void;
@@ -49,7 +52,10 @@ const ZERO_RANGE = 0x10;
 
 let loaded: LoadedFallocate | undefined;
 
-/** The binding, or why there is none. Both functions throw like `node:fs`, with `code` and `syscall`. */
+/**
+ * The binding, or why there is none. Both functions throw like `node:fs`, with `code` and
+ * `syscall`.
+ */
 export function loadFallocate(): LoadedFallocate {
   loaded ??= load();
   return loaded;

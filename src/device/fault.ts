@@ -1,8 +1,9 @@
 /**
  * The filter that makes operations fail as a full disk or a broken one does, by a rule given in.
  *
- * Invariants: an operation that is made to fail does not reach the device below. The error is the one
- * a host file gives. After a sync that failed, every later one fails too, whatever the rule says.
+ * Invariants: an operation that is made to fail does not reach the device below. The error is the
+ * one a host file gives. After a sync that failed, every later one fails too, whatever the rule
+ * says.
  */
 
 import type { Pending } from '../core/pending.ts';
@@ -32,7 +33,10 @@ export interface FaultEvent {
   readonly index: number;
 }
 
-/** The system's code of the error that the operation ends with, such as `ENOSPC` or `EIO`; `undefined` lets it pass. */
+/**
+ * The system's code of the error that the operation ends with, such as `ENOSPC` or `EIO`;
+ * `undefined` lets it pass.
+ */
 export type FaultRule = (event: FaultEvent) => string | undefined;
 
 const CALLS: Readonly<Record<FaultOp, { readonly code: HostErrorCode; readonly syscall: string }>> = {

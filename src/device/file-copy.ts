@@ -2,9 +2,10 @@
  * Copies of whole host files that are mostly holes: a disk image of a TiB may hold a few clusters.
  *
  * Invariants:
- * - The source is opened read-only and never changed. A copy is complete and durable, or it is removed.
- * - The file system shares the extents where it can (FICLONE). Else only what it stores is read (SEEK_DATA); a range it
- *   cannot describe counts as stored.
+ * - The source is opened read-only and never changed. A copy is complete and durable, or it is
+ *   removed.
+ * - The file system shares the extents where it can (FICLONE). Else only what it stores is read
+ *   (SEEK_DATA); a range it cannot describe counts as stored.
  * - Holes stay holes, and space that is reserved and not written stays so: QEMU looks at both.
  * - Memory is one chunk, whatever the file's length.
  */
@@ -25,11 +26,12 @@ export const CHUNK_BYTES = 1024 * 1024;
 const BLOCK_BYTES = 512;
 
 /**
- * Copies `from` to `to`, which must not exist. Only the user may read the copy, even if others may read the source.
+ * Copies `from` to `to`, which must not exist. Only the user may read the copy, even if others may
+ * read the source.
  *
  * @param signal stops it between two chunks
- * @throws Qcow2BenchError `no-space` if the file system of `to` has less than the file takes; what opening, reading and
- *   writing the files throws; the signal's reason.
+ * @throws Qcow2BenchError `no-space` if the file system of `to` has less than the file takes; what
+ *   opening, reading and writing the files throws; the signal's reason.
  */
 export async function copyFile(from: string, to: string, signal?: AbortSignal): Promise<void> {
   refuseOtherThanRegular(from);
@@ -73,7 +75,10 @@ function refuseWithoutSpace(from: string, to: string): void {
   );
 }
 
-/** Makes `to`, which must not exist, the same bytes as `from`, with holes and reservations where `from` has them. */
+/**
+ * Makes `to`, which must not exist, the same bytes as `from`, with holes and reservations where
+ * `from` has them.
+ */
 export async function copySparse(from: string, to: string, signal?: AbortSignal): Promise<void> {
   using source = new HostFile(from, { label: 'image', readOnly: true, canZeroRange: false });
   using target = new HostFile(to, { label: 'image', create: 'new', canZeroRange: false });
@@ -107,7 +112,9 @@ export function* storedChunks(
   return undefined;
 }
 
-/** System calls here are synchronous: signals and the terminal get their turn between two of them. */
+/**
+ * System calls here are synchronous: signals and the terminal get their turn between two of them.
+ */
 export function turn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);

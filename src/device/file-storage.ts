@@ -23,7 +23,8 @@ export class FileStorage implements Storage {
 
   /**
    * @param capabilities what a probe found for `directory`; see `probeCapabilities`.
-   * @param options `locks`: false where this process makes all files and no other uses them. Default true.
+   * @param options `locks`: false where this process makes all files and no other uses them.
+   *   Default true.
    */
   constructor(
     directory: string,
@@ -144,7 +145,10 @@ export class FileStorage implements Storage {
   }
 }
 
-/** The path with symbolic links followed; as it is if it cannot be: opening it then fails and names the reason. */
+/**
+ * The path with symbolic links followed; as it is if it cannot be: opening it then fails and names
+ * the reason.
+ */
 export function followLinks(path: string): string {
   try {
     return realpathSync(path);

@@ -1,9 +1,10 @@
 /**
- * Linux's `lseek` with SEEK_DATA and SEEK_HOLE: where a file has bytes and where it has none, without reading it.
+ * Linux's `lseek` with SEEK_DATA and SEEK_HOLE: where a file has bytes and where it has none,
+ * without reading it.
  *
- * It is called in libc through koffi, loaded at first use. If it is not available, or the file system does not
- * answer, a file is all data, which is always true though it says less. All other requests name their offset, so
- * moving the file's position disturbs none.
+ * It is called in libc through koffi, loaded at first use. If it is not available, or the file
+ * system does not answer, a file is all data, which is always true though it says less. All other
+ * requests name their offset, so moving the file's position disturbs none.
  */
 
 import { createRequire } from 'node:module';

@@ -33,7 +33,9 @@ const ATTEMPTS: Readonly<Record<HostErrorCode, string>> = {
   'host-rename-failed': 'giving the finished file its name',
 };
 
-/** Wraps `cause`, an error that a system call gave, thrown by `node:fs` or made by `systemError`. */
+/**
+ * Wraps `cause`, an error that a system call gave, thrown by `node:fs` or made by `systemError`.
+ */
 export function hostError(code: HostErrorCode, place: ErrorPlace, cause: unknown): Qcow2BenchError {
   const name = systemCode(cause);
   const what = ATTEMPTS[code];
@@ -46,7 +48,10 @@ export function hostError(code: HostErrorCode, place: ErrorPlace, cause: unknown
 /** What the system answers where it or the file system has no such operation at all. */
 const UNSUPPORTED = ['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'ENODEV', 'ENOTTY'];
 
-/** Whether an operation failed because this place does not have it: the next attempt would fail as well. */
+/**
+ * Whether an operation failed because this place does not have it: the next attempt would fail as
+ * well.
+ */
 export function isUnsupported(error: unknown): boolean {
   return UNSUPPORTED.includes(hostCode(error) ?? '');
 }

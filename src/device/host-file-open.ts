@@ -1,10 +1,10 @@
 /**
- * Opening and creating host files: which files are taken, and every way in which that fails, each with
- * an error of its own.
+ * Opening and creating host files: which files are taken, and every way in which that fails, each
+ * with an error of its own.
  *
  * Invariants: only regular files are opened, and nothing blocks on a FIFO; an existing file is
- * replaced only when that was asked for, and emptied only when it is locked; O_DIRECT is there or the file is not
- * opened.
+ * replaced only when that was asked for, and emptied only when it is locked; O_DIRECT is there or
+ * the file is not opened.
  */
 
 import { closeSync, constants, fstatSync, ftruncateSync, type Stats } from 'node:fs';
@@ -20,14 +20,20 @@ import { fileExists } from './temporary-file.ts';
 
 export interface HostFileOptions {
   readonly label: string;
-  /** `existing` opens, `new` refuses a file that is there, `overwrite` empties it. Default `existing`. */
+  /**
+   * `existing` opens, `new` refuses a file that is there, `overwrite` empties it. Default
+   * `existing`.
+   */
   readonly create?: 'existing' | 'new' | 'overwrite' | undefined;
   readonly readOnly?: boolean | undefined;
   /** Open with O_DIRECT. Default false. */
   readonly direct?: boolean | undefined;
   /** Default: the file is not locked. */
   readonly lock?: LockRole | undefined;
-  /** False where zero-range is known not to work; what was not tried is true, and found out by trying. Default true. */
+  /**
+   * False where zero-range is known not to work; what was not tried is true, and found out by
+   * trying. Default true.
+   */
   readonly canZeroRange?: boolean | undefined;
   /** The same of holes. Default true. */
   readonly canPunchHole?: boolean | undefined;
@@ -125,7 +131,8 @@ export function noDirect(path: string, reason: string, cause?: unknown): Qcow2Be
 }
 
 /**
- * Looked at before opening too: opening a FIFO waits for its other end, opening a device may act on it.
+ * Looked at before opening too: opening a FIFO waits for its other end, opening a device may act on
+ * it.
  *
  * @throws Qcow2BenchError `not-a-regular-file`
  */

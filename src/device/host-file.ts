@@ -3,14 +3,16 @@
  * synchronous one 2–4 µs, so at depth 1 an asynchronous file would mostly measure Node.
  *
  * Invariants:
- * - One request is one system call, but for what the system does short; the rest then follows at once.
+ * - One request is one system call, but for what the system does short; the rest then follows at
+ *   once.
  * - With O_DIRECT no request is ever served buffered. Offsets and lengths are multiples of
  *   `requestAlignment` (`AlignedDevice` sees to it); memory that is not page-aligned goes through a
  *   bounce buffer of this file.
- * - After one failed `fdatasync` every later one fails: the system may have dropped the dirty pages and
- *   answer the next call as if nothing were amiss.
+ * - After one failed `fdatasync` every later one fails: the system may have dropped the dirty pages
+ *   and answer the next call as if nothing were amiss.
  * - `size()` is kept here; no other process changes the file's length while it is open.
- * - What the place turns out not to support is remembered at the first failure, as in QEMU: no file is written to find out.
+ * - What the place turns out not to support is remembered at the first failure, as in QEMU: no file
+ *   is written to find out.
  */
 
 import {
@@ -222,7 +224,10 @@ export class HostFile implements BlockDevice, Disposable {
     if (size > this.#size) this.#size = size;
   }
 
-  /** For the same: the error to throw after a call that failed; one that is not supported is not tried again. */
+  /**
+   * For the same: the error to throw after a call that failed; one that is not supported is not
+   * tried again.
+   */
   allocatingFailed(call: AllocatingCall, offset: number, error: unknown): Error {
     if (isUnsupported(error)) this.#can[call] = false;
     return this.#failure(ALLOCATING_CALLS[call], offset, error);
@@ -326,7 +331,10 @@ export class HostFile implements BlockDevice, Disposable {
     }
   }
 
-  /** Writes zeroes over a range, and makes them durable as QEMU does: a disk that is full says so now. */
+  /**
+   * Writes zeroes over a range, and makes them durable as QEMU does: a disk that is full says so
+   * now.
+   */
   #fillWithZeroes(from: number, to: number): void {
     const zeroes = allocatePages(FILL_SIZE);
     for (let at = from; at < to;) {
@@ -346,7 +354,8 @@ export class HostFile implements BlockDevice, Disposable {
   }
 
   #checkOpen(): void {
-    // The system hands a closed number to the next file that is opened: a late write would hit that.
+    // The system hands a closed number to the next file that is opened: a late write would hit
+    // that.
     assertInvariant(!this.#closed, 'request to a closed file');
   }
 }

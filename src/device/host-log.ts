@@ -1,6 +1,7 @@
 /**
  * The filter that reports every host operation in the order of issue, as records of the host log
- * (`--host-log`, one JSON object a line). It is below `SyncElision`: an elided sync is no operation.
+ * (`--host-log`, one JSON object a line). It is below `SyncElision`: an elided sync is no
+ * operation.
  */
 
 import type { Pending } from '../core/pending.ts';

@@ -3,7 +3,8 @@
  *
  * Invariants:
  * - An operation is counted when it is issued.
- * - A merged write is one operation, under the purpose of `mergedPurpose`; its bytes are split by part.
+ * - A merged write is one operation, under the purpose of `mergedPurpose`; its bytes are split by
+ *   part.
  * - A truncate moves no bytes. An elided sync is not an operation; it is counted separately.
  * - Counting takes no memory: all counters are in three arrays made at the start.
  */
@@ -51,7 +52,9 @@ const PHASE_CELLS = ROW_COUNT * PURPOSES.length;
 const PURPOSE_INDEX: ReadonlyMap<Purpose, number> = new Map(PURPOSES.map((name, index) => [name, index]));
 const CAUSE_INDEX: ReadonlyMap<SyncCause, number> = new Map(SYNC_CAUSES.map((name, index) => [name, index]));
 
-/** One meter serves all files of an image: the image itself, its data file and its backing files. */
+/**
+ * One meter serves all files of an image: the image itself, its data file and its backing files.
+ */
 export class HostMeter implements PhaseSource {
   // Doubles hold counts and bytes exactly up to 2^53.
   readonly #ops = new Float64Array(PHASES.length * PHASE_CELLS);
@@ -86,7 +89,9 @@ export class HostMeter implements PhaseSource {
     }
   }
 
-  /** As `countMerged`, of a write that is known only by its record: purpose and bytes of each part. */
+  /**
+   * As `countMerged`, of a write that is known only by its record: purpose and bytes of each part.
+   */
   countParts(purpose: Purpose, parts: readonly (readonly [Purpose, number])[]): void {
     const counted = this.#cell('write', purpose);
     this.#ops[counted] = (this.#ops[counted] ?? 0) + 1;

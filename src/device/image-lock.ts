@@ -1,6 +1,7 @@
 /**
- * Locks of image files, those of QEMU: what a process does with an image, and what it denies others meanwhile, is a
- * read lock of one byte each. No byte's content is read or written, and a file may be shorter.
+ * Locks of image files, those of QEMU: what a process does with an image, and what it denies others
+ * meanwhile, is a read lock of one byte each. No byte's content is read or written, and a file may
+ * be shorter.
  *
  *     byte      100   101   102   103             200   201   202   203
  *     means     R     W     U     S               R     W     U     S
@@ -9,8 +10,8 @@
  *     R consistent reads, W writes, U writes that change no data (unused here), S changes of the file's size
  *
  * Invariants:
- * - All own locks are taken first; then each byte that would contradict one is tested: of two that open at once at
- *   most one succeeds.
+ * - All own locks are taken first; then each byte that would contradict one is tested: of two that
+ *   open at once at most one succeeds.
  * - Locks are held until the file is closed; nothing is locked while it is open.
  * - A file that is to be emptied is locked before.
  */
@@ -21,9 +22,9 @@ import { lockHolder } from './lock-holder.ts';
 import { loadOfdLocks, type LoadedOfdLocks, type OfdLocks } from './ofd-lock.ts';
 
 /**
- * What a file holds: an image's `metadata` (qcow2 and QED files), all of a `raw` disk, or the guest `data` of an image
- * that keeps its metadata elsewhere. Metadata have one writer; a raw disk may have several, as in QEMU. A raw disk
- * that gets another size is locked like `data`.
+ * What a file holds: an image's `metadata` (qcow2 and QED files), all of a `raw` disk, or the guest
+ * `data` of an image that keeps its metadata elsewhere. Metadata have one writer; a raw disk may
+ * have several, as in QEMU. A raw disk that gets another size is locked like `data`.
  */
 export type LockedContents = 'metadata' | 'raw' | 'data';
 
@@ -86,7 +87,8 @@ export function watchUnlockedWrites(listener: (path: string, reason: string) => 
 }
 
 /**
- * Locks the open file `fd` until it is closed. Where there are no such locks nothing is locked, and that is no error.
+ * Locks the open file `fd` until it is closed. Where there are no such locks nothing is locked, and
+ * that is no error.
  *
  * @param loaded default: the system's.
  * @throws Qcow2BenchError `image-locked`; `host-open-failed` where locking fails otherwise.

@@ -1,6 +1,6 @@
 /**
- * The C library of the running program, called through koffi and loaded at first use. On another system, or where
- * koffi has no binary, the answer is a reason instead.
+ * The C library of the running program, called through koffi and loaded at first use. On another
+ * system, or where koffi has no binary, the answer is a reason instead.
  */
 
 import { createRequire } from 'node:module';

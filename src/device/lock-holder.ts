@@ -1,9 +1,10 @@
 /**
- * Which process has a byte of a file locked. `/proc/locks` names none for locks of an open file description, so the
- * descriptors of all processes are looked through, as far as this one may see them.
+ * Which process has a byte of a file locked. `/proc/locks` names none for locks of an open file
+ * description, so the descriptors of all processes are looked through, as far as this one may see
+ * them.
  *
- * Invariants: a process that cannot be looked at is passed over; no file but those of /proc is opened; the number of descriptors that are looked
- * at is bounded.
+ * Invariants: a process that cannot be looked at is passed over; no file but those of /proc is
+ * opened; the number of descriptors that are looked at is bounded.
  */
 
 import { fstatSync } from 'node:fs';
@@ -20,7 +21,10 @@ export interface LockHolder {
 /** Read in some 10 µs each. */
 const DESCRIPTORS_MAX = 50_000;
 
-/** The first process found with a lock of the byte through another descriptor than `own`; `undefined` if none is. */
+/**
+ * The first process found with a lock of the byte through another descriptor than `own`;
+ * `undefined` if none is.
+ */
 export function lockHolder(own: number, byte: number): LockHolder | undefined {
   const file = fstatSync(own);
   let left = DESCRIPTORS_MAX;
@@ -43,7 +47,10 @@ function programOf(directory: string): string {
   return basename(first) || textOf(join(directory, 'comm')).trim() || 'a process';
 }
 
-/** Lines as `lock: 1: OFDLCK ADVISORY READ -1 fe:00:2146328 100 101`: device and inode, first and last byte. */
+/**
+ * Lines as `lock: 1: OFDLCK ADVISORY READ -1 fe:00:2146328 100 101`: device and inode, first and
+ * last byte.
+ */
 function hasLock(fdinfo: string, inode: number, byte: number): boolean {
   for (const [, ino, first, last] of fdinfo.matchAll(LOCK_LINE)) {
     if (Number(ino) !== inode || Number(first) > byte) continue;

@@ -1,6 +1,6 @@
 /**
- * A file in memory: the device of exact counts, of tests and of crash states. It answers at once, so
- * any queue depth interleaves the same way in every run.
+ * A file in memory: the device of exact counts, of tests and of crash states. It answers at once,
+ * so any queue depth interleaves the same way in every run.
  *
  * Invariants: several devices may share the same bytes (a file opened twice); closing one ends
  * that one only and keeps the bytes.
@@ -139,7 +139,10 @@ export class MemoryDevice implements BlockDevice {
     return new MemoryDevice({ label, path, requestAlignment, canZeroRange, canPunchHole, bytes });
   }
 
-  /** Stores the bytes of one write, or of one part of a merged one; only those that change, if that is known. */
+  /**
+   * Stores the bytes of one write, or of one part of a merged one; only those that change, if that
+   * is known.
+   */
   protected put(offset: number, bytes: Uint8Array, _purpose: Purpose, from?: number, to?: number): void {
     this.bytes.write(offset, bytes, from, to);
   }

@@ -1,8 +1,9 @@
 /**
  * Image files in memory. They live as long as the storage; closing a device keeps its bytes.
  *
- * Invariant: with the default capabilities, counts are those of a file system with O_DIRECT on 512-byte
- * blocks and with `fallocate`, on every platform. A file that begins with a hole asks for the safe alignment, as a host file.
+ * Invariant: with the default capabilities, counts are those of a file system with O_DIRECT on
+ * 512-byte blocks and with `fallocate`, on every platform. A file that begins with a hole asks for
+ * the safe alignment, as a host file.
  */
 
 import { assertInvariant, Qcow2BenchError } from '../core/error.ts';

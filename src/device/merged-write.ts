@@ -1,9 +1,14 @@
-/** What the parts of a merged write say together: its length, and the purpose it is counted under. */
+/**
+ * What the parts of a merged write say together: its length, and the purpose it is counted under.
+ */
 
 import type { WritePart } from './block-device.ts';
 import type { Purpose } from './purpose.ts';
 
-/** The most buffers one merged write may have; every system takes at least 16 (POSIX `_XOPEN_IOV_MAX`). */
+/**
+ * The most buffers one merged write may have; every system takes at least 16 (POSIX
+ * `_XOPEN_IOV_MAX`).
+ */
 export const MERGED_PARTS_MAX = 16;
 
 /** Bytes of all parts. */

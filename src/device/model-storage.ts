@@ -1,11 +1,13 @@
 /**
- * Image files on a modelled device: bytes are in memory that discards guest data, and every operation takes the
- * time that the model gives it, in virtual time.
+ * Image files on a modelled device: bytes are in memory that discards guest data, and every
+ * operation takes the time that the model gives it, in virtual time.
  *
  * Invariants:
- * - All files of a storage are on one device: they share its places (`parallelism`), its head and its time.
- * - While operations are `serial`, each is done at once and time moves on by what it took. While they are
- *   `concurrent`, each answers a promise that resolves at its time; syncs are served one at a time.
+ * - All files of a storage are on one device: they share its places (`parallelism`), its head and
+ *   its time.
+ * - While operations are `serial`, each is done at once and time moves on by what it took. While
+ *   they are `concurrent`, each answers a promise that resolves at its time; syncs are served one
+ *   at a time.
  * - The same requests take the same time, always.
  */
 
@@ -202,7 +204,8 @@ class ModelDevice extends DeviceFilter {
   }
 
   override zeroRange(offset: number, length: number, purpose: Purpose): Pending {
-    // Unwritten extents: the file system allocates them, and a write into them changes its tables once more.
+    // Unwritten extents: the file system allocates them, and a write into them changes its tables
+    // once more.
     this.#state.blocks.clear(offset, length);
     this.#state.allocates = true;
     void this.inner.zeroRange(offset, length, purpose);

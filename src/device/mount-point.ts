@@ -7,7 +7,10 @@ export interface MountPoint {
   /** As the system names it: `ext4`, `tmpfs`, `fuse.sshfs` … */
   readonly type: string;
   readonly directory: string;
-  /** `MAJOR:MINOR` of the device, as the kernel's `/sys/dev/block` has it; 0 as major means there is none. */
+  /**
+   * `MAJOR:MINOR` of the device, as the kernel's `/sys/dev/block` has it; 0 as major means there is
+   * none.
+   */
   readonly device: string;
 }
 
@@ -21,8 +24,8 @@ export function mountPointOf(path: string): MountPoint | undefined {
 }
 
 /**
- * The mount that holds the absolute `path`: the deepest directory above it, and of several mounts on
- * one directory the last, which hides the others. `mountInfo` is text in the form of proc(5),
+ * The mount that holds the absolute `path`: the deepest directory above it, and of several mounts
+ * on one directory the last, which hides the others. `mountInfo` is text in the form of proc(5),
  * `ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [FIELDS…] - TYPE SOURCE OPTIONS`.
  */
 export function findMountPoint(mountInfo: string, path: string): MountPoint | undefined {

@@ -1,8 +1,9 @@
 /**
- * A file that keeps an image's metadata and forgets everything else: what is left of a run's time on
- * it is the harness and the engine.
+ * A file that keeps an image's metadata and forgets everything else: what is left of a run's time
+ * on it is the harness and the engine.
  *
- * Invariant: bytes of guest data and copy-on-write fill read as zeroes, also where metadata lay before.
+ * Invariant: bytes of guest data and copy-on-write fill read as zeroes, also where metadata lay
+ * before.
  */
 
 import { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';

@@ -1,9 +1,10 @@
 /**
- * Linux's locks of an open file description (`F_OFD_SETLK`), which Node does not offer: on single bytes of a file,
- * without waiting. The kernel drops them when the last descriptor of the description is closed, so a process that is
- * killed leaves none.
+ * Linux's locks of an open file description (`F_OFD_SETLK`), which Node does not offer: on single
+ * bytes of a file, without waiting. The kernel drops them when the last descriptor of the
+ * description is closed, so a process that is killed leaves none.
  *
- * `fcntl` is called in libc through koffi, loaded at first use; where there is none, the answer is a reason.
+ * `fcntl` is called in libc through koffi, loaded at first use; where there is none, the answer is
+ * a reason.
  */
 
 import { endianness } from 'node:os';
@@ -44,7 +45,10 @@ type NativeFcntl = (fd: number, command: number, lock: Uint8Array) => number;
 
 let loaded: LoadedOfdLocks | undefined;
 
-/** The binding, or why there is none. Both functions throw like `node:fs`, with `code` and `syscall`. */
+/**
+ * The binding, or why there is none. Both functions throw like `node:fs`, with `code` and
+ * `syscall`.
+ */
 export function loadOfdLocks(): LoadedOfdLocks {
   loaded ??= load();
   return loaded;

@@ -1,4 +1,7 @@
-/** The directory in which a file is to be made: that it is one and takes files, in the same words for every file. */
+/**
+ * The directory in which a file is to be made: that it is one and takes files, in the same words
+ * for every file.
+ */
 
 import { constants } from 'node:fs';
 
@@ -6,7 +9,10 @@ import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { accessSync, statSync } from '../core/host-fs.ts';
 import { errnoAdvice } from '../core/system-error-name.ts';
 
-/** @throws Qcow2BenchError `directory-missing`, `not-a-directory`, or `directory-unwritable` if it cannot be looked at. */
+/**
+ * @throws Qcow2BenchError `directory-missing`, `not-a-directory`, or `directory-unwritable` if it
+ *   cannot be looked at.
+ */
 export function checkDirectory(path: string): void {
   let isDirectory: boolean | undefined;
   try {
@@ -18,7 +24,10 @@ export function checkDirectory(path: string): void {
   if (!isDirectory) throw noDirectory(path);
 }
 
-/** @throws Qcow2BenchError as `checkDirectory`, and `directory-unwritable` if no file can be made there. */
+/**
+ * @throws Qcow2BenchError as `checkDirectory`, and `directory-unwritable` if no file can be made
+ *   there.
+ */
 export function checkWritableDirectory(path: string): void {
   checkDirectory(path);
   try {

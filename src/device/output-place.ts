@@ -1,6 +1,6 @@
 /**
- * What is where an output is to be written: nothing or a regular file, which a finished file replaces; or a stream
- * (a pipe, a terminal, `/dev/stdout`), which is written to.
+ * What is where an output is to be written: nothing or a regular file, which a finished file
+ * replaces; or a stream (a pipe, a terminal, `/dev/stdout`), which is written to.
  *
  * Invariant: a directory, a block device and a socket are never written to.
  */
@@ -19,7 +19,9 @@ export type OutputPlace =
       readonly path: string;
       readonly exists: boolean;
     }
-  /** One of this process's own: opened again, a redirected file would be written from its beginning. */
+  /**
+   * One of this process's own: opened again, a redirected file would be written from its beginning.
+   */
   | { readonly kind: 'descriptor'; readonly descriptor: number }
   | { readonly kind: 'stream'; readonly path: string };
 

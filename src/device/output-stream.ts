@@ -1,10 +1,12 @@
 /**
- * Writing to an output that is a stream: a FIFO, a terminal, or a descriptor that the process was started with.
+ * Writing to an output that is a stream: a FIFO, a terminal, or a descriptor that the process was
+ * started with.
  *
  * Invariants:
- * - Bytes are appended at the stream's position. A descriptor of the process is never opened again, truncated or closed:
- *   the shell may have redirected it to a file that holds other text (`>>`).
- * - A stream that takes nothing for a moment (EAGAIN) is waited for: a parent may have made it non-blocking.
+ * - Bytes are appended at the stream's position. A descriptor of the process is never opened again,
+ *   truncated or closed: the shell may have redirected it to a file that holds other text (`>>`).
+ * - A stream that takes nothing for a moment (EAGAIN) is waited for: a parent may have made it
+ *   non-blocking.
  */
 
 import { close, closeSync, write, writeSync } from 'node:fs';
@@ -19,7 +21,10 @@ const WAIT_MS = 5;
 /** A place that is no regular file. */
 export type StreamPlace = Exclude<OutputPlace, { readonly kind: 'file' }>;
 
-/** The stream's descriptor; one that was opened here is closed by disposing. @throws The system's error. */
+/**
+ * The stream's descriptor; one that was opened here is closed by disposing. @throws The system's
+ * error.
+ */
 export class OpenStream implements Disposable {
   readonly descriptor: number;
   readonly #isOwn: boolean;

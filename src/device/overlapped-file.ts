@@ -1,15 +1,16 @@
 /**
- * A host file whose operations are in flight at once: what may wait for the disk goes through libuv's threads, so
- * that requests in flight overlap for real, as they do in QEMU's thread pool.
+ * A host file whose operations are in flight at once: what may wait for the disk goes through
+ * libuv's threads, so that requests in flight overlap for real, as they do in QEMU's thread pool.
  *
- * Handing an operation to a thread costs 15 to 30 µs of processor time. A buffered write is a copy into the page cache
- * of 3 µs and a buffered zero-range a note in memory; both are done at once, as there is nothing to overlap. Syncs,
- * reads, holes and everything under O_DIRECT go to the threads.
+ * Handing an operation to a thread costs 15 to 30 µs of processor time. A buffered write is a copy
+ * into the page cache of 3 µs and a buffered zero-range a note in memory; both are done at once, as
+ * there is nothing to overlap. Syncs, reads, holes and everything under O_DIRECT go to the threads.
  *
  * Invariants:
- * - As `HostFile`: one request is one system call but for what the system does short, nothing is served buffered
- *   under O_DIRECT, and after one failed sync every later one fails.
- * - A request's memory is its own until it is done: what O_DIRECT cannot take as it is gets a bounce buffer each.
+ * - As `HostFile`: one request is one system call but for what the system does short, nothing is
+ *   served buffered under O_DIRECT, and after one failed sync every later one fails.
+ * - A request's memory is its own until it is done: what O_DIRECT cannot take as it is gets a
+ *   bounce buffer each.
  * - The file has grown when the operation that grows it is done.
  */
 

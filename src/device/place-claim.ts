@@ -1,14 +1,17 @@
 /**
- * Claims on the place of a file that belongs to another, as a data file to its image: two renames are not one step, and a
- * process may be killed between them.
+ * Claims on the place of a file that belongs to another, as a data file to its image: two renames
+ * are not one step, and a process may be killed between them.
  *
- * Before the first file gets its name, both it and the file that it replaces get a second one, which begins as the
- * temporary name of the second file does. The claims go when the second file has its name, too. Until then, and after a
- * kill, they lead back: what was replaced returns, and what was new goes.
+ * Before the first file gets its name, both it and the file that it replaces get a second one,
+ * which begins as the temporary name of the second file does. The claims go when the second file
+ * has its name, too. Until then, and after a kill, they lead back: what was replaced returns, and
+ * what was new goes.
  *
  * Invariants:
- * - Only a file that the claims name is removed or replaced, and a new one only if nothing wrote to it since.
- * - Where the system has no hard links, or the files have different directories, there are no claims.
+ * - Only a file that the claims name is removed or replaced, and a new one only if nothing wrote to
+ *   it since.
+ * - Where the system has no hard links, or the files have different directories, there are no
+ *   claims.
  */
 
 import { createHash } from 'node:crypto';
@@ -17,7 +20,10 @@ import { basename, dirname, join } from 'node:path';
 import { existsSync, linkSync, renameSync, rmSync, statSync } from '../core/host-fs.ts';
 
 const TEMPORARY_END = '.tmp';
-/** The beginning, the hash of the name that is claimed, and which file this is; of the new one when it was last written to. */
+/**
+ * The beginning, the hash of the name that is claimed, and which file this is; of the new one when
+ * it was last written to.
+ */
 const CLAIM = /^(.+)\.([0-9a-f]{8})\.(?:old|(\d+)\.new)$/;
 
 export interface ClaimedPlace {
@@ -37,7 +43,10 @@ interface Claim {
   readonly modifiedNs: bigint | undefined;
 }
 
-/** Of this process, by the temporary name of the file that follows: several files may come before it. */
+/**
+ * Of this process, by the temporary name of the file that follows: several files may come before
+ * it.
+ */
 const open = new Map<string, readonly Claim[]>();
 
 /** To be called before `temporary` is renamed to `path`. */
@@ -64,7 +73,8 @@ export function settleClaims(follower: string, outcome: 'kept' | 'undone'): void
 }
 
 /**
- * Settles the claims that a killed process left, before its other leftovers are removed. What cannot be settled stays.
+ * Settles the claims that a killed process left, before its other leftovers are removed. What
+ * cannot be settled stays.
  *
  * @param leftovers which of the names in the directory are those of killed processes
  */
@@ -109,7 +119,8 @@ function settle(
       if (hasOld) renameSync(oldPath, path);
       else rmSync(path);
     } else if (hasOld && found?.ino !== statsOf(oldPath)?.ino) {
-      // Another file has the name, or this one was written to: what was there before is kept beside it.
+      // Another file has the name, or this one was written to: what was there before is kept beside
+      // it.
       return;
     }
   }

@@ -1,10 +1,10 @@
 /**
- * Which ranges of a file are being written, so that a read-modify-write meets no other write on the same
- * bytes between its read and its write.
+ * Which ranges of a file are being written, so that a read-modify-write meets no other write on the
+ * same bytes between its read and its write.
  *
- * Invariants: an exclusive range overlaps no other range in flight; plain ranges may overlap each other. No
- * request holds a range while waiting for another, so there is no deadlock. On a device that completes
- * synchronously nothing is ever in flight, and every check sees an empty list.
+ * Invariants: an exclusive range overlaps no other range in flight; plain ranges may overlap each
+ * other. No request holds a range while waiting for another, so there is no deadlock. On a device
+ * that completes synchronously nothing is ever in flight, and every check sees an empty list.
  */
 
 import type { Pending } from '../core/pending.ts';
@@ -20,7 +20,9 @@ interface HeldRange {
 export class RangeGuard {
   readonly #held: HeldRange[] = [];
 
-  /** What a write of the range has to wait for (and then ask again); `undefined` if it may start. */
+  /**
+   * What a write of the range has to wait for (and then ask again); `undefined` if it may start.
+   */
   blocker(start: number, end: number, exclusive: boolean): Pending {
     for (const held of this.#held) {
       if (held.start < end && start < held.end && (exclusive || held.exclusive)) return held.done;

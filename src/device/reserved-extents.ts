@@ -1,9 +1,9 @@
 /**
- * Linux's FIEMAP: where a file has space that was reserved and never written. SEEK_DATA calls that a hole, but to write
- * there costs less, and programs that look at a file's blocks see it.
+ * Linux's FIEMAP: where a file has space that was reserved and never written. SEEK_DATA calls that
+ * a hole, but to write there costs less, and programs that look at a file's blocks see it.
  *
- * It is asked through libc's `ioctl` and koffi, loaded at first use. If it is not available, or the file system has
- * no answer (tmpfs), a file has no reservations: what is true of most.
+ * It is asked through libc's `ioctl` and koffi, loaded at first use. If it is not available, or the
+ * file system has no answer (tmpfs), a file has no reservations: what is true of most.
  */
 
 import { createRequire } from 'node:module';

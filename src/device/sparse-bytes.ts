@@ -3,11 +3,12 @@
  *
  *      offset → directory (4 MiB of file) → page number → a page of 4 KiB in a slab of 64
  *
- * A page is as large as a block of the usual file system, so that a small write into a large cluster takes what it
- * takes there. Slabs and not single pages: a buffer of its own for every page would cost several times the page.
+ * A page is as large as a block of the usual file system, so that a small write into a large
+ * cluster takes what it takes there. Slabs and not single pages: a buffer of its own for every page
+ * would cost several times the page.
  *
- * Invariants: a page that is absent reads as zeroes; no page is wholly at or past `size`; the bytes of the last
- * page past `size` are zero, so growing the file never uncovers old bytes.
+ * Invariants: a page that is absent reads as zeroes; no page is wholly at or past `size`; the bytes
+ * of the last page past `size` are zero, so growing the file never uncovers old bytes.
  */
 
 import { alignUp, remainder } from '../core/alignment.ts';
@@ -19,8 +20,9 @@ const SLAB_PAGES = 64;
 const DIRECTORY_PAGES = 1024;
 
 /**
- * Slabs of files that are gone, to be used again: a new one costs its allocation, its zeroing by the system and its
- * collection, several times what filling an old one costs. At most 16 MiB are kept.
+ * Slabs of files that are gone, to be used again: a new one costs its allocation, its zeroing by
+ * the system and its collection, several times what filling an old one costs. At most 16 MiB are
+ * kept.
  */
 const spareSlabs: Buffer[] = [];
 const SPARE_SLABS_MAX = 64;
@@ -29,7 +31,8 @@ const SPARE_SLABS_MAX = 64;
 type Directory = Int32Array;
 
 export class SparseBytes {
-  // Buffers rather than plain arrays: their `copy` takes a range of the source without making a view.
+  // Buffers rather than plain arrays: their `copy` takes a range of the source without making a
+  // view.
   readonly #slabs: Buffer[] = [];
   readonly #directories = new Map<number, Directory>();
   /** Numbers of pages that were given back. */
@@ -62,7 +65,9 @@ export class SparseBytes {
     }
   }
 
-  /** Whether `offset`, which is before the end, is stored, and for how many bytes the answer holds. */
+  /**
+   * Whether `offset`, which is before the end, is stored, and for how many bytes the answer holds.
+   */
   extentAt(offset: number): { readonly isData: boolean; readonly length: number } {
     const first = Math.floor(offset / PAGE_BYTES);
     const end = Math.ceil(this.#size / PAGE_BYTES);
@@ -78,7 +83,10 @@ export class SparseBytes {
     return { isData, length: Math.min(next * PAGE_BYTES, this.#size) - offset };
   }
 
-  /** Stores `bytes` at `offset`, or only those from `from` to `to` where the others are there already. */
+  /**
+   * Stores `bytes` at `offset`, or only those from `from` to `to` where the others are there
+   * already.
+   */
   write(offset: number, bytes: Uint8Array, from = 0, to = bytes.byteLength): void {
     for (let done = from; done < to;) {
       const at = remainder(offset + done, PAGE_BYTES);
@@ -91,7 +99,9 @@ export class SparseBytes {
     this.growTo(offset + bytes.byteLength);
   }
 
-  /** Makes the range read as zeroes and frees the pages wholly inside it; never changes the size. */
+  /**
+   * Makes the range read as zeroes and frees the pages wholly inside it; never changes the size.
+   */
   clear(offset: number, length: number): void {
     const end = offset + length;
     const firstWhole = Math.ceil(offset / PAGE_BYTES);
@@ -168,7 +178,10 @@ export class SparseBytes {
     return this.#slabs[Math.floor((number - 1) / SLAB_PAGES)] as Buffer;
   }
 
-  /** The number of page `index`, which is made if it is absent: zero, unless it is `overwritten` as a whole. */
+  /**
+   * The number of page `index`, which is made if it is absent: zero, unless it is `overwritten` as
+   * a whole.
+   */
   #pageFor(index: number, overwritten: boolean): number {
     const directoryIndex = Math.floor(index / DIRECTORY_PAGES);
     let directory = this.#directories.get(directoryIndex);

@@ -1,8 +1,8 @@
 /**
  * Files of a storage that have temporary names until all of them are whole.
  *
- * Invariant: names are those that the files will have, so that an image can store the name of another; before
- * `commit` no file has appeared under them.
+ * Invariant: names are those that the files will have, so that an image can store the name of
+ * another; before `commit` no file has appeared under them.
  */
 
 import type { BlockDevice } from './block-device.ts';

@@ -1,8 +1,8 @@
 /**
  * Times host operations by what they are for: guest data and the fill around it, metadata, syncs.
  *
- * Invariants: it wraps the bare file, so it times system calls and nothing of ours but two looks at the clock; an
- * operation that is not done at once is timed until it is.
+ * Invariants: it wraps the bare file, so it times system calls and nothing of ours but two looks at
+ * the clock; an operation that is not done at once is timed until it is.
  */
 
 import type { Pending } from '../core/pending.ts';

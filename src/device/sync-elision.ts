@@ -2,11 +2,12 @@
  * Rule R1: a sync is passed on only if something was written since the last one that succeeded.
  *
  * Invariants:
- * - `#writeGen` rises when a change is *done*: a sync that starts while a write is in flight does not
- *   cover it, so that write keeps the next sync from being elided. One that failed counts as well: it
- *   may have changed a part. Changes that the caller says are in flight count as not done yet.
- * - One sync is in flight at a time. Others wait in the order they came and then look again: what the
- *   active one covered is not synced a second time.
+ * - `#writeGen` rises when a change is *done*: a sync that starts while a write is in flight does
+ *   not cover it, so that write keeps the next sync from being elided. One that failed counts as
+ *   well: it may have changed a part. Changes that the caller says are in flight count as not done
+ *   yet.
+ * - One sync is in flight at a time. Others wait in the order they came and then look again: what
+ *   the active one covered is not synced a second time.
  * - A failed sync covers nothing, and neither does one apart.
  */
 

@@ -1,12 +1,13 @@
 /**
- * Temporary files: their names, how they become the file that was asked for, and how those of a killed process are
- * removed.
+ * Temporary files: their names, how they become the file that was asked for, and how those of a
+ * killed process are removed.
  *
  * Invariants:
  * - A name holds host, process and thread and a number, so no two running processes share one.
- * - A temporary file becomes the finished file in one step, by a link or a rename: at its final name there is the old
- *   file or the new one whole, never a part.
- * - Only files that this user made on this host, by a process that has ended, are removed as leftovers.
+ * - A temporary file becomes the finished file in one step, by a link or a rename: at its final
+ *   name there is the old file or the new one whole, never a part.
+ * - Only files that this user made on this host, by a process that has ended, are removed as
+ *   leftovers.
  */
 
 import { createHash } from 'node:crypto';
@@ -33,7 +34,10 @@ import { isClaim, settleLeftClaims } from './place-claim.ts';
 
 /** Symbolic links that are followed one after the other, as by Linux. */
 const LINKS_MAX = 40;
-/** `qcow2-bench-HOST-PID-START`; the start is in clock ticks since the system's boot, 0 where the system has none. */
+/**
+ * `qcow2-bench-HOST-PID-START`; the start is in clock ticks since the system's boot, 0 where the
+ * system has none.
+ */
 const LEFTOVER = /^\.?qcow2-bench-([0-9a-f]{6})-(\d+)-(\d+)-/;
 
 let counter = 0;
@@ -52,7 +56,10 @@ export function temporaryPath(directory: string): string {
   return join(directory, `.${temporaryPrefix()}-${String(threadId)}-${String(counter++)}.tmp`);
 }
 
-/** Removes what killed processes left in `directory`; looks once a process. A file that cannot be removed stays. */
+/**
+ * Removes what killed processes left in `directory`; looks once a process. A file that cannot be
+ * removed stays.
+ */
 export function removeLeftovers(directory: string): void {
   const absolute = resolve(directory);
   if (cleaned.has(absolute)) return;
@@ -74,7 +81,10 @@ export function removeLeftovers(directory: string): void {
   }
 }
 
-/** Removes a temporary file that is not needed any more, as far as that goes: what stays is a leftover. */
+/**
+ * Removes a temporary file that is not needed any more, as far as that goes: what stays is a
+ * leftover.
+ */
 export function discardTemporary(path: string): void {
   try {
     rmSync(path, { force: true });
@@ -88,7 +98,8 @@ function isOwn(path: string): boolean {
 }
 
 /**
- * Gives a finished file its final name. A file that is replaced passes on its permissions and, where allowed, its owner.
+ * Gives a finished file its final name. A file that is replaced passes on its permissions and,
+ * where allowed, its owner.
  *
  * @throws Qcow2BenchError `file-exists` unless `overwrite` is given; or the system's error.
  */
@@ -136,15 +147,19 @@ export interface TemporaryFile {
 const DESCRIPTORS: Readonly<Record<string, number>> = { '/dev/stdin': 0, '/dev/stdout': 1, '/dev/stderr': 2 };
 const DESCRIPTOR_PATH = new RegExp(`^/(?:dev/fd|proc/(?:self|${String(process.pid)})/fd)/(\\d+)$`);
 
-/** The descriptor of this process that an absolute path names: `/dev/stdout`, `/dev/fd/N` and what they link to. */
+/**
+ * The descriptor of this process that an absolute path names: `/dev/stdout`, `/dev/fd/N` and what
+ * they link to.
+ */
 export function ownDescriptor(path: string): number | undefined {
   const found = DESCRIPTORS[path] ?? DESCRIPTOR_PATH.exec(path)?.[1];
   return found === undefined ? undefined : Number(found);
 }
 
 /**
- * The absolute path of the file that writing to `path` would make or change: symbolic links followed, also one that
- * leads to no file yet, but not a descriptor of this process. Unchanged if the system does not report it.
+ * The absolute path of the file that writing to `path` would make or change: symbolic links
+ * followed, also one that leads to no file yet, but not a descriptor of this process. Unchanged if
+ * the system does not report it.
  */
 export function realOutputPath(path: string): string {
   let current = resolve(path);
@@ -162,7 +177,10 @@ export function realOutputPath(path: string): string {
   return current;
 }
 
-/** Gives the file a second name, which unlike a rename never replaces one; false where there are no such links. */
+/**
+ * Gives the file a second name, which unlike a rename never replaces one; false where there are no
+ * such links.
+ */
 function linked(path: string, newPath: string): boolean {
   try {
     linkSync(path, newPath);
@@ -201,7 +219,10 @@ function isRunning(pid: number, start: string | undefined): boolean {
   }
 }
 
-/** When a process started, to distinguish it from a later process with the same PID; see proc(5), field 22 of stat. */
+/**
+ * When a process started, to distinguish it from a later process with the same PID; see proc(5),
+ * field 22 of stat.
+ */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${String(pid)}/stat`, 'latin1');

@@ -2,8 +2,9 @@
  * Time that passes only because a model says so: a clock, and an agenda of what ends when.
  *
  * Invariants:
- * - Time never goes backwards. Events come in the order of their times, those of one time in the order in which
- *   they were put down, each when nothing else is left to run: so the same requests give the same times, always.
+ * - Time never goes backwards. Events come in the order of their times, those of one time in the
+ *   order in which they were put down, each when nothing else is left to run: so the same requests
+ *   give the same times, always.
  */
 
 interface Event {

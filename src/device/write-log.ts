@@ -4,8 +4,8 @@
  *
  * Invariants:
  * - An entry is appended when its operation has succeeded; what failed is not in the log.
- * - A sync makes durable the entries that were done when it was *issued*, its `covers` first ones. On a
- *   device that answers at once that is everything before it.
+ * - A sync makes durable the entries that were done when it was *issued*, its `covers` first ones.
+ *   On a device that answers at once that is everything before it.
  * - Data is copied when the write is issued.
  */
 

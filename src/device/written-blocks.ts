@@ -1,6 +1,6 @@
 /**
- * Which blocks of a file hold data, as the file system sees it: a bit for every 4 KiB. Distinguishes an
- * overwrite in place from an allocating write.
+ * Which blocks of a file hold data, as the file system sees it: a bit for every 4 KiB.
+ * Distinguishes an overwrite in place from an allocating write.
  *
  * Invariant: memory is taken where blocks are written only, 4 KiB of bits for 128 MiB of file.
  */
@@ -12,7 +12,9 @@ const PAGE_BLOCKS = 1 << 15;
 export class WrittenBlocks {
   readonly #pages = new Map<number, Uint8Array>();
 
-  /** Marks the blocks that the range touches, and returns whether one of them held nothing before. */
+  /**
+   * Marks the blocks that the range touches, and returns whether one of them held nothing before.
+   */
   write(offset: number, length: number): boolean {
     return this.#each(offset, length, (bits, at, bit) => {
       const byte = bits[at] ?? 0;

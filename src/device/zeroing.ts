@@ -1,5 +1,6 @@
 /**
- * Zeroing a range of a file without writing it, and giving a range back, on whatever a file system offers.
+ * Zeroing a range of a file without writing it, and giving a range back, on whatever a file system
+ * offers.
  *
  * The order is QEMU's (7.2, seen with strace on ext4, tmpfs and FUSE):
  *
@@ -45,7 +46,10 @@ export function zeroWithoutWriting(
   return pending === undefined ? true : zeroAfter(pending, { device, offset, length, purpose }, mayUnmap);
 }
 
-/** Gives the range back to the file system where it takes it; an unsupported hole leaves the range as it is. */
+/**
+ * Gives the range back to the file system where it takes it; an unsupported hole leaves the range
+ * as it is.
+ */
 export function discardRange(device: BlockDevice, offset: number, length: number, purpose: Purpose): Pending {
   if (!device.canPunchHole) {
     device.noteChange?.();

@@ -1,13 +1,16 @@
 /**
- * Opening the files an image says it is backed by, or that it keeps its data in. An image may come from a stranger, so its word is not enough
- * to open a file.
+ * Opening the files an image says it is backed by, or that it keeps its data in. An image may come
+ * from a stranger, so its word is not enough to open a file.
  *
  * Invariants:
- * - A backing file is opened only below the allowed directory (that of the image first asked for, unless the
- *   caller names another), or anywhere if the caller says so. Where the files can tell, links are followed first.
- * - Its format is named by the image or by the caller; it is never guessed from content, which a guest can write.
+ * - A backing file is opened only below the allowed directory (that of the image first asked for,
+ *   unless the caller names another), or anywhere if the caller says so. Where the files can tell,
+ *   links are followed first.
+ * - Its format is named by the image or by the caller; it is never guessed from content, which a
+ *   guest can write.
  * - Names are plain paths: QEMU's `json:` and `protocol:` names are refused.
- * - A chain ends: no file is in it twice, and it has at most `LIMITS.backingChainDepth` backing files.
+ * - A chain ends: no file is in it twice, and it has at most `LIMITS.backingChainDepth` backing
+ *   files.
  */
 
 import { dirname, isAbsolute, join, normalize, relative, resolve, sep } from 'node:path';
@@ -34,7 +37,10 @@ export interface ImageFiles {
    * @param name a path, absolute or relative to wherever this source looks.
    */
   open(name: string, options: LabelledFile): BlockDevice;
-  /** The name with symbolic links followed, or as it is if nothing is there; left out by sources without links. */
+  /**
+   * The name with symbolic links followed, or as it is if nothing is there; left out by sources
+   * without links.
+   */
   realName?(name: string): string;
 }
 
@@ -44,7 +50,10 @@ export interface BackingPolicy {
   readonly allowedDirectory?: string | undefined;
   /** They may be anywhere. Default false. */
   readonly allowAnywhere?: boolean | undefined;
-  /** The format of those whose overlay names none, or none that is supported. Default: such an overlay is refused. */
+  /**
+   * The format of those whose overlay names none, or none that is supported. Default: such an
+   * overlay is refused.
+   */
   readonly unnamedFormat?: Format | undefined;
 }
 
@@ -76,8 +85,9 @@ type FileRole = 'backing' | 'data';
 /**
  * What the image on top is given to open its backing file with.
  *
- * Its answer rejects with Qcow2BenchError `backing-protocol`, `backing-not-allowed`, `backing-format-missing`,
- * `backing-loop`, `backing-chain-too-deep`, or what opening the file or its format throws.
+ * Its answer rejects with Qcow2BenchError `backing-protocol`, `backing-not-allowed`,
+ * `backing-format-missing`, `backing-loop`, `backing-chain-too-deep`, or what opening the file or
+ * its format throws.
  */
 export function backingOpener(options: BackingChainOptions): OpenBacking {
   return openerBelow(options, [options.name]);
@@ -174,7 +184,10 @@ function openedBacking(
   }
 }
 
-/** The error to throw for one that opening a file behind an image threw: it names the image that leads there. */
+/**
+ * The error to throw for one that opening a file behind an image threw: it names the image that
+ * leads there.
+ */
 export function unopenedFile(
   error: unknown,
   { name, role, overlay }: { name: string; role: FileRole; overlay: string | undefined },

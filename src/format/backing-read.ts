@@ -6,8 +6,8 @@ import type { Pending } from '../core/pending.ts';
 import type { DiskImage } from './disk-image.ts';
 
 /**
- * Fills `target` with what the backing image holds from `guestOffset` on; without one, or past its end, with
- * zeroes.
+ * Fills `target` with what the backing image holds from `guestOffset` on; without one, or past its
+ * end, with zeroes.
  *
  * @param guestOffset bytes, a multiple of 512, as is the length of `target`.
  */

@@ -1,16 +1,17 @@
 /**
- * Between the source of guest requests and an image: checks each request, and adds the flush that the cache
- * mode or the FUA flag asks for (rule R2).
+ * Between the source of guest requests and an image: checks each request, and adds the flush that
+ * the cache mode or the FUA flag asks for (rule R2).
  *
  * Invariants:
- * - No request reaches the image that is not in whole sectors, within the disk, and, if it carries data, at
- *   most `LIMITS.transferBytes` long.
- * - In a writethrough mode each write and write-zeroes is followed by one flush; FUA adds none to that. A discard
- *   is never followed by one: it is no write. Which flush it is, and when FUA is dropped, follows from the QEMU that is
- *   followed.
+ * - No request reaches the image that is not in whole sectors, within the disk, and, if it carries
+ *   data, at most `LIMITS.transferBytes` long.
+ * - In a writethrough mode each write and write-zeroes is followed by one flush; FUA adds none to
+ *   that. A discard is never followed by one: it is no write. Which flush it is, and when FUA is
+ *   dropped, follows from the QEMU that is followed.
  * - Where discards are ignored, none reaches the image; one that would be refused still is.
- * - One flush of the image is in flight at a time (in QEMU: of a node). At a queue depth above 1 this decides how
- *   many syncs are spared: the requests that wait are covered by the next flush only if they were linked before it.
+ * - One flush of the image is in flight at a time (in QEMU: of a node). At a queue depth above 1
+ *   this decides how many syncs are spared: the requests that wait are covered by the next flush
+ *   only if they were linked before it.
  * - On a device that answers at once every method does too, and allocates nothing.
  */
 
@@ -50,8 +51,9 @@ export interface WriteZeroesFlags extends WriteFlags {
 }
 
 /**
- * Every request method throws, or rejects with, Qcow2BenchError `request-unaligned`, `request-out-of-range`,
- * `request-too-long` or `image-read-only` if the request is refused. Offsets and lengths are in bytes.
+ * Every request method throws, or rejects with, Qcow2BenchError `request-unaligned`,
+ * `request-out-of-range`, `request-too-long` or `image-read-only` if the request is refused.
+ * Offsets and lengths are in bytes.
  */
 export class BlockBackend {
   readonly image: DiskImage;
@@ -64,7 +66,9 @@ export class BlockBackend {
   readonly #path: string | undefined;
   readonly #flushTurn = new Mutex();
   readonly #flushImage = (cause: SyncCause): Pending => this.image.flush(cause);
-  /** One flush at a time, in the order they came: the next finds clean what the one before it wrote. */
+  /**
+   * One flush at a time, in the order they came: the next finds clean what the one before it wrote.
+   */
   readonly #flush = (cause: SyncCause): Pending => this.#flushTurn.hold(this.#flushImage, cause);
   /** What follows a data write that is to be durable. */
   readonly #syncWrite: (cause: SyncCause) => Pending;

@@ -1,7 +1,7 @@
 /**
- * The sizes of the metadata caches that an image is opened with, as QEMU's options of the same names give them
- * (`cache-size`, `l2-cache-size`, `refcount-cache-size`, `l2-cache-entry-size`). Only qcow2 has them; how they add
- * up is in `qcow2/cache-geometry.ts`.
+ * The sizes of the metadata caches that an image is opened with, as QEMU's options of the same
+ * names give them (`cache-size`, `l2-cache-size`, `refcount-cache-size`, `l2-cache-entry-size`).
+ * Only qcow2 has them; how they add up is in `qcow2/cache-geometry.ts`.
  */
 
 /** All in bytes; what is absent follows from the rest and from the disk. */
@@ -10,7 +10,10 @@ export interface CacheSizes {
   readonly cacheSize?: number | undefined;
   readonly l2CacheSize?: number | undefined;
   readonly refcountCacheSize?: number | undefined;
-  /** Of one slice of an L2 table, the unit in which L2 tables are cached: a power of two up to a cluster. */
+  /**
+   * Of one slice of an L2 table, the unit in which L2 tables are cached: a power of two up to a
+   * cluster.
+   */
   readonly l2CacheEntrySize?: number | undefined;
 }
 

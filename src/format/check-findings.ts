@@ -1,9 +1,9 @@
 /**
- * What a check has found: counts with the meaning that `qemu-img check` gives them, and the findings in
- * words.
+ * What a check has found: counts with the meaning that `qemu-img check` gives them, and the
+ * findings in words.
  *
- * Invariants: counts are exact; of each kind at most `DETAILS_MAX` texts are kept, and no unused text
- * is formatted (a big dirty image has millions of findings).
+ * Invariants: counts are exact; of each kind at most `DETAILS_MAX` texts are kept, and no unused
+ * text is formatted (a big dirty image has millions of findings).
  */
 
 import type { CheckReport, DetailSink, FindingKind } from './check-report.ts';
@@ -21,9 +21,15 @@ export class CheckFindings {
   needsRebuild = false;
   /** A table that leads to clusters could not be read: what nothing else leads to may be its. */
   hasLostTable = false;
-  /** An L2 table is past the end of the file, in whole or in part: what it led to is lost if the file is lengthened. */
+  /**
+   * An L2 table is past the end of the file, in whole or in part: what it led to is lost if the
+   * file is lengthened.
+   */
   hasTablePastEnd = false;
-  /** Bytes: how long the file was before its tail was lost, as far as references show it; undefined if none lead past the end. */
+  /**
+   * Bytes: how long the file was before its tail was lost, as far as references show it; undefined
+   * if none lead past the end.
+   */
   lostEnd: number | undefined = undefined;
   imageEndOffset = 0;
   allocatedClusters = 0;
@@ -74,7 +80,9 @@ export class CheckFindings {
     this.fragmentedClusters += fragmented;
   }
 
-  /** What was found and repaired so far, to be forgotten by `restore` where a pass is done again. */
+  /**
+   * What was found and repaired so far, to be forgotten by `restore` where a pass is done again.
+   */
   counts(): FindingCounts {
     const { corruptions, leaks, checkErrors, corruptionsFixed, leaksFixed } = this;
     return { corruptions, leaks, checkErrors, corruptionsFixed, leaksFixed };
@@ -84,7 +92,10 @@ export class CheckFindings {
     Object.assign(this, counts);
   }
 
-  /** Forgets what was counted of the mapping, and what the refcounts need: both are about to be looked at again. */
+  /**
+   * Forgets what was counted of the mapping, and what the refcounts need: both are about to be
+   * looked at again.
+   */
   resetMapping(): void {
     this.needsRebuild = false;
     this.allocatedClusters = 0;

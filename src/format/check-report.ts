@@ -1,6 +1,9 @@
 import type { Pending } from '../core/pending.ts';
 
-/** The outcome of checking an image, of any format that can be checked; counts as `qemu-img check` has them. */
+/**
+ * The outcome of checking an image, of any format that can be checked; counts as `qemu-img check`
+ * has them.
+ */
 export interface CheckReport {
   /** Damage that can lose data; what was repaired is not counted here but below. */
   readonly corruptions: number;
@@ -36,11 +39,15 @@ export interface CheckOptions {
   /** Left out, nothing is written. */
   readonly repair?: RepairScope | undefined;
   readonly onDetail?: DetailSink | undefined;
-  /** A repair removes no snapshot, however broken: what opening an image may do unasked. Default false. */
+  /**
+   * A repair removes no snapshot, however broken: what opening an image may do unasked. Default
+   * false.
+   */
   readonly keepsSnapshots?: boolean | undefined;
   /**
-   * Called regularly with how far the check is: the name of the current pass and the share of it that is done. What it returns
-   * is waited for; if that rejects, the check ends there, and a repair leaves what it has written so far.
+   * Called regularly with how far the check is: the name of the current pass and the share of it
+   * that is done. What it returns is waited for; if that rejects, the check ends there, and a
+   * repair leaves what it has written so far.
    */
   readonly onProgress?: ((pass: string, share: number) => Pending) | undefined;
 }

@@ -2,9 +2,10 @@
  * The contract of an open disk image of any format: what a guest can ask of it.
  *
  * Invariants:
- * - One async function a guest request, as QEMU has one coroutine a request; like a `BlockDevice`, a method
- *   answers `undefined` when it is done at once.
- * - Requests are within `virtualSize` and in whole sectors; `BlockBackend` checks that before it calls.
+ * - One async function a guest request, as QEMU has one coroutine a request; like a `BlockDevice`,
+ *   a method answers `undefined` when it is done at once.
+ * - Requests are within `virtualSize` and in whole sectors; `BlockBackend` checks that before it
+ *   calls.
  * - What a `flush` acknowledged survives any crash; what was written after it may or may not.
  */
 
@@ -36,8 +37,8 @@ export interface Mapping {
   /** Bytes from the asked guest offset for which this answer holds; at least 1. */
   readonly length: number;
   /**
-   * Host offset of the first byte; only for `data`, for `zero` where a place in the file is kept, and for
-   * `unallocated` where the place belongs to a cluster that is partly in use.
+   * Host offset of the first byte; only for `data`, for `zero` where a place in the file is kept,
+   * and for `unallocated` where the place belongs to a cluster that is partly in use.
    */
   readonly hostOffset: number | undefined;
 }
@@ -48,7 +49,10 @@ export interface DiskImage {
   readonly virtualSize: number;
   /** Bytes of the unit in which the image allocates; 1 for raw. */
   readonly clusterSize: number;
-  /** What of its shape the open image shows, defaults included; left out by formats that have only one. */
+  /**
+   * What of its shape the open image shows, defaults included; left out by formats that have only
+   * one.
+   */
   readonly shape?: ImageShape | undefined;
   /** The image that shows through where this one is unallocated. */
   readonly backing: DiskImage | undefined;
@@ -58,9 +62,9 @@ export interface DiskImage {
   read(guestOffset: number, target: Uint8Array): Pending;
   write(guestOffset: number, bytes: Uint8Array): Pending;
   /**
-   * Writes whole clusters compressed, the last one up to the disk's end; left out by formats that have no compressed
-   * clusters. Rejects with Qcow2BenchError `qcow2-compressed-overwrite` where something was written before. No flush
-   * follows it in any cache mode, as in QEMU.
+   * Writes whole clusters compressed, the last one up to the disk's end; left out by formats that
+   * have no compressed clusters. Rejects with Qcow2BenchError `qcow2-compressed-overwrite` where
+   * something was written before. No flush follows it in any cache mode, as in QEMU.
    */
   writeCompressed?(guestOffset: number, bytes: Uint8Array): Pending;
   /** After the last compressed write: makes the file end at a whole sector. */
@@ -70,20 +74,22 @@ export interface DiskImage {
   /** Writes what R3 asks for and syncs; `cause` is what the sync is counted under. */
   flush(cause: SyncCause): Pending;
   /**
-   * Makes a write that is done durable, apart from rule R1, as a file does of its own for a write with FUA; left out by formats
-   * that have metadata to write first.
+   * Makes a write that is done durable, apart from rule R1, as a file does of its own for a write
+   * with FUA; left out by formats that have metadata to write first.
    */
   syncWrite?(cause: SyncCause): Pending;
   /**
-   * Gives the disk another size, in whole sectors, with space for what is new as `preallocation` asks, by default none. The image must
-   * be idle. What a backing file holds behind the old end stays hidden.
+   * Gives the disk another size, in whole sectors, with space for what is new as `preallocation`
+   * asks, by default none. The image must be idle. What a backing file holds behind the old end
+   * stays hidden.
    */
   resize?(virtualSize: number, preallocation?: Preallocation): Promise<void>;
   /**
    * What the range beginning at `guestOffset` is, from this image's tables alone.
    *
-   * @param options with `seeHoles`, a hole in a raw file is `zero`; without, everything in it is data. With `far`, what no
-   *   table maps is one range even if other images are behind this one; without, only if none does.
+   * @param options with `seeHoles`, a hole in a raw file is `zero`; without, everything in it is
+   *   data. With `far`, what no table maps is one range even if other images are behind this one;
+   *   without, only if none does.
    */
   map(guestOffset: number, length: number, options?: MapOptions): Promise<Mapping>;
   /** Flushes, marks the image clean, syncs and releases its files and its backing chain. */

@@ -4,7 +4,10 @@ import { SECTOR_SIZE } from '../core/alignment.ts';
 import type { BlockDevice, FileGrowth } from '../device/block-device.ts';
 import type { Preallocation } from './image-shape.ts';
 
-/** Bytes of the block that QEMU writes first, so that the alignment which O_DIRECT asks for can be detected from it. */
+/**
+ * Bytes of the block that QEMU writes first, so that the alignment which O_DIRECT asks for can be
+ * detected from it.
+ */
 const FIRST_BLOCK = 4096;
 
 /** How a file grows by each preallocation. */

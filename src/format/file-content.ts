@@ -1,8 +1,9 @@
 /**
- * What a file is by its first and last bytes: an image of a format known here, one of another program, or raw.
+ * What a file is by its first and last bytes: an image of a format known here, one of another
+ * program, or raw.
  *
- * Invariant: `raw` is what is left. A guest can write any bytes to a raw disk, so what is found never overrules a format
- * that was named: it says why a file does not have that format.
+ * Invariant: `raw` is what is left. A guest can write any bytes to a raw disk, so what is found
+ * never overrules a format that was named: it says why a file does not have that format.
  */
 
 import { alignDown } from '../core/alignment.ts';
@@ -41,7 +42,8 @@ export async function contentOf(device: BlockDevice): Promise<Format | ForeignFo
 }
 
 /**
- * The error of opening a file as a format that was named: where the magic is another, it says which format the file has.
+ * The error of opening a file as a format that was named: where the magic is another, it says which
+ * format the file has.
  *
  * @param purpose `backing-read` for a file behind an image, whose format comes from that image
  */

@@ -1,10 +1,10 @@
 /**
- * Files that are plainly something other than a raw disk: images of other programs, compressed files, archives. Each
- * is recognised by its magic alone.
+ * Files that are plainly something other than a raw disk: images of other programs, compressed
+ * files, archives. Each is recognised by its magic alone.
  *
- * Invariants: file systems and partition tables are what a raw disk holds, so none of theirs is in the table (ISO 9660,
- * squashfs and the like stay raw). A guest can write any of these bytes to a raw disk: a match refuses a guess, and
- * never an explicit format.
+ * Invariants: file systems and partition tables are what a raw disk holds, so none of theirs is in
+ * the table (ISO 9660, squashfs and the like stay raw). A guest can write any of these bytes to a
+ * raw disk: a match refuses a guess, and never an explicit format.
  */
 
 import { viewOf } from '../core/bytes.ts';
@@ -26,7 +26,10 @@ interface Magic {
 
 /** Bytes of a file's start that the table needs. */
 export const FOREIGN_HEAD_BYTES = 512;
-/** Bytes of a file's end that the table needs: the footers of VHD and of Apple's disk images fill the last sector. */
+/**
+ * Bytes of a file's end that the table needs: the footers of VHD and of Apple's disk images fill
+ * the last sector.
+ */
 export const FOREIGN_TAIL_BYTES = 512;
 
 const CONVERT = "convert it first with 'qemu-img convert -O qcow2 FILE NEW'";

@@ -1,10 +1,11 @@
 /**
- * What every format is opened and created with: the same shape for each, so that the registry treats them
- * alike. A format ignores what it has no notion of (raw has no clusters, only qcow2 has refcounts).
+ * What every format is opened and created with: the same shape for each, so that the registry
+ * treats them alike. A format ignores what it has no notion of (raw has no clusters, only qcow2 has
+ * refcounts).
  *
  * Invariants:
- * - `open…` owns `device` from the call on: it is closed by the image's `close` or `abandon`, and by a failed
- *   open itself. `create…` does not own it: the caller syncs and closes.
+ * - `open…` owns `device` from the call on: it is closed by the image's `close` or `abandon`, and
+ *   by a failed open itself. `create…` does not own it: the caller syncs and closes.
  * - A backing file is reached only through `openBacking`; an engine never opens a name by itself.
  */
 
@@ -20,8 +21,8 @@ export type RefcountMode = (typeof REFCOUNT_MODES)[number];
 
 export const DISCARD_MODES = ['unmap', 'ignore'] as const;
 /**
- * What becomes of guest discards, as QEMU's option `discard` says it: with `ignore` none is served, and clusters that
- * a zero-write frees are not given back to the file system.
+ * What becomes of guest discards, as QEMU's option `discard` says it: with `ignore` none is served,
+ * and clusters that a zero-write frees are not given back to the file system.
  */
 export type DiscardMode = (typeof DISCARD_MODES)[number];
 
@@ -35,12 +36,15 @@ export interface BackingReference {
   readonly otherFormat?: string | undefined;
 }
 
-/** Opens the backing image read-only, or throws. Called at most once an open, after the header is checked. */
+/**
+ * Opens the backing image read-only, or throws. Called at most once an open, after the header is
+ * checked.
+ */
 export type OpenBacking = (reference: BackingReference) => Promise<DiskImage>;
 
 /**
- * Opens the external data file that a qcow2 image names, or throws; called at most once an open. The name is as
- * stored, `undefined` if the image names none.
+ * Opens the external data file that a qcow2 image names, or throws; called at most once an open.
+ * The name is as stored, `undefined` if the image names none.
  */
 export type OpenDataFile = (name: string | undefined) => BlockDevice;
 
@@ -52,18 +56,25 @@ export interface OpenOptions {
   readonly openBacking: OpenBacking;
   /** qcow2 only; default: an image with an external data file is refused. */
   readonly openDataFile?: OpenDataFile | undefined;
-  /** What reads of guest data are counted as: `data`, or `backing-read` in an image that backs another. */
+  /**
+   * What reads of guest data are counted as: `data`, or `backing-read` in an image that backs
+   * another.
+   */
   readonly readPurpose: Extract<Purpose, 'data' | 'backing-read'>;
   /**
-   * Opened to be checked: a dirty or corrupt image is accepted as it is, and not repaired on the way. Tables of qcow2 may
-   * are where nothing can be, and snapshots are not known before the check.
+   * Opened to be checked: a dirty or corrupt image is accepted as it is, and not repaired on the
+   * way. Tables of qcow2 may are where nothing can be, and snapshots are not known before the
+   * check.
    */
   readonly forCheck?: boolean | undefined;
   /** qcow2 only: overrides the image's lazy-refcounts bit for this opening. */
   readonly refcounts?: RefcountMode | undefined;
   /** qcow2 only: of its metadata caches; `undefined` takes QEMU's defaults. */
   readonly caches?: CacheSizes | undefined;
-  /** qcow2 only, beyond the discards themselves, which are dropped above the format. Default `unmap`. */
+  /**
+   * qcow2 only, beyond the discards themselves, which are dropped above the format. Default
+   * `unmap`.
+   */
   readonly discard?: DiscardMode | undefined;
 }
 
@@ -80,7 +91,10 @@ export interface CreateOptions {
   /** What the format does not have of it is ignored. */
   readonly shape?: ImageShape | undefined;
   readonly backingFile?: { readonly name: string; readonly format: Format } | undefined;
-  /** qcow2 with `shape.dataFile` only: the data file, by the name to be stored; emptied, and left to the caller too. */
+  /**
+   * qcow2 with `shape.dataFile` only: the data file, by the name to be stored; emptied, and left to
+   * the caller too.
+   */
   readonly dataFile?: { readonly name: string; readonly device: BlockDevice } | undefined;
 }
 

@@ -1,16 +1,20 @@
 /**
- * The shape of an image: what may be chosen when it is made beside its size, its clusters and its refcount mode.
+ * The shape of an image: what may be chosen when it is made beside its size, its clusters and its
+ * refcount mode.
  *
- * A further option of the kind is a property here with its rule, a line in the result's schema, an option of the
- * command line, and what the format does with it.
+ * A further option of the kind is a property here with its rule, a line in the result's schema, an
+ * option of the command line, and what the format does with it.
  *
- * Invariant: a property that is absent has QEMU's default; `shapeFor` gives only what a format has and what is not
- * the default, so that equal images have equal shapes.
+ * Invariant: a property that is absent has QEMU's default; `shapeFor` gives only what a format has
+ * and what is not the default, so that equal images have equal shapes.
  */
 
 import type { Format } from './format-name.ts';
 
-/** Versions of qcow2, as `qemu-img create -o compat=` names them: 0.10 is version 2, 1.1 is version 3. */
+/**
+ * Versions of qcow2, as `qemu-img create -o compat=` names them: 0.10 is version 2, 1.1 is version
+ * 3.
+ */
 export const COMPAT_LEVELS = ['0.10', '1.1'] as const;
 export type CompatLevel = (typeof COMPAT_LEVELS)[number];
 
@@ -22,7 +26,10 @@ export type RefcountBits = (typeof REFCOUNT_BITS)[number];
 export const COMPRESSION_TYPES = ['zlib', 'zstd'] as const;
 export type CompressionType = (typeof COMPRESSION_TYPES)[number];
 
-/** How much of an image is there before the first write: nothing, its tables, reserved space, or written zeroes. */
+/**
+ * How much of an image is there before the first write: nothing, its tables, reserved space, or
+ * written zeroes.
+ */
 export const PREALLOCATIONS = ['off', 'metadata', 'falloc', 'full'] as const;
 export type Preallocation = (typeof PREALLOCATIONS)[number];
 

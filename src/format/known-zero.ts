@@ -1,10 +1,11 @@
 /**
- * Whether a range of an image is known to read as zeroes *by the map*: from tables and sizes of the whole
- * backing chain, without looking at content.
+ * Whether a range of an image is known to read as zeroes *by the map*: from tables and sizes of the
+ * whole backing chain, without looking at content.
  *
- * QEMU asks this in two ways, and so do we. Before it fills around a write it asks fast: one kind of zeroes for the
- * whole range, and a hole in a raw file does not count. Before it turns a zero-write of part of a cluster into one of
- * the whole, it may ask long: piece by piece, and holes count.
+ * QEMU asks this in two ways, and so do we. Before it fills around a write it asks fast: one kind
+ * of zeroes for the whole range, and a hole in a raw file does not count. Before it turns a
+ * zero-write of part of a cluster into one of the whole, it may ask long: piece by piece, and holes
+ * count.
  */
 
 import type { DiskImage } from './disk-image.ts';
@@ -12,7 +13,8 @@ import type { DiskImage } from './disk-image.ts';
 /**
  * The fast way.
  *
- * @param length bytes; at least 1. The range may reach past the image's end, where it reads as zeroes.
+ * @param length bytes; at least 1. The range may reach past the image's end, where it reads as
+ *   zeroes.
  */
 export async function isKnownZero(image: DiskImage, guestOffset: number, length: number): Promise<boolean> {
   if (guestOffset >= image.virtualSize) return true;

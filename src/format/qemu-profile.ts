@@ -1,10 +1,11 @@
 /**
- * Which QEMU the engines follow: the rules in which its versions differ, by name. Engines ask a rule; no code compares
- * version numbers.
+ * Which QEMU the engines follow: the rules in which its versions differ, by name. Engines ask a
+ * rule; no code compares version numbers.
  *
  * Invariants:
  * - A rule is read once, when an image is opened.
- * - What is not a rule here is the same in all versions listed. `test/parity/` holds each of them against the program.
+ * - What is not a rule here is the same in all versions listed. `test/parity/` holds each of them
+ *   against the program.
  */
 
 export const QEMU_PROFILE_NAMES = ['qemu-7.2', 'qemu-10.0'] as const;
@@ -12,23 +13,26 @@ export type QemuProfileName = (typeof QEMU_PROFILE_NAMES)[number];
 
 export interface QemuProfile {
   /**
-   * A write with FUA, or any write of a writethrough mode, reaches the file of a raw image with that flag, and the file
-   * syncs it by itself. Rule R1 does not see that sync: it runs in any case, and the next flush still has the write to
-   * cover. Before, the flag ended above the file, and a flush took its place.
+   * A write with FUA, or any write of a writethrough mode, reaches the file of a raw image with
+   * that flag, and the file syncs it by itself. Rule R1 does not see that sync: it runs in any
+   * case, and the next flush still has the write to cover. Before, the flag ended above the file,
+   * and a flush took its place.
    *
    * Since QEMU 10.0, where the file driver took FUA. (`test/parity/version-parity.test.ts`)
    */
   readonly fileSyncsFuaWrites: boolean;
   /**
-   * cache=unsafe drops the FUA of data writes: no tables are written for it. Before, such a write was followed by a flush,
-   * which writes the tables of qcow2 in this mode too, without a sync. Zero-writes with FUA still are.
+   * cache=unsafe drops the FUA of data writes: no tables are written for it. Before, such a write
+   * was followed by a flush, which writes the tables of qcow2 in this mode too, without a sync.
+   * Zero-writes with FUA still are.
    *
    * Since QEMU 10.0, with the rule above. (`test/parity/version-parity.test.ts`)
    */
   readonly unsafeDropsFua: boolean;
   /**
-   * With discard=ignore a zero-write of the guest may not unmap either: it is served as one without that flag. Before, the
-   * option was looked at for discards alone: qcow2 freed clusters, and a raw file got a hole.
+   * With discard=ignore a zero-write of the guest may not unmap either: it is served as one without
+   * that flag. Before, the option was looked at for discards alone: qcow2 freed clusters, and a raw
+   * file got a hole.
    *
    * After QEMU 7.2 and not after 10.0. (`test/parity/version-parity.test.ts`)
    */
@@ -49,7 +53,8 @@ export const QEMU_PROFILES: Readonly<Record<QemuProfileName, QemuProfile>> = {
 };
 
 /**
- * The profile of a program that says it is of `version`, such as `9.2.1`: the newest that is not newer, or the oldest.
+ * The profile of a program that says it is of `version`, such as `9.2.1`: the newest that is not
+ * newer, or the oldest.
  *
  * @throws Error if that is no version; programs are asked for theirs where they are found.
  */
@@ -59,7 +64,10 @@ export function nearestQemuProfile(version: string): QemuProfileName {
   return followed.at(-1) ?? QEMU_PROFILE_NAMES[0];
 }
 
-/** Whether a profile was measured on this very version: what others do may differ from the nearest one. */
+/**
+ * Whether a profile was measured on this very version: what others do may differ from the nearest
+ * one.
+ */
 export function isFollowedQemu(version: string): boolean {
   const asked = versionNumber(version);
   return QEMU_PROFILE_NAMES.some((name) => versionNumber(name.slice('qemu-'.length)) === asked);

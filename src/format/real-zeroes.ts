@@ -1,8 +1,9 @@
 /**
  * Writing zeroes as data, for ranges where no shorter way to say it exists.
  *
- * Invariant: the buffer of zeroes is shared and never written to; it is page memory, so that O_DIRECT takes it,
- * and grows to the largest piece asked for: `LIMITS.transferBytes`, or a format's largest cluster.
+ * Invariant: the buffer of zeroes is shared and never written to; it is page memory, so that
+ * O_DIRECT takes it, and grows to the largest piece asked for: `LIMITS.transferBytes`, or a
+ * format's largest cluster.
  */
 
 import { LIMITS } from '../core/limits.ts';
@@ -20,7 +21,9 @@ export function zeroBytes(length: number): Uint8Array {
   return zeroes.byteLength === length ? zeroes : zeroes.subarray(0, length);
 }
 
-/** Writes `length` bytes of zeroes as data, in one write unless it exceeds `LIMITS.transferBytes`. */
+/**
+ * Writes `length` bytes of zeroes as data, in one write unless it exceeds `LIMITS.transferBytes`.
+ */
 export function writeRealZeroes(
   device: BlockDevice,
   hostOffset: number,

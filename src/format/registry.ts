@@ -1,6 +1,6 @@
 /**
- * The formats by name: the one place that names raw, qcow2 and qed together. Opening and creating go through
- * here; everything above sees only `DiskImage`.
+ * The formats by name: the one place that names raw, qcow2 and qed together. Opening and creating
+ * go through here; everything above sees only `DiskImage`.
  */
 
 import type { BlockDevice } from '../device/block-device.ts';
@@ -52,7 +52,10 @@ export interface OpenImageOptions {
   /** Opened to get another size. Default false. */
   readonly forResize?: boolean | undefined;
   readonly backing?: BackingPolicy | undefined;
-  /** qcow2 only: a data file of the caller's choice, wherever it is, in place of the one that the image names. */
+  /**
+   * qcow2 only: a data file of the caller's choice, wherever it is, in place of the one that the
+   * image names.
+   */
   readonly dataFile?: string | undefined;
   /** Opened to be checked: nothing is repaired on the way. */
   readonly forCheck?: boolean | undefined;
@@ -106,7 +109,10 @@ export interface CreateImageOptions extends CreateOptions {
   readonly format: Format;
 }
 
-/** What the format says against an image with these choices, before anything is made; `undefined` if nothing. */
+/**
+ * What the format says against an image with these choices, before anything is made; `undefined` if
+ * nothing.
+ */
 export function impossibleImage(
   options: LayoutChoices & { readonly format: Format },
 ): BrokenRule | undefined {
@@ -114,7 +120,8 @@ export function impossibleImage(
 }
 
 /**
- * Writes an empty image over whatever `device` holds and syncs it; closing the device is left to the caller.
+ * Writes an empty image over whatever `device` holds and syncs it; closing the device is left to
+ * the caller.
  *
  * @throws Qcow2BenchError of the format, for sizes it does not take, or of the device.
  */

@@ -2,9 +2,10 @@
  * The committed baseline: what the gate compares with, and nothing else.
  *
  * Invariants:
- * - Only counts of the memory device: they are exact and the same on every machine. No times, no environment.
- * - Sorted by cell, one leaf a line, zeroes left out: a change of behaviour is a small diff that names purpose
- *   and cause.
+ * - Only counts of the memory device: they are exact and the same on every machine. No times, no
+ *   environment.
+ * - Sorted by cell, one leaf a line, zeroes left out: a change of behaviour is a small diff that
+ *   names purpose and cause.
  */
 
 import { z } from 'zod';
@@ -62,10 +63,11 @@ const baselineSchema = z.strictObject({
 });
 
 /**
- * The baseline that accepts a result: all its cells counted on the memory device, or on an image of the user.
+ * The baseline that accepts a result: all its cells counted on the memory device, or on an image of
+ * the user.
  *
- * @throws Qcow2BenchError `gate-ambiguous-cell` if one cell was counted twice with different counts, and
- * `gate-nothing-counted` if there is no cell to accept.
+ * @throws Qcow2BenchError `gate-ambiguous-cell` if one cell was counted twice with different
+ *   counts, and `gate-nothing-counted` if there is no cell to accept.
  */
 export function acceptBaseline(result: ResultRecord): Baseline {
   const cells = gatedCells(result);
@@ -152,7 +154,10 @@ function isPhasePath(path: LeafPath): boolean {
   return PHASES.some((phase) => phase === path[0]);
 }
 
-/** Totals are the sums of purposes or causes (the schema sees to it), so comparing the parts says it all. */
+/**
+ * Totals are the sums of purposes or causes (the schema sees to it), so comparing the parts says it
+ * all.
+ */
 function isFinest(path: LeafPath): boolean {
   return path[2] === 'byPurpose' || path[2] === 'byCause' || path[2] === 'elided';
 }

@@ -2,10 +2,10 @@
  * The gate: exact comparison of a result's counts with the committed baseline.
  *
  * Invariants:
- * - A cell passes only if no leaf rose. A rise is not made good by a fall elsewhere: where counts moved on
- *   purpose, the baseline is accepted again.
- * - Measuring less never passes: a cell of the baseline that the result lacks fails, as does one whose workload
- *   asks for something else. A new cell is reported and passes.
+ * - A cell passes only if no leaf rose. A rise is not made good by a fall elsewhere: where counts
+ *   moved on purpose, the baseline is accepted again.
+ * - Measuring less never passes: a cell of the baseline that the result lacks fails, as does one
+ *   whose workload asks for something else. A new cell is reported and passes.
  */
 
 import { countingKey } from '../result/cell.ts';

@@ -1,6 +1,6 @@
 /**
- * The gate's verdict as text for a terminal or a CI log: what fails comes last, next to the verdict line,
- * where a reader of a log looks first.
+ * The gate's verdict as text for a terminal or a CI log: what fails comes last, next to the verdict
+ * line, where a reader of a log looks first.
  */
 
 import { cellName } from '../result/cell.ts';

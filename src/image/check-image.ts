@@ -2,10 +2,10 @@
  * Checking an image file, and repairing it where that is asked for.
  *
  * Invariants:
- * - Of the files behind an image only its data file is opened: a disk without it is not whole. A check is of an
- *   image's own metadata, whatever backs it.
- * - Without a repair the file is opened read-only. A repair is counted again afterwards, so that what the report
- *   says is left is what the file holds.
+ * - Of the files behind an image only its data file is opened: a disk without it is not whole. A
+ *   check is of an image's own metadata, whatever backs it.
+ * - Without a repair the file is opened read-only. A repair is counted again afterwards, so that
+ *   what the report says is left is what the file holds.
  * - The mark of an unclean close stays unless the repair left no corruption.
  */
 
@@ -43,8 +43,8 @@ export interface CheckedImage {
 /**
  * Checks an image.
  *
- * @throws Qcow2BenchError `check-unsupported` for raw, which has no metadata, and for formats of other programs; `file-missing`, or what
- * opening its format throws.
+ * @throws Qcow2BenchError `check-unsupported` for raw, which has no metadata, and for formats of
+ *   other programs; `file-missing`, or what opening its format throws.
  */
 export async function checkImageFile(options: CheckImageOptions): Promise<CheckedImage> {
   const { storage, name, repair } = options;
@@ -95,7 +95,8 @@ async function checkQcow2(device: BlockDevice, options: CheckImageOptions): Prom
     const isEmptied = wasLost && !isMappingLost(image.header.values, device);
     const report = isEmptied ? withLostMapping(repaired, options) : repaired;
     if (report.corruptions + report.checkErrors === 0) await image.close();
-    // Closing would call the image clean, which it is not. One that was stopped in the middle takes no more writes.
+    // Closing would call the image clean, which it is not. One that was stopped in the middle takes
+    // no more writes.
     else if (!image.header.isStopped) await image.flush('repair');
     return report;
   } finally {
@@ -138,7 +139,10 @@ async function recounted(first: CheckReport, check: () => Promise<CheckReport>):
   return { ...second, checkErrors, corruptionsFixed, leaksFixed, messages, messagesDropped };
 }
 
-/** A repair that did not come to its end can leave an image that no check goes through: it is not refused, but written. */
+/**
+ * A repair that did not come to its end can leave an image that no check goes through: it is not
+ * refused, but written.
+ */
 async function secondLook(first: CheckReport, check: () => Promise<CheckReport>): Promise<CheckReport> {
   try {
     return await check();

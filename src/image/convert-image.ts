@@ -1,13 +1,14 @@
 /**
- * Copying a disk into an image of another format: what a guest reads stays the same, what the chain of files says is
- * absent or zero stays absent.
+ * Copying a disk into an image of another format: what a guest reads stays the same, what the chain
+ * of files says is absent or zero stays absent.
  *
  * Invariants:
  * - The source is opened read-only, and the files behind it only as the policy allows.
- * - The result has another name until it is whole and durable: a conversion that fails or is stopped leaves nothing,
- *   and a file that is there is replaced in one step, if that was asked for, or not at all.
- * - Zeroes are never written: not where tables say so, not in blocks of 4 KiB that hold nothing else. The writes are
- *   those of `qemu-img convert`, so the result has the same bytes.
+ * - The result has another name until it is whole and durable: a conversion that fails or is
+ *   stopped leaves nothing, and a file that is there is replaced in one step, if that was asked
+ *   for, or not at all.
+ * - Zeroes are never written: not where tables say so, not in blocks of 4 KiB that hold nothing
+ *   else. The writes are those of `qemu-img convert`, so the result has the same bytes.
  */
 
 import { basename, resolve } from 'node:path';
@@ -68,8 +69,8 @@ export interface ConvertedImage {
 /**
  * Converts an image.
  *
- * @throws Qcow2BenchError `compress-unsupported`; `file-exists`; `target-is-source`; what opening the source, its chain or creating the
- * target throws; the signal's reason.
+ * @throws Qcow2BenchError `compress-unsupported`; `file-exists`; `target-is-source`; what opening
+ *   the source, its chain or creating the target throws; the signal's reason.
  */
 export async function convertImage(options: ConvertOptions): Promise<ConvertedImage> {
   const { source, target, compress = false } = options;
@@ -207,7 +208,8 @@ class Copy {
     const chunk = this.#buffer.subarray(0, length);
     await this.#source.read(guestOffset, chunk);
     this.#done(guestOffset);
-    // A source in memory or in the page cache answers at once: signals and the terminal get their turn here.
+    // A source in memory or in the page cache answers at once: signals and the terminal get their
+    // turn here.
     if (this.#options.signal !== undefined || this.#options.onProgress !== undefined) await turn();
     return chunk;
   }
@@ -223,7 +225,10 @@ function turn(): Promise<void> {
   });
 }
 
-/** Where the first block from `from` on begins that holds data, or the first that holds none; the end if none does. */
+/**
+ * Where the first block from `from` on begins that holds data, or the first that holds none; the
+ * end if none does.
+ */
 function nextBlock(bytes: Uint8Array<ArrayBuffer>, from: number, holdsData: boolean): number {
   const words = new Int32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
   for (let at = from; at < bytes.byteLength; at += SPARSE_BYTES) {

@@ -2,9 +2,10 @@
  * Creating an image file for a user.
  *
  * Invariants:
- * - The image has a temporary name until it is whole: one that could not be finished leaves nothing, and an existing
- *   file is replaced in one step, if that was asked for, or not at all.
- * - A backing file is opened in the format that the user names, so that no overlay is made over nothing.
+ * - The image has a temporary name until it is whole: one that could not be finished leaves
+ *   nothing, and an existing file is replaced in one step, if that was asked for, or not at all.
+ * - A backing file is opened in the format that the user names, so that no overlay is made over
+ *   nothing.
  */
 
 import { basename, dirname } from 'node:path';
@@ -33,8 +34,8 @@ export interface CreateImageFileOptions extends ImagePlace {
   readonly shape?: ImageShape | undefined;
   readonly backing?: NewBacking | undefined;
   /**
-   * Where the data file is made, and how it is named in the image, with `shape.dataFile`; default: `IMAGE.data` beside
-   * the image.
+   * Where the data file is made, and how it is named in the image, with `shape.dataFile`; default:
+   * `IMAGE.data` beside the image.
    */
   readonly dataFile?: (ImagePlace & { readonly stored: string }) | undefined;
   /** Replace a file that is there. Default false. */
@@ -59,8 +60,8 @@ export interface CreatedImage {
 /**
  * Writes an empty image and makes it durable.
  *
- * @throws Qcow2BenchError `size-missing`, `bad-size`, `option-of-other-format`, `file-exists`, what the format
- * refuses, or what the backing file's opening throws.
+ * @throws Qcow2BenchError `size-missing`, `bad-size`, `option-of-other-format`, `file-exists`, what
+ *   the format refuses, or what the backing file's opening throws.
  */
 export async function createImageFile(options: CreateImageFileOptions): Promise<CreatedImage> {
   const { storage, name, format } = options;
@@ -97,7 +98,10 @@ function usualDataFile({ storage, name, shape }: CreateImageFileOptions): Create
   return { storage, name: dataFileName(name), stored: basename(dataFileName(name)) };
 }
 
-/** @throws Qcow2BenchError `file-exists`, `image-locked`, `not-a-regular-file` or the system's refusal to change the file. */
+/**
+ * @throws Qcow2BenchError `file-exists`, `image-locked`, `not-a-regular-file` or the system's
+ *   refusal to change the file.
+ */
 export async function refuseInTheWay(
   { storage, name }: ImagePlace,
   { overwrite }: { readonly overwrite: boolean },
@@ -154,7 +158,10 @@ class NewFile implements Disposable {
   }
 }
 
-/** Removes a file that is not needed any more. What cannot be removed stays: what led here is the error to report. */
+/**
+ * Removes a file that is not needed any more. What cannot be removed stays: what led here is the
+ * error to report.
+ */
 export function discardFile({ storage, name }: ImagePlace): void {
   try {
     storage.remove(name);
@@ -171,7 +178,9 @@ function created({ storage, name }: ImagePlace, temporaryName: string, label: st
   }
 }
 
-/** Throws what making the image would throw, a size that is too large, before anything is touched. */
+/**
+ * Throws what making the image would throw, a size that is too large, before anything is touched.
+ */
 async function tryInMemory(image: Omit<CreateImageOptions, 'device'>, path: string): Promise<void> {
   // Preallocating would only take time and memory here.
   const shape = { ...image.shape, preallocation: 'off' } as const;

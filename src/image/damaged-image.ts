@@ -1,6 +1,6 @@
 /**
- * Refusing to make the disk of a damaged image smaller. The file is then cut behind the last cluster that its refcounts
- * count: what is in use and not counted would be lost.
+ * Refusing to make the disk of a damaged image smaller. The file is then cut behind the last
+ * cluster that its refcounts count: what is in use and not counted would be lost.
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
@@ -9,8 +9,9 @@ import type { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import { openLoneQcow2 } from './lone-image.ts';
 
 /**
- * Checks a qcow2 image before its disk gets smaller; nothing is written. A snapshot that cannot be used is no reason to
- * refuse: the disk does not need it. An image that was not closed cleanly is repaired when it is opened for the change.
+ * Checks a qcow2 image before its disk gets smaller; nothing is written. A snapshot that cannot be
+ * used is no reason to refuse: the disk does not need it. An image that was not closed cleanly is
+ * repaired when it is opened for the change.
  *
  * @param getsSmaller whether the change makes the disk of the open image smaller
  * @throws Qcow2BenchError `shrink-of-damaged-image`, or what opening the image throws.

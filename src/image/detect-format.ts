@@ -1,10 +1,12 @@
 /**
- * Detecting the format of an image from its content, for commands that inspect, copy or repair an image.
+ * Detecting the format of an image from its content, for commands that inspect, copy or repair an
+ * image.
  *
  * Invariants:
- * - Only the image that the user names is probed, never a file behind it. A guest can write any bytes to a raw disk, so
- *   what serves a disk takes its format from the user.
- * - `raw` is what is left: a file that is plainly an image of another program, compressed or an archive is refused.
+ * - Only the image that the user names is probed, never a file behind it. A guest can write any
+ *   bytes to a raw disk, so what serves a disk takes its format from the user.
+ * - `raw` is what is left: a file that is plainly an image of another program, compressed or an
+ *   archive is refused.
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
@@ -29,8 +31,8 @@ export async function formatOfPlace(place: ImagePlace): Promise<Format> {
 }
 
 /**
- * The format of an image, or the format of another program that the file has. The file is not locked: how it is
- * depends on its format.
+ * The format of an image, or the format of another program that the file has. The file is not
+ * locked: how it is depends on its format.
  */
 export async function contentOfPlace({
   storage,
@@ -46,8 +48,8 @@ export async function contentOfPlace({
 }
 
 /**
- * Refuses to serve a file as a format if another one that is known here claims it: a raw guest would overwrite its
- * metadata.
+ * Refuses to serve a file as a format if another one that is known here claims it: a raw guest
+ * would overwrite its metadata.
  *
  * @throws Qcow2BenchError `image-other-format`
  */

@@ -1,8 +1,9 @@
 /**
  * An image as a user names it, by a path of the host, and the image files that lead on from it.
  *
- * Invariant: nothing is written to find out what a place can do, so that images on a full disk or in a read-only directory
- * can be read, and repaired and rid of snapshots where they are writable themselves.
+ * Invariant: nothing is written to find out what a place can do, so that images on a full disk or
+ * in a read-only directory can be read, and repaired and rid of snapshots where they are writable
+ * themselves.
  */
 
 import { basename, dirname, resolve } from 'node:path';
@@ -27,10 +28,11 @@ export function hostImage(path: string): ImagePlace {
 }
 
 /**
- * The place of an image that a run counts on. The directory of one that is still to be made is tried first, so that
- * nothing changes in mid-run and what is missing is a reason to skip cells.
+ * The place of an image that a run counts on. The directory of one that is still to be made is
+ * tried first, so that nothing changes in mid-run and what is missing is a reason to skip cells.
  *
- * @throws Qcow2BenchError `directory-missing`, `not-a-directory`, `directory-unwritable`, or `host-write-failed` on a full disk.
+ * @throws Qcow2BenchError `directory-missing`, `not-a-directory`, `directory-unwritable`, or
+ *   `host-write-failed` on a full disk.
  */
 export function imageOfRun(path: string): ImagePlace {
   const place = hostImage(path);
@@ -44,7 +46,8 @@ export function lockOf(
   { contents, readOnly }: Pick<LabelledFile, 'contents' | 'readOnly'>,
   forceShare = false,
 ): LockRole {
-  // A raw disk has no metadata that a writer could change under a reader: QEMU's tools read it beside one.
+  // A raw disk has no metadata that a writer could change under a reader: QEMU's tools read it
+  // beside one.
   const isShared = forceShare || (readOnly && contents === 'raw');
   return isShared ? { kind: 'shared-reader' } : { kind: 'user', contents, readOnly };
 }

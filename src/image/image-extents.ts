@@ -1,7 +1,9 @@
 /**
- * Where every byte of a disk comes from, through the whole backing chain: what `map` prints and `convert` copies.
+ * Where every byte of a disk comes from, through the whole backing chain: what `map` prints and
+ * `convert` copies.
  *
- * Invariants: extents follow each other without a gap from 0 to the disk's end; nothing but tables is read. The flags mean what they mean in `qemu-img map`.
+ * Invariants: extents follow each other without a gap from 0 to the disk's end; nothing but tables
+ * is read. The flags mean what they mean in `qemu-img map`.
  */
 
 import type { DiskImage, Mapping } from '../format/disk-image.ts';
@@ -13,7 +15,9 @@ export interface ImageExtent {
   readonly length: number;
   /** Which file of the chain has it: 0 the image, 1 its backing file, and so on. */
   readonly depth: number;
-  /** The file at `depth` has this extent, even if as zeroes; false: no file has it, so it is zero. */
+  /**
+   * The file at `depth` has this extent, even if as zeroes; false: no file has it, so it is zero.
+   */
   readonly present: boolean;
   readonly zero: boolean;
   readonly data: boolean;
@@ -36,8 +40,8 @@ export async function* imageExtents(image: DiskImage): AsyncGenerator<ImageExten
 }
 
 /**
- * The same, each as the tables give it: a compressed cluster is an extent of its own. What no file has is one
- * extent as far as no table maps it.
+ * The same, each as the tables give it: a compressed cluster is an extent of its own. What no file
+ * has is one extent as far as no table maps it.
  */
 export async function* tableExtents(image: DiskImage): AsyncGenerator<ImageExtent> {
   const walk = new ChainWalk(image);
@@ -56,7 +60,10 @@ interface Range {
 
 class ChainWalk {
   readonly #top: DiskImage;
-  /** By depth: what the tables of the image there are known to map nothing of, so that they are looked through once. */
+  /**
+   * By depth: what the tables of the image there are known to map nothing of, so that they are
+   * looked through once.
+   */
   readonly #unmapped: Range[] = [];
 
   constructor(top: DiskImage) {
@@ -66,7 +73,8 @@ class ChainWalk {
   /** The extent that begins at `start`. */
   async at(start: number): Promise<ImageExtent> {
     const near = await this.#extent(start, false);
-    // Data are cut where the tables above them end, as QEMU copies them; an L1 table may have four million empty entries.
+    // Data are cut where the tables above them end, as QEMU copies them; an L1 table may have four
+    // million empty entries.
     const isCutAbove = near.zero && this.#top.backing !== undefined && (near.depth > 0 || !near.present);
     return isCutAbove ? this.#extent(start, true) : near;
   }

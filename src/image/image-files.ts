@@ -1,9 +1,11 @@
 /**
- * The files behind an image of the host: its backing files down to the last, and the data files of all of them.
+ * The files behind an image of the host: its backing files down to the last, and the data files of
+ * all of them.
  *
- * Invariants: a file that an image names is opened only where the rules of the chain allow it and to read the next name
- * from it, so raw backing files and data files never are; nothing is opened for writing. A name that the rules refuse is
- * listed, and the list ends there: opening the image fails later and names the reason.
+ * Invariants: a file that an image names is opened only where the rules of the chain allow it and
+ * to read the next name from it, so raw backing files and data files never are; nothing is opened
+ * for writing. A name that the rules refuse is listed, and the list ends there: opening the image
+ * fails later and names the reason.
  */
 
 import { dirname, resolve } from 'node:path';

@@ -1,6 +1,6 @@
 /**
- * Information about an image, read without opening any other file and without writing; and of every image of
- * a backing chain, each opened alone and only where the rules of the chain allow it.
+ * Information about an image, read without opening any other file and without writing; and of every
+ * image of a backing chain, each opened alone and only where the rules of the chain allow it.
  */
 
 import type { BlockDevice } from '../device/block-device.ts';
@@ -88,7 +88,8 @@ export interface ReadInfoOptions {
 /**
  * Reads an image's facts.
  *
- * @throws Qcow2BenchError `file-missing`, `image-locked`, `host-open-failed`, `image-cut-off`, or what opening its format throws.
+ * @throws Qcow2BenchError `file-missing`, `image-locked`, `host-open-failed`, `image-cut-off`, or
+ *   what opening its format throws.
  */
 export async function readImageInfo(place: ImagePlace, options: ReadInfoOptions = {}): Promise<ImageInfo> {
   const format = options.format ?? (await formatOfPlace(place));
@@ -105,11 +106,11 @@ export async function readImageInfo(place: ImagePlace, options: ReadInfoOptions 
 }
 
 /**
- * Reads the facts of an image of the host and of all that it is backed by, from the top down; paths are as the user or
- * the overlay names them.
+ * Reads the facts of an image of the host and of all that it is backed by, from the top down; paths
+ * are as the user or the overlay names them.
  *
- * @throws Qcow2BenchError of the first image that cannot be read, or that the rules of the chain do not let be opened:
- *   see `readImageInfo` and `backingOpener`.
+ * @throws Qcow2BenchError of the first image that cannot be read, or that the rules of the chain do
+ *   not let be opened: see `readImageInfo` and `backingOpener`.
  */
 export async function readChainInfo(
   options: ReadInfoOptions & {

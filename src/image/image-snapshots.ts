@@ -2,10 +2,10 @@
  * Internal snapshots of an image file: listing, taking, applying, deleting.
  *
  * Invariants:
- * - Listing opens the file alone and read-only. Changing opens it with the files behind it, as QEMU does: a disk that
- *   gets larger must hide what they hold there.
- * - An image that was not closed cleanly is repaired before it is changed; a change that fails is not closed as clean
- *   if the image was stopped.
+ * - Listing opens the file alone and read-only. Changing opens it with the files behind it, as QEMU
+ *   does: a disk that gets larger must hide what they hold there.
+ * - An image that was not closed cleanly is repaired before it is changed; a change that fails is
+ *   not closed as clean if the image was stopped.
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
@@ -21,7 +21,8 @@ import { openLoneQcow2 } from './lone-image.ts';
 
 /**
  * @param options `forceShare`: read an image that another process may be writing to. Default false.
- * @throws Qcow2BenchError `snapshots-unsupported` for other formats, or what opening the image throws.
+ * @throws Qcow2BenchError `snapshots-unsupported` for other formats, or what opening the image
+ *   throws.
  */
 export async function listSnapshots(
   path: string,
@@ -50,8 +51,8 @@ export interface ChangeSnapshotsOptions {
 /**
  * Changes the snapshots of an image; answers those that it has afterwards.
  *
- * @throws Qcow2BenchError `snapshots-unsupported`, `shrink-of-damaged-image` of a snapshot with a smaller disk, of the files,
- *   the format, the backing chain, or the change.
+ * @throws Qcow2BenchError `snapshots-unsupported`, `shrink-of-damaged-image` of a snapshot with a
+ *   smaller disk, of the files, the format, the backing chain, or the change.
  */
 export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<readonly Snapshot[]> {
   const { path, change, backing } = options;
@@ -73,7 +74,8 @@ export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<
   try {
     await applyChange(image, change);
   } catch (error) {
-    // What was changed until then is whole, and the caches hold the rest of it. The first error is the one to report.
+    // What was changed until then is whole, and the caches hold the rest of it. The first error is
+    // the one to report.
     await image.close().catch(() => undefined);
     throw error;
   }

@@ -1,9 +1,9 @@
 /**
- * Opening one image file without those behind it: what `info` and `check` need, and all that an image from a
- * stranger should get.
+ * Opening one image file without those behind it: what `info` and `check` need, and all that an
+ * image from a stranger should get.
  *
- * Invariants: no file but the one named is opened, unless the caller opens the data file; an image that is opened read-only or for a check is not repaired on
- * the way.
+ * Invariants: no file but the one named is opened, unless the caller opens the data file; an image
+ * that is opened read-only or for a check is not repaired on the way.
  */
 
 import type { BlockDevice } from '../device/block-device.ts';
@@ -19,7 +19,10 @@ export interface LoneOptions {
   /** Closed with the image, and by a failed open. */
   readonly device: BlockDevice;
   readonly readOnly: boolean;
-  /** For a check: tables of qcow2 that are broken or cut off are its findings, and no reason to refuse the image. */
+  /**
+   * For a check: tables of qcow2 that are broken or cut off are its findings, and no reason to
+   * refuse the image.
+   */
   readonly forCheck?: boolean | undefined;
   /** Default: an empty file is used as the data file. */
   readonly openDataFile?: OpenDataFile | undefined;

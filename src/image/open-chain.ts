@@ -1,8 +1,9 @@
 /**
  * Opening an image with the files behind it for reading, as `map` and `convert` do.
  *
- * Invariants: nothing is written and nothing repaired; the image's own format may be detected from its first bytes, as
- * `qemu-img` does where the user names none, but never that of a file behind it.
+ * Invariants: nothing is written and nothing repaired; the image's own format may be detected from
+ * its first bytes, as `qemu-img` does where the user names none, but never that of a file behind
+ * it.
  */
 
 import type { BackingPolicy } from '../format/backing-chain.ts';

@@ -4,9 +4,10 @@
  * Invariants:
  * - What a backing file holds behind the old end never shows in a disk that gets larger.
  * - A disk gets smaller only if that was asked for: what is behind the new end is lost.
- * - An image whose check finds corruption gets no smaller disk: what its refcounts do not count would be cut off with the
- *   end of the file.
- * - What is refused changes nothing, but for the repair of an image that was not closed cleanly, as with any opening.
+ * - An image whose check finds corruption gets no smaller disk: what its refcounts do not count
+ *   would be cut off with the end of the file.
+ * - What is refused changes nothing, but for the repair of an image that was not closed cleanly, as
+ *   with any opening.
  */
 
 import { SECTOR_SIZE } from '../core/alignment.ts';
@@ -18,7 +19,9 @@ import type { Preallocation } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
 import { refuseToShrinkDamaged } from './damaged-image.ts';
 
-/** The size of a disk in bytes: as it is to be, or by how much it is to grow; below 0, to shrink. */
+/**
+ * The size of a disk in bytes: as it is to be, or by how much it is to grow; below 0, to shrink.
+ */
 export type NewSize = { readonly to: number } | { readonly by: number };
 
 export interface ResizeImageOptions {
@@ -45,8 +48,10 @@ export interface ResizedImage {
 /**
  * Resizes the disk and closes the image cleanly.
  *
- * @throws Qcow2BenchError `bad-size`, `shrink-not-allowed`, `shrink-of-damaged-image`, `resize-preallocates-growth`, what the format refuses
- * (`qcow2-resize-needs-v3`, `resize-with-bitmap-in-use`, `qcow2-l1-too-large`, `raw-no-metadata`, `qed-no-shrink` …), or what opening the image throws.
+ * @throws Qcow2BenchError `bad-size`, `shrink-not-allowed`, `shrink-of-damaged-image`,
+ *   `resize-preallocates-growth`, what the format refuses (`qcow2-resize-needs-v3`,
+ *   `resize-with-bitmap-in-use`, `qcow2-l1-too-large`, `raw-no-metadata`, `qed-no-shrink` …), or
+ *   what opening the image throws.
  */
 export async function resizeImage(options: ResizeImageOptions): Promise<ResizedImage> {
   const { name, format, files, backing, preallocation = 'off' } = options;

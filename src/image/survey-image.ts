@@ -1,10 +1,12 @@
 /**
- * What an image of the user is, with the files it consists of: what has to be known to serve it on a copy.
+ * What an image of the user is, with the files it consists of: what has to be known to serve it on
+ * a copy.
  *
  * Invariants:
  * - All files are opened read-only; nothing is repaired.
- * - Until the survey is disposed of, they stay open and locked: no program that takes QEMU's locks writes to one of them,
- *   so all copies that are made meanwhile are of the same bytes, over the same files behind them.
+ * - Until the survey is disposed of, they stay open and locked: no program that takes QEMU's locks
+ *   writes to one of them, so all copies that are made meanwhile are of the same bytes, over the
+ *   same files behind them.
  */
 
 import { resolve } from 'node:path';
@@ -18,7 +20,9 @@ import { openImage } from '../format/registry.ts';
 import { HOST_FILES, hostImage } from './host-image.ts';
 
 export interface SurveyedImage {
-  /** Absolute; links are not followed, as relative names in the image are taken from its directory. */
+  /**
+   * Absolute; links are not followed, as relative names in the image are taken from its directory.
+   */
   readonly path: string;
   readonly format: Format;
   /** Bytes. */
@@ -46,7 +50,10 @@ export interface ImageSurvey extends AsyncDisposable {
   readonly found: SurveyedImage;
 }
 
-/** @throws Qcow2BenchError of the files, the format or the backing chain; `image-locked` if one of them is written to. */
+/**
+ * @throws Qcow2BenchError of the files, the format or the backing chain; `image-locked` if one of
+ *   them is written to.
+ */
 export async function surveyImage(options: {
   readonly path: string;
   readonly format: Format;

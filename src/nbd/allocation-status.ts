@@ -1,9 +1,10 @@
 /**
- * The answer to BLOCK_STATUS in the context `base:allocation`: what of a range is a hole, and what reads as zeroes.
+ * The answer to BLOCK_STATUS in the context `base:allocation`: what of a range is a hole, and what
+ * reads as zeroes.
  *
- * Invariants: an answer comes from the tables of the backing chain, never from content; it has at least one extent
- * and at most as many as the limit; no two neighbours have the same flags; no extent of an answer for one goes past
- * the range.
+ * Invariants: an answer comes from the tables of the backing chain, never from content; it has at
+ * least one extent and at most as many as the limit; no two neighbours have the same flags; no
+ * extent of an answer for one goes past the range.
  */
 
 import { alignDown, alignUp } from '../core/alignment.ts';
@@ -15,7 +16,9 @@ import { ALLOCATION_FLAG, NBD_LIMITS } from './protocol.ts';
 const DATA = 0;
 const HOLE = ALLOCATION_FLAG.hole | ALLOCATION_FLAG.zero;
 
-/** @param range bytes within the image, not empty. @throws Qcow2BenchError of the image's tables. */
+/**
+ * @param range bytes within the image, not empty. @throws Qcow2BenchError of the image's tables.
+ */
 export async function allocationStatus(
   image: DiskImage,
   { offset, length }: { readonly offset: number; readonly length: number },
@@ -42,7 +45,8 @@ export async function allocationStatus(
 }
 
 /**
- * The chain's status of the bytes from `offset` on, and its minimum length; past an image's end is a hole.
+ * The chain's status of the bytes from `offset` on, and its minimum length; past an image's end is
+ * a hole.
  */
 async function statusAt(image: DiskImage, offset: number, length: number): Promise<Extent> {
   const inside = Math.min(length, image.virtualSize - offset);

@@ -1,11 +1,12 @@
 /**
- * Requests at any byte of a disk whose requests are in whole sectors. A client need not know of block sizes, so what
- * it sends off the sectors is split into a first sector, whole sectors and a last one; a sector of which only a
- * part is written is read first.
+ * Requests at any byte of a disk whose requests are in whole sectors. A client need not know of
+ * block sizes, so what it sends off the sectors is split into a first sector, whole sectors and a
+ * last one; a sector of which only a part is written is read first.
  *
  * Invariants:
  * - A request in whole sectors, the usual one, goes on as it is.
- * - The parts of a write are issued one after another; FUA is on the last, whose flush covers the others.
+ * - The parts of a write are issued one after another; FUA is on the last, whose flush covers the
+ *   others.
  * - A discard is shrunk to the sectors inside it: it is a hint.
  */
 
@@ -23,7 +24,10 @@ interface Part {
   readonly isWhole: boolean;
 }
 
-/** Offsets and lengths in bytes, within the disk and not empty. Methods throw or reject as `GuestRequests` does. */
+/**
+ * Offsets and lengths in bytes, within the disk and not empty. Methods throw or reject as
+ * `GuestRequests` does.
+ */
 export class ByteAccess {
   readonly #requests: GuestRequests;
   readonly #gate = new ChangeGate();

@@ -1,8 +1,9 @@
 /**
  * Keeps a read-modify-write alone: while one runs, nothing else changes the image.
  *
- * Invariants: changes of whole sectors pass freely, any number at once, while the gate is open; an exclusive piece of
- * work waits until they are done and keeps later ones out, so that it cannot starve.
+ * Invariants: changes of whole sectors pass freely, any number at once, while the gate is open; an
+ * exclusive piece of work waits until they are done and keeps later ones out, so that it cannot
+ * starve.
  */
 
 import { Mutex } from '../core/mutex.ts';

@@ -1,9 +1,9 @@
 /**
- * A server's notes about its clients, in bounded number: a flood of hostile connections fills no disk with
- * notes.
+ * A server's notes about its clients, in bounded number: a flood of hostile connections fills no
+ * disk with notes.
  *
- * Invariants: of each kind the first notes are said and the rest only counted; the kinds are few; what was
- * counted is said at the end.
+ * Invariants: of each kind the first notes are said and the rest only counted; the kinds are few;
+ * what was counted is said at the end.
  */
 
 /** Kinds of notes, with the words for those that were only counted. */

@@ -1,8 +1,9 @@
 /**
- * The requests of NBD clients as requests of a guest: in whole sectors, each recorded as it is issued.
+ * The requests of NBD clients as requests of a guest: in whole sectors, each recorded as it is
+ * issued.
  *
- * Invariants: what is recorded is what the image was asked, no more and no less; on an image that answers at once
- * every method does too.
+ * Invariants: what is recorded is what the image was asked, no more and no less; on an image that
+ * answers at once every method does too.
  */
 
 import type { Pending } from '../core/pending.ts';

@@ -2,7 +2,8 @@
  * The fixed newstyle negotiation with one client, from the greeting to the choice of the export.
  *
  * Invariants:
- * - There is one export. It has the name that it was given, or goes by any name. Options are answered in order, the unknown ones with "unsupported".
+ * - There is one export. It has the name that it was given, or goes by any name. Options are
+ *   answered in order, the unknown ones with "unsupported".
  * - No data of an option are read into memory before their length was bounded.
  * - A client that breaks the protocol is left with an error that says how.
  */
@@ -119,7 +120,10 @@ class Handshake {
     this.#withZeroes = (flags & noZeroes) === 0;
   }
 
-  /** Answers before the next option is read, so that a client that only asks and never reads gets no further. */
+  /**
+   * Answers before the next option is read, so that a client that only asks and never reads gets no
+   * further.
+   */
   async #untilRead(): Promise<void> {
     const { replies } = this.#options;
     if (replies.queuedBytes <= NBD_LIMITS.optionBytes) return;
@@ -210,7 +214,8 @@ class Handshake {
   #exportFacts(): ExportFacts {
     const { size, readOnly } = this.#options;
     const flag = TRANSMISSION_FLAG;
-    // A flush goes through the one image that all connections share, so it covers what each of them wrote.
+    // A flush goes through the one image that all connections share, so it covers what each of them
+    // wrote.
     let transmissionFlags = flag.hasFlags | flag.sendFlush | flag.sendFua | flag.canMultiConn;
     transmissionFlags |= readOnly ? flag.readOnly : flag.sendTrim | flag.sendWriteZeroes;
     // An answer to a read is one chunk in any case.

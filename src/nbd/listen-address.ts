@@ -1,8 +1,8 @@
 /**
  * Where a server listens: a Unix socket or a TCP port, and its address for clients.
  *
- * Invariants: only loopback addresses are listened on unless more was asked for; a socket file is removed
- * only if it is a socket without a server.
+ * Invariants: only loopback addresses are listened on unless more was asked for; a socket file is
+ * removed only if it is a socket without a server.
  */
 
 import { lookup } from 'node:dns/promises';
@@ -39,8 +39,8 @@ const SOCKET_PATH_BYTES_MAX = 107;
 
 /**
  * @param exportName what the address is to name; left out, none.
- * @throws Qcow2BenchError `nbd-not-loopback`, `nbd-listen-failed`, `socket-in-use` if another server answers there,
- *   `not-a-socket` if some other file is in the way.
+ * @throws Qcow2BenchError `nbd-not-loopback`, `nbd-listen-failed`, `socket-in-use` if another
+ *   server answers there, `not-a-socket` if some other file is in the way.
  */
 export async function listenOn(
   server: Server,
@@ -81,7 +81,10 @@ async function listenUnix(server: Server, path: string): Promise<void> {
   else await listenOnBytes(server, path);
 }
 
-/** Node takes the path of a socket for UTF-8: this one is bound under a name that is, and then given its own. */
+/**
+ * Node takes the path of a socket for UTF-8: this one is bound under a name that is, and then given
+ * its own.
+ */
 async function listenOnBytes(server: Server, path: string): Promise<void> {
   const socket = new BindableSocket(path);
   try {

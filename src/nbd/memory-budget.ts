@@ -1,20 +1,25 @@
 /**
- * The memory that all clients of a server share: what a request takes from when it is begun until the kernel has
- * taken its reply.
+ * The memory that all clients of a server share: what a request takes from when it is begun until
+ * the kernel has taken its reply.
  *
  * Invariants:
- * - Each client has a reserve of its own that no other client can use up. What goes beyond it comes from a common
- *   part. A client holds at most `clientBytes`, or a single request.
- * - Of the common part a client takes a first request where it fits, and further ones only behind all that wait. So a
- *   client that sends one request after another is not kept waiting by one that needs more than is free.
- * - While a client waits for the common part, one that holds some of it, or waits too, and moves nothing for `stallMs`,
- *   though it is its turn to read or to send, is dropped. So no client waits for one that never reads.
+ * - Each client has a reserve of its own that no other client can use up. What goes beyond it comes
+ *   from a common part. A client holds at most `clientBytes`, or a single request.
+ * - Of the common part a client takes a first request where it fits, and further ones only behind
+ *   all that wait. So a client that sends one request after another is not kept waiting by one that
+ *   needs more than is free.
+ * - While a client waits for the common part, one that holds some of it, or waits too, and moves
+ *   nothing for `stallMs`, though it is its turn to read or to send, is dropped. So no client waits
+ *   for one that never reads.
  */
 
 export interface BudgetLimits {
   /** Bytes that each client may always hold. */
   readonly reserveBytes: number;
-  /** Bytes beyond the reserves, for all clients together. At least as many as a single request takes. */
+  /**
+   * Bytes beyond the reserves, for all clients together. At least as many as a single request
+   * takes.
+   */
   readonly commonBytes: number;
   /** Bytes that a client may hold with more than one request. */
   readonly clientBytes: number;
@@ -22,7 +27,9 @@ export interface BudgetLimits {
 }
 
 export interface MemoryHolder {
-  /** Whether the client has to do something (read replies, send data) before memory can be released. */
+  /**
+   * Whether the client has to do something (read replies, send data) before memory can be released.
+   */
   readonly isAwaited: () => boolean;
   /** Closes the connection. */
   readonly drop: () => void;
@@ -58,7 +65,10 @@ export class MemoryBudget {
     return client;
   }
 
-  /** For `ClientMemory`: takes the bytes if they are free and, after a first request, no other client waits. */
+  /**
+   * For `ClientMemory`: takes the bytes if they are free and, after a first request, no other
+   * client waits.
+   */
   take(client: ClientMemory, bytes: number): boolean {
     const common = this.#commonOf(client.heldBytes + bytes) - this.#commonOf(client.heldBytes);
     if (common > 0) {
@@ -71,7 +81,10 @@ export class MemoryBudget {
     return true;
   }
 
-  /** For `ClientMemory`: resolves with true when the bytes are taken, with false when the client has left. */
+  /**
+   * For `ClientMemory`: resolves with true when the bytes are taken, with false when the client has
+   * left.
+   */
   wait(client: ClientMemory, bytes: number): Promise<boolean> {
     return new Promise((resolve) => {
       this.#waiters.push({ client, bytes, resolve });
@@ -167,7 +180,9 @@ export class ClientMemory {
     return !this.#hasLeft && this.#budget.take(this, bytes);
   }
 
-  /** Takes the bytes when they are free; false: the client has left. One request waits at a time. */
+  /**
+   * Takes the bytes when they are free; false: the client has left. One request waits at a time.
+   */
   async wait(bytes: number): Promise<boolean> {
     return this.#hasLeft ? false : this.#budget.wait(this, bytes);
   }

@@ -113,7 +113,10 @@ export function encodeBlockStatus(cookie: Cookie, extents: readonly Extent[]): U
   return bytes;
 }
 
-/** The bytes of a last chunk with room for `here` bytes of payload; its length counts those `following` too. */
+/**
+ * The bytes of a last chunk with room for `here` bytes of payload; its length counts those
+ * `following` too.
+ */
 function chunk(
   cookie: Cookie,
   type: number,

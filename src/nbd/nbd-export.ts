@@ -1,5 +1,6 @@
 /**
- * The one image that a server serves, as all its connections share it: one gate, one recorder, one order of requests.
+ * The one image that a server serves, as all its connections share it: one gate, one recorder, one
+ * order of requests.
  */
 
 import type { BlockBackend } from '../format/block-backend.ts';

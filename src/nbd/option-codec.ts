@@ -15,8 +15,8 @@
  *     reply META_CONTEXT        0 context id u32    4 name …
  *     EXPORT_NAME's answer      0 size u64          8 transmission flags u16   10 zeroes, 124 of them
  *
- * Invariant: a parser answers `undefined` where the data do not add up; lengths inside are checked against the
- * bytes that are there, and nothing is allocated by them.
+ * Invariant: a parser answers `undefined` where the data do not add up; lengths inside are checked
+ * against the bytes that are there, and nothing is allocated by them.
  */
 
 import { bytesOfText, textOfBytes } from '../core/byte-text.ts';

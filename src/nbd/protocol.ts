@@ -1,6 +1,6 @@
 /**
- * The numbers of the NBD protocol: magics, options, replies, commands, flags and errors, and what this server
- * bounds (https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md).
+ * The numbers of the NBD protocol: magics, options, replies, commands, flags and errors, and what
+ * this server bounds (https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md).
  *
  * Invariant: everything on the wire is big-endian; 64-bit magics are two halves here.
  */
@@ -99,15 +99,18 @@ export const NBD_LIMITS = {
   connections: 72,
   /** Options of one client; a real one sends fewer than ten. */
   options: 256,
-  /** From the connection to the choice of the export, and from the last request to the last reply taken. */
+  /**
+   * From the connection to the choice of the export, and from the last request to the last reply
+   * taken.
+   */
   silenceMs: 10_000,
 } as const;
 
 const MIB = 1024 * 1024;
 
 /**
- * With the kept buffers (8 MiB) and what each connection has received and not yet looked at (192 KiB), 64 clients
- * that use the export and 8 others take at most 126 MiB, whatever they do.
+ * With the kept buffers (8 MiB) and what each connection has received and not yet looked at (192
+ * KiB), 64 clients that use the export and 8 others take at most 126 MiB, whatever they do.
  */
 export const NBD_MEMORY = {
   reserveBytes: MIB,

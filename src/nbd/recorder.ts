@@ -1,9 +1,10 @@
 /**
- * Writes down the requests that an image serves, in the order in which they were issued, with their times.
+ * Writes down the requests that an image serves, in the order in which they were issued, with their
+ * times.
  *
  * Invariants:
- * - A request is handed on only after it succeeded, since a failed one changed nothing that a replay could repeat;
- *   those issued after it wait until then, so the order is that of issue.
+ * - A request is handed on only after it succeeded, since a failed one changed nothing that a
+ *   replay could repeat; those issued after it wait until then, so the order is that of issue.
  * - It holds back no more than what is in flight.
  * - Time starts at 0 with the first request and never goes backwards.
  */
@@ -11,8 +12,9 @@
 import type { Request, RequestOp } from '../workload/request.ts';
 
 /**
- * Takes a request; a promise means: wait before the next one. It neither throws nor rejects: its creator
- * learns of its failure elsewhere, and the client whose request was served must not get an error.
+ * Takes a request; a promise means: wait before the next one. It neither throws nor rejects: its
+ * creator learns of its failure elsewhere, and the client whose request was served must not get an
+ * error.
  */
 export type RequestSink = (request: Request) => undefined | Promise<void>;
 

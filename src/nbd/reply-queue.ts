@@ -1,9 +1,9 @@
 /**
  * What the server sends to one client, and how much of it waits.
  *
- * Invariants: `queuedBytes` is what was given to the socket and has not left it; producers of replies stop
- * when it grows, so a client that never reads costs bounded memory. Sending to a client that left does
- * nothing.
+ * Invariants: `queuedBytes` is what was given to the socket and has not left it; producers of
+ * replies stop when it grows, so a client that never reads costs bounded memory. Sending to a
+ * client that left does nothing.
  */
 
 import type { Socket } from 'node:net';
@@ -26,7 +26,10 @@ export class ReplyQueue {
     this.#onSent = onSent;
   }
 
-  /** Bytes are not to be changed until `release` is called, which happens once, also if the client is gone. */
+  /**
+   * Bytes are not to be changed until `release` is called, which happens once, also if the client
+   * is gone.
+   */
   send(head: Uint8Array, data?: Uint8Array, release?: () => void): void {
     const length = head.byteLength + (data?.byteLength ?? 0);
     this.#queuedBytes += length;

@@ -4,12 +4,14 @@
  * Invariants:
  * - Whatever a client does, the server and its other clients go on.
  * - Memory is bounded: per client, and for all of them (`NBD_MEMORY`).
- * - A client that uses the export is never disconnected for being idle: a guest may be for hours. At the limit of users
- *   a further client gets an error when it chooses the export; there are always more places for connections than for users.
- * - A client chooses the export, and takes its last replies, within a time limit. At the limit of connections the
- *   oldest one that does neither makes room for a new one.
+ * - A client that uses the export is never disconnected for being idle: a guest may be for hours.
+ *   At the limit of users a further client gets an error when it chooses the export; there are
+ *   always more places for connections than for users.
+ * - A client chooses the export, and takes its last replies, within a time limit. At the limit of
+ *   connections the oldest one that does neither makes room for a new one.
  * - What is said of clients is bounded (`client-notes.ts`).
- * - After `stop` nothing touches the image any more: requests in flight were ended, later ones not begun.
+ * - After `stop` nothing touches the image any more: requests in flight were ended, later ones not
+ *   begun.
  */
 
 import { createServer, type Server, type Socket } from 'node:net';
@@ -30,7 +32,10 @@ export interface NbdServerOptions {
   readonly served: NbdExport;
   /** The only name that clients may ask for; left out, any name is accepted. */
   readonly exportName?: string | undefined;
-  /** A line about a client that broke the protocol, or a request that failed; the server bounds their number. */
+  /**
+   * A line about a client that broke the protocol, or a request that failed; the server bounds
+   * their number.
+   */
   readonly note: (text: string) => void;
   /** Called each time when the last of the clients that used the export has left. */
   readonly onIdle?: (() => void) | undefined;

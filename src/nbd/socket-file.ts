@@ -1,6 +1,6 @@
 /**
- * The file that a Unix socket is reached by: what is at its path, removing a stale one, and paths for `node:net`,
- * which takes text for UTF-8, where the name is other bytes.
+ * The file that a Unix socket is reached by: what is at its path, removing a stale one, and paths
+ * for `node:net`, which takes text for UTF-8, where the name is other bytes.
  */
 
 import { closeSync } from 'node:fs';

@@ -2,10 +2,10 @@
  * What a client sends, byte-exact: asked for in pieces of known length.
  *
  * Invariants:
- * - At most `BUFFERED_MAX` bytes or `CHUNKS_MAX` chunks, and one chunk more, wait here; then the socket is paused, and the
- *   client with it.
- * - What a client sent before it closed its side is still read. Once the connection is gone, which shows at the latest
- *   when a reply cannot be sent, the rest is dropped.
+ * - At most `BUFFERED_MAX` bytes or `CHUNKS_MAX` chunks, and one chunk more, wait here; then the
+ *   socket is paused, and the client with it.
+ * - What a client sent before it closed its side is still read. Once the connection is gone, which
+ *   shows at the latest when a reply cannot be sent, the rest is dropped.
  * - One reader waits at a time. `take` returns a view of memory that is never written again.
  */
 

@@ -1,8 +1,9 @@
 /**
- * Memory for the data of all clients' requests, used again: touching fresh pages costs about as much as moving the data.
+ * Memory for the data of all clients' requests, used again: touching fresh pages costs about as
+ * much as moving the data.
  *
- * Invariants: a buffer is given back at most once; what is kept for use again is bounded, the rest is left to the
- * collector. Lengths are rounded up to powers of two, so that buffers fit again.
+ * Invariants: a buffer is given back at most once; what is kept for use again is bounded, the rest
+ * is left to the collector. Lengths are rounded up to powers of two, so that buffers fit again.
  */
 
 /** Bytes kept for use again. */

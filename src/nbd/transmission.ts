@@ -3,12 +3,12 @@
  *
  * Invariants:
  * - Several requests are in flight at once, up to a limit, and are answered as they end.
- * - Memory is bounded: a request is begun, and its data are read, only after its memory was taken from the client's
- *   share of the budget. It is released when the reply has left for the kernel.
+ * - Memory is bounded: a request is begun, and its data are read, only after its memory was taken
+ *   from the client's share of the budget. It is released when the reply has left for the kernel.
  * - After each turn of work the other clients come first.
  * - Requests of a client that has left are dropped; those that were begun are ended.
- * - A request that cannot be served is answered with an error and changes nothing; only one that makes what
- *   follows it unreadable (no magic, more data than may be) ends the connection.
+ * - A request that cannot be served is answered with an error and changes nothing; only one that
+ *   makes what follows it unreadable (no magic, more data than may be) ends the connection.
  * - It ends when nothing is in flight any more, whatever the client does.
  */
 
@@ -144,7 +144,10 @@ class Transmission {
     return true;
   }
 
-  /** Why the request is not served; `undefined` if it is. Writes past the end lack space, as on a full disk. */
+  /**
+   * Why the request is not served; `undefined` if it is. Writes past the end lack space, as on a
+   * full disk.
+   */
   #refusal(request: NbdRequest): Refusal | undefined {
     const { command, flags, length } = request;
     const { served, features } = this.#options;
@@ -189,7 +192,10 @@ class Transmission {
     }
   }
 
-  /** Serves the request; what can be done at once is done when this returns. `release` is called when it ended. */
+  /**
+   * Serves the request; what can be done at once is done when this returns. `release` is called
+   * when it ended.
+   */
   #begin(request: NbdRequest, data?: Uint8Array, release?: () => void): void {
     let pending: Pending;
     try {
@@ -297,14 +303,19 @@ class Transmission {
   }
 }
 
-/** Bytes that a request takes from its beginning until its reply has left: its data, and what goes with any reply. */
+/**
+ * Bytes that a request takes from its beginning until its reply has left: its data, and what goes
+ * with any reply.
+ */
 function memoryOf({ command, length }: NbdRequest): number {
   if (command === COMMAND.blockStatus) return BLOCK_STATUS_BYTES;
   if (command !== COMMAND.read && command !== COMMAND.write) return REPLY_BYTES;
   return REPLY_BYTES + bufferSize(Math.min(length, NBD_LIMITS.transferBytes));
 }
 
-/** What a request counts for in its client's turn, in bytes moved; roughly as long as it may take. */
+/**
+ * What a request counts for in its client's turn, in bytes moved; roughly as long as it may take.
+ */
 function workOf({ command, length }: NbdRequest): number {
   switch (command) {
     case COMMAND.trim:
@@ -333,8 +344,9 @@ const NOTHING = new Uint8Array(0);
 const REPLY_BYTES = 8192;
 const BLOCK_STATUS_BYTES = 8 * NBD_LIMITS.extents + REPLY_BYTES;
 /**
- * What a request takes beside its data. A small one takes as long as moving 10 to 20 KiB; with less than that, a flood
- * of them leaves too little of the server's time to a client that reads much at a time.
+ * What a request takes beside its data. A small one takes as long as moving 10 to 20 KiB; with less
+ * than that, a flood of them leaves too little of the server's time to a client that reads much at
+ * a time.
  */
 const WORK_BYTES_MIN = 32 * 1024;
 /** A command on a range moves no data but may touch all its tables. */

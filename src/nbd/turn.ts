@@ -1,12 +1,13 @@
 /**
  * A client's turn of the event loop: after so much work the others come first.
  *
- * Invariant: among clients that all have requests waiting, each gets the same amount of work done, whatever the size
- * of its requests; a request of many turns pays for them afterwards.
+ * Invariant: among clients that all have requests waiting, each gets the same amount of work done,
+ * whatever the size of its requests; a request of many turns pays for them afterwards.
  */
 
 /**
- * Bytes of work in a turn. A large reply leaves in pieces, one a round of all clients, so a round has to be short.
+ * Bytes of work in a turn. A large reply leaves in pieces, one a round of all clients, so a round
+ * has to be short.
  */
 const TURN_BYTES = 256 * 1024;
 

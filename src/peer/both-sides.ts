@@ -1,6 +1,7 @@
 /**
- * The two sides of a cell that is held against QEMU: the same requests on copies of the same image, QEMU on the one and
- * the builtin engine on the other. The builtin engine goes first: QEMU is asked to read what it read.
+ * The two sides of a cell that is held against QEMU: the same requests on copies of the same image,
+ * QEMU on the one and the builtin engine on the other. The builtin engine goes first: QEMU is asked
+ * to read what it read.
  */
 
 import type { CellPlan, CountPassOptions } from '../bench/engine.ts';
@@ -106,7 +107,10 @@ function imageOptions(
     : { ...options, 'data-file.driver': 'file', 'data-file.filename': dataPath };
 }
 
-/** The files behind a copied image, whose relative names lead nowhere; `undefined` if there are none. */
+/**
+ * The files behind a copied image, whose relative names lead nowhere; `undefined` if there are
+ * none.
+ */
 function optionsBehind({ chain }: UserImage): Readonly<Record<string, string>> | undefined {
   if (chain.length === 0) return undefined;
   const options: Record<string, string> = {};

@@ -1,9 +1,10 @@
 /**
- * Paths as arguments of a program that is started. Node gives arguments as UTF-8; a file whose name is not is reached by
- * `/proc/PID/fd/N`, through a descriptor that this process holds.
+ * Paths as arguments of a program that is started. Node gives arguments as UTF-8; a file whose name
+ * is not is reached by `/proc/PID/fd/N`, through a descriptor that this process holds.
  *
- * Invariants: a path that is UTF-8 is given as it is. Of another one the last part stays where it is UTF-8, so that names
- * beside the file lead where they led. Only Linux has such names, and it has `/proc`.
+ * Invariants: a path that is UTF-8 is given as it is. Of another one the last part stays where it
+ * is UTF-8, so that names beside the file lead where they led. Only Linux has such names, and it
+ * has `/proc`.
  */
 
 import { closeSync } from 'node:fs';

@@ -1,12 +1,14 @@
 /**
- * Gives the host operations of a real QEMU their purposes, as records of the host log. The system does not know
- * why an operation happened; our own reading of the image before and after the run does.
+ * Gives the host operations of a real QEMU their purposes, as records of the host log. The system
+ * does not know why an operation happened; our own reading of the image before and after the run
+ * does.
  *
  * Invariants:
- * - What a host cluster is at the end of the run counts, and where it is nothing then, what it was at the start.
- *   A cluster that was metadata, was freed and then held data is taken for data throughout.
- * - A write to guest data is split: bytes of the request are `data`, what surrounds them is `cow`. →
- *   `guest-places.ts`
+ * - What a host cluster is at the end of the run counts, and where it is nothing then, what it was
+ *   at the start. A cluster that was metadata, was freed and then held data is taken for data
+ *   throughout.
+ * - A write to guest data is split: bytes of the request are `data`, what surrounds them is `cow`.
+ *   → `guest-places.ts`
  * - Operations that failed, and plain `fallocate`, which changes no byte, are left out.
  */
 
@@ -108,7 +110,10 @@ interface PlacedOptions extends ClassifyOptions {
   readonly places: ReadonlyMap<HostOperation, number>;
 }
 
-/** The record of an operation on a range; `undefined` for a sync, whose cause only its neighbours determine. */
+/**
+ * The record of an operation on a range; `undefined` for a sync, whose cause only its neighbours
+ * determine.
+ */
 function rangeRecord(operation: HostOperation, options: PlacedOptions): RangeRecord | undefined {
   const { phase, op, file, offset, length } = operation;
   switch (op) {
@@ -141,14 +146,20 @@ function writePurpose(
   return parts.length === 1 ? { purpose } : { purpose, parts };
 }
 
-/** In a format that allocates, only the fill around a write is zeroed; zero-writes change tables, or a raw data file. */
+/**
+ * In a format that allocates, only the fill around a write is zeroed; zero-writes change tables, or
+ * a raw data file.
+ */
 function zeroPurpose(operation: HostOperation, options: ClassifyOptions): Purpose {
   if (options.format === 'raw') return 'data';
   const isZeroWrite = operation.file === 'data' && requestOf(operation, options)?.op === 'write-zeroes';
   return isZeroWrite ? 'data' : 'cow';
 }
 
-/** The metadata that a write is; `undefined` for one of data, which may have been where a table is now. */
+/**
+ * The metadata that a write is; `undefined` for one of data, which may have been where a table is
+ * now.
+ */
 function metadataWritten(operation: HostOperation, options: ClassifyOptions): Purpose | undefined {
   const metadata = metadataAt(operation.offset, options);
   // Tables of these kinds are written one at a time.

@@ -1,12 +1,13 @@
 /**
  * Holds the host operations of two engines against each other, operation by operation.
  *
- * QEMU's thread pool may reorder data of one request that spans several extents. So a stretch of `theirs` that belongs
- * to one request and is between two syncs is compared in order first, and only if that fails as a multiset in which
- * the metadata still have their order; everything else is in order. Failed operations changed nothing and are left out.
+ * QEMU's thread pool may reorder data of one request that spans several extents. So a stretch of
+ * `theirs` that belongs to one request and is between two syncs is compared in order first, and
+ * only if that fails as a multiset in which the metadata still have their order; everything else is
+ * in order. Failed operations changed nothing and are left out.
  *
- * One sync of ours is left out by its place and cause (`repair-order` of docs/qemu-rules.md): the one between a rebuilt
- * refcount table and the header's pointer to it.
+ * One sync of ours is left out by its place and cause (`repair-order` of docs/qemu-rules.md): the
+ * one between a rebuilt refcount table and the header's pointer to it.
  */
 
 import type { HostLogRecord } from '../device/host-log.ts';
@@ -44,7 +45,10 @@ export type Comparison =
       readonly identical: false;
       /** Of the first difference, counting compared operations from 0. */
       readonly index: number;
-      /** The guest request to which theirs belongs there; `undefined` at open, at close, or past their end. */
+      /**
+       * The guest request to which theirs belongs there; `undefined` at open, at close, or past
+       * their end.
+       */
       readonly request: number | undefined;
       /** Of theirs that were compared. */
       readonly operations: number;
@@ -71,7 +75,8 @@ export function compareOperations(
   theirs: readonly HostOperation[],
   options: CompareOptions = {},
 ): Comparison {
-  // Space that is reserved again after a hole, where there is no zero-range, changes no byte: it is not in our log.
+  // Space that is reserved again after a hole, where there is no zero-range, changes no byte: it is
+  // not in our log.
   const isCompared = ({ op, file }: { readonly op: TracedOp; readonly file: string }): boolean =>
     op !== 'allocate' &&
     (op !== 'read' || options.reads === true) &&

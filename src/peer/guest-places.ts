@@ -1,12 +1,13 @@
 /**
  * Where on the guest's disk the data writes of one request lie.
  *
- * The clusters' owners before and after the run identify them, unless a cluster changed hands in between. So the writes are
- * fitted together: each byte of the request is in one of them, and a write is contiguous on the guest's disk.
+ * The clusters' owners before and after the run identify them, unless a cluster changed hands in
+ * between. So the writes are fitted together: each byte of the request is in one of them, and a
+ * write is contiguous on the guest's disk.
  *
  * Invariants:
- * - A write holds fill only before the request's first byte and behind its last; else it begins and ends where guest
- *   clusters do, or where the one before it ended.
+ * - A write holds fill only before the request's first byte and behind its last; else it begins and
+ *   ends where guest clusters do, or where the one before it ended.
  * - Of several ways to fit them the first is taken that believes the owners, in the order of issue.
  * - The search is bounded; without a result the owners alone are believed.
  */
@@ -95,7 +96,10 @@ class Fit {
     return isHead ? this.#start - length : this.#end;
   }
 
-  /** The first of `candidates` at which all of a write holds bytes of the request; otherwise `known`, or its start. */
+  /**
+   * The first of `candidates` at which all of a write holds bytes of the request; otherwise
+   * `known`, or its start.
+   */
   placeWithin(
     { offset, length }: HostOperation,
     candidates: readonly (number | undefined)[],
@@ -127,7 +131,10 @@ class Fit {
     return false;
   }
 
-  /** Where a write would be whose first byte of the request is `next`; `undefined` if it cannot be that. */
+  /**
+   * Where a write would be whose first byte of the request is `next`; `undefined` if it cannot be
+   * that.
+   */
   #placeAt({ offset, length }: HostOperation, next: number): number | undefined {
     const size = this.#clusterSize;
     const head = (((next - offset) % size) + size) % size;
@@ -137,7 +144,10 @@ class Fit {
   }
 }
 
-/** Where most bytes of a write lie by what the layouts say of its clusters, if the request touches any of them. */
+/**
+ * Where most bytes of a write lie by what the layouts say of its clusters, if the request touches
+ * any of them.
+ */
 function knownPlace(
   request: Request,
   { offset, length }: HostOperation,

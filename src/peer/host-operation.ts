@@ -1,11 +1,14 @@
 /**
- * One operation of a real QEMU on a file of its image, as the system saw it. It has no purpose: the system
- * does not know why. Offsets and lengths are bytes.
+ * One operation of a real QEMU on a file of its image, as the system saw it. It has no purpose: the
+ * system does not know why. Offsets and lengths are bytes.
  */
 
 import type { HostOp, Phase } from '../device/operation.ts';
 
-/** `allocate` is a plain `fallocate`, which reserves space and changes no byte: only QEMU's fallback uses it. */
+/**
+ * `allocate` is a plain `fallocate`, which reserves space and changes no byte: only QEMU's fallback
+ * uses it.
+ */
 export type TracedOp = HostOp | 'allocate';
 
 export interface HostOperation {

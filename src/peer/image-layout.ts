@@ -1,12 +1,13 @@
 /**
- * The layout of an image file, read with our codecs while no process has it open. Returns the kind of
- * metadata at a host offset, and which guest byte a host byte holds.
+ * The layout of an image file, read with our codecs while no process has it open. Returns the kind
+ * of metadata at a host offset, and which guest byte a host byte holds.
  *
  * Invariants:
- * - Only the codecs of the formats are used, none of the code that serves requests: what is said about another
- *   program's operations does not lean on the engine that they are compared with.
+ * - Only the codecs of the formats are used, none of the code that serves requests: what is said
+ *   about another program's operations does not lean on the engine that they are compared with.
  * - Memory is taken for tables that the file has room for, each bounded by its format's header.
- * - A guest cluster of a snapshot counts where the active tables have none: the disk itself is what is served.
+ * - A guest cluster of a snapshot counts where the active tables have none: the disk itself is what
+ *   is served.
  * - Clusters of a data file are not in the map: their host offsets are another file's.
  */
 
@@ -30,7 +31,10 @@ import { HEADER_SIZE, parseQedHeader } from '../format/qed/header.ts';
 import { ENTRY_ZERO } from '../format/qed/tables.ts';
 
 export interface ImageLayout {
-  /** Bytes of the unit in which host space changes hands; for raw any one, as guest and host are the same. */
+  /**
+   * Bytes of the unit in which host space changes hands; for raw any one, as guest and host are the
+   * same.
+   */
   readonly clusterSize: number;
   /** The metadata at a host offset, in bytes; `undefined` where there is none. */
   metadataAt(hostOffset: number): Purpose | undefined;

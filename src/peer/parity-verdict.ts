@@ -1,6 +1,7 @@
 /**
- * The verdict on a cell that both engines served: what differs first, in words that lead to the place, or which named
- * exceptions of docs/qemu-rules.md explain what is not the same to the letter.
+ * The verdict on a cell that both engines served: what differs first, in words that lead to the
+ * place, or which named exceptions of docs/qemu-rules.md explain what is not the same to the
+ * letter.
  */
 
 import { hex } from '../core/error.ts';
@@ -71,8 +72,8 @@ export async function fileDifference(
 }
 
 /**
- * Whether two QED images differ only where ours has zeroes and QEMU's what is in the backing file: it fills around
- * a write into a cluster of zeroes from there (`qed-zero-over-backing`).
+ * Whether two QED images differ only where ours has zeroes and QEMU's what is in the backing file:
+ * it fills around a write into a cluster of zeroes from there (`qed-zero-over-backing`).
  */
 export async function differsInLostZeroes(
   { theirs, ours, layout }: { theirs: string; ours: string; layout: ImageLayout },
@@ -103,7 +104,10 @@ export async function differsInLostZeroes(
   return true;
 }
 
-/** A difference weighs less where QEMU differs from itself: what follows a request that varies may vary with it. */
+/**
+ * A difference weighs less where QEMU differs from itself: what follows a request that varies may
+ * vary with it.
+ */
 function varyingText({ runs, varying }: OrderVerdict): readonly string[] {
   const [first] = varying;
   if (first === undefined) return [];

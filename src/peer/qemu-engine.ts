@@ -1,14 +1,14 @@
 /**
- * The engine that is a real QEMU: serves a cell's requests with `qemu-io`, counts its host operations, and says
- * whether the builtin engine does the same on the same image.
+ * The engine that is a real QEMU: serves a cell's requests with `qemu-io`, counts its host
+ * operations, and says whether the builtin engine does the same on the same image.
  *
  * Invariants:
  * - Both engines start from the same bytes: the image is made once and copied.
- * - Purposes and causes of QEMU's operations come from our reading of the image alone, never from what the builtin
- *   engine said of its own.
+ * - Purposes and causes of QEMU's operations come from our reading of the image alone, never from
+ *   what the builtin engine said of its own.
  * - Files that a pass made are gone when it is over, also when it fails or is stopped.
- * - A flush that issued no sync is seen only where a guest request asked for it: those within QEMU leave no
- *   trace, so `elided` counts fewer than for the builtin engine.
+ * - A flush that issued no sync is seen only where a guest request asked for it: those within QEMU
+ *   leave no trace, so `elided` counts fewer than for the builtin engine.
  */
 
 import type { CellPlan, CountOutcome, CountPassOptions, Engine, TimedPass } from '../bench/engine.ts';
@@ -182,8 +182,8 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
 }
 
 /**
- * Holds the operations of the first run against ours. Where they differ in a request of several extents, QEMU is run
- * again on new files, as its own order may vary there.
+ * Holds the operations of the first run against ours. Where they differ in a request of several
+ * extents, QEMU is run again on new files, as its own order may vary there.
  */
 async function orderOf(
   pass: Pass,

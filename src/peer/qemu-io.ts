@@ -1,12 +1,13 @@
 /**
- * Serves a list of guest requests with a real QEMU: one `qemu-io` process under strace, one command a request,
- * each waiting for the one before (queue depth 1).
+ * Serves a list of guest requests with a real QEMU: one `qemu-io` process under strace, one command
+ * a request, each waiting for the one before (queue depth 1).
  *
  * Invariants:
- * - All bytes of the n-th write (counting writes only, from 0) are n mod 255 + 1, as the payload `pattern` has them.
+ * - All bytes of the n-th write (counting writes only, from 0) are n mod 255 + 1, as the payload
+ *   `pattern` has them.
  * - Commands go through standard input: a thousand of them exceed what a command line may hold.
- * - A request that fails is an error: a failed oracle proves nothing. A read that gives other bytes than the
- *   caller expects is not a failure; it is reported separately.
+ * - A request that fails is an error: a failed oracle proves nothing. A read that gives other bytes
+ *   than the caller expects is not a failure; it is reported separately.
  */
 
 import { constants } from 'node:os';
@@ -43,7 +44,10 @@ export interface QemuIoOptions {
   readonly requests: readonly QemuIoRequest[];
   /** What becomes of guest discards. Default `unmap`, as of qemu-io 7.2 itself. */
   readonly discard?: DiscardMode | undefined;
-  /** Further options of the block layer, given with `--image-opts`, e.g. `{ 'lazy-refcounts': 'on' }`. */
+  /**
+   * Further options of the block layer, given with `--image-opts`, e.g. `{ 'lazy-refcounts': 'on'
+   * }`.
+   */
   readonly imageOptions?: Readonly<Record<string, string>> | undefined;
   /** Further files to follow, by the name that operations carry: `{ 'backing:0': path }`. */
   readonly files?: Readonly<Record<string, string>> | undefined;

@@ -43,12 +43,14 @@ export interface ToolPlace {
   readonly binDirectory?: string | undefined;
 }
 
-/** What `qemu-io` needs to be run and traced: absolute paths, and the version that it says it is. */
+/**
+ * What `qemu-io` needs to be run and traced: absolute paths, and the version that it says it is.
+ */
 export type QemuIoTools = Pick<QemuTools, 'qemuIo' | 'strace' | 'version'>;
 
 /**
- * @throws Qcow2BenchError `peer-missing` if a program is not installed, `peer-failed` if qemu-io does not report its
- * version.
+ * @throws Qcow2BenchError `peer-missing` if a program is not installed, `peer-failed` if qemu-io
+ *   does not report its version.
  */
 export async function findQemuTools(): Promise<QemuTools> {
   return { qemuImg: requireProgram('qemu-img'), ...(await findQemuIo()) };

@@ -1,11 +1,12 @@
 /**
- * What the guest has on its disk after a run: all that its requests touched, read by the builtin engine from its image
- * and by QEMU from its own.
+ * What the guest has on its disk after a run: all that its requests touched, read by the builtin
+ * engine from its image and by QEMU from its own.
  *
  * Invariants:
- * - Every byte of those ranges is compared where it is in at least `SHORT_BYTES` of one value, as all that is written
- *   here does. Of each sector with other data, such as an image of the user has, its longest stretch is compared: qemu-io
- *   takes one command a stretch. What the guest never named is not read: a disk may be of a TiB.
+ * - Every byte of those ranges is compared where it is in at least `SHORT_BYTES` of one value, as
+ *   all that is written here does. Of each sector with other data, such as an image of the user
+ *   has, its longest stretch is compared: qemu-io takes one command a stretch. What the guest never
+ *   named is not read: a disk may be of a TiB.
  * - Memory is one transfer and a few numbers for each stretch of one byte value.
  */
 

@@ -1,8 +1,9 @@
 /**
- * Runs a program to its end and keeps the tail of what it printed. Its exit code is the caller's to judge;
- * only a program that cannot be started is an error here.
+ * Runs a program to its end and keeps the tail of what it printed. Its exit code is the caller's to
+ * judge; only a program that cannot be started is an error here.
  *
- * Invariant: no word reaches the program other than it was given: what is not UTF-8 is refused (see `child-paths`).
+ * Invariant: no word reaches the program other than it was given: what is not UTF-8 is refused (see
+ * `child-paths`).
  */
 
 import { spawn } from 'node:child_process';
@@ -29,8 +30,8 @@ export interface ProgramOutcome {
 }
 
 /**
- * @throws Qcow2BenchError `peer-not-started` if the program cannot be started, or a word for it is not UTF-8; the
- *   signal's reason.
+ * @throws Qcow2BenchError `peer-not-started` if the program cannot be started, or a word for it is
+ *   not UTF-8; the signal's reason.
  */
 export function runProgram(
   file: string,
@@ -47,7 +48,8 @@ export function runProgram(
       cwd: directory,
       // Messages in English, whatever the user's language: they are read here.
       env: { ...process.env, LC_ALL: 'C' },
-      // A group of its own, which ends as a whole: a tracer that is stopped alone can leave what it traces running.
+      // A group of its own, which ends as a whole: a tracer that is stopped alone can leave what it
+      // traces running.
       detached: true,
     });
     const stop = (): void => {

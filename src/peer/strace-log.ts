@@ -2,12 +2,13 @@
  * Reads what `strace -f -y` prints into operations on the files of one image.
  *
  * Invariants:
- * - Order is the order of *issue*: a call that strace had to split (`<unfinished ...>` and `resumed`) is
- *   placed where it began.
- * - Marks are signals that the traced program raised on itself (`sigraise` of qemu-io): the first opens the run
- *   and its request 0, each further one opens the next request; the last opens the close.
- * - A read issued by the first thread is QEMU probing the alignment that O_DIRECT asks for, no I/O of an engine:
- *   QEMU's own reads come from its thread pool. It is left out.
+ * - Order is the order of *issue*: a call that strace had to split (`<unfinished ...>` and
+ *   `resumed`) is placed where it began.
+ * - Marks are signals that the traced program raised on itself (`sigraise` of qemu-io): the first
+ *   opens the run and its request 0, each further one opens the next request; the last opens the
+ *   close.
+ * - A read issued by the first thread is QEMU probing the alignment that O_DIRECT asks for, no I/O
+ *   of an engine: QEMU's own reads come from its thread pool. It is left out.
  * - Whatever is not understood about a file of the image is an error, never skipped.
  */
 
@@ -37,7 +38,10 @@ export interface StraceLogOptions {
   readonly files: TracedFiles;
   /** The signal that marks, as strace names it: `SIGURG`. */
   readonly mark: string;
-  /** Guest requests marked: one mark is before each and one after the last. `undefined`: there are no marks. */
+  /**
+   * Guest requests marked: one mark is before each and one after the last. `undefined`: there are
+   * no marks.
+   */
   readonly requests: number | undefined;
 }
 
@@ -45,7 +49,9 @@ export interface StraceLogOptions {
 const LINE = /^(\d+) +(.*)$/;
 const UNFINISHED = / <unfinished \.\.\.>$/;
 const RESUMED = /^<\.\.\. (\w+) resumed>/;
-/** Name, file descriptor with its path (strace escapes `<` and `>` within), other arguments, result. */
+/**
+ * Name, file descriptor with its path (strace escapes `<` and `>` within), other arguments, result.
+ */
 const CALL = /^(\w+)\(\d+<([^>]*)>(?:, (.*))?\) += (-?\d+|\?)(?: (E[A-Z0-9]+))?/;
 const OFFSET_LAST = /(?:^|, )(\d+)$/;
 /** `pwritev2` and `preadv2` end in the offset and flags. */
@@ -160,7 +166,8 @@ export class StraceLogParser {
       case 'pwrite64':
         return { op: 'write', ...this.#lengthOffset(entry) };
       case 'pread64': {
-        // The second half of a read across the file's end returns nothing: the first is the whole read.
+        // The second half of a read across the file's end returns nothing: the first is the whole
+        // read.
         return result === 0 ? undefined : { op: 'read', ...this.#lengthOffset(entry) };
       }
       case 'pwritev':
@@ -225,7 +232,10 @@ function isTracedCall(name: string): name is TracedCall {
   return (TRACED_CALLS as readonly string[]).includes(name);
 }
 
-/** strace writes bytes that are not printable, and `<`, `>`, `"` and `\`, as octal numbers or C escapes. */
+/**
+ * strace writes bytes that are not printable, and `<`, `>`, `"` and `\`, as octal numbers or C
+ * escapes.
+ */
 function unescapePath(text: string): string {
   if (!text.includes('\\')) return text;
   const letters: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', v: '\v', f: '\f' };

@@ -16,8 +16,8 @@ import { StraceLogParser, TRACED_CALLS } from './strace-log.ts';
 import type { TracedCall, TracedFiles } from './strace-log.ts';
 
 /**
- * A signal that does nothing to a program that does not ask for it, is known by the same name everywhere, and that
- * neither QEMU nor the C library sends.
+ * A signal that does nothing to a program that does not ask for it, is known by the same name
+ * everywhere, and that neither QEMU nor the C library sends.
  */
 export const MARK_SIGNAL = 'SIGURG';
 
@@ -29,19 +29,28 @@ export interface TraceOptions {
   readonly input: string;
   /** The image's files by the name that operations carry; each must exist. */
   readonly files: TracedFiles;
-  /** Guest requests that `input` marks; a program that marks nothing has all its operations in the phase `open`. */
+  /**
+   * Guest requests that `input` marks; a program that marks nothing has all its operations in the
+   * phase `open`.
+   */
   readonly requests: number | undefined;
   /** Whether an end other than with exit code 0 is no failure. Default: it is one. */
   readonly accepts?: ((outcome: ProgramOutcome) => boolean) | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** Makes every call of one kind wait before it begins: what a thread pool ends in which order may depend on it. */
+  /**
+   * Makes every call of one kind wait before it begins: what a thread pool ends in which order may
+   * depend on it.
+   */
   readonly slowed?: SlowedCall | undefined;
 }
 
 export interface SlowedCall {
   readonly call: TracedCall;
   readonly microseconds: number;
-  /** Only some of a thread's calls, as strace counts them: `1+2` is every second one, from the first on. */
+  /**
+   * Only some of a thread's calls, as strace counts them: `1+2` is every second one, from the first
+   * on.
+   */
   readonly when?: string | undefined;
 }
 
@@ -51,8 +60,8 @@ export interface Traced {
 }
 
 /**
- * @throws Qcow2BenchError `peer-failed` if strace is not allowed to trace or the program exits with an error,
- * `peer-bad-trace` if its log is not understood.
+ * @throws Qcow2BenchError `peer-failed` if strace is not allowed to trace or the program exits with
+ *   an error, `peer-bad-trace` if its log is not understood.
  */
 export async function traceProgram(options: TraceOptions): Promise<Traced> {
   removeLeftovers(temporaryDirectory());
@@ -75,14 +84,16 @@ function straceArguments({ command, args, slowed }: TraceOptions, log: string): 
   const delay = slowed === undefined ? [] : ['-e', injection(slowed)];
   return [
     '-f', // every thread
-    // A signal that ends strace ends the program too; with a log file it would be blocked to the end of the run.
+    // A signal that ends strace ends the program too; with a log file it would be blocked to the
+    // end of the run.
     '-I',
     '2',
     '-y', // the path behind each file descriptor
     '-qq', // no lines on threads that come and go
     // Only the traced calls stop the program: several times faster.
     '--seccomp-bpf',
-    // Up to 4 bytes of each buffer: guest data is of no interest, and with 0 a list of buffers would be cut short.
+    // Up to 4 bytes of each buffer: guest data is of no interest, and with 0 a list of buffers
+    // would be cut short.
     '-v',
     '-s',
     '4',

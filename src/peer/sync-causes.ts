@@ -1,13 +1,15 @@
 /**
- * What forced each sync of a run, derived from its position in the sequence of operations whose purposes are known.
+ * What forced each sync of a run, derived from its position in the sequence of operations whose
+ * purposes are known.
  *
  *      … stretch … sync … stretch … sync …
  *
- * A stretch is what is between two syncs. A cause follows from what the sync made durable (its own stretch) and
- * what was waiting for it (the following stretches of the same request).
+ * A stretch is what is between two syncs. A cause follows from what the sync made durable (its own
+ * stretch) and what was waiting for it (the following stretches of the same request).
  *
  * Invariants:
- * - The rules are those of docs/qemu-rules.md, read backwards; they know nothing of an engine's state.
+ * - The rules are those of docs/qemu-rules.md, read backwards; they know nothing of an engine's
+ *   state.
  * - A run without an opening repair is taken for granted: a new image is clean.
  */
 
@@ -110,7 +112,10 @@ function runCause(place: SyncPlace, setting: SequenceSetting): SyncCause {
   return orderCause(place, setting) ?? end ?? 'l2-after-refcount';
 }
 
-/** QED syncs a new table before the entry that leads to it; header and L1 entry wait for the next flush. */
+/**
+ * QED syncs a new table before the entry that leads to it; header and L1 entry wait for the next
+ * flush.
+ */
 function qedGrowthCause({ following }: SyncPlace): SyncCause | undefined {
   return following[0]?.includes('l1-table') === true ? 'l2-table-growth' : undefined;
 }
@@ -136,7 +141,9 @@ function closeCause(place: SyncPlace, setting: SequenceSetting): SyncCause {
   return orderCause(place, setting) ?? 'close';
 }
 
-/** The cause of a sync that is between two kinds of metadata, or between copied data and its table. */
+/**
+ * The cause of a sync that is between two kinds of metadata, or between copied data and its table.
+ */
 function orderCause(place: SyncPlace, setting: SequenceSetting): SyncCause | undefined {
   const { own, following, previous } = place;
   const { format, refcounts } = setting;
@@ -148,14 +155,16 @@ function orderCause(place: SyncPlace, setting: SequenceSetting): SyncCause | und
     return refcounts === 'eager' || own.includes('refcount-block') ? 'l2-after-refcount' : 'l2-after-cow';
   }
   if (next.includes('refcount-block')) return 'refcount-after-l2';
-  // A dependency that was settled to make room for the opposite one: its tables were written, no more follow.
+  // A dependency that was settled to make room for the opposite one: its tables were written, no
+  // more follow.
   switch (own.findLast(isTable)) {
     case 'l2-table':
       return 'refcount-after-l2';
     case 'refcount-block':
       return 'l2-after-refcount';
     default:
-      // Making the refcount table grow wrote all L2 tables: that refcounts still wait for them is settled with the data.
+      // Making the refcount table grow wrote all L2 tables: that refcounts still wait for them is
+      // settled with the data.
       return previous.includes('refcount-table') ? 'refcount-after-l2' : undefined;
   }
 }
@@ -166,9 +175,10 @@ function isTable(purpose: Purpose): boolean {
 }
 
 /**
- * Whether L2 tables are written in the middle of a write because refcounts waited for them, and are to wait for
- * refcounts from now on (R5). No refcounts are before them then: all that they wait for is what was just copied. Tables
- * that wait for refcounts which happen to be clean look the same, but the request ends with them.
+ * Whether L2 tables are written in the middle of a write because refcounts waited for them, and are
+ * to wait for refcounts from now on (R5). No refcounts are before them then: all that they wait for
+ * is what was just copied. Tables that wait for refcounts which happen to be clean look the same,
+ * but the request ends with them.
  */
 function isTurnedAround({ own, following, request }: SyncPlace, setting: SequenceSetting): boolean {
   if (request?.op !== 'write' && request?.op !== 'write-zeroes') return false;
@@ -177,7 +187,9 @@ function isTurnedAround({ own, following, request }: SyncPlace, setting: Sequenc
   return next?.[0] === 'l2-table' && !own.includes('refcount-block') && !endsWithTables;
 }
 
-/** Whether refcount blocks, and nothing else, are made durable until the refcount table is written. */
+/**
+ * Whether refcount blocks, and nothing else, are made durable until the refcount table is written.
+ */
 function leadsToRefcountTable(following: readonly (readonly Purpose[])[]): boolean {
   const stop = following.find((stretch) => stretch.some((purpose) => purpose !== 'refcount-block'));
   return stop?.includes('refcount-table') === true;

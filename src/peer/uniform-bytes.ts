@@ -1,6 +1,6 @@
 /**
- * Stretches whose bytes are all alike, detected fast: payloads of the pattern are made of them, and qemu-io can check one
- * such stretch of a read.
+ * Stretches whose bytes are all alike, detected fast: payloads of the pattern are made of them, and
+ * qemu-io can check one such stretch of a read.
  */
 
 import { SECTOR_SIZE } from '../workload/request.ts';

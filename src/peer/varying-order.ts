@@ -1,14 +1,17 @@
 /**
- * The verdict on a list of requests, given what our engine did and what QEMU did in one run or several.
+ * The verdict on a list of requests, given what our engine did and what QEMU did in one run or
+ * several.
  *
- * Extents of one request are tasks of their own in QEMU, and its thread pool decides in which order they end. Mostly
- * that reorders a stretch between two syncs; it can also decide what is linked before a cache is written, or whether a
- * sync covers a write. Two named exceptions of docs/qemu-rules.md follow from it:
+ * Extents of one request are tasks of their own in QEMU, and its thread pool decides in which order
+ * they end. Mostly that reorders a stretch between two syncs; it can also decide what is linked
+ * before a cache is written, or whether a sync covers a write. Two named exceptions of
+ * docs/qemu-rules.md follow from it:
  *
- * - `varying-order`: QEMU's own operations differ from one run to the next. In each request that varies ours are those of
- *   one of its runs, or the request is left out; all others are compared as ever.
- * - `late-extent`: data written only while the sync of another extent of the same request is in flight are not covered
- *   by it, and cost a second sync at once.
+ * - `varying-order`: QEMU's own operations differ from one run to the next. In each request that
+ *   varies ours are those of one of its runs, or the request is left out; all others are compared
+ *   as ever.
+ * - `late-extent`: data written only while the sync of another extent of the same request is in
+ *   flight are not covered by it, and cost a second sync at once.
  *
  * Final bytes are compared in any case: they never vary.
  */
@@ -21,8 +24,8 @@ import type { SlowedCall } from './strace.ts';
 export type ExceptionName = 'varying-order' | 'late-extent';
 
 /**
- * Runs of QEMU before it counts as different. All but the first slow one kind of call down, so that its order varies
- * where it can, however busy the machine is.
+ * Runs of QEMU before it counts as different. All but the first slow one kind of call down, so that
+ * its order varies where it can, however busy the machine is.
  */
 export const ORDER_RUNS: readonly (SlowedCall | undefined)[] = [
   undefined,
@@ -81,12 +84,18 @@ export function judgeOrder(
   return plain;
 }
 
-/** Whether another run could say more: something differs, or a request was left out that may be as in ours there. */
+/**
+ * Whether another run could say more: something differs, or a request was left out that may be as
+ * in ours there.
+ */
 export function wantsAnotherRun({ comparison, leftOut, runs }: OrderVerdict): boolean {
   return runs < ORDER_RUNS.length && (!comparison.identical || leftOut.length > 0);
 }
 
-/** As `judgeOrder`, with as many runs as it takes; `run` begins each with the same files, and leaves those of the last. */
+/**
+ * As `judgeOrder`, with as many runs as it takes; `run` begins each with the same files, and leaves
+ * those of the last.
+ */
 export async function judgeRuns(
   ours: readonly TaggedRecord[],
   run: (slowed: SlowedCall | undefined) => Promise<readonly HostOperation[]>,
@@ -100,8 +109,9 @@ export async function judgeRuns(
 }
 
 /**
- * The last run, in which each varying request, and the close, has the operations of the run that did there what ours did;
- * requests of which no run did are to be left out. One run cannot show variation.
+ * The last run, in which each varying request, and the close, has the operations of the run that
+ * did there what ours did; requests of which no run did are to be left out. One run cannot show
+ * variation.
  */
 function nearestOf(
   ours: readonly TaggedRecord[],
@@ -121,7 +131,8 @@ function nearestOf(
     if (found === undefined) leftOut.push(request);
     else chosen.set(request, found);
   }
-  // Which table the cache took in last, and so writes last at the close, follows from the requests that vary.
+  // Which table the cache took in last, and so writes last at the close, follows from the requests
+  // that vary.
   const closes = runs.map((run) => outsideRequests(run, 'close'));
   const ourClose = outsideRequests(ours, 'close');
   const close = closes.find((operations) => compareWithout(ourClose, operations, []).identical);

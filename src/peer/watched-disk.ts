@@ -1,11 +1,12 @@
 /**
- * Between the runner and the builtin engine's half of a comparison: which request is being served, and what reads
- * gave, in the form in which qemu-io can check its own.
+ * Between the runner and the builtin engine's half of a comparison: which request is being served,
+ * and what reads gave, in the form in which qemu-io can check its own.
  *
  * Invariants:
- * - The runner makes one call a request, one after another, so calls and requests have the same numbers.
- * - Of a read its longest stretch of one byte value is kept: qemu-io checks one a read. What is left of the disk is
- *   compared after the run (`read-back.ts`).
+ * - The runner makes one call a request, one after another, so calls and requests have the same
+ *   numbers.
+ * - Of a read its longest stretch of one byte value is kept: qemu-io checks one a read. What is
+ *   left of the disk is compared after the run (`read-back.ts`).
  */
 
 import type { GuestDisk } from '../bench/verification.ts';

@@ -2,7 +2,8 @@
  * Comparing whole files that are mostly holes: a disk image of a TiB may hold a few clusters.
  *
  * Invariants:
- * - Only what the file system stores is read (SEEK_DATA); a range without this information counts as stored.
+ * - Only what the file system stores is read (SEEK_DATA); a range without this information counts
+ *   as stored.
  * - Memory is two chunks, whatever the files' length.
  */
 

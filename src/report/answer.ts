@@ -1,8 +1,9 @@
 /**
- * The answer in words: what lazy refcounts, QED and raw cost and save, said from the data and nothing else.
+ * The answer in words: what lazy refcounts, QED and raw cost and save, said from the data and
+ * nothing else.
  *
- * Invariant: a sentence is only said if the cells it rests on were counted; a result without them gives fewer
- * sentences, never a guess.
+ * Invariant: a sentence is only said if the cells it rests on were counted; a result without them
+ * gives fewer sentences, never a guess.
  */
 
 import { syncsPerWriteByCause } from '../result/derive.ts';
@@ -12,7 +13,10 @@ import { openingSentence, workloadsAfterCrash } from './opening.ts';
 import { cellAt, type ReportCell, type ReportCells } from './report-cells.ts';
 
 export interface Answer {
-  /** One sentence: what lazy refcounts do where every write must be durable, or what they cost after a crash. */
+  /**
+   * One sentence: what lazy refcounts do where every write must be durable, or what they cost after
+   * a crash.
+   */
   readonly headline: string;
   readonly points: readonly AnswerPoint[];
   /** Whether the headline answers anything; otherwise it says why there is nothing to compare. */
@@ -91,7 +95,10 @@ function pairAt(report: ReportCells, workload: string, cache: CacheMode): Pair |
   return eager === undefined || lazy === undefined ? undefined : { workload, cache, eager, lazy };
 }
 
-/** Eager and lazy where the question is plainest: the workload that allocates most and saves most, unbacked. */
+/**
+ * Eager and lazy where the question is plainest: the workload that allocates most and saves most,
+ * unbacked.
+ */
 function referencePair(report: ReportCells): Pair | undefined {
   const cache = THROUGH_MODES.find((mode) => report.caches.includes(mode));
   if (cache === undefined) return undefined;
@@ -99,7 +106,8 @@ function referencePair(report: ReportCells): Pair | undefined {
   const unbacked = pairs.filter(({ eager }) => eager.cell.record.cell.backing === undefined);
   const candidates = unbacked.length > 0 ? unbacked : pairs;
   const rank = (pair: Pair): number => allocatingShare(pair) * (pair.eager.syncs - pair.lazy.syncs);
-  // Among equals (to three digits) the smaller write says more: its own bytes do not hide the metadata's.
+  // Among equals (to three digits) the smaller write says more: its own bytes do not hide the
+  // metadata's.
   return candidates.toSorted(
     (a, b) => Math.round((rank(b) - rank(a)) * 100) || a.lazy.bytes - b.lazy.bytes,
   )[0];

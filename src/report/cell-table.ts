@@ -70,7 +70,10 @@ function ratioOf({ comparison }: ReportCell): string {
 
 const SAMPLED_COUNTS = 'counts are one sample: concurrent host operations (--overlap) vary from run to run';
 
-/** What a reader must know of a cell beside its figures: why it was skipped, which fallbacks it took. */
+/**
+ * What a reader must know of a cell beside its figures: why it was skipped, which fallbacks it
+ * took.
+ */
 export function remarksOf(cell: ReportCell): string {
   const { skipped, fallbacks, counts } = cell.record;
   return [

@@ -1,8 +1,9 @@
 /**
- * How far the times of a result can be trusted: what the controls show, what differences could be shown at all, and
- * what about the machine spoils a figure.
+ * How far the times of a result can be trusted: what the controls show, what differences could be
+ * shown at all, and what about the machine spoils a figure.
  *
- * Invariant: a warning names what was seen and what to do about it. Nothing is corrected or left out because of one.
+ * Invariant: a warning names what was seen and what to do about it. Nothing is corrected or left
+ * out because of one.
  */
 
 import { relativeHalfWidth } from '../result/bootstrap.ts';

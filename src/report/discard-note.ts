@@ -1,4 +1,7 @@
-/** What a reader of figures with guest discards must know: QEMU's programs differ in what becomes of them. */
+/**
+ * What a reader of figures with guest discards must know: QEMU's programs differ in what becomes of
+ * them.
+ */
 
 import type { CellRecord } from '../result/schema.ts';
 

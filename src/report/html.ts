@@ -2,8 +2,8 @@
  * The report page: one file that holds its data, its charts and the libraries that draw them.
  *
  * Invariants:
- * - It works from a disk without a network, and says so to the browser: its content policy lets nothing be
- *   loaded and only its own scripts run, each named by its hash.
+ * - It works from a disk without a network, and says so to the browser: its content policy lets
+ *   nothing be loaded and only its own scripts run, each named by its hash.
  * - The data is in it once. The answer, the environment and the table of all cells need no script.
  * - Every text from a result is escaped.
  */
@@ -225,7 +225,10 @@ function chartCard(chart: Chart): string {
   ].join('\n');
 }
 
-/** How well replays kept the times of their traces, and what was verified; nothing of a result without. */
+/**
+ * How well replays kept the times of their traces, and what was verified; nothing of a result
+ * without.
+ */
 function replaySection(result: ResultRecord): string {
   const timed = fidelityText(result);
   const verified = verificationText(result);

@@ -1,8 +1,8 @@
 /**
  * The built chart libraries, ready to be inlined into a page.
  *
- * Invariants: they come from the installed packages, never from the network; each carries its licence, as the
- * licence asks; nothing in them can end the script element they are in.
+ * Invariants: they come from the installed packages, never from the network; each carries its
+ * licence, as the licence asks; nothing in them can end the script element they are in.
  */
 
 import { createRequire } from 'node:module';
@@ -38,7 +38,10 @@ export function chartLibraries(): readonly string[] {
   });
 }
 
-/** Script text that cannot end its element or open a comment: both sequences only occur in its strings. */
+/**
+ * Script text that cannot end its element or open a comment: both sequences only occur in its
+ * strings.
+ */
 export function scriptSafe(script: string): string {
   return script.replaceAll(/<\/script/gi, '<\\/script').replaceAll('<!--', '<\\!--');
 }

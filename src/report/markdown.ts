@@ -1,4 +1,7 @@
-/** A result as a Markdown table, for a README: a line a workload, a column a variant, in one cache mode. */
+/**
+ * A result as a Markdown table, for a README: a line a workload, a column a variant, in one cache
+ * mode.
+ */
 
 import { withVisibleText } from '../core/visible-text.ts';
 import type { ResultRecord } from '../result/schema.ts';

@@ -1,6 +1,6 @@
 /**
- * Text to HTML. Names of workloads and paths come from files and command lines: whatever goes into a page goes
- * through here.
+ * Text to HTML. Names of workloads and paths come from files and command lines: whatever goes into
+ * a page goes through here.
  */
 
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -16,7 +16,10 @@ export function escapeHtml(text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
 }
 
-/** JSON for a script element: no `<` that could end it, no line separators that older parsers refuse. */
+/**
+ * JSON for a script element: no `<` that could end it, no line separators that older parsers
+ * refuse.
+ */
 export function scriptJson(value: unknown): string {
   return JSON.stringify(value)
     .replaceAll('<', '\\u003c')

@@ -1,4 +1,7 @@
-/** How the report writes numbers: one way for page, terminal and Markdown. A figure that does not exist is `–`. */
+/**
+ * How the report writes numbers: one way for page, terminal and Markdown. A figure that does not
+ * exist is `–`.
+ */
 
 import { relativeHalfWidth, type Interval } from '../result/bootstrap.ts';
 

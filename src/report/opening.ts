@@ -1,8 +1,8 @@
 /**
  * The price of opening an image that was not closed: what is between a crash and the first request.
  *
- * Invariant: cells are listed only where a cell of the same workload wrote on opening, so that formats that had
- * nothing to repair are listed with those that had.
+ * Invariant: cells are listed only where a cell of the same workload wrote on opening, so that
+ * formats that had nothing to repair are listed with those that had.
  */
 
 import { median } from 'simple-statistics';
@@ -30,7 +30,10 @@ export function openingsOf(result: Pick<ResultRecord, 'cells'>): readonly Openin
   return result.cells.filter(({ cell }) => repaired.has(cell.workload)).flatMap(openingOf);
 }
 
-/** Workloads on images that were not closed: opening them changed something, in one format or another. */
+/**
+ * Workloads on images that were not closed: opening them changed something, in one format or
+ * another.
+ */
 export function workloadsAfterCrash(records: readonly CellRecord[]): ReadonlySet<string> {
   return new Set(
     records
@@ -39,7 +42,10 @@ export function workloadsAfterCrash(records: readonly CellRecord[]): ReadonlySet
   );
 }
 
-/** What the dearest opening of qcow2 with lazy refcounts cost, and QED's beside it; `undefined` if there is none. */
+/**
+ * What the dearest opening of qcow2 with lazy refcounts cost, and QED's beside it; `undefined` if
+ * there is none.
+ */
 export function openingSentence(records: readonly CellRecord[]): string | undefined {
   const openings = openingsOf({ cells: records });
   const dearest = openings

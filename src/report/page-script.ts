@@ -1,10 +1,12 @@
 /**
- * The script of the report page: draws the charts, keeps them as wide as the page, and follows the selectors.
+ * The script of the report page: draws the charts, keeps them as wide as the page, and follows the
+ * selectors.
  *
  * Invariants:
- * - `runPage` becomes part of the page by its own source text, so it refers to nothing outside itself. It is
- *   written here as a function so that it is type-checked and linted like the rest.
- * - It asks the network for nothing and evaluates no text: charts run in the interpreter of vega-embed.
+ * - `runPage` becomes part of the page by its own source text, so it refers to nothing outside
+ *   itself. It is written here as a function so that it is type-checked and linted like the rest.
+ * - It asks the network for nothing and evaluates no text: charts run in the interpreter of
+ *   vega-embed.
  */
 
 /** What the page's script reads from its JSON element. */

@@ -1,8 +1,9 @@
 /**
  * The style sheet of the report page.
  *
- * Charts are drawn in the colours of a light page; the rules under `.chart svg` recolour their text and lines
- * from the page's variables, so that dark pages and prints need no second drawing. Marks keep their colours.
+ * Charts are drawn in the colours of a light page; the rules under `.chart svg` recolour their text
+ * and lines from the page's variables, so that dark pages and prints need no second drawing. Marks
+ * keep their colours.
  */
 export const PAGE_STYLE = `
 :root {

@@ -1,9 +1,11 @@
 /**
- * The colours of the charts: one for each cause, purpose and variant, the same in every chart, light or dark.
+ * The colours of the charts: one for each cause, purpose and variant, the same in every chart,
+ * light or dark.
  *
- * The hues are those of Okabe and Ito (Color Universal Design, 2008), distinguishable with any colour vision;
- * kindred words get lighter shades of one hue. What lazy refcounts can spare (refcount work) is vermilion
- * everywhere, what the guest itself asked for is blue. All contrast with both page backgrounds.
+ * The hues are those of Okabe and Ito (Color Universal Design, 2008), distinguishable with any
+ * colour vision; kindred words get lighter shades of one hue. What lazy refcounts can spare
+ * (refcount work) is vermilion everywhere, what the guest itself asked for is blue. All contrast
+ * with both page backgrounds.
  */
 
 import type { Purpose, SyncCause } from '../result/vocabulary.ts';

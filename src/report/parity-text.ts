@@ -1,10 +1,16 @@
-/** How the cells that QEMU ran compare with the builtin engine: all of them in a line, then those of which there is more to say. */
+/**
+ * How the cells that QEMU ran compare with the builtin engine: all of them in a line, then those of
+ * which there is more to say.
+ */
 
 import { cellName } from '../result/cell.ts';
 import type { CellRecord, Parity, ResultRecord } from '../result/schema.ts';
 
 export interface ParityTexts {
-  /** `48 of 48 cells identical to QEMU 7.2.22 (28,312 operations)`; `undefined` of a result that QEMU has no part in. */
+  /**
+   * `48 of 48 cells identical to QEMU 7.2.22 (28,312 operations)`; `undefined` of a result that
+   * QEMU has no part in.
+   */
   readonly summary: string | undefined;
   /** The cells with exceptions, one line each, or one for many that have the same. */
   readonly exceptions: readonly string[];

@@ -1,8 +1,9 @@
 /**
- * Predicted and measured times side by side: modelled devices and cells that were also timed on real files.
+ * Predicted and measured times side by side: modelled devices and cells that were also timed on
+ * real files.
  *
- * Invariant: a pair is two cells that agree in everything but the device, so the error is the model's and
- * that of the sample.
+ * Invariant: a pair is two cells that agree in everything but the device, so the error is the
+ * model's and that of the sample.
  */
 
 import { median } from 'simple-statistics';

@@ -1,4 +1,7 @@
-/** What a replay is worth: how well it kept the times of its trace, and whether reads answered what was written. */
+/**
+ * What a replay is worth: how well it kept the times of its trace, and whether reads answered what
+ * was written.
+ */
 
 import { cellName } from '../result/cell.ts';
 import type { CellRecord, Fidelity, ResultRecord } from '../result/schema.ts';
@@ -73,7 +76,10 @@ function onTimeText({ requests, onTime }: Fidelity): string {
   return `${(Math.floor((1000 * onTime) / requests) / 10).toFixed(1)} %`;
 }
 
-/** Without the timing, which all share or the setup shows; with the modelled device, on which the figures depend most. */
+/**
+ * Without the timing, which all share or the setup shows; with the modelled device, on which the
+ * figures depend most.
+ */
 function timedCellName(cell: CellRecord['cell']): string {
   const model = modelName(cell.device);
   const name = cellName(cell).replace(` · timing ${cell.timing ?? ''}`, '');

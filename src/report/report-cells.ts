@@ -2,10 +2,11 @@
  * A result's cells as the report looks at them: workload × variant × cache mode, within a setup.
  *
  * Invariants:
- * - Within one setup no two cells share workload, variant and cache mode, so a chart has one mark for each.
+ * - Within one setup no two cells share workload, variant and cache mode, so a chart has one mark
+ *   for each.
  * - A setup names only what varies within the result; where nothing does, there is one setup, `''`.
- * - A cell is in every setup that differs from its own only in what its format does not have: raw, which has no
- *   clusters, is beside every cluster size.
+ * - A cell is in every setup that differs from its own only in what its format does not have: raw,
+ *   which has no clusters, is beside every cluster size.
  */
 
 import { medianInterval, type Interval } from '../result/bootstrap.ts';
@@ -30,7 +31,10 @@ export interface ReportCell {
   readonly requestTime: Spread | undefined;
   /** Of its median; `undefined` of few samples. */
   readonly interval: Interval | undefined;
-  /** With the reference of its group; `undefined` of the reference itself, and where there are few samples. */
+  /**
+   * With the reference of its group; `undefined` of the reference itself, and where there are few
+   * samples.
+   */
   readonly comparison: Comparison | undefined;
 }
 
@@ -115,11 +119,15 @@ function reportCell(
 
 interface Setup {
   readonly title: string;
-  /** Whether the cell belongs to it: its format has what the setup says, as far as it can have it. */
+  /**
+   * Whether the cell belongs to it: its format has what the setup says, as far as it can have it.
+   */
   readonly has: (cell: Cell) => boolean;
 }
 
-/** One for each combination of the coordinates in which cells differ that otherwise share a place. */
+/**
+ * One for each combination of the coordinates in which cells differ that otherwise share a place.
+ */
 function setupsOf(result: ResultRecord): readonly Setup[] {
   const names = varyingNames(result);
   const keyOf = (cell: Cell, format: Format): string =>
@@ -131,12 +139,15 @@ function setupsOf(result: ResultRecord): readonly Setup[] {
     const has = (cell: Cell): boolean => keyOf(cell, cell.format) === keyOf(first.cell, cell.format);
     return [{ title: setupTitle(first.cell, names), own: records, has }];
   });
-  // Where all cells are in other setups too, it is none: that of raw alone, for one, which is beside each cluster size.
+  // Where all cells are in other setups too, it is none: that of raw alone, for one, which is
+  // beside each cluster size.
   const inOthers = ({ cell }: CellRecord): boolean => setups.filter(({ has }) => has(cell)).length > 1;
   return setups.filter(({ own }) => !own.every(inOthers));
 }
 
-/** By workload, setup, cache mode and variant, each in the order in which the result first has them. */
+/**
+ * By workload, setup, cache mode and variant, each in the order in which the result first has them.
+ */
 function inOrder(cells: readonly ReportCell[]): readonly ReportCell[] {
   const ranks = (['workload', 'setup', 'cache', 'variant'] as const).map((part) => {
     const values = distinct(cells.map((cell) => cell[part]));

@@ -1,8 +1,8 @@
 /**
  * The summary for a terminal: the answer in words, then a table of cells.
  *
- * Invariants: no line is wider than `width`; without `paint` the text is plain, so a pipe or a log gets no
- * escape codes.
+ * Invariants: no line is wider than `width`; without `paint` the text is plain, so a pipe or a log
+ * gets no escape codes.
  */
 
 import { withVisibleText } from '../core/visible-text.ts';
@@ -73,8 +73,8 @@ export function terminalSummary(record: ResultRecord, options: TerminalOptions =
 }
 
 /**
- * The headline if it compares something: a result with one format or one mode has nothing to compare, and
- * the table below shows what it has.
+ * The headline if it compares something: a result with one format or one mode has nothing to
+ * compare, and the table below shows what it has.
  */
 export function spokenHeadline(report: ReportCells): string | undefined {
   const { headline, isAnswer } = answerOf(report);
@@ -82,7 +82,10 @@ export function spokenHeadline(report: ReportCells): string | undefined {
   return wasCounted && !isAnswer ? undefined : headline;
 }
 
-/** Verdicts are whole, however long the names of cells; the operations around a difference keep a line each. */
+/**
+ * Verdicts are whole, however long the names of cells; the operations around a difference keep a
+ * line each.
+ */
 function parityLines(result: ResultRecord, width: number): readonly string[] {
   const { summary, exceptions, differences } = parityTexts(result);
   if (summary === undefined) return [];
@@ -96,7 +99,10 @@ function parityLines(result: ResultRecord, width: number): readonly string[] {
   ];
 }
 
-/** All setups where they fit on a screen or two, otherwise the first. What QEMU did is in its verdicts, not in the table. */
+/**
+ * All setups where they fit on a screen or two, otherwise the first. What QEMU did is in its
+ * verdicts, not in the table.
+ */
 function shownCells({ cells, setups }: ReportCells, all: boolean): readonly ReportCell[] {
   const [first] = setups;
   const own = cells.filter(({ setup, record }) => setup === first || record.cell.engine !== 'qemu');
@@ -117,8 +123,9 @@ function tellingCells(cells: readonly ReportCell[]): readonly ReportCell[] {
 }
 
 /**
- * Cells grouped by cache mode, setup and workload; what a line shares with the one above is left blank. A column that says
- * nothing of any cell is left out, and workloads whose names do not fit next to their figures are above them.
+ * Cells grouped by cache mode, setup and workload; what a line shares with the one above is left
+ * blank. A column that says nothing of any cell is left out, and workloads whose names do not fit
+ * next to their figures are above them.
  */
 function tableLines(
   cells: readonly ReportCell[],
@@ -185,7 +192,10 @@ function replayLines(result: ResultRecord, width: number, faint: (text: string) 
   ];
 }
 
-/** Rows in columns, the first `texts` of them texts and the others numbers; the first column gives way. */
+/**
+ * Rows in columns, the first `texts` of them texts and the others numbers; the first column gives
+ * way.
+ */
 function columnLines(
   rows: readonly (readonly string[])[],
   options: {

@@ -1,8 +1,9 @@
 /**
- * Replacing a file so that a reader, or a run after an interruption, finds the old text or the new one whole.
+ * Replacing a file so that a reader, or a run after an interruption, finds the old text or the new
+ * one whole.
  *
- * Invariant: only regular files are ever replaced. Text for a pipe or a terminal (`/dev/stdout`) is written to it, and
- * a symbolic link stays a link.
+ * Invariant: only regular files are ever replaced. Text for a pipe or a terminal (`/dev/stdout`) is
+ * written to it, and a symbolic link stays a link.
  */
 
 import { closeSync, fsyncSync } from 'node:fs';
@@ -18,7 +19,8 @@ import { discardTemporary, putInPlace, temporaryPath } from '../device/temporary
  * Writes `text` to `path` in UTF-8.
  *
  * @param options.durable also waits until the text is on stable storage.
- * @throws Qcow2BenchError `write-failed` with the system's error as its cause; the old file is then unchanged.
+ * @throws Qcow2BenchError `write-failed` with the system's error as its cause; the old file is then
+ *   unchanged.
  */
 export function replaceFile(path: string, text: string, options: { readonly durable: boolean }): void {
   const place = outputPlace(path);

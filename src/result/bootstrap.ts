@@ -1,12 +1,13 @@
 /**
- * How sure a figure is: bootstrap intervals of medians and of ratios (Efron and Tibshirani, An Introduction to the
- * Bootstrap, 1993, chapter 13: percentile intervals).
+ * How sure a figure is: bootstrap intervals of medians and of ratios (Efron and Tibshirani, An
+ * Introduction to the Bootstrap, 1993, chapter 13: percentile intervals).
  *
  * Invariants:
  * - Nothing here assumes a distribution, and no sample is left out.
- * - Resampling is seeded: one result gives one interval, wherever and however often it is looked at.
- * - An interval of a few samples is narrower than it says: a bootstrap sees only the values that came. Below
- *   `SAMPLES_MIN` there is none.
+ * - Resampling is seeded: one result gives one interval, wherever and however often it is looked
+ *   at.
+ * - An interval of a few samples is narrower than it says: a bootstrap sees only the values that
+ *   came. Below `SAMPLES_MIN` there is none.
  */
 
 import { medianSorted, quantileSorted } from 'simple-statistics';
@@ -39,8 +40,8 @@ export function medianInterval(values: readonly number[]): Interval | undefined 
 }
 
 /**
- * The median of the ratios `numerator ÷ denominator` with its interval. The two of a pair were measured side by
- * side, so what disturbed both falls out.
+ * The median of the ratios `numerator ÷ denominator` with its interval. The two of a pair were
+ * measured side by side, so what disturbed both falls out.
  *
  * @param pairs numerator and denominator, both above 0, in any one unit.
  */

@@ -1,8 +1,8 @@
 /**
  * The identity and the names of a cell.
  *
- * Invariant: `cellKey` is injective: two cells have the same key exactly if all their coordinates agree,
- * whatever characters a workload's name has.
+ * Invariant: `cellKey` is injective: two cells have the same key exactly if all their coordinates
+ * agree, whatever characters a workload's name has.
  */
 
 import {
@@ -21,8 +21,8 @@ const COUNTED = coordinateNames(({ affectsCounts }) => affectsCounts);
 export const SETUP_NAMES = coordinateNames(({ isPlace = false }) => !isPlace);
 
 /**
- * A cell in the order of the table, without what its format does not have and without optional defaults: cells that
- * mean the same are equal.
+ * A cell in the order of the table, without what its format does not have and without optional
+ * defaults: cells that mean the same are equal.
  */
 export function canonicalCell(cell: Cell): Cell {
   const entries = ALL.map((name) => [name, inFormat(name, cell[name], cell.format)] as const);
@@ -47,14 +47,20 @@ export function countingKey(cell: CountedCell): string {
   return keyOf(cell, COUNTED);
 }
 
-/** The coordinates on which counts depend, in the order of the table, so that equal cells have equal texts. */
+/**
+ * The coordinates on which counts depend, in the order of the table, so that equal cells have equal
+ * texts.
+ */
 export function countedCell(cell: Cell): CountedCell {
   const entries = COUNTED.map((name) => [name, cell[name]] as const);
   // All coordinates of the type, as the table says which these are.
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined)) as CountedCell;
 }
 
-/** The name of a format with its refcount mode, as people say it: `raw`, `qcow2 eager`, `qcow2 lazy`, `QED`. */
+/**
+ * The name of a format with its refcount mode, as people say it: `raw`, `qcow2 eager`, `qcow2
+ * lazy`, `QED`.
+ */
 export function variantName(options: {
   readonly format: Format;
   readonly refcounts: RefcountMode | null;

@@ -1,6 +1,6 @@
 /**
- * Reading a JSON file that must fit a schema, with errors a person can act on: which file, which line or
- * field, which rule.
+ * Reading a JSON file that must fit a schema, with errors a person can act on: which file, which
+ * line or field, which rule.
  *
  * Invariant: the size is checked against its limit before anything is read.
  */
@@ -26,8 +26,8 @@ export interface CheckedJsonOptions<Schema extends z.ZodType> {
 /**
  * The checked content of the file.
  *
- * @throws Qcow2BenchError `KIND-unreadable`, `KIND-too-large`, `KIND-not-json`, `KIND-schema-version` or
- * `KIND-invalid`.
+ * @throws Qcow2BenchError `KIND-unreadable`, `KIND-too-large`, `KIND-not-json`,
+ *   `KIND-schema-version` or `KIND-invalid`.
  */
 export function readCheckedJson<Schema extends z.ZodType>(
   path: string,

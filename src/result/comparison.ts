@@ -1,14 +1,16 @@
 /**
- * Cells compared in time: how much longer one takes than another, how sure that is, and what this machine could
- * have shown at all.
+ * Cells compared in time: how much longer one takes than another, how sure that is, and what this
+ * machine could have shown at all.
  *
- * Every group of cells that differ only in format, refcounts and cluster size has a reference, which is timed twice
- * in each round: the second series is its *control*. Compared with itself (an A/A comparison) the reference shows
- * what a difference of nothing looks like here.
+ * Every group of cells that differ only in format, refcounts and cluster size has a reference,
+ * which is timed twice in each round: the second series is its *control*. Compared with itself (an
+ * A/A comparison) the reference shows what a difference of nothing looks like here.
  *
  * Invariants:
- * - Samples are paired by round: both were taken within the same round, so what slowed that round slowed both.
- * - A difference is only called one if its interval leaves 1 out and it is larger than what the control shows.
+ * - Samples are paired by round: both were taken within the same round, so what slowed that round
+ *   slowed both.
+ * - A difference is only called one if its interval leaves 1 out and it is larger than what the
+ *   control shows.
  * - All samples count, outliers too.
  */
 
@@ -25,15 +27,20 @@ export interface Comparison {
   readonly record: CellRecord;
   /** Rounds in which both were timed. */
   readonly rounds: number;
-  /** Time a request of the cell ÷ that of the reference: median over the rounds, and its interval. */
+  /**
+   * Time a request of the cell ÷ that of the reference: median over the rounds, and its interval.
+   */
   readonly ratio: Interval;
-  /** Cliff's delta: 1 if every sample of the cell took longer than every one of the reference, −1 if shorter. */
+  /**
+   * Cliff's delta: 1 if every sample of the cell took longer than every one of the reference, −1 if
+   * shorter.
+   */
   readonly cliffsDelta: number;
   /** The reference against itself; `undefined` of a result without control samples. */
   readonly control: Interval | undefined;
   /**
-   * The smallest relative difference that as many rounds, as noisy as the control's, would show in four of five
-   * runs: `0.03` is 3 %.
+   * The smallest relative difference that as many rounds, as noisy as the control's, would show in
+   * four of five runs: `0.03` is 3 %.
    */
   readonly detectable: number | undefined;
   readonly verdict: ComparisonVerdict;
@@ -41,20 +48,26 @@ export interface Comparison {
 
 const GROUPING: readonly string[] = coordinateNames(({ isCompared = false }) => !isCompared);
 
-/** Cells that are compared with each other have the same: all coordinates but those that are compared. */
+/**
+ * Cells that are compared with each other have the same: all coordinates but those that are
+ * compared.
+ */
 export function comparisonGroup(cell: Cell): string {
   const rest = Object.entries(cell).filter(([name]) => GROUPING.includes(name));
   return JSON.stringify(rest.toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** What the others of a group are compared with: its first qcow2 cell with eager refcounts, or its first cell. */
+/**
+ * What the others of a group are compared with: its first qcow2 cell with eager refcounts, or its
+ * first cell.
+ */
 export function referenceOf<T>(group: readonly T[], cellOf: (item: T) => Cell): T | undefined {
   return group.find((item) => cellOf(item).refcounts === 'eager') ?? group[0];
 }
 
 /**
- * Every timed cell against the reference of its group. Modelled times have no noise, and replays by the trace's times
- * all take as long as the trace: they are not compared here.
+ * Every timed cell against the reference of its group. Modelled times have no noise, and replays by
+ * the trace's times all take as long as the trace: they are not compared here.
  */
 export function comparisonsOf(result: ResultRecord): readonly Comparison[] {
   const timed = result.cells.filter(
@@ -113,13 +126,19 @@ function distanceFromOne(ratio: number): number {
 const Z_CONFIDENCE = 1.96;
 const Z_POWER = 0.84;
 
-/** See Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), with the error from the control. */
+/**
+ * See Cohen, Statistical Power Analysis for the Behavioral Sciences (1988), with the error from the
+ * control.
+ */
 function detectableDifference(controlPairs: readonly Pair[]): number | undefined {
   const error = medianError(controlPairs.map(([a, b]) => Math.log(a / b)));
   return error === undefined ? undefined : Math.expm1((Z_CONFIDENCE + Z_POWER) * error);
 }
 
-/** Cliff, Dominance statistics (1993): the share of pairs of samples in which one takes longer, less the other's. */
+/**
+ * Cliff, Dominance statistics (1993): the share of pairs of samples in which one takes longer, less
+ * the other's.
+ */
 function cliffsDelta(pairs: readonly Pair[]): number {
   let balance = 0;
   for (const [own] of pairs) for (const [, other] of pairs) balance += Math.sign(own - other);

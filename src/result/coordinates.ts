@@ -1,8 +1,10 @@
 /**
- * The coordinates of a cell: one table, which the schema, the keys, the names, the baseline, the comparison and the
- * report read. Its order is that of a cell in a result, of the columns of the CSV, and of the parts of a key.
+ * The coordinates of a cell: one table, which the schema, the keys, the names, the baseline, the
+ * comparison and the report read. Its order is that of a cell in a result, of the columns of the
+ * CSV, and of the parts of a key.
  *
- * Invariant: a coordinate that is absent has its default, so a new one changes no cell of an older result.
+ * Invariant: a coordinate that is absent has its default, so a new one changes no cell of an older
+ * result.
  */
 
 import { basename } from 'node:path';
@@ -36,13 +38,18 @@ import {
 interface Rules<Value> {
   /** Every name begins with it; the other coordinates are the setup of a cell. Default false. */
   readonly isPlace?: boolean;
-  /** Cells that differ in it are compared with each other, and belong to one group. Default false. */
+  /**
+   * Cells that differ in it are compared with each other, and belong to one group. Default false.
+   */
   readonly isCompared?: boolean;
   /** What an absent one means; a cell that has this value is the same cell. */
   readonly default?: Value;
   /** The value that the name of a cell leaves out. Default: `default`. */
   readonly usual?: Value;
-  /** What a format has of the value, where not every format has all of it; `null` or `undefined`: nothing. */
+  /**
+   * What a format has of the value, where not every format has all of it; `null` or `undefined`:
+   * nothing.
+   */
   readonly inFormat?: (value: Value, format: Format) => Value | null | undefined;
   /** The value in a name; `''` leaves it out. */
   readonly text: (value: Value) => string;
@@ -67,7 +74,10 @@ function timedOnly<Schema extends z.ZodType>(schema: Schema, rules: Rules<Given<
   return { schema, ...ofAny(rules), affectsCounts: false } as const;
 }
 
-/** The values that rules are asked about come from a cell that the schema of the same entry has checked. */
+/**
+ * The values that rules are asked about come from a cell that the schema of the same entry has
+ * checked.
+ */
 function ofAny<Value>({ text, inFormat, ...rules }: Rules<Value>): Rules<unknown> {
   return {
     ...rules,

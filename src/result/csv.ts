@@ -2,8 +2,9 @@
  * Results as CSV: one row a cell, one column a leaf of the schema, in its order, named by its path
  * (`counts.run.syncs.byCause.writethrough`).
  *
- * Invariants: the columns are the same for every result. Timing samples are summed up as n, min, median and
- * max. A purpose or cause that never came is 0; what was not counted or not timed is empty.
+ * Invariants: the columns are the same for every result. Timing samples are summed up as n, min,
+ * median and max. A purpose or cause that never came is 0; what was not counted or not timed is
+ * empty.
  */
 
 import { stringify } from 'csv-stringify/sync';

@@ -2,10 +2,11 @@
  * Figures derived from exact counts: what a guest write costs.
  *
  * Invariants:
- * - Costs are those from the first request to the end of close. Close belongs to it because a mode that puts
- *   work off would look free without it; open is left out, as no write caused it.
+ * - Costs are those from the first request to the end of close. Close belongs to it because a mode
+ *   that puts work off would look free without it; open is left out, as no write caused it.
  * - A figure whose denominator is zero is `null`, never 0 or infinite.
- * - Zero-ranges are distinguished from writes: the file system zeroes the range, no data is transferred.
+ * - Zero-ranges are distinguished from writes: the file system zeroes the range, no data is
+ *   transferred.
  */
 
 import type { Counts, OperationKind } from './schema.ts';

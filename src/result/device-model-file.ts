@@ -1,6 +1,6 @@
 /**
- * Device models as JSON files: what `calibrate` writes, `--device model:FILE.json` reads, and a result keeps of the
- * models it was made with.
+ * Device models as JSON files: what `calibrate` writes, `--device model:FILE.json` reads, and a
+ * result keeps of the models it was made with.
  */
 
 import { z } from 'zod';
@@ -69,7 +69,10 @@ export const deviceModelFileSchema = deviceModelSchema
   })
   .meta({ title: 'Device model of qcow2-bench' });
 
-/** @throws Qcow2BenchError `device-model-unreadable`, `-too-large`, `-not-json`, `-schema-version`, `-invalid`. */
+/**
+ * @throws Qcow2BenchError `device-model-unreadable`, `-too-large`, `-not-json`, `-schema-version`,
+ *   `-invalid`.
+ */
 export function readDeviceModel(path: string): DeviceModel {
   const { name, description, parallelism, requestNs, buffered, direct } = readCheckedJson(path, {
     schema: deviceModelFileSchema,

@@ -1,8 +1,9 @@
 /**
- * The leaves of a schema, in its order: the columns of the CSV and the names by which the gate compares counts.
+ * The leaves of a schema, in its order: the columns of the CSV and the names by which the gate
+ * compares counts.
  *
- * Invariant: a record keyed by a closed vocabulary has one leaf for each of its words, present or not, so two
- * records of one schema have the same leaves.
+ * Invariant: a record keyed by a closed vocabulary has one leaf for each of its words, present or
+ * not, so two records of one schema have the same leaves.
  */
 
 import { z } from 'zod';

@@ -1,13 +1,14 @@
 /**
- * The result record, `qcow2-bench/result@1`: what a run writes down. This one schema is what the reader
- * checks, the CSV header follows and `docs/result.schema.json` is made from.
+ * The result record, `qcow2-bench/result@1`: what a run writes down. This one schema is what the
+ * reader checks, the CSV header follows and `docs/result.schema.json` is made from.
  *
  * Invariants:
- * - Counts and timings come from separate passes. Counts are exact, from `countsDevice`; timings are samples,
- *   from `cell.device`, over the first `timedRequests` requests of the workload. Only in a cell with `overlap`
- *   counts are a sample as well, from real files.
- * - Totals equal the sum of their parts: a merged write is one operation under its main purpose while its
- *   bytes are split, so operations and bytes each add up. A record that contradicts itself is refused.
+ * - Counts and timings come from separate passes. Counts are exact, from `countsDevice`; timings
+ *   are samples, from `cell.device`, over the first `timedRequests` requests of the workload. Only
+ *   in a cell with `overlap` counts are a sample as well, from real files.
+ * - Totals equal the sum of their parts: a merged write is one operation under its main purpose
+ *   while its bytes are split, so operations and bytes each add up. A record that contradicts
+ *   itself is refused.
  * - An absent purpose or cause is zero. A cell without counts says why in `skipped`.
  */
 

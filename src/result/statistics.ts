@@ -1,4 +1,7 @@
-/** Order statistics of timing samples. Nothing here assumes a distribution: times of a busy machine have none. */
+/**
+ * Order statistics of timing samples. Nothing here assumes a distribution: times of a busy machine
+ * have none.
+ */
 
 import { quantileSorted } from 'simple-statistics';
 
@@ -16,8 +19,8 @@ export interface Spread {
 }
 
 /**
- * The spread of the values, in their unit, or `undefined` if there are none. Quartiles between two values are
- * interpolated (type 7 of Hyndman and Fan, 1996).
+ * The spread of the values, in their unit, or `undefined` if there are none. Quartiles between two
+ * values are interpolated (type 7 of Hyndman and Fan, 1996).
  */
 export function spreadOf(values: readonly number[]): Spread | undefined {
   const sorted = values.toSorted((a, b) => a - b);
@@ -37,7 +40,10 @@ export function spreadOf(values: readonly number[]): Spread | undefined {
 /** Tukey's outer fences: this many interquartile ranges beyond the quartiles. */
 const FENCE = 3;
 
-/** Values far outside the rest (Tukey, Exploratory Data Analysis, 1977): to be shown, never to be dropped. */
+/**
+ * Values far outside the rest (Tukey, Exploratory Data Analysis, 1977): to be shown, never to be
+ * dropped.
+ */
 export function outliersOf(values: readonly number[]): readonly number[] {
   const spread = spreadOf(values);
   if (spread === undefined) return [];

@@ -2,9 +2,11 @@
  * Result files: reading them with every check, writing them whole, and growing one cell by cell.
  *
  * Invariants:
- * - After every `putCell` the file is a valid result with all cells so far, so an interrupted run keeps them.
+ * - After every `putCell` the file is a valid result with all cells so far, so an interrupted run
+ *   keeps them.
  * - A cell occurs at most once in a file.
- * - A text has one cell a line: results diff and grep well, and growing one formats only the new cell.
+ * - A text has one cell a line: results diff and grep well, and growing one formats only the new
+ *   cell.
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
@@ -33,8 +35,8 @@ const CHECKS = {
 /**
  * The result in `path`, checked against the schema.
  *
- * @throws Qcow2BenchError `result-unreadable`, `result-too-large`, `result-not-json`, `result-schema-version`,
- * `result-invalid` or `result-duplicate-cell`.
+ * @throws Qcow2BenchError `result-unreadable`, `result-too-large`, `result-not-json`,
+ *   `result-schema-version`, `result-invalid` or `result-duplicate-cell`.
  */
 export function readResult(path: string): ResultRecord {
   return withoutDuplicates(readCheckedJson(path, CHECKS), path);
@@ -63,7 +65,10 @@ export class ResultWriter {
     for (const record of records) this.#keep(record);
   }
 
-  /** Begins a result without cells, in place of what stood there; fails at once where `path` is not writable. */
+  /**
+   * Begins a result without cells, in place of what stood there; fails at once where `path` is not
+   * writable.
+   */
   static create(path: string, environment: Environment): ResultWriter {
     const writer = new ResultWriter(path, environment, []);
     writer.#save(false);
@@ -71,7 +76,8 @@ export class ResultWriter {
   }
 
   /**
-   * Goes on with the result in `path`, or begins it if there is none. The file's own environment stays.
+   * Goes on with the result in `path`, or begins it if there is none. The file's own environment
+   * stays.
    *
    * @throws Qcow2BenchError `result-other-environment` if its cells cannot be mixed with new ones.
    */
@@ -87,7 +93,10 @@ export class ResultWriter {
     return this.#records.get(cellKey(cell));
   }
 
-  /** Adds a cell, or replaces its record (a cell counted first and timed later is put twice), and saves. */
+  /**
+   * Adds a cell, or replaces its record (a cell counted first and timed later is put twice), and
+   * saves.
+   */
   putCell(record: CellRecord): void {
     const checked = cellRecordSchema.safeParse(record);
     // What bench hands over is the program's own doing, so a misfit is a bug, not bad input.
@@ -101,7 +110,10 @@ export class ResultWriter {
     return { schema: RESULT_SCHEMA, environment: this.environment, cells: [...this.#records.values()] };
   }
 
-  /** Makes the file durable; `putCell` alone leaves that to the system, so as not to disturb the next cell. */
+  /**
+   * Makes the file durable; `putCell` alone leaves that to the system, so as not to disturb the
+   * next cell.
+   */
   finish(): ResultRecord {
     this.#save(true);
     return this.result();

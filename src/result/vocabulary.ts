@@ -1,6 +1,7 @@
 /**
- * The closed vocabularies that a result speaks, for those who read results and know nothing of devices and
- * formats (the gate and the report). Defined where they are meant; only named again here.
+ * The closed vocabularies that a result speaks, for those who read results and know nothing of
+ * devices and formats (the gate and the report). Defined where they are meant; only named again
+ * here.
  */
 
 export { PHASES, type Phase } from '../device/operation.ts';

@@ -1,5 +1,6 @@
 /**
- * A trace adapted to what it is replayed for: fitted to an image of another size, with flushes that it does not hold.
+ * A trace adapted to what it is replayed for: fitted to an image of another size, with flushes that
+ * it does not hold.
  *
  * Invariant: the limit counts requests as they are served, added flushes included.
  */

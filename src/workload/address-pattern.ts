@@ -1,8 +1,8 @@
 /**
  * Where the next request goes: sequential, stride, uniform (with or without replacement) and zipf.
  *
- * Invariants: every answer is a whole sector, and `answer … answer + length` is within the region for every
- * length up to `blockSizeMax`. Constant memory, whatever the size of the region.
+ * Invariants: every answer is a whole sector, and `answer … answer + length` is within the region
+ * for every length up to `blockSizeMax`. Constant memory, whatever the size of the region.
  */
 
 import { Random } from '../core/random.ts';

@@ -1,10 +1,11 @@
 /**
- * Flushes for traces that hold none: many that are published do not, and a replay of such says nothing about syncs
- * unless somebody says how often the guest would have flushed.
+ * Flushes for traces that hold none: many that are published do not, and a replay of such says
+ * nothing about syncs unless somebody says how often the guest would have flushed.
  *
  * Invariants:
  * - The requests themselves stay as they are and in their order; flushes come between them.
- * - A flush is only added where something was changed since the last one, whether added or the trace's own.
+ * - A flush is only added where something was changed since the last one, whether added or the
+ *   trace's own.
  */
 
 import type { Request } from './request.ts';

@@ -2,8 +2,9 @@
  * Makes the requests of a workload, one at a time.
  *
  * Invariants:
- * - The same workload gives the same requests on every machine: all choices come from its seed, and each
- *   phase has random streams of its own, so that a change to one leaves the addresses of the others alone.
+ * - The same workload gives the same requests on every machine: all choices come from its seed, and
+ *   each phase has random streams of its own, so that a change to one leaves the addresses of the
+ *   others alone.
  * - Lazy, and constant memory for any number of requests.
  * - Requests obey request.ts; `timeNs` is 0, as a generated workload has no clock.
  */
@@ -33,7 +34,10 @@ export function generatePrefill(workload: Workload, options: GenerateOptions = {
   return iterate(prefill, size, options.seed ?? workload.seed, 'prefill', options.limit);
 }
 
-/** What is written into the image by a process that then ends without closing it; nothing for most workloads. */
+/**
+ * What is written into the image by a process that then ends without closing it; nothing for most
+ * workloads.
+ */
 export function generateCrash(workload: Workload, options: GenerateOptions = {}): Iterable<Request> {
   const { crash, size } = workload.image;
   return iterate(crash, size, options.seed ?? workload.seed, 'crash', options.limit);

@@ -1,8 +1,9 @@
 /**
- * Says where a text stops being JSON. The engine's own parser names the place of only some mistakes.
+ * Says where a text stops being JSON. The engine's own parser names the place of only some
+ * mistakes.
  *
- * Invariants: a position is that of the first token that is invalid at its position (of a string that is
- * broken inside: where it begins). No recursion, so no nesting is too deep for it.
+ * Invariants: a position is that of the first token that is invalid at its position (of a string
+ * that is broken inside: where it begins). No recursion, so no nesting is too deep for it.
  */
 
 export interface JsonFault {

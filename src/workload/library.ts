@@ -1,9 +1,9 @@
 /**
  * The workloads and recordings that ship with the program, and those that a user names by path.
  *
- * Invariants: a shipped workload's name is its file's name without `.json`; a recording's is its file's name
- * without `.trace.csv` and the ending of its compression. Names hold no dot and no slash, so a file that is
- * called like one is reached as `./name`.
+ * Invariants: a shipped workload's name is its file's name without `.json`; a recording's is its
+ * file's name without `.trace.csv` and the ending of its compression. Names hold no dot and no
+ * slash, so a file that is called like one is reached as `./name`.
  */
 
 import { readSync, closeSync } from 'node:fs';
@@ -57,10 +57,15 @@ export type TraceReading = Pick<OpenTraceOptions, 'format' | 'volume' | 'size' |
 
 export type WorkloadSource = SyntheticSource | RecordedSource;
 
-/** Where the shipped files lie: the same place seen from `src/workload/` and from `dist/workload/`. */
+/**
+ * Where the shipped files lie: the same place seen from `src/workload/` and from `dist/workload/`.
+ */
 const SHIPPED = fileURLToPath(new URL('../../workloads/', import.meta.url));
 const RECORDED = join(SHIPPED, 'recorded');
-/** Workloads that ask one question of a growing image; each folder is an axis, and none is part of the suite. */
+/**
+ * Workloads that ask one question of a growing image; each folder is an axis, and none is part of
+ * the suite.
+ */
 export const AXES = ['crash-then-open'] as const;
 const WORKLOAD_FILE = /^(.+)\.json$/;
 const TRACE_FILE = /^(.+)\.trace\.csv(\.gz|\.zst)?$/;
@@ -89,13 +94,13 @@ export function expandAxes(names: readonly string[]): readonly string[] {
 }
 
 /**
- * The workload or recording that a user means: a shipped name, or the path of a workload file or trace (told
- * apart by content).
+ * The workload or recording that a user means: a shipped name, or the path of a workload file or
+ * trace (distinguished by content).
  *
- * @param options of a trace: how it and its streams are read. `limit` bounds what is looked at where a trace does not
- *   tell the size of its device: it is then that of so many requests.
- * @throws Qcow2BenchError `unknown-workload` if there is neither such a name nor such a file; `bad-workload`,
- *   `bad-trace`, `several-volumes` or `unknown-volume`.
+ * @param options of a trace: how it and its streams are read. `limit` bounds what is looked at
+ *   if a trace does not contain the size of its device: the size is then that of so many requests.
+ * @throws Qcow2BenchError `unknown-workload` if there is neither such a name nor such a file;
+ *   `bad-workload`, `bad-trace`, `several-volumes` or `unknown-volume`.
  */
 export async function findSource(
   nameOrPath: string,
@@ -111,7 +116,10 @@ export async function findSource(
   );
 }
 
-/** The path of a recording that ships, by its name, as `findSource` would take it; any other text is a path itself. */
+/**
+ * The path of a recording that ships, by its name, as `findSource` would take it; any other text is
+ * a path itself.
+ */
 export function tracePath(nameOrPath: string): string {
   return new Map(filesIn(RECORDED, TRACE_FILE)).get(nameOrPath) ?? nameOrPath;
 }

@@ -1,10 +1,10 @@
 /**
- * A seeded permutation of 0 … size − 1 that needs no table: it visits each index once in random order, in
- * constant memory, however large the range.
+ * A seeded permutation of 0 … size − 1 that needs no table: it visits each index once in random
+ * order, in constant memory, however large the range.
  *
- * A Feistel network over the smallest power of two that holds the range (halves may differ by a bit), with
- * cycle walking: a value outside the range is permuted again until it falls inside, which on average takes
- * less than one more step, because less than half of the domain is outside.
+ * A Feistel network over the smallest power of two that holds the range (halves may differ by a
+ * bit), with cycle walking: a value outside the range is permuted again until it falls inside,
+ * which on average takes less than one more step, because less than half of the domain is outside.
  *
  * J. Black and P. Rogaway, "Ciphers with Arbitrary Finite Domains", CT-RSA 2002.
  */
@@ -12,7 +12,9 @@
 import { assertInvariant } from '../core/error.ts';
 import type { Random } from '../core/random.ts';
 
-/** Half-rounds. More than the four that the theory asks for, because halves of a few bits mix badly. */
+/**
+ * Half-rounds. More than the four that the theory asks for, because halves of a few bits mix badly.
+ */
 const ROUNDS = 8;
 /** Each half has to fit a 32-bit integer operation. */
 const BITS_MAX = 52;

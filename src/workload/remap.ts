@@ -1,8 +1,9 @@
 /**
  * A trace of one device on an image of another size.
  *
- * Invariants: every request keeps its op, length, flags and time, and is within the image; offsets stay multiples of
- * what they were multiples of (up to 1 MiB), so that remapping does not make aligned requests unaligned.
+ * Invariants: every request keeps its op, length, flags and time, and is within the image; offsets
+ * stay multiples of what they were multiples of (up to 1 MiB), so that remapping does not make
+ * aligned requests unaligned.
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
@@ -10,8 +11,8 @@ import type { Request } from './request.ts';
 
 export const REMAPS = ['wrap', 'scale', 'grow'] as const;
 /**
- * `wrap`: offsets modulo the image's size; `scale`: offsets in proportion; `grow`: as they are, in an image that is as
- * large as the trace needs.
+ * `wrap`: offsets modulo the image's size; `scale`: offsets in proportion; `grow`: as they are, in
+ * an image that is as large as the trace needs.
  */
 export type Remap = (typeof REMAPS)[number];
 

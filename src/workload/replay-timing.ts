@@ -1,4 +1,7 @@
-/** When the requests of a replay are due: at once, at the recorded times, or faster or slower than those. */
+/**
+ * When the requests of a replay are due: at once, at the recorded times, or faster or slower than
+ * those.
+ */
 
 /** How many times as fast as recorded; 1 is as recorded. */
 export interface ReplayTiming {
@@ -9,8 +12,9 @@ const SCALE_MIN = 0.001;
 const SCALE_MAX = 1_000_000;
 
 /**
- * `asap` is a closed loop: each request as soon as the queue has room. `recorded` and `scale=4` (four times as fast)
- * are an open loop: each at its time, however long others take, as far as the queue depth allows.
+ * `asap` is a closed loop: each request as soon as the queue has room. `recorded` and `scale=4`
+ * (four times as fast) are an open loop: each at its time, however long others take, as far as the
+ * queue depth allows.
  *
  * @returns `undefined` of anything else.
  */

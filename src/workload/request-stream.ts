@@ -1,7 +1,8 @@
 /**
  * A stream of guest requests, wherever they come from: what a runner drives through an image.
  *
- * Requests come in batches, so that a consumer pays for one `await` a batch and runs through it synchronously.
+ * Requests come in batches, so that a consumer pays for one `await` a batch and runs through it
+ * synchronously.
  */
 
 import { generateRequests } from './generator.ts';

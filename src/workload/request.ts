@@ -1,8 +1,9 @@
 /**
  * A guest request, the unit that generators make, traces hold and images serve.
  *
- * Invariants: `offset` and `length` are bytes, multiples of 512; a flush has both 0; `timeNs` counts from
- * the stream's start and never goes backwards. A stream reuses nothing: each request is a value.
+ * Invariants: `offset` and `length` are bytes, multiples of 512; a flush has both 0; `timeNs`
+ * counts from the stream's start and never goes backwards. A stream reuses nothing: each request is
+ * a value.
  */
 
 export const REQUEST_OPS = ['read', 'write', 'flush', 'discard', 'write-zeroes'] as const;

@@ -1,14 +1,15 @@
 /**
- * The schema of workload files, `qcow2-bench/workload@1`: what a person writes and what the generator reads.
+ * The schema of workload files, `qcow2-bench/workload@1`: what a person writes and what the
+ * generator reads.
  *
  * Invariants:
  * - Strict: an unknown field is an error, so that a misspelt one is never silently a default.
- * - Sizes are written as bytes or as text (`64KiB`) and parsed to bytes; every default is filled in, so a
- *   parsed `Workload` says all that the generator does.
- * - Whatever passes can be generated: addresses in whole sectors, every request within its region, the
- *   region within the image, and every phase comes to an end.
- * - The image section describes the image before the run (prefill, crash, backing file), in the same phases as
- *   the run itself; only `phases` are measured.
+ * - Sizes are written as bytes or as text (`64KiB`) and parsed to bytes; every default is filled
+ *   in, so a parsed `Workload` says all that the generator does.
+ * - Whatever passes can be generated: addresses in whole sectors, every request within its region,
+ *   the region within the image, and every phase comes to an end.
+ * - The image section describes the image before the run (prefill, crash, backing file), in the
+ *   same phases as the run itself; only `phases` are measured.
  */
 
 import { z } from 'zod';
@@ -23,9 +24,14 @@ export const WORKLOAD_SCHEMA = 'qcow2-bench/workload@1';
 /** What a backing file can be. The list is here because workloads know nothing of image formats. */
 export const BACKING_FORMATS = ['raw', 'qcow2', 'qed'] as const;
 
-/** Bytes of a request that carries no data (discard, write-zeroes): what a 32-bit length can say. */
+/**
+ * Bytes of a request that carries no data (discard, write-zeroes): what a 32-bit length can say.
+ */
 const DATALESS_BYTES_MAX = 2 ** 32 - SECTOR_SIZE;
-/** Bytes of an image: large enough for any real one, small enough that address arithmetic stays exact. */
+/**
+ * Bytes of an image: large enough for any real one, small enough that address arithmetic stays
+ * exact.
+ */
 const IMAGE_BYTES_MAX = 2 ** 52;
 const COUNT_MAX = 1e12;
 
@@ -202,7 +208,10 @@ export type Phase = z.output<typeof phase>;
 export type Step = z.output<typeof step>;
 export type Pattern = z.output<typeof pattern>;
 
-/** JSON Schema (draft 2020-12) of the file as a person writes it; docs/workload.schema.json holds it. */
+/**
+ * JSON Schema (draft 2020-12) of the file as a person writes it; docs/workload.schema.json holds
+ * it.
+ */
 export function workloadJsonSchema(): Record<string, unknown> {
   const generated = z.toJSONSchema(workloadFields, { io: 'input', reused: 'inline' });
   const { $schema, ...rest } = generated;

@@ -1,9 +1,9 @@
 /**
- * Reads a workload file and says what is wrong with a broken one: the line and column if it is no JSON,
- * else the field, the rule and what is allowed there.
+ * Reads a workload file and says what is wrong with a broken one: the line and column if it is no
+ * JSON, else the field, the rule and what is allowed there.
  *
- * Invariant: every error is a `Qcow2BenchError` with the code `bad-workload` and the file's path. The file's
- * size is checked before it is read.
+ * Invariant: every error is a `Qcow2BenchError` with the code `bad-workload` and the file's path.
+ * The file's size is checked before it is read.
  */
 
 import { closeSync, fstatSync } from 'node:fs';
@@ -98,8 +98,8 @@ function flatten(issue: z.core.$ZodIssue, base: readonly PropertyKey[]): Complai
 }
 
 /**
- * The branch of a union to explain: the one where no field is unknown, if exactly one is so (a phase or a
- * repeat that has one mistake), else none: then the union's own message is clearer.
+ * The branch of a union to explain: the one where no field is unknown, if exactly one is so (a
+ * phase or a repeat that has one mistake), else none: then the union's own message is clearer.
  */
 function likeliestBranch(branches: readonly z.core.$ZodIssue[][]): z.core.$ZodIssue[] | undefined {
   const atTop = (issue: z.core.$ZodIssue) => issue.path.length === 0;

@@ -1,11 +1,13 @@
 /**
  * Ranks with Zipf's law: rank k of n, from 1, has a probability proportional to k^−theta.
  *
- * Rejection-inversion: constant time a draw, no table and no set-up over n, any theta above 0. The usual
- * method of storage benchmarks (Gray et al. 1994) sums over all n first and needs theta below 1.
+ * Rejection-inversion: constant time a draw, no table and no set-up over n, any theta above 0. The
+ * usual method of storage benchmarks (Gray et al. 1994) sums over all n first and needs theta below
+ * 1.
  *
  * W. Hörmann and G. Derflinger, "Rejection-inversion to generate variates from monotone discrete
- * distributions", ACM TOMACS 6(3), 1996. Names follow the paper: `h` is the density, `H` its integral.
+ * distributions", ACM TOMACS 6(3), 1996. Names follow the paper: `h` is the density, `H` its
+ * integral.
  */
 
 import type { Random } from '../core/random.ts';

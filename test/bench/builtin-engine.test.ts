@@ -311,7 +311,10 @@ function syncsOf({ syncs }: HostCounts): { ops: number; byCause: HostCounts['syn
   return { ops: syncs.ops, byCause: syncs.byCause };
 }
 
-/** The counts that a host log adds up to; an elided sync is no operation, so the log does not know of it. */
+/**
+ * The counts that a host log adds up to; an elided sync is no operation, so the log does not know
+ * of it.
+ */
 function tally(log: readonly HostLogRecord[], phase: Phase): object {
   const kinds = {
     write: 'writes',

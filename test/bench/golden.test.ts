@@ -1,6 +1,6 @@
 /**
- * The exact figures that QEMU 7.2 and 10.0 were measured at, on the memory device and on a real file. Those of the two are
- * the same but where a profile is named.
+ * The exact figures that QEMU 7.2 and 10.0 were measured at, on the memory device and on a real
+ * file. Those of the two are the same but where a profile is named.
  *
  * The figures are written out here and derived from nothing: they are what the engines are held to.
  */
@@ -153,7 +153,10 @@ describe.each(PLACES)('on $place', ({ make, has }) => {
     return stack.meter;
   }
 
-  /** What the last of `warm + 1` writes costs: a difference of two runs, so that nothing of the start is in it. */
+  /**
+   * What the last of `warm + 1` writes costs: a difference of two runs, so that nothing of the
+   * start is in it.
+   */
   async function costOfOneMore(options: Omit<WholeRun, 'requests'> & { length: number }): Promise<Totals> {
     const warm = 20;
     const requests = (count: number): readonly Request[] =>

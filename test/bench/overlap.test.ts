@@ -1,4 +1,7 @@
-/** Host operations that are in flight at once on real files: what the guest wrote is there, and QEMU finds the image clean. */
+/**
+ * Host operations that are in flight at once on real files: what the guest wrote is there, and QEMU
+ * finds the image clean.
+ */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -32,7 +35,10 @@ function overlappingWrites(random: Random): Request[] {
   });
 }
 
-/** When each write began and ended. Two that were in flight together may end in either order on a sector. */
+/**
+ * When each write began and ended. Two that were in flight together may end in either order on a
+ * sector.
+ */
 class Spans {
   readonly #issued: number[] = [];
   readonly #done: number[] = [];

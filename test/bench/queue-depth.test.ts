@@ -1,7 +1,8 @@
 /**
- * What a queue depth does to syncs. The ranges are those of qemu-img 7.2's `bench` on the same pattern: 1,000 writes
- * of 4 KiB at stride 64 KiB, writethrough, some runs each (at depth 32: eager 1,695 to 1,801, lazy 976; at depth 8:
- * eager 1,871, lazy 995; at depth 1: 2,003 and 1,004 before close). Its thread pool makes its counts vary.
+ * What a queue depth does to syncs. The ranges are those of qemu-img 7.2's `bench` on the same
+ * pattern: 1,000 writes of 4 KiB at stride 64 KiB, writethrough, some runs each (at depth 32: eager
+ * 1,695 to 1,801, lazy 976; at depth 8: eager 1,871, lazy 995; at depth 1: 2,003 and 1,004 before
+ * close). Its thread pool makes its counts vary.
  */
 
 import { describe, expect, it } from 'vitest';

@@ -95,7 +95,8 @@ describe('a replay at recorded times on a modelled device', () => {
     const source = await traceOf([...stall, '0,flush,,,', ...after]);
     const timed = await run(source, { device: 'model:hdd-7200', setting: { timing } });
     const asap = await run(source, { device: 'model:hdd-7200' });
-    // In the closed loop only the flush is slow; by their times the reads behind it are late, and slow for the guest.
+    // In the closed loop only the flush is slow; by their times the reads behind it are late, and
+    // slow for the guest.
     const [timedRead, asapRead] = [timed.latency?.read, asap.latency?.read];
     expect(asapRead?.requests).toBe(20);
     expect(timedRead?.meanNs).toBeGreaterThan(2 * (asapRead?.meanNs ?? NaN));
@@ -169,7 +170,10 @@ describe('a replay at recorded times by a real clock', () => {
   });
 });
 
-/** Answers reads of data wrongly from the `from`-th on, as a bug would: with what is a sector further. */
+/**
+ * Answers reads of data wrongly from the `from`-th on, as a bug would: with what is a sector
+ * further.
+ */
 class Misreading extends DeviceFilter {
   readonly #shift: number;
   #left: number;

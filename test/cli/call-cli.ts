@@ -1,6 +1,7 @@
 /**
- * The program in the process of the tests: what it answers is the same as from a process of its own (`cli-process`), at
- * a tenth of the cost. Not for what the process itself promises: signals, streams, the file system's own names, its end.
+ * The program in the process of the tests: what it answers is the same as from a process of its own
+ * (`cli-process`), at a tenth of the cost. Not for what the process itself promises: signals,
+ * streams, the file system's own names, its end.
  *
  * Calls follow each other: the working directory and both outputs are the process's.
  */

@@ -1,6 +1,6 @@
 /**
- * The program as a user starts it: a process of its own, with its exit code and both its outputs. `call-cli` is much
- * cheaper where the process itself is not what a test is about.
+ * The program as a user starts it: a process of its own, with its exit code and both its outputs.
+ * `call-cli` is much cheaper where the process itself is not what a test is about.
  */
 
 import { spawn, type ChildProcess } from 'node:child_process';

@@ -1,4 +1,7 @@
-/** `convert` as a user meets it: what is in the way is never lost without his word, and what fails leaves nothing behind. */
+/**
+ * `convert` as a user meets it: what is in the way is never lost without his word, and what fails
+ * leaves nothing behind.
+ */
 
 import { spawnSync } from 'node:child_process';
 import {

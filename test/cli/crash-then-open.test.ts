@@ -50,7 +50,8 @@ describe('run --workload crash-then-open', () => {
       expect(openOf(cells, '08gib-tenth-dirty', kind).reads.bytes).toBe(middle);
     }
     for (const name of ['01gib', '08gib', '64gib']) {
-      // Lazy: new refcounts, the pointer to them, the mark; QED: the mark; eager: nothing was wrong.
+      // Lazy: new refcounts, the pointer to them, the mark; QED: the mark; eager: nothing was
+      // wrong.
       expect(openOf(cells, name, LAZY).syncs.byCause.repair).toBeGreaterThan(0);
       expect(openOf(cells, name, LAZY).writes.byPurpose['refcount-block']?.ops).toBeGreaterThan(0);
       expect(openOf(cells, name, QED).writes.byPurpose).toEqual({ header: { ops: 1, bytes: 64 } });

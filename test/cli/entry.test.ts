@@ -56,7 +56,8 @@ test.runIf(process.platform === 'linux')('qb keeps the bytes of names that are n
   expect(readdirSync(folder, 'buffer').map((name) => name.toString('latin1'))).toEqual(['caf\xe9']);
 });
 
-// Those that write are killed in `kills`, and end by themselves there; all else is called within the process of the tests.
+// Those that write are killed in `kills`, and end by themselves there; all else is called within
+// the process of the tests.
 test('commands that only read end by themselves, with their whole answer', async () => {
   const folder = makeFolder();
   writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));

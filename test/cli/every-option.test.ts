@@ -1,9 +1,11 @@
 /**
- * Every option that the help of a command lists is tried in that command with each of its words. Commands, options and
- * words come from the program, so that a new one is tried without a word here.
+ * Every option that the help of a command lists is tried in that command with each of its words.
+ * Commands, options and words come from the program, so that a new one is tried without a word
+ * here.
  *
- * The promises: an exit code that is documented, and where a call fails one line of error that is the user's, not a
- * bug in qcow2-bench; what a refused call made is gone again; every option has a word that its command takes.
+ * The promises: an exit code that is documented, and where a call fails one line of error that is
+ * the user's, not a bug in qcow2-bench; what a refused call made is gone again; every option has a
+ * word that its command takes.
  */
 
 import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -29,7 +31,10 @@ import { COMMAND_CASES, FREE_VALUES, PLAUSIBLE, type Words } from './option-case
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 60_000 });
 
 const MIB = 1024 * 1024;
-/** What a command says that goes on until a signal, or for long: a server that listens, and a calibration. */
+/**
+ * What a command says that goes on until a signal, or for long: a server that listens, and a
+ * calibration.
+ */
 const LONG_WORK = /^(?:nbd(?:\+unix)?:|measuring the device)/m;
 /** A word that no option takes. */
 const NO_WORD = 'no-such-word';

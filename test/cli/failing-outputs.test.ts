@@ -1,6 +1,6 @@
 /**
- * Outputs that cannot be written, on a full disk and a read-only one: one line that names the file and the reason, exit
- * code 1, the earlier file of that name as it was, and nothing else left.
+ * Outputs that cannot be written, on a full disk and a read-only one: one line that names the file
+ * and the reason, exit code 1, the earlier file of that name as it was, and nothing else left.
  */
 
 import { spawnSync } from 'node:child_process';

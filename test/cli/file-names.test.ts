@@ -1,6 +1,6 @@
 /**
- * File names are bytes: every command takes one that is not UTF-8, or holds blanks, quotes and newlines, wherever a file
- * is named, and makes and opens exactly that file.
+ * File names are bytes: every command takes one that is not UTF-8, or holds blanks, quotes and
+ * newlines, wherever a file is named, and makes and opens exactly that file.
  */
 
 import { spawn } from 'node:child_process';
@@ -51,7 +51,10 @@ class Folder {
     return names.toSorted();
   }
 
-  /** Starts the program: `@.json` is the file with that ending. Arguments of Node are text, so a shell has the bytes. */
+  /**
+   * Starts the program: `@.json` is the file with that ending. Arguments of Node are text, so a
+   * shell has the bytes.
+   */
   start(words: string): { readonly ended: Promise<Ended>; readonly stdout: () => string } {
     const script = join(this.#scripts, `${String(this.#count++)}.sh`);
     const named = words.split(' ').map((word) => {
@@ -66,7 +69,8 @@ class Folder {
     const program = Buffer.from(`exec '${process.execPath}' '${MAIN}' `);
     writeFileSync(script, Buffer.concat([...folder, ...temporary, program, ...named]));
     const env: NodeJS.ProcessEnv = { ...process.env, NO_COLOR: '1' };
-    // Once as for users, who have the compile cache among the temporary files: it must make no folder of a wrong name.
+    // Once as for users, who have the compile cache among the temporary files: it must make no
+    // folder of a wrong name.
     if (this.#count === 1) delete env['NODE_COMPILE_CACHE'];
     const child = spawn('sh', [script], { stdio: 'pipe', env });
     onTestFinished(() => void child.kill('SIGKILL'));

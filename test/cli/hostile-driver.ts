@@ -1,6 +1,7 @@
 /**
- * A program that a test runs under strace: many calls of the command line in one process, each with what it said, what it
- * cost, and the memory that it added. Takes a file of calls and a file for the answers.
+ * A program that a test runs under strace: many calls of the command line in one process, each with
+ * what it said, what it cost, and the memory that it added. Takes a file of calls and a file for
+ * the answers.
  *
  * A call is marked in the trace by an attempt to open `/call/N`, which is not there.
  */

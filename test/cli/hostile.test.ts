@@ -1,7 +1,7 @@
 /**
- * Hostile images as a user meets them: every class of `hostile-classes` through every command. Each gives one line of
- * error with a stable code, the file and the rule, or an answer; quickly, in little memory; no other file is opened, and
- * nothing is written to an image that was refused.
+ * Hostile images as a user meets them: every class of `hostile-classes` through every command. Each
+ * gives one line of error with a stable code, the file and the rule, or an answer; quickly, in
+ * little memory; no other file is opened, and nothing is written to an image that was refused.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -36,8 +36,8 @@ const DRIVER = fileURLToPath(new URL('hostile-driver.ts', import.meta.url));
 /** Microseconds: thrice the second that is promised, for a machine that does other things. */
 const CPU_MAX_US = 3_000_000;
 /**
- * KiB that one command may add. The most is a repair that grows the file to 1 TiB, as QEMU's does: counters for 2^24
- * clusters are held twice for a while.
+ * KiB that one command may add. The most is a repair that grows the file to 1 TiB, as QEMU's does:
+ * counters for 2^24 clusters are held twice for a while.
  */
 const ADDED_MEMORY_MAX = 128 * 1024;
 /** One more than are opened. */
@@ -219,7 +219,10 @@ function expectBounded({ cpuUs, addedMemory }: Called, told: string): void {
   expect(addedMemory, told).toBeLessThan(ADDED_MEMORY_MAX);
 }
 
-/** Files that no image here may lead to: they are named by images, and are outside of their folders or need a format. */
+/**
+ * Files that no image here may lead to: they are named by images, and are outside of their folders
+ * or need a format.
+ */
 const FORBIDDEN = /^\/etc\/passwd$|^\/dev\/zero$|\/(?:secret|link|fifo|probed)$/;
 
 /** Of the files of the test, only those of the call's own folder are opened. */
@@ -277,8 +280,8 @@ async function makeChain(root: string): Promise<string> {
 }
 
 /**
- * By call: absolute paths of the files that were opened while it ran. The call's own folder is listed in search of
- * temporary files of killed processes, which opens no file.
+ * By call: absolute paths of the files that were opened while it ran. The call's own folder is
+ * listed in search of temporary files of killed processes, which opens no file.
  */
 function openedByCall(trace: string, calls: readonly Call[]): readonly (readonly string[])[] {
   const found: string[][] = [];

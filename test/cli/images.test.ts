@@ -217,7 +217,8 @@ describe('check', () => {
         const words = repair === undefined ? [] : ['--repair', repair];
         const ours = await callCli(folder, 'check', 'ours', '--json', ...words);
         expect({ repair, code: ours.code }).toEqual({ repair, code: codes[index] });
-        // QED has nothing that `-r leaks` frees, and there qemu-img repairs other things than asked for.
+        // QED has nothing that `-r leaks` frees, and there qemu-img repairs other things than asked
+        // for.
         if (format === 'qed' && repair === 'leaks') continue;
         const qemuWords = repair === undefined ? [] : ['-r', repair];
         const theirs = spawnSync(

@@ -50,7 +50,8 @@ describe.skipIf(noQemu !== undefined)(
   () => {
     test('or in a repair ends it with 130 and one word of what is left', async () => {
       const folder = makeFolder();
-      // 16.7 million clusters, in 164 MB of tables: more than half a second of work that never waits.
+      // 16.7 million clusters, in 164 MB of tables: more than half a second of work that never
+      // waits.
       const big = ['create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', 'disk', '1T'];
       runTool('qemu-img', big, folder);
       const before = statSync(join(folder, 'disk'));

@@ -1,5 +1,6 @@
 /**
- * Commands that write, as they are killed: the words, the words that are run after the kill, and what must then hold.
+ * Commands that write, as they are killed: the words, the words that are run after the kill, and
+ * what must then hold.
  *
  * Every case works in a folder of its own that holds the files of `makeInputs`.
  */
@@ -25,7 +26,9 @@ const CELLS = '--workload stride --samples 0 --requests 400';
 const MATRIX = `run ${CELLS} --format raw,qcow2,qed --cache writethrough,writeback --out out.json`;
 const CELL = '--format qcow2 --refcounts eager --cache writethrough --samples 0';
 
-/** Present in every folder; a case may change `disk.qcow2` or `damaged.qcow2` only where it says so. */
+/**
+ * Present in every folder; a case may change `disk.qcow2` or `damaged.qcow2` only where it says so.
+ */
 export const INPUTS = ['disk.qcow2', 'damaged.qcow2', 'trace.csv', 'result.json', 'old'] as const;
 type Input = (typeof INPUTS)[number];
 

@@ -1,6 +1,7 @@
 /**
- * A command that is killed and run again: nothing of the killed one is in its way, nothing of it is left, and nothing
- * of the user's is lost. `npm run kills:full` kills 200 times; `KILL_SEED` repeats a run.
+ * A command that is killed and run again: nothing of the killed one is in its way, nothing of it is
+ * left, and nothing of the user's is lost. `npm run kills:full` kills 200 times; `KILL_SEED`
+ * repeats a run.
  */
 
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -25,7 +26,9 @@ const IS_FULL = process.env['KILLS_FULL'] === '1';
 const SHORT = KILL_CASES.filter(({ isLong }) => isLong !== true);
 const LONG = KILL_CASES.filter(({ isLong }) => isLong === true);
 const KILLS = IS_FULL ? 200 : SHORT.length;
-/** One in so many kills is of a long case: as often as the others these would take most of the time. */
+/**
+ * One in so many kills is of a long case: as often as the others these would take most of the time.
+ */
 const LONG_EVERY = 40;
 const SEED = Number(process.env['KILL_SEED'] ?? 1);
 

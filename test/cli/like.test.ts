@@ -1,4 +1,6 @@
-/** `--like`: which QEMU the engines follow, in the cells of a result and on an image that is served. */
+/**
+ * `--like`: which QEMU the engines follow, in the cells of a result and on an image that is served.
+ */
 
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,11 +1,14 @@
 /**
- * What the options of each command are tried with: a call of the command that succeeds, what an option needs beside
- * itself, and plausible values where the program names none.
+ * What the options of each command are tried with: a call of the command that succeeds, what an
+ * option needs beside itself, and plausible values where the program names none.
  *
  * The names of the commands and options come from the program; this table only adds to them.
  */
 
-/** Options by name, `true` for a flag; arguments by their name in capitals, in their order. `undefined` takes one away. */
+/**
+ * Options by name, `true` for a flag; arguments by their name in capitals, in their order.
+ * `undefined` takes one away.
+ */
 export type Words = Readonly<Record<string, string | true | undefined>>;
 
 interface CommandCase {

@@ -1,4 +1,6 @@
-/** Outputs that are streams: what a redirected file holds already stays, and a FIFO stays a FIFO. */
+/**
+ * Outputs that are streams: what a redirected file holds already stays, and a FIFO stays a FIFO.
+ */
 
 import { spawnSync } from 'node:child_process';
 import { lstatSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';

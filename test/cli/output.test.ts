@@ -1,4 +1,7 @@
-/** What reaches the outputs of the program: no raw control character of a name, and no failed write without an error. */
+/**
+ * What reaches the outputs of the program: no raw control character of a name, and no failed write
+ * without an error.
+ */
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';

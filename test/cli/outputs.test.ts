@@ -1,4 +1,7 @@
-/** Outputs of all commands: none is an input or another output, and none replaces what is not its own. */
+/**
+ * Outputs of all commands: none is an input or another output, and none replaces what is not its
+ * own.
+ */
 
 import { spawnSync } from 'node:child_process';
 import {

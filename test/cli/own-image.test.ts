@@ -1,4 +1,7 @@
-/** `run` and `replay` with an image that the user already has: it is served as it is, on a copy, and never changed. */
+/**
+ * `run` and `replay` with an image that the user already has: it is served as it is, on a copy, and
+ * never changed.
+ */
 
 import { createHash } from 'node:crypto';
 import {
@@ -292,7 +295,10 @@ describe.skipIf(skip !== undefined)(
   },
 );
 
-/** Writes another name into the header extension of the backing file's format, or makes that one of an unknown kind. */
+/**
+ * Writes another name into the header extension of the backing file's format, or makes that one of
+ * an unknown kind.
+ */
 function nameBackingFormat(path: string, format: string | undefined): void {
   const image = readFileSync(path);
   const extension = image.indexOf(Buffer.from([0xe2, 0x79, 0x2a, 0xca]));

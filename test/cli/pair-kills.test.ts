@@ -1,6 +1,6 @@
 /**
- * An image and its data file get their names one after the other: killed before any of these steps, the next command
- * finds the old pair or the new one, and nothing of the killed one is left.
+ * An image and its data file get their names one after the other: killed before any of these steps,
+ * the next command finds the old pair or the new one, and nothing of the killed one is left.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -40,7 +40,10 @@ function runKilled(folder: string, words: string, { calls, number }: Step): bool
   return !isKilled;
 }
 
-/** Calls `once` for every step of a command, each time in a new folder, until it says that the command came to its end. */
+/**
+ * Calls `once` for every step of a command, each time in a new folder, until it says that the
+ * command came to its end.
+ */
 async function atEachStep(once: (folder: string, step: Step) => Promise<boolean>): Promise<void> {
   for (const calls of STEPS) {
     for (let number = 1; ; number++) {

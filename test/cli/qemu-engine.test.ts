@@ -203,7 +203,8 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     async ({ layout }) => {
       const folder = folderWithWorkload();
       const workload = JSON.parse(readFileSync(join(folder, 'small.json'), 'utf8')) as Record<string, object>;
-      // The disk cuts its last cluster off: qemu-img then leaves the data file without a first block, and so do we.
+      // The disk cuts its last cluster off: qemu-img then leaves the data file without a first
+      // block, and so do we.
       workload['image'] = { size: 1_266_688 };
       const pattern = { kind: 'uniform', alignment: 512 };
       workload['phases'] = [

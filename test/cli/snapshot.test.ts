@@ -1,4 +1,6 @@
-/** `snapshot`: what `qemu-img snapshot` says and does, and snapshots that either program can use. */
+/**
+ * `snapshot`: what `qemu-img snapshot` says and does, and snapshots that either program can use.
+ */
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -23,7 +23,8 @@ test.runIf(process.platform === 'linux')('a used-up quota is named, and what it 
 test.runIf(process.platform === 'linux')(
   'every error number of the system has its own name and a meaning',
   () => {
-    // Two are other names of a number; IDs and messages of System V queues and STREAMS are not of files.
+    // Two are other names of a number; IDs and messages of System V queues and STREAMS are not of
+    // files.
     const others = ['EWOULDBLOCK', 'EOPNOTSUPP', 'EDEADLK'];
     for (const [name, errno] of Object.entries(constants.errno)) {
       const named = errnoName(errno);

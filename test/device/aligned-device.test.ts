@@ -136,7 +136,8 @@ describe('on a device that takes its time', () => {
           await device.write(bit.offset, new Uint8Array(bit.length).fill(bit.value), 'data');
         }),
       );
-      // Overlapping writes may land in any order, but each byte holds what one of its writers wrote.
+      // Overlapping writes may land in any order, but each byte holds what one of its writers
+      // wrote.
       for (const [at, byte] of memory.contents().entries()) {
         const writers = bits.filter(({ offset, length }) => offset <= at && at < offset + length);
         const allowed = writers.length === 0 ? [0] : writers.map(({ value }) => value);

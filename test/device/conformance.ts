@@ -1,6 +1,6 @@
 /**
- * What every `BlockDevice` promises, run for each of them. A device declares how it is made; the suite
- * holds it against a plain growing array.
+ * What every `BlockDevice` promises, run for each of them. A device declares how it is made; the
+ * suite holds it against a plain growing array.
  */
 
 import fc from 'fast-check';

@@ -1,4 +1,7 @@
-/** A program that a test runs under strace: what each request asks of the system. Takes a file and `direct`. */
+/**
+ * A program that a test runs under strace: what each request asks of the system. Takes a file and
+ * `direct`.
+ */
 
 import { dirname } from 'node:path';
 import { allocatePages } from '../../src/core/page-memory.ts';

@@ -31,7 +31,10 @@ const ROLES = {
 } as const satisfies Readonly<Record<string, LockRole>>;
 type RoleName = keyof typeof ROLES;
 
-/** What QEMU 7.2 locks, but for the copier, as `/proc/locks` shows it: qemu-nbd with and without -r, qemu-io -U, qemu-img create. */
+/**
+ * What QEMU 7.2 locks, but for the copier, as `/proc/locks` shows it: qemu-nbd with and without -r,
+ * qemu-io -U, qemu-img create.
+ */
 const BYTES: Readonly<Record<RoleName, readonly number[]>> = {
   'read metadata': [100, 201, 203],
   'write metadata': [100, 101, 103, 201, 203],

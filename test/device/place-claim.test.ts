@@ -1,4 +1,7 @@
-/** Two names are not one step: what a kill between them leaves, and what the next command makes of it. */
+/**
+ * Two names are not one step: what a kill between them leaves, and what the next command makes of
+ * it.
+ */
 
 import {
   linkSync,

@@ -1,6 +1,6 @@
 /**
- * A filter that answers every request late, in the order it was asked or, on request, when the test lets
- * it: what a device with real overlap looks like to the filters above it.
+ * A filter that answers every request late, in the order it was asked or, on request, when the test
+ * lets it: what a device with real overlap looks like to the filters above it.
  */
 
 import type { Pending } from '../../src/core/pending.ts';

@@ -1,4 +1,7 @@
-/** Which operations zero or discard a range, for all that a place may and may not have: the order is QEMU's. */
+/**
+ * Which operations zero or discard a range, for all that a place may and may not have: the order is
+ * QEMU's.
+ */
 
 import { describe, expect, test } from 'vitest';
 

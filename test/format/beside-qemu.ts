@@ -1,8 +1,10 @@
 /**
- * A broken image under our engine, in memory, and beside it under a real QEMU where that is installed: what opened, what
- * was refused, what a check said, and the bytes that each left. Both must agree; the answer is what ours did.
+ * A broken image under our engine, in memory, and beside it under a real QEMU where that is
+ * installed: what opened, what was refused, what a check said, and the bytes that each left. Both
+ * must agree; the answer is what ours did.
  *
- * QEMU's tools open images as their defaults are: cache=writeback, overlap-check=cached, discard=unmap.
+ * QEMU's tools open images as their defaults are: cache=writeback, overlap-check=cached,
+ * discard=unmap.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -33,7 +35,10 @@ export interface Ask {
 export interface Served {
   /** The code of the error of opening; then nothing was served. */
   readonly refused: string | undefined;
-  /** For each request the code of its error, or `undefined`; `wrong-data` for a read that found other bytes. */
+  /**
+   * For each request the code of its error, or `undefined`; `wrong-data` for a read that found
+   * other bytes.
+   */
   readonly codes: readonly (string | undefined)[];
   readonly bytes: Buffer;
   /** What was read of the file. */
@@ -215,7 +220,10 @@ function qemuCommand({ op, offset, length, value = 0 }: Ask): string {
   }
 }
 
-/** Of each command of qemu-io, in order, from what it prints; a read of other bytes says so before it says that it read. */
+/**
+ * Of each command of qemu-io, in order, from what it prints; a read of other bytes says so before
+ * it says that it read.
+ */
 function outcomesOf(stdout: string): readonly string[] {
   const outcomes: string[] = [];
   let isWrong = false;

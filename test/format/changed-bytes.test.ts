@@ -1,6 +1,7 @@
 /**
- * What a table cache claims of a write: that the file holds all bytes but the changed ones already. Memory believes
- * it and copies no more than those, so the claim is held here against the bytes themselves.
+ * What a table cache claims of a write: that the file holds all bytes but the changed ones already.
+ * Memory believes it and copies no more than those, so the claim is held here against the bytes
+ * themselves.
  */
 
 import { expect, test } from 'vitest';

@@ -1,7 +1,7 @@
 /**
- * What every `DiskImage` promises, run for each format, refcount mode and cache mode: whatever a guest asks for, it
- * reads what a plain array of bytes would hold, also after the image was closed and opened again, and the image left
- * behind is clean by our own check and by QEMU's.
+ * What every `DiskImage` promises, run for each format, refcount mode and cache mode: whatever a
+ * guest asks for, it reads what a plain array of bytes would hold, also after the image was closed
+ * and opened again, and the image left behind is clean by our own check and by QEMU's.
  */
 
 import fc from 'fast-check';
@@ -79,7 +79,8 @@ export function describeDiskImage(subject: ImageSubject, cacheMode: CacheMode): 
           await expectSame(disk, model);
           if (!asksQemu) return;
           await expectQemuAgrees(disk, model, qemu);
-          // One run a case is enough for QEMU, but if that one fails, the smaller ones are shown to it as well.
+          // One run a case is enough for QEMU, but if that one fails, the smaller ones are shown to
+          // it as well.
           asksQemu = false;
         });
         await fc.assert(run, { numRuns: clusterSize > HUGE_CLUSTER_MIN ? 2 : 3 });
@@ -109,7 +110,10 @@ function titleOf(clusterSize: number, backing: BackingKind | undefined): string 
   return `${clusters}, ${backing === undefined ? 'no backing file' : `${backing.length} ${backing.format} backing file`}`;
 }
 
-/** A disk that is not a multiple of its cluster and, unless clusters are huge, needs more than one mapping table. */
+/**
+ * A disk that is not a multiple of its cluster and, unless clusters are huge, needs more than one
+ * mapping table.
+ */
 function shapeOf(format: Format, clusterSize: number, cacheMode: CacheMode): DiskShape {
   const unit = Math.max(clusterSize, 4096);
   const tableClusters = format === 'qed' ? 4 : 1;

@@ -1,10 +1,11 @@
 /**
- * A thin crash proof: cut a recorded run anywhere, lose any of what no sync had covered yet, and see that the image
- * opens again with all data that was acknowledged as durable.
+ * A thin crash proof: cut a recorded run anywhere, lose any of what no sync had covered yet, and
+ * see that the image opens again with all data that was acknowledged as durable.
  *
- * What a sector may hold after a crash: what the last durable request left there, or what any request that had begun
- * since would leave. While a discard, or a zero-write that gives its clusters back, is not durable yet, its range may
- * hold anything: another write may have been given the cluster already.
+ * What a sector may hold after a crash: what the last durable request left there, or what any
+ * request that had begun since would leave. While a discard, or a zero-write that gives its
+ * clusters back, is not durable yet, its range may hold anything: another write may have been given
+ * the cluster already.
  */
 
 import { Qcow2BenchError } from '../../src/core/error.ts';
@@ -48,7 +49,8 @@ export interface RecordedFile extends Pick<Recording, 'entries' | 'base'> {
 export function* crashStates(recording: RecordedFile, sampling: StateSampling): Generator<CrashState> {
   const { entries, base, setup } = recording;
   const { random, cutShare, lossyStates } = sampling;
-  // QED's need-check mark has no sync of its own, in QEMU either; what that risks is a test of its own.
+  // QED's need-check mark has no sync of its own, in QEMU either; what that risks is a test of its
+  // own.
   const keeps = (entry: WriteLogEntry): boolean =>
     setup.format === 'qed' && entry.op === 'write' && entry.purpose === 'header';
   const whole = base.clone();
@@ -104,7 +106,8 @@ function applySome(
 }
 
 /**
- * Opens a crash state as a user would after the crash, and looks for anything lost. Changes the state.
+ * Opens a crash state as a user would after the crash, and looks for anything lost. Changes the
+ * state.
  *
  * @returns what is wrong, in words; `undefined` if nothing is
  */
@@ -130,10 +133,12 @@ async function checkClosed(recording: Recording, state: CrashState): Promise<str
   const files = filesOf(recording, state.image);
   const image = await openImage({ format, name: IMAGE, files, readOnly: true, forCheck: true });
   const isDirty = image instanceof Qcow2Image && image.header.isDirty;
-  // With lazy refcounts a freed cluster and the write that took it may both be linked after a crash. Repaired, it
-  // is shared; if one of them goes, the other keeps a cleared copied flag, in QEMU too: a copy too many, no loss.
+  // With lazy refcounts a freed cluster and the write that took it may both be linked after a
+  // crash. Repaired, it is shared; if one of them goes, the other keeps a cleared copied flag, in
+  // QEMU too: a copy too many, no loss.
   const shares = refcounts === 'lazy' && releases;
-  // Refcounts of clusters past the file's end are not looked at by a repair; leaks show once the file grows.
+  // Refcounts of clusters past the file's end are not looked at by a repair; leaks show once the
+  // file grows.
   const problem = isDirty
     ? 'the image is still dirty'
     : await checkQcow2(image, { allowsLeaks: true, allowsClearedCopiedFlags: shares });
@@ -259,9 +264,10 @@ function touches(shape: DiskShape, request: GuestRequest, offset: number): boole
 }
 
 /**
- * What lazy refcounts do not order, in QEMU either: no sync is between the data of a new cluster and the L2 entry
- * that points to it, unless the data was copied from a backing file. So a write that is not durable may leave
- * anything where no durable write was, and, if clusters are used again, around its bytes where zeroes were.
+ * What lazy refcounts do not order, in QEMU either: no sync is between the data of a new cluster
+ * and the L2 entry that points to it, unless the data was copied from a backing file. So a write
+ * that is not durable may leave anything where no durable write was, and, if clusters are used
+ * again, around its bytes where zeroes were.
  */
 function isUnordered(
   { setup, shape }: Recording,

@@ -1,6 +1,6 @@
 /**
- * A random run on an image in memory with every operation of its file recorded, and for each request when it began
- * and when the guest knew it to be durable.
+ * A random run on an image in memory with every operation of its file recorded, and for each
+ * request when it began and when the guest knew it to be durable.
  */
 
 import { openStack, type Stack, type WrapDevice } from '../../src/bench/stack.ts';

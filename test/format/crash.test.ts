@@ -1,4 +1,7 @@
-/** What a crash may take, for each way of keeping metadata; and that the proof would notice if it took more. */
+/**
+ * What a crash may take, for each way of keeping metadata; and that the proof would notice if it
+ * took more.
+ */
 
 import { afterAll, describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';

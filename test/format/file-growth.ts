@@ -1,4 +1,7 @@
-/** How QEMU makes a file longer and takes space for it, in the operations that our log has for the same. */
+/**
+ * How QEMU makes a file longer and takes space for it, in the operations that our log has for the
+ * same.
+ */
 
 import type { Preallocation } from '../../src/format/image-shape.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';

@@ -1,8 +1,9 @@
 /**
  * What a guest ought to see: a plain array of bytes, and the requests that tests make of a disk.
  *
- * A large disk is modelled in a few regions only; requests stay inside them. Every sector of every write carries a
- * number of its own, so that a sector that lands in the wrong place is detected from the right one.
+ * A large disk is modelled in a few regions only; requests stay inside them. Every sector of every
+ * write carries a number of its own, so that a sector that lands in the wrong place is detected
+ * from the right one.
  */
 
 import fc from 'fast-check';
@@ -147,7 +148,10 @@ export async function performRequest(
   }
 }
 
-/** Some sectors of data and some of none, the same for every disk of a shape: what a backing file holds. */
+/**
+ * Some sectors of data and some of none, the same for every disk of a shape: what a backing file
+ * holds.
+ */
 export function backingContents(shape: DiskShape): GuestModel {
   const model = new GuestModel(shape);
   for (const { start, bytes } of model.contents) {
@@ -193,7 +197,9 @@ const guestOp = fc.oneof(
   },
 );
 
-/** A range of whole sectors inside one region: any, on cluster borders, or up to the region's end. */
+/**
+ * A range of whole sectors inside one region: any, on cluster borders, or up to the region's end.
+ */
 function guestRange(shape: DiskShape): fc.Arbitrary<{ offset: number; length: number }> {
   const cluster = Math.max(shape.clusterSize, 4096) / SECTOR;
   const choice = fc.record({

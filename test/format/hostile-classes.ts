@@ -1,9 +1,10 @@
 /**
- * The classes of hostile images, each made from a good one, with what every command must answer: one table, used by the
- * test of the command line.
+ * The classes of hostile images, each made from a good one, with what every command must answer:
+ * one table, used by the test of the command line.
  *
- * `refused` is the code of the one error that all commands give. Where the damage is deeper than the header, commands
- * differ: `answers` has for each what it ends with, and who is not named there serves the image.
+ * `refused` is the code of the one error that all commands give. Where the damage is deeper than
+ * the header, commands differ: `answers` has for each what it ends with, and who is not named there
+ * serves the image.
  */
 
 import { deflateRawSync } from 'node:zlib';
@@ -31,7 +32,10 @@ const COMPRESSED = 1n << 62n;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** An exit code with which a check or a repair reports on the image, or the code of the error that refuses it. */
+/**
+ * An exit code with which a check or a repair reports on the image, or the code of the error that
+ * refuses it.
+ */
 export type Answer = 0 | 1 | 2 | 3 | string;
 export type Answerer = 'check' | 'repair' | 'map' | 'convert' | 'record' | 'replay' | 'resize';
 
@@ -44,13 +48,22 @@ export interface HostileClass {
   readonly refused?: string;
   /** Where the error says that it is, in bytes. */
   readonly offset?: number;
-  /** Content is that of another program's format: the code where the format is detected; `check` ends with 63. */
+  /**
+   * Content is that of another program's format: the code where the format is detected; `check`
+   * ends with 63.
+   */
   readonly foreign?: string;
   /** What commands answer that do not all refuse it. */
   readonly answers?: Partial<Readonly<Record<Answerer, Answer>>>;
-  /** It is too short to claim a format: commands that detect the format treat it as raw, the others refuse it. */
+  /**
+   * It is too short to claim a format: commands that detect the format treat it as raw, the others
+   * refuse it.
+   */
   readonly isTakenForRaw?: boolean;
-  /** Only files behind the image are at stake: `info` and `check` look at the image alone, the others refuse it. */
+  /**
+   * Only files behind the image are at stake: `info` and `check` look at the image alone, the
+   * others refuse it.
+   */
   readonly behind?: string;
 }
 

@@ -1,7 +1,7 @@
 /**
- * An image whose file was cut off, repaired by a check or by an opening: each guest sector holds what was written, or
- * zeroes, or cannot be read where its bytes were lost. It never holds metadata or the data of another sector, also not
- * after further writes, and a second check finds nothing.
+ * An image whose file was cut off, repaired by a check or by an opening: each guest sector holds
+ * what was written, or zeroes, or cannot be read where its bytes were lost. It never holds metadata
+ * or the data of another sector, also not after further writes, and a second check finds nothing.
  */
 
 import { afterAll, describe, expect, it } from 'vitest';
@@ -142,7 +142,9 @@ function formatOf(storage: MemoryStorage): 'qcow2' | 'qed' {
   return magic[3] === 0xfb ? 'qcow2' : 'qed';
 }
 
-/** The first sector that holds something it never held, in words. `also` are sectors written since. */
+/**
+ * The first sector that holds something it never held, in words. `also` are sectors written since.
+ */
 async function strangeSector(
   image: DiskImage,
   versions: Uint32Array,
@@ -268,7 +270,8 @@ describe('an image that lost the tail of its file', () => {
               repair: 'all',
             });
             isWhole = report.corruptions + report.checkErrors === 0;
-            // What was closed keeps its refcounts, and entries that lead past the end, as QEMU leaves it.
+            // What was closed keeps its refcounts, and entries that lead past the end, as QEMU
+            // leaves it.
             const mayStay = setting.format === 'qcow2' && !isDirty(made);
             expect(isWhole || mayStay, `${told}: ${report.messages.join('; ')}`).toBe(true);
           } else {

@@ -79,7 +79,10 @@ export class QemuDirectory {
     return runTool('qemu-img', args, this.path);
   }
 
-  /** Runs qemu-io with these commands on an image of that format; throws with its messages if it fails. */
+  /**
+   * Runs qemu-io with these commands on an image of that format; throws with its messages if it
+   * fails.
+   */
   io(format: Format, name: string, ...commands: readonly string[]): string {
     return runTool(
       'qemu-io',

@@ -1,6 +1,6 @@
 /**
- * Image files in memory with the stack the bench puts around them: host log below, elision of needless syncs
- * above. What reached the "disk" is in `operations`.
+ * Image files in memory with the stack the bench puts around them: host log below, elision of
+ * needless syncs above. What reached the "disk" is in `operations`.
  */
 
 import type { BlockDevice } from '../../src/device/block-device.ts';
@@ -41,7 +41,10 @@ export class RecordedFiles implements ImageFiles {
     return this.storage.open(name).contents();
   }
 
-  /** The operations since the last call that change or sync the image itself, as `W offset length` or `F cause`. */
+  /**
+   * The operations since the last call that change or sync the image itself, as `W offset length`
+   * or `F cause`.
+   */
   takeChanges(): string[] {
     const changes = this.operations
       .filter((record) => record.file === 'image' && record.op !== 'read')

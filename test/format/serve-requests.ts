@@ -1,6 +1,6 @@
 /**
- * Serves guest requests with our engine as `qemu-io` serves the same list: one after the other, and all bytes of the
- * n-th write are those that `src/peer/qemu-io.ts` gives it.
+ * Serves guest requests with our engine as `qemu-io` serves the same list: one after the other, and
+ * all bytes of the n-th write are those that `src/peer/qemu-io.ts` gives it.
  */
 
 import type { BlockBackend } from '../../src/format/block-backend.ts';
@@ -14,7 +14,8 @@ export function payloadByte(write: number): number {
 /**
  * What reads answer is dropped.
  *
- * @param begin called with each request's number before it is served, and `undefined` behind the last.
+ * @param begin called with each request's number before it is served, and `undefined` behind the
+ *   last.
  */
 export async function serveRequests(
   backend: BlockBackend,

@@ -1,4 +1,7 @@
-/** Programs of the system that tests use as oracles: a missing one skips its tests, but fails them in CI. */
+/**
+ * Programs of the system that tests use as oracles: a missing one skips its tests, but fails them
+ * in CI.
+ */
 
 import { spawnSync } from 'node:child_process';
 
@@ -16,7 +19,10 @@ const PACKAGES = {
 } as const;
 export type SystemTool = keyof typeof PACKAGES;
 
-/** Why tests that need `tools` cannot run here, in one line; `undefined` if they can, or if they must. */
+/**
+ * Why tests that need `tools` cannot run here, in one line; `undefined` if they can, or if they
+ * must.
+ */
 export function reasonToSkip(...tools: readonly SystemTool[]): string | undefined {
   const missing = tools.filter((tool) => spawnSync(tool, ['--version']).error !== undefined);
   const inCi = process.env['CI'] !== undefined && process.env['CI'] !== '';
@@ -25,7 +31,10 @@ export function reasonToSkip(...tools: readonly SystemTool[]): string | undefine
   return `no ${missing.join(', ')}: apt-get install ${packages.join(' ')}`;
 }
 
-/** Runs a program to its end and gives what it printed; throws with its messages unless it exits with 0. */
+/**
+ * Runs a program to its end and gives what it printed; throws with its messages unless it exits
+ * with 0.
+ */
 export function runTool(tool: SystemTool, args: readonly string[], directory?: string): string {
   const done = spawnSync(tool, args, { encoding: 'utf8', cwd: directory });
   if (done.error !== undefined) throw done.error;

@@ -9,7 +9,10 @@ import { rejectionCodeOf } from './rejection.ts';
 
 const TABLE = 512;
 
-/** Two caches over one file, as a qcow2 image has them, and what they do to it in the order in which they do it. */
+/**
+ * Two caches over one file, as a qcow2 image has them, and what they do to it in the order in which
+ * they do it.
+ */
 class Caches {
   readonly done: string[] = [];
   readonly l2: TableCache;

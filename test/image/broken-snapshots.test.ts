@@ -1,7 +1,7 @@
 /**
- * One snapshot whose L1 table cannot be where its entry says: a table of damages and commands. The disk and the other
- * snapshots stay usable, with the answers of QEMU where it is installed. Where ours differ, the cell is an exception:
- * `broken-snapshot` in docs/qemu-rules.md.
+ * One snapshot whose L1 table cannot be where its entry says: a table of damages and commands. The
+ * disk and the other snapshots stay usable, with the answers of QEMU where it is installed. Where
+ * ours differ, the cell is an exception: `broken-snapshot` in docs/qemu-rules.md.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -83,7 +83,8 @@ const DAMAGES: readonly Damage[] = [
   { name: 'unaligned', patch: ({ l1 }) => ({ at: 0, u64: BigInt(l1 + 512) }), exceptions: REMOVED },
   { name: 'on the header', patch: () => ({ at: 0, u64: 0n }), exceptions: REMOVED },
   { name: 'of 2^32 − 1 entries', patch: () => ({ at: 8, u32: 0xffff_ffff }), exceptions: REMOVED },
-  // QEMU drops references that it takes from whatever is behind the table, and marks the image as corrupt.
+  // QEMU drops references that it takes from whatever is behind the table, and marks the image as
+  // corrupt.
   {
     name: 'of 32 MiB, cut by the end',
     patch: () => ({ at: 8, u32: 4_194_304 }),

@@ -62,7 +62,8 @@ describe.skipIf(noQemu !== undefined)(`convert${noQemu === undefined ? '' : ` ($
   });
 
   beforeAll(() => {
-    // Data that compresses, data that does not, holes, written zeroes, blocks of a cluster that are zero.
+    // Data that compresses, data that does not, holes, written zeroes, blocks of a cluster that are
+    // zero.
     qemu.img('create', '-q', '-f', 'raw', 'base', '12M');
     qemu.io('raw', 'base', 'write -P 7 1M 3M', 'write -P 8 8M 100k', 'write -z 9M 64k');
     qemu.img('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'raw', 'overlay', '20M');

@@ -1,6 +1,7 @@
 /**
- * `create`, as a user calls it, makes the same bytes as `qemu-img create` with the same options, or both refuse, and ours
- * names the option: a covering array over everything that can be chosen, for each format.
+ * `create`, as a user calls it, makes the same bytes as `qemu-img create` with the same options, or
+ * both refuse, and ours names the option: a covering array over everything that can be chosen, for
+ * each format.
  */
 
 import { execFileSync } from 'node:child_process';
@@ -45,7 +46,8 @@ const QCOW2 = {
   virtualSize: [0, 512, 5 * MIB + 512, 9 * MIB, 16 * TIB],
 } as const;
 const QED = {
-  // Beyond, QEMU's limit of the disk's size overflows (8 MiB: "less than 0 bytes"), and ours is the memory of tables.
+  // Beyond, QEMU's limit of the disk's size overflows (8 MiB: "less than 0 bytes"), and ours is the
+  // memory of tables.
   clusterSize: [4 * KIB, 64 * KIB, MIB, 2 * MIB],
   backing: ['none', 'raw', 'qcow2', 'qed'],
   virtualSize: [0, 512, 5 * MIB + 512, 9 * MIB, 16 * TIB],

@@ -1,8 +1,9 @@
 /**
- * One table at the end of the file, which is cut off before, within or behind it: what every command answers, and
- * qemu-img beside it where it is installed. What a check calls clean is opened by all commands; what they refuse, a
- * check reports; and a repair that ends well leaves an image that all of them open. Where QEMU answers otherwise, the cell
- * says so: `table-cut-off` in docs/qemu-rules.md.
+ * One table at the end of the file, which is cut off before, within or behind it: what every
+ * command answers, and qemu-img beside it where it is installed. What a check calls clean is opened
+ * by all commands; what they refuse, a check reports; and a repair that ends well leaves an image
+ * that all of them open. Where QEMU answers otherwise, the cell says so: `table-cut-off` in
+ * docs/qemu-rules.md.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -120,7 +121,10 @@ const DIRECTORY_CUT: Expected = {
   but: { map: 0, convert: 0, list: 0 },
   theyRefuse: OPENER_NAMES,
 };
-/** To QEMU the bitmap has no bit set, and resize takes it along; here it is in use, and a repair keeps it so. */
+/**
+ * To QEMU the bitmap has no bit set, and resize takes it along; here it is in use, and a repair
+ * keeps it so.
+ */
 const BITMAP_IN_USE = { resize: 'resize-with-bitmap-in-use' };
 const BITMAP_LOST: Expected = { check: 0, repair: 0, but: BITMAP_IN_USE, butRepaired: BITMAP_IN_USE };
 const LOST_FOR_GOOD: Expected = { check: 2, repair: 2 };

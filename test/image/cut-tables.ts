@@ -1,6 +1,7 @@
 /**
- * Images with one table at the end of the file, and the file cut off before, within or behind it. Each is good but for
- * the cut: the table was moved to the last clusters, with the refcounts that go with that.
+ * Images with one table at the end of the file, and the file cut off before, within or behind it.
+ * Each is good but for the cut: the table was moved to the last clusters, with the refcounts that
+ * go with that.
  */
 
 import { bitmapsExtension } from '../../src/format/qcow2/bitmaps/bitmap-directory.ts';

@@ -16,7 +16,9 @@ import { reasonToSkip, runTool } from '../format/system-tools.ts';
 
 const SIZE = 1024 * 1024;
 
-/** A file of `SIZE` bytes that holds `text` (one byte a character) at `at`, below 0 from its end. */
+/**
+ * A file of `SIZE` bytes that holds `text` (one byte a character) at `at`, below 0 from its end.
+ */
 function withBytes(at: number, text: string): Buffer {
   const bytes = Buffer.alloc(SIZE);
   bytes.write(text, at < 0 ? SIZE + at : at, 'latin1');

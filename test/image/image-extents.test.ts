@@ -1,4 +1,6 @@
-/** Extents of a chain: those of `qemu-img map`, in as few looks at the tables as there is to tell. */
+/**
+ * Extents of a chain: those of `qemu-img map`, in as few looks at the tables as there is to tell.
+ */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,7 @@
-/** The files behind an image: all that it names, found without opening what the rules of the chain do not allow. */
+/**
+ * The files behind an image: all that it names, found without opening what the rules of the chain
+ * do not allow.
+ */
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,6 +1,6 @@
 /**
- * Who is let in beside whom, ours and QEMU's tools in both roles: whatever QEMU answers to itself is the answer for every
- * pair.
+ * Who is let in beside whom, ours and QEMU's tools in both roles: whatever QEMU answers to itself
+ * is the answer for every pair.
  */
 
 import { spawn, spawnSync } from 'node:child_process';

@@ -1,4 +1,7 @@
-/** Names that are not UTF-8, in images made by QEMU and by us: kept to the byte by everything that writes them again. */
+/**
+ * Names that are not UTF-8, in images made by QEMU and by us: kept to the byte by everything that
+ * writes them again.
+ */
 
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';

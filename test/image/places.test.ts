@@ -1,6 +1,7 @@
 /**
- * Images wherever they may be: each file system that can be mounted here gets every change of an image, and what the
- * guest reads, and QEMU's check, must be as everywhere. Without root, tmpfs is still tried; the rest is skipped by name.
+ * Images wherever they may be: each file system that can be mounted here gets every change of an
+ * image, and what the guest reads, and QEMU's check, must be as everywhere. Without root, tmpfs is
+ * still tried; the rest is skipped by name.
  */
 
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -42,7 +43,10 @@ const MIB = 1024 * 1024;
 const DISK = 4 * MIB;
 const LOOP_FILE = 512 * MIB;
 
-/** Mounts something on `folder`, with `scratch` as a folder for what it needs; answers how it is taken down. */
+/**
+ * Mounts something on `folder`, with `scratch` as a folder for what it needs; answers how it is
+ * taken down.
+ */
 type Mount = (folder: string, scratch: string) => () => void;
 
 const run = (program: string, ...args: readonly string[]): string =>
@@ -106,7 +110,9 @@ afterAll(() => {
   rmSync(base, { recursive: true });
 });
 
-/** What a guest that wrote and zeroed `writes` reads; what it discarded is left out of all of them. */
+/**
+ * What a guest that wrote and zeroed `writes` reads; what it discarded is left out of all of them.
+ */
 interface Change {
   readonly op: 'write' | 'zero' | 'unmap' | 'discard';
   readonly offset: number;

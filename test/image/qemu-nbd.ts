@@ -1,8 +1,9 @@
 /**
  * QEMU's NBD server as a holder of an image.
  *
- * It runs while its one client is connected, and ends by itself when that client is gone: also when the test process is
- * killed. A signal would not do: qemu-nbd forgets a SIGTERM that comes before its main loop has begun.
+ * It runs while its one client is connected, and ends by itself when that client is gone: also when
+ * the test process is killed. A signal would not do: qemu-nbd forgets a SIGTERM that comes before
+ * its main loop has begun.
  */
 
 import { spawn } from 'node:child_process';

@@ -1,4 +1,7 @@
-/** Resizing against `qemu-img resize`: the same host operations in the same order, and the same bytes. */
+/**
+ * Resizing against `qemu-img resize`: the same host operations in the same order, and the same
+ * bytes.
+ */
 
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -125,7 +128,8 @@ const CASES: readonly Case[] = [
     { preallocation, options: 'lazy_refcounts=on,extended_l2=on', from: MIB, to: 5 * MIB + 512, writes: [] },
     { preallocation, options: 'compat=1.1', from: MIB, to: 3 * MIB, backing: MIB, writes: ['write 0 4k'] },
   ]),
-  // A longer backing file: space that is zero needs no flags over it; without it, version 3 has flags.
+  // A longer backing file: space that is zero needs no flags over it; without it, version 3 has
+  // flags.
   ...(['off', 'metadata', 'falloc', 'full'] as const).flatMap((preallocation) =>
     LONGER_BASES.filter(({ options }) => isPossible(options, preallocation)).map((one) => ({
       ...one,

@@ -1,4 +1,7 @@
-/** A smaller disk of an image whose refcounts do not count what is in use: refused, and not a byte of the file changes. */
+/**
+ * A smaller disk of an image whose refcounts do not count what is in use: refused, and not a byte
+ * of the file changes.
+ */
 
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,7 +23,9 @@ const SMALLER = 14 * MIB;
 
 type Damage = (file: Buffer) => void;
 
-/** Sets the refcounts of `count` clusters from `first` on to 0, or of all to the end of the file. */
+/**
+ * Sets the refcounts of `count` clusters from `first` on to 0, or of all to the end of the file.
+ */
 function uncount(file: Buffer, first: number, count = Infinity): void {
   const block = Number(file.readBigUInt64BE(CLUSTER));
   const end = Math.min(file.byteLength / CLUSTER, first + count);

@@ -1,4 +1,7 @@
-/** While an image of the user is surveyed and copied, no other program writes to it, or to a file that it consists of. */
+/**
+ * While an image of the user is surveyed and copied, no other program writes to it, or to a file
+ * that it consists of.
+ */
 
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -30,7 +33,10 @@ afterAll(() => {
 const survey = (name: string, format: Format): Promise<ImageSurvey> =>
   surveyImage({ path: join(directory, name), format, backing: {} });
 
-/** What becomes of a program that opens the raw file to write to it: the least that any writer locks. */
+/**
+ * What becomes of a program that opens the raw file to write to it: the least that any writer
+ * locks.
+ */
 const writerOf = (name: string): string | undefined =>
   codeOf(() => {
     const lock = { kind: 'user', contents: 'raw', readOnly: false } as const;
@@ -67,7 +73,10 @@ describe.skipIf(skipQemu !== undefined)(
   `beside QEMU${skipQemu === undefined ? '' : ` (${skipQemu})`}`,
   () => {
     const img = (...words: readonly string[]): string => runTool('qemu-img', words, directory);
-    /** All files of the image that is surveyed: itself, its data file, and those behind it with theirs. */
+    /**
+     * All files of the image that is surveyed: itself, its data file, and those behind it with
+     * theirs.
+     */
     const FILES: readonly (readonly [string, Format])[] = [
       ['top.qcow2', 'qcow2'],
       ['top.data', 'raw'],

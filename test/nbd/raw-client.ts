@@ -1,4 +1,7 @@
-/** A client that sends whatever a test wants, and reads what comes: for promises about clients that misbehave. */
+/**
+ * A client that sends whatever a test wants, and reads what comes: for promises about clients that
+ * misbehave.
+ */
 
 import { connect, type Socket } from 'node:net';
 import { once } from 'node:events';
@@ -52,10 +55,14 @@ export class RawClient {
     while (!this.#closed) await this.#change();
   }
 
-  /** Greeting and EXPORT_NAME: the shortest way to requests, with simple replies. Answers the export's size. */
+  /**
+   * Greeting and EXPORT_NAME: the shortest way to requests, with simple replies. Answers the
+   * export's size.
+   */
   async go(): Promise<number> {
     await this.read(18);
-    // Client flags: fixed newstyle, no zeroes. Then the magic IHAVEOPT, the option and an empty name.
+    // Client flags: fixed newstyle, no zeroes. Then the magic IHAVEOPT, the option and an empty
+    // name.
     this.send(3, 0x49484156, 0x454f5054, 1, 0);
     const answer = await this.read(10);
     return Number(answer.readBigUInt64BE(0));

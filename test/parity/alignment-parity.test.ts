@@ -1,7 +1,7 @@
 /**
- * What O_DIRECT asks of requests where a file begins with a hole, as every fresh sparse file does: QEMU finds no alignment
- * there and takes 4 KiB, and so do we. Raw images, raw data files and raw backing files; reads are compared too, as padding
- * reads. Memory counts the same.
+ * What O_DIRECT asks of requests where a file begins with a hole, as every fresh sparse file does:
+ * QEMU finds no alignment there and takes 4 KiB, and so do we. Raw images, raw data files and raw
+ * backing files; reads are compared too, as padding reads. Memory counts the same.
  */
 
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';

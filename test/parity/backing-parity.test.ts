@@ -1,6 +1,7 @@
 /**
- * Overlays over chains of every format, three files deep, against a real QEMU: copy-on-write, what counts as known to
- * be zero, and reads, through backing files that are shorter or longer than what is over them.
+ * Overlays over chains of every format, three files deep, against a real QEMU: copy-on-write, what
+ * counts as known to be zero, and reads, through backing files that are shorter or longer than what
+ * is over them.
  */
 
 import { describe, expect, it, onTestFinished } from 'vitest';

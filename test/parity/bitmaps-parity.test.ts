@@ -1,6 +1,6 @@
 /**
- * Persistent dirty bitmaps against a real QEMU: marked in use at open, followed through every kind of change, stored
- * again at close; and the fate of those that were not updated.
+ * Persistent dirty bitmaps against a real QEMU: marked in use at open, followed through every kind
+ * of change, stored again at close; and the fate of those that were not updated.
  */
 
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
@@ -90,7 +90,8 @@ describe.skipIf(skip !== undefined)('an image with persistent bitmaps', () => {
         if (!(image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
         await image.resize(Number.parseInt(size, 10) * 1024 * 1024);
       });
-      // A smaller disk: entries are durable before what they lead to goes, other than in QEMU (docs/qemu-rules.md).
+      // A smaller disk: entries are durable before what they lead to goes, other than in QEMU
+      // (docs/qemu-rules.md).
       if (size === '32M') twins.expectSame(ours, theirs, `resized to ${size}`);
       else twins.expectSameBytes(`resized to ${size}`);
     }
@@ -150,7 +151,10 @@ describe.skipIf(skip !== undefined)('an image with persistent bitmaps', () => {
   });
 });
 
-/** Within the first 6 MiB. Where clusters are small, QEMU's order varies if a request has several parts. */
+/**
+ * Within the first 6 MiB. Where clusters are small, QEMU's order varies if a request has several
+ * parts.
+ */
 function requests(random: Random, clusterSize: number): readonly Request[] {
   const longest = clusterSize === SECTOR_SIZE ? 1 : 200;
   return Array.from({ length: 12 }, (): Request => {

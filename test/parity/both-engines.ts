@@ -1,6 +1,6 @@
 /**
- * Serves a list with either engine. Ours goes first: what it reads is what QEMU is then asked to read as well, by
- * qemu-io's own check of patterns.
+ * Serves a list with either engine. Ours goes first: what it reads is what QEMU is then asked to
+ * read as well, by qemu-io's own check of patterns.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -39,7 +39,10 @@ export interface ReadBack {
 
 const READ_BACK_BYTES = 1024 * 1024;
 
-/** Serves the list with our engine, like that version of QEMU, on the files in `storage`, each with `wrap` around it. */
+/**
+ * Serves the list with our engine, like that version of QEMU, on the files in `storage`, each with
+ * `wrap` around it.
+ */
 export async function serveWithBuiltin(
   list: ParityList,
   storage: Storage,
@@ -148,7 +151,10 @@ export function serveWithQemu(
   });
 }
 
-/** What qemu-io says where it reads other bytes from the image than ours did; empty if it reads the same. */
+/**
+ * What qemu-io says where it reads other bytes from the image than ours did; empty if it reads the
+ * same.
+ */
 export function misreadByQemu(list: ParityList, directory: string, readBack: readonly ReadBack[]): string {
   const commands = readBack.map(
     ({ offset, length, value }) => `read -q -P ${String(value)} ${String(offset)} ${String(length)}`,

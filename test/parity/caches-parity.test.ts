@@ -22,7 +22,10 @@ interface Spread {
   readonly count: number;
 }
 
-/** Writes, reads, discards and zero-writes at places so far apart that each has an L2 table, or a slice, of its own. */
+/**
+ * Writes, reads, discards and zero-writes at places so far apart that each has an L2 table, or a
+ * slice, of its own.
+ */
 function spreadRequests({ seed, virtualSize, places, length, count }: Spread): Request[] {
   const random = new Random(seed);
   const distance = Math.floor(virtualSize / places / SECTOR_SIZE) * SECTOR_SIZE;

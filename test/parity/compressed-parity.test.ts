@@ -1,4 +1,7 @@
-/** Compressed clusters against a real QEMU: the same host operations in the same order, the same bytes in the end. */
+/**
+ * Compressed clusters against a real QEMU: the same host operations in the same order, the same
+ * bytes in the end.
+ */
 
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -22,8 +25,9 @@ afterAll(() => {
 });
 
 /**
- * A disk that is filled in part with compressed clusters, in an order of chance, and then written, discarded and
- * zeroed everywhere. Nothing is compressed after something was freed: there QEMU damages data.
+ * A disk that is filled in part with compressed clusters, in an order of chance, and then written,
+ * discarded and zeroed everywhere. Nothing is compressed after something was freed: there QEMU
+ * damages data.
  */
 function randomRun(seed: number): ParityRun {
   const random = new Random(seed);

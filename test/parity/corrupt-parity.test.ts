@@ -1,6 +1,7 @@
 /**
- * Writes that would land on metadata, against a real QEMU: for every kind in the default set of overlap checks both
- * refuse, mark the image corrupt, and leave the same bytes after the same operations.
+ * Writes that would land on metadata, against a real QEMU: for every kind in the default set of
+ * overlap checks both refuse, mark the image corrupt, and leave the same bytes after the same
+ * operations.
  */
 
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';

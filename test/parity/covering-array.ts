@@ -1,12 +1,13 @@
 /**
- * Covering arrays: few rows over many axes such that every pair of values of two axes occurs together in some row.
- * Most faults need one or two features to meet, and a product of all features would never end.
+ * Covering arrays: few rows over many axes such that every pair of values of two axes occurs
+ * together in some row. Most faults need one or two features to meet, and a product of all features
+ * would never end.
  *
- * Greedy, as in AETG: a row begins with a pair that is still open and takes, axis by axis, the value that closes
- * most; the best of a few such rows is kept.
+ * Greedy, as in AETG: a row begins with a pair that is still open and takes, axis by axis, the
+ * value that closes most; the best of a few such rows is kept.
  *
- * Invariants: every row is allowed; a pair is left out only if no allowed row has it; the same seed gives the same
- * rows on every machine.
+ * Invariants: every row is allowed; a pair is left out only if no allowed row has it; the same seed
+ * gives the same rows on every machine.
  */
 
 import { Random } from '../../src/core/random.ts';
@@ -18,11 +19,14 @@ export type Row<A extends Axes> = { readonly [Axis in keyof A]: A[Axis][number] 
 export interface CoveringOptions<A extends Axes> {
   readonly seed: number;
   /**
-   * Whether a row may still be completed: axes that have no value yet are left out, and what is missing is never a
-   * reason to refuse.
+   * Whether a row may still be completed: axes that have no value yet are left out, and what is
+   * missing is never a reason to refuse.
    */
   readonly allowed?: ((row: Partial<Row<A>>) => boolean) | undefined;
-  /** At least so many rows: those beyond the first cover are another cover, made of other rows. Default 1. */
+  /**
+   * At least so many rows: those beyond the first cover are another cover, made of other rows.
+   * Default 1.
+   */
   readonly rows?: number | undefined;
 }
 
@@ -95,7 +99,10 @@ class Cover {
     return pairs;
   }
 
-  /** A row that closes some of `open`, taken out of it; `undefined` if one of them turned out to be impossible. */
+  /**
+   * A row that closes some of `open`, taken out of it; `undefined` if one of them turned out to be
+   * impossible.
+   */
   nextRow(open: Map<string, Pair>): Partly | undefined {
     const pairs = [...open.values()];
     let best: { readonly row: Partly; readonly closes: readonly string[] } | undefined;
@@ -118,8 +125,9 @@ class Cover {
   }
 
   /**
-   * Gives every axis of `rest` a value, the most useful first, going back where none is allowed. It looks ahead: where
-   * an axis has no value left, whatever is chosen for the others would be in vain.
+   * Gives every axis of `rest` a value, the most useful first, going back where none is allowed. It
+   * looks ahead: where an axis has no value left, whatever is chosen for the others would be in
+   * vain.
    */
   #complete(row: Partly, rest: readonly string[], open: ReadonlyMap<string, Pair>): Partly | undefined {
     if (!this.#allowed(row) || !rest.every((axis) => this.#hasValue(axis, row))) return undefined;
@@ -136,7 +144,10 @@ class Cover {
     return (this.#axes[axis] ?? []).some((value) => this.#allowed({ ...row, [axis]: value }));
   }
 
-  /** The axis's values, those first that close most open pairs with what the row has; chance among equals. */
+  /**
+   * The axis's values, those first that close most open pairs with what the row has; chance among
+   * equals.
+   */
   #byUse(axis: string, row: Partly, open: ReadonlyMap<string, Pair>): readonly AxisValue[] {
     const uses = this.#random.shuffle([...(this.#axes[axis] ?? [])]).map((value) => ({
       value,

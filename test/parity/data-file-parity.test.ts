@@ -1,4 +1,7 @@
-/** Images with an external data file against a real QEMU: the same operations on both files, the same bytes in both. */
+/**
+ * Images with an external data file against a real QEMU: the same operations on both files, the
+ * same bytes in both.
+ */
 
 import { afterAll, describe, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
@@ -16,8 +19,8 @@ function randomCase(seed: number): QemuCase {
   const pick = <T>(items: readonly T[]): T => items[random.below(items.length)] as T;
   const clusterSize = pick([512, 4096, 65_536, 65_536, 2_097_152]);
   const cache = CACHES[seed % CACHES.length] as CacheMode;
-  // Where the disk cuts a cluster off, qemu-img makes a raw data file that begins with a hole. The alignment of O_DIRECT is unknown
-  // there, and QEMU then takes the largest, 4096.
+  // Where the disk cuts a cluster off, qemu-img makes a raw data file that begins with a hole. The
+  // alignment of O_DIRECT is unknown there, and QEMU then takes the largest, 4096.
   const isDirect = cache === 'none' || cache === 'directsync';
   const rest = isDirect ? 0 : pick([0, 0, SECTOR, clusterSize / 2]);
   const size = (clusterSize > 100_000 ? 8 : 60) * clusterSize + rest;

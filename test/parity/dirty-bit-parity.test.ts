@@ -1,6 +1,7 @@
 /**
- * Lazy refcounts and the dirty bit, against a real QEMU (the promises of qemu-iotests 039): clean after a close, dirty
- * after a kill, readable as it is, repaired when it is opened for writing, by either program after either's crash.
+ * Lazy refcounts and the dirty bit, against a real QEMU (the promises of qemu-iotests 039): clean
+ * after a close, dirty after a kill, readable as it is, repaired when it is opened for writing, by
+ * either program after either's crash.
  */
 
 import { readFileSync } from 'node:fs';

@@ -1,6 +1,6 @@
 /**
- * `discard=ignore` against a real QEMU: guest discards are dropped whole, zero-writes free clusters of qcow2 without
- * punching holes, and what does not come from the guest's discards is as ever.
+ * `discard=ignore` against a real QEMU: guest discards are dropped whole, zero-writes free clusters
+ * of qcow2 without punching holes, and what does not come from the guest's discards is as ever.
  */
 
 import { afterAll, describe, it } from 'vitest';

@@ -1,7 +1,8 @@
 /**
- * The named exceptions of docs/qemu-rules.md that have no test elsewhere: what QEMU does, what we do, and that the
- * suite takes nothing else for it. The day on which QEMU no longer does it, the test fails and the exception goes. With
- * them what does not vary in requests of several extents, though their data are written at any time.
+ * The named exceptions of docs/qemu-rules.md that have no test elsewhere: what QEMU does, what we
+ * do, and that the suite takes nothing else for it. The day on which QEMU no longer does it, the
+ * test fails and the exception goes. With them what does not vary in requests of several extents,
+ * though their data are written at any time.
  */
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -60,7 +61,8 @@ describe.skipIf(skip !== undefined)('the look for preallocated data', () => {
       options: { cluster_size: String(clusterSize), refcount_bits: '64', preallocation: 'metadata' },
     });
     await copySparse(path, `${path}-ours`);
-    // A part of a cluster that is to be zero is what the look is for; then what frees and allocates clusters.
+    // A part of a cluster that is to be zero is what the look is for; then what frees and allocates
+    // clusters.
     const requests = [
       ask.zero(512, 512),
       ask.write(8 * MIB, 3 * clusterSize),
@@ -174,7 +176,10 @@ function textOf(record: HostLogRecord): string {
   return record.op === 'sync' ? 'F' : formatOperation(record);
 }
 
-/** How often QEMU may be run until it does in another order what it mostly does: one run in three or four does. */
+/**
+ * How often QEMU may be run until it does in another order what it mostly does: one run in three or
+ * four does.
+ */
 const RUNS_MAX = 40;
 
 /** Requests of several extents, which QEMU serves as so many tasks at once. */
@@ -263,7 +268,10 @@ describe.skipIf(skip !== undefined)('the order in which QEMU ends the extents of
 describe.skipIf(skip !== undefined)('data in flight while metadata is worked on', () => {
   const clusterSize = 512;
   const options = { cluster_size: String(clusterSize) };
-  /** A block of refcounts describes 256 clusters. The disk's first cluster is at the file's start, the next is free. */
+  /**
+   * A block of refcounts describes 256 clusters. The disk's first cluster is at the file's start,
+   * the next is free.
+   */
   const before = (clusters: number): readonly Request[] => [
     ask.write(0, clusterSize),
     ask.write(10 * clusterSize, clusters * clusterSize),
@@ -272,8 +280,9 @@ describe.skipIf(skip !== undefined)('data in flight while metadata is worked on'
   const requests = [ask.write(12 * clusterSize, clusterSize), ask.write(0, 4 * clusterSize)];
 
   /**
-   * The write in place is a task of its own: a thread of QEMU's pool issues it, and a busy machine lets that thread wait
-   * while others write metadata and sync. So its place in the order says nothing; all others, syncs among them, do.
+   * The write in place is a task of its own: a thread of QEMU's pool issues it, and a busy machine
+   * lets that thread wait while others write metadata and sync. So its place in the order says
+   * nothing; all others, syncs among them, do.
    */
   const isUnderWay = (operation: HostOperation | TaggedRecord, place: number): boolean =>
     operation.request === 1 && operation.op === 'write' && operation.offset === place;

@@ -1,10 +1,10 @@
 /**
- * The features that QEMU and this project are held against each other over: one axis each, with the values that a
- * list can have. A covering array over them gives the lists; an axis or a value that is added here is covered from
- * then on.
+ * The features that QEMU and this project are held against each other over: one axis each, with the
+ * values that a list can have. A covering array over them gives the lists; an axis or a value that
+ * is added here is covered from then on.
  *
- * Invariant: `allowed…` refuse only what qemu-img refuses, what would take too long, and the named exceptions of
- * docs/qemu-rules.md.
+ * Invariant: `allowed…` refuse only what qemu-img refuses, what would take too long, and the named
+ * exceptions of docs/qemu-rules.md.
  */
 
 import { CACHE_MODE_RULES, CACHE_MODES } from '../../src/format/cache-mode.ts';
@@ -22,22 +22,25 @@ import { coveringArray, type Row } from './covering-array.ts';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** What the requests of a list are mostly; `compressed`: clusters that are written compressed, among others. */
+/**
+ * What the requests of a list are mostly; `compressed`: clusters that are written compressed, among
+ * others.
+ */
 const MIXES = ['writes', 'durable', 'zeroes', 'large'] as const;
 const QCOW2_MIXES = [...MIXES, 'compressed'] as const;
 export type Mix = (typeof QCOW2_MIXES)[number];
 
 /**
- * What the image holds when the run begins: nothing, what was written and closed, what a crash left, what was written
- * between and after internal snapshots, compressed clusters among others, or what was written before and after a
- * persistent bitmap was added.
+ * What the image holds when the run begins: nothing, what was written and closed, what a crash
+ * left, what was written between and after internal snapshots, compressed clusters among others, or
+ * what was written before and after a persistent bitmap was added.
  */
 const QCOW2_STARTS = ['fresh', 'filled', 'crashed', 'snapshots', 'compressed', 'bitmap'] as const;
 const STARTS = ['fresh', 'filled', 'crashed'] as const;
 
 /**
- * How large the disk is: a few clusters; some, with the end in mid-cluster; more than two L2 tables; more than the
- * L2 cache covers by default, so that large clusters are cached in slices.
+ * How large the disk is: a few clusters; some, with the end in mid-cluster; more than two L2
+ * tables; more than the L2 cache covers by default, so that large clusters are cached in slices.
  */
 const DISKS = ['few-clusters', 'mid-cluster', 'tables', 'huge'] as const;
 export type DiskKind = (typeof DISKS)[number];
@@ -53,8 +56,8 @@ export type BackingSize = (typeof BACKING_SIZES)[number];
 const COMMON = { cache: CACHE_MODES, mix: MIXES, discard: DISCARD_MODES } as const;
 
 /**
- * The metadata caches: QEMU's defaults; the least that it makes of them; a few of the smallest slices; both out of one
- * budget.
+ * The metadata caches: QEMU's defaults; the least that it makes of them; a few of the smallest
+ * slices; both out of one budget.
  */
 const CACHE_SIZES = ['default', 'least', 'small-slices', 'shared'] as const;
 
@@ -95,7 +98,10 @@ export type Features =
   | ({ readonly format: 'qed' } & QedFeatures)
   | ({ readonly format: 'raw' } & RawFeatures);
 
-/** So many lists of each format, at least: the first rows cover all pairs, the rest cover them again. */
+/**
+ * So many lists of each format, at least: the first rows cover all pairs, the rest cover them
+ * again.
+ */
 export interface ListCounts {
   readonly qcow2: number;
   readonly qed: number;
@@ -120,7 +126,8 @@ export function featureRows(seed: number, counts: ListCounts): readonly Features
 
 function allowedQcow2(row: Partial<Qcow2Features>): boolean {
   if (row.compat === '0.10') {
-    // Version 2 has neither lazy refcounts, nor refcounts of other than 16 bits, nor another compression.
+    // Version 2 has neither lazy refcounts, nor refcounts of other than 16 bits, nor another
+    // compression.
     if (row.refcounts === 'lazy' || (row.refcountBits ?? 16) !== 16) return false;
     if (row.compressionType === 'zstd' || row.extendedL2 === 'on') return false;
     if (row.start === 'bitmap' || hasDataFile(row)) return false;
@@ -129,14 +136,15 @@ function allowedQcow2(row: Partial<Qcow2Features>): boolean {
   if (row.extendedL2 === 'on' && (row.clusterSize ?? 16 * KIB) < 16 * KIB) return false;
   if (row.preallocation !== undefined && row.preallocation !== 'off' && !preallocates(row)) return false;
   if (hasDataFile(row) && !takesDataFile(row)) return false;
-  // Clusters that two snapshots share need a refcount of 3, and compressed ones share their host cluster.
+  // Clusters that two snapshots share need a refcount of 3, and compressed ones share their host
+  // cluster.
   if (row.start === 'snapshots' && (row.refcountBits ?? 16) < 2) return false;
   return backingSizeFits(row);
 }
 
 /**
- * Over a backing file only with subclusters, which can be left to it; nothing is left to compress; not what would fill
- * the disk, or the tests' patience.
+ * Over a backing file only with subclusters, which can be left to it; nothing is left to compress;
+ * not what would fill the disk, or the tests' patience.
  */
 function preallocates(row: Partial<Qcow2Features>): boolean {
   const { chain = 'none', extendedL2 = 'on', start, mix } = row;
@@ -164,8 +172,8 @@ function hasDataFile({ dataFile = 'none' }: Partial<Qcow2Features>): boolean {
 }
 
 /**
- * Neither snapshots nor compressed clusters have their place in a data file. A raw one is all there is, and comes with
- * preallocated tables.
+ * Neither snapshots nor compressed clusters have their place in a data file. A raw one is all there
+ * is, and comes with preallocated tables.
  */
 function takesDataFile(row: Partial<Qcow2Features>): boolean {
   const { start, mix, chain = 'none', dataFile } = row;
@@ -177,8 +185,9 @@ function takesDataFile(row: Partial<Qcow2Features>): boolean {
 }
 
 /**
- * What pairs alone do not bring together: many small refcount blocks, few of them cached, and clusters freed or shared.
- * Whether a block more or less in the cache shows depends on where the requests of a list fall, so there are several.
+ * What pairs alone do not bring together: many small refcount blocks, few of them cached, and
+ * clusters freed or shared. Whether a block more or less in the cache shows depends on where the
+ * requests of a list fall, so there are several.
  */
 const FURTHER_ROWS: readonly Qcow2Features[] = (
   [

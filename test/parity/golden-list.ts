@@ -1,4 +1,7 @@
-/** One list against its recording: our engine in memory, what QEMU did in a file. Needs nothing that is installed. */
+/**
+ * One list against its recording: our engine in memory, what QEMU did in a file. Needs nothing that
+ * is installed.
+ */
 
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import type { QemuProfileName } from '../../src/format/qemu-profile.ts';

@@ -1,7 +1,7 @@
 /**
- * Recorded runs of QEMU, for where it is not installed: of each list the files before the run, the operations, and
- * hashes of what was left. Kept in a compressed file for each version that the engines follow; `npm run parity:record`
- * makes those of the versions that are on the machine.
+ * Recorded runs of QEMU, for where it is not installed: of each list the files before the run, the
+ * operations, and hashes of what was left. Kept in a compressed file for each version that the
+ * engines follow; `npm run parity:record` makes those of the versions that are on the machine.
  */
 
 import { createHash } from 'node:crypto';
@@ -91,8 +91,8 @@ export async function makeGoldenStart({ start }: Golden, storage: Storage): Prom
 }
 
 /**
- * Whether files that were created again are those of the golden. QEMU fills them, and where it writes several extents at
- * once its own order decides where they lie.
+ * Whether files that were created again are those of the golden. QEMU fills them, and where it
+ * writes several extents at once its own order decides where they lie.
  */
 export async function hasGoldenStart({ start }: Golden, storage: Storage): Promise<boolean> {
   for (const [name, golden] of Object.entries(start)) {

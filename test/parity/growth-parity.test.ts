@@ -12,8 +12,9 @@ const MIB = 1024 * 1024;
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 /**
- * The disk filled from its start, with overwrites and discards in between. No request crosses an L2 table or falls into
- * several extents: what QEMU's threads make of such ones differs from run to run.
+ * The disk filled from its start, with overwrites and discards in between. No request crosses an L2
+ * table or falls into several extents: what QEMU's threads make of such ones differs from run to
+ * run.
  */
 function filling(seed: number, virtualSize: number): Request[] {
   const random = new Random(seed);

@@ -1,6 +1,6 @@
 /**
- * What a guest ought to read: a third opinion beside the two engines. Every sector holds one byte value, as all
- * payloads of the lists are of one value; a discarded sector may read as anything.
+ * What a guest ought to read: a third opinion beside the two engines. Every sector holds one byte
+ * value, as all payloads of the lists are of one value; a discarded sector may read as anything.
  */
 
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';

@@ -1,6 +1,6 @@
 /**
- * What a header holds beyond what is known here, against a real QEMU: kept or dropped on every rewrite, byte for byte
- * (the promises of qemu-iotests 031 and 036).
+ * What a header holds beyond what is known here, against a real QEMU: kept or dropped on every
+ * rewrite, byte for byte (the promises of qemu-iotests 031 and 036).
  */
 
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
@@ -78,7 +78,10 @@ function newTwins(...options: readonly string[]): TwinImages {
   return twins;
 }
 
-/** Says so instead of the bytes: a failure prints what was not to come, and a disk is too much to print. */
+/**
+ * Says so instead of the bytes: a failure prints what was not to come, and a disk is too much to
+ * print.
+ */
 async function opened(twins: TwinImages): Promise<string> {
   return `${String((await twins.readOurs()).byteLength)} bytes were read`;
 }

@@ -1,6 +1,6 @@
 /**
- * Promises that qemu-iotests make and no other test here states as such, in our own words (docs/qemu-rules.md,
- * "Promises of qemu-iotests"), each held beside a real QEMU.
+ * Promises that qemu-iotests make and no other test here states as such, in our own words
+ * (docs/qemu-rules.md, "Promises of qemu-iotests"), each held beside a real QEMU.
  */
 
 import { readFileSync } from 'node:fs';
@@ -89,7 +89,8 @@ describe.skipIf(skip !== undefined)(`015: snapshots and allocation in turns, see
 describe.skipIf(skip !== undefined)(
   '115: a run of clusters that needs new refcount blocks on its way',
   () => {
-    // A block of 64-bit refcounts in clusters of 4 KiB covers 512 clusters: 2 MiB of the file, as an L2 table of the disk.
+    // A block of 64-bit refcounts in clusters of 4 KiB covers 512 clusters: 2 MiB of the file, as
+    // an L2 table of the disk.
     const clusterSize = 4 * KIB;
     const coverage = 2 * MIB;
     it.each([
@@ -108,7 +109,8 @@ describe.skipIf(skip !== undefined)(
       const blocks = await refcountBlocks(twins, clusterSize);
       expect(blocks.length).toBeGreaterThan(2);
       const bytes = readFileSync(twins.ours);
-      // Each new block is in what it covers itself and holds its own refcount: no further block is needed for it.
+      // Each new block is in what it covers itself and holds its own refcount: no further block is
+      // needed for it.
       for (const block of blocks) {
         const index = (block % coverage) / clusterSize;
         expect(bytes.readBigUInt64BE(block + index * 8), `the block at 0x${block.toString(16)}`).toBe(1n);

@@ -1,4 +1,7 @@
-/** The lists that are run: those of every `npm test`, which are recorded too, and the many more of the full run. */
+/**
+ * The lists that are run: those of every `npm test`, which are recorded too, and the many more of
+ * the full run.
+ */
 
 import { featureRows, type Features } from './features.ts';
 import { parityList, type ParityList } from './parity-list.ts';

@@ -1,6 +1,7 @@
 /**
- * One list, live: QEMU makes the files, both engines serve the same requests on copies of them, and everything that
- * can be compared is. QEMU is run again a few times where it did other operations than ours: its own order may vary (`varying-order.ts`).
+ * One list, live: QEMU makes the files, both engines serve the same requests on copies of them, and
+ * everything that can be compared is. QEMU is run again a few times where it did other operations
+ * than ours: its own order may vary (`varying-order.ts`).
  */
 
 import { linkSync, mkdirSync } from 'node:fs';
@@ -33,8 +34,8 @@ export interface LiveOutcome {
 /**
  * Serves `list` with both engines below `directory`, which is left to the caller to remove.
  *
- * @param recordedFrom what the same QEMU did when it was recorded, if it was with these files: one more run, for
- *   orders that come once in a hundred.
+ * @param recordedFrom what the same QEMU did when it was recorded, if it was with these files: one
+ *   more run, for orders that come once in a hundred.
  */
 export async function runLive(
   list: ParityList,

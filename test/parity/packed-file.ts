@@ -1,6 +1,6 @@
 /**
- * A file as text: where it has bytes other than zero, and which. Sectors of one value are a run, others are in
- * Base64. Image files of a TiB become a few kilobytes.
+ * A file as text: where it has bytes other than zero, and which. Sectors of one value are a run,
+ * others are in Base64. Image files of a TiB become a few kilobytes.
  */
 
 import { createHash } from 'node:crypto';
@@ -15,7 +15,10 @@ type Piece = readonly [number, number, number] | readonly [number, string];
 
 export interface PackedFile {
   readonly size: number;
-  /** Offset and length of what the file system stored: engines look at the holes of a raw backing file. */
+  /**
+   * Offset and length of what the file system stored: engines look at the holes of a raw backing
+   * file.
+   */
   readonly stored: readonly (readonly [number, number])[];
   readonly pieces: readonly Piece[];
 }
@@ -47,7 +50,10 @@ export async function packFile(file: Readable): Promise<PackedFile> {
   return { size: file.size(), stored: storedExtents(file), pieces };
 }
 
-/** What is zero is left out, but for a first block that was written: by it O_DIRECT shows what it asks of requests. */
+/**
+ * What is zero is left out, but for a first block that was written: by it O_DIRECT shows what it
+ * asks of requests.
+ */
 export async function unpackFile(packed: PackedFile, device: BlockDevice): Promise<void> {
   if (packed.stored[0]?.[0] === 0) await device.write(0, new Uint8Array(SECTOR_SIZE), 'data');
   for (const [offset, second, value] of packed.pieces) {

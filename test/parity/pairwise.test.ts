@@ -1,10 +1,11 @@
 /**
- * Our engines do what the QEMU of this machine does, over all pairs of features: the same host operations in the same
- * order, the same bytes in every file, the same bytes for the guest. Without QEMU, `recorded.test.ts` holds them against
- * recordings of the same lists; a recording of the version that is here is held against the live run as well.
+ * Our engines do what the QEMU of this machine does, over all pairs of features: the same host
+ * operations in the same order, the same bytes in every file, the same bytes for the guest. Without
+ * QEMU, `recorded.test.ts` holds them against recordings of the same lists; a recording of the
+ * version that is here is held against the live run as well.
  *
- * PARITY_FULL=N (`npm run parity:full`) runs N other lists, live only, and writes down what came out.
- * PARITY_RECORD=1 (`npm run parity:record`) makes the recording again.
+ * PARITY_FULL=N (`npm run parity:full`) runs N other lists, live only, and writes down what came
+ * out. PARITY_RECORD=1 (`npm run parity:record`) makes the recording again.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';

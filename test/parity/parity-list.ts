@@ -1,9 +1,9 @@
 /**
- * A list for both engines: the files as they are before the run, and the guest requests, all of it from the
- * features and a seed.
+ * A list for both engines: the files as they are before the run, and the guest requests, all of it
+ * from the features and a seed.
  *
- * Requests gather where something happens: at the ends of clusters, L2 slices, L2 tables, backing files and the
- * disk; so they meet what others allocated, whatever the disk's size.
+ * Requests gather where something happens: at the ends of clusters, L2 slices, L2 tables, backing
+ * files and the disk; so they meet what others allocated, whatever the disk's size.
  */
 
 import { alignDown, alignUp } from '../../src/core/alignment.ts';
@@ -66,11 +66,16 @@ const REQUESTS_MAX = 50;
 const FILL_REQUESTS = 9;
 /** They come first, as QEMU compresses into clusters that are not allocated yet. */
 const COMPRESSED_REQUESTS = 7;
-/** The first of a list of requests are such that more can be compressed; the rest do as they please. */
+/**
+ * The first of a list of requests are such that more can be compressed; the rest do as they please.
+ */
 const COMPRESSING_SHARE = 0.7;
 /** Places that a compressed write is tried at before it becomes a plain one. */
 const FREE_CLUSTER_TRIES = 8;
-/** As long as a request of a fill may be at least, whatever the cluster size: many clusters of the smallest. */
+/**
+ * As long as a request of a fill may be at least, whatever the cluster size: many clusters of the
+ * smallest.
+ */
 const FILL_BYTES = 64 * 1024;
 /** Below it a request is short of a cluster of any size but the smallest. */
 const SMALL_BYTES = 4096;
@@ -99,7 +104,8 @@ export function parityList(name: string, features: Features, seed: number): Pari
     dataFile: features.format === 'qcow2' && features.dataFile !== 'none' ? DATA_FILE_NAME : undefined,
     fill: start === 'fresh' ? [] : [...compressed, ...maker.fill()],
     crashes: start === 'crashed',
-    // The first leaves requests for the second to share, and the second some that find nothing shared.
+    // The first leaves requests for the second to share, and the second some that find nothing
+    // shared.
     snapshotsAfter: start === 'snapshots' ? [4, 7] : [],
     bitmapAfter: start === 'bitmap' ? 4 : undefined,
   };
@@ -139,7 +145,8 @@ function diskSize(kind: DiskKind, clusterSize: number, l2Coverage: number): numb
     case 'tables':
       return 2 * l2Coverage + 8 * clusterSize;
     case 'huge': {
-      // Four times over what the cache covers; the smallest clusters stop where their L1 table is half a MiB.
+      // Four times over what the cache covers; the smallest clusters stop where their L1 table is
+      // half a MiB.
       const beyondCache = 1.25 * (L2_CACHE_BYTES / ENTRY_SIZE) * clusterSize;
       const largestL1 = (MIB / 2 / ENTRY_SIZE) * l2Coverage;
       return alignDown(Math.min(beyondCache, largestL1), clusterSize);
@@ -282,7 +289,10 @@ class RequestMaker {
     this.#random = random;
   }
 
-  /** Writes, and a few zero-writes among them; together they need several refcount blocks where those are small. */
+  /**
+   * Writes, and a few zero-writes among them; together they need several refcount blocks where
+   * those are small.
+   */
   fill(): readonly QemuIoRequest[] {
     const requests = Array.from({ length: FILL_REQUESTS }, (_, index) =>
       this.#request(index % 5 === 4 ? 'write-zeroes' : 'write', 'fill'),
@@ -329,8 +339,9 @@ class RequestMaker {
   }
 
   /**
-   * The request, or another in its place: QEMU compresses only into clusters that are not allocated, and nothing is
-   * compressed after what was packed in this run was freed (exception `packing-into-freed`).
+   * The request, or another in its place: QEMU compresses only into clusters that are not
+   * allocated, and nothing is compressed after what was packed in this run was freed (exception
+   * `packing-into-freed`).
    */
   #besideCompressed(request: QemuIoRequest, before: readonly QemuIoRequest[]): QemuIoRequest {
     const { size, clusterSize } = this.#disk;

@@ -23,7 +23,10 @@ export function openPeerStack(options: StackOptions): Promise<Stack> {
   return openStack({ like: peerProfile(), ...options });
 }
 
-/** Serves the requests one by one and closes the image; answers its host operations, each with its request. */
+/**
+ * Serves the requests one by one and closes the image; answers its host operations, each with its
+ * request.
+ */
 export async function servePeerRequests(
   requests: readonly Request[],
   options: Omit<StackOptions, 'hostLog'>,

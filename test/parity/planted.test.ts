@@ -1,10 +1,11 @@
 /**
- * The suite sees what it is there to see: for each rule of docs/qemu-rules.md, and for data files and ignored discards,
- * an engine that breaks it, in one place and in one way, differs from the recording of QEMU in some everyday list. So does
- * one that follows a rule of another version of QEMU.
+ * The suite sees what it is there to see: for each rule of docs/qemu-rules.md, and for data files
+ * and ignored discards, an engine that breaks it, in one place and in one way, differs from the
+ * recording of QEMU in some everyday list. So does one that follows a rule of another version of
+ * QEMU.
  *
- * Deviations are put in from outside, at public methods and at module borders, so that no code here has to know that
- * it may be broken.
+ * Deviations are put in from outside, at public methods and at module borders, so that no code here
+ * has to know that it may be broken.
  */
 
 import { describe, expect, it, vi } from 'vitest';

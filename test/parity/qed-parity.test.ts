@@ -1,9 +1,10 @@
 /**
- * The strongest promise of the QED engine: for the same requests on the same starting file it makes the same
- * changes and syncs as QEMU, operation by operation, and leaves the same bytes.
+ * The strongest promise of the QED engine: for the same requests on the same starting file it makes
+ * the same changes and syncs as QEMU, operation by operation, and leaves the same bytes.
  *
- * One thing is left out: zeroes written to an image with a backing file. What QEMU 7.2 makes of a zero cluster
- * that is later written in part is not what the guest wrote (see `qed-image.test.ts`, zero clusters).
+ * One thing is left out: zeroes written to an image with a backing file. What QEMU 7.2 makes of a
+ * zero cluster that is later written in part is not what the guest wrote (see `qed-image.test.ts`,
+ * zero clusters).
  */
 
 import { spawnSync } from 'node:child_process';

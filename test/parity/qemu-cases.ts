@@ -1,6 +1,6 @@
 /**
- * One list of requests served by QEMU and by our engine from the same image file: both must do the same host
- * operations in the same order, and leave the same bytes.
+ * One list of requests served by QEMU and by our engine from the same image file: both must do the
+ * same host operations in the same order, and leave the same bytes.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';

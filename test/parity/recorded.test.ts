@@ -1,6 +1,7 @@
 /**
- * Our engines do what each version of QEMU did when it was recorded, on the lists of `pairwise.test.ts`: in memory, so
- * that no QEMU is needed. A file of a version holds the same lists as those of the others.
+ * Our engines do what each version of QEMU did when it was recorded, on the lists of
+ * `pairwise.test.ts`: in memory, so that no QEMU is needed. A file of a version holds the same
+ * lists as those of the others.
  */
 
 import { describe, expect, it } from 'vitest';

@@ -1,8 +1,9 @@
 /**
- * Broken images for the parity of repairs: how each is made with QEMU's tools, and what is then broken in it.
+ * Broken images for the parity of repairs: how each is made with QEMU's tools, and what is then
+ * broken in it.
  *
- * Plain damages meet several layouts, in turns, so that each meets version 2 or 3, small clusters and large, and
- * refcounts of other than 16 bits; special images exist in one layout.
+ * Plain damages meet several layouts, in turns, so that each meets version 2 or 3, small clusters
+ * and large, and refcounts of other than 16 bits; special images exist in one layout.
  */
 
 import type { RepairScope } from '../../src/format/check-report.ts';
@@ -22,7 +23,10 @@ export interface RepairCase {
   readonly spoil?: (image: ImageEditor) => void;
   readonly spoilQed?: (bytes: Buffer) => Buffer;
   readonly scopes: readonly RepairScope[];
-  /** Ours is called here, and not started as a program: the same damage is repaired by the command line in another layout. */
+  /**
+   * Ours is called here, and not started as a program: the same damage is repaired by the command
+   * line in another layout.
+   */
   readonly inProcess?: boolean;
 }
 
@@ -311,7 +315,8 @@ const SPECIAL: readonly Omit<RepairCase, 'format'>[] = [
     options: 'cluster_size=4096',
     written: ['write 0 8k'],
     spoil: (image) => {
-      // An extension of bitmaps, 24 bytes long, in place of what follows the header, and no autoclear bit.
+      // An extension of bitmaps, 24 bytes long, in place of what follows the header, and no
+      // autoclear bit.
       image.bytes.fill(0, 112, 4096);
       image.setU32(112, 0x2385_2875).setU32(116, 24).setU32(120, 1);
       image.setU64(128, 32).setU64(136, 9 * 4096);

@@ -1,6 +1,7 @@
 /**
- * A repair is the host operations of QEMU's, in its order: `check --repair` and `qemu-img check -r` under strace, on
- * copies of the same broken image. Where ours differ on purpose (docs/qemu-rules.md, "Named exceptions"), both are shown.
+ * A repair is the host operations of QEMU's, in its order: `check --repair` and `qemu-img check -r`
+ * under strace, on copies of the same broken image. Where ours differ on purpose
+ * (docs/qemu-rules.md, "Named exceptions"), both are shown.
  */
 
 import { readFileSync, truncateSync } from 'node:fs';
@@ -17,13 +18,19 @@ import { RepairTwins, type Repaired } from './repair-twins.ts';
 
 /** The last few are of dirty images that cannot be repaired in full. */
 const SEEDS: readonly number[] = [...Array.from({ length: 72 }, (_, seed) => seed), 142, 209, 422];
-/** Seeds whose entries lead past the end of a file that needs new refcounts: it gets its length back first (lost-tail). */
+/**
+ * Seeds whose entries lead past the end of a file that needs new refcounts: it gets its length back
+ * first (lost-tail).
+ */
 const LOST_TAIL: ReadonlySet<number> = new Set([43, 56, 209, 422]);
 /** Seeds whose snapshot has an L1 table that cannot be used: ours removes it (broken-snapshot). */
 const BROKEN_SNAPSHOT: ReadonlySet<number> = new Set([19, 25]);
 /** The write of the header's fields for the snapshot table. */
 const SNAPSHOT_FIELDS = 'W 0x3c 12';
-/** Last bytes of the incompatible and of the autoclear features; bit 0 says dirty, and that there are bitmaps. */
+/**
+ * Last bytes of the incompatible and of the autoclear features; bit 0 says dirty, and that there
+ * are bitmaps.
+ */
 const [FEATURES_AT, BITMAPS_AT] = [79, 95];
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 if (skip !== undefined) process.stderr.write(`repairs are not held against QEMU: ${skip}\n`);
@@ -57,7 +64,8 @@ describe.skipIf(skip !== undefined)('a repair of random damage', () => {
   });
 
   it(`issues what qemu-img issues (${String(SEEDS.length)} seeds)`, async () => {
-    // QEMU stores bitmaps again (repair-of-bitmaps); data files are not next to the copies, where it looks for them.
+    // QEMU stores bitmaps again (repair-of-bitmaps); data files are not next to the copies, where
+    // it looks for them.
     const bases = makeDamageBases(qemu).filter(
       ({ bytes, dataFile }) => ((bytes[BITMAPS_AT] ?? 0) & 1) === 0 && dataFile === undefined,
     );

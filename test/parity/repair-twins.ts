@@ -1,6 +1,7 @@
 /**
- * One broken image, repaired by `check --repair` of this project's command line and by `qemu-img check -r`, each on a copy
- * of its own and under strace: what they wrote, in order, what they said, and what they left.
+ * One broken image, repaired by `check --repair` of this project's command line and by `qemu-img
+ * check -r`, each on a copy of its own and under strace: what they wrote, in order, what they said,
+ * and what they left.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -155,7 +156,10 @@ export class RepairTwins {
   }
 }
 
-/** With the one sync of ours that QEMU has not: between a rebuilt refcount table and the pointer to it (repair-order). */
+/**
+ * With the one sync of ours that QEMU has not: between a rebuilt refcount table and the pointer to
+ * it (repair-order).
+ */
 function inRepairOrder(operations: readonly string[]): readonly string[] {
   return operations.flatMap((operation, index) =>
     operation === 'W 0x30 12' && operations[index - 1] !== 'F' ? ['F', operation] : [operation],

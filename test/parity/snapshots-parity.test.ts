@@ -1,5 +1,6 @@
 /**
- * Internal snapshots against a real QEMU: taking, applying and deleting them, and what guest requests do in between.
+ * Internal snapshots against a real QEMU: taking, applying and deleting them, and what guest
+ * requests do in between.
  */
 
 import { describe, expect, it, onTestFinished } from 'vitest';
@@ -205,7 +206,8 @@ describe.skipIf(skip !== undefined)('a snapshot of an image with another layout'
 describe.skipIf(skip !== undefined)('many snapshots', () => {
   it('are taken and dropped while the refcount table outgrows its place (qemu-iotests 007)', async () => {
     const twins = newTwins();
-    // A table of one cluster describes 2 MiB, of which little is left; the copy of L1 takes 8 KiB each time.
+    // A table of one cluster describes 2 MiB, of which little is left; the copy of L1 takes 8 KiB
+    // each time.
     const tight = 'cluster_size=512,refcount_bits=64';
     twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', tight, 'disk', '32M');
     twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 0 1940k', 'disk');
@@ -257,8 +259,9 @@ describe.skipIf(skip !== undefined)('which snapshot is meant', () => {
 
 describe.skipIf(skip !== undefined)('what of QEMU is not copied', () => {
   it('killed while it applies a snapshot, it leaves tables that the snapshot shares open to writes', () => {
-    // strace counts calls thread by thread, and the thread pool decides which thread syncs: the kill that is meant for
-    // the third sync can come late, when the flags are right again, or not at all. Then it is tried again.
+    // strace counts calls thread by thread, and the thread pool decides which thread syncs: the
+    // kill that is meant for the third sync can come late, when the flags are right again, or not
+    // at all. Then it is tried again.
     const attempts = Array.from({ length: 20 }, () => isOverwrittenAfterKill);
     expect(attempts.some((attempt) => attempt(newTwins()))).toBe(true);
   });
@@ -269,7 +272,10 @@ function refcountTableClusters(twins: TwinImages): number {
   return viewOf(twins.read('disk')).getUint32(FIELD.refcountTableClusters);
 }
 
-/** Whether QEMU, killed at the sync that makes the new L1 table durable, lets a later write change the snapshot. */
+/**
+ * Whether QEMU, killed at the sync that makes the new L1 table durable, lets a later write change
+ * the snapshot.
+ */
 function isOverwrittenAfterKill(twins: TwinImages): boolean {
   twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', 'disk', '64M');
   twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 0 256k', 'disk');

@@ -11,7 +11,10 @@ import { runProgram } from '../../src/peer/run-program.ts';
 import type { Request } from '../../src/workload/request.ts';
 import type { ParityList, StartFile } from './parity-list.ts';
 
-/** Each file's own values, so that bytes of one are not taken for those of another; the run's begin at 1. */
+/**
+ * Each file's own values, so that bytes of one are not taken for those of another; the run's begin
+ * at 1.
+ */
 export function fillValue(depth: number, write: number): number {
   return 100 + 20 * depth + write;
 }
@@ -21,7 +24,10 @@ export function flushedRequests(fill: readonly Request[]): number {
   return Math.ceil(fill.length / 2);
 }
 
-/** Makes all files of a list in `directory`, where QEMU runs: the name of a data file is taken from there. */
+/**
+ * Makes all files of a list in `directory`, where QEMU runs: the name of a data file is taken from
+ * there.
+ */
 export async function makeStartFiles({ files }: ParityList, directory: string): Promise<void> {
   for (const [depth, file] of [...files.entries()].reverse()) {
     const below = files[depth + 1];
@@ -95,7 +101,8 @@ function stopClock(path: string): void {
     const header = read(0, 72);
     let at = readU64be(header, FIELD.snapshotsOffset) ?? 0;
     for (let left = header.getUint32(FIELD.snapshotCount); left > 0; left--) {
-      // Lengths of id and name at 12 and 14, seconds and nanoseconds at 16, length of extra data at 36.
+      // Lengths of id and name at 12 and 14, seconds and nanoseconds at 16, length of extra data at
+      // 36.
       const entry = read(at, 40);
       writeSync(fd, new Uint8Array(8), 0, 8, at + 16);
       const length = 40 + entry.getUint32(36) + entry.getUint16(12) + entry.getUint16(14);

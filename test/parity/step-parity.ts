@@ -1,9 +1,9 @@
 /**
- * One list of guest steps, compressed writes among them, served by a real QEMU and by our engine on copies of the
- * same image, and what differs: host operations in order, and the bytes in the end.
+ * One list of guest steps, compressed writes among them, served by a real QEMU and by our engine on
+ * copies of the same image, and what differs: host operations in order, and the bytes in the end.
  *
- * Where the other parity suites write bytes that are all alike, here it matters how well they pack: a step says what it
- * carries.
+ * Where the other parity suites write bytes that are all alike, here it matters how well they pack:
+ * a step says what it carries.
  */
 
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
@@ -22,7 +22,10 @@ import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import { runTool } from '../format/system-tools.ts';
 import { openPeerStack } from './peer-stack.ts';
 
-/** What a write carries: one byte throughout, text that packs well, or noise that does not pack at all. */
+/**
+ * What a write carries: one byte throughout, text that packs well, or noise that does not pack at
+ * all.
+ */
 export type Fill = number | 'text' | 'noise';
 
 export interface Step {

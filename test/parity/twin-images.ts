@@ -1,6 +1,7 @@
 /**
- * Two copies of one image, QEMU at work on one and our engine on the other, step by step: each step must issue the
- * same host operations and leave the same bytes. A step begins with what QEMU's last one left.
+ * Two copies of one image, QEMU at work on one and our engine on the other, step by step: each step
+ * must issue the same host operations and leave the same bytes. A step begins with what QEMU's last
+ * one left.
  */
 
 import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';

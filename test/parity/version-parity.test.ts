@@ -1,6 +1,7 @@
 /**
- * What differs between the versions of QEMU that the engines follow, one case for each rule of `qemu-profile.ts`: the
- * operations of our engine under each profile, written out, and those of each program that is on this machine.
+ * What differs between the versions of QEMU that the engines follow, one case for each rule of
+ * `qemu-profile.ts`: the operations of our engine under each profile, written out, and those of
+ * each program that is on this machine.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';

@@ -1,4 +1,7 @@
-/** Where a request's data writes lie, also where their clusters belong to others by the end of the run. */
+/**
+ * Where a request's data writes lie, also where their clusters belong to others by the end of the
+ * run.
+ */
 
 import { expect, test } from 'vitest';
 

@@ -1,6 +1,6 @@
 /**
- * QEMU's operations on images with snapshots, bitmaps, extended L2 entries or a data file get the purposes that our
- * engine gives the same operations.
+ * QEMU's operations on images with snapshots, bitmaps, extended L2 entries or a data file get the
+ * purposes that our engine gives the same operations.
  */
 
 import { describe, expect, it, onTestFinished } from 'vitest';

@@ -1,4 +1,6 @@
-/** QEMU as an engine: same operations and bytes as ours, counted under the same purposes and causes. */
+/**
+ * QEMU as an engine: same operations and bytes as ours, counted under the same purposes and causes.
+ */
 
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -38,7 +40,10 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** What both engines can be held to: each opens an image with reads of its own, and elides within itself. */
+/**
+ * What both engines can be held to: each opens an image with reads of its own, and elides within
+ * itself.
+ */
 function comparable({ guest, open, run, close }: Counts): object {
   const changes = ({ reads: _, syncs, ...rest }: PhaseCounts): object => ({
     ...rest,
@@ -153,7 +158,10 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
   }, 120_000);
 });
 
-/** Copies from the backing file amid discards, of one cluster a request: nothing is left to the thread pool's order. */
+/**
+ * Copies from the backing file amid discards, of one cluster a request: nothing is left to the
+ * thread pool's order.
+ */
 function copiesAmidDiscards(seed: number): SyntheticSource {
   const fill = [
     { name: 'fill', bytes: '8MiB', blockSizes: [{ size: '256KiB' }], pattern: { kind: 'sequential' } },
@@ -173,7 +181,9 @@ function copiesAmidDiscards(seed: number): SyntheticSource {
   return { ...source, workload: { ...source.workload, seed } };
 }
 
-/** Sub-cluster writes, discards and zero-writes, so that clusters change hands while the run lasts. */
+/**
+ * Sub-cluster writes, discards and zero-writes, so that clusters change hands while the run lasts.
+ */
 function changingHands(): SyntheticSource {
   return smallSource('changing-hands', {
     phases: [

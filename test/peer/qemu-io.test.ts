@@ -1,4 +1,6 @@
-/** A real QEMU, run and traced, does what docs and engines of this project hold to be its behaviour. */
+/**
+ * A real QEMU, run and traced, does what docs and engines of this project hold to be its behaviour.
+ */
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

@@ -1,4 +1,7 @@
-/** What strace prints, recorded from QEMU 7.2 under strace 6.1, is read into operations in order of issue. */
+/**
+ * What strace prints, recorded from QEMU 7.2 under strace 6.1, is read into operations in order of
+ * issue.
+ */
 
 import { expect, test } from 'vitest';
 

@@ -1,4 +1,7 @@
-/** The cause of a sync follows from its place; each case is a sequence that QEMU 7.2 was seen to issue. */
+/**
+ * The cause of a sync follows from its place; each case is a sequence that QEMU 7.2 was seen to
+ * issue.
+ */
 
 import { expect, test } from 'vitest';
 

@@ -1,4 +1,7 @@
-/** Which differences from QEMU's runs are taken for a varying order or a late extent, and that no other is. */
+/**
+ * Which differences from QEMU's runs are taken for a varying order or a late extent, and that no
+ * other is.
+ */
 
 import { describe, expect, it } from 'vitest';
 

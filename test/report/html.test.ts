@@ -58,7 +58,8 @@ test('the page names nothing to load and holds its data once', () => {
 test('texts of a result end no element and open none', () => {
   const html = reportHtml(hostileResult());
   const plain = reportHtml(result);
-  // The libraries' own strings hold such words too: there must be no more of them than without hostile names.
+  // The libraries' own strings hold such words too: there must be no more of them than without
+  // hostile names.
   for (const word of ['<img', '<script', '</script']) {
     expect(html.split(word).length, word).toBe(plain.split(word).length);
   }

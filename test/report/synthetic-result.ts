@@ -1,6 +1,7 @@
 /**
- * A made-up result for tests of the store, the gate and the report: whole, valid, and with the figures that
- * QEMU's write sequences give (docs/qemu-rules.md, golden figures); its times are invented.
+ * A made-up result for tests of the store, the gate and the report: whole, valid, and with the
+ * figures that QEMU's write sequences give (docs/qemu-rules.md, golden figures); its times are
+ * invented.
  *
  * The same seed gives the same result.
  */

@@ -20,7 +20,10 @@ const RAW: Cell = { ...EAGER, format: 'raw', refcounts: null, clusterSize: null 
 
 const ROUNDS = 20;
 
-/** A series whose requests take `factor` times as long as they would, on a machine that has its moods. */
+/**
+ * A series whose requests take `factor` times as long as they would, on a machine that has its
+ * moods.
+ */
 function series(random: Random, factor: number, noise: number): Timing[] {
   return Array.from({ length: ROUNDS }, (_, round) => ({
     round,

@@ -1,4 +1,7 @@
-/** What is said of programs that tests compare with and that are missing, and the PATH that hides them. */
+/**
+ * What is said of programs that tests compare with and that are missing, and the PATH that hides
+ * them.
+ */
 
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

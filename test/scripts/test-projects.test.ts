@@ -1,4 +1,7 @@
-/** Each test file is in the project that its imports put it in: `npm run test:fast` needs no other program. */
+/**
+ * Each test file is in the project that its imports put it in: `npm run test:fast` needs no other
+ * program.
+ */
 
 import { globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -59,6 +59,26 @@ test('no file has a refused word; each finding has its line and a better word', 
   expect(findings.map(({ place, word, instead }) => `${place}: not '${word}', but: ${instead}`)).toEqual([]);
 });
 
+/**
+ * Columns of a comment, as .editorconfig has it; tables and drawings are indented and may be wider.
+ */
+const COMMENT_WIDTH = 110;
+const PROSE_COMMENT = /^ *(\/\/|\/\*\*|\*) \S/;
+
+function wideComments(name: string, text: string): readonly string[] {
+  return text
+    .split('\n')
+    .flatMap((line, index) =>
+      PROSE_COMMENT.test(line) && line.length > COMMENT_WIDTH ? [`${name}:${String(index + 1)}`] : [],
+    );
+}
+
+test('comments fit the width of .editorconfig', () => {
+  const names = globSync(FILES, { cwd: ROOT }).filter((name) => !name.endsWith('.md'));
+  expect(names.flatMap((name) => wideComments(name, readFileSync(join(ROOT, name), 'utf8')))).toEqual([]);
+  expect(wideComments('a.ts', `\n  // ${'wide '.repeat(22)}`)).toEqual(['a.ts:2']);
+});
+
 test.each([
   ['// Whoever opens it closes it.', 'Whoever'],
   [' * nobody reads it', 'nobody'],

@@ -192,7 +192,8 @@ describe('the seed', () => {
     expect([...generateRequests(workload(random), { seed: 2 })]).toEqual(run({ ...random, seed: 2 }));
   });
 
-  // A change of this digest changes every published count: raise the version of the workload schema with it.
+  // A change of this digest changes every published count: raise the version of the workload schema
+  // with it.
   test('gives the same requests on every machine', () => {
     const patterns = [
       { kind: 'sequential' },

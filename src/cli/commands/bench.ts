@@ -1,4 +1,7 @@
-/** `bench`: the main job. The shipped suite over every format and cache mode; result, table, page and answer. */
+/**
+ * `bench`: the main job. The shipped suite over every format and cache mode; result, table, page
+ * and answer.
+ */
 
 import { outputPlace } from '../../device/output-place.ts';
 import { replaceFile } from '../../result/atomic-file.ts';

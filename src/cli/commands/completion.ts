@@ -1,4 +1,7 @@
-/** `completion`: a script for a shell, which asks this same command for candidates while the user types. */
+/**
+ * `completion`: a script for a shell, which asks this same command for candidates while the user
+ * types.
+ */
 
 import { defineCommand, type Command, type CommandGroup, type ListedCommand } from '../grammar/command.ts';
 import { completionsOf } from '../grammar/completions.ts';

@@ -1,4 +1,7 @@
-/** `gate`: exact counts against a baseline. What is new passes; what got worse, or is gone, does not. */
+/**
+ * `gate`: exact counts against a baseline. What is new passes; what got worse, or is gone, does
+ * not.
+ */
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import { existsSync } from '../../core/host-fs.ts';

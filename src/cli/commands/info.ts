@@ -1,6 +1,6 @@
 /**
- * `info`: information about an image, with the lines and field names of `qemu-img info`. Files are opened
- * read-only; no other than the one named is, unless the chain behind it is asked for.
+ * `info`: information about an image, with the lines and field names of `qemu-img info`. Files are
+ * opened read-only; no other than the one named is, unless the chain behind it is asked for.
  */
 
 import { isAbsolute } from 'node:path';
@@ -95,7 +95,9 @@ function clusteredLines(info: Exclude<ImageInfo, { readonly format: 'raw' }>): s
   return [...lines, 'Format specific information:', ...specificLines(formatSpecific(info), 1)];
 }
 
-/** Names with their values as `qemu-img info` prints them, four columns further in at each level. */
+/**
+ * Names with their values as `qemu-img info` prints them, four columns further in at each level.
+ */
 function specificLines(value: object, level: number): string[] {
   const indent = ' '.repeat(4 * level);
   return Object.entries(value).flatMap(([key, member]: [string, unknown]) => {
@@ -115,7 +117,10 @@ function allocatedSize(path: string): number {
   return statSync(path).blocks * BLOCK_BYTES;
 }
 
-/** Where the name leads from the image that holds it, in the form that QEMU gives it; the file is not looked at. */
+/**
+ * Where the name leads from the image that holds it, in the form that QEMU gives it; the file is
+ * not looked at.
+ */
 function fullBackingName(overlay: string, name: string): string {
   const isProtocol = /^[^/]*:/.test(name);
   if (isProtocol || isAbsolute(name) || !overlay.includes('/')) return name;

@@ -101,7 +101,8 @@ function asJson(sections: readonly Section[]): Record<string, readonly Entry[]> 
 function asText(sections: readonly Section[], { paint, width }: Terminal): string {
   return sections
     .map(({ title, option, entries }) => {
-      // A column of its own for each section: one long name would push all the others' meanings off the screen.
+      // A column of its own for each section: one long name would push all the others' meanings off
+      // the screen.
       const column = Math.max(...entries.map(({ name }) => name.length));
       const room = Math.min(WIDTH_MAX, width) - column - 4;
       const lines = entries.flatMap(({ name, meaning }) =>

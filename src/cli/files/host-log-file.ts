@@ -18,7 +18,10 @@ export class HostLogFile implements Disposable {
   readonly #output: ReturnType<NewFile['open']>;
   #lines = '';
 
-  /** Replaces an existing file at `keep`. @throws Qcow2BenchError `host-open-failed`, `not-an-output`. */
+  /**
+   * Replaces an existing file at `keep`. @throws Qcow2BenchError `host-open-failed`,
+   * `not-an-output`.
+   */
   constructor(path: string) {
     this.#path = path;
     this.#file = new NewFile(path, { overwrite: true });

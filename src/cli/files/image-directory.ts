@@ -1,8 +1,8 @@
 /**
  * Where the images of timed cells lie: the directory that the user named, or a fresh one.
  *
- * Invariants: a fresh directory is gone when the program ends, and after a kill with the next run; of a directory
- * that the user named only this program's own files are removed.
+ * Invariants: a fresh directory is gone when the program ends, and after a kill with the next run;
+ * of a directory that the user named only this program's own files are removed.
  */
 
 import { join } from 'node:path';

@@ -1,8 +1,8 @@
 /**
  * Several results as one, to be drawn together.
  *
- * Invariant: only results of one program version on one machine are joined, and no cell occurs twice: a page
- * that mixed them would compare what cannot be compared.
+ * Invariant: only results of one program version on one machine are joined, and no cell occurs
+ * twice: a page that mixed them would compare what cannot be compared.
  */
 
 import { Qcow2BenchError } from '../../core/error.ts';

@@ -1,9 +1,10 @@
 /**
- * A file that a command makes: it appears whole or not at all, and never over an existing one unless that was asked
- * for.
+ * A file that a command makes: it appears whole or not at all, and never over an existing one
+ * unless that was asked for.
  *
- * Invariants: what is written has a temporary name until `keep`, so a killed command leaves nothing at the final one.
- * Disposing without `keep` leaves what was there before. A pipe or a terminal is written to as it is.
+ * Invariants: what is written has a temporary name until `keep`, so a killed command leaves nothing
+ * at the final one. Disposing without `keep` leaves what was there before. A pipe or a terminal is
+ * written to as it is.
  */
 
 import { closeSync } from 'node:fs';

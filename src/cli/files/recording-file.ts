@@ -1,7 +1,8 @@
 /**
- * The trace that `record` writes: made at once, so that a place that cannot be written to is reported before any client
- * comes, and never over a file that is there unless that was asked for. Twice a second everything goes to the file, so
- * that a recording that is killed can be read up to its last half second.
+ * The trace that `record` writes: made at once, so that a place that cannot be written to is
+ * reported before any client comes, and never over a file that is there unless that was asked for.
+ * Twice a second everything goes to the file, so that a recording that is killed can be read up to
+ * its last half second.
  *
  * Invariant: before `begin` the file at its path, or that there is none, is as it was.
  */
@@ -66,7 +67,10 @@ export class RecordingFile {
     await this.#writer.close();
   }
 
-  /** Gives the file its name, when requests may come. @throws Qcow2BenchError `file-exists`, `write-failed`. */
+  /**
+   * Gives the file its name, when requests may come. @throws Qcow2BenchError `file-exists`,
+   * `write-failed`.
+   */
   begin(): void {
     this.#file.keep();
   }

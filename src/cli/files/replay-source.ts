@@ -1,6 +1,7 @@
 /**
- * The trace of a replay: opened, adapted as the options say, and read once to its end before anything is measured, so that
- * a broken line is reported before the first cell, and what has to be said of the figures is known.
+ * The trace of a replay: opened, adapted as the options say, and read once to its end before
+ * anything is measured, so that a broken line is reported before the first cell, and what has to be
+ * said of the figures is known.
  */
 
 import { Qcow2BenchError } from '../../core/error.ts';
@@ -43,8 +44,8 @@ export interface ReplaySource {
 }
 
 /**
- * @throws UsageError for options that the trace cannot serve; Qcow2BenchError `not-a-trace`, `no-requests`, and what
- *   reading a trace throws.
+ * @throws UsageError for options that the trace cannot serve; Qcow2BenchError `not-a-trace`,
+ *   `no-requests`, and what reading a trace throws.
  */
 export async function replaySource(args: ReplaySourceArgs): Promise<ReplaySource> {
   const source = await openSource(args);

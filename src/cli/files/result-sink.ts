@@ -28,7 +28,10 @@ export interface SinkOptions {
   readonly remarksOf?: ((cell: Cell) => readonly string[]) | undefined;
 }
 
-/** @throws Qcow2BenchError `write-failed`, `result-other-environment`, or what reading a result throws. */
+/**
+ * @throws Qcow2BenchError `write-failed`, `result-other-environment`, or what reading a result
+ *   throws.
+ */
 export function openSink({ environment, out, resume, remarksOf }: SinkOptions): ResultSink {
   const sink = out === undefined ? new MemorySink(environment) : openWriter(out, environment, resume);
   return remarksOf === undefined ? sink : withRemarks(sink, remarksOf);

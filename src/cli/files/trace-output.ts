@@ -1,8 +1,9 @@
 /**
- * Writing a trace, or a part of it, in a format of choice: what `trace convert` and `trace slice` have in common.
+ * Writing a trace, or a part of it, in a format of choice: what `trace convert` and `trace slice`
+ * have in common.
  *
- * Invariants: the trace is read once before anything is written, for its size and for what the format does not hold;
- * where that is anything, nothing is written without `--lossy`.
+ * Invariants: the trace is read once before anything is written, for its size and for what the
+ * format does not hold; where that is anything, nothing is written without `--lossy`.
  */
 
 import type { InferredOptionTypes } from 'yargs';
@@ -67,7 +68,8 @@ interface Survey {
 /**
  * Writes the trace; answers the exit code.
  *
- * @throws Qcow2BenchError `bad-trace`, `lossy`, `file-exists`, `write-failed` and what opening a trace throws.
+ * @throws Qcow2BenchError `bad-trace`, `lossy`, `file-exists`, `write-failed` and what opening a
+ *   trace throws.
  */
 export async function writeTraceOutput(output: TraceOutput, terminal: Terminal): Promise<number> {
   const { out, args } = output;

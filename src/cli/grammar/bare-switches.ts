@@ -1,6 +1,6 @@
 /**
- * Options that take `on` or `off`, or a list of both, and mean `on` where no such value follows them:
- * `--extended-l2`, `--extended-l2 off,on`.
+ * Options that take `on` or `off`, or a list of both, and mean `on` where no such value follows
+ * them: `--extended-l2`, `--extended-l2 off,on`.
  */
 
 export const BARE_SWITCHES: readonly string[] = ['extended-l2', 'overlap'];

@@ -1,8 +1,8 @@
 /**
  * What a command of the program is: its options, and the work behind them.
  *
- * Invariant: the list of commands names them and says what they do without loading them, so that help and errors
- * come at once; a command's file, and what it needs, is loaded when it is called.
+ * Invariant: the list of commands names them and says what they do without loading them, so that
+ * help and errors come at once; a command's file, and what it needs, is loaded when it is called.
  */
 
 import type { ArgumentsCamelCase, Argv } from 'yargs';

@@ -4,7 +4,8 @@ import type { CommandGroup, ListedCommand } from './command.ts';
 import { COMMON_OPTIONS, declaredOptions, type DeclaredOption } from './declared-options.ts';
 
 /**
- * The candidates for the last of `words`, which may be empty; none where a file name or free text goes.
+ * The candidates for the last of `words`, which may be empty; none where a file name or free text
+ * goes.
  *
  * @param words what was typed after the name of the program.
  */

@@ -1,5 +1,6 @@
 /**
- * The options that a command declares, by name, without parsing anything: for suggestions and completion.
+ * The options that a command declares, by name, without parsing anything: for suggestions and
+ * completion.
  */
 
 import type { Argv } from 'yargs';

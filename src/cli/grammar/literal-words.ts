@@ -1,9 +1,10 @@
 /**
- * Words of the command line that are arguments whatever they begin with: all after `--`, and the negative sizes of
- * `resize`.
+ * Words of the command line that are arguments whatever they begin with: all after `--`, and the
+ * negative sizes of `resize`.
  *
- * Invariant: they reach yargs, which fills arguments only from what comes before `--`, with a mark in front that no
- * word of a command line can hold; it is taken off again before a command or a message gets them.
+ * Invariant: they reach yargs, which fills arguments only from what comes before `--`, with a mark
+ * in front that no word of a command line can hold; it is taken off again before a command or a
+ * message gets them.
  */
 
 const END_OF_OPTIONS = '--';

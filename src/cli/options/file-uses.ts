@@ -2,13 +2,13 @@
  * The files that a command reads, changes and makes, checked against one another before it begins.
  *
  * Invariants:
- * - No output is an input or another output, whatever the names, symbolic links and hard links; the files behind an
- *   image are inputs too. Files are compared by `stat`: none is opened because an image or a link names it, except
- *   backing files that the command is allowed to open.
- * - An existing file is replaced only with `--overwrite`, or where it is what the command itself writes there (see
- *   `output-kinds`).
- * - The folder of an output exists, or is one of the program's own defaults, and takes files. A file that is read-only is
- *   not replaced.
+ * - No output is an input or another output, whatever the names, symbolic links and hard links; the
+ *   files behind an image are inputs too. Files are compared by `stat`: none is opened because an
+ *   image or a link names it, except backing files that the command is allowed to open.
+ * - An existing file is replaced only with `--overwrite`, or where it is what the command itself
+ *   writes there (see `output-kinds`).
+ * - The folder of an output exists, or is one of the program's own defaults, and takes files. A
+ *   file that is read-only is not replaced.
  */
 
 import { constants } from 'node:fs';
@@ -40,7 +40,9 @@ export interface FileUse {
   /** The option or argument that names it: `--out`, `IMAGE`. */
   readonly what: string;
   readonly path: string;
-  /** An image is read as well with the files behind it, as far as these rules allow to open them. */
+  /**
+   * An image is read as well with the files behind it, as far as these rules allow to open them.
+   */
   readonly image?: ImageFilesRules;
   /** Of what is made. */
   readonly kind?: OutputKind;
@@ -80,8 +82,9 @@ export function makes(
 }
 
 /**
- * @throws UsageError if an output is an input or another output; Qcow2BenchError `file-exists`, `directory-missing`,
- *   `not-a-directory`, `directory-unwritable`, `not-an-output`, `write-failed` of a file that is read-only.
+ * @throws UsageError if an output is an input or another output; Qcow2BenchError `file-exists`,
+ *   `directory-missing`, `not-a-directory`, `directory-unwritable`, `not-an-output`, `write-failed`
+ *   of a file that is read-only.
  */
 export async function checkFiles(
   uses: readonly FileUse[],
@@ -98,7 +101,10 @@ export async function checkFiles(
   }
 }
 
-/** Whether text for `path` goes to this process's standard output, where an answer would mix with it. */
+/**
+ * Whether text for `path` goes to this process's standard output, where an answer would mix with
+ * it.
+ */
 export function isStandardOutput(path: string | undefined): boolean {
   if (path === undefined) return false;
   const place = outputPlace(path);
@@ -139,7 +145,10 @@ function refuseSameFile(uses: readonly FileUse[]): void {
   }
 }
 
-/** By device and inode, or by path where there is no file yet; `undefined` of a terminal or `/dev/null`. */
+/**
+ * By device and inode, or by path where there is no file yet; `undefined` of a terminal or
+ * `/dev/null`.
+ */
 function identityOf(path: string): string | undefined {
   try {
     const found = statSync(path, { bigint: true, throwIfNoEntry: false });

@@ -1,6 +1,7 @@
 /**
- * The options that say how an image is laid out (`create`, and every command that makes one) and how it is opened
- * (every command that serves one): one table each, for all commands. A matrix takes lists.
+ * The options that say how an image is laid out (`create`, and every command that makes one) and
+ * how it is opened (every command that serves one): one table each, for all commands. A matrix
+ * takes lists.
  */
 
 import type { InferredOptionTypes } from 'yargs';

@@ -1,4 +1,7 @@
-/** The options that `bench`, `run` and `replay` share: which cells, how measured, and where files go. */
+/**
+ * The options that `bench`, `run` and `replay` share: which cells, how measured, and where files
+ * go.
+ */
 
 import type { InferredOptionTypes } from 'yargs';
 

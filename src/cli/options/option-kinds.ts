@@ -1,6 +1,6 @@
 /**
- * The kinds of options there are, as yargs takes them: each says what it reads, so that the parsed value has its
- * type. Values are read by us alone; yargs hands over their text.
+ * The kinds of options there are, as yargs takes them: each says what it reads, so that the parsed
+ * value has its type. Values are read by us alone; yargs hands over their text.
  */
 
 import { choice, listOf, valuesOf, type ReadValue } from './option-values.ts';
@@ -82,7 +82,10 @@ export function listOption<T extends string>(
   return { ...preset(names.join(', '), read, names.join(',')), defaultDescription: 'all' };
 }
 
-/** The same, where what was left out has to be distinguished from what was given; a command fills in the default. */
+/**
+ * The same, where what was left out has to be distinguished from what was given; a command fills in
+ * the default.
+ */
 export function withDefault<T>(
   option: ValueOption<T>,
   defaultDescription: string,

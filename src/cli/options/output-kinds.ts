@@ -1,8 +1,10 @@
 /**
- * The kinds of files that commands write, and which existing file each may replace without being asked to.
+ * The kinds of files that commands write, and which existing file each may replace without being
+ * asked to.
  *
- * What a measurement makes again each time (a result, its table and page, the host log, the baseline) replaces a file
- * of its own kind. Everything else (an image, a trace, a device model, Markdown) replaces only an empty file.
+ * What a measurement makes again each time (a result, its table and page, the host log, the
+ * baseline) replaces a file of its own kind. Everything else (an image, a trace, a device model,
+ * Markdown) replaces only an empty file.
  */
 
 import { closeSync, readSync } from 'node:fs';

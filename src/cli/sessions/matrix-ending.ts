@@ -43,7 +43,10 @@ export function endMatrix(
   return EXIT.error;
 }
 
-/** A QEMU without a measured profile may differ from the nearest profile: reported, but not a failure. */
+/**
+ * A QEMU without a measured profile may differ from the nearest profile: reported, but not a
+ * failure.
+ */
 export function failsParity({ verdict, qemu, exceptions = [] }: Parity): boolean {
   // All that differs is a defect of QEMU that is known and not copied.
   if (exceptions.includes('qed-zero-over-backing')) return false;
@@ -71,7 +74,10 @@ function summary(
   ].join('\n');
 }
 
-/** How many samples were taken, and whether they are enough, where that was not fixed beforehand or not reached. */
+/**
+ * How many samples were taken, and whether they are enough, where that was not fixed beforehand or
+ * not reached.
+ */
 function samplingText(
   { cells }: ResultRecord,
   { timed }: MatrixOutcome,

@@ -1,9 +1,10 @@
 /**
- * A run from its options to its result: the cells, where their files lie, who watches, and what is said when it
- * ends early.
+ * A run from its options to its result: the cells, where their files lie, who watches, and what is
+ * said when it ends early.
  *
- * Invariants: everything that can be refused is refused before the first cell; whatever ends the run, files that
- * were made for it are removed and finished cells are kept where the user asked for them to be kept.
+ * Invariants: everything that can be refused is refused before the first cell; whatever ends the
+ * run, files that were made for it are removed and finished cells are kept where the user asked for
+ * them to be kept.
  */
 
 import { BuiltinEngine } from '../../bench/builtin-engine.ts';
@@ -37,7 +38,9 @@ import type { Terminal } from '../terminal/terminal.ts';
 import { refuseTooSmall, userImageOf } from './user-image.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
-/** Where nothing else is asked for, cells are timed until their medians are known as well as this… */
+/**
+ * Where nothing else is asked for, cells are timed until their medians are known as well as this…
+ */
 const DEFAULT_PRECISION = 0.05;
 /** …or this many seconds are over. */
 const DEFAULT_TIME_LIMIT = 60;
@@ -45,13 +48,19 @@ const DEFAULT_TIMED_REQUESTS = 64;
 /** Bytes: of cells that are given none. */
 const CLUSTER_SIZE = 65_536;
 const NS_PER_SECOND = 1e9;
-/** Recorded where each workload has its own seed; the shuffling of the timing rounds takes it as it is. */
+/**
+ * Recorded where each workload has its own seed; the shuffling of the timing rounds takes it as it
+ * is.
+ */
 const NO_SEED = 0;
 
 export interface MatrixSession {
   readonly args: MatrixArgs;
   readonly sources: readonly WorkloadSource[];
-  /** The words after the program's name: kept in the result, and said again where the run can be resumed. */
+  /**
+   * The words after the program's name: kept in the result, and said again where the run can be
+   * resumed.
+   */
   readonly words: readonly string[];
   /** Called for a cell's fallbacks. */
   readonly remarksOf?: ((cell: Cell) => readonly string[]) | undefined;
@@ -180,7 +189,10 @@ async function qemuEngine(
   return new QemuEngine({ files, filePrefix, binDirectory });
 }
 
-/** A QEMU that was named must be there; the system's own may be missing, and its cells are then skipped. */
+/**
+ * A QEMU that was named must be there; the system's own may be missing, and its cells are then
+ * skipped.
+ */
 async function versionOfQemu({ 'qemu-bin-dir': binDirectory }: MatrixArgs): Promise<string | undefined> {
   if (binDirectory === undefined) {
     const { QemuEngine } = await import('../../peer/qemu-engine.ts');
@@ -264,13 +276,16 @@ function layoutOf({ format, refcounts, clusterSize, shape }: UserImage): LayoutA
   };
 }
 
-/** A number of samples that is given is taken; else cells are timed until enough is known of them. */
+/**
+ * A number of samples that is given is taken; else cells are timed until enough is known of them.
+ */
 function samplingOf(
   { samples: given, precision, warmup, 'time-limit': seconds }: MatrixArgs,
   timing: ReplayTiming | undefined,
   { isKept }: { readonly isKept: boolean },
 ): Sampling {
-  // A pass by the trace's times takes as long as the trace: one is enough unless more are asked for.
+  // A pass by the trace's times takes as long as the trace: one is enough unless more are asked
+  // for.
   const samples = given ?? (timing === undefined || isKept ? undefined : 1);
   const isAdaptive = samples === undefined;
   const limit = seconds ?? (isAdaptive ? DEFAULT_TIME_LIMIT : undefined);

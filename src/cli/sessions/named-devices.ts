@@ -1,6 +1,6 @@
 /**
- * The devices of `--device` as cells name them: models are looked up among those that ship, or read from the file
- * that is named.
+ * The devices of `--device` as cells name them: models are looked up among those that ship, or read
+ * from the file that is named.
  */
 
 import { didYouMean } from '../../core/nearest-name.ts';
@@ -16,8 +16,8 @@ export interface NamedDevices {
 }
 
 /**
- * @throws UsageError for a model that is not there, or two of one name; Qcow2BenchError `device-model-…` of a file
- * that is no model.
+ * @throws UsageError for a model that is not there, or two of one name; Qcow2BenchError
+ *   `device-model-…` of a file that is no model.
  */
 export function namedDevices(given: readonly string[]): NamedDevices {
   const models = new Map<string, DeviceModel>();

@@ -1,10 +1,11 @@
 /**
- * Serving an image to NBD clients until a signal comes or, if so asked, the last client has left; with or without
- * recording.
+ * Serving an image to NBD clients until a signal comes or, if so asked, the last client has left;
+ * with or without recording.
  *
  * Invariants:
  * - The address of the server is the only thing on standard output, printed when clients may come.
- * - What was made for a session that could not begin is taken away again; nothing that was there before is.
+ * - What was made for a session that could not begin is taken away again; nothing that was there
+ *   before is.
  * - However a session ends, the image is closed cleanly and the trace is whole.
  */
 
@@ -38,7 +39,10 @@ import { RecordingFile } from '../files/recording-file.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
-/** Some programs look at a disk and come back at once: this long after the last client the session is over. */
+/**
+ * Some programs look at a disk and come back at once: this long after the last client the session
+ * is over.
+ */
 const LINGER_MS = 300;
 
 export interface NbdSessionArgs extends ServedImageArgs, ListenArgs {

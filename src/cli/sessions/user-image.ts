@@ -1,6 +1,6 @@
 /**
- * The image that a run is given with `--image`: one that exists is described by itself, and what the command line says
- * about it has to agree.
+ * The image that a run is given with `--image`: one that exists is described by itself, and what
+ * the command line says about it has to agree.
  */
 
 import type { UserImage } from '../../bench/user-image.ts';
@@ -19,7 +19,10 @@ import { givenShape, shapeValueText } from '../options/layout-options.ts';
 import type { MatrixArgs } from '../options/matrix-options.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
-/** The image to run on, which is to be disposed of after the run: one that is copied is locked until then. */
+/**
+ * The image to run on, which is to be disposed of after the run: one that is copied is locked until
+ * then.
+ */
 export interface HeldImage extends AsyncDisposable {
   readonly image: UserImage;
 }
@@ -27,8 +30,8 @@ export interface HeldImage extends AsyncDisposable {
 /**
  * The image to run on; `undefined` if none is named, or it does not exist and is to be made.
  *
- * @throws UsageError for an option that contradicts the image, naming both; Qcow2BenchError of the image and the files
- *   behind it.
+ * @throws UsageError for an option that contradicts the image, naming both; Qcow2BenchError of the
+ *   image and the files behind it.
  */
 export async function userImageOf(args: MatrixArgs): Promise<HeldImage | undefined> {
   const { image: path, 'in-place': inPlace } = args;
@@ -54,7 +57,10 @@ export async function userImageOf(args: MatrixArgs): Promise<HeldImage | undefin
   return { image, [Symbol.asyncDispose]: async () => held?.disposeAsync() };
 }
 
-/** @throws Qcow2BenchError `image-misfit` for the first workload that addresses more than the disk has. */
+/**
+ * @throws Qcow2BenchError `image-misfit` for the first workload that addresses more than the disk
+ *   has.
+ */
 export function refuseTooSmall(sources: readonly WorkloadSource[], { path, virtualSize }: UserImage): void {
   const larger = sources.find((source) => source.virtualSize > virtualSize);
   if (larger === undefined) return;

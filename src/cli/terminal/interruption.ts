@@ -1,9 +1,10 @@
 /**
- * Ctrl-C, twice: the first stops the run after the requests in flight and keeps what is finished; the second ends
- * the program at once.
+ * Ctrl-C, twice: the first stops the run after the requests in flight and keeps what is finished;
+ * the second ends the program at once.
  *
- * Invariant: one stroke of the keys counts once. A terminal sends the signal to every process of the group, and
- * programs in between (npm) hand on what they got, so a second signal within half a second is the first again.
+ * Invariant: one stroke of the keys counts once. A terminal sends the signal to every process of
+ * the group, and programs in between (npm) hand on what they got, so a second signal within half a
+ * second is the first again.
  */
 
 import type { Pending } from '../../core/pending.ts';
@@ -45,7 +46,10 @@ export class Interruption implements Disposable {
     return this.#controller.signal;
   }
 
-  /** For work whose answers all come at once: a promise now and then, which lets signals in and rejects after one. */
+  /**
+   * For work whose answers all come at once: a promise now and then, which lets signals in and
+   * rejects after one.
+   */
   turn(): Pending {
     const nowMs = performance.now();
     if (nowMs - this.#turnMs < TURN_EVERY_MS) return undefined;

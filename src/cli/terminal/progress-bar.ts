@@ -1,7 +1,8 @@
 /**
  * A bar for work of which the share that is done is known: `check`, `convert`, `calibrate`.
  *
- * Invariants: shown on terminals only, on standard error; gone when the work is done, so that only the output remains.
+ * Invariants: shown on terminals only, on standard error; gone when the work is done, so that only
+ * the output remains.
  */
 
 import { SingleBar } from 'cli-progress';

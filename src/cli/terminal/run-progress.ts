@@ -1,6 +1,6 @@
 /**
- * The two ways in which a run shows how far it is: a bar where somebody watches a terminal, else a line a cell
- * while counting and a line a timing round, which logs keep well.
+ * The two ways in which a run shows how far it is: a bar where somebody watches a terminal, else a
+ * line a cell while counting and a line a timing round, which logs keep well.
  */
 
 import { SingleBar } from 'cli-progress';

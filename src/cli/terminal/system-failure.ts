@@ -11,7 +11,10 @@ export function meaningOf(error: Error): string {
   return meaning === undefined ? code : `${meaning} (${code})`;
 }
 
-/** What the system refused, with the system call and the path; `undefined` if the error is not of a system call. */
+/**
+ * What the system refused, with the system call and the path; `undefined` if the error is not of a
+ * system call.
+ */
 export function systemFailure(error: unknown): string | undefined {
   if (!(error instanceof Error) || !('syscall' in error) || typeof error.syscall !== 'string') {
     return undefined;

@@ -1,11 +1,11 @@
 /**
- * The program's outputs: answers go to standard output, everything else (progress, notes, errors) to standard error,
- * so that a pipe gets answers alone.
+ * The program's outputs: answers go to standard output, everything else (progress, notes, errors)
+ * to standard error, so that a pipe gets answers alone.
  *
- * Invariants: foreign text is escaped here on its way out (`core/visible-text`), so that only the program's own
- * colours reach a terminal as escape sequences; colours only where a terminal shows them, unless NO_COLOR or
- * FORCE_COLOR say otherwise; a reader that went away (`| head`) ends no work and is no error; any other failure of
- * standard output is the error of the command.
+ * Invariants: foreign text is escaped here on its way out (`core/visible-text`), so that only the
+ * program's own colours reach a terminal as escape sequences; colours only where a terminal shows
+ * them, unless NO_COLOR or FORCE_COLOR say otherwise; a reader that went away (`| head`) ends no
+ * work and is no error; any other failure of standard output is the error of the command.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -31,7 +31,10 @@ export type Paint = Readonly<Record<keyof typeof STYLES, (text: string) => strin
 export interface Terminal {
   /** What the program was called with, after its name. */
   readonly argv: readonly string[];
-  /** A text of the answer, of one line or several, on standard output; a line feed is added at its end. */
+  /**
+   * A text of the answer, of one line or several, on standard output; a line feed is added at its
+   * end.
+   */
   print(text: string): void;
   /** A line beside the answer, on standard error. */
   warn(text: string): void;
@@ -55,7 +58,8 @@ const WIDTH_WITHOUT_TERMINAL = 100;
 export function openTerminal(argv: readonly string[], environment: NodeJS.ProcessEnv): Terminal {
   const { stdout, stderr } = process;
   const hasColour = wantsColour(environment, stdout);
-  // Marks the beginning of an escape sequence until the text around it is escaped: no foreign text can hold it.
+  // Marks the beginning of an escape sequence until the text around it is escaped: no foreign text
+  // can hold it.
   const mark = randomUUID();
   const answers = answersTo(stdout);
   // There is no place left to report it.
@@ -135,7 +139,10 @@ function answersTo(stream: Output): Answers {
   };
 }
 
-/** Node's stream does one system call for a text, and drops the rest where a full disk takes a part of it. */
+/**
+ * Node's stream does one system call for a text, and drops the rest where a full disk takes a part
+ * of it.
+ */
 function writeWhole(fd: number, bytes: Uint8Array): void {
   for (let done = 0; done < bytes.byteLength;) done += writeSync(fd, bytes, done);
 }

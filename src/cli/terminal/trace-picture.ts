@@ -1,8 +1,8 @@
 /**
  * A picture of a trace for a terminal: addresses upwards, time to the right, flushes below.
  *
- * Invariants: no line is wider than `width`. Without colour writes are blocks and reads are dots; with it both are
- * blocks, the denser the more requests, in the colour of what there is more of.
+ * Invariants: no line is wider than `width`. Without colour writes are blocks and reads are dots;
+ * with it both are blocks, the denser the more requests, in the colour of what there is more of.
  */
 
 import { humanSize } from '../../core/size.ts';

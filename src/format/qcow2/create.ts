@@ -3,8 +3,8 @@
  *
  *   cluster 0 header · 1 refcount table · 2 refcount block · from 3 on the L1 table
  *
- * A disk of size 0 is laid down first and then grown by the engine itself, so that small clusters, whose L1
- * table needs refcount blocks of its own, come out right without a second allocator.
+ * A disk of size 0 is laid down first and then grown by the engine itself, so that small clusters,
+ * whose L1 table needs refcount blocks of its own, come out right without a second allocator.
  */
 
 import { viewOf, writeU64be } from '../../core/bytes.ts';
@@ -83,7 +83,8 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
   await image.refcounts.allocate(3);
   await image.header.rewrite({});
   await image.tables.grow(l1EntriesFor(geometry, virtualSize), 'exact');
-  // A raw data file must be readable without the tables, so all clusters are allocated from the start.
+  // A raw data file must be readable without the tables, so all clusters are allocated from the
+  // start.
   const mode = preallocation === 'off' && shape.dataFile === 'raw' ? 'metadata' : preallocation;
   if (mode !== 'off') await image.preallocate(virtualSize, mode);
   else if (dataFile !== undefined) await extendEmptyFile(dataFile.device, virtualSize, 'hole');

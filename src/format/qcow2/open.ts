@@ -1,9 +1,9 @@
 /**
- * Opening a qcow2 image: header, tables, backing file, and the repair that a dirty image needs before it is
- * written again.
+ * Opening a qcow2 image: header, tables, backing file, and the repair that a dirty image needs
+ * before it is written again.
  *
- * Invariants: a refused image is left as it was; a dirty one is repaired before the first guest request, or
- * the opening fails and the dirty bit stays.
+ * Invariants: a refused image is left as it was; a dirty one is repaired before the first guest
+ * request, or the opening fails and the dirty bit stays.
  */
 
 import { alignUp } from '../../core/alignment.ts';
@@ -91,7 +91,10 @@ function openDataFile(options: OpenOptions, values: Qcow2Header): BlockDevice {
   );
 }
 
-/** A table on the header, or that the file's end cuts off, would be read as something else or as empty. */
+/**
+ * A table on the header, or that the file's end cuts off, would be read as something else or as
+ * empty.
+ */
 function checkTablePlaces(values: Qcow2Header, device: BlockDevice): void {
   const fileSize = device.size();
   for (const table of [refcountTableOf(values), l1TableOf(values)]) {
@@ -133,7 +136,8 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
   const geometry = makeGeometry(values);
   const metadata = new MetadataMap(geometry.clusterSize);
   const refcountTable = await RefcountTable.load(header, geometry, metadata);
-  // A check reads the snapshot table itself: what is wrong with it is its finding, and a repair may repair it.
+  // A check reads the snapshot table itself: what is wrong with it is its finding, and a repair may
+  // repair it.
   const snapshotTable = options.forCheck === true ? undefined : await loadSnapshotTable(header, metadata);
   const wantsLazy = options.refcounts === undefined ? header.hasLazyRefcounts : options.refcounts === 'lazy';
   if (wantsLazy && values.version < 3) {
@@ -160,7 +164,10 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
   return image;
 }
 
-/** A snapshot whose L1 table is broken stays in the list: the disk and other snapshots do not need it. */
+/**
+ * A snapshot whose L1 table is broken stays in the list: the disk and other snapshots do not need
+ * it.
+ */
 async function loadSnapshotTable(header: HeaderStore, metadata: MetadataMap): Promise<SnapshotTable> {
   const table = await readSnapshotTable(header, 'use');
   if (table.byteLength > 0) metadata.add(header.values.snapshotsOffset, table.byteLength, 'snapshot-table');
@@ -174,7 +181,9 @@ async function loadSnapshotTable(header: HeaderStore, metadata: MetadataMap): Pr
   return table;
 }
 
-/** What must happen before the first guest write: autoclear features go, a dirty image is repaired. */
+/**
+ * What must happen before the first guest write: autoclear features go, a dirty image is repaired.
+ */
 async function prepareForWriting(image: Qcow2Image): Promise<void> {
   const { header } = image;
   await image.loadBitmaps();

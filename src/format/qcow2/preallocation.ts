@@ -1,14 +1,16 @@
 /**
- * Preallocation of a disk, or of what it grows by: every guest cluster gets its host cluster before the first write.
+ * Preallocation of a disk, or of what it grows by: every guest cluster gets its host cluster before
+ * the first write.
  *
  *   metadata   clusters are taken and linked as writes would take them; the file is as long as they reach
  *   falloc     one contiguous area, described by refcount structures of its own in front of it, and reserved
  *   full       the same, filled with zeroes
  *
- * With an external data file only tables are made here; the data file is made as long as the disk, as the mode says.
+ * With an external data file only tables are made here; the data file is made as long as the disk,
+ * as the mode says.
  *
- * Invariants: the tables are in the file before the header says how large the disk is; the caller holds the metadata
- * lock, and no guest writes meanwhile.
+ * Invariants: the tables are in the file before the header says how large the disk is; the caller
+ * holds the metadata lock, and no guest writes meanwhile.
  */
 
 import { alignDown, ceilDiv } from '../../core/alignment.ts';
@@ -35,7 +37,10 @@ export interface ClusterLinker {
 export interface DiskPart {
   readonly from: number;
   readonly to: number;
-  /** The backing file has data there, which clusters of zeroes hide: subclusters become allocated. Default false. */
+  /**
+   * The backing file has data there, which clusters of zeroes hide: subclusters become allocated.
+   * Default false.
+   */
   readonly hidesBacking?: boolean;
 }
 

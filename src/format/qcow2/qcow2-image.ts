@@ -2,8 +2,10 @@
  * An open qcow2 image, versions 2 and 3, with eager or lazy refcounts.
  *
  * Invariants:
- * - Metadata is looked at and changed only with the metadata lock held; data is read and written without.
- * - A flush writes the L2 cache, then the refcount cache unless the dirty bit is set, then syncs (rule R3).
+ * - Metadata is looked at and changed only with the metadata lock held; data is read and written
+ *   without.
+ * - A flush writes the L2 cache, then the refcount cache unless the dirty bit is set, then syncs
+ *   (rule R3).
  * - After a close without error the dirty bit is clear and the refcounts in the file are right.
  */
 
@@ -115,8 +117,8 @@ export class Qcow2Image implements DiskImage {
   }
 
   /**
-   * Gives every cluster of a disk of `virtualSize` bytes its place, before the header says how large it is: for an
-   * image that is being made.
+   * Gives every cluster of a disk of `virtualSize` bytes its place, before the header says how
+   * large it is: for an image that is being made.
    */
   async preallocate(virtualSize: number, mode: Exclude<Preallocation, 'off'>): Promise<void> {
     await this.#core.lock.hold(async () => {
@@ -170,13 +172,18 @@ export class Qcow2Image implements DiskImage {
     return { kind, length: range.length, hostOffset: hasPlace ? range.hostOffset : undefined };
   }
 
-  /** @throws Qcow2BenchError `qcow2-resize-needs-v3`, `qcow2-l1-too-large`, `resize-with-bitmap-in-use` */
+  /**
+   * @throws Qcow2BenchError `qcow2-resize-needs-v3`, `qcow2-l1-too-large`,
+   *   `resize-with-bitmap-in-use`
+   */
   async resize(virtualSize: number, preallocation: Preallocation = 'off'): Promise<void> {
     this.header.assertRunning();
     await this.#core.lock.hold(() => this.#resize(virtualSize, 'l1-growth', preallocation));
   }
 
-  /** Checks refcounts and copied flags; repairs within `repair` if given. The image must be idle. */
+  /**
+   * Checks refcounts and copied flags; repairs within `repair` if given. The image must be idle.
+   */
   async check(repair?: RepairScope, options: Omit<CheckOptions, 'repair'> = {}): Promise<CheckReport> {
     const { header, refcounts, lock } = this.#core;
     const target = { core: this.#core, snapshots: this.snapshots };
@@ -186,7 +193,8 @@ export class Qcow2Image implements DiskImage {
       await this.#core.clearFeature(INCOMPATIBLE.dirty, 'repair');
       await this.#core.clearFeature(INCOMPATIBLE.corrupt, 'repair');
     } else if (repair !== undefined && header.isDirty && !header.isStopped) {
-      // A flush holds refcounts back while the dirty bit is set, which it stays: what was repaired follows it.
+      // A flush holds refcounts back while the dirty bit is set, which it stays: what was repaired
+      // follows it.
       await this.flush('repair');
       await lock.hold(() => refcounts.blockCache.writeBack());
     }
@@ -214,8 +222,9 @@ export class Qcow2Image implements DiskImage {
   }
 
   /**
-   * Makes all that the image has in memory durable. Bitmaps that cannot be stored stay marked as in use, and the dirty
-   * bit stays set; what else there is reaches the file all the same, and then the error is reported.
+   * Makes all that the image has in memory durable. Bitmaps that cannot be stored stay marked as in
+   * use, and the dirty bit stays set; what else there is reaches the file all the same, and then
+   * the error is reported.
    */
   async #closeTables(): Promise<void> {
     const cause = this.header.isDirty ? 'dirty-bit' : 'close';

@@ -1,8 +1,10 @@
 /**
- * Making the disk of an open image larger or smaller, because a user asks for it or a snapshot has another size.
+ * Making the disk of an open image larger or smaller, because a user asks for it or a snapshot has
+ * another size.
  *
  * Invariants:
- * - Larger: tables for the new part are there, and what a backing file has there is hidden, before the header says so.
+ * - Larger: tables for the new part are there, and what a backing file has there is hidden, before
+ *   the header says so.
  * - Smaller: the header says so last, when nothing leads to the lost part any more.
  * - The L1 table never gets smaller, as in QEMU; its entries past the disk are 0.
  * - The caller holds the metadata lock.
@@ -43,9 +45,9 @@ interface Resize extends ResizeOptions {
 
 /**
  * @param virtualSize bytes, a multiple of 512
- * @throws Qcow2BenchError `qcow2-resize-needs-v3`: entries of a version 2 snapshot table need not say the disk's size;
- *   `qcow2-zero-flag-needs-v3`: the backing file is longer than the disk, and version 2 has no flag that hides it. Nothing
- *   is changed then.
+ * @throws Qcow2BenchError `qcow2-resize-needs-v3`: entries of a version 2 snapshot table need not
+ *   say the disk's size; `qcow2-zero-flag-needs-v3`: the backing file is longer than the disk, and
+ *   version 2 has no flag that hides it. Nothing is changed then.
  */
 export async function resizeDisk(
   core: ImageCore,
@@ -81,7 +83,10 @@ async function renewCaches(resize: Resize, virtualSize: number): Promise<void> {
   refcounts.blockCache.reset(refcountSlots);
 }
 
-/** After a failure, such as a full disk, the image is as it was: no cluster leaks, and the file is no longer than it has to be. */
+/**
+ * After a failure, such as a full disk, the image is as it was: no cluster leaks, and the file is
+ * no longer than it has to be.
+ */
 async function extendOrUndo(resize: Resize, virtualSize: number): Promise<void> {
   const fileSize = resize.core.device.size();
   try {
@@ -90,13 +95,17 @@ async function extendOrUndo(resize: Resize, virtualSize: number): Promise<void> 
     try {
       await undoExtend(resize, virtualSize, fileSize);
     } catch {
-      // The first error is the one to report. What could not be undone are leaks, which a check finds.
+      // The first error is the one to report. What could not be undone are leaks, which a check
+      // finds.
     }
     throw error;
   }
 }
 
-/** Takes back what was made for the part behind the disk's end. The L1 table stays as long as it has become. */
+/**
+ * Takes back what was made for the part behind the disk's end. The L1 table stays as long as it has
+ * become.
+ */
 async function undoExtend(resize: Resize, virtualSize: number, fileSize: number): Promise<void> {
   const { core, discarder, cause } = resize;
   const { header, geometry, tables, refcounts, dataFile } = core;
@@ -142,7 +151,9 @@ function newSpace({ preallocation, core }: Resize, virtualSize: number): Preallo
   return preallocation === 'off' && mustMap ? 'metadata' : preallocation;
 }
 
-/** The new part in which data of the backing file has to be hidden; `undefined` if there is none. */
+/**
+ * The new part in which data of the backing file has to be hidden; `undefined` if there is none.
+ */
 function hiddenPart(resize: Resize, virtualSize: number): HiddenPart | undefined {
   const { header, geometry, dataFile } = resize.core;
   const old = header.values.virtualSize;
@@ -200,8 +211,8 @@ async function shrink(resize: Resize, virtualSize: number): Promise<void> {
   const clusters = ceilDiv(header.values.virtualSize - start, clusterSize);
   if (clusters > 0) await discarder.cutOff({ guestOffset: start, clusters });
   await tables.shrink(l1EntriesFor(geometry, virtualSize));
-  // QEMU may write them at the very end: after a crash entries lead to clusters that are not counted any more, or past the
-  // end of the file, and no repair takes those away.
+  // QEMU may write them at the very end: after a crash entries lead to clusters that are not
+  // counted any more, or past the end of the file, and no repair takes those away.
   if (tables.l2Cache.hasDirtyTables) await tables.l2Cache.flush(resize.cause);
   await dropUnusedBlocks(refcounts);
   await truncateFile(header, refcounts);

@@ -1,5 +1,6 @@
 /**
- * One allocating write: a run of guest clusters that have no place in the file gets one, at its end.
+ * One allocating write: a run of guest clusters that have no place in the file gets one, at its
+ * end.
  *
  * The order of host operations is QEMU's (measured with 7.2), each arrow one step below:
  *
@@ -12,12 +13,12 @@
  * Writing zeroes to whole clusters takes no space and fills nothing: only the table steps remain.
  *
  * Invariants:
- * - One runs at a time; the caller of `run` holds the image's turn. So one set of fields and one fill buffer
- *   serve all, and nothing is allocated per write.
- * - Tables in memory never say more than a crash-free file: if a table write fails, the entries are taken
- *   back. (The clusters taken stay unused: a leak, never a double use.)
- * - What an overwritten *zero* cluster held is zeroes. QEMU 7.2 fills it up from the backing file instead, so
- *   that old data comes back; the operations are the same here, the bytes are not.
+ * - One runs at a time; the caller of `run` holds the image's turn. So one set of fields and one
+ *   fill buffer serve all, and nothing is allocated per write.
+ * - Tables in memory never say more than a crash-free file: if a table write fails, the entries are
+ *   taken back. (The clusters taken stay unused: a leak, never a double use.)
+ * - What an overwritten *zero* cluster held is zeroes. QEMU 7.2 fills it up from the backing file
+ *   instead, so that old data comes back; the operations are the same here, the bytes are not.
  */
 
 import { ceilDiv } from '../../core/alignment.ts';
@@ -100,7 +101,8 @@ export class Allocation {
   /**
    * Allocates and writes the run just found, which is no `data`.
    *
-   * @param bytes as many as the run is long; `undefined` makes the run's clusters, which must be whole, zero clusters.
+   * @param bytes as many as the run is long; `undefined` makes the run's clusters, which must be
+   *   whole, zero clusters.
    */
   run(guestOffset: number, bytes: Uint8Array | undefined, found: ClusterRun): Pending {
     assertInvariant(this.#step === 'done', 'one allocating write at a time');

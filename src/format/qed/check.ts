@@ -1,11 +1,13 @@
 /**
- * Checking a QED image, as `qemu-img check` does: every table entry must lead to clusters of its own, and every
- * cluster of the file should be led to.
+ * Checking a QED image, as `qemu-img check` does: every table entry must lead to clusters of its
+ * own, and every cluster of the file should be led to.
  *
  * Invariants:
- * - Without a repair nothing is written. A repair clears entries that lead nowhere and nothing else: of two
- *   entries that claim one cluster no scan can determine the owner, and QED cannot give leaked clusters back.
- * - The need-check bit is cleared only by a repair after which no corruption is left, once all is durable.
+ * - Without a repair nothing is written. A repair clears entries that lead nowhere and nothing
+ *   else: of two entries that claim one cluster no scan can determine the owner, and QED cannot
+ *   give leaked clusters back.
+ * - The need-check bit is cleared only by a repair after which no corruption is left, once all is
+ *   durable.
  */
 
 import { readU64le, writeU64le } from '../../core/bytes.ts';
@@ -23,7 +25,8 @@ import { ENTRY_UNALLOCATED, ENTRY_ZERO, type L2Table, QedTables } from './tables
 /**
  * Checks the image in `device`, which stays open; the backing file is not looked at.
  *
- * @param options the scope `all` repairs what can be repaired; `leaks` repairs nothing, as QED cannot free clusters.
+ * @param options the scope `all` repairs what can be repaired; `leaks` repairs nothing, as QED
+ *   cannot free clusters.
  * @throws Qcow2BenchError with a code of `parseQedHeader`, or of the device.
  */
 export async function checkQed(device: BlockDevice, options: CheckOptions = {}): Promise<CheckReport> {
@@ -54,7 +57,10 @@ class QedCheck {
   readonly #claimed = new ClaimedClusters();
   readonly #findings: CheckFindings;
   readonly #options: CheckOptions;
-  /** Where the next data cluster would be if the image were not fragmented; 0 before a table's first. */
+  /**
+   * Where the next data cluster would be if the image were not fragmented; 0 before a table's
+   * first.
+   */
   #contiguousOffset = 0;
 
   constructor(device: BlockDevice, header: QedHeader, options: CheckOptions) {
@@ -133,7 +139,10 @@ class QedCheck {
     return false;
   }
 
-  /** Takes clusters for `name`; false if one of them is taken already. Each that is counts as a corruption. */
+  /**
+   * Takes clusters for `name`; false if one of them is taken already. Each that is counts as a
+   * corruption.
+   */
   #claim(hostOffset: number, clusters: number, name: () => string): boolean {
     const first = hostOffset / this.#geometry.clusterSize;
     let isFree = true;

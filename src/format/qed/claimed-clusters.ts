@@ -1,8 +1,8 @@
 /**
  * Which clusters of the file are spoken for: a set of bits that takes memory only where some are.
  *
- * Invariant: memory grows with the clusters found in use, not with the length that the file claims: a sparse file of
- * petabytes takes no more than what is in it.
+ * Invariant: memory grows with the clusters found in use, not with the length that the file claims:
+ * a sparse file of petabytes takes no more than what is in it.
  */
 
 /** Clusters of a chunk: 4 KiB of bits. */

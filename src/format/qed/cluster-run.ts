@@ -1,10 +1,10 @@
 /**
- * Finding what a guest range is: the longest run of clusters of one kind that one host operation can serve,
- * cut where QEMU cuts it, so that a request splits into the same operations.
+ * Finding what a guest range is: the longest run of clusters of one kind that one host operation
+ * can serve, cut where QEMU cuts it, so that a request splits into the same operations.
  *
- * Invariants: a run never leaves one second-level table; clusters of a `data` run follow one another in the host
- * file. The answer is in the finder's own fields, so that finding allocates nothing: it holds until the next
- * `find`, and must be taken before anything is awaited.
+ * Invariants: a run never leaves one second-level table; clusters of a `data` run follow one
+ * another in the host file. The answer is in the finder's own fields, so that finding allocates
+ * nothing: it holds until the next `find`, and must be taken before anything is awaited.
  */
 
 import { readU64le } from '../../core/bytes.ts';
@@ -47,9 +47,11 @@ export class ClusterRun {
   }
 
   /**
-   * Finds the run that begins at `guestOffset`. A promise means that a table is being read: wait, and find again.
+   * Finds the run that begins at `guestOffset`. A promise means that a table is being read: wait,
+   * and find again.
    *
-   * @throws Qcow2BenchError `qed-bad-table-offset` or `qed-bad-cluster-offset` for entries that lead nowhere.
+   * @throws Qcow2BenchError `qed-bad-table-offset` or `qed-bad-cluster-offset` for entries that
+   *   lead nowhere.
    */
   find(guestOffset: number, length: number): Pending {
     const { geometry, tables } = this.#options;

@@ -19,8 +19,8 @@ import {
 } from './header.ts';
 
 /**
- * Makes `device` an empty QED image. The format of a backing file is stored only if it is raw: QED has no
- * room for another, so the caller that opens the image has to name it.
+ * Makes `device` an empty QED image. The format of a backing file is stored only if it is raw: QED
+ * has no room for another, so the caller that opens the image has to name it.
  *
  * @throws Qcow2BenchError `qed-bad-cluster-size`, `qed-table-too-large`, `qed-bad-image-size` or
  * `qed-bad-backing-name`; nothing has been written then.

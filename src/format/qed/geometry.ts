@@ -1,9 +1,10 @@
 /**
- * Where things are in a QED image: the arithmetic of clusters and two-level tables, and the limits of the
- * format (QED specification, "Header" and "Tables").
+ * Where things are in a QED image: the arithmetic of clusters and two-level tables, and the limits
+ * of the format (QED specification, "Header" and "Tables").
  *
- * Invariants: the cluster size is a power of two, so that dividing offsets below 2^53 by it is exact; a table
- * is `tableClusters` clusters of 8-byte entries; both levels have tables of the same size.
+ * Invariants: the cluster size is a power of two, so that dividing offsets below 2^53 by it is
+ * exact; a table is `tableClusters` clusters of 8-byte entries; both levels have tables of the same
+ * size.
  */
 
 export const CLUSTER_SIZE_MIN = 4096;

@@ -1,9 +1,10 @@
 /**
- * The header in the file, after it has been checked: its need-check bit and how that reaches the disk.
+ * The header in the file, after it has been checked: its need-check bit and how that reaches the
+ * disk.
  *
- * Invariants: `needCheck` is what the file says, so it changes only once a write is done; the bytes that are not
- * the header's fields (the backing file's name) pass through unchanged, since the sector is read before it is
- * written, as QEMU does.
+ * Invariants: `needCheck` is what the file says, so it changes only once a write is done; the bytes
+ * that are not the header's fields (the backing file's name) pass through unchanged, since the
+ * sector is read before it is written, as QEMU does.
  */
 
 import { SECTOR_SIZE } from '../../core/alignment.ts';
@@ -43,7 +44,10 @@ export class QedHeaderFile {
     this.#needCheck = needCheck;
   }
 
-  /** Writes the fields alone, as opening does: nothing in the file's first sector can have changed since. */
+  /**
+   * Writes the fields alone, as opening does: nothing in the file's first sector can have changed
+   * since.
+   */
   async rewriteFields(needCheck: boolean): Promise<void> {
     patchQedHeader(this.#sector, { needCheck });
     await this.#device.write(0, this.#sector.subarray(0, HEADER_SIZE), 'header');

@@ -1,5 +1,6 @@
 /**
- * The header of a QED image: its layout, the rules each field must keep, and changing its feature bits.
+ * The header of a QED image: its layout, the rules each field must keep, and changing its feature
+ * bits.
  *
  * Little-endian, at offset 0 (QED specification, "Header"):
  *
@@ -19,8 +20,9 @@
  *      features:  bit 0  backing file         bit 1  need check
  *                 bit 2  backing format is raw, not to be probed
  *
- * Invariants: nothing is taken from a header before every field it depends on has been checked; bits this
- * code does not know are kept as they are, except unknown autoclear bits, which a writer must clear.
+ * Invariants: nothing is taken from a header before every field it depends on has been checked;
+ * bits this code does not know are kept as they are, except unknown autoclear bits, which a writer
+ * must clear.
  */
 
 import { alignUp, isAligned, isPowerOfTwo, SECTOR_SIZE } from '../../core/alignment.ts';
@@ -87,9 +89,9 @@ export interface QedBackingPlace {
  *
  * @param bytes the file's first `HEADER_SIZE` bytes, or all there are.
  * @param file its path, for errors, and its length in bytes.
- * @throws Qcow2BenchError `qed-truncated`, `qed-bad-magic`, `qed-unknown-feature`, `qed-bad-cluster-size`,
- * `qed-bad-table-size`, `qed-table-too-large`, `qed-bad-header-size`, `qed-bad-l1-offset`, `qed-bad-image-size`
- * or `qed-bad-backing-name`.
+ * @throws Qcow2BenchError `qed-truncated`, `qed-bad-magic`, `qed-unknown-feature`,
+ *   `qed-bad-cluster-size`, `qed-bad-table-size`, `qed-table-too-large`, `qed-bad-header-size`,
+ *   `qed-bad-l1-offset`, `qed-bad-image-size` or `qed-bad-backing-name`.
  */
 export function parseQedHeader(
   bytes: Uint8Array,

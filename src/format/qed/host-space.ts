@@ -1,9 +1,9 @@
 /**
  * The host file as a row of clusters: where it ends, and which offsets may be in a table.
  *
- * Invariants: space is only ever taken at the end and never given back (QED has no free list); a part of a
- * cluster at the end, which an interrupted write leaves, counts as free and is taken again. The file is as long as QEMU
- * has it, in whole sectors.
+ * Invariants: space is only ever taken at the end and never given back (QED has no free list); a
+ * part of a cluster at the end, which an interrupted write leaves, counts as free and is taken
+ * again. The file is as long as QEMU has it, in whole sectors.
  */
 
 import { alignDown, alignUp, isAligned, SECTOR_SIZE } from '../../core/alignment.ts';

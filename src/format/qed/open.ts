@@ -1,9 +1,9 @@
 /**
- * Opening a QED image: check the header, open the backing file, read the first level, repair if the image was
- * not closed cleanly.
+ * Opening a QED image: check the header, open the backing file, read the first level, repair if the
+ * image was not closed cleanly.
  *
- * Invariants: nothing is written before the whole header has been checked, and nothing at all if the image is
- * opened read-only; a failed open closes the file and the backing chain.
+ * Invariants: nothing is written before the whole header has been checked, and nothing at all if
+ * the image is opened read-only; a failed open closes the file and the backing chain.
  */
 
 import { textUpToNul } from '../../core/byte-text.ts';
@@ -19,7 +19,8 @@ import { repairQed } from './repair.ts';
 import { QedTables } from './tables.ts';
 
 /**
- * Opens a QED image; one that needs a check is repaired first, unless it is opened read-only or for a check.
+ * Opens a QED image; one that needs a check is repaired first, unless it is opened read-only or for
+ * a check.
  *
  * @throws Qcow2BenchError with a code of `parseQedHeader`, `repairQed` or the backing chain.
  */

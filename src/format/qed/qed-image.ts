@@ -1,11 +1,13 @@
 /**
- * An open QED image: guest requests become runs of clusters, read and written in place or allocated.
+ * An open QED image: guest requests become runs of clusters, read and written in place or
+ * allocated.
  *
  * Invariants:
  * - A request is served run by run, in order, as QEMU does.
- * - Allocating writes run one at a time. A request takes the turn when it meets its first cluster to allocate
- *   and keeps it to its end; once it has the turn it looks again, for the cluster may have been allocated while it
- *   waited. In-place writes and reads need no turn, except where a table is still on its way to the file.
+ * - Allocating writes run one at a time. A request takes the turn when it meets its first cluster
+ *   to allocate and keeps it to its end; once it has the turn it looks again, for the cluster may
+ *   have been allocated while it waited. In-place writes and reads need no turn, except where a
+ *   table is still on its way to the file.
  * - Tables are written through, so a flush has nothing to write: it is a sync.
  */
 
@@ -42,7 +44,9 @@ export interface QedImageOptions {
   readonly keepNeedCheck: boolean;
 }
 
-/** Real zeroes around whole zero clusters are written in pieces of this, like QEMU's bounce buffer. */
+/**
+ * Real zeroes around whole zero clusters are written in pieces of this, like QEMU's bounce buffer.
+ */
 const ZERO_PIECE = 16 * 1024 * 1024;
 
 export class QedImage implements DiskImage {
@@ -95,7 +99,10 @@ export class QedImage implements DiskImage {
     return this.#write(guestOffset, bytes.byteLength, bytes, 0, false);
   }
 
-  /** Whole clusters become zero clusters, or zeroes in place where they have data; the rest gets real zeroes. */
+  /**
+   * Whole clusters become zero clusters, or zeroes in place where they have data; the rest gets
+   * real zeroes.
+   */
   async writeZeroes(guestOffset: number, length: number): Promise<void> {
     assertInvariant(!this.#readOnly, 'write-zeroes to a QED image opened read-only');
     const { clusterSize } = this;
@@ -126,9 +133,11 @@ export class QedImage implements DiskImage {
   }
 
   /**
-   * Only larger, without space for what is new, and not where a backing file would show through: as QEMU has it.
+   * Only larger, without space for what is new, and not where a backing file would show through: as
+   * QEMU has it.
    *
-   * @throws Qcow2BenchError `qed-no-shrink`, `qed-no-preallocation`, `qed-backing-would-show`, `qed-bad-image-size`
+   * @throws Qcow2BenchError `qed-no-shrink`, `qed-no-preallocation`, `qed-backing-would-show`,
+   *   `qed-bad-image-size`
    */
   async resize(virtualSize: number, preallocation: Preallocation = 'off'): Promise<void> {
     assertInvariant(!this.#readOnly, 'resize of a QED image opened read-only');
@@ -228,7 +237,10 @@ export class QedImage implements DiskImage {
     }
   }
 
-  /** Serves a write from `from` on; plain arguments, so that a write that never waits allocates nothing. */
+  /**
+   * Serves a write from `from` on; plain arguments, so that a write that never waits allocates
+   * nothing.
+   */
   #write(
     guestOffset: number,
     length: number,

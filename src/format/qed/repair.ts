@@ -1,12 +1,15 @@
 /**
- * What opening an image with the need-check bit set has to do: read every table, clear entries that lead
- * nowhere, and clear the bit. This scan is the price of not syncing tables while the image was in use.
+ * What opening an image with the need-check bit set has to do: read every table, clear entries that
+ * lead nowhere, and clear the bit. This scan is the price of not syncing tables while the image was
+ * in use.
  *
- * An interrupted write can leave an entry that points past the file's end (the table reached the disk, the data
- * did not); the guest never had that write acknowledged as durable, so the entry becomes unallocated.
+ * An interrupted write can leave an entry that points past the file's end (the table reached the
+ * disk, the data did not); the guest never had that write acknowledged as durable, so the entry
+ * becomes unallocated.
  *
  * Invariants:
- * - The bit is cleared only after everything repaired is durable, and only if nothing is left that could not be.
+ * - The bit is cleared only after everything repaired is durable, and only if nothing is left that
+ *   could not be.
  * - Memory grows with the clusters found in use, not with the length the file claims.
  */
 
@@ -32,7 +35,8 @@ export interface RepairOptions {
  * Scans, repairs and marks the image clean.
  *
  * @returns how many entries were cleared.
- * @throws Qcow2BenchError `qed-cross-linked` if two entries claim one cluster: no scan can determine the owner.
+ * @throws Qcow2BenchError `qed-cross-linked` if two entries claim one cluster: no scan can
+ *   determine the owner.
  */
 export async function repairQed(options: RepairOptions): Promise<number> {
   const { geometry, space, tables, device, header } = options;

@@ -4,11 +4,12 @@
  *      entry (u64, little-endian):  0 unallocated · 1 zero cluster (second level only) · else a host offset
  *
  * Invariants:
- * - The cache holds no dirty entry but in the moment between changing one and the write that follows. A table
- *   in that moment is pinned (`writing`): evicting it would let another request read the old one from the file.
+ * - The cache holds no dirty entry but in the moment between changing one and the write that
+ *   follows. A table in that moment is pinned (`writing`): evicting it would let another request
+ *   read the old one from the file.
  * - A table is read once however many requests want it at a time.
- * - Like QEMU's, the cache has 50 tables and drops the one that came first; where 50 would take more memory than
- *   `CACHE_BYTES_MAX`, as many as fit.
+ * - Like QEMU's, the cache has 50 tables and drops the one that came first; where 50 would take
+ *   more memory than `CACHE_BYTES_MAX`, as many as fit.
  */
 
 import { alignDown, alignUp, SECTOR_SIZE } from '../../core/alignment.ts';
@@ -72,7 +73,9 @@ export class QedTables {
     return this.#device.read(this.#l1Offset, this.#l1, 'l1-table');
   }
 
-  /** Host offset of the second-level table, 0 if there is none, `undefined` if it is 2^53 or more. */
+  /**
+   * Host offset of the second-level table, 0 if there is none, `undefined` if it is 2^53 or more.
+   */
   l1Entry(l1Index: number): number | undefined {
     return readU64le(this.#l1View, l1Index * ENTRY_SIZE);
   }
@@ -103,8 +106,8 @@ export class QedTables {
   }
 
   /**
-   * Reads the table into the cache. With many requests in flight it may be gone again when the promise is
-   * resolved: ask `cached` again.
+   * Reads the table into the cache. With many requests in flight it may be gone again when the
+   * promise is resolved: ask `cached` again.
    *
    * @throws Qcow2BenchError `qed-bad-table-offset` if the entry cannot be the offset of a table.
    */
@@ -130,7 +133,9 @@ export class QedTables {
     return loading;
   }
 
-  /** A new table, all unallocated, in clusters of its own; not yet in the first level or the cache. */
+  /**
+   * A new table, all unallocated, in clusters of its own; not yet in the first level or the cache.
+   */
   create(l1Index: number): L2Table {
     return this.#newTable(l1Index, this.#space.allocate(this.#geometry.tableClusters));
   }

@@ -2,10 +2,11 @@
  * The raw format: guest offset equals host offset, and the file holds nothing else.
  *
  * Invariants:
- * - Nothing is allocated, translated or cached: each guest request is at most one host operation (real
- *   zeroes, where the device has no zero-range, are as many as the buffer of zeroes asks for).
- * - The file's length is the disk's size, rounded up to a sector as QEMU does; the file itself is not grown
- *   to that length before somebody writes there.
+ * - Nothing is allocated, translated or cached: each guest request is at most one host operation
+ *   (real zeroes, where the device has no zero-range, are as many as the buffer of zeroes asks
+ *   for).
+ * - The file's length is the disk's size, rounded up to a sector as QEMU does; the file itself is
+ *   not grown to that length before somebody writes there.
  */
 
 import { alignUp, isAligned, SECTOR_SIZE } from '../../core/alignment.ts';
@@ -23,8 +24,8 @@ import { zeroOrWrite } from '../real-zeroes.ts';
 /**
  * Opens a raw image: any file is one.
  *
- * @throws Qcow2BenchError `raw-size-unaligned` where O_DIRECT could not write its last bytes without making it longer, as
- *   QEMU refuses it; or of the device.
+ * @throws Qcow2BenchError `raw-size-unaligned` where O_DIRECT could not write its last bytes
+ *   without making it longer, as QEMU refuses it; or of the device.
  */
 export async function openRaw(options: OpenOptions): Promise<RawImage> {
   const { device, readOnly } = options;
@@ -42,7 +43,10 @@ export async function openRaw(options: OpenOptions): Promise<RawImage> {
   return new RawImage(options);
 }
 
-/** The first rule that the choices break: raw has no header to name a backing file in, and no tables. */
+/**
+ * The first rule that the choices break: raw has no header to name a backing file in, and no
+ * tables.
+ */
 export function impossibleRaw({ backingFile, shape }: LayoutChoices): BrokenRule | undefined {
   if (backingFile !== undefined) {
     const message = `a raw image cannot have a backing file ('${backingFile.name}'): use qcow2 or qed`;
@@ -54,7 +58,8 @@ export function impossibleRaw({ backingFile, shape }: LayoutChoices): BrokenRule
 }
 
 /**
- * Makes `device` a raw image of `virtualSize` bytes, all zero, with the space that `preallocation` asks for.
+ * Makes `device` a raw image of `virtualSize` bytes, all zero, with the space that `preallocation`
+ * asks for.
  *
  * @throws Qcow2BenchError of `impossibleRaw`, or of the device.
  */

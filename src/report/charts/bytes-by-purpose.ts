@@ -1,7 +1,7 @@
 /**
- * Chart: bytes written per guest write on top of the guest's own, stacked by purpose. The fill around guest
- * data (`cow`) is part of it, in grey: QED writes real zeroes where qcow2 asks for a zero-range, and a chart of
- * tables alone would hide that.
+ * Chart: bytes written per guest write on top of the guest's own, stacked by purpose. The fill
+ * around guest data (`cow`) is part of it, in grey: QED writes real zeroes where qcow2 asks for a
+ * zero-range, and a chart of tables alone would hide that.
  */
 
 import { bytesPerWriteByPurpose } from '../../result/derive.ts';

@@ -1,4 +1,6 @@
-/** The charts of the report, in the order in which it shows them, and what is chosen when it opens. */
+/**
+ * The charts of the report, in the order in which it shows them, and what is chosen when it opens.
+ */
 
 import type { Answer } from '../answer.ts';
 import type { ReportCells } from '../report-cells.ts';

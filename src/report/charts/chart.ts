@@ -1,10 +1,11 @@
 /**
- * What every chart of the report is: a Vega-Lite specification as data, its rows, and the table that says the
- * same to those who cannot see it.
+ * What every chart of the report is: a Vega-Lite specification as data, its rows, and the table
+ * that says the same to those who cannot see it.
  *
- * Invariants: a specification names its data set and holds no data; what a reader can choose (`workload`,
- * `cache`, `setup`) are parameters of the specification, so a choice needs no new one. Colours of text and
- * lines are those of a light page; the page's style sheet recolours them where it is dark.
+ * Invariants: a specification names its data set and holds no data; what a reader can choose
+ * (`workload`, `cache`, `setup`) are parameters of the specification, so a choice needs no new one.
+ * Colours of text and lines are those of a light page; the page's style sheet recolours them where
+ * it is dark.
  */
 
 import type { Config, TopLevelSpec } from 'vega-lite';
@@ -37,7 +38,10 @@ export interface Chart {
   /** Columns of the table that replaces it. */
   readonly columns: readonly ChartColumn[];
   readonly legend: readonly LegendEntry[];
-  /** Pixels between the chart's left edge and its panels, kept for axis labels; 0 if it sizes itself. */
+  /**
+   * Pixels between the chart's left edge and its panels, kept for axis labels; 0 if it sizes
+   * itself.
+   */
   readonly gutter: number;
 }
 
@@ -95,7 +99,10 @@ export function selectionFilter(selections: readonly Selection[]): string {
 /** Of a variant that the palette does not name. */
 const OTHER_COLOUR = '#7d8794';
 
-/** The vertical axis of bars: a row a variant, with a gutter of fixed width so that panels can be sized. */
+/**
+ * The vertical axis of bars: a row a variant, with a gutter of fixed width so that panels can be
+ * sized.
+ */
 export function variantAxis(report: ReportCells) {
   const domain = [...report.variants];
   return {
@@ -131,7 +138,10 @@ export interface PanelledSpec {
 const PANEL_WIDTH = 560;
 const ROW_STEP = 24;
 
-/** Panels one below another, a panel a cache mode, its name above it, a row a variant; all on one scale. */
+/**
+ * Panels one below another, a panel a cache mode, its name above it, a row a variant; all on one
+ * scale.
+ */
 export function panelledSpec(report: ReportCells, selected: Selected, panels: PanelledSpec): FacetSpec {
   const { dataset, description, selections, calculated = [], layer } = panels;
   const header = { title: null, labelOrient: 'top', labelAnchor: 'start', labelAngle: 0 } as const;

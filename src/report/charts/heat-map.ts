@@ -1,6 +1,7 @@
 /**
- * Charts: the matrix, workload × variant in one cache mode, with the figure in each cell. Shade follows the
- * square root of the value, so that small figures still differ; numbers, not shades, carry the exact message.
+ * Charts: the matrix, workload × variant in one cache mode, with the figure in each cell. Shade
+ * follows the square root of the value, so that small figures still differ; numbers, not shades,
+ * carry the exact message.
  */
 
 import type { TopLevelSpec } from 'vega-lite';

@@ -1,6 +1,7 @@
 /**
- * Chart: time per guest request with its spread: every sample as a point, the quartiles as a bar, the median as a
- * line and a number. The scale is logarithmic, for a sync costs a hundred times what a buffered write does.
+ * Chart: time per guest request with its spread: every sample as a point, the quartiles as a bar,
+ * the median as a line and a number. The scale is logarithmic, for a sync costs a hundred times
+ * what a buffered write does.
  */
 
 import type { TopLevelSpec } from 'vega-lite';
@@ -22,7 +23,10 @@ const SELECTIONS = ['workload', 'setup'] as const;
 const NS_PER_US = 1000;
 /** Grid lines at powers of ten are plain, those between are faint. */
 const POWER_OF_TEN = 'abs(log(datum.value) / LN10 - round(log(datum.value) / LN10)) < 0.001';
-/** How far right of the largest sample, as a factor, the scale goes, so that the median's number fits. */
+/**
+ * How far right of the largest sample, as a factor, the scale goes, so that the median's number
+ * fits.
+ */
 const REACH = 2.2;
 
 export function requestTimesChart(report: ReportCells, selected: Selected): Chart {

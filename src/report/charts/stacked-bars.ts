@@ -1,6 +1,7 @@
 /**
- * Stacked bars of what one guest write costs: a row a variant, a panel a cache mode, all on one scale, the sum
- * written at the end of each bar. The scale is linear: stacked parts mean nothing on another.
+ * Stacked bars of what one guest write costs: a row a variant, a panel a cache mode, all on one
+ * scale, the sum written at the end of each bar. The scale is linear: stacked parts mean nothing on
+ * another.
  */
 
 import type { TopLevelSpec } from 'vega-lite';
@@ -38,7 +39,9 @@ export interface StackedBars {
 }
 
 export interface StackedBarsOptions {
-  /** Gives the picture its own title and legend, for use outside the page, which has them beside it. */
+  /**
+   * Gives the picture its own title and legend, for use outside the page, which has them beside it.
+   */
   readonly standalone?: boolean;
 }
 

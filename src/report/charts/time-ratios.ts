@@ -1,6 +1,7 @@
 /**
- * Chart: how much longer than the reference a request takes, with the interval of that ratio, over the band in which
- * the reference compared with itself is. A mark whose interval keeps clear of the band and of 1 is a difference.
+ * Chart: how much longer than the reference a request takes, with the interval of that ratio, over
+ * the band in which the reference compared with itself is. A mark whose interval keeps clear of the
+ * band and of 1 is a difference.
  */
 
 import type { TopLevelSpec } from 'vega-lite';

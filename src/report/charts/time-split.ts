@@ -1,6 +1,7 @@
 /**
- * Chart: where the time of a guest request goes: host operations for data, for metadata, syncs, and the rest,
- * which is engine and harness. Shows whether the harness hides the difference between formats.
+ * Chart: where the time of a guest request goes: host operations for data, for metadata, syncs, and
+ * the rest, which is engine and harness. Shows whether the harness hides the difference between
+ * formats.
  */
 
 import type { TimeSplit } from '../../result/schema.ts';

@@ -1,10 +1,12 @@
 /**
- * The block traces of Alibaba Cloud of 2020 (Li et al., IISWC '20; github.com/alibaba/block-traces), `io_traces.csv`.
+ * The block traces of Alibaba Cloud of 2020 (Li et al., IISWC '20;
+ * github.com/alibaba/block-traces), `io_traces.csv`.
  *
  *     device_id,opcode,offset,length,timestamp
  *     419,W,8792731648,16384,1577808144360767
  *
- * Invariants: offsets and lengths are bytes, times microseconds since 1970; a device is a volume. Neither flush nor FUA.
+ * Invariants: offsets and lengths are bytes, times microseconds since 1970; a device is a volume.
+ * Neither flush nor FUA.
  */
 
 import { COMMA, equals } from './line-fields.ts';

@@ -1,5 +1,6 @@
 /**
- * The text that blkparse prints of a block trace, and that ftrace's `blk` tracer prints with `blk_classic`.
+ * The text that blkparse prints of a block trace, and that ftrace's `blk` tracer prints with
+ * `blk_classic`.
  *
  *       8,0    3        1     0.000000000   697  Q WFS 223490 + 8 [kjournald]      blkparse
  *       7,0    1   796.229243922 23159  Q  WS 0 + 8 [dd]                           ftrace: no sequence number
@@ -7,9 +8,10 @@
  *     RWBS  F before the operation: flush first | R read, W write, D discard, N none | F after it: FUA |
  *           A ahead | S sync | M metadata
  *
- * Invariants: a request shows several times on its way, so only its `Q` counts; sectors are 512 bytes. An event without
- * `+` moves no data: with F it is a flush, otherwise it is passed over. What follows the events (the summary, which
- * begins with `CPU` or `Total`) is not read. The device is the volume.
+ * Invariants: a request shows several times on its way, so only its `Q` counts; sectors are 512
+ * bytes. An event without `+` moves no data: with F it is a flush, otherwise it is passed over.
+ * What follows the events (the summary, which begins with `CPU` or `Total`) is not read. The device
+ * is the volume.
  */
 
 import { SECTOR_SIZE } from '../request.ts';

@@ -6,9 +6,10 @@
  *     action     low 8 bits: what happened (1 Q: queued); bits 16 to 31: categories
  *     categories 0 read | 1 write | 2 flush | 3 sync | 9 pass-through | 10 notify | 12 meta | 13 discard | 15 FUA
  *
- * Invariants: the machine's own byte order, detected by the magic number; sectors are 512 bytes. A request shows several
- * times on its way, so only its `Q` counts. One with the flush category is a flush before whatever else it is. Write-zeroes
- * cannot be distinguished from writes. A device is a volume, called `8,0` as blkparse prints it.
+ * Invariants: the machine's own byte order, detected by the magic number; sectors are 512 bytes. A
+ * request shows several times on its way, so only its `Q` counts. One with the flush category is a
+ * flush before whatever else it is. Write-zeroes cannot be distinguished from writes. A device is a
+ * volume, called `8,0` as blkparse prints it.
  */
 
 import { SECTOR_SIZE } from '../request.ts';

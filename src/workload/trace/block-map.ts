@@ -1,8 +1,10 @@
 /**
- * Which blocks of a device were touched, in bounded memory: a bit a block, in pages that are made when they are needed.
+ * Which blocks of a device were touched, in bounded memory: a bit a block, in pages that are made
+ * when they are needed.
  *
- * Invariant: never more than `PAGES_MAX` pages (32 MiB). Where that is not enough, blocks become twice as large, as
- * often as it takes: then the map says a little too much, and `blockSize` says by how much.
+ * Invariant: never more than `PAGES_MAX` pages (32 MiB). Where that is not enough, blocks become
+ * twice as large, as often as it takes: then the map says a little too much, and `blockSize` says
+ * by how much.
  */
 
 /** Bytes of a page, which cover 65,536 blocks. */
@@ -19,7 +21,10 @@ export class BlockMap {
     this.blockSize = blockSize;
   }
 
-  /** Marks the blocks that `length` bytes from `offset` touch; answers whether one of them was unmarked. */
+  /**
+   * Marks the blocks that `length` bytes from `offset` touch; answers whether one of them was
+   * unmarked.
+   */
   add(offset: number, length: number): boolean {
     const first = Math.floor(offset / this.blockSize);
     const last = Math.floor((offset + length - 1) / this.blockSize);

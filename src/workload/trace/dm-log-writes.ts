@@ -1,15 +1,16 @@
 /**
- * The log of the device-mapper target `log-writes` (Linux, Documentation/admin-guide/device-mapper/log-writes.rst), which
- * QEMU's `blklogwrites` driver writes too: reader and writer.
+ * The log of the device-mapper target `log-writes` (Linux,
+ * Documentation/admin-guide/device-mapper/log-writes.rst), which QEMU's `blklogwrites` driver
+ * writes too: reader and writer.
  *
  *     sector 0   magic u64 | version u64 (1) | entries u64 | sector size u32
  *     an entry   sector u64 | sectors u64 | flags u64 | data length u64, in a sector of its own;
  *                then the data, `sectors` long; a discard has none, and a mark's text is in the entry's sector
  *     flags      1 flush | 2 FUA | 4 discard | 8 mark | 16 metadata
  *
- * Invariants: little-endian; sectors are the log's own, of the size that its head says. An entry with the flush flag
- * and sectors is a flush before a write. No times, no reads; marks are passed over. QEMU never sets FUA (such a write is
- * followed by a flush) and logs zero-writes as writes.
+ * Invariants: little-endian; sectors are the log's own, of the size that its head says. An entry
+ * with the flush flag and sectors is a flush before a write. No times, no reads; marks are passed
+ * over. QEMU never sets FUA (such a write is followed by a flush) and logs zero-writes as writes.
  */
 
 import { isPowerOfTwo } from '../../core/alignment.ts';

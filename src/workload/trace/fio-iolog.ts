@@ -1,6 +1,6 @@
 /**
- * The logs that fio writes with `write_iolog` and replays with `read_iolog`, versions 2 and 3 (fio(1), TRACE FILE
- * FORMAT): reader and writer.
+ * The logs that fio writes with `write_iolog` and replays with `read_iolog`, versions 2 and 3
+ * (fio(1), TRACE FILE FORMAT): reader and writer.
  *
  *     fio version 2 iolog                   fio version 3 iolog
  *     /dev/vdb add                          0 /dev/vdb add
@@ -11,9 +11,11 @@
  *     /dev/vdb close                        180 /dev/vdb close
  *
  * Invariants:
- * - Offsets and lengths are bytes. Version 3 begins each line with microseconds since the start. In version 2 a `wait`
- *   says when the next action comes: milliseconds since the start, as fio does it (its manual says otherwise).
- * - `sync` and `datasync` are flushes; fio repeats the last write's place with them, which means nothing.
+ * - Offsets and lengths are bytes. Version 3 begins each line with microseconds since the start. In
+ *   version 2 a `wait` says when the next action comes: milliseconds since the start, as fio does
+ *   it (its manual says otherwise).
+ * - `sync` and `datasync` are flushes; fio repeats the last write's place with them, which means
+ *   nothing.
  * - A file is a volume.
  */
 

@@ -1,12 +1,12 @@
 /**
- * The traces of Florida International University in the form of SRT (Koller, Rangaswami: I/O Deduplication, FAST '10),
- * as SNIA distributes them.
+ * The traces of Florida International University in the form of SRT (Koller, Rangaswami: I/O
+ * Deduplication, FAST '10), as SNIA distributes them.
  *
  *     ns pid process lba blocks W|R major minor md5
  *     89966899405 1234 kjournald 904265560 8 W 6 0 531e779b3d5bca7b9c0a6a3a4e2c1a3b
  *
- * Invariants: times are nanoseconds, addresses and sizes sectors of 512 bytes; `major,minor` is the volume, written as
- * blkparse does. Neither flush nor FUA.
+ * Invariants: times are nanoseconds, addresses and sizes sectors of 512 bytes; `major,minor` is the
+ * volume, written as blkparse does. Neither flush nor FUA.
  */
 
 import { SECTOR_SIZE } from '../request.ts';

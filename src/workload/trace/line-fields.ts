@@ -1,9 +1,9 @@
 /**
  * Reads the fields of a line one after the other, from its bytes, without making a string of any.
  *
- * Invariants: numbers are decimal integers below 2^53, or `NOT_A_NUMBER`, which is negative as all that is no number
- * here; a field that was read is passed over with the one separator after it. `isPastEnd` means that a field was
- * asked for that the line does not have.
+ * Invariants: numbers are decimal integers below 2^53, or `NOT_A_NUMBER`, which is negative as all
+ * that is no number here; a field that was read is passed over with the one separator after it.
+ * `isPastEnd` means that a field was asked for that the line does not have.
  */
 
 const DIGIT_0 = 0x30;
@@ -58,7 +58,8 @@ export class LineFields {
     const { bytes, end } = this;
     const start = this.next;
     let at = start;
-    // Nine digits fit a 32-bit integer, in which most numbers end; the rest goes on in floating point.
+    // Nine digits fit a 32-bit integer, in which most numbers end; the rest goes on in floating
+    // point.
     const integerEnd = Math.min(end, start + INTEGER_DIGITS);
     let integer = 0;
     for (; at < integerEnd; at++) {

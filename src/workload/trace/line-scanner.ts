@@ -1,8 +1,9 @@
 /**
  * Cuts a stream of chunks into lines without making a string of any.
  *
- * Invariants: a line is the bytes `start` to `end` of `bytes`, without its line feed (and without a carriage
- * return before it); it is valid until the next call. A line longer than the limit is reported, not kept.
+ * Invariants: a line is the bytes `start` to `end` of `bytes`, without its line feed (and without a
+ * carriage return before it); it is valid until the next call. A line longer than the limit is
+ * reported, not kept.
  */
 
 const LINE_FEED = 0x0a;

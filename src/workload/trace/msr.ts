@@ -1,12 +1,12 @@
 /**
- * The traces of Microsoft Research Cambridge (Narayanan, Donnelly, Rowstron: Write Off-Loading, FAST '08), as SNIA
- * distributes them.
+ * The traces of Microsoft Research Cambridge (Narayanan, Donnelly, Rowstron: Write Off-Loading,
+ * FAST '08), as SNIA distributes them.
  *
  *     Timestamp,Hostname,DiskNumber,Type,Offset,Size,ResponseTime
  *     128166372003061629,hm,0,Read,383496192,32768,113736
  *
- * Invariants: times are ticks of 100 ns since 1601, above 2^53; offsets and sizes are bytes. Host and disk are the
- * volume, called `hm_0` as the published files are. Neither flush nor FUA.
+ * Invariants: times are ticks of 100 ns since 1601, above 2^53; offsets and sizes are bytes. Host
+ * and disk are the volume, called `hm_0` as the published files are. Neither flush nor FUA.
  */
 
 import { COMMA, WIDE_UNIT } from './line-fields.ts';

@@ -10,8 +10,9 @@
  *     2400,flush,,,
  *     # a comment
  *
- * Invariants: numbers are decimal integers below 2^53; times never go backwards; flags are joined by `|`.
- * `line` makes no strings and uses no regular expression: it reads bytes once, left to right.
+ * Invariants: numbers are decimal integers below 2^53; times never go backwards; flags are joined
+ * by `|`. `line` makes no strings and uses no regular expression: it reads bytes once, left to
+ * right.
  */
 
 import { REQUEST_OPS } from '../request.ts';
@@ -30,7 +31,10 @@ const PROVENANCE_LINES_MAX = 1000;
 const BAR = 0x7c;
 const HASH = 0x23;
 
-/** The ops by the length of their names, which is different for all but two: comparing is then rarely in vain. */
+/**
+ * The ops by the length of their names, which is different for all but two: comparing is then
+ * rarely in vain.
+ */
 const OPS_BY_LENGTH: readonly (readonly (readonly [RequestOp, Uint8Array])[])[] = Array.from(
   { length: 16 },
   (_, length) =>

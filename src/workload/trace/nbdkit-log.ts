@@ -1,6 +1,6 @@
 /**
- * The log of nbdkit's log filter (nbdkit-log-filter(1)): a request has a line when it is issued and one, with
- * three dots before its name, when it is answered. A pair shares its connection and id.
+ * The log of nbdkit's log filter (nbdkit-log-filter(1)): a request has a line when it is issued and
+ * one, with three dots before its name, when it is answered. A pair shares its connection and id.
  *
  *     2026-03-01 12:00:00.000090 connection=1 Connect export="" tls=0 size=0x40000000 write=1 …
  *     2026-03-01 12:00:00.000100 connection=1 Write id=2 offset=0x10000 count=0x1000 fua=1 ...
@@ -8,10 +8,11 @@
  *     2026-03-01 12:00:00.000200 connection=1 Flush id=3 ...
  *
  * Invariants:
- * - Requests come out in issue order, and only if they were answered with success: one that failed, or was
- *   never answered, did nothing that a guest may rely on. Those are counted in `failedCount`.
- * - Times count from the first request. The log's order is the order of issue; a wall clock that steps back
- *   does not change it, so a time before its predecessor's becomes the predecessor's.
+ * - Requests come out in issue order, and only if they were answered with success: one that failed,
+ *   or was never answered, did nothing that a guest may rely on. Those are counted in
+ *   `failedCount`.
+ * - Times count from the first request. The log's order is the order of issue; a wall clock that
+ *   steps back does not change it, so a time before its predecessor's becomes the predecessor's.
  * - At most `OUTSTANDING_MAX` requests wait for their answers.
  * - An export is a volume.
  */
@@ -62,12 +63,17 @@ const CONNECTION = Buffer.from('connection', 'latin1');
 /** The fields of a request and of its answer, in the order in which `#values` holds them. */
 const KEYS = ['id', 'offset', 'count', 'fua', 'trim', 'return'] as const;
 const KEY_BYTES = KEYS.map((key) => Buffer.from(`${key}=`, 'latin1'));
-/** By its first letter, in which all of them differ, the one key that a word can have; -1 where there is none. */
+/**
+ * By its first letter, in which all of them differ, the one key that a word can have; -1 where
+ * there is none.
+ */
 const KEY_BY_LETTER = new Int8Array(256).fill(-1);
 for (const [key, [letter = 0]] of KEY_BYTES.entries()) KEY_BY_LETTER[letter] = key;
 const [ID, OFFSET, COUNT, FUA, TRIM, RETURN] = [0, 1, 2, 3, 4, 5] as const;
 
-/** A request in the order of issue. `null` while it waits for its answer, `false` if it is left out. */
+/**
+ * A request in the order of issue. `null` while it waits for its answer, `false` if it is left out.
+ */
 interface Outstanding {
   readonly request: Request;
   answer: boolean | null;
@@ -248,7 +254,10 @@ export class NbdkitLogParser implements LineParser {
     }
   }
 
-  /** Microseconds since 1970 of the date and time at `start`, which are in UTC; NaN if there are none. */
+  /**
+   * Microseconds since 1970 of the date and time at `start`, which are in UTC; NaN if there are
+   * none.
+   */
   #micros(bytes: Uint8Array, start: number, end: number): number {
     if (end - start <= DATE_BYTES) return NaN;
     if (!startsWith(bytes, start, this.#minute) || this.#minute.length === 0) {
@@ -279,7 +288,10 @@ function startsWith(bytes: Uint8Array, start: number, name: Uint8Array): boolean
   return true;
 }
 
-/** The number that `bytes[start … end)` spells in hexadecimal (`0x…`) or decimal; NaN if it is none below 2^53. */
+/**
+ * The number that `bytes[start … end)` spells in hexadecimal (`0x…`) or decimal; NaN if it is none
+ * below 2^53.
+ */
 function numberAt(bytes: Uint8Array, start: number, end: number): number {
   if (bytes[start] !== DIGIT_0 || bytes[start + 1] !== LETTER_X) {
     const value = start === end ? NaN : digits(bytes, start, end);

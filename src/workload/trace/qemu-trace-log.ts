@@ -5,9 +5,10 @@
  *     12345@1700000000.000123:blk_co_preadv blk 0x5581d8 bs 0x5581f2 offset 0 bytes 512 flags 0x0
  *
  * Invariants:
- * - Flags are hexadecimal, with or without `0x`: 0x2 zero-write, 0x4 may unmap, 0x10 FUA. The FUA that writethrough
- *   implies does not show, and QEMU 7.2 has no event for flushes and discards.
- * - `pid@seconds:` is before the event only with `-msg timestamp=on`; without it there are no times.
+ * - Flags are hexadecimal, with or without `0x`: 0x2 zero-write, 0x4 may unmap, 0x10 FUA. The FUA
+ *   that writethrough implies does not show, and QEMU 7.2 has no event for flushes and discards.
+ * - `pid@seconds:` is before the event only with `-msg timestamp=on`; without it there are no
+ *   times.
  * - Lines of other events are passed over. A block backend (`blk`) is a volume.
  */
 
@@ -122,7 +123,10 @@ function isLetter(byte: number): boolean {
   return (byte - LETTER_A) >>> 0 < 26;
 }
 
-/** The number that `bytes[start … end)` spells, with or without `0x`; negative if it is none of 32 bits. */
+/**
+ * The number that `bytes[start … end)` spells, with or without `0x`; negative if it is none of 32
+ * bits.
+ */
 function hexadecimal(bytes: Uint8Array, start: number, end: number): number {
   let at = bytes[start] === DIGIT_0 && bytes[start + 1] === LETTER_X ? start + 2 : start;
   if (at === end || end - at > 8) return -1;

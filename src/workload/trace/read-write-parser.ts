@@ -1,6 +1,6 @@
 /**
- * What the published traces have in common whose lines are fields: a line is a read or a write of a volume, without
- * flushes and FUA.
+ * What the published traces have in common whose lines are fields: a line is a read or a write of a
+ * volume, without flushes and FUA.
  *
  * Invariant: a line can be understood without those before it, so a broken one may be left out.
  */
@@ -29,7 +29,10 @@ export abstract class ReadWriteParser implements LineParser {
     return this.request(bytes, start, end);
   }
 
-  /** Takes the line `bytes[start … end)`, at whose beginning `fields` stand; answers the rule it breaks. */
+  /**
+   * Takes the line `bytes[start … end)`, at whose beginning `fields` stand; answers the rule it
+   * breaks.
+   */
   protected abstract request(bytes: Uint8Array, start: number, end: number): string | undefined;
 
   /** The next field as an operation, which is `R` or `W`. */

@@ -1,8 +1,9 @@
 /**
- * Cuts a stream of chunks into binary records, passing over the data between them without keeping it.
+ * Cuts a stream of chunks into binary records, passing over the data between them without keeping
+ * it.
  *
- * Invariants: a record is `bytes` from `start`, valid until the next call; of the chunks before, only an unfinished
- * record is kept. `offset` is where in the unpacked file the record begins.
+ * Invariants: a record is `bytes` from `start`, valid until the next call; of the chunks before,
+ * only an unfinished record is kept. `offset` is where in the unpacked file the record begins.
  */
 
 export class RecordScanner {
@@ -18,7 +19,10 @@ export class RecordScanner {
   #origin = 0;
   #toSkip = 0;
 
-  /** Adds a chunk; all whole records of the one before must have been taken. The chunk is not changed. */
+  /**
+   * Adds a chunk; all whole records of the one before must have been taken. The chunk is not
+   * changed.
+   */
   push(chunk: Uint8Array): void {
     const rest = this.bytes.subarray(this.#next);
     this.#origin += this.#next;

@@ -1,10 +1,10 @@
 /**
- * Where the parsers of a trace put its requests: holds every request against the rules, leaves out other volumes,
- * and gives the rest out in batches, in the order of their times.
+ * Where the parsers of a trace put its requests: holds every request against the rules, leaves out
+ * other volumes, and gives the rest out in batches, in the order of their times.
  *
  * Invariants:
- * - Times come out from 0 or later, in nanoseconds, and never go backwards. A request may stand up to the format's
- *   window of requests after its place; one that is later breaks a rule.
+ * - Times come out from 0 or later, in nanoseconds, and never go backwards. A request may stand up
+ *   to the format's window of requests after its place; one that is later breaks a rule.
  * - It holds at most the window and a batch.
  */
 
@@ -40,7 +40,10 @@ export class RequestCollector {
   /** Where the requests so far end, in bytes. */
   endOffset = 0;
 
-  /** Requests that a batch is to have; fewer where fewer are wanted, so that nothing is looked at in vain. */
+  /**
+   * Requests that a batch is to have; fewer where fewer are wanted, so that nothing is looked at in
+   * vain.
+   */
   batchRequests = BATCH_REQUESTS;
 
   readonly #orderWindow: number;
@@ -75,7 +78,10 @@ export class RequestCollector {
     return footprintOf(this.endOffset);
   }
 
-  /** The file records the device's size; the user's size takes precedence. Answers the rule it breaks. */
+  /**
+   * The file records the device's size; the user's size takes precedence. Answers the rule it
+   * breaks.
+   */
   setVirtualSize(bytes: number): string | undefined {
     const rule = brokenSizeRule(bytes);
     if (rule !== undefined || this.#sizeIsGiven) return rule;

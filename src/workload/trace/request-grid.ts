@@ -1,9 +1,10 @@
 /**
- * Where on the device requests went, over time: counts on a grid that is filled while a trace is read, before anybody
- * knows how long or how large it is.
+ * Where on the device requests went, over time: counts on a grid that is filled while a trace is
+ * read, before anybody knows how long or how large it is.
  *
- * Invariants: memory is that of the grid, whatever the trace. When a request is outside, columns or rows are joined in
- * pairs, so the grid covers twice as much; in the end at least half of what is needed is used.
+ * Invariants: memory is that of the grid, whatever the trace. When a request is outside, columns or
+ * rows are joined in pairs, so the grid covers twice as much; in the end at least half of what is
+ * needed is used.
  */
 
 import type { Request } from '../request.ts';
@@ -15,7 +16,10 @@ const ROWS = 256;
 export interface GridPicture {
   readonly columns: number;
   readonly rows: number;
-  /** Writes and write-zeroes that touch the cell; discards, often of a whole device, would hide them. */
+  /**
+   * Writes and write-zeroes that touch the cell; discards, often of a whole device, would hide
+   * them.
+   */
   readonly writes: readonly number[];
   readonly reads: readonly number[];
   /** Flushes and FUA writes of each column. */
@@ -46,7 +50,9 @@ export class RequestGrid {
     }
   }
 
-  /** The part up to `width` (of the unit of `x`) and `height` bytes, in so many columns and rows. */
+  /**
+   * The part up to `width` (of the unit of `x`) and `height` bytes, in so many columns and rows.
+   */
   picture(
     extent: { readonly width: number; readonly height: number },
     { columns, rows }: { readonly columns: number; readonly rows: number },

@@ -34,7 +34,10 @@ export function brokenRule(
   return undefined;
 }
 
-/** The rule that a request breaks whose offset or length, in bytes, could not be read: negative, or too large to be exact. */
+/**
+ * The rule that a request breaks whose offset or length, in bytes, could not be read: negative, or
+ * too large to be exact.
+ */
 export function unreadablePlace(offset: number, length: number): string | undefined {
   if (offset < 0 || !Number.isSafeInteger(offset)) return 'the offset is not a whole number below 2^53 bytes';
   if (length < 0 || !Number.isSafeInteger(length)) return 'the size is not a whole number below 2^53 bytes';

@@ -1,7 +1,8 @@
 /**
  * A file that is written once from its beginning to its end, with holes where zeroes go.
  *
- * Invariant: only chunks of `ZEROES` become holes; on disk they take no space, and reading gives zeroes.
+ * Invariant: only chunks of `ZEROES` become holes; on disk they take no space, and reading gives
+ * zeroes.
  */
 
 import { closeSync, ftruncateSync, writeSync } from 'node:fs';

@@ -1,12 +1,13 @@
 /**
- * The traces of a virtual desktop infrastructure of SYSTOR '17 (Lee et al.), as SNIA distributes them.
+ * The traces of a virtual desktop infrastructure of SYSTOR '17 (Lee et al.), as SNIA distributes
+ * them.
  *
  *     Timestamp,Response,IOType,LUN,Offset,Size
  *     1456095145.133076000,0.000806000,R,0,899056122368,131072
  *
- * Invariants: times are seconds since 1970 with nine decimals (exact to the microsecond), offsets and sizes
- * bytes; a LUN is a volume. A blank type is a request to which the recorder saw no answer: its type is
- * unknown, so it is left out and counted. Neither flush nor FUA.
+ * Invariants: times are seconds since 1970 with nine decimals (exact to the microsecond), offsets
+ * and sizes bytes; a LUN is a volume. A blank type is a request to which the recorder saw no
+ * answer: its type is unknown, so it is left out and counted. Neither flush nor FUA.
  */
 
 import { COMMA, digits, equals, indexOfByte, WIDE_UNIT } from './line-fields.ts';

@@ -1,11 +1,13 @@
 /**
- * The block traces of Tencent Cloud Block Storage of 2018 (Zhang et al., ATC '20), as SNIA distributes them.
+ * The block traces of Tencent Cloud Block Storage of 2018 (Zhang et al., ATC '20), as SNIA
+ * distributes them.
  *
  *     Timestamp,Offset,Size,IOType,VolumeID
  *     1538323200,12910952,128,0,1063
  *
- * Invariants: offsets and sizes are sectors of 512 bytes, times whole seconds since 1970; type 0 reads, 1 writes.
- * Requests of one second have the same time and keep their order. Neither flush nor FUA.
+ * Invariants: offsets and sizes are sectors of 512 bytes, times whole seconds since 1970; type 0
+ * reads, 1 writes. Requests of one second have the same time and keep their order. Neither flush
+ * nor FUA.
  */
 
 import { SECTOR_SIZE } from '../request.ts';

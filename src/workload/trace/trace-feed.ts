@@ -1,9 +1,9 @@
 /**
- * One file of a trace on its way through its parser: takes chunks, cuts them into lines or records, and hands what
- * breaks a rule to the reader with its place.
+ * One file of a trace on its way through its parser: takes chunks, cuts them into lines or records,
+ * and hands what breaks a rule to the reader with its place.
  *
- * Invariants: at most a chunk and an unfinished line or record is held. A file that ends within one was cut short,
- * which is always an error.
+ * Invariants: at most a chunk and an unfinished line or record is held. A file that ends within one
+ * was cut short, which is always an error.
  */
 
 import type { ErrorPlace } from '../../core/error.ts';
@@ -24,7 +24,10 @@ export interface FeedParts<Parser extends TraceParser = TraceParser> {
   readonly collector: RequestCollector;
   readonly parser: Parser;
   readonly onBroken: OnBroken;
-  /** Called for a truncated file, with the bytes after its last complete line or record; without it, truncation is an error. */
+  /**
+   * Called for a truncated file, with the bytes after its last complete line or record; without it,
+   * truncation is an error.
+   */
   readonly onCut?: ((bytes: number) => void) | undefined;
 }
 

@@ -7,8 +7,9 @@ import { existsSync, readdirSync } from '../../core/host-fs.ts';
 const CPU_FILE = /^(.*)\.blktrace\.(\d+)(\.gz|\.zst)?$/;
 
 /**
- * The files that a user means by `path`. As blkparse takes it: `trace` and `trace.blktrace.0` are both all of
- * `trace.blktrace.N`, in the order of the CPUs. A path that names nothing is given back as it is.
+ * The files that a user means by `path`. As blkparse takes it: `trace` and `trace.blktrace.0` are
+ * both all of `trace.blktrace.N`, in the order of the CPUs. A path that names nothing is given back
+ * as it is.
  */
 export function traceFiles(path: string): readonly string[] {
   const stem = CPU_FILE.exec(basename(path))?.[1];

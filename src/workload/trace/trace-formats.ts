@@ -1,8 +1,10 @@
 /**
- * The trace formats, in one table: what each holds, how a file of it is recognised, and who parses it.
+ * The trace formats, in one table: what each holds, how a file of it is recognised, and who parses
+ * it.
  *
- * Invariants: recognition looks at the first bytes alone, in the table's order, and no two formats recognise the same
- * bytes. What a format does not hold is never made up: without flushes in the file there are none in the stream.
+ * Invariants: recognition looks at the first bytes alone, in the table's order, and no two formats
+ * recognise the same bytes. What a format does not hold is never made up: without flushes in the
+ * file there are none in the stream.
  */
 
 import { AlibabaParser, isAlibabaTrace } from './alibaba.ts';
@@ -24,7 +26,9 @@ import { isVscsiTrace, VscsiParser } from './vscsi.ts';
 /** The beginning of an unpacked file. */
 export interface TraceHead {
   readonly bytes: Uint8Array;
-  /** Its first whole lines, without their line feeds; of a binary file, what is between such bytes. */
+  /**
+   * Its first whole lines, without their line feeds; of a binary file, what is between such bytes.
+   */
   readonly lines: readonly string[];
 }
 
@@ -46,7 +50,10 @@ export interface TraceContents {
 export interface TraceFormatEntry {
   readonly title: string;
   readonly holds: TraceContents;
-  /** Requests by which one may be after its place in time; 0 where the file's order is that of issue. */
+  /**
+   * Requests by which one may be after its place in time; 0 where the file's order is that of
+   * issue.
+   */
   readonly orderWindow: number;
   /** Whether times count from elsewhere than the beginning of the trace. */
   readonly rebases: boolean;

@@ -56,7 +56,8 @@ export class TraceLosses {
     }
     const asWrite = op === 'write-zeroes' && !this.#holds.writeZeroes;
     if (asWrite) this.#count('write-zeroes, which become writes');
-    // Beside write-zeroes only this program's own format and the protocol of NBD know a discard with FUA.
+    // Beside write-zeroes only this program's own format and the protocol of NBD know a discard
+    // with FUA.
     const holdsFua = this.#holds.fua && (op !== 'discard' || this.#holds.writeZeroes);
     if (fua && !holdsFua) this.#count('FUA flags');
     if (unmap && asWrite) this.#count('unmap flags');

@@ -1,15 +1,16 @@
 /**
  * The contract between the reader of traces and the parser of each format.
  *
- * A parser takes lines or records in file order, hands the requests in them to the `RequestCollector` it was made with,
- * and answers what rule a line breaks, or `undefined`. The reader alone knows path, line and record number, and
- * decides whether a broken one ends the reading or is left out and counted.
+ * A parser takes lines or records in file order, hands the requests in them to the
+ * `RequestCollector` it was made with, and answers what rule a line breaks, or `undefined`. The
+ * reader alone knows path, line and record number, and decides whether a broken one ends the
+ * reading or is left out and counted.
  */
 
 interface Parser {
   /**
-   * Whether the lines or records after a broken one can be understood. Where not (a broken header, a record whose
-   * length is not known), it is an error even if bad ones are skipped.
+   * Whether the lines or records after a broken one can be understood. Where not (a broken header,
+   * a record whose length is not known), it is an error even if bad ones are skipped.
    */
   readonly canSkip: boolean;
   /** Facts from the trace's header; complete before the first request. */

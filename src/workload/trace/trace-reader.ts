@@ -2,13 +2,15 @@
  * Opens a trace of any known format and gives its requests in batches.
  *
  * Invariants:
- * - Streams: memory is bounded by a chunk of each file and the requests that the format's order window holds back,
- *   whatever the size of the trace.
- * - `openTrace` returns once the device's size is known, so a header that is broken is an error there. A format that
- *   does not record the size is read once for it, unless the size is given.
- * - A line or record that breaks a rule is one error, `bad-trace`, with path, line or offset, and rule; with `skipBad`
- *   it is counted and left out. A broken header, a cut file and a failing disk are always errors.
- * - Several files (blktrace) are merged by time: the next request is read from the file that is furthest back.
+ * - Streams: memory is bounded by a chunk of each file and the requests that the format's order
+ *   window holds back, whatever the size of the trace.
+ * - `openTrace` returns once the device's size is known, so a header that is broken is an error
+ *   there. A format that does not record the size is read once for it, unless the size is given.
+ * - A line or record that breaks a rule is one error, `bad-trace`, with path, line or offset, and
+ *   rule; with `skipBad` it is counted and left out. A broken header, a cut file and a failing disk
+ *   are always errors.
+ * - Several files (blktrace) are merged by time: the next request is read from the file that is
+ *   furthest back.
  */
 
 import { Qcow2BenchError, systemCode, type ErrorPlace } from '../../core/error.ts';
@@ -28,9 +30,15 @@ export interface OpenTraceOptions {
   readonly format?: TraceFormat | undefined;
   /** Which volume to read; default: the only one there is. */
   readonly volume?: string | undefined;
-  /** Bytes of the device; default: what the trace says, or the end of its requests rounded up to whole MiB. */
+  /**
+   * Bytes of the device; default: what the trace says, or the end of its requests rounded up to
+   * whole MiB.
+   */
   readonly size?: number | undefined;
-  /** Leave out lines and records that break a rule, and count them, instead of stopping at the first. */
+  /**
+   * Leave out lines and records that break a rule, and count them, instead of stopping at the
+   * first.
+   */
   readonly skipBad?: boolean | undefined;
   /** Read a file that was cut short up to its last whole line or record, instead of refusing it. */
   readonly recover?: boolean | undefined;
@@ -47,20 +55,26 @@ export interface OpenTrace extends RequestStream {
   readonly provenance: ReadonlyMap<string, string>;
   /** Lines or records left out so far by `skipBad`. */
   readonly skippedCount: number;
-  /** With `recover`: whether a file was found to be cut short so far, and the unpacked bytes left out at its end. */
+  /**
+   * With `recover`: whether a file was found to be cut short so far, and the unpacked bytes left
+   * out at its end.
+   */
   readonly isCut: boolean;
   readonly cutBytes: number;
-  /** Requests left out so far because they failed, or were never answered, when they were recorded. */
+  /**
+   * Requests left out so far because they failed, or were never answered, when they were recorded.
+   */
   readonly failedCount: number;
   /** Requests left out so far because they went to another volume. */
   readonly otherVolumeCount: number;
 }
 
 /**
- * Opens the trace at `path`, plain or compressed (gzip, Zstandard). Iterate `batches` once; dispose of the trace if you
- * do not iterate it to its end.
+ * Opens the trace at `path`, plain or compressed (gzip, Zstandard). Iterate `batches` once; dispose
+ * of the trace if you do not iterate it to its end.
  *
- * @throws Qcow2BenchError `bad-trace`, `several-volumes`, `unknown-volume`, here and while iterating.
+ * @throws Qcow2BenchError `bad-trace`, `several-volumes`, `unknown-volume`, here and while
+ *   iterating.
  */
 export async function openTrace(path: string, options: OpenTraceOptions = {}): Promise<OpenTrace> {
   const trace = await openUnsizedTrace(path, options);
@@ -160,7 +174,10 @@ class TraceReader implements UnsizedTrace {
     for (const chunks of this.#files) await chunks.return(undefined);
   }
 
-  /** Reads the beginning of every file, then until the first requests, or the end of a trace without any. */
+  /**
+   * Reads the beginning of every file, then until the first requests, or the end of a trace without
+   * any.
+   */
   async open(): Promise<void> {
     const heads: Uint8Array[] = [];
     for (const [index, chunks] of this.#files.entries()) {
@@ -258,7 +275,10 @@ class TraceReader implements UnsizedTrace {
   }
 }
 
-/** Where the next request is to be read, and up to which time it may be: the time of the file that is second. */
+/**
+ * Where the next request is to be read, and up to which time it may be: the time of the file that
+ * is second.
+ */
 function furthestBack(sources: readonly Source[]): {
   readonly source: Source | undefined;
   readonly untilNs: number;

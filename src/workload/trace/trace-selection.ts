@@ -1,8 +1,8 @@
 /**
  * A part of a trace: a span of time and a run of requests within it.
  *
- * Invariants: the span is counted in the trace's own time, `fromNs` included and `untilNs` not; requests are counted
- * within the span. What is chosen begins at time 0 where the span does.
+ * Invariants: the span is counted in the trace's own time, `fromNs` included and `untilNs` not;
+ * requests are counted within the span. What is chosen begins at time 0 where the span does.
  */
 
 import type { Request } from '../request.ts';

@@ -1,8 +1,9 @@
 /**
- * What a trace holds, in figures: counts, bytes, sizes, alignment, footprint, and how much of the writing allocates.
+ * What a trace holds, in figures: counts, bytes, sizes, alignment, footprint, and how much of the
+ * writing allocates.
  *
- * Invariants: one pass, and memory that does not grow with the trace: sizes and alignments are counted by powers of two,
- * touched blocks in maps of at most 32 MiB each.
+ * Invariants: one pass, and memory that does not grow with the trace: sizes and alignments are
+ * counted by powers of two, touched blocks in maps of at most 32 MiB each.
  */
 
 import type { Request, RequestOp } from '../request.ts';
@@ -30,7 +31,9 @@ export interface TraceFigures {
   readonly durationNs: number;
   /** Reads and writes whose length is from `bytes` up to less than twice that. */
   readonly sizes: readonly PowerCount[];
-  /** Reads and writes of which `bytes` is the largest power of two that divides offset and length. */
+  /**
+   * Reads and writes of which `bytes` is the largest power of two that divides offset and length.
+   */
   readonly alignments: readonly PowerCount[];
   /** Bytes of the blocks that reads, writes and write-zeroes touch, and those that writes touch. */
   readonly footprintBytes: number;

@@ -2,10 +2,11 @@
  * Writes traces, plain or compressed, one request at a time.
  *
  * Invariants:
- * - What it writes, the reader takes: a request that no trace can hold (out of order, out of range) is
- *   refused before anything of it is written. What the chosen format does not hold is left out and counted by `TraceLosses`.
- * - Bounded memory: `write` answers a promise when the disk is behind; a caller that waits for it is never
- *   ahead by more than a few buffers.
+ * - What it writes, the reader takes: a request that no trace can hold (out of order, out of range)
+ *   is refused before anything of it is written. What the chosen format does not hold is left out
+ *   and counted by `TraceLosses`.
+ * - Bounded memory: `write` answers a promise when the disk is behind; a caller that waits for it
+ *   is never ahead by more than a few buffers.
  * - `close` alone makes the file whole. The same requests and facts give the same bytes.
  */
 
@@ -43,7 +44,10 @@ export interface CreateTraceOptions {
   readonly format?: WritableFormat | undefined;
   /** How many requests will be written, for formats that say so in their head (`dm-log-writes`). */
   readonly count?: number | undefined;
-  /** Facts for the header of a native trace, in this order. Keys are words of letters, digits and hyphens; values one line. */
+  /**
+   * Facts for the header of a native trace, in this order. Keys are words of letters, digits and
+   * hyphens; values one line.
+   */
   readonly provenance?: Iterable<readonly [string, string]> | undefined;
   /** Default: by the name's ending, `.gz` or `.zst`. */
   readonly compression?: TraceCompression | undefined;
@@ -65,7 +69,8 @@ export class TraceWriter implements AsyncDisposable {
   #closed = false;
 
   /**
-   * Creates the file at `path`, or empties it. The system's refusal to do so shows in `write` or `close`.
+   * Creates the file at `path`, or empties it. The system's refusal to do so shows in `write` or
+   * `close`.
    * @throws Qcow2BenchError `bad-trace` if the size or a fact cannot be in a trace.
    */
   constructor(path: string, options: CreateTraceOptions) {
@@ -92,7 +97,8 @@ export class TraceWriter implements AsyncDisposable {
 
   /**
    * Adds a request; a promise means: wait before the next one.
-   * @throws Qcow2BenchError `bad-trace` if the request cannot be in the trace, or the file cannot be written.
+   * @throws Qcow2BenchError `bad-trace` if the request cannot be in the trace, or the file cannot
+   *   be written.
    */
   write(request: Request): undefined | Promise<void> {
     const rule = this.#brokenRule(request);
@@ -108,8 +114,8 @@ export class TraceWriter implements AsyncDisposable {
   }
 
   /**
-   * Hands what was written so far to the system, so that it can be read if the program is killed: a compressed file
-   * can be unpacked up to here.
+   * Hands what was written so far to the system, so that it can be read if the program is killed: a
+   * compressed file can be unpacked up to here.
    * @throws Qcow2BenchError `bad-trace` if the file cannot be written.
    */
   async checkpoint(): Promise<void> {
@@ -128,7 +134,10 @@ export class TraceWriter implements AsyncDisposable {
     if (this.#failure !== undefined) throw this.#writeFailure(this.#failure);
   }
 
-  /** Writes what is left and closes the file. Does nothing the second time, or after a failed `write`. */
+  /**
+   * Writes what is left and closes the file. Does nothing the second time, or after a failed
+   * `write`.
+   */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;

@@ -1,9 +1,10 @@
 /**
- * Reads a file as a stream of bytes, unpacked if it is gzip or Zstandard: by its content, not by its name.
+ * Reads a file as a stream of bytes, unpacked if it is gzip or Zstandard: by its content, not by
+ * its name.
  *
- * Invariants: bounded memory (a few chunks); a compressed file that ends too soon or holds foreign bytes is an
- * error, never a shorter stream. Errors of the system and of the decompressor come out as they are, for the
- * caller to wrap.
+ * Invariants: bounded memory (a few chunks); a compressed file that ends too soon or holds foreign
+ * bytes is an error, never a shorter stream. Errors of the system and of the decompressor come out
+ * as they are, for the caller to wrap.
  */
 
 import { Readable, pipeline } from 'node:stream';
@@ -14,7 +15,10 @@ import { systemCode } from '../../core/error.ts';
 import { createReadStream } from '../../core/host-fs.ts';
 import { ZSTD_MAGIC, ZstdFrame } from '../../core/zstd-frame.ts';
 
-/** Bytes read or unpacked at once: large enough that the cost of a chunk is lost in that of its lines. */
+/**
+ * Bytes read or unpacked at once: large enough that the cost of a chunk is lost in that of its
+ * lines.
+ */
 const CHUNK_BYTES = 256 * 1024;
 /** With no buffer for what was unpacked, all of it is taken before an error ends the stream. */
 const UNPACKING = { chunkSize: CHUNK_BYTES, readableHighWaterMark: 1 };
@@ -24,8 +28,8 @@ const GZIP_MAGIC = 0x8b1f;
 /**
  * The file's bytes, unpacked. Ending the iteration early closes the file.
  *
- * @param onCut where a compressed file ends too soon or is damaged, called after all bytes before it were given, in
- *   place of the error.
+ * @param onCut where a compressed file ends too soon or is damaged, called after all bytes before
+ *   it were given, in place of the error.
  */
 export async function* readUnpacked(path: string, onCut?: () => void): AsyncGenerator<Uint8Array, undefined> {
   try {
@@ -59,8 +63,8 @@ async function* unpackedBytes(path: string): AsyncGenerator<Uint8Array, undefine
 }
 
 /**
- * Frame by frame: Node's decompressor stops after the first one and drops the rest without a word, while
- * several frames in one file are common (`cat a.zst b.zst`, pzstd).
+ * Frame by frame: Node's decompressor stops after the first one and drops the rest without a word,
+ * while several frames in one file are common (`cat a.zst b.zst`, pzstd).
  */
 async function* unpackZstd(chunks: ChunkReader): AsyncGenerator<Uint8Array, undefined> {
   for (let next = await chunks.take(); next !== undefined; next = await chunks.take()) {

@@ -2,8 +2,8 @@
  * Which volume of a trace of several is read: the one that was asked for, or the only one there is.
  *
  * Invariants:
- * - Requests of two devices are never mixed: at the second one that shows up unasked, no more requests are
- *   taken, and what else there is gets listed, over a bounded stretch of the file.
+ * - Requests of two devices are never mixed: at the second one that shows up unasked, no more
+ *   requests are taken, and what else there is gets listed, over a bounded stretch of the file.
  * - A volume met again costs a comparison or a look-up in a table, and makes no string.
  */
 
@@ -72,7 +72,10 @@ export class VolumeFilter {
     return this.#count(isTaken);
   }
 
-  /** Whether requests of the volume that `bytes[start … end)` name are taken. `nameOf` is asked once a name. */
+  /**
+   * Whether requests of the volume that `bytes[start … end)` name are taken. `nameOf` is asked once
+   * a name.
+   */
   takesName(
     bytes: Uint8Array,
     start: number,

@@ -1,12 +1,13 @@
 /**
- * The traces of CloudPhysics (Waldspurger et al.: SHARDS, FAST '15), binary records of VMware's vscsi layer.
+ * The traces of CloudPhysics (Waldspurger et al.: SHARDS, FAST '15), binary records of VMware's
+ * vscsi layer.
  *
  *     v1, 32 bytes: serial u32 | length u32 | segments u32 | command u16 | version u16 | block u64 | time u64
  *     v2, 40 bytes: command u16 | version u16 | serial u32 | length u32 | segments u32 | block u64 | time u64 | response u64
  *
- * Invariants: little-endian; the version is the high byte of its field, 1 or 2, the same in all records; lengths are
- * bytes, blocks 512 bytes, times microseconds. Commands are SCSI operation codes (SBC-4); those that neither read nor
- * write are passed over. Neither flush nor FUA.
+ * Invariants: little-endian; the version is the high byte of its field, 1 or 2, the same in all
+ * records; lengths are bytes, blocks 512 bytes, times microseconds. Commands are SCSI operation
+ * codes (SBC-4); those that neither read nor write are passed over. Neither flush nor FUA.
  */
 
 import { readU64le, viewOf } from '../../core/bytes.ts';

@@ -1,8 +1,9 @@
 /**
- * Times of the file that a JavaScript number does not hold exactly (ticks since 1601, nanoseconds since 1970), as the
- * difference from the first one, which it does.
+ * Times of the file that a JavaScript number does not hold exactly (ticks since 1601, nanoseconds
+ * since 1970), as the difference from the first one, which it does.
  *
- * Invariant: a time comes in two parts, `high × unit + low`; all files of a trace share the first one.
+ * Invariant: a time comes in two parts, `high × unit + low`; all files of a trace share the first
+ * one.
  */
 export class WideClock {
   #high: number | undefined;

@@ -1,7 +1,9 @@
 /**
- * Good images that are made to be damaged: one of each feature of qcow2 and QED, small, with every structure in use.
+ * Good images that are made to be damaged: one of each feature of qcow2 and QED, small, with every
+ * structure in use.
  *
- * Invariant: all files are in the folder `vm`, the image as `vm/disk`; nothing depends on a clock or on chance.
+ * Invariant: all files are in the folder `vm`, the image as `vm/disk`; nothing depends on a clock
+ * or on chance.
  */
 
 import { openImage, type CreateImageOptions } from '../../../src/format/registry.ts';

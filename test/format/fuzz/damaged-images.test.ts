@@ -1,4 +1,7 @@
-/** Any damage of a good image: the promises of `promises.ts`, for as many images as fit a usual run of the tests. */
+/**
+ * Any damage of a good image: the promises of `promises.ts`, for as many images as fit a usual run
+ * of the tests.
+ */
 
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

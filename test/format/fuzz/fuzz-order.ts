@@ -1,4 +1,7 @@
-/** What the watchdog and the worker of the fuzzer tell each other: the order, which image is being tested, how it ended. */
+/**
+ * What the watchdog and the worker of the fuzzer tell each other: the order, which image is being
+ * tested, how it ended.
+ */
 
 export interface WorkerOrder {
   /** Of the first round. */

@@ -1,6 +1,7 @@
 /**
- * The worker of the fuzzer: rounds of damaged images, each with a seed of its own, counted up from the first. Before an image
- * is tried, its seed, its path and the time are in memory that the watchdog reads, and its bytes in a file.
+ * The worker of the fuzzer: rounds of damaged images, each with a seed of its own, counted up from
+ * the first. Before an image is tried, its seed, its path and the time are in memory that the
+ * watchdog reads, and its bytes in a file.
  */
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -47,7 +48,8 @@ async function work(order: WorkerOrder): Promise<FuzzEnding> {
 
 function spring(kind: 'loop' | 'heap' | 'bytes'): never {
   const bytes: Uint8Array[] = [];
-  // Small objects: to make an array of a hundred MiB larger can end the whole process, not only its worker.
+  // Small objects: to make an array of a hundred MiB larger can end the whole process, not only its
+  // worker.
   let chain: object = {};
   for (;;) {
     if (kind === 'heap') chain = { chain };

@@ -1,8 +1,10 @@
 /**
- * The fuzzer as a program, for as long as asked: `npm run fuzz -- --minutes N [--seed S [--path P]]`.
+ * The fuzzer as a program, for as long as asked: `npm run fuzz -- --minutes N [--seed S [--path
+ * P]]`.
  *
- * Each round has a seed of its own, counted up from the first, and 500 images. A failure ends the run with exit code 1: its
- * image is saved, and the words are reported that repeat it. An image that never ends, or takes all memory, is a failure.
+ * Each round has a seed of its own, counted up from the first, and 500 images. A failure ends the
+ * run with exit code 1: its image is saved, and the words are reported that repeat it. An image
+ * that never ends, or takes all memory, is a failure.
  */
 
 import { join } from 'node:path';

@@ -1,7 +1,8 @@
 /**
  * The fuzzer: good images, mutations by fast-check, promises, and now and then QEMU's opinion.
  *
- * A run is known by its seed; a failure also by the path of fast-check, which leads to the smallest set of mutations.
+ * A run is known by its seed; a failure also by the path of fast-check, which leads to the smallest
+ * set of mutations.
  */
 
 import fc from 'fast-check';
@@ -21,7 +22,10 @@ export interface FuzzOptions {
   readonly path?: string | undefined;
   /** Begins no further image after this moment, from `performance.now()`. */
   readonly stopAt?: number;
-  /** Called for each image before it is tried: its index in the run, or that of the failure that it shrinks. */
+  /**
+   * Called for each image before it is tried: its index in the run, or that of the failure that it
+   * shrinks.
+   */
   readonly onImage?: (image: DamagedImage, index: number) => void;
   /** Judges the verdict of our check. */
   readonly judge?: (image: DamagedImage, verdict: Verdict) => Promise<void>;

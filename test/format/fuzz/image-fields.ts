@@ -1,6 +1,6 @@
 /**
- * Where the fields of a good image lie, structure by structure, found by walking it from the header down: what a fuzzer
- * aims at. The walk trusts the image; it is done before anything is damaged.
+ * Where the fields of a good image lie, structure by structure, found by walking it from the header
+ * down: what a fuzzer aims at. The walk trusts the image; it is done before anything is damaged.
  */
 
 import type { BaseImage } from './base-images.ts';

@@ -1,6 +1,6 @@
 /**
- * What a fuzzer does to a good image: mutations of fields that are known, and of bytes anywhere. Each is data, so that a
- * failing set shrinks to the few that matter and can be written down.
+ * What a fuzzer does to a good image: mutations of fields that are known, and of bytes anywhere.
+ * Each is data, so that a failing set shrinks to the few that matter and can be written down.
  */
 
 import fc from 'fast-check';
@@ -19,7 +19,9 @@ export type Change =
   | { readonly kind: 'copy'; readonly index: number }
   | { readonly kind: 'add'; readonly by: number };
 
-/** Numbers that are too large are taken modulo what there is, so that any of them means something. */
+/**
+ * Numbers that are too large are taken modulo what there is, so that any of them means something.
+ */
 export type Mutation =
   | { readonly kind: 'field'; readonly structure: number; readonly index: number; readonly change: Change }
   | { readonly kind: 'byte'; readonly at: number; readonly value: number }

@@ -4,9 +4,10 @@
  * - What happens is an error of our class with a code, or an answer; nothing else is thrown.
  * - Each command ends within its budget of host operations and of CPU time.
  * - No file is opened but the image itself (`info`, `check`) and files of its folder (the others).
- * - A command that reads changes nothing; nor does one that refuses the image, but for the repair of a dirty one that
- *   was in flight.
- * - Two checks say the same. A repair that says nothing is left is followed by a check that finds nothing.
+ * - A command that reads changes nothing; nor does one that refuses the image, but for the repair
+ *   of a dirty one that was in flight.
+ * - Two checks say the same. A repair that says nothing is left is followed by a check that finds
+ *   nothing.
  */
 
 import assert from 'node:assert/strict';
@@ -22,7 +23,10 @@ import { filled } from '../recorded-files.ts';
 import { IMAGE, type BaseImage } from './base-images.ts';
 import { WatchedStorage } from './watched-storage.ts';
 
-/** CPU time of one command, in microseconds: thrice the second that is promised, for a machine that does other things. */
+/**
+ * CPU time of one command, in microseconds: thrice the second that is promised, for a machine that
+ * does other things.
+ */
 const CPU_MAX_US = 3_000_000;
 const STUCK_MS = 5000;
 /** Extents of a disk that are looked at. */
@@ -32,7 +36,10 @@ const READ_BYTES_MAX = 64 * 1024;
 /** What a check of the image came to: its report, or the code of the error that refused it. */
 export type Verdict = CheckReport | { readonly refused: string };
 
-/** Tries every command on a damaged image; throws where a promise is broken. Answers the verdict of the check. */
+/**
+ * Tries every command on a damaged image; throws where a promise is broken. Answers the verdict of
+ * the check.
+ */
 export async function holdPromises(base: BaseImage, bytes: Uint8Array): Promise<Verdict> {
   const trial = new Trial(base, bytes);
   await trial.info();
@@ -115,7 +122,8 @@ class Trial {
       assert.equal(storage.changes, 0, 'refused, and nothing is written');
       return;
     }
-    // A snapshot table that is too long for a check is cut by a repair; nothing else that is refused can be repaired.
+    // A snapshot table that is too long for a check is cut by a repair; nothing else that is
+    // refused can be repaired.
     if ('refused' in before) assert.equal(before.refused, 'qcow2-bad-snapshot-table');
     if (repaired.corruptions + repaired.checkErrors > 0) return;
     const after = await this.#checked(storage);
@@ -175,7 +183,9 @@ async function bounded<T>(what: string, work: () => Promise<T>): Promise<T> {
   return done;
 }
 
-/** In memory nothing waits for anything but work: what is not done after this long never will be. */
+/**
+ * In memory nothing waits for anything but work: what is not done after this long never will be.
+ */
 async function ending<T>(what: string, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const never = new Promise<never>((_, reject) => {

@@ -1,7 +1,8 @@
 /**
  * What `qemu-img check` says of a damaged image, held against our own verdict: clean or not clean.
  *
- * Where the two may differ is written down in `STRICTER`: images that are refused here by name and that QEMU takes.
+ * Where the two may differ is written down in `STRICTER`: images that are refused here by name and
+ * that QEMU takes.
  */
 
 import assert from 'node:assert/strict';

@@ -1,9 +1,9 @@
 /**
- * The fuzzer in a worker, under a watchdog: an image that hangs the code it is tried on, or that takes all memory, is named
- * by its seed and path like any other failure, and the worker ended.
+ * The fuzzer in a worker, under a watchdog: an image that hangs the code it is tried on, or that
+ * takes all memory, is named by its seed and path like any other failure, and the worker ended.
  *
- * Invariants: what is watched is time and memory as they are while the image is being tested, and nothing the worker says of
- * itself; the image is in a file before it is tried.
+ * Invariants: time and memory are measured from outside while the image is being tested, never
+ * reported by the worker; the image is in a file before it is tried.
  */
 
 import { mkdtempSync, renameSync, rmSync } from 'node:fs';
@@ -13,7 +13,10 @@ import { Worker } from 'node:worker_threads';
 
 import { placeOf, STATE_BYTES, UNDER_WAY, type FuzzEnding, type WorkerOrder } from './fuzz-order.ts';
 
-/** Each command on an image may take 3 s of CPU, and a dozen are tried: what takes longer than all of them never ends. */
+/**
+ * Each command on an image may take 3 s of CPU, and a dozen are tried: what takes longer than all
+ * of them never ends.
+ */
 const IMAGE_MAX_MS = 60_000;
 /** MiB of the worker's heap: V8 ends a worker that needs more. */
 const HEAP_MAX_MIB = 256;

@@ -1,8 +1,8 @@
 /**
  * Files in memory that note what is done to them, and stop code that does too much.
  *
- * Invariants: every file that is opened is noted by its name, whether it is there or not; work beyond the budget ends in
- * `OverBudget`, which is no error of an image.
+ * Invariants: every file that is opened is noted by its name, whether it is there or not; work
+ * beyond the budget ends in `OverBudget`, which is no error of an image.
  */
 
 import type { Pending } from '../../../src/core/pending.ts';

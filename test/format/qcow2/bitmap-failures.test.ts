@@ -1,6 +1,7 @@
 /**
- * A full disk, or a bad one, at every host operation of a close that stores bitmaps: clusters leak at most, the disk
- * holds what was acknowledged, and a bitmap that misses a change says that it is not to be trusted.
+ * A full disk, or a bad one, at every host operation of a close that stores bitmaps: clusters leak
+ * at most, the disk holds what was acknowledged, and a bitmap that misses a change says that it is
+ * not to be trusted.
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -54,7 +55,10 @@ interface Closed {
   readonly hasFault: boolean;
 }
 
-/** Writes to an image that has bitmaps, and lets the close go wrong; only the first half of the writes is flushed. */
+/**
+ * Writes to an image that has bitmaps, and lets the close go wrong; only the first half of the
+ * writes is flushed.
+ */
 async function closeWith(image: Uint8Array, refcounts: RefcountMode, rule: Rule): Promise<Closed> {
   const storage = new MemoryStorage();
   const file = storage.create(IMAGE);
@@ -89,7 +93,10 @@ async function closeWith(image: Uint8Array, refcounts: RefcountMode, rule: Rule)
   }
 }
 
-/** What the file says of its bitmaps: for each whether it is in use, and if not, the sectors whose bit is set. */
+/**
+ * What the file says of its bitmaps: for each whether it is in use, and if not, the sectors whose
+ * bit is set.
+ */
 async function bitmapsOf(storage: MemoryStorage): Promise<ReadonlyMap<string, readonly number[] | 'in use'>> {
   const device = storage.open(IMAGE, { readOnly: true });
   const header = new HeaderStore(new MetadataDevice(device), await readHeader(device), true);

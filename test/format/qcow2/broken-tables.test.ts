@@ -1,7 +1,9 @@
 /**
- * Broken tables, class by class, held against a live qemu-img: what a check reports of them, what either repair repairs,
- * and which bytes it leaves. What a check calls clean can be opened, also after a repair. Where QEMU's repair gives up, loses what it need not lose, or makes the file as long as a
- * broken pointer says, ours does better: each such difference has its name in docs/qemu-rules.md.
+ * Broken tables, class by class, held against a live qemu-img: what a check reports of them, what
+ * either repair repairs, and which bytes it leaves. What a check calls clean can be opened, also
+ * after a repair. Where QEMU's repair gives up, loses what it need not lose, or makes the file as
+ * long as a broken pointer says, ours does better: each such difference has its name in
+ * docs/qemu-rules.md.
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -23,7 +25,10 @@ const INCOMPATIBLE_BYTE = 79;
 /** Two classes at once, drawn at random. */
 const PAIRS = 60;
 const PAIRS_SEED = 1;
-/** Where entries lead past the end of the file, and a repair gives the file its length again (`lost-tail`). */
+/**
+ * Where entries lead past the end of the file, and a repair gives the file its length again
+ * (`lost-tail`).
+ */
 const LOST_TAIL: ReadonlySet<string> = new Set([
   'marked dirty: the file cut at the snapshot table',
   'marked dirty: an incomplete snapshot, and an L2 entry past the end',
@@ -139,7 +144,9 @@ describe.skipIf(noQemu !== undefined)(`broken tables${noQemu === undefined ? '' 
     }
   }
 
-  /** QEMU leaves entries that lead nowhere; ours lead to zeroes, in a file that is longer for it. */
+  /**
+   * QEMU leaves entries that lead nowhere; ours lead to zeroes, in a file that is longer for it.
+   */
   function expectLostTail(
     before: Bytes,
     { their, our, afterTheirs, afterOurs }: Both & Readonly<Record<'afterTheirs' | 'afterOurs', Checked>>,
@@ -247,7 +254,9 @@ function isTried({ every, marks }: Shape, { slow }: BrokenTable, index: number):
   return index % (every ?? 1) === 0 && (slow !== true || marks === undefined);
 }
 
-/** Two snapshots that share clusters with the disk and with each other, and have some of their own. */
+/**
+ * Two snapshots that share clusters with the disk and with each other, and have some of their own.
+ */
 function makeGood(qemu: QemuDirectory, { options, scale, marks }: Shape): Uint8Array<ArrayBuffer> {
   const at = (unit: number): string => `${String(unit * scale)}k`;
   qemu.img('create', '-q', '-f', 'qcow2', '-o', options, IMAGE, `${String(2 * scale)}M`);
@@ -288,7 +297,10 @@ async function ours(before: Bytes, repair: RepairScope | undefined): Promise<Our
   return { ...outcome, cutOff, after: storage.open(IMAGE).contents() };
 }
 
-/** QEMU gives no counts of a check that it breaks off, and has a corruption less for each table that is cut off. */
+/**
+ * QEMU gives no counts of a check that it breaks off, and has a corruption less for each table that
+ * is cut off.
+ */
 function expectCheck({ status, counts, cutOff }: OurOutcome, their: Checked): void {
   if (cutOff > 0 && their.status !== CHECK.failed) expect(status).toBe(CHECK.corrupt);
   else expect(status).toBe(their.status);
@@ -297,7 +309,9 @@ function expectCheck({ status, counts, cutOff }: OurOutcome, their: Checked): vo
   expect({ ...counts, corruptions }).toEqual(their.counts);
 }
 
-/** The same bytes; but what only a lost table led to is still there, where QEMU has punched holes. */
+/**
+ * The same bytes; but what only a lost table led to is still there, where QEMU has punched holes.
+ */
 function expectBytes({ loses }: BrokenTable, before: Uint8Array, { their, our }: Both): void {
   expect(our.after.byteLength).toBe(their.after.byteLength);
   for (let at = 0; at < our.after.byteLength; at++) {

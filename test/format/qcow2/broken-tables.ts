@@ -1,6 +1,7 @@
 /**
- * qcow2 images whose tables are broken where a check begins: the header's pointers to the L1, refcount and snapshot
- * tables, the entries of the latter two, and the end of the file. Each is made from a good image of any shape.
+ * qcow2 images whose tables are broken where a check begins: the header's pointers to the L1,
+ * refcount and snapshot tables, the entries of the latter two, and the end of the file. Each is
+ * made from a good image of any shape.
  */
 
 import { viewOf } from '../../../src/core/bytes.ts';
@@ -42,9 +43,14 @@ export interface BrokenTable {
   readonly name: string;
   /** What only the broken table leads to looks leaked. */
   readonly loses?: boolean;
-  /** QEMU's repair leaves a file of a TiB, or damages another table: ours only must not be worse. */
+  /**
+   * QEMU's repair leaves a file of a TiB, or damages another table: ours only must not be worse.
+   */
   readonly better?: boolean;
-  /** A repair removes a snapshot whose L1 table cannot be used, which QEMU's keeps: see `broken-snapshot` in docs/qemu-rules.md. */
+  /**
+   * A repair removes a snapshot whose L1 table cannot be used, which QEMU's keeps: see
+   * `broken-snapshot` in docs/qemu-rules.md.
+   */
   readonly removes?: boolean;
   /** QEMU takes minutes to repair it. */
   readonly slow?: boolean;
@@ -131,7 +137,9 @@ function snapshot(what: string, fields: readonly Patch[], flags: Flags = {}): Br
   };
 }
 
-/** The last snapshot's entry ends before its sizes, as in version 2, and there is further damage. */
+/**
+ * The last snapshot's entry ends before its sizes, as in version 2, and there is further damage.
+ */
 function incompleteAnd(
   what: string,
   further: (at: Places) => readonly Patch[],

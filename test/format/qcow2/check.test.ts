@@ -1,4 +1,7 @@
-/** The check says what `qemu-img check` says of the same damage, and its repair leaves what QEMU finds clean. */
+/**
+ * The check says what `qemu-img check` says of the same damage, and its repair leaves what QEMU
+ * finds clean.
+ */
 
 import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';

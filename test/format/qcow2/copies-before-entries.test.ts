@@ -1,4 +1,7 @@
-/** Many writes at once: no L2 table reaches the file before the copied data that its entries lead to is durable. */
+/**
+ * Many writes at once: no L2 table reaches the file before the copied data that its entries lead to
+ * is durable.
+ */
 
 import { describe, expect, it } from 'vitest';
 

@@ -1,15 +1,22 @@
 /**
- * Good images that are made by QEMU to be damaged: every version, several cluster sizes and refcount widths, with
- * snapshots, compressed clusters, subclusters, bitmaps and data files; a few dozen clusters each.
+ * Good images that are made by QEMU to be damaged: every version, several cluster sizes and
+ * refcount widths, with snapshots, compressed clusters, subclusters, bitmaps and data files; a few
+ * dozen clusters each.
  */
 
 import type { QemuDirectory } from '../qemu-directory.ts';
 
 export interface DamageBase {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** The guest data of an image that keeps it in another file, which QEMU looks for beside the image. */
+  /**
+   * The guest data of an image that keeps it in another file, which QEMU looks for beside the
+   * image.
+   */
   readonly dataFile: { readonly name: string; readonly bytes: Uint8Array<ArrayBuffer> } | undefined;
-  /** `qemu-img check -r` drops all snapshots of an image that has bitmaps too: it is not what a repair is held against. */
+  /**
+   * `qemu-img check -r` drops all snapshots of an image that has bitmaps too: it is not what a
+   * repair is held against.
+   */
   readonly losesSnapshots: boolean;
 }
 

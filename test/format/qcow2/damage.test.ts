@@ -1,6 +1,7 @@
 /**
- * Random damage of every structure: a check and both repairs say what `qemu-img check` says and leave what it leaves, and
- * what can be repaired QEMU finds clean afterwards, with all guest data that could be reached.
+ * Random damage of every structure: a check and both repairs say what `qemu-img check` says and
+ * leave what it leaves, and what can be repaired QEMU finds clean afterwards, with all guest data
+ * that could be reached.
  */
 
 import { isDeepStrictEqual } from 'node:util';
@@ -17,13 +18,18 @@ import { isSame, readableClusters } from './readable-clusters.ts';
 import { checkedAs, qemuChecks, type Checked, type QemuCheck } from './qemu-checks.ts';
 
 const SEEDS = 30 * BASE_COUNT;
-/** Bytes of a repaired file that is shown to QEMU: what it makes of a larger one hangs on memory and file system. */
+/**
+ * Bytes of a repaired file that is shown to QEMU: what it makes of a larger one hangs on memory and
+ * file system.
+ */
 const LARGEST_FILE = 64 * 1024 * 1024;
 /** Images of one shell of QEMU's. */
 const BATCH = 15;
 /** Shells at a time. */
 const WORKERS = 2;
-/** The last byte of the incompatible features: its lowest bits mark an unclean close and corruption. */
+/**
+ * The last byte of the incompatible features: its lowest bits mark an unclean close and corruption.
+ */
 const MARKS_AT = 79;
 const MARKS = 3;
 const noQemu = reasonToSkip('qemu-img', 'qemu-io');
@@ -77,9 +83,13 @@ type Ours =
   | {
       readonly checked: Checked;
       readonly after: Bytes | undefined;
-      /** The file got its lost tail, or the rest of a table, back (`lost-tail`, `table-cut-off`). */
+      /**
+       * The file got its lost tail, or the rest of a table, back (`lost-tail`, `table-cut-off`).
+       */
       readonly isLengthened: boolean;
-      /** How many snapshots were removed (`broken-snapshot`); QEMU keeps them, each as a corruption. */
+      /**
+       * How many snapshots were removed (`broken-snapshot`); QEMU keeps them, each as a corruption.
+       */
       readonly removedSnapshots: number;
       /** Tables that the end of the file cuts off: QEMU does not count them (`table-cut-off`). */
       readonly cutOff: number;
@@ -88,7 +98,10 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 const SCOPES = ['none', 'leaks', 'all'] as const;
 type Scope = (typeof SCOPES)[number];
-/** `better`: QEMU gives up where this repairs all or a part. `lengthened`: entries led past the end (`lost-tail`). */
+/**
+ * `better`: QEMU gives up where this repairs all or a part. `lengthened`: entries led past the end
+ * (`lost-tail`).
+ */
 type Outcome = 'equal' | 'refused' | 'repaired' | 'better' | 'lengthened';
 
 /** One damaged image through a check and both repairs, ours and QEMU's. */
@@ -223,8 +236,9 @@ class Trial {
   }
 
   /**
-   * A repair that ends clean takes the marks away; where only a second look finds the image clean they stay, as with QEMU.
-   * Where a part could not be checked at first, QEMU leaves them although nothing is left to repair.
+   * A repair that ends clean takes the marks away; where only a second look finds the image clean
+   * they stay, as with QEMU. Where a part could not be checked at first, QEMU leaves them although
+   * nothing is left to repair.
    */
   #holdMarks(after: Bytes, qemu: QemuDirectory, differs: (what: string) => void): void {
     if (this.#base.losesSnapshots || this.#theirs.get(`${this.#name}-all`)?.counts === undefined) return;

@@ -1,6 +1,7 @@
 /**
- * Random damage of qcow2 images, structure by structure: L1, L2, refcount and snapshot tables, bitmaps, the file's
- * length; and the marks of an unclean close and of corruption on top. The same seed damages an image in the same way.
+ * Random damage of qcow2 images, structure by structure: L1, L2, refcount and snapshot tables,
+ * bitmaps, the file's length; and the marks of an unclean close and of corruption on top. The same
+ * seed damages an image in the same way.
  */
 
 import { Random } from '../../../src/core/random.ts';
@@ -184,7 +185,10 @@ class Spoiler {
     }
   }
 
-  /** The bits of an entry: zero in the high half, allocated in the low one, of which only one may be set. */
+  /**
+   * The bits of an entry: zero in the high half, allocated in the low one, of which only one may be
+   * set.
+   */
   #spoilSubclusters(at: number): void {
     const random = this.#random;
     const bits = at | 8;

@@ -1,4 +1,7 @@
-/** External data files: made as by qemu-img, opened only where that is allowed, and raw ones in step with the disk. */
+/**
+ * External data files: made as by qemu-img, opened only where that is allowed, and raw ones in step
+ * with the disk.
+ */
 
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';

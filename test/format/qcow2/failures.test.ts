@@ -1,6 +1,6 @@
 /**
- * A full disk, or a bad one, at every single operation of a run: what was acknowledged is there, and the image has
- * lost clusters at most.
+ * A full disk, or a bad one, at every single operation of a run: what was acknowledged is there,
+ * and the image has lost clusters at most.
  */
 
 import { describe, expect, it } from 'vitest';
@@ -29,8 +29,9 @@ const zeroes = (offset: number, length: number, unmap: boolean): GuestRequest =>
   return { op: 'write-zeroes', offset, length, unmap, fua: false };
 };
 /**
- * Every kind of metadata event: new L2 tables, a new refcount block, frees, zero flags, overwrites, and a write that
- * goes to many places in the file, because every other of its clusters is there already.
+ * Every kind of metadata event: new L2 tables, a new refcount block, frees, zero flags, overwrites,
+ * and a write that goes to many places in the file, because every other of its clusters is there
+ * already.
  */
 const REQUESTS: readonly GuestRequest[] = [
   write(SCATTERED + 512, 24 * KIB),
@@ -234,7 +235,8 @@ describe('a new L2 table whose last sync fails', () => {
     });
     expect(await attempt(() => image.write(COVERAGE, payload(1, COVERAGE, KIB)))).toBe('failed');
     expect(left).toBe(0);
-    // The first table is there; whatever is allocated for it must not be the second table's cluster.
+    // The first table is there; whatever is allocated for it must not be the second table's
+    // cluster.
     await attempt(() => image.write(4 * KIB, payload(2, 4 * KIB, 32 * KIB)));
     await image.abandon();
     const again = await openBytes(device.contents(), { readOnly: true, forCheck: true });

@@ -1,4 +1,6 @@
-/** Images that QEMU made, in every shape this engine opens: written here, read and checked there. */
+/**
+ * Images that QEMU made, in every shape this engine opens: written here, read and checked there.
+ */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openImage } from '../../../src/format/registry.ts';

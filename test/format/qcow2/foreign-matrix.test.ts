@@ -1,6 +1,7 @@
 /**
- * Images of every kind that `qemu-img` makes, filled by `qemu-io`: we read from them, byte for byte, what `qemu-img convert`
- * makes of them, and find nothing to object to. Pairwise over the kinds; all of them with `npm run images:full`.
+ * Images of every kind that `qemu-img` makes, filled by `qemu-io`: we read from them, byte for
+ * byte, what `qemu-img convert` makes of them, and find nothing to object to. Pairwise over the
+ * kinds; all of them with `npm run images:full`.
  */
 
 import { join } from 'node:path';
@@ -100,7 +101,10 @@ function settingsOf(kind: Kind): string {
   return settings.join(',');
 }
 
-/** Writes of all kinds that the image takes; compressed ones only into clusters that nothing was written to. */
+/**
+ * Writes of all kinds that the image takes; compressed ones only into clusters that nothing was
+ * written to.
+ */
 function commandsFor({ clusterSize, dataFile, preallocation }: Kind): readonly string[] {
   const compressible = dataFile === 'none' && preallocation === 'off';
   const cluster = Math.max(clusterSize, 4 * KIB);

@@ -15,7 +15,9 @@ function headerCluster(bytes: Uint8Array): Uint8Array {
   return bytes.subarray(0, 2 ** new DataView(bytes.buffer).getUint32(20));
 }
 
-/** The header cluster with one more extension in front, and the backing file's name moved behind it. */
+/**
+ * The header cluster with one more extension in front, and the backing file's name moved behind it.
+ */
 function withExtension(bytes: Uint8Array, type: number, text: string): Uint8Array<ArrayBuffer> {
   const data = Buffer.from(text);
   const length = 8 + Math.ceil(data.byteLength / 8) * 8;

@@ -1,8 +1,9 @@
 /**
- * Bitmap directories and tables that are damaged or made to harm: an image with one is refused before anything is
- * written, and without taking memory for what it claims. QEMU does not open it either, but for what is past the end of
- * the file, which it reads as zeroes: "nothing changed". Here such a bitmap is marked as in use, and not trusted. A check
- * counts it, as QEMU's does, and refuses the rest, as a repair does, which would free what the bitmaps hold.
+ * Bitmap directories and tables that are damaged or made to harm: an image with one is refused
+ * before anything is written, and without taking memory for what it claims. QEMU does not open it
+ * either, but for what is past the end of the file, which it reads as zeroes: "nothing changed".
+ * Here such a bitmap is marked as in use, and not trusted. A check counts it, as QEMU's does, and
+ * refuses the rest, as a repair does, which would free what the bitmaps hold.
  */
 
 import { spawnSync } from 'node:child_process';

@@ -1,8 +1,9 @@
 /**
- * Images that are damaged or made to harm, as the engine meets them: each is refused with an error that has a stable code,
- * before anything is written and without taking memory for what it claims; and damage deeper than the header is met by a
- * guest's requests. The classes that a user may meet are in `hostile-classes`, with what each command answers: those that
- * are refused are opened for writing here too. What is here is finer, or out of reach of the command line.
+ * Images that are damaged or made to harm, as the engine meets them: each is refused with an error
+ * that has a stable code, before anything is written and without taking memory for what it claims;
+ * and damage deeper than the header is met by a guest's requests. The classes that a user may meet
+ * are in `hostile-classes`, with what each command answers: those that are refused are opened for
+ * writing here too. What is here is finer, or out of reach of the command line.
  */
 
 import { describe, expect, it } from 'vitest';

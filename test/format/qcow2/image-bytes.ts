@@ -62,7 +62,10 @@ export interface ImageWithBitmaps {
   readonly tables: readonly number[];
 }
 
-/** Gives a new image enabled bitmaps of these names without a bit set, of 64 KiB a bit and one cluster at most. */
+/**
+ * Gives a new image enabled bitmaps of these names without a bit set, of 64 KiB a bit and one
+ * cluster at most.
+ */
 export async function withBitmaps(bytes: Uint8Array, names: readonly string[]): Promise<ImageWithBitmaps> {
   const { image, device } = await openBytes(bytes);
   const { header, geometry, refcounts } = image;
@@ -94,7 +97,10 @@ export async function withBitmaps(bytes: Uint8Array, names: readonly string[]): 
   return { bytes: contents, extension, directory: offset, tables: entries.map((entry) => entry.tableOffset) };
 }
 
-/** A copy of `bytes` with big-endian fields overwritten: byte offset → value, as wide as the key's suffix says. */
+/**
+ * A copy of `bytes` with big-endian fields overwritten: byte offset → value, as wide as the key's
+ * suffix says.
+ */
 export function patched(bytes: Uint8Array, ...patches: readonly Patch[]): Uint8Array<ArrayBuffer> {
   const end = Math.max(bytes.byteLength, ...patches.map(({ at }) => at + 8));
   const copy = new Uint8Array(patches.some(({ at }) => at >= bytes.byteLength) ? end : bytes.byteLength);
@@ -107,7 +113,10 @@ export function patched(bytes: Uint8Array, ...patches: readonly Patch[]): Uint8A
   return copy;
 }
 
-/** Adds a cluster with a snapshot table of one entry, of the active L1 table; `patches` are relative to the entry. */
+/**
+ * Adds a cluster with a snapshot table of one entry, of the active L1 table; `patches` are relative
+ * to the entry.
+ */
 export function withSnapshot(bytes: Uint8Array, ...patches: readonly Patch[]): Uint8Array<ArrayBuffer> {
   const view = viewOf(bytes);
   const clusterSize = 2 ** view.getUint32(FIELD.clusterBits);

@@ -1,6 +1,6 @@
 /**
- * A qcow2 image as bytes in memory whose structures are found by its own header, so that a test can say what it
- * breaks: "the refcount of the first data cluster", not an offset.
+ * A qcow2 image as bytes in memory whose structures are found by its own header, so that a test can
+ * say what it breaks: "the refcount of the first data cluster", not an offset.
  *
  * Invariant: nothing is checked on the way; the image may be as broken as the test likes.
  */
@@ -76,7 +76,10 @@ export class ImageEditor {
     return this.setU64(at, this.u64(at) ^ bits);
   }
 
-  /** The stored refcount of the cluster at `hostOffset`; refcounts of all widths lie from a byte's lowest bit up. */
+  /**
+   * The stored refcount of the cluster at `hostOffset`; refcounts of all widths lie from a byte's
+   * lowest bit up.
+   */
   refcount(hostOffset: number): bigint {
     const { at, shift } = this.#refcountPlace(hostOffset);
     const bits = this.refcountBits;

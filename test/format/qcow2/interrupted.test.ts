@@ -1,6 +1,6 @@
 /**
- * A crash or a failing host operation in the middle of a repair, a resize or a snapshot operation: the image opens or a
- * repair makes it clean, and the guest loses no durable data.
+ * A crash or a failing host operation in the middle of a repair, a resize or a snapshot operation:
+ * the image opens or a repair makes it clean, and the guest loses no durable data.
  */
 
 import { inspect } from 'node:util';

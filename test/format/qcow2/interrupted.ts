@@ -1,6 +1,6 @@
 /**
- * Operations on whole images, each ended in the middle: by a crash that loses any of what no sync had covered, or by a
- * host operation that fails. Small images, so that all of it can be tried.
+ * Operations on whole images, each ended in the middle: by a crash that loses any of what no sync
+ * had covered, or by a host operation that fails. Small images, so that all of it can be tried.
  */
 
 import { createHash } from 'node:crypto';
@@ -45,7 +45,10 @@ export interface StartOptions {
   readonly hasSnapshots?: boolean;
 }
 
-/** Several L2 tables, and refcount blocks where clusters are small. Much of the end of the disk is written. */
+/**
+ * Several L2 tables, and refcount blocks where clusters are small. Much of the end of the disk is
+ * written.
+ */
 export async function makeStart({ clusterSize, isDirty, hasSnapshots }: StartOptions): Promise<Start> {
   const storage = new MemoryStorage();
   const device = storage.create(IMAGE);
@@ -121,8 +124,9 @@ interface InterruptedState {
 }
 
 /**
- * The files that a crash may leave, each once: after each operation, with every subset of those that no sync has covered
- * where they are few, and samples of the others; a write may be there in part, in sectors.
+ * The files that a crash may leave, each once: after each operation, with every subset of those
+ * that no sync has covered where they are few, and samples of the others; a write may be there in
+ * part, in sectors.
  */
 export function* interruptedStates(
   base: MemoryDevice,
@@ -204,7 +208,9 @@ export function lossInspector(expected: Expected): LossOf {
   return oncePerContents((file) => lossOf(file, expected, guest));
 }
 
-/** `look`, which changes the file that it gets, at a copy of each file whose bytes it has not seen. */
+/**
+ * `look`, which changes the file that it gets, at a copy of each file whose bytes it has not seen.
+ */
 function oncePerContents(look: LossOf): LossOf {
   const seen = new Map<string, Promise<string | undefined>>();
   return (file) => {

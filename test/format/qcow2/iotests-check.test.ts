@@ -1,7 +1,8 @@
 /**
- * What qemu-iotests 108, 138 and 214 promise, in our own words (docs/qemu-rules.md, "Promises of qemu-iotests"): a check
- * counts what refers beyond the file without the memory for it, and a repair gives back refcount structures that are lost
- * without taking a cluster that is in use. Each promise is held beside a real QEMU, final bytes and all.
+ * What qemu-iotests 108, 138 and 214 promise, in our own words (docs/qemu-rules.md, "Promises of
+ * qemu-iotests"): a check counts what refers beyond the file without the memory for it, and a
+ * repair gives back refcount structures that are lost without taking a cluster that is in use. Each
+ * promise is held beside a real QEMU, final bytes and all.
  */
 
 import { afterAll, describe, expect, it } from 'vitest';

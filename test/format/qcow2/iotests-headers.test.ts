@@ -1,7 +1,8 @@
 /**
- * What qemu-iotests 080 and 287 promise, in our own words (docs/qemu-rules.md, "Promises of qemu-iotests"): headers that
- * claim what cannot be are refused before anything is taken for what they claim; header and feature bit agree on the
- * type of compression. Each promise is held beside a real QEMU.
+ * What qemu-iotests 080 and 287 promise, in our own words (docs/qemu-rules.md, "Promises of
+ * qemu-iotests"): headers that claim what cannot be are refused before anything is taken for what
+ * they claim; header and feature bit agree on the type of compression. Each promise is held beside
+ * a real QEMU.
  */
 
 import { afterAll, describe, expect, it } from 'vitest';
@@ -34,7 +35,10 @@ async function image(): Promise<ImageEditor> {
   return new ImageEditor(await newImage({ virtualSize: VIRTUAL_SIZE }));
 }
 
-/** Refused for this reason when opened; no more was read than a header is long, and nothing was written. */
+/**
+ * Refused for this reason when opened; no more was read than a header is long, and nothing was
+ * written.
+ */
 async function expectRefused(broken: ImageEditor, code: string): Promise<void> {
   const { refused, bytes, bytesRead } = await both.serve(broken.bytes, [read(0, 512)]);
   expect(refused).toBe(code);
@@ -152,7 +156,8 @@ describe('080: a header that claims what cannot be is refused', () => {
 
   it('65,536 snapshots are all there can be: no further one is taken', async () => {
     const full = (await image()).setU64(FIELD.snapshotsOffset, 0x10_0000);
-    // The table: entries of 40 bytes, all zeroes. QEMU says the same after seconds in which it reads them one by one.
+    // The table: entries of 40 bytes, all zeroes. QEMU says the same after seconds in which it
+    // reads them one by one.
     full.setU32(FIELD.snapshotCount, 65_536).lengthen(64);
     const { image: opened } = await openBytes(full.bytes);
     const taken = () => opened.snapshots.create({ name: 'test', seconds: 1, nanoseconds: 0 });

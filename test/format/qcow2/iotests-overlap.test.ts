@@ -1,7 +1,8 @@
 /**
- * What qemu-iotests 060 promises, in our own words (docs/qemu-rules.md, "Promises of qemu-iotests"): in an image whose
- * metadata lie, no write lands on metadata that are in use; the image is marked as corrupt, can then only be read, and a
- * repair makes it good again. Each promise is held beside a real QEMU: the same requests fail, the same bytes are left.
+ * What qemu-iotests 060 promises, in our own words (docs/qemu-rules.md, "Promises of
+ * qemu-iotests"): in an image whose metadata lie, no write lands on metadata that are in use; the
+ * image is marked as corrupt, can then only be read, and a repair makes it good again. Each promise
+ * is held beside a real QEMU: the same requests fail, the same bytes are left.
  */
 
 import { spawnSync } from 'node:child_process';
@@ -46,7 +47,10 @@ async function expectMarked({ bytes }: Pick<Served, 'bytes'>): Promise<void> {
   expect((await both.serve(bytes, [], { readOnly: true })).refused).toBeUndefined();
 }
 
-/** The requests that are not served are these, and nothing of them lands anywhere: only the mark is new. */
+/**
+ * The requests that are not served are these, and nothing of them lands anywhere: only the mark is
+ * new.
+ */
 async function expectStopped(
   broken: ImageEditor,
   asks: readonly Ask[],
@@ -225,7 +229,8 @@ describe('060: two requests at once', () => {
     await made.write(0, filled(CLUSTER, 1));
     await made.write(1024 ** 3 / 2, filled(CLUSTER, 1));
     await made.close();
-    // The first cluster is given up; it and the second L2 table, which is behind it, are called free.
+    // The first cluster is given up; it and the second L2 table, which is behind it, are called
+    // free.
     const broken = new ImageEditor(madeDevice.contents());
     const [first, table] = [broken.data(), broken.l2(1)];
     expect(table).toBe(first + CLUSTER);

@@ -1,6 +1,7 @@
 /**
- * New images under `strace`: those of `qemu-img create` and ours are made by the same host operations in the same
- * order, and have the same bytes and the same space, for every mode of preallocation.
+ * New images under `strace`: those of `qemu-img create` and ours are made by the same host
+ * operations in the same order, and have the same bytes and the same space, for every mode of
+ * preallocation.
  */
 
 import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';

@@ -1,4 +1,7 @@
-/** Many runs of `qemu-img check`, one after the other in one shell: started from a test, each would cost several times as much. */
+/**
+ * Many runs of `qemu-img check`, one after the other in one shell: started from a test, each would
+ * cost several times as much.
+ */
 
 import { spawn } from 'node:child_process';
 

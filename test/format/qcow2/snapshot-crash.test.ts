@@ -1,6 +1,7 @@
 /**
- * A crash at any moment of taking, applying or deleting a snapshot: the disk holds what it held before or what it was to
- * hold, and every snapshot that the image lists holds what it held when it was taken, also after further writes.
+ * A crash at any moment of taking, applying or deleting a snapshot: the disk holds what it held
+ * before or what it was to hold, and every snapshot that the image lists holds what it held when it
+ * was taken, also after further writes.
  */
 
 import { afterAll, describe, expect, it } from 'vitest';

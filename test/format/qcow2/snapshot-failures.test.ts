@@ -1,6 +1,7 @@
 /**
- * A full disk, or a bad one, at every single host operation of a run with snapshots (the promise of qemu-iotests 026):
- * clusters leak at most, what was acknowledged is there, and the snapshots that are listed hold what they held.
+ * A full disk, or a bad one, at every single host operation of a run with snapshots (the promise of
+ * qemu-iotests 026): clusters leak at most, what was acknowledged is there, and the snapshots that
+ * are listed hold what they held.
  */
 
 import { afterAll, describe, expect, it } from 'vitest';
@@ -16,7 +17,9 @@ import { reasonToSkip } from '../system-tools.ts';
 
 const IMAGE = 'disk';
 const SECTOR = 512;
-/** One L2 table maps 64 sectors, one refcount block describes 256 clusters: both grow on the way. */
+/**
+ * One L2 table maps 64 sectors, one refcount block describes 256 clusters: both grow on the way.
+ */
 const SECTORS = 200;
 /** QEMU looks at one outcome in so many. */
 const QEMU_STRIDE = 25;
@@ -216,7 +219,8 @@ describe('after a failure at any operation of a run with snapshots nothing ackno
       expect(await firstLoss(storage, expected), `operation ${String(failing)}`).toBeUndefined();
       if (expected.failed > 0) failures++;
     }
-    // Some operations may fail without anybody's request failing: a hole that is not punched, a free that leaks.
+    // Some operations may fail without anybody's request failing: a hole that is not punched, a
+    // free that leaks.
     expect(failures).toBeGreaterThan(60);
   });
 });

@@ -1,4 +1,7 @@
-/** A repair that is stopped at any of its steps, as by Ctrl-C, loses nothing: another repair comes to the same end. */
+/**
+ * A repair that is stopped at any of its steps, as by Ctrl-C, loses nothing: another repair comes
+ * to the same end.
+ */
 
 import { afterAll, describe, expect, it } from 'vitest';
 
@@ -75,7 +78,10 @@ function isClean({ corruptions, leaks, checkErrors }: CheckReport): boolean {
 
 class Stopped extends Error {}
 
-/** The file left by a repair that is stopped when it reports its progress for the `step`th time; undefined if it ends before. */
+/**
+ * The file left by a repair that is stopped when it reports its progress for the `step`th time;
+ * undefined if it ends before.
+ */
 async function stoppedAt(bytes: Bytes, step: number): Promise<Bytes | undefined> {
   const storage = new MemoryStorage();
   storage.create('disk').write(0, bytes, 'data');

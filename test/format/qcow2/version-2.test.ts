@@ -49,7 +49,8 @@ describe('zeroes for part of a cluster over a backing file, which version 2 can 
       { openBacking },
     );
     await made.image.write(0, new Uint8Array(64 * KIB).fill(1));
-    // From now on an allocation copies the L2 table, which needs a new place before the old one has to be read.
+    // From now on an allocation copies the L2 table, which needs a new place before the old one has
+    // to be read.
     await made.image.snapshots.create({ name: 'one', seconds: 0, nanoseconds: 0 });
     await made.image.flush('guest-flush');
 

@@ -1,7 +1,8 @@
 /**
- * A snapshot with the state of a virtual machine, as `savevm` leaves it: memory and devices are in clusters behind the
- * end of the disk, which only the snapshot's L1 table leads to. No tool makes one without a machine, so a larger
- * disk is taken, made smaller, and its snapshot's entry says what is behind.
+ * A snapshot with the state of a virtual machine, as `savevm` leaves it: memory and devices are in
+ * clusters behind the end of the disk, which only the snapshot's L1 table leads to. No tool makes
+ * one without a machine, so a larger disk is taken, made smaller, and its snapshot's entry says
+ * what is behind.
  */
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -34,7 +35,10 @@ describe.skipIf(skip !== undefined)('a snapshot with the state of a machine', ()
     qemu.remove();
   });
 
-  /** `savevm` leaves the active L1 table as long as the snapshot's; another program may cut it to the disk's length. */
+  /**
+   * `savevm` leaves the active L1 table as long as the snapshot's; another program may cut it to
+   * the disk's length.
+   */
   const lengths = [
     { activeL1: 'as long as that of the snapshot', l1Entries: 5 },
     { activeL1: 'as long as the disk needs', l1Entries: 2 },
@@ -176,7 +180,9 @@ function entryOf(bytes: Uint8Array, length = ENTRY_LENGTH): Uint8Array {
   return bytes.slice(entryOffset(bytes), entryOffset(bytes) + length);
 }
 
-/** The clusters behind the disk's end that the snapshot leads to: where each is, and what it holds. */
+/**
+ * The clusters behind the disk's end that the snapshot leads to: where each is, and what it holds.
+ */
 function stateClusters(bytes: Uint8Array): ReadonlyMap<number, Uint8Array> {
   const view = viewOf(bytes);
   const offsetAt = (at: number): number => Number(view.getBigUint64(at) & 0x00ff_ffff_ffff_fe00n);

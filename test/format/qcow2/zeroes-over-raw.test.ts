@@ -1,6 +1,7 @@
 /**
- * Zeroes written over a raw backing file: QEMU asks the file system where the file has holes, and a part of a cluster
- * that is over one needs no data. (A data write does not ask: its fill is copied.)
+ * Zeroes written over a raw backing file: QEMU asks the file system where the file has holes, and a
+ * part of a cluster that is over one needs no data. (A data write does not ask: its fill is
+ * copied.)
  */
 
 import { afterAll, describe, it } from 'vitest';
@@ -18,7 +19,10 @@ describe.skipIf(skip !== undefined)('zeroes and discards over a raw backing file
   const twins = new QemuCases();
   afterAll(() => twins.remove());
 
-  /** Data at 0 to 64 KiB, in the middle of a cluster, and at the file's end in mid-cluster; holes between. */
+  /**
+   * Data at 0 to 64 KiB, in the middle of a cluster, and at the file's end in mid-cluster; holes
+   * between.
+   */
   const backing: QemuCase['backing'] = {
     format: 'raw',
     size: 3 * MIB + 20 * KIB,

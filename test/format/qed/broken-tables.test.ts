@@ -1,7 +1,7 @@
 /**
- * QED images whose tables are broken, class by class, held against a live qemu-img: what a check reports of them, and
- * what a repair leaves. Named differences are in docs/qemu-rules.md: QEMU's repair takes the mark of an unclean close
- * away first, also if it cannot repair what is wrong.
+ * QED images whose tables are broken, class by class, held against a live qemu-img: what a check
+ * reports of them, and what a repair leaves. Named differences are in docs/qemu-rules.md: QEMU's
+ * repair takes the mark of an unclean close away first, also if it cannot repair what is wrong.
  */
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

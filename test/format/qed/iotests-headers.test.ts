@@ -1,6 +1,7 @@
 /**
- * What qemu-iotests 116 promises, in our own words (docs/qemu-rules.md, "Promises of qemu-iotests"): a QED image whose
- * header is invalid is refused; and beyond it, tables that cannot be are an error, never a wild read. Held beside a real QEMU.
+ * What qemu-iotests 116 promises, in our own words (docs/qemu-rules.md, "Promises of
+ * qemu-iotests"): a QED image whose header is invalid is refused; and beyond it, tables that cannot
+ * be are an error, never a wild read. Held beside a real QEMU.
  */
 
 import { afterAll, describe, expect, it } from 'vitest';

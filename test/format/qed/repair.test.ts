@@ -9,7 +9,9 @@ import { reasonToSkip, runTool } from '../system-tools.ts';
 
 const CLUSTER = 65_536;
 const L1 = CLUSTER;
-/** Data of the first write is behind the header and the first level; the table it needs, behind it. */
+/**
+ * Data of the first write is behind the header and the first level; the table it needs, behind it.
+ */
 const FIRST_DATA = 5 * CLUSTER;
 const FIRST_L2 = 6 * CLUSTER;
 const skip = reasonToSkip('qemu-img');

@@ -1,4 +1,7 @@
-/** What is peculiar to the binary formats: several files, both byte orders, versions, heads, records cut short. */
+/**
+ * What is peculiar to the binary formats: several files, both byte orders, versions, heads, records
+ * cut short.
+ */
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

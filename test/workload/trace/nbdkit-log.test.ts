@@ -158,7 +158,8 @@ test.skipIf(!isInstalled('nbdkit') || !isInstalled('qemu-io'))(
       'write -z 512k 64k',
       'write -z -u 640k 64k',
     ];
-    // Through a format layer with its cache off, requests reach the server one by one as they are given.
+    // Through a format layer with its cache off, requests reach the server one by one as they are
+    // given.
     const client = `qemu-io -t none -f raw "$uri" ${commands.map((command) => `-c "${command}"`).join(' ')}`;
     execFileSync('nbdkit', ['-U', '-', '--filter=log', 'memory', '1M', `logfile=${log}`, '--run', client], {
       stdio: 'ignore',

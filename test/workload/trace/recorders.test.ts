@@ -219,7 +219,10 @@ describe.skipIf(noBlkparse !== undefined)(
   },
 );
 
-/** `/sys/kernel/tracing/trace` with the tracer `blk` and the option `blk_classic`, of a loop device on Linux 6.18. */
+/**
+ * `/sys/kernel/tracing/trace` with the tracer `blk` and the option `blk_classic`, of a loop device
+ * on Linux 6.18.
+ */
 const FTRACE = `# tracer: blk
 #
 # DEV   CPU TIMESTAMP     PID ACT FLG

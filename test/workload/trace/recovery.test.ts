@@ -1,4 +1,6 @@
-/** Traces that were cut short: refused as they are, read up to the last whole line with `recover`. */
+/**
+ * Traces that were cut short: refused as they are, read up to the last whole line with `recover`.
+ */
 
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -108,7 +108,9 @@ function badBitmaps(header: HeaderStore, what: string, offset?: number): Qcow2Be
   return new Qcow2BenchError('qcow2-bad-bitmaps', message, { path: header.device.path, offset });
 }
 
-/** @throws Qcow2BenchError `qcow2-bad-bitmaps` naming the rule that the extension or an entry breaks */
+/**
+ * @throws Qcow2BenchError `qcow2-bad-bitmaps` naming the rule that the extension or an entry breaks
+ */
 export async function readBitmapDirectory(
   header: HeaderStore,
   extension: HeaderExtension,
@@ -223,8 +225,8 @@ export type BitmapCluster =
 /**
  * The table of a bitmap.
  *
- * @param pastEnd what is past the end of the file is refused, or taken as it is read: a table as zeroes, a cluster by
- *   its offset
+ * @param pastEnd what is past the end of the file is refused, or taken as it is read: a table as
+ *   zeroes, a cluster by its offset
  * @throws Qcow2BenchError `qcow2-bad-bitmaps`
  */
 export async function readBitmapTable(
@@ -265,7 +267,10 @@ export async function readBitmapTable(
   });
 }
 
-/** Whether a part of a bitmap is past the end of the file; what is there reads as zeroes, which would be "nothing changed". */
+/**
+ * Whether a part of a bitmap is past the end of the file; what is there reads as zeroes, which
+ * would be "nothing changed".
+ */
 export function isBitmapCutOff(
   { device, values }: HeaderStore,
   { tableOffset, tableEntries }: BitmapEntry,
@@ -291,9 +296,11 @@ export function bitmapTableEntries(
 }
 
 /**
- * Returns the clusters of the consistent bitmaps, as a check counts them: past the end of the file too.
+ * Returns the clusters of the consistent bitmaps, as a check counts them: past the end of the file
+ * too.
  *
- * @throws Qcow2BenchError `qcow2-bad-bitmaps` for all that QEMU does not open an image with; `qcow2-bitmaps-too-large`
+ * @throws Qcow2BenchError `qcow2-bad-bitmaps` for all that QEMU does not open an image with;
+ *   `qcow2-bitmaps-too-large`
  */
 export async function visitBitmaps(
   header: HeaderStore,

@@ -1,13 +1,16 @@
 /**
- * Persistent dirty bitmaps of an image that is open for writing: in memory while it is open, marked as in use in the
- * file, and stored again when it is closed, as QEMU does.
+ * Persistent dirty bitmaps of an image that is open for writing: in memory while it is open, marked
+ * as in use in the file, and stored again when it is closed, as QEMU does.
  *
  * Invariants:
- * - While the image is open the file calls every bitmap in memory in use: a crash makes them inconsistent, not wrong.
- * - An enabled bitmap has the bit of every range that was written, zeroed or discarded, whether that succeeded or not.
- * - Bitmaps that were in use when the image was opened are left as they are: what they missed is not known. One that the
- *   end of the file cuts off is marked as such too.
- * - New tables and directory are durable before the header leads to them; the old ones are freed after that.
+ * - While the image is open the file calls every bitmap in memory in use: a crash makes them
+ *   inconsistent, not wrong.
+ * - An enabled bitmap has the bit of every range that was written, zeroed or discarded, whether
+ *   that succeeded or not.
+ * - Bitmaps that were in use when the image was opened are left as they are: what they missed is
+ *   not known. One that the end of the file cuts off is marked as such too.
+ * - New tables and directory are durable before the header leads to them; the old ones are freed
+ *   after that.
  */
 
 import { ceilDiv } from '../../../core/alignment.ts';
@@ -87,7 +90,10 @@ export class Bitmaps {
     }
   }
 
-  /** @throws Qcow2BenchError `resize-with-bitmap-in-use` of a disk that a bitmap in the file would not follow. */
+  /**
+   * @throws Qcow2BenchError `resize-with-bitmap-in-use` of a disk that a bitmap in the file would
+   *   not follow.
+   */
   refuseResize(): void {
     const inUse = this.#bitmaps.find(({ bits }) => bits === undefined);
     if (inUse === undefined) return;
@@ -111,7 +117,10 @@ export class Bitmaps {
     }
   }
 
-  /** Stores every bitmap in new clusters, points the header to them, frees the old ones. The lock is held. */
+  /**
+   * Stores every bitmap in new clusters, points the header to them, frees the old ones. The lock is
+   * held.
+   */
   async store(): Promise<void> {
     const { header, refcounts, geometry, metadata } = this.#core;
     if (this.#bitmaps.every(({ bits }) => bits === undefined)) return;
@@ -160,7 +169,9 @@ export class Bitmaps {
     return { ...entry, flags: entry.flags & ~BITMAP_FLAG.inUse, tableOffset, tableEntries: clusters };
   }
 
-  /** The directory is overwritten in place, so its bit says meanwhile that it is not to be trusted. */
+  /**
+   * The directory is overwritten in place, so its bit says meanwhile that it is not to be trusted.
+   */
   async #markInUse(): Promise<void> {
     const { header } = this.#core;
     const entries = this.#bitmaps.map(({ entry }) => entry);
@@ -186,7 +197,10 @@ export class Bitmaps {
   }
 }
 
-/** The bits of a bitmap, at most `limit` bytes of them; undefined if a part of it is past the end of the file. */
+/**
+ * The bits of a bitmap, at most `limit` bytes of them; undefined if a part of it is past the end of
+ * the file.
+ */
 async function readBits(
   { header, geometry }: ImageCore,
   entry: BitmapEntry,

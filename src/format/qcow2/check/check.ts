@@ -1,12 +1,13 @@
 /**
- * Checking and repairing an image's refcounts and copied flags, as `qemu-img check` does: count what is
- * referenced, compare with what is stored, repair what may be repaired.
+ * Checking and repairing an image's refcounts and copied flags, as `qemu-img check` does: count
+ * what is referenced, compare with what is stored, repair what may be repaired.
  *
  * Invariants:
- * - Without a repair scope nothing is written; a repair is good only if no corruption and no check error is left, and
- *   only then may the caller clear the dirty bit.
- * - Where a table that leads to clusters cannot be read, what seems leaked may be the guest's: a repair calls it free, as
- *   QEMU's does, but does not punch holes there, as QEMU's does: the data can be recovered if the table is.
+ * - Without a repair scope nothing is written; a repair is good only if no corruption and no check
+ *   error is left, and only then may the caller clear the dirty bit.
+ * - Where a table that leads to clusters cannot be read, what seems leaked may be the guest's: a
+ *   repair calls it free, as QEMU's does, but does not punch holes there, as QEMU's does: the data
+ *   can be recovered if the table is.
  */
 
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
@@ -30,7 +31,8 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
   const { geometry, header } = target.core;
   const { repair } = options;
   const findings = new CheckFindings(options.onDetail);
-  // Broken bitmaps refuse the image, as opening does in QEMU: before anything is repaired, and before what they hold is freed.
+  // Broken bitmaps refuse the image, as opening does in QEMU: before anything is repaired, and
+  // before what they hold is freed.
   await visitBitmaps(header, () => undefined);
   const ofTable = await checkSnapshotTable(target, findings, options);
   if (repair === 'all') await restoreTables(target, findings, ofTable > 0);
@@ -43,9 +45,10 @@ export async function checkImage(target: CheckTarget, options: CheckOptions = {}
 }
 
 /**
- * Makes the file long enough for a table of the header that it ends within: what was lost there is empty. One that begins
- * past the end is left: the refcount table is rebuilt, the snapshot table rewritten, and an L1 table may be anywhere,
- * but for one of a cluster that was the last of the file.
+ * Makes the file long enough for a table of the header that it ends within: what was lost there is
+ * empty. One that begins past the end is left: the refcount table is rebuilt, the snapshot table
+ * rewritten, and an L1 table may be anywhere, but for one of a cluster that was the last of the
+ * file.
  */
 async function restoreTables(
   { core, snapshots }: CheckTarget,
@@ -72,7 +75,10 @@ async function restoreTables(
   }
 }
 
-/** Counts what is referenced, compares it with what is stored, and repairs that within the scope of the repair. */
+/**
+ * Counts what is referenced, compares it with what is stored, and repairs that within the scope of
+ * the repair.
+ */
 async function checkRefcounts(
   target: CheckTarget,
   findings: CheckFindings,
@@ -111,8 +117,9 @@ async function checkRefcounts(
 }
 
 /**
- * Gives the file the length that its entries show it had, before refcount structures are built again. They would otherwise
- * come to be in clusters that entries lead to, and a guest would read them as its data.
+ * Gives the file the length that its entries show it had, before refcount structures are built
+ * again. They would otherwise come to be in clusters that entries lead to, and a guest would read
+ * them as its data.
  *
  * @returns whether the file was lengthened
  */
@@ -132,8 +139,9 @@ async function restoreLength(target: CheckTarget, findings: CheckFindings): Prom
 }
 
 /**
- * Reads the snapshot table. Answers how many corruptions of its own it has, which rewriting it repairs; until then
- * they are reported, but not counted: they have no part in what is done about the refcounts.
+ * Reads the snapshot table. Answers how many corruptions of its own it has, which rewriting it
+ * repairs; until then they are reported, but not counted: they have no part in what is done about
+ * the refcounts.
  */
 async function checkSnapshotTable(
   { core, snapshots }: CheckTarget,
@@ -141,14 +149,16 @@ async function checkSnapshotTable(
   { repair, keepsSnapshots = false }: CheckOptions,
 ): Promise<number> {
   const repairs = repair === 'all';
-  // Opening a dirty image repairs it, but removes no snapshot: only a repair that was asked for does.
+  // Opening a dirty image repairs it, but removes no snapshot: only a repair that was asked for
+  // does.
   const purpose = keepsSnapshots ? 'use' : repairs ? 'repair' : 'check';
   const table = await snapshots.readForCheck(purpose);
   const { incomplete, cut, dropped, broken } = table;
   const { offset, length } = snapshotTableOf(core.header.values, table);
   const fileSize = core.header.device.size();
   const isCut = isCutOff({ offset, length }, fileSize);
-  // Extra data that is too long is a length gone wrong: what follows may not be read where it begins.
+  // Extra data that is too long is a length gone wrong: what follows may not be read where it
+  // begins.
   findings.hasLostTable = isCut || cut.length + dropped + broken.length > 0;
   const tell = (text: () => string): void => {
     findings.say('corruption', text);
@@ -178,8 +188,9 @@ async function checkSnapshotTable(
 }
 
 /**
- * Puts a new table where the refcounts say that nothing is; as they were repaired before, that is so, but for what was past
- * the end of the file and holds nothing. Tables are not overwritten, whatever the refcounts say.
+ * Puts a new table where the refcounts say that nothing is; as they were repaired before, that is
+ * so, but for what was past the end of the file and holds nothing. Tables are not overwritten,
+ * whatever the refcounts say.
  */
 async function rewriteSnapshotTable(
   { snapshots }: CheckTarget,
@@ -197,10 +208,11 @@ async function rewriteSnapshotTable(
 }
 
 /**
- * Replaces the refcount structures, then counts and compares again; what the old ones leaked is freed.
+ * Replaces the refcount structures, then counts and compares again; what the old ones leaked is
+ * freed.
  *
- * @param round a file that the new structures make longer has room for what lay past its end, which then counts: where
- *   QEMU would not have come so far, the refcounts are built once more with it
+ * @param round a file that the new structures make longer has room for what lay past its end, which
+ *   then counts: where QEMU would not have come so far, the refcounts are built once more with it
  */
 async function rebuild(
   target: CheckTarget,
@@ -216,7 +228,8 @@ async function rebuild(
   target.core.refcounts.blockCache.forgetAll();
   target.core.refcounts.resetSearch();
   const before = findings.counts();
-  // Refcounts that could not be read are gone with their blocks; what still cannot be checked is found again.
+  // Refcounts that could not be read are gone with their blocks; what still cannot be checked is
+  // found again.
   findings.restore({ ...before, corruptions: 0, leaks: 0, checkErrors: 0 });
   findings.resetMapping();
   const { onProgress, keepsSnapshots } = options;
@@ -251,7 +264,8 @@ async function compare(
     const index = Math.floor(cluster / refcountBlockEntries);
     const blockEnd = Math.min(end, (index + 1) * refcountBlockEntries);
     if (target.core.refcountTable.blockOffset(index) === 0) {
-      // Past the table nothing is stored at all; within it the next block may begin at the end of this one.
+      // Past the table nothing is stored at all; within it the next block may begin at the end of
+      // this one.
       const counted = counts.nextCounted(
         cluster,
         index + 1 < target.core.refcountTable.entries ? blockEnd : end,

@@ -1,6 +1,6 @@
 /**
- * The copied flag of an L1 or L2 entry says that its target has a refcount of exactly one. A flag set in error
- * would let a shared cluster be overwritten.
+ * The copied flag of an L1 or L2 entry says that its target has a refcount of exactly one. A flag
+ * set in error would let a shared cluster be overwritten.
  *
  * Invariant: flags are held against the refcounts as they are stored, after those were repaired.
  */
@@ -29,7 +29,10 @@ export async function checkCopiedFlags(
   }
 }
 
-/** With the scope `leaks` flags are corrected only if the refcounts they follow are known to be right. */
+/**
+ * With the scope `leaks` flags are corrected only if the refcounts they follow are known to be
+ * right.
+ */
 function mayRepair(findings: CheckFindings, { repair }: CheckOptions): boolean {
   if (repair !== 'leaks') return repair === 'all';
   return findings.checkErrors + findings.corruptions + findings.leaks === 0;
@@ -61,7 +64,9 @@ class CopiedFlagCheck {
     this.#view = viewOf(this.#bytes);
   }
 
-  /** Checks an L1 entry and the table behind it; false if the rest of the image cannot be checked. */
+  /**
+   * Checks an L1 entry and the table behind it; false if the rest of the image cannot be checked.
+   */
   async table(l1Index: number): Promise<boolean> {
     const { tables, header, geometry } = this.#core;
     const { clusterSize } = geometry;
@@ -115,9 +120,11 @@ class CopiedFlagCheck {
   }
 
   /**
-   * The usual entries, whose refcounts are in the block that is held: nothing is made or awaited on the way.
+   * The usual entries, whose refcounts are in the block that is held: nothing is made or awaited on
+   * the way.
    *
-   * @returns the index of the first entry from `first` on that has to be looked at; the table's end if none has.
+   * @returns the index of the first entry from `first` on that has to be looked at; the table's end
+   *   if none has.
    */
   #skipGoodEntries(first: number): number {
     const { refcounts, geometry } = this.#core;

@@ -1,10 +1,11 @@
 /**
- * Rebuilds refcount structures from counted references, where the stored ones cannot be repaired: after a
- * crash with lazy refcounts, clusters in use have refcount 0.
+ * Rebuilds refcount structures from counted references, where the stored ones cannot be repaired:
+ * after a crash with lazy refcounts, clusters in use have refcount 0.
  *
- * Invariants: new blocks and the new table go to clusters that nothing references, and not where a table may be
- * that could not be counted. The old structures stay whole until the header points to the new ones, and those are
- * durable by then: every block, the table, a sync, the header's pointer, a sync (docs/qemu-rules.md, `repair-order`).
+ * Invariants: new blocks and the new table go to clusters that nothing references, and not where a
+ * table may be that could not be counted. The old structures stay whole until the header points to
+ * the new ones, and those are durable by then: every block, the table, a sync, the header's
+ * pointer, a sync (docs/qemu-rules.md, `repair-order`).
  */
 
 import { alignUp } from '../../../core/alignment.ts';
@@ -29,7 +30,8 @@ export async function rebuildRefcounts(core: ImageCore, counts: ReferenceCounts)
     const clusters =
       build.tableEntries === 0 ? 1 : (build.tableEntries * ENTRY_SIZE) / core.geometry.clusterSize;
     table = { first: build.takeFree(clusters), clusters };
-    // The table's own clusters have to be counted, which may need a further block, and that a larger table.
+    // The table's own clusters have to be counted, which may need a further block, and that a
+    // larger table.
   } while (await build.writeBlocks(table.first, table.first + table.clusters));
   await core.refcountTable.replace(build.blocks(), table.first * core.geometry.clusterSize, 'repair');
   return build.hasPassedOver;
@@ -62,8 +64,8 @@ class Rebuild {
   }
 
   /**
-   * Writes every block that describes a referenced cluster from `first` to `end`, giving it a cluster if it
-   * has none.
+   * Writes every block that describes a referenced cluster from `first` to `end`, giving it a
+   * cluster if it has none.
    *
    * @returns whether the table has to be larger than before
    */

@@ -1,8 +1,8 @@
 /**
  * The refcount blocks as a check meets them: each is a cluster of its own within the file.
  *
- * Invariant: without the scope `all` nothing is written; with it the file is made longer at most, and never beyond what
- * a refcount table can describe.
+ * Invariant: without the scope `all` nothing is written; with it the file is made longer at most,
+ * and never beyond what a refcount table can describe.
  */
 
 import { Qcow2BenchError } from '../../../core/error.ts';
@@ -46,7 +46,10 @@ export async function scanRefcountBlocks(
   }
 }
 
-/** Makes the file long enough to hold a refcount block that would be past its end: it is then all zeroes. */
+/**
+ * Makes the file long enough to hold a refcount block that would be past its end: it is then all
+ * zeroes.
+ */
 async function growOver(
   { geometry, header }: ImageCore,
   ranges: ReferenceRanges,

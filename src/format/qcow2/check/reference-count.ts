@@ -1,18 +1,23 @@
 /**
- * How often each host cluster is referenced: one counter a cluster, of the width that the image's refcounts have.
+ * How often each host cluster is referenced: one counter a cluster, of the width that the image's
+ * refcounts have.
  *
  * Invariants:
- * - A counter never passes what a refcount of the image can say: one reference more is refused, as in QEMU.
- * - Memory grows with the references, not with what a damaged entry or a sparse file of petabytes claims. The
- *   counters of a file of usual size are in one array; those of a larger one in chunks, each of which begins as a
- *   map and becomes an array where that is smaller.
+ * - A counter never passes what a refcount of the image can say: one reference more is refused, as
+ *   in QEMU.
+ * - Memory grows with the references, not with what a damaged entry or a sparse file of petabytes
+ *   claims. The counters of a file of usual size are in one array; those of a larger one in chunks,
+ *   each of which begins as a map and becomes an array where that is smaller.
  */
 
 type Counters = Uint8Array | Uint16Array | Uint32Array;
 
 /** Bytes of counters that are kept in one array: 33 million clusters with 16-bit refcounts. */
 const FLAT_BYTES_MAX = 64 * 1024 * 1024;
-/** By how much flat counters grow: a rebuild adds few clusters, and both arrays are held while one is copied. */
+/**
+ * By how much flat counters grow: a rebuild adds few clusters, and both arrays are held while one
+ * is copied.
+ */
 const GROWTH = 1.125;
 /** Clusters of a chunk. */
 const CHUNK = 4096;
@@ -72,7 +77,10 @@ export class ReferenceCounts {
     return true;
   }
 
-  /** The first cluster from `cluster` on, and before `limit`, that may have a reference; `limit` if there is none. */
+  /**
+   * The first cluster from `cluster` on, and before `limit`, that may have a reference; `limit` if
+   * there is none.
+   */
   nextCounted(cluster: number, limit: number): number {
     if (this.#flat !== undefined) {
       let next = cluster;
@@ -129,7 +137,10 @@ export class ReferenceCounts {
     return counters;
   }
 
-  /** Room for more clusters, as a rebuild's new tables take them; undefined if the chunks hold them from here on. */
+  /**
+   * Room for more clusters, as a rebuild's new tables take them; undefined if the chunks hold them
+   * from here on.
+   */
   #grow(flat: Counters, length: number): Counters | undefined {
     const { refcountOrder } = this.#options;
     const lengthMax = FLAT_BYTES_MAX / widthOf(refcountOrder);
@@ -153,7 +164,10 @@ function widthOf(refcountOrder: number): number {
   return refcountOrder <= 3 ? 1 : refcountOrder === 4 ? 2 : 4;
 }
 
-/** Counts above 2^32 − 1 would take as many table entries, so 64-bit refcounts are counted in 32 bits. */
+/**
+ * Counts above 2^32 − 1 would take as many table entries, so 64-bit refcounts are counted in 32
+ * bits.
+ */
 function newCounters(refcountOrder: number, length: number): Counters {
   switch (widthOf(refcountOrder)) {
     case 1:

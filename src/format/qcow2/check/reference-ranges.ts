@@ -1,9 +1,10 @@
 /**
  * References of a check as ranges of bytes of the file.
  *
- * Invariants: a range that reaches past the end of the file by a cluster or more is a finding and counts nowhere: it is
- * no cluster's. How far such ranges reach is kept, by windows, for a repair that gives the file its length again; the
- * windows take bounded memory, whatever a damaged entry claims.
+ * Invariants: a range that reaches past the end of the file by a cluster or more is a finding and
+ * counts nowhere: it is no cluster's. How far such ranges reach is kept, by windows, for a repair
+ * that gives the file its length again; the windows take bounded memory, whatever a damaged entry
+ * claims.
  */
 
 import { alignUp, SECTOR_SIZE } from '../../../core/alignment.ts';
@@ -13,7 +14,10 @@ import type { ImageCore } from '../metadata/image-core.ts';
 import { cutOffText, isCutOff, type TableBytes } from '../on-disk/file-end.ts';
 import { ReferenceCounts } from './reference-count.ts';
 
-/** References past the end belong to a lost tail if no gap between them is larger than a window: at least so many bytes. */
+/**
+ * References past the end belong to a lost tail if no gap between them is larger than a window: at
+ * least so many bytes.
+ */
 const WINDOW_MIN = 64 * 1024 * 1024;
 /** Windows past the end of the file that are looked at: 4 TiB at least. */
 const WINDOWS_MAX = 65_536;
@@ -58,8 +62,8 @@ export class ReferenceRanges {
   }
 
   /**
-   * Where the lost tail of the file ended, in bytes, as far as ranges past the end show it: 0 if all are too far away.
-   * Undefined if no range leads past the end.
+   * Where the lost tail of the file ended, in bytes, as far as ranges past the end show it: 0 if
+   * all are too far away. Undefined if no range leads past the end.
    */
   get lostEnd(): number | undefined {
     if (!this.#isPassed) return undefined;
@@ -73,8 +77,8 @@ export class ReferenceRanges {
   }
 
   /**
-   * Counts the clusters of a table that the header or a snapshot leads to: one that the end of the file cuts off is a
-   * finding however little of it is lost.
+   * Counts the clusters of a table that the header or a snapshot leads to: one that the end of the
+   * file cuts off is a finding however little of it is lost.
    */
   addTable(name: () => string, table: TableBytes): void {
     const { offset, length } = table;
@@ -89,7 +93,8 @@ export class ReferenceRanges {
   /**
    * Counts every cluster that the range touches once more.
    *
-   * @param from an entry, or the table position in the header or a snapshot: the file does not become longer for that
+   * @param from an entry, or the table position in the header or a snapshot: the file does not
+   *   become longer for that
    */
   add(offset: number, length: number, from: 'entry' | 'table' = 'entry'): void {
     if (length <= 0) return;

@@ -1,9 +1,10 @@
 /**
- * Walks an image from the header down and counts how often each host cluster is referenced: what its refcount
- * ought to be. The order and the meaning of every finding are those of `qemu-img check`.
+ * Walks an image from the header down and counts how often each host cluster is referenced: what
+ * its refcount ought to be. The order and the meaning of every finding are those of `qemu-img
+ * check`.
  *
- * Invariants: without the scope `all` nothing is written; memory is bounded by the file's own tables, whatever a
- * damaged entry claims.
+ * Invariants: without the scope `all` nothing is written; memory is bounded by the file's own
+ * tables, whatever a damaged entry claims.
  */
 
 import { alignUp } from '../../../core/alignment.ts';
@@ -22,7 +23,9 @@ import { ReferenceRanges } from './reference-ranges.ts';
 import { l1FaultOf } from '../snapshots/broken-snapshots.ts';
 import { visitBitmaps } from '../bitmaps/bitmap-directory.ts';
 
-/** Bits that must be zero: 56 to 62 and 0 to 8 of an L1 entry, 56 to 61 and 1 to 8 of an L2 entry. */
+/**
+ * Bits that must be zero: 56 to 62 and 0 to 8 of an L1 entry, 56 to 61 and 1 to 8 of an L2 entry.
+ */
 const L1_RESERVED = { high: 0x7f00_0000, low: 0x1ff } as const;
 const L2_RESERVED = { high: 0x3f00_0000, low: 0x1fe } as const;
 /** Bytes of an L2 entry with subclusters: the second half holds 32 allocated and 32 zero bits. */
@@ -43,7 +46,10 @@ interface L1Place {
   readonly offset: number;
   readonly entries: number;
   readonly isActive: boolean;
-  /** Of a broken snapshot that stays: what the file has of the table is counted, and the rest is no finding. */
+  /**
+   * Of a broken snapshot that stays: what the file has of the table is counted, and the rest is no
+   * finding.
+   */
   readonly isKept?: boolean;
 }
 
@@ -57,7 +63,10 @@ class ReferenceScan {
   readonly #hasDataFile: boolean;
   readonly #table: Uint8Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;
-  /** In clusters: where the next cluster of the mapping is if it is not fragmented; 0 before a table's first. */
+  /**
+   * In clusters: where the next cluster of the mapping is if it is not fragmented; 0 before a
+   * table's first.
+   */
   #nextContiguous = 0;
 
   constructor(target: CheckTarget, findings: CheckFindings, options: CheckOptions) {
@@ -154,7 +163,8 @@ class ReferenceScan {
           () => `ERROR l2_offset=${hex(offset)}: Table is not cluster aligned; L1 entry corrupted`,
         );
       }
-      // What is past the end of the file, or past what it could ever hold, is zeroes: nothing is referenced there.
+      // What is past the end of the file, or past what it could ever hold, is zeroes: nothing is
+      // referenced there.
       if (offset + this.#clusterSize > this.#ranges.fileSize) this.#findings.hasTablePastEnd = true;
       if (offset < this.#ranges.fileSize) {
         const pending = header.device.read(offset, this.#table, 'l2-table');
@@ -178,8 +188,9 @@ class ReferenceScan {
   }
 
   /**
-   * Counts plain entries from `first` on, which are nearly all there are: nothing is made or awaited on the way, and
-   * halves are tested as integers, as the remainder of an offset would cost more than all the rest.
+   * Counts plain entries from `first` on, which are nearly all there are: nothing is made or
+   * awaited on the way, and halves are tested as integers, as the remainder of an offset would cost
+   * more than all the rest.
    *
    * @returns the index of an entry that is anything else; the table's end if there is none.
    */
@@ -235,7 +246,8 @@ class ReferenceScan {
       return;
     }
     if (isExtended && this.#hasContradiction(at)) {
-      // Which of the two bits is right is unknown, so it is not repaired, and its cluster stays referenced.
+      // Which of the two bits is right is unknown, so it is not repaired, and its cluster stays
+      // referenced.
       findings.corruption(
         () =>
           `ERROR offset=${offset.toString(16)}: Allocated cluster has corrupted subcluster allocation bitmap`,

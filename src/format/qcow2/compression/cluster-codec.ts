@@ -1,10 +1,12 @@
 /**
- * What packs and unpacks compressed clusters (qcow2 specification, "Header", byte 104: compression type).
+ * What packs and unpacks compressed clusters (qcow2 specification, "Header", byte 104: compression
+ * type).
  *
  *   zlib   a raw deflate stream with a window of 2^12 bytes
  *   zstd   one or more Zstandard frames
  *
- * Invariant: unpacking never takes more memory than a cluster, whatever the stream claims, and ends with its input.
+ * Invariant: unpacking never takes more memory than a cluster, whatever the stream claims, and ends
+ * with its input.
  */
 
 export interface ClusterCodec {
@@ -18,7 +20,8 @@ export interface ClusterCodec {
   /**
    * Unpacks the stream with which `stored` begins; what follows it there belongs to somebody else.
    *
-   * @returns whether the stream is sound and fills `target` exactly; if not, `target` holds anything
+   * @returns whether the stream is sound and fills `target` exactly; if not, `target` holds
+   *   anything
    */
   decompress(stored: Uint8Array, target: Uint8Array): boolean;
 }

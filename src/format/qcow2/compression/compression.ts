@@ -1,8 +1,9 @@
 /**
  * Which library packs and unpacks compressed clusters.
  *
- * Invariant: packing gives the bytes that QEMU 7.2 writes where the system's own library is available; elsewhere it
- * gives those of Node's library, which every reader unpacks to the same cluster.
+ * Invariant: packing gives the bytes that QEMU 7.2 writes where the system's own library is
+ * available; elsewhere it gives those of Node's library, which every reader unpacks to the same
+ * cluster.
  */
 
 import type { CompressionType } from '../../image-shape.ts';

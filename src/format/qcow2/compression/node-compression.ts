@@ -1,6 +1,7 @@
 /**
- * Compressed clusters by the libraries inside Node: other versions than the system's, so the same cluster packs to
- * other bytes than QEMU writes. Used where the system's libraries are not available.
+ * Compressed clusters by the libraries inside Node: other versions than the system's, so the same
+ * cluster packs to other bytes than QEMU writes. Used where the system's libraries are not
+ * available.
  */
 
 import { deflateRawSync, inflateRawSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
@@ -24,7 +25,8 @@ const ZLIB: ClusterCodec = {
   },
   decompress: (stored, target) =>
     fills(target, () =>
-      // What follows the stream in its last sector belongs to the next cluster; inflate stops before it.
+      // What follows the stream in its last sector belongs to the next cluster; inflate stops
+      // before it.
       inflateRawSync(stored, { maxOutputLength: target.byteLength }),
     ),
 };
@@ -71,7 +73,9 @@ function fills(target: Uint8Array, unpack: () => Uint8Array): boolean {
   return true;
 }
 
-/** What a library unpacks, or `undefined` if it finds the stream unsound or longer than it may be. */
+/**
+ * What a library unpacks, or `undefined` if it finds the stream unsound or longer than it may be.
+ */
 function unpacked(unpack: () => Uint8Array): Uint8Array | undefined {
   try {
     return unpack();

@@ -1,12 +1,13 @@
 /**
- * Compressed clusters by the system's libz and libzstd, which are those that the system's QEMU uses: the same cluster
- * packs to the same bytes. They are called through koffi, loaded at first use; if they are not available the answer
- * is a reason instead.
+ * Compressed clusters by the system's libz and libzstd, which are those that the system's QEMU
+ * uses: the same cluster packs to the same bytes. They are called through koffi, loaded at first
+ * use; if they are not available the answer is a reason instead.
  *
  * Invariants:
- * - Streams and scratch memory are made once and used again. Calls are synchronous, so none overlaps another.
- * - Node exports zlib's and zstd's names itself, of other versions: the libraries are bound to their own symbols
- *   (RTLD_DEEPBIND), or else they would call into Node's.
+ * - Streams and scratch memory are made once and used again. Calls are synchronous, so none
+ *   overlaps another.
+ * - Node exports zlib's and zstd's names itself, of other versions: the libraries are bound to
+ *   their own symbols (RTLD_DEEPBIND), or else they would call into Node's.
  */
 
 import { createRequire } from 'node:module';
@@ -121,7 +122,10 @@ class ZlibStream {
     if (status !== Z_OK) throw new Error(`zlib did not start: status ${String(status)}`);
   }
 
-  /** What `input` becomes, valid until the next call; `undefined` if that is no whole stream of at most `limit` bytes. */
+  /**
+   * What `input` becomes, valid until the next call; `undefined` if that is no whole stream of at
+   * most `limit` bytes.
+   */
   run(input: Uint8Array, limit: number): Uint8Array | undefined {
     this.#input.ensure(input.byteLength);
     this.#input.bytes.set(input);

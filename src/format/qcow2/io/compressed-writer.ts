@@ -2,10 +2,11 @@
  * Writing clusters compressed: packed byte by byte into host clusters that several of them share.
  *
  * Invariants:
- * - Only a cluster that nothing was written to is written compressed; its entry is never marked copied, so any writer that
- *   writes to it afterwards allocates.
+ * - Only a cluster that nothing was written to is written compressed; its entry is never marked
+ *   copied, so any writer that writes to it afterwards allocates.
  * - A cluster that does not become smaller is written as it is.
- * - The dirty bit is not set: refcounts become durable before the entries that need them, also if they are lazy.
+ * - The dirty bit is not set: refcounts become durable before the entries that need them, also if
+ *   they are lazy.
  * - A failed write leaves the entry as it was.
  */
 
@@ -156,7 +157,9 @@ export class CompressedWriter {
   }
 }
 
-/** Empties the maps of an extended entry, as a compressed cluster has them; answers what they were. */
+/**
+ * Empties the maps of an extended entry, as a compressed cluster has them; answers what they were.
+ */
 function takeMaps(slice: DataView, word: number): SubclusterMaps {
   const maps = { allocated: allocatedMapAt(slice, word), zero: zeroMapAt(slice, word) };
   setMapsAt(slice, word, { allocated: 0, zero: 0 });

@@ -1,10 +1,10 @@
 /**
- * Writes the data of a mapped extent and links it: fill around the guest's bytes, data, then the L2 entries
- * (rule R9, steps 4 to 6).
+ * Writes the data of a mapped extent and links it: fill around the guest's bytes, data, then the L2
+ * entries (rule R9, steps 4 to 6).
  *
  * Invariants:
- * - An L2 entry changes only after the cluster's data was handed to the file, and where the fill was copied,
- *   the L2 cache waits for a sync before it writes that entry.
+ * - An L2 entry changes only after the cluster's data was handed to the file, and where the fill
+ *   was copied, the L2 cache waits for a sync before it writes that entry.
  * - A failed write gives its clusters back; the guest's old data stays reachable.
  */
 
@@ -56,7 +56,10 @@ export class DataWriter {
     return guarded ?? this.#writeFilled(extent, bytes, 0);
   }
 
-  /** Copies what fill is left, then links an allocation. Call with the lock held; it is not held meanwhile. */
+  /**
+   * Copies what fill is left, then links an allocation. Call with the lock held; it is not held
+   * meanwhile.
+   */
   link(allocation: Allocation): Pending {
     if (!allocation.isFilled) return this.#copyAndLink(allocation);
     return this.#linkFilled(allocation);
@@ -74,7 +77,10 @@ export class DataWriter {
     return this.#writeGuestBytes(extent, bytes);
   }
 
-  /** The guest's bytes, merged with the fill of the first allocation that still needs one and encloses them. */
+  /**
+   * The guest's bytes, merged with the fill of the first allocation that still needs one and
+   * encloses them.
+   */
   #writeGuestBytes(extent: Extent, bytes: Uint8Array): Pending {
     for (const allocation of extent.allocations) {
       if (!allocation.isFilled && enclosesFill(allocation, extent)) {
@@ -97,7 +103,10 @@ export class DataWriter {
       : after(pending, this.#setEntries.bind(this, allocation));
   }
 
-  /** What comes before any change of an L2 entry: the copied data, and the dirty bit or the dependency on refcounts. */
+  /**
+   * What comes before any change of an L2 entry: the copied data, and the dirty bit or the
+   * dependency on refcounts.
+   */
   #prepareEntries({ isCopied }: Allocation): Pending {
     const { tables, refcounts, header, lazyRefcounts } = this.#core;
     if (isCopied) tables.l2Cache.dependOnSync();
@@ -105,7 +114,10 @@ export class DataWriter {
     return header.isDirty ? undefined : tables.l2Cache.setDependency(refcounts.blockCache);
   }
 
-  /** Points the entries to the allocation's clusters and ends it; what they pointed to before is freed. */
+  /**
+   * Points the entries to the allocation's clusters and ends it; what they pointed to before is
+   * freed.
+   */
   #setEntries(allocation: Allocation): Pending {
     const slot = this.#core.tables.acquireForWriting(allocation.guestOffset);
     if (typeof slot !== 'number') return after(slot, this.#setEntriesIn.bind(this, allocation));
@@ -119,7 +131,10 @@ export class DataWriter {
     return undefined;
   }
 
-  /** Changes the entries in a slice and releases it; answers the host ranges that they no longer use. */
+  /**
+   * Changes the entries in a slice and releases it; answers the host ranges that they no longer
+   * use.
+   */
   #changeSlice(slot: number, allocation: Allocation): readonly HostRange[] | undefined {
     const { tables, geometry, header } = this.#core;
     const keeps = allocation.keepsClusters || header.hasDataFile;
@@ -148,7 +163,10 @@ export class DataWriter {
     this.#mapper.finish(allocation);
   }
 
-  /** Zeroes an allocation's fill if it is known to read as zeroes; what is not zeroed is copied later. */
+  /**
+   * Zeroes an allocation's fill if it is known to read as zeroes; what is not zeroed is copied
+   * later.
+   */
   #zeroFillIfKnown(allocation: Allocation): Pending {
     if (isFillEmpty(allocation)) {
       allocation.isFilled = true;
@@ -178,7 +196,9 @@ export class DataWriter {
     return isZero ? this.#zeroFill(allocation) : undefined;
   }
 
-  /** Whether all that surrounds the guest's bytes reads as zeroes, by the tables and not by content. */
+  /**
+   * Whether all that surrounds the guest's bytes reads as zeroes, by the tables and not by content.
+   */
   #isFillZero(allocation: Allocation): MaybePromise<boolean> {
     const { guestOffset, cowTailFrom, cowTailTo } = allocation;
     // What is past the disk's end is not known to be zero.
@@ -222,7 +242,8 @@ export class DataWriter {
     const length = allocation.cowTailTo - allocation.cowHeadFrom;
     const guarded = this.#guardData(offset, length);
     if (guarded !== undefined) return guarded;
-    // With O_DIRECT, an unaligned end would have to be read and written anyway: the fill is copied with the data (R9).
+    // With O_DIRECT, an unaligned end would have to be read and written anyway: the fill is copied
+    // with the data (R9).
     const hostAlignment = this.#hostAlignment;
     if (!isAligned(offset, hostAlignment) || !isAligned(length, hostAlignment)) return undefined;
     // Without zero-range these are a hole and the space reserved again.
@@ -340,7 +361,10 @@ function isFillEmpty(allocation: Allocation): boolean {
   return allocation.cowHeadFrom === allocation.cowHeadTo && allocation.cowTailFrom === allocation.cowTailTo;
 }
 
-/** Whether the guest's bytes begin right after the allocation's head fill and end right before its tail. */
+/**
+ * Whether the guest's bytes begin right after the allocation's head fill and end right before its
+ * tail.
+ */
 function enclosesFill(allocation: Allocation, extent: Extent): boolean {
   return (
     allocation.hostOffset + allocation.cowHeadTo === extent.hostOffset &&

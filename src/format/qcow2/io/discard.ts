@@ -1,8 +1,9 @@
 /**
  * Discards and zero-writes of whole clusters: guest requests that change L2 entries without data.
  *
- * Invariants: the entry changes before the refcount drops, and the refcount cache waits for the L2 cache, so
- * that no crash leaves an entry that points to a free cluster. The caller holds the metadata lock.
+ * Invariants: the entry changes before the refcount drops, and the refcount cache waits for the L2
+ * cache, so that no crash leaves an entry that points to a free cluster. The caller holds the
+ * metadata lock.
  */
 
 import { alignDown, alignUp, ceilDiv, remainder } from '../../../core/alignment.ts';
@@ -63,7 +64,9 @@ export class Discarder {
     });
   }
 
-  /** Makes clusters read as zeroes by their flag; with `unmap` their host clusters are given back. */
+  /**
+   * Makes clusters read as zeroes by their flag; with `unmap` their host clusters are given back.
+   */
   async writeZeroes(range: ClusterRange, unmap: boolean): Promise<void> {
     await this.#changeEntries(range, (slice, word) => {
       if (this.#isExtended) return zeroExtended(slice, word, unmap);
@@ -79,10 +82,11 @@ export class Discarder {
   }
 
   /**
-   * Makes guest bytes read as zeroes that begin and end at subclusters, or at the disk's end: parts of a cluster at
-   * either side by their subclusters, whole clusters between.
+   * Makes guest bytes read as zeroes that begin and end at subclusters, or at the disk's end: parts
+   * of a cluster at either side by their subclusters, whole clusters between.
    *
-   * @returns false if a part is in a compressed cluster, which has no subclusters; what is before it is zero then
+   * @returns false if a part is in a compressed cluster, which has no subclusters; what is before
+   *   it is zero then
    */
   async writeZeroesTo(start: number, end: number, unmap: boolean): Promise<boolean> {
     const { geometry, virtualSize } = this.#core;
@@ -134,7 +138,10 @@ export class Discarder {
     }
   }
 
-  /** Gives back a cluster that no entry uses any more; a hole that cannot be punched only wastes space. */
+  /**
+   * Gives back a cluster that no entry uses any more; a hole that cannot be punched only wastes
+   * space.
+   */
   async #free({ hostOffset, length }: HostRange): Promise<void> {
     const { refcounts, dataFile, passesDiscards } = this.#core;
     if (dataFile === undefined) await refcounts.free(hostOffset, length, passesDiscards ? 'discard' : 'keep');

@@ -1,17 +1,19 @@
 /**
- * One guest write from request to linked clusters: map, write data, link; for a request that goes to several
- * host ranges, in the interleaving of QEMU's tasks.
+ * One guest write from request to linked clusters: map, write data, link; for a request that goes
+ * to several host ranges, in the interleaving of QEMU's tasks.
  *
- * QEMU maps extent after extent in the request's coroutine and gives each to one of up to eight tasks, which
- * write its data and then link it. A task that has its data written waits for the metadata lock; it gets it
- * when mapping has to wait itself: for metadata I/O, or for a task to end. Which metadata writes stand
- * between two syncs depends on that order, so it is kept here, with the data of an extent taken as written
- * before the next metadata operation ends.
+ * QEMU maps extent after extent in the request's coroutine and gives each to one of up to eight
+ * tasks, which write its data and then link it. A task that has its data written waits for the
+ * metadata lock; it gets it when mapping has to wait itself: for metadata I/O, or for a task to
+ * end. Which metadata writes stand between two syncs depends on that order, so it is kept here,
+ * with the data of an extent taken as written before the next metadata operation ends.
  *
  * Invariants:
- * - Only a request that is alone has data that count as in flight: every sync covers what others have done.
+ * - Only a request that is alone has data that count as in flight: every sync covers what others
+ *   have done.
  * - Whatever fails, every extent is either linked or its clusters are given back.
- * - A request of one extent whose tables are in the caches makes no promise: it is done when `write` answers.
+ * - A request of one extent whose tables are in the caches makes no promise: it is done when
+ *   `write` answers.
  */
 
 import { Qcow2BenchError } from '../../../core/error.ts';
@@ -115,7 +117,8 @@ export class GuestWriter {
         const { imageChanges } = this.#writer;
         await this.#writer.writeData(mapped, bytes.subarray(done, done + mapped.length));
         changes += this.#writer.imageChanges - imageChanges;
-        // Those before this one were waiting for the lock while mapping waited; its own data are in flight meanwhile.
+        // Those before this one were waiting for the lock while mapping waited; its own data are in
+        // flight meanwhile.
         if (mappingWaited && (await this.#withDataInFlight(changes, () => this.#linkAll(underWay)))) {
           changes = 0;
         }
@@ -141,8 +144,8 @@ export class GuestWriter {
   }
 
   /**
-   * Works on metadata while the last `changes` of data are in flight. They are the last only if no other request has
-   * begun; else a sync that others need could be elided.
+   * Works on metadata while the last `changes` of data are in flight. They are the last only if no
+   * other request has begun; else a sync that others need could be elided.
    */
   async #withDataInFlight<T>(changes: number, work: () => MaybePromise<T>): Promise<T> {
     this.#metadataDevice.setUnderWay(this.#aloneAt === this.#requests ? changes : 0);
@@ -160,7 +163,10 @@ export class GuestWriter {
     return this.#metadataDevice.operationCount > before;
   }
 
-  /** After a failure: data that is written is worth linking, even if another part of the request failed. */
+  /**
+   * After a failure: data that is written is worth linking, even if another part of the request
+   * failed.
+   */
   async #linkWhatCan(underWay: Extent[]): Promise<void> {
     while (underWay.length > 0) {
       try {
@@ -184,7 +190,10 @@ export class GuestWriter {
   readonly #map = (guestOffset: number, length: number): MaybePromise<Extent> =>
     this.#mapper.map(guestOffset, length);
 
-  /** With the lock held: links the allocations from `first` on; those that cannot be linked are aborted. */
+  /**
+   * With the lock held: links the allocations from `first` on; those that cannot be linked are
+   * aborted.
+   */
   readonly #link = (extent: Extent, first: number): Pending => {
     const { allocations } = extent;
     for (let index = first; index < allocations.length; index++) {

@@ -1,8 +1,8 @@
 /**
  * Looking up where guest bytes lie, and reading them.
  *
- * Invariants: nothing is changed but the corrupt bit; an entry that breaks a rule of the format is an error, never a
- * read of something else.
+ * Invariants: nothing is changed but the corrupt bit; an entry that breaks a rule of the format is
+ * an error, never a read of something else.
  */
 
 import { alignDown, isAligned, remainder } from '../../../core/alignment.ts';
@@ -23,7 +23,9 @@ import {
 } from '../on-disk/l2-entry.ts';
 import { lookUpSubclusters } from './subcluster-lookup.ts';
 
-/** A guest range whose clusters are of one type and, if they have host clusters, contiguous there. */
+/**
+ * A guest range whose clusters are of one type and, if they have host clusters, contiguous there.
+ */
 export interface GuestRange {
   readonly type: Exclude<SubclusterType, 'invalid'>;
   /** Bytes. */
@@ -62,7 +64,10 @@ export class Reader {
     this.#core = core;
   }
 
-  /** The longest range from `guestOffset`, within `length` and one L2 slice, of which one thing can be said. */
+  /**
+   * The longest range from `guestOffset`, within `length` and one L2 slice, of which one thing can
+   * be said.
+   */
   async lookUp(guestOffset: number, length: number): Promise<GuestRange> {
     const { tables, geometry } = this.#core;
     const { clusterSize } = geometry;
@@ -104,8 +109,8 @@ export class Reader {
   }
 
   /**
-   * As `lookUp`, for who wants to know and not to read: with `far`, or with nothing behind the image, what no L2 table maps
-   * is one range. An L1 table may have four million empty entries.
+   * As `lookUp`, for who wants to know and not to read: with `far`, or with nothing behind the
+   * image, what no L2 table maps is one range. An L1 table may have four million empty entries.
    */
   async lookUpFar(guestOffset: number, length: number, far = false): Promise<GuestRange> {
     const { tables, backing } = this.#core;

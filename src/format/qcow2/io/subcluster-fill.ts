@@ -1,6 +1,6 @@
 /**
- * What has to be filled around a guest write in an image with extended L2 entries: up to the next subcluster, and in
- * a cluster that is copied all that was allocated in it.
+ * What has to be filled around a guest write in an image with extended L2 entries: up to the next
+ * subcluster, and in a cluster that is copied all that was allocated in it.
  */
 
 import {
@@ -30,12 +30,17 @@ export interface WrittenPart {
 export interface SubclusterFill {
   readonly cowHeadFrom: number;
   readonly cowTailTo: number;
-  /** What the fill reads from, as far as it is of one type; else `normal`, which is always copied. */
+  /**
+   * What the fill reads from, as far as it is of one type; else `normal`, which is always copied.
+   */
   readonly headType: ClusterType;
   readonly tailType: ClusterType;
 }
 
-/** `undefined` if all that is written is allocated already; `invalid` if an entry breaks a rule of the format. */
+/**
+ * `undefined` if all that is written is allocated already; `invalid` if an entry breaks a rule of
+ * the format.
+ */
 export function subclusterFill(
   part: WrittenPart,
   geometry: Geometry,
@@ -101,7 +106,10 @@ function tailTo(
   return alignUp(to, clusterSize) - unused * subclusterSize;
 }
 
-/** The type of all that is in a part of a cluster, given in subclusters; `normal` if it is not of one type. */
+/**
+ * The type of all that is in a part of a cluster, given in subclusters; `normal` if it is not of
+ * one type.
+ */
 function typeOf(slice: DataView, word: number, from: number, to: number): ClusterType {
   if (to <= from) return 'normal';
   const first = Math.floor(from);

@@ -1,8 +1,10 @@
 /**
- * Looking up a guest offset in a slice of extended L2 entries: the longest stretch of subclusters alike.
+ * Looking up a guest offset in a slice of extended L2 entries: the longest stretch of subclusters
+ * alike.
  *
- * A stretch goes on into the next cluster only from the end of one that is alike to its end, and only where host
- * clusters follow each other in the file: as QEMU cuts its reads and what `qemu-img map` says.
+ * A stretch goes on into the next cluster only from the end of one that is alike to its end, and
+ * only where host clusters follow each other in the file: as QEMU cuts its reads and what `qemu-img
+ * map` says.
  */
 
 import { remainder } from '../../../core/alignment.ts';

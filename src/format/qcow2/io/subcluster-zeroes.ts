@@ -1,6 +1,6 @@
 /**
- * What discards and zero-writes make of extended L2 entries: whole clusters get an empty entry with all zero bits, parts
- * of one only their zero bits, with the host cluster kept.
+ * What discards and zero-writes make of extended L2 entries: whole clusters get an empty entry with
+ * all zero bits, parts of one only their zero bits, with the host cluster kept.
  */
 
 import {
@@ -44,7 +44,10 @@ export function cutOffExtended(slice: DataView, word: number): EntryChange {
   return 'freed';
 }
 
-/** Makes the subclusters `from` to `to` − 1 read as zeroes; a compressed cluster has none, and is `refused`. */
+/**
+ * Makes the subclusters `from` to `to` − 1 read as zeroes; a compressed cluster has none, and is
+ * `refused`.
+ */
 export function zeroSubclusters(
   slice: DataView,
   word: number,

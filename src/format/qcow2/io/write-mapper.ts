@@ -1,11 +1,11 @@
 /**
- * From a guest write to host extents: which clusters are overwritten in place, which are allocated, and
- * what has to be filled around the guest's bytes (rules R8 and R9).
+ * From a guest write to host extents: which clusters are overwritten in place, which are allocated,
+ * and what has to be filled around the guest's bytes (rules R8 and R9).
  *
  * Invariants:
  * - An extent is contiguous in the host file, whatever number of clusters and L2 slices it spans.
- * - Clusters taken for an extent are referenced in the refcount cache but not yet in any L2 table, until the
- *   allocation is linked or aborted.
+ * - Clusters taken for an extent are referenced in the refcount cache but not yet in any L2 table,
+ *   until the allocation is linked or aborted.
  * - The caller holds the metadata lock while mapping, and not while data is written.
  */
 
@@ -27,7 +27,9 @@ export interface Allocation {
   readonly clusters: number;
   /** The clusters were allocated before (they read as zeroes) and only change their entry. */
   readonly keepsClusters: boolean;
-  /** Bytes before the guest's in the first cluster, as offsets from `guestOffset`; empty if equal. */
+  /**
+   * Bytes before the guest's in the first cluster, as offsets from `guestOffset`; empty if equal.
+   */
   readonly cowHeadFrom: number;
   readonly cowHeadTo: number;
   /** Bytes after the guest's in the last cluster. */
@@ -76,9 +78,15 @@ export class WriteMapper {
   readonly #geometry: Geometry;
   readonly #tables: L2Tables;
   readonly #refcounts: Refcounts;
-  /** Guest data is at its guest offset in a file of its own: nothing is looked for, and nothing counted. */
+  /**
+   * Guest data is at its guest offset in a file of its own: nothing is looked for, and nothing
+   * counted.
+   */
   readonly #hasDataFile: boolean;
-  /** The one that began last at the end. A list: it is as long as the queue is deep, and mostly empty. */
+  /**
+   * The one that began last at the end. A list: it is as long as the queue is deep, and mostly
+   * empty.
+   */
   #inFlight: Allocation[] = [];
 
   constructor(core: ImageCore) {
@@ -311,8 +319,8 @@ export class WriteMapper {
   }
 
   /**
-   * How many bytes from `guestOffset` no allocation in flight touches, or the allocation to wait for if
-   * there are none.
+   * How many bytes from `guestOffset` no allocation in flight touches, or the allocation to wait
+   * for if there are none.
    */
   #clearOfInFlight(guestOffset: number, length: number): number | Allocation {
     const { clusterSize } = this.#geometry;
@@ -335,7 +343,10 @@ export class WriteMapper {
   }
 }
 
-/** How many entries from `first` on are like it: in place and contiguous in the host, or all to be allocated. */
+/**
+ * How many entries from `first` on are like it: in place and contiguous in the host, or all to be
+ * allocated.
+ */
 function countAlike(
   slice: DataView,
   first: number,

@@ -1,8 +1,9 @@
 /**
- * Guest requests that make a range read as zeroes, by the tables where they can say it and with written
- * zeroes where they cannot, and guest discards.
+ * Guest requests that make a range read as zeroes, by the tables where they can say it and with
+ * written zeroes where they cannot, and guest discards.
  *
- * Invariants: nothing outside of the range changes; a raw data file read on its own has the zeroes too.
+ * Invariants: nothing outside of the range changes; a raw data file read on its own has the zeroes
+ * too.
  */
 
 import { alignDown, alignUp } from '../../../core/alignment.ts';
@@ -49,7 +50,8 @@ export class ZeroRequests {
   async discard(guestOffset: number, length: number): Promise<void> {
     const { header, geometry, backing, virtualSize, lock } = this.#core;
     const { clusterSize } = geometry;
-    // Without a zero flag, a discarded cluster would let stale data of the backing file show through.
+    // Without a zero flag, a discarded cluster would let stale data of the backing file show
+    // through.
     if (header.values.version < 3 && backing !== undefined) return;
     const end = guestOffset + length;
     const first = alignUp(guestOffset, clusterSize);
@@ -62,7 +64,10 @@ export class ZeroRequests {
     }
   }
 
-  /** Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say it. */
+  /**
+   * Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say
+   * it.
+   */
   async #zeroByTables(guestOffset: number, length: number, unmap: boolean): Promise<boolean> {
     const { header, geometry, refcounts, device, backing, virtualSize, lock } = this.#core;
     const { clusterSize, subclusterSize, entryWords } = geometry;
@@ -79,8 +84,9 @@ export class ZeroRequests {
       const { kind } = await image.map(first, subclusterSize);
       if (kind === 'data' || kind === 'compressed') return false;
     }
-    // Version 2 has no zero flag: an unallocated cluster reads as zeroes where no backing file shows through. QEMU
-    // finds that out only after it looked at the parts around, which brings their L2 slices into the cache.
+    // Version 2 has no zero flag: an unallocated cluster reads as zeroes where no backing file
+    // shows through. QEMU finds that out only after it looked at the parts around, which brings
+    // their L2 slices into the cache.
     const hasFlag = header.values.version >= 3;
     if (!hasFlag && backing !== undefined) return false;
     if (header.isDataFileRaw) await this.#zeroDataFile(first, last - first, unmap);

@@ -1,15 +1,20 @@
 /**
- * How large the metadata caches of an image are (rule R7): QEMU's options, its defaults and its arithmetic.
+ * How large the metadata caches of an image are (rule R7): QEMU's options, its defaults and its
+ * arithmetic.
  *
- * - `l2-cache-size` defaults to what maps the whole disk, at most 32 MiB; more than the disk needs is not taken.
+ * - `l2-cache-size` defaults to what maps the whole disk, at most 32 MiB; more than the disk needs
+ *   is not taken.
  * - `refcount-cache-size` defaults to the least, four clusters.
- * - `cache-size` is both together: what is left of it goes to the one that is not given. If neither is, the L2 cache
- *   gets what the disk needs and the refcount cache the rest; where that is too little, the refcount cache gets four
- *   clusters and the L2 cache the rest.
- * - `l2-cache-entry-size` defaults to a cluster, or, if the L2 cache cannot hold the whole disk's tables, to 4 KiB.
- * - Both caches hold whole entries only; at least two L2 slices and four refcount blocks, whatever was asked for.
+ * - `cache-size` is both together: what is left of it goes to the one that is not given. If neither
+ *   is, the L2 cache gets what the disk needs and the refcount cache the rest; where that is too
+ *   little, the refcount cache gets four clusters and the L2 cache the rest.
+ * - `l2-cache-entry-size` defaults to a cluster, or, if the L2 cache cannot hold the whole disk's
+ *   tables, to 4 KiB.
+ * - Both caches hold whole entries only; at least two L2 slices and four refcount blocks, whatever
+ *   was asked for.
  *
- * (`qemu-img` prints the same refusals; the arithmetic is held against it in test/format/qcow2/caches.test.ts.)
+ * (`qemu-img` prints the same refusals; the arithmetic is held against it in
+ * test/format/qcow2/caches.test.ts.)
  */
 
 import { alignUp, ceilDiv, isPowerOfTwo } from '../../../core/alignment.ts';
@@ -37,7 +42,8 @@ const SMALL_L2_SLICE = 4096;
 /**
  * The caches of an image of `virtualSize` bytes.
  *
- * @throws Qcow2BenchError `bad-cache-size` for sizes that contradict each other or that no cache can have
+ * @throws Qcow2BenchError `bad-cache-size` for sizes that contradict each other or that no cache
+ *   can have
  */
 export function cacheGeometry(
   geometry: Geometry,

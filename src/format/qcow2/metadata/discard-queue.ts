@@ -1,6 +1,6 @@
 /**
- * Host clusters whose refcount fell to zero and that are to be given back to the file system. Adjacent
- * ranges merge, so that one guest request punches few holes.
+ * Host clusters whose refcount fell to zero and that are to be given back to the file system.
+ * Adjacent ranges merge, so that one guest request punches few holes.
  *
  * Invariant: ranges never overlap; a cluster is freed once.
  */
@@ -37,7 +37,10 @@ export class DiscardQueue {
     this.#ranges = this.#ranges.filter((range) => range !== second);
   }
 
-  /** Punches the queued holes in the order in which they were queued. A failed one only wastes space. */
+  /**
+   * Punches the queued holes in the order in which they were queued. A failed one only wastes
+   * space.
+   */
   async process(): Promise<void> {
     while (this.#ranges.length > 0) {
       const { start, end } = this.#ranges.shift() as { start: number; end: number };

@@ -1,9 +1,9 @@
 /**
  * The header of an open image: its present values and every way in which they reach the file.
  *
- * Invariants: a value changes in memory as soon as the file took it, and not before: a failed write leaves both
- * as they were, a failed sync leaves both changed. A rewrite puts the whole header cluster, as QEMU does, a field
- * update only its bytes.
+ * Invariants: a value changes in memory as soon as the file took it, and not before: a failed write
+ * leaves both as they were, a failed sync leaves both changed. A rewrite puts the whole header
+ * cluster, as QEMU does, a field update only its bytes.
  */
 
 import { writeU64be, viewOf } from '../../../core/bytes.ts';
@@ -31,7 +31,10 @@ export class HeaderStore {
     return this.#values;
   }
 
-  /** The refcounts in the file may be stale: lazy refcounts were written to, and the image not closed. */
+  /**
+   * The refcounts in the file may be stale: lazy refcounts were written to, and the image not
+   * closed.
+   */
   get isDirty(): boolean {
     return (this.#values.incompatible & INCOMPATIBLE.dirty) !== 0;
   }
@@ -80,8 +83,8 @@ export class HeaderStore {
   }
 
   /**
-   * As `markCorruptAt`, for damage with a code of its own that even a read can find: an image that is open read-only is
-   * neither marked nor stopped.
+   * As `markCorruptAt`, for damage with a code of its own that even a read can find: an image that
+   * is open read-only is neither marked nor stopped.
    *
    * @throws always: `error`
    */
@@ -122,8 +125,8 @@ export class HeaderStore {
   }
 
   /**
-   * Clears autoclear features that are not known here, and drops bitmaps that another program did not keep in step with
-   * the disk: what blocks the first write. No sync.
+   * Clears autoclear features that are not known here, and drops bitmaps that another program did
+   * not keep in step with the disk: what blocks the first write. No sync.
    */
   async dropStaleFeatures(): Promise<void> {
     const { autoclear, otherExtensions } = this.#values;
@@ -148,7 +151,10 @@ export class HeaderStore {
     await this.device.sync(cause);
   }
 
-  /** Points the header to another L1 table: 12 bytes at 36. The caller syncs, once it points there too. */
+  /**
+   * Points the header to another L1 table: 12 bytes at 36. The caller syncs, once it points there
+   * too.
+   */
   async moveL1Table(l1Offset: number, l1Entries: number): Promise<void> {
     const fields = allocatePages(12);
     viewOf(fields).setUint32(0, l1Entries);
@@ -157,7 +163,10 @@ export class HeaderStore {
     this.#values = { ...this.#values, l1Entries, l1Offset };
   }
 
-  /** Points the header to another refcount table: 12 bytes at 48. The caller syncs, once it points there too. */
+  /**
+   * Points the header to another refcount table: 12 bytes at 48. The caller syncs, once it points
+   * there too.
+   */
   async moveRefcountTable(refcountTableOffset: number, refcountTableClusters: number): Promise<void> {
     const fields = allocatePages(12);
     writeU64be(viewOf(fields), 0, refcountTableOffset);

@@ -1,10 +1,13 @@
 /**
- * What all parts of an open image work on: its files, header, tables, refcounts, and the lock that guards them. `open`
- * builds it once; reader, writers, discards, snapshots, bitmaps, resize and check take it.
+ * What all parts of an open image work on: its files, header, tables, refcounts, and the lock that
+ * guards them. `open` builds it once; reader, writers, discards, snapshots, bitmaps, resize and
+ * check take it.
  *
  * Invariants:
- * - Metadata is looked at and changed only with `lock` held; guest data is read and written without it.
- * - The caches write L2 tables before refcounts, and refcounts only while the dirty bit is clear (rule R3).
+ * - Metadata is looked at and changed only with `lock` held; guest data is read and written without
+ *   it.
+ * - The caches write L2 tables before refcounts, and refcounts only while the dirty bit is clear
+ *   (rule R3).
  */
 
 import { Mutex } from '../../../core/mutex.ts';
@@ -116,7 +119,9 @@ export class ImageCore {
     await this.device.sync(cause);
   }
 
-  /** Clears an incompatible feature bit, once all that it vouches for is durable. Takes the lock. */
+  /**
+   * Clears an incompatible feature bit, once all that it vouches for is durable. Takes the lock.
+   */
   async clearFeature(bit: number, cause: SyncCause): Promise<void> {
     const { header, lock, tables, refcounts, device } = this;
     const { incompatible } = header.values;

@@ -2,7 +2,8 @@
  * The two levels of mapping tables: the L1 table in memory, L2 tables by slices through the cache.
  *
  * Invariants:
- * - L1 entries in memory equal those in the file; an L2 table is durable before the L1 entry points to it.
+ * - L1 entries in memory equal those in the file; an L2 table is durable before the L1 entry points
+ *   to it.
  * - A slice handed out for writing belongs to an L2 table that only the active L1 table uses.
  * - The caller holds the metadata lock and releases every slice that it acquires.
  */
@@ -60,7 +61,8 @@ export class L2Tables {
     this.#copied = new Uint8Array(l1Entries);
     if (l1Entries === 0) return;
     const bytes = allocatePages(l1Entries * ENTRY_SIZE);
-    // Only an image that is opened for a check may have its table past the end of the file: it reads as zeroes.
+    // Only an image that is opened for a check may have its table past the end of the file: it
+    // reads as zeroes.
     if (l1Offset < this.#header.device.size()) await this.#header.device.read(l1Offset, bytes, 'l1-table');
     this.#metadata.add(l1Offset, bytes.byteLength, 'l1-table');
     this.#decode(bytes);
@@ -126,7 +128,10 @@ export class L2Tables {
     return this.l2Cache.acquire(table + this.#sliceOffset(guestOffset));
   }
 
-  /** The slice that maps `guestOffset`, for writing: its L2 table is allocated or copied first if need be. */
+  /**
+   * The slice that maps `guestOffset`, for writing: its L2 table is allocated or copied first if
+   * need be.
+   */
   acquireForWriting(guestOffset: number): number | Promise<number> {
     const l1Index = this.#l1Index(guestOffset);
     if (this.#copied[l1Index] !== 1) return this.#acquireNewTable(guestOffset, l1Index);
@@ -150,8 +155,8 @@ export class L2Tables {
   }
 
   /**
-   * Replaces the L1 table by one of at least `entries` entries; by half as much again at a time, or by
-   * exactly so many.
+   * Replaces the L1 table by one of at least `entries` entries; by half as much again at a time, or
+   * by exactly so many.
    */
   async grow(entries: number, size: 'exact' | 'with-spare'): Promise<void> {
     const { clusterSize } = this.#geometry;
@@ -191,7 +196,10 @@ export class L2Tables {
     await this.#refcounts.free(old.offset, old.entries * ENTRY_SIZE, 'keep');
   }
 
-  /** Drops the L2 tables from entry `entries` on: their entries go durably, then their clusters are free. */
+  /**
+   * Drops the L2 tables from entry `entries` on: their entries go durably, then their clusters are
+   * free.
+   */
   async shrink(entries: number): Promise<void> {
     const count = this.l1Entries - entries;
     if (count <= 0) return;
@@ -209,7 +217,10 @@ export class L2Tables {
     }
   }
 
-  /** Corrects an L1 entry's copied flag, durably; reserved bits that are set in it are other damage, and stay. */
+  /**
+   * Corrects an L1 entry's copied flag, durably; reserved bits that are set in it are other damage,
+   * and stay.
+   */
   async repairCopiedFlag(l1Index: number, copied: boolean): Promise<void> {
     const { device, values } = this.#header;
     const bytes = allocatePages(ENTRY_SIZE);
@@ -262,7 +273,10 @@ export class L2Tables {
     return this.l2Cache.acquire((this.#tables[l1Index] as number) + this.#sliceOffset(guestOffset));
   }
 
-  /** A new L2 table, empty or the copy of a shared one: refcount durable, table durable, then the L1 entry. */
+  /**
+   * A new L2 table, empty or the copy of a shared one: refcount durable, table durable, then the L1
+   * entry.
+   */
   async #allocateTable(l1Index: number, old: number): Promise<void> {
     const { clusterSize } = this.#geometry;
     const offset = await this.#refcounts.allocate(1);
@@ -297,7 +311,8 @@ export class L2Tables {
     }
     this.#metadata.add(offset, clusterSize, 'l2-table');
     if (old !== 0) this.#metadata.remove(old, clusterSize, 'l2-table');
-    // If this fails, the file points to the table nevertheless: its cluster must not be given to anybody else.
+    // If this fails, the file points to the table nevertheless: its cluster must not be given to
+    // anybody else.
     await this.#header.device.sync('l2-table-growth');
   }
 

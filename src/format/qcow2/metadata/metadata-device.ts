@@ -1,7 +1,8 @@
 /**
- * The image file as the metadata code sees it: passes everything through and counts the reads and writes, so
- * that a request of several extents can tell whether metadata work made its earlier extents catch up. Until there is
- * such work, data of the request that is in flight keeps no sync from being elided (R1).
+ * The image file as the metadata code sees it: passes everything through and counts the reads and
+ * writes, so that a request of several extents can tell whether metadata work made its earlier
+ * extents catch up. Until there is such work, data of the request that is in flight keeps no sync
+ * from being elided (R1).
  */
 
 import type { Pending } from '../../../core/pending.ts';

@@ -1,11 +1,13 @@
 /**
  * Which host clusters hold metadata, so that no write meant for something else ever lands there.
  *
- * This answers what QEMU's default overlap checks answer (header, active and inactive L1, active L2, refcount
- * table and blocks, snapshot table, bitmap directory) in one look-up a cluster, where QEMU walks the tables.
+ * This answers what QEMU's default overlap checks answer (header, active and inactive L1, active
+ * L2, refcount table and blocks, snapshot table, bitmap directory) in one look-up a cluster, where
+ * QEMU walks the tables.
  *
- * Invariants: code that moves a table updates this map in the same step as its pointer. In a damaged image
- * one cluster may be of several kinds, an L2 table that is on the refcount table: none hides another.
+ * Invariants: code that moves a table updates this map in the same step as its pointer. In a
+ * damaged image one cluster may be of several kinds, an L2 table that is on the refcount table:
+ * none hides another.
  */
 
 import type { Purpose } from '../../../device/purpose.ts';
@@ -39,7 +41,10 @@ export class MetadataMap {
   readonly #clusterSize: number;
   /** By cluster: the bits of what it holds; never 0. */
   readonly #kinds = new Map<number, number>();
-  /** Tables that an image under check claims to have, in order and apart from each other; empty otherwise. */
+  /**
+   * Tables that an image under check claims to have, in order and apart from each other; empty
+   * otherwise.
+   */
   #claims: readonly MetadataClaim[] = [];
 
   constructor(clusterSize: number) {
@@ -55,7 +60,10 @@ export class MetadataMap {
     }
   }
 
-  /** Takes over where an image under check claims further tables to be, in place of the claims before. */
+  /**
+   * Takes over where an image under check claims further tables to be, in place of the claims
+   * before.
+   */
   setClaims(claims: readonly MetadataClaim[]): void {
     const merged: MetadataClaim[] = [];
     for (const claim of claims.toSorted((a, b) => a.hostOffset - b.hostOffset)) {
@@ -114,14 +122,20 @@ export class MetadataMap {
     return Math.floor(hostOffset / this.#clusterSize);
   }
 
-  /** -1, which ends every walk, for an offset of a damaged entry at which nothing can be: `cluster + 1` could be `cluster`. */
+  /**
+   * -1, which ends every walk, for an offset of a damaged entry at which nothing can be: `cluster +
+   * 1` could be `cluster`.
+   */
   #lastCluster(hostOffset: number, length: number): number {
     if (!Number.isSafeInteger(hostOffset + length)) return -1;
     return Math.floor((hostOffset + length - 1) / this.#clusterSize);
   }
 }
 
-/** What a cache of tables of kind `own` asks before it writes one: it throws if other metadata is there. */
+/**
+ * What a cache of tables of kind `own` asks before it writes one: it throws if other metadata is
+ * there.
+ */
 export function tableGuard(
   header: HeaderStore,
   metadata: MetadataMap,

@@ -1,9 +1,10 @@
 /**
- * New refcount blocks and larger refcount tables: what an allocation needs when no block describes the
- * clusters it wants (qcow2 specification, "Host cluster management"; write sequences in docs/qemu-rules.md).
+ * New refcount blocks and larger refcount tables: what an allocation needs when no block describes
+ * the clusters it wants (qcow2 specification, "Host cluster management"; write sequences in
+ * docs/qemu-rules.md).
  *
- * Invariant: at every moment the file's refcount structures are whole. A block is durable before the table
- * points to it, a table before the header does.
+ * Invariant: at every moment the file's refcount structures are whole. A block is durable before
+ * the table points to it, a table before the header does.
  */
 
 import { alignUp, ceilDiv } from '../../../core/alignment.ts';
@@ -42,7 +43,8 @@ export async function addRefcountBlock(refcounts: RefcountGrowth, cluster: numbe
   const { clusterSize, refcountBlockEntries } = geometry;
   const tableIndex = Math.floor(cluster / refcountBlockEntries);
 
-  // The table is written at once, and must not overtake L2 entries that a freed cluster still waits for.
+  // The table is written at once, and must not overtake L2 entries that a freed cluster still waits
+  // for.
   await refcounts.l2Cache.flush('refcount-growth');
 
   const blockCluster = await refcounts.findFree(1);
@@ -81,7 +83,10 @@ interface NewBlock {
   readonly cluster: number;
 }
 
-/** Replaces the refcount table by a larger one that includes `newBlock`, after everything described so far. */
+/**
+ * Replaces the refcount table by a larger one that includes `newBlock`, after everything described
+ * so far.
+ */
 async function growTable(refcounts: RefcountGrowth, newBlock: NewBlock): Promise<void> {
   const { clusterSize, refcountBlockEntries } = refcounts.geometry;
   const described = Math.max(newBlock.cluster + 1, newBlock.blockOffset / clusterSize);
@@ -104,8 +109,8 @@ export interface RefcountArea {
 }
 
 /**
- * Lays a new refcount table, and the blocks that are missing, into an area of their own, whose blocks describe the
- * area itself and what is asked for behind it; then frees the old table.
+ * Lays a new refcount table, and the blocks that are missing, into an area of their own, whose
+ * blocks describe the area itself and what is asked for behind it; then frees the old table.
  *
  * @returns the cluster behind the area
  */
@@ -177,8 +182,8 @@ function takeArea(
 }
 
 /**
- * How many refcount blocks describe `clusters` clusters, themselves, and a table for them, perhaps with half as much
- * again to spare.
+ * How many refcount blocks describe `clusters` clusters, themselves, and a table for them, perhaps
+ * with half as much again to spare.
  */
 function blocksNeeded(geometry: Geometry, clusters: number, hasSpare: boolean): number {
   const tableClusterEntries = geometry.clusterSize / ENTRY_SIZE;

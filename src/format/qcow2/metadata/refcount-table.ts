@@ -1,7 +1,8 @@
 /**
  * The refcount table: where the block with the refcounts of each range of host clusters is.
  *
- * Invariants: entries in memory equal those in the file; the metadata map knows the table and every block.
+ * Invariants: entries in memory equal those in the file; the metadata map knows the table and every
+ * block.
  */
 
 import { isAligned } from '../../../core/alignment.ts';
@@ -13,7 +14,10 @@ import type { HeaderStore } from './header-store.ts';
 import { ENTRY_SIZE, LOW, TWO_32 } from '../on-disk/layout.ts';
 import type { MetadataMap } from './metadata-map.ts';
 
-/** The largest number that keeps bit 9, so that an offset that is not aligned never looks as if it were. */
+/**
+ * The largest number that keeps bit 9, so that an offset that is not aligned never looks as if it
+ * were.
+ */
 const UNALIGNED_MAX = 2 ** 62 - 512;
 
 export class RefcountTable {
@@ -43,7 +47,8 @@ export class RefcountTable {
     const { refcountTableOffset: offset, refcountTableClusters } = header.values;
     const length = refcountTableClusters * geometry.clusterSize;
     const bytes = allocatePages(Math.max(1, length)).subarray(0, length);
-    // Only an image that is opened for a check may have its table past the end of the file: it reads as zeroes.
+    // Only an image that is opened for a check may have its table past the end of the file: it
+    // reads as zeroes.
     if (length > 0 && offset < header.device.size()) {
       await header.device.read(offset, bytes, 'refcount-table');
     }
@@ -95,7 +100,9 @@ export class RefcountTable {
     return isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset);
   }
 
-  /** As `blockOffset`; an offset that is not aligned stops the image, one above 2^53 − 1 is refused. */
+  /**
+   * As `blockOffset`; an offset that is not aligned stops the image, one above 2^53 − 1 is refused.
+   */
   checkedBlockOffset(index: number): number | Promise<never> {
     return this.isSound(index) ? this.blockOffset(index) : this.#stop(index);
   }
@@ -116,7 +123,10 @@ export class RefcountTable {
     return this.#blocks.slice();
   }
 
-  /** Hooks a block into the table, in the file, in memory, and then durably: after a failed sync the file has it. */
+  /**
+   * Hooks a block into the table, in the file, in memory, and then durably: after a failed sync the
+   * file has it.
+   */
   async setBlock(index: number, blockOffset: number): Promise<void> {
     const entry = allocatePages(ENTRY_SIZE);
     writeU64be(viewOf(entry), 0, blockOffset);
@@ -126,7 +136,10 @@ export class RefcountTable {
     await this.#header.device.sync('refcount-growth');
   }
 
-  /** Writes the whole table without the blocks of `indexes`, durably; in memory they stay until `forgetBlock`. */
+  /**
+   * Writes the whole table without the blocks of `indexes`, durably; in memory they stay until
+   * `forgetBlock`.
+   */
   async writeWithout(indexes: readonly number[]): Promise<void> {
     const bytes = allocatePages(this.byteLength);
     const view = viewOf(bytes);
@@ -143,8 +156,8 @@ export class RefcountTable {
   }
 
   /**
-   * Writes `blocks` as a new table at `tableOffset` and makes the header point to it. The old table's
-   * clusters stay allocated: the caller frees them.
+   * Writes `blocks` as a new table at `tableOffset` and makes the header point to it. The old
+   * table's clusters stay allocated: the caller frees them.
    */
   async replace(
     blocks: Float64Array,
@@ -156,7 +169,8 @@ export class RefcountTable {
     const view = viewOf(bytes);
     for (const [index, offset] of blocks.entries()) writeU64be(view, index * ENTRY_SIZE, offset);
     await this.#header.device.write(tableOffset, bytes, 'refcount-table');
-    // QEMU's repair has no sync here (repair-order): a crash could leave the header pointing to a table that is not there.
+    // QEMU's repair has no sync here (repair-order): a crash could leave the header pointing to a
+    // table that is not there.
     await this.#header.device.sync(cause);
     const old = { offset: this.offset, length: this.byteLength, blocks: this.#blocks };
     await this.#header.moveRefcountTable(tableOffset, bytes.byteLength / clusterSize);

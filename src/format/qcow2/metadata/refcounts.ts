@@ -2,9 +2,10 @@
  * Refcounts of host clusters: looking them up, allocating and freeing clusters (rule R8).
  *
  * Invariants:
- * - Only refcount blocks in the cache are changed here; when they reach the file is the caches' affair.
- * - Allocation is first fit from `freeClusterIndex`: no cluster below it is free, as far as this opening
- *   knows.
+ * - Only refcount blocks in the cache are changed here; when they reach the file is the caches'
+ *   affair.
+ * - Allocation is first fit from `freeClusterIndex`: no cluster below it is free, as far as this
+ *   opening knows.
  * - The caller holds the image's metadata lock.
  */
 
@@ -57,11 +58,17 @@ export class Refcounts implements RefcountGrowth {
   readonly #discards: DiscardQueue;
   #freeClusterIndex = 0;
   #isScanned = false;
-  /** Host offset behind the bytes that were packed last, in a cluster that has room left; 0 if there is none. */
+  /**
+   * Host offset behind the bytes that were packed last, in a cluster that has room left; 0 if there
+   * is none.
+   */
   #packedEnd = 0;
   /** The cluster in which `#packedEnd` is was freed since: it may have another owner. */
   #packedWasFreed = false;
-  /** While set, discards gather until the caller processes them: one request punches adjacent holes at once. */
+  /**
+   * While set, discards gather until the caller processes them: one request punches adjacent holes
+   * at once.
+   */
   #gathering = false;
 
   constructor(options: RefcountsOptions) {
@@ -100,8 +107,8 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /**
-   * Allocates as many clusters as are free from `hostOffset` on, at most `count`; answers how many (0 if
-   * the first is taken).
+   * Allocates as many clusters as are free from `hostOffset` on, at most `count`; answers how many
+   * (0 if the first is taken).
    */
   async allocateAt(hostOffset: number, count: number): Promise<number> {
     const first = hostOffset / this.geometry.clusterSize;
@@ -115,11 +122,12 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /**
-   * Allocates `length` bytes, at most a cluster, right behind those that were packed last if that can be: clusters
-   * are shared, and each counts one reference for every range of bytes that touches it.
+   * Allocates `length` bytes, at most a cluster, right behind those that were packed last if that
+   * can be: clusters are shared, and each counts one reference for every range of bytes that
+   * touches it.
    *
-   * QEMU 7.2 goes on packing into a cluster that was freed and then taken for other data, and so damages that data;
-   * here packing then starts over.
+   * QEMU 7.2 goes on packing into a cluster that was freed and then taken for other data, and so
+   * damages that data; here packing then starts over.
    *
    * @returns the host offset of the first byte
    */
@@ -156,8 +164,9 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /**
-   * Drops one reference of every cluster that the range touches. A failure is not the caller's: at worst the
-   * clusters leak, which `check` finds, and a file that cannot be written says so at the next write.
+   * Drops one reference of every cluster that the range touches. A failure is not the caller's: at
+   * worst the clusters leak, which `check` finds, and a file that cannot be written says so at the
+   * next write.
    */
   async free(hostOffset: number, length: number, freed: FreedClusters): Promise<void> {
     if (length === 0) return;
@@ -177,8 +186,8 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /**
-   * Gives up a refcount block that describes nothing any more, not counting itself. The refcount table still has it;
-   * the caller has taken it out of the file's.
+   * Gives up a refcount block that describes nothing any more, not counting itself. The refcount
+   * table still has it; the caller has taken it out of the file's.
    */
   async freeBlock(blockOffset: number): Promise<void> {
     const { clusterSize, refcountBlockEntries } = this.geometry;
@@ -214,10 +223,11 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /**
-   * Looks through the refcount blocks up to the file's end, once in an opening: before QEMU first asks what a guest range
-   * is, it counts the clusters in use, to tell images whose data were preallocated. The look ends where clearly more are in
-   * use than the file system stores. Which blocks are cached afterwards follows from it. Where no file system stores the
-   * file, as in memory, all blocks are looked at, so that counts depend on none.
+   * Looks through the refcount blocks up to the file's end, once in an opening: before QEMU first
+   * asks what a guest range is, it counts the clusters in use, to tell images whose data were
+   * preallocated. The look ends where clearly more are in use than the file system stores. Which
+   * blocks are cached afterwards follows from it. Where no file system stores the file, as in
+   * memory, all blocks are looked at, so that counts depend on none.
    */
   scanOnce(file: Pick<BlockDevice, 'size' | 'allocatedSize'>): Pending {
     if (this.#isScanned) return undefined;
@@ -257,7 +267,10 @@ export class Refcounts implements RefcountGrowth {
     return undefined;
   }
 
-  /** How many clusters that the block describes are in use; not counted where that decides nothing. Releases the slot. */
+  /**
+   * How many clusters that the block describes are in use; not counted where that decides nothing.
+   * Releases the slot.
+   */
   #usedInScan(slot: number, index: number, { clusters, usedMax }: ScanLimits): number {
     const { refcountBlockEntries } = this.geometry;
     let used = 0;
@@ -277,11 +290,11 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /**
-   * Adds `delta` to the refcount of every cluster that the range touches. What was changed is undone if it
-   * fails in the middle.
+   * Adds `delta` to the refcount of every cluster that the range touches. What was changed is
+   * undone if it fails in the middle.
    *
-   * @returns false if a new refcount block was needed: nothing was changed, and a search for free clusters
-   *   has to start over because the block may be where the caller wanted to allocate
+   * @returns false if a new refcount block was needed: nothing was changed, and a search for free
+   *   clusters has to start over because the block may be where the caller wanted to allocate
    */
   async update(hostOffset: number, length: number, delta: number, freed: FreedClusters): Promise<boolean> {
     const { clusterSize } = this.geometry;
@@ -309,8 +322,8 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /**
-   * Corrects the refcount of one cluster that has a refcount block, as a repair does. It is given whole: 64-bit
-   * refcounts that are damaged have no exact difference.
+   * Corrects the refcount of one cluster that has a refcount block, as a repair does. It is given
+   * whole: 64-bit refcounts that are damaged have no exact difference.
    */
   async correct(
     cluster: number,
@@ -332,7 +345,9 @@ export class Refcounts implements RefcountGrowth {
     if (!this.#discards.isEmpty) await this.#discards.process();
   }
 
-  /** Answers the first cluster that was not changed: after `last`, or where a block had to be added. */
+  /**
+   * Answers the first cluster that was not changed: after `last`, or where a block had to be added.
+   */
   async #updateClusters(first: number, last: number, delta: number, freed: FreedClusters): Promise<number> {
     const { refcountBlockEntries } = this.geometry;
     let cluster = first;
@@ -394,7 +409,9 @@ export class Refcounts implements RefcountGrowth {
     }
   }
 
-  /** The common case without I/O: the next free run is within one cached block. -1 if it does not. */
+  /**
+   * The common case without I/O: the next free run is within one cached block. -1 if it does not.
+   */
   #allocateWithinBlock(count: number): number {
     if (this.#gathering) return -1;
     const { refcountBlockEntries } = this.geometry;
@@ -414,7 +431,8 @@ export class Refcounts implements RefcountGrowth {
       for (let taken = index - count; taken < index; taken++) this.codec.set(block, taken, 1);
     }
     this.blockCache.release(slot);
-    // A run that may go on in the next block is left to the general search, from where this one began.
+    // A run that may go on in the next block is left to the general search, from where this one
+    // began.
     if (run < count) return -1;
     this.#freeClusterIndex = blockIndex * refcountBlockEntries + index;
     return this.#freeClusterIndex - count;

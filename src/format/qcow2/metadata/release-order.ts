@@ -1,12 +1,16 @@
 /**
- * In which order the slots of a table cache were let go: the one let go longest ago is the next to be evicted.
+ * In which order the slots of a table cache were let go: the one let go longest ago is the next to
+ * be evicted.
  *
- * Invariants: a slot is in the order once, or not at all if it was never let go or was forgotten since. A list of
- * links, so that each step costs the same with 8,192 slots as with 2.
+ * Invariants: a slot is in the order once, or not at all if it was never let go or was forgotten
+ * since. A list of links, so that each step costs the same with 8,192 slots as with 2.
  */
 
 export class ReleaseOrder {
-  /** Of each slot those before and after it; `slots` means both ends, −1 for a slot not in the order. */
+  /**
+   * Of each slot those before and after it; `slots` means both ends, −1 for a slot not in the
+   * order.
+   */
   readonly #before: Int32Array;
   readonly #after: Int32Array;
   readonly #end: number;

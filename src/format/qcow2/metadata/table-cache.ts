@@ -3,10 +3,10 @@
  *
  * Invariants:
  * - A table that is acquired is not evicted before it is released as often.
- * - Before any table of this cache reaches the file, whatever the cache depends on is durable: the other
- *   cache it `depends` on, or the copied data behind `dependsOnSync`.
- * - Slots, probing, eviction and write-back order are QEMU's, since they decide which bytes are written
- *   when. The map from offset to slot only speeds up what the probe would find.
+ * - Before any table of this cache reaches the file, whatever the cache depends on is durable: the
+ *   other cache it `depends` on, or the copied data behind `dependsOnSync`.
+ * - Slots, probing, eviction and write-back order are QEMU's, since they decide which bytes are
+ *   written when. The map from offset to slot only speeds up what the probe would find.
  *
  * Tables stay raw bytes in page-aligned memory, which O_DIRECT can write without a copy.
  */
@@ -144,8 +144,8 @@ export class TableCache {
   }
 
   /**
-   * Forgets the table at `offset` without writing it, if it is here: its cluster was freed. One that is in
-   * use stays (only a corrupt image frees it).
+   * Forgets the table at `offset` without writing it, if it is here: its cluster was freed. One
+   * that is in use stays (only a corrupt image frees it).
    */
   forget(offset: number): void {
     const slot = this.#slotOf.get(offset);
@@ -156,7 +156,10 @@ export class TableCache {
     this.#order.forget(slot);
   }
 
-  /** Forgets every slice of the table of `length` bytes at `offset`, without writing: it was changed in the file. */
+  /**
+   * Forgets every slice of the table of `length` bytes at `offset`, without writing: it was changed
+   * in the file.
+   */
   forgetTable(offset: number, length: number): void {
     for (let at = offset; at < offset + length; at += this.tableSize) this.forget(at);
   }
@@ -192,7 +195,9 @@ export class TableCache {
     return undefined;
   }
 
-  /** From now on, what was written to the file before becomes durable before tables of this cache. */
+  /**
+   * From now on, what was written to the file before becomes durable before tables of this cache.
+   */
   dependOnSync(): void {
     this.#dependsOnSync = true;
   }
@@ -310,8 +315,8 @@ export class TableCache {
   }
 
   /**
-   * A slot that was never used, the first in probe order; or the least recently released one that is not held
-   * (R6).
+   * A slot that was never used, the first in probe order; or the least recently released one that
+   * is not held (R6).
    */
   #victim(offset: number): number {
     const first = ((offset / this.tableSize) * 4) % this.#slots;

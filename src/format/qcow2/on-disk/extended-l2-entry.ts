@@ -1,13 +1,13 @@
 /**
- * The codec of extended L2 entries (qcow2 specification, "Extended L2 Entries"): a cluster of 32 subclusters, each
- * allocated, zero, or neither.
+ * The codec of extended L2 entries (qcow2 specification, "Extended L2 Entries"): a cluster of 32
+ * subclusters, each allocated, zero, or neither.
  *
  *   first word   as in l2-entry.ts, but without a zero flag
  *   second word  63 ──────────────────── 32   31 ───────────────────── 0
  *                subcluster reads as zeroes   subcluster is allocated
  *
- * Invariants of a good entry: no subcluster is both; none is allocated where there is no host cluster; both maps of a
- * compressed cluster are empty.
+ * Invariants of a good entry: no subcluster is both; none is allocated where there is no host
+ * cluster; both maps of a compressed cluster are empty.
  *
  * As everywhere, `word` is the index of the entry's first 8 bytes in its table or slice.
  */
@@ -16,8 +16,8 @@ import { clusterTypeAt } from './l2-entry.ts';
 import { SUBCLUSTERS } from './layout.ts';
 
 /**
- * What an extended entry says of a subcluster. `unallocated-kept` is in a host cluster that other subclusters use;
- * `invalid` breaks a rule of the format.
+ * What an extended entry says of a subcluster. `unallocated-kept` is in a host cluster that other
+ * subclusters use; `invalid` breaks a rule of the format.
  */
 export type SubclusterType =
   'unallocated' | 'unallocated-kept' | 'zero' | 'zero-allocated' | 'normal' | 'compressed' | 'invalid';

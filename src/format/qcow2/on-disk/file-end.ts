@@ -1,9 +1,10 @@
 /**
  * When a table is cut off by the end of its file: as soon as one of its bytes is past the end.
  *
- * What is past the end reads as zeroes, and zeroes in a table mean "nothing is there". So a table that the header or a
- * snapshot leads to is not used as it reads: opening refuses the image, or the one snapshot that the table belongs to,
- * and a check reports it. L2 tables and refcount blocks are read as they are, as in QEMU.
+ * What is past the end reads as zeroes, and zeroes in a table mean "nothing is there". So a table
+ * that the header or a snapshot leads to is not used as it reads: opening refuses the image, or the
+ * one snapshot that the table belongs to, and a check reports it. L2 tables and refcount blocks are
+ * read as they are, as in QEMU.
  */
 
 import { hex } from '../../../core/error.ts';

@@ -1,6 +1,6 @@
 /**
- * What follows from cluster size, refcount width and virtual size: how guest and host offsets split into
- * indices.
+ * What follows from cluster size, refcount width and virtual size: how guest and host offsets split
+ * into indices.
  */
 
 import { ceilDiv } from '../../../core/alignment.ts';

@@ -3,8 +3,8 @@
  *
  *   byte 0 type u32   4 length u32   8 data, padded with zeroes to a multiple of 8
  *
- * (QEMU's docs/interop/qcow2.txt, section "Header extensions".) Invariants: no length is trusted; extensions
- * that are not rebuilt from other values are kept as they are, in file order.
+ * (QEMU's docs/interop/qcow2.txt, section "Header extensions".) Invariants: no length is trusted;
+ * extensions that are not rebuilt from other values are kept as they are, in file order.
  */
 
 import { textUpToNul } from '../../../core/byte-text.ts';
@@ -103,7 +103,9 @@ export function featureNameTable(): HeaderExtension {
   return { type: EXTENSION.featureNames, data };
 }
 
-/** What to call incompatible feature `bit`: the format's own name, or else what the image claims. */
+/**
+ * What to call incompatible feature `bit`: the format's own name, or else what the image claims.
+ */
 export function featureName(bit: number, extensions: readonly HeaderExtension[]): string {
   const own = FEATURE_NAMES.find((feature) => feature.type === 0 && feature.bit === bit);
   if (own !== undefined) return own.name;

@@ -1,7 +1,8 @@
 /**
  * Writes the qcow2 header cluster; its layout is in `header`.
  *
- * Invariant: the form is the canonical one that QEMU 7.2 writes, with the fields and extensions kept that neither knows.
+ * Invariant: the form is the canonical one that QEMU 7.2 writes, with the fields and extensions
+ * kept that neither knows.
  */
 
 import { bytesOfText } from '../../../core/byte-text.ts';
@@ -23,7 +24,8 @@ const FEATURE_NAMES_MIN_CLUSTER = 4096;
 /**
  * The header cluster in QEMU's canonical form.
  *
- * @throws Qcow2BenchError `qcow2-header-full` if extensions and backing file name do not fit one cluster
+ * @throws Qcow2BenchError `qcow2-header-full` if extensions and backing file name do not fit one
+ *   cluster
  */
 export function serializeHeader(header: Qcow2Header, path: string): Uint8Array<ArrayBuffer> {
   const clusterSize = 2 ** header.clusterBits;

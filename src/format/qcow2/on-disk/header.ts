@@ -1,5 +1,6 @@
 /**
- * The qcow2 header cluster: its fixed fields, header extensions and backing file name, and how they are read.
+ * The qcow2 header cluster: its fixed fields, header extensions and backing file name, and how they
+ * are read.
  *
  *   byte   0 magic "QFI\xfb"          4 version             8 backing offset u64    16 backing length
  *         20 cluster_bits            24 virtual size u64   32 crypt method
@@ -12,8 +13,8 @@
  *
  * (QEMU's docs/interop/qcow2.txt, sections "Header" and "Header extensions".)
  *
- * Invariant: `parseHeader` trusts nothing and bounds everything, and keeps the fields and extensions that it does not
- * know, for `header-writer` to write them back.
+ * Invariant: `parseHeader` trusts nothing and bounds everything, and keeps the fields and
+ * extensions that it does not know, for `header-writer` to write them back.
  */
 
 import { textUpToNul } from '../../../core/byte-text.ts';
@@ -82,7 +83,10 @@ export interface Qcow2Header {
   readonly version: 2 | 3;
   readonly backingFile: string | undefined;
   readonly backingFormat: string | undefined;
-  /** Name of the external data file, as stored; the incompatible feature bit says whether there is one. */
+  /**
+   * Name of the external data file, as stored; the incompatible feature bit says whether there is
+   * one.
+   */
   readonly dataFile: string | undefined;
   readonly clusterBits: number;
   readonly virtualSize: number;
@@ -102,13 +106,16 @@ export interface Qcow2Header {
   readonly compressionType: CompressionType;
   /** Fields after the ones known here, kept on rewrite. */
   readonly unknownFields: Uint8Array;
-  /** Extensions that are not rebuilt from the other fields, in the order in which a rewrite puts them. */
+  /**
+   * Extensions that are not rebuilt from the other fields, in the order in which a rewrite puts
+   * them.
+   */
   readonly otherExtensions: readonly HeaderExtension[];
 }
 
 /**
- * What an image is opened for. A check takes tables that are where nothing can be, and reports them; for any other use
- * they would read as empty, so the image is refused.
+ * What an image is opened for. A check takes tables that are where nothing can be, and reports
+ * them; for any other use they would read as empty, so the image is refused.
  */
 export type OpenPurpose = 'use' | 'check';
 
@@ -116,7 +123,8 @@ export type OpenPurpose = 'use' | 'check';
  * Parses and checks a header.
  *
  * @param bytes the file's first cluster, or the whole file if that is shorter
- * @throws Qcow2BenchError with a code `qcow2-…` that names the field, its offset and the rule it breaks
+ * @throws Qcow2BenchError with a code `qcow2-…` that names the field, its offset and the rule it
+ *   breaks
  */
 export function parseHeader(bytes: Uint8Array, path: string, purpose: OpenPurpose = 'use'): Qcow2Header {
   const reader = new HeaderReader(bytes, path, purpose);
@@ -157,7 +165,10 @@ export function parseHeader(bytes: Uint8Array, path: string, purpose: OpenPurpos
   };
 }
 
-/** QEMU writes unknown extensions after the known ones and the last one first, so they turn around at each opening. */
+/**
+ * QEMU writes unknown extensions after the known ones and the last one first, so they turn around
+ * at each opening.
+ */
 function extensionsToKeep(extensions: readonly HeaderExtension[]): readonly HeaderExtension[] {
   const bitmaps = extensions.filter(({ type }) => type === EXTENSION.bitmaps);
   return [...bitmaps, ...extensions.filter(({ type }) => !KNOWN_EXTENSIONS.has(type)).reverse()];
@@ -255,7 +266,10 @@ class HeaderReader {
     return Number(bits);
   }
 
-  /** The type and its feature bit vouch for each other: the bit is set exactly if the type is not zlib. */
+  /**
+   * The type and its feature bit vouch for each other: the bit is set exactly if the type is not
+   * zlib.
+   */
   compressionType(headerLength: number, incompatible: number): CompressionType {
     const number = headerLength > FIELD.compressionType ? this.#view.getUint8(FIELD.compressionType) : 0;
     const hasBit = (incompatible & INCOMPATIBLE.compressionType) !== 0;
@@ -310,7 +324,10 @@ class HeaderReader {
     return count;
   }
 
-  /** The offset of a table in a field; aligned to a cluster even if the table is empty, as QEMU has it. */
+  /**
+   * The offset of a table in a field; aligned to a cluster even if the table is empty, as QEMU has
+   * it.
+   */
   tableOffset(field: number, name: string): number {
     const offset = this.#purpose === 'use' ? this.u64(field, name) : this.#anyOffset(field, name);
     const clusterSize = 2 ** this.clusterBits();
@@ -351,7 +368,10 @@ class HeaderReader {
     return this.#fail('offset-too-large', field, `${name} is ${hex(this.bits(field))}, above 2^53 − 1`);
   }
 
-  /** An offset that a check reports as past the end of any file: aligned ones are exact beyond 2^53 too. */
+  /**
+   * An offset that a check reports as past the end of any file: aligned ones are exact beyond 2^53
+   * too.
+   */
   #anyOffset(field: number, name: string): number {
     const offset = Number(this.bits(field));
     if (BigInt(offset) === this.bits(field) && offset < OFFSET_LIMIT - LIMITS.l1TableBytes) return offset;

@@ -8,14 +8,17 @@
  *
  * Entries are read as two 32-bit halves, flags masked before the halves are joined.
  *
- * `word` is the index of the entry's first 8 bytes in its table or slice. An extended entry has a second word, of its
- * subclusters (extended-l2-entry.ts), and no zero flag in the first.
+ * `word` is the index of the entry's first 8 bytes in its table or slice. An extended entry has a
+ * second word, of its subclusters (extended-l2-entry.ts), and no zero flag in the first.
  */
 
 import { remainder } from '../../../core/alignment.ts';
 import { HIGH, LOW, TWO_32 } from './layout.ts';
 
-/** The state of a cluster in its L2 entry. `zero-allocated` reads as zeroes but keeps a host cluster. */
+/**
+ * The state of a cluster in its L2 entry. `zero-allocated` reads as zeroes but keeps a host
+ * cluster.
+ */
 export type ClusterType = 'unallocated' | 'zero' | 'zero-allocated' | 'normal' | 'compressed';
 
 export function clusterTypeAt(slice: DataView, word: number): ClusterType {
@@ -89,7 +92,10 @@ export interface CompressedRange {
   readonly length: number;
 }
 
-/** Points the entry to `length` compressed bytes at `hostOffset`, which need not be aligned to anything. */
+/**
+ * Points the entry to `length` compressed bytes at `hostOffset`, which need not be aligned to
+ * anything.
+ */
 export function setCompressedAt(
   slice: DataView,
   word: number,
@@ -107,8 +113,8 @@ export function compressedOffsetBits(clusterBits: number): bigint {
 }
 
 /**
- * Decodes a compressed cluster descriptor: with x = 62 − (clusterBits − 8), bits 0 to x − 1 are the host
- * offset and bits x to 61 the number of additional 512-byte sectors.
+ * Decodes a compressed cluster descriptor: with x = 62 − (clusterBits − 8), bits 0 to x − 1 are the
+ * host offset and bits x to 61 the number of additional 512-byte sectors.
  */
 export function compressedRangeAt(slice: DataView, word: number, clusterBits: number): CompressedRange {
   const entry = slice.getBigUint64(word * 8);

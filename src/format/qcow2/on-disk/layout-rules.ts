@@ -1,5 +1,6 @@
 /**
- * Which choices go together in an image that is to be made: the rules of `qemu-img create`, each with the way out.
+ * Which choices go together in an image that is to be made: the rules of `qemu-img create`, each
+ * with the way out.
  */
 
 import { isPowerOfTwo } from '../../../core/alignment.ts';

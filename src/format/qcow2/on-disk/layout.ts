@@ -1,5 +1,6 @@
 /**
- * Constants of the qcow2 on-disk format (QEMU's docs/interop/qcow2.txt). All integers are big-endian.
+ * Constants of the qcow2 on-disk format (QEMU's docs/interop/qcow2.txt). All integers are
+ * big-endian.
  *
  *   cluster 0   header, header extensions, backing file name
  *   anywhere    L1 table (contiguous clusters), L2 tables (one cluster each),

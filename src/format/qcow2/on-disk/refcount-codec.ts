@@ -1,8 +1,9 @@
 /**
  * The codec of refcounts in a refcount block (qcow2 specification, "Host cluster management").
  *
- * A refcount is 2^order bits wide, order 0 to 6. Widths below a byte are packed least significant bit
- * first; wider ones are big-endian. 64-bit refcounts above 2^53 − 1 are refused by the caller's limit.
+ * A refcount is 2^order bits wide, order 0 to 6. Widths below a byte are packed least significant
+ * bit first; wider ones are big-endian. 64-bit refcounts above 2^53 − 1 are refused by the caller's
+ * limit.
  */
 
 import { TWO_32 } from './layout.ts';

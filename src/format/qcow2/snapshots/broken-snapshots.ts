@@ -1,10 +1,12 @@
 /**
- * Snapshots whose L1 table cannot be where their entry says. The disk and the other snapshots do not need that table, so
- * the image is used without it: such a snapshot is listed, but not applied, and a repair removes it.
+ * Snapshots whose L1 table cannot be where their entry says. The disk and the other snapshots do
+ * not need that table, so the image is used without it: such a snapshot is listed, but not applied,
+ * and a repair removes it.
  *
  * Invariants:
  * - Nothing is read from such a table, and no memory is taken for the size it claims.
- * - As in QEMU, no write lands where an entry claims a table: guest data there would become its tables.
+ * - As in QEMU, no write lands where an entry claims a table: guest data there would become its
+ *   tables.
  */
 
 import { hex, Qcow2BenchError } from '../../../core/error.ts';
@@ -59,7 +61,10 @@ export function l1FaultText({ l1Offset, l1Entries, stored }: Snapshot, fault: L1
 export class BrokenSnapshots {
   readonly #header: HeaderStore;
   readonly #metadata: MetadataMap;
-  /** As of when the table was read. What an entry claims past the end stays broken when the file grows over it. */
+  /**
+   * As of when the table was read. What an entry claims past the end stays broken when the file
+   * grows over it.
+   */
   #faults: ReadonlyMap<Snapshot, L1Fault> = new Map();
 
   constructor(header: HeaderStore, metadata: MetadataMap) {
@@ -84,13 +89,19 @@ export class BrokenSnapshots {
     return this.#faults.get(snapshot);
   }
 
-  /** Keeps writes away from what the broken ones among `snapshots` claim: ranges, which may be far longer than the file. */
+  /**
+   * Keeps writes away from what the broken ones among `snapshots` claim: ranges, which may be far
+   * longer than the file.
+   */
   claim(snapshots: readonly Snapshot[]): void {
     const broken = snapshots.filter((snapshot) => this.#faults.has(snapshot));
     this.#metadata.setClaims(broken.map(claimOf));
   }
 
-  /** Keeps the writes of a repair away from all that the entries of a table claim, and from the table. */
+  /**
+   * Keeps the writes of a repair away from all that the entries of a table claim, and from the
+   * table.
+   */
   claimAll({ snapshots, incomplete, cut, dropped, broken, byteLength }: SnapshotTable): void {
     const { device, values } = this.#header;
     const { snapshotsOffset: hostOffset } = values;

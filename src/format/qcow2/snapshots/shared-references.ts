@@ -1,10 +1,10 @@
 /**
- * References that an L1 table holds, all at once: what a snapshot adds to every cluster below an L1 table, or drops,
- * and the copied flags that follow from it.
+ * References that an L1 table holds, all at once: what a snapshot adds to every cluster below an L1
+ * table, or drops, and the copied flags that follow from it.
  *
  * Invariants:
- * - Refcounts rise durably before a copied flag goes, and a copied flag is set before the refcounts drop that make it
- *   true: whatever a crash leaves, a cluster is at worst counted too often.
+ * - Refcounts rise durably before a copied flag goes, and a copied flag is set before the refcounts
+ *   drop that make it true: whatever a crash leaves, a cluster is at worst counted too often.
  * - A copied flag says afterwards exactly whether the refcount is one, below this L1 table.
  * - The caller holds the metadata lock.
  */
@@ -44,11 +44,12 @@ export class SharedReferences {
   }
 
   /**
-   * Changes every reference below an L1 table and flushes. The table itself is written if its copied flags
-   * changed, unless its references were dropped: it is not needed then.
+   * Changes every reference below an L1 table and flushes. The table itself is written if its
+   * copied flags changed, unless its references were dropped: it is not needed then.
    *
-   * @throws Qcow2BenchError `qcow2-refcount-out-of-range` if a refcount is at its maximum, `qcow2-corrupt` for an
-   *   entry that leads to no cluster. Clusters that were counted before may be left counted too often.
+   * @throws Qcow2BenchError `qcow2-refcount-out-of-range` if a refcount is at its maximum,
+   *   `qcow2-corrupt` for an entry that leads to no cluster. Clusters that were counted before may
+   *   be left counted too often.
    */
   async change(l1: L1Place, change: ReferenceChange): Promise<void> {
     const { header, refcounts } = this.#core;
@@ -167,7 +168,8 @@ export class SharedReferences {
   async #update(hostOffset: number, length: number, delta: number): Promise<void> {
     const { header, refcounts } = this.#core;
     if (await refcounts.update(hostOffset, length, delta, 'discard')) return;
-    // No block described the cluster, although it is in use: adding to nothing would count it wrongly.
+    // No block described the cluster, although it is in use: adding to nothing would count it
+    // wrongly.
     throw new Qcow2BenchError(
       'qcow2-no-refcount',
       `host cluster ${hex(hostOffset)} is in use, but no refcount block describes it; check the image`,
@@ -176,7 +178,10 @@ export class SharedReferences {
   }
 }
 
-/** Sets the copied flag of an entry if its refcount is one, else clears it; answers whether that changed it. */
+/**
+ * Sets the copied flag of an entry if its refcount is one, else clears it; answers whether that
+ * changed it.
+ */
 function correctCopiedFlag(table: DataView, index: number, refcount: number): boolean {
   if (isCopiedAt(table, index) === (refcount === 1)) return false;
   setCopiedFlagAt(table, index, refcount === 1);

@@ -1,5 +1,6 @@
 /**
- * The codec of the snapshot table: what an internal snapshot is called, when it was taken, and where its L1 table is.
+ * The codec of the snapshot table: what an internal snapshot is called, when it was taken, and
+ * where its L1 table is.
  *
  *   byte  0 L1 offset u64       8 L1 entries u32    12 id length u16    14 name length u16
  *        16 seconds u32        20 nanoseconds u32   24 vm clock u64     32 vm state size u32
@@ -8,9 +9,10 @@
  *
  * (qcow2 specification, "Snapshots".)
  *
- * Invariants: every length is bounded before memory is taken for it; extra data that is not known here is kept. Values
- * that cannot be right are kept to the bit, so that writing the table again changes nothing else in it. Where an L1 table
- * is is not judged here: a broken one makes its own snapshot unusable, not the image (`broken-snapshots.ts`).
+ * Invariants: every length is bounded before memory is taken for it; extra data that is not known
+ * here is kept. Values that cannot be right are kept to the bit, so that writing the table again
+ * changes nothing else in it. Where an L1 table is is not judged here: a broken one makes its own
+ * snapshot unusable, not the image (`broken-snapshots.ts`).
  */
 
 import { textOfBytes } from '../../../core/byte-text.ts';
@@ -44,11 +46,15 @@ export const KNOWN_LENGTH = FIXED_LENGTH + EXTRA_LENGTH;
 /** An instruction count that was not taken: all bits set. */
 const NO_ICOUNT = 0xffff_ffff_ffff_ffffn;
 /**
- * Clusters of all snapshots' L1 tables together: each is noted as metadata, so a table that claims the largest L1 for
- * each of 65,536 snapshots would take minutes to open. Real disks stay far below.
+ * Clusters of all snapshots' L1 tables together: each is noted as metadata, so a table that claims
+ * the largest L1 for each of 65,536 snapshots would take minutes to open. Real disks stay far
+ * below.
  */
 const L1_CLUSTERS_MAX = 2 ** 22;
-/** Bytes of the file that the entries of a table may span: what is cut from them by a repair does not count otherwise. */
+/**
+ * Bytes of the file that the entries of a table may span: what is cut from them by a repair does
+ * not count otherwise.
+ */
 const LENGTH_MAX = 2 ** 31 - 1;
 
 /** Bytes of a table that are read at a time. */
@@ -73,7 +79,10 @@ export interface Snapshot {
   readonly nanoseconds: number;
   /** How long the guest had run, in nanoseconds. */
   readonly vmClockNs: bigint;
-  /** Bytes of the guest's memory and devices, stored past the end of the disk; 0 if only the disk was taken. */
+  /**
+   * Bytes of the guest's memory and devices, stored past the end of the disk; 0 if only the disk
+   * was taken.
+   */
   readonly vmStateSize: number;
   /** Bytes of the disk when it was taken. */
   readonly diskSize: number;
@@ -120,7 +129,8 @@ export function snapshotLength({ unknownExtra, idBytes, nameBytes }: Snapshot): 
 }
 
 /**
- * An entry in the pieces that QEMU writes one by one: fixed fields, extra data, unknown extra data, id, name.
+ * An entry in the pieces that QEMU writes one by one: fixed fields, extra data, unknown extra data,
+ * id, name.
  *
  * @param room for the first two, of `KNOWN_LENGTH` bytes; default new ones
  */
@@ -141,7 +151,8 @@ export function encodeSnapshot(
   view.setUint32(FIELD.seconds, snapshot.seconds);
   view.setUint32(FIELD.nanoseconds, snapshot.nanoseconds);
   view.setBigUint64(FIELD.vmClock, snapshot.vmClockNs);
-  // One that does not fit reads as none where only this field is known, as from QEMU: a part would be a wrong state.
+  // One that does not fit reads as none where only this field is known, as from QEMU: a part would
+  // be a wrong state.
   view.setUint32(FIELD.vmStateSize, snapshot.vmStateSize <= 0xffff_ffff ? snapshot.vmStateSize : 0);
   view.setUint32(FIELD.extraLength, EXTRA_LENGTH + unknownExtra.byteLength);
   putSize(FIXED_LENGTH + EXTRA.vmStateSize, 'vmStateSize');
@@ -154,8 +165,8 @@ export function encodeSnapshot(
 /**
  * Reads the table that the header points to.
  *
- * @param purpose for `use` every entry has to begin within the file. A check takes zeroes for what is past its end; a
- *   repair also cuts what is too long.
+ * @param purpose for `use` every entry has to begin within the file. A check takes zeroes for what
+ *   is past its end; a repair also cuts what is too long.
  * @throws Qcow2BenchError `qcow2-bad-snapshot-table` naming the entry and the rule it breaks
  */
 export async function readSnapshotTable(
@@ -271,7 +282,10 @@ class EntryReader {
     });
   }
 
-  /** What is wrong with an L1 table is a check's finding, unless no system can read so far: before anything is repaired. */
+  /**
+   * What is wrong with an L1 table is a check's finding, unless no system can read so far: before
+   * anything is repaired.
+   */
   #checkReadable(l1Offset: bigint, l1Entries: number): void {
     const isAligned = l1Offset % BigInt(2 ** this.#header.values.clusterBits) === 0n;
     if (!isAligned || l1Entries === 0 || l1Entries * ENTRY_SIZE > LIMITS.l1TableBytes) return;
@@ -316,7 +330,10 @@ class EntryReader {
   }
 }
 
-/** The table by pieces of the file: an entry each would be a hundred thousand reads in a table as long as there may be. */
+/**
+ * The table by pieces of the file: an entry each would be a hundred thousand reads in a table as
+ * long as there may be.
+ */
 class ReadAhead {
   readonly #device: BlockDevice;
   #start = 0;
@@ -340,7 +357,10 @@ class ReadAhead {
   }
 }
 
-/** QEMU takes ids and names for strings of C, and so they end where one would, also when they are rewritten. */
+/**
+ * QEMU takes ids and names for strings of C, and so they end where one would, also when they are
+ * rewritten.
+ */
 function upToNul(bytes: Uint8Array): Uint8Array {
   const end = bytes.indexOf(0);
   return copyOf(end < 0 ? bytes : bytes.subarray(0, end));

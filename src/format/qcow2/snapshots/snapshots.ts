@@ -1,12 +1,14 @@
 /**
- * Internal snapshots of an open image: taking one, going back to one, dropping one, in QEMU's order of operations.
+ * Internal snapshots of an open image: taking one, going back to one, dropping one, in QEMU's order
+ * of operations.
  *
  *   snapshot table ── entry ─▶ the snapshot's L1 table ─▶ L2 tables and clusters that it shares with the active one
  *
  * Invariants:
- * - What a snapshot leads to is never written in place: its clusters and L2 tables have a refcount above one wherever
- *   the active tables lead to them too, and no copied flag.
- * - The header points to a whole table at every moment; a crash in between leaves clusters counted too often at worst.
+ * - What a snapshot leads to is never written in place: its clusters and L2 tables have a refcount
+ *   above one wherever the active tables lead to them too, and no copied flag.
+ * - The header points to a whole table at every moment; a crash in between leaves clusters counted
+ *   too often at worst.
  * - No guest request is in flight; the metadata lock is held throughout.
  */
 
@@ -25,7 +27,10 @@ import { StoredSnapshots } from './stored-snapshots.ts';
 const NAME_BYTES_MAX = 255;
 
 export interface SnapshotsOptions {
-  /** As the image's table has them; left out where the image is opened for a check, which reads the table itself. */
+  /**
+   * As the image's table has them; left out where the image is opened for a check, which reads the
+   * table itself.
+   */
   readonly table: SnapshotTable | undefined;
   /** Makes the disk larger or smaller; the lock is held. */
   readonly resize: (virtualSize: number) => Promise<void>;
@@ -63,7 +68,10 @@ export class Snapshots {
     return this.#stored.table.snapshots;
   }
 
-  /** The snapshot that `apply` goes back to: an id is looked for first, then a name; of several the first counts. */
+  /**
+   * The snapshot that `apply` goes back to: an id is looked for first, then a name; of several the
+   * first counts.
+   */
   find(idOrName: string): Snapshot | undefined {
     return this.list.find(({ id }) => id === idOrName) ?? this.list.find(({ name }) => name === idOrName);
   }
@@ -81,8 +89,9 @@ export class Snapshots {
   /**
    * Reads the table again for a check, with all that may be wrong with it; the lock is held.
    *
-   * @param purpose `use` keeps the rules of opening, and what it has passed; `repair` leaves out what no table may hold, and snapshots that cannot be used, for `rewriteTable` to
-   *   make that last.
+   * @param purpose `use` keeps the rules of opening, and what it has passed; `repair` leaves out
+   *   what no table may hold, and snapshots that cannot be used, for `rewriteTable` to make that
+   *   last.
    * @throws Qcow2BenchError `qcow2-bad-snapshot-table` if not even a check can go on
    */
   async readForCheck(purpose: 'use' | 'check' | 'repair'): Promise<SnapshotTable> {
@@ -100,8 +109,9 @@ export class Snapshots {
   /**
    * Takes a snapshot of the disk as it is. Its id is one above the largest there is.
    *
-   * @throws Qcow2BenchError `snapshot-name-too-long`, `too-many-snapshots`; `qcow2-refcount-out-of-range` if a cluster
-   *   cannot be shared once more: the snapshot is not taken, and clusters may leak, as in QEMU.
+   * @throws Qcow2BenchError `snapshot-name-too-long`, `too-many-snapshots`;
+   *   `qcow2-refcount-out-of-range` if a cluster cannot be shared once more: the snapshot is not
+   *   taken, and clusters may leak, as in QEMU.
    */
   async create({ name, seconds, nanoseconds }: NewSnapshot): Promise<Snapshot> {
     if (this.#core.header.hasDataFile) {
@@ -151,12 +161,12 @@ export class Snapshots {
   }
 
   /**
-   * Makes the disk what it was when the snapshot was taken, its size too; the snapshot stays. What was written since
-   * is gone, unless another snapshot has it.
+   * Makes the disk what it was when the snapshot was taken, its size too; the snapshot stays. What
+   * was written since is gone, unless another snapshot has it.
    *
    * @param idOrName as `find` takes it
-   * @throws Qcow2BenchError `snapshot-missing`; `snapshot-broken` if its tables cannot be read; `snapshot-with-bitmaps`
-   *   if the image has dirty bitmaps, as QEMU refuses
+   * @throws Qcow2BenchError `snapshot-missing`; `snapshot-broken` if its tables cannot be read;
+   *   `snapshot-with-bitmaps` if the image has dirty bitmaps, as QEMU refuses
    */
   async apply(idOrName: string): Promise<void> {
     if (this.#options.hasBitmaps()) {
@@ -175,19 +185,20 @@ export class Snapshots {
       const shared = taken.slice();
       await this.#references.change({ offset: snapshot.l1Offset, bytes: shared }, 'add');
       await this.#replaceActive(shared);
-      // QEMU puts `taken` there first, with the copied flags of the day: for a moment the file says that tables which
-      // the snapshot shares may be written in place. It has to write the table again, and so does this engine, where
-      // only those bytes are the same before and after.
+      // QEMU puts `taken` there first, with the copied flags of the day: for a moment the file says
+      // that tables which the snapshot shares may be written in place. It has to write the table
+      // again, and so does this engine, where only those bytes are the same before and after.
       await this.#recheckActive(this.#activeLike(taken));
     });
   }
 
   /**
-   * Drops a snapshot; clusters that nothing else uses are given back. Of one whose L1 table reaches past the end of the
-   * file only the entry goes: what it led to stays counted, as a leak.
+   * Drops a snapshot; clusters that nothing else uses are given back. Of one whose L1 table reaches
+   * past the end of the file only the entry goes: what it led to stays counted, as a leak.
    *
    * @param nameOrId a name is looked for first, then an id; of several the first goes
-   * @throws Qcow2BenchError `snapshot-missing`; `snapshot-broken` if its tables cannot be read, as QEMU refuses
+   * @throws Qcow2BenchError `snapshot-missing`; `snapshot-broken` if its tables cannot be read, as
+   *   QEMU refuses
    */
   async delete(nameOrId: string): Promise<void> {
     const snapshot =
@@ -226,7 +237,10 @@ export class Snapshots {
     await this.#core.flush('snapshot');
   }
 
-  /** No repair writes where an entry says that an L1 table is. The map of an image in use has them already. */
+  /**
+   * No repair writes where an entry says that an L1 table is. The map of an image in use has them
+   * already.
+   */
   #claimTables(): void {
     if (this.#options.table === undefined) this.#broken.claimAll(this.#stored.table);
   }
@@ -242,7 +256,10 @@ export class Snapshots {
     });
   }
 
-  /** Counts what the active tables lead to once more. Memory follows even if the file fails: a flag too few is safe. */
+  /**
+   * Counts what the active tables lead to once more. Memory follows even if the file fails: a flag
+   * too few is safe.
+   */
   async #shareActive(): Promise<void> {
     const { header, tables } = this.#core;
     const bytes = tables.encodeL1();
@@ -267,7 +284,10 @@ export class Snapshots {
     }
   }
 
-  /** Sets copied flags where a reference was the last but one; `bytes` is the active table, with whatever flags. */
+  /**
+   * Sets copied flags where a reference was the last but one; `bytes` is the active table, with
+   * whatever flags.
+   */
   async #recheckActive(bytes: Uint8Array): Promise<void> {
     const { header, tables } = this.#core;
     await this.#references.change({ offset: header.values.l1Offset, bytes }, 'recheck');

@@ -29,7 +29,10 @@ export class StoredSnapshots {
   /** As it was read or last written; a check puts what it found here. */
   table: SnapshotTable;
   readonly #core: ImageCore;
-  /** The image is open for a check, which reads the table itself: refcounts and the header may be wrong. */
+  /**
+   * The image is open for a check, which reads the table itself: refcounts and the header may be
+   * wrong.
+   */
   readonly #isForCheck: boolean;
 
   /** @param table left out where the image is opened for a check */
@@ -67,7 +70,10 @@ export class StoredSnapshots {
     if (await this.#isCounted(old.offset)) await refcounts.free(old.offset, old.length, freed);
   }
 
-  /** Piece by piece, as QEMU does; but in one piece where those of a damaged header's snapshots would take a second. */
+  /**
+   * Piece by piece, as QEMU does; but in one piece where those of a damaged header's snapshots
+   * would take a second.
+   */
   async #writeEntries(
     snapshots: readonly Snapshot[],
     place: { readonly offset: number; readonly length: number },
@@ -88,7 +94,10 @@ export class StoredSnapshots {
     if (whole !== undefined) await device.write(place.offset, whole, 'snapshot-table');
   }
 
-  /** What a damaged header calls the table need not be counted: refcounts for it would make the file as long as it says. */
+  /**
+   * What a damaged header calls the table need not be counted: refcounts for it would make the file
+   * as long as it says.
+   */
   async #isCounted(offset: number): Promise<boolean> {
     const { refcounts, geometry } = this.#core;
     return !this.#isForCheck || (await refcounts.get(Math.floor(offset / geometry.clusterSize))) > 0;
@@ -110,7 +119,10 @@ export class StoredSnapshots {
     return refcounts.allocate(clusters);
   }
 
-  /** As `allocate`; in a check, clusters where a table is said to be that could not be counted are passed over. */
+  /**
+   * As `allocate`; in a check, clusters where a table is said to be that could not be counted are
+   * passed over.
+   */
   async #allocateClear(length: number): Promise<number> {
     const { metadata, refcounts } = this.#core;
     const passedOver: number[] = [];
