@@ -19,6 +19,7 @@ import type { Cell } from '../result/schema.ts';
 import { adaptationNames } from '../workload/adaptation.ts';
 import type { WorkloadSource } from '../workload/library.ts';
 import { replayTimingName, type ReplayTiming } from '../workload/replay-timing.ts';
+import { backingLayersOf } from './backing-layers.ts';
 import type { CellPlan, KeptImage } from './engine.ts';
 import type { PayloadKind } from './payload.ts';
 import type { UserImage } from './user-image.ts';
@@ -163,10 +164,10 @@ function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell 
 
 /** A chain that the workload does not have is empty, and the same for all formats. */
 function backingIn({ source, backingDepth }: MatrixPoint): Pick<Cell, 'backing' | 'backingDepth'> {
-  const own = source.kind === 'workload' ? source.workload.image.backing?.format : undefined;
-  if (backingDepth === undefined) return { backing: own };
-  if (backingDepth === 0) return {};
-  return { backing: own ?? 'qcow2', backingDepth: backingDepth > 1 ? backingDepth : undefined };
+  const own = backingLayersOf(source);
+  const depth = backingDepth ?? own.length;
+  if (depth === 0) return {};
+  return { backing: own.at(-1)?.format ?? 'qcow2', backingDepth: depth > 1 ? depth : undefined };
 }
 
 /**

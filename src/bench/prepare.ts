@@ -13,12 +13,11 @@
 import { basename } from 'node:path';
 
 import type { Storage } from '../device/storage.ts';
-import type { Format } from '../format/disk-image.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
 import { createImage, type CreateImageOptions } from '../format/registry.ts';
-import type { Cell } from '../result/schema.ts';
 import { generateBackingFill, generateCrash, generatePrefill } from '../workload/generator.ts';
 import type { Request } from '../workload/request.ts';
+import { backingChain, backingLayersOf, unnamedFormat, type NamedFile } from './backing-layers.ts';
 import type { CellPlan } from './engine.ts';
 import { Payload } from './payload.ts';
 import { runRequests } from './runner.ts';
@@ -73,11 +72,11 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
     for (const name of await copyUserImage(userImage, { storage, name: imageName }, signal)) files.made(name);
     return files;
   }
-  const policy = { unnamedFormat: backingOf(plan.cell) };
+  const policy = { unnamedFormat: unnamedFormat(plan) };
   const files = new MadeFiles(storage, imageName, { storage, imageName, policy });
   try {
     const image = { name: imageName, format: plan.cell.format };
-    const behind = backingChain(plan.cell, backingName);
+    const behind = backingChain(plan, backingName);
     await makeBackingFiles(options, files, behind);
     await makeFile(options, files, {
       name: imageName,
@@ -87,7 +86,7 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
     });
     if (behind.length === 0 && hasTemplate(plan)) {
       // The control of a run over a backing file: the same data, all of it in the image.
-      await fill(options, image, clipped(backingFill(plan), plan.source.virtualSize));
+      for (const requests of visibleFills(plan)) await fill(options, image, requests);
       const why = plan.cell.format === 'raw' ? 'raw has no backing files' : 'no backing file was asked for';
       files.fallbacks.push(`${why}: the image holds a copy of the backing file's data`);
     }
@@ -98,36 +97,6 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
     files[Symbol.dispose]();
     throw error;
   }
-}
-
-/** A file that is made for a cell. */
-export interface NamedFile {
-  /** Within the storage. */
-  readonly name: string;
-  readonly format: Format;
-}
-
-/**
- * The files behind the image of a cell, the nearest first.
- *
- * @param nearest the name of the nearest; the others have it with their number
- */
-export function backingChain(
-  { format, backing, backingDepth = 1 }: Cell,
-  nearest: string,
-): readonly NamedFile[] {
-  if (format === 'raw' || backing === undefined) return [];
-  // Raw is over no other file.
-  const between = backing === 'raw' ? format : backing;
-  return Array.from({ length: backingDepth }, (_, index) => ({
-    name: index === 0 ? nearest : `${nearest}.${String(index + 1)}`,
-    format: index === backingDepth - 1 ? backing : between,
-  }));
-}
-
-/** The format of the file that a cell's image is over, if it is over one. */
-export function backingOf(cell: Cell): Format | undefined {
-  return backingChain(cell, 'backing')[0]?.format;
 }
 
 class MadeFiles implements PreparedFiles {
@@ -201,19 +170,22 @@ function makeDataFile(
   return { name: basename(name), device };
 }
 
-/** The last of the chain has the data; those between have none. */
+/**
+ * Makes the files behind an image, the base first. If the chain is longer than the workload's own,
+ * the last files have the data and those before them none.
+ */
 async function makeBackingFiles(
   options: PrepareOptions,
   files: MadeFiles,
   chain: readonly NamedFile[],
 ): Promise<void> {
   const { source } = options.plan;
-  const baseSize = source.kind === 'workload' ? source.workload.image.backing?.size : undefined;
+  const own = backingLayersOf(source);
   for (const [index, file] of [...chain.entries()].toReversed()) {
-    const backingFile = chain[index + 1];
-    const virtualSize = (backingFile === undefined ? baseSize : undefined) ?? source.virtualSize;
-    await makeFile(options, files, { ...file, virtualSize, backingFile });
-    if (backingFile === undefined) await fill(options, file, backingFill(options.plan));
+    const layer = index - (chain.length - own.length);
+    const virtualSize = own[layer]?.size ?? source.virtualSize;
+    await makeFile(options, files, { ...file, virtualSize, backingFile: chain[index + 1] });
+    await fill(options, file, backingFill(options.plan, layer));
   }
 }
 
@@ -237,7 +209,7 @@ async function fill(
     format,
     cache: 'writeback',
     refcounts: isImage ? plan.cell.refcounts : null,
-    policy: { unnamedFormat: backingOf(plan.cell) },
+    policy: { unnamedFormat: unnamedFormat(plan) },
     metered: false,
   });
   await runRequests({
@@ -258,11 +230,21 @@ export function payloadSeed(plan: CellPlan): number {
 }
 
 function hasTemplate({ source }: CellPlan): boolean {
-  return source.kind === 'workload' && (source.workload.image.backing?.fill.length ?? 0) > 0;
+  return backingLayersOf(source).some((layer) => layer.fill.length > 0);
 }
 
-function backingFill({ source, seed }: CellPlan): Iterable<Request> {
-  return source.kind === 'workload' ? generateBackingFill(source.workload, { seed }) : [];
+function backingFill({ source, seed }: CellPlan, layer: number): Iterable<Request> {
+  return source.kind === 'workload' ? generateBackingFill(source.workload, { seed, layer }) : [];
+}
+
+/** The data of the chain as the guest sees it, the base's first: each up to the shortest above. */
+function visibleFills(plan: CellPlan): readonly Iterable<Request>[] {
+  let end = plan.source.virtualSize;
+  const fills = backingLayersOf(plan.source).map((layer, index) => {
+    end = Math.min(end, layer.size ?? plan.source.virtualSize);
+    return clipped(backingFill(plan, index), end);
+  });
+  return fills.toReversed();
 }
 
 function prefill({ source, seed }: CellPlan): Iterable<Request> {

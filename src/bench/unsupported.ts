@@ -20,6 +20,7 @@ import { geometryOf } from '../format/qcow2/on-disk/geometry.ts';
 import { impossibleImage } from '../format/registry.ts';
 import type { Cell, GuestCounts } from '../result/schema.ts';
 import { phasesOf, type Workload } from '../workload/schema.ts';
+import { unsupportedChain } from './backing-layers.ts';
 import type { CellPlan } from './engine.ts';
 
 /** Bytes of a cluster, and whether the format has clusters at all. */
@@ -35,7 +36,8 @@ const QED_TABLE_CLUSTERS = 4;
 const ENTRY_BYTES = 8;
 
 /** What the format itself does not take, wherever it is. */
-export function unsupportedByFormat({ cell, source, userImage }: CellPlan): string | undefined {
+export function unsupportedByFormat(plan: CellPlan): string | undefined {
+  const { cell, source, userImage } = plan;
   const { format, refcounts } = cell;
   // It exists, so it is possible.
   if (userImage !== undefined) {
@@ -48,6 +50,8 @@ export function unsupportedByFormat({ cell, source, userImage }: CellPlan): stri
   const limits = CLUSTER_SIZES[format];
   if (refcounts !== null && format !== 'qcow2') return `${format} has no ${refcounts} refcounts`;
   if (format === 'raw' && cell.backing !== undefined) return 'raw has no backing files';
+  const brokenChain = unsupportedChain(plan);
+  if (brokenChain !== undefined) return brokenChain;
   if (clusterSize !== undefined && limits === undefined) return `${format} has no clusters`;
   if (source.virtualSize % SECTOR_SIZE !== 0) {
     return `a disk of ${String(source.virtualSize)} bytes is not a multiple of ${String(SECTOR_SIZE)}`;

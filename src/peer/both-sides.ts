@@ -6,7 +6,8 @@
 
 import type { CellPlan, CountPassOptions } from '../bench/engine.ts';
 import { Payload } from '../bench/payload.ts';
-import { backingChain, backingOf, payloadSeed } from '../bench/prepare.ts';
+import { backingChain, unnamedFormat } from '../bench/backing-layers.ts';
+import { payloadSeed } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
 import { openStack, type Stack, type StackOptions } from '../bench/stack.ts';
 import { copiedStack, type UserImage } from '../bench/user-image.ts';
@@ -50,7 +51,7 @@ export function serveWithQemu(
 ): Promise<QemuIoRun> {
   const { options, storage, tools, requests, imageName, backingName } = pass;
   const { cell, userImage } = pass.plan;
-  const made = backingChain(cell, backingName).map(({ name }) => ({ path: storage.pathOf(name) }));
+  const made = backingChain(pass.plan, backingName).map(({ name }) => ({ path: storage.pathOf(name) }));
   const behind = filesBehind(userImage?.chain ?? made);
   return traceQemuIo({
     ...imageOfQemu(pass),
@@ -171,7 +172,7 @@ export function openBuiltin(
           storage,
           imageName: name,
           dataFile: hasDataFile(cell.shape) ? dataFileName(name) : undefined,
-          policy: { unnamedFormat: backingOf(cell) },
+          policy: { unnamedFormat: unnamedFormat(plan) },
         }
       : copiedStack(userImage, { storage, name });
   return openStack({

@@ -14,7 +14,8 @@
 import type { CellPlan, CountOutcome, CountPassOptions, Engine, TimedPass } from '../bench/engine.ts';
 import { unsupportedByFormat, unsupportedByPlace, zeroingFallback } from '../bench/unsupported.ts';
 import { collectRequests } from '../bench/pass-requests.ts';
-import { backingOf, prepareFiles } from '../bench/prepare.ts';
+import { backingFormats, unnamedFormat } from '../bench/backing-layers.ts';
+import { prepareFiles } from '../bench/prepare.ts';
 import { openStack } from '../bench/stack.ts';
 import { behindStack } from '../bench/user-image.ts';
 import type { FileStorage } from '../device/file-storage.ts';
@@ -312,12 +313,12 @@ async function hasLostZeroes(
   { plan, storage, requests, imageName, backingName }: Pass,
   { after, copy, ours, misreads }: Omit<Served, 'order'> & { readonly copy: string },
 ): Promise<boolean> {
-  const backing = backingOf(plan.cell);
+  const [backing] = backingFormats(plan);
   if (backing === undefined) return false;
   const [behind] = plan.userImage?.chain ?? [];
   const stack =
     plan.userImage === undefined || behind === undefined
-      ? { storage, imageName: backingName, policy: { unnamedFormat: backing } }
+      ? { storage, imageName: backingName, policy: { unnamedFormat: unnamedFormat(plan) } }
       : behindStack(plan.userImage, behind);
   await using below = await openStack({
     ...stack,

@@ -13,7 +13,7 @@ import { Random } from '../core/random.ts';
 import { createAddressPattern } from './address-pattern.ts';
 import type { AddressPattern } from './address-pattern.ts';
 import type { Request, RequestOp } from './request.ts';
-import { phasesOf, regionOf } from './schema.ts';
+import { backingLayers, phasesOf, regionOf } from './schema.ts';
 import type { Phase, Step, Workload } from './schema.ts';
 
 export interface GenerateOptions {
@@ -43,27 +43,41 @@ export function generateCrash(workload: Workload, options: GenerateOptions = {})
   return iterate(crash, size, options.seed ?? workload.seed, 'crash', options.limit);
 }
 
-/** What is written into the backing file, if the workload has one. */
-export function generateBackingFill(workload: Workload, options: GenerateOptions = {}): Iterable<Request> {
-  const { backing, size } = workload.image;
-  const fill = backing?.fill ?? [];
-  return iterate(fill, backing?.size ?? size, options.seed ?? workload.seed, 'backing', options.limit);
+/**
+ * What is written into a file behind the image.
+ *
+ * @param options of which `layer` counts the files from the nearest, 0 (the default), to the base;
+ *   nothing is written where the workload has no such file
+ */
+export function generateBackingFill(
+  workload: Workload,
+  { layer = 0, ...options }: GenerateOptions & { readonly layer?: number | undefined } = {},
+): Iterable<Request> {
+  const file = backingLayers(workload)[layer];
+  const size = file?.size ?? workload.image.size;
+  const part = layer === 0 ? 'backing' : { layer };
+  return iterate(file?.fill ?? [], size, options.seed ?? workload.seed, part, options.limit);
 }
 
-/** Which of a workload's four lists is made; each has random streams of its own. */
+/** Which of a workload's lists is made; each has random streams of its own. */
 const SALT = { run: 0, prefill: 1, backing: 2, crash: 3 } as const;
+type Part = keyof typeof SALT | { readonly layer: number };
+
+function saltOf(part: Part): number {
+  return typeof part === 'string' ? SALT[part] : SALT.crash + part.layer;
+}
 
 function iterate(
   steps: readonly Step[],
   imageSize: number,
   seed: number,
-  part: keyof typeof SALT,
+  part: Part,
   limit = Infinity,
 ): Iterable<Request> {
   return {
     [Symbol.iterator]() {
       const seeds = new Random(seed);
-      for (let skipped = 0; skipped < SALT[part]; skipped++) seeds.below(Number.MAX_SAFE_INTEGER);
+      for (let skipped = 0; skipped < saltOf(part); skipped++) seeds.below(Number.MAX_SAFE_INTEGER);
       const streams = new Random(seeds.below(Number.MAX_SAFE_INTEGER));
       const sources = new Map(
         phasesOf(steps).map((phase) => [phase, new PhaseSource(phase, imageSize, streams)]),

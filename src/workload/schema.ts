@@ -159,7 +159,10 @@ const backing = fields({
   format: z.enum(BACKING_FORMATS).default('qcow2'),
   size: positiveSize.optional().describe("the backing file's virtual size; default: the image's"),
   fill: steps.default([]).describe('data written to the backing file'),
-}).describe('the image is an overlay of this file');
+  get backing() {
+    return backing.optional().describe('the backing file is itself an overlay of this file');
+  },
+}).meta({ id: 'backing', description: 'the image is an overlay of this file' });
 
 const image = fields({
   size: positiveSize
@@ -196,14 +199,21 @@ export const workloadSchema = workloadFields.superRefine((workload, context) => 
   checkSteps(workload.phases, imageSize, ['phases'], report);
   checkSteps(prefill, imageSize, ['image', 'prefill'], report);
   checkSteps(crash, imageSize, ['image', 'crash'], report);
-  if (backingFile !== undefined) {
-    checkSteps(backingFile.fill, backingFile.size ?? imageSize, ['image', 'backing', 'fill'], report);
+  const path: PropertyKey[] = ['image'];
+  for (let layer = backingFile; layer !== undefined; layer = layer.backing) {
+    path.push('backing');
+    checkSteps(layer.fill, layer.size ?? imageSize, [...path, 'fill'], report);
+    if (layer.format === 'raw' && layer.backing !== undefined) {
+      report([...path, 'backing'], 'raw has no backing file');
+    }
   }
 });
 
 /** A workload with all sizes in bytes and all defaults filled in. */
 export type Workload = z.output<typeof workloadSchema>;
 export type Phase = z.output<typeof phase>;
+/** A file behind the image. */
+export type BackingLayer = NonNullable<Workload['image']['backing']>;
 /** A phase, or several that take turns. */
 export type Step = z.output<typeof step>;
 export type Pattern = z.output<typeof pattern>;
@@ -216,6 +226,13 @@ export function workloadJsonSchema(): Record<string, unknown> {
   const generated = z.toJSONSchema(workloadFields, { io: 'input', reused: 'inline' });
   const { $schema, ...rest } = generated;
   return { $schema, title: 'qcow2-bench workload', ...rest };
+}
+
+/** The files behind the workload's image, the nearest first; empty without one. */
+export function backingLayers(workload: Workload): readonly BackingLayer[] {
+  const layers: BackingLayer[] = [];
+  for (let layer = workload.image.backing; layer !== undefined; layer = layer.backing) layers.push(layer);
+  return layers;
 }
 
 /** The phases of the steps in file order, each once. */

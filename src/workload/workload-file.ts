@@ -32,7 +32,9 @@ export function readWorkload(path: string): Workload {
  */
 export function parseWorkload(text: string, path: string): Workload {
   // Some editors begin a file with a byte order mark, which JSON does not allow.
-  const parsed = workloadSchema.safeParse(parseJson(text.replace(/^\ufeff/, ''), path));
+  const json = parseJson(text.replace(/^\ufeff/, ''), path);
+  refuseDeepChain(json, path);
+  const parsed = workloadSchema.safeParse(json);
   if (parsed.success) return parsed.data;
   const issues = parsed.error.issues.flatMap((issue) => flatten(issue, []));
   const shown = issues.slice(0, ISSUES_SHOWN).map(({ field, rule }) => `${field}: ${rule}`);
@@ -79,6 +81,22 @@ function parseJson(text: string, path: string): unknown {
     };
     const rule = `column ${String(column)}: not JSON: expected ${expected}, found ${found}`;
     throw new Qcow2BenchError('bad-workload', rule, { path, line }, error);
+  }
+}
+
+/** The schema descends into each layer: a chain of any length would end its stack. */
+function refuseDeepChain(json: unknown, path: string): void {
+  const inner = (value: unknown, name: string): unknown =>
+    typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+  let files = 0;
+  for (
+    let layer = inner(inner(json, 'image'), 'backing');
+    layer !== undefined;
+    layer = inner(layer, 'backing')
+  ) {
+    if (++files <= LIMITS.backingChainDepth) continue;
+    const rule = `image.backing: a chain has at most ${String(LIMITS.backingChainDepth)} files`;
+    throw new Qcow2BenchError('bad-workload', rule, { path });
   }
 }
 

@@ -58,6 +58,45 @@ export function mixedSource(): SyntheticSource {
   });
 }
 
+/**
+ * A chain of three files with data of their own: the middle one is shorter than the image, the base
+ * longer than the middle one.
+ *
+ * @param formats of the files, the nearest first
+ */
+export function chainSource(
+  [nearest, middle, base]: readonly [string, string, string] = ['qcow2', 'qed', 'raw'],
+): SyntheticSource {
+  const blockSizes = [{ size: '4KiB' }, { size: '96KiB' }];
+  // In the order of addresses: a copy leaves out only the last writes, those past a shorter file.
+  const fill = (stride: string, region: object): object => [
+    { name: 'fill', bytes: '2MiB', blockSizes, pattern: { kind: 'stride', stride, region } },
+  ];
+  return smallSource('chain', {
+    image: {
+      backing: {
+        format: nearest,
+        fill: fill('256KiB', { length: '12MiB' }),
+        backing: {
+          format: middle,
+          size: '16MiB',
+          fill: fill('352KiB', { length: '16MiB' }),
+          backing: { format: base, size: '24MiB', fill: fill('480KiB', { length: '24MiB' }) },
+        },
+      },
+    },
+    phases: [
+      {
+        name: 'mix',
+        requests: 200,
+        mix: { read: 3, write: 8, flush: 1, writeZeroes: 1 },
+        blockSizes,
+        pattern: { kind: 'uniform', alignment: '4KiB', region: { length: '32MiB' } },
+      },
+    ],
+  });
+}
+
 /** Axes with one value, and what all cells share. */
 export interface SmallSetting extends MatrixSetting {
   readonly device?: string;

@@ -17,7 +17,7 @@ import type { CacheMode } from '../../src/format/cache-mode.ts';
 import { QemuEngine } from '../../src/peer/qemu-engine.ts';
 import type { Counts, PhaseCounts } from '../../src/result/schema.ts';
 import { findSource, type SyntheticSource } from '../../src/workload/library.ts';
-import { mixedSource, smallMatrix, smallSource, type SmallSetting } from '../bench/small-run.ts';
+import { chainSource, mixedSource, smallMatrix, smallSource, type SmallSetting } from '../bench/small-run.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { peerProfile } from '../parity/peer-stack.ts';
 
@@ -123,7 +123,7 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
 
   test('a chain of backing files: operations, bytes and reads are those of QEMU', async () => {
     const axes: Partial<MatrixAxes> = {
-      sources: [mixedSource()],
+      sources: [mixedSource(), chainSource()],
       formats: ['qcow2', 'qed'],
       refcounts: ['lazy'],
       backingDepths: [3],

@@ -175,6 +175,12 @@ describe('phases', () => {
     );
     expect(lists.map((list) => list.length)).toEqual([20, 20, 20]);
     expect(new Set(lists.map(String)).size).toBe(3);
+    const chain = workload({
+      image: { size: '1MiB', backing: { fill: [random], backing: { fill: [random] } } },
+    });
+    const layers = [0, 1, 2].map((layer) => offsets([...generateBackingFill(chain, { layer })]));
+    expect(layers.map((list) => list.length)).toEqual([20, 20, 0]);
+    expect(new Set(layers.map(String)).size).toBe(3);
     expect([...generatePrefill(workload())]).toEqual([]);
     expect([...generateBackingFill(workload())]).toEqual([]);
   });

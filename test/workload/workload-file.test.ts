@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 
 import { Qcow2BenchError } from '../../src/core/error.ts';
+import { LIMITS } from '../../src/core/limits.ts';
 import { parseWorkload, readWorkload } from '../../src/workload/workload-file.ts';
 import { phaseJson, workloadJson } from './workload-texts.ts';
 import type { Json } from './workload-texts.ts';
@@ -21,6 +22,13 @@ function complaint(text: string): Qcow2BenchError {
 
 const withPhase = (changes: Json) => workloadJson({ phases: [phaseJson(changes)] });
 
+test.each([LIMITS.backingChainDepth + 1, 20_000])('a chain of %i backing files is refused', (files) => {
+  const backing = '{"backing":'.repeat(files - 1) + '{}' + '}'.repeat(files - 1);
+  const text = JSON.stringify(workloadJson({ image: { size: '1MiB', backing: 'BACKING' } }));
+  const error = complaint(text.replace('"BACKING"', backing));
+  expect(error.message).toMatch(/image\.backing: a chain has at most 200 files/);
+});
+
 describe('a broken workload is one error that names', () => {
   test.each<[string, Json, RegExp]>([
     ['a missing field', workloadJson({ title: undefined }), /^w\.json: title: is missing; must be a string/],
@@ -31,6 +39,18 @@ describe('a broken workload is one error that names', () => {
       /the file: unknown field "sede"; the fields here are .*"seed"/,
     ],
     ['a foreign schema', workloadJson({ schema: 'fio' }), /schema: must be "qcow2-bench\/workload@1"/],
+    [
+      'a backing file behind raw',
+      workloadJson({ image: { size: '1MiB', backing: { format: 'raw', backing: {} } } }),
+      /image\.backing\.backing: raw has no backing file/,
+    ],
+    [
+      'a request past the end of a layer',
+      workloadJson({
+        image: { size: '1MiB', backing: { backing: { size: '2KiB', fill: [phaseJson()] } } },
+      }),
+      /image\.backing\.backing\.fill\[0\]\.pattern: has 2KiB: less than the largest block size/,
+    ],
     ['the form of names', workloadJson({ name: 'Two Words' }), /name: must be lower-case words/],
     [
       'a bad size and its field',
