@@ -67,7 +67,7 @@ export class AlignedDevice extends DeviceFilter {
     }
     const end = offset + bytes.byteLength;
     const blocker = this.#guard.blocker(offset, end, false);
-    if (blocker !== undefined) return blocker.then(() => this.write(offset, bytes, purpose));
+    if (blocker !== undefined) return blocker.then(() => this.write(offset, bytes, purpose, from, to));
     return this.#hold(offset, end, this.inner.write(offset, bytes, purpose, from, to));
   }
 
@@ -99,18 +99,18 @@ export class AlignedDevice extends DeviceFilter {
     if (blocker !== undefined) {
       return blocker.then(() => this.punchHole(offset, length, purpose, isZeroWrite));
     }
-    return this.#hold(offset, offset + length, this.#punchPieces(offset, length, purpose));
+    return this.#hold(offset, offset + length, this.#punchPieces(offset, length, purpose, isZeroWrite));
   }
 
-  #punchPieces(offset: number, length: number, purpose: Purpose): Pending {
-    if (this.#isAligned(offset, length)) return this.inner.punchHole(offset, length, purpose);
+  #punchPieces(offset: number, length: number, purpose: Purpose, isZeroWrite: boolean): Pending {
+    if (this.#isAligned(offset, length)) return this.inner.punchHole(offset, length, purpose, isZeroWrite);
     const end = offset + length;
     const first = Math.min(end, alignUp(offset, this.#alignment));
     const last = Math.max(first, alignDown(end, this.#alignment));
     const cuts = [offset, first, last, end];
     const steps = cuts.slice(1).map((to, index) => (): Pending => {
       const from = cuts[index] ?? to;
-      return to > from ? this.inner.punchHole(from, to - from, purpose) : undefined;
+      return to > from ? this.inner.punchHole(from, to - from, purpose, isZeroWrite) : undefined;
     });
     return runInOrder(steps);
   }
@@ -155,7 +155,7 @@ export class AlignedDevice extends DeviceFilter {
         const laid = layParts(buffer, requestStart - start, parts);
         const [only] = laid;
         return only !== undefined && laid.length === 1
-          ? this.inner.write(start, only.bytes, only.purpose)
+          ? this.#writeWhole(start, only.bytes, only.purpose)
           : this.inner.writeMerged(start, laid);
       });
       return steps;
@@ -173,7 +173,7 @@ export class AlignedDevice extends DeviceFilter {
       if (this.#endsMeet(padded)) {
         steps.push(() => {
           buffer.fill(0, requestStart - start, requestEnd - start);
-          return this.inner.write(start, buffer, purpose);
+          return this.#writeWhole(start, buffer, purpose);
         });
         return steps;
       }
@@ -181,17 +181,22 @@ export class AlignedDevice extends DeviceFilter {
       const middleEnd = alignDown(requestEnd, alignment);
       if (middle > start) {
         const head = buffer.subarray(0, alignment);
-        steps.push(() => this.inner.write(start, head.fill(0, requestStart - start), purpose));
+        steps.push(() => this.#writeWhole(start, head.fill(0, requestStart - start), purpose));
       }
       const length = middleEnd - middle;
       if (space === 'keep') steps.push(() => this.inner.zeroRange(middle, length, purpose));
-      else steps.push(() => this.inner.punchHole(middle, length, purpose));
+      else steps.push(() => this.inner.punchHole(middle, length, purpose, true));
       if (middleEnd < end) {
         const tail = buffer.subarray(-alignment);
-        steps.push(() => this.inner.write(middleEnd, tail.fill(0, 0, requestEnd - middleEnd), purpose));
+        steps.push(() => this.#writeWhole(middleEnd, tail.fill(0, 0, requestEnd - middleEnd), purpose));
       }
       return steps;
     });
+  }
+
+  /** Blocks that were read and put together again; which of their bytes changed is not known. */
+  #writeWhole(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+    return this.inner.write(offset, bytes, purpose, undefined, undefined);
   }
 
   /** Whether the cut ends are in one block or in neighbours, so that one read gets both. */

@@ -24,6 +24,12 @@ import type { Purpose, SyncCause } from './purpose.ts';
  */
 export type FileGrowth = 'hole' | 'reserved' | 'zeroes';
 
+/**
+ * What rule R1 does with a sync: the number of changes issued last that count as in flight, since
+ * nothing that waits for this sync needs them; or `never`: it is passed on, and elides no other.
+ */
+export type Elision = number | 'never';
+
 /** One part of a merged write; parts follow each other in the file without a gap. */
 export interface WritePart {
   readonly purpose: Purpose;
@@ -67,8 +73,8 @@ export interface BlockDevice {
   read(offset: number, target: Uint8Array, purpose: Purpose): Pending;
   /**
    * @param changedFrom with `changedTo`: the caller knows that the file already holds all other
-   *   bytes as they are. It is one write of all bytes nevertheless, and ignoring this is correct;
-   *   using it saves copies in memory.
+   *   bytes of `bytes`. It is one write of all bytes nevertheless, and a file may ignore this: it
+   *   saves copies in memory.
    */
   write(
     offset: number,
@@ -98,21 +104,32 @@ export interface BlockDevice {
   /**
    * Makes everything written so far durable (`fdatasync`).
    *
-   * @param underWay how many of the changes issued last the caller still takes as in flight:
-   *   nothing that waits for this sync needs them. Who looks at this may leave out a sync that has
-   *   nothing else to do; to sync all is never wrong.
+   * @param elision what rule R1 does with it (`sync-elision`); to sync all is never wrong, so a
+   *   file ignores this. Default: it is elided if nothing was changed since the last sync.
    */
-  sync(cause: SyncCause, underWay?: number): Pending;
-  /**
-   * A sync that rule R1 does not see: it is never elided, and elides no other. Left out by devices
-   * that elide nothing, where it is the same as `sync`.
-   */
-  syncApart?(cause: SyncCause): Pending;
+  sync(cause: SyncCause, elision?: Elision): Pending;
   /**
    * Notes a change that the file system does not make, such as a discard: as in QEMU it keeps the
-   * next sync from being elided. Left out by devices that elide nothing.
+   * next sync from being elided. A file does nothing.
    */
-  noteChange?(): void;
+  noteChange(): void;
   /** Releases the file without a sync. Does nothing the second time. */
   close(): Pending;
+}
+
+/**
+ * A device as a filter above it has to call it: no argument may be left out, so a filter that drops
+ * one does not compile. A filter that has dealt with an argument passes `undefined`.
+ */
+export interface InnerDevice extends Omit<BlockDevice, 'write' | 'punchHole' | 'truncate' | 'sync'> {
+  write(
+    offset: number,
+    bytes: Uint8Array,
+    purpose: Purpose,
+    changedFrom: number | undefined,
+    changedTo: number | undefined,
+  ): Pending;
+  punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite: boolean | undefined): Pending;
+  truncate(size: number, purpose: Purpose, growth: FileGrowth | undefined): Pending;
+  sync(cause: SyncCause, elision: Elision | undefined): Pending;
 }

@@ -12,7 +12,7 @@
  */
 
 import type { Pending } from '../core/pending.ts';
-import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
+import type { BlockDevice, Elision, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 import { VirtualTime } from './virtual-time.ts';
@@ -60,8 +60,8 @@ export class DeferredDevice extends DeviceFilter {
     return this.inner.zeroRange(offset, length, purpose) ?? this.#deferral.operation();
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
-    return this.inner.punchHole(offset, length, purpose) ?? this.#deferral.operation();
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
+    return this.inner.punchHole(offset, length, purpose, isZeroWrite) ?? this.#deferral.operation();
   }
 
   override reserve(offset: number, length: number, purpose: Purpose): Pending {
@@ -72,7 +72,7 @@ export class DeferredDevice extends DeviceFilter {
     return this.inner.truncate(size, purpose, growth) ?? this.#deferral.operation();
   }
 
-  override sync(cause: SyncCause): Pending {
-    return this.inner.sync(cause) ?? this.#deferral.sync();
+  override sync(cause: SyncCause, elision?: Elision): Pending {
+    return this.inner.sync(cause, elision) ?? this.#deferral.sync();
   }
 }

@@ -7,7 +7,7 @@
  */
 
 import type { Pending } from '../core/pending.ts';
-import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
+import type { BlockDevice, Elision, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { hostError, systemError, type HostErrorCode } from './host-error.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
@@ -65,9 +65,9 @@ export class FaultDevice extends DeviceFilter {
     return this.inner.read(offset, target, purpose);
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     this.#judge('write', { offset, length: bytes.byteLength, purpose });
-    return this.inner.write(offset, bytes, purpose);
+    return this.inner.write(offset, bytes, purpose, from, to);
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {
@@ -80,9 +80,9 @@ export class FaultDevice extends DeviceFilter {
     return this.inner.zeroRange(offset, length, purpose);
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     this.#judge('punch-hole', { offset, length, purpose });
-    return this.inner.punchHole(offset, length, purpose);
+    return this.inner.punchHole(offset, length, purpose, isZeroWrite);
   }
 
   override reserve(offset: number, length: number, purpose: Purpose): Pending {
@@ -95,7 +95,7 @@ export class FaultDevice extends DeviceFilter {
     return this.inner.truncate(size, purpose, growth);
   }
 
-  override sync(cause: SyncCause): Pending {
+  override sync(cause: SyncCause, elision?: Elision): Pending {
     if (this.#syncFailure !== undefined) throw this.#syncFailure;
     try {
       this.#judge('sync', { offset: 0, length: 0, cause });
@@ -103,7 +103,7 @@ export class FaultDevice extends DeviceFilter {
       if (error instanceof Error) this.#syncFailure = error;
       throw error;
     }
-    return this.inner.sync(cause);
+    return this.inner.sync(cause, elision);
   }
 
   #judge(

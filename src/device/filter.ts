@@ -1,15 +1,18 @@
 /**
  * The base of every filter: a `BlockDevice` around a `BlockDevice` that passes everything
  * through. A filter overrides only what it changes or watches.
+ *
+ * Invariant: whatever a filter calls below, through `inner` or `super`, gets every argument:
+ * leaving one out is an error of the compiler.
  */
 
 import type { Pending } from '../core/pending.ts';
-import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
+import type { BlockDevice, Elision, FileGrowth, InnerDevice, WritePart } from './block-device.ts';
 import type { FileExtent } from './hole-seek.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
 export abstract class DeviceFilter implements BlockDevice {
-  protected readonly inner: BlockDevice;
+  protected readonly inner: InnerDevice;
 
   constructor(inner: BlockDevice) {
     this.inner = inner;
@@ -59,7 +62,13 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.read(offset, target, purpose);
   }
 
-  write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+  write(
+    offset: number,
+    bytes: Uint8Array,
+    purpose: Purpose,
+    from: number | undefined,
+    to: number | undefined,
+  ): Pending {
     return this.inner.write(offset, bytes, purpose, from, to);
   }
 
@@ -71,7 +80,7 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.zeroRange(offset, length, purpose);
   }
 
-  punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
+  punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite: boolean | undefined): Pending {
     return this.inner.punchHole(offset, length, purpose, isZeroWrite);
   }
 
@@ -79,16 +88,16 @@ export abstract class DeviceFilter implements BlockDevice {
     return this.inner.reserve(offset, length, purpose);
   }
 
-  truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
+  truncate(size: number, purpose: Purpose, growth: FileGrowth | undefined): Pending {
     return this.inner.truncate(size, purpose, growth);
   }
 
   noteChange(): void {
-    this.inner.noteChange?.();
+    this.inner.noteChange();
   }
 
-  sync(cause: SyncCause, underWay?: number): Pending {
-    return this.inner.sync(cause, underWay);
+  sync(cause: SyncCause, elision: Elision | undefined): Pending {
+    return this.inner.sync(cause, elision);
   }
 
   close(): Pending {

@@ -209,6 +209,10 @@ export class HostFile implements BlockDevice, Disposable {
     throw hostError('host-sync-failed', { path: this.path }, this.#syncFailure);
   }
 
+  noteChange(): void {
+    // Nothing is elided here.
+  }
+
   close(): undefined {
     if (this.#closed) return;
     this.#closed = true;

@@ -1,11 +1,11 @@
 /**
  * The filter that reports every host operation in the order of issue, as records of the host log
  * (`--host-log`, one JSON object a line). It is below `SyncElision`: an elided sync is no
- * operation.
+ * operation. Neither is a reservation, which writes nothing; the meter does not count it either.
  */
 
 import type { Pending } from '../core/pending.ts';
-import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
+import type { BlockDevice, Elision, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
 import type { HostOp, Phase, PhaseSource } from './operation.ts';
@@ -77,9 +77,9 @@ export class HostLog extends DeviceFilter {
     return this.inner.zeroRange(offset, length, purpose);
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     this.#tell('punch-hole', offset, length, purpose);
-    return this.inner.punchHole(offset, length, purpose);
+    return this.inner.punchHole(offset, length, purpose, isZeroWrite);
   }
 
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
@@ -87,9 +87,9 @@ export class HostLog extends DeviceFilter {
     return this.inner.truncate(size, purpose, growth);
   }
 
-  override sync(cause: SyncCause): Pending {
+  override sync(cause: SyncCause, elision?: Elision): Pending {
     this.#sink({ phase: this.#phases.phase, op: 'sync', file: this.label, cause });
-    return this.inner.sync(cause);
+    return this.inner.sync(cause, elision);
   }
 
   #tell(op: RangeRecord['op'], offset: number, length: number, purpose: Purpose): void {

@@ -123,6 +123,10 @@ export class MemoryDevice implements BlockDevice {
     this.#checkOpen();
   }
 
+  noteChange(): void {
+    // Nothing is elided here.
+  }
+
   close(): undefined {
     this.#closed = true;
   }

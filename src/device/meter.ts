@@ -4,7 +4,7 @@
  */
 
 import type { Pending } from '../core/pending.ts';
-import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
+import type { BlockDevice, Elision, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import type { HostMeter } from './host-meter.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
@@ -37,9 +37,9 @@ export class Meter extends DeviceFilter {
     return this.inner.zeroRange(offset, length, purpose);
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     this.#meter.count('punch-hole', purpose, length);
-    return this.inner.punchHole(offset, length, purpose);
+    return this.inner.punchHole(offset, length, purpose, isZeroWrite);
   }
 
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
@@ -47,8 +47,8 @@ export class Meter extends DeviceFilter {
     return this.inner.truncate(size, purpose, growth);
   }
 
-  override sync(cause: SyncCause): Pending {
+  override sync(cause: SyncCause, elision?: Elision): Pending {
     this.#meter.countSync(cause);
-    return this.inner.sync(cause);
+    return this.inner.sync(cause, elision);
   }
 }

@@ -12,7 +12,7 @@
  */
 
 import type { Pending } from '../core/pending.ts';
-import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
+import type { BlockDevice, Elision, FileGrowth, WritePart } from './block-device.ts';
 import type { Capabilities } from './capabilities.ts';
 import { operationNs, syncNs, type DeviceModel, type OperationCost, type PathCosts } from './device-model.ts';
 import { DeviceFilter } from './filter.ts';
@@ -189,9 +189,9 @@ class ModelDevice extends DeviceFilter {
     return this.#serve(this.#costs.read, offset, target.byteLength);
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     const allocates = this.#wrote(offset, bytes.byteLength);
-    void this.inner.write(offset, bytes, purpose);
+    void this.inner.write(offset, bytes, purpose, from, to);
     return this.#serve(this.#costs.write, offset, bytes.byteLength, allocates);
   }
 
@@ -212,10 +212,10 @@ class ModelDevice extends DeviceFilter {
     return this.#serve(this.#costs.zeroRange, offset, length);
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     this.#state.blocks.clear(offset, length);
     this.#state.allocates = true;
-    void this.inner.punchHole(offset, length, purpose);
+    void this.inner.punchHole(offset, length, purpose, isZeroWrite);
     return this.#serve(this.#costs.punchHole, offset, length);
   }
 
@@ -227,10 +227,10 @@ class ModelDevice extends DeviceFilter {
     return this.#queue.serve(this.#costs.truncate.baseNs);
   }
 
-  override sync(cause: SyncCause): Pending {
+  override sync(cause: SyncCause, elision?: Elision): Pending {
     const serviceNs = syncNs(this.#costs.sync, this.#state);
     this.#state.synced();
-    void this.inner.sync(cause);
+    void this.inner.sync(cause, elision);
     return this.#queue.serveSync(serviceNs);
   }
 

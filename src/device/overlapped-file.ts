@@ -44,8 +44,8 @@ export class OverlappedFile extends DeviceFilter {
     return this.#readBounced(offset, target);
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
-    if (!this.#file.isDirect) return super.write(offset, bytes, purpose);
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    if (!this.#file.isDirect) return super.write(offset, bytes, purpose, from, to);
     this.#file.checkRequest(offset, bytes.byteLength);
     return this.#writeFully(offset, this.#takes(bytes) ? bytes : bounced(bytes));
   }
@@ -66,8 +66,8 @@ export class OverlappedFile extends DeviceFilter {
     return this.#zeroRange(this.#fallocate, offset, length);
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
-    if (this.#fallocate === undefined) return super.punchHole(offset, length, purpose);
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
+    if (this.#fallocate === undefined) return super.punchHole(offset, length, purpose, isZeroWrite);
     return this.#punchHole(this.#fallocate, offset, length);
   }
 

@@ -6,7 +6,7 @@
  */
 
 import type { Pending } from '../core/pending.ts';
-import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
+import type { BlockDevice, Elision, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { mergedPurpose } from './merged-write.ts';
 import { METADATA_PURPOSES, type Purpose, type SyncCause } from './purpose.ts';
@@ -46,9 +46,9 @@ export class Stopwatch extends DeviceFilter {
     return this.#ended(this.inner.read(offset, target, purpose), beganNs, purpose);
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     const beganNs = this.#ticksNs();
-    return this.#ended(this.inner.write(offset, bytes, purpose), beganNs, purpose);
+    return this.#ended(this.inner.write(offset, bytes, purpose, from, to), beganNs, purpose);
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {
@@ -61,9 +61,9 @@ export class Stopwatch extends DeviceFilter {
     return this.#ended(this.inner.zeroRange(offset, length, purpose), beganNs, purpose);
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     const beganNs = this.#ticksNs();
-    return this.#ended(this.inner.punchHole(offset, length, purpose), beganNs, purpose);
+    return this.#ended(this.inner.punchHole(offset, length, purpose, isZeroWrite), beganNs, purpose);
   }
 
   override reserve(offset: number, length: number, purpose: Purpose): Pending {
@@ -76,9 +76,9 @@ export class Stopwatch extends DeviceFilter {
     return this.#ended(this.inner.truncate(size, purpose, growth), beganNs, purpose);
   }
 
-  override sync(cause: SyncCause): Pending {
+  override sync(cause: SyncCause, elision?: Elision): Pending {
     const beganNs = this.#ticksNs();
-    return this.#ended(this.inner.sync(cause), beganNs, undefined);
+    return this.#ended(this.inner.sync(cause, elision), beganNs, undefined);
   }
 
   /** Takes the time now, or when the operation is done. */

@@ -8,12 +8,12 @@
  *   yet.
  * - One sync is in flight at a time. Others wait in the order they came and then look again: what
  *   the active one covered is not synced a second time.
- * - A failed sync covers nothing, and neither does one apart.
+ * - A failed sync covers nothing, and neither does one that is never elided.
  */
 
 import { Mutex } from '../core/mutex.ts';
 import { after, andFinally, type Pending } from '../core/pending.ts';
-import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
+import type { BlockDevice, Elision, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
@@ -95,13 +95,10 @@ export class SyncElision extends DeviceFilter {
     this.#writeGen++;
   }
 
-  override sync(cause: SyncCause, underWay = 0): Pending {
+  override sync(cause: SyncCause, elision: Elision = 0): Pending {
     if (this.#neverSync) return undefined;
-    return this.#turn.hold(this.#syncOnce, cause, this.#writeGen - underWay);
-  }
-
-  syncApart(cause: SyncCause): Pending {
-    return this.#neverSync ? undefined : this.inner.sync(cause);
+    if (elision === 'never') return this.inner.sync(cause, undefined);
+    return this.#turn.hold(this.#syncOnce, cause, this.#writeGen - elision);
   }
 
   /** Runs with the turn held. */
@@ -110,7 +107,7 @@ export class SyncElision extends DeviceFilter {
       this.#onElided?.(cause);
       return undefined;
     }
-    const pending = this.inner.sync(cause);
+    const pending = this.inner.sync(cause, undefined);
     if (pending !== undefined) {
       return after(pending, this.#cover.bind(this, generation));
     }

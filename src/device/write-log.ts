@@ -10,7 +10,7 @@
  */
 
 import type { Pending } from '../core/pending.ts';
-import type { FileGrowth, WritePart } from './block-device.ts';
+import type { Elision, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { MemoryDevice } from './memory-device.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
@@ -64,9 +64,9 @@ export class WriteLog extends DeviceFilter {
     return state;
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     const entry = { op: 'write', offset, bytes: bytes.slice(), purpose } as const;
-    return this.#append(entry, this.inner.write(offset, bytes, purpose));
+    return this.#append(entry, this.inner.write(offset, bytes, purpose, from, to));
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {
@@ -85,9 +85,9 @@ export class WriteLog extends DeviceFilter {
     return this.#append(entry, this.inner.zeroRange(offset, length, purpose));
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     const entry = { op: 'punch-hole', offset, length, purpose } as const;
-    return this.#append(entry, this.inner.punchHole(offset, length, purpose));
+    return this.#append(entry, this.inner.punchHole(offset, length, purpose, isZeroWrite));
   }
 
   override reserve(offset: number, length: number, purpose: Purpose): Pending {
@@ -99,9 +99,9 @@ export class WriteLog extends DeviceFilter {
     return this.#append({ op: 'truncate', size, purpose }, this.inner.truncate(size, purpose, growth));
   }
 
-  override sync(cause: SyncCause): Pending {
+  override sync(cause: SyncCause, elision?: Elision): Pending {
     const entry = { op: 'sync', cause, covers: this.#entries.length } as const;
-    return this.#append(entry, this.inner.sync(cause));
+    return this.#append(entry, this.inner.sync(cause, elision));
   }
 
   #append(entry: WriteLogEntry, pending: Pending): Pending {

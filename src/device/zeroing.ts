@@ -52,7 +52,7 @@ export function zeroWithoutWriting(
  */
 export function discardRange(device: BlockDevice, offset: number, length: number, purpose: Purpose): Pending {
   if (!device.canPunchHole) {
-    device.noteChange?.();
+    device.noteChange();
     return undefined;
   }
   let pending: Pending;

@@ -6,6 +6,7 @@ import { BuiltinEngine, type BuiltinEngineOptions } from '../../src/bench/builti
 import type { Clock } from '../../src/bench/clock.ts';
 import { runMatrix } from '../../src/bench/run.ts';
 import { DEVICE_MODELS } from '../../src/device/device-models.ts';
+import type { Pending } from '../../src/core/pending.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import type { Purpose } from '../../src/device/purpose.ts';
@@ -137,9 +138,15 @@ describe('a replay at recorded times by a real clock', () => {
     const clock = waitingClock();
     const offsets: number[] = [];
     class Seen extends DeviceFilter {
-      override write(offset: number, bytes: Uint8Array, purpose: Purpose): undefined | Promise<void> {
+      override write(
+        offset: number,
+        bytes: Uint8Array,
+        purpose: Purpose,
+        from?: number,
+        to?: number,
+      ): Pending {
         offsets.push(offset);
-        return this.inner.write(offset, bytes, purpose);
+        return this.inner.write(offset, bytes, purpose, from, to);
       }
     }
     const record = await run(await traceOf(writesEvery(1, 40)), {
@@ -199,9 +206,9 @@ class Forgetting extends DeviceFilter {
     this.#keep = keep;
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): undefined | Promise<void> {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     if (purpose === 'data' && this.#keep-- <= 0) return undefined;
-    return this.inner.write(offset, bytes, purpose);
+    return this.inner.write(offset, bytes, purpose, from, to);
   }
 }
 

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { AlignedDevice } from '../../src/device/aligned-device.ts';
+import type { BlockDevice } from '../../src/device/block-device.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FaultDevice } from '../../src/device/fault.ts';
 import { SAFE_ALIGNMENT } from '../../src/device/direct-io.ts';
@@ -86,7 +87,9 @@ describe('filters are transparent', () => {
   test('a device that answers at once still does so through every filter', () => {
     const meter = new HostMeter();
     const log = new HostLog(new WriteLog(aligned512()), { phases: meter, sink: () => {} });
-    const stack = new AlignedDevice(new SyncElision(new Meter(new FaultDevice(log, () => undefined), meter)));
+    const stack: BlockDevice = new AlignedDevice(
+      new SyncElision(new Meter(new FaultDevice(log, () => undefined), meter)),
+    );
     expect([
       stack.write(72, new Uint8Array(8), 'header'),
       stack.writeMerged(100, [{ purpose: 'data', bytes: new Uint8Array(3000) }]),

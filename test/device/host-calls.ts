@@ -6,12 +6,13 @@
 import { dirname } from 'node:path';
 import { allocatePages } from '../../src/core/page-memory.ts';
 import { AlignedDevice } from '../../src/device/aligned-device.ts';
+import type { BlockDevice } from '../../src/device/block-device.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 
 const [, , path = '', mode] = process.argv;
 const storage = new FileStorage(dirname(path), probeCapabilities(dirname(path)));
-const device = new AlignedDevice(storage.create(path, { direct: mode === 'direct' }));
+const device: BlockDevice = new AlignedDevice(storage.create(path, { direct: mode === 'direct' }));
 await device.zeroRange(0, 65_536, 'cow');
 await device.write(4096, allocatePages(4096), 'data'); // Page memory: handed over as it is.
 await device.write(8192, new Uint8Array(4096), 'data'); // Other memory: through the bounce buffer.

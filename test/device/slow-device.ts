@@ -4,7 +4,7 @@
  */
 
 import type { Pending } from '../../src/core/pending.ts';
-import type { WritePart } from '../../src/device/block-device.ts';
+import type { Elision, FileGrowth, WritePart } from '../../src/device/block-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
 
@@ -22,9 +22,9 @@ export class SlowDevice extends DeviceFilter {
     );
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     return this.#later(`write ${String(offset)} ${String(bytes.byteLength)}`, () =>
-      this.inner.write(offset, bytes, purpose),
+      this.inner.write(offset, bytes, purpose, from, to),
     );
   }
 
@@ -38,18 +38,18 @@ export class SlowDevice extends DeviceFilter {
     );
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     return this.#later(`punch ${String(offset)} ${String(length)}`, () =>
-      this.inner.punchHole(offset, length, purpose),
+      this.inner.punchHole(offset, length, purpose, isZeroWrite),
     );
   }
 
-  override truncate(size: number, purpose: Purpose): Pending {
-    return this.#later(`truncate ${String(size)}`, () => this.inner.truncate(size, purpose));
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
+    return this.#later(`truncate ${String(size)}`, () => this.inner.truncate(size, purpose, growth));
   }
 
-  override sync(cause: SyncCause): Pending {
-    return this.#later('sync', () => this.inner.sync(cause));
+  override sync(cause: SyncCause, elision?: Elision): Pending {
+    return this.#later('sync', () => this.inner.sync(cause, elision));
   }
 
   async #later(what: string, work: () => Pending): Promise<void> {

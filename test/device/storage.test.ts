@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { AlignedDevice } from '../../src/device/aligned-device.ts';
+import type { BlockDevice } from '../../src/device/block-device.ts';
 import { probeCapabilities, type Capabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import { MEMORY_CAPABILITIES, MemoryStorage, NullStorage } from '../../src/device/memory-storage.ts';
@@ -256,7 +257,7 @@ test.runIf(found.direct.ok && found.zeroRange.ok)(
   'a file with O_DIRECT takes what engines write',
   async () => {
     const storage = new FileStorage(directory, found);
-    const device = new AlignedDevice(storage.create('direct.img', { direct: true }));
+    const device: BlockDevice = new AlignedDevice(storage.create('direct.img', { direct: true }));
     await device.zeroRange(0, 65_536, 'cow');
     await device.write(72, Uint8Array.of(1), 'header');
     await device.writeMerged(4096, [

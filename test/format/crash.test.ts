@@ -6,7 +6,7 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import type { Pending } from '../../src/core/pending.ts';
-import type { BlockDevice } from '../../src/device/block-device.ts';
+import type { BlockDevice, Elision } from '../../src/device/block-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
 import { applyLogged } from '../../src/device/write-log.ts';
@@ -115,17 +115,17 @@ class DropsSyncs extends DeviceFilter {
     this.#causes = causes;
   }
 
-  override sync(cause: SyncCause): Pending {
-    return this.#causes.includes(cause) ? undefined : this.inner.sync(cause);
+  override sync(cause: SyncCause, elision?: Elision): Pending {
+    return this.#causes.includes(cause) ? undefined : this.inner.sync(cause, elision);
   }
 }
 
 /** Never sets the dirty bit, as if forgotten. */
 class ForgetsDirtyBit extends DeviceFilter {
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     return purpose === 'header' && bytes.byteLength === 8
       ? undefined
-      : this.inner.write(offset, bytes, purpose);
+      : this.inner.write(offset, bytes, purpose, from, to);
   }
 }
 
@@ -133,15 +133,15 @@ class ForgetsDirtyBit extends DeviceFilter {
 class PostponesRefcounts extends DeviceFilter {
   readonly #postponed: (() => Pending)[] = [];
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
-    if (purpose !== 'refcount-block') return this.inner.write(offset, bytes, purpose);
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    if (purpose !== 'refcount-block') return this.inner.write(offset, bytes, purpose, from, to);
     const copy = bytes.slice();
-    this.#postponed.push(() => this.inner.write(offset, copy, purpose));
+    this.#postponed.push(() => this.inner.write(offset, copy, purpose, undefined, undefined));
     return undefined;
   }
 
-  override async sync(cause: SyncCause): Promise<void> {
-    await this.inner.sync(cause);
+  override async sync(cause: SyncCause, elision?: Elision): Promise<void> {
+    await this.inner.sync(cause, elision);
     for (const write of this.#postponed.splice(0)) await write();
   }
 }

@@ -122,8 +122,7 @@ export class RawImage implements DiskImage {
   }
 
   syncWrite(cause: SyncCause): Pending {
-    const device = this.#device;
-    return device.syncApart === undefined ? device.sync(cause) : device.syncApart(cause);
+    return this.#device.sync(cause, 'never');
   }
 
   /** @throws Qcow2BenchError `raw-no-metadata` */

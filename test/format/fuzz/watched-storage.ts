@@ -119,9 +119,9 @@ class WatchedDevice extends DeviceFilter {
     return super.zeroRange(offset, length, purpose);
   }
 
-  override punchHole(offset: number, length: number, purpose: Purpose): Pending {
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
     this.#change(0);
-    return super.punchHole(offset, length, purpose);
+    return super.punchHole(offset, length, purpose, isZeroWrite);
   }
 
   override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {

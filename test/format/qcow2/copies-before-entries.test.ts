@@ -9,7 +9,7 @@ import { openStack } from '../../../src/bench/stack.ts';
 import { Random } from '../../../src/core/random.ts';
 import { viewOf } from '../../../src/core/bytes.ts';
 import type { Pending } from '../../../src/core/pending.ts';
-import type { WritePart } from '../../../src/device/block-device.ts';
+import type { Elision, WritePart } from '../../../src/device/block-device.ts';
 import { Deferral } from '../../../src/device/deferred-device.ts';
 import { DeviceFilter } from '../../../src/device/filter.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
@@ -37,13 +37,13 @@ class CopyWatch extends DeviceFilter {
   readonly #copied = new Set<number>();
   early: string | undefined;
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
     if (purpose === 'l2-table') {
       const found = targetsOf(bytes).find((target) => this.#copied.has(target));
       if (found !== undefined) this.early ??= `the table at ${String(offset)} leads to ${String(found)}`;
     }
     if (purpose === 'cow') this.#copy(offset, bytes.byteLength);
-    return this.inner.write(offset, bytes, purpose);
+    return this.inner.write(offset, bytes, purpose, from, to);
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {
@@ -52,9 +52,9 @@ class CopyWatch extends DeviceFilter {
     return this.inner.writeMerged(offset, parts);
   }
 
-  override sync(cause: SyncCause): Pending {
+  override sync(cause: SyncCause, elision?: Elision): Pending {
     const covered = [...this.#copied];
-    const pending = this.inner.sync(cause);
+    const pending = this.inner.sync(cause, elision);
     const settle = (): void => {
       for (const cluster of covered) this.#copied.delete(cluster);
     };

@@ -8,6 +8,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { openStack, type Stack, type WrapDevice } from '../../../src/bench/stack.ts';
 import { Random } from '../../../src/core/random.ts';
 import type { Pending } from '../../../src/core/pending.ts';
+import type { Elision } from '../../../src/device/block-device.ts';
 import { DeviceFilter } from '../../../src/device/filter.ts';
 import type { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
@@ -214,8 +215,10 @@ describe('a crash in the middle of a snapshot operation', () => {
 });
 
 class DropsSyncs extends DeviceFilter {
-  override sync(cause: SyncCause): Pending {
-    return cause === 'snapshot' || cause === 'l2-after-refcount' ? undefined : this.inner.sync(cause);
+  override sync(cause: SyncCause, elision?: Elision): Pending {
+    return cause === 'snapshot' || cause === 'l2-after-refcount'
+      ? undefined
+      : this.inner.sync(cause, elision);
   }
 }
 
@@ -223,14 +226,14 @@ class DropsSyncs extends DeviceFilter {
 class StaleFlags extends DeviceFilter {
   #l1Offset = 0;
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose): Pending {
-    if (purpose !== 'l1-table') return this.inner.write(offset, bytes, purpose);
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    if (purpose !== 'l1-table') return this.inner.write(offset, bytes, purpose, from, to);
     if (this.#l1Offset === 0) this.#l1Offset = offset;
     const stale = bytes.slice();
     for (let at = 0; at < stale.byteLength; at += 8) {
       if (stale.subarray(at, at + 8).some((byte) => byte !== 0)) stale[at] = 0x80;
     }
-    return this.inner.write(offset, stale, purpose);
+    return this.inner.write(offset, stale, purpose, from, to);
   }
 }
 

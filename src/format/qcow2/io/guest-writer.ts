@@ -64,7 +64,7 @@ export class GuestWriter {
   /** Another request begins: what data are in flight can no longer be derived from its changes. */
   noteRequest(): void {
     this.#requests++;
-    this.#metadataDevice.setUnderWay(0);
+    this.#metadataDevice.setInFlight(0);
   }
 
   readonly #finish = (): void => {
@@ -148,11 +148,11 @@ export class GuestWriter {
    * other request has begun; else a sync that others need could be elided.
    */
   async #withDataInFlight<T>(changes: number, work: () => MaybePromise<T>): Promise<T> {
-    this.#metadataDevice.setUnderWay(this.#aloneAt === this.#requests ? changes : 0);
+    this.#metadataDevice.setInFlight(this.#aloneAt === this.#requests ? changes : 0);
     try {
       return await work();
     } finally {
-      this.#metadataDevice.setUnderWay(0);
+      this.#metadataDevice.setInFlight(0);
     }
   }
 

@@ -6,6 +6,7 @@
  */
 
 import type { Pending } from '../../../core/pending.ts';
+import type { Elision } from '../../../device/block-device.ts';
 import { DeviceFilter } from '../../../device/filter.ts';
 import type { Purpose, SyncCause } from '../../../device/purpose.ts';
 
@@ -13,11 +14,11 @@ export class MetadataDevice extends DeviceFilter {
   /** Reads and writes so far. */
   operationCount = 0;
   /** Changes of the file, the last ones, that are still in flight while metadata is worked on. */
-  #underWay = 0;
+  #inFlight = 0;
 
   /** Declares the last `changes` in flight until the next read or write or the next call. */
-  setUnderWay(changes: number): void {
-    this.#underWay = changes;
+  setInFlight(changes: number): void {
+    this.#inFlight = changes;
   }
 
   override read(offset: number, target: Uint8Array, purpose: Purpose): Pending {
@@ -30,12 +31,12 @@ export class MetadataDevice extends DeviceFilter {
     return this.inner.write(offset, bytes, purpose, from, to);
   }
 
-  override sync(cause: SyncCause): Pending {
-    return this.inner.sync(cause, this.#underWay);
+  override sync(cause: SyncCause, elision: Elision = this.#inFlight): Pending {
+    return this.inner.sync(cause, elision);
   }
 
   #countOperation(): void {
     this.operationCount++;
-    this.#underWay = 0;
+    this.#inFlight = 0;
   }
 }
