@@ -20,6 +20,7 @@ import { MemoryStorage, NullStorage } from '../device/memory-storage.ts';
 import { ModelStorage } from '../device/model-storage.ts';
 import { StagedStorage } from '../device/staged-storage.ts';
 import type { Storage } from '../device/storage.ts';
+import { dataFileName } from '../format/image-shape.ts';
 import { profileOf } from '../result/cell.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
@@ -94,7 +95,7 @@ export class BuiltinEngine implements Engine {
 
   async count(plan: CellPlan, options: CountPassOptions): Promise<CountOutcome> {
     const { keptImage } = plan;
-    const staged = keptImage && new StagedStorage(keptImage.storage);
+    const staged = keptImage && stagedStorage(keptImage);
     const storage = staged ?? this.#countStorage(plan);
     using files = await this.#prepare(plan, storage, options, keptImage);
     const outcome = await this.#countOn({ plan, options, storage, files });
@@ -254,6 +255,10 @@ export class BuiltinEngine implements Engine {
     }
     return unsupportedByPlace(plan, storage.capabilities) ?? unsupportedZeroing(plan, storage.capabilities);
   }
+}
+
+function stagedStorage({ storage, name, overwrite }: KeptImage): StagedStorage {
+  return new StagedStorage(storage, overwrite ? [dataFileName(name)] : []);
 }
 
 const NO_DIRECTORY_FOR_COPY = 'no directory for the copy of the image';

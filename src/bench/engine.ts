@@ -25,6 +25,8 @@ export interface KeptImage {
   readonly storage: Storage;
   /** Within the storage; there must be no such file. */
   readonly name: string;
+  /** Whether its data file may replace an existing file. Its backing files never do. */
+  readonly overwrite: boolean;
 }
 
 /** One cell with everything that a pass over it needs. */

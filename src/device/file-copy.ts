@@ -2,8 +2,8 @@
  * Copies of whole host files that are mostly holes: a disk image of a TiB may hold a few clusters.
  *
  * Invariants:
- * - The source is opened read-only and never changed. A copy is complete and durable, or it is
- *   removed.
+ * - The source is opened read-only and never changed. A copy is complete and durable, shared or
+ *   not, or it is removed: the first sync of a timed pass would else pay for the copy.
  * - The file system shares the extents where it can (FICLONE). Else only what it stores is read
  *   (SEEK_DATA); a range it cannot describe counts as stored.
  * - Holes stay holes, and space that is reserved and not written stays so: QEMU looks at both.
@@ -35,10 +35,11 @@ const BLOCK_BYTES = 512;
  */
 export async function copyFile(from: string, to: string, signal?: AbortSignal): Promise<void> {
   refuseOtherThanRegular(from);
-  if (clone(from, to)) return;
-  refuseWithoutSpace(from, to);
+  const isShared = clone(from, to);
+  if (!isShared) refuseWithoutSpace(from, to);
   try {
-    await copySparse(from, to, signal);
+    if (!isShared) await copySparse(from, to, signal);
+    // A shared copy has the mode of the source, which may be read-only.
     chmodSync(to, PRIVATE);
     using copy = new HostFile(to, { label: 'image', canZeroRange: false });
     copy.sync('close');
@@ -55,12 +56,10 @@ const PRIVATE = 0o600;
 function clone(from: string, to: string): boolean {
   try {
     copyFileSync(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE);
+    return true;
   } catch {
     return false;
   }
-  // The copy has the mode of the source, which may be read-only.
-  chmodSync(to, PRIVATE);
-  return true;
 }
 
 function refuseWithoutSpace(from: string, to: string): void {

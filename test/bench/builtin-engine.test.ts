@@ -131,7 +131,7 @@ describe('counting', () => {
 describe('a kept image', () => {
   it('is made where it is asked for and stays; one that is there is not written over', async () => {
     const storage = new MemoryStorage();
-    const plan = onePlan(QCOW2, { keptImage: { storage, name: 'kept.qcow2' } });
+    const plan = onePlan(QCOW2, { keptImage: { storage, name: 'kept.qcow2', overwrite: false } });
     const engine = new BuiltinEngine();
     const first = await engine.count(plan, {});
     expect(first.counts.guest.allocatingWrites).toBe(30);
@@ -148,7 +148,7 @@ describe('an image of the user', () => {
 
   /** Made by a cell of its own, so that all that it asks for is allocated. */
   async function makeImage(name: string): Promise<UserImage> {
-    const keptImage = { storage: new FileStorage(userFolder, capabilities), name };
+    const keptImage = { storage: new FileStorage(userFolder, capabilities), name, overwrite: false };
     await new BuiltinEngine().count(onePlan(QCOW2, { keptImage }), {});
     const path = join(userFolder, name);
     return {

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
@@ -47,6 +47,31 @@ describe('run', () => {
     const { code, stderr } = await runCli(folder, 'run', '--workload', 'stride', ...cell, ...image);
     expect(code, stderr).toBe(0);
     expect(readdirSync(folder).toSorted()).toEqual(['new', 'new.backing', 'new.backing.2', 'new.data']);
+  });
+
+  test('a file in the way of a backing file is never replaced, a data file with --overwrite', async () => {
+    const folder = makeFolder();
+    const cell = '--workload stride --format qcow2 --refcounts lazy --cache none --requests 20';
+    const words = [...`run ${cell} --image new --backing-depth 2`.split(' '), '--data-file', 'plain'];
+    const sizes = (): Readonly<Record<string, number>> =>
+      Object.fromEntries(readdirSync(folder).map((name) => [name, statSync(join(folder, name)).size]));
+    writeFileSync(join(folder, 'new.data'), 'old');
+    const asked = await callCli(folder, ...words);
+    expect(errorLine(asked)).toMatch(/new\.data: file exists; use --overwrite to replace it/);
+    for (const name of ['new.backing', 'new.backing.2']) {
+      writeFileSync(join(folder, name), 'old');
+      const refused = await callCli(folder, ...words, '--overwrite');
+      expect(refused.code).toBe(1);
+      expect(errorLine(refused)).toMatch(
+        new RegExp(`/${name}: file exists: remove or rename it, or choose another name for the image`),
+      );
+      expect(sizes()).toEqual({ 'new.data': 3, [name]: 3 });
+      rmSync(join(folder, name));
+    }
+    const done = await callCli(folder, ...words, '--overwrite');
+    expect(done.code, done.stderr).toBe(0);
+    expect(Object.keys(sizes())).toEqual(['new', 'new.backing', 'new.backing.2', 'new.data']);
+    expect(sizes()['new.data']).toBeGreaterThan(3);
   });
 
   test('counts of overlapped host operations are of real files, and called a sample', async () => {

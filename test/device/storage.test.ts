@@ -17,6 +17,7 @@ import { probeCapabilities, type Capabilities } from '../../src/device/capabilit
 import { FileStorage } from '../../src/device/file-storage.ts';
 import { MEMORY_CAPABILITIES, MemoryStorage, NullStorage } from '../../src/device/memory-storage.ts';
 import { findMountPoint } from '../../src/device/mount-point.ts';
+import { StagedStorage } from '../../src/device/staged-storage.ts';
 import type { Storage } from '../../src/device/storage.ts';
 import { codeOf } from './error-code.ts';
 import { isUnsupported } from '../../src/device/host-error.ts';
@@ -146,6 +147,34 @@ describe('a file storage', () => {
 
   test('names the file system for people', () => {
     expect(storage.describe()).toContain(directory);
+  });
+});
+
+describe('staged files', () => {
+  test('a commit that fails leaves the file that was to be replaced, whatever is removed first', async () => {
+    for (const order of [
+      ['data', 'image'],
+      ['image', 'data'],
+    ]) {
+      const folder = mkdtempSync(join(directory, 'staged-'));
+      writeFileSync(join(folder, 'data'), 'old');
+      const staged = new StagedStorage(new FileStorage(folder, probeCapabilities(folder)), ['data']);
+      for (const name of ['image', 'data']) await staged.create(name).close();
+      writeFileSync(join(folder, 'image'), 'of another program');
+      expect(codeOf(() => staged.commit('image'))).toBe('file-exists');
+      expect(readFileSync(join(folder, 'data'), 'utf8')).toBe('');
+      for (const name of order) staged.remove(name);
+      expect(readdirSync(folder).toSorted()).toEqual(['data', 'image']);
+      expect(readFileSync(join(folder, 'data'), 'utf8')).toBe('old');
+    }
+  });
+
+  test('a file in the way is an error before the work, and stays', () => {
+    const folder = mkdtempSync(join(directory, 'staged-'));
+    writeFileSync(join(folder, 'backing'), 'old');
+    const staged = new StagedStorage(new FileStorage(folder, probeCapabilities(folder)), ['data']);
+    expect(codeOf(() => void staged.create('backing'))).toBe('file-exists');
+    expect(readdirSync(folder)).toEqual(['backing']);
   });
 });
 

@@ -170,6 +170,7 @@ async function expectGuest(
   expect(Buffer.compare(target, Buffer.from(model).fill(0, OPEN.start, OPEN.end))).toBe(0);
 }
 
+const noStrace = reasonToSkip('strace');
 const qemuIsMissing = reasonToSkip('qemu-img') !== undefined;
 
 /** By QEMU where it is installed, and by ours. */
@@ -272,6 +273,23 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
     run('sync', '-f', at('copy'));
     if (name === 'xfs' || name === 'btrfs') expect(before - freeBytes()).toBeLessThan(8 * MIB);
     expect(readFileSync(at('copy')).equals(bytes)).toBe(true);
+    for (const file of ['source', 'copy']) rmSync(at(file));
+  });
+
+  test('a copy is durable before it is used, also where it shares extents', (context) => {
+    if (unmount === undefined) context.skip(reason);
+    if (noStrace !== undefined) context.skip(noStrace);
+    writeFileSync(at('source'), Buffer.alloc(MIB, 7));
+    const [log, copy] = [join(parent, 'calls'), at('copy')];
+    const module = JSON.stringify(new URL('../../src/device/file-copy.ts', import.meta.url).href);
+    const program = `const { copyFile } = await import(${module}); await copyFile(...process.argv.slice(1));`;
+    const options = ['-f', '-y', '-o', log, '-e', 'trace=ioctl,fdatasync,fsync'];
+    run('strace', ...options, process.execPath, '--input-type=module', '-e', program, at('source'), copy);
+    const calls = readFileSync(log, 'utf8')
+      .split('\n')
+      .filter((line) => line.includes('/copy>') && line.endsWith(' = 0'));
+    expect(calls.at(-1)).toMatch(/ f(?:data)?sync\(/);
+    expect(calls.some((line) => line.includes('FICLONE'))).toBe(name === 'xfs' || name === 'btrfs');
     for (const file of ['source', 'copy']) rmSync(at(file));
   });
 

@@ -133,6 +133,7 @@ export type MatrixArgs = InferredOptionTypes<
   LayoutAxesArgs &
   BackingArgs & {
     readonly out: string | undefined;
+    readonly overwrite: boolean;
     /** Seconds. */
     readonly 'time-limit': number | undefined;
     readonly warmup: number;

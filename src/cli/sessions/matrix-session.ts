@@ -248,7 +248,9 @@ function planCells(
     likes,
   };
   const keptImage: KeptImage | undefined =
-    args.image === undefined || userImage !== undefined ? undefined : imageOfRun(args.image);
+    args.image === undefined || userImage !== undefined
+      ? undefined
+      : { ...imageOfRun(args.image), overwrite: args.overwrite };
   const { timing, verify } = replay ?? {};
   return planMatrix(axes, { seed: args.seed, timing, verify, keptImage, userImage });
 }
