@@ -80,6 +80,16 @@ const REFUSED: readonly (readonly [what: string, code: string, broken: Break])[]
         .setU32(EXTENSIONS, 0x1234_5678)
         .setU32(EXTENSIONS + 4, I32_MAX),
   ],
+  [
+    'LUKS keys in an image that is not encrypted',
+    'qcow2-bad-extension',
+    (broken) => broken.setU32(EXTENSIONS, 0x0537_be77).setU32(EXTENSIONS + 4, 16),
+  ],
+  [
+    'a format of the backing file of 16 bytes',
+    'qcow2-bad-extension',
+    (broken) => broken.setU32(EXTENSIONS, 0xe279_2aca).setU32(EXTENSIONS + 4, 16),
+  ],
   ...[U32_MAX, 0x2_0001].map(
     (clusters) =>
       [

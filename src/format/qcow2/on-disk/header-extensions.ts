@@ -20,7 +20,11 @@ export const EXTENSION = {
   featureNames: 0x6803_f857,
   bitmaps: 0x2385_2875,
   dataFile: 0x4441_5441,
+  luksKeys: 0x0537_be77,
 } as const;
+
+/** As in QEMU, whose buffer for the name has one byte more. */
+const BACKING_FORMAT_LENGTH_MAX = 15;
 
 /** Bytes of type and length before an extension's data. */
 const PREFIX_LENGTH = 8;
@@ -37,7 +41,7 @@ export interface HeaderExtension {
  * Reads extensions from `start` up to the end marker, or to `end`.
  *
  * @param cluster the header cluster
- * @throws Qcow2BenchError `qcow2-extension-too-long`
+ * @throws Qcow2BenchError `qcow2-extension-too-long`, `qcow2-bad-extension`
  */
 export function parseExtensions(
   cluster: Uint8Array,
@@ -62,10 +66,36 @@ export function parseExtensions(
     }
     // QEMU refuses a wrong length in the end marker too.
     if (type === EXTENSION.end) break;
+    checkKnown({ type, length }, { path, offset });
     found.push({ type, data: cluster.slice(dataOffset, dataOffset + length) });
     offset = dataOffset + alignUp(length, 8);
   }
   return found;
+}
+
+/**
+ * Extensions for which QEMU refuses an image. Encrypted images are refused before, and bitmaps are
+ * checked where they are read: a disk can be copied without them.
+ */
+function checkKnown(
+  { type, length }: { readonly type: number; readonly length: number },
+  place: { readonly path: string; readonly offset: number },
+): void {
+  switch (type) {
+    case EXTENSION.backingFormat:
+      if (length <= BACKING_FORMAT_LENGTH_MAX) return;
+      throw new Qcow2BenchError(
+        'qcow2-bad-extension',
+        `the name of the backing file's format has ${String(length)} bytes; at most ${String(BACKING_FORMAT_LENGTH_MAX)} are possible`,
+        place,
+      );
+    case EXTENSION.luksKeys:
+      throw new Qcow2BenchError(
+        'qcow2-bad-extension',
+        'the header has an extension with LUKS keys, but the image is not encrypted',
+        place,
+      );
+  }
 }
 
 /** Bytes that extensions and the end marker take. */
