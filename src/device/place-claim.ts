@@ -11,7 +11,8 @@
  * - Only a file that the claims name is removed or replaced, and a new one only if nothing wrote to
  *   it since.
  * - Where the system has no hard links, or the files have different directories, there are no
- *   claims.
+ *   claims. Only `create --data-file-name` puts the files into two directories. What a kill leaves
+ *   then is in docs/cli.md, "Output files".
  */
 
 import { createHash } from 'node:crypto';

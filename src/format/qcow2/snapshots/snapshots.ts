@@ -137,7 +137,6 @@ export class Snapshots {
       const { header, tables, metadata } = this.#core;
       const l1 = tables.encodeL1();
       const l1Offset = await this.#stored.writeL1(l1);
-      await this.#shareActive();
       const id = nextId(this.list);
       const snapshot: Snapshot = {
         id,
@@ -154,7 +153,12 @@ export class Snapshots {
         icount: 0n,
         unknownExtra: new Uint8Array(0),
       };
-      await this.#stored.replace([...this.list, snapshot]);
+      await this.#shareActive();
+      const table = await this.#stored.write([...this.list, snapshot]).catch(async (error: unknown) => {
+        await this.#unshareActive(l1Offset, l1.byteLength);
+        throw error;
+      });
+      await this.#stored.switchTo(table);
       if (l1.byteLength > 0) metadata.add(l1Offset, l1.byteLength, 'l1-table');
       return snapshot;
     });
@@ -267,6 +271,22 @@ export class Snapshots {
       await this.#references.change({ offset: header.values.l1Offset, bytes }, 'add');
     } finally {
       tables.adoptL1(bytes);
+    }
+  }
+
+  /**
+   * Takes back what `#shareActive` counted for a snapshot that does not come about, as on a full
+   * disk, and frees its L1 table. What cannot be taken back are leaks.
+   */
+  async #unshareActive(l1Offset: number, l1Length: number): Promise<void> {
+    const { header, tables, refcounts } = this.#core;
+    if (header.isStopped) return;
+    try {
+      await this.#references.change({ offset: header.values.l1Offset, bytes: tables.encodeL1() }, 'drop');
+      await refcounts.free(l1Offset, l1Length, 'keep');
+      await this.#recheckActive(tables.encodeL1());
+    } catch {
+      // The failure that led here is the one to report.
     }
   }
 

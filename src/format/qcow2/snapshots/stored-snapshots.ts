@@ -25,6 +25,14 @@ const PASSED_OVER_MAX = 4096;
 /** Snapshots whose entries are written piece by piece; no disk in use has so many. */
 const WRITTEN_SINGLY_MAX = 4096;
 
+/** A table in the file to which the header does not point yet. */
+interface NewTable {
+  readonly snapshots: readonly Snapshot[];
+  readonly offset: number;
+  /** Bytes. */
+  readonly length: number;
+}
+
 export class StoredSnapshots {
   /** As it was read or last written; a check puts what it found here. */
   table: SnapshotTable;
@@ -44,7 +52,15 @@ export class StoredSnapshots {
 
   /** Puts a new table beside the old one, points the header to it, then frees the old one. */
   async replace(snapshots: readonly Snapshot[]): Promise<void> {
-    const { header, refcounts, metadata } = this.#core;
+    await this.switchTo(await this.write(snapshots));
+  }
+
+  /**
+   * Writes a new table beside the old one. `switchTo` has to follow, before any other change. A
+   * failure leaves the image as it was.
+   */
+  async write(snapshots: readonly Snapshot[]): Promise<NewTable> {
+    const { header } = this.#core;
     const length = snapshots.reduce((sum, snapshot) => sum + snapshotLength(snapshot), 0);
     if (length > LIMITS.snapshotTableBytes) {
       throw new Qcow2BenchError(
@@ -54,10 +70,24 @@ export class StoredSnapshots {
       );
     }
     const offset = await this.#allocateClear(length);
-    await this.#core.flush('snapshot');
-    await this.#guardNew(offset, length);
-    await this.#writeEntries(snapshots, { offset, length });
-    await this.#core.flush('snapshot');
+    try {
+      await this.#core.flush('snapshot');
+      await this.#guardNew(offset, length);
+      await this.#writeEntries(snapshots, { offset, length });
+      await this.#core.flush('snapshot');
+    } catch (error) {
+      await this.#freeUnused(offset, length);
+      throw error;
+    }
+    return { snapshots, offset, length };
+  }
+
+  /**
+   * Points the header to a table that was written, then frees the old one. After a failure either
+   * may be the image's: a write that failed may have reached the file.
+   */
+  async switchTo({ snapshots, offset, length }: NewTable): Promise<void> {
+    const { header, refcounts, metadata } = this.#core;
     const { broken } = this.table;
     const old = { offset: header.values.snapshotsOffset, length: this.table.byteLength };
     await header.moveSnapshotTable(offset, snapshots.length);
@@ -103,12 +133,23 @@ export class StoredSnapshots {
     return !this.#isForCheck || (await refcounts.get(Math.floor(offset / geometry.clusterSize))) > 0;
   }
 
-  /** Writes an L1 table where nothing was; returns its offset. */
+  /** Writes an L1 table where nothing was; returns its offset. A failure takes no space. */
   async writeL1(bytes: Uint8Array): Promise<number> {
     const offset = await this.#allocate(bytes.byteLength);
-    await this.#guardNew(offset, bytes.byteLength);
-    if (bytes.byteLength > 0) await this.#core.header.device.write(offset, bytes, 'l1-table');
+    try {
+      await this.#guardNew(offset, bytes.byteLength);
+      if (bytes.byteLength > 0) await this.#core.header.device.write(offset, bytes, 'l1-table');
+    } catch (error) {
+      await this.#freeUnused(offset, bytes.byteLength);
+      throw error;
+    }
     return offset;
+  }
+
+  /** Of a table that nothing leads to. In an image that was found corrupt nothing changes any more. */
+  async #freeUnused(offset: number, length: number): Promise<void> {
+    const { header, refcounts } = this.#core;
+    if (!header.isStopped) await refcounts.free(offset, length, 'keep');
   }
 
   async #allocate(length: number): Promise<number> {
