@@ -81,20 +81,16 @@ function checkKnown(
   { type, length }: { readonly type: number; readonly length: number },
   place: { readonly path: string; readonly offset: number },
 ): void {
-  switch (type) {
-    case EXTENSION.backingFormat:
-      if (length <= BACKING_FORMAT_LENGTH_MAX) return;
-      throw new Qcow2BenchError(
-        'qcow2-bad-extension',
-        `the name of the backing file's format has ${String(length)} bytes; at most ${String(BACKING_FORMAT_LENGTH_MAX)} are possible`,
-        place,
-      );
-    case EXTENSION.luksKeys:
-      throw new Qcow2BenchError(
-        'qcow2-bad-extension',
-        'the header has an extension with LUKS keys, but the image is not encrypted',
-        place,
-      );
+  if (type === EXTENSION.backingFormat && length > BACKING_FORMAT_LENGTH_MAX) {
+    throw new Qcow2BenchError(
+      'qcow2-bad-extension',
+      `the name of the backing file's format has ${String(length)} bytes; at most ${String(BACKING_FORMAT_LENGTH_MAX)} are possible`,
+      place,
+    );
+  }
+  if (type === EXTENSION.luksKeys) {
+    const message = 'the header has an extension with LUKS keys, but the image is not encrypted';
+    throw new Qcow2BenchError('qcow2-bad-extension', message, place);
   }
 }
 
