@@ -75,5 +75,5 @@ export { acceptBaseline, readBaseline, writeBaseline, type Baseline } from './ga
 export { compareCounts, type GateVerdict } from './gate/compare.ts';
 export { verdictText } from './gate/render.ts';
 export { reportHtml } from './report/html.ts';
-export { markdownTable } from './report/markdown.ts';
+export { markdownTables } from './report/markdown.ts';
 export { terminalSummary } from './report/terminal.ts';

@@ -1,28 +1,42 @@
 /**
- * The answer in words: what lazy refcounts, QED and raw cost and save, said from the data and
- * nothing else.
+ * The answer in words: what lazy refcounts, QED and raw cost and save, or else what the axes that
+ * vary do, said from the data and nothing else.
  *
- * Invariant: a sentence is only said if the cells it rests on were counted; a result without them
- * gives fewer sentences, never a guess.
+ * Invariants: a sentence is only said if the cells it rests on were counted; a result without them
+ * gives fewer sentences, never a guess. Every axis that varies in the counts has a sentence.
  */
 
+import { CACHE_AXIS, FORMAT_AXIS } from '../result/axes.ts';
+import { CONFIDENCE_TEXT } from '../result/comparison.ts';
 import { syncsPerWriteByCause } from '../result/derive.ts';
 import { modelName, type CacheMode } from '../result/vocabulary.ts';
-import { bytesText, microsecondsText, percentText, rateText } from './numbers.ts';
+import {
+  axisComparisons,
+  byCost,
+  costText,
+  type AxisComparison,
+  type ComparedCell,
+} from './axis-comparison.ts';
+import { bytesText, factorText, microsecondsText, percentText, rateText } from './numbers.ts';
 import { openingSentence, workloadsAfterCrash } from './opening.ts';
 import { cellAt, type ReportCell, type ReportCells } from './report-cells.ts';
 
 export interface Answer {
   /**
-   * One sentence: what lazy refcounts do where every write must be durable, or what they cost after
-   * a crash.
+   * One sentence: what lazy refcounts do where every write must be durable, what they cost after a
+   * crash, or what the axis that varies does.
    */
   readonly headline: string;
   readonly points: readonly AnswerPoint[];
   /** Whether the headline answers anything; otherwise it says why there is nothing to compare. */
   readonly isAnswer: boolean;
-  /** The cells that the headline speaks of, one a variant; empty if it speaks of none. */
-  readonly reference: readonly ReportCell[];
+  /** The cells that the headline speaks of, with what distinguishes them; empty if it speaks of none. */
+  readonly reference: readonly NamedCell[];
+}
+
+export interface NamedCell {
+  readonly name: string;
+  readonly cell: ReportCell;
 }
 
 export interface AnswerPoint {
@@ -31,9 +45,10 @@ export interface AnswerPoint {
   readonly text: string;
 }
 
-/** Modes that end each write with a flush, and modes that do not, the plainest first. */
-const THROUGH_MODES: readonly CacheMode[] = ['writethrough', 'directsync'];
+/** Modes that do not end each write with a flush, the plainest first. */
 const BACK_MODES: readonly CacheMode[] = ['writeback', 'none'];
+/** Where eager and lazy refcounts are compared, the modes first in which they differ most. */
+const MODES: readonly CacheMode[] = ['writethrough', 'directsync', ...BACK_MODES, 'unsafe'];
 /** Figures closer than this are the same to a reader. */
 const SAME = 0.005;
 
@@ -42,12 +57,7 @@ export function answerOf(report: ReportCells): Answer {
   if (pair === undefined) {
     const opening = openingSentence(report.cells.map(({ record }) => record));
     if (opening !== undefined) return { headline: opening, isAnswer: true, points: [], reference: [] };
-    const counted = report.cells.filter(({ figures }) => figures !== undefined).length;
-    const headline =
-      counted === 0
-        ? 'No cell of this result was counted.'
-        : 'This result lacks qcow2 with both eager and lazy refcounts in a mode that flushes each write, so they cannot be compared.';
-    return { headline, isAnswer: false, points: [], reference: [] };
+    return axesAnswer(report);
   }
   const points = [
     writebackPoint(report, pair),
@@ -57,6 +67,7 @@ export function answerOf(report: ReportCells): Answer {
     qedPoint(report, pair),
     rawPoint(report, pair),
     modesPoint(report),
+    ...axisComparisons(report).filter(isOfSetup).map(axisPoint),
     timePoint(report, pair),
   ];
   return {
@@ -65,8 +76,57 @@ export function answerOf(report: ReportCells): Answer {
     points: points.filter((point) => point !== undefined),
     reference: report.variants
       .map((variant) => cellAt(report, { workload: pair.workload, cache: pair.cache, variant }))
-      .filter((cell) => cell !== undefined),
+      .filter((cell) => cell !== undefined)
+      .map((cell) => ({ name: cell.variant, cell })),
   };
+}
+
+/** Of a result that does not compare eager with lazy refcounts: by what varies in it. */
+function axesAnswer(report: ReportCells): Answer {
+  const comparisons = axisComparisons(report);
+  const main = comparisons.find(isOfSetup) ?? comparisons[0];
+  if (main === undefined) return costAnswer(report);
+  return {
+    headline: `By ${inSentence(main.axis.title)}, a guest write costs ${costText(main)} (${main.place}).`,
+    isAnswer: true,
+    points: comparisons.filter((comparison) => comparison !== main).map(axisPoint),
+    reference: main.cells.map(({ value, cell }) => ({ name: value, cell })),
+  };
+}
+
+/** Of a result in which nothing varies, or only the workload. */
+function costAnswer(report: ReportCells): Answer {
+  const ordered = byCost(report);
+  const [dearest, cheapest] = [ordered[0], ordered.at(-1)];
+  if (dearest === undefined || cheapest === undefined) {
+    const wasCounted = report.cells.some(({ figures }) => figures !== undefined);
+    const headline = wasCounted ? 'No guest request wrote anything.' : 'No cell of this result was counted.';
+    return { headline, isAnswer: false, points: [], reference: [] };
+  }
+  const costOf = ({ syncs, bytes, cell }: ComparedCell): string =>
+    `${rateText(syncs)} syncs and ${bytesText(bytes)} bytes (${cell.workload})`;
+  const cost = dearest === cheapest ? costOf(dearest) : `from ${costOf(cheapest)} to ${costOf(dearest)}`;
+  const { variant, cache } = dearest.cell;
+  return {
+    headline: `With ${variant} and cache=${cache}, a guest write costs ${cost}.`,
+    isAnswer: true,
+    points: [],
+    reference: [{ name: dearest.cell.workload, cell: dearest.cell }],
+  };
+}
+
+function isOfSetup({ axis }: AxisComparison): boolean {
+  return axis !== FORMAT_AXIS && axis !== CACHE_AXIS;
+}
+
+function axisPoint(comparison: AxisComparison): AnswerPoint {
+  const text = `A guest write costs ${costText(comparison)} (${comparison.place}).`;
+  return { about: comparison.axis.title, text };
+}
+
+/** A title within a sentence; one that begins with an abbreviation keeps it. */
+function inSentence(title: string): string {
+  return /^[A-Z][a-z]/.test(title) ? title.charAt(0).toLowerCase() + title.slice(1) : title;
 }
 
 interface Counted {
@@ -100,9 +160,7 @@ function pairAt(report: ReportCells, workload: string, cache: CacheMode): Pair |
  * unbacked.
  */
 function referencePair(report: ReportCells): Pair | undefined {
-  const cache = THROUGH_MODES.find((mode) => report.caches.includes(mode));
-  if (cache === undefined) return undefined;
-  const pairs = pairsIn(report, cache);
+  const pairs = MODES.map((cache) => pairsIn(report, cache)).find((found) => found.length > 0) ?? [];
   const unbacked = pairs.filter(({ eager }) => eager.cell.record.cell.backing === undefined);
   const candidates = unbacked.length > 0 ? unbacked : pairs;
   const rank = (pair: Pair): number => allocatingShare(pair) * (pair.eager.syncs - pair.lazy.syncs);
@@ -149,7 +207,9 @@ function against(lazy: string, eager: string, unit: string): string {
   return lazy === eager ? `${lazy} ${unit} with either` : `${lazy} instead of ${eager} ${unit}`;
 }
 
-function writebackPoint(report: ReportCells, { workload }: Pair): AnswerPoint | undefined {
+/** Nothing where the headline is of such a mode itself. */
+function writebackPoint(report: ReportCells, { workload, cache: own }: Pair): AnswerPoint | undefined {
+  if (BACK_MODES.includes(own)) return undefined;
   const cache = BACK_MODES.find((mode) => report.caches.includes(mode));
   const pairs = cache === undefined ? [] : pairsIn(report, cache);
   const same = pairs.find((pair) => pair.workload === workload);
@@ -245,20 +305,34 @@ function countAlike(report: ReportCells, mode: CacheMode, other: CacheMode): boo
   return cells.length > 0 && agree;
 }
 
+/** Times are in words only if the samples show a difference; those of a model are exact. */
 function timePoint(report: ReportCells, { workload, cache, eager, lazy }: Pair): AnswerPoint | undefined {
   const times = { eager: eager.cell.requestTime, lazy: lazy.cell.requestTime };
   if (times.eager === undefined || times.lazy === undefined) return undefined;
+  const about = 'Time';
   const raw = cellAt(report, { workload, cache, variant: 'raw' })?.requestTime;
   const floor = raw === undefined ? '' : `, raw ${microsecondsText(raw.median)}`;
   const model = modelName(lazy.cell.record.cell.device);
   const where = model === undefined ? 'On this machine' : `On the modelled device ${model}`;
-  const { n } = times.lazy;
-  const how =
-    model !== undefined ? 'virtual time' : n === 1 ? 'one sample' : `medians of ${String(n)} samples`;
-  const text =
+  const medians =
     `${where} a request of ${workload} with cache=${cache} takes ${microsecondsText(times.lazy.median)} with lazy refcounts ` +
-    `and ${microsecondsText(times.eager.median)} with eager ones${floor} (${how}).`;
-  return { about: 'Time', text };
+    `and ${microsecondsText(times.eager.median)} with eager ones${floor}`;
+  if (model !== undefined) return { about, text: `${medians} (virtual time).` };
+  const { comparison } = lazy.cell;
+  if (comparison?.reference !== eager.cell.record) {
+    const samples = Math.min(times.lazy.n, times.eager.n);
+    const have = `${String(samples)} sample${samples === 1 ? '' : 's'} of ${workload} with cache=${cache}`;
+    return {
+      about,
+      text: `Not known yet: ${have}. For an interval use more --samples or a longer --time-limit.`,
+    };
+  }
+  const { ratio, rounds, verdict } = comparison;
+  const interval = `${factorText(ratio.estimate)}, ${CONFIDENCE_TEXT} interval ${factorText(ratio.low)} to ${factorText(ratio.high)}`;
+  const shown = `${String(rounds)} rounds: lazy ÷ eager ${interval}`;
+  if (verdict !== 'no difference shown') return { about, text: `${medians} (${shown}).` };
+  const text = `No difference between lazy and eager refcounts is shown for ${workload} with cache=${cache} (${shown}).`;
+  return { about, text };
 }
 
 function saved({ eager, lazy }: Pair): number {

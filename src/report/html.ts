@@ -14,7 +14,7 @@ import { createHash } from 'node:crypto';
 import { humanSize } from '../core/size.ts';
 import { withVisibleText } from '../core/visible-text.ts';
 import type { Environment, ResultRecord } from '../result/schema.ts';
-import { answerOf, type Answer } from './answer.ts';
+import { answerOf, type Answer, type NamedCell } from './answer.ts';
 import { remarksOf, WIDE_COLUMNS } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
 import { reportCharts, selectedAtFirst } from './charts/catalog.ts';
@@ -104,11 +104,11 @@ function topOf(result: ResultRecord, answer: Answer): string {
   ].join('\n');
 }
 
-function tile(cell: ReportCell): string {
+function tile({ name, cell }: NamedCell): string {
   const colour = VARIANT_COLOURS[cell.variant] ?? 'var(--line)';
   const bytes = bytesText(cell.figures?.bytesPerWrite);
   return (
-    `<div class="tile" style="--mark:${colour}"><span class="name">${escapeHtml(cell.variant)}</span>` +
+    `<div class="tile" style="--mark:${colour}"><span class="name">${escapeHtml(name)}</span>` +
     `<div class="big">${escapeHtml(rateText(cell.figures?.syncsPerWrite))}</div>` +
     `<span class="sub">syncs per write</span><span class="sub">${escapeHtml(bytes)} bytes written</span></div>`
   );

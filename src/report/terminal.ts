@@ -72,10 +72,7 @@ export function terminalSummary(record: ResultRecord, options: TerminalOptions =
   return lines.join('\n');
 }
 
-/**
- * The headline if it compares something: a result with one format or one mode has nothing to
- * compare, and the table below shows what it has.
- */
+/** The headline, except that of a run that wrote nothing: the table below shows what it did. */
 export function spokenHeadline(report: ReportCells): string | undefined {
   const { headline, isAnswer } = answerOf(report);
   const wasCounted = report.cells.some(({ figures }) => figures !== undefined);

@@ -36,6 +36,8 @@ import {
 
 /** How names and comparisons treat a coordinate. */
 interface Rules<Value> {
+  /** What varies where this does, in a word or two. */
+  readonly title: string;
   /** Every name begins with it; the other coordinates are the setup of a cell. Default false. */
   readonly isPlace?: boolean;
   /**
@@ -55,6 +57,17 @@ interface Rules<Value> {
   readonly text: (value: Value) => string;
   /** In the title of a setup, if the cell has no value and there is no default. */
   readonly absentText?: string;
+  /** Of an object: its properties, each of which varies by itself. */
+  readonly parts?: Readonly<Record<string, Part>>;
+}
+
+/** One property of a coordinate that is an object. */
+interface Part {
+  readonly title: string;
+  /** A value in a name; `''` leaves it out. */
+  readonly text: (value: unknown) => string;
+  /** In a comparison, if the cell does not have the property. */
+  readonly absentText: string;
 }
 
 /** An entry of the table, whatever its values. */
@@ -86,51 +99,76 @@ function ofAny<Value>({ text, inFormat, ...rules }: Rules<Value>): Rules<unknown
   };
 }
 
-/** One property of a coordinate that is an object. */
 function part<Schema extends z.ZodType>(
   schema: Schema,
   description: string,
-  text: (value: z.infer<Schema>) => string,
+  words: {
+    readonly title: string;
+    readonly text: (value: z.infer<Schema>) => string;
+    readonly absentText: string;
+  },
 ) {
   return {
+    ...words,
     schema: schema.optional().describe(description),
-    text: (value: unknown) => text(value as z.infer<Schema>),
+    text: (value: unknown) => words.text(value as z.infer<Schema>),
   };
 }
 
 const SHAPE = {
-  compat: part(z.enum(COMPAT_LEVELS), 'qcow2: `0.10` is version 2', (level) => `compat ${level}`),
-  refcountBits: part(
-    z.literal(REFCOUNT_BITS),
-    'qcow2: width of a refcount',
-    (bits) => `${String(bits)}-bit refcounts`,
-  ),
-  extendedL2: part(z.boolean(), 'qcow2: clusters of 32 subclusters', (isOn) => (isOn ? 'extended L2' : '')),
-  compressionType: part(
-    z.enum(COMPRESSION_TYPES),
-    'qcow2: of compressed clusters',
-    (type) => `compression ${type}`,
-  ),
-  preallocation: part(
-    z.enum(PREALLOCATIONS),
-    'How much was there before the first write',
-    (mode) => `preallocation ${mode}`,
-  ),
-  dataFile: part(z.enum(DATA_FILES), 'qcow2: an external data file', (kind) => `${kind} data file`),
+  compat: part(z.enum(COMPAT_LEVELS), 'qcow2: `0.10` is version 2', {
+    title: 'Compat level',
+    text: (level) => `compat ${level}`,
+    absentText: 'compat 1.1',
+  }),
+  refcountBits: part(z.literal(REFCOUNT_BITS), 'qcow2: width of a refcount', {
+    title: 'Refcount width',
+    text: (bits) => `${String(bits)}-bit refcounts`,
+    absentText: '16-bit refcounts',
+  }),
+  extendedL2: part(z.boolean(), 'qcow2: clusters of 32 subclusters', {
+    title: 'Extended L2',
+    text: (isOn) => (isOn ? 'extended L2' : ''),
+    absentText: 'standard L2',
+  }),
+  compressionType: part(z.enum(COMPRESSION_TYPES), 'qcow2: of compressed clusters', {
+    title: 'Compression',
+    text: (type) => `compression ${type}`,
+    absentText: 'compression zlib',
+  }),
+  preallocation: part(z.enum(PREALLOCATIONS), 'How much was there before the first write', {
+    title: 'Preallocation',
+    text: (mode) => `preallocation ${mode}`,
+    absentText: 'preallocation off',
+  }),
+  dataFile: part(z.enum(DATA_FILES), 'qcow2: an external data file', {
+    title: 'Data file',
+    text: (kind) => `${kind} data file`,
+    absentText: 'no data file',
+  }),
 } satisfies Record<keyof ImageShape, unknown>;
 
-function cacheText(name: keyof CacheSizes): (bytes: number) => string {
-  return (bytes) => `${CACHE_SIZE_OPTIONS[name]} ${formatSize(bytes)}`;
+function cacheWords(name: keyof CacheSizes, title: string) {
+  const option = CACHE_SIZE_OPTIONS[name];
+  return {
+    title,
+    text: (bytes: number) => `${option} ${formatSize(bytes)}`,
+    absentText: `default ${option}`,
+  };
 }
 
 const CACHES = {
-  cacheSize: part(z.int().nonnegative(), 'Bytes of both caches together', cacheText('cacheSize')),
-  l2CacheSize: part(z.int().nonnegative(), 'Bytes', cacheText('l2CacheSize')),
-  refcountCacheSize: part(z.int().nonnegative(), 'Bytes', cacheText('refcountCacheSize')),
+  cacheSize: part(
+    z.int().nonnegative(),
+    'Bytes of both caches together',
+    cacheWords('cacheSize', 'Cache size'),
+  ),
+  l2CacheSize: part(z.int().nonnegative(), 'Bytes', cacheWords('l2CacheSize', 'L2 cache size')),
+  refcountCacheSize: part(z.int().nonnegative(), 'Bytes', cacheWords('refcountCacheSize', 'Refcount cache')),
   l2CacheEntrySize: part(
     z.int().positive(),
     'Bytes of a slice of an L2 table',
-    cacheText('l2CacheEntrySize'),
+    cacheWords('l2CacheEntrySize', 'L2 slice size'),
   ),
 } satisfies Record<keyof CacheSizes, unknown>;
 
@@ -143,22 +181,29 @@ export const UNNAMED_PROFILE: QemuProfileName = 'qemu-7.2';
 
 export const COORDINATES = {
   engine: counted(name.describe('What ran the requests: `builtin`, or the name of a peer such as `qemu`'), {
+    title: 'Engine',
     default: 'builtin',
     text: String,
   }),
-  workload: counted(name.describe('Name of the workload or trace'), { isPlace: true, text: String }),
-  format: counted(z.enum(FORMATS), { isPlace: true, isCompared: true, text: String }),
+  workload: counted(name.describe('Name of the workload or trace'), {
+    title: 'Workload',
+    isPlace: true,
+    text: String,
+  }),
+  format: counted(z.enum(FORMATS), { title: 'Format', isPlace: true, isCompared: true, text: String }),
   refcounts: counted(
     z.enum(REFCOUNT_MODES).nullable().describe('qcow2 only; null where the format has none'),
-    { isPlace: true, isCompared: true, text: String },
+    { title: 'Refcounts', isPlace: true, isCompared: true, text: String },
   ),
-  cache: counted(z.enum(CACHE_MODES), { isPlace: true, text: String }),
+  cache: counted(z.enum(CACHE_MODES), { title: 'Cache mode', isPlace: true, text: String }),
   clusterSize: counted(z.int().positive().nullable().describe('Bytes; null for raw, which has no clusters'), {
+    title: 'Cluster size',
     isCompared: true,
     inFormat: (bytes, format) => (format === 'raw' ? null : bytes),
     text: formatSize,
   }),
   queueDepth: counted(z.int().positive().describe('Guest requests in flight at once'), {
+    title: 'Queue depth',
     text: (depth) => `depth ${String(depth)}`,
   }),
   overlap: counted(
@@ -166,12 +211,14 @@ export const COORDINATES = {
       .literal(true)
       .optional()
       .describe('Host operations of different requests ran concurrently: counts are a sample too'),
-    { text: () => 'overlap', absentText: 'no overlap' },
+    { title: 'Overlap', text: () => 'overlap', absentText: 'no overlap' },
   ),
   device: timedOnly(name.describe('Where times were taken: `file`, `memory`, `null` or `model:NAME`'), {
+    title: 'Device',
     text: String,
   }),
   backing: counted(z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'), {
+    title: 'Backing file',
     isCompared: true,
     // Raw has no backing file: the image holds a copy of the data instead.
     inFormat: (backing, format) => (format === 'raw' ? undefined : backing),
@@ -186,6 +233,7 @@ export const COORDINATES = {
       .optional()
       .describe('Files of the backing chain; absent where there is one or none'),
     {
+      title: 'Backing depth',
       isCompared: true,
       inFormat: (depth, format) => (format === 'raw' ? undefined : depth),
       text: (depth) => `backing depth ${String(depth)}`,
@@ -193,6 +241,7 @@ export const COORDINATES = {
     },
   ),
   payload: counted(name.optional().describe('What guest writes carry; absent means `pattern`'), {
+    title: 'Payload',
     default: 'pattern',
     text: (kind) => `payload ${kind}`,
   }),
@@ -202,9 +251,14 @@ export const COORDINATES = {
       .describe(
         'Flushes added to a trace: `every=N` changes, `interval=MS` of its time, or `none`; absent without a policy',
       ),
-    { text: (policy) => `flush policy ${policy}`, absentText: 'flush policy of the trace' },
+    {
+      title: 'Flush policy',
+      text: (policy) => `flush policy ${policy}`,
+      absentText: 'flush policy of the trace',
+    },
   ),
   remap: counted(z.enum(REMAPS).optional().describe('How a trace was fitted to an image of another size'), {
+    title: 'Remap',
     text: (way) => `remap ${way}`,
     absentText: 'remap none',
   }),
@@ -212,7 +266,7 @@ export const COORDINATES = {
     name
       .optional()
       .describe('`recorded` or `scale=N`: requests timed by the trace; absent means as fast as possible'),
-    { text: (timing) => `timing ${timing}`, absentText: 'timing asap' },
+    { title: 'Timing', text: (timing) => `timing ${timing}`, absentText: 'timing asap' },
   ),
   shape: counted(
     z
@@ -221,6 +275,8 @@ export const COORDINATES = {
       .optional()
       .describe('Absent where the image has all the defaults'),
     {
+      title: 'Image shape',
+      parts: SHAPE,
       isCompared: true,
       inFormat: (shape, format) => shapeFor(format, shape),
       text: (shape) => shapeTexts(shape).join(' · '),
@@ -234,6 +290,8 @@ export const COORDINATES = {
       .optional()
       .describe("Absent where all are QEMU's defaults"),
     {
+      title: 'Cache sizes',
+      parts: CACHES,
       isCompared: true,
       inFormat: (caches, format) => (format === 'qcow2' ? givenSizes(caches) : undefined),
       text: (caches) => cacheTexts(caches).join(' · '),
@@ -242,14 +300,19 @@ export const COORDINATES = {
   ),
   discard: counted(
     z.literal('ignore').optional().describe('Guest discards were dropped; absent means `unmap`'),
-    { text: (mode) => `discard ${mode}`, absentText: 'discard unmap' },
+    { title: 'Discard', text: (mode) => `discard ${mode}`, absentText: 'discard unmap' },
   ),
   like: counted(
     z
       .enum(QEMU_PROFILE_NAMES)
       .optional()
       .describe(`Which QEMU the engines followed; absent means \`${UNNAMED_PROFILE}\`, once the only one`),
-    { default: UNNAMED_PROFILE, usual: DEFAULT_QEMU_PROFILE, text: (name) => `like ${name}` },
+    {
+      title: 'QEMU version',
+      default: UNNAMED_PROFILE,
+      usual: DEFAULT_QEMU_PROFILE,
+      text: (name) => `like ${name}`,
+    },
   ),
   image: counted(
     z
@@ -258,7 +321,7 @@ export const COORDINATES = {
       .max(IMAGE_PATH_MAX)
       .optional()
       .describe('Path of the image of the user that the cell ran on; absent where one was made for it'),
-    { text: (path) => `image ${basename(path)}`, absentText: 'a new image' },
+    { title: 'Image', text: (path) => `image ${basename(path)}`, absentText: 'a new image' },
   ),
 } as const satisfies Readonly<Record<string, Coordinate>>;
 
@@ -292,10 +355,7 @@ export function cacheTexts(caches: CacheSizes | undefined): readonly string[] {
   return partTexts(CACHES, caches);
 }
 
-function partTexts(
-  parts: Readonly<Record<string, { readonly text: (value: unknown) => string }>>,
-  whole: object | undefined,
-): readonly string[] {
+function partTexts(parts: Readonly<Record<string, Part>>, whole: object | undefined): readonly string[] {
   const values = new Map<string, unknown>(Object.entries(whole ?? {}));
   const texts = Object.entries(parts).map(([each, { text }]) => {
     const value = values.get(each);

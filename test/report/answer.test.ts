@@ -49,11 +49,9 @@ test('figures that a reader cannot distinguish are one', () => {
 test('nothing is said of what was not measured', () => {
   const about = aboutOf(only(({ cell }) => cell.cache === 'writethrough' && cell.format === 'qcow2'));
   expect(Object.keys(about)).toEqual(['Workloads', 'Copy-on-write', 'Time']);
-  expect(answerOf(reportCells(only(({ cell }) => cell.refcounts !== 'lazy')))).toMatchObject({
-    points: [],
-    reference: [],
-    headline: expect.stringContaining('cannot be compared') as string,
-  });
+  const withoutLazy = answerOf(reportCells(only(({ cell }) => cell.refcounts !== 'lazy')));
+  expect(withoutLazy.headline).not.toContain('lazy');
+  expect(withoutLazy.points.map((point) => point.about)).toEqual(['Cache mode']);
   expect(answerOf(reportCells(only(() => false))).headline).toBe('No cell of this result was counted.');
 });
 

@@ -1,7 +1,7 @@
 /** `report`: results as a page that needs nothing else, or as a Markdown table. */
 
 import { visibleText } from '../../core/visible-text.ts';
-import { markdownTable } from '../../report/markdown.ts';
+import { markdownTables } from '../../report/markdown.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { readResult } from '../../result/store.ts';
 import { CACHE_MODES, type CacheMode } from '../../result/vocabulary.ts';
@@ -32,7 +32,7 @@ export const reportCommand = defineCommand({
             text('out'),
           ),
           ...OVERWRITE_OPTIONS,
-          markdown: flag('Write Markdown tables, one per cache mode'),
+          markdown: flag('Write Markdown tables, one per cache mode and setup'),
           cache: optional(
             'Markdown: cache modes, comma-separated; default: all in the result',
             listOf('cache', choice('cache', CACHE_MODES)),
@@ -55,7 +55,7 @@ export const reportCommand = defineCommand({
 
   run: async ({ result: paths, out, markdown, cache }, terminal) => {
     const result = mergeResults(paths.map((path) => ({ path, result: readResult(path) })));
-    const written = markdown ? markdownTables(result, cache) : await page(result);
+    const written = markdown ? tablesOf(result, cache) : await page(result);
     if (markdown && out === undefined) {
       terminal.print(written.trimEnd());
       return EXIT.good;
@@ -73,7 +73,7 @@ async function page(result: ResultRecord): Promise<string> {
   return reportHtml(result);
 }
 
-function markdownTables(result: ResultRecord, caches: readonly CacheMode[] | undefined): string {
+function tablesOf(result: ResultRecord, caches: readonly CacheMode[] | undefined): string {
   const present = CACHE_MODES.filter((mode) => result.cells.some(({ cell }) => cell.cache === mode));
-  return (caches ?? present).map((cache) => markdownTable(result, { cache })).join('\n');
+  return (caches ?? present).map((cache) => markdownTables(result, { cache })).join('\n');
 }

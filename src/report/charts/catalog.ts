@@ -24,12 +24,12 @@ export function reportCharts(report: ReportCells, selected: Selected): readonly 
   ];
 }
 
-/** The workload and cache mode of which the headline speaks, else the first of each. */
+/** The workload, cache mode and setup of which the headline speaks, else the first of each. */
 export function selectedAtFirst(report: ReportCells, answer: Answer): Selected {
-  const reference = answer.reference[0];
+  const reference = answer.reference[0]?.cell;
   return {
     workload: reference?.workload ?? report.workloads[0] ?? '',
     cache: reference?.cache ?? report.caches[0] ?? '',
-    setup: report.setups[0] ?? '',
+    setup: reference?.setup ?? report.setups[0] ?? '',
   };
 }
