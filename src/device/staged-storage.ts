@@ -41,7 +41,7 @@ export class StagedStorage implements Storage {
   open(name: string, options: OpenOptions = {}): BlockDevice {
     const temporary = this.#staged.get(name);
     if (temporary === undefined) return this.#storage.open(name, options);
-    return this.#storage.open(temporary, { shownPath: name, ...options });
+    return this.#storage.open(temporary, { shownPath: this.#pathOf(name), ...options });
   }
 
   exists(name: string): boolean {
@@ -88,7 +88,11 @@ export class StagedStorage implements Storage {
   #refuseInTheWay(name: string): void {
     if (this.#replaceable.includes(name) || !this.#storage.exists(name)) return;
     const message = 'file exists: remove or rename it, or choose another name for the image';
-    throw new Qcow2BenchError('file-exists', message, { path: this.#storage.realName?.(name) ?? name });
+    throw new Qcow2BenchError('file-exists', message, { path: this.#pathOf(name) });
+  }
+
+  #pathOf(name: string): string {
+    return this.#storage.realName?.(name) ?? name;
   }
 
   #nameOf(name: string): string {

@@ -104,7 +104,8 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
       for (const each of [partName, dataFile?.name]) {
         if (each !== undefined) discardFile({ storage, name: each });
       }
-      throw aboutFinalName(error, partName, name);
+      const named = aboutFinalName(error, partName, name);
+      throw dataFile === undefined ? named : aboutFinalName(named, dataFile.name, dataFile.finalName);
     }
   } finally {
     await image.abandon();

@@ -11,6 +11,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -52,6 +53,52 @@ const OUTPUTS: readonly Output[] = [
   { what: 'a trace', words: 'trace convert trace.csv small/t.csv --overwrite', room: 1 },
   { what: 'a trace, gzip', words: 'trace convert trace.csv small/t.csv.gz --overwrite', room: 1 },
   { what: 'a trace, Zstandard', words: 'trace convert trace.csv small/t.csv.zst --overwrite', room: 1 },
+];
+
+interface ImageChange {
+  readonly what: string;
+  /** The command, in a folder where `small/disk.qcow2` has data and little space is left. */
+  readonly words: string;
+  /** Clusters of 64 KiB that are free then. */
+  readonly room: number;
+}
+
+const IMAGE_CHANGES: readonly ImageChange[] = [
+  ...['qcow2', 'qed', 'raw'].flatMap((format) => [
+    { what: `convert to ${format}`, words: `convert source.raw small/new.${format} --to ${format}`, room: 9 },
+    {
+      what: `convert over an image, ${format}`,
+      words: `convert source.raw small/disk.qcow2 --to ${format} --overwrite`,
+      room: 9,
+    },
+  ]),
+  { what: 'convert to a pair', words: 'convert source.raw small/new.qcow2 --data-file plain', room: 9 },
+  ...['metadata', 'falloc', 'full'].flatMap((preallocation) => {
+    const size = preallocation === 'metadata' ? '16GiB' : '64MiB';
+    return [
+      {
+        what: `create, ${preallocation}`,
+        words: `create small/new.qcow2 ${size} --preallocation ${preallocation}`,
+        room: 9,
+      },
+      {
+        what: `resize, ${preallocation}`,
+        words: `resize small/disk.qcow2 ${size} --preallocation ${preallocation}`,
+        room: 9,
+      },
+    ];
+  }),
+  { what: 'a snapshot', words: 'snapshot small/disk.qcow2 --create one', room: 0 },
+  {
+    what: 'an image that a run makes',
+    words: `run ${CELL} --image small/new.qcow2`,
+    room: 9,
+  },
+  {
+    what: 'the copy of an image that a run is served on',
+    words: `replay few.csv --image source.raw --cache writeback --dir small`,
+    room: 9,
+  },
 ];
 
 /** Takes all the space but `room` pages; gives it back by the function. */
@@ -114,6 +161,37 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
       await expectFailure('ENOSPC', /small\/\w+/);
       expect(spawnSync('mount', ['-o', 'remount,ro', small]).status).toBe(0);
       await expectFailure('EROFS', /: small: no file can be created in this directory/);
+    });
+
+    test.for(IMAGE_CHANGES)('$what', { timeout: 300_000 }, async ({ words, room }) => {
+      const folder = makeFolder();
+      const small = join(folder, 'small');
+      mkdirSync(small);
+      mountSmall(small);
+      writeFileSync(join(folder, 'source.raw'), Buffer.alloc(8 * 1024 * 1024, 5));
+      const head = '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n';
+      writeFileSync(join(folder, 'few.csv'), `${head}0,write,0,4096,\n`);
+      writeFileSync(join(folder, 'data.raw'), Buffer.alloc(256 * 1024, 7));
+      const call = (...given: readonly string[]): ReturnType<typeof callCli> => callCli(folder, ...given);
+      expect((await call('convert', 'data.raw', 'small/disk.qcow2')).code).toBe(0);
+      const before = contents(small);
+      fill(small, (room * 65_536) / PAGE);
+
+      const ended = await call(...words.split(' '));
+      expect(ended.code, ended.stdout).toBe(1);
+      expect(errorLine(ended)).toMatch(/small\/\w+.*ENOSPC|source\.raw: a copy needs .*small has/);
+      expect(errorLine(ended)).not.toContain('.tmp');
+      expect(readdirSync(small).toSorted()).toEqual(['disk.qcow2', 'filler']);
+      if (!/^(?:resize|snapshot)/.test(words)) expect(contents(small)).toEqual(before);
+      // In a longer file what is counted past its end would be a leak.
+      rmSync(join(small, 'filler'));
+      expect((await call('resize', 'small/disk.qcow2', '1MiB', '--preallocation', 'full')).code).toBe(0);
+      const checked = await call('check', 'small/disk.qcow2');
+      expect(checked.code, checked.stdout).toBe(0);
+      expect((await call('convert', 'small/disk.qcow2', 'after.raw', '--to', 'raw')).code).toBe(0);
+      const disk = readFileSync(join(folder, 'after.raw'));
+      expect(disk.subarray(0, 256 * 1024).equals(readFileSync(join(folder, 'data.raw')))).toBe(true);
+      expect(disk.subarray(256 * 1024).every((byte) => byte === 0)).toBe(true);
     });
 
     const noClient = reasonToSkip('qemu-io');

@@ -4,7 +4,7 @@
  * are listed hold what they held.
  */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it, vi } from 'vitest';
 import { openStack, type Stack } from '../../../src/bench/stack.ts';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { FaultDevice, type FaultEvent } from '../../../src/device/fault.ts';
@@ -14,6 +14,8 @@ import { Qcow2Image } from '../../../src/format/qcow2/qcow2-image.ts';
 import { createImage } from '../../../src/format/registry.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { reasonToSkip } from '../system-tools.ts';
+
+vi.setConfig({ testTimeout: 300_000 });
 
 const IMAGE = 'disk';
 const SECTOR = 512;

@@ -33,6 +33,12 @@ export interface RefcountsOptions {
   readonly discards: DiscardQueue;
 }
 
+/** Of an update: what it has changed counts also if it fails. */
+interface UpdateProgress {
+  /** The first cluster that is not changed yet. */
+  next: number;
+}
+
 /** Where a look through the refcount blocks is. */
 interface ScanPosition {
   readonly index: number;
@@ -304,17 +310,17 @@ export class Refcounts implements RefcountGrowth {
       const pending = this.blockCache.setDependency(this.l2Cache);
       if (pending !== undefined) await pending;
     }
-    let changed = first;
+    const progress: UpdateProgress = { next: first };
     try {
-      changed = await this.#updateClusters(first, last, delta, freed);
-      if (changed <= last) {
+      await this.#updateClusters(progress, last, delta, freed);
+      if (progress.next <= last) {
         this.#freeClusterIndex = Math.min(this.#freeClusterIndex, first);
-        await this.#undo(first, changed, delta);
+        await this.#undo(first, progress.next, delta);
         return false;
       }
     } catch (error) {
       this.#discards.clear();
-      await this.#undo(first, changed, delta);
+      await this.#undo(first, progress.next, delta);
       throw error;
     }
     if (!this.#gathering && !this.#discards.isEmpty) await this.#discards.process();
@@ -345,23 +351,25 @@ export class Refcounts implements RefcountGrowth {
     if (!this.#discards.isEmpty) await this.#discards.process();
   }
 
-  /**
-   * Answers the first cluster that was not changed: after `last`, or where a block had to be added.
-   */
-  async #updateClusters(first: number, last: number, delta: number, freed: FreedClusters): Promise<number> {
+  /** Changes the clusters from `progress` on, up to `last` or to where a block had to be added. */
+  async #updateClusters(
+    progress: UpdateProgress,
+    last: number,
+    delta: number,
+    freed: FreedClusters,
+  ): Promise<void> {
     const { refcountBlockEntries } = this.geometry;
-    let cluster = first;
-    while (cluster <= last) {
-      const slot = await this.#acquireBlockOf(cluster);
-      if (slot === RESTART) return cluster;
+    while (progress.next <= last) {
+      const slot = await this.#acquireBlockOf(progress.next);
+      if (slot === RESTART) return;
       try {
-        const blockEnd = (Math.floor(cluster / refcountBlockEntries) + 1) * refcountBlockEntries;
-        for (; cluster <= last && cluster < blockEnd; cluster++) this.#change(slot, cluster, delta, freed);
+        const blockEnd = (Math.floor(progress.next / refcountBlockEntries) + 1) * refcountBlockEntries;
+        const end = Math.min(last + 1, blockEnd);
+        for (; progress.next < end; progress.next++) this.#change(slot, progress.next, delta, freed);
       } finally {
         this.blockCache.release(slot);
       }
     }
-    return cluster;
   }
 
   #change(slot: number, cluster: number, delta: number, freed: FreedClusters): void {
@@ -403,7 +411,7 @@ export class Refcounts implements RefcountGrowth {
     if (end <= first) return;
     try {
       if (delta > 0) await this.blockCache.setDependency(this.l2Cache);
-      await this.#updateClusters(first, end - 1, -delta, 'keep');
+      await this.#updateClusters({ next: first }, end - 1, -delta, 'keep');
     } catch {
       // Best effort after a first error, which the caller reports: at worst clusters leak.
     }

@@ -1,0 +1,123 @@
+/**
+ * What README.md and docs/ show can be typed: each command of their blocks runs, over a few
+ * requests, and each option that the text names exists in the command that it is named with.
+ */
+
+import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+
+import { COMMANDS } from '../../src/cli/command-list.ts';
+import { COMMON_OPTIONS, declaredOptions } from '../../src/cli/grammar/declared-options.ts';
+import { nameOf } from '../../src/cli/named-command.ts';
+import { EXIT } from '../../src/cli/terminal/exit-code.ts';
+import { callCliWith } from './call-cli.ts';
+import { makeFolder } from './cli-process.ts';
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const FILES = ['README.md', ...globSync('docs/*.md', { cwd: ROOT })].toSorted();
+/** Of other programs, and of none. */
+const FOREIGN = new Set(['output', 'remove', 'silent', 'option']);
+/** So few that a documented run lasts a moment. */
+const FEW = { run: ['--samples', '0', '--requests', '20'], replay: ['--samples', '0', '--requests', '20'] };
+
+interface Documented {
+  readonly file: string;
+  readonly words: readonly string[];
+}
+
+/** The commands of a file's blocks, comments and line breaks taken out. */
+function commandsOf(file: string): readonly Documented[] {
+  const text = readFileSync(join(ROOT, file), 'utf8');
+  const blocks = [...text.matchAll(/^```(?:sh)?\n(.*?)^```$/gms)].map(([, block = '']) => block);
+  return blocks
+    .flatMap((block) => block.replaceAll('\\\n', ' ').split('\n'))
+    .map((line) => line.replace(/ +#.*$/, '').trim())
+    .filter((line) => /^(?:qb|qcow2-bench) /.test(line))
+    .map((line) => ({ file, words: line.split(/ +/).slice(1) }));
+}
+
+const DOCUMENTED = FILES.flatMap(commandsOf);
+let inputs: string;
+
+async function call(folder: string, words: readonly string[]): Promise<void> {
+  // A server is ended when it says where it listens.
+  const ended = await callCliWith({ interruptAt: /^nbd(?:\+unix)?:/m }, folder, ...words);
+  expect([EXIT.good, EXIT.interrupted], `${words.join(' ')}: ${ended.stderr}`).toContain(ended.code);
+}
+
+beforeAll(async () => {
+  inputs = mkdtempSync(join(tmpdir(), 'qcow2-bench-documented-'));
+  const workloads = readFileSync(join(ROOT, 'docs/workloads.md'), 'utf8');
+  const [, workload = ''] = /^```json\n(\{.*?)^```$/ms.exec(workloads) ?? [];
+  const [, trace = ''] = /^```\n(#qcow2-bench trace.*?)^```$/ms.exec(workloads) ?? [];
+  writeFileSync(join(inputs, 'mine.json'), workload);
+  for (const name of ['mine.trace.csv', 'my.trace.csv.gz', 'my.trace.csv.zst']) {
+    writeFileSync(join(inputs, name), trace);
+  }
+  mkdirSync(join(inputs, 'results'));
+  await call(inputs, ['create', 'disk.qcow2', '10GiB']);
+  const result = ['--out', 'results/latest.json', '--report', 'page.html', '--samples', '0'];
+  await call(inputs, ['bench', '--workload', 'stride', '--requests', '20', ...result]);
+  await call(inputs, ['gate', 'results/latest.json', '--accept', '--baseline', 'results/baseline.json']);
+});
+
+afterAll(() => {
+  rmSync(inputs, { recursive: true, force: true });
+});
+
+test('the documents show commands', () => {
+  expect(new Set(DOCUMENTED.map(({ file }) => file)).size).toBeGreaterThan(2);
+  expect(DOCUMENTED.length).toBeGreaterThan(15);
+});
+
+describe('a documented command runs', () => {
+  test.for(DOCUMENTED)('$file: $words', async ({ words: [command = '', ...rest] }) => {
+    const folder = makeFolder();
+    // These make the file that others read.
+    if (command !== 'create' && command !== 'record') cpSync(inputs, folder, { recursive: true });
+    if (command === 'report') mkdirSync(join(folder, 'reports'));
+    const few = command === 'run' || command === 'replay' ? FEW[command] : [];
+    const own = new Set(few.filter((word) => word.startsWith('--')));
+    const places = new Set(rest.flatMap((word, at) => (isLeftOut(word, own) ? [at, at + 1] : [])));
+    const kept = rest.filter((_, at) => !places.has(at));
+    await call(folder, [command, ...kept, ...few]);
+  });
+});
+
+/** Replaced by fewer, or a directory of the reader's. */
+function isLeftOut(word: string, replaced: ReadonlySet<string>): boolean {
+  return replaced.has(word) || word === '--qemu-bin-dir';
+}
+
+describe('an option that the text names exists', () => {
+  const known = new Map<string, ReadonlySet<string>>();
+  beforeAll(async () => {
+    for (const listed of COMMANDS.flatMap((each) => ('commands' in each ? each.commands : [each]))) {
+      const name = nameOf(listed.usage);
+      const options = declaredOptions(await listed.load()).keys();
+      known.set(name, new Set([...options, ...COMMON_OPTIONS, ...(known.get(name) ?? [])]));
+    }
+  });
+
+  test.for(FILES)('%s', (file) => {
+    const text = readFileSync(join(ROOT, file), 'utf8').replaceAll(/^```.*?^```$/gms, '');
+    const all = new Set([...known.values()].flatMap((options) => [...options]));
+    for (const [, span = ''] of text.matchAll(/`([^`\n]+)`/g)) {
+      const words = span.split(/[ ()|[\]]+/);
+      // `trace convert` is a command too.
+      const name = words[0] === 'trace' ? words[1] : words[0];
+      const options = known.get(name ?? '') ?? all;
+      for (const [, option = ''] of span.matchAll(/(?:^|[ (|[])--([a-z][\w-]*)/g)) {
+        expect(options.has(option) || FOREIGN.has(option), `${file}: \`${span}\` names --${option}`).toBe(
+          true,
+        );
+      }
+    }
+  });
+});
