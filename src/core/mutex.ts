@@ -70,7 +70,8 @@ export class Mutex {
 
   /** Hands the lock to the work that has waited longest. */
   readonly #release = (): void => {
-    const next = this.#waiting.shift();
+    // `shift` is a call of the runtime, also of an empty list.
+    const next = this.#waiting.length === 0 ? undefined : this.#waiting.shift();
     if (next === undefined) this.#held = false;
     else next();
   };

@@ -18,6 +18,8 @@ import { assertInvariant } from '../core/error.ts';
 export const PAGE_BYTES = 4096;
 const SLAB_PAGES = 64;
 const DIRECTORY_PAGES = 1024;
+/** Up to so many bytes, an entry of a table, a loop copies faster than a call of the runtime. */
+const LOOP_BYTES_MAX = 32;
 
 /**
  * Slabs of files that are gone, to be used again: a new one costs its allocation, its zeroing by
@@ -27,14 +29,23 @@ const DIRECTORY_PAGES = 1024;
 const spareSlabs: Buffer[] = [];
 const SPARE_SLABS_MAX = 64;
 
-/** For each page of 4 MiB of file its number in the slabs, from 1; 0 where there is none. */
+/**
+ * For each page of 4 MiB of file its number in the slabs, from 1; 0 where there is none; −1 − B for
+ * a page whose bytes are all B, which takes no slab.
+ */
 type Directory = Int32Array;
+
+/** For each byte a page of it, made when it is first used. */
+const uniformPages: (Buffer | undefined)[] = new Array<undefined>(256).fill(undefined);
 
 export class SparseBytes {
   // Buffers rather than plain arrays: their `copy` takes a range of the source without making a
   // view.
   readonly #slabs: Buffer[] = [];
   readonly #directories = new Map<number, Directory>();
+  /** The directory that was found last, and which one it is. */
+  #found: Directory | undefined;
+  #foundIndex = -1;
   /** Numbers of pages that were given back. */
   readonly #free: number[] = [];
   /** How many numbers were ever given out; the pages above are fresh, but perhaps not zero. */
@@ -45,7 +56,7 @@ export class SparseBytes {
     return this.#size;
   }
 
-  /** Bytes of pages held, a multiple of the page. */
+  /** Bytes of pages held in slabs, a multiple of the page. */
   get storedBytes(): number {
     return (this.#numbers - this.#free.length) * PAGE_BYTES;
   }
@@ -56,7 +67,7 @@ export class SparseBytes {
       const at = remainder(offset + done, PAGE_BYTES);
       const length = Math.min(PAGE_BYTES - at, byteLength - done);
       const number = this.#pageNumber((offset + done - at) / PAGE_BYTES);
-      if (number === 0) target.fill(0, done, done + length);
+      if (number <= 0) target.fill(byteOf(number), done, done + length);
       else {
         const start = startInSlab(number) + at;
         this.#slabOf(number).copy(target, done, start, start + length);
@@ -91,12 +102,29 @@ export class SparseBytes {
     for (let done = from; done < to;) {
       const at = remainder(offset + done, PAGE_BYTES);
       const length = Math.min(PAGE_BYTES - at, to - done);
-      const number = this.#pageFor((offset + done - at) / PAGE_BYTES, length === PAGE_BYTES);
-      const part = length === bytes.byteLength ? bytes : bytes.subarray(done, done + length);
-      this.#slabOf(number).set(part, startInSlab(number) + at);
+      this.#writeIn((offset + done - at) / PAGE_BYTES, at, bytes, done, done + length);
       done += length;
     }
     this.growTo(offset + bytes.byteLength);
+  }
+
+  /** Stores bytes `from` to `to` in page `index`, from its byte `at` on. */
+  #writeIn(index: number, at: number, bytes: Uint8Array, from: number, to: number): void {
+    const length = to - from;
+    if (length <= LOOP_BYTES_MAX) {
+      const number = this.#pageFor(index, false);
+      const slab = this.#slabOf(number);
+      const start = startInSlab(number) + at;
+      for (let byte = 0; byte < length; byte++) slab[start + byte] = bytes[from + byte] as number;
+      return;
+    }
+    const part = length === bytes.byteLength ? bytes : bytes.subarray(from, to);
+    if (length === PAGE_BYTES && isUniform(part)) {
+      this.#setUniform(index, part[0] as number);
+      return;
+    }
+    const number = this.#pageFor(index, length === PAGE_BYTES);
+    this.#slabOf(number).set(part, startInSlab(number) + at);
   }
 
   /**
@@ -129,6 +157,7 @@ export class SparseBytes {
   /** Drops everything: the file was removed. The bytes must not be used afterwards. */
   discardAll(): void {
     this.#directories.clear();
+    this.#foundIndex = -1;
     this.#free.length = 0;
     this.#numbers = 0;
     this.#size = 0;
@@ -142,8 +171,9 @@ export class SparseBytes {
     const all = new Uint8Array(this.#size);
     for (const [index, number] of this.#pages()) {
       const start = index * PAGE_BYTES;
-      const from = startInSlab(number);
-      this.#slabOf(number).copy(all, start, from, from + Math.min(PAGE_BYTES, this.#size - start));
+      const length = Math.min(PAGE_BYTES, this.#size - start);
+      if (number < 0) all.fill(byteOf(number), start, start + length);
+      else this.#slabOf(number).copy(all, start, startInSlab(number), startInSlab(number) + length);
     }
     return all;
   }
@@ -151,6 +181,10 @@ export class SparseBytes {
   clone(): SparseBytes {
     const copy = new SparseBytes();
     for (const [index, number] of this.#pages()) {
+      if (number < 0) {
+        copy.#setUniform(index, byteOf(number));
+        continue;
+      }
       const to = copy.#pageFor(index, true);
       const from = startInSlab(number);
       this.#slabOf(number).copy(copy.#slabOf(to), startInSlab(to), from, from + PAGE_BYTES);
@@ -159,7 +193,7 @@ export class SparseBytes {
     return copy;
   }
 
-  /** Index in the file and number of every page. */
+  /** Index in the file of every page, and its number as in a directory. */
   *#pages(): Generator<readonly [number, number], undefined> {
     for (const [directory, numbers] of this.#directories) {
       for (const [index, number] of numbers.entries()) {
@@ -170,32 +204,57 @@ export class SparseBytes {
   }
 
   #pageNumber(index: number): number {
-    const directory = this.#directories.get(Math.floor(index / DIRECTORY_PAGES));
+    const directory = this.#find(Math.floor(index / DIRECTORY_PAGES));
     return directory === undefined ? 0 : (directory[index % DIRECTORY_PAGES] as number);
+  }
+
+  #find(directoryIndex: number): Directory | undefined {
+    if (directoryIndex === this.#foundIndex) return this.#found;
+    const directory = this.#directories.get(directoryIndex);
+    if (directory !== undefined) {
+      this.#found = directory;
+      this.#foundIndex = directoryIndex;
+    }
+    return directory;
   }
 
   #slabOf(number: number): Buffer {
     return this.#slabs[Math.floor((number - 1) / SLAB_PAGES)] as Buffer;
   }
 
-  /**
-   * The number of page `index`, which is made if it is absent: zero, unless it is `overwritten` as
-   * a whole.
-   */
-  #pageFor(index: number, overwritten: boolean): number {
+  #directoryOf(index: number): Directory {
     const directoryIndex = Math.floor(index / DIRECTORY_PAGES);
-    let directory = this.#directories.get(directoryIndex);
+    let directory = this.#find(directoryIndex);
     if (directory === undefined) {
       assertInvariant(Number.isSafeInteger(index) && index >= 0, 'page index out of range');
       directory = new Int32Array(DIRECTORY_PAGES);
       this.#directories.set(directoryIndex, directory);
+      this.#found = directory;
+      this.#foundIndex = directoryIndex;
     }
+    return directory;
+  }
+
+  /**
+   * The number of page `index` in the slabs, where it is put if it is absent or of one byte; its
+   * bytes are undefined if it is `overwritten` as a whole.
+   */
+  #pageFor(index: number, overwritten: boolean): number {
+    const directory = this.#directoryOf(index);
     const present = directory[index % DIRECTORY_PAGES] as number;
-    if (present !== 0) return present;
+    if (present > 0) return present;
     const number = this.#takeNumber();
     directory[index % DIRECTORY_PAGES] = number;
-    if (!overwritten) this.#slabOf(number).fill(0, startInSlab(number), startInSlab(number) + PAGE_BYTES);
+    const start = startInSlab(number);
+    if (!overwritten) this.#slabOf(number).fill(byteOf(present), start, start + PAGE_BYTES);
     return number;
+  }
+
+  #setUniform(index: number, byte: number): void {
+    const directory = this.#directoryOf(index);
+    const present = directory[index % DIRECTORY_PAGES] as number;
+    if (present > 0) this.#free.push(present);
+    directory[index % DIRECTORY_PAGES] = -1 - byte;
   }
 
   #takeNumber(): number {
@@ -208,8 +267,9 @@ export class SparseBytes {
   }
 
   #zero(index: number, from: number, to: number): void {
-    const number = this.#pageNumber(index);
-    if (number === 0) return;
+    const present = this.#pageNumber(index);
+    if (present <= 0 && byteOf(present) === 0) return;
+    const number = this.#pageFor(index, false);
     const start = startInSlab(number);
     this.#slabOf(number).fill(0, start + from, start + to);
   }
@@ -230,7 +290,7 @@ export class SparseBytes {
   }
 
   #dropWithin(directoryIndex: number, first: number, end: number): void {
-    const directory = this.#directories.get(directoryIndex);
+    const directory = this.#find(directoryIndex);
     if (directory === undefined) return;
     const base = directoryIndex * DIRECTORY_PAGES;
     const last = Math.min(DIRECTORY_PAGES, end - base);
@@ -238,10 +298,13 @@ export class SparseBytes {
       const number = directory[index] as number;
       if (number === 0) continue;
       directory[index] = 0;
-      this.#free.push(number);
+      if (number > 0) this.#free.push(number);
     }
     // A whole directory that was emptied: a hole of terabytes is to take no memory.
-    if (first <= base && end >= base + DIRECTORY_PAGES) this.#directories.delete(directoryIndex);
+    if (first <= base && end >= base + DIRECTORY_PAGES) {
+      this.#directories.delete(directoryIndex);
+      this.#foundIndex = -1;
+    }
   }
 
   /** The first directory after `index`; past every possible page if there is none. */
@@ -250,6 +313,19 @@ export class SparseBytes {
     for (const other of this.#directories.keys()) if (other > index && other < next) next = other;
     return next;
   }
+}
+
+/** Of a page that is in no slab: absent, or of one byte. */
+function byteOf(number: number): number {
+  return number === 0 ? 0 : -1 - number;
+}
+
+/** Whether all bytes of a page are the same, as in the payload `pattern`. */
+function isUniform(page: Uint8Array): boolean {
+  const byte = page[0] as number;
+  if (page[1] !== byte || page[PAGE_BYTES - 1] !== byte) return false;
+  const same = (uniformPages[byte] ??= Buffer.alloc(PAGE_BYTES, byte));
+  return Buffer.compare(page, same) === 0;
 }
 
 /** Where a page begins in its slab. */

@@ -66,6 +66,17 @@ describe('looking up', () => {
     expect(caches.l2.acquireCached(2 * TABLE)).toBe(-1);
   });
 
+  it('reads a table that was forgotten again, and one at offset 0 never', async () => {
+    const caches = new Caches();
+    await touch(caches.l2, 1);
+    caches.l2.forget(TABLE);
+    expect(caches.l2.acquireCached(TABLE)).toBe(-1);
+    expect(caches.l2.acquireCached(0)).toBe(-1);
+    await touch(caches.l2, 1);
+    expect(caches.take()).toEqual(['read l2-table 1', 'read l2-table 1']);
+    await expect(touch(caches.l2, 0)).rejects.toMatchObject({ code: 'unaligned-table' });
+  });
+
   it('evicts the table that was let go longest ago, however often it was used before', async () => {
     const caches = new Caches(2);
     await touch(caches.l2, 1);

@@ -61,8 +61,10 @@ interface Progress {
   /** Where the extent begins in the host file; -1 before its first part. */
   hostOffset: number;
   length: number;
-  readonly allocations: Allocation[];
+  allocations: readonly Allocation[];
 }
+
+const NONE: readonly Allocation[] = [];
 
 /** A part of a request that one slice maps: `clusters` entries alike from `first` on. */
 interface Part {
@@ -99,7 +101,7 @@ export class WriteMapper {
 
   /** Maps as much of a guest write as goes to one contiguous host range; allocates where needed. */
   map(guestOffset: number, length: number): MaybePromise<Extent> {
-    const progress: Progress = { hostOffset: -1, length: 0, allocations: [] };
+    const progress: Progress = { hostOffset: -1, length: 0, allocations: NONE };
     if (this.#inFlight.length > 0) return this.#mapParts(progress, guestOffset, length);
     // The usual request: nothing else is in flight, and one slice in the cache says it all.
     const goesOn = this.#mapPart(progress, guestOffset, length);
@@ -140,7 +142,7 @@ export class WriteMapper {
 
   /** Ends an allocation after its entries were linked, or after it failed. */
   finish(allocation: Allocation): void {
-    if (this.#inFlight.at(-1) === allocation) this.#inFlight.pop();
+    if (this.#inFlight[this.#inFlight.length - 1] === allocation) this.#inFlight.pop();
     else this.#inFlight = this.#inFlight.filter((other) => other !== allocation);
     if (allocation.waiters !== undefined) for (const wake of allocation.waiters) wake();
   }
@@ -314,7 +316,9 @@ export class WriteMapper {
   }
 
   #begin(progress: Progress, allocation: Allocation): void {
-    progress.allocations.unshift(allocation);
+    const { allocations } = progress;
+    // Nearly every extent has one: a list of that length, which never grows.
+    progress.allocations = allocations.length === 0 ? [allocation] : [allocation, ...allocations];
     this.#inFlight.push(allocation);
   }
 

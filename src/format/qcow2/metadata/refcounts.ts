@@ -62,6 +62,8 @@ export class Refcounts implements RefcountGrowth {
   readonly l2Cache: TableCache;
   readonly codec: RefcountCodec;
   readonly #discards: DiscardQueue;
+  /** An eighth to eight. */
+  readonly #bytesPerRefcount: number;
   #freeClusterIndex = 0;
   #isScanned = false;
   /**
@@ -85,6 +87,7 @@ export class Refcounts implements RefcountGrowth {
     this.l2Cache = options.l2Cache;
     this.codec = refcountCodec(options.geometry.refcountOrder);
     this.#discards = options.discards;
+    this.#bytesPerRefcount = 2 ** options.geometry.refcountOrder / 8;
   }
 
   /** The refcount of a host cluster; clusters without a refcount block have 0. */
@@ -448,8 +451,8 @@ export class Refcounts implements RefcountGrowth {
 
   /** Refcounts `first` to `end − 1` of an acquired block change. */
   #markRefcounts(slot: number, first: number, end: number): void {
-    const perByte = 8 / 2 ** this.geometry.refcountOrder;
-    this.blockCache.markDirty(slot, Math.floor(first / perByte), Math.ceil(end / perByte));
+    const bytes = this.#bytesPerRefcount;
+    this.blockCache.markDirty(slot, Math.floor(first * bytes), Math.ceil(end * bytes));
   }
 
   async #allocateAnywhere(count: number): Promise<number> {

@@ -44,7 +44,7 @@ export class TableCache {
   readonly #dependencyCause: SyncCause;
   readonly #guardWrite: (offset: number, length: number) => undefined | Promise<never>;
 
-  /** Offset of the table in each slot; 0 is an empty slot (the header is at 0, never a table). */
+  /** Offset of the table in each slot; −1 is an empty slot. */
   #offsets: Float64Array;
   #references: Int32Array;
   #dirty: Uint8Array;
@@ -55,6 +55,8 @@ export class TableCache {
   readonly #bytes: Uint8Array<ArrayBuffer>[] = [];
   readonly #views: DataView<ArrayBuffer>[] = [];
   readonly #slotOf = new Map<number, number>();
+  /** The slot that was found last. */
+  #found = 0;
   #dirtyCount = 0;
   /** All dirty slots are between these two, both included. */
   #lowestDirty: number;
@@ -71,7 +73,7 @@ export class TableCache {
     this.#dependencyCause = options.dependencyCause;
     this.#guardWrite = options.guardWrite;
     this.#lowestDirty = options.slots;
-    this.#offsets = new Float64Array(options.slots);
+    this.#offsets = new Float64Array(options.slots).fill(-1);
     this.#references = new Int32Array(options.slots);
     this.#dirty = new Uint8Array(options.slots);
     this.#changedFrom = new Int32Array(options.slots);
@@ -89,25 +91,24 @@ export class TableCache {
 
   /** Takes a reference to the table at `offset`, reading it if need be; answers its slot. */
   acquire(offset: number): MaybePromise<number> {
-    const slot = this.#slotOf.get(offset);
-    if (slot === undefined) return this.#load(offset, true);
+    const slot = this.#find(offset);
+    if (slot < 0) return this.#load(offset, true);
     this.#reference(slot);
     return slot;
   }
 
   /** As `acquire`, for a table that is about to be written whole: nothing is read. */
   acquireEmpty(offset: number): MaybePromise<number> {
-    const slot = this.#slotOf.get(offset);
-    if (slot === undefined) return this.#load(offset, false);
+    const slot = this.#find(offset);
+    if (slot < 0) return this.#load(offset, false);
     this.#reference(slot);
     return slot;
   }
 
   /** As `acquire`, only if the table is in the cache; otherwise -1. */
   acquireCached(offset: number): number {
-    const slot = this.#slotOf.get(offset);
-    if (slot === undefined) return -1;
-    this.#reference(slot);
+    const slot = this.#find(offset);
+    if (slot >= 0) this.#reference(slot);
     return slot;
   }
 
@@ -148,11 +149,11 @@ export class TableCache {
    * that is in use stays (only a corrupt image frees it).
    */
   forget(offset: number): void {
-    const slot = this.#slotOf.get(offset);
-    if (slot === undefined || this.#references[slot] !== 0) return;
+    const slot = this.#find(offset);
+    if (slot < 0 || this.#references[slot] !== 0) return;
     this.#clean(slot);
     this.#slotOf.delete(offset);
-    this.#offsets[slot] = 0;
+    this.#offsets[slot] = -1;
     this.#order.forget(slot);
   }
 
@@ -178,7 +179,8 @@ export class TableCache {
     this.#slots = slots;
     this.#lowestDirty = slots;
     this.#highestDirty = -1;
-    this.#offsets = new Float64Array(slots);
+    this.#offsets = new Float64Array(slots).fill(-1);
+    this.#found = 0;
     this.#references = new Int32Array(slots);
     this.#dirty = new Uint8Array(slots);
     this.#changedFrom = new Int32Array(slots);
@@ -215,6 +217,16 @@ export class TableCache {
 
   #sync(cause: SyncCause): Pending {
     return this.#device.sync(cause);
+  }
+
+  /** The slot of the table at `offset`, mostly the one that was found last; −1 if it is not here. */
+  #find(offset: number): number {
+    if (this.#offsets[this.#found] !== offset) {
+      const slot = this.#slotOf.get(offset);
+      if (slot === undefined) return -1;
+      this.#found = slot;
+    }
+    return this.#found;
   }
 
   #reference(slot: number): void {
@@ -302,7 +314,7 @@ export class TableCache {
     const slot = this.#victim(offset);
     if (this.#dirty[slot] === 1) await this.#writeSlot(slot);
     this.#slotOf.delete(this.#offsets[slot] as number);
-    this.#offsets[slot] = 0;
+    this.#offsets[slot] = -1;
     this.#ensureMemory(slot);
     if (read) {
       const pending = this.#device.read(offset, this.bytes(slot), this.#purpose);
