@@ -43,13 +43,22 @@ interface Finding {
   readonly instead: string;
 }
 
+/** What begins a line of a comment, a quotation or a list. */
+const LINE_MARK = /^\s*(?:\/\/|\/?\*\*?(?!\/)|#+(?= )|>|-(?= ))?\s*/;
+
+/** Also what a line break divides. */
 function refusedIn(name: string, text: string): readonly Finding[] {
-  return text.split('\n').flatMap((line, index) =>
-    REFUSED.flatMap(([pattern, instead]) => {
-      const word = pattern.exec(line)?.[0];
-      return word === undefined ? [] : [{ place: `${name}:${String(index + 1)}`, word, instead }];
-    }),
-  );
+  const lines = text.split('\n');
+  return lines.flatMap((line, index) => {
+    const start = line.trimEnd();
+    const joined = `${start} ${(lines[index + 1] ?? '').replace(LINE_MARK, '')}`;
+    return REFUSED.flatMap(([pattern, instead]) => {
+      const found = pattern.exec(joined);
+      // What begins in the next line is a finding there.
+      if (found === null || found.index >= start.length) return [];
+      return [{ place: `${name}:${String(index + 1)}`, word: found[0], instead }];
+    });
+  });
 }
 
 test('no file has a refused word; each finding has its line and a better word', () => {
@@ -95,6 +104,10 @@ test.each([
   ['the client is told', 'is told'],
   ['there is no such file', 'there is no such'],
   ['a file that is there is written over', 'is written over'],
+  [' * it cannot be told\n * apart', 'told apart'],
+  ['  // for want\n  // of', 'for want of'],
+  ['text under\nway', 'under way'],
+  ['- is not to\n  be had', 'to be had'],
 ])('%s: refused', (line, word) => {
   expect(refusedIn('a.ts', `first\n${line}`)).toMatchObject([{ place: 'a.ts:2', word }]);
 });
