@@ -15,10 +15,11 @@ const MAY_IMPORT = {
   result: ['device', 'format', 'workload'],
   bench: ['workload', 'format', 'device', 'result'],
   peer: ['bench', 'workload', 'format', 'device', 'result'],
+  crash: ['bench', 'workload', 'format', 'image', 'device', 'result'],
   nbd: ['workload', 'format', 'device'],
   gate: ['result'],
   report: ['result', 'gate'],
-  cli: ['device', 'format', 'image', 'workload', 'result', 'bench', 'peer', 'nbd', 'gate', 'report'],
+  cli: ['device', 'format', 'image', 'workload', 'result', 'bench', 'crash', 'peer', 'nbd', 'gate', 'report'],
 };
 
 /** The rooms of two large folders: a room may import itself and what is named here of its folder. */

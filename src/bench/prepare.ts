@@ -23,6 +23,7 @@ import { Payload } from './payload.ts';
 import { runRequests } from './runner.ts';
 import { openStack } from './stack.ts';
 import { copiedStack, copyUserImage, leftOutOf, servedStack, type ImageStack } from './user-image.ts';
+import type { GuestDisk } from './verification.ts';
 
 /** Requests of a batch while an image is filled: each may carry a MiB. */
 const FILL_BATCH_REQUESTS = 64;
@@ -36,6 +37,8 @@ export interface PrepareOptions {
   readonly signal?: AbortSignal | undefined;
   /** Awaited now and then while files are filled. */
   readonly pause?: (() => void | Promise<void>) | undefined;
+  /** Put in front of each file while it is filled, such as one that replaces the data. */
+  readonly fillDisk?: ((disk: GuestDisk) => GuestDisk) | undefined;
 }
 
 /** Files that are ready to be opened. Disposing removes them. */
@@ -198,7 +201,7 @@ async function fill(
   requests: Iterable<Request>,
   ending: 'close' | 'crash' = 'close',
 ): Promise<void> {
-  const { plan, storage, signal, pause } = options;
+  const { plan, storage, signal, pause, fillDisk } = options;
   const batches = inBatches(requests);
   const isImage = name === options.imageName;
   const first = batches.next();
@@ -213,7 +216,7 @@ async function fill(
     metered: false,
   });
   await runRequests({
-    backend: stack.backend,
+    backend: fillDisk?.(stack.backend) ?? stack.backend,
     batches: chain(first.value, batches),
     queueDepth: 1,
     payload: new Payload(plan.payload, payloadSeed(plan)),

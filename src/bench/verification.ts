@@ -18,6 +18,7 @@
 
 import { hex, Qcow2BenchError } from '../core/error.ts';
 import type { Pending } from '../core/pending.ts';
+import { isStamped, SECTOR_WORDS, stampOf, stampSectors, wordsOf } from '../core/sector-stamp.ts';
 import type { BlockBackend, WriteFlags, WriteZeroesFlags } from '../format/block-backend.ts';
 import type { Verification } from '../result/schema.ts';
 import { SECTOR_SIZE } from '../workload/request.ts';
@@ -36,13 +37,6 @@ const UNKNOWN = 0xffff_ffff;
 const OR_ZERO = 0x8000_0000;
 const WRITES_MAX = 0x7fff_0000;
 
-/**
- * A stamp fills its sector: sector number low, high, write number, magic, and so on. 32 bits each.
- */
-const STAMP_WORDS = 4;
-const SECTOR_WORDS = SECTOR_SIZE / 4;
-const STAMP_MAGIC = 0x7162_7631;
-const TWO_32 = 0x1_0000_0000;
 /** What a buffer holds before a read into it: no stamp, and no zeroes. */
 const NOT_READ = 0xa5;
 
@@ -99,7 +93,7 @@ export class VerifiedDisk implements GuestDisk {
       throw new Qcow2BenchError('verify-too-long', 'more writes than --verify can distinguish: use --limit');
     }
     const number = ++this.#writes;
-    stamp(bytes, { sector: offset / SECTOR_SIZE, write: number });
+    stampSectors(bytes, { sector: offset / SECTOR_SIZE, write: number });
     const change = this.#begin(offset, bytes.byteLength, { isRead: false });
     return this.#end(change, this.#disk.write(offset, bytes, flags), () => this.#put(change, () => number));
   }
@@ -203,26 +197,6 @@ function orZero(before: number): number {
   return before === ZERO || before === UNKNOWN ? before : (before | OR_ZERO) >>> 0;
 }
 
-function wordsOf(bytes: Uint8Array): Uint32Array {
-  return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-}
-
-function stamp(
-  bytes: Uint8Array,
-  { sector, write }: { readonly sector: number; readonly write: number },
-): void {
-  const words = wordsOf(bytes);
-  for (let from = 0, at = sector; from < words.length; at++) {
-    const high = Math.floor(at / TWO_32);
-    for (const end = from + SECTOR_WORDS; from < end; from += STAMP_WORDS) {
-      words[from] = at;
-      words[from + 1] = high;
-      words[from + 2] = write;
-      words[from + 3] = STAMP_MAGIC;
-    }
-  }
-}
-
 /** Whether the sector in `words` from `from` on is what the shadow says. */
 function holds(
   words: Uint32Array,
@@ -232,20 +206,6 @@ function holds(
   const write = expected % OR_ZERO;
   if (write !== ZERO && isStamped(words, from, { sector, write })) return true;
   return (write === ZERO || expected !== write) && isZero(words, from);
-}
-
-function isStamped(
-  words: Uint32Array,
-  from: number,
-  { sector, write }: { readonly sector: number; readonly write: number },
-): boolean {
-  const low = sector >>> 0;
-  const high = Math.floor(sector / TWO_32);
-  for (let at = from; at < from + SECTOR_WORDS; at += STAMP_WORDS) {
-    if (words[at] !== low || words[at + 1] !== high) return false;
-    if (words[at + 2] !== write || words[at + 3] !== STAMP_MAGIC) return false;
-  }
-  return true;
 }
 
 function isZero(words: Uint32Array, from: number): boolean {
@@ -272,12 +232,12 @@ function writeName(write: number): string {
 
 function foundText(sector: number, found: Uint32Array): string {
   if (isZero(found, 0)) return 'zeroes';
-  const [low = 0, high = 0, write = 0] = found;
-  const other = high * TWO_32 + low;
-  if (!isStamped(found, 0, { sector: other, write })) {
+  const stamp = stampOf(found, 0);
+  if (stamp === undefined) {
     const bytes = new Uint8Array(found.buffer, found.byteOffset, 16);
     return `data of neither: ${Buffer.from(bytes).toString('hex')} …`;
   }
+  const { sector: other, write } = stamp;
   const place = other === sector ? '' : ` at guest offset ${hex(other * SECTOR_SIZE)}`;
   return `${writeName(write)}${place}`;
 }

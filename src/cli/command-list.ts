@@ -61,6 +61,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/gate.ts')).gateCommand,
   },
   {
+    usage: 'crash',
+    summary: 'Try every state that a power loss can leave, and check what was promised',
+    load: async () => (await import('./commands/crash.ts')).crashCommand,
+  },
+  {
     usage: 'calibrate',
     summary: 'Measure a storage device and write a model for --device model:FILE',
     load: async () => (await import('./commands/calibrate.ts')).calibrateCommand,

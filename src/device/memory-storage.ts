@@ -54,6 +54,11 @@ export class MemoryStorage implements Storage {
     return this.#files.has(name);
   }
 
+  /** Of all files, in the order in which they were made. */
+  names(): readonly string[] {
+    return [...this.#files.keys()];
+  }
+
   temporaryName(name: string): string {
     return `${name}.part`;
   }

@@ -123,6 +123,9 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       call: { RESULT: 'result.json', baseline: 'baseline.json' },
       partners: { accept: { baseline: 'new.json' } },
     },
+    crash: {
+      call: { workload: 'tiny.json', format: 'qcow2', cache: 'writeback', states: '50' },
+    },
     calibrate: { call: { dir: '.', out: 'new.json' } },
     create: {
       call: { IMAGE: 'new.img', SIZE: '1MiB' },

@@ -1,0 +1,100 @@
+/** `crash`: every state that a power loss can leave, and whether it keeps what was promised. */
+
+import { existsSync } from '../../core/host-fs.ts';
+import { shippedNames, AXES, expandAxes, findSource } from '../../workload/library.ts';
+import { traceExists, traceFiles } from '../../workload/trace/trace-files.ts';
+import { defineCommand } from '../grammar/command.ts';
+import { examples } from '../grammar/examples.ts';
+import { reads } from '../options/file-uses.ts';
+import { LAYOUT_AXES } from '../options/layout-options.ts';
+import { CELL_OPTIONS } from '../options/matrix-options.ts';
+import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
+import { choice, count, listOf, suggesting, text } from '../options/option-values.ts';
+import { crashSession } from '../sessions/crash-session.ts';
+
+const STATES_MAX = 1_000_000_000;
+const DEFAULT_STATES = '20000';
+const DEFAULT_REQUESTS = '64';
+const DEFAULT_SEED = '7';
+
+export const crashCommand = defineCommand({
+  options: (yargs) =>
+    yargs
+      .options(
+        inGroup('Workloads:', {
+          workload: preset(
+            'Workload names (see list), workload files or trace files, comma-separated',
+            listOf('workload', suggesting([...shippedNames(), ...AXES], text('workload'))),
+            'stride',
+          ),
+          requests: preset(
+            'Run only the first N requests of each workload',
+            count('requests', { min: 1 }),
+            DEFAULT_REQUESTS,
+          ),
+        }),
+      )
+      .options({
+        format: CELL_OPTIONS.format,
+        refcounts: CELL_OPTIONS.refcounts,
+        cache: CELL_OPTIONS.cache,
+        'cluster-size': CELL_OPTIONS['cluster-size'],
+        'queue-depth': CELL_OPTIONS['queue-depth'],
+        'backing-depth': CELL_OPTIONS['backing-depth'],
+      })
+      .options(LAYOUT_AXES)
+      .options(
+        inGroup('Device between two syncs:', {
+          atomic: preset(
+            'What is written as a whole: 512, 4096 (sectors), or write (any write)',
+            choice('atomic', ['512', '4096', 'write']),
+            '512',
+          ),
+          garbage: flag('A sector that was being written may hold neither the old nor the new bytes'),
+          order: preset(
+            'Writes reach the disk in any order, or as they were issued: any, issue',
+            choice('order', ['any', 'issue']),
+            'any',
+          ),
+        }),
+      )
+      .options(
+        inGroup('Exploring:', {
+          states: preset(
+            'Try at most N states per cell',
+            count('states', { min: 1, max: STATES_MAX }),
+            DEFAULT_STATES,
+          ),
+          seed: preset(
+            'Seed of the sample where there are more states',
+            count('seed', { min: 0 }),
+            DEFAULT_SEED,
+          ),
+          minutes: optional('Begin no further cell after so many minutes', count('minutes', { min: 1 })),
+          json: flag('Print the findings as JSON'),
+        }),
+      )
+      .epilogue(
+        examples([
+          ['crash --workload stride --format qcow2', 'eager and lazy refcounts in all cache modes'],
+          [
+            'crash --workload ./mine.json --cache writeback --states 1000000',
+            'try a million states per cell',
+          ],
+          ['crash --format qcow2 --cache writeback --atomic write', 'a device that tears no write'],
+        ]),
+      ),
+
+  files: ({ workload }) => {
+    const shipped = new Set(shippedNames());
+    const named = expandAxes(workload).filter(
+      (name) => !shipped.has(name) && existsSync(name) && traceExists(name),
+    );
+    return reads('--workload', ...named.flatMap(traceFiles));
+  },
+
+  run: async (args, terminal) => {
+    const sources = await Promise.all(expandAxes(args.workload).map((name) => findSource(name)));
+    return crashSession({ args, sources }, terminal);
+  },
+});

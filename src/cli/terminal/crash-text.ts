@@ -1,0 +1,139 @@
+/** What `crash` prints: a line per cell, what is wrong, and how much was tried. */
+
+import { visibleText } from '../../core/visible-text.ts';
+import type { Exploration } from '../../crash/explore.ts';
+import { HAZARD_MEANINGS, HAZARDS } from '../../crash/hazards.ts';
+import { cellName } from '../../result/cell.ts';
+import type { Cell } from '../../result/schema.ts';
+import { countOf, wrapped } from './text.ts';
+import type { Terminal } from './terminal.ts';
+
+export interface ExploredCell {
+  readonly cell: Cell;
+  readonly skipped?: string;
+  readonly exploration?: Exploration;
+  readonly seconds?: number;
+}
+
+export interface CrashAnswer {
+  readonly cells: readonly ExploredCell[];
+  readonly seed: number;
+  readonly elapsedSeconds: number;
+}
+
+/** Up to here a number of states is written out. */
+const WRITTEN_OUT = 10n ** 9n;
+
+export function crashText(
+  { cells, seed, elapsedSeconds }: CrashAnswer,
+  { paint, width }: Pick<Terminal, 'paint' | 'width'>,
+): string {
+  const rows = cells.map((each) => rowOf(each, seed));
+  const widths = HEADINGS.map((heading, column) =>
+    Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)),
+  );
+  const line = (row: readonly string[]): string =>
+    row
+      .map((text, column) =>
+        column === 0 ? text.padEnd(widths[column] ?? 0) : text.padStart(widths[column] ?? 0),
+      )
+      .join('  ')
+      .trimEnd();
+  const lines = [
+    paint.bold(line(HEADINGS)),
+    ...rows.map((row, index) => painted(line(row), cells[index], paint)),
+  ];
+  const states = cells.reduce((sum, { exploration }) => sum + (exploration?.tried ?? 0), 0);
+  const bad = cells.reduce(
+    (sum, { cell, exploration }) => sum + (cell.cache === 'unsafe' ? 0 : (exploration?.badStates ?? 0)),
+    0,
+  );
+  const skipped = cells.filter((each) => each.skipped !== undefined);
+  return [
+    ...lines,
+    '',
+    ...skipped.map(({ cell, skipped: reason }) =>
+      paint.dim(`skipped ${visibleText(cellName(cell))}: ${visibleText(reason ?? '')}`),
+    ),
+    ...hazardLines(cells, width).map(paint.yellow),
+    bad === 0
+      ? paint.green('No violation was found.')
+      : paint.red(`${countOf(bad, 'state')} violate what was promised.`),
+    paint.dim(`${countOf(states, 'state')} in ${elapsedSeconds.toFixed(1)} s`),
+  ].join('\n');
+}
+
+const HEADINGS = ['Cell', 'Whole operations', 'Torn', 'Violations', 'Hazards', 'States/s'];
+
+function rowOf({ cell, exploration, seconds = 0 }: ExploredCell, seed: number): readonly string[] {
+  const name = visibleText(cellName(cell));
+  if (exploration === undefined) return [name, '–', '–', '–', '–', '–'];
+  const { space, tried, triedWhole, isExhausted, badStates } = exploration;
+  const whole = isExhausted
+    ? `all ${numberText(space.whole)} of ${numberText(space.whole)}`
+    : `${numberText(BigInt(triedWhole))} of ${numberText(space.whole)}, seed ${String(seed)}`;
+  const torn = tried - triedWhole;
+  const tornText = torn === 0 ? '–' : `${numberText(BigInt(torn))} of ${numberText(space.all - space.whole)}`;
+  const verdict =
+    cell.cache === 'unsafe'
+      ? `${shareText(badStates, exploration.distinct)} lose data`
+      : numberText(BigInt(badStates));
+  const hazards = [...exploration.hazards.values()].reduce((sum, { states }) => sum + states, 0);
+  const rate = Math.round(tried / Math.max(seconds, 1e-9));
+  return [name, whole, tornText, verdict, numberText(BigInt(hazards)), numberText(BigInt(rate))];
+}
+
+/** Each hazard with how many states it is in, and what it means. */
+function hazardLines(cells: readonly ExploredCell[], width: number): readonly string[] {
+  return HAZARDS.flatMap((hazard) => {
+    const found = cells.flatMap(({ exploration }) => exploration?.hazards.get(hazard) ?? []);
+    if (found.length === 0) return [];
+    const states = found.reduce((sum, each) => sum + each.states, 0);
+    const text = `hazard (QEMU too) ${hazard}, ${countOf(states, 'state')} in ${countOf(found.length, 'cell')}: ${HAZARD_MEANINGS[hazard]}`;
+    return wrapped(text, width);
+  });
+}
+
+function painted(line: string, each: ExploredCell | undefined, paint: Terminal['paint']): string {
+  if (each?.exploration === undefined) return paint.dim(line);
+  if (each.cell.cache === 'unsafe') return paint.yellow(line);
+  return each.exploration.badStates > 0 ? paint.red(line) : line;
+}
+
+function shareText(part: number, whole: number): string {
+  return whole === 0 ? '0 %' : `${((part / whole) * 100).toFixed(0)} %`;
+}
+
+/** Written out, or as the power of two next below. */
+export function numberText(value: bigint): string {
+  if (value <= WRITTEN_OUT) return value.toLocaleString('en-US');
+  const bits = value.toString(2).length - 1;
+  return value === 1n << BigInt(bits) ? `2^${String(bits)}` : `over 2^${String(bits)}`;
+}
+
+/** The same for programs: counts of states are text, as they may be larger than a number. */
+export function crashJson({ cells, seed, elapsedSeconds }: CrashAnswer): Record<string, unknown> {
+  return {
+    schema: 'qcow2-bench/crash@1',
+    seed,
+    elapsedSeconds,
+    cells: cells.map(({ cell, skipped, exploration, seconds }) => ({
+      cell,
+      skipped: skipped ?? null,
+      seconds,
+      ...(exploration === undefined
+        ? {}
+        : {
+            states: { whole: String(exploration.space.whole), all: String(exploration.space.all) },
+            tried: exploration.tried,
+            triedWhole: exploration.triedWhole,
+            isExhausted: exploration.isExhausted,
+            distinct: exploration.distinct,
+            violations: exploration.badStates,
+            hazards: Object.fromEntries([...exploration.hazards].map(([name, { states }]) => [name, states])),
+            inDiscard: exploration.inDiscard,
+            repairs: exploration.repairs,
+          }),
+    })),
+  };
+}

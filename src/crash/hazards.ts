@@ -1,0 +1,70 @@
+/**
+ * What a crash can take although an engine keeps QEMU's order of writes and syncs: each a name with
+ * a definition of its own. A finding has a name only if its own evidence fits: the operation that
+ * was lost, what it was for, and that with it nothing would be wrong.
+ */
+
+import { SECTOR_SIZE } from '../core/alignment.ts';
+import type { Expectation } from './expectation.ts';
+import { extentOf, type Extent } from './extents.ts';
+import type { Finding } from './findings.ts';
+import type { Outcome } from './inspect.ts';
+import { PAGE_SECTORS, pageNumber } from './pages.ts';
+import type { Subject } from './recording.ts';
+import type { StateView } from './state-view.ts';
+
+export const HAZARDS = ['unordered-zero-fill', 'unordered-data', 'early-reuse', 'qed-need-check'] as const;
+export type Hazard = (typeof HAZARDS)[number];
+
+export const HAZARD_MEANINGS: Readonly<Record<Hazard, string>> = {
+  'unordered-zero-fill':
+    'lazy refcounts: no sync is between the zeroes around a write in a new cluster and the L2 entry; sectors that no request touched show what the cluster held before',
+  'unordered-data':
+    'lazy refcounts: no sync is between the data of a new cluster and its L2 entry; sectors of a write in flight show what the cluster held before, neither the old nor the new data',
+  'early-reuse':
+    'a freed cluster is used again before its unlink is durable; the range that freed it shows the data of another',
+  'qed-need-check':
+    'the need-check mark has no sync before the first link; an image that is not marked has an entry that leads past the end of the file',
+};
+
+/** All that a finding is held against. */
+export interface Evidence {
+  readonly subject: Subject;
+  readonly expectation: Expectation;
+  readonly view: StateView;
+  readonly outcome: Outcome;
+}
+
+/** The hazard that wrong data are, if all fits. */
+export function hazardOfData(finding: Finding, evidence: Evidence): Hazard | undefined {
+  const { sector } = finding;
+  if (finding.kind !== 'wrong-data' || sector === undefined) return undefined;
+  const extent = extentAt(evidence.outcome, finding, sector);
+  if (extent?.place.kind !== 'host') return undefined;
+  const host = extent.place.sector + sector - extent.start;
+  const number = pageNumber(extent.place.file, host * SECTOR_SIZE);
+  return unordered(evidence, { sector, host, number });
+}
+
+function extentAt({ looks }: Outcome, { moment }: Finding, sector: number): Extent | undefined {
+  const look = looks.find((each) => each.moment === moment);
+  return look === undefined ? undefined : extentOf(look.extents, sector);
+}
+
+/** A fill or data lost, not copied from elsewhere, and an entry that leads there is not. */
+function unordered(
+  { subject, expectation, view }: Evidence,
+  { sector, host, number }: { readonly sector: number; readonly host: number; readonly number: number },
+): Hazard | undefined {
+  if (subject.refcounts !== 'lazy') return undefined;
+  const { at, pending } = view.epoch;
+  const lost = view.lostIn(number).filter((place) => {
+    const operation = pending[place]?.operation;
+    if (operation === undefined || operation.hasCopy) return false;
+    return operation.purpose === 'data' || operation.purpose === 'cow';
+  });
+  if (lost.length === 0) return undefined;
+  const whole = view.pageWith(number, new Set(lost)).tokens[host % PAGE_SECTORS] as number;
+  if (expectation.judge(sector, whole, at) !== 'right') return undefined;
+  return expectation.isInFlight(sector, at) ? 'unordered-data' : 'unordered-zero-fill';
+}

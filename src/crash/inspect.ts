@@ -1,0 +1,236 @@
+/**
+ * A crash state as a user would find it: opened read-only, opened for writing (which repairs it),
+ * checked, written to, closed, checked again. What comes of it depends on what was read alone, so
+ * an outcome holds for every state that agrees there.
+ *
+ * Guest data are not compared here. An outcome has for each guest sector where it is; `judge` looks
+ * what is there.
+ */
+
+import { SECTOR_SIZE } from '../core/alignment.ts';
+import { stampSectors } from '../core/sector-stamp.ts';
+import type { BlockDevice } from '../device/block-device.ts';
+import { MemoryDevice } from '../device/memory-device.ts';
+import { SyncElision } from '../device/sync-elision.ts';
+import type { CheckReport } from '../format/check-report.ts';
+import type { DiskImage, Format } from '../format/disk-image.ts';
+import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
+import { checkQed } from '../format/qed/check.ts';
+import { openImage } from '../format/registry.ts';
+import { extentsOf, type Extent } from './extents.ts';
+import type { Finding, FindingKind, Moment } from './findings.ts';
+import { tokensOf, type PageSource } from './pages.ts';
+import type { ImageFile, Subject } from './recording.ts';
+import { ScratchFiles, StateDevice } from './state-device.ts';
+
+/** The disk at one moment. */
+export interface Look {
+  readonly moment: Moment;
+  readonly extents: readonly Extent[];
+  /** Pages that the inspection had written by then, over those of the state. */
+  readonly written: ReadonlyMap<number, Uint8Array>;
+}
+
+export interface Outcome {
+  /** What is wrong whatever the guest data are. */
+  readonly findings: readonly Finding[];
+  readonly looks: readonly Look[];
+  /** The image was marked as not closed cleanly. */
+  readonly isMarked: boolean;
+  /** Bytes that opening for writing read where it repaired; 0 where it did not. */
+  readonly repairBytes: number;
+}
+
+/** A write that is made to find out whether the image can still be used. */
+export interface FurtherWrite {
+  /** Guest sector. */
+  readonly sector: number;
+  readonly bytes: Uint8Array;
+  readonly token: number;
+}
+
+/** Larger than the number of any write of a run. */
+const FURTHER_WRITE = 0x7fff_fff0;
+const FINDINGS_SHOWN = 4;
+
+/** Small writes to these guest sectors. */
+export function furtherWrites(sectors: readonly number[]): readonly FurtherWrite[] {
+  return sectors.map((sector, index) => {
+    const bytes = new Uint8Array(SECTOR_SIZE);
+    stampSectors(bytes, { sector, write: FURTHER_WRITE + index });
+    return { sector, bytes, token: tokensOf(bytes)[0] as number };
+  });
+}
+
+/** Inspects states of one image. */
+export class Inspector {
+  readonly subject: Subject;
+  readonly writes: readonly FurtherWrite[];
+  readonly #constants = new Map<string, MemoryDevice>();
+
+  constructor(subject: Subject, writes: readonly FurtherWrite[]) {
+    this.subject = subject;
+    this.writes = writes;
+    for (const [name, bytes] of subject.constants) {
+      const device = new MemoryDevice({ label: name, path: name });
+      device.write(0, bytes, 'data');
+      this.#constants.set(name, device);
+    }
+  }
+
+  /**
+   * Looks at a state.
+   *
+   * @param onRead gets each page of the state that the outcome depends on, and each size, as
+   *   `sizeNumber` has it
+   */
+  async inspect(state: PageSource, onRead: (number: number) => void): Promise<Outcome> {
+    const inspection = new Inspection(this, state, onRead);
+    await inspection.run();
+    return inspection;
+  }
+
+  /** Opens the image over these files. */
+  open(files: ScratchFiles, readOnly: boolean): Promise<DiskImage> {
+    const { format, refcounts, caches, discard, unnamedFormat } = this.subject;
+    return openImage({
+      format,
+      name: this.subject.files[0].name,
+      files: { open: (name) => this.#device(files, name) },
+      readOnly,
+      refcounts,
+      caches,
+      discard,
+      backing: { unnamedFormat },
+    });
+  }
+
+  /** The image's own file. */
+  imageDevice(files: ScratchFiles): BlockDevice {
+    return this.#device(files, this.subject.files[0].name);
+  }
+
+  #device(files: ScratchFiles, name: string): BlockDevice {
+    const index = this.subject.files.findIndex((file) => file.name === name);
+    const file: ImageFile | undefined = this.subject.files[index];
+    if (file !== undefined) return new SyncElision(new StateDevice(files, index, file));
+    const constant = this.#constants.get(name);
+    if (constant === undefined) throw new Error(`internal error: a state needs the file ${name}`);
+    return constant.clone();
+  }
+}
+
+class Inspection implements Outcome {
+  readonly findings: Finding[] = [];
+  readonly looks: Look[] = [];
+  isMarked = false;
+  repairBytes = 0;
+  readonly #inspector: Inspector;
+  readonly #before: ScratchFiles;
+  readonly #after: ScratchFiles;
+
+  constructor(inspector: Inspector, state: PageSource, onRead: (number: number) => void) {
+    this.#inspector = inspector;
+    this.#before = new ScratchFiles(state, onRead);
+    this.#after = new ScratchFiles(state, onRead);
+  }
+
+  async run(): Promise<void> {
+    const { subject } = this.#inspector;
+    const isReadable = await this.#attempt('unreadable', 'before-repair', async () => {
+      const image = await this.#inspector.open(this.#before, true);
+      await this.#look(image, 'before-repair', this.#before);
+      await image.abandon();
+    });
+    if (!isReadable) return;
+    this.isMarked = isMarked(subject.format, this.#before);
+    let image: DiskImage | undefined;
+    await this.#attempt('not-opened-for-writing', 'after-repair', async () => {
+      image = await this.#inspector.open(this.#after, false);
+    });
+    if (image === undefined) return;
+    if (this.isMarked) this.repairBytes = this.#after.bytesRead;
+    if (!(await this.#isUsable(image))) await image.abandon();
+    else await this.#checkAgain();
+  }
+
+  /** Checks the open image, writes to it and closes it. */
+  async #isUsable(image: DiskImage): Promise<boolean> {
+    const isSound = await this.#attempt('corrupt-after-repair', 'after-repair', async () => {
+      const report = await this.#check(image);
+      this.#noteDamage(report, 'corrupt-after-repair', 'after-repair');
+      // Where no repair was due, an allocation that came to nothing is a leak. QED cannot free
+      // any.
+      if (this.isMarked && image.format === 'qcow2' && report !== undefined && report.leaks > 0) {
+        this.#note('leaks-after-repair', 'after-repair', firstOf(report));
+      }
+      await this.#look(image, 'after-repair', this.#after);
+    });
+    if (!isSound) return false;
+    return this.#attempt('write-fails', 'after-writes', async () => {
+      for (const { sector, bytes } of this.#inspector.writes) await image.write(sector * SECTOR_SIZE, bytes);
+      await image.flush('guest-flush');
+      await image.close();
+    });
+  }
+
+  async #checkAgain(): Promise<void> {
+    await this.#attempt('corrupt-after-writes', 'after-writes', async () => {
+      const image = await this.#inspector.open(this.#after, true);
+      this.#noteDamage(await this.#check(image), 'corrupt-after-writes', 'after-writes');
+      await this.#look(image, 'after-writes', this.#after);
+      await image.abandon();
+      if (!isMarked(image.format, this.#after)) return;
+      this.#note('corrupt-after-writes', 'after-writes', 'the image is marked as in use after a clean close');
+    });
+  }
+
+  async #check(image: DiskImage): Promise<CheckReport | undefined> {
+    if (image instanceof Qcow2Image) return image.check();
+    return image.format === 'qed' ? checkQed(this.#inspector.imageDevice(this.#after)) : undefined;
+  }
+
+  async #look(image: DiskImage, moment: Moment, files: ScratchFiles): Promise<void> {
+    const extents = await extentsOf(image, this.#inspector.subject.files.length - 1);
+    const written = new Map([...files.written].map(([number, bytes]) => [number, bytes.slice()]));
+    this.looks.push({ moment, extents, written });
+  }
+
+  #noteDamage(report: CheckReport | undefined, kind: FindingKind, moment: Moment): void {
+    if (report === undefined || report.corruptions + report.checkErrors === 0) return;
+    this.#note(kind, moment, firstOf(report));
+  }
+
+  /** Whether the work succeeded; where it fails, that is a finding. */
+  async #attempt(kind: FindingKind, moment: Moment, work: () => Promise<void>): Promise<boolean> {
+    try {
+      await work();
+      return true;
+    } catch (error) {
+      this.#note(kind, moment, error instanceof Error ? error.message : String(error));
+      return false;
+    }
+  }
+
+  #note(kind: FindingKind, moment: Moment, text: string): void {
+    this.findings.push({ kind, moment, text });
+  }
+}
+
+function firstOf({ messages }: CheckReport): string {
+  return messages.slice(0, FINDINGS_SHOWN).join('; ');
+}
+
+/** The mark of an image that is in use: the dirty bit of qcow2, the need-check bit of QED. */
+function isMarked(format: Format, files: ScratchFiles): boolean {
+  const header = files.bytes(0);
+  switch (format) {
+    case 'raw':
+      return false;
+    case 'qcow2':
+      // Version 3; the lowest byte of the incompatible features.
+      return header[7] === 3 && ((header[79] ?? 0) & 1) === 1;
+    case 'qed':
+      return ((header[16] ?? 0) & 2) === 2;
+  }
+}

@@ -1,0 +1,300 @@
+/**
+ * Compares the guest data of states with what they may hold.
+ *
+ * Where each sector is follows from a state's outcome. So of a state with the outcome of the one
+ * before it only the pages that changed are compared; the others were found right or wrong before.
+ *
+ * Invariant: `judge` answers what comparing every sector of the disk at every moment would, which a
+ * test holds against a reader of its own.
+ */
+
+import { SECTOR_SIZE } from '../core/alignment.ts';
+import type { Epoch } from './epochs.ts';
+import { UNREADABLE, type Expectation } from './expectation.ts';
+import { extentOf, HostIndex, sameExtents, type Extent, type Span } from './extents.ts';
+import type { Finding, Moment } from './findings.ts';
+import type { FurtherWrite, Look, Outcome } from './inspect.ts';
+import type { Leaf } from './outcome-tree.ts';
+import { makePage, PAGE_SECTORS, pageNumber, ZERO_TOKEN, type Page } from './pages.ts';
+import type { StateView } from './state-view.ts';
+
+/** What is wrong with a state, and what is merely counted. */
+export interface Verdict {
+  readonly findings: readonly Finding[];
+  /** Sectors that hold something else within a discard that is not durable. */
+  readonly inDiscard: number;
+}
+
+/** What is compared at one moment: extents of the disk, by host page. */
+interface Layer {
+  readonly moment: Moment;
+  readonly extents: readonly Extent[];
+  readonly index: HostIndex;
+  /** Pages that the inspection had written: they are not the state's. */
+  readonly written: ReadonlyMap<number, Page>;
+  readonly isMarked: boolean;
+}
+
+/** What was found in a page, or in all of a state. */
+interface Found {
+  readonly findings: Finding[];
+  inDiscard: number;
+}
+
+const NOTHING: Found = { findings: [], inDiscard: 0 };
+
+/** What was found before in an epoch in the states of one outcome. */
+interface Seen {
+  readonly layers: readonly Layer[];
+  readonly base: Found;
+  /** By page and content. */
+  readonly pages: Map<number, Map<number, Found>>;
+}
+
+export class Judge {
+  readonly #expectation: Expectation;
+  readonly #own: ReadonlyMap<number, number>;
+  readonly #clusterSectors: number;
+  readonly #layers = new WeakMap<Outcome, readonly Layer[]>();
+  #epoch: Epoch | undefined;
+  #seen = new Map<Outcome, Seen>();
+  #leaf: Leaf | undefined;
+  /** Of the state before: pages in which something was found. */
+  readonly #found = new Map<number, Found>();
+
+  /** @param options.clusterSize bytes in which the image allocates */
+  constructor(
+    expectation: Expectation,
+    { writes, clusterSize }: { readonly writes: readonly FurtherWrite[]; readonly clusterSize: number },
+  ) {
+    this.#expectation = expectation;
+    this.#own = new Map(writes.map(({ sector, token }) => [sector, token]));
+    this.#clusterSectors = Math.max(1, clusterSize / SECTOR_SIZE);
+  }
+
+  /**
+   * Judges the state that `view` shows, of which `leaf` is the outcome.
+   *
+   * @param changed pages that may differ from those of the state that was judged before
+   */
+  judge(view: StateView, leaf: Leaf, changed: readonly number[]): Verdict {
+    if (view.epoch !== this.#epoch) {
+      this.#epoch = view.epoch;
+      this.#seen = new Map();
+      this.#leaf = undefined;
+    }
+    const { outcome } = leaf;
+    const seen = this.#seen.get(outcome) ?? this.#begin(view, outcome);
+    const isNew = leaf !== this.#leaf;
+    this.#leaf = leaf;
+    if (isNew) this.#found.clear();
+    for (const number of isNew ? view.touched.keys() : changed) {
+      const found = number < 0 ? NOTHING : this.#judgePage(view.page(number), number, seen);
+      if (found === NOTHING) this.#found.delete(number);
+      else this.#found.set(number, found);
+    }
+    return verdictOf(outcome, seen.base, this.#found.values());
+  }
+
+  /** Compares what is the same in all states of the epoch with this outcome. */
+  #begin(view: StateView, outcome: Outcome): Seen {
+    const layers = this.#layers.get(outcome) ?? layersOf(outcome);
+    this.#layers.set(outcome, layers);
+    const base: Found = { findings: [], inDiscard: 0 };
+    for (const layer of layers) {
+      this.#judgeKnown(view, layer, base);
+      this.#judgeUnknown(view, layer, base);
+    }
+    const seen = { layers, base, pages: new Map<number, Map<number, Found>>() };
+    this.#seen.set(outcome, seen);
+    return seen;
+  }
+
+  /** Sectors of which anything is known but zeroes, wherever they are. */
+  #judgeKnown(view: StateView, layer: Layer, found: Found): void {
+    const { at } = view.epoch;
+    for (const extent of layer.extents) {
+      const { start, sectors, place } = extent;
+      const { known } = this.#expectation;
+      for (let index = firstAtLeast(known, start); index < known.length; index++) {
+        const sector = known[index] as number;
+        if (sector >= start + sectors) break;
+        if (place.kind !== 'host') {
+          const token = this.#tokenOf(extent, sector);
+          if (token === UNREADABLE && layer.isMarked && this.#isNearInFlight(sector, at)) continue;
+          this.#judgeSector(sector, token, { moment: layer.moment, at }, found);
+          continue;
+        }
+        const host = place.sector + sector - start;
+        const number = pageNumber(place.file, host * SECTOR_SIZE);
+        const written = layer.written.get(number);
+        if (written === undefined && view.touched.has(number)) continue;
+        const page = written ?? view.page(number);
+        this.#judgeSector(
+          sector,
+          page.tokens[host % PAGE_SECTORS] as number,
+          { moment: layer.moment, at },
+          found,
+        );
+      }
+    }
+  }
+
+  /** Sectors that no request touched, where something is stored nevertheless. */
+  #judgeUnknown(view: StateView, layer: Layer, found: Found): void {
+    for (const extent of layer.extents) {
+      const { start, place } = extent;
+      if (place.kind !== 'decoded') continue;
+      for (const [index, token] of place.tokens.entries()) {
+        if (token !== ZERO_TOKEN && !this.#expectation.isKnown(start + index)) {
+          this.#judgeSector(start + index, token, { moment: layer.moment, at: view.epoch.at }, found);
+        }
+      }
+    }
+    for (const [number, page] of layer.written) this.#judgeStored(page, number, { view, layer }, found);
+    for (const number of view.epoch.base.pages.keys()) {
+      if (view.touched.has(number) || layer.written.has(number)) continue;
+      this.#judgeStored(view.page(number), number, { view, layer }, found);
+    }
+  }
+
+  #judgeStored(
+    page: Page,
+    number: number,
+    { view, layer }: { readonly view: StateView; readonly layer: Layer },
+    found: Found,
+  ): void {
+    for (const { from, sectors, guest } of layer.index.spansOf(number)) {
+      for (let index = 0; index < sectors; index++) {
+        const token = page.tokens[from + index] as number;
+        if (token === ZERO_TOKEN || this.#expectation.isKnown(guest + index)) continue;
+        this.#judgeSector(guest + index, token, { moment: layer.moment, at: view.epoch.at }, found);
+      }
+    }
+  }
+
+  #judgePage(page: Page, number: number, { layers, pages }: Seen): Found {
+    let contents = pages.get(number);
+    if (contents === undefined) pages.set(number, (contents = new Map<number, Found>()));
+    const before = contents.get(page.key);
+    if (before !== undefined) return before;
+    const found: Found = { findings: [], inDiscard: 0 };
+    for (const layer of layers) {
+      if (layer.written.has(number)) continue;
+      for (const span of layer.index.spansOf(number)) this.#judgeSpan(page, span, layer.moment, found);
+    }
+    const kept = found.findings.length === 0 && found.inDiscard === 0 ? NOTHING : found;
+    contents.set(page.key, kept);
+    return kept;
+  }
+
+  #judgeSpan(page: Page, { from, sectors, guest }: Span, moment: Moment, found: Found): void {
+    const at = this.#epoch?.at ?? 0;
+    for (let index = 0; index < sectors; index++) {
+      this.#judgeSector(guest + index, page.tokens[from + index] as number, { moment, at }, found);
+    }
+  }
+
+  #judgeSector(
+    sector: number,
+    token: number,
+    { moment, at }: { readonly moment: Moment; readonly at: number },
+    found: Found,
+  ): void {
+    const own = moment === 'after-writes' ? this.#own.get(sector) : undefined;
+    const ofOwn = own === token ? 'right' : 'wrong';
+    const verdict = own === undefined ? this.#expectation.judge(sector, token, at) : ofOwn;
+    if (verdict === 'right') return;
+    if (verdict === 'in-discard') found.inDiscard++;
+    else found.findings.push({ kind: 'wrong-data', moment, text: '', sector, token });
+  }
+
+  #tokenOf({ start, place }: Extent, sector: number): number {
+    switch (place.kind) {
+      case 'decoded':
+        return place.tokens[sector - start] ?? ZERO_TOKEN;
+      case 'behind':
+        return this.#expectation.behind(sector);
+      case 'unreadable':
+        return UNREADABLE;
+      case 'zero':
+      case 'host':
+        return ZERO_TOKEN;
+    }
+  }
+
+  /** Whether the cluster of the sector was being written: its entry may lead past the file's end. */
+  #isNearInFlight(sector: number, at: number): boolean {
+    const first = sector - (sector % this.#clusterSectors);
+    for (let near = first; near < first + this.#clusterSectors; near++) {
+      if (this.#expectation.isInFlight(near, at)) return true;
+    }
+    return false;
+  }
+}
+
+function verdictOf(outcome: Outcome, base: Found, pages: Iterable<Found>): Verdict {
+  let findings = outcome.findings;
+  let { inDiscard } = base;
+  if (base.findings.length > 0) findings = [...findings, ...base.findings];
+  for (const found of pages) {
+    if (found.findings.length > 0) findings = [...findings, ...found.findings];
+    inDiscard += found.inDiscard;
+  }
+  return { findings, inDiscard };
+}
+
+/**
+ * The whole disk before the repair; afterwards only what is in another place, or in a page that the
+ * inspection wrote: the rest is what was compared already.
+ */
+function layersOf({ looks, isMarked }: Outcome): readonly Layer[] {
+  const [first] = looks;
+  return looks.map((look): Layer => {
+    const written = new Map([...look.written].map(([number, bytes]) => [number, makePage(bytes)]));
+    const extents = first === undefined || look === first ? look.extents : movedExtents(look, first);
+    const isBefore = look.moment === 'before-repair';
+    return {
+      moment: look.moment,
+      extents,
+      index: new HostIndex(extents),
+      written,
+      isMarked: isMarked && isBefore,
+    };
+  });
+}
+
+function movedExtents({ extents, written }: Look, first: Look): readonly Extent[] {
+  const isSame = sameExtents(extents, first.extents);
+  return extents.filter((extent) => {
+    if (isInPages(extent, written)) return true;
+    return !isSame && !isWithin(extent, extentOf(first.extents, extent.start));
+  });
+}
+
+function isInPages({ place, sectors }: Extent, pages: ReadonlyMap<number, unknown>): boolean {
+  if (place.kind !== 'host') return false;
+  const first = pageNumber(place.file, place.sector * SECTOR_SIZE);
+  const last = pageNumber(place.file, (place.sector + sectors - 1) * SECTOR_SIZE);
+  for (const number of pages.keys()) if (number >= first && number <= last) return true;
+  return false;
+}
+
+function isWithin(extent: Extent, other: Extent | undefined): boolean {
+  if (other === undefined || other.start + other.sectors < extent.start + extent.sectors) return false;
+  const [{ place }, before] = [extent, other.place];
+  if (place.kind === 'decoded' || place.kind !== before.kind) return false;
+  if (place.kind !== 'host' || before.kind !== 'host') return true;
+  return place.file === before.file && place.sector === before.sector + extent.start - other.start;
+}
+
+function firstAtLeast(values: Float64Array, wanted: number): number {
+  let low = 0;
+  let high = values.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((values[middle] as number) < wanted) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

@@ -1,0 +1,122 @@
+/**
+ * The recording of a cell: the same files, the same stack and the same requests as where it is
+ * counted, on memory, with guest data that name their place.
+ */
+
+import { unnamedFormat } from '../bench/backing-layers.ts';
+import type { CellPlan } from '../bench/engine.ts';
+import { Payload } from '../bench/payload.ts';
+import { payloadSeed, prepareFiles } from '../bench/prepare.ts';
+import { runRequests } from '../bench/runner.ts';
+import { openStack, type WrapDevice } from '../bench/stack.ts';
+import { Deferral } from '../device/deferred-device.ts';
+import { MemoryStorage } from '../device/memory-storage.ts';
+import { dataFileName, hasDataFile } from '../format/image-shape.ts';
+import { profileOf } from '../result/cell.ts';
+import type { Request } from '../workload/request.ts';
+import { makePage, PAGE_BYTES, PageFiles, pageNumber } from './pages.ts';
+import type { ImageFile, Recording } from './recording.ts';
+import { Recorder } from './recorder.ts';
+
+const IMAGE = 'disk';
+const BACKING = 'base';
+/** Writes of the run have numbers from here on; smaller ones are in the image beforehand. */
+const FIRST_WRITE = 0x4000_0000;
+
+export interface RecordOptions {
+  /** In place of the cell's workload. */
+  readonly requests: readonly Request[];
+  /** Put between the image and what is recorded: a fault of the engine that is to be found. */
+  readonly deviation?: WrapDevice | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Runs the cell from its opening to its close.
+ *
+ * @throws Qcow2BenchError of the image or of a request; the signal's reason.
+ */
+export async function recordCell(plan: CellPlan, options: RecordOptions): Promise<Recording> {
+  const { cell, source } = plan;
+  const { requests, deviation, signal } = options;
+  const storage = new MemoryStorage();
+  const fills = new Recorder();
+  const fillDisk = fills.disk.bind(fills);
+  using prepared = await prepareFiles({
+    plan,
+    storage,
+    imageName: IMAGE,
+    backingName: BACKING,
+    signal,
+    fillDisk,
+  });
+  const files: [ImageFile, ...ImageFile[]] = [{ name: IMAGE, label: 'image' }];
+  if (hasDataFile(cell.shape)) files.push({ name: dataFileName(IMAGE), label: 'data' });
+  const base = new PageFiles();
+  for (const [index, { name }] of files.entries()) copyFile(storage, name, base, index);
+  const constants = new Map<string, Uint8Array>();
+  for (const name of storage.names()) {
+    if (!files.some((file) => file.name === name)) constants.set(name, storage.open(name).contents());
+  }
+  const recorder = new Recorder(FIRST_WRITE);
+  await using stack = await openStack({
+    ...prepared.stack,
+    format: cell.format,
+    cache: cell.cache,
+    refcounts: cell.refcounts,
+    caches: cell.caches,
+    discard: cell.discard,
+    like: profileOf(cell),
+    interleaved: cell.queueDepth > 1 ? new Deferral() : undefined,
+    metered: false,
+    wrap: (device) => {
+      const file = files.findIndex(({ label }) => label === device.label);
+      if (file < 0) return device;
+      const recorded = recorder.device(device, file);
+      return deviation?.(recorded) ?? recorded;
+    },
+  });
+  const { clusterSize } = stack.image;
+  await runRequests({
+    backend: recorder.disk(stack.backend),
+    batches: [requests],
+    queueDepth: cell.queueDepth,
+    payload: new Payload('zero', payloadSeed(plan)),
+    signal,
+  });
+  await stack.close();
+  return {
+    subject: {
+      format: cell.format,
+      files,
+      constants,
+      cache: cell.cache,
+      refcounts: cell.refcounts ?? undefined,
+      caches: cell.caches,
+      discard: cell.discard,
+      unnamedFormat: unnamedFormat(plan),
+      virtualSize: source.virtualSize,
+      clusterSize,
+    },
+    base,
+    operations: recorder.operations,
+    syncs: recorder.syncs,
+    requests: recorder.requests,
+    endsAt: recorder.events,
+  };
+}
+
+function copyFile(storage: MemoryStorage, name: string, to: PageFiles, file: number): void {
+  const device = storage.open(name);
+  const size = device.size();
+  to.sizes[file] = size;
+  for (let at = 0; at < size;) {
+    const { isData, length } = device.extentAt(at);
+    for (let page = at; isData && page < at + length; page += PAGE_BYTES) {
+      const bytes = new Uint8Array(PAGE_BYTES);
+      device.read(page, bytes, 'data');
+      to.put(pageNumber(file, page), makePage(bytes));
+    }
+    at += length;
+  }
+}

@@ -1,0 +1,83 @@
+/** What the guest sees before a recording begins, and where a state is tried with further writes. */
+
+import { SECTOR_SIZE } from '../core/alignment.ts';
+import type { DiskImage } from '../format/disk-image.ts';
+import { imageExtents } from '../image/image-extents.ts';
+import { extentsOf, HostIndex } from './extents.ts';
+import { Inspector } from './inspect.ts';
+import { tokensOf, ZERO_TOKEN } from './pages.ts';
+import type { Recording } from './recording.ts';
+import { ScratchFiles } from './state-device.ts';
+
+const READ_BYTES = 0x10_0000;
+
+export interface Start {
+  /** By guest sector, the tokens of what is not zero. */
+  readonly initial: ReadonlyMap<number, number>;
+  /** The same of what shows where the image has nothing. */
+  readonly behind: ReadonlyMap<number, number>;
+}
+
+/** Reads the disk as it was. */
+export async function startOf({ subject, base }: Recording): Promise<Start> {
+  const files = new ScratchFiles(base, () => undefined);
+  const image = await new Inspector(subject, []).open(files, true);
+  const behind =
+    image.backing === undefined
+      ? new Map<number, number>()
+      : await contentsOf(image.backing, image.virtualSize);
+  const initial = new Map<number, number>();
+  const put = (sector: number, token: number): void => {
+    if (token !== ZERO_TOKEN) initial.set(sector, token);
+  };
+  const extents = await extentsOf(image, subject.files.length - 1);
+  for (const { start, sectors, place } of extents) {
+    if (place.kind === 'decoded') {
+      for (const [index, token] of place.tokens.entries()) put(start + index, token);
+    }
+    if (place.kind !== 'behind') continue;
+    for (const [sector, token] of behind) if (sector >= start && sector < start + sectors) put(sector, token);
+  }
+  const index = new HostIndex(extents);
+  for (const [number, { tokens }] of base.pages) {
+    for (const { from, sectors, guest } of index.spansOf(number)) {
+      for (let n = 0; n < sectors; n++) put(guest + n, tokens[from + n] as number);
+    }
+  }
+  await image.abandon();
+  return { initial, behind };
+}
+
+async function contentsOf(image: DiskImage, end: number): Promise<ReadonlyMap<number, number>> {
+  const contents = new Map<number, number>();
+  for await (const { start, length, data } of imageExtents(image)) {
+    for (let at = start; data && at < Math.min(start + length, end); at += READ_BYTES) {
+      const bytes = new Uint8Array(Math.min(READ_BYTES, start + length - at, end - at));
+      await image.read(at, bytes);
+      for (const [index, token] of tokensOf(bytes).entries()) {
+        if (token !== ZERO_TOKEN) contents.set(at / SECTOR_SIZE + index, token);
+      }
+    }
+  }
+  return contents;
+}
+
+/**
+ * Guest sectors to write to after a crash: where the run wrote first and last, and where it did not
+ * write.
+ */
+export function furtherPlaces({ subject, requests }: Recording): readonly number[] {
+  const { clusterSize, virtualSize } = subject;
+  const unit = Math.max(clusterSize, SECTOR_SIZE);
+  const touched = requests.filter(({ length }) => length > 0);
+  const taken = new Set<number>();
+  for (const { offset, length } of touched) {
+    const last = Math.floor((offset + length - 1) / unit);
+    for (let cluster = Math.floor(offset / unit); cluster <= last; cluster++) taken.add(cluster);
+  }
+  let free = 0;
+  while (taken.has(free)) free++;
+  const offsets = [touched[0]?.offset, touched.at(-1)?.offset, free * unit];
+  const sectors = offsets.filter((offset) => offset !== undefined && offset + SECTOR_SIZE <= virtualSize);
+  return [...new Set(sectors)].map((offset) => (offset as number) / SECTOR_SIZE);
+}

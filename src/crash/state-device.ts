@@ -1,0 +1,177 @@
+/**
+ * A file of a crash state as a device: it reads the state and keeps what is written to itself.
+ *
+ * Invariant: every page of the state that an answer depends on, and every size, is noted by
+ * `onRead` before it is used. So two states that agree in what was noted get the same answers.
+ */
+
+import { remainder } from '../core/alignment.ts';
+import type { BlockDevice, WritePart } from '../device/block-device.ts';
+import { PAGE_BYTES, pageNumber, sizeNumber, type PageSource } from './pages.ts';
+
+/** The files of a state while they are looked at; several devices may be open on one file. */
+export class ScratchFiles {
+  readonly state: PageSource;
+  /** Pages that were written since, by number. */
+  readonly written = new Map<number, Uint8Array>();
+  readonly #sizes: (number | undefined)[] = [];
+  readonly #seen = new Set<number>();
+  readonly #onRead: (number: number) => void;
+  /** Bytes that were read, of either. */
+  bytesRead = 0;
+
+  /** @param onRead gets each page's number once, and `sizeNumber(file)` where the size is looked at. */
+  constructor(state: PageSource, onRead: (number: number) => void) {
+    this.state = state;
+    this.#onRead = onRead;
+  }
+
+  size(file: number): number {
+    const changed = this.#sizes[file];
+    if (changed !== undefined) return changed;
+    this.#note(sizeNumber(file));
+    return this.state.size(file);
+  }
+
+  resize(file: number, size: number): void {
+    const before = this.size(file);
+    this.#sizes[file] = size;
+    if (size >= before) return;
+    for (let at = size; at < before; at += PAGE_BYTES - remainder(at, PAGE_BYTES)) {
+      this.writable(pageNumber(file, at)).fill(0, remainder(at, PAGE_BYTES));
+    }
+  }
+
+  growTo(file: number, size: number): void {
+    if (size > this.size(file)) this.#sizes[file] = size;
+  }
+
+  /** The bytes of a page as they are now. */
+  bytes(number: number): Uint8Array {
+    const written = this.written.get(number);
+    if (written !== undefined) return written;
+    this.#note(number);
+    return this.state.page(number).bytes;
+  }
+
+  /** The page to be changed. */
+  writable(number: number, isOverwritten = false): Uint8Array {
+    const written = this.written.get(number);
+    if (written !== undefined) return written;
+    const copy = isOverwritten ? new Uint8Array(PAGE_BYTES) : this.bytes(number).slice();
+    this.written.set(number, copy);
+    return copy;
+  }
+
+  #note(number: number): void {
+    if (this.#seen.has(number)) return;
+    this.#seen.add(number);
+    this.#onRead(number);
+  }
+}
+
+export class StateDevice implements BlockDevice {
+  readonly label: string;
+  readonly path: string;
+  readonly requestAlignment = 1;
+  readonly hostAlignment = 1;
+  readonly canZeroRange = true;
+  readonly canPunchHole = true;
+  readonly canReserve = true;
+  readonly #files: ScratchFiles;
+  readonly #file: number;
+
+  constructor(
+    files: ScratchFiles,
+    file: number,
+    { label, name }: { readonly label: string; readonly name: string },
+  ) {
+    this.#files = files;
+    this.#file = file;
+    this.label = label;
+    this.path = name;
+  }
+
+  size(): number {
+    return this.#files.size(this.#file);
+  }
+
+  allocatedSize(): undefined {
+    return undefined;
+  }
+
+  /** Holes are not seen: a check depends on the bytes alone. */
+  extentAt(offset: number): { readonly isData: boolean; readonly length: number } {
+    return { isData: true, length: this.size() - offset };
+  }
+
+  read(offset: number, target: Uint8Array): undefined {
+    const { byteLength } = target;
+    this.#files.bytesRead += byteLength;
+    for (let done = 0; done < byteLength;) {
+      const at = remainder(offset + done, PAGE_BYTES);
+      const length = Math.min(PAGE_BYTES - at, byteLength - done);
+      const bytes = this.#files.bytes(pageNumber(this.#file, offset + done));
+      target.set(at === 0 && length === PAGE_BYTES ? bytes : bytes.subarray(at, at + length), done);
+      done += length;
+    }
+  }
+
+  write(offset: number, bytes: Uint8Array): undefined {
+    const { byteLength } = bytes;
+    for (let done = 0; done < byteLength;) {
+      const at = remainder(offset + done, PAGE_BYTES);
+      const length = Math.min(PAGE_BYTES - at, byteLength - done);
+      const page = this.#files.writable(pageNumber(this.#file, offset + done), length === PAGE_BYTES);
+      page.set(bytes.subarray(done, done + length), at);
+      done += length;
+    }
+    this.#files.growTo(this.#file, offset + byteLength);
+  }
+
+  writeMerged(offset: number, parts: readonly WritePart[]): undefined {
+    let at = offset;
+    for (const { bytes } of parts) {
+      this.write(at, bytes);
+      at += bytes.byteLength;
+    }
+  }
+
+  zeroRange(offset: number, length: number): undefined {
+    this.#clear(offset, length);
+    this.#files.growTo(this.#file, offset + length);
+  }
+
+  punchHole(offset: number, length: number): undefined {
+    this.#clear(offset, Math.min(length, Math.max(0, this.size() - offset)));
+  }
+
+  reserve(offset: number, length: number): undefined {
+    this.#files.growTo(this.#file, offset + length);
+  }
+
+  truncate(size: number): undefined {
+    this.#files.resize(this.#file, size);
+  }
+
+  sync(): undefined {
+    return undefined;
+  }
+
+  noteChange(): undefined {
+    return undefined;
+  }
+
+  close(): undefined {
+    return undefined;
+  }
+
+  #clear(offset: number, length: number): void {
+    for (let done = 0; done < length;) {
+      const at = remainder(offset + done, PAGE_BYTES);
+      const part = Math.min(PAGE_BYTES - at, length - done);
+      this.#files.writable(pageNumber(this.#file, offset + done), part === PAGE_BYTES).fill(0, at, at + part);
+      done += part;
+    }
+  }
+}
