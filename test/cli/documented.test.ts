@@ -17,7 +17,7 @@ import { EXIT } from '../../src/cli/terminal/exit-code.ts';
 import { callCliWith } from './call-cli.ts';
 import { makeFolder } from './cli-process.ts';
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 });
+vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const FILES = ['README.md', ...globSync('docs/*.md', { cwd: ROOT })].toSorted();
