@@ -7,6 +7,7 @@
  */
 
 import type { Format } from '../format/disk-image.ts';
+import { FORMAT_FACTS, formatsWith, namesBackingFormat, titleList } from '../format/formats.ts';
 import type { WorkloadSource } from '../workload/library.ts';
 import { backingLayers, type BackingLayer } from '../workload/schema.ts';
 import type { CellPlan } from './engine.ts';
@@ -39,11 +40,11 @@ export function backingChain(plan: ChainPlan, nearest: string): readonly NamedFi
  */
 export function backingFormats({ cell, source, userImage }: ChainPlan): readonly Format[] {
   const { format, backing, backingDepth = 1 } = cell;
-  if (format === 'raw' || backing === undefined) return [];
+  if (FORMAT_FACTS[format].backing === 'none' || backing === undefined) return [];
   const own = userImage === undefined ? backingLayersOf(source) : [];
   if (own.length > 1 && own.length === backingDepth) return own.map((layer) => layer.format);
-  // Raw is over no other file.
-  const between = backing === 'raw' ? format : backing;
+  // Such as raw: it is over no other file.
+  const between = FORMAT_FACTS[backing].backing === 'none' ? format : backing;
   return Array.from({ length: backingDepth }, (_, index) => (index === backingDepth - 1 ? backing : between));
 }
 
@@ -58,7 +59,12 @@ export function unnamedFormat(plan: ChainPlan): Format | undefined {
 function unnamedFormats(plan: ChainPlan): ReadonlySet<Format> {
   const behind = backingFormats(plan);
   const above = [plan.cell.format, ...behind];
-  return new Set(behind.filter((format, index) => above[index] === 'qed' && format !== 'raw'));
+  return new Set(
+    behind.filter((format, index) => {
+      const overlay = above[index];
+      return overlay !== undefined && !namesBackingFormat(overlay, format);
+    }),
+  );
 }
 
 /** Why a cell cannot have its chain; `undefined` if it can. */
@@ -70,7 +76,8 @@ export function unsupportedChain(plan: ChainPlan): string | undefined {
   }
   const unnamed = [...unnamedFormats(plan)];
   if (unnamed.length < 2) return undefined;
-  return `QED images do not store the format of a backing file, and this chain needs two: ${unnamed.join(', ')}`;
+  const overlays = formatsWith((facts) => facts.backing === 'plain');
+  return `${titleList(overlays)} images do not store the format of a backing file, and this chain needs two: ${unnamed.join(', ')}`;
 }
 
 /** The files behind the image of a source, as its workload describes them; a recording has none. */

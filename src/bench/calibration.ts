@@ -125,7 +125,7 @@ function medianCosts(rounds: readonly PathCosts[]): PathCosts {
 
 /** What a request takes where every host operation is done at once and drops its data. */
 async function measureRequestNs({ clock, signal }: CalibrationOptions): Promise<DeviceModel['requestNs']> {
-  const requestNs = { raw: 0, qcow2: 0, qed: 0 };
+  const requestNs: Partial<Record<Format, number>> = {};
   for (const format of FORMATS) {
     const times: number[] = [];
     for (let pass = 0; pass < HARNESS_PASSES; pass++) times.push(await harnessPassNs(format, clock, signal));

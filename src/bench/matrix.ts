@@ -7,10 +7,12 @@
 
 import { combinationCount, combinations, type Choices } from '../core/combinations.ts';
 import { Qcow2BenchError } from '../core/error.ts';
+import { DEFAULT_FORMAT } from '../core/format-name.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CacheMode } from '../format/cache-mode.ts';
 import type { CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
+import { FORMAT_FACTS } from '../format/formats.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import type { ImageShape } from '../format/image-shape.ts';
 import { DEFAULT_QEMU_PROFILE, type QemuProfileName } from '../format/qemu-profile.ts';
@@ -132,7 +134,7 @@ function choicesOf(axes: MatrixAxes): Choices<MatrixPoint> {
 
 function variantsOf({ formats, refcounts }: MatrixAxes): readonly Variant[] {
   return formats.flatMap((format): readonly Variant[] =>
-    format === 'qcow2'
+    FORMAT_FACTS[format].refcountModes.length > 0
       ? refcounts.map((mode) => ({ format, refcounts: mode }))
       : [{ format, refcounts: null }],
   );
@@ -167,7 +169,7 @@ function backingIn({ source, backingDepth }: MatrixPoint): Pick<Cell, 'backing' 
   const own = backingLayersOf(source);
   const depth = backingDepth ?? own.length;
   if (depth === 0) return {};
-  return { backing: own.at(-1)?.format ?? 'qcow2', backingDepth: depth > 1 ? depth : undefined };
+  return { backing: own.at(-1)?.format ?? DEFAULT_FORMAT, backingDepth: depth > 1 ? depth : undefined };
 }
 
 /**

@@ -14,6 +14,7 @@ import { basename } from 'node:path';
 
 import type { Storage } from '../device/storage.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
+import { FORMAT_FACTS } from '../format/formats.ts';
 import { createImage, type CreateImageOptions } from '../format/registry.ts';
 import { generateBackingFill, generateCrash, generatePrefill } from '../workload/generator.ts';
 import type { Request } from '../workload/request.ts';
@@ -90,7 +91,9 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
     if (behind.length === 0 && hasTemplate(plan)) {
       // The control of a run over a backing file: the same data, all of it in the image.
       for (const requests of visibleFills(plan)) await fill(options, image, requests);
-      const why = plan.cell.format === 'raw' ? 'raw has no backing files' : 'no backing file was asked for';
+      const { format } = plan.cell;
+      const hasNone = FORMAT_FACTS[format].backing === 'none';
+      const why = hasNone ? `${format} has no backing files` : 'no backing file was asked for';
       files.fallbacks.push(`${why}: the image holds a copy of the backing file's data`);
     }
     await fill(options, image, prefill(plan));

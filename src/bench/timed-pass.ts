@@ -7,6 +7,7 @@
  * when it is disposed of.
  */
 
+import { FORMAT_FACTS } from '../format/formats.ts';
 import { ModelStorage } from '../device/model-storage.ts';
 import { HostTimes, Stopwatch } from '../device/stopwatch.ts';
 import type { Storage } from '../device/storage.ts';
@@ -161,7 +162,7 @@ function modelWatch(
   format: Format,
   latency: RequestWatch | undefined,
 ): RequestWatch {
-  const requestNs = model.requestNs[format];
+  const requestNs = model.requestNs[format] ?? FORMAT_FACTS[format].requestNs;
   return {
     resumes: () => latency?.resumes(),
     issued: (number) => {

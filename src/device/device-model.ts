@@ -11,6 +11,8 @@
  * overwrite in place has none: this is why preallocation pays.
  */
 
+import type { Format } from '../core/format-name.ts';
+
 export interface OperationCost {
   readonly baseNs: number;
   readonly nsPerKiB: number;
@@ -46,8 +48,11 @@ export interface DeviceModel {
   readonly description: string;
   /** Operations that are served at once; syncs are served one at a time. */
   readonly parallelism: number;
-  /** Processor time that a guest request takes beside its host operations, by image format. */
-  readonly requestNs: Readonly<Record<'raw' | 'qcow2' | 'qed', number>>;
+  /**
+   * Processor time that a guest request takes beside its host operations, by image format; one that
+   * is absent takes what its format declares.
+   */
+  readonly requestNs: Readonly<Partial<Record<Format, number | undefined>>>;
   readonly buffered: PathCosts;
   readonly direct: PathCosts;
 }

@@ -19,6 +19,7 @@ import { LIMITS } from '../core/limits.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import type { LockedContents } from '../device/image-lock.ts';
 import type { DiskImage, Format } from './disk-image.ts';
+import { FORMAT_FACTS, formatList } from './formats.ts';
 import type { BackingReference, OpenBacking, OpenDataFile } from './image-options.ts';
 
 /** A file of an image that is opened. */
@@ -118,7 +119,7 @@ function unknownFormat({ name, otherFormat }: BackingReference, overlay: string)
   if (otherFormat !== undefined) {
     return new Qcow2BenchError(
       'unsupported-backing-format',
-      `the image names the format '${otherFormat}' for its backing file '${name}', which is not raw, qcow2 or qed: give its real format with --backing-format`,
+      `the image names the format '${otherFormat}' for its backing file '${name}', which is not ${formatList()}: give its real format with --backing-format`,
       { path: overlay },
     );
   }
@@ -216,7 +217,7 @@ export function unopenedFile(
 
 /** What the file of an image holds. */
 export function contentsOf(format: Format): LockedContents {
-  return format === 'raw' ? 'raw' : 'metadata';
+  return FORMAT_FACTS[format].contents;
 }
 
 function resolveName(overlay: string, name: string, role: FileRole): string {

@@ -11,8 +11,8 @@
 
 import type { Pending } from '../core/pending.ts';
 import type { SyncCause } from '../device/purpose.ts';
-import { FORMATS, isFormat, type Format } from './format-name.ts';
-import type { ImageShape, Preallocation } from './image-shape.ts';
+import { FORMATS, isFormat, type Format } from '../core/format-name.ts';
+import type { ImageShape, Preallocation, RefcountMode } from './image-shape.ts';
 
 export { FORMATS, isFormat, type Format };
 
@@ -43,6 +43,47 @@ export interface Mapping {
   readonly hostOffset: number | undefined;
 }
 
+/** An internal snapshot. */
+export interface SnapshotInfo {
+  /** Unique within the image; QEMU gives decimal numbers. */
+  readonly id: string;
+  /** Need not be unique. */
+  readonly name: string;
+  /** When it was taken: since 1970, UTC. */
+  readonly seconds: number;
+  readonly nanoseconds: number;
+  /** How long the guest had run, in nanoseconds. */
+  readonly vmClockNs: bigint;
+  /**
+   * Bytes of the guest's memory and devices, stored past the end of the disk; 0 if only the disk
+   * was taken.
+   */
+  readonly vmStateSize: number;
+  /** Bytes of the disk when it was taken. */
+  readonly diskSize: number;
+  /** Instructions that the guest had executed, if they were counted. */
+  readonly icount: bigint | undefined;
+}
+
+export interface NewSnapshot {
+  /** At most 255 bytes; need not be unique. */
+  readonly name: string;
+  /** When it is taken: since 1970, UTC. */
+  readonly seconds: number;
+  readonly nanoseconds: number;
+}
+
+/** The internal snapshots of an open image. */
+export interface ImageSnapshots {
+  readonly list: readonly SnapshotInfo[];
+  /** By its id, or else its name. */
+  find(idOrName: string): SnapshotInfo | undefined;
+  create(snapshot: NewSnapshot): Promise<SnapshotInfo>;
+  /** Makes the disk what it was. */
+  apply(idOrName: string): Promise<void>;
+  delete(nameOrId: string): Promise<void>;
+}
+
 export interface DiskImage {
   readonly format: Format;
   /** Bytes the guest sees. */
@@ -54,6 +95,10 @@ export interface DiskImage {
    * one.
    */
   readonly shape?: ImageShape | undefined;
+  /** When this opening writes refcounts; left out by formats without them. */
+  readonly refcountMode?: RefcountMode | undefined;
+  /** Internal snapshots; left out by formats that have none. */
+  readonly snapshots?: ImageSnapshots | undefined;
   /** The image that shows through where this one is unallocated. */
   readonly backing: DiskImage | undefined;
   /** Guest writes so far that allocated at least one cluster. */

@@ -8,9 +8,10 @@
 
 import { alignDown } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
+import { PLAIN_FORMAT, type Format } from '../core/format-name.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import type { BlockDevice } from '../device/block-device.ts';
-import type { Format } from './disk-image.ts';
+import { FORMAT_FACTS, formatsWith } from './formats.ts';
 import {
   FOREIGN_HEAD_BYTES,
   FOREIGN_TAIL_BYTES,
@@ -18,10 +19,6 @@ import {
   type ForeignFormat,
 } from './foreign-formats.ts';
 
-const MAGIC: readonly { readonly format: Format; readonly bytes: readonly number[] }[] = [
-  { format: 'qcow2', bytes: [0x51, 0x46, 0x49, 0xfb] },
-  { format: 'qed', bytes: [0x51, 0x45, 0x44, 0x00] },
-];
 /** Read at a time, at multiples of it: whole sectors, which any device takes. */
 const PROBED_BYTES = 4096;
 const NOTHING = new Uint8Array(0);
@@ -31,14 +28,14 @@ export async function contentOf(device: BlockDevice): Promise<Format | ForeignFo
   const head = await readAt(device, 0, PROBED_BYTES);
   const foreign = foreignFormat(head.subarray(0, FOREIGN_HEAD_BYTES), NOTHING);
   if (foreign !== undefined) return foreign;
-  const found = MAGIC.find(({ bytes }) => bytes.every((byte, index) => head[index] === byte));
-  if (found !== undefined) return found.format;
+  const [found] = formatsWith(({ magic }) => magic?.every((byte, at) => head[at] === byte) ?? false);
+  if (found !== undefined) return found;
   const tailAt = device.size() - FOREIGN_TAIL_BYTES;
-  if (tailAt < 0) return 'raw';
+  if (tailAt < 0) return PLAIN_FORMAT;
   const start = alignDown(tailAt, PROBED_BYTES);
   const end = await readAt(device, start, 2 * PROBED_BYTES);
   const tail = end.subarray(tailAt - start, tailAt - start + FOREIGN_TAIL_BYTES);
-  return foreignFormat(NOTHING, tail) ?? 'raw';
+  return foreignFormat(NOTHING, tail) ?? PLAIN_FORMAT;
 }
 
 /**
@@ -51,7 +48,7 @@ export async function withContent(
   error: unknown,
   file: {
     readonly device: BlockDevice;
-    readonly format: 'qcow2' | 'qed';
+    readonly format: Format;
     readonly purpose: 'data' | 'backing-read';
   },
 ): Promise<unknown> {
@@ -61,8 +58,9 @@ export async function withContent(
   // Of a file behind this one, it was named there.
   if (path !== device.path) return error;
   const found = await contentOf(device);
+  const { title } = FORMAT_FACTS[format];
   if (typeof found !== 'string') {
-    const message = `the file is ${found.name}, not ${NAME[format]}: ${found.remedy}`;
+    const message = `the file is ${found.name}, not ${title}: ${found.remedy}`;
     return new Qcow2BenchError(error.code, message, { path, offset });
   }
   const wayOut =
@@ -70,13 +68,11 @@ export async function withContent(
       ? `the overlay names the format ${format}: correct that with 'qemu-img rebase -u -F ${found}', or give --backing-format ${found} if it names none`
       : `name its format (--format ${found}; convert: --from ${found})`;
   const what =
-    found === 'raw'
-      ? `the file has no magic of ${NAME[format]} or another known format: if its bytes are the disk, use raw`
-      : `the file is ${NAME[found]}, not ${NAME[format]}`;
+    found === PLAIN_FORMAT
+      ? `the file has no magic of ${title} or another known format: if its bytes are the disk, use ${PLAIN_FORMAT}`
+      : `the file is ${FORMAT_FACTS[found].title}, not ${title}`;
   return new Qcow2BenchError(error.code, `${what}; ${wayOut}`, { path, offset });
 }
-
-const NAME: Readonly<Record<Format, string>> = { raw: 'raw', qcow2: 'qcow2', qed: 'QED' };
 
 /** Bytes of the file; zeroes past its end. */
 async function readAt(device: BlockDevice, offset: number, length: number): Promise<Uint8Array> {

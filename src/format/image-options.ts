@@ -4,8 +4,8 @@
  * refcounts).
  *
  * Invariants:
- * - `open…` owns `device` from the call on: it is closed by the image's `close` or `abandon`, and
- *   by a failed open itself. `create…` does not own it: the caller syncs and closes.
+ * - An open image owns `device`, which its `close` or `abandon` closes; a failed open leaves it to
+ *   the caller. `create…` does not own it: the caller syncs and closes.
  * - A backing file is reached only through `openBacking`; an engine never opens a name by itself.
  */
 
@@ -13,11 +13,9 @@ import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose } from '../device/purpose.ts';
 import type { CacheSizes } from './cache-sizes.ts';
 import type { DiskImage, Format } from './disk-image.ts';
-import type { ImageShape } from './image-shape.ts';
+import { REFCOUNT_MODES, type ImageShape, type RefcountMode } from './image-shape.ts';
 
-export const REFCOUNT_MODES = ['eager', 'lazy'] as const;
-/** When qcow2 writes refcounts: with each allocation, or at a clean close. */
-export type RefcountMode = (typeof REFCOUNT_MODES)[number];
+export { REFCOUNT_MODES, type RefcountMode };
 
 export const DISCARD_MODES = ['unmap', 'ignore'] as const;
 /**

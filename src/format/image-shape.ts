@@ -2,14 +2,13 @@
  * The shape of an image: what may be chosen when it is made beside its size, its clusters and its
  * refcount mode.
  *
- * A further option of the kind is a property here with its rule, a line in the result's schema, an
- * option of the command line, and what the format does with it.
+ * A further option of the kind is a property here with its default, a name in the facts of the
+ * formats that have it, a line in the result's schema, an option of the command line, and what the
+ * format does with it.
  *
- * Invariant: a property that is absent has QEMU's default; `shapeFor` gives only what a format has
- * and what is not the default, so that equal images have equal shapes.
+ * Invariant: a property that is absent has QEMU's default; `shapeFor` (`formats.ts`) gives only
+ * what a format has and what is not the default, so that equal images have equal shapes.
  */
-
-import type { Format } from './format-name.ts';
 
 /**
  * Versions of qcow2, as `qemu-img create -o compat=` names them: 0.10 is version 2, 1.1 is version
@@ -17,6 +16,10 @@ import type { Format } from './format-name.ts';
  */
 export const COMPAT_LEVELS = ['0.10', '1.1'] as const;
 export type CompatLevel = (typeof COMPAT_LEVELS)[number];
+
+export const REFCOUNT_MODES = ['eager', 'lazy'] as const;
+/** When qcow2 writes refcounts: with each allocation, or at a clean close. */
+export type RefcountMode = (typeof REFCOUNT_MODES)[number];
 
 /** Widths that a refcount may have. */
 export const REFCOUNT_BITS = [1, 2, 4, 8, 16, 32, 64] as const;
@@ -48,35 +51,15 @@ export interface ImageShape {
   readonly dataFile?: DataFileKind | undefined;
 }
 
-interface ShapeRule<Value> {
-  readonly default: Value;
-  /** Those that have the property. */
-  readonly formats: readonly Format[];
-}
-
-type ShapeRules = {
-  readonly [Key in keyof ImageShape]-?: ShapeRule<Exclude<ImageShape[Key], undefined>>;
-};
-
-export const SHAPE_RULES: ShapeRules = {
-  compat: { default: '1.1', formats: ['qcow2'] },
-  refcountBits: { default: 16, formats: ['qcow2'] },
-  extendedL2: { default: false, formats: ['qcow2'] },
-  compressionType: { default: 'zlib', formats: ['qcow2'] },
-  preallocation: { default: 'off', formats: ['raw', 'qcow2'] },
-  dataFile: { default: 'none', formats: ['qcow2'] },
-};
-
-/** What of `shape` the format has and is not its default; `undefined` if that is nothing. */
-export function shapeFor(format: Format, shape: ImageShape): ImageShape | undefined {
-  const parts = Object.entries(SHAPE_RULES).flatMap(([key, rule]) => {
-    const value = shape[key as keyof ImageShape];
-    const isTold = value !== undefined && value !== rule.default && rule.formats.includes(format);
-    return isTold ? [[key, value] as const] : [];
-  });
-  // The same names and values; only some were left out.
-  return parts.length === 0 ? undefined : Object.fromEntries(parts);
-}
+/** What an image has of which nothing else was chosen, where its format has the property. */
+export const SHAPE_DEFAULTS = {
+  compat: '1.1',
+  refcountBits: 16,
+  extendedL2: false,
+  compressionType: 'zlib',
+  preallocation: 'off',
+  dataFile: 'none',
+} as const satisfies Required<ImageShape>;
 
 /** Where the data file of an image is unless another name is chosen: beside it. */
 export function dataFileName(imageName: string): string {
@@ -84,5 +67,5 @@ export function dataFileName(imageName: string): string {
 }
 
 export function hasDataFile(shape: ImageShape | undefined): boolean {
-  return (shape?.dataFile ?? SHAPE_RULES.dataFile.default) !== 'none';
+  return (shape?.dataFile ?? SHAPE_DEFAULTS.dataFile) !== 'none';
 }

@@ -1,8 +1,9 @@
 /**
- * The formats by name: the one place that names raw, qcow2 and qed together. Opening and creating
- * go through here; everything above sees only `DiskImage`.
+ * Opening and creating images of any format: everything above sees only `DiskImage`, and calls what
+ * a format does with a file through here.
  */
 
+import type { Format } from '../core/format-name.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import {
   backingOpener,
@@ -12,7 +13,11 @@ import {
   type ImageFiles,
 } from './backing-chain.ts';
 import type { CacheSizes } from './cache-sizes.ts';
-import type { DiskImage, Format } from './disk-image.ts';
+import type { DiskImage } from './disk-image.ts';
+import { withContent } from './file-content.ts';
+import type { FileLayout } from './file-layout.ts';
+import type { FormatEngine, LoneFile } from './format-facts.ts';
+import { FORMAT_FACTS } from './formats.ts';
 import type {
   BrokenRule,
   CreateOptions,
@@ -22,25 +27,7 @@ import type {
   DiscardMode,
   RefcountMode,
 } from './image-options.ts';
-import { createQcow2 } from './qcow2/create.ts';
-import { impossibleLayout } from './qcow2/on-disk/layout-rules.ts';
-import { openQcow2 } from './qcow2/open.ts';
-import { createQed } from './qed/create.ts';
-import { openQed } from './qed/open.ts';
-import { createRaw, impossibleRaw, openRaw } from './raw/raw-image.ts';
-
-interface FormatEntry {
-  readonly open: (options: OpenOptions) => Promise<DiskImage>;
-  readonly create: (options: CreateOptions) => Promise<void>;
-  /** The first rule of the format that the choices break; left out where there are none. */
-  readonly impossible?: (options: LayoutChoices) => BrokenRule | undefined;
-}
-
-const REGISTRY: Readonly<Record<Format, FormatEntry>> = {
-  raw: { open: openRaw, create: createRaw, impossible: impossibleRaw },
-  qcow2: { open: openQcow2, create: createQcow2, impossible: impossibleLayout },
-  qed: { open: openQed, create: createQed },
-};
+import { loneFile, type LoneFileOptions } from './lone-file.ts';
 
 export interface OpenImageOptions {
   /** Named by the caller; never guessed from content. */
@@ -78,11 +65,12 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
   const openBacking = backingOpener({
     ...chain,
     openFormat: (format, device, next) =>
-      REGISTRY[format].open({ device, readOnly: true, readPurpose: 'backing-read', ...next }),
+      openAs(format, { device, readOnly: true, readPurpose: 'backing-read', ...next }),
   });
-  const contents = options.forResize === true && format === 'raw' ? 'data' : contentsOf(format);
+  const isDataAlone = options.forResize === true && contentsOf(format) === 'raw';
+  const contents = isDataAlone ? 'data' : contentsOf(format);
   const device: BlockDevice = files.open(name, { label: 'image', readOnly, contents });
-  return REGISTRY[format].open({
+  return openAs(format, {
     device,
     readOnly,
     readPurpose: 'data',
@@ -93,6 +81,60 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
     caches: options.caches,
     discard: options.discard,
   });
+}
+
+/** Opens a device as an image of a format; a failed opening closes it. */
+async function openAs(format: Format, options: OpenOptions): Promise<DiskImage> {
+  const { device, readPurpose } = options;
+  try {
+    const engine = await engineOf(format);
+    return await engine.open(options);
+  } catch (error) {
+    const named = await withContent(error, { device, format, purpose: readPurpose });
+    await device.close();
+    throw named;
+  }
+}
+
+const engines = new Map<Format, FormatEngine>();
+
+/** What the format does with files; loaded once. */
+async function engineOf(format: Format): Promise<FormatEngine> {
+  const loaded = engines.get(format);
+  if (loaded !== undefined) return loaded;
+  const engine = await FORMAT_FACTS[format].loadEngine();
+  engines.set(format, engine);
+  return engine;
+}
+
+/**
+ * Lets the format work on one file without those behind it; closes the file.
+ *
+ * @throws Qcow2BenchError of the work, or of the format.
+ */
+export async function withLoneFile<T>(
+  format: Format,
+  options: LoneFileOptions,
+  work: (engine: FormatEngine, file: LoneFile) => Promise<T>,
+): Promise<T> {
+  const { device } = options;
+  try {
+    return await work(await engineOf(format), loneFile(options));
+  } catch (error) {
+    throw await withContent(error, { device, format, purpose: 'data' });
+  } finally {
+    await device.close();
+  }
+}
+
+/**
+ * Reads where an image file has what; the device stays open.
+ *
+ * @throws Qcow2BenchError of the format, if the file is no image of it.
+ */
+export async function readFileLayout(device: BlockDevice, format: Format): Promise<FileLayout> {
+  const engine = await engineOf(format);
+  return engine.readLayout(device);
 }
 
 function openDataFile(
@@ -116,7 +158,7 @@ export interface CreateImageOptions extends CreateOptions {
 export function impossibleImage(
   options: LayoutChoices & { readonly format: Format },
 ): BrokenRule | undefined {
-  return REGISTRY[options.format].impossible?.(options);
+  return FORMAT_FACTS[options.format].impossible?.(options);
 }
 
 /**
@@ -126,7 +168,8 @@ export function impossibleImage(
  * @throws Qcow2BenchError of the format, for sizes it does not take, or of the device.
  */
 export async function createImage(options: CreateImageOptions): Promise<void> {
-  await REGISTRY[options.format].create(options);
+  const engine = await engineOf(options.format);
+  await engine.create(options);
   await options.device.sync('close');
   await options.dataFile?.device.sync('close');
 }

@@ -19,6 +19,7 @@ import { followLinks } from '../device/file-storage.ts';
 import { aboutFinalName } from '../device/temporary-file.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
+import { FORMAT_FACTS, formatList, formatsWith } from '../format/formats.ts';
 import type { RefcountMode } from '../format/image-options.ts';
 import { dataFileName, hasDataFile, type ImageShape } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
@@ -74,8 +75,9 @@ export interface ConvertedImage {
  */
 export async function convertImage(options: ConvertOptions): Promise<ConvertedImage> {
   const { source, target, compress = false } = options;
-  if (compress && target.format !== 'qcow2') {
-    const message = `${target.format} has no compressed clusters: convert to qcow2, or without compression`;
+  if (compress && !FORMAT_FACTS[target.format].hasCompression) {
+    const having = formatList(formatsWith(({ hasCompression }) => hasCompression));
+    const message = `${target.format} has no compressed clusters: convert to ${having}, or without compression`;
     throw new Qcow2BenchError('compress-unsupported', message);
   }
   const { storage, name } = target;

@@ -17,8 +17,9 @@ import { MemoryDevice } from '../device/memory-device.ts';
 import { aboutFinalFile, aboutFinalName } from '../device/temporary-file.ts';
 import type { ImageFiles } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
+import { FORMAT_FACTS, formatList, formatsWith, formatsWithShape } from '../format/formats.ts';
 import type { CreateOptions, RefcountMode } from '../format/image-options.ts';
-import { dataFileName, hasDataFile, SHAPE_RULES, type ImageShape } from '../format/image-shape.ts';
+import { dataFileName, hasDataFile, type ImageShape } from '../format/image-shape.ts';
 import { createImage, impossibleImage, openImage, type CreateImageOptions } from '../format/registry.ts';
 import type { ImagePlace } from './host-image.ts';
 
@@ -190,13 +191,24 @@ async function tryInMemory(image: Omit<CreateImageOptions, 'device'>, path: stri
 
 function imageOptions(options: CreateImageFileOptions): Omit<CreateOptions, 'device' | 'virtualSize'> {
   const { format, clusterSize, refcounts, backing, shape = {} } = options;
-  if (refcounts !== undefined && format !== 'qcow2') throw ofOtherFormat('refcounts', format, 'qcow2 has');
-  if (clusterSize !== undefined && format === 'raw') {
-    throw ofOtherFormat('clusters', format, 'qcow2 and qed have');
+  const { clusterSizes, refcountModes } = FORMAT_FACTS[format];
+  if (refcounts !== undefined && !refcountModes.includes(refcounts)) {
+    throw ofOtherFormat(
+      'refcounts',
+      format,
+      formatsWith((facts) => facts.refcountModes.length > 0),
+    );
+  }
+  if (clusterSize !== undefined && clusterSizes === undefined) {
+    throw ofOtherFormat(
+      'clusters',
+      format,
+      formatsWith((facts) => facts.clusterSizes !== undefined),
+    );
   }
   for (const [key, value] of Object.entries(shape)) {
-    if (value === undefined || SHAPE_RULES[key as keyof ImageShape].formats.includes(format)) continue;
-    throw ofOtherFormat(key, format, 'qcow2 has');
+    const having = formatsWithShape(key as keyof ImageShape);
+    if (value !== undefined && !having.includes(format)) throw ofOtherFormat(key, format, having);
   }
   return {
     clusterSize,
@@ -233,6 +245,10 @@ async function sizeOfBacking({ files, path, format }: NewBacking): Promise<numbe
   return image.virtualSize;
 }
 
-function ofOtherFormat(what: string, format: Format, who: string): Qcow2BenchError {
-  return new Qcow2BenchError('option-of-other-format', `${format} has no ${what}; ${who} them`);
+function ofOtherFormat(what: string, format: Format, having: readonly Format[]): Qcow2BenchError {
+  const verb = having.length === 1 ? 'has' : 'have';
+  return new Qcow2BenchError(
+    'option-of-other-format',
+    `${format} has no ${what}; ${formatList(having, 'and')} ${verb} them`,
+  );
 }

@@ -1,39 +1,24 @@
 /**
- * Refusing to make the disk of a damaged image smaller. The file is then cut behind the last
- * cluster that its refcounts count: what is in use and not counted would be lost.
+ * Refusing to make the disk of a damaged image smaller, where a damaged one would lose more than
+ * what is behind the new end.
  */
 
-import { Qcow2BenchError } from '../core/error.ts';
 import { contentsOf, type ImageFiles } from '../format/backing-chain.ts';
-import type { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
-import { openLoneQcow2 } from './lone-image.ts';
+import type { DiskImage, Format } from '../format/disk-image.ts';
+import { withLoneFile } from '../format/registry.ts';
 
 /**
- * Checks a qcow2 image before its disk gets smaller; nothing is written. A snapshot that cannot be
- * used is no reason to refuse: the disk does not need it. An image that was not closed cleanly is
- * repaired when it is opened for the change.
+ * Checks an image before its disk gets smaller; nothing is written.
  *
  * @param getsSmaller whether the change makes the disk of the open image smaller
  * @throws Qcow2BenchError `shrink-of-damaged-image`, or what opening the image throws.
  */
 export async function refuseToShrinkDamaged(
-  name: string,
-  files: ImageFiles,
-  getsSmaller: (image: Qcow2Image) => boolean,
+  { name, format, files }: { readonly name: string; readonly format: Format; readonly files: ImageFiles },
+  getsSmaller: (image: DiskImage) => boolean,
 ): Promise<void> {
-  const device = files.open(name, { label: 'image', readOnly: true, contents: contentsOf('qcow2') });
-  const { image } = await openLoneQcow2({ device, readOnly: true });
-  try {
-    if (!getsSmaller(image) || image.header.isDirty) return;
-    const { corruptions, checkErrors } = await image.check(undefined, { keepsSnapshots: true });
-    const errors = corruptions + checkErrors;
-    if (errors === 0) return;
-    throw new Qcow2BenchError(
-      'shrink-of-damaged-image',
-      `the image is damaged (${String(errors)} errors), and shrinking it could lose data: run check --repair all first`,
-      { path: device.path },
-    );
-  } finally {
-    await image.abandon();
-  }
+  const device = files.open(name, { label: 'image', readOnly: true, contents: contentsOf(format) });
+  await withLoneFile(format, { device, readOnly: true }, async (engine, file) => {
+    await engine.refuseDamaged?.(file, getsSmaller);
+  });
 }

@@ -10,7 +10,8 @@
  */
 
 import { Qcow2BenchError } from '../core/error.ts';
-import type { Format } from '../format/disk-image.ts';
+import { PLAIN_FORMAT, type Format } from '../core/format-name.ts';
+import { titleList } from '../format/formats.ts';
 import { contentOf } from '../format/file-content.ts';
 import type { ForeignFormat } from '../format/foreign-formats.ts';
 import type { ImagePlace } from './host-image.ts';
@@ -25,7 +26,7 @@ export async function formatOfPlace(place: ImagePlace): Promise<Format> {
   if (typeof found === 'string') return found;
   throw new Qcow2BenchError(
     'foreign-format',
-    `the file is ${found.name}, not a raw, qcow2 or QED image: ${found.remedy}; or use the format raw to treat the file's bytes as the disk (--format raw; convert: --from raw)`,
+    `the file is ${found.name}, not a ${titleList()} image: ${found.remedy}; or use the format ${PLAIN_FORMAT} to treat the file's bytes as the disk (--format ${PLAIN_FORMAT}; convert: --from ${PLAIN_FORMAT})`,
     { path: found.path },
   );
 }
@@ -55,7 +56,7 @@ export async function contentOfPlace({
  */
 export async function refuseOtherFormat(place: ImagePlace, format: Format): Promise<void> {
   const found = await contentOfPlace(place);
-  if (typeof found !== 'string' || found === 'raw' || found === format) return;
+  if (typeof found !== 'string' || found === PLAIN_FORMAT || found === format) return;
   throw new Qcow2BenchError(
     'image-other-format',
     `the file is a ${found} image, not ${format}: give its format, or another file`,

@@ -11,7 +11,7 @@
 import { dirname, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
-import { backingPlace, type BackingPlace, type BackingPolicy } from '../format/backing-chain.ts';
+import { backingPlace, contentsOf, type BackingPlace, type BackingPolicy } from '../format/backing-chain.ts';
 import type { Format } from '../format/disk-image.ts';
 import type { BackingReference } from '../format/image-options.ts';
 import { HOST_FILES, hostImage } from './host-image.ts';
@@ -30,9 +30,9 @@ export async function imageFiles(path: string, rules: ImageFilesRules = {}): Pro
   const files: string[] = [];
   const chain: [string, ...string[]] = [resolve(path)];
   let info = await infoOf(chain[0], format);
-  while (info !== undefined && info.format !== 'raw') {
+  while (info !== undefined) {
     const folder = dirname(info.path);
-    if (info.format === 'qcow2' && info.dataFile?.name !== undefined) {
+    if (info.dataFile?.name !== undefined) {
       files.push(resolve(folder, info.dataFile.name));
     }
     if (info.backing === undefined) break;
@@ -58,9 +58,9 @@ function allowedPlace(
   }
 }
 
-/** Of a raw image nothing is read: it names no files. */
+/** Of an image without metadata nothing is read: it names no files. */
 async function infoOf(path: string, format: Format | undefined): Promise<ImageInfo | undefined> {
-  if (format === 'raw') return undefined;
+  if (format !== undefined && contentsOf(format) === 'raw') return undefined;
   try {
     return { ...(await readImageInfo(hostImage(path), { format, forceShare: true })), path };
   } catch (error) {

@@ -8,16 +8,14 @@
  *   not closed as clean if the image was stopped.
  */
 
-import { Qcow2BenchError } from '../core/error.ts';
+import { assertInvariant, Qcow2BenchError } from '../core/error.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
-import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
-import type { Snapshot } from '../format/qcow2/snapshots/snapshot-table.ts';
-import type { NewSnapshot } from '../format/qcow2/snapshots/snapshots.ts';
-import { openImage } from '../format/registry.ts';
+import type { DiskImage, Format, ImageSnapshots, NewSnapshot, SnapshotInfo } from '../format/disk-image.ts';
+import { FORMAT_FACTS, formatList, formatsWith } from '../format/formats.ts';
+import { openImage, withLoneFile } from '../format/registry.ts';
 import { refuseToShrinkDamaged } from './damaged-image.ts';
 import { contentOfPlace } from './detect-format.ts';
 import { hostFiles, hostImage, WRITABLE_HOST_FILES } from './host-image.ts';
-import { openLoneQcow2 } from './lone-image.ts';
 
 /**
  * @param options `forceShare`: read an image that another process may be writing to. Default false.
@@ -27,13 +25,14 @@ import { openLoneQcow2 } from './lone-image.ts';
 export async function listSnapshots(
   path: string,
   { forceShare = false }: { readonly forceShare?: boolean } = {},
-): Promise<readonly Snapshot[]> {
-  await refuseOtherFormats(path);
+): Promise<readonly SnapshotInfo[]> {
+  const format = await formatWithSnapshots(path);
   const files = hostFiles({ readOnly: true, forceShare });
   const device = files.open(path, { label: 'image', readOnly: true, contents: 'metadata' });
-  const { image } = await openLoneQcow2({ device, readOnly: true });
-  await image.abandon();
-  return image.snapshots.list;
+  return withLoneFile(format, { device, readOnly: true }, async (engine, file) => {
+    const { snapshots = [] } = await engine.describe(file);
+    return snapshots;
+  });
 }
 
 export type SnapshotChange =
@@ -54,25 +53,26 @@ export interface ChangeSnapshotsOptions {
  * @throws Qcow2BenchError `snapshots-unsupported`, `shrink-of-damaged-image` of a snapshot with a
  *   smaller disk, of the files, the format, the backing chain, or the change.
  */
-export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<readonly Snapshot[]> {
+export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<readonly SnapshotInfo[]> {
   const { path, change, backing } = options;
-  await refuseOtherFormats(path);
+  const format = await formatWithSnapshots(path);
   if (change.action === 'apply') {
-    await refuseToShrinkDamaged(path, WRITABLE_HOST_FILES, ({ snapshots, virtualSize }) => {
-      const snapshot = snapshots.find(change.which);
+    const file = { name: path, format, files: WRITABLE_HOST_FILES };
+    await refuseToShrinkDamaged(file, ({ snapshots, virtualSize }) => {
+      const snapshot = snapshots?.find(change.which);
       return snapshot !== undefined && snapshot.diskSize < virtualSize;
     });
   }
   const image = await openImage({
-    format: 'qcow2',
+    format,
     name: path,
     files: WRITABLE_HOST_FILES,
     readOnly: false,
     backing,
   });
-  if (!(image instanceof Qcow2Image)) throw new Error('internal error: qcow2 was opened as another format');
+  const snapshots = snapshotsOf(image);
   try {
-    await applyChange(image, change);
+    await applyChange(snapshots, change);
   } catch (error) {
     // What was changed until then is whole, and the caches hold the rest of it. The first error is
     // the one to report.
@@ -80,10 +80,15 @@ export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<
     throw error;
   }
   await image.close();
-  return image.snapshots.list;
+  return snapshots.list;
 }
 
-async function applyChange({ snapshots }: Qcow2Image, change: SnapshotChange): Promise<void> {
+function snapshotsOf({ format, snapshots }: DiskImage): ImageSnapshots {
+  assertInvariant(snapshots !== undefined, `a ${format} image was opened without its snapshots`);
+  return snapshots;
+}
+
+async function applyChange(snapshots: ImageSnapshots, change: SnapshotChange): Promise<void> {
   switch (change.action) {
     case 'create':
       await snapshots.create(change.snapshot);
@@ -95,16 +100,17 @@ async function applyChange({ snapshots }: Qcow2Image, change: SnapshotChange): P
   }
 }
 
-async function refuseOtherFormats(path: string): Promise<void> {
+async function formatWithSnapshots(path: string): Promise<Format> {
   const content = await contentOfPlace(hostImage(path));
-  if (content === 'qcow2') return;
+  if (typeof content === 'string' && FORMAT_FACTS[content].hasSnapshots) return content;
+  const having = formatList(formatsWith(({ hasSnapshots }) => hasSnapshots));
   const found =
     typeof content === 'string'
-      ? `${content}: convert it to qcow2 first`
+      ? `${content}: convert it to ${having} first`
       : `${content.name}: ${content.remedy}`;
   throw new Qcow2BenchError(
     'snapshots-unsupported',
-    `only qcow2 images have internal snapshots, and the file is ${found}`,
+    `only ${having} images have internal snapshots, and the file is ${found}`,
     { path },
   );
 }

@@ -57,9 +57,9 @@ export async function resizeImage(options: ResizeImageOptions): Promise<ResizedI
   const { name, format, files, backing, preallocation = 'off' } = options;
   // Checked before anything is opened, if possible.
   if ('to' in options.size) checkSize(options.size.to, name);
-  if (format === 'qcow2' && options.shrink === true) {
+  if (options.shrink === true) {
     const { size } = options;
-    await refuseToShrinkDamaged(name, files, ({ virtualSize: before }) =>
+    await refuseToShrinkDamaged({ name, format, files }, ({ virtualSize: before }) =>
       'to' in size ? size.to < before : size.by < 0,
     );
   }

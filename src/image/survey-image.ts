@@ -13,9 +13,9 @@ import { resolve } from 'node:path';
 
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
+import { FORMAT_FACTS } from '../format/formats.ts';
 import type { RefcountMode } from '../format/image-options.ts';
 import type { ImageShape } from '../format/image-shape.ts';
-import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import { openImage } from '../format/registry.ts';
 import { HOST_FILES, hostImage } from './host-image.ts';
 
@@ -27,7 +27,7 @@ export interface SurveyedImage {
   readonly format: Format;
   /** Bytes. */
   readonly virtualSize: number;
-  /** Bytes; `null` for raw. */
+  /** Bytes; `null` where the format has no clusters. */
   readonly clusterSize: number | null;
   /** `null` where the format has none. */
   readonly refcounts: RefcountMode | null;
@@ -97,17 +97,12 @@ function foundIn(
     path,
     format,
     virtualSize: image.virtualSize,
-    clusterSize: format === 'raw' ? null : image.clusterSize,
-    refcounts: refcountsOf(image),
+    clusterSize: FORMAT_FACTS[format].clusterSizes === undefined ? null : image.clusterSize,
+    refcounts: image.refcountMode ?? null,
     shape: image.shape ?? {},
     dataPath: opened.get('data'),
     chain: chainOf(image, opened),
   };
-}
-
-function refcountsOf(image: DiskImage): RefcountMode | null {
-  if (!(image instanceof Qcow2Image)) return null;
-  return image.header.hasLazyRefcounts ? 'lazy' : 'eager';
 }
 
 function chainOf(image: DiskImage, opened: ReadonlyMap<string, string>): readonly SurveyedFile[] {

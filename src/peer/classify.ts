@@ -20,7 +20,7 @@ import type { RefcountMode } from '../format/image-options.ts';
 import type { Request } from '../workload/request.ts';
 import { guestPlaces } from './guest-places.ts';
 import type { HostOperation } from './host-operation.ts';
-import type { ImageLayout } from './image-layout.ts';
+import type { FileLayout } from '../format/file-layout.ts';
 import { syncCauses, type SequenceStep } from './sync-causes.ts';
 
 export interface ClassifyOptions {
@@ -29,8 +29,8 @@ export interface ClassifyOptions {
   readonly cache: CacheMode;
   /** As they were served: `HostOperation.request` is an index into them. */
   readonly requests: readonly Request[];
-  readonly before: ImageLayout;
-  readonly after: ImageLayout;
+  readonly before: FileLayout;
+  readonly after: FileLayout;
 }
 
 export interface Classified {
@@ -72,7 +72,7 @@ export function classifyOperations(
 function optionsFor(file: string, options: ClassifyOptions): ClassifyOptions {
   if (file !== 'data') return options;
   const { clusterSize } = options.after;
-  const layout: ImageLayout = {
+  const layout: FileLayout = {
     clusterSize,
     metadataAt: () => undefined,
     guestOffsetAt: (hostOffset) => hostOffset,

@@ -15,12 +15,12 @@
 import type { Format } from '../format/disk-image.ts';
 import type { Request } from '../workload/request.ts';
 import type { HostOperation } from './host-operation.ts';
-import type { ImageLayout } from './image-layout.ts';
+import type { FileLayout } from '../format/file-layout.ts';
 
 export interface LayoutsOfRun {
   readonly format: Format;
-  readonly before: ImageLayout;
-  readonly after: ImageLayout;
+  readonly before: FileLayout;
+  readonly after: FileLayout;
 }
 
 /** Steps of a search; usual requests take one a write. */

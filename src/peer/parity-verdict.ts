@@ -6,7 +6,7 @@
 
 import { hex } from '../core/error.ts';
 import type { Parity } from '../result/schema.ts';
-import type { ImageLayout } from './image-layout.ts';
+import type { FileLayout } from '../format/file-layout.ts';
 import type { GuestDifference } from './read-back.ts';
 import type { OrderVerdict } from './varying-order.ts';
 import { differingChunks, firstDifference } from './whole-file.ts';
@@ -61,7 +61,7 @@ export function parityVerdict(facts: VerdictFacts): Parity {
 /** Where two files first differ, and what our reading of the image says is there. */
 export async function fileDifference(
   file: FileDifference['file'],
-  { theirs, ours, layout }: { theirs: string; ours: string; layout: ImageLayout | undefined },
+  { theirs, ours, layout }: { theirs: string; ours: string; layout: FileLayout | undefined },
 ): Promise<readonly FileDifference[]> {
   const offset = await firstDifference(ours, theirs);
   if (offset === undefined) return [];
@@ -76,7 +76,7 @@ export async function fileDifference(
  * it fills around a write into a cluster of zeroes from there (`qed-zero-over-backing`).
  */
 export async function differsInLostZeroes(
-  { theirs, ours, layout }: { theirs: string; ours: string; layout: ImageLayout },
+  { theirs, ours, layout }: { theirs: string; ours: string; layout: FileLayout },
   readBacking: (guestOffset: number, target: Uint8Array) => void | Promise<void>,
 ): Promise<boolean> {
   const { clusterSize } = layout;

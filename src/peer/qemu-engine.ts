@@ -11,6 +11,8 @@
  *   leave no trace, so `elided` counts fewer than for the builtin engine.
  */
 
+import type { FileLayout } from '../format/file-layout.ts';
+import { readFileLayout } from '../format/registry.ts';
 import type { CellPlan, CountOutcome, CountPassOptions, Engine, TimedPass } from '../bench/engine.ts';
 import { unsupportedByFormat, unsupportedByPlace, zeroingFallback } from '../bench/unsupported.ts';
 import { collectRequests } from '../bench/pass-requests.ts';
@@ -35,7 +37,7 @@ import {
 } from './both-sides.ts';
 import { classifyOperations, type Classified } from './classify.ts';
 import type { HostOperation } from './host-operation.ts';
-import { readImageLayout, type ImageLayout } from './image-layout.ts';
+
 import {
   differsInLostZeroes,
   fileDifference,
@@ -231,10 +233,10 @@ async function serveAgain(
   return operations;
 }
 
-async function layoutOf({ storage, imageName, plan }: Pass): Promise<ImageLayout> {
+async function layoutOf({ storage, imageName, plan }: Pass): Promise<FileLayout> {
   const device = storage.open(imageName, { readOnly: true });
   try {
-    return await readImageLayout(device, plan.cell.format);
+    return await readFileLayout(device, plan.cell.format);
   } finally {
     await device.close();
   }
@@ -258,12 +260,12 @@ interface Served {
   readonly order: OrderVerdict;
   readonly misreads: readonly string[];
   /** Of QEMU's image, after the run. */
-  readonly after: ImageLayout;
+  readonly after: FileLayout;
 }
 
 async function verdictOf(pass: Pass, { ours, order, misreads, after }: Served): Promise<Parity> {
   const { storage, imageName, tools, plan } = pass;
-  const pair = (theirs: string, ours: string, layout: ImageLayout | undefined): Pair => ({
+  const pair = (theirs: string, ours: string, layout: FileLayout | undefined): Pair => ({
     theirs: storage.pathOf(theirs),
     ours: storage.pathOf(ours),
     layout,
@@ -291,7 +293,7 @@ async function verdictOf(pass: Pass, { ours, order, misreads, after }: Served): 
 interface Pair {
   readonly theirs: string;
   readonly ours: string;
-  readonly layout: ImageLayout | undefined;
+  readonly layout: FileLayout | undefined;
 }
 
 /** What the guest finds on its disk after the run: ours reads our image, QEMU its own. */

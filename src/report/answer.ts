@@ -6,10 +6,11 @@
  * gives fewer sentences, never a guess. Every axis that varies in the counts has a sentence.
  */
 
+import { PLAIN_FORMAT, type Format } from '../core/format-name.ts';
 import { CACHE_AXIS, FORMAT_AXIS } from '../result/axes.ts';
 import { CONFIDENCE_TEXT } from '../result/comparison.ts';
 import { syncsPerWriteByCause } from '../result/derive.ts';
-import { modelName, type CacheMode } from '../result/vocabulary.ts';
+import { FORMAT_FACTS, formatsWith, modelName, type CacheMode } from '../result/vocabulary.ts';
 import {
   axisComparisons,
   byCost,
@@ -64,8 +65,10 @@ export function answerOf(report: ReportCells): Answer {
     workloadsPoint(report, pair),
     recordingsPoint(report, pair),
     backingPoint(report, pair),
-    qedPoint(report, pair),
-    rawPoint(report, pair),
+    // The floor last.
+    ...formatsWith(({ refcountModes }) => refcountModes.length === 0)
+      .toReversed()
+      .map((format) => formatPoint(format, report, pair)),
     modesPoint(report),
     ...axisComparisons(report).filter(isOfSetup).map(axisPoint),
     timePoint(report, pair),
@@ -263,19 +266,18 @@ function backingPoint(report: ReportCells, { cache }: Pair): AnswerPoint | undef
   return { about: 'Copy-on-write', text };
 }
 
-function qedPoint(report: ReportCells, { workload, cache, eager }: Pair): AnswerPoint | undefined {
-  const qed = counted(cellAt(report, { workload, cache, variant: 'QED' }));
-  if (qed === undefined) return undefined;
+/** A format without refcounts, in the cell of the pair. */
+function formatPoint(format: Format, report: ReportCells, pair: Pair): AnswerPoint | undefined {
+  const { workload, cache, eager } = pair;
+  const { title, lacks = 'refcounts' } = FORMAT_FACTS[format];
+  const point = counted(cellAt(report, { workload, cache, variant: title }));
+  if (point === undefined) return undefined;
+  const figures = `issues ${rateText(point.syncs)} syncs and writes ${bytesText(point.bytes)} bytes per write`;
+  const sentence = `${title.charAt(0).toUpperCase()}${title.slice(1)}, which has no ${lacks}, ${figures}`;
+  // Every other format does more than the plain one, which needs no comparison.
+  if (format === PLAIN_FORMAT) return { about: title, text: `${sentence}.` };
   const against = `qcow2 with eager refcounts ${rateText(eager.syncs)} and ${bytesText(eager.bytes)}`;
-  const text = `QED, which has no refcounts, issues ${rateText(qed.syncs)} syncs and writes ${bytesText(qed.bytes)} bytes per write there; ${against}.`;
-  return { about: 'QED', text };
-}
-
-function rawPoint(report: ReportCells, { workload, cache }: Pair): AnswerPoint | undefined {
-  const raw = counted(cellAt(report, { workload, cache, variant: 'raw' }));
-  if (raw === undefined) return undefined;
-  const text = `Raw, which has no metadata, issues ${rateText(raw.syncs)} syncs and writes ${bytesText(raw.bytes)} bytes per write.`;
-  return { about: 'raw', text };
+  return { about: title, text: `${sentence} there; ${against}.` };
 }
 
 /** Which cache modes count alike: said only if every cell agrees. */
@@ -310,7 +312,7 @@ function timePoint(report: ReportCells, { workload, cache, eager, lazy }: Pair):
   const times = { eager: eager.cell.requestTime, lazy: lazy.cell.requestTime };
   if (times.eager === undefined || times.lazy === undefined) return undefined;
   const about = 'Time';
-  const raw = cellAt(report, { workload, cache, variant: 'raw' })?.requestTime;
+  const raw = cellAt(report, { workload, cache, variant: PLAIN_FORMAT })?.requestTime;
   const floor = raw === undefined ? '' : `, raw ${microsecondsText(raw.median)}`;
   const model = modelName(lazy.cell.record.cell.device);
   const where = model === undefined ? 'On this machine' : `On the modelled device ${model}`;

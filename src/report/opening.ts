@@ -9,6 +9,7 @@ import { median } from 'simple-statistics';
 
 import type { CellRecord, PhaseCounts, ResultRecord } from '../result/schema.ts';
 import { variantName } from '../result/cell.ts';
+import { FORMAT_FACTS, formatsWith } from '../result/vocabulary.ts';
 import { bytesText, microsecondsText } from './numbers.ts';
 
 export interface Opening {
@@ -42,6 +43,11 @@ export function workloadsAfterCrash(records: readonly CellRecord[]): ReadonlySet
   );
 }
 
+/** Other formats that may need a repair before the first request. */
+const REPAIRED_TITLES = formatsWith(
+  ({ hasCheck, refcountModes }) => hasCheck && refcountModes.length === 0,
+).map((format) => FORMAT_FACTS[format].title);
+
 /**
  * What the dearest opening of qcow2 with lazy refcounts cost, and QED's beside it; `undefined` if
  * there is none.
@@ -57,9 +63,12 @@ export function openingSentence(records: readonly CellRecord[]): string | undefi
     openings.find(
       (one) => one.workload === workload && one.variant === variant.replace('qcow2 lazy', format),
     );
-  const [qed, eager] = [besideIt('QED'), besideIt('qcow2 eager')];
+  const eager = besideIt('qcow2 eager');
   const others = [
-    qed === undefined ? '' : `; QED reads ${bytesText(qed.readBytes)}`,
+    ...REPAIRED_TITLES.map((title) => {
+      const opening = besideIt(title);
+      return opening === undefined ? '' : `; ${title} reads ${bytesText(opening.readBytes)}`;
+    }),
     eager === undefined
       ? ''
       : `; with eager refcounts ${eager.changes > 0 ? 'a repair is needed too' : 'nothing needs repair'}`,

@@ -5,6 +5,7 @@
  * agree, whatever characters a workload's name has.
  */
 
+import { FORMAT_FACTS } from './vocabulary.ts';
 import {
   COORDINATES,
   coordinateNames,
@@ -65,8 +66,8 @@ export function variantName(options: {
   readonly format: Format;
   readonly refcounts: RefcountMode | null;
 }): string {
-  const base = options.format === 'qed' ? 'QED' : options.format;
-  return options.refcounts === null ? base : `${base} ${options.refcounts}`;
+  const { title } = FORMAT_FACTS[options.format];
+  return options.refcounts === null ? title : `${title} ${options.refcounts}`;
 }
 
 /** Which QEMU the cell followed. */

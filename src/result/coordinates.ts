@@ -20,6 +20,7 @@ import {
   COMPRESSION_TYPES,
   DATA_FILES,
   FORMATS,
+  FORMAT_FACTS,
   PREALLOCATIONS,
   DEFAULT_QEMU_PROFILE,
   QEMU_PROFILE_NAMES,
@@ -199,7 +200,7 @@ export const COORDINATES = {
   clusterSize: counted(z.int().positive().nullable().describe('Bytes; null for raw, which has no clusters'), {
     title: 'Cluster size',
     isCompared: true,
-    inFormat: (bytes, format) => (format === 'raw' ? null : bytes),
+    inFormat: (bytes, format) => (FORMAT_FACTS[format].clusterSizes === undefined ? null : bytes),
     text: formatSize,
   }),
   queueDepth: counted(z.int().positive().describe('Guest requests in flight at once'), {
@@ -220,8 +221,8 @@ export const COORDINATES = {
   backing: counted(z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'), {
     title: 'Backing file',
     isCompared: true,
-    // Raw has no backing file: the image holds a copy of the data instead.
-    inFormat: (backing, format) => (format === 'raw' ? undefined : backing),
+    // Without one, as in raw, the image holds a copy of the data instead.
+    inFormat: (backing, format) => (FORMAT_FACTS[format].backing === 'none' ? undefined : backing),
     text: (format) => `backing ${format}`,
     absentText: 'no backing file',
   }),
@@ -235,7 +236,7 @@ export const COORDINATES = {
     {
       title: 'Backing depth',
       isCompared: true,
-      inFormat: (depth, format) => (format === 'raw' ? undefined : depth),
+      inFormat: (depth, format) => (FORMAT_FACTS[format].backing === 'none' ? undefined : depth),
       text: (depth) => `backing depth ${String(depth)}`,
       absentText: '',
     },
@@ -293,7 +294,7 @@ export const COORDINATES = {
       title: 'Cache sizes',
       parts: CACHES,
       isCompared: true,
-      inFormat: (caches, format) => (format === 'qcow2' ? givenSizes(caches) : undefined),
+      inFormat: (caches, format) => (FORMAT_FACTS[format].hasCacheSizes ? givenSizes(caches) : undefined),
       text: (caches) => cacheTexts(caches).join(' · '),
       absentText: 'default caches',
     },

@@ -3,6 +3,7 @@
  * result keeps of the models it was made with.
  */
 
+import { FORMATS, type Format } from '../core/format-name.ts';
 import { z } from 'zod';
 
 import type { DeviceModel } from '../device/device-model.ts';
@@ -46,6 +47,10 @@ const pathSchema = z
   })
   .meta({ id: 'PathCosts' });
 
+const REQUEST_NS = Object.fromEntries(FORMATS.map((format) => [format, nanoseconds.optional()])) as Readonly<
+  Record<Format, z.ZodOptional<typeof nanoseconds>>
+>;
+
 export const deviceModelSchema = z
   .strictObject({
     name: z
@@ -55,7 +60,7 @@ export const deviceModelSchema = z
     description: z.string().max(1024),
     parallelism: z.int().positive().max(PARALLELISM_MAX).describe('Operations served at once'),
     requestNs: z
-      .strictObject({ raw: nanoseconds, qcow2: nanoseconds, qed: nanoseconds })
+      .strictObject(REQUEST_NS)
       .describe('Processor time of a guest request beside its host operations, by image format'),
     buffered: pathSchema.describe('Through the page cache'),
     direct: pathSchema.describe('With O_DIRECT'),

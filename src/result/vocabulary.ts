@@ -1,7 +1,7 @@
 /**
- * The closed vocabularies that a result speaks, for those who read results and know nothing of
- * devices and formats (the gate and the report). Defined where they are meant; only named again
- * here.
+ * The closed vocabularies that a result speaks, and the facts of formats, for those who read results
+ * and know nothing of devices and engines (the gate and the report). Defined where they are meant;
+ * only named again here.
  */
 
 export { PHASES, type Phase } from '../device/operation.ts';
@@ -16,9 +16,9 @@ export {
   DATA_FILES,
   PREALLOCATIONS,
   REFCOUNT_BITS,
-  shapeFor,
   type ImageShape,
 } from '../format/image-shape.ts';
+export { FORMAT_FACTS, formatsWith, shapeFor } from '../format/formats.ts';
 export { DEFAULT_QEMU_PROFILE, QEMU_PROFILE_NAMES, type QemuProfileName } from '../format/qemu-profile.ts';
 export { REFCOUNT_MODES, type RefcountMode } from '../format/image-options.ts';
 export { REQUEST_OPS, type RequestOp } from '../workload/request.ts';

@@ -12,6 +12,7 @@
  *   same phases as the run itself; only `phases` are measured.
  */
 
+import { DEFAULT_FORMAT, FORMATS, PLAIN_FORMAT } from '../core/format-name.ts';
 import { z } from 'zod';
 
 import { Qcow2BenchError } from '../core/error.ts';
@@ -20,9 +21,6 @@ import { formatSize, parseSize } from '../core/size.ts';
 import { SECTOR_SIZE } from './request.ts';
 
 export const WORKLOAD_SCHEMA = 'qcow2-bench/workload@1';
-
-/** What a backing file can be. The list is here because workloads know nothing of image formats. */
-export const BACKING_FORMATS = ['raw', 'qcow2', 'qed'] as const;
 
 /**
  * Bytes of a request that carries no data (discard, write-zeroes): what a 32-bit length can say.
@@ -156,7 +154,7 @@ const step = z.union([phase, repeat], { error: 'must be a phase, or {"repeat": N
 const steps = z.array(step).max(100);
 
 const backing = fields({
-  format: z.enum(BACKING_FORMATS).default('qcow2'),
+  format: z.enum(FORMATS).default(DEFAULT_FORMAT),
   size: positiveSize.optional().describe("the backing file's virtual size; default: the image's"),
   fill: steps.default([]).describe('data written to the backing file'),
   get backing() {
@@ -203,7 +201,7 @@ export const workloadSchema = workloadFields.superRefine((workload, context) => 
   for (let layer = backingFile; layer !== undefined; layer = layer.backing) {
     path.push('backing');
     checkSteps(layer.fill, layer.size ?? imageSize, [...path, 'fill'], report);
-    if (layer.format === 'raw' && layer.backing !== undefined) {
+    if (layer.format === PLAIN_FORMAT && layer.backing !== undefined) {
       report([...path, 'backing'], 'raw has no backing file');
     }
   }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
-import { SHAPE_RULES, shapeFor, type ImageShape } from '../../src/format/image-shape.ts';
+import { formatsWithShape, shapeFor } from '../../src/format/formats.ts';
+import { SHAPE_DEFAULTS, type ImageShape } from '../../src/format/image-shape.ts';
 import { cellKey, cellName } from '../../src/result/cell.ts';
 import { cellSchema } from '../../src/result/schema.ts';
 import { smallMatrix } from '../bench/small-run.ts';
@@ -17,10 +18,7 @@ const UNUSUAL: Required<ImageShape> = {
 
 describe('the shape of an image', () => {
   it('names nothing that is the default, whether it was given or not', () => {
-    const defaults = Object.fromEntries(
-      Object.entries(SHAPE_RULES).map(([key, rule]) => [key, rule.default]),
-    );
-    expect(shapeFor('qcow2', defaults)).toBeUndefined();
+    expect(shapeFor('qcow2', SHAPE_DEFAULTS)).toBeUndefined();
     expect(shapeFor('qcow2', {})).toBeUndefined();
   });
 
@@ -34,7 +32,7 @@ describe('the shape of an image', () => {
       const shape = { [key]: value };
       const plain = smallMatrix({ formats: ['raw', 'qcow2'] });
       const shaped = smallMatrix({ formats: ['raw', 'qcow2'] }, { shape });
-      const having = SHAPE_RULES[key as keyof ImageShape].formats;
+      const having = formatsWithShape(key as keyof ImageShape);
       for (const [index, { cell }] of shaped.entries()) {
         const before = plain[index]?.cell;
         expect(before).toBeDefined();

@@ -11,7 +11,7 @@ import { FileStorage } from '../../src/device/file-storage.ts';
 import type { StackOptions } from '../../src/bench/stack.ts';
 import { Random } from '../../src/core/random.ts';
 import type { CacheSizes } from '../../src/format/cache-sizes.ts';
-import { readImageLayout } from '../../src/peer/image-layout.ts';
+import { readFileLayout } from '../../src/format/registry.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
@@ -37,7 +37,7 @@ async function layoutOf(twins: TwinImages) {
   const files = new FileStorage(twins.directory, probeCapabilities(twins.directory));
   const device = files.open('disk-ours', { readOnly: true });
   try {
-    return { layout: await readImageLayout(device, 'qcow2'), size: device.size() };
+    return { layout: await readFileLayout(device, 'qcow2'), size: device.size() };
   } finally {
     await device.close();
   }

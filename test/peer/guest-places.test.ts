@@ -8,14 +8,14 @@ import { expect, test } from 'vitest';
 import type { Format } from '../../src/format/disk-image.ts';
 import { guestPlaces } from '../../src/peer/guest-places.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';
-import type { ImageLayout } from '../../src/peer/image-layout.ts';
+import type { FileLayout } from '../../src/format/file-layout.ts';
 import type { Request } from '../../src/workload/request.ts';
 
 const CLUSTER = 4096;
 const WRITE: Request = { op: 'write', offset: 0, length: 0, fua: false, unmap: false, timeNs: 0 };
 
 /** Guest cluster by host cluster. */
-function layout(owners: Readonly<Record<number, number>>): ImageLayout {
+function layout(owners: Readonly<Record<number, number>>): FileLayout {
   return {
     clusterSize: CLUSTER,
     metadataAt: () => undefined,

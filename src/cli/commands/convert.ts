@@ -1,5 +1,7 @@
 /** `convert`: a disk in another format, sparse as it was, in one file whatever stood behind it. */
 
+import { formatList, formatsWith, titleList } from '../../format/formats.ts';
+import { DEFAULT_FORMAT } from '../../core/format-name.ts';
 import { relative } from 'node:path';
 
 import { formatSize } from '../../core/size.ts';
@@ -15,7 +17,7 @@ import { examples } from '../grammar/examples.ts';
 import { makes, OVERWRITE_OPTIONS, readsImage } from '../options/file-uses.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
-import { imageShape, SHAPE_OPTIONS } from '../options/layout-options.ts';
+import { imageShape, refuseRefcounts, SHAPE_OPTIONS } from '../options/layout-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, clusterSize } from '../options/option-values.ts';
 import { ProgressBar } from '../terminal/progress-bar.ts';
@@ -24,12 +26,12 @@ import { UsageError } from '../terminal/usage-error.ts';
 export const convertCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('in', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED' })
+      .positional('in', { type: 'string', demandOption: true, describe: titleList() })
       .positional('out', { type: 'string', demandOption: true, describe: 'Image file to create' })
       .options(
         inGroup('Convert:', {
           from: optional('Format of IN; default: detected from the content', choice('from', FORMATS)),
-          to: preset('Format of OUT: raw, qcow2 or qed', choice('to', FORMATS), 'qcow2'),
+          to: preset(`Format of OUT: ${formatList()}`, choice('to', FORMATS), DEFAULT_FORMAT),
           'cluster-size': optional(
             'Cluster size of OUT in bytes, a power of two; default 64KiB',
             clusterSize('cluster-size'),
@@ -64,14 +66,16 @@ export const convertCommand = defineCommand({
     const { in: from, to } = args;
     // What a link leads to is replaced, as qemu-img does, and not the link.
     const out = realOutputPath(args.out);
-    if (to === 'raw' && args['cluster-size'] !== undefined) {
-      throw new UsageError('--cluster-size: raw has no clusters; use it with qcow2 or qed');
+    const withClusters = formatsWith((facts) => facts.clusterSizes !== undefined);
+    if (!withClusters.includes(to) && args['cluster-size'] !== undefined) {
+      throw new UsageError(`--cluster-size: ${to} has no clusters; use it with ${formatList(withClusters)}`);
     }
-    if (to !== 'qcow2' && args.refcounts !== undefined) {
-      throw new UsageError(`--refcounts: ${to} has no refcount modes; use it with qcow2`);
-    }
-    if (to !== 'qcow2' && args.compress) {
-      throw new UsageError(`--compress: ${to} has no compressed clusters; use it with qcow2`);
+    refuseRefcounts(args.refcounts, to);
+    const compressing = formatsWith((facts) => facts.hasCompression);
+    if (!compressing.includes(to) && args.compress) {
+      throw new UsageError(
+        `--compress: ${to} has no compressed clusters; use it with ${formatList(compressing)}`,
+      );
     }
     using bar = new ProgressBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());

@@ -1,5 +1,7 @@
 /** `create`: an empty image, never over a file that is there unless that was asked for. */
 
+import { formatList, formatsWith } from '../../format/formats.ts';
+import { DEFAULT_FORMAT } from '../../core/format-name.ts';
 import { basename, dirname, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../../core/error.ts';
@@ -15,7 +17,7 @@ import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { makes, OVERWRITE_OPTIONS, readsImage } from '../options/file-uses.ts';
 import { EXIT } from '../terminal/exit-code.ts';
-import { imageShape, SHAPE_OPTIONS } from '../options/layout-options.ts';
+import { imageShape, refuseOthersOption, refuseRefcounts, SHAPE_OPTIONS } from '../options/layout-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, size, text } from '../options/option-values.ts';
 import { UsageError } from '../terminal/usage-error.ts';
@@ -30,7 +32,7 @@ export const createCommand = defineCommand({
       })
       .options(
         inGroup('Image:', {
-          format: preset('raw, qcow2 or qed', choice('format', FORMATS), 'qcow2'),
+          format: preset(formatList(), choice('format', FORMATS), DEFAULT_FORMAT),
           'cluster-size': optional(
             'Cluster size in bytes, a power of two; default 64KiB',
             size('cluster-size'),
@@ -161,14 +163,20 @@ function validateOptions(args: Asked): void {
   if (args.size === undefined && args.backing === undefined) {
     throw new UsageError('SIZE is missing; it is optional only with --backing');
   }
-  if (args.refcounts !== undefined && format !== 'qcow2') {
-    throw new UsageError(`--refcounts: ${format} has no refcount modes; use it with qcow2`);
+  refuseRefcounts(args.refcounts, format);
+  if (args['cluster-size'] !== undefined) {
+    refuseOthersOption(
+      'cluster-size',
+      format,
+      formatsWith((facts) => facts.clusterSizes !== undefined),
+    );
   }
-  if (format !== 'raw') return;
-  for (const option of ['cluster-size', 'backing'] as const) {
-    if (args[option] !== undefined) {
-      throw new UsageError(`--${option}: not supported by raw; use it with qcow2 or qed`);
-    }
+  if (args.backing !== undefined) {
+    refuseOthersOption(
+      'backing',
+      format,
+      formatsWith((facts) => facts.backing !== 'none'),
+    );
   }
 }
 

@@ -9,8 +9,9 @@ import { statSync } from '../../core/host-fs.ts';
 import { humanSize } from '../../core/size.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
+import { formatList, titleList } from '../../format/formats.ts';
 import { hostImage } from '../../image/host-image.ts';
-import { readChainInfo, readImageInfo, type BitmapInfo, type ImageInfo } from '../../image/image-info.ts';
+import { readChainInfo, readImageInfo, type ImageInfo } from '../../image/image-info.ts';
 import {
   BACKING_OPTIONS,
   backingPolicy,
@@ -32,14 +33,11 @@ const BLOCK_BYTES = 512;
 export const infoCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('image', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED' })
+      .positional('image', { type: 'string', demandOption: true, describe: titleList() })
       .options(
         inGroup('Info:', {
           'backing-chain': flag('Also show every backing file, from the top down'),
-          format: optional(
-            'raw, qcow2 or qed; default: detected from the content',
-            choice('format', FORMATS),
-          ),
+          format: optional(`${formatList()}; default: detected from the content`, choice('format', FORMATS)),
           'force-share': FORCE_SHARE,
           json: flag('Print JSON with the field names of qemu-img info; an array for a chain'),
         }),
@@ -76,12 +74,12 @@ function infoText(info: ImageInfo, { paint }: Terminal): string {
     `virtual size: ${exactSize(info.virtualSize)}`,
     `disk size: ${humanSize(allocatedSize(info.path))}`,
     `file length: ${exactSize(info.fileSize)}`,
-    ...(info.format === 'raw' ? [] : clusteredLines(info)),
+    ...(info.clusterSize === undefined ? [] : clusteredLines(info, info.clusterSize)),
   ].join('\n');
 }
 
-function clusteredLines(info: Exclude<ImageInfo, { readonly format: 'raw' }>): string[] {
-  const { clusterSize, isDirty } = info;
+function clusteredLines(info: ImageInfo, clusterSize: number): string[] {
+  const { isDirty = false, snapshots = [], specific = {} } = info;
   const lines = [`cluster_size: ${String(clusterSize)}`, ...(isDirty ? ['cleanly shut down: no'] : [])];
   if (info.backing !== undefined) {
     const { name, otherFormat, format = otherFormat } = info.backing;
@@ -91,8 +89,8 @@ function clusteredLines(info: Exclude<ImageInfo, { readonly format: 'raw' }>): s
       ...(format === undefined ? [] : [`backing file format: ${format}`]),
     );
   }
-  if (info.format === 'qcow2' && info.snapshots.length > 0) lines.push(snapshotTable(info.snapshots));
-  return [...lines, 'Format specific information:', ...specificLines(formatSpecific(info), 1)];
+  if (snapshots.length > 0) lines.push(snapshotTable(snapshots));
+  return [...lines, 'Format specific information:', ...specificLines(specific, 1)];
 }
 
 /**
@@ -134,10 +132,10 @@ function infoJson(info: ImageInfo): Record<string, unknown> {
     'virtual-size': info.virtualSize,
     'file-size': info.fileSize,
     'actual-size': allocatedSize(info.path),
-    'dirty-flag': info.format !== 'raw' && info.isDirty,
+    'dirty-flag': info.isDirty ?? false,
   };
-  if (info.format === 'raw') return common;
-  const { backing } = info;
+  const { backing, snapshots = [], specific = {} } = info;
+  if (info.clusterSize === undefined) return common;
   return {
     ...common,
     'cluster-size': info.clusterSize,
@@ -148,34 +146,7 @@ function infoJson(info: ImageInfo): Record<string, unknown> {
           'full-backing-filename': fullBackingName(info.path, backing.name),
         }),
     ...(backing?.format === undefined ? {} : { 'backing-filename-format': backing.format }),
-    ...(info.format === 'qcow2' && info.snapshots.length > 0
-      ? { snapshots: info.snapshots.map(snapshotJson) }
-      : {}),
-    'format-specific': { type: info.format, data: formatSpecific(info) },
+    ...(snapshots.length > 0 ? { snapshots: snapshots.map(snapshotJson) } : {}),
+    'format-specific': { type: info.format, data: specific },
   };
-}
-
-/** In the order of `qemu-img info`. */
-function formatSpecific(info: Exclude<ImageInfo, { readonly format: 'raw' }>): Record<string, unknown> {
-  if (info.format === 'qed') return { 'table-size': info.tableSize };
-  const { dataFile, bitmaps } = info;
-  const always = {
-    compat: info.version === 2 ? '0.10' : '1.1',
-    'compression-type': info.compressionType,
-  };
-  if (info.version === 2) return { ...always, 'refcount-bits': info.refcountBits };
-  return {
-    ...always,
-    'lazy-refcounts': info.refcounts === 'lazy',
-    ...(bitmaps.length === 0 ? {} : { bitmaps: bitmaps.map(bitmapJson) }),
-    'refcount-bits': info.refcountBits,
-    ...(dataFile?.name === undefined ? {} : { 'data-file': dataFile.name }),
-    ...(dataFile === undefined ? {} : { 'data-file-raw': dataFile.isRaw }),
-    corrupt: info.isCorrupt,
-    'extended-l2': info.hasExtendedL2,
-  };
-}
-
-function bitmapJson({ name, granularity, isInUse, isAuto }: BitmapInfo): Record<string, unknown> {
-  return { flags: [...(isInUse ? ['in-use'] : []), ...(isAuto ? ['auto'] : [])], name, granularity };
 }

@@ -6,7 +6,7 @@ import {
   CACHE_MEANINGS,
   DEVICE_MEANINGS,
   ENGINE_MEANINGS,
-  FORMAT_MEANINGS,
+  formatMeanings,
   PAYLOAD_MEANINGS,
   REFCOUNT_MEANINGS,
 } from '../options/meanings.ts';
@@ -61,7 +61,7 @@ async function listSections(): Promise<readonly Section[]> {
       entries: (await listAxisSources()).map(({ name, title }) => ({ name, meaning: title })),
     },
     { key: 'recordings', title: 'Recordings', option: '--workload', entries: entriesOf('recording') },
-    section('formats', 'Formats', '--format', FORMAT_MEANINGS),
+    section('formats', 'Formats', '--format', formatMeanings()),
     section('refcounts', 'Refcount modes', '--refcounts', REFCOUNT_MEANINGS),
     section('cacheModes', 'Cache modes', '--cache', CACHE_MEANINGS),
     section('devices', 'Devices', '--device', DEVICE_MEANINGS),

@@ -9,14 +9,14 @@ import type { InferredOptionTypes } from 'yargs';
 import { combinations, type Choices } from '../../core/combinations.ts';
 import { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../../format/cache-sizes.ts';
 import type { Format } from '../../format/disk-image.ts';
-import { DISCARD_MODES, type DiscardMode } from '../../format/image-options.ts';
+import { FORMAT_FACTS, formatList, formatsWith, formatsWithShape } from '../../format/formats.ts';
+import { DISCARD_MODES, type DiscardMode, type RefcountMode } from '../../format/image-options.ts';
 import {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
   DATA_FILES,
   PREALLOCATIONS,
   REFCOUNT_BITS,
-  SHAPE_RULES,
   type ImageShape,
 } from '../../format/image-shape.ts';
 import { QEMU_PROFILE_NAMES } from '../../format/qemu-profile.ts';
@@ -196,16 +196,33 @@ function refuseOthersShape(
   given: { readonly [P in keyof ImageShape]?: unknown },
   formats: readonly Format[],
 ): void {
-  for (const [property, { formats: having }] of Object.entries(SHAPE_RULES)) {
+  for (const [property, option] of Object.entries(OPTION_OF)) {
     const key = property as keyof ImageShape;
+    const having = formatsWithShape(key);
     if (given[key] === undefined || formats.some((format) => having.includes(format))) continue;
     throw new UsageError(
-      `--${OPTION_OF[key]}: not supported by ${formats.join(', ')}; use it with ${having.join(', ')}`,
+      `--${option}: not supported by ${formats.join(', ')}; use it with ${having.join(', ')}`,
     );
   }
 }
 
 function refuseOthersCaches(formats: readonly Format[]): void {
-  if (formats.includes('qcow2')) return;
-  throw new UsageError(`metadata cache sizes: not supported by ${formats.join(', ')}; use them with qcow2`);
+  const having = formatsWith(({ hasCacheSizes }) => hasCacheSizes);
+  if (formats.some((format) => having.includes(format))) return;
+  throw new UsageError(
+    `metadata cache sizes: not supported by ${formats.join(', ')}; use them with ${formatList(having)}`,
+  );
+}
+
+/** @throws UsageError for a refcount mode of another format. */
+export function refuseRefcounts(refcounts: RefcountMode | undefined, format: Format): void {
+  if (refcounts === undefined || FORMAT_FACTS[format].refcountModes.includes(refcounts)) return;
+  const having = formatList(formatsWith(({ refcountModes }) => refcountModes.length > 0));
+  throw new UsageError(`--refcounts: ${format} has no refcount modes; use it with ${having}`);
+}
+
+/** @throws UsageError for an option that was given, if the format is not one of `having`. */
+export function refuseOthersOption(option: string, format: Format, having: readonly Format[]): void {
+  if (having.includes(format)) return;
+  throw new UsageError(`--${option}: not supported by ${format}; use it with ${formatList(having)}`);
 }

@@ -1,20 +1,19 @@
 /** What the values of options mean, in one line each: for help and `list`. */
 
+import { FORMAT_FACTS } from '../../format/formats.ts';
+import { FORMATS } from '../../core/format-name.ts';
 import type { PayloadKind } from '../../bench/payload.ts';
 import type { StorageKind } from '../../device/storage.ts';
 import type { CacheMode } from '../../format/cache-mode.ts';
-import type { Format } from '../../format/disk-image.ts';
 import type { RefcountMode } from '../../format/image-options.ts';
 
 /** The engines that can run a cell. */
 export const ENGINES = ['builtin', 'qemu'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
-export const FORMAT_MEANINGS: Readonly<Record<Format, string>> = {
-  raw: 'the guest disk byte for byte, no metadata: the lower bound',
-  qcow2: 'two-level cluster tables, a refcount for every cluster',
-  qed: 'two-level cluster tables, no refcounts',
-};
+export function formatMeanings(): Readonly<Record<string, string>> {
+  return Object.fromEntries(FORMATS.map((format) => [format, FORMAT_FACTS[format].meaning]));
+}
 
 export const REFCOUNT_MEANINGS: Readonly<Record<RefcountMode, string>> = {
   eager: 'qcow2 writes refcounts with each allocation, with an extra sync',

@@ -1,5 +1,7 @@
 /** The options that `serve` and `record` share: which image, and where clients reach it. */
 
+import { formatList, formatsWith } from '../../format/formats.ts';
+import { DEFAULT_FORMAT } from '../../core/format-name.ts';
 import { resolve } from 'node:path';
 import type { InferredOptionTypes } from 'yargs';
 
@@ -15,6 +17,8 @@ import {
   cacheSizes,
   givenShapeOptions,
   imageShape,
+  refuseOthersOption,
+  refuseRefcounts,
   type OpeningArgs,
   type ShapeArgs,
 } from './layout-options.ts';
@@ -26,7 +30,7 @@ import { badOption, UsageError } from '../terminal/usage-error.ts';
 export const SERVED_IMAGE_OPTIONS = inGroup('Image:', {
   image: optional('Image to serve', text('image')),
   create: optional('Create the image first, with this virtual size: 10GiB, 512MiB …', size('create')),
-  format: preset('raw, qcow2 or qed; never detected', choice('format', FORMATS), 'qcow2'),
+  format: preset(`${formatList()}; never detected`, choice('format', FORMATS), DEFAULT_FORMAT),
   refcounts: optional("qcow2: eager or lazy; default: the image's own", choice('refcounts', REFCOUNT_MODES)),
   'cluster-size': optional(
     'With --create: cluster size in bytes; default 64KiB',
@@ -148,16 +152,16 @@ export function validateOptions(args: ServedImageArgs): void {
   if (shapeOption !== undefined && create === undefined) {
     throw new UsageError(`--${shapeOption} applies only to new images: add --create`);
   }
-  if (refcounts !== undefined && format !== 'qcow2') {
-    throw new UsageError(`--refcounts: ${format} has no refcount modes; use it with qcow2`);
-  }
+  refuseRefcounts(refcounts, format);
   if (args['cluster-size'] !== undefined) {
     if (create === undefined) {
       throw new UsageError('--cluster-size applies only to new images: add --create');
     }
-    if (format === 'raw') {
-      throw new UsageError('--cluster-size: not supported by raw; use it with qcow2 or qed');
-    }
+    refuseOthersOption(
+      'cluster-size',
+      format,
+      formatsWith((facts) => facts.clusterSizes !== undefined),
+    );
   }
   const backingOption = givenBackingOption(args);
   if (create !== undefined && backingOption !== undefined) {

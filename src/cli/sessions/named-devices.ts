@@ -3,6 +3,8 @@
  * from the file that is named.
  */
 
+import { FORMAT_FACTS } from '../../format/formats.ts';
+import { FORMATS } from '../../core/format-name.ts';
 import { didYouMean } from '../../core/nearest-name.ts';
 import { modelDevice, modelName, type DeviceModel } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
@@ -37,9 +39,14 @@ export function namedDevices(given: readonly string[]): NamedDevices {
 function findModel(name: string): DeviceModel {
   if (name.endsWith('.json')) return readDeviceModel(name);
   const shipped = DEVICE_MODELS.find((model) => model.name === name);
-  if (shipped !== undefined) return shipped;
+  // With the figures of the formats, which the record of the run keeps.
+  if (shipped !== undefined) return { ...shipped, requestNs: requestNsOfFormats() };
   const names = DEVICE_MODELS.map((model) => modelDevice(model.name));
   throw new UsageError(
     `--device: unknown model '${name}'; expected ${oneOf([...names, 'model:FILE.json'])} (written by calibrate)${didYouMean(`model:${name}`, names)}`,
   );
+}
+
+function requestNsOfFormats(): DeviceModel['requestNs'] {
+  return Object.fromEntries(FORMATS.map((format) => [format, FORMAT_FACTS[format].requestNs]));
 }

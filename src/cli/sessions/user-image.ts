@@ -3,12 +3,13 @@
  * the command line says about it has to agree.
  */
 
+import { PLAIN_FORMAT } from '../../core/format-name.ts';
 import type { UserImage } from '../../bench/user-image.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { existsSync, statSync } from '../../core/host-fs.ts';
 import { formatSize } from '../../core/size.ts';
 import type { Format } from '../../format/disk-image.ts';
-import { shapeFor } from '../../format/image-shape.ts';
+import { shapeFor } from '../../format/formats.ts';
 import { contentOfPlace } from '../../image/detect-format.ts';
 import { hostImage } from '../../image/host-image.ts';
 import { formatOfFile } from '../../image/open-chain.ts';
@@ -98,9 +99,9 @@ function validateInPlace({ samples, resume, dir, engine }: MatrixArgs): void {
 
 /** Content is detected; a file of another program is taken for raw only if that is said. */
 async function formatOf(path: string, given: readonly Format[] | undefined): Promise<Format> {
-  if (given?.length !== 1 || given[0] !== 'raw') return formatOfFile(path);
+  if (given?.length !== 1 || given[0] !== PLAIN_FORMAT) return formatOfFile(path);
   const found = await contentOfPlace(hostImage(path));
-  return typeof found === 'string' ? found : 'raw';
+  return typeof found === 'string' ? found : PLAIN_FORMAT;
 }
 
 function refuseContradictions(args: MatrixArgs, path: string, found: SurveyedImage): void {
@@ -108,7 +109,7 @@ function refuseContradictions(args: MatrixArgs, path: string, found: SurveyedIma
   agree('refcounts', args.refcounts, { path, has: refcounts ?? `${format}, without refcounts` });
   agree('cluster-size', args['cluster-size']?.map(formatSize), {
     path,
-    has: clusterSize === null ? 'raw, without clusters' : formatSize(clusterSize),
+    has: clusterSize === null ? `${format}, without clusters` : formatSize(clusterSize),
   });
   if (args['backing-depth'] !== undefined) throw ofNewImages('backing-depth', path);
   for (const { option, property, values } of givenShape(args)) {

@@ -2,13 +2,13 @@
 
 import { humanSize } from '../../core/size.ts';
 import { visibleText } from '../../core/visible-text.ts';
-import type { Snapshot } from '../../format/qcow2/snapshots/snapshot-table.ts';
+import type { SnapshotInfo } from '../../format/disk-image.ts';
 
 const NS_PER_S = 1_000_000_000n;
 const NS_PER_MS = 1_000_000n;
 
 /** The table with its heading; dates in the local time zone. */
-export function snapshotTable(snapshots: readonly Snapshot[]): string {
+export function snapshotTable(snapshots: readonly SnapshotInfo[]): string {
   return [
     'Snapshot list:',
     row('ID', 'TAG', 'VM SIZE', 'DATE', 'VM CLOCK', 'ICOUNT'),
@@ -26,7 +26,7 @@ export function snapshotTable(snapshots: readonly Snapshot[]): string {
 }
 
 /** A snapshot with the names that it has in `qemu-img info --output=json`. */
-export function snapshotJson(snapshot: Snapshot): Record<string, unknown> {
+export function snapshotJson(snapshot: SnapshotInfo): Record<string, unknown> {
   return {
     ...(snapshot.icount === undefined ? {} : { icount: Number(snapshot.icount) }),
     'vm-clock-nsec': Number(snapshot.vmClockNs % NS_PER_S),

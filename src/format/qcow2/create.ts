@@ -14,7 +14,7 @@ import type { Pending } from '../../core/pending.ts';
 import { DeviceFilter } from '../../device/filter.ts';
 import type { CreateOptions } from '../image-options.ts';
 import { extendEmptyFile } from '../empty-file.ts';
-import { SHAPE_RULES } from '../image-shape.ts';
+import { SHAPE_DEFAULTS } from '../image-shape.ts';
 import { geometryOf, l1EntriesFor } from './on-disk/geometry.ts';
 import { serializeHeader } from './on-disk/header-writer.ts';
 import type { Qcow2Header } from './on-disk/header.ts';
@@ -34,10 +34,8 @@ export async function createQcow2(options: CreateOptions): Promise<void> {
   );
   const geometry = geometryOf(chosenSize, shape);
   const { clusterBits, clusterSize, refcountOrder } = geometry;
-  const {
-    compressionType = SHAPE_RULES.compressionType.default,
-    preallocation = SHAPE_RULES.preallocation.default,
-  } = shape;
+  const { compressionType = SHAPE_DEFAULTS.compressionType, preallocation = SHAPE_DEFAULTS.preallocation } =
+    shape;
   const header: Qcow2Header = {
     version: shape.compat === '0.10' ? 2 : 3,
     backingFile: undefined,

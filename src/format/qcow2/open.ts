@@ -11,8 +11,8 @@ import { viewOf } from '../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
-import { isFormat, type DiskImage } from '../disk-image.ts';
-import { withContent } from '../file-content.ts';
+import { isFormat } from '../../core/format-name.ts';
+import type { DiskImage } from '../disk-image.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { l1FaultOf } from './snapshots/broken-snapshots.ts';
 import { cacheGeometry } from './metadata/cache-geometry.ts';
@@ -55,11 +55,9 @@ export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
     if (!readOnly && options.forCheck !== true) await prepareForWriting(image);
     return image;
   } catch (error) {
-    const named = await withContent(error, { device, format: 'qcow2', purpose: options.readPurpose });
-    await device.close();
     await dataFile?.close();
     await backing?.abandon();
-    throw named;
+    throw error;
   }
 }
 

@@ -13,7 +13,7 @@ import { after, type Pending } from '../../core/pending.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
 import type { DiskImage, MapOptions, Mapping } from '../disk-image.ts';
-import { REFCOUNT_BITS, type ImageShape, type Preallocation } from '../image-shape.ts';
+import { REFCOUNT_BITS, type ImageShape, type Preallocation, type RefcountMode } from '../image-shape.ts';
 import { Bitmaps } from './bitmaps/bitmaps.ts';
 import { checkImage } from './check/check.ts';
 import { CompressedWriter } from './io/compressed-writer.ts';
@@ -79,6 +79,10 @@ export class Qcow2Image implements DiskImage {
       resize: (virtualSize) => this.#resize(virtualSize, 'snapshot'),
       hasBitmaps: () => this.#bitmaps !== undefined,
     });
+  }
+
+  get refcountMode(): RefcountMode {
+    return this.header.hasLazyRefcounts ? 'lazy' : 'eager';
   }
 
   get virtualSize(): number {

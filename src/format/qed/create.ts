@@ -6,6 +6,7 @@
 
 import { bytesOfText } from '../../core/byte-text.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
+import { PLAIN_FORMAT } from '../../core/format-name.ts';
 import { LIMITS } from '../../core/limits.ts';
 import type { CreateOptions } from '../image-options.ts';
 import { zeroBytes } from '../real-zeroes.ts';
@@ -45,7 +46,7 @@ export async function createQed(options: CreateOptions): Promise<void> {
     clusterSize,
     tableClusters: TABLE_CLUSTERS_DEFAULT,
     virtualSize,
-    backing: name && { nameLength: name.byteLength, isRaw: backingFile?.format === 'raw' },
+    backing: name && { nameLength: name.byteLength, isRaw: backingFile?.format === PLAIN_FORMAT },
   });
   await device.truncate(0, 'header');
   await device.write(0, header, 'header');

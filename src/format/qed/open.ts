@@ -3,13 +3,13 @@
  * image was not closed cleanly.
  *
  * Invariants: nothing is written before the whole header has been checked, and nothing at all if
- * the image is opened read-only; a failed open closes the file and the backing chain.
+ * the image is opened read-only; a failed open closes the backing chain.
  */
 
 import { textUpToNul } from '../../core/byte-text.ts';
+import { PLAIN_FORMAT } from '../../core/format-name.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import type { DiskImage } from '../disk-image.ts';
-import { withContent } from '../file-content.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { QedHeaderFile } from './header-file.ts';
 import { HEADER_SIZE, parseQedHeader, type QedBackingPlace, type QedHeader } from './header.ts';
@@ -37,10 +37,8 @@ export async function openQed(options: OpenOptions): Promise<QedImage> {
     }
     return await openTables(options, { header, headerFile, backing });
   } catch (error) {
-    const named = await withContent(error, { device, format: 'qed', purpose: options.readPurpose });
     await backing?.abandon();
-    await device.close();
-    throw named;
+    throw error;
   }
 }
 
@@ -83,5 +81,5 @@ async function openTables(
 async function readBackingReference(device: BlockDevice, place: QedBackingPlace): Promise<BackingReference> {
   const bytes = new Uint8Array(place.length);
   await device.read(place.offset, bytes, 'header');
-  return { name: textUpToNul(bytes), format: place.isRaw ? 'raw' : undefined };
+  return { name: textUpToNul(bytes), format: place.isRaw ? PLAIN_FORMAT : undefined };
 }

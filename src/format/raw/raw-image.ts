@@ -16,9 +16,10 @@ import type { BlockDevice } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import { discardRange } from '../../device/zeroing.ts';
 import type { DiskImage, MapOptions, Mapping } from '../disk-image.ts';
-import type { BrokenRule, CreateOptions, LayoutChoices, OpenOptions } from '../image-options.ts';
-import { SHAPE_RULES, type Preallocation } from '../image-shape.ts';
+import type { CreateOptions, OpenOptions } from '../image-options.ts';
+import { SHAPE_DEFAULTS, type Preallocation } from '../image-shape.ts';
 import { extendEmptyFile, PREALLOCATION_GROWTH } from '../empty-file.ts';
+import { impossibleRaw } from './rules.ts';
 import { zeroOrWrite } from '../real-zeroes.ts';
 
 /**
@@ -27,12 +28,11 @@ import { zeroOrWrite } from '../real-zeroes.ts';
  * @throws Qcow2BenchError `raw-size-unaligned` where O_DIRECT could not write its last bytes
  *   without making it longer, as QEMU refuses it; or of the device.
  */
-export async function openRaw(options: OpenOptions): Promise<RawImage> {
+export function openRaw(options: OpenOptions): RawImage {
   const { device, readOnly } = options;
   const size = alignUp(device.size(), SECTOR_SIZE);
   const { hostAlignment } = device;
   if (!readOnly && !isAligned(size, hostAlignment)) {
-    await device.close();
     throw new Qcow2BenchError(
       'raw-size-unaligned',
       `the image is ${String(size)} bytes long, which is no multiple of the ${String(hostAlignment)} that O_DIRECT asks for here: ` +
@@ -41,20 +41,6 @@ export async function openRaw(options: OpenOptions): Promise<RawImage> {
     );
   }
   return new RawImage(options);
-}
-
-/**
- * The first rule that the choices break: raw has no header to name a backing file in, and no
- * tables.
- */
-export function impossibleRaw({ backingFile, shape }: LayoutChoices): BrokenRule | undefined {
-  if (backingFile !== undefined) {
-    const message = `a raw image cannot have a backing file ('${backingFile.name}'): use qcow2 or qed`;
-    return { code: 'raw-no-backing', message };
-  }
-  if (shape?.preallocation !== 'metadata') return undefined;
-  const message = 'raw has no metadata to preallocate: use falloc or full';
-  return { code: 'raw-no-metadata', message };
 }
 
 /**
@@ -67,7 +53,7 @@ export async function createRaw(options: CreateOptions): Promise<void> {
   const { device } = options;
   const broken = impossibleRaw(options);
   if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message, { path: device.path });
-  const { preallocation = SHAPE_RULES.preallocation.default } = options.shape ?? {};
+  const { preallocation = SHAPE_DEFAULTS.preallocation } = options.shape ?? {};
   // Twice, so that nothing of a former content stays.
   await device.truncate(0, 'data');
   await extendEmptyFile(device, options.virtualSize, PREALLOCATION_GROWTH[preallocation]);

@@ -4,7 +4,7 @@
  */
 
 import { ceilDiv } from '../../../core/alignment.ts';
-import { SHAPE_RULES, type ImageShape } from '../../image-shape.ts';
+import { SHAPE_DEFAULTS, type ImageShape } from '../../image-shape.ts';
 import { ENTRY_SIZE, INCOMPATIBLE, SUBCLUSTERS } from './layout.ts';
 
 export interface Geometry {
@@ -56,7 +56,7 @@ export function makeGeometry({ clusterBits, refcountOrder, incompatible = 0 }: G
 
 /** Of an image that is to be made. */
 export function geometryOf(clusterSize: number, shape: ImageShape = {}): Geometry {
-  const refcountBits = shape.refcountBits ?? SHAPE_RULES.refcountBits.default;
+  const refcountBits = shape.refcountBits ?? SHAPE_DEFAULTS.refcountBits;
   return makeGeometry({
     clusterBits: Math.log2(clusterSize),
     refcountOrder: Math.log2(refcountBits),

@@ -22,6 +22,7 @@ import { hex, Qcow2BenchError } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { BlockDevice } from '../../../device/block-device.ts';
+import type { SnapshotInfo } from '../../disk-image.ts';
 import type { OpenPurpose } from '../on-disk/header.ts';
 import type { HeaderStore } from '../metadata/header-store.ts';
 import { ENTRY_SIZE, OFFSET_LIMIT } from '../on-disk/layout.ts';
@@ -64,33 +65,15 @@ const NOTHING = new Uint8Array(0);
 const ZEROES = new Uint8Array(READ_AHEAD);
 
 /** An internal snapshot, as the image describes it. */
-export interface Snapshot {
-  /** Unique within the image; QEMU gives decimal numbers. */
-  readonly id: string;
-  /** Need not be unique. */
-  readonly name: string;
+export interface Snapshot extends SnapshotInfo {
   /** Both as they are stored: text in whatever encoding, kept on rewrite. */
   readonly idBytes: Uint8Array;
   readonly nameBytes: Uint8Array;
   readonly l1Offset: number;
   readonly l1Entries: number;
-  /** When it was taken: since 1970, UTC. */
-  readonly seconds: number;
-  readonly nanoseconds: number;
-  /** How long the guest had run, in nanoseconds. */
-  readonly vmClockNs: bigint;
-  /**
-   * Bytes of the guest's memory and devices, stored past the end of the disk; 0 if only the disk
-   * was taken.
-   */
-  readonly vmStateSize: number;
-  /** Bytes of the disk when it was taken. */
-  readonly diskSize: number;
-  /** Instructions that the guest had executed, if they were counted. */
-  readonly icount: bigint | undefined;
   /** Extra data after the fields known here, kept on rewrite. */
   readonly unknownExtra: Uint8Array;
-  /** As stored, where one of them is above 2^53 − 1: the fields above are then rounded. */
+  /** As stored, where one of them is above 2^53 − 1: the fields are then rounded. */
   readonly stored?: StoredSizes | undefined;
 }
 

@@ -16,6 +16,7 @@ import { bytesOfText } from '../../../core/byte-text.ts';
 import { Qcow2BenchError } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
+import type { ImageSnapshots, NewSnapshot } from '../../disk-image.ts';
 import { BrokenSnapshots, type L1Fault } from './broken-snapshots.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
 import { ENTRY_SIZE } from '../on-disk/layout.ts';
@@ -38,15 +39,7 @@ export interface SnapshotsOptions {
   readonly hasBitmaps: () => boolean;
 }
 
-export interface NewSnapshot {
-  /** At most 255 bytes; need not be unique. */
-  readonly name: string;
-  /** When it is taken: since 1970, UTC. */
-  readonly seconds: number;
-  readonly nanoseconds: number;
-}
-
-export class Snapshots {
+export class Snapshots implements ImageSnapshots {
   readonly #core: ImageCore;
   readonly #options: SnapshotsOptions;
   readonly #stored: StoredSnapshots;

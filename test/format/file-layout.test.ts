@@ -10,7 +10,8 @@ import type { HostLogRecord } from '../../src/device/host-log.ts';
 import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
 import { classifyOperations } from '../../src/peer/classify.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';
-import { readImageLayout, type ImageLayout } from '../../src/peer/image-layout.ts';
+import type { FileLayout } from '../../src/format/file-layout.ts';
+import { readFileLayout } from '../../src/format/registry.ts';
 import { runQemuIo } from '../../src/peer/qemu-io.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
@@ -42,11 +43,11 @@ function newTwins(options: string): TwinImages {
   return twins;
 }
 
-async function layoutOf(twins: TwinImages): Promise<ImageLayout> {
+async function layoutOf(twins: TwinImages): Promise<FileLayout> {
   const files = new FileStorage(twins.directory, probeCapabilities(twins.directory));
   const device = files.open('disk', { readOnly: true });
   try {
-    return await readImageLayout(device, 'qcow2');
+    return await readFileLayout(device, 'qcow2');
   } finally {
     await device.close();
   }
@@ -134,7 +135,7 @@ describe.skipIf(skip !== undefined)('a layout', () => {
     twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 3 0 64k', 'disk');
     const after = await layoutOf(twins);
     const end = twins.read('disk').byteLength;
-    const places = (layout: ImageLayout, purpose: string): readonly number[] =>
+    const places = (layout: FileLayout, purpose: string): readonly number[] =>
       Array.from({ length: end / CLUSTER }, (_, cluster) => cluster * CLUSTER).filter(
         (at) => layout.metadataAt(at) === purpose,
       );

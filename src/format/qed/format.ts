@@ -1,0 +1,47 @@
+/** The facts of QED. */
+
+import { LIMITS } from '../../core/limits.ts';
+import { formatSize } from '../../core/size.ts';
+import type { ClusteredDisk, FormatFacts } from '../format-facts.ts';
+import { tooLargeText } from '../size-limits.ts';
+import {
+  CLUSTER_SIZE_MAX,
+  CLUSTER_SIZE_MIN,
+  qedGeometry,
+  TABLE_CLUSTERS_DEFAULT,
+  virtualSizeMax,
+} from './geometry.ts';
+
+export const qedFormat: FormatFacts = {
+  title: 'QED',
+  meaning: 'two-level cluster tables, no refcounts',
+  lacks: 'refcounts',
+  magic: [0x51, 0x45, 0x44, 0x00],
+  contents: 'metadata',
+  clusterSizes: { min: CLUSTER_SIZE_MIN, max: CLUSTER_SIZE_MAX },
+  refcountModes: [],
+  backing: 'plain',
+  shape: [],
+  hasCacheSizes: false,
+  hasCompression: false,
+  hasSnapshots: false,
+  hasCheck: true,
+  zeroing: 'never',
+  requestNs: 5000,
+  unmappable,
+  loadEngine: async () => (await import('./engine.ts')).QED_ENGINE,
+};
+
+/** Of images made here and by qemu-img. */
+function unmappable({ virtualSize, clusterSize }: ClusteredDisk): string | undefined {
+  const tableClusters = TABLE_CLUSTERS_DEFAULT;
+  const geometry = qedGeometry({ clusterSize, tableClusters, headerClusters: 1 });
+  if (geometry.tableSize > LIMITS.l1TableBytes) {
+    return (
+      `qed tables of ${formatSize(geometry.tableSize)} (${String(tableClusters)} clusters of ${formatSize(clusterSize)}) ` +
+      `exceed the limit of ${formatSize(LIMITS.l1TableBytes)}`
+    );
+  }
+  const sizeMax = virtualSizeMax(geometry);
+  return virtualSize > sizeMax ? tooLargeText('qed', { virtualSize, sizeMax, clusterSize }) : undefined;
+}
