@@ -132,11 +132,12 @@ module.exports = {
     {
       name: 'formats-by-their-table',
       comment:
-        'Facts and engines of a format are reached through formats.ts and registry.ts. The plain format replaces what a lone file does not open; a run records the libraries that compress.',
+        'Facts and engines of a format are reached through formats.ts and registry.ts. The plain format replaces what a lone file does not open; a run records the libraries that compress; a crash is inspected with the checks.',
       severity: 'error',
       from: {
         path: '^src/',
-        pathNot: '^src/format/([^/]+/|formats[.]ts$|lone-file[.]ts$)|^src/bench/environment[.]ts$',
+        pathNot:
+          '^src/format/([^/]+/|formats[.]ts$|lone-file[.]ts$)|^src/bench/environment[.]ts$|^src/crash/inspect[.]ts$',
       },
       to: { path: '^src/format/[^/]+/' },
     },

@@ -14,6 +14,7 @@ import { MemoryDevice } from '../device/memory-device.ts';
 import { SyncElision } from '../device/sync-elision.ts';
 import type { CheckReport } from '../format/check-report.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
+import { FORMAT_FACTS } from '../format/formats.ts';
 import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import { checkQed } from '../format/qed/check.ts';
 import { openImage } from '../format/registry.ts';
@@ -221,16 +222,7 @@ function firstOf({ messages }: CheckReport): string {
   return messages.slice(0, FINDINGS_SHOWN).join('; ');
 }
 
-/** The mark of an image that is in use: the dirty bit of qcow2, the need-check bit of QED. */
+/** The mark of an image that is in use. */
 function isMarked(format: Format, files: ScratchFiles): boolean {
-  const header = files.bytes(0);
-  switch (format) {
-    case 'raw':
-      return false;
-    case 'qcow2':
-      // Version 3; the lowest byte of the incompatible features.
-      return header[7] === 3 && ((header[79] ?? 0) & 1) === 1;
-    case 'qed':
-      return ((header[16] ?? 0) & 2) === 2;
-  }
+  return FORMAT_FACTS[format].isInUse?.(files.bytes(0)) ?? false;
 }

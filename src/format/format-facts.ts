@@ -55,6 +55,8 @@ export interface FormatFacts {
   /** Nanoseconds of a guest request beside its host operations, on a present machine. */
   readonly requestNs: number;
 
+  /** Whether the file's first bytes mark it as in use; absent if the format has no such mark. */
+  readonly isInUse?: (header: Uint8Array) => boolean;
   /** The first rule that the choices break; absent if there are none. */
   readonly impossible?: (choices: LayoutChoices) => BrokenRule | undefined;
   /** Why its tables cannot map such a disk, as text after "skipped: ". */

@@ -9,7 +9,7 @@ import { tooLargeText } from '../size-limits.ts';
 import { cacheGeometry } from './metadata/cache-geometry.ts';
 import { geometryOf } from './on-disk/geometry.ts';
 import { impossibleLayout } from './on-disk/layout-rules.ts';
-import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE } from './on-disk/layout.ts';
+import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE, INCOMPATIBLE } from './on-disk/layout.ts';
 
 export const qcow2Format: FormatFacts = {
   title: 'qcow2',
@@ -26,6 +26,8 @@ export const qcow2Format: FormatFacts = {
   hasCheck: true,
   zeroing: 'on-allocation',
   requestNs: 4000,
+  // Version 3; the dirty bit is in the lowest byte of the incompatible features.
+  isInUse: (header) => header[7] === 3 && ((header[79] ?? 0) & INCOMPATIBLE.dirty) !== 0,
   impossible: impossibleLayout,
   unmappable,
   unsupportedCaches,

@@ -28,6 +28,8 @@ export const qedFormat: FormatFacts = {
   hasCheck: true,
   zeroing: 'never',
   requestNs: 5000,
+  // The need-check bit.
+  isInUse: (header) => ((header[16] ?? 0) & 2) !== 0,
   unmappable,
   loadEngine: async () => (await import('./engine.ts')).QED_ENGINE,
 };
