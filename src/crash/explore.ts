@@ -11,7 +11,7 @@ import type { Pending } from '../core/pending.ts';
 import { epochsOf, type Epoch } from './epochs.ts';
 import { Expectation } from './expectation.ts';
 import type { Finding } from './findings.ts';
-import { hazardOfData, type Hazard } from './hazards.ts';
+import { curesOf, hazardOfData, type Evidence, type Hazard } from './hazards.ts';
 import { furtherWrites, Inspector, type Outcome } from './inspect.ts';
 import { Judge } from './judge.ts';
 import { OutcomeTree, type Leaf } from './outcome-tree.ts';
@@ -57,20 +57,23 @@ export interface Exploration {
 }
 
 export interface ExploreOptions extends SpaceOptions {
-  /** Called for every state that was judged; what it returns is waited for. */
-  readonly onState?: ((state: JudgedState) => Pending) | undefined;
   /** Called now and then with the states tried so far; rejecting ends the exploration. */
   readonly turn?: ((tried: number) => Pending) | undefined;
   /** How many bad states are kept. Default 100. */
   readonly keep?: number | undefined;
+  /** Ends the exploration after a state. */
+  readonly isEnough?: ((state: JudgedState) => boolean) | undefined;
 }
 
 export interface JudgedState {
   readonly view: StateView;
   readonly outcome: Outcome;
   readonly findings: readonly Finding[];
+  /** The hazards that they are; `undefined` if the state is a violation. */
+  readonly hazards: ReadonlySet<Hazard> | undefined;
 }
 
+const NO_NAMES: ReadonlySet<Hazard> = new Set();
 const KEPT_BAD_STATES = 100;
 const TURN_STATES = 64;
 /** Contents that are remembered in an epoch; beyond, equal states are tried again. */
@@ -107,6 +110,46 @@ export class Surveyor {
     return this.tree.find(view) ?? this.#inspect(view);
   }
 
+  /** All that is known of a state, whatever was judged before. */
+  async judged(view: StateView): Promise<JudgedState> {
+    const leaf = await this.outcomeOf(view);
+    const { findings } = this.judge.judge(view, leaf, [...view.touched.keys()]);
+    const hazards = findings.length === 0 ? NO_NAMES : await this.namesOf(view, leaf.outcome, findings);
+    return { view, outcome: leaf.outcome, findings, hazards };
+  }
+
+  /** The hazards that all findings are; nothing if one is none. */
+  async namesOf(
+    view: StateView,
+    outcome: Outcome,
+    findings: readonly Finding[],
+  ): Promise<ReadonlySet<Hazard> | undefined> {
+    const names = new Set<Hazard>();
+    const open = unnamed(findings, this.#evidence(view, outcome), names);
+    if (open.length === 0) return names;
+    for (const { hazard, places } of curesOf(open, this.#evidence(view, outcome))) {
+      if ((await this.#findingsWith(view, places, names)) === 0) return names.add(hazard);
+    }
+    return undefined;
+  }
+
+  /** How many findings have no name if these operations are there too. */
+  async #findingsWith(view: StateView, places: ReadonlySet<number>, names: Set<Hazard>): Promise<number> {
+    const before = view.fates.slice();
+    for (const place of places) view.set(place, true);
+    const changed = view.takeChanged();
+    const leaf = await this.outcomeOf(view);
+    const { findings } = this.judge.judge(view, leaf, changed);
+    const left = unnamed(findings, this.#evidence(view, leaf.outcome), names).length;
+    for (const place of places) view.setFate(place, before[place] as Fate);
+    return left;
+  }
+
+  #evidence(view: StateView, outcome: Outcome): Evidence {
+    const { expectation, inspector } = this;
+    return { subject: inspector.subject, expectation, view, outcome };
+  }
+
   async #inspect(view: StateView): Promise<Leaf> {
     const reads = new Set<number>();
     const outcome = await this.inspector.inspect(view, (number) => reads.add(number));
@@ -125,6 +168,7 @@ class Explorer {
   #inDiscard = 0;
   #repaired = 0;
   #repairBytesMax = 0;
+  #isOver = false;
   readonly #bad: BadState[] = [];
   readonly #hazards = new Map<Hazard, HazardFound>();
 
@@ -142,6 +186,7 @@ class Explorer {
       if (share === undefined || share.whole + share.torn === 0) continue;
       this.#triedWhole += share.whole;
       await this.#tryEpoch(epoch, share);
+      if (this.#isOver) break;
     }
     return {
       space: spaceSize(this.#recording, model),
@@ -159,7 +204,7 @@ class Explorer {
   }
 
   async #tryEpoch(epoch: Epoch, share: NonNullable<ReturnType<typeof divideBudget>[number]>): Promise<void> {
-    const { turn, onState } = this.#options;
+    const { turn, isEnough } = this.#options;
     const seen = new Set<number>();
     let leaf: Leaf | undefined;
     for (const view of statesOf(epoch, share, this.#options)) {
@@ -177,9 +222,13 @@ class Explorer {
       const { findings, inDiscard } = this.#surveyor.judge.judge(view, leaf, changed);
       if (inDiscard > 0) this.#inDiscard++;
       this.#noteRepair(leaf.outcome);
-      if (findings.length > 0) this.#noteFindings(view, leaf.outcome, findings);
-      const pending = onState?.({ view, outcome: leaf.outcome, findings });
-      if (pending !== undefined) await pending;
+      const names =
+        findings.length === 0 ? NO_NAMES : await this.#surveyor.namesOf(view, leaf.outcome, findings);
+      if (findings.length > 0) this.#noteFindings(view, names, findings);
+      if (isEnough?.({ view, outcome: leaf.outcome, findings, hazards: names }) === true) {
+        this.#isOver = true;
+        return;
+      }
     }
   }
 
@@ -189,32 +238,29 @@ class Explorer {
     this.#repairBytesMax = Math.max(this.#repairBytesMax, repairBytes);
   }
 
-  #noteFindings(view: StateView, outcome: Outcome, findings: readonly Finding[]): void {
-    const { expectation, inspector } = this.#surveyor;
-    const evidence = { subject: inspector.subject, expectation, view, outcome };
-    const names = new Set<Hazard>();
-    for (const finding of findings) {
-      const name = hazardOfData(finding, evidence);
-      if (name === undefined) {
-        this.#noteBad(view, findings);
-        return;
-      }
-      names.add(name);
+  #noteFindings(view: StateView, names: ReadonlySet<Hazard> | undefined, findings: readonly Finding[]): void {
+    const state = { epoch: view.epoch.number, fates: view.fates.slice(), findings };
+    if (names === undefined) {
+      this.#badStates++;
+      if (this.#bad.length < (this.#options.keep ?? KEPT_BAD_STATES)) this.#bad.push(state);
+      return;
     }
     for (const name of names) {
       const before = this.#hazards.get(name);
-      const state = { epoch: view.epoch.number, fates: view.fates.slice(), findings };
       const example =
         before !== undefined && lossOf(before.example) <= lossOf(state) ? before.example : state;
       this.#hazards.set(name, { states: (before?.states ?? 0) + 1, example });
     }
   }
+}
 
-  #noteBad(view: StateView, findings: readonly Finding[]): void {
-    this.#badStates++;
-    if (this.#bad.length >= (this.#options.keep ?? KEPT_BAD_STATES)) return;
-    this.#bad.push({ epoch: view.epoch.number, fates: view.fates.slice(), findings });
-  }
+/** The findings that have no name of their own; the names of the others are added. */
+function unnamed(findings: readonly Finding[], evidence: Evidence, names: Set<Hazard>): readonly Finding[] {
+  return findings.filter((finding) => {
+    const name = hazardOfData(finding, evidence);
+    if (name !== undefined) names.add(name);
+    return name === undefined;
+  });
 }
 
 function isRead({ reads }: Leaf, changed: readonly number[]): boolean {

@@ -10,8 +10,8 @@ import { extentOf, type Extent } from './extents.ts';
 import type { Finding } from './findings.ts';
 import type { Outcome } from './inspect.ts';
 import { PAGE_SECTORS, pageNumber } from './pages.ts';
-import type { Subject } from './recording.ts';
-import type { StateView } from './state-view.ts';
+import type { Operation, Subject } from './recording.ts';
+import type { Fate, StateView } from './state-view.ts';
 
 export const HAZARDS = ['unordered-zero-fill', 'unordered-data', 'early-reuse', 'qed-need-check'] as const;
 export type Hazard = (typeof HAZARDS)[number];
@@ -67,4 +67,64 @@ function unordered(
   const whole = view.pageWith(number, new Set(lost)).tokens[host % PAGE_SECTORS] as number;
   if (expectation.judge(sector, whole, at) !== 'right') return undefined;
   return expectation.isInFlight(sector, at) ? 'unordered-data' : 'unordered-zero-fill';
+}
+
+/** Operations that were lost, and what a state is called if with them nothing is wrong. */
+export interface Cure {
+  readonly hazard: Hazard;
+  /** Of the epoch's pending operations. */
+  readonly places: ReadonlySet<number>;
+}
+
+/**
+ * What might explain findings that `hazardOfData` does not: to be tried by keeping the operations
+ * and looking again.
+ */
+export function curesOf(findings: readonly Finding[], evidence: Evidence): readonly Cure[] {
+  return [qedMark(evidence), unlinking(findings, evidence)].filter((cure) => cure !== undefined);
+}
+
+const NEED_CHECK_BYTE = 16;
+const NEED_CHECK = 2;
+
+/** The image is not marked, and the write that was to mark it is lost. */
+function qedMark({ subject, view, outcome }: Evidence): Cure | undefined {
+  if (subject.format !== 'qed' || outcome.isMarked) return undefined;
+  const places = lostPlaces(view, ({ purpose, offset, bytes }) => {
+    const byte = bytes?.[NEED_CHECK_BYTE - offset] ?? 0;
+    return purpose === 'header' && (byte & NEED_CHECK) !== 0;
+  });
+  return places.size === 0 ? undefined : { hazard: 'qed-need-check', places };
+}
+
+/**
+ * Data that were written to a cluster which a durable entry still gives to another range: a request
+ * in flight had freed it, and what unlinks it is lost.
+ */
+function unlinking(findings: readonly Finding[], { expectation, view }: Evidence): Cure | undefined {
+  const { at } = view.epoch;
+  const isForeign = findings.some(({ sector, token }) => {
+    const owner = token === undefined ? undefined : expectation.ownerOf(token);
+    return (
+      sector !== undefined &&
+      owner !== undefined &&
+      owner.sector !== sector &&
+      expectation.isInFlight(sector, at)
+    );
+  });
+  if (!isForeign) return undefined;
+  const places = lostPlaces(view, ({ purpose }) => purpose === 'l2-table');
+  return places.size === 0 ? undefined : { hazard: 'early-reuse', places };
+}
+
+function lostPlaces(view: StateView, isWanted: (operation: Operation) => boolean): ReadonlySet<number> {
+  const places = new Set<number>();
+  for (const [place, { operation, isSettled }] of view.epoch.pending.entries()) {
+    if (!isSettled && !isWhole(view.fates[place]) && isWanted(operation)) places.add(place);
+  }
+  return places;
+}
+
+function isWhole(fate: Fate | undefined): boolean {
+  return fate === undefined || (fate.kept && fate.sizeKept && fate.tear === undefined);
 }

@@ -28,6 +28,8 @@ export interface RecordOptions {
   readonly requests: readonly Request[];
   /** Put between the image and what is recorded: a fault of the engine that is to be found. */
   readonly deviation?: WrapDevice | undefined;
+  /** Put around the bare file, below what is recorded: a fault of the host. */
+  readonly fault?: WrapDevice | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -38,7 +40,7 @@ export interface RecordOptions {
  */
 export async function recordCell(plan: CellPlan, options: RecordOptions): Promise<Recording> {
   const { cell, source } = plan;
-  const { requests, deviation, signal } = options;
+  const { requests, deviation, fault, signal } = options;
   const storage = new MemoryStorage();
   const fills = new Recorder();
   const fillDisk = fills.disk.bind(fills);
@@ -72,7 +74,7 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
     wrap: (device) => {
       const file = files.findIndex(({ label }) => label === device.label);
       if (file < 0) return device;
-      const recorded = recorder.device(device, file);
+      const recorded = recorder.device(fault?.(device) ?? device, file);
       return deviation?.(recorded) ?? recorded;
     },
   });

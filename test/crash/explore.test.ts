@@ -2,13 +2,14 @@
 
 import { describe, expect, test } from 'vitest';
 
-import type { Pending } from '../../src/core/pending.ts';
-import { explore } from '../../src/crash/explore.ts';
+import { explore, type JudgedState } from '../../src/crash/explore.ts';
+import { recordCell } from '../../src/crash/record-cell.ts';
+import type { Recording } from '../../src/crash/recording.ts';
+import { shrink } from '../../src/crash/shrink.ts';
 import { STRONGEST_MODEL } from '../../src/crash/state-space.ts';
-import type { BlockDevice, Elision } from '../../src/device/block-device.ts';
-import { DeviceFilter } from '../../src/device/filter.ts';
-import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
-import { recordSmall, type SmallCell } from './small-recording.ts';
+import type { Request } from '../../src/workload/request.ts';
+import { AnswersEarly, DropsSyncs, FailsOnce, ForgetsDirtyBit, HidesFailures, Postpones } from './planted.ts';
+import { recordSmall, smallPlan, type SmallCell } from './small-recording.ts';
 
 const SEED = 7;
 
@@ -40,28 +41,8 @@ describe('no crash state loses what was acknowledged', () => {
   });
 });
 
-/** Passes over every sync with one of these causes. */
-class DropsSyncs extends DeviceFilter {
-  readonly #causes: readonly SyncCause[];
-
-  constructor(inner: BlockDevice, ...causes: readonly SyncCause[]) {
-    super(inner);
-    this.#causes = causes;
-  }
-
-  override sync(cause: SyncCause, elision?: Elision): Pending {
-    return this.#causes.includes(cause) ? undefined : this.inner.sync(cause, elision);
-  }
-}
-
-/** Never sets the dirty bit, as if forgotten. */
-class ForgetsDirtyBit extends DeviceFilter {
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
-    return purpose === 'header' && bytes.byteLength === 8
-      ? undefined
-      : this.inner.write(offset, bytes, purpose, from, to);
-  }
-}
+/** Requests that an example of a planted fault has at most. */
+const SHORT = 6;
 
 const planted: readonly (SmallCell & { readonly what: string })[] = [
   {
@@ -72,11 +53,25 @@ const planted: readonly (SmallCell & { readonly what: string })[] = [
     deviation: (device) => new DropsSyncs(device, 'l2-after-refcount'),
   },
   {
+    what: 'eager refcounts written behind L2',
+    format: 'qcow2',
+    refcounts: 'eager',
+    cache: 'writethrough',
+    deviation: (device) => new Postpones(device, 'refcount-block'),
+  },
+  {
     what: 'lazy refcounts without the dirty bit',
     format: 'qcow2',
     refcounts: 'lazy',
     cache: 'writethrough',
     deviation: (device) => new ForgetsDirtyBit(device),
+  },
+  {
+    what: 'lazy refcounts without the syncs around the dirty bit',
+    format: 'qcow2',
+    refcounts: 'lazy',
+    cache: 'writeback',
+    deviation: (device) => new DropsSyncs(device, 'dirty-bit'),
   },
   {
     what: 'a new L2 table linked before it is durable',
@@ -86,20 +81,45 @@ const planted: readonly (SmallCell & { readonly what: string })[] = [
     deviation: (device) => new DropsSyncs(device, 'l2-table-growth'),
   },
   {
-    what: 'a guest flush that does not sync',
+    what: 'lazy refcounts without the sync between copied data and L2',
+    format: 'qcow2',
+    refcounts: 'lazy',
+    cache: 'writethrough',
+    backed: true,
+    deviation: (device) => new DropsSyncs(device, 'l2-after-cow'),
+  },
+  {
+    what: 'a sync that answers before it is done',
     format: 'raw',
     cache: 'writeback',
-    deviation: (device) => new DropsSyncs(device, 'guest-flush'),
+    deviation: (device) => new AnswersEarly(device),
+  },
+  {
+    what: 'a flush that is acknowledged after its sync failed',
+    format: 'raw',
+    cache: 'writeback',
+    deviation: (device) => new HidesFailures(device),
+    fault: (device) => new FailsOnce(device),
   },
 ];
 
-describe('a fault of an engine is found', () => {
+describe('a fault of an engine is found, and shown in few requests', () => {
   test.each(planted)('$what', async (cell) => {
-    const exploration = await explore(await recordSmall(cell), {
-      model: STRONGEST_MODEL,
-      budget: 2000,
-      seed: SEED,
-    });
-    expect(exploration.badStates).toBeGreaterThan(0);
+    const { plan, requests } = await smallPlan(cell);
+    const { deviation, fault } = cell;
+    const record = (some: readonly Request[]): Promise<Recording> =>
+      recordCell(plan, { requests: some, deviation, fault });
+    const options = { model: STRONGEST_MODEL, budget: 1500, seed: SEED };
+    const { bad } = await explore(await record(requests), { ...options, isEnough: isViolation });
+    const [finding] = bad[0]?.findings ?? [];
+    if (finding === undefined) throw new Error(`not found, seed ${String(SEED)}`);
+    const target = { kind: 'violation', finding } as const;
+    const example = await shrink(requests, { ...options, record, target, attempts: 60 });
+    expect(example?.requests.length).toBeLessThanOrEqual(SHORT);
+    expect(example?.state.findings.length).toBeGreaterThan(0);
   });
 });
+
+function isViolation({ findings, hazards }: JudgedState): boolean {
+  return findings.length > 0 && hazards === undefined;
+}

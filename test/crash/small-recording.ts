@@ -1,5 +1,6 @@
 /** Recordings of small random workloads, for tests of crash states. */
 
+import type { CellPlan } from '../../src/bench/engine.ts';
 import { planMatrix } from '../../src/bench/matrix.ts';
 import { collectRequests } from '../../src/bench/pass-requests.ts';
 import type { WrapDevice } from '../../src/bench/stack.ts';
@@ -9,6 +10,7 @@ import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';
 import type { ImageShape } from '../../src/format/image-shape.ts';
+import type { Request } from '../../src/workload/request.ts';
 import { parseWorkload } from '../../src/workload/workload-file.ts';
 
 export interface SmallCell {
@@ -28,12 +30,15 @@ export interface SmallCell {
   readonly requests?: number;
   readonly seed?: number;
   readonly deviation?: WrapDevice;
+  readonly fault?: WrapDevice;
 }
 
 const phase = { name: 'w', blockSizes: [{ size: 4096 }, { size: 1536 }, { size: 12_288 }] };
 
-/** Runs a random workload on a disk of 1 MiB. */
-export async function recordSmall(small: SmallCell): Promise<Recording> {
+/** The cell of a random workload on a disk of 1 MiB, with its requests. */
+export async function smallPlan(
+  small: SmallCell,
+): Promise<{ readonly plan: CellPlan; readonly requests: readonly Request[] }> {
   const { format, refcounts = 'eager', cache, clusterSize = 4096, queueDepth = 1, shape } = small;
   const { backed = false, prefilled = false, releases = false, requests: count = 40, seed = 3 } = small;
   const mix = { write: 80, flush: 12, ...(releases ? { discard: 8, writeZeroes: 8 } : {}) };
@@ -74,6 +79,11 @@ export async function recordSmall(small: SmallCell): Promise<Recording> {
     shapes: [shape ?? {}],
   });
   if (plan === undefined) throw new Error('no cell');
-  const requests = await collectRequests(plan, {});
-  return recordCell(plan, { requests, deviation: small.deviation });
+  return { plan, requests: await collectRequests(plan, {}) };
+}
+
+/** Runs it. */
+export async function recordSmall(small: SmallCell): Promise<Recording> {
+  const { plan, requests } = await smallPlan(small);
+  return recordCell(plan, { requests, deviation: small.deviation, fault: small.fault });
 }

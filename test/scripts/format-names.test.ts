@@ -17,6 +17,7 @@ const ROOT = fileURLToPath(new URL('../../src', import.meta.url));
 /** What the words mean where they are no format, or why the place is about one. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
   'core/format-name.ts': 'the list of names',
+  'crash/hazards.ts': 'a hazard of one format',
   'crash/inspect.ts': 'what a check proves of leaks, by format',
   'device/image-lock.ts': 'a lock on a file whose bytes are the disk',
   'format/image-shape.ts': 'a data file that can be read as a raw image',

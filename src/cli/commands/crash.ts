@@ -10,7 +10,7 @@ import { LAYOUT_AXES } from '../options/layout-options.ts';
 import { CELL_OPTIONS } from '../options/matrix-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, count, listOf, suggesting, text } from '../options/option-values.ts';
-import { crashSession } from '../sessions/crash-session.ts';
+import { crashSession, reproduceCase } from '../sessions/crash-session.ts';
 
 const STATES_MAX = 1_000_000_000;
 const DEFAULT_STATES = '20000';
@@ -71,6 +71,11 @@ export const crashCommand = defineCommand({
             DEFAULT_SEED,
           ),
           minutes: optional('Begin no further cell after so many minutes', count('minutes', { min: 1 })),
+          examples: optional(
+            'Directory for an example of each finding, as a file for --reproduce',
+            text('examples'),
+          ),
+          reproduce: optional('Run the example of this file again, instead of exploring', text('reproduce')),
           json: flag('Print the findings as JSON'),
         }),
       )
@@ -85,15 +90,16 @@ export const crashCommand = defineCommand({
         ]),
       ),
 
-  files: ({ workload }) => {
+  files: ({ workload, reproduce }) => {
     const shipped = new Set(shippedNames());
     const named = expandAxes(workload).filter(
       (name) => !shipped.has(name) && existsSync(name) && traceExists(name),
     );
-    return reads('--workload', ...named.flatMap(traceFiles));
+    return [...reads('--workload', ...named.flatMap(traceFiles)), ...reads('--reproduce', reproduce)];
   },
 
   run: async (args, terminal) => {
+    if (args.reproduce !== undefined) return reproduceCase(args.reproduce, args.json, terminal);
     const sources = await Promise.all(expandAxes(args.workload).map((name) => findSource(name)));
     return crashSession({ args, sources }, terminal);
   },

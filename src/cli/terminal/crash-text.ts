@@ -1,6 +1,7 @@
 /** What `crash` prints: a line per cell, what is wrong, and how much was tried. */
 
 import { visibleText } from '../../core/visible-text.ts';
+import type { CrashCase } from '../../crash/crash-case.ts';
 import type { Exploration } from '../../crash/explore.ts';
 import { HAZARD_MEANINGS, HAZARDS } from '../../crash/hazards.ts';
 import { cellName } from '../../result/cell.ts';
@@ -8,15 +9,27 @@ import type { Cell } from '../../result/schema.ts';
 import { countOf, wrapped } from './text.ts';
 import type { Terminal } from './terminal.ts';
 
+/** What was found, with as few requests and losses as show it. */
+export interface FoundExample {
+  /** A hazard's name, or the kind of the violation. */
+  readonly what: string;
+  readonly isHazard: boolean;
+  readonly file: CrashCase;
+}
+
 export interface ExploredCell {
   readonly cell: Cell;
   readonly skipped?: string;
   readonly exploration?: Exploration;
+  readonly examples?: readonly FoundExample[];
+  /** Of the exploration. */
   readonly seconds?: number;
 }
 
 export interface CrashAnswer {
   readonly cells: readonly ExploredCell[];
+  /** Files that examples were written to. */
+  readonly saved: readonly string[];
   readonly seed: number;
   readonly elapsedSeconds: number;
 }
@@ -25,7 +38,7 @@ export interface CrashAnswer {
 const WRITTEN_OUT = 10n ** 9n;
 
 export function crashText(
-  { cells, seed, elapsedSeconds }: CrashAnswer,
+  { cells, saved, seed, elapsedSeconds }: CrashAnswer,
   { paint, width }: Pick<Terminal, 'paint' | 'width'>,
 ): string {
   const rows = cells.map((each) => rowOf(each, seed));
@@ -55,7 +68,11 @@ export function crashText(
     ...skipped.map(({ cell, skipped: reason }) =>
       paint.dim(`skipped ${visibleText(cellName(cell))}: ${visibleText(reason ?? '')}`),
     ),
+    ...cells.flatMap(({ cell, examples = [] }) =>
+      examples.flatMap((each) => exampleLines(cell, each, paint)),
+    ),
     ...hazardLines(cells, width).map(paint.yellow),
+    ...saved.map((path) => `Example  ${visibleText(path)}`),
     bad === 0
       ? paint.green('No violation was found.')
       : paint.red(`${countOf(bad, 'state')} violate what was promised.`),
@@ -81,6 +98,16 @@ function rowOf({ cell, exploration, seconds = 0 }: ExploredCell, seed: number): 
   const hazards = [...exploration.hazards.values()].reduce((sum, { states }) => sum + states, 0);
   const rate = Math.round(tried / Math.max(seconds, 1e-9));
   return [name, whole, tornText, verdict, numberText(BigInt(hazards)), numberText(BigInt(rate))];
+}
+
+function exampleLines(
+  cell: Cell,
+  { what, isHazard, file }: FoundExample,
+  paint: Terminal['paint'],
+): readonly string[] {
+  const title = `${isHazard ? 'hazard (QEMU too)' : 'violation'} ${what}, ${visibleText(cellName(cell))}`;
+  const lines = file.timeline.map((line) => `  ${visibleText(line)}`);
+  return [(isHazard ? paint.yellow : paint.red)(title), ...lines, ''];
 }
 
 /** Each hazard with how many states it is in, and what it means. */
@@ -112,12 +139,13 @@ export function numberText(value: bigint): string {
 }
 
 /** The same for programs: counts of states are text, as they may be larger than a number. */
-export function crashJson({ cells, seed, elapsedSeconds }: CrashAnswer): Record<string, unknown> {
+export function crashJson({ cells, saved, seed, elapsedSeconds }: CrashAnswer): Record<string, unknown> {
   return {
     schema: 'qcow2-bench/crash@1',
     seed,
     elapsedSeconds,
-    cells: cells.map(({ cell, skipped, exploration, seconds }) => ({
+    saved,
+    cells: cells.map(({ cell, skipped, exploration, examples = [], seconds }) => ({
       cell,
       skipped: skipped ?? null,
       seconds,
@@ -133,6 +161,7 @@ export function crashJson({ cells, seed, elapsedSeconds }: CrashAnswer): Record<
             hazards: Object.fromEntries([...exploration.hazards].map(([name, { states }]) => [name, states])),
             inDiscard: exploration.inDiscard,
             repairs: exploration.repairs,
+            examples: examples.map(({ file }) => file),
           }),
     })),
   };

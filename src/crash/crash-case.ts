@@ -1,0 +1,176 @@
+/**
+ * An example as a file, `qcow2-bench/crash-case@1`: the cell, the requests, and what of the pending
+ * host operations reached the disk. Running it again gives the same state.
+ */
+
+import { z } from 'zod';
+
+import { Qcow2BenchError } from '../core/error.ts';
+import { readCheckedJson } from '../result/checked-json.ts';
+import { cellSchema } from '../result/schema.ts';
+import { REQUEST_OPS } from '../workload/request.ts';
+import type { RecordedSource } from '../workload/library.ts';
+import { WORKLOAD_SCHEMA, workloadSchema, type Workload } from '../workload/schema.ts';
+import type { CellPlan } from '../bench/engine.ts';
+import type { BadState } from './explore.ts';
+import type { Example } from './shrink.ts';
+import type { Fate } from './state-view.ts';
+
+export const CRASH_CASE_SCHEMA = 'qcow2-bench/crash-case@1';
+const FILE_SIZE_MAX = 16 * 1024 * 1024;
+const bytes = z
+  .int()
+  .min(0)
+  .max(2 ** 52);
+
+const tearSchema = z.strictObject({
+  sectorBytes: z.union([z.literal(512), z.literal(4096)]),
+  /** One letter per sector: n(ew), o(ld), g(arbage). */
+  fates: z.string().regex(/^[nog]*$/),
+});
+const fateSchema = z.strictObject({
+  kept: z.boolean(),
+  sizeKept: z.boolean(),
+  tear: tearSchema.optional(),
+});
+
+export const crashCaseSchema = z.strictObject({
+  schema: z.literal(CRASH_CASE_SCHEMA),
+  /** A hazard's name, or the kind of the violation. */
+  what: z.string().max(200),
+  cell: cellSchema,
+  /** Bytes of the disk. */
+  virtualSize: bytes,
+  /** What the image is like before the run; its own requests are not used. */
+  workload: workloadSchema,
+  requests: z
+    .array(
+      z.strictObject({
+        op: z.enum(REQUEST_OPS),
+        offset: bytes,
+        length: bytes,
+        fua: z.boolean(),
+        unmap: z.boolean(),
+        timeNs: z.number().min(0),
+      }),
+    )
+    .max(100_000),
+  epoch: z.int().min(0),
+  fates: z.array(fateSchema).max(1_000_000),
+  /** For a reader. */
+  timeline: z.array(z.string()),
+});
+export type CrashCase = z.output<typeof crashCaseSchema>;
+
+/**
+ * @throws Qcow2BenchError `crash-case-unreadable`, `-too-large`, `-not-json`, `-schema-version`,
+ *   `-invalid`.
+ */
+export function readCrashCase(path: string): CrashCase {
+  return readCheckedJson(path, {
+    schema: crashCaseSchema,
+    schemaName: CRASH_CASE_SCHEMA,
+    kind: 'crash-case',
+    sizeMax: FILE_SIZE_MAX,
+  });
+}
+
+/** The plan of the case's cell. */
+export function planOfCase({ cell, workload, virtualSize }: CrashCase, path: string): CellPlan {
+  const { name, title, description } = workload;
+  const source = { kind: 'workload', name, title, description, path, virtualSize, workload } as const;
+  return { cell, source, seed: undefined, payload: 'pattern' };
+}
+
+/** The case of an example, as its file has it. */
+export function caseOf(
+  plan: CellPlan,
+  { requests, state }: Example,
+  { what, timeline }: { readonly what: string; readonly timeline: readonly string[] },
+): CrashCase {
+  const { cell, source } = plan;
+  return {
+    schema: CRASH_CASE_SCHEMA,
+    what,
+    cell,
+    virtualSize: source.virtualSize,
+    workload: source.kind === 'workload' ? source.workload : emptyWorkload(source),
+    requests: requests.map(({ op, offset, length, fua, unmap, timeNs }) => ({
+      op,
+      offset,
+      length,
+      fua,
+      unmap,
+      timeNs,
+    })),
+    epoch: state.epoch,
+    fates: storedFates(state.fates),
+    timeline: [...timeline],
+  };
+}
+
+/** A recording has an empty image. */
+function emptyWorkload({ name, title, virtualSize }: RecordedSource): Workload {
+  return workloadSchema.parse({
+    schema: WORKLOAD_SCHEMA,
+    name:
+      name
+        .toLowerCase()
+        .replaceAll(/[^a-z0-9]+/g, '-')
+        .replaceAll(/^-|-$/g, '') || 'recording',
+    title,
+    description: 'The image of a recording.',
+    seed: 1,
+    image: { size: virtualSize },
+    phases: [{ name: 'none', requests: 1, blockSizes: [{ size: 512 }], pattern: { kind: 'sequential' } }],
+  });
+}
+
+/** As the file has them. */
+function storedFates(fates: readonly Fate[]): CrashCase['fates'] {
+  return fates.map(({ kept, sizeKept, tear }) =>
+    tear === undefined
+      ? { kept, sizeKept }
+      : {
+          kept,
+          sizeKept,
+          tear: {
+            sectorBytes: tear.sectorBytes === 512 ? 512 : 4096,
+            fates: tear.fates.map((fate) => fate.slice(0, 1)).join(''),
+          },
+        },
+  );
+}
+
+/**
+ * The state of a case, if the run has the same operations.
+ *
+ * @throws Qcow2BenchError `crash-case-outdated`
+ */
+export function stateOfCase(
+  { epoch, fates, what }: CrashCase,
+  { path, pending }: { readonly path: string; readonly pending: number | undefined },
+): Pick<BadState, 'epoch' | 'fates'> {
+  if (pending !== fates.length) {
+    throw new Qcow2BenchError(
+      'crash-case-outdated',
+      `the run no longer has the host operations that the case was made of (${String(fates.length)} pending at its crash, now ${pending === undefined ? 'no such moment' : String(pending)}): look for '${what}' again with the cell's options`,
+      { path },
+    );
+  }
+  const names = { n: 'new', o: 'old', g: 'garbage' } as const;
+  return {
+    epoch,
+    fates: fates.map(({ kept, sizeKept, tear }) => ({
+      kept,
+      sizeKept,
+      tear:
+        tear === undefined
+          ? undefined
+          : {
+              sectorBytes: tear.sectorBytes,
+              fates: Array.from(tear.fates, (letter) => names[letter as 'n' | 'o' | 'g']),
+            },
+    })),
+  };
+}

@@ -1,0 +1,137 @@
+/**
+ * The shortest example of what was found: as few requests as show it, then as few lost operations.
+ *
+ * Each attempt records the requests again and explores what they leave, so an example is one of a
+ * real run, and not a part of another.
+ */
+
+import type { Request } from '../workload/request.ts';
+import { epochsOf } from './epochs.ts';
+import { explore, Surveyor, type BadState, type ExploreOptions, type JudgedState } from './explore.ts';
+import type { Finding } from './findings.ts';
+import type { Hazard } from './hazards.ts';
+import type { Recording } from './recording.ts';
+import { StateView, type Fate } from './state-view.ts';
+
+/** What has to be found again. */
+export type Target =
+  | { readonly kind: 'hazard'; readonly hazard: Hazard }
+  | { readonly kind: 'violation'; readonly finding: Pick<Finding, 'kind' | 'moment'> };
+
+export interface ShrinkOptions extends Omit<ExploreOptions, 'isEnough'> {
+  readonly record: (requests: readonly Request[]) => Promise<Recording>;
+  readonly target: Target;
+  /** Recordings that are made at most. */
+  readonly attempts: number;
+}
+
+export interface Example {
+  readonly requests: readonly Request[];
+  readonly recording: Recording;
+  readonly state: BadState;
+}
+
+/**
+ * Shrinks the requests in which `target` was found.
+ *
+ * @returns `undefined` if they do not show it within the budget
+ */
+export async function shrink(
+  requests: readonly Request[],
+  options: ShrinkOptions,
+): Promise<Example | undefined> {
+  let best = await exampleIn(
+    requests.filter(({ op }) => op !== 'read'),
+    options,
+  );
+  if (best === undefined) return undefined;
+  let attempts = options.attempts;
+  for (let size = Math.ceil(best.requests.length / 2); size >= 1 && attempts > 0;) {
+    let isSmaller = false;
+    for (let from = best.requests.length - size; from > -size && attempts > 0; from -= size) {
+      const kept: Request[] = best.requests.filter((_, index) => index < from || index >= from + size);
+      if (kept.length === best.requests.length) continue;
+      attempts--;
+      const found: Example | undefined = await exampleIn(kept, options);
+      if (found === undefined) continue;
+      best = found;
+      isSmaller = true;
+    }
+    if (size === 1 && !isSmaller) break;
+    size = size === 1 ? 1 : Math.ceil(size / 2);
+  }
+  return { ...best, state: await withFewerLosses(best, options.target) };
+}
+
+async function exampleIn(requests: readonly Request[], options: ShrinkOptions): Promise<Example | undefined> {
+  const recording = await options.record(requests);
+  let state: BadState | undefined;
+  await explore(recording, {
+    ...options,
+    isEnough: (judged) => {
+      if (!shows(judged, options.target)) return false;
+      const { view, findings } = judged;
+      state = { epoch: view.epoch.number, fates: view.fates.slice(), findings };
+      return true;
+    },
+  });
+  return state === undefined ? undefined : { requests, recording, state };
+}
+
+function shows({ findings, hazards }: Pick<JudgedState, 'findings' | 'hazards'>, target: Target): boolean {
+  if (target.kind === 'hazard') return hazards?.has(target.hazard) === true;
+  const { kind, moment } = target.finding;
+  return hazards === undefined && findings.some((each) => each.kind === kind && each.moment === moment);
+}
+
+/** Keeps of what was lost or torn all that the finding does not need. */
+async function withFewerLosses({ recording, state }: Example, target: Target): Promise<BadState> {
+  const surveyor = await Surveyor.of(recording);
+  for (const epoch of epochsOf(recording)) {
+    if (epoch.number !== state.epoch) continue;
+    const view = new StateView(epoch);
+    for (const [place, fate] of state.fates.entries()) {
+      if (epoch.pending[place]?.isSettled === false) view.setFate(place, fate);
+    }
+    let findings = state.findings;
+    for (const [place, { isSettled }] of epoch.pending.entries()) {
+      const before = view.fates[place] as Fate;
+      if (isSettled || (before.kept && before.sizeKept && before.tear === undefined)) continue;
+      view.set(place, true);
+      const judged = await surveyor.judged(view);
+      if (shows(judged, target)) findings = judged.findings;
+      else view.setFate(place, before);
+    }
+    return { epoch: epoch.number, fates: view.fates.slice(), findings };
+  }
+  return state;
+}
+
+/**
+ * Judges one state of a recording again.
+ *
+ * @param stateOf gives the state for so many pending operations, or refuses
+ */
+export async function judgeAgain(
+  recording: Recording,
+  stateOf: (pending: number | undefined) => Pick<BadState, 'epoch' | 'fates'>,
+  number: number,
+): Promise<{ readonly state: BadState; readonly isViolation: boolean; readonly surveyor: Surveyor }> {
+  const surveyor = await Surveyor.of(recording);
+  for (const epoch of epochsOf(recording)) {
+    if (epoch.number !== number) continue;
+    const { fates } = stateOf(epoch.pending.length);
+    const view = new StateView(epoch);
+    for (const [place, fate] of fates.entries()) {
+      if (epoch.pending[place]?.isSettled === false) view.setFate(place, fate);
+    }
+    const { findings, hazards } = await surveyor.judged(view);
+    return {
+      state: { epoch: number, fates: view.fates.slice(), findings },
+      isViolation: hazards === undefined,
+      surveyor,
+    };
+  }
+  stateOf(undefined);
+  throw new Error('internal error: a case without its moment');
+}

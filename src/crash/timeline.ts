@@ -1,0 +1,109 @@
+/** A crash state in words: requests, the host operations of each, which of them were lost, what was read. */
+
+import { SECTOR_SIZE } from '../core/alignment.ts';
+import { hex } from '../core/error.ts';
+import { formatSize } from '../core/size.ts';
+import type { BadState } from './explore.ts';
+import { epochsOf, type Epoch } from './epochs.ts';
+import { UNREADABLE, type Expectation } from './expectation.ts';
+import type { Finding } from './findings.ts';
+import { ZERO_TOKEN } from './pages.ts';
+import type { GuestRequest, Operation, Recording } from './recording.ts';
+import type { Fate } from './state-view.ts';
+
+const FINDINGS_SHOWN = 4;
+
+/** Lines of text, from the first request to what was found. */
+export function timelineOf(
+  recording: Recording,
+  state: BadState,
+  expectation: Expectation,
+): readonly string[] {
+  for (const epoch of epochsOf(recording)) {
+    if (epoch.number !== state.epoch) continue;
+    return [
+      ...eventsOf(recording, epoch, state),
+      'crash',
+      ...findingLines(state.findings, expectation, epoch.at),
+    ];
+  }
+  return [];
+}
+
+function eventsOf(recording: Recording, epoch: Epoch, { fates }: BadState): readonly string[] {
+  const places = new Map(epoch.pending.map(({ index }, place) => [index, place]));
+  const events: { readonly at: number; readonly text: string }[] = [];
+  for (const [number, request] of recording.requests.entries()) {
+    events.push({ at: request.beganAt, text: `request ${String(number)}: ${requestText(request)}` });
+    if (request.doneAt < epoch.at) {
+      events.push({ at: request.doneAt, text: `  request ${String(number)} is answered` });
+    }
+  }
+  for (const [index, operation] of recording.operations.entries()) {
+    const place = places.get(index);
+    const fate = place === undefined ? undefined : fates[place];
+    events.push({
+      at: operation.issuedAt,
+      text: `  ${fateText(operation, fate)} ${operationText(operation)}`,
+    });
+  }
+  for (const { cause, doneAt, failed } of recording.syncs) {
+    events.push({ at: doneAt, text: `  ${failed ? 'FAILED ' : 'done   '} sync (${cause})` });
+  }
+  return events
+    .filter(({ at }) => at < epoch.at)
+    .toSorted((a, b) => a.at - b.at)
+    .map(({ text }) => text);
+}
+
+function requestText({ op, offset, length, fua, unmap }: GuestRequest): string {
+  if (op === 'flush') return 'flush';
+  const flags = [...(fua ? ['FUA'] : []), ...(unmap ? ['unmap'] : [])].join(', ');
+  return `${op} ${formatSize(length)} at ${hex(offset)}${flags === '' ? '' : ` (${flags})`}`;
+}
+
+function operationText({ op, purpose, offset, length, file }: Operation): string {
+  const size = op === 'truncate' ? `to ${hex(offset)}` : `${formatSize(length)} at ${hex(offset)}`;
+  return `${op} ${size}: ${purpose}${file === 0 ? '' : ' (data file)'}`;
+}
+
+/** Seven characters. */
+function fateText({ op, bytes }: Operation, fate: Fate | undefined): string {
+  if (fate === undefined) return 'durable';
+  if (fate.tear !== undefined && bytes !== undefined) return 'TORN   ';
+  if (fate.kept === fate.sizeKept) return fate.kept ? 'kept   ' : 'LOST   ';
+  if (op === 'truncate' || fate.kept) return 'NO SIZE';
+  return 'NO DATA';
+}
+
+function findingLines(findings: readonly Finding[], expectation: Expectation, at: number): readonly string[] {
+  const lines = findings.slice(0, FINDINGS_SHOWN).map((finding) => findingText(finding, expectation, at));
+  const more = findings.length - lines.length;
+  return more > 0 ? [...lines, `… and ${String(more)} more`] : lines;
+}
+
+/** What is wrong, in a sentence. */
+export function findingText(finding: Finding, expectation: Expectation, at: number): string {
+  const { kind, moment, sector, token, text } = finding;
+  const when = moment.replaceAll('-', ' ');
+  if (sector === undefined || token === undefined) return `${when}: ${kind}: ${text}`;
+  const { durable, inFlight } = expectation.historyOf(sector, at);
+  const last = durable.at(-1);
+  const wanted = last === undefined ? 'what it held before the run' : `what request ${String(last)} wrote`;
+  const others = inFlight.length === 0 ? '' : `, or what ${requestNames(inFlight)} in flight would leave`;
+  return `${when}: guest offset ${hex(sector * SECTOR_SIZE)} holds ${contentText(token, sector, expectation)} instead of ${wanted}${others}`;
+}
+
+function requestNames(requests: readonly number[]): string {
+  return requests.length === 1 ? `request ${String(requests[0])}` : `the requests ${requests.join(', ')}`;
+}
+
+function contentText(token: number, sector: number, expectation: Expectation): string {
+  if (token === ZERO_TOKEN) return 'zeroes';
+  if (token === UNREADABLE) return 'nothing that can be read';
+  const owner = expectation.ownerOf(token);
+  if (owner === undefined) return 'data of no request';
+  const source =
+    owner.request === undefined ? 'data from before the run' : `data of request ${String(owner.request)}`;
+  return owner.sector === sector ? source : `${source} for guest offset ${hex(owner.sector * SECTOR_SIZE)}`;
+}
