@@ -88,7 +88,8 @@ function runParity(node, [way = '', lists = '320']) {
     return 2;
   }
   Object.assign(process.env, wanted);
-  return runUnitTests(ROOT, node, ['test/parity/pairwise.test.ts']);
+  const disks = way === 'full' ? ['test/parity/preallocated-parity.test.ts'] : [];
+  return runUnitTests(ROOT, node, ['test/parity/pairwise.test.ts', ...disks]);
 }
 
 /**

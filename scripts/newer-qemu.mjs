@@ -105,6 +105,8 @@ function download(work, mirror) {
     'Dir::Cache': join(work, 'cache'),
     'Debug::NoLocking': 'true',
     'APT::Sandbox::User': 'root',
+    // Without it an update that reached no server is a success.
+    'APT::Update::Error-Mode': 'any',
   };
   const options = Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
   run('apt-get', [...options, '-qq', 'update']);

@@ -12,6 +12,11 @@ const PEERS = [
   { commands: ['qemu-io'], debianPackage: 'qemu-utils', use: 'host operations compared with QEMU' },
   { commands: ['qemu-nbd'], debianPackage: 'qemu-utils', use: 'locks compared with QEMU' },
   { commands: ['qemu-storage-daemon'], debianPackage: 'qemu-system-common', use: 'QEMU as an engine' },
+  {
+    commands: ['qemu-system-x86_64'],
+    debianPackage: 'qemu-system-x86',
+    use: 'the view of a virtual machine',
+  },
   { commands: ['strace'], debianPackage: 'strace', use: 'host operations compared with QEMU' },
   {
     commands: ['chromium', 'chromium-browser', 'google-chrome'],

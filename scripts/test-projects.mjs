@@ -39,12 +39,13 @@ const SLOW_TESTS = [
   'test/format/qcow2/compression.test.ts',
   'test/format/qcow2/failures.test.ts',
   'test/format/qcow2/interrupted.test.ts',
+  'test/scripts/version-tables.test.ts',
   'test/workload/trace/trace-formats.test.ts',
 ];
 
 /** Tests that hold the engines against QEMU, whatever its version; globs. */
 const VERSION_TESTS = [
-  'test/cli/qemu-engine.test.ts',
+  'test/cli/{map,qemu-engine}.test.ts',
   'test/image/{convert,create-parity,image-extents,lock-parity,resize}.test.ts',
   // The others need one run: they ask for both programs, or for none.
   'test/parity/!(planted|recorded|version-parity).test.ts',

@@ -175,6 +175,7 @@ export class BuiltinEngine implements Engine {
       refcounts: cell.refcounts,
       caches: cell.caches,
       discard: cell.discard,
+      discardNoUnref: cell.discardNoUnref,
       like: profileOf(cell),
       // A model's operations take their own time.
       interleaved:

@@ -57,6 +57,8 @@ export interface MatrixAxes {
   readonly cacheSizes?: readonly CacheSizes[] | undefined;
   /** What becomes of guest discards. Default `unmap`. */
   readonly discards?: readonly DiscardMode[] | undefined;
+  /** For qcow2: discarded clusters keep their place. Default false. */
+  readonly discardNoUnrefs?: readonly boolean[] | undefined;
   /** Which QEMU is followed. Default: the newest. */
   readonly likes?: readonly QemuProfileName[] | undefined;
 }
@@ -104,6 +106,7 @@ interface MatrixPoint {
   readonly shape?: ImageShape | undefined;
   readonly cacheSizes?: CacheSizes | undefined;
   readonly discard?: DiscardMode | undefined;
+  readonly discardNoUnref?: boolean | undefined;
   readonly like?: QemuProfileName | undefined;
   readonly cache: CacheMode;
   readonly variant: Variant;
@@ -125,6 +128,7 @@ function choicesOf(axes: MatrixAxes): Choices<MatrixPoint> {
     shape: axes.shapes,
     cacheSizes: axes.cacheSizes,
     discard: axes.discards,
+    discardNoUnref: axes.discardNoUnrefs,
     like: axes.likes,
     cache: axes.caches,
     variant: variantsOf(axes),
@@ -157,6 +161,7 @@ function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell 
     shape: point.shape,
     caches: point.cacheSizes,
     discard: point.discard === 'ignore' ? point.discard : undefined,
+    discardNoUnref: point.discardNoUnref === true ? true : undefined,
     like: point.like ?? DEFAULT_QEMU_PROFILE,
     image: userImage?.path,
     ...adaptationIn(source),

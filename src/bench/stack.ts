@@ -18,6 +18,7 @@
  *   `close` from the call of `close` on.
  */
 
+import { Qcow2BenchError } from '../core/error.ts';
 import { AlignedDevice } from '../device/aligned-device.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { DeferredDevice, type Deferral } from '../device/deferred-device.ts';
@@ -33,7 +34,7 @@ import type { CacheSizes } from '../format/cache-sizes.ts';
 import { CACHE_MODE_RULES, type CacheMode } from '../format/cache-mode.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
-import type { QemuProfileName } from '../format/qemu-profile.ts';
+import { DEFAULT_QEMU_PROFILE, unsupportedNoUnref, type QemuProfileName } from '../format/qemu-profile.ts';
 import { openImage } from '../format/registry.ts';
 import { hostStep, stepListener, TracedBackend, type StepListener } from './step-trace.ts';
 
@@ -77,6 +78,8 @@ export interface StackOptions extends StackFilesOptions {
   readonly caches?: CacheSizes | undefined;
   /** What becomes of guest discards. Default `unmap`. */
   readonly discard?: DiscardMode | undefined;
+  /** qcow2 only: clusters keep their place when the guest discards them. Default false. */
+  readonly discardNoUnref?: boolean | undefined;
   /** Which QEMU is followed. Default: see `qemu-profile`. */
   readonly like?: QemuProfileName | undefined;
   /** qcow2 only: a data file in place of the one that the image names; within the storage. */
@@ -107,10 +110,12 @@ export interface Stack extends AsyncDisposable {
  * Opens an image with its backing chain.
  *
  * @throws Qcow2BenchError of the storage (`file-missing`, `no-o-direct` …), the format or the
- *   backing chain.
+ *   backing chain, or `discard-no-unref-unsupported`.
  */
 export async function openStack(options: StackOptions): Promise<Stack> {
-  const { format, imageName, cache, discard, policy, like } = options;
+  const { format, imageName, cache, discard, policy, like = DEFAULT_QEMU_PROFILE } = options;
+  const noUnref = options.discardNoUnref === true ? unsupportedNoUnref(like) : undefined;
+  if (noUnref !== undefined) throw new Qcow2BenchError('discard-no-unref-unsupported', noUnref);
   const meter = options.meter ?? new HostMeter();
   const readOnly = options.readOnly ?? false;
   let path: string | undefined;
@@ -132,6 +137,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     dataFile: options.dataFile,
     caches: options.caches,
     discard,
+    discardNoUnref: options.discardNoUnref,
     backing: policy,
   });
   meter.enterPhase('run');

@@ -12,7 +12,9 @@ import type { Capabilities } from '../device/capabilities.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
 import type { ClusteredDisk } from '../format/format-facts.ts';
 import { FORMAT_FACTS } from '../format/formats.ts';
+import { unsupportedNoUnref } from '../format/qemu-profile.ts';
 import { impossibleImage } from '../format/registry.ts';
+import { profileOf } from '../result/cell.ts';
 import type { Cell, GuestCounts } from '../result/schema.ts';
 import { phasesOf, type Workload } from '../workload/schema.ts';
 import { unsupportedChain } from './backing-layers.ts';
@@ -23,6 +25,8 @@ export function unsupportedByFormat(plan: CellPlan): string | undefined {
   const { cell, source, userImage } = plan;
   const { format, refcounts } = cell;
   const facts = FORMAT_FACTS[format];
+  const noUnref = cell.discardNoUnref === true ? unsupportedByNoUnref(cell) : undefined;
+  if (noUnref !== undefined) return noUnref;
   // It exists, so it is possible.
   if (userImage !== undefined) {
     const { virtualSize, clusterSize, shape } = userImage;
@@ -122,6 +126,11 @@ function unsupportedLayout(
   if (clusterSize === undefined) return undefined;
   const disk = { virtualSize, clusterSize, shape };
   return FORMAT_FACTS[format].unmappable?.(disk) ?? unsupportedCaches(cell, disk);
+}
+
+function unsupportedByNoUnref(cell: Cell): string | undefined {
+  if (cell.shape?.compat === '0.10') return 'discard-no-unref needs version 3 of qcow2 (compat 1.1)';
+  return unsupportedNoUnref(profileOf(cell));
 }
 
 /** Why caches of such sizes are not possible. */

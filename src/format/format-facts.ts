@@ -46,6 +46,8 @@ export interface FormatFacts {
   readonly shape: readonly (keyof ImageShape)[];
   /** Whether the sizes of its metadata caches can be chosen. */
   readonly hasCacheSizes: boolean;
+  /** Whether discarded clusters can keep their place (`discard-no-unref`). */
+  readonly hasDiscardNoUnref: boolean;
   readonly hasCompression: boolean;
   readonly hasSnapshots: boolean;
   /** Whether it has metadata that `check` looks at. */

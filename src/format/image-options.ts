@@ -74,6 +74,11 @@ export interface OpenOptions {
    * `unmap`.
    */
   readonly discard?: DiscardMode | undefined;
+  /**
+   * qcow2 of version 3 only: clusters that a guest discard or an unmapping zero-write would free
+   * keep their place in the image and read as zeroes. Default false.
+   */
+  readonly discardNoUnref?: boolean | undefined;
 }
 
 /** What `createRaw`, `createQcow2` and `createQed` take. */

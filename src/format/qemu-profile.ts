@@ -18,7 +18,8 @@ export interface QemuProfile {
    * case, and the next flush still has the write to cover. Before, the flag ended above the file,
    * and a flush took its place.
    *
-   * Since QEMU 10.0, where the file driver took FUA. (`test/parity/version-parity.test.ts`)
+   * Since QEMU 10.0, commit 984a32f17e8d: the file driver supports FUA.
+   * (`test/parity/version-parity.test.ts`)
    */
   readonly fileSyncsFuaWrites: boolean;
   /**
@@ -26,7 +27,8 @@ export interface QemuProfile {
    * was followed by a flush, which writes the tables of qcow2 in this mode too, without a sync.
    * Zero-writes with FUA still are.
    *
-   * Since QEMU 10.0, with the rule above. (`test/parity/version-parity.test.ts`)
+   * Since QEMU 10.0, commit 2f3b6e61f692: FUA is ignored where flushes are, as the driver would
+   * sync by itself now. (`test/parity/version-parity.test.ts`)
    */
   readonly unsafeDropsFua: boolean;
   /**
@@ -34,7 +36,8 @@ export interface QemuProfile {
    * that flag. Before, the option was looked at for discards alone: qcow2 freed clusters, and a raw
    * file got a hole.
    *
-   * After QEMU 7.2 and not after 10.0. (`test/parity/version-parity.test.ts`)
+   * Since QEMU 9.1, commit d05ae948cc88: the option was checked for nodes below the top one before;
+   * images that are to stay fully allocated lost space. (`test/parity/version-parity.test.ts`)
    */
   readonly ignoredDiscardsKeepZeroes: boolean;
 }
@@ -51,6 +54,15 @@ export const QEMU_PROFILES: Readonly<Record<QemuProfileName, QemuProfile>> = {
     ignoredDiscardsKeepZeroes: true,
   },
 };
+
+/** Versions in which qcow2 has the option `discard-no-unref`: since QEMU 8.1, commit 42a2890a76f4. */
+const HAVE_DISCARD_NO_UNREF: readonly QemuProfileName[] = ['qemu-10.0'];
+
+/** Why a version cannot be followed with the option `discard-no-unref`, with the way out. */
+export function unsupportedNoUnref(like: QemuProfileName): string | undefined {
+  if (HAVE_DISCARD_NO_UNREF.includes(like)) return undefined;
+  return `${like} has no discard-no-unref; use it with ${HAVE_DISCARD_NO_UNREF.join(', ')}`;
+}
 
 /**
  * The profile of a program that says it is of `version`, such as `9.2.1`: the newest that is not

@@ -52,6 +52,8 @@ export interface OpenImageOptions {
   readonly caches?: CacheSizes | undefined;
   /** As `OpenOptions` has it. */
   readonly discard?: DiscardMode | undefined;
+  /** As `OpenOptions` has it. */
+  readonly discardNoUnref?: boolean | undefined;
 }
 
 /**
@@ -80,6 +82,7 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
     refcounts: options.refcounts,
     caches: options.caches,
     discard: options.discard,
+    discardNoUnref: options.discardNoUnref,
   });
 }
 

@@ -21,6 +21,8 @@ export interface ImageExtent {
   readonly present: boolean;
   readonly zero: boolean;
   readonly data: boolean;
+  /** Stored compressed: in one piece with others, so without a place of its own. */
+  readonly compressed: boolean;
   /** Where it is in the file at `depth`, if it is in one piece. */
   readonly hostOffset: number | undefined;
 }
@@ -90,13 +92,15 @@ class ChainWalk {
       const { kind, hostOffset } = mapping;
       if (kind !== 'unallocated') {
         const zero = kind === 'zero';
-        return { start, length, depth, present: true, zero, data: !zero, hostOffset };
+        const compressed = kind === 'compressed';
+        return { start, length, depth, present: true, zero, data: !zero, compressed, hostOffset };
       }
       const { backing } = image;
       if (backing === undefined || start >= backing.virtualSize) {
         // Within a cluster that is partly in use, even what is unallocated has a place.
         const place = backing === undefined ? hostOffset : undefined;
-        return { start, length, depth, present: false, zero: true, data: false, hostOffset: place };
+        const nothing = { present: false, zero: true, data: false, compressed: false } as const;
+        return { start, length, depth, ...nothing, hostOffset: place };
       }
       image = backing;
     }
@@ -125,6 +129,7 @@ function continues(before: ImageExtent, after: ImageExtent): boolean {
     before.present === after.present &&
     before.zero === after.zero &&
     before.data === after.data &&
+    before.compressed === after.compressed &&
     (hostOffset === undefined
       ? after.hostOffset === undefined
       : after.hostOffset === hostOffset + before.length)

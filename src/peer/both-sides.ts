@@ -18,6 +18,7 @@ import type { Cell, GuestCounts } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import {
   cacheOptions,
+  DISCARD_NO_UNREF,
   traceQemuIo,
   type ExpectedBytes,
   type QemuIoImage,
@@ -93,27 +94,22 @@ export function imageOfQemu({ plan, storage, imageName }: Pass): QemuIoImage {
   };
 }
 
-/** As `--image-opts` takes them; `undefined` if there is nothing to say. */
+/** As `--image-opts` takes them. */
 function imageOptions(
-  { caches }: Cell,
+  { caches, discardNoUnref }: Cell,
   dataPath: string | undefined,
   userImage: UserImage | undefined,
-): Readonly<Record<string, string>> | undefined {
-  const caching = cacheOptions(caches);
-  const behind = userImage === undefined ? undefined : optionsBehind(userImage);
-  const options = behind === undefined ? caching : { ...caching, ...behind };
+): Readonly<Record<string, string>> {
+  const opening = { ...cacheOptions(caches), ...(discardNoUnref === true ? DISCARD_NO_UNREF : {}) };
+  const options = { ...opening, ...(userImage === undefined ? {} : optionsBehind(userImage)) };
   // QEMU would take the name from the directory that it runs in.
   return dataPath === undefined
     ? options
     : { ...options, 'data-file.driver': 'file', 'data-file.filename': dataPath };
 }
 
-/**
- * The files behind a copied image, whose relative names lead nowhere; `undefined` if there are
- * none.
- */
-function optionsBehind({ chain }: UserImage): Readonly<Record<string, string>> | undefined {
-  if (chain.length === 0) return undefined;
+/** The files behind a copied image, whose relative names lead nowhere. */
+function optionsBehind({ chain }: UserImage): Readonly<Record<string, string>> {
   const options: Record<string, string> = {};
   let node = '';
   for (const { path, format, dataPath } of chain) {
@@ -183,6 +179,7 @@ export function openBuiltin(
     refcounts: options.readOnly === true ? undefined : cell.refcounts,
     caches: cell.caches,
     discard: cell.discard,
+    discardNoUnref: cell.discardNoUnref,
     like: profileOf(cell),
   });
 }

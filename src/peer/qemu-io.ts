@@ -117,6 +117,9 @@ export function cacheOptions(caches: CacheSizes | undefined): Readonly<Record<st
   return Object.fromEntries(Object.entries(caches).map(([key, bytes]) => [names[key] ?? key, String(bytes)]));
 }
 
+/** Of qcow2, as `imageOptions` takes it. */
+export const DISCARD_NO_UNREF = { 'discard-no-unref': 'on' } as const;
+
 /** Where an image is and how it is opened. */
 export type QemuIoImage = Pick<QemuIoOptions, 'path' | 'format' | 'cache' | 'discard' | 'imageOptions'>;
 
@@ -136,7 +139,9 @@ export async function readWithQemuIo(
 
 function qemuIoArguments(options: QemuIoImage, paths: ChildPaths): readonly string[] {
   const args = ['-t', options.cache, '-d', options.discard ?? 'unmap'];
-  if (options.imageOptions === undefined) return [...args, '-f', options.format, paths.pathFor(options.path)];
+  if (Object.keys(options.imageOptions ?? {}).length === 0) {
+    return [...args, '-f', options.format, paths.pathFor(options.path)];
+  }
   const image = {
     driver: options.format,
     'file.driver': 'file',

@@ -303,6 +303,18 @@ export const COORDINATES = {
     z.literal('ignore').optional().describe('Guest discards were dropped; absent means `unmap`'),
     { title: 'Discard', text: (mode) => `discard ${mode}`, absentText: 'discard unmap' },
   ),
+  discardNoUnref: counted(
+    z
+      .literal(true)
+      .optional()
+      .describe('qcow2: discarded clusters kept their place in the image; absent means that they were freed'),
+    {
+      title: 'Discarded clusters',
+      inFormat: (isOn, format) => (FORMAT_FACTS[format].hasDiscardNoUnref ? isOn : undefined),
+      text: () => 'discard-no-unref',
+      absentText: 'no discard-no-unref',
+    },
+  ),
   like: counted(
     z
       .enum(QEMU_PROFILE_NAMES)

@@ -1,6 +1,9 @@
 import { describe, expect, it } from 'vitest';
 
 import { cellKey, cellName } from '../../src/result/cell.ts';
+import { unsupportedByFormat } from '../../src/bench/unsupported.ts';
+import type { CellPlan } from '../../src/bench/engine.ts';
+import type { Cell } from '../../src/result/schema.ts';
 import type { WorkloadSource } from '../../src/workload/library.ts';
 import { ALL_CACHES, mixedSource, smallMatrix, smallSource } from './small-run.ts';
 
@@ -47,6 +50,31 @@ describe('the matrix', () => {
       smallMatrix({}, { discard }).map(({ cell }) => cell.discard);
     expect(new Set(cells('unmap'))).toEqual(new Set([undefined]));
     expect(new Set(cells('ignore'))).toEqual(new Set(['ignore']));
+  });
+
+  it('has discard-no-unref in cells of qcow2 alone, and in none where it is off', () => {
+    const cells = smallMatrix({ refcounts: ['lazy'], discardNoUnrefs: [false, true] }).map(
+      ({ cell }) => cell,
+    );
+    expect(cells.map(({ format, discardNoUnref }) => [format, discardNoUnref])).toEqual([
+      ['raw', undefined],
+      ['qcow2', undefined],
+      ['qed', undefined],
+      ['qcow2', true],
+    ]);
+    expect(cellName(cells[3] as Cell)).toBe(
+      'small · qcow2 lazy · writethrough · 64KiB · depth 1 · discard-no-unref',
+    );
+  });
+
+  it.each([
+    ['qemu-7.2', '1.1', 'qemu-7.2 has no discard-no-unref; use it with qemu-10.0'],
+    ['qemu-10.0', '0.10', 'discard-no-unref needs version 3 of qcow2 (compat 1.1)'],
+    ['qemu-10.0', '1.1', undefined],
+  ] as const)('skips discard-no-unref, with the reason: %s, compat %s', (like, compat, reason) => {
+    const axes = { formats: ['qcow2'], refcounts: ['eager'], shapes: [{ compat }] } as const;
+    const [plan] = smallMatrix(axes, { discardNoUnref: true, like });
+    expect(unsupportedByFormat(plan as CellPlan)).toBe(reason);
   });
 
   it('refuses two workloads of one name, which no record could tell apart', () => {

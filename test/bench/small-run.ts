@@ -105,13 +105,24 @@ export interface SmallSetting extends MatrixSetting {
   readonly shape?: ImageShape;
   readonly caches?: CacheSizes;
   readonly discard?: DiscardMode;
+  readonly discardNoUnref?: boolean;
   readonly like?: QemuProfileName;
 }
 
 /** All variants in writethrough, by default. */
 export function smallMatrix(
   axes: Partial<MatrixAxes> = {},
-  { device = 'memory', overlap, payload, shape, caches, discard, like, ...setting }: SmallSetting = {},
+  {
+    device = 'memory',
+    overlap,
+    payload,
+    shape,
+    caches,
+    discard,
+    discardNoUnref,
+    like,
+    ...setting
+  }: SmallSetting = {},
 ): readonly CellPlan[] {
   return planMatrix(
     {
@@ -128,6 +139,7 @@ export function smallMatrix(
       shapes: only(shape),
       cacheSizes: only(caches),
       discards: only(discard),
+      discardNoUnrefs: only(discardNoUnref),
       likes: only(like),
       ...axes,
     },

@@ -11,6 +11,7 @@ import { errorLine, makeFolder } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 const CLUSTER = 65_536;
+const COMPRESSION = /, "compressed": (?:true|false)/g;
 
 describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${skipped})`}`, () => {
   test('prints the JSON of qemu-img map through a chain of qcow2 over qcow2 over raw', async () => {
@@ -118,8 +119,10 @@ function makeRaw(folder: string, name: string): void {
 
 async function expectSameJson(folder: string, image: string): Promise<void> {
   const format = image.endsWith('.raw') ? ['-f', 'raw'] : [];
-  const theirs: unknown = JSON.parse(runTool('qemu-img', ['map', '--output=json', ...format, image], folder));
+  const theirs = runTool('qemu-img', ['map', '--output=json', ...format, image], folder);
   const { stdout, code } = await callCli(folder, 'map', image, '--json');
   expect(code).toBe(0);
-  expect(JSON.parse(stdout)).toEqual(theirs);
+  // 7.2 does not report compression; 10.0 does so of every extent.
+  const hasCompression = theirs.includes('"compressed"');
+  expect(hasCompression ? stdout : stdout.replaceAll(COMPRESSION, '')).toBe(theirs);
 }

@@ -99,6 +99,19 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     expect(Math.max(...dropped)).toBe(0);
   });
 
+  test('--discard-no-unref holds for both engines, where QEMU has it', async () => {
+    const folder = folderWithWorkload({ discard: 3, writeZeroes: 1, write: 1 });
+    const words = `${WORDS} --format qcow2 --refcounts eager,lazy --discard-no-unref on --out kept.json`;
+    const ended = await callCli(folder, ...words.split(' '));
+    if (ended.code === 2) {
+      expect(errorLine(ended)).toContain('qemu-7.2 has no discard-no-unref');
+      return;
+    }
+    expect(ended.stdout).toContain('Parity: 2 of 2 cells identical to QEMU');
+    const { cells } = parseResult(readFileSync(join(folder, 'kept.json'), 'utf8'));
+    for (const { cell } of cells) expect(cell.discardNoUnref).toBe(true);
+  });
+
   test.each([
     ['7.2.99', 3],
     ['10.0.99', 3],

@@ -9,6 +9,8 @@ const PACKAGES = {
   'qemu-io': 'qemu-utils',
   'qemu-img': 'qemu-utils',
   'qemu-nbd': 'qemu-utils',
+  'qemu-storage-daemon': 'qemu-system-common',
+  'qemu-system-x86_64': 'qemu-system-x86',
   strace: 'strace',
   nbdinfo: 'libnbd-bin',
   nbdcopy: 'libnbd-bin',

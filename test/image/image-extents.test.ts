@@ -25,7 +25,11 @@ async function all(extents: AsyncIterable<ImageExtent>): Promise<ImageExtent[]> 
   return list;
 }
 
-type TheirExtent = ImageExtent & { readonly offset?: number; readonly compressed?: boolean };
+/** As QEMU 10.0 prints it; 7.2 does not report compression. */
+type TheirExtent = Omit<ImageExtent, 'hostOffset' | 'compressed'> & {
+  readonly offset?: number;
+  readonly compressed?: boolean;
+};
 
 describe('extents', () => {
   it('of an empty disk with the largest L1 table over a backing file take a few looks, not four million', async () => {
@@ -78,8 +82,7 @@ describe('extents', () => {
         hostOffset === undefined ? extent : { ...extent, offset: hostOffset },
       );
       await image.abandon();
-      // Newer versions also say of each extent whether it is compressed; none is here.
-      expect(ours).toEqual(theirs.map(({ compressed: _, ...extent }) => extent));
+      expect(ours).toEqual(theirs.map((extent) => ({ compressed: false, ...extent })));
     },
   );
 });

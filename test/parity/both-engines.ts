@@ -9,14 +9,21 @@ import { join } from 'node:path';
 import { openStack, type Stack, type StackOptions, type WrapDevice } from '../../src/bench/stack.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import type { Storage } from '../../src/device/storage.ts';
-import type { QemuProfileName } from '../../src/format/qemu-profile.ts';
-import { cacheOptions, traceQemuIo, type ExpectedBytes, type QemuIoRun } from '../../src/peer/qemu-io.ts';
+import { unsupportedNoUnref, type QemuProfileName } from '../../src/format/qemu-profile.ts';
+import {
+  cacheOptions,
+  DISCARD_NO_UNREF,
+  traceQemuIo,
+  type ExpectedBytes,
+  type QemuIoRun,
+} from '../../src/peer/qemu-io.ts';
 import type { SlowedCall } from '../../src/peer/strace.ts';
 import { longestUniformRun, uniformRuns } from '../../src/peer/uniform-bytes.ts';
 import { WithoutSync } from '../../src/peer/without-sync.ts';
 import { payloadByte, serveRequest } from '../format/serve-requests.ts';
 import { GuestSectors } from './guest-sectors.ts';
 import type { ParityList } from './parity-list.ts';
+import { peerProfile } from './peer-stack.ts';
 import { fillValue, flushedRequests } from './start-files.ts';
 import type { TaggedRecord } from '../../src/peer/varying-order.ts';
 
@@ -97,8 +104,10 @@ export async function serveWithBuiltin(
 }
 
 function openList(
-  { files, cache, discard, format, cacheSizes }: ParityList,
-  options: Pick<StackOptions, 'storage' | 'like' | 'wrap' | 'hostLog' | 'readOnly'>,
+  { files, cache, discard, format, cacheSizes, noUnref }: ParityList,
+  options: Pick<StackOptions, 'storage' | 'wrap' | 'hostLog' | 'readOnly'> & {
+    readonly like: QemuProfileName;
+  },
 ): Promise<Stack> {
   const [image, below] = files;
   return openStack({
@@ -107,6 +116,7 @@ function openList(
     format,
     cache,
     discard,
+    discardNoUnref: noUnref && unsupportedNoUnref(options.like) === undefined,
     caches: cacheSizes,
     // Only QED leaves a backing file's format out.
     policy: { unnamedFormat: below?.format },
@@ -137,7 +147,7 @@ export function serveWithQemu(
   const data = dataFile === undefined ? undefined : join(directory, dataFile);
   const dataOptions =
     data === undefined ? undefined : { 'data-file.driver': 'file', 'data-file.filename': data };
-  const cacheSizes = cacheOptions(list.cacheSizes);
+  const hasNoUnref = list.noUnref && unsupportedNoUnref(peerProfile()) === undefined;
   return traceQemuIo({
     path: join(directory, name),
     format: list.format,
@@ -145,7 +155,11 @@ export function serveWithQemu(
     discard: list.discard,
     requests: list.requests,
     files: data === undefined ? undefined : { data },
-    imageOptions: (cacheSizes ?? dataOptions) !== undefined ? { ...cacheSizes, ...dataOptions } : undefined,
+    imageOptions: {
+      ...cacheOptions(list.cacheSizes),
+      ...dataOptions,
+      ...(hasNoUnref ? DISCARD_NO_UNREF : {}),
+    },
     expected: ours.reads,
     slowed,
   });

@@ -16,12 +16,13 @@ import { Random } from '../../src/core/random.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
+import { unsupportedNoUnref } from '../../src/format/qemu-profile.ts';
 import { createImage } from '../../src/format/registry.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
 import { checkImageFile } from '../../src/image/check-image.ts';
 import { compareOperations, formatOperation } from '../../src/peer/compare-operations.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';
-import { cacheOptions, runQemuIo } from '../../src/peer/qemu-io.ts';
+import { cacheOptions, DISCARD_NO_UNREF, runQemuIo } from '../../src/peer/qemu-io.ts';
 import { createWithQemuImg } from '../../src/peer/qemu-tools.ts';
 import type { SlowedCall } from '../../src/peer/strace.ts';
 import {
@@ -36,7 +37,7 @@ import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { ask } from './qemu-cases.ts';
-import { servePeerRequests } from './peer-stack.ts';
+import { peerProfile, servePeerRequests } from './peer-stack.ts';
 
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
@@ -115,6 +116,51 @@ describe.skipIf(skip !== undefined)('qed-zero-over-backing', () => {
     expect(reads(path, 1)).not.toContain('failed');
     expect(reads(`${path}-ours`, 0)).not.toContain('failed');
   });
+});
+
+const hasNoUnref = skip === undefined && unsupportedNoUnref(peerProfile()) === undefined;
+
+describe.skipIf(!hasNoUnref)('no-unref-of-shared', () => {
+  it.each(['off', 'on'])(
+    'QEMU punches holes into the clusters of a snapshot, extended L2 %s; we do all but that',
+    async (extended) => {
+      const path = join(directory, `shared-${extended}`);
+      const cluster = 65_536;
+      const options = { extended_l2: extended };
+      await createWithQemuImg(path, { format: 'qcow2', size: MIB, options });
+      const filled = [ask.write(0, 4 * cluster)];
+      await runQemuIo({ path, format: 'qcow2', cache: 'writeback', requests: filled });
+      runTool('qemu-img', ['snapshot', '-c', 'kept', path]);
+      await copySparse(path, `${path}-ours`);
+      const requests = [
+        ask.discard(0, cluster),
+        ask.zero(cluster, cluster, true),
+        ask.flush(),
+        // No longer shared: both punch a hole.
+        ask.write(2 * cluster, cluster),
+        ask.discard(2 * cluster, cluster),
+        ask.write(0, 512),
+      ];
+      const image = { path, format: 'qcow2', cache: 'writeback' } as const;
+      const theirs = await runQemuIo({ ...image, requests, imageOptions: DISCARD_NO_UNREF });
+      const ours = await serve(requests, { imageName: `shared-${extended}-ours`, discardNoUnref: true });
+      // The clusters that the snapshot shares.
+      const holes = theirs.filter(({ op, request }) => op === 'punch-hole' && (request ?? 9) < 2);
+      expect(holes.map(({ length }) => length)).toEqual([cluster, cluster]);
+      const others = theirs.filter((operation) => !holes.includes(operation));
+      const comparison = compareOperations(ours, others);
+      expect(comparison.identical ? '' : comparison.text).toBe('');
+      expect(ours.filter(({ op }) => op === 'punch-hole')).toHaveLength(1);
+
+      const readSnapshot = (file: string): string => {
+        runTool('qemu-img', ['snapshot', '-a', 'kept', file]);
+        return runTool('qemu-io', ['-r', '-f', 'qcow2', '-c', `read -P 1 0 ${String(4 * cluster)}`, file]);
+      };
+      expect(() => readSnapshot(path)).toThrow('Pattern verification failed');
+      readSnapshot(`${path}-ours`);
+      runTool('qemu-img', ['check', '-q', `${path}-ours`]);
+    },
+  );
 });
 
 describe.skipIf(skip !== undefined)('failed-leak-repair', () => {

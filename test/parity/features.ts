@@ -37,6 +37,11 @@ export type Mix = (typeof QCOW2_MIXES)[number];
  */
 const QCOW2_STARTS = ['fresh', 'filled', 'crashed', 'snapshots', 'compressed', 'bitmap'] as const;
 const STARTS = ['fresh', 'filled', 'crashed'] as const;
+/**
+ * `fresh` is a file as qemu-img makes it, with its first block; `sparse`, one that begins with a hole,
+ * in which O_DIRECT finds no alignment. A raw file has no state that a crash could leave.
+ */
+const RAW_STARTS = ['fresh', 'sparse', 'filled'] as const;
 
 /**
  * How large the disk is: a few clusters; some, with the end in mid-cluster; more than two L2
@@ -45,8 +50,8 @@ const STARTS = ['fresh', 'filled', 'crashed'] as const;
 const DISKS = ['few-clusters', 'mid-cluster', 'tables', 'huge'] as const;
 export type DiskKind = (typeof DISKS)[number];
 
-/** The files below the image, from the top down. */
-const CHAINS = ['none', 'raw', 'qcow2', 'qed', 'three-deep'] as const;
+/** The files below the image, from the top down; `sparse-raw`: a raw file that begins with a hole. */
+const CHAINS = ['none', 'raw', 'sparse-raw', 'qcow2', 'qed', 'three-deep'] as const;
 export type Chain = (typeof CHAINS)[number];
 
 /** The backing file's size against the disk's. */
@@ -60,6 +65,9 @@ const COMMON = { cache: CACHE_MODES, mix: MIXES, discard: DISCARD_MODES } as con
  * slices; both out of one budget.
  */
 const CACHE_SIZES = ['default', 'least', 'small-slices', 'shared'] as const;
+
+/** `discard-no-unref`; versions of QEMU that do not have it serve the list without it. */
+const NO_UNREF = ['off', 'on'] as const;
 
 export const QCOW2_AXES = {
   ...COMMON,
@@ -77,20 +85,25 @@ export const QCOW2_AXES = {
   extendedL2: ['off', 'on'],
   preallocation: PREALLOCATIONS,
   dataFile: DATA_FILES,
+  noUnref: NO_UNREF,
 } as const;
 export type Qcow2Features = Row<typeof QCOW2_AXES>;
 
 export const QED_AXES = {
   ...COMMON,
   clusterSize: [4 * KIB, 64 * KIB, MIB],
-  chain: ['none', 'raw', 'three-deep'],
+  chain: ['none', 'raw', 'sparse-raw', 'three-deep'],
   backingSize: BACKING_SIZES,
   disk: ['few-clusters', 'mid-cluster', 'tables'],
   start: STARTS,
 } as const;
 export type QedFeatures = Row<typeof QED_AXES>;
 
-export const RAW_AXES = { ...COMMON, disk: ['few-clusters', 'mid-cluster', 'huge'], start: STARTS } as const;
+export const RAW_AXES = {
+  ...COMMON,
+  disk: ['few-clusters', 'mid-cluster', 'huge'],
+  start: RAW_STARTS,
+} as const;
 export type RawFeatures = Row<typeof RAW_AXES>;
 
 export type Features =
@@ -130,15 +143,16 @@ function allowedQcow2(row: Partial<Qcow2Features>): boolean {
     // compression.
     if (row.refcounts === 'lazy' || (row.refcountBits ?? 16) !== 16) return false;
     if (row.compressionType === 'zstd' || row.extendedL2 === 'on') return false;
-    if (row.start === 'bitmap' || hasDataFile(row)) return false;
+    if (row.start === 'bitmap' || row.noUnref === 'on' || hasDataFile(row)) return false;
   }
-  // A subcluster is a sector at least.
-  if (row.extendedL2 === 'on' && (row.clusterSize ?? 16 * KIB) < 16 * KIB) return false;
+  if (row.extendedL2 === 'on' && !mayHaveSubclusters(row)) return false;
   if (row.preallocation !== undefined && row.preallocation !== 'off' && !preallocates(row)) return false;
   if (hasDataFile(row) && !takesDataFile(row)) return false;
   // Clusters that two snapshots share need a refcount of 3, and compressed ones share their host
   // cluster.
   if (row.start === 'snapshots' && (row.refcountBits ?? 16) < 2) return false;
+  // QEMU punches holes into the clusters of a snapshot: exception `no-unref-of-shared`.
+  if (row.noUnref === 'on' && row.start === 'snapshots' && row.discard === 'unmap') return false;
   return backingSizeFits(row);
 }
 
@@ -147,14 +161,24 @@ function allowedQcow2(row: Partial<Qcow2Features>): boolean {
  * not what would fill the disk, or the tests' patience.
  */
 function preallocates(row: Partial<Qcow2Features>): boolean {
-  const { chain = 'none', extendedL2 = 'on', start, mix } = row;
-  if (chain !== 'none' && extendedL2 === 'off') return false;
+  const { extendedL2 = 'on', start, mix } = row;
+  if (isBacked(row) && (extendedL2 === 'off' || !mayHaveSubclusters(row))) return false;
   if (start === 'compressed' || mix === 'compressed') return false;
   return row.preallocation === undefined || isAffordable(row, row.preallocation);
 }
 
+function mayHaveSubclusters({ compat = '1.1', clusterSize = 16 * KIB }: Partial<Qcow2Features>): boolean {
+  // A subcluster is a sector at least.
+  return compat === '1.1' && clusterSize >= 16 * KIB;
+}
+
+/** Also where the chain is not chosen yet, but what it will have is: the search sees that early. */
+function isBacked({ chain = 'none', backingSize = 'equal' }: Partial<Qcow2Features>): boolean {
+  return chain !== 'none' || backingSize !== 'equal';
+}
+
 function isAffordable(row: Partial<Qcow2Features>, preallocation: Preallocation): boolean {
-  const least = row.extendedL2 === 'on' ? 16 * KIB : 512;
+  const least = row.extendedL2 === 'on' || isBacked(row) ? 16 * KIB : 512;
   const { disk = 'few-clusters', clusterSize = least } = row;
   return clusterSize <= (PREALLOCATED_CLUSTERS[disk][preallocation] ?? 0);
 }
@@ -176,12 +200,9 @@ function hasDataFile({ dataFile = 'none' }: Partial<Qcow2Features>): boolean {
  * is, and comes with preallocated tables.
  */
 function takesDataFile(row: Partial<Qcow2Features>): boolean {
-  const { start, mix, chain = 'none', dataFile } = row;
+  const { start, mix, dataFile } = row;
   if (start === 'snapshots' || start === 'compressed' || mix === 'compressed') return false;
-  if (dataFile === 'raw' && (chain !== 'none' || !isAffordable(row, 'metadata'))) return false;
-  // Padded to 4 KiB, which has a suite of its own (`alignment-parity`).
-  const isDirect = row.cache !== undefined && CACHE_MODE_RULES[row.cache].direct;
-  return start !== 'fresh' || !isDirect;
+  return dataFile !== 'raw' || (!isBacked(row) && isAffordable(row, 'metadata'));
 }
 
 /**
@@ -214,6 +235,7 @@ const FURTHER_ROWS: readonly Qcow2Features[] = (
   extendedL2: 'off',
   preallocation: 'off',
   dataFile: 'none',
+  noUnref: 'off',
 }));
 
 function allowedQed(row: Partial<QedFeatures>): boolean {
@@ -221,10 +243,9 @@ function allowedQed(row: Partial<QedFeatures>): boolean {
 }
 
 function allowedRaw(row: Partial<RawFeatures>): boolean {
-  // A raw file has no state that a crash could leave.
-  if (row.start === 'crashed') return false;
-  // As for data files.
-  return row.start !== 'fresh' || row.cache === undefined || !CACHE_MODE_RULES[row.cache].direct;
+  // Refused for writing: the alignment is taken to be 4 KiB, of which the size is no multiple.
+  if (row.start !== 'sparse' || row.disk !== 'mid-cluster') return true;
+  return row.cache === undefined || !CACHE_MODE_RULES[row.cache].direct;
 }
 
 /** Without a backing file its size says nothing: one value means all. */

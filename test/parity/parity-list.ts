@@ -35,6 +35,8 @@ export interface StartFile {
   readonly snapshotsAfter: readonly number[];
   /** A persistent bitmap is added after so many requests of the fill. */
   readonly bitmapAfter: number | undefined;
+  /** Raw: begins with a hole, which qemu-img leaves none of at the start. */
+  readonly isSparse: boolean;
 }
 
 export interface ParityList {
@@ -44,6 +46,8 @@ export interface ParityList {
   readonly format: Format;
   readonly cache: CacheMode;
   readonly discard: DiscardMode;
+  /** `discard-no-unref`, where the version of QEMU has it. */
+  readonly noUnref: boolean;
   /** Of the metadata caches; `undefined` for QEMU's defaults. */
   readonly cacheSizes: CacheSizes | undefined;
   /** The image first, then what it is backed by, from the top down. */
@@ -81,6 +85,8 @@ const FILL_BYTES = 64 * 1024;
 const SMALL_BYTES = 4096;
 /** Nothing is longer: what is wanted of a large request is the number of its clusters. */
 const LARGE_BYTES = 4 * 1024 * 1024;
+/** At the start of a file, by which its alignment is probed. */
+const PROBED_BYTES = 4096;
 const MIB = 1024 * 1024;
 const ENTRY_SIZE = 8;
 /** L2 tables that QEMU's cache holds by default, in bytes. */
@@ -102,12 +108,13 @@ export function parityList(name: string, features: Features, seed: number): Pari
     size: disk.size,
     options: imageOptions(features),
     dataFile: features.format === 'qcow2' && features.dataFile !== 'none' ? DATA_FILE_NAME : undefined,
-    fill: start === 'fresh' ? [] : [...compressed, ...maker.fill()],
+    fill: start === 'fresh' || start === 'sparse' ? [] : [...compressed, ...maker.fill()],
     crashes: start === 'crashed',
     // The first leaves requests for the second to share, and the second some that find nothing
     // shared.
     snapshotsAfter: start === 'snapshots' ? [4, 7] : [],
     bitmapAfter: start === 'bitmap' ? 4 : undefined,
+    isSparse: start === 'sparse',
   };
   return {
     name,
@@ -115,6 +122,7 @@ export function parityList(name: string, features: Features, seed: number): Pari
     format: features.format,
     cache: features.cache,
     discard: features.discard,
+    noUnref: features.format === 'qcow2' && features.noUnref === 'on',
     cacheSizes: features.format === 'qcow2' ? cacheSizesOf(features) : undefined,
     files: [image, ...below],
     requests: maker.list(features.mix, image.fill),
@@ -198,6 +206,7 @@ function cacheSizesOf({ cacheSizes, clusterSize }: Qcow2Features): CacheSizes | 
 const CHAIN_FORMATS: Readonly<Record<Chain, readonly Format[]>> = {
   none: [],
   raw: ['raw'],
+  'sparse-raw': ['raw'],
   qcow2: ['qcow2'],
   qed: ['qed'],
   'three-deep': ['qcow2', 'qed', 'raw'],
@@ -215,16 +224,19 @@ function backingFiles(features: Features, disk: Disk, random: Random): readonly 
     const fillDisk = { ...disk, size };
     const spots = hotSpots(disk, [], random).filter((spot) => spot <= size);
     const zeroes = takesZeroes(format, depth < formats.length - 1);
+    const fill = new RequestMaker({ disk: fillDisk, spots, zeroes }, random).fill();
+    const isSparse = features.chain === 'sparse-raw';
     return {
       name: `backing-${String(depth)}`,
       format,
       size,
       options: {},
       dataFile: undefined,
-      fill: new RequestMaker({ disk: fillDisk, spots, zeroes }, random).fill(),
+      fill: isSparse ? fill.filter(({ offset }) => offset >= PROBED_BYTES) : fill,
       crashes: false,
       snapshotsAfter: [],
       bitmapAfter: undefined,
+      isSparse,
     };
   });
 }

@@ -15,7 +15,7 @@ import type { CacheSizes } from '../../src/format/cache-sizes.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { DiscardMode } from '../../src/format/image-options.ts';
 import type { DataFileKind } from '../../src/format/image-shape.ts';
-import { cacheOptions, runQemuIo } from '../../src/peer/qemu-io.ts';
+import { cacheOptions, DISCARD_NO_UNREF, runQemuIo } from '../../src/peer/qemu-io.ts';
 import { createWithQemuImg } from '../../src/peer/qemu-tools.ts';
 import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import { copySparse } from '../../src/device/file-copy.ts';
@@ -36,6 +36,8 @@ export interface QemuCase {
   readonly caches?: CacheSizes | undefined;
   /** What both make of guest discards. Default `unmap`. */
   readonly discard?: DiscardMode | undefined;
+  /** `discard-no-unref` in both. Default false. */
+  readonly noUnref?: boolean | undefined;
   /** Guest data in a file of its own. */
   readonly dataFile?: Exclude<DataFileKind, 'none'> | undefined;
   readonly backing?:
@@ -137,7 +139,7 @@ export class QemuCases {
     const log: TaggedRecord[] = [];
     let current: number | undefined;
     const storage = new FileStorage(this.directory, probeCapabilities(this.directory));
-    const { format = 'qcow2', cache = 'writeback', caches, discard, dataFile } = test;
+    const { format = 'qcow2', cache = 'writeback', caches, discard, noUnref, dataFile } = test;
     await using stack = await openPeerStack({
       storage,
       imageName,
@@ -145,6 +147,7 @@ export class QemuCases {
       cache,
       caches,
       discard,
+      discardNoUnref: noUnref,
       dataFile: dataFile === undefined ? undefined : `${imageName}.data`,
       hostLog: (record) => log.push({ ...record, request: current }),
     });
@@ -168,10 +171,16 @@ function removeFiles(test: QemuCase, path: string): void {
 }
 
 /** An image as QEMU opens it, with the data file that is beside it. */
-function imageOf({ format = 'qcow2', cache = 'writeback', caches, dataFile }: QemuCase, path: string) {
+function imageOf(
+  { format = 'qcow2', cache = 'writeback', caches, dataFile, noUnref }: QemuCase,
+  path: string,
+) {
   const data = `${path}.data`;
   const dataOptions = { 'data-file.driver': 'file', 'data-file.filename': data };
-  const imageOptions =
-    dataFile === undefined ? cacheOptions(caches) : { ...cacheOptions(caches), ...dataOptions };
+  const imageOptions = {
+    ...cacheOptions(caches),
+    ...(dataFile === undefined ? {} : dataOptions),
+    ...(noUnref === true ? DISCARD_NO_UNREF : {}),
+  };
   return { path, format, cache, imageOptions, files: dataFile === undefined ? undefined : { data } };
 }

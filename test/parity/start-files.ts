@@ -1,6 +1,6 @@
 /** The files of a list as they are before the run, made and filled by QEMU's tools alone. */
 
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { readU64be, viewOf } from '../../src/core/bytes.ts';
@@ -32,13 +32,18 @@ export async function makeStartFiles({ files }: ParityList, directory: string): 
   for (const [depth, file] of [...files.entries()].reverse()) {
     const below = files[depth + 1];
     const path = join(directory, file.name);
-    await createWithQemuImg(path, {
-      format: file.format,
-      size: file.size,
-      options: file.options,
-      directory,
-      ...(below === undefined ? {} : { backing: { path: below.name, format: below.format } }),
-    });
+    if (file.isSparse) {
+      writeFileSync(path, '');
+      truncateSync(path, file.size);
+    } else {
+      await createWithQemuImg(path, {
+        format: file.format,
+        size: file.size,
+        options: file.options,
+        directory,
+        ...(below === undefined ? {} : { backing: { path: below.name, format: below.format } }),
+      });
+    }
     await fill(file, directory, depth);
   }
 }

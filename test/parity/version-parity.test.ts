@@ -1,7 +1,7 @@
 /**
  * What differs between the versions of QEMU that the engines follow, one case for each rule of
  * `qemu-profile.ts`: the operations of our engine under each profile, written out, and those of
- * each program that is on this machine.
+ * each program that is on this machine. And the golden figures of allocating writes, which do not.
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -26,6 +26,7 @@ import {
 } from '../../src/format/qemu-profile.ts';
 import { createImage } from '../../src/format/registry.ts';
 import { formatOperation } from '../../src/peer/compare-operations.ts';
+import type { HostOperation } from '../../src/peer/host-operation.ts';
 import { runQemuIo } from '../../src/peer/qemu-io.ts';
 import { createWithQemuImg, findQemuIo, missingQemuIo, type QemuIoTools } from '../../src/peer/qemu-tools.ts';
 import type { Request } from '../../src/workload/request.ts';
@@ -171,6 +172,53 @@ const CASES: readonly VersionCase[] = [
   },
 ];
 
+/** What the last of a few writes costs in writethrough, alike in all versions. */
+interface GoldenCost {
+  readonly name: string;
+  readonly format: Format;
+  /** As `qemu-img create -o` takes them. */
+  readonly options?: Readonly<Record<string, string>>;
+  /** Bytes of each write. Default 4 KiB. */
+  readonly length?: number;
+  /** Bytes. Default 64 KiB. */
+  readonly clusterSize?: number;
+  readonly isBacked?: boolean;
+  /** Writes, zero-ranges, syncs, bytes written. */
+  readonly cost: readonly [number, number, number, number];
+}
+
+const lazy = { lazy_refcounts: 'on' };
+const extended = { extended_l2: 'on', cluster_size: '131072' };
+const GOLDEN_COSTS: readonly GoldenCost[] = [
+  { name: 'raw', format: 'raw', cost: [1, 0, 1, 4096] },
+  { name: 'qcow2 eager', format: 'qcow2', cost: [3, 1, 2, 135_168] },
+  { name: 'qcow2 lazy', format: 'qcow2', options: lazy, cost: [2, 1, 1, 69_632] },
+  { name: 'QED', format: 'qed', cost: [3, 0, 1, 66_048] },
+  { name: 'eager, backing data', format: 'qcow2', isBacked: true, cost: [3, 0, 2, 196_608] },
+  { name: 'lazy, backing data', format: 'qcow2', options: lazy, isBacked: true, cost: [2, 0, 2, 131_072] },
+  { name: 'QED, backing data', format: 'qed', isBacked: true, cost: [3, 0, 2, 66_048] },
+  { name: 'eager, full cluster', format: 'qcow2', length: 65_536, cost: [3, 0, 2, 196_608] },
+  { name: 'lazy, full cluster', format: 'qcow2', options: lazy, length: 65_536, cost: [2, 0, 1, 131_072] },
+  {
+    name: 'eager, extended L2',
+    format: 'qcow2',
+    options: extended,
+    clusterSize: 131_072,
+    cost: [3, 0, 2, 266_240],
+  },
+  {
+    name: 'lazy, extended L2',
+    format: 'qcow2',
+    options: { ...lazy, ...extended },
+    clusterSize: 131_072,
+    cost: [2, 0, 1, 135_168],
+  },
+];
+
+function goldenRequests({ length = 4 * KIB, clusterSize = 64 * KIB }: GoldenCost): readonly Request[] {
+  return Array.from({ length: 6 }, (_, index) => ask.write(index * clusterSize, length));
+}
+
 describe('our engine follows each version', () => {
   it.each(CASES)('$rule: $shows', async (test) => {
     for (const like of QEMU_PROFILE_NAMES) {
@@ -199,6 +247,25 @@ describe.skipIf(skip !== undefined)('each QEMU of this machine does what its pro
     rmSync(directory, { recursive: true, force: true });
   });
 
+  it.each(GOLDEN_COSTS)('an allocating write costs what docs/qemu-rules.md says: $name', async (test) => {
+    const { format, options, isBacked = false, cost } = test;
+    const requests = goldenRequests(test);
+    for (const tools of installed) {
+      const path = join(directory, `golden-${tools.version}`);
+      const below = join(directory, 'below');
+      if (isBacked) {
+        await createWithQemuImg(below, { format: 'raw', size: MIB });
+        const fill = [ask.write(0, MIB)];
+        await runQemuIo({ path: below, format: 'raw', cache: 'writeback', requests: fill });
+      }
+      const backing = isBacked ? { backing: { path: 'below', format: 'raw' as const } } : {};
+      await createWithQemuImg(path, { format, size: MIB, options, ...backing });
+      const operations = await runQemuIo({ path, format, cache: 'writethrough', requests, tools });
+      expect(costOfLast(operations, requests.length - 1), tools.version).toEqual(cost);
+      rmSync(path);
+    }
+  });
+
   it.each(CASES)('$rule: $shows', async (test) => {
     expect(installed.length).toBeGreaterThan(0);
     for (const tools of installed) {
@@ -212,6 +279,14 @@ describe.skipIf(skip !== undefined)('each QEMU of this machine does what its pro
     }
   });
 });
+
+/** Writes, zero-ranges, syncs and bytes written of the last request. */
+function costOfLast(operations: readonly HostOperation[], last: number): GoldenCost['cost'] {
+  const own = operations.filter(({ request, error }) => request === last && error === undefined);
+  const count = (wanted: string): number => own.filter(({ op }) => op === wanted).length;
+  const written = own.filter(({ op }) => op === 'write').reduce((sum, { length }) => sum + length, 0);
+  return [count('write'), count('zero-range'), count('sync'), written];
+}
 
 async function oursIn(
   { format, cache, discard, requests }: VersionCase,

@@ -51,6 +51,7 @@ const AXES = {
     [{ caches: { l2CacheEntrySize: 4096 } }, {}, 'l2-cache-entry-size 4KiB', 'default l2-cache-entry-size'],
   ],
   discard: [[{ discard: 'ignore' }, {}, 'discard ignore', 'discard unmap']],
+  discardNoUnref: [[{ discardNoUnref: true }, {}, 'discard-no-unref', 'no discard-no-unref']],
   like: [[{ like: 'qemu-10.0' }, {}, 'like qemu-10.0', 'like qemu-7.2']],
   image: [[{ image: '/srv/a.qcow2' }, {}, 'image a.qcow2', 'a new image']],
 } satisfies Record<CoordinateName, readonly (readonly [Partial<Cell>, Partial<Cell>, string, string])[]>;

@@ -20,10 +20,10 @@ function printed(code: string): string {
 
 test('one line names what is missing, and one command installs it all', () => {
   expect(printed("console.log(peers.missingPeers(''))")).toBe(
-    'tests skipped, missing: qemu-img, qemu-io, qemu-nbd, qemu-storage-daemon, strace, chromium, fio, blkparse, ' +
-      'nbdkit, nbdinfo, nbdcopy, nbdfuse, fusermount3, mkfs.ext4, mkfs.xfs, mkfs.btrfs, mkfs.f2fs; ' +
-      'to run all: apt-get install qemu-utils qemu-system-common strace chromium fio blktrace nbdkit libnbd-bin ' +
-      'fuse3 e2fsprogs xfsprogs btrfs-progs f2fs-tools',
+    'tests skipped, missing: qemu-img, qemu-io, qemu-nbd, qemu-storage-daemon, qemu-system-x86_64, strace, ' +
+      'chromium, fio, blkparse, nbdkit, nbdinfo, nbdcopy, nbdfuse, fusermount3, mkfs.ext4, mkfs.xfs, mkfs.btrfs, mkfs.f2fs; ' +
+      'to run all: apt-get install qemu-utils qemu-system-common qemu-system-x86 strace chromium fio blktrace ' +
+      'nbdkit libnbd-bin fuse3 e2fsprogs xfsprogs btrfs-progs f2fs-tools',
   );
 });
 
@@ -37,6 +37,6 @@ test('the folder without peers holds every other program of the PATH', () => {
     console.log(folder);`;
   const [programs, packages, folder = ''] = printed(code).split('\n');
   expect(programs).toBe('[ true, false, false, false, false ]');
-  expect(packages).toBe('13');
+  expect(packages).toBe('14');
   expect(existsSync(join(folder, 'sh'))).toBe(false);
 });

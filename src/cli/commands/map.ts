@@ -62,10 +62,10 @@ async function printJson(extents: AsyncIterable<ImageExtent>, terminal: Terminal
   terminal.print(`${before ?? '['}]`);
 }
 
-/** The fields and spaces of `qemu-img map --output=json`. */
+/** The fields and spaces of `qemu-img map --output=json`, as of QEMU 8.2 and newer. */
 function extentJson(extent: ImageExtent): string {
-  const { start, length, depth, present, zero, data, hostOffset } = extent;
-  const fields = { start, length, depth, present, zero, data };
+  const { start, length, depth, present, zero, data, compressed, hostOffset } = extent;
+  const fields = { start, length, depth, present, zero, data, compressed };
   const named = Object.entries({ ...fields, ...(hostOffset === undefined ? {} : { offset: hostOffset }) });
   return `{ ${named.map(([name, value]) => `"${name}": ${String(value)}`).join(', ')}}`;
 }

@@ -19,7 +19,12 @@ import {
   REFCOUNT_BITS,
   type ImageShape,
 } from '../../format/image-shape.ts';
-import { QEMU_PROFILE_NAMES } from '../../format/qemu-profile.ts';
+import {
+  DEFAULT_QEMU_PROFILE,
+  QEMU_PROFILE_NAMES,
+  unsupportedNoUnref,
+  type QemuProfileName,
+} from '../../format/qemu-profile.ts';
 import { inGroup, kind, lists, preset, singles } from './option-kinds.ts';
 import { choice, listOf, numberOf, onOff, size } from './option-values.ts';
 import { UsageError } from '../terminal/usage-error.ts';
@@ -66,7 +71,11 @@ const DISCARD = kind(
   choice('discard', DISCARD_MODES),
 );
 const DISCARD_DEFAULT: DiscardMode = 'unmap';
-const FOLLOWED = {
+const OPENING_KINDS = {
+  'discard-no-unref': kind(
+    'qcow2, as QEMU 8.1 and newer: discarded clusters keep their place in the image: on or off (default)',
+    onOff('discard-no-unref'),
+  ),
   like: kind(
     `Which QEMU to follow: ${QEMU_PROFILE_NAMES.join(', ')}; default: the newest, or with the engine qemu the one found`,
     choice('like', QEMU_PROFILE_NAMES),
@@ -84,7 +93,7 @@ export const OPENING_OPTIONS = {
   ...inGroup(CACHES_HEADING, singles(CACHE_SIZE_KINDS)),
   ...inGroup(OPENING_HEADING, {
     discard: preset(DISCARD.describe, DISCARD.read, DISCARD_DEFAULT),
-    ...singles(FOLLOWED),
+    ...singles(OPENING_KINDS),
   }),
 } as const;
 /** Of commands that run a matrix: each takes a list. */
@@ -93,7 +102,7 @@ export const LAYOUT_AXES = {
   ...inGroup(CACHES_HEADING, lists(CACHE_SIZE_KINDS)),
   ...inGroup(OPENING_HEADING, {
     discard: preset(DISCARD.describe, listOf('discard', DISCARD.read), DISCARD_DEFAULT),
-    ...lists(FOLLOWED),
+    ...lists(OPENING_KINDS),
   }),
 } as const;
 
@@ -180,6 +189,30 @@ export function cacheSizeChoices(
   const choices = valuesOf<Choices<CacheSizes>>(args, CACHE_SIZE_OPTIONS);
   if (Object.values(choices).some((values) => values !== undefined)) refuseOthersCaches(formats);
   return [...combinations<CacheSizes>(choices)];
+}
+
+/**
+ * Checks `--discard-no-unref` against the formats and the versions of QEMU that are followed: one of
+ * each must have it.
+ *
+ * @throws UsageError
+ */
+export function validateNoUnref(
+  values: readonly (boolean | undefined)[],
+  formats: readonly Format[],
+  likes: readonly QemuProfileName[] = [DEFAULT_QEMU_PROFILE],
+): void {
+  if (!values.includes(true)) return;
+  const having = formatsWith(({ hasDiscardNoUnref }) => hasDiscardNoUnref);
+  if (!formats.some((format) => having.includes(format))) {
+    throw new UsageError(
+      `--discard-no-unref: not supported by ${formats.join(', ')}; use it with ${formatList(having)}`,
+    );
+  }
+  const reasons = likes.map(unsupportedNoUnref);
+  const [first] = reasons;
+  if (first === undefined || reasons.includes(undefined)) return;
+  throw new UsageError(`--discard-no-unref: ${first}`);
 }
 
 /** The properties with the values of their options. */

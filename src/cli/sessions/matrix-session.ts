@@ -29,7 +29,7 @@ import { HostLogFile } from '../files/host-log-file.ts';
 import { ImageDirectory } from '../files/image-directory.ts';
 import { withOptions } from '../grammar/literal-words.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
-import { cacheSizeChoices, imageShapes, LAYOUT_AXES } from '../options/layout-options.ts';
+import { cacheSizeChoices, imageShapes, LAYOUT_AXES, validateNoUnref } from '../options/layout-options.ts';
 import { ADAPTIVE_SAMPLES_MAX, CELL_OPTIONS, type MatrixArgs } from '../options/matrix-options.ts';
 import { namedDevices } from './named-devices.ts';
 import { countOf } from '../terminal/text.ts';
@@ -233,6 +233,7 @@ function planCells(
   },
 ): readonly CellPlan[] {
   const layout = userImage === undefined ? layoutAxes(args) : layoutOf(userImage);
+  validateNoUnref(args['discard-no-unref'] ?? [], layout.formats, likes);
   const axes: MatrixAxes = {
     ...layout,
     sources,
@@ -245,6 +246,7 @@ function planCells(
     payloads: args.payload,
     cacheSizes: cacheSizeChoices(args, layout.formats),
     discards: args.discard,
+    discardNoUnrefs: args['discard-no-unref'],
     likes,
   };
   const keptImage: KeptImage | undefined =

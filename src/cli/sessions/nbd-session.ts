@@ -28,7 +28,7 @@ import { cacheTexts, shapeTexts } from '../../result/coordinates.ts';
 import { backingPolicy } from '../options/backing-options.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interruption } from '../terminal/interruption.ts';
-import { cacheSizes, imageShape } from '../options/layout-options.ts';
+import { cacheSizes, imageShape, validateNoUnref } from '../options/layout-options.ts';
 import {
   listenAddress,
   validateOptions,
@@ -65,6 +65,11 @@ export async function runNbdSession(
 ): Promise<number> {
   const address = listenAddress(args);
   validateOptions(args);
+  validateNoUnref(
+    [args['discard-no-unref']],
+    [args.format],
+    args.like === undefined ? undefined : [args.like],
+  );
   if (args.image === undefined) throw new UsageError('--image is required');
   const place = hostImage(args.image);
   const made = args.create === undefined ? [] : newFiles(args, place);
@@ -140,6 +145,7 @@ function open(args: NbdSessionArgs, path: string): Promise<Stack> {
     refcounts,
     caches: cacheSizes(args, [format]),
     discard,
+    discardNoUnref: args['discard-no-unref'],
     like,
     cache,
     readOnly,
@@ -164,6 +170,7 @@ function facts(
     ...shapeTexts(shapeFor(format, image.shape ?? {})),
     ...cacheTexts(cacheSizes(args, [format])),
     ...(args.discard === 'ignore' ? ['discard=ignore'] : []),
+    ...(args['discard-no-unref'] === true ? ['discard-no-unref'] : []),
   ];
   const mode = refcounts === undefined ? '' : `, ${refcounts} refcounts`;
   const own: readonly TraceFact[] = [

@@ -21,6 +21,7 @@ export const qcow2Format: FormatFacts = {
   backing: 'any',
   shape: ['compat', 'refcountBits', 'extendedL2', 'compressionType', 'preallocation', 'dataFile'],
   hasCacheSizes: true,
+  hasDiscardNoUnref: true,
   hasCompression: true,
   hasSnapshots: true,
   hasCheck: true,

@@ -144,6 +144,13 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
       offset: FIELD.version,
     });
   }
+  if (options.discardNoUnref === true && values.version < 3) {
+    throw new Qcow2BenchError(
+      'qcow2-no-unref-needs-v3',
+      'discard-no-unref needs version 3 of the format, which has a zero flag; leave the option out',
+      { path: options.device.path, offset: FIELD.version },
+    );
+  }
   const core = new ImageCore({
     device: options.device,
     dataFile,
@@ -156,6 +163,7 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
     backing,
     lazyRefcounts: wantsLazy,
     discard: options.discard,
+    discardNoUnref: options.discardNoUnref,
   });
   const image = new Qcow2Image(core, { snapshotTable, readPurpose: options.readPurpose });
   await image.tables.load();

@@ -23,6 +23,7 @@ export const qedFormat: FormatFacts = {
   backing: 'plain',
   shape: [],
   hasCacheSizes: false,
+  hasDiscardNoUnref: false,
   hasCompression: false,
   hasSnapshots: false,
   hasCheck: true,

@@ -12,6 +12,7 @@ export const rawFormat: FormatFacts = {
   backing: 'none',
   shape: ['preallocation'],
   hasCacheSizes: false,
+  hasDiscardNoUnref: false,
   hasCompression: false,
   hasSnapshots: false,
   hasCheck: false,

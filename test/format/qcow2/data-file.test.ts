@@ -93,14 +93,15 @@ describe.skipIf(skip !== undefined)('beside qemu-img, an image with a data file'
       'write -z 192k 64k',
       'write -z -u 320k 64k',
     );
-    const theirs: unknown = JSON.parse(qemu.img('map', '--output=json', '-f', 'qcow2', 'map'));
+    const theirs = JSON.parse(qemu.img('map', '--output=json', '-f', 'qcow2', 'map')) as readonly object[];
     const { image, names } = await openChain({ path: join(qemu.path, 'map') });
     const ours: unknown[] = [];
     for await (const { hostOffset, ...extent } of imageExtents(image)) {
       ours.push({ ...extent, ...(hostOffset === undefined ? {} : { offset: hostOffset }) });
     }
     await image.abandon();
-    expect(ours).toEqual(theirs);
+    // Before QEMU 8.2 compression is not reported.
+    expect(ours).toEqual(theirs.map((extent) => ({ compressed: false, ...extent })));
     expect(names).toEqual([join(qemu.path, 'map.data')]);
   });
 });

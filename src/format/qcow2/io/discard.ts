@@ -10,7 +10,15 @@ import { alignDown, alignUp, ceilDiv, remainder } from '../../../core/alignment.
 import { hostRangeAt, type HostRange } from './data-writer.ts';
 import { punchQuietly } from '../metadata/discard-queue.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
-import { addZeroFlagAt, clearAt, clusterTypeAt, isSetAt, setZeroAt } from '../on-disk/l2-entry.ts';
+import {
+  addZeroFlagAt,
+  clearAt,
+  clusterTypeAt,
+  isCopiedAt,
+  isSetAt,
+  setZeroAt,
+  type ClusterType,
+} from '../on-disk/l2-entry.ts';
 import {
   cutOffExtended,
   discardExtended,
@@ -27,6 +35,16 @@ export interface ClusterRange {
 
 type ChangeEntry = (slice: DataView, word: number) => EntryChange;
 
+/**
+ * Makes an allocated cluster read as zeroes and keep its place. Bytes that a snapshot may share
+ * stay (exception `no-unref-of-shared`).
+ */
+function emptyAt(slice: DataView, word: number, type: ClusterType): EntryChange {
+  if (type === 'zero-allocated') return 'kept';
+  addZeroFlagAt(slice, word);
+  return isCopiedAt(slice, word) ? 'emptied' : 'changed';
+}
+
 export class Discarder {
   readonly #core: ImageCore;
 
@@ -38,9 +56,13 @@ export class Discarder {
   async discard(range: ClusterRange): Promise<void> {
     const { version } = this.#core.header.values;
     const hasBacking = this.#core.backing !== undefined;
+    const { keepsDiscarded } = this.#core;
     await this.#changeEntries(range, (slice, word) => {
-      if (this.#isExtended) return discardExtended(slice, word, hasBacking);
+      if (this.#isExtended) return discardExtended(slice, word, { hasBacking, keepsPlace: keepsDiscarded });
       const type = clusterTypeAt(slice, word);
+      if (keepsDiscarded && (type === 'normal' || type === 'zero-allocated')) {
+        return emptyAt(slice, word, type);
+      }
       const wasAllocated = type === 'normal' || type === 'zero-allocated' || type === 'compressed';
       if (!hasBacking && !wasAllocated) return 'kept';
       if (version < 3) {
@@ -68,9 +90,13 @@ export class Discarder {
    * Makes clusters read as zeroes by their flag; with `unmap` their host clusters are given back.
    */
   async writeZeroes(range: ClusterRange, unmap: boolean): Promise<void> {
+    const { keepsDiscarded } = this.#core;
     await this.#changeEntries(range, (slice, word) => {
-      if (this.#isExtended) return zeroExtended(slice, word, unmap);
+      if (this.#isExtended) return zeroExtended(slice, word, { unmap, keepsPlace: keepsDiscarded });
       const type = clusterTypeAt(slice, word);
+      if (unmap && keepsDiscarded && (type === 'normal' || type === 'zero-allocated')) {
+        return emptyAt(slice, word, type);
+      }
       if (type === 'compressed' || (unmap && (type === 'normal' || type === 'zero-allocated'))) {
         setZeroAt(slice, word);
         return 'freed';
@@ -91,12 +117,13 @@ export class Discarder {
   async writeZeroesTo(start: number, end: number, unmap: boolean): Promise<boolean> {
     const { geometry, virtualSize } = this.#core;
     const { clusterSize } = geometry;
+    const flags = { unmap, keepsPlace: this.#core.keepsDiscarded };
     const headEnd = Math.min(end, alignUp(start, clusterSize));
     const tailStart = end >= virtualSize ? end : Math.max(headEnd, alignDown(end, clusterSize));
     const whole = { guestOffset: headEnd, clusters: ceilDiv(tailStart - headEnd, clusterSize) };
     return this.#gathered(async () => {
       if (headEnd > start && !(await this.#zeroPart(start, headEnd))) return false;
-      await this.#eachEntry(whole, (slice, word) => zeroExtended(slice, word, unmap));
+      await this.#eachEntry(whole, (slice, word) => zeroExtended(slice, word, flags));
       return tailStart === end || this.#zeroPart(tailStart, end);
     });
   }
@@ -148,6 +175,14 @@ export class Discarder {
     else if (passesDiscards) await punchQuietly(dataFile, hostOffset, length);
   }
 
+  /**
+   * Gives the bytes of a cluster back that keeps its place: at once, unlike those of freed ones.
+   */
+  async #empty({ hostOffset, length }: HostRange): Promise<void> {
+    const { guestFile, passesDiscards } = this.#core;
+    if (passesDiscards) await punchQuietly(guestFile, hostOffset, length);
+  }
+
   async #eachEntry(range: ClusterRange, change: ChangeEntry): Promise<void> {
     const { geometry, tables } = this.#core;
     let done = 0;
@@ -165,9 +200,9 @@ export class Discarder {
           const outcome = change(slice, word);
           if (outcome === 'kept') continue;
           tables.l2Cache.markDirty(slot);
-          if (outcome === 'freed' && host !== undefined) {
-            await this.#free(host);
-          }
+          if (host === undefined) continue;
+          if (outcome === 'freed') await this.#free(host);
+          else if (outcome === 'emptied') await this.#empty(host);
         }
         done += count;
       } finally {

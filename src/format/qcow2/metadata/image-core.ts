@@ -44,6 +44,7 @@ export interface ImageParts {
   /** Whether this opening postpones refcounts. */
   readonly lazyRefcounts: boolean;
   readonly discard: DiscardMode | undefined;
+  readonly discardNoUnref: boolean | undefined;
 }
 
 export class ImageCore {
@@ -63,6 +64,8 @@ export class ImageCore {
   readonly lazyRefcounts: boolean;
   /** Whether discarded clusters are given back to the file system. */
   readonly passesDiscards: boolean;
+  /** Whether clusters keep their place when the guest discards them. */
+  readonly keepsDiscarded: boolean;
   readonly lock = new Mutex();
 
   constructor(parts: ImageParts) {
@@ -79,6 +82,7 @@ export class ImageCore {
     this.backing = parts.backing;
     this.lazyRefcounts = parts.lazyRefcounts;
     this.passesDiscards = parts.discard !== 'ignore';
+    this.keepsDiscarded = parts.discardNoUnref === true;
 
     const caches = parts.cachesFor(header.values.virtualSize);
     const l2Cache = new TableCache({
