@@ -53,7 +53,8 @@ export interface RecordedSource {
 }
 
 /** What of a trace is read, and how. */
-export type TraceReading = Pick<OpenTraceOptions, 'format' | 'volume' | 'size' | 'skipBad' | 'recover'>;
+export type TraceReading = Pick<OpenTraceOptions, 'format' | 'action' | 'volume' | 'size' | 'skipBad' | 'recover'
+>;
 
 export type WorkloadSource = SyntheticSource | RecordedSource;
 
@@ -158,9 +159,9 @@ async function openSource(
     return { kind: 'workload', name: workload.name, title, description, path, virtualSize, workload };
   }
   await using trace = await openTrace(path, options);
-  const { virtualSize, provenance, format } = trace;
+  const { virtualSize, provenance, format, action } = trace;
   const { volume, skipBad, recover } = options;
-  const reading = { format, volume, size: virtualSize, skipBad, recover };
+  const reading = { format, action, volume, size: virtualSize, skipBad, recover };
   const title = provenance.get('title') ?? `Recorded trace ${basename(path)}`;
   const description = provenance.get('description') ?? '';
   return { kind: 'recording', name, title, description, path, virtualSize, provenance, reading };

@@ -5,6 +5,7 @@ import type { InferredOptionTypes } from 'yargs';
 import { humanSize, formatSize } from '../../core/size.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { tracePath } from '../../workload/library.ts';
+import type { BlockAction } from '../../workload/trace/block-action.ts';
 import { traceFormat, type TraceContents } from '../../workload/trace/trace-formats.ts';
 import { openUnsizedTrace, type UnsizedTrace } from '../../workload/trace/trace-reader.ts';
 import { TraceSummary, type PowerCount, type TraceFigures } from '../../workload/trace/trace-summary.ts';
@@ -14,7 +15,7 @@ import { readsTrace } from '../files/matrix-files.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { clusterSize, count } from '../options/option-values.ts';
-import { countOf, shortDuration, wrapped } from '../terminal/text.ts';
+import { countOf, shortDuration, talliedText, wrapped } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../options/trace-options.ts';
 import { tracePicture } from '../terminal/trace-picture.ts';
@@ -65,6 +66,7 @@ function infoJson(trace: UnsizedTrace, figures: TraceFigures): string {
   const known = {
     trace: path,
     format,
+    action: trace.action ?? null,
     volume: volume ?? null,
     virtualSize,
     virtualSizeIsRecorded: holds.size,
@@ -78,6 +80,8 @@ function infoJson(trace: UnsizedTrace, figures: TraceFigures): string {
     skipped: trace.skippedCount,
     failed: trace.failedCount,
     otherVolumes: trace.otherVolumeCount,
+    passedOver: trace.passedOver,
+    adjusted: trace.adjusted,
   };
   const all = {
     ...known,
@@ -103,6 +107,7 @@ function infoText(trace: UnsizedTrace, { summary, figures }: Shown, terminal: Te
       'format',
       `${title} (${trace.format})${trace.volume === undefined ? '' : `, volume ${visibleText(trace.volume)}`}`,
     ],
+    ...(trace.action === undefined ? [] : [['action', actionText(trace.action)] as const]),
     ['device', `${sizeText(trace.virtualSize)}${holds.size ? '' : ', from the last request (not recorded)'}`],
     ['requests', requestsText(figures, holds)],
     ['operations', operationsText(figures)],
@@ -126,6 +131,18 @@ function infoText(trace: UnsizedTrace, { summary, figures }: Shown, terminal: Te
   if (figures.requests > 0) text.push('', picture(trace, { summary, figures }, terminal));
   return text.join('\n');
 }
+
+/** Which event of a request was taken, as blkparse calls it. */
+function actionText(action: BlockAction): string {
+  return `${action}: requests as they were ${ACTION_MEANINGS[action]}`;
+}
+
+const ACTION_MEANINGS: Readonly<Record<BlockAction, string>> = {
+  Q: 'queued',
+  I: 'inserted into the queue of the scheduler',
+  D: 'issued to the driver',
+  C: 'completed',
+};
 
 function requestsText({ requests, durationNs }: TraceFigures, { times }: TraceContents): string {
   const total = countOf(requests, 'request');
@@ -188,6 +205,8 @@ function leftOutRows({
   otherVolumeCount,
   isCut,
   cutBytes,
+  passedOver,
+  adjusted,
 }: UnsizedTrace): [string, string][] {
   const texts = [
     ...(skippedCount > 0
@@ -197,7 +216,11 @@ function leftOutRows({
     ...(otherVolumeCount > 0 ? [`${countOf(otherVolumeCount, 'request')} of other volumes`] : []),
     ...(isCut ? [`${countOf(cutBytes, 'byte')} of an incomplete last line or record`] : []),
   ];
-  return texts.length === 0 ? [] : [['skipped', texts.join(', ')]];
+  return [
+    ...(texts.length === 0 ? [] : [['skipped', texts.join(', ')] satisfies [string, string]]),
+    ...(passedOver.length === 0 ? [] : [['passed over', talliedText(passedOver)] satisfies [string, string]]),
+    ...(adjusted.length === 0 ? [] : [['adjusted', talliedText(adjusted)] satisfies [string, string]]),
+  ];
 }
 
 function picture({ virtualSize }: UnsizedTrace, { summary, figures }: Shown, terminal: Terminal): string {

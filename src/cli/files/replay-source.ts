@@ -10,6 +10,7 @@ import { CACHE_MODE_RULES } from '../../format/cache-mode.ts';
 import type { Cell } from '../../result/schema.ts';
 import { flushPolicyName } from '../../workload/flush-policy.ts';
 import { findSource, type RecordedSource } from '../../workload/library.ts';
+import type { BlockAction } from '../../workload/trace/block-action.ts';
 import { imageSize } from '../../workload/remap.ts';
 import { openTrace } from '../../workload/trace/trace-reader.ts';
 import { countOf } from '../terminal/text.ts';
@@ -33,6 +34,8 @@ interface TraceFacts {
   readonly flushes: number;
   /** Between the first request and the last. */
   readonly durationNs: number;
+  /** Which event of a request was taken, in formats with several. */
+  readonly action: BlockAction | undefined;
 }
 
 export interface ReplaySource {
@@ -100,15 +103,13 @@ async function readThrough(
     lastNs = batch.at(-1)?.timeNs ?? lastNs;
     for (const { op, fua } of batch) if (op === 'flush' || fua) flushes++;
   }
-  if (requests === 0) {
-    throw new Qcow2BenchError('no-requests', 'the trace has no requests to replay', { path });
-  }
   return {
     requests,
     flushes,
     skipped: trace.skippedCount,
     cutBytes: trace.isCut ? trace.cutBytes : undefined,
     durationNs: lastNs - (firstNs ?? 0),
+    action: trace.action,
   };
 }
 
@@ -126,7 +127,7 @@ function refuseTimesThatAreNone(args: ReplaySourceArgs, { requests, durationNs }
 function sharedRemarks(
   { requests: limit, volume, 'flush-policy': policy }: ReplaySourceArgs,
   source: RecordedSource,
-  { requests, skipped, cutBytes, flushes }: TraceFacts,
+  { requests, skipped, cutBytes, flushes, action }: TraceFacts,
 ): readonly string[] {
   const remarks: string[] = [];
   if (cutBytes !== undefined) {
@@ -135,6 +136,8 @@ function sharedRemarks(
   }
   if (skipped === 1) remarks.push('skipped 1 invalid line of the trace');
   if (skipped > 1) remarks.push(`skipped ${String(skipped)} invalid lines of the trace`);
+  if (action !== undefined && action !== 'Q')
+    {remarks.push(`requests of the trace are its events of action ${action}`);}
   if (volume !== undefined) remarks.push(`only volume ${volume} of the trace`);
   if (limit !== undefined && requests === limit) {
     remarks.push(`only the first ${countOf(limit, 'request')} of the trace`);

@@ -12,7 +12,9 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { WRITABLE_FORMATS } from '../../workload/trace/trace-encoder.ts';
 import { traceFormat, type TraceFormat } from '../../workload/trace/trace-formats.ts';
-import { TraceLosses, type TraceLoss } from '../../workload/trace/trace-losses.ts';
+import type { BlockAction } from '../../workload/trace/block-action.ts';
+import type { TallyEntry } from '../../workload/trace/tally.ts';
+import { TraceLosses } from '../../workload/trace/trace-losses.ts';
 import { footprintOf } from '../../workload/trace/request-collector.ts';
 import { openUnsizedTrace, type OpenTraceOptions } from '../../workload/trace/trace-reader.ts';
 import { selectRequests, type TraceSelection } from '../../workload/trace/trace-selection.ts';
@@ -23,7 +25,7 @@ import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { NewFile } from './new-file.ts';
 import { flag, inGroup, preset } from '../options/option-kinds.ts';
 import { choice } from '../options/option-values.ts';
-import { countOf } from '../terminal/text.ts';
+import { countOf, talliedText } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
 export const OUTPUT_OPTIONS = inGroup('Output:', {
@@ -57,10 +59,13 @@ interface Survey {
   /** Chosen, and of these held by the format. */
   readonly requests: number;
   readonly kept: number;
-  readonly losses: readonly TraceLoss[];
+  readonly losses: readonly TallyEntry[];
   readonly skipped: number;
   readonly failed: number;
   readonly otherVolumes: number;
+  readonly passedOver: readonly TallyEntry[];
+  readonly adjusted: readonly TallyEntry[];
+  readonly action: BlockAction | undefined;
   /** Of a file that was cut short: the bytes left out at its end. */
   readonly cutBytes: number | undefined;
 }
@@ -78,6 +83,7 @@ export async function writeTraceOutput(output: TraceOutput, terminal: Terminal):
   try {
     using file = new NewFile(out, { overwrite: args.overwrite });
     const survey = await surveyTrace(output, signal);
+    if (survey.kept === 0) throw nothingToWrite(output, survey);
     if (survey.losses.length > 0 && !args.lossy) throw lossy(output.trace, args.to, survey.losses);
     await write(output, { survey, file, signal });
     file.keep();
@@ -124,6 +130,9 @@ async function surveyTrace(output: TraceOutput, signal: AbortSignal): Promise<Su
     skipped: skippedCount,
     failed: failedCount,
     otherVolumes: otherVolumeCount,
+    passedOver: trace.passedOver,
+    adjusted: trace.adjusted,
+    action: trace.action,
     cutBytes: trace.isCut ? trace.cutBytes : undefined,
   };
 }
@@ -175,17 +184,26 @@ function refuseTimeless(path: string, format: TraceFormat, { fromNs, untilNs }: 
   throw new Qcow2BenchError('no-times', message, { path });
 }
 
-function lossy(path: string, to: string, losses: readonly TraceLoss[]): Qcow2BenchError {
+/** A trace of no requests is read by no command. */
+function nothingToWrite({ trace: path, args }: TraceOutput, { requests }: Survey): Qcow2BenchError {
+  const message =
+    requests === 0
+      ? 'none of its requests is selected: change --from, --until, --skip or --limit'
+      : `${args.to} can store none of its ${countOf(requests, 'request')}`;
+  return new Qcow2BenchError('no-requests', message, { path });
+}
+
+function lossy(path: string, to: string, losses: readonly TallyEntry[]): Qcow2BenchError {
   const message = `${to} cannot store all of this trace: ${listed(losses)}; use --lossy to drop that`;
   return new Qcow2BenchError('lossy', message, { path });
 }
 
-function listed(losses: readonly TraceLoss[]): string {
+function listed(losses: readonly TallyEntry[]): string {
   return losses.map(({ what, count }) => `${count.toLocaleString('en-US')} ${what}`).join('; ');
 }
 
 function asText({ out, args }: TraceOutput, survey: Survey): string {
-  const { kept, losses, skipped, failed, otherVolumes, cutBytes } = survey;
+  const { kept, losses, skipped, failed, otherVolumes, passedOver, adjusted, cutBytes } = survey;
   return [
     `${visibleText(out)}: ${countOf(kept, 'request')}, ${args.to}`,
     ...(losses.length > 0 ? [`dropped: ${listed(losses)}`] : []),
@@ -196,6 +214,8 @@ function asText({ out, args }: TraceOutput, survey: Survey): string {
       ? [`skipped: ${countOf(failed, 'request')} that failed or got no reply when recorded`]
       : []),
     ...(otherVolumes > 0 ? [`skipped: ${countOf(otherVolumes, 'request')} of other volumes`] : []),
+    ...(passedOver.length > 0 ? [`passed over: ${talliedText(passedOver)}`] : []),
+    ...(adjusted.length > 0 ? [`adjusted: ${talliedText(adjusted)}`] : []),
     ...(cutBytes === undefined
       ? []
       : [`skipped: ${countOf(cutBytes, 'byte')} of an incomplete last line or record`]),
@@ -205,7 +225,9 @@ function asText({ out, args }: TraceOutput, survey: Survey): string {
 /** Documented in docs/traces.md. */
 function asJson({ trace, out, args }: TraceOutput, survey: Survey): string {
   const { from, volume, virtualSize, requests, kept, losses, skipped, failed, otherVolumes } = survey;
-  const counts = { requests, written: kept, dropped: losses, skipped, failed, otherVolumes };
+  const { passedOver, adjusted, action = null } = survey;
+  const left = { skipped, failed, otherVolumes, passedOver, adjusted };
+  const counts = { action, requests, written: kept, dropped: losses, ...left };
   return JSON.stringify(
     { trace, out, from, to: args.to, volume: volume ?? null, virtualSize, ...counts },
     null,

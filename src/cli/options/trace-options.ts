@@ -4,9 +4,10 @@ import type { InferredOptionTypes } from 'yargs';
 
 import { formatSize } from '../../core/size.ts';
 import type { OpenTraceOptions } from '../../workload/trace/trace-reader.ts';
+import { BLOCK_ACTIONS } from '../../workload/trace/block-action.ts';
 import { SECTOR_SIZE } from '../../workload/request.ts';
 import { TRACE_FORMATS } from '../../workload/trace/trace-formats.ts';
-import { flag, inGroup, optional } from './option-kinds.ts';
+import { flag, inGroup, optional, preset } from './option-kinds.ts';
 import { choice, size, text } from './option-values.ts';
 import { badOption } from '../terminal/usage-error.ts';
 
@@ -14,6 +15,11 @@ export const TRACE_OPTIONS = inGroup('Trace:', {
   'trace-format': optional(
     `Trace format; default: detected from the content (${TRACE_FORMATS.join(', ')})`,
     choice('trace-format', TRACE_FORMATS),
+  ),
+  action: preset(
+    `Event of a request to take from blktrace and blkparse: ${BLOCK_ACTIONS.join(', ')}, or auto (the first of these that the trace has)`,
+    choice('action', ['auto', ...BLOCK_ACTIONS] as const),
+    'auto',
   ),
   volume: optional('Volume to read from a trace with several', text('volume')),
   size: optional(
@@ -34,8 +40,8 @@ export const TRACE_ARGUMENT = {
 } as const;
 
 export function traceReading(args: TraceArgs): OpenTraceOptions {
-  const { 'trace-format': format, volume, size, 'skip-bad': skipBad, recover } = args;
-  return { format, volume, size, skipBad, recover };
+  const { 'trace-format': format, action, volume, size, 'skip-bad': skipBad, recover } = args;
+  return { format, action: action === 'auto' ? undefined : action, volume, size, skipBad, recover };
 }
 
 function deviceSize(option: string): (given: string) => number {

@@ -5,6 +5,11 @@ export function countOf(count: number, noun: string, plural = `${noun}s`): strin
   return `${count.toLocaleString('en-US')} ${count === 1 ? noun : plural}`;
 }
 
+/** `comment lines 3, marks 1,200`. */
+export function talliedText(entries: readonly { readonly what: string; readonly count: number }[]): string {
+  return entries.map(({ what, count }) => `${what} ${count.toLocaleString('en-US')}`).join(', ');
+}
+
 /** A text in lines of at most `width` characters, broken between words. */
 export function wrapped(text: string, width: number): string[] {
   const lines: string[] = [];

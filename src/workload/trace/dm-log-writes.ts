@@ -115,7 +115,10 @@ export class DmLogWritesParser implements RecordParser {
     this.bytesToSkip = size - ENTRY_BYTES + (isDiscard || isMark ? 0 : length);
     this.canSkip = true;
     this.isDone = --this.#entriesLeft === 0;
-    if (isMark) return undefined;
+    if (isMark) {
+      this.#collector.passedOver.add('marks');
+      return undefined;
+    }
 
     const timeNs = 0;
     if ((flags & FLAG_FLUSH) !== 0) {

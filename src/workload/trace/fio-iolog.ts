@@ -13,9 +13,11 @@
  * Invariants:
  * - Offsets and lengths are bytes. Version 3 begins each line with microseconds since the start. In
  *   version 2 a `wait` says when the next action comes: milliseconds since the start, as fio does
- *   it (its manual says otherwise).
- * - `sync` and `datasync` are flushes; fio repeats the last write's place with them, which means
- *   nothing.
+ *   it (its manual says otherwise). Version 3 may count from 1970 instead.
+ * - The order of the file is that of issue: a time that steps back becomes its predecessor's.
+ * - Words are apart by any blanks, as for fio.
+ * - `sync`, `datasync` and `syncfs` are flushes; fio repeats the last write's place with them, which
+ *   means nothing. `sync_file_range` flushes no cache of the disk, and is passed over.
  * - A file is a volume.
  */
 
@@ -27,11 +29,16 @@ import type { LineParser } from './trace-parser.ts';
 const FIRST_LINE = { 2: 'fio version 2 iolog', 3: 'fio version 3 iolog' } as const;
 export type FioVersion = keyof typeof FIRST_LINE;
 
-/** What the line of an action means; `file` is about the file, `wait` about time. */
-type Action = RequestOp | 'file' | 'wait';
+/**
+ * What the line of an action means; `file` is about the file, `wait` about time, `none` about the
+ * page cache.
+ */
+type Action = RequestOp | 'file' | 'wait' | 'none';
 
 const NS_PER_US = 1000;
 const NS_PER_MS = 1_000_000;
+/** Times from here on, three years, count from 1970 and not from the start. */
+const EPOCH_US_MIN = 1e14;
 
 const ACTIONS: readonly (readonly [Uint8Array, Action])[] = (
   [
@@ -39,6 +46,8 @@ const ACTIONS: readonly (readonly [Uint8Array, Action])[] = (
     ['write', 'write'],
     ['sync', 'flush'],
     ['datasync', 'flush'],
+    ['syncfs', 'flush'],
+    ['sync_file_range', 'none'],
     ['trim', 'discard'],
     ['wait', 'wait'],
     ['add', 'file'],
@@ -46,6 +55,8 @@ const ACTIONS: readonly (readonly [Uint8Array, Action])[] = (
     ['close', 'file'],
   ] as const
 ).map(([name, action]) => [Buffer.from(name, 'latin1'), action]);
+
+const ACTION_NAMES = ACTIONS.map(([name]) => Buffer.from(name).toString('latin1')).join(', ');
 
 /** Whether a file that begins with this line is such a log of this version. */
 export function isFioIolog(firstLine: string, version: FioVersion): boolean {
@@ -59,8 +70,10 @@ export class FioIologParser implements LineParser {
   readonly #version: FioVersion;
   readonly #fields = new LineFields(SPACE);
   #began = false;
-  /** Of the next action, in version 2. */
+  /** Of the next action in version 2, of the last request in version 3. */
   #timeNs = 0;
+  /** What version 3 counts from, in microseconds. */
+  #originUs: number | undefined;
 
   constructor(collector: RequestCollector, version: FioVersion) {
     this.#collector = collector;
@@ -76,27 +89,50 @@ export class FioIologParser implements LineParser {
     if (start === end) return undefined;
     const fields = this.#fields;
     fields.begin(bytes, start, end);
-    const timeNs = this.#version === 3 ? fields.number() * NS_PER_US : this.#timeNs;
-    if (timeNs < 0) return 'the time is not a whole number of microseconds';
-    if (!Number.isSafeInteger(timeNs)) return 'the time is 2^53 nanoseconds or more';
-    if (fields.word() === 0) return 'the line names no file';
+    let timeNs = this.#timeNs;
+    if (this.#version === 3) {
+      fields.blankWord();
+      const timeUs = fields.wordNumber;
+      if (timeUs < 0) return 'the time is not a whole number of microseconds';
+      this.#originUs ??= timeUs >= EPOCH_US_MIN ? timeUs : 0;
+      timeNs = (timeUs - this.#originUs) * NS_PER_US;
+      if (!Number.isSafeInteger(timeNs)) return 'the time is 2^53 nanoseconds or more';
+    }
+    if (fields.blankWord() === 0) return 'the line names no file';
     const { wordStart: fileStart, wordEnd: fileEnd } = fields;
-    fields.word();
+    fields.blankWord();
     const action = actionOf(fields);
-    if (action === undefined) {
-      return 'the action is none of read, write, sync, datasync, trim, wait, add, open, close';
+    if (action === undefined) return `the action is none of ${ACTION_NAMES}`;
+    const { passedOver, volumes } = this.#collector;
+    if (action === 'file' || action === 'none') {
+      passedOver.add(action === 'file' ? 'files added, opened and closed' : 'sync_file_range');
+      return undefined;
     }
-    if (action === 'file') return undefined;
-    const offset = fields.number();
+    fields.blankWord();
+    const offset = fields.wordNumber;
     if (action === 'wait') return this.#wait(offset);
-    const length = fields.number();
-    if (!this.#collector.volumes.takesName(bytes, fileStart, fileEnd)) return undefined;
-    if (action === 'flush') {
-      return this.#collector.addFlush(timeNs);
+    fields.blankWord();
+    const length = fields.wordNumber;
+    if (!volumes.takesName(bytes, fileStart, fileEnd)) return undefined;
+    if (action !== 'flush') {
+      if (offset < 0) return 'the offset is not a whole number below 2^53';
+      if (length < 0) return 'the length is not a whole number below 2^53';
     }
-    if (offset < 0) return 'the offset is not a whole number below 2^53';
-    if (length < 0) return 'the length is not a whole number below 2^53';
-    return this.#collector.add({ op: action, offset, length, fua: false, unmap: false, timeNs });
+    const rule = this.#add(action, { offset, length, timeNs: Math.max(timeNs, this.#timeNs) });
+    if (rule === undefined && timeNs < this.#timeNs) this.#collector.adjusted.add('times that step back');
+    return rule;
+  }
+
+  #add(
+    op: RequestOp,
+    { offset, length, timeNs }: { readonly offset: number; readonly length: number; readonly timeNs: number },
+  ): string | undefined {
+    const rule =
+      op === 'flush'
+        ? this.#collector.addFlush(timeNs)
+        : this.#collector.add({ op, offset, length, fua: false, unmap: false, timeNs });
+    if (rule === undefined) this.#timeNs = timeNs;
+    return rule;
   }
 
   finish(): string | undefined {

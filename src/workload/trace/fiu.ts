@@ -15,12 +15,6 @@ import { ReadWriteParser } from './read-write-parser.ts';
 import { unreadablePlace } from './request-rules.ts';
 import type { RequestCollector } from './request-collector.ts';
 
-const LINE = /^\d+ \d+ \S+ \d+ \d+ [RW] \d+ \d+( [0-9A-Fa-f]{8,})?$/;
-
-export function isFiuTrace(firstLine: string): boolean {
-  return LINE.test(firstLine);
-}
-
 export class FiuParser extends ReadWriteParser {
   constructor(collector: RequestCollector) {
     super(collector, SPACE);
@@ -35,12 +29,13 @@ export class FiuParser extends ReadWriteParser {
     const offset = fields.number() * SECTOR_SIZE;
     const length = fields.number() * SECTOR_SIZE;
     const op = this.letter();
-    fields.word();
-    const volumeStart = fields.wordStart;
-    fields.word();
+    const volumeStart = fields.next;
+    const device = Math.min(fields.number(), fields.number());
+    const volumeEnd = fields.next - 1;
     if (fields.isPastEnd) return 'fewer fields than time, pid, process, lba, size, R or W, major, minor';
-    if (!collector.volumes.takesName(bytes, volumeStart, fields.wordEnd, volumeName)) return undefined;
     if (op === undefined) return 'the operation is neither R nor W';
+    if (device < 0) return 'major and minor are not whole numbers';
+    if (!collector.volumes.takesName(bytes, volumeStart, volumeEnd, volumeName)) return undefined;
     const rule = unreadablePlace(offset, length);
     if (rule !== undefined) return rule;
     const timeNs = collector.clock.since(high, low, WIDE_UNIT);

@@ -48,6 +48,11 @@ export class LineFields {
     return this.next > this.end + 1;
   }
 
+  /** Exactly the fields of the line were read, none less and none more. */
+  get isExact(): boolean {
+    return this.next === this.end + 1;
+  }
+
   /** All fields were read. */
   get isAtEnd(): boolean {
     return this.next >= this.end;
@@ -110,6 +115,29 @@ export class LineFields {
   /** Whether the field that `word` read is this one. */
   wordIs(name: Uint8Array): boolean {
     return equals(this.bytes, this.wordStart, this.wordEnd, name);
+  }
+
+  /**
+   * The next word, between blanks (runs of spaces and tabs), at `wordStart` to `wordEnd`; answers
+   * its length, 0 at the end of the line.
+   */
+  blankWord(): number {
+    this.skipBlanks();
+    const { bytes, end } = this;
+    let at = this.next;
+    while (at < end && !isBlank(bytes[at])) at++;
+    this.wordStart = this.next;
+    this.wordEnd = at;
+    this.next = at;
+    return at - this.wordStart;
+  }
+
+  /** The word that was read as a number. */
+  get wordNumber(): number {
+    const { bytes, wordStart, wordEnd } = this;
+    if (wordStart === wordEnd) return EMPTY_FIELD;
+    const value = digits(bytes, wordStart, wordEnd);
+    return value <= Number.MAX_SAFE_INTEGER ? value : NOT_A_NUMBER;
   }
 
   /** Passes over blanks before the next field. */

@@ -17,25 +17,21 @@ import type { RequestCollector } from './request-collector.ts';
 const NS_PER_TICK = 100;
 const READ = Buffer.from('Read', 'latin1');
 const WRITE = Buffer.from('Write', 'latin1');
-const LINE = /^\d{17,19},[^,]+,\d+,(Read|Write),\d+,\d+,\d+$/;
-
-export function isMsrTrace(firstLine: string): boolean {
-  return LINE.test(firstLine);
-}
+const COLUMNS = 'Timestamp,Hostname,DiskNumber,Type,Offset,Size,ResponseTime';
 
 export class MsrParser extends ReadWriteParser {
   constructor(collector: RequestCollector) {
-    super(collector, COMMA);
+    super(collector, COMMA, COLUMNS);
   }
 
   protected override request(bytes: Uint8Array): string | undefined {
     const { fields, collector } = this;
     if (!fields.wide()) return 'the timestamp is not a number of 100 ns ticks';
     const { high, low } = fields;
-    fields.word();
+    if (fields.word() === 0) return 'the hostname is empty';
     const volumeStart = fields.wordStart;
-    fields.word();
-    const volumeEnd = fields.wordEnd;
+    if (fields.number() < 0) return 'the disk is not a whole number';
+    const volumeEnd = fields.next - 1;
     fields.word();
     const op = fields.wordIs(READ) ? 'read' : fields.wordIs(WRITE) ? 'write' : undefined;
     if (op === undefined) return 'the type is neither Read nor Write';

@@ -70,7 +70,11 @@ export class NativeTraceParser implements LineParser {
     if (this.#state !== 'requests') {
       return this.#headerLine(Buffer.from(bytes.subarray(start, end)).toString('utf8'));
     }
-    if (start === end || bytes[start] === HASH) return undefined;
+    if (start === end) return undefined;
+    if (bytes[start] === HASH) {
+      this.#collector.passedOver.add('comment lines');
+      return undefined;
+    }
 
     const fields = this.#fields;
     fields.begin(bytes, start, end);

@@ -13,7 +13,11 @@
  *   `failedCount`.
  * - Times count from the first request. The log's order is the order of issue; a wall clock that
  *   steps back does not change it, so a time before its predecessor's becomes the predecessor's.
- * - At most `OUTSTANDING_MAX` requests wait for their answers.
+ * - A log may go on after its server was killed (`logappend=true`): connections and ids begin again.
+ *   `Ready` of a server, or a Connect of a connection that is known, settles what is open: it was
+ *   never answered.
+ * - At most `OUTSTANDING_MAX` requests wait for their answers. Other lines are passed over and
+ *   counted.
  * - An export is a volume.
  */
 
@@ -30,7 +34,6 @@ const IDS_MAX = 2 ** 36;
 /** The first export's name is usually empty. */
 const UNNAMED_EXPORT = 'default';
 
-const LINE = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6} (?:connection=\d+ )?(?:\.\.\.)?[A-Z][A-Za-z]*(?: |$)/;
 const EXPORT = /\bexport="([^"]*)"/;
 const SIZE = /\bsize=(0x[0-9a-f]+|\d+)\b/;
 
@@ -58,6 +61,9 @@ const NAMES: readonly (readonly [Uint8Array, Name])[] = (
     ['Connect', 'connect'],
   ] as const
 ).map(([name, op]) => [Buffer.from(name, 'latin1'), op]);
+/** Other operations and states of the server: `Extents`, `Disconnect`, `Preconnect` … */
+const OTHER_NAME = /^[A-Z][A-Za-z]*$/;
+const READY = 'Ready';
 const CONNECTION = Buffer.from('connection', 'latin1');
 
 /** The fields of a request and of its answer, in the order in which `#values` holds them. */
@@ -79,14 +85,11 @@ interface Outstanding {
   answer: boolean | null;
 }
 
-/** Whether a file that begins with this line is such a log. */
-export function isNbdkitLog(firstLine: string): boolean {
-  return LINE.test(firstLine);
-}
-
 export class NbdkitLogParser implements LineParser {
   readonly unit = 'line';
   failedCount = 0;
+  /** Whether there was a line of the filter. */
+  isRecognised = false;
 
   readonly #collector: RequestCollector;
   readonly #fields = new LineFields(SPACE);
@@ -126,7 +129,15 @@ export class NbdkitLogParser implements LineParser {
     const isAnswer = fields.wordByte === POINT;
     if (isAnswer) fields.wordStart += 3;
     const name = nameOf(fields);
-    if (name === undefined) return isLetter(fields.wordByte) ? undefined : broken;
+    if (name === undefined) {
+      const word = Buffer.from(bytes.subarray(fields.wordStart, fields.wordEnd)).toString('latin1');
+      if (!OTHER_NAME.test(word)) return broken;
+      this.isRecognised = true;
+      if (word === READY) this.#abandon();
+      this.#collector.passedOver.add(`lines of ${word}`);
+      return undefined;
+    }
+    this.isRecognised = true;
     if (name === 'connect') {
       if (isAnswer) return undefined;
       return this.#connect(connection, Buffer.from(bytes.subarray(start, end)).toString('utf8'));
@@ -139,10 +150,18 @@ export class NbdkitLogParser implements LineParser {
   }
 
   finish(): string | undefined {
-    for (const entry of this.#unanswered.values()) this.#settle(entry, false);
-    this.#unanswered.clear();
-    this.#release();
+    this.#abandon();
     return this.#sizes.size === 0 ? 'has no Connect line with the size of the device' : undefined;
+  }
+
+  /** What is open was never answered: the server has ended, or the connection. */
+  #abandon(connection?: number): void {
+    for (const [key, entry] of this.#unanswered) {
+      if (connection !== undefined && Math.floor(key / IDS_MAX) !== connection) continue;
+      this.#settle(entry, false);
+      this.#unanswered.delete(key);
+    }
+    this.#release();
   }
 
   /** The connection that the present word names; 0 if it names none. */
@@ -164,6 +183,7 @@ export class NbdkitLogParser implements LineParser {
     if (before !== undefined && before !== size) {
       return `a connection to a device of ${String(size)} bytes; earlier ones had ${String(before)}`;
     }
+    if (this.#exports.has(connection)) this.#abandon(connection);
     if (this.#exports.size >= CONNECTIONS_MAX) this.#exports.clear();
     this.#exports.set(connection, volume);
     this.#sizes.set(volume, size);
@@ -189,7 +209,9 @@ export class NbdkitLogParser implements LineParser {
     if (rule !== undefined) return rule;
 
     this.#firstMicros ??= micros;
-    this.#timeNs = Math.max(this.#timeNs, (micros - this.#firstMicros) * NS_PER_US);
+    const timeNs = (micros - this.#firstMicros) * NS_PER_US;
+    if (timeNs < this.#timeNs) this.#collector.adjusted.add('times that step back');
+    this.#timeNs = Math.max(this.#timeNs, timeNs);
     const fua = op !== 'read' && op !== 'flush' && values[FUA] === 1;
     const unmap = op === 'write-zeroes' && values[TRIM] === 1;
     const entry = { request: { op, offset, length, fua, unmap, timeNs: this.#timeNs }, answer: null };
@@ -277,10 +299,6 @@ export class NbdkitLogParser implements LineParser {
 function nameOf(fields: LineFields): Name | undefined {
   for (const [name, op] of NAMES) if (fields.wordIs(name)) return op;
   return undefined;
-}
-
-function isLetter(byte: number): boolean {
-  return ((byte | 0x20) - LETTER_A) >>> 0 < 26;
 }
 
 function startsWith(bytes: Uint8Array, start: number, name: Uint8Array): boolean {

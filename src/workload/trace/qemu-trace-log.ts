@@ -3,21 +3,21 @@
  *
  *     blk_co_pwritev blk 0x5581d8 bs 0x5581f2 offset 65536 bytes 4096 flags 0x10
  *     12345@1700000000.000123:blk_co_preadv blk 0x5581d8 bs 0x5581f2 offset 0 bytes 512 flags 0x0
+ *     2026-03-01T12:00:00.000123Z [guest] qemu-system-x86_64: (12345:main): blk_co_preadv blk …    newer
  *
  * Invariants:
  * - Flags are hexadecimal, with or without `0x`: 0x2 zero-write, 0x4 may unmap, 0x10 FUA. The FUA
  *   that writethrough implies does not show, and QEMU 7.2 has no event for flushes and discards.
- * - `pid@seconds:` is before the event only with `-msg timestamp=on`; without it there are no
- *   times.
- * - Lines of other events are passed over. A block backend (`blk`) is a volume.
+ * - `pid@seconds:` or an ISO time is before the event only with `-msg timestamp=on`; without it there
+ *   are no times.
+ * - Lines of other events, and what QEMU and its tools print beside them, are passed over and
+ *   counted; a line with parts of such an event is not. A block backend (`blk`) is a volume.
  */
 
-import { digits, equals, indexOfByte, LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
+import { LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
 import { unreadablePlace } from './request-rules.ts';
 import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
-
-const LINE = /^(?:\d+@\d+\.\d+:)?blk_co_p(?:read|write)v blk (?:0x)?[0-9a-f]+ bs /;
 
 const READ = Buffer.from('blk_co_preadv', 'latin1');
 const WRITE = Buffer.from('blk_co_pwritev', 'latin1');
@@ -28,22 +28,19 @@ const FLAG_ZERO_WRITE = 0x2;
 const FLAG_MAY_UNMAP = 0x4;
 const FLAG_FUA = 0x10;
 
-const AT = 0x40;
-const POINT = 0x2e;
-const COLON = 0x3a;
-const UNDERSCORE = 0x5f;
 const LETTER_A = 0x61;
 const LETTER_X = 0x78;
 const DIGIT_0 = 0x30;
 const NS_PER_US = 1000;
-const MICROSECOND_DIGITS = 6;
+const MS_PER_S = 1000;
+
+/** What may be before the name of an event: a time, the guest, the program and the thread. */
+const PREFIX =
+  /^(?:(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:?(?:\d\d)?) +)?(?:\[[^\]]*\] )?(?:[^\s:@]+: )?(?:\(\d+:[^)]*\): )?(?:\(cpuid:\d+\): )?(?:(\d+)@(\d+)\.(\d{6}):|\d+:|\[\d+\] )?(?=[a-z][a-z0-9]*_[a-z0-9_]+(?: |$))/;
+/** What no other output has. */
+const PART_OF_EVENT = /blk_co_p|\bblk (?:0x)?[0-9a-f]+ bs |\bbytes \d+ flags /;
 
 const BROKEN = 'is not a QEMU trace event: blk_co_pwritev blk … bs … offset N bytes N flags 0x…';
-
-/** Whether one of the first lines is such an event; a tool's own words may be before it. */
-export function isQemuTraceLog(lines: readonly string[]): boolean {
-  return lines.some((line) => LINE.test(line));
-}
 
 export class QemuTraceLogParser implements LineParser {
   readonly unit = 'line';
@@ -62,18 +59,17 @@ export class QemuTraceLogParser implements LineParser {
     const fields = this.#fields;
     fields.begin(bytes, start, end);
     fields.word();
-    let nameStart = fields.wordStart;
-    const at = indexOfByte(bytes, AT, nameStart, fields.wordEnd);
-    if (at < fields.wordEnd) {
-      const colon = indexOfByte(bytes, COLON, at, fields.wordEnd);
-      if (!this.#readTime(bytes, at + 1, colon)) {
-        return 'the time before the event is not seconds.microseconds';
-      }
-      nameStart = colon + 1;
+    if (!fields.wordIs(READ) && !fields.wordIs(WRITE)) {
+      const nameStart = this.#prefixEnd(bytes, start, end);
+      if (nameStart === undefined) return this.#otherLine(bytes, start, end);
+      fields.begin(bytes, nameStart, end);
+      fields.word();
     }
-    const isRead = equals(bytes, nameStart, fields.wordEnd, READ);
-    if (!isRead && !equals(bytes, nameStart, fields.wordEnd, WRITE)) {
-      return isEventName(bytes, nameStart, fields.wordEnd) ? undefined : BROKEN;
+    const isRead = fields.wordIs(READ);
+    if (!isRead && !fields.wordIs(WRITE)) {
+      const name = Buffer.from(bytes.subarray(fields.wordStart, fields.wordEnd)).toString('latin1');
+      this.#collector.passedOver.add(`events ${name}`);
+      return undefined;
     }
     if (!this.#key(BLK) || fields.word() === 0) return BROKEN;
     const { wordStart: blkStart, wordEnd: blkEnd } = fields;
@@ -103,24 +99,29 @@ export class QemuTraceLogParser implements LineParser {
     return this.#fields.wordIs(key);
   }
 
-  #readTime(bytes: Uint8Array, start: number, end: number): boolean {
-    const point = indexOfByte(bytes, POINT, start, end);
-    if (point === start || end - point - 1 !== MICROSECOND_DIGITS) return false;
-    const seconds = digits(bytes, start, point);
-    const micros = digits(bytes, point + 1, end);
-    if (seconds < 0 || micros < 0) return false;
-    this.#timeNs = this.#collector.clock.since(seconds, micros * NS_PER_US, WIDE_UNIT);
-    return true;
+  /** Reads the time before an event's name; answers where the name begins, if there is one. */
+  #prefixEnd(bytes: Uint8Array, start: number, end: number): number | undefined {
+    const text = Buffer.from(bytes.subarray(start, end)).toString('latin1');
+    const match = PREFIX.exec(text);
+    if (match === null) return undefined;
+    const [prefix, date, fraction = '', zone, , seconds, micros] = match;
+    if (seconds !== undefined) this.#setTime(Number(seconds), Number(micros) * NS_PER_US);
+    else if (date !== undefined) {
+      this.#setTime(Date.parse(`${date}${zone ?? 'Z'}`) / MS_PER_S, Number(fraction.padEnd(9, '0')));
+    }
+    return start + prefix.length;
   }
-}
 
-/** Names of events have words joined by `_`; what a tool says to its user rarely begins so. */
-function isEventName(bytes: Uint8Array, start: number, end: number): boolean {
-  return isLetter(bytes[start] ?? 0) && indexOfByte(bytes, UNDERSCORE, start, end) < end;
-}
+  #setTime(seconds: number, nanoseconds: number): void {
+    if (Number.isNaN(seconds)) return;
+    this.#timeNs = this.#collector.clock.since(seconds, nanoseconds, WIDE_UNIT);
+  }
 
-function isLetter(byte: number): boolean {
-  return (byte - LETTER_A) >>> 0 < 26;
+  #otherLine(bytes: Uint8Array, start: number, end: number): string | undefined {
+    if (PART_OF_EVENT.test(Buffer.from(bytes.subarray(start, end)).toString('latin1'))) return BROKEN;
+    this.#collector.passedOver.add('lines of other output');
+    return undefined;
+  }
 }
 
 /**

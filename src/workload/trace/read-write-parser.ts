@@ -2,10 +2,11 @@
  * What the published traces have in common whose lines are fields: a line is a read or a write of a
  * volume, without flushes and FUA.
  *
- * Invariant: a line can be understood without those before it, so a broken one may be left out.
+ * Invariants: a line can be understood without those before it, so a broken one may be left out. A
+ * first line of column names is passed over and counted.
  */
 
-import { LineFields } from './line-fields.ts';
+import { equals, LineFields } from './line-fields.ts';
 import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
 
@@ -17,14 +18,34 @@ export abstract class ReadWriteParser implements LineParser {
   readonly canSkip = true;
   protected readonly collector: RequestCollector;
   protected readonly fields: LineFields;
+  readonly #columns: Uint8Array | undefined;
+  #isFirst = true;
 
-  constructor(collector: RequestCollector, separator: number) {
+  /** @param columns the line of column names that may be before the others. */
+  constructor(collector: RequestCollector, separator: number, columns?: string) {
     this.collector = collector;
     this.fields = new LineFields(separator);
+    this.#columns = columns === undefined ? undefined : Buffer.from(columns, 'latin1');
   }
+
+  /** Whether the file began with the column names of the format. */
+  get isRecognised(): boolean {
+    return this.hasColumns || this.failedCount > 0;
+  }
+
+  hasColumns = false;
+  failedCount = 0;
 
   line(bytes: Uint8Array, start: number, end: number): string | undefined {
     if (start === end) return undefined;
+    if (this.#isFirst) {
+      this.#isFirst = false;
+      if (this.#columns !== undefined && equals(bytes, start, end, this.#columns)) {
+        this.hasColumns = true;
+        this.collector.passedOver.add('column names');
+        return undefined;
+      }
+    }
     this.fields.begin(bytes, start, end);
     return this.request(bytes, start, end);
   }

@@ -9,7 +9,9 @@
  */
 
 import type { Request } from '../request.ts';
+import { ActionChoice, type BlockAction } from './block-action.ts';
 import { brokenRule, brokenSizeRule } from './request-rules.ts';
+import { Tally } from './tally.ts';
 import { VolumeFilter } from './volume-filter.ts';
 import { WideClock } from './wide-clock.ts';
 
@@ -26,6 +28,8 @@ export interface CollectorOptions {
   readonly volume: string | undefined;
   /** Bytes of the device if they are known before; otherwise the format says or the requests do. */
   readonly size: number | undefined;
+  /** For formats with several events of a request: which of them to take. Default: see there. */
+  readonly action?: BlockAction | undefined;
 }
 
 /** A request before it is given out. */
@@ -35,6 +39,17 @@ export class RequestCollector {
   readonly volumes: VolumeFilter;
   /** For the formats whose times are wider than a number; shared by the files of a trace. */
   readonly clock = new WideClock();
+  /** For the formats with several events of a request. */
+  readonly actions: ActionChoice;
+  /** What was recognised and not taken. */
+  readonly passedOver = new Tally();
+  /** What was taken otherwise than it is recorded. */
+  readonly adjusted = new Tally();
+  /**
+   * Remembers the place of the present line or record, whose request is held back, for the rule
+   * that it breaks. Set by the feed that is being parsed.
+   */
+  rejectLater: (rule: string) => () => void = () => () => undefined;
   /** The time of the request that came last, as its file counts. */
   timeNs = -Infinity;
   /** Where the requests so far end, in bytes. */
@@ -59,8 +74,9 @@ export class RequestCollector {
   /** What is taken off every time. */
   #originNs: number | undefined;
 
-  constructor({ orderWindow, rebases, volume, size }: CollectorOptions) {
+  constructor({ orderWindow, rebases, volume, size, action }: CollectorOptions) {
     this.volumes = new VolumeFilter(volume);
+    this.actions = new ActionChoice(action, this);
     this.#orderWindow = orderWindow;
     this.#rebases = rebases;
     this.#virtualSize = size;
@@ -116,6 +132,11 @@ export class RequestCollector {
   /** Takes a flush; answers the rule it breaks. */
   addFlush(timeNs: number): string | undefined {
     return this.add({ op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs });
+  }
+
+  /** The trace has ended: what was held back until something was known is added. */
+  settle(): void {
+    this.actions.settle();
   }
 
   /** Whether a batch waits to be taken. */

@@ -10,7 +10,7 @@
  * answer: its type is unknown, so it is left out and counted. Neither flush nor FUA.
  */
 
-import { COMMA, digits, equals, indexOfByte, WIDE_UNIT } from './line-fields.ts';
+import { COMMA, digits, indexOfByte, WIDE_UNIT } from './line-fields.ts';
 import { ReadWriteParser } from './read-write-parser.ts';
 import { unreadablePlace } from './request-rules.ts';
 import type { RequestCollector } from './request-collector.ts';
@@ -19,30 +19,21 @@ const POINT = 0x2e;
 const DECIMALS_MAX = 9;
 const READ = 0x52;
 const WRITE = 0x57;
-const LINE = /^\d+\.\d+,[\d.]*,[RW]?,\d+,\d+,\d+$/;
 const COLUMNS = 'Timestamp,Response,IOType,LUN,Offset,Size';
-const COLUMNS_LINE = Buffer.from(COLUMNS, 'latin1');
-
-export function isSystorTrace(firstLine: string): boolean {
-  return LINE.test(firstLine) || firstLine === COLUMNS;
-}
 
 export class SystorParser extends ReadWriteParser {
-  failedCount = 0;
   #seconds = 0;
   #nanoseconds = 0;
 
   constructor(collector: RequestCollector) {
-    super(collector, COMMA);
+    super(collector, COMMA, COLUMNS);
   }
 
-  protected override request(bytes: Uint8Array, start: number, end: number): string | undefined {
+  protected override request(bytes: Uint8Array): string | undefined {
     const { fields, collector } = this;
     fields.word();
     if (!this.#readTime(bytes, fields.wordStart, fields.wordEnd)) {
-      return equals(bytes, start, end, COLUMNS_LINE)
-        ? undefined
-        : 'the timestamp is not a number of seconds with decimals';
+      return 'the timestamp is not a number of seconds with decimals';
     }
     fields.word();
     const isOneByte = fields.word() === 1;
@@ -50,15 +41,15 @@ export class SystorParser extends ReadWriteParser {
     const volume = fields.number();
     const offset = fields.number();
     const length = fields.number();
-    if (fields.isPastEnd) return `fewer than the six fields ${COLUMNS}`;
+    if (!fields.isExact) return `not the six fields ${COLUMNS}`;
     if (volume < 0) return 'the LUN is not a whole number';
+    const op = type === READ ? 'read' : type === WRITE ? 'write' : undefined;
+    if (type !== 0 && (!isOneByte || op === undefined)) return 'the type is neither R, W nor blank';
     if (!collector.volumes.takesNumber(volume)) return undefined;
-    if (type === 0) {
+    if (op === undefined) {
       this.failedCount++;
       return undefined;
     }
-    const op = type === READ ? 'read' : type === WRITE ? 'write' : undefined;
-    if (!isOneByte || op === undefined) return 'the type is neither R, W nor blank';
     const rule = unreadablePlace(offset, length);
     if (rule !== undefined) return rule;
     const timeNs = collector.clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);

@@ -9,6 +9,7 @@
 import type { ErrorPlace } from '../../core/error.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { LineScanner } from './line-scanner.ts';
+import { withoutByteOrderMark } from './trace-head.ts';
 import { RecordScanner } from './record-scanner.ts';
 import { badTrace } from './request-rules.ts';
 import type { RequestCollector } from './request-collector.ts';
@@ -102,7 +103,7 @@ class LineFeed extends FileFeed<LineParser> {
 
   constructor(parts: FeedParts<LineParser>) {
     super(parts);
-    this.take(parts.head);
+    this.take(withoutByteOrderMark(parts.head));
   }
 
   override get place(): ErrorPlace {
@@ -114,6 +115,10 @@ class LineFeed extends FileFeed<LineParser> {
     const collector = this.collector;
     const { parser } = this;
     collector.timeNs = this.timeNs;
+    collector.rejectLater = (rule) => {
+      const { line } = lines;
+      return () => this.onBroken(rule, { path: this.path, line }, parser);
+    };
     while (!collector.isFull && collector.timeNs <= untilNs) {
       if (!lines.advance()) {
         this.isStarved = true;
@@ -157,6 +162,11 @@ class RecordFeed extends FileFeed<RecordParser> {
     const collector = this.collector;
     const { parser } = this;
     collector.timeNs = this.timeNs;
+    collector.rejectLater = (rule) => {
+      const { record, offset } = records;
+      const words = `record ${String(record)}: ${rule}`;
+      return () => this.onBroken(words, { path: this.path, offset }, parser);
+    };
     while (!collector.isFull && collector.timeNs <= untilNs) {
       if (parser.isDone === true && !records.isSkipping) {
         this.isEnded = true;

@@ -2,35 +2,30 @@
  * The trace formats, in one table: what each holds, how a file of it is recognised, and who parses
  * it.
  *
- * Invariants: recognition looks at the first bytes alone, in the table's order, and no two formats
- * recognise the same bytes. What a format does not hold is never made up: without flushes in the
- * file there are none in the stream.
+ * Invariants: recognition looks at the first bytes alone, and no two formats recognise the same
+ * bytes. Formats of lines are recognised by their parsers, so that what is recognised can be read;
+ * where lines mean different things in several formats, or their unit is a guess, the user says
+ * which it is. What a format does not hold is never made up: without flushes in the file there are
+ * none in the stream.
  */
 
-import { AlibabaParser, isAlibabaTrace } from './alibaba.ts';
-import { BlkparseParser, isBlkparse } from './blkparse.ts';
+import { AlibabaParser } from './alibaba.ts';
+import { BlkparseParser } from './blkparse.ts';
 import { BlktraceParser, isBlktrace } from './blktrace.ts';
 import { DmLogWritesParser, isDmLogWrites } from './dm-log-writes.ts';
 import { FioIologParser, isFioIolog } from './fio-iolog.ts';
-import { FiuParser, isFiuTrace } from './fiu.ts';
-import { isMsrTrace, MsrParser } from './msr.ts';
+import { FiuParser } from './fiu.ts';
+import { MsrParser } from './msr.ts';
 import { isNativeTrace, NativeTraceParser } from './native.ts';
-import { isNbdkitLog, NbdkitLogParser } from './nbdkit-log.ts';
-import { isQemuTraceLog, QemuTraceLogParser } from './qemu-trace-log.ts';
-import { isSystorTrace, SystorParser } from './systor17.ts';
-import { isTencentTrace, TencentParser } from './tencent.ts';
+import { NbdkitLogParser } from './nbdkit-log.ts';
+import { QemuTraceLogParser } from './qemu-trace-log.ts';
+import { SystorParser } from './systor17.ts';
+import { TencentParser } from './tencent.ts';
+import { parserTakes } from './parser-trial.ts';
 import type { RequestCollector } from './request-collector.ts';
+import type { TraceHead } from './trace-head.ts';
 import type { TraceParser } from './trace-parser.ts';
 import { isVscsiTrace, VscsiParser } from './vscsi.ts';
-
-/** The beginning of an unpacked file. */
-export interface TraceHead {
-  readonly bytes: Uint8Array;
-  /**
-   * Its first whole lines, without their line feeds; of a binary file, what is between such bytes.
-   */
-  readonly lines: readonly string[];
-}
 
 /** What the records of a format say. */
 export interface TraceContents {
@@ -57,7 +52,15 @@ export interface TraceFormatEntry {
   readonly orderWindow: number;
   /** Whether times count from elsewhere than the beginning of the trace. */
   readonly rebases: boolean;
-  readonly recognises: (head: TraceHead) => boolean;
+  /** Whether the format has several events of a request, of which one is taken. */
+  readonly hasActions?: boolean;
+  /** Whether a file that begins so is of the format; left out, the parser decides. */
+  readonly recognises?: (head: TraceHead) => boolean;
+  /**
+   * What the first line must have, in addition to what the parser takes, to be of no other format;
+   * without it the file may be of this format, and the user has to say so.
+   */
+  readonly isCertain?: (firstLine: string) => boolean;
   readonly parser: (collector: RequestCollector, head: Uint8Array) => TraceParser;
 }
 
@@ -107,8 +110,7 @@ const TABLE = {
   'fio-v3': {
     title: 'fio iolog, version 3',
     holds: { ...READS_AND_WRITES, flush: true, discard: true, times: 'us', volume: 'file' },
-    orderWindow: ORDER_WINDOW,
-    rebases: false,
+    ...IN_ORDER,
     recognises: (head) => isFioIolog(first(head), 3),
     parser: (collector) => new FioIologParser(collector, 3),
   },
@@ -116,6 +118,7 @@ const TABLE = {
     title: 'blktrace, binary, one file a CPU',
     holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'ns', volume: 'device' },
     ...NEARLY_IN_ORDER,
+    hasActions: true,
     recognises: ({ bytes }) => isBlktrace(bytes),
     parser: (collector, head) => new BlktraceParser(collector, head),
   },
@@ -123,42 +126,40 @@ const TABLE = {
     title: "blkparse's text, and ftrace's blk tracer",
     holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'ns', volume: 'device' },
     ...NEARLY_IN_ORDER,
-    recognises: ({ lines }) => isBlkparse(lines),
+    hasActions: true,
     parser: (collector) => new BlkparseParser(collector),
   },
   msr: {
     title: 'Microsoft Research Cambridge, CSV',
     holds: { ...READS_AND_WRITES, times: '100 ns', volume: 'host and disk' },
     ...NEARLY_IN_ORDER,
-    recognises: (head) => isMsrTrace(first(head)),
+    isCertain: (line) => /^(?:\d{17,19}|Timestamp),/.test(line),
     parser: (collector) => new MsrParser(collector),
   },
   alibaba: {
     title: 'Alibaba Cloud 2020, CSV',
     holds: { ...READS_AND_WRITES, times: 'us', volume: 'device' },
     ...NEARLY_IN_ORDER,
-    recognises: (head) => isAlibabaTrace(first(head)),
+    isCertain: (line) => /(?:,\d{16}|,timestamp)$/.test(line),
     parser: (collector) => new AlibabaParser(collector),
   },
   tencent: {
     title: 'Tencent Cloud Block Storage 2018, CSV',
     holds: { ...READS_AND_WRITES, times: 's', volume: 'volume' },
     ...NEARLY_IN_ORDER,
-    recognises: (head) => isTencentTrace(first(head)),
+    isCertain: (line) => /^(?:\d{10}|Timestamp),/.test(line),
     parser: (collector) => new TencentParser(collector),
   },
   systor17: {
     title: "SYSTOR '17 virtual desktops, CSV",
     holds: { ...READS_AND_WRITES, times: 'us', volume: 'LUN' },
     ...NEARLY_IN_ORDER,
-    recognises: (head) => isSystorTrace(first(head)),
     parser: (collector) => new SystorParser(collector),
   },
   fiu: {
     title: 'Florida International University (SRT), text',
     holds: { ...READS_AND_WRITES, times: 'ns', volume: 'device' },
     ...NEARLY_IN_ORDER,
-    recognises: (head) => isFiuTrace(first(head)),
     parser: (collector) => new FiuParser(collector),
   },
   vscsi: {
@@ -187,7 +188,6 @@ const TABLE = {
     title: "nbdkit's log filter",
     holds: { ...EVERYTHING, times: 'us', volume: 'export' },
     ...IN_ORDER,
-    recognises: (head) => isNbdkitLog(first(head)),
     parser: (collector) => new NbdkitLogParser(collector),
   },
   'qemu-trace-log': {
@@ -195,7 +195,6 @@ const TABLE = {
     holds: { ...READS_AND_WRITES, fua: true, writeZeroes: true, times: 'us', volume: 'block backend' },
     orderWindow: 0,
     rebases: true,
-    recognises: ({ lines }) => isQemuTraceLog(lines),
     parser: (collector) => new QemuTraceLogParser(collector),
   },
 } as const satisfies Readonly<Record<string, TraceFormatEntry>>;
@@ -208,7 +207,20 @@ export function traceFormat(format: TraceFormat): TraceFormatEntry {
   return TABLE[format];
 }
 
-/** The format of a file that begins so, or `undefined`. */
-export function recogniseTrace(head: TraceHead): TraceFormat | undefined {
-  return TRACE_FORMATS.find((format) => traceFormat(format).recognises(head));
+/**
+ * The formats that a file may be of that begins so. More than one, or one that is not certain, is
+ * for the user to decide.
+ */
+export function recogniseTrace(head: TraceHead): {
+  readonly formats: readonly TraceFormat[];
+  readonly isCertain: boolean;
+} {
+  const possible = TRACE_FORMATS.filter((format) => {
+    const { recognises, parser } = traceFormat(format);
+    return recognises === undefined ? parserTakes(parser, head) : recognises(head);
+  });
+  const certain = possible.filter((format) => traceFormat(format).isCertain?.(first(head)) ?? true);
+  return certain.length === 1
+    ? { formats: certain, isCertain: true }
+    : { formats: possible, isCertain: false };
 }

@@ -5,13 +5,8 @@
  */
 
 import type { Request } from '../request.ts';
+import { Tally, type TallyEntry } from './tally.ts';
 import { traceFormat, type TraceContents, type TraceFormat } from './trace-formats.ts';
-
-export interface TraceLoss {
-  /** What is lost, in the words that follow its count. */
-  readonly what: string;
-  readonly count: number;
-}
 
 const UNIT_NS: Readonly<Record<TraceContents['times'], number>> = {
   ns: 1,
@@ -26,7 +21,7 @@ export class TraceLosses {
   readonly #format: TraceFormat;
   readonly #holds: TraceContents;
   readonly #unitNs: number;
-  readonly #counts = new Map<string, number>();
+  readonly #tally = new Tally();
 
   constructor(format: TraceFormat) {
     this.#format = format;
@@ -72,12 +67,12 @@ export class TraceLosses {
     if (this.#format !== 'native' && facts > 0) this.#count('lines of provenance', facts);
   }
 
-  list(): readonly TraceLoss[] {
-    return [...this.#counts].map(([what, count]) => ({ what, count }));
+  list(): readonly TallyEntry[] {
+    return this.#tally.list();
   }
 
   #count(what: string, count = 1): void {
-    this.#counts.set(what, (this.#counts.get(what) ?? 0) + count);
+    this.#tally.add(what, count);
   }
 }
 

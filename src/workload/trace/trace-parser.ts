@@ -24,6 +24,11 @@ interface Parser {
 /** Of a format of text lines. */
 export interface LineParser extends Parser {
   readonly unit: 'line';
+  /**
+   * Whether a line was taken that shows the format, in formats with lines that give no request by
+   * themselves; left out, a request shows it.
+   */
+  readonly isRecognised?: boolean;
   /** Takes the line `bytes[start … end)`, without its line feed. */
   line(bytes: Uint8Array, start: number, end: number): string | undefined;
 }

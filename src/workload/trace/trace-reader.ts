@@ -16,12 +16,14 @@
 import { Qcow2BenchError, systemCode, type ErrorPlace } from '../../core/error.ts';
 import type { RequestStream } from '../request-stream.ts';
 import type { Request } from '../request.ts';
+import type { BlockAction } from './block-action.ts';
 import { badTrace } from './request-rules.ts';
 import { openFeed, RECOVER_HINT, type TraceFeed } from './trace-feed.ts';
 import { traceFiles } from './trace-files.ts';
 import { recogniseTrace, TRACE_FORMATS, traceFormat, type TraceFormat } from './trace-formats.ts';
-import { headOf, readHead, unknownTraceRule } from './trace-head.ts';
+import { ambiguousTraceRule, headOf, readHead, unknownTraceRule } from './trace-head.ts';
 import { BATCH_REQUESTS, RequestCollector } from './request-collector.ts';
+import type { TallyEntry } from './tally.ts';
 import type { TraceParser } from './trace-parser.ts';
 import { readUnpacked } from './unpacked-file.ts';
 
@@ -42,6 +44,11 @@ export interface OpenTraceOptions {
   readonly skipBad?: boolean | undefined;
   /** Read a file that was cut short up to its last whole line or record, instead of refusing it. */
   readonly recover?: boolean | undefined;
+  /**
+   * In formats with several events of a request: which of them to take; default: the first of Q, I,
+   * D, C that the trace has.
+   */
+  readonly action?: BlockAction | undefined;
   /** At most this many requests; default: all. */
   readonly limit?: number | undefined;
 }
@@ -67,6 +74,12 @@ export interface OpenTrace extends RequestStream {
   readonly failedCount: number;
   /** Requests left out so far because they went to another volume. */
   readonly otherVolumeCount: number;
+  /** Which event of a request was taken, in formats with several, once it is known. */
+  readonly action: BlockAction | undefined;
+  /** Lines and records so far that were recognised and give no request, by kind. */
+  readonly passedOver: readonly TallyEntry[];
+  /** Requests so far that were taken otherwise than they are recorded, by kind. */
+  readonly adjusted: readonly TallyEntry[];
 }
 
 /**
@@ -130,6 +143,7 @@ class TraceReader implements UnsizedTrace {
   #first: readonly Request[] = [];
   #left: number;
   #isEnded = false;
+  #hasRequests = false;
 
   constructor(path: string, options: OpenTraceOptions) {
     this.path = path;
@@ -163,11 +177,24 @@ class TraceReader implements UnsizedTrace {
   }
 
   get failedCount(): number {
-    return this.#sources.reduce((sum, { feed }) => sum + (feed.parser.failedCount ?? 0), 0);
+    const failed = this.#collector?.actions.failedCount ?? 0;
+    return this.#sources.reduce((sum, { feed }) => sum + (feed.parser.failedCount ?? 0), failed);
   }
 
   get otherVolumeCount(): number {
     return this.#collector?.volumes.otherCount ?? 0;
+  }
+
+  get action(): BlockAction | undefined {
+    return traceFormat(this.#format).hasActions === true ? this.#collector?.actions.chosen : undefined;
+  }
+
+  get passedOver(): readonly TallyEntry[] {
+    return this.#collector?.passedOver.list() ?? [];
+  }
+
+  get adjusted(): readonly TallyEntry[] {
+    return this.#collector?.adjusted.list() ?? [];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -185,9 +212,10 @@ class TraceReader implements UnsizedTrace {
     }
     this.#format =
       this.#options.format ?? this.#recognised(heads.find((head) => head.length > 0) ?? new Uint8Array(0));
-    const { orderWindow, rebases, parser: parserOf } = traceFormat(this.#format);
-    const { volume, size } = this.#options;
-    const collector = new RequestCollector({ orderWindow, rebases, volume, size });
+    const { orderWindow, rebases, parser: parserOf, hasActions } = traceFormat(this.#format);
+    const { volume, size, action } = this.#options;
+    if (action !== undefined && hasActions !== true) throw this.#noActions();
+    const collector = new RequestCollector({ orderWindow, rebases, volume, size, action });
     this.#collector = collector;
     this.#sources = this.#files.map((chunks, index) => {
       const head = heads[index] ?? new Uint8Array(0);
@@ -205,9 +233,12 @@ class TraceReader implements UnsizedTrace {
 
   #recognised(bytes: Uint8Array): TraceFormat {
     const head = headOf(bytes);
-    const format = recogniseTrace(head);
-    if (format !== undefined) return format;
-    throw badTrace(unknownTraceRule(head, TRACE_FORMATS), { path: this.#paths[0] ?? this.path });
+    const { formats, isCertain } = recogniseTrace(head);
+    const [format] = formats;
+    if (format !== undefined && isCertain) return format;
+    const place = { path: this.#paths[0] ?? this.path };
+    if (format === undefined) throw badTrace(unknownTraceRule(head, TRACE_FORMATS), place);
+    throw new Qcow2BenchError('ambiguous-trace', ambiguousTraceRule(formats), place);
   }
 
   async *#batches(): AsyncGenerator<readonly Request[], undefined> {
@@ -235,6 +266,7 @@ class TraceReader implements UnsizedTrace {
       const { source, untilNs } = furthestBack(this.#sources);
       if (source === undefined) {
         this.#isEnded = true;
+        collector.settle();
         break;
       }
       const { chunks, feed } = source;
@@ -243,7 +275,10 @@ class TraceReader implements UnsizedTrace {
     }
     if (volumes.isSeveral && (this.#isEnded || volumes.isListed)) throw this.#severalVolumes(collector);
     if (this.#isEnded && volumes.isMissing) throw this.#missingVolume(collector);
-    return collector.take({ ended: this.#isEnded });
+    const batch = collector.take({ ended: this.#isEnded });
+    this.#hasRequests ||= batch.length > 0;
+    if (this.#isEnded && !this.#hasRequests) throw this.#noRequests(collector);
+    return batch;
   }
 
   readonly #onBroken = (rule: string, place: ErrorPlace, parser: TraceParser): void => {
@@ -255,6 +290,25 @@ class TraceReader implements UnsizedTrace {
     this.isCut = true;
     this.cutBytes += bytes;
   };
+
+  #noActions(): Qcow2BenchError {
+    const message = `the format ${this.#format} has one event for each request: omit --action`;
+    return new Qcow2BenchError('no-actions', message, { path: this.path });
+  }
+
+  /** Nothing taken is no success: the error has what there was instead. */
+  #noRequests({ volumes: { otherCount } }: RequestCollector): Qcow2BenchError {
+    const instead = [
+      ...(this.skippedCount > 0 ? [`invalid lines or records ${String(this.skippedCount)}`] : []),
+      ...(this.failedCount > 0 ? [`requests that failed or got no reply ${String(this.failedCount)}`] : []),
+      ...(otherCount > 0 ? [`requests of other volumes ${String(otherCount)}`] : []),
+      ...this.passedOver.map(({ what, count }) => `${what} ${String(count)}`),
+    ];
+    const { action } = this.#options;
+    const wanted = action === undefined ? 'has no requests' : `has no requests of action ${action}`;
+    const message = instead.length === 0 ? wanted : `${wanted}; passed over: ${instead.join(', ')}`;
+    return new Qcow2BenchError('no-requests', message, { path: this.path });
+  }
 
   #severalVolumes({ volumes }: RequestCollector): Qcow2BenchError {
     const { volume } = traceFormat(this.#format).holds;

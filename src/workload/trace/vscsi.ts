@@ -78,7 +78,10 @@ export class VscsiParser implements RecordParser {
     }
     const command = view.getUint16(layout.command, true);
     const op = READ_COMMANDS.has(command) ? 'read' : WRITE_COMMANDS.has(command) ? 'write' : undefined;
-    if (op === undefined) return undefined;
+    if (op === undefined) {
+      this.#collector.passedOver.add(`SCSI commands 0x${command.toString(16).padStart(2, '0')}`);
+      return undefined;
+    }
     const offset = (readU64le(view, layout.block) ?? NaN) * SECTOR_SIZE;
     if (!Number.isSafeInteger(offset)) return 'the block is at 2^53 bytes or more';
     const length = view.getUint32(layout.length, true);

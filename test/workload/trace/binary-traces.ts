@@ -15,12 +15,14 @@ const CATEGORIES = {
   /** A flag below the categories: the pdu begins with a cgroup. */
   cgroup: 1 << 8,
 } as const;
-export type BlktraceCategory = keyof typeof CATEGORIES;
+/** Beyond 32 bits, which version 8 has. */
+const CATEGORY_ZONE_APPEND = 1n << 48n;
+export type BlktraceCategory = keyof typeof CATEGORIES | 'zone-append';
 
 export interface BlktraceEvent {
   readonly timeNs: number | bigint;
   readonly category: readonly BlktraceCategory[];
-  readonly sector?: number;
+  readonly sector?: number | bigint;
   readonly bytes?: number;
   /** Default: 1, queued. */
   readonly action?: number;
@@ -35,24 +37,31 @@ export interface BlktraceEvent {
 export function blktraceEvent(event: BlktraceEvent): Buffer {
   const { category, sector = 0, bytes = 0, action = 1, cpu = 0, sequence = 1, device = [8, 0] } = event;
   const { pdu = new Uint8Array(0), version = 7 } = event;
-  const record = Buffer.alloc(48 + pdu.length);
+  const head = version === 8 ? 64 : 48;
+  const record = Buffer.alloc(head + pdu.length);
   const view = new DataView(record.buffer, record.byteOffset, record.length);
   const little = event.bigEndian !== true;
+  const code = category.reduce(
+    (bits, name) => bits | (name === 'zone-append' ? CATEGORY_ZONE_APPEND : BigInt(CATEGORIES[name] >>> 0)),
+    BigInt(action),
+  );
   view.setUint32(0, 0x65617400 | version, little);
   view.setUint32(4, sequence, little);
   view.setBigUint64(8, BigInt(event.timeNs), little);
   view.setBigUint64(16, BigInt(sector), little);
   view.setUint32(24, bytes, little);
-  view.setInt32(
-    28,
-    category.reduce((bits, name) => bits | CATEGORIES[name], action),
-    little,
-  );
-  view.setUint32(32, 100, little);
-  view.setUint32(36, (device[0] << 20) | device[1], little);
-  view.setUint32(40, cpu, little);
-  view.setUint16(46, pdu.length, little);
-  record.set(pdu, 48);
+  if (version === 8) {
+    view.setUint32(28, 100, little);
+    view.setBigUint64(32, code, little);
+  } else {
+    view.setUint32(28, Number(code), little);
+    view.setUint32(32, 100, little);
+  }
+  const deviceAt = version === 8 ? 40 : 36;
+  view.setUint32(deviceAt, (device[0] << 20) | device[1], little);
+  view.setUint32(deviceAt + 4, cpu, little);
+  view.setUint16(deviceAt + 10, pdu.length, little);
+  record.set(pdu, head);
   return record;
 }
 

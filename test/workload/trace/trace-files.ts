@@ -28,7 +28,10 @@ export function temporaryFile(content: string | Uint8Array, name = 'a.trace.csv'
   return path;
 }
 
-export interface WholeTrace extends Pick<OpenTrace, 'format' | 'volume'> {
+export interface WholeTrace extends Pick<
+  OpenTrace,
+  'format' | 'volume' | 'action' | 'passedOver' | 'adjusted'
+> {
   readonly virtualSize: number;
   readonly provenance: ReadonlyMap<string, string>;
   readonly requests: readonly Request[];
@@ -47,7 +50,11 @@ export async function readWhole(path: string, options: OpenTraceOptions = {}): P
     batchSizeMax = Math.max(batchSizeMax, batch.length);
   }
   const { format, volume, virtualSize, provenance, skippedCount, failedCount, otherVolumeCount } = trace;
+  const { action, passedOver, adjusted } = trace;
   return {
+    action,
+    passedOver,
+    adjusted,
     format,
     volume,
     virtualSize,
@@ -58,6 +65,22 @@ export async function readWhole(path: string, options: OpenTraceOptions = {}): P
     otherVolumeCount,
     batchSizeMax,
   };
+}
+
+/** The requests of a trace that may have none, which is an error. */
+export async function requestsIn(path: string, options: OpenTraceOptions = {}): Promise<readonly Request[]> {
+  try {
+    return (await readWhole(path, options)).requests;
+  } catch (error) {
+    if (error instanceof Qcow2BenchError && error.code === 'no-requests') return [];
+    throw error;
+  }
+}
+
+/** `write 4096+512 @100 fua`: a request in one line. */
+export function inWords({ op, offset, length, fua, unmap, timeNs }: Request): string {
+  const place = op === 'flush' ? '' : ` ${String(offset)}+${String(length)}`;
+  return `${op}${place} @${String(timeNs)}${fua ? ' fua' : ''}${unmap ? ' unmap' : ''}`;
 }
 
 /** The error with which reading the trace ends. */

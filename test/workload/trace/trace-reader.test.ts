@@ -50,8 +50,10 @@ test('compression is detected from the content, whatever the name', async () => 
   expect((await readWhole(temporaryFile(zstdCompressSync(SAMPLE), 'x.gz'))).requests).toEqual(requests);
 });
 
-test('a trace without requests is a trace', async () => {
-  expect(await readWhole(temporaryFile(HEADER))).toMatchObject({ virtualSize: 1048576, requests: [] });
+test('a trace without requests is an error with what was passed over', async () => {
+  expect(await faultOf(temporaryFile(HEADER))).toMatchObject({ code: 'no-requests' });
+  const { message } = await faultOf(temporaryFile(`${HEADER}# a remark\n0,write,0,1,\n`), { skipBad: true });
+  expect(message).toMatch(/has no requests; passed over: invalid lines or records 1, comment lines 1$/);
 });
 
 test('the header is known before the first request is asked for', async () => {
