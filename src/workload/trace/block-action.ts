@@ -1,5 +1,5 @@
 /**
- * Which of the events of a request in the kernel's block layer stands for it. A request shows
+ * Which of the events of a request in the kernel's block layer is taken. A request shows
  * several times on its way: queued (Q), inserted into the scheduler's queue (I), issued to the
  * driver (D), completed (C), among others. A recorder may have been set to log only some of them.
  *

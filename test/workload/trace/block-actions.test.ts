@@ -25,7 +25,7 @@ const ISSUED =
 const words = async (content: string | Uint8Array, options = {}) =>
   (await readWhole(temporaryFile(content), options)).requests.map(inWords);
 
-describe('which event stands for a request', () => {
+describe('which event is taken of a request', () => {
   test('issued, if nothing was queued: each once, flushes with any sector', async () => {
     const trace = await readWhole(temporaryFile(ISSUED));
     expect(trace.action).toBe('D');
