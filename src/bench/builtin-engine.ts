@@ -144,7 +144,7 @@ export class BuiltinEngine implements Engine {
     await using stream = await openStream(plan.source, { limit: options.limit, seed: plan.seed });
     const verified =
       plan.verify === true
-        ? new VerifiedDisk(stack.backend, { isNew: plan.userImage === undefined })
+        ? new VerifiedDisk(stack.backend, { isNew: plan.userImage === undefined && !isFilled(plan) })
         : undefined;
     const guest = await runRequests({
       backend: verified ?? stack.backend,
@@ -268,4 +268,9 @@ async function requestsToTime(plan: CellPlan, options: PassOptions): Promise<rea
   const requests = await collectRequests(plan, options);
   if (requests.length > 0) return requests;
   throw new Qcow2BenchError('no-requests', 'no requests to time', { path: plan.source.path });
+}
+
+/** Whether the image has data before the run that the plan's requests did not write. */
+function isFilled({ source }: CellPlan): boolean {
+  return source.kind === 'recording' && source.fill !== undefined;
 }

@@ -210,8 +210,11 @@ function refuseSameNames(sources: readonly WorkloadSource[]): void {
   }
 }
 
-function adaptationIn(source: WorkloadSource): Pick<Cell, 'flushPolicy' | 'remap'> {
-  return source.kind === 'recording' && source.adaptation !== undefined
-    ? adaptationNames(source.adaptation)
-    : {};
+function adaptationIn(source: WorkloadSource): Pick<Cell, 'flushPolicy' | 'remap' | 'fill'> {
+  if (source.kind !== 'recording') return {};
+  const { adaptation, fill } = source;
+  return {
+    ...(adaptation === undefined ? {} : adaptationNames(adaptation)),
+    ...(fill === undefined ? {} : { fill: 'reads' }),
+  };
 }

@@ -254,7 +254,8 @@ function visibleFills(plan: CellPlan): readonly Iterable<Request>[] {
 }
 
 function prefill({ source, seed }: CellPlan): Iterable<Request> {
-  return source.kind === 'workload' ? generatePrefill(source.workload, { seed }) : [];
+  if (source.kind === 'workload') return generatePrefill(source.workload, { seed });
+  return source.fill?.requests(source.virtualSize) ?? [];
 }
 
 function crash({ source, seed }: CellPlan): Iterable<Request> {

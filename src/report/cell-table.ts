@@ -30,6 +30,20 @@ export const CELL_COLUMNS: readonly CellTableColumn[] = [
   { title: 'Time ratio', numeric: true, text: ratioOf },
 ];
 
+/** Of cells without writes, which the other columns say nothing about. */
+export const READ_COLUMNS: readonly CellTableColumn[] = [
+  { title: 'Host reads/read', numeric: true, text: (cell) => rateText(perRead(cell, ({ ops }) => ops)) },
+  { title: 'Host B/read', numeric: true, text: (cell) => bytesText(perRead(cell, ({ bytes }) => bytes)) },
+];
+
+function perRead(
+  { record: { counts } }: ReportCell,
+  pick: (reads: { readonly ops: number; readonly bytes: number }) => number,
+): number | undefined {
+  if (counts === null || counts.guest.writes > 0 || counts.guest.reads === 0) return undefined;
+  return pick(counts.run.reads) / counts.guest.reads;
+}
+
 /** Columns that only the page has room for. */
 export const WIDE_COLUMNS: readonly CellTableColumn[] = [
   ...CELL_COLUMNS.slice(0, 4),

@@ -9,7 +9,7 @@ import { withVisibleText } from '../core/visible-text.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
-import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
+import { CELL_COLUMNS, READ_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
 import { discardNote } from './discard-note.ts';
 import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
@@ -130,7 +130,7 @@ function tableLines(
   faint: (text: string) => string,
   strong: (text: string) => string,
 ): string[] {
-  const columns = CELL_COLUMNS.filter(
+  const columns = [...CELL_COLUMNS, ...READ_COLUMNS].filter(
     ({ title, numeric, text }) =>
       title !== 'Cache' && (!numeric || cells.some((cell) => !SAYS_NOTHING.has(text(cell)))),
   );

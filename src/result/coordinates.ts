@@ -263,6 +263,13 @@ export const COORDINATES = {
     text: (way) => `remap ${way}`,
     absentText: 'remap none',
   }),
+  fill: counted(
+    z
+      .literal('reads')
+      .optional()
+      .describe('What the trace reads before it writes there was written before the run; absent without'),
+    { text: () => 'reads filled', absentText: 'reads not filled' },
+  ),
   timing: timedOnly(
     name
       .optional()

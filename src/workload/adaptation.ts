@@ -1,6 +1,6 @@
 /**
  * A trace adapted to what it is replayed for: fitted to an image of another size, with flushes that
- * it does not hold.
+ * it does not hold, in requests that the image takes.
  *
  * Invariant: the limit counts requests as they are served, added flushes included.
  */
@@ -9,10 +9,13 @@ import { flushPolicyName, withFlushes, type FlushPolicy } from './flush-policy.t
 import { remapped, type Remap, type RemapSizes } from './remap.ts';
 import type { RequestStream } from './request-stream.ts';
 import type { Request } from './request.ts';
+import { TRANSFER_BYTES_MAX, withinTransfer } from './split-requests.ts';
 
 export interface Adaptation {
   readonly flushPolicy?: FlushPolicy | undefined;
   readonly remap?: { readonly way: Remap; readonly sizes: RemapSizes } | undefined;
+  /** Bytes of a read or write at most; longer ones are split. Default: what an image takes. */
+  readonly transferBytes?: number | undefined;
 }
 
 /** How a cell names it. */
@@ -29,12 +32,13 @@ export function adaptationNames({ flushPolicy, remap }: Adaptation): {
 /** The stream is disposed of with the one it is made of. */
 export function adapted(
   stream: RequestStream,
-  { flushPolicy, remap }: Adaptation,
+  { flushPolicy, remap, transferBytes = TRANSFER_BYTES_MAX }: Adaptation,
   limit = Infinity,
 ): RequestStream {
   let { batches } = stream;
   if (remap !== undefined && remap.way !== 'grow') batches = remapped(batches, remap.way, remap.sizes);
   if (flushPolicy !== undefined) batches = withFlushes(batches, flushPolicy);
+  batches = withinTransfer(batches, transferBytes);
   return {
     virtualSize: stream.virtualSize,
     batches: cut(batches, limit),

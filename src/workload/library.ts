@@ -15,6 +15,7 @@ import { existsSync, openSync, readdirSync } from '../core/host-fs.ts';
 import { didYouMean } from '../core/nearest-name.ts';
 import { adapted, type Adaptation } from './adaptation.ts';
 import type { GenerateOptions } from './generator.ts';
+import type { ReadFill } from './read-fill.ts';
 import { workloadStream } from './request-stream.ts';
 import type { RequestStream } from './request-stream.ts';
 import type { Workload } from './schema.ts';
@@ -50,10 +51,14 @@ export interface RecordedSource {
   readonly limit?: number | undefined;
   /** What its streams are made into; default: as they are. */
   readonly adaptation?: Adaptation | undefined;
+  /** What is written to a new image before its streams are served; default: nothing. */
+  readonly fill?: ReadFill | undefined;
 }
 
 /** What of a trace is read, and how. */
-export type TraceReading = Pick<OpenTraceOptions, 'format' | 'action' | 'volume' | 'size' | 'skipBad' | 'recover'
+export type TraceReading = Pick<
+  OpenTraceOptions,
+  'format' | 'action' | 'volume' | 'size' | 'skipBad' | 'recover'
 >;
 
 export type WorkloadSource = SyntheticSource | RecordedSource;
@@ -144,7 +149,7 @@ async function recordedStream(source: RecordedSource, options: OpenStreamOptions
   const limit = Math.min(source.limit ?? Infinity, options.limit ?? Infinity);
   // An adaptation only adds requests: no more than these are needed.
   const trace = await openTrace(source.path, { ...source.reading, ...options, limit });
-  return source.adaptation === undefined ? trace : adapted(trace, source.adaptation, limit);
+  return adapted(trace, source.adaptation ?? {}, limit);
 }
 
 async function openSource(

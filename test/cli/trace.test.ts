@@ -281,6 +281,74 @@ describe('trace slice', () => {
   });
 });
 
+describe('what a trace reads before it writes', () => {
+  const READS = ['Read,0,65536', 'Read,131072,4096', 'Write,0,4096', 'Read,0,4096'].map(
+    (request, time) => `12816637200306162${String(time)},hm,0,${request},1`,
+  );
+  const cells = [
+    '--format',
+    'raw,qcow2',
+    '--refcounts',
+    'eager',
+    '--cache',
+    'none',
+    '--samples',
+    '0',
+    '--json',
+  ];
+  interface Line {
+    readonly cell: { readonly format: string; readonly fill?: string };
+    readonly counts: {
+      readonly run: {
+        readonly reads: { readonly byPurpose: { readonly data?: { readonly bytes: number } } };
+      };
+    };
+    readonly fallbacks: readonly string[];
+  }
+  const dataRead = (line: Line | undefined) => line?.counts.run.reads.byPurpose.data?.bytes;
+  const replayed = async (...words: readonly string[]): Promise<readonly Line[]> => {
+    const folder = folderWith({ 'hm.csv': `${READS.join('\n')}\n`, t: NATIVE });
+    const { stdout, code } = await callCli(folder, 'replay', ...words, ...cells);
+    expect(code).toBe(0);
+    return (JSON.parse(stdout) as { readonly cells: readonly Line[] }).cells;
+  };
+
+  test('is written before the run of a foreign trace, and the result has it', async () => {
+    const [raw, qcow2] = await replayed('hm.csv');
+    expect(raw?.cell).toMatchObject({ format: 'raw', fill: 'reads' });
+    expect(dataRead(raw)).toBe(65536 + 4096 + 4096);
+    expect(dataRead(qcow2)).toBe(65536 + 4096 + 4096);
+    expect(qcow2?.fallbacks.join()).toMatch(/68 KiB that the trace reads before it writes were written/);
+  });
+
+  test('stays unwritten with --fill-reads off, and in a native trace', async () => {
+    const [raw, qcow2] = await replayed('hm.csv', '--fill-reads', 'off');
+    expect(raw?.cell.fill).toBeUndefined();
+    expect(dataRead(raw)).toBe(65536 + 4096 + 4096);
+    expect(dataRead(qcow2)).toBe(4096);
+    expect((await replayed('t'))[0]?.cell.fill).toBeUndefined();
+  });
+
+  test('is a share in trace info', async () => {
+    const folder = folderWith({ 'hm.csv': `${READS.join('\n')}\n` });
+    const { stdout } = await callCli(folder, 'trace', 'info', 'hm.csv');
+    expect(stdout).toMatch(/unwritten +68 KiB \(94%\) of what is read was not written before/);
+    const json = await callCli(folder, 'trace', 'info', 'hm.csv', '--json');
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      unwrittenReadBytes: 69632,
+      unwrittenReadShare: 69632 / 73728,
+    });
+  });
+
+  test('a trace of reads alone has figures in its table', async () => {
+    const folder = folderWith({ 'r.csv': `${READS.filter((line) => line.includes('Read')).join('\n')}\n` });
+    const words = ['--format', 'raw,qcow2', '--refcounts', 'eager', '--cache', 'none', '--samples', '0'];
+    const { stdout } = await callCli(folder, 'replay', 'r.csv', ...words);
+    expect(stdout).toMatch(/Host reads\/read +Host B\/read/);
+    expect(stdout).toMatch(/raw +1\.00 +24,576/);
+  });
+});
+
 describe('replay takes the same options', () => {
   test('one volume of several, with a size', async () => {
     const folder = folderWith({ 'hm.csv': `${MSR}\n` });
@@ -298,6 +366,33 @@ describe('replay takes the same options', () => {
     );
     expect(code).toBe(0);
     expect(stdout).toMatch(/"writes":1,/);
+  });
+
+  test('a request longer than a disk takes at once is split, and the result has how many', async () => {
+    const folder = folderWith({ log: 'fio version 2 iolog\nf write 0 67108864\nf write 0 4096\n' });
+    const words = ['replay', 'log', '--format', 'raw', '--cache', 'unsafe', '--samples', '0', '--json'];
+    const whole = await callCli(folder, ...words);
+    expect(whole.stdout).toMatch(/"writes":3,/);
+    expect(whole.stdout).toMatch(/1 request longer than 32MiB \(--max-transfer\) split/);
+    expect((await callCli(folder, ...words, '--max-transfer', '1MiB')).stdout).toMatch(/"writes":65,/);
+    await expectError(
+      folder,
+      [...words, '--max-transfer', '33MiB'],
+      /--max-transfer: invalid value '33MiB'/,
+      2,
+    );
+  });
+
+  test('what fio cannot say in a line is several, and counted', async () => {
+    const native =
+      '#qcow2-bench trace v1\n#virtual-size 8589934592\ntime_ns,op,offset,length,flags\n0,discard,0,8589934592,\n';
+    const folder = folderWith({ t: native });
+    const convert = ['trace', 'convert', 't', 'log', '--to', 'fio-v3'];
+    await expectError(folder, convert, /1 requests of 4GiB or more, which become several/);
+    await callCli(folder, ...convert, '--lossy');
+    expect(readFileSync(join(folder, 'log'), 'utf8').match(/trim/g)).toHaveLength(3);
+    const { stdout } = await callCli(folder, 'trace', 'info', 'log', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ discards: 3, discardBytes: 2 ** 33 });
   });
 
   test('blktrace by its base name', async () => {

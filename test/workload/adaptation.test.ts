@@ -37,6 +37,48 @@ async function through(
 const flushesAt = (requests: readonly Request[]): number[] =>
   requests.flatMap(({ op, timeNs }) => (op === 'flush' ? [timeNs / MS] : []));
 
+describe('requests longer than a disk takes at once', () => {
+  test('are split in order, and cover what they covered', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 300 }),
+        fc.integer({ min: 1, max: 40 }),
+        fc.constantFrom('read', 'write'),
+        fc.boolean(),
+        async (sectors, most, op, isFua) => {
+          const fua = isFua && op === 'write';
+          const request: Request = { ...at(1, op as RequestOp, 512, sectors * 512), fua };
+          const parts = await through([at(0, 'flush'), request], { transferBytes: most * 512 });
+          expect(parts).toHaveLength(1 + Math.ceil(sectors / most));
+          let next = 512;
+          for (const part of parts.slice(1)) {
+            expect(part).toMatchObject({ op, offset: next, timeNs: MS, unmap: false });
+            expect(part.length).toBeLessThanOrEqual(most * 512);
+            next += part.length;
+          }
+          expect(next).toBe(512 + sectors * 512);
+          expect(parts.map((part) => part.fua)).toEqual(parts.map((_, n) => fua && n === parts.length - 1));
+        },
+      ),
+    );
+  });
+
+  test('by default to what an image takes; those without data stay whole', async () => {
+    const long = [
+      at(0, 'write', 0, 64 * MIB),
+      at(1, 'discard', 0, 2 ** 32),
+      at(2, 'write-zeroes', 0, 2 ** 31),
+    ];
+    expect((await through(long, {})).map(({ op, offset, length }) => [op, offset, length])).toEqual([
+      ['write', 0, 32 * MIB],
+      ['write', 32 * MIB, 32 * MIB],
+      ['discard', 0, 2 ** 32],
+      ['write-zeroes', 0, 2 ** 31],
+    ]);
+    expect(await through([at(0, 'discard', 0, 2 ** 33)], {})).toHaveLength(2);
+  });
+});
+
 describe('a flush policy', () => {
   test.each(['none', 'every=1', 'every=32', 'interval=100'])(
     '%s is read and named as it was given',

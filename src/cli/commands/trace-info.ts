@@ -75,6 +75,7 @@ function infoJson(trace: UnsizedTrace, figures: TraceFigures): string {
   const shares = {
     readShare: share(figures.reads, figures.reads + writes),
     allocatingShare: share(allocatingWrites, writes),
+    unwrittenReadShare: share(figures.unwrittenReadBytes, figures.readBytes),
   };
   const leftOut = {
     skipped: trace.skippedCount,
@@ -112,6 +113,7 @@ function infoText(trace: UnsizedTrace, { summary, figures }: Shown, terminal: Te
     ['requests', requestsText(figures, holds)],
     ['operations', operationsText(figures)],
     ['bytes', `${humanSize(figures.readBytes)} read, ${humanSize(figures.writeBytes)} written`],
+    ...(figures.reads > 0 ? [['unwritten', unwrittenText(figures)] as const] : []),
     ['flushes', flushesText(figures, holds)],
     ['sizes', powersText(figures.sizes)],
     ['alignment', powersText(figures.alignments)],
@@ -159,6 +161,11 @@ function operationsText(figures: TraceFigures): string {
     ...(discards > 0 ? [`${countOf(discards, 'discard')} of ${humanSize(discardBytes)}`] : []),
     ...(writeZeroes > 0 ? [`${countOf(writeZeroes, 'zero-write')} of ${humanSize(writeZeroesBytes)}`] : []),
   ].join(', ');
+}
+
+function unwrittenText({ unwrittenReadBytes, readBytes }: TraceFigures): string {
+  const bytes = `${humanSize(unwrittenReadBytes)} (${percent(share(unwrittenReadBytes, readBytes))})`;
+  return `${bytes} of what is read was not written before; see replay --fill-reads`;
 }
 
 function flushesText({ flushes, fuaWrites, writes }: TraceFigures, holds: TraceContents): string {

@@ -5,13 +5,18 @@
  */
 
 import { Qcow2BenchError } from '../../core/error.ts';
-import { formatSize } from '../../core/size.ts';
+import { existsSync } from '../../core/host-fs.ts';
+import { formatSize, humanSize } from '../../core/size.ts';
 import { CACHE_MODE_RULES } from '../../format/cache-mode.ts';
 import type { Cell } from '../../result/schema.ts';
+import { adapted } from '../../workload/adaptation.ts';
 import { flushPolicyName } from '../../workload/flush-policy.ts';
 import { findSource, type RecordedSource } from '../../workload/library.ts';
 import type { BlockAction } from '../../workload/trace/block-action.ts';
+import { ReadFill } from '../../workload/read-fill.ts';
 import { imageSize } from '../../workload/remap.ts';
+import type { Request } from '../../workload/request.ts';
+import { isSplit, TRANSFER_BYTES_MAX } from '../../workload/split-requests.ts';
 import { openTrace } from '../../workload/trace/trace-reader.ts';
 import { countOf } from '../terminal/text.ts';
 import type { ReplayArgs } from '../options/replay-options.ts';
@@ -22,6 +27,7 @@ export interface ReplaySourceArgs extends TraceArgs, ReplayArgs {
   readonly trace: string;
   /** At most this many. */
   readonly requests: number | undefined;
+  readonly image: string | undefined;
 }
 
 /** The result of scanning the trace. */
@@ -32,6 +38,10 @@ interface TraceFacts {
   readonly cutBytes: number | undefined;
   /** Flushes, and writes with FUA. */
   readonly flushes: number;
+  /** Reads and writes that are issued in several parts. */
+  readonly split: number;
+  /** Bytes written before the run. */
+  readonly filledBytes: number;
   /** Between the first request and the last. */
   readonly durationNs: number;
   /** Which event of a request was taken, in formats with several. */
@@ -51,9 +61,12 @@ export interface ReplaySource {
  *   `no-requests`, and what reading a trace throws.
  */
 export async function replaySource(args: ReplaySourceArgs): Promise<ReplaySource> {
-  const source = await openSource(args);
-  const facts = await readThrough(source, args.requests);
+  const opened = await openSource(args);
+  const fill = fillsReads(args, opened) ? new ReadFill() : undefined;
+  const facts = await readThrough(opened, args.requests, fill);
   refuseTimesThatAreNone(args, facts);
+  // Nothing to fill is no fill: the cell is the same one.
+  const source = fill === undefined || fill.bytes === 0 ? opened : { ...opened, fill };
   return {
     source,
     durationNs: facts.durationNs,
@@ -80,32 +93,62 @@ async function openSource(args: ReplaySourceArgs): Promise<RecordedSource> {
       path: source.path,
     });
   }
+  const transferBytes = args['max-transfer'];
   if (remap === undefined || size === undefined) {
-    return flushPolicy === undefined ? source : { ...source, adaptation: { flushPolicy } };
+    return { ...source, adaptation: { flushPolicy, transferBytes } };
   }
   const sizes = { recorded: source.virtualSize, image: size };
-  const adaptation = { flushPolicy, remap: { way: remap, sizes } };
+  const adaptation = { flushPolicy, transferBytes, remap: { way: remap, sizes } };
   return { ...source, virtualSize: imageSize(remap, sizes), adaptation };
 }
 
+/** An image that exists has its own data. */
+function fillsReads({ 'fill-reads': given, image }: ReplaySourceArgs, { reading }: RecordedSource): boolean {
+  const isNew = image === undefined || !existsSync(image);
+  if (given === 'on' && !isNew) {
+    throw new UsageError('--fill-reads on: --image names an image that exists, which is used as it is');
+  }
+  return isNew && (given === 'on' || (given === 'auto' && reading.format !== 'native'));
+}
+
+/** @param fill gets the requests as they are served. */
 async function readThrough(
-  { path, reading }: RecordedSource,
+  { path, reading, adaptation = {} }: RecordedSource,
   limit: number | undefined,
+  fill: ReadFill | undefined,
 ): Promise<TraceFacts> {
   await using trace = await openTrace(path, { ...reading, limit });
   let requests = 0;
   let flushes = 0;
+  let split = 0;
+  const transferBytes = adaptation.transferBytes ?? TRANSFER_BYTES_MAX;
   let firstNs: number | undefined;
   let lastNs = 0;
-  for await (const batch of trace.batches) {
-    requests += batch.length;
-    firstNs ??= batch[0]?.timeNs;
-    lastNs = batch.at(-1)?.timeNs ?? lastNs;
-    for (const { op, fua } of batch) if (op === 'flush' || fua) flushes++;
-  }
+  const counted = async function* (): AsyncGenerator<readonly Request[], undefined> {
+    for await (const batch of trace.batches) {
+      requests += batch.length;
+      firstNs ??= batch[0]?.timeNs;
+      lastNs = batch.at(-1)?.timeNs ?? lastNs;
+      for (const request of batch) {
+        if (request.op === 'flush' || request.fua) flushes++;
+        if (isSplit(request, transferBytes)) split++;
+      }
+      yield batch;
+    }
+    return undefined;
+  };
+  const own = {
+    virtualSize: trace.virtualSize,
+    batches: counted(),
+    [Symbol.asyncDispose]: () => trace[Symbol.asyncDispose](),
+  };
+  await using served = adapted(own, adaptation, limit);
+  for await (const batch of served.batches) for (const request of batch) fill?.add(request);
   return {
     requests,
     flushes,
+    split,
+    filledBytes: fill?.bytes ?? 0,
     skipped: trace.skippedCount,
     cutBytes: trace.isCut ? trace.cutBytes : undefined,
     durationNs: lastNs - (firstNs ?? 0),
@@ -127,7 +170,7 @@ function refuseTimesThatAreNone(args: ReplaySourceArgs, { requests, durationNs }
 function sharedRemarks(
   { requests: limit, volume, 'flush-policy': policy }: ReplaySourceArgs,
   source: RecordedSource,
-  { requests, skipped, cutBytes, flushes, action }: TraceFacts,
+  { requests, skipped, cutBytes, flushes, split, filledBytes, action }: TraceFacts,
 ): readonly string[] {
   const remarks: string[] = [];
   if (cutBytes !== undefined) {
@@ -136,8 +179,18 @@ function sharedRemarks(
   }
   if (skipped === 1) remarks.push('skipped 1 invalid line of the trace');
   if (skipped > 1) remarks.push(`skipped ${String(skipped)} invalid lines of the trace`);
-  if (action !== undefined && action !== 'Q')
-    {remarks.push(`requests of the trace are its events of action ${action}`);}
+  if (action !== undefined && action !== 'Q') {
+    remarks.push(`requests of the trace are its events of action ${action}`);
+  }
+  if (split > 0) {
+    const bytes = source.adaptation?.transferBytes ?? TRANSFER_BYTES_MAX;
+    remarks.push(`${countOf(split, 'request')} longer than ${formatSize(bytes)} (--max-transfer) split`);
+  }
+  if (filledBytes > 0) {
+    remarks.push(
+      `${humanSize(filledBytes)} that the trace reads before it writes were written before the run (--fill-reads)`,
+    );
+  }
   if (volume !== undefined) remarks.push(`only volume ${volume} of the trace`);
   if (limit !== undefined && requests === limit) {
     remarks.push(`only the first ${countOf(limit, 'request')} of the trace`);

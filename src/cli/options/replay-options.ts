@@ -2,11 +2,14 @@
 
 import type { InferredOptionTypes } from 'yargs';
 
+import { formatSize } from '../../core/size.ts';
+import { SECTOR_SIZE } from '../../workload/request.ts';
+import { TRANSFER_BYTES_MAX } from '../../workload/split-requests.ts';
 import { parseFlushPolicy, type FlushPolicy } from '../../workload/flush-policy.ts';
 import { REMAPS } from '../../workload/remap.ts';
 import { parseReplayTiming, type ReplayTiming } from '../../workload/replay-timing.ts';
 import { flag, inGroup, optional, preset } from './option-kinds.ts';
-import { choice, suggesting } from './option-values.ts';
+import { choice, size, suggesting } from './option-values.ts';
 import { badOption } from '../terminal/usage-error.ts';
 
 export const REPLAY_OPTIONS = inGroup('Replay:', {
@@ -23,10 +26,27 @@ export const REPLAY_OPTIONS = inGroup('Replay:', {
     'With --size: how to fit a trace of another device: wrap, scale, grow',
     choice('remap', REMAPS),
   ),
+  'max-transfer': preset(
+    `Split reads and writes that are longer; at most ${formatSize(TRANSFER_BYTES_MAX)}`,
+    transferBytes,
+    formatSize(TRANSFER_BYTES_MAX),
+  ),
+  'fill-reads': preset(
+    'Write before the run, in a new image, what the trace reads before it writes: on, off, auto (on for traces of other formats than native)',
+    choice('fill-reads', ['auto', 'on', 'off'] as const),
+    'auto',
+  ),
   verify: flag('Check that reads return what was written before'),
 });
 
 export type ReplayArgs = InferredOptionTypes<typeof REPLAY_OPTIONS>;
+
+function transferBytes(given: string): number {
+  const bytes = size('max-transfer')(given);
+  if (bytes > 0 && bytes <= TRANSFER_BYTES_MAX && bytes % SECTOR_SIZE === 0) return bytes;
+  const range = `multiples of ${formatSize(SECTOR_SIZE)} up to ${formatSize(TRANSFER_BYTES_MAX)}`;
+  throw badOption('max-transfer', given, range);
+}
 
 function timing(given: string): ReplayTiming | undefined {
   const read = parseReplayTiming(given.trim());

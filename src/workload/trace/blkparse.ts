@@ -194,8 +194,9 @@ export class BlkparseParser implements LineParser {
     if (sector < 0) return 'broken';
     if (this.#word() === 0 || fields.wordByte === BRACKET) return 'no data';
     if (fields.wordByte === OPENING) return 'pass-through';
-    if (fields.wordByte !== PLUS || fields.wordEnd - fields.wordStart !== 1 || !this.#number())
-      {return 'broken';}
+    if (fields.wordByte !== PLUS || fields.wordEnd - fields.wordStart !== 1 || !this.#number()) {
+      return 'broken';
+    }
     const sectors = digits(bytes, fields.wordStart, fields.wordEnd);
     return { offset: sector * SECTOR_SIZE, length: sectors * SECTOR_SIZE };
   }

@@ -49,6 +49,81 @@ export class BlockMap {
     return isNew;
   }
 
+  /**
+   * Calls `found` with each stretch of blocks, in bytes, that `length` bytes from `offset` touch and
+   * that are not marked, clipped to these bytes.
+   */
+  forUnmarked(offset: number, length: number, found: (offset: number, length: number) => void): void {
+    const { blockSize } = this;
+    const end = offset + length;
+    for (let at = offset; at < end;) {
+      const stop = this.#endOfRun(at, end);
+      const isMarked = this.#isMarked(Math.floor(at / blockSize));
+      if (!isMarked) found(at, stop - at);
+      at = stop;
+    }
+  }
+
+  /** The stretches of marked blocks, in order, as offset and length in bytes. */
+  *stretches(): Generator<{ readonly offset: number; readonly length: number }, undefined> {
+    const { blockSize } = this;
+    let start: number | undefined;
+    let next = -1;
+    for (const pageIndex of [...this.#pages.keys()].toSorted((a, b) => a - b)) {
+      const page = this.#pages.get(pageIndex) ?? new Uint8Array(0);
+      for (let at = 0; at < page.length; at++) {
+        const byte = page[at] ?? 0;
+        if (byte === 0) continue;
+        for (let bit = 0; bit < 8; bit++) {
+          if (((byte >>> bit) & 1) === 0) continue;
+          const block = pageIndex * PAGE_BLOCKS + at * 8 + bit;
+          if (block !== next) {
+            if (start !== undefined) yield { offset: start * blockSize, length: (next - start) * blockSize };
+            start = block;
+          }
+          next = block + 1;
+        }
+      }
+    }
+    if (start !== undefined) yield { offset: start * blockSize, length: (next - start) * blockSize };
+    return undefined;
+  }
+
+  #isMarked(block: number): boolean {
+    const pageIndex = Math.floor(block / PAGE_BLOCKS);
+    const bit = block - pageIndex * PAGE_BLOCKS;
+    const byte = this.#pages.get(pageIndex)?.[bit >>> 3] ?? 0;
+    return ((byte >>> (bit & 7)) & 1) === 1;
+  }
+
+  /** Where the run of blocks that are alike ends, which begins at `offset`; `end` at most. */
+  #endOfRun(offset: number, end: number): number {
+    const { blockSize } = this;
+    let block = Math.floor(offset / blockSize);
+    const isMarked = this.#isMarked(block);
+    const whole = isMarked ? 0xff : 0;
+    const last = Math.floor((end - 1) / blockSize);
+    let pageIndex = -1;
+    let page: Uint8Array | undefined;
+    while (block < last) {
+      const index = Math.floor((block + 1) / PAGE_BLOCKS);
+      if (index !== pageIndex) page = this.#pages.get(index);
+      pageIndex = index;
+      if (page === undefined) {
+        if (isMarked) break;
+        // A page that is not there is not marked as a whole.
+        block = Math.min(last, (index + 1) * PAGE_BLOCKS - 1);
+        continue;
+      }
+      const bit = block + 1 - index * PAGE_BLOCKS;
+      const byte = page[bit >>> 3] ?? 0;
+      if ((bit & 7) === 0 && byte === whole) block = Math.min(last, block + 8);
+      else if ((((byte >>> (bit & 7)) & 1) === 1) === isMarked) block++;
+      else break;
+    }
+    return Math.min(end, (block + 1) * blockSize);
+  }
+
   /** Blocks that are marked. */
   count(): number {
     let blocks = 0;

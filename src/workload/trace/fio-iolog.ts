@@ -21,7 +21,7 @@
  * - A file is a volume.
  */
 
-import type { Request, RequestOp } from '../request.ts';
+import { SECTOR_SIZE, type Request, type RequestOp } from '../request.ts';
 import { LineFields, SPACE } from './line-fields.ts';
 import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
@@ -162,6 +162,9 @@ function actionOf(fields: LineFields): Action | undefined {
 /** The file's name in logs that are written; fio's `replay_redirect` sends it elsewhere. */
 const FILE_NAME = 'disk';
 
+/** Bytes that the 32 bits in which fio reads a length can say, in whole sectors. */
+export const FIO_LENGTH_MAX = 2 ** 32 - SECTOR_SIZE;
+
 /** The lines before the first request. */
 export function formatFioHeader(version: FioVersion): string {
   const time = version === 3 ? '0 ' : '';
@@ -180,11 +183,9 @@ export class FioIologFormatter {
 
   /** The lines of a request; what fio's logs do not hold of it is left out. */
   lines(request: Request): string {
-    const { op, offset, length } = request;
-    const action = fioActionOf(op);
     this.#timeUs = Math.floor(request.timeNs / NS_PER_US);
-    const place = `${FILE_NAME} ${action} ${String(offset)} ${String(length)}\n`;
-    if (this.#version === 3) return `${String(this.#timeUs)} ${place}`;
+    if (this.#version === 3) return actionLines(request, `${String(this.#timeUs)} `);
+    const place = actionLines(request, '');
     const ms = Math.floor(request.timeNs / NS_PER_MS);
     if (ms === this.#timeMs) return place;
     this.#timeMs = ms;
@@ -194,6 +195,17 @@ export class FioIologFormatter {
   /** The lines after the last request. */
   end(): string {
     return this.#version === 3 ? `${String(this.#timeUs)} ${FILE_NAME} close\n` : `${FILE_NAME} close\n`;
+  }
+}
+
+/** One line, or several of a request that is longer than a line can say. */
+function actionLines({ op, offset, length }: Request, time: string): string {
+  const begin = `${time}${FILE_NAME} ${fioActionOf(op)}`;
+  let lines = '';
+  for (let done = 0; ; done += FIO_LENGTH_MAX) {
+    const part = Math.min(length - done, FIO_LENGTH_MAX);
+    lines += `${begin} ${String(offset + done)} ${String(part)}\n`;
+    if (done + part >= length) return lines;
   }
 }
 

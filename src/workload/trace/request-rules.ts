@@ -1,15 +1,13 @@
 /** The rules that every recorded request has to meet, and the error for a trace that breaks one. */
 
 import { Qcow2BenchError, type ErrorPlace } from '../../core/error.ts';
-import { LIMITS } from '../../core/limits.ts';
-import { formatSize } from '../../core/size.ts';
 import type { RequestOp } from '../request.ts';
 import { SECTOR_SIZE } from '../request.ts';
 
-/** Bytes that a request without data may address: what a 32-bit length can say. */
-const DATALESS_BYTES_MAX = 2 ** 32;
-
-/** The rule that a request breaks, or `undefined`. A flush has offset and length 0. */
+/**
+ * The rule that a request breaks, or `undefined`. A flush has offset and length 0. How much a
+ * request may move at once is no rule of a trace: a replay splits what is longer.
+ */
 export function brokenRule(
   op: RequestOp,
   offset: number,
@@ -23,10 +21,6 @@ export function brokenRule(
   }
   if (length % SECTOR_SIZE !== 0) {
     return `length ${String(length)} is not a multiple of ${String(SECTOR_SIZE)}`;
-  }
-  const lengthMax = op === 'read' || op === 'write' ? LIMITS.transferBytes : DATALESS_BYTES_MAX;
-  if (length > lengthMax) {
-    return `length ${String(length)} exceeds the limit of a ${op} (${formatSize(lengthMax)})`;
   }
   if (offset + length > virtualSize) {
     return `the request ends at ${String(offset + length)}, past the device's end at ${String(virtualSize)}`;

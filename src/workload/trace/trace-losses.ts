@@ -4,7 +4,9 @@
  * Invariant: a trace without losses comes back from that format as it was, request by request.
  */
 
-import type { Request } from '../request.ts';
+import { formatSize } from '../../core/size.ts';
+import { SECTOR_SIZE, type Request } from '../request.ts';
+import { FIO_LENGTH_MAX } from './fio-iolog.ts';
 import { Tally, type TallyEntry } from './tally.ts';
 import { traceFormat, type TraceContents, type TraceFormat } from './trace-formats.ts';
 
@@ -21,12 +23,15 @@ export class TraceLosses {
   readonly #format: TraceFormat;
   readonly #holds: TraceContents;
   readonly #unitNs: number;
+  /** Bytes of a request that the format can say. */
+  readonly #lengthMax: number;
   readonly #tally = new Tally();
 
   constructor(format: TraceFormat) {
     this.#format = format;
     this.#holds = traceFormat(format).holds;
     this.#unitNs = UNIT_NS[this.#holds.times];
+    this.#lengthMax = format === 'fio-v2' || format === 'fio-v3' ? FIO_LENGTH_MAX : Infinity;
   }
 
   /** Whether the format holds the request at all. */
@@ -56,6 +61,9 @@ export class TraceLosses {
     const holdsFua = this.#holds.fua && (op !== 'discard' || this.#holds.writeZeroes);
     if (fua && !holdsFua) this.#count('FUA flags');
     if (unmap && asWrite) this.#count('unmap flags');
+    if (request.length > this.#lengthMax) {
+      this.#count(`requests of ${formatSize(this.#lengthMax + SECTOR_SIZE)} or more, which become several`);
+    }
     if (this.#unitNs === Infinity ? timeNs !== 0 : timeNs % this.#unitNs !== 0) {
       this.#count(this.#unitNs === Infinity ? 'times' : `times, truncated to ${this.#holds.times}`);
     }

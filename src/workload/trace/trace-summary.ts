@@ -7,6 +7,7 @@
  */
 
 import type { Request, RequestOp } from '../request.ts';
+import { ReadFill } from '../read-fill.ts';
 import { BlockMap } from './block-map.ts';
 import { RequestGrid } from './request-grid.ts';
 
@@ -48,6 +49,8 @@ export interface TraceFigures {
   readonly clusters: number;
   /** Where the last request ends. */
   readonly endOffset: number;
+  /** Of the bytes read, those of sectors to which nothing was written before. */
+  readonly unwrittenReadBytes: number;
 }
 
 export interface PowerCount {
@@ -66,6 +69,7 @@ export class TraceSummary {
   readonly #touched = new BlockMap(FOOTPRINT_BLOCK);
   readonly #written = new BlockMap(FOOTPRINT_BLOCK);
   readonly #clusters: BlockMap;
+  readonly #reads = new ReadFill();
   readonly #counts: Record<RequestOp, number> = {
     read: 0,
     write: 0,
@@ -89,6 +93,7 @@ export class TraceSummary {
   }
 
   add(request: Request): void {
+    this.#reads.add(request);
     const { op, offset, length, timeNs } = request;
     this.#firstNs ??= timeNs;
     this.#lastNs = timeNs;
@@ -137,6 +142,7 @@ export class TraceSummary {
       clusterSize: this.#clusters.blockSize,
       clusters: this.#clusters.count(),
       endOffset: this.#endOffset,
+      unwrittenReadBytes: this.#reads.unwrittenReadBytes,
     };
   }
 }
