@@ -47,7 +47,7 @@ describe('requests longer than a disk takes at once', () => {
         fc.boolean(),
         async (sectors, most, op, isFua) => {
           const fua = isFua && op === 'write';
-          const request: Request = { ...at(1, op as RequestOp, 512, sectors * 512), fua };
+          const request: Request = { ...at(1, op, 512, sectors * 512), fua };
           const parts = await through([at(0, 'flush'), request], { transferBytes: most * 512 });
           expect(parts).toHaveLength(1 + Math.ceil(sectors / most));
           let next = 512;
