@@ -30,6 +30,7 @@ const AXES = {
   payload: [[{ payload: 'zero' }, {}, 'payload zero', 'payload pattern']],
   flushPolicy: [[{ flushPolicy: 'every=8' }, {}, 'flush policy every=8', 'flush policy of the trace']],
   remap: [[{ remap: 'scale' }, {}, 'remap scale', 'remap none']],
+  fill: [[{ fill: 'reads' }, {}, 'reads filled', 'reads not filled']],
   timing: [[{ timing: 'recorded' }, {}, 'timing recorded', 'timing asap']],
   shape: [
     [{ shape: { compat: '0.10' } }, {}, 'compat 0.10', 'compat 1.1'],
