@@ -268,7 +268,7 @@ export const COORDINATES = {
       .literal('reads')
       .optional()
       .describe('What the trace reads before it writes there was written before the run; absent without'),
-    { text: () => 'reads filled', absentText: 'reads not filled' },
+    { title: 'Fill', text: () => 'reads filled', absentText: 'reads not filled' },
   ),
   timing: timedOnly(
     name
