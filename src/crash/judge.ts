@@ -4,8 +4,7 @@
  * Where each sector is follows from a state's outcome. So of a state with the outcome of the one
  * before it only the pages that changed are compared; the others were found right or wrong before.
  *
- * Invariant: `judge` answers what comparing every sector of the disk at every moment would, which a
- * test holds against a reader of its own.
+ * Invariant: `judge` answers what it would if no state had been judged before.
  */
 
 import { SECTOR_SIZE } from '../core/alignment.ts';

@@ -2,11 +2,13 @@
 
 import { describe, expect, test } from 'vitest';
 
-import { explore, type JudgedState } from '../../src/crash/explore.ts';
+import { epochsOf } from '../../src/crash/epochs.ts';
+import { explore, Surveyor, type JudgedState } from '../../src/crash/explore.ts';
 import { recordCell } from '../../src/crash/record-cell.ts';
 import type { Recording } from '../../src/crash/recording.ts';
 import { shrink } from '../../src/crash/shrink.ts';
 import { STRONGEST_MODEL } from '../../src/crash/state-space.ts';
+import { StateView, type Fate } from '../../src/crash/state-view.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { AnswersEarly, DropsSyncs, FailsOnce, ForgetsDirtyBit, HidesFailures, Postpones } from './planted.ts';
 import { recordSmall, smallPlan, type SmallCell } from './small-recording.ts';
@@ -40,6 +42,51 @@ describe('no crash state loses what was acknowledged', () => {
     expect(exploration.tried).toBeGreaterThan(100);
   });
 });
+
+/**
+ * An exploration reuses what it found in the states before; judged alone, with nothing known, each
+ * state has the same findings.
+ */
+test.each<SmallCell>([
+  { format: 'qcow2', refcounts: 'lazy', cache: 'writethrough', backed: true },
+  {
+    format: 'qcow2',
+    refcounts: 'eager',
+    cache: 'writeback',
+    deviation: (device) => new DropsSyncs(device, 'l2-after-refcount'),
+  },
+  { format: 'qed', cache: 'writeback', prefilled: true, releases: true },
+])('a state is judged alike, whatever was judged before it ($format $refcounts)', async (cell) => {
+  const recording = await recordSmall({ ...cell, requests: 16 });
+  const states: (Pick<JudgedState, 'findings'> & {
+    readonly epoch: number;
+    readonly fates: readonly Fate[];
+  })[] = [];
+  await explore(recording, {
+    model: STRONGEST_MODEL,
+    budget: 150,
+    seed: SEED,
+    isEnough: ({ view, findings }) => {
+      states.push({ epoch: view.epoch.number, fates: view.fates.slice(), findings });
+      return false;
+    },
+  });
+  expect(states.length).toBeGreaterThan(60);
+  for (const epoch of epochsOf(recording)) {
+    for (const { fates, findings } of states.filter((state) => state.epoch === epoch.number)) {
+      const view = new StateView(epoch);
+      for (const [place, fate] of fates.entries()) {
+        if (epoch.pending[place]?.isSettled === false) view.setFate(place, fate);
+      }
+      const alone = await (await Surveyor.of(recording)).judged(view);
+      expect(inOrder(alone.findings), `epoch ${String(epoch.number)}`).toEqual(inOrder(findings));
+    }
+  }
+});
+
+function inOrder(findings: JudgedState['findings']): readonly string[] {
+  return findings.map((finding) => JSON.stringify(finding)).toSorted();
+}
 
 /** Requests that an example of a planted fault has at most. */
 const SHORT = 6;
