@@ -56,6 +56,13 @@ test.each<SmallCell>([
     deviation: (device) => new DropsSyncs(device, 'l2-after-refcount'),
   },
   { format: 'qed', cache: 'writeback', prefilled: true, releases: true },
+  {
+    format: 'qcow2',
+    refcounts: 'lazy',
+    cache: 'writeback',
+    backed: true,
+    deviation: (device) => new AnswersEarly(device),
+  },
 ])('a state is judged alike, whatever was judged before it ($format $refcounts)', async (cell) => {
   const recording = await recordSmall({ ...cell, requests: 16 });
   const states: (Pick<JudgedState, 'findings'> & {
