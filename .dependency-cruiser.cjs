@@ -17,9 +17,23 @@ const MAY_IMPORT = {
   peer: ['bench', 'workload', 'format', 'device', 'result'],
   crash: ['bench', 'workload', 'format', 'image', 'device', 'result'],
   nbd: ['workload', 'format', 'device'],
-  gate: ['result'],
-  report: ['result', 'gate'],
-  cli: ['device', 'format', 'image', 'workload', 'result', 'bench', 'crash', 'peer', 'nbd', 'gate', 'report'],
+  compare: ['device', 'result'],
+  gate: ['result', 'compare'],
+  report: ['result', 'compare', 'gate'],
+  cli: [
+    'device',
+    'format',
+    'image',
+    'workload',
+    'result',
+    'bench',
+    'crash',
+    'peer',
+    'nbd',
+    'compare',
+    'gate',
+    'report',
+  ],
 };
 
 /** The rooms of two large folders: a room may import itself and what is named here of its folder. */

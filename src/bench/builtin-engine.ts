@@ -43,6 +43,7 @@ import {
 import { collectRequests } from './pass-requests.ts';
 import { Payload } from './payload.ts';
 import { payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
+import { RequestContext } from './request-context.ts';
 import { runRequests } from './runner.ts';
 import { openStack, type StackOptions, type WrapDevice } from './stack.ts';
 import { BuiltinTimedPass } from './timed-pass.ts';
@@ -131,6 +132,7 @@ export class BuiltinEngine implements Engine {
     const meter = new HostMeter();
     const stackOptions = this.#stackOptions(plan, storage);
     const opened: BlockDevice[] = [];
+    const context = options.hostLog === undefined ? undefined : new RequestContext();
     await using stack = await openStack({
       ...stackOptions,
       ...files.stack,
@@ -139,7 +141,7 @@ export class BuiltinEngine implements Engine {
         return stackOptions.wrap?.(device) ?? device;
       },
       meter,
-      hostLog: options.hostLog,
+      hostLog: options.hostLog && context?.numbering(options.hostLog),
     });
     await using stream = await openStream(plan.source, { limit: options.limit, seed: plan.seed });
     const verified =
@@ -151,6 +153,7 @@ export class BuiltinEngine implements Engine {
       batches: stream.batches,
       queueDepth: plan.cell.queueDepth,
       payload: new Payload(plan.payload, payloadSeed(plan)),
+      context,
       signal: options.signal,
       progress: options.progress,
     });

@@ -23,6 +23,7 @@ import type { Request } from '../workload/request.ts';
 import type { PassProgress } from './engine.ts';
 import type { RequestWatch } from './latency.ts';
 import type { Payload } from './payload.ts';
+import type { RequestContext } from './request-context.ts';
 import type { GuestDisk } from './verification.ts';
 
 /**
@@ -43,6 +44,8 @@ export interface RunOptions {
   readonly queueDepth: number;
   readonly payload: Payload;
   readonly watch?: RequestWatch | undefined;
+  /** Gets to know which request is served; of a run with a host log. */
+  readonly context?: RequestContext | undefined;
   /**
    * Answers when a request may be issued, by its number from 0; left out, as soon as the queue has
    * room.
@@ -195,14 +198,20 @@ class Run {
     }
   }
 
+  #issue(request: Request, slot: number): Pending {
+    const { context } = this.#options;
+    const number = this.#issued++;
+    this.#watch?.issued(number);
+    if (context === undefined) return this.#serve(request, slot);
+    return context.during(number, request, () => this.#serve(request, slot));
+  }
+
   /**
    * Counts a request and hands it to the image. The request itself serves as its flags: nothing is
    * made.
    */
-  #issue(request: Request, slot: number): Pending {
+  #serve(request: Request, slot: number): Pending {
     const { offset, length } = request;
-    this.#watch?.issued(this.#issued);
-    this.#issued++;
     switch (request.op) {
       case 'read':
         this.#reads++;

@@ -56,6 +56,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/report.ts')).reportCommand,
   },
   {
+    usage: 'compare <result..>',
+    summary: 'Compare results: counts by cause, times; or two host logs',
+    load: async () => (await import('./commands/compare.ts')).compareCommand,
+  },
+  {
     usage: 'gate <result>',
     summary: 'Compare exact counts with a baseline; exit code 3 on a regression',
     load: async () => (await import('./commands/gate.ts')).gateCommand,

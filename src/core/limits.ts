@@ -31,6 +31,10 @@ export const LIMITS = {
   traceLineBytes: 4096,
   /** Bytes of a result file. */
   resultFileBytes: 256 * 1024 * 1024,
+  /** Bytes of a host log that is read. */
+  hostLogBytes: 256 * 1024 * 1024,
+  /** Bytes of a file of limits for the gate. */
+  gateFileBytes: 1024 * 1024,
   /**
    * Bytes of one guest read or write (requests without data may be longer): the usual NBD maximum.
    */

@@ -11,9 +11,24 @@ import { mergedLength, mergedPurpose } from './merged-write.ts';
 import type { HostOp, Phase, PhaseSource } from './operation.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
-/** An operation on a range. `offset` and `length` in bytes; for a truncate the new size and 0. */
-export interface RangeRecord {
+/** What a guest asked for; offset and length in bytes, none of a flush. */
+export interface GuestRequest {
+  readonly op: string;
+  readonly offset?: number;
+  readonly length?: number;
+  readonly fua?: true;
+}
+
+interface RecordOrigin {
   readonly phase: Phase;
+  /** Number of the guest request that it was issued for, from 0; absent at open and close. */
+  readonly request?: number;
+  /** That request; only in the first record of each. */
+  readonly guest?: GuestRequest;
+}
+
+/** An operation on a range. `offset` and `length` in bytes; for a truncate the new size and 0. */
+export interface RangeRecord extends RecordOrigin {
   readonly op: Exclude<HostOp, 'sync'>;
   /** `image`, `data` or `backing:N`. */
   readonly file: string;
@@ -24,8 +39,7 @@ export interface RangeRecord {
   readonly parts?: readonly (readonly [Purpose, number])[];
 }
 
-export interface SyncRecord {
-  readonly phase: Phase;
+export interface SyncRecord extends RecordOrigin {
   readonly op: 'sync';
   readonly file: string;
   readonly cause: SyncCause;

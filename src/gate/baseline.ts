@@ -10,46 +10,28 @@
 
 import { z } from 'zod';
 
+import { cellCounts, COUNT_LEAVES, type CellCounts } from '../compare/cell-counts.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import { LIMITS } from '../core/limits.ts';
 import { replaceFile } from '../result/atomic-file.ts';
-import { cellName, countedCell, countingKey } from '../result/cell.ts';
+import { cellName, countingKey } from '../result/cell.ts';
 import { readCheckedJson } from '../result/checked-json.ts';
-import { leafValue, schemaLeaves, type LeafPath } from '../result/leaves.ts';
 import {
   countedCellSchema,
-  countsSchema,
   guestCountsSchema,
   type CellRecord,
-  type CountedCell,
-  type Counts,
-  type GuestCounts,
   type ResultRecord,
 } from '../result/schema.ts';
-import { PHASES } from '../result/vocabulary.ts';
 
 export const BASELINE_SCHEMA = 'qcow2-bench/baseline@1';
 
 /** The device whose counts the gate compares. */
 export const GATED_DEVICE = 'memory';
 
-export interface BaselineCell {
-  readonly cell: CountedCell;
-  /** What the workload asked for; if this differs, the costs are not comparable. */
-  readonly guest: GuestCounts;
-  /** Leaf name (`run.syncs.byCause.writethrough`) → count; a leaf that is absent is 0. */
-  readonly counts: Readonly<Record<string, number>>;
-}
-
 export interface Baseline {
   readonly schema: typeof BASELINE_SCHEMA;
-  readonly cells: readonly BaselineCell[];
+  readonly cells: readonly CellCounts[];
 }
-
-/** Leaves of the counts that are no sums of others: what the gate compares. */
-export const COUNT_LEAVES: readonly string[] = schemaLeaves(countsSchema)
-  .filter((path) => isPhasePath(path) && isFinest(path))
-  .map((path) => path.join('.'));
 
 const baselineSchema = z.strictObject({
   schema: z.literal(BASELINE_SCHEMA),
@@ -80,8 +62,8 @@ export function acceptBaseline(result: ResultRecord): Baseline {
 }
 
 /** The result's cells that the gate compares, by counting key. */
-export function gatedCells(result: ResultRecord): ReadonlyMap<string, BaselineCell> {
-  const cells = new Map<string, BaselineCell>();
+export function gatedCells(result: ResultRecord): ReadonlyMap<string, CellCounts> {
+  const cells = new Map<string, CellCounts>();
   for (const record of result.cells) {
     const cell = gatedCell(record);
     if (cell === undefined) continue;
@@ -130,34 +112,12 @@ export function baselineText(baseline: Baseline): string {
   return `{\n  "schema": ${JSON.stringify(baseline.schema)},\n  "cells": ${list}\n}\n`;
 }
 
-function gatedCell(record: CellRecord): BaselineCell | undefined {
-  if (record.counts === null || !isGated(record)) return undefined;
-  return { cell: countedCell(record.cell), guest: record.counts.guest, counts: finestCounts(record.counts) };
+function gatedCell(record: CellRecord): CellCounts | undefined {
+  return isGated(record) ? cellCounts(record) : undefined;
 }
 
 /** An image of the user is on files, and its counts repeat there as long as nothing overlaps. */
 function isGated({ countsDevice, cell }: CellRecord): boolean {
   if (countsDevice === GATED_DEVICE) return true;
   return cell.image !== undefined && cell.engine === 'builtin' && cell.overlap === undefined;
-}
-
-function finestCounts(counts: Counts): Record<string, number> {
-  const leaves: Record<string, number> = {};
-  for (const leaf of COUNT_LEAVES) {
-    const value = leafValue(counts, leaf.split('.'));
-    if (typeof value === 'number' && value !== 0) leaves[leaf] = value;
-  }
-  return leaves;
-}
-
-function isPhasePath(path: LeafPath): boolean {
-  return PHASES.some((phase) => phase === path[0]);
-}
-
-/**
- * Totals are the sums of purposes or causes (the schema sees to it), so comparing the parts says it
- * all.
- */
-function isFinest(path: LeafPath): boolean {
-  return path[2] === 'byPurpose' || path[2] === 'byCause' || path[2] === 'elided';
 }

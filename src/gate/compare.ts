@@ -8,54 +8,16 @@
  *   whose workload asks for something else. A new cell is reported and passes.
  */
 
+import {
+  guestChanges,
+  isWorse,
+  leafChanges,
+  type CellChange,
+  type WorkloadChange,
+} from '../compare/cell-counts.ts';
 import { countingKey } from '../result/cell.ts';
-import {
-  guestCountsSchema,
-  OPERATION_KINDS,
-  type CountedCell,
-  type GuestCounts,
-  type OperationKind,
-  type ResultRecord,
-} from '../result/schema.ts';
-import {
-  PHASES,
-  PURPOSES,
-  SYNC_CAUSES,
-  type Phase,
-  type Purpose,
-  type SyncCause,
-} from '../result/vocabulary.ts';
-import { COUNT_LEAVES, GATED_DEVICE, gatedCells, type Baseline, type BaselineCell } from './baseline.ts';
-
-/** What one leaf counts. */
-export type Counted =
-  | { readonly kind: OperationKind; readonly purpose: Purpose; readonly unit: 'ops' | 'bytes' }
-  | { readonly kind: 'syncs'; readonly cause: SyncCause }
-  /** Flushes that needed no sync: a change is reported, but is neither better nor worse. */
-  | { readonly kind: 'elided' };
-
-export interface LeafChange {
-  readonly phase: Phase;
-  readonly counted: Counted;
-  readonly before: number;
-  readonly after: number;
-}
-
-/** A cell with at least one changed leaf. */
-export interface CellChange {
-  readonly cell: CountedCell;
-  readonly changes: readonly LeafChange[];
-}
-
-/** A cell whose workload asked for something else than in the baseline. */
-export interface WorkloadChange {
-  readonly cell: CountedCell;
-  readonly changes: readonly {
-    readonly field: keyof GuestCounts;
-    readonly before: number;
-    readonly after: number;
-  }[];
-}
+import type { CountedCell, ResultRecord } from '../result/schema.ts';
+import { GATED_DEVICE, gatedCells, type Baseline } from './baseline.ts';
 
 /** A cell of the baseline that the result did not count. */
 export interface MissingCell {
@@ -98,47 +60,14 @@ export function compareCounts(result: ResultRecord, baseline: Baseline): GateVer
     const changes = leafChanges(before, after);
     if (guest.length > 0) workloadChanges.push({ cell: before.cell, changes: guest });
     else if (changes.length === 0) equal++;
-    else (changes.some(isWorse) ? regressions : improvements).push({ cell: before.cell, changes });
+    else {
+      const change = { cell: before.cell, guest: after.guest, changes };
+      (changes.some(isWorse) ? regressions : improvements).push(change);
+    }
   }
   const added = [...present].filter(([key]) => !known.has(key)).map(([, { cell }]) => cell);
   const passed = regressions.length + workloadChanges.length + missing.length === 0;
   return { passed, regressions, improvements, workloadChanges, missing, added, equal };
-}
-
-/** Whether the change alone fails the gate. */
-export function isWorse(change: LeafChange): boolean {
-  return change.counted.kind !== 'elided' && change.after > change.before;
-}
-
-function leafChanges(before: BaselineCell, after: BaselineCell): readonly LeafChange[] {
-  const changes: LeafChange[] = [];
-  for (const leaf of COUNT_LEAVES) {
-    const counts = { before: before.counts[leaf] ?? 0, after: after.counts[leaf] ?? 0 };
-    if (counts.before !== counts.after) changes.push({ ...meaningOf(leaf), ...counts });
-  }
-  return changes;
-}
-
-function guestChanges(before: GuestCounts, after: GuestCounts): WorkloadChange['changes'] {
-  return guestCountsSchema
-    .keyof()
-    .options.filter((field) => before[field] !== after[field])
-    .map((field) => ({ field, before: before[field], after: after[field] }));
-}
-
-/** `run.writes.byPurpose.data.ops` → its parts. */
-function meaningOf(leaf: string): Pick<LeafChange, 'phase' | 'counted'> {
-  const [phaseName, kindName, , partName, unitName] = leaf.split('.');
-  const phase = PHASES.find((candidate) => candidate === phaseName);
-  const kind = OPERATION_KINDS.find((candidate) => candidate === kindName);
-  const purpose = PURPOSES.find((candidate) => candidate === partName);
-  const cause = SYNC_CAUSES.find((candidate) => candidate === partName);
-  if (phase !== undefined && kind !== undefined && purpose !== undefined) {
-    return { phase, counted: { kind, purpose, unit: unitName === 'bytes' ? 'bytes' : 'ops' } };
-  }
-  if (phase !== undefined && cause !== undefined) return { phase, counted: { kind: 'syncs', cause } };
-  if (phase !== undefined) return { phase, counted: { kind: 'elided' } };
-  throw new Error(`internal error: '${leaf}' is no leaf of the counts`);
 }
 
 function missingReason(result: ResultRecord, key: string): string {

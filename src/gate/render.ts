@@ -3,8 +3,9 @@
  * line, where a reader of a log looks first.
  */
 
+import { isWorse, type CellChange, type Counted, type LeafChange } from '../compare/cell-counts.ts';
 import { cellName } from '../result/cell.ts';
-import { isWorse, type CellChange, type Counted, type GateVerdict, type LeafChange } from './compare.ts';
+import type { GateVerdict } from './compare.ts';
 
 export interface VerdictTextOptions {
   /** What the reader can run to make the result the new baseline; named where it would help. */

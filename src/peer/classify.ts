@@ -36,6 +36,8 @@ export interface ClassifyOptions {
 export interface Classified {
   /** One for each operation that did something, in the order of issue. */
   readonly records: readonly HostLogRecord[];
+  /** Of each record, the index of its request; `undefined` at open and close. */
+  readonly requests: readonly (number | undefined)[];
   /** Requests that had to end durable and issued no sync, as nothing was written since the last. */
   readonly elidedFlushes: number;
 }
@@ -65,7 +67,7 @@ export function classifyOperations(
     const cause = file === 'data' ? 'data-file' : (causes[at++] ?? 'guest-flush');
     return record ?? { phase, op: 'sync', file, cause };
   });
-  return { records, elidedFlushes };
+  return { records, requests: steps.map(({ request }) => request), elidedFlushes };
 }
 
 /** A data file holds nothing but guest data, each byte at its guest offset. */

@@ -18,9 +18,11 @@ import { unsupportedByFormat, unsupportedByPlace, zeroingFallback } from '../ben
 import { collectRequests } from '../bench/pass-requests.ts';
 import { backingFormats, unnamedFormat } from '../bench/backing-layers.ts';
 import { prepareFiles } from '../bench/prepare.ts';
+import { guestRequest } from '../bench/request-context.ts';
 import { openStack } from '../bench/stack.ts';
 import { behindStack } from '../bench/user-image.ts';
 import type { FileStorage } from '../device/file-storage.ts';
+import type { HostLogSink } from '../device/host-log.ts';
 import { HostMeter } from '../device/host-meter.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
@@ -170,8 +172,7 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
   const after = await layoutOf(pass);
   const { order, theirs } = await orderOf(pass, ours, run.operations);
   const classified = classifyOperations(theirs, { format, refcounts, cache, requests, before, after });
-  const { hostLog } = options;
-  if (hostLog !== undefined) for (const record of classified.records) hostLog(record);
+  if (options.hostLog !== undefined) logOperations(classified, requests, options.hostLog);
   const meter = countedRecords(classified);
   return {
     counts: {
@@ -182,6 +183,23 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
     },
     parity: await verdictOf(pass, { ours, order, misreads: run.misreads, after }),
   };
+}
+
+/** With the request of each, as the builtin engine logs them. */
+function logOperations(
+  { records, requests: numbers }: Classified,
+  requests: readonly Request[],
+  hostLog: HostLogSink,
+): void {
+  let described: number | undefined;
+  for (const [index, record] of records.entries()) {
+    const number = numbers[index];
+    const request = number === undefined ? undefined : requests[number];
+    if (number === undefined || request === undefined) hostLog(record);
+    else if (number === described) hostLog({ ...record, request: number });
+    else hostLog({ ...record, request: number, guest: guestRequest(request) });
+    described = number;
+  }
 }
 
 /**

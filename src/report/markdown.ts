@@ -5,6 +5,7 @@
  * Invariant: every cell of the cache mode is in a table.
  */
 
+import { escapeMarkdown, markdownRows } from '../core/markdown.ts';
 import { withVisibleText } from '../core/visible-text.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
@@ -34,17 +35,13 @@ function tableOf(report: ReportCells, { cache }: MarkdownOptions, setup: string)
     workload,
     ...variants.map((variant) => figureText(cellAt(report, { workload, variant, cache }, setup))),
   ]);
-  const rule = head.map((_, column) => (column === 0 ? '---' : '---:'));
-  return [head, rule, ...lines].map((cells) => `| ${cells.map(escaped).join(' | ')} |\n`).join('');
+  return markdownRows(head.map(escapeMarkdown), lines)
+    .map((line) => `${line}\n`)
+    .join('');
 }
 
 function figureText(cell: ReportCell | undefined): string {
   const { syncsPerWrite, bytesPerWrite } = cell?.figures ?? {};
   if (syncsPerWrite === undefined || syncsPerWrite === null) return '–';
   return `${rateText(syncsPerWrite)} syncs, ${bytesText(bytesPerWrite)} B`;
-}
-
-/** A name may hold what Markdown takes for a cell border, a line or markup. */
-function escaped(text: string): string {
-  return text.replaceAll(/[\\|`*_<>[\]]/g, '\\$&').replaceAll(/\s+/g, ' ');
 }

@@ -5,6 +5,7 @@
  * gets no escape codes.
  */
 
+import { shortened, wrapped } from '../core/text-lines.ts';
 import { withVisibleText } from '../core/visible-text.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
@@ -48,7 +49,7 @@ export function terminalSummary(record: ResultRecord, options: TerminalOptions =
   const headline = spokenHeadline(report);
   const shown = shownCells(report, options.all === true);
   const hidden = recordCount(report.cells) - recordCount(shown);
-  const points = answer.points.map(({ about, text }) => wrapped(text, width, about));
+  const points = answer.points.map(({ about, text }) => wrapped(text, width, about, HEADING_WIDTH));
   const control = controlText(report);
   const discards = discardNote(result.cells);
   const lines = [
@@ -225,32 +226,7 @@ function remarkLines(cells: readonly ReportCell[]): string[] {
     .map(([remark, group]) => `${String(group.length)} cell${group.length === 1 ? '' : 's'}: ${remark}`);
 }
 
-/** Text in lines of at most `width`; with a heading, as an indented block beside it. */
-function wrapped(text: string, width: number, heading = ''): string[] {
-  const indent = heading === '' ? 0 : HEADING_WIDTH;
-  const lines: string[] = [];
-  let line = '';
-  const room = width - indent;
-  // A word longer than a line (a workload may be called anything) is cut into lines.
-  const words = text
-    .split(' ')
-    .flatMap((word) => word.match(new RegExp(`.{1,${String(room)}}`, 'gu')) ?? ['']);
-  for (const word of words) {
-    if (line !== '' && line.length + 1 + word.length > room) {
-      lines.push(line);
-      line = '';
-    }
-    line += line === '' ? word : ` ${word}`;
-  }
-  lines.push(line);
-  return lines.map((each, index) => (index === 0 ? heading : '').padEnd(indent) + each);
-}
-
 const HEADING_WIDTH = 15;
-
-function shortened(text: string, width: number): string {
-  return text.length <= width ? text : text.slice(0, Math.max(0, width - 1)) + ELLIPSIS;
-}
 
 function endOf(text: string, width: number): string {
   return text.length <= width ? text : ELLIPSIS + text.slice(text.length - width + 1);

@@ -49,6 +49,26 @@ export function ratioInterval(pairs: readonly (readonly [number, number])[]): In
   return medianInterval(pairs.map(([numerator, denominator]) => numerator / denominator));
 }
 
+/**
+ * The ratio of the medians of two series that were not measured side by side, with its interval:
+ * each is resampled on its own. `undefined` if one has fewer than `SAMPLES_MIN`.
+ */
+export function independentRatioInterval(
+  numerators: readonly number[],
+  denominators: readonly number[],
+): Interval | undefined {
+  if (numerators.length < SAMPLES_MIN || denominators.length < SAMPLES_MIN) return undefined;
+  const random = new Random(SEED);
+  const tops = drawnMedians(numerators, random);
+  const bottoms = drawnMedians(denominators, random);
+  const ratios = tops.map((top, index) => top / (bottoms[index] ?? 1)).sort(ascending);
+  return {
+    estimate: medianSorted(numerators.toSorted(ascending)) / medianSorted(denominators.toSorted(ascending)),
+    low: quantileSorted(ratios, (1 - CONFIDENCE) / 2),
+    high: quantileSorted(ratios, (1 + CONFIDENCE) / 2),
+  };
+}
+
 /** Standard error of the median, in the unit of the values. */
 export function medianError(values: readonly number[]): number | undefined {
   if (values.length < SAMPLES_MIN) return undefined;
@@ -65,7 +85,11 @@ export function relativeHalfWidth({ estimate, low, high }: Interval): number {
 
 /** Medians of samples drawn with replacement, in ascending order. */
 function resampledMedians(values: readonly number[]): readonly number[] {
-  const random = new Random(SEED);
+  return drawnMedians(values, new Random(SEED)).sort(ascending);
+}
+
+/** As they were drawn. */
+function drawnMedians(values: readonly number[], random: Random): number[] {
   const medians: number[] = [];
   const sample = new Float64Array(values.length);
   for (let index = 0; index < RESAMPLES; index++) {
@@ -73,7 +97,7 @@ function resampledMedians(values: readonly number[]): readonly number[] {
     sample.sort();
     medians.push(medianOf(sample));
   }
-  return medians.sort(ascending);
+  return medians;
 }
 
 function medianOf(sorted: Float64Array): number {

@@ -82,6 +82,18 @@ export function cellName(cell: Omit<Cell, 'device'>): string {
   return joined([cell.workload, variantName(cell), cell.cache, ...texts]);
 }
 
+/**
+ * Names for cells of one list: as `cellName`, without what all cells of the list have in common,
+ * but for workload, format and cache mode.
+ */
+export function namesAmong(cells: readonly CountedCell[]): (cell: CountedCell) => string {
+  const varying = SETUP_NAMES.filter((name) => name !== 'device' && varies(cells, name));
+  return (cell) => {
+    const texts = varying.filter((name) => !isUsual(cell, name)).map((name) => coordinateText(cell, name));
+    return joined([cell.workload, variantName(cell), cell.cache, ...texts]);
+  };
+}
+
 /** The cell's values of `names`, as a title; a value that is absent is named too. */
 export function setupTitle(cell: Cell, names: readonly CoordinateName[]): string {
   return joined(names.map((name) => coordinateText(cell, name) || (rulesOf(name).absentText ?? '')));
@@ -96,6 +108,17 @@ function coordinateText(cell: Partial<Cell>, name: CoordinateName): string {
 function isUsual(cell: Partial<Cell>, name: CoordinateName): boolean {
   const { usual, default: ofAbsent } = rulesOf(name);
   return valueOf(cell, name) === (usual ?? ofAbsent);
+}
+
+/** Whether cells whose formats have the coordinate differ in it. */
+function varies(cells: readonly CountedCell[], name: CoordinateName): boolean {
+  const values = cells.map((cell) => valueOf(cell, name));
+  const example = values.find((value) => value !== undefined && value !== null);
+  const own = values.filter((_, index) => {
+    const { format } = cells[index] ?? {};
+    return format !== undefined && (inFormat(name, example, format) ?? null) !== null;
+  });
+  return new Set(own.map((value) => JSON.stringify(ordered(value) ?? null))).size > 1;
 }
 
 function keyOf(cell: Partial<Cell>, names: readonly CoordinateName[]): string {

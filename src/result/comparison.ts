@@ -93,7 +93,10 @@ function compare(record: CellRecord, reference: CellRecord): Comparison | undefi
     record,
     rounds: pairs.length,
     ratio,
-    cliffsDelta: cliffsDelta(pairs),
+    cliffsDelta: cliffsDelta(
+      pairs.map(([own]) => own),
+      pairs.map(([, other]) => other),
+    ),
     control,
     detectable: detectableDifference(controlPairs),
     verdict: verdictOf(ratio, control),
@@ -102,7 +105,11 @@ function compare(record: CellRecord, reference: CellRecord): Comparison | undefi
 
 type Pair = readonly [numerator: number, denominator: number];
 
-function pairsByRound(numerators: readonly Timing[], denominators: readonly Timing[]): readonly Pair[] {
+/** Times a request of two series, paired where both were taken in the same round. */
+export function pairsByRound(
+  numerators: readonly Timing[],
+  denominators: readonly Timing[],
+): readonly Pair[] {
   const byRound = new Map(denominators.map((timing) => [timing.round, timing]));
   return numerators.flatMap((timing): readonly Pair[] => {
     const other = byRound.get(timing.round);
@@ -139,10 +146,10 @@ function detectableDifference(controlPairs: readonly Pair[]): number | undefined
  * Cliff, Dominance statistics (1993): the share of pairs of samples in which one takes longer, less
  * the other's.
  */
-function cliffsDelta(pairs: readonly Pair[]): number {
+export function cliffsDelta(own: readonly number[], others: readonly number[]): number {
   let balance = 0;
-  for (const [own] of pairs) for (const [, other] of pairs) balance += Math.sign(own - other);
-  return balance / pairs.length ** 2;
+  for (const one of own) for (const other of others) balance += Math.sign(one - other);
+  return balance / (own.length * others.length);
 }
 
 /** As text for intervals: `95 %`. */

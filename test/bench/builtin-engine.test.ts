@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 
+import { collectRequests } from '../../src/bench/pass-requests.ts';
 import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
 import type { CellPlan } from '../../src/bench/engine.ts';
 import type { UserImage } from '../../src/bench/user-image.ts';
@@ -64,6 +65,29 @@ describe('counting', () => {
       }
     },
   );
+
+  it('logs each operation with the request that it was issued for, at every depth', async () => {
+    for (const queueDepth of [1, 8]) {
+      const [plan] = smallMatrix({ ...QCOW2, sources: [mixedSource()], queueDepths: [queueDepth] });
+      if (plan === undefined) throw new Error('an empty matrix');
+      const log: HostLogRecord[] = [];
+      await new BuiltinEngine().count(plan, { hostLog: (record) => log.push(record) });
+      const requests = await collectRequests(plan, {});
+      const described = new Set<number>();
+      for (const { phase, request, guest } of log) {
+        expect(request === undefined).toBe(phase !== 'run');
+        if (request === undefined) continue;
+        // The first line of a request describes it, and no other does.
+        expect(guest !== undefined).toBe(!described.has(request));
+        described.add(request);
+        if (guest !== undefined) expect(requests[request]).toMatchObject(guest);
+      }
+      // Data of a write is in the line of its request: the payload is written where it maps to.
+      const data = log.filter((record) => record.op === 'write' && record.purpose === 'data');
+      expect(data.length).toBeGreaterThan(10);
+      expect(data.every(({ request }) => requests[request ?? -1]?.op === 'write')).toBe(true);
+    }
+  });
 
   it('does not depend on what files are called, nor on how many passes came before', async () => {
     const [plan] = smallMatrix({ sources: [mixedSource()], formats: ['qed'] });

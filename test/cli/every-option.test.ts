@@ -99,6 +99,8 @@ beforeAll(async () => {
     ['snapshot', 'disk.qcow2', '--create', 'one'],
     ['create', 'top.qcow2', '--backing', 'disk.raw', '--backing-format', 'raw'],
     ['run', '--workload', 'tiny.json', ...cell, '--out', 'result.json'],
+    ['run', '--workload', 'tiny.json', ...cell, '--cache', 'writeback,none', '--out', 'pair.json'],
+    ['run', '--workload', 'tiny.json', ...cell, '--host-log', 'ops.jsonl'],
     ['bench', '--workload', 'tiny.json', ...cell, '--out', 'bench.json', '--report', 'bench.html'],
     ['replay', 'trace.csv', ...cell, '--out', 'replay.json'],
     ['gate', 'result.json', '--accept', '--baseline', 'baseline.json'],

@@ -119,6 +119,13 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       call: { RESULT: 'result.json', out: 'new.html' },
       partners: { cache: { markdown: true } },
     },
+    compare: {
+      call: { RESULT: 'result.json', OTHER: 'bench.json' },
+      partners: {
+        by: { RESULT: 'pair.json', OTHER: undefined },
+        'ignore-reads': { RESULT: 'ops.jsonl', OTHER: 'ops.jsonl' },
+      },
+    },
     gate: {
       call: { RESULT: 'result.json', baseline: 'baseline.json' },
       partners: { accept: { baseline: 'new.json' } },

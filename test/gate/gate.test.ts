@@ -5,13 +5,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
-import {
-  acceptBaseline,
-  baselineText,
-  COUNT_LEAVES,
-  readBaseline,
-  writeBaseline,
-} from '../../src/gate/baseline.ts';
+import { acceptBaseline, baselineText, readBaseline, writeBaseline } from '../../src/gate/baseline.ts';
+import { COUNT_LEAVES } from '../../src/compare/cell-counts.ts';
 import { compareCounts } from '../../src/gate/compare.ts';
 import { verdictText } from '../../src/gate/render.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';

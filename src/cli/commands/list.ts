@@ -1,5 +1,6 @@
 /** `list`: what there is to choose from. */
 
+import { wrapped } from '../../core/text-lines.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import {
@@ -11,7 +12,6 @@ import {
   REFCOUNT_MEANINGS,
 } from '../options/meanings.ts';
 import { flag, inGroup } from '../options/option-kinds.ts';
-import { wrapped } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';

@@ -1,5 +1,6 @@
 /** `trace info`: what a trace holds, in figures and as a picture. */
 
+import { wrapped } from '../../core/text-lines.ts';
 import type { InferredOptionTypes } from 'yargs';
 
 import { humanSize, formatSize } from '../../core/size.ts';
@@ -15,7 +16,7 @@ import { readsTrace } from '../files/matrix-files.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { clusterSize, count } from '../options/option-values.ts';
-import { countOf, shortDuration, talliedText, wrapped } from '../terminal/text.ts';
+import { countOf, shortDuration, talliedText } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../options/trace-options.ts';
 import { tracePicture } from '../terminal/trace-picture.ts';

@@ -10,21 +10,6 @@ export function talliedText(entries: readonly { readonly what: string; readonly 
   return entries.map(({ what, count }) => `${what} ${count.toLocaleString('en-US')}`).join(', ');
 }
 
-/** A text in lines of at most `width` characters, broken between words. */
-export function wrapped(text: string, width: number): string[] {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = word;
-    } else {
-      line += line === '' ? word : ` ${word}`;
-    }
-  }
-  return [...lines, line];
-}
-
 const DURATIONS: readonly (readonly [unit: string, ns: number])[] = [
   ['days', 86_400e9],
   ['h', 3600e9],

@@ -5,9 +5,10 @@
  */
 
 import { bytesPerWriteByPurpose } from '../../result/derive.ts';
+import { PURPOSE_MEANINGS } from '../../result/meanings.ts';
 import { METADATA_PURPOSES, type Purpose } from '../../result/vocabulary.ts';
 import { bytesText } from '../numbers.ts';
-import { PURPOSE_COLOURS, PURPOSE_MEANINGS } from '../palette.ts';
+import { PURPOSE_COLOURS } from '../palette.ts';
 import type { ReportCell, ReportCells } from '../report-cells.ts';
 import type { Chart, Selected } from './chart.ts';
 import { stackedBarsChart, type StackedBars } from './stacked-bars.ts';

@@ -1,9 +1,10 @@
 /** Chart: syncs per guest write, stacked by what forced them. */
 
 import { syncsPerWriteByCause } from '../../result/derive.ts';
+import { CAUSE_MEANINGS } from '../../result/meanings.ts';
 import { SYNC_CAUSES } from '../../result/vocabulary.ts';
 import { rateText } from '../numbers.ts';
-import { CAUSE_COLOURS, CAUSE_MEANINGS } from '../palette.ts';
+import { CAUSE_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
 import { exactText, type Chart, type Selected } from './chart.ts';
 import { stackedBarsChart, type StackedBars, type StackedBarsOptions } from './stacked-bars.ts';
