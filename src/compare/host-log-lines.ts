@@ -63,10 +63,12 @@ function brokenRule(value: unknown): string | undefined {
   const request = fields.get('request');
   if (request !== undefined && !isCount(request)) return 'request must be a whole number from 0';
   const guest = fields.get('guest');
-  if (guest !== undefined && !isGuest(guest))
+  if (guest !== undefined && !isGuest(guest)) {
     return 'guest must have an op, and an offset and length in bytes';
-  if (fields.get('op') === 'sync')
+  }
+  if (fields.get('op') === 'sync') {
     return isWord('cause', SYNC_CAUSES) ? undefined : 'cause must be a known sync cause';
+  }
   if (!isCount(fields.get('offset')) || !isCount(fields.get('length'))) {
     return 'offset and length must be whole numbers of bytes';
   }

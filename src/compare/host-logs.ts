@@ -68,8 +68,9 @@ export function compareHostLogs(
   if (left === undefined || right === undefined) throw new Error('internal error: two logs');
   let first: LogDifference | undefined;
   while (left.peek(0) !== undefined || right.peek(0) !== undefined) {
-    if (first === undefined && keyOf(left.peek(0)) !== keyOf(right.peek(0)))
+    if (first === undefined && keyOf(left.peek(0)) !== keyOf(right.peek(0))) {
       first = differenceAt(left, right);
+    }
     left.advance();
     right.advance();
   }
@@ -104,8 +105,9 @@ class LogCursor {
       if (next.done === true) return undefined;
       const { record } = next.value;
       // A request is described in its first line, which may be a read that is left out.
-      if (record.request !== undefined && record.guest !== undefined)
+      if (record.request !== undefined && record.guest !== undefined) {
         this.#describe(record.request, record.guest);
+      }
       if (!this.#ignoreReads || record.op !== 'read') this.#ahead.push(next.value);
     }
     return this.#ahead[distance];

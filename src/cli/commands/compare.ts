@@ -106,8 +106,9 @@ function compareLogs(
     throw new UsageError(`RESULT: needs exactly two host logs; these are ${String(logs.length)}`);
   }
   const given = args.by === undefined ? args.markdown && 'markdown' : 'by';
-  if (given !== undefined && given !== '')
+  if (given !== undefined && given !== '') {
     throw new UsageError(`--${given} applies to results, not to host logs`);
+  }
   const comparison = compareHostLogs(before.lines(), after.lines(), { ignoreReads: args['ignore-reads'] });
   const names = [visibleText(before.path), visibleText(after.path)] as const;
   const { paint } = terminal;
