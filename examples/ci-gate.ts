@@ -15,10 +15,12 @@ import {
   collectEnvironment,
   compareCounts,
   findSource,
+  gateRecord,
   planMatrix,
   readBaseline,
   verdictText,
   type CellRecord,
+  type ResultRecord,
 } from '../src/index.ts';
 
 const WORKLOAD = 'stride';
@@ -51,6 +53,14 @@ for (const plan of plans) {
   });
 }
 const environment = collectEnvironment({ date: new Date(), commandLine: process.argv, seed: 0 });
-const verdict = compareCounts({ schema: 'qcow2-bench/result@1', environment, cells }, baseline);
-console.log(verdictText(verdict));
+const result: ResultRecord = { schema: 'qcow2-bench/result@1', environment, cells };
+const verdict = compareCounts(result, baseline);
+const record = gateRecord({
+  verdict,
+  result,
+  baseline,
+  paths: { result: 'this run', baseline: path },
+  acceptCommand: 'qcow2-bench gate RESULT --accept',
+});
+console.log(verdictText(record));
 process.exitCode = verdict.passed ? 0 : 1;

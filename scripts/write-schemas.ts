@@ -7,6 +7,7 @@ import { writeFile } from 'node:fs/promises';
 
 import { format, resolveConfig } from 'prettier';
 
+import { gateJsonSchema } from '../src/gate/limits.ts';
 import { deviceModelJsonSchema } from '../src/result/device-model-file.ts';
 import { resultJsonSchema } from '../src/result/json-schema.ts';
 import { workloadJsonSchema } from '../src/workload/schema.ts';
@@ -15,7 +16,9 @@ const docs = new URL('../docs/', import.meta.url);
 const style = await resolveConfig(docs);
 const deviceModel = await format(JSON.stringify(deviceModelJsonSchema()), { ...style, parser: 'json' });
 const workload = await format(JSON.stringify(workloadJsonSchema()), { ...style, parser: 'json' });
+const gate = await format(JSON.stringify(gateJsonSchema()), { ...style, parser: 'json' });
 
+await writeFile(new URL('gate.schema.json', docs), gate);
 await writeFile(new URL('result.schema.json', docs), resultJsonSchema());
 await writeFile(new URL('workload.schema.json', docs), workload);
 await writeFile(new URL('device-model.schema.json', docs), deviceModel);

@@ -73,7 +73,9 @@ export type { Cell, CellRecord, Counts, Environment, ResultRecord, Timing } from
 export { parseResult, readResult, ResultWriter, writeResult } from './result/store.ts';
 export { acceptBaseline, readBaseline, writeBaseline, type Baseline } from './gate/baseline.ts';
 export { compareCounts, type GateVerdict } from './gate/compare.ts';
-export { verdictText } from './gate/render.ts';
+export { GateLimits, parseGateLimits, readGateLimits } from './gate/limits.ts';
+export { gateRecord, type GateRecord } from './gate/record.ts';
+export { verdictText } from './gate/render/terminal.ts';
 export { reportHtml } from './report/html.ts';
 export { markdownTables } from './report/markdown.ts';
 export { terminalSummary } from './report/terminal.ts';

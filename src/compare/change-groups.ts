@@ -103,13 +103,27 @@ export function groupChanges(changes: readonly CellChange[]): readonly ChangeGro
 
 /** What changed of each subject in one cell. */
 export function subjectChanges(changes: readonly LeafChange[]): readonly SubjectChange[] {
+  return changesBySubject(changes).map(({ subject, kind, leaves }) => ({
+    subject,
+    kind,
+    phases: phasesOf(leaves),
+    ...amountsOf(leaves),
+  }));
+}
+
+/** The changes of one cell by subject, leaf by leaf. */
+export function changesBySubject(changes: readonly LeafChange[]): readonly {
+  readonly subject: Subject;
+  readonly kind: ChangeKind;
+  readonly leaves: readonly LeafChange[];
+}[] {
   const bySubject = Map.groupBy(changes, ({ counted }) => subjectKey(subjectOf(counted)));
   const balance = syncBalance(changes);
-  return [...bySubject.values()].flatMap((own) => {
-    const [first] = own;
+  return [...bySubject.values()].flatMap((leaves) => {
+    const [first] = leaves;
     if (first === undefined) return [];
     const subject = subjectOf(first.counted);
-    return [{ subject, kind: kindOf(subject, own, balance), phases: phasesOf(own), ...amountsOf(own) }];
+    return [{ subject, kind: kindOf(subject, leaves, balance), leaves }];
   });
 }
 

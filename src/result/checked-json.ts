@@ -33,7 +33,7 @@ export function readCheckedJson<Schema extends z.ZodType>(
   path: string,
   options: CheckedJsonOptions<Schema>,
 ): z.output<Schema> {
-  return parseCheckedJson(readBounded(path, options), path, options);
+  return parseCheckedJson(readBoundedText(path, options), path, options);
 }
 
 /** As `readCheckedJson`, of a text already in memory; `path` names it in errors. */
@@ -55,7 +55,15 @@ export function parseCheckedJson<Schema extends z.ZodType>(
   throw new Qcow2BenchError(`${kind}-invalid`, describeIssues(checked.error), { path });
 }
 
-function readBounded(path: string, options: { readonly kind: string; readonly sizeMax: number }): string {
+/**
+ * The text of a file of at most `sizeMax` bytes.
+ *
+ * @throws Qcow2BenchError `KIND-unreadable` or `KIND-too-large`.
+ */
+export function readBoundedText(
+  path: string,
+  options: { readonly kind: string; readonly sizeMax: number },
+): string {
   const { kind, sizeMax } = options;
   let file: number | undefined;
   try {

@@ -14,7 +14,7 @@ import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { openSync, readFileSync } from '../core/host-fs.ts';
 import { LIMITS } from '../core/limits.ts';
 import { humanSize } from '../core/size.ts';
-import { findJsonFault } from './json-fault.ts';
+import { findJsonFault } from '../core/json-fault.ts';
 import { workloadSchema } from './schema.ts';
 import type { Workload } from './schema.ts';
 

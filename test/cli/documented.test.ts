@@ -65,6 +65,14 @@ beforeAll(async () => {
   const result = ['--out', 'results/latest.json', '--report', 'page.html', '--samples', '0'];
   await call(inputs, ['bench', '--workload', 'stride', '--requests', '20', ...result]);
   await call(inputs, ['gate', 'results/latest.json', '--accept', '--baseline', 'results/baseline.json']);
+  for (const name of ['before.json', 'after.json', 'both.json']) {
+    cpSync(join(inputs, 'results/latest.json'), join(inputs, name));
+  }
+  const one = ['--workload', 'stride', '--format', 'raw', '--cache', 'none', ...FEW.run];
+  await call(inputs, ['run', ...one, '--host-log', 'a.jsonl']);
+  for (const name of ['b.jsonl', 'before.jsonl', 'after.jsonl']) {
+    cpSync(join(inputs, 'a.jsonl'), join(inputs, name));
+  }
 });
 
 afterAll(() => {

@@ -5,6 +5,7 @@ import { compareSides, resultSide, type Side, type SideComparison } from '../../
 import { splitBy } from '../../compare/matching.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { comparisonMarkdown } from '../../report/comparison/comparison-markdown.ts';
+import { comparisonPage } from '../../report/comparison/comparison-page.ts';
 import { comparisonText } from '../../report/comparison/comparison-text.ts';
 import { logComparisonText } from '../../report/comparison/log-text.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
@@ -40,6 +41,7 @@ export const compareCommand = defineCommand({
           'ignore-reads': flag('Host logs: leave out reads'),
           all: flag('List every changed cell'),
           markdown: optional('Also write the comparison as Markdown to this file', text('markdown')),
+          html: optional('Also write the comparison as a page to this file', text('html')),
           json: flag('Print the comparison as JSON'),
           ...OVERWRITE_OPTIONS,
         }),
@@ -52,9 +54,10 @@ export const compareCommand = defineCommand({
         ]),
       ),
 
-  files: ({ result, markdown }) => [
+  files: ({ result, markdown, html }) => [
     ...reads('RESULT', ...result),
-    ...makes('markdown', '--markdown', markdown),
+    ...makes('comparison markdown', '--markdown', markdown),
+    ...makes('page', '--html', html),
   ],
 
   run: (args, terminal) => {
@@ -73,20 +76,22 @@ interface CompareArgs {
   readonly 'ignore-reads': boolean;
   readonly all: boolean;
   readonly markdown: string | undefined;
+  readonly html: string | undefined;
   readonly json: boolean;
 }
 
 function compareResults(
   comparisons: readonly SideComparison[],
-  { all, markdown, json }: CompareArgs,
+  { all, markdown, html, json }: CompareArgs,
   terminal: Terminal,
 ): number {
   if (markdown !== undefined) replaceFile(markdown, comparisonMarkdown(comparisons), { durable: false });
+  if (html !== undefined) replaceFile(html, comparisonPage(comparisons), { durable: false });
   const { paint, width } = terminal;
   const answer = json
     ? JSON.stringify(comparisons, null, 2)
     : comparisonText(comparisons, { paint, width, all });
-  if (isStandardOutput(markdown)) terminal.warn(answer);
+  if (isStandardOutput(markdown) || isStandardOutput(html)) terminal.warn(answer);
   else terminal.print(answer);
   return EXIT.good;
 }
@@ -105,8 +110,8 @@ function compareLogs(
   if (before === undefined || after === undefined || logs.length > 2) {
     throw new UsageError(`RESULT: needs exactly two host logs; these are ${String(logs.length)}`);
   }
-  const given = args.by === undefined ? args.markdown && 'markdown' : 'by';
-  if (given !== undefined && given !== '') {
+  const given = (['by', 'markdown', 'html'] as const).find((name) => args[name] !== undefined);
+  if (given !== undefined) {
     throw new UsageError(`--${given} applies to results, not to host logs`);
   }
   const comparison = compareHostLogs(before.lines(), after.lines(), { ignoreReads: args['ignore-reads'] });

@@ -115,7 +115,7 @@ type CacheSizeOption = keyof typeof CACHE_SIZE_KINDS;
 type CacheSizeArgs = Pick<OpeningArgs, CacheSizeOption>;
 
 /** Which option each property comes from. */
-const OPTION_OF = {
+export const OPTION_OF_SHAPE = {
   compat: 'compat',
   refcountBits: 'refcount-bits',
   extendedL2: 'extended-l2',
@@ -126,7 +126,7 @@ const OPTION_OF = {
 
 /** The names of those that were given. */
 export function givenShapeOptions(args: ShapeArgs): readonly string[] {
-  return Object.values(OPTION_OF).filter((option) => args[option] !== undefined);
+  return Object.values(OPTION_OF_SHAPE).filter((option) => args[option] !== undefined);
 }
 
 /** Those that were given, with the properties they set and their values as they were written. */
@@ -135,7 +135,7 @@ export function givenShape(args: Pick<LayoutAxesArgs, ShapeOption>): readonly {
   readonly property: keyof ImageShape;
   readonly values: readonly string[];
 }[] {
-  return Object.entries(OPTION_OF).flatMap(([property, option]) => {
+  return Object.entries(OPTION_OF_SHAPE).flatMap(([property, option]) => {
     const values: readonly (string | number | boolean)[] | undefined = args[option];
     return values === undefined
       ? []
@@ -151,7 +151,7 @@ export function shapeValueText(value: string | number | boolean): string {
 
 /** @throws UsageError for an option that none of the formats has. */
 export function imageShape(args: ShapeArgs, formats: readonly Format[]): ImageShape {
-  const shape = valuesOf<ImageShape>(args, OPTION_OF);
+  const shape = valuesOf<ImageShape>(args, OPTION_OF_SHAPE);
   refuseOthersShape(shape, formats);
   return shape;
 }
@@ -165,7 +165,7 @@ export function imageShapes(
   args: Pick<LayoutAxesArgs, ShapeOption>,
   formats: readonly Format[],
 ): readonly ImageShape[] {
-  const choices = valuesOf<Choices<ImageShape>>(args, OPTION_OF);
+  const choices = valuesOf<Choices<ImageShape>>(args, OPTION_OF_SHAPE);
   refuseOthersShape(choices, formats);
   return [...combinations<ImageShape>(choices)];
 }
@@ -229,7 +229,7 @@ function refuseOthersShape(
   given: { readonly [P in keyof ImageShape]?: unknown },
   formats: readonly Format[],
 ): void {
-  for (const [property, option] of Object.entries(OPTION_OF)) {
+  for (const [property, option] of Object.entries(OPTION_OF_SHAPE)) {
     const key = property as keyof ImageShape;
     const having = formatsWithShape(key);
     if (given[key] === undefined || formats.some((format) => having.includes(format))) continue;

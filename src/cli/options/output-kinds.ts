@@ -34,6 +34,26 @@ const RULES = {
     recognises: (head) => /^\{"phase":"\w+","op":"[\w-]+","file":/.test(head),
   },
   markdown: {},
+  'comparison markdown': {
+    replaces: 'a comparison',
+    recognises: (head) => head.startsWith('## Comparison\n'),
+  },
+  'gate markdown': {
+    replaces: 'a verdict of the gate',
+    recognises: (head) => /^## \S+ qcow2-bench gate (?:passed|failed)/.test(head),
+  },
+  'JUnit report': {
+    replaces: 'a JUnit report of the gate',
+    recognises: (head) => head.includes('<testsuite name="qcow2-bench gate"'),
+  },
+  metrics: {
+    replaces: 'metrics of the gate',
+    recognises: (head) => head.startsWith('# TYPE qcow2_bench_'),
+  },
+  'code quality report': {
+    replaces: 'a code quality report of the gate',
+    recognises: (head) => head === '[]\n' || head.includes('"check_name": "qcow2-bench/'),
+  },
   'device model': {},
   trace: {},
   image: {},

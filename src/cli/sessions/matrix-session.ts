@@ -28,6 +28,7 @@ import { PROCESS_CLOCK } from './clock.ts';
 import { HostLogFile } from '../files/host-log-file.ts';
 import { ImageDirectory } from '../files/image-directory.ts';
 import { withOptions } from '../grammar/literal-words.ts';
+import { quotedWords } from '../grammar/quoted-words.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { cacheSizeChoices, imageShapes, LAYOUT_AXES, validateNoUnref } from '../options/layout-options.ts';
 import { ADAPTIVE_SAMPLES_MAX, CELL_OPTIONS, type MatrixArgs } from '../options/matrix-options.ts';
@@ -411,12 +412,7 @@ function interruptedText(
   const counted = `interrupted: ${String(finished)} of ${countOf(cells, 'cell')} counted`;
   if (args.out === undefined) return `${counted}; results are not kept without --out`;
   const again = args.resume ? words : withOptions(words, '--resume');
-  return `${counted} and kept in ${args.out}; continue with\n  qcow2-bench ${again.map(quoted).join(' ')}`;
-}
-
-/** As a shell takes it. */
-function quoted(word: string): string {
-  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", String.raw`'\''`)}'`;
+  return `${counted} and kept in ${args.out}; continue with\n  ${quotedWords(again)}`;
 }
 
 function withKeptCells(error: unknown, { out }: MatrixArgs, sink: ResultSink): unknown {

@@ -1,6 +1,6 @@
 /**
- * The two ways in which a run shows how far it is: a bar where somebody watches a terminal, else a
- * line a cell while counting and a line a timing round, which logs keep well.
+ * The two ways in which a run shows how far it is: a bar on a terminal, else lines that logs keep
+ * well: one for each tenth of the cells that are counted, each skipped cell, and each timing round.
  */
 
 import { SingleBar } from 'cli-progress';
@@ -62,11 +62,13 @@ export class ProgressBar implements RunObserver {
   }
 }
 
-/** Lines of text: one a counted or skipped cell, one a timing round. */
+/** Lines of text: one per tenth of a stage, per skipped cell and per timing round. */
 export class ProgressLines implements RunObserver {
   readonly #stream: ProgressStream;
   #stage: RunStage | undefined;
   #done = 0;
+  /** Tenths that a line was written for. */
+  #tenths = 0;
 
   constructor(stream: ProgressStream) {
     this.#stream = stream;
@@ -75,6 +77,7 @@ export class ProgressLines implements RunObserver {
   stageBegins(stage: RunStage): void {
     this.#stage = stage;
     this.#done = 0;
+    this.#tenths = 0;
     if (stage.kind !== 'count') {
       this.#line(`${stageName(stage)}: ${stage.cells === 1 ? '1 pass' : `${String(stage.cells)} passes`}`);
     }
@@ -84,6 +87,9 @@ export class ProgressLines implements RunObserver {
     if (this.#stage?.kind !== 'count') return;
     this.#done++;
     const place = `${stageName(this.#stage)} ${String(this.#done)}/${String(this.#stage.cells)}`;
+    const tenths = Math.floor((TENTHS * this.#done) / this.#stage.cells);
+    if (tenths === this.#tenths && outcome.kind !== 'skipped') return;
+    this.#tenths = tenths;
     this.#line(`${place} ${cellName(cell)}${outcomeText(outcome)}`);
   }
 
@@ -91,6 +97,8 @@ export class ProgressLines implements RunObserver {
     this.#stream.write(`${visibleText(text)}\n`);
   }
 }
+
+const TENTHS = 10;
 
 function stageName(stage: RunStage): string {
   switch (stage.kind) {

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
-import { findJsonFault } from '../../src/workload/json-fault.ts';
+import { findJsonFault } from '../../src/core/json-fault.ts';
 
 function isJson(text: string): boolean {
   try {
