@@ -106,7 +106,7 @@ const gateSchema = z
         z.strictObject({
           match: z
             .partialRecord(z.enum(coordinateNames), z.union([pattern, z.array(pattern)]))
-            .describe('Coordinate → value or values; * stands for any text') as z.ZodType<
+            .describe('Coordinate → value or values; * is any text') as z.ZodType<
             Record<string, string | number | boolean | (string | number | boolean)[]>
           >,
           limits: limitsSchema,
@@ -235,8 +235,9 @@ function mayApply(metric: Metric, limit: Limit | undefined): boolean {
 }
 
 function limitFrom(given: string | number): Limit | undefined {
-  if (typeof given === 'number')
+  if (typeof given === 'number') {
     return { rise: undefined, fall: undefined, most: given, text: String(given) };
+  }
   const text = given.trim();
   if (text === 'off') return undefined;
   let rise: number | undefined;
@@ -261,8 +262,9 @@ function metricSelector(name: string, broken: (rule: string) => Error): (metric:
   }
   if (name.startsWith('figures.') || name.startsWith('modelled.')) {
     const isKnown = name.startsWith('modelled.') || FIGURE_NAMES.some((figure) => matchesGlob(name, figure));
-    if (!isKnown)
+    if (!isKnown) {
       throw broken(`no such figure; expected ${FIGURE_NAMES.join(', ')}${didYouMean(name, FIGURE_NAMES)}`);
+    }
     return (metric) => metric.of === 'figure' && matchesGlob(name, metric.name);
   }
   return countSelector(name, broken);

@@ -12,8 +12,9 @@ const whole = acceptBaseline(result);
 function scaled(leaf: string, factor: number): Baseline {
   const cells = whole.cells.map((cell) => {
     const value = cell.counts[leaf];
-    if (cell.cell.refcounts !== 'lazy' || cell.cell.cache !== 'writethrough' || value === undefined)
+    if (cell.cell.refcounts !== 'lazy' || cell.cell.cache !== 'writethrough' || value === undefined) {
       return cell;
+    }
     return { ...cell, counts: { ...cell.counts, [leaf]: Math.round(value * factor) } };
   });
   return { ...whole, cells };

@@ -60,14 +60,14 @@ export const compareCommand = defineCommand({
     ...makes('page', '--html', html),
   ],
 
-  run: (args, terminal) => {
+  run: async (args, terminal) => {
     const { result: paths, by } = args;
     const files = paths.map(readCompared);
     const logs = files.filter((file) => file.kind === 'host log');
-    if (logs.length > 0) return Promise.resolve(compareLogs(files, logs, args, terminal));
+    if (logs.length > 0) return compareLogs(files, logs, args, terminal);
     if (args['ignore-reads']) throw new UsageError('--ignore-reads applies to host logs, not to results');
     const sides = by === undefined ? severalSides(files) : splitSides(files, by);
-    return Promise.resolve(compareResults(compareSides(sides), args, terminal));
+    return compareResults(compareSides(sides), args, terminal);
   },
 });
 

@@ -103,7 +103,7 @@ export const gateCommand = defineCommand({
     );
     writeFiles(record, args);
     print(record, verdict, args, terminal);
-    return await Promise.resolve(verdict.passed ? EXIT.good : EXIT.verdict);
+    return verdict.passed ? EXIT.good : EXIT.verdict;
   },
 });
 
