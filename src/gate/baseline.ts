@@ -225,8 +225,9 @@ function modelledTimes({
     [`${cell.device}.elapsedNs`]: elapsedNs,
   };
   for (const [op, { p50Ns, p99Ns, maxNs }] of Object.entries(latency)) {
-    for (const [name, value] of Object.entries({ p50Ns, p99Ns, maxNs }))
+    for (const [name, value] of Object.entries({ p50Ns, p99Ns, maxNs })) {
       times[`${cell.device}.${op}.${name}`] = value;
+    }
   }
   return times;
 }

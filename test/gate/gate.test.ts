@@ -5,7 +5,13 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
-import { acceptBaseline, baselineText, readBaseline, writeBaseline } from '../../src/gate/baseline.ts';
+import {
+  acceptBaseline,
+  baselineText,
+  readBaseline,
+  writeBaseline,
+  type Baseline,
+} from '../../src/gate/baseline.ts';
 import { COUNT_LEAVES } from '../../src/compare/cell-counts.ts';
 import { compareCounts } from '../../src/gate/compare.ts';
 import { gateRecord } from '../../src/gate/record.ts';

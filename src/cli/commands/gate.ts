@@ -148,7 +148,10 @@ function writeFiles(record: GateRecord, outputs: Outputs): void {
 function print(record: GateRecord, verdict: GateVerdict, outputs: Outputs, terminal: Terminal): void {
   const { markdown, junit, metrics } = outputs;
   const files = [markdown, junit, metrics, outputs['code-quality']];
-  const say = files.some(isStandardOutput) ? terminal.warn : terminal.print;
+  const say = (answer: string): void => {
+    if (files.some(isStandardOutput)) terminal.warn(answer);
+    else terminal.print(answer);
+  };
   if (outputs.json) {
     const { problems, notes } = record;
     say(JSON.stringify({ ...verdict, problems, notes }, null, 2));

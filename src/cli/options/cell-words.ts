@@ -49,5 +49,5 @@ function cacheWords(caches: CacheSizes = {}): Readonly<Record<string, unknown>> 
 
 function valueText(value: unknown): string {
   if (typeof value === 'boolean') return value ? 'on' : 'off';
-  return String(value as string | number);
+  return String(value);
 }
