@@ -333,7 +333,7 @@ function cellMatcher(
     const values = new Map<string, unknown>(Object.entries(cell));
     return wanted.every(({ name, patterns }) => {
       const value = values.get(name) ?? (name === 'engine' ? 'builtin' : undefined);
-      const text = typeof value === 'object' ? JSON.stringify(value) : String(value);
+      const text = typeof value === 'string' ? value : JSON.stringify(value ?? null);
       return patterns.some((each) => matchesGlob(each, text));
     });
   };
