@@ -1,12 +1,13 @@
 /** What `crash` prints: a line per cell, what is wrong, and how much was tried. */
 
+import { wrapped } from '../../core/text-lines.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import type { CrashCase } from '../../crash/crash-case.ts';
 import type { Exploration } from '../../crash/explore.ts';
 import { HAZARD_MEANINGS, HAZARDS } from '../../crash/hazards.ts';
 import { cellName } from '../../result/cell.ts';
 import type { Cell } from '../../result/schema.ts';
-import { countOf, wrapped } from './text.ts';
+import { countOf } from './text.ts';
 import type { Terminal } from './terminal.ts';
 
 /** What was found, with as few requests and losses as show it. */
