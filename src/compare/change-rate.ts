@@ -7,7 +7,7 @@
 
 import type { GuestCounts } from '../result/schema.ts';
 import type { Phase } from '../result/vocabulary.ts';
-import type { GroupCell, Subject, SubjectChange } from './change-groups.ts';
+import type { GroupCell, Subject, SubjectChange } from './subject-change.ts';
 
 /** What a change is divided by. */
 export type RateUnit =

@@ -5,7 +5,8 @@
  */
 
 import { CAUSE_MEANINGS, PURPOSE_MEANINGS } from '../result/meanings.ts';
-import type { Change, GroupChange, Subject } from './change-groups.ts';
+import type { GroupChange } from './change-groups.ts';
+import type { Change, Subject } from './subject-change.ts';
 import type { ChangeRate } from './change-rate.ts';
 
 /** What changed and by how much, without the cells. */

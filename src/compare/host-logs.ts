@@ -11,8 +11,11 @@
 import type { GuestRequest, HostLogRecord } from '../device/host-log.ts';
 import type { HostOp } from '../device/operation.ts';
 import { COUNT_LEAVES, meaningOf, type LeafChange } from './cell-counts.ts';
-import { subjectChanges, type SubjectChange } from './change-groups.ts';
+import { subjectChanges } from './change-groups.ts';
+import type { SubjectChange } from './subject-change.ts';
 import type { LogLine } from './host-log-lines.ts';
+
+export type { GuestRequest, HostLogRecord } from '../device/host-log.ts';
 
 export interface ShownOperation {
   readonly line: number;

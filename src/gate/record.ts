@@ -8,7 +8,8 @@
  */
 
 import { beforeAfterText, cellsText, changeText, differenceText, grouped } from '../compare/change-text.ts';
-import { subjectKey, type ChangeKind, type GroupCell } from '../compare/change-groups.ts';
+import { subjectKey } from '../compare/change-groups.ts';
+import type { ChangeKind, GroupCell } from '../compare/subject-change.ts';
 import type { CellChange } from '../compare/cell-counts.ts';
 import { countingKey, namesAmong } from '../result/cell.ts';
 import { deriveFigures } from '../result/derive.ts';

@@ -5,7 +5,8 @@
  * Invariants: no sentence is wider than `width`; without `paint` the text is plain.
  */
 
-import type { ChangeGroup, ChangeKind, GroupCell } from '../../compare/change-groups.ts';
+import type { ChangeGroup } from '../../compare/change-groups.ts';
+import type { ChangeKind, GroupCell } from '../../compare/subject-change.ts';
 import {
   beforeAfterText,
   cellsText,

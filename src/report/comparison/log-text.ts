@@ -1,12 +1,17 @@
 /** Two host logs compared, for a terminal: the first difference with its neighbours, side by side. */
 
 import { subjectTitle, beforeAfterText, differenceText, grouped } from '../../compare/change-text.ts';
-import type { SubjectChange } from '../../compare/change-groups.ts';
-import type { LogComparison, LogDifference, ShownOperation } from '../../compare/host-logs.ts';
+import type { SubjectChange } from '../../compare/subject-change.ts';
+import type {
+  GuestRequest,
+  HostLogRecord,
+  LogComparison,
+  LogDifference,
+  ShownOperation,
+} from '../../compare/host-logs.ts';
 import { hex } from '../../core/error.ts';
 import { aligned } from '../../core/text-lines.ts';
 import { withVisibleText } from '../../core/visible-text.ts';
-import type { GuestRequest, HostLogRecord } from '../../device/host-log.ts';
 
 export interface LogTextOptions {
   readonly names: readonly [before: string, after: string];
