@@ -30,8 +30,10 @@ export async function listSnapshots(
   const files = hostFiles({ readOnly: true, forceShare });
   const device = files.open(path, { label: 'image', readOnly: true, contents: 'metadata' });
   return withLoneFile(format, { device, readOnly: true }, async (engine, file) => {
-    const { snapshots = [] } = await engine.describe(file);
-    return snapshots;
+    // A description reads the bitmaps too: a broken one must not keep the snapshots from the user.
+    const image = await engine.open(file.options);
+    await image.abandon();
+    return snapshotsOf(image).list;
   });
 }
 
