@@ -93,6 +93,7 @@ beforeAll(async () => {
   writeFileSync(join(inputs, 'tiny.json'), JSON.stringify(TINY));
   writeFileSync(join(inputs, 'trace.csv'), TRACE);
   writeFileSync(join(inputs, 'msr.csv'), MSR);
+  writeFileSync(join(inputs, 'gate.json'), JSON.stringify({ schema: 'qcow2-bench/gate@1' }));
   const cell = ['--format', 'qcow2', '--refcounts', 'eager', '--cache', 'writeback', '--samples', '0'];
   for (const words of [
     ['convert', 'disk.raw', 'disk.qcow2'],

@@ -29,6 +29,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   fact: ['program=dd'],
   from: ['1us'],
   image: ['disk.qcow2', 'top.qcow2'],
+  limits: ['gate.json'],
   listen: ['localhost:0'],
   precision: ['5%'],
   'qemu-bin-dir': ['/usr/bin'],
