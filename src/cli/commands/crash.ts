@@ -23,7 +23,7 @@ export const crashCommand = defineCommand({
       .options(
         inGroup('Workloads:', {
           workload: preset(
-            'Workload names (see list), workload files or trace files, comma-separated',
+            'Workloads (see list), workload files or traces, comma-separated',
             listOf('workload', suggesting([...shippedNames(), ...AXES], text('workload'))),
             'stride',
           ),
@@ -46,13 +46,13 @@ export const crashCommand = defineCommand({
       .options(
         inGroup('Device between two syncs:', {
           atomic: preset(
-            'What is written as a whole: 512, 4096 (sectors), or write (any write)',
+            'Unit of an atomic write: 512, 4096 (sectors) or write (any)',
             choice('atomic', ['512', '4096', 'write']),
             '512',
           ),
           garbage: flag('A sector that was being written may hold neither the old nor the new bytes'),
           order: preset(
-            'Writes reach the disk in any order, or as they were issued: any, issue',
+            'Order in which writes reach the disk: any, issue',
             choice('order', ['any', 'issue']),
             'any',
           ),

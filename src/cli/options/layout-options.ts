@@ -67,7 +67,7 @@ const CACHE_SIZE_KINDS = {
 } as const;
 
 const DISCARD = kind(
-  "Guest discards: unmap (QEMU's tools) or ignore (a VM's drive)",
+  "Discards: unmap (QEMU's tools) or ignore (VM drives)",
   choice('discard', DISCARD_MODES),
 );
 const DISCARD_DEFAULT: DiscardMode = 'unmap';
