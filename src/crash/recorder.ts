@@ -15,7 +15,7 @@ import type { Pending } from '../core/pending.ts';
 import { stampSectors } from '../core/sector-stamp.ts';
 import type { BlockDevice, Elision, FileGrowth, WritePart } from '../device/block-device.ts';
 import { DeviceFilter } from '../device/filter.ts';
-import { mergedLength, mergedPurpose } from '../device/merged-write.ts';
+import { joinedParts, mergedPurpose } from '../device/merged-write.ts';
 import type { Purpose, SyncCause } from '../device/purpose.ts';
 import type { BlockBackend, WriteFlags, WriteZeroesFlags } from '../format/block-backend.ts';
 import { tokensOf } from './pages.ts';
@@ -144,15 +144,18 @@ class RecordedFile extends DeviceFilter {
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {
-    const bytes = new Uint8Array(mergedLength(parts));
-    let at = 0;
-    for (const part of parts) {
-      bytes.set(part.bytes, at);
-      at += part.bytes.byteLength;
-    }
+    const bytes = joinedParts(parts);
     const hasCopy = parts.some((part) => isCopy(part.bytes, part.purpose));
     return this.#recorder.operation(
-      { file: this.#file, op: 'write', offset, length: at, bytes, purpose: mergedPurpose(parts), hasCopy },
+      {
+        file: this.#file,
+        op: 'write',
+        offset,
+        length: bytes.byteLength,
+        bytes,
+        purpose: mergedPurpose(parts),
+        hasCopy,
+      },
       () => this.inner.writeMerged(offset, parts),
     );
   }

@@ -27,6 +27,13 @@ export function mergedPurpose(parts: readonly WritePart[]): Purpose {
   return 'cow';
 }
 
+/** The bytes of all parts, one after another, in memory of their own. */
+export function joinedParts(parts: readonly WritePart[]): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(mergedLength(parts));
+  gatherParts(parts, bytes);
+  return bytes;
+}
+
 /** Lays the parts one after another into `target`. */
 export function gatherParts(parts: readonly WritePart[], target: Uint8Array): void {
   let at = 0;

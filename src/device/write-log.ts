@@ -13,7 +13,7 @@ import type { Pending } from '../core/pending.ts';
 import type { Elision, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { MemoryDevice } from './memory-device.ts';
-import { mergedLength, mergedPurpose } from './merged-write.ts';
+import { joinedParts, mergedPurpose } from './merged-write.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
 
 export interface LoggedWrite {
@@ -70,12 +70,7 @@ export class WriteLog extends DeviceFilter {
   }
 
   override writeMerged(offset: number, parts: readonly WritePart[]): Pending {
-    const bytes = new Uint8Array(mergedLength(parts));
-    let at = 0;
-    for (const part of parts) {
-      bytes.set(part.bytes, at);
-      at += part.bytes.byteLength;
-    }
+    const bytes = joinedParts(parts);
     const entry = { op: 'write', offset, bytes, purpose: mergedPurpose(parts) } as const;
     return this.#append(entry, this.inner.writeMerged(offset, parts));
   }

@@ -270,6 +270,18 @@ export const COORDINATES = {
       .describe('What the trace reads before it writes there was written before the run; absent without'),
     { title: 'Fill', text: () => 'reads filled', absentText: 'reads not filled' },
   ),
+  maxTransfer: counted(
+    z
+      .int()
+      .positive()
+      .optional()
+      .describe('Bytes of a read or write of a trace at most; absent means 32 MiB, the most'),
+    {
+      title: 'Max transfer',
+      text: (bytes) => `max transfer ${formatSize(bytes)}`,
+      absentText: `max transfer ${formatSize(LIMITS.transferBytes)}`,
+    },
+  ),
   timing: timedOnly(
     name
       .optional()

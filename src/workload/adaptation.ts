@@ -19,13 +19,15 @@ export interface Adaptation {
 }
 
 /** How a cell names it. */
-export function adaptationNames({ flushPolicy, remap }: Adaptation): {
+export function adaptationNames({ flushPolicy, remap, transferBytes = TRANSFER_BYTES_MAX }: Adaptation): {
   readonly flushPolicy?: string;
   readonly remap?: Remap;
+  readonly maxTransfer?: number;
 } {
   return {
     ...(flushPolicy === undefined ? {} : { flushPolicy: flushPolicyName(flushPolicy) }),
     ...(remap === undefined ? {} : { remap: remap.way }),
+    ...(transferBytes === TRANSFER_BYTES_MAX ? {} : { maxTransfer: transferBytes }),
   };
 }
 

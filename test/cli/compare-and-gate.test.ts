@@ -72,7 +72,7 @@ describe('compare', () => {
   test('a cache size that distinguishes two results is compared, by cause', async () => {
     const { code, stdout } = await call('compare a.json slices.json --markdown c.md --html c.html');
     expect(code).toBe(0);
-    expect(stdout).toContain('The results differ in caches default caches → l2-cache-entry-size 4KiB.');
+    expect(stdout).toContain('The results differ: default caches → l2-cache-entry-size 4KiB.');
     expect(stdout).toMatch(/Counts: 4 of 4 cells changed, by one cause; 0 unchanged\./);
     expect(stdout).toMatch(
       /MORE {2}\+\d+\.00 writes? per \w+, l2-table \(L2 tables\), bytes [\d,]+ → [\d,]+/,

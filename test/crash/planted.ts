@@ -1,6 +1,6 @@
 /** Faults of an engine, each as a filter around the recorded file: what a crash must bring out. */
 
-import type { Pending } from '../../src/core/pending.ts';
+import { after, type Pending } from '../../src/core/pending.ts';
 import type { BlockDevice, Elision, WritePart } from '../../src/device/block-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
@@ -47,8 +47,14 @@ export class Postpones extends DeviceFilter {
 
   override sync(cause: SyncCause, elision?: Elision): Pending {
     const pending = this.inner.sync(cause, elision);
-    if (pending !== undefined) throw new Error('a file that answers at once is expected');
-    for (const write of this.#postponed.splice(0)) void write();
+    return pending === undefined ? this.#catchUp() : after(pending, () => this.#catchUp());
+  }
+
+  #catchUp(): Pending {
+    for (let write = this.#postponed.shift(); write !== undefined; write = this.#postponed.shift()) {
+      const pending = write();
+      if (pending !== undefined) return after(pending, () => this.#catchUp());
+    }
     return undefined;
   }
 }

@@ -5,12 +5,9 @@
 
 import { afterAll, describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
-import type { Pending } from '../../src/core/pending.ts';
-import type { BlockDevice, Elision } from '../../src/device/block-device.ts';
-import { DeviceFilter } from '../../src/device/filter.ts';
-import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
 import { applyLogged } from '../../src/device/write-log.ts';
 import { openImage } from '../../src/format/registry.ts';
+import { DropsSyncs, ForgetsDirtyBit, Postpones } from '../crash/planted.ts';
 import { crashStates, findLoss, repairedBytes, type CrashState } from './crash-proof.ts';
 import { BACKING, IMAGE, recordWorkload, type CrashSetup, type Recording } from './crash-workload.ts';
 import { CHECK, QemuDirectory } from './qemu-directory.ts';
@@ -106,46 +103,6 @@ async function expectQemuAccepts(
   qemu.expectCheck(format, IMAGE, CHECK.clean, CHECK.leaks);
 }
 
-/** Passes over every sync with one of these causes. */
-class DropsSyncs extends DeviceFilter {
-  readonly #causes: readonly SyncCause[];
-
-  constructor(inner: BlockDevice, ...causes: readonly SyncCause[]) {
-    super(inner);
-    this.#causes = causes;
-  }
-
-  override sync(cause: SyncCause, elision?: Elision): Pending {
-    return this.#causes.includes(cause) ? undefined : this.inner.sync(cause, elision);
-  }
-}
-
-/** Never sets the dirty bit, as if forgotten. */
-class ForgetsDirtyBit extends DeviceFilter {
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
-    return purpose === 'header' && bytes.byteLength === 8
-      ? undefined
-      : this.inner.write(offset, bytes, purpose, from, to);
-  }
-}
-
-/** Writes refcount blocks only when the next sync is over: behind the L2 tables that need them. */
-class PostponesRefcounts extends DeviceFilter {
-  readonly #postponed: (() => Pending)[] = [];
-
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
-    if (purpose !== 'refcount-block') return this.inner.write(offset, bytes, purpose, from, to);
-    const copy = bytes.slice();
-    this.#postponed.push(() => this.inner.write(offset, copy, purpose, undefined, undefined));
-    return undefined;
-  }
-
-  override async sync(cause: SyncCause, elision?: Elision): Promise<void> {
-    await this.inner.sync(cause, elision);
-    for (const write of this.#postponed.splice(0)) await write();
-  }
-}
-
 const base = { clusterSize: 4096, prefilled: false, releases: true } as const;
 const deviations: readonly { readonly what: string; readonly setup: CrashSetup }[] = [
   {
@@ -167,7 +124,7 @@ const deviations: readonly { readonly what: string; readonly setup: CrashSetup }
       refcounts: 'eager',
       cache: 'writethrough',
       backed: true,
-      deviation: (device) => new PostponesRefcounts(device),
+      deviation: (device) => new Postpones(device, 'refcount-block'),
     },
   },
   {

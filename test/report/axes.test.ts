@@ -31,6 +31,7 @@ const AXES = {
   flushPolicy: [[{ flushPolicy: 'every=8' }, {}, 'flush policy every=8', 'flush policy of the trace']],
   remap: [[{ remap: 'scale' }, {}, 'remap scale', 'remap none']],
   fill: [[{ fill: 'reads' }, {}, 'reads filled', 'reads not filled']],
+  maxTransfer: [[{ maxTransfer: 65_536 }, {}, 'max transfer 64KiB', 'max transfer 32MiB']],
   timing: [[{ timing: 'recorded' }, {}, 'timing recorded', 'timing asap']],
   shape: [
     [{ shape: { compat: '0.10' } }, {}, 'compat 0.10', 'compat 1.1'],

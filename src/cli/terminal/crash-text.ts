@@ -42,7 +42,8 @@ export function crashText(
   { cells, saved, seed, elapsedSeconds }: CrashAnswer,
   { paint, width }: Pick<Terminal, 'paint' | 'width'>,
 ): string {
-  const rows = cells.map((each) => rowOf(each, seed));
+  const { shared, names } = namesOf(cells);
+  const rows = cells.map((each, index) => rowOf(each, names[index] ?? ''));
   const widths = HEADINGS.map((heading, column) =>
     Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)),
   );
@@ -54,6 +55,7 @@ export function crashText(
       .join('  ')
       .trimEnd();
   const lines = [
+    ...(shared === '' ? [] : [paint.bold(shared)]),
     paint.bold(line(HEADINGS)),
     ...rows.map((row, index) => painted(line(row), cells[index], paint)),
   ];
@@ -77,24 +79,38 @@ export function crashText(
     bad === 0
       ? paint.green('No violation was found.')
       : paint.red(`${countOf(bad, 'state')} violate what was promised.`),
-    paint.dim(`${countOf(states, 'state')} in ${elapsedSeconds.toFixed(1)} s`),
+    paint.dim(`${countOf(states, 'state')} in ${elapsedSeconds.toFixed(1)} s, seed ${String(seed)}`),
   ].join('\n');
 }
 
+/** Between the parts of a cell's name. */
+const SEPARATOR = ' · ';
+
 const HEADINGS = ['Cell', 'Whole operations', 'Torn', 'Violations', 'Hazards', 'States/s'];
 
-function rowOf({ cell, exploration, seconds = 0 }: ExploredCell, seed: number): readonly string[] {
-  const name = visibleText(cellName(cell));
+/** The names of the cells without what all of them share, and what they share. */
+function namesOf(cells: readonly ExploredCell[]): {
+  readonly shared: string;
+  readonly names: readonly string[];
+} {
+  const parts = cells.map(({ cell }) => visibleText(cellName(cell)).split(SEPARATOR));
+  const [first = []] = parts;
+  const shared = cells.length < 2 ? [] : first.filter((part) => parts.every((each) => each.includes(part)));
+  const names = parts.map((each) => each.filter((part) => !shared.includes(part)).join(SEPARATOR));
+  return { shared: shared.join(SEPARATOR), names };
+}
+
+function rowOf({ cell, exploration, seconds = 0 }: ExploredCell, name: string): readonly string[] {
   if (exploration === undefined) return [name, '–', '–', '–', '–', '–'];
   const { space, tried, triedWhole, isExhausted, badStates } = exploration;
   const whole = isExhausted
     ? `all ${numberText(space.whole)} of ${numberText(space.whole)}`
-    : `${numberText(BigInt(triedWhole))} of ${numberText(space.whole)}, seed ${String(seed)}`;
+    : `${numberText(BigInt(triedWhole))} of ${numberText(space.whole)}`;
   const torn = tried - triedWhole;
   const tornText = torn === 0 ? '–' : `${numberText(BigInt(torn))} of ${numberText(space.all - space.whole)}`;
   const verdict =
     cell.cache === 'unsafe'
-      ? `${shareText(badStates, exploration.distinct)} lose data`
+      ? `${shareText(badStates, exploration.distinct)} lost`
       : numberText(BigInt(badStates));
   const hazards = [...exploration.hazards.values()].reduce((sum, { states }) => sum + states, 0);
   const rate = Math.round(tried / Math.max(seconds, 1e-9));
@@ -128,8 +144,10 @@ function painted(line: string, each: ExploredCell | undefined, paint: Terminal['
   return each.exploration.badStates > 0 ? paint.red(line) : line;
 }
 
+/** In whole percent; 0 and 100 are exact. */
 function shareText(part: number, whole: number): string {
-  return whole === 0 ? '0 %' : `${((part / whole) * 100).toFixed(0)} %`;
+  if (part === 0 || part === whole) return part === 0 ? '0 %' : '100 %';
+  return `${String(Math.min(99, Math.max(1, Math.round((part / whole) * 100))))} %`;
 }
 
 /** Written out, or as the power of two next below. */

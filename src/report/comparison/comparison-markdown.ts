@@ -20,6 +20,7 @@ import {
   comparedNames,
   countsNotes,
   countsSummary,
+  distinctionsText,
   sideFacts,
   timeCellName,
   timesSummary,
@@ -37,14 +38,14 @@ export function comparisonMarkdown(given: readonly SideComparison[]): string {
 function sideSections(comparison: SideComparison): readonly string[] {
   const { before, after, counts, times } = comparison;
   const nameOf = comparedNames(comparison);
-  const distinct = counts.distinctions.map((one) => `${one.name} ${one.before} → ${one.after}`);
+  const distinct = distinctionsText(counts);
   const timed = timesSummary(times);
   const changed = times.filter(({ verdict }) => verdict === 'slower' || verdict === 'faster');
   return [
     `A: ${escapeMarkdown(before.name)} (${sideFacts(before)})  `,
     `B: ${escapeMarkdown(after.name)} (${sideFacts(after)})`,
     '',
-    ...(distinct.length === 0 ? [] : [escapeMarkdown(`The results differ in ${distinct.join(', ')}.`), '']),
+    ...(distinct === undefined ? [] : [escapeMarkdown(distinct), '']),
     `**${escapeMarkdown(countsSummary(counts))}**`,
     '',
     ...counts.groups.flatMap((group) => groupSection(group, counts.compared, nameOf)),

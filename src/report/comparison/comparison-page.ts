@@ -16,6 +16,7 @@ import {
 import type { SideComparison } from '../../compare/compare-results.ts';
 import type { TimeComparison } from '../../compare/time-changes.ts';
 import { withVisibleText } from '../../core/visible-text.ts';
+import { COORDINATES } from '../../result/coordinates.ts';
 import { CONFIDENCE_TEXT } from '../../result/comparison.ts';
 import { escapeHtml, htmlTable } from '../markup.ts';
 import { factorText, microsecondsText } from '../numbers.ts';
@@ -77,7 +78,8 @@ function comparisonParts(comparison: SideComparison): string {
       `<dt>${String.fromCharCode(65 + index)}</dt><dd>${escapeHtml(side.name)}<br><span class="sub">${escapeHtml(sideFacts(side))}</span></dd>`,
   );
   const distinct = counts.distinctions.map(
-    (one) => `<dt>${escapeHtml(one.name)}</dt><dd>${escapeHtml(`${one.before} → ${one.after}`)}</dd>`,
+    (one) =>
+      `<dt>${escapeHtml(COORDINATES[one.name].title)}</dt><dd>${escapeHtml(`${one.before} → ${one.after}`)}</dd>`,
   );
   return [
     '<header class="top">',

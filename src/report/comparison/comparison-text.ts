@@ -138,6 +138,12 @@ export function timesSummary(times: readonly TimeComparison[]): string | undefin
   return `Times: ${verdicts.map(({ verdict, count }) => `${grouped(count)} ${verdict}`).join(', ')}${separate}.`;
 }
 
+/** In what the results differ as wholes; `undefined` if in nothing. */
+export function distinctionsText({ distinctions }: CountsComparison): string | undefined {
+  if (distinctions.length === 0) return undefined;
+  return `The results differ: ${distinctions.map(({ before, after }) => `${before} → ${after}`).join(', ')}.`;
+}
+
 interface Page {
   readonly paint: ComparisonPaint;
   readonly width: number;
@@ -151,11 +157,11 @@ function sideLines(comparison: SideComparison, page: Page): readonly string[] {
   const sides = aligned(
     [before, after].map((side, index) => [String.fromCharCode(65 + index), side.name, sideFacts(side)]),
   );
-  const distinct = counts.distinctions.map((one) => `${one.name} ${one.before} → ${one.after}`);
+  const distinct = distinctionsText(counts);
   const timed = timesSummary(times);
   return [
     ...sides.map(paint.dim),
-    ...(distinct.length === 0 ? [] : wrapped(`The results differ in ${distinct.join(', ')}.`, width)),
+    ...(distinct === undefined ? [] : wrapped(distinct, width)),
     '',
     ...wrapped(countsSummary(counts), width).map(paint.bold),
     ...counts.groups.flatMap((group) => ['', ...groupLines(group, counts.compared, page)]),
