@@ -26,6 +26,7 @@ export default defineConfig({
     // Programs that tests start find our sources compiled, and with their types stripped, from the
     // first file on.
     env: { NODE_COMPILE_CACHE: join(root, CACHE, 'compile') },
+    setupFiles: [join(root, 'test', 'setup.ts')],
     // A hang is a failure; nothing here is a measurement.
     testTimeout: 60_000,
     hookTimeout: 60_000,

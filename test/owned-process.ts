@@ -1,14 +1,10 @@
 /**
  * Processes that a test starts and that must not outlive it, whether it passes, fails or runs out
- * of time.
- *
- * Importing this file registers the clean-up for the importing test file.
+ * of time. `setup.ts` ends them.
  */
 
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-
-import { afterAll, afterEach } from 'vitest';
 
 const running = new Set<ChildProcess>();
 
@@ -20,7 +16,8 @@ export function owned<Child extends ChildProcess>(child: Child): Child {
   return child;
 }
 
-async function killAll(): Promise<void> {
+/** Ends all that are running. */
+export async function killOwned(): Promise<void> {
   const left = [...running];
   await Promise.all(
     left.map(async (child) => {
@@ -31,8 +28,6 @@ async function killAll(): Promise<void> {
   );
 }
 
-afterEach(killAll);
-afterAll(killAll);
 process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
