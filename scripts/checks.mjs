@@ -1,6 +1,6 @@
 /**
  * What `npm test` runs: every check in order, none stopping the others, then one table. The
- * commands themselves is in package.json, where each can be run alone (`npm run lint`).
+ * commands themselves are in package.json, where each can be run alone (`npm run lint`).
  *
  * A check that passes is silent; one that fails shows all its output. The counts are left in
  * node_modules/.cache/qcow2-bench/summary.json for `.ci/run`.
@@ -8,7 +8,7 @@
 
 import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { delimiter, dirname, join } from 'node:path';
+import { delimiter, dirname, join, relative } from 'node:path';
 
 import { runForwarding } from './setup/forward.mjs';
 import { newerQemuFolder } from './newer-qemu.mjs';
@@ -22,7 +22,9 @@ const UNIT_TESTS = 'test:unit';
 
 /**
  * @typedef {{ name: string, passed: boolean, elapsedMs: number, note: string }} CheckResult
- * @typedef {{ passed: number, failed: number, skipped: number }} TestCounts
+ * @typedef {{ fullName: string, status: string, failureMessages: string[] }} TestCase
+ * @typedef {{ name: string, status: string, message: string, assertionResults: TestCase[] }} TestFile
+ * @typedef {{ passed: number, failed: number, skipped: number, failures: string[] }} TestCounts
  */
 
 /**
@@ -158,17 +160,34 @@ export function readCounts(file) {
     const report = JSON.parse(readFileSync(file, 'utf8'));
     // A file that does not load holds no test, and yet fails.
     const brokenFiles = report.testResults.filter(
-      (/** @type {{ status: string, assertionResults: unknown[] }} */ { status, assertionResults }) =>
+      (/** @type {TestFile} */ { status, assertionResults }) =>
         status === 'failed' && assertionResults.length === 0,
     ).length;
     return {
       passed: report.numPassedTests,
       failed: report.numFailedTests + brokenFiles,
       skipped: report.numPendingTests + report.numTodoTests,
+      failures: report.testResults.flatMap(failuresOf),
     };
   } catch {
-    return { passed: 0, failed: 1, skipped: 0 };
+    return { passed: 0, failed: 1, skipped: 0, failures: [`no report: ${file}`] };
   }
+}
+
+/**
+ * @param {TestFile} file
+ * @returns {string[]} what failed and the first line of why
+ */
+function failuresOf({ name, status, message, assertionResults }) {
+  const file = relative(process.cwd(), name);
+  if (status === 'failed' && assertionResults.length === 0) return [`${file}: ${firstLine(message)}`];
+  return assertionResults
+    .filter((test) => test.status === 'failed')
+    .map(({ fullName, failureMessages }) => `${file} > ${fullName}: ${firstLine(failureMessages[0])}`);
+}
+
+function firstLine(text = '') {
+  return text.split('\n', 1)[0];
 }
 
 /** @param {CheckResult[]} results */

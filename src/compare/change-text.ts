@@ -4,6 +4,7 @@
  *     +1.00 sync per allocating write, l2-after-cow (copied data before its L2 entry)
  */
 
+import { groupedText } from '../core/number-text.ts';
 import { CAUSE_MEANINGS, PURPOSE_MEANINGS } from '../result/meanings.ts';
 import type { GroupChange } from './change-groups.ts';
 import type { Change, Subject } from './subject-change.ts';
@@ -34,30 +35,25 @@ export function subjectTitle(subject: Subject): string {
 
 /** `1,000 → 2,000`. */
 export function beforeAfterText({ before, after }: Change): string {
-  return `${grouped(before)} → ${grouped(after)}`;
+  return `${groupedText(before)} → ${groupedText(after)}`;
 }
 
 /** `+1,000 (+100 %)`. */
 export function differenceText({ before, after }: Change): string {
   const percent = before === 0 ? '' : ` (${signed((100 * (after - before)) / before, percentDigits)} %)`;
-  return `${signed(after - before, grouped)}${percent}`;
+  return `${signed(after - before, groupedText)}${percent}`;
 }
 
 /** In how many cells of how many. */
 export function cellsText(cells: number, all: number): string {
   if (all === 1) return 'in the only cell';
-  if (cells === all) return `in all ${grouped(all)} cells`;
-  return `in ${grouped(cells)} of ${grouped(all)} cells`;
+  if (cells === all) return `in all ${groupedText(all)} cells`;
+  return `in ${groupedText(cells)} of ${groupedText(all)} cells`;
 }
 
 /** A number with its sign, a minus as the page prints it. */
 export function signed(value: number, text: (magnitude: number) => string): string {
   return `${value < 0 ? '−' : '+'}${text(Math.abs(value))}`;
-}
-
-/** `1,806`. */
-export function grouped(value: number): string {
-  return value.toLocaleString('en-US');
 }
 
 const NOUNS = {
@@ -99,7 +95,7 @@ function rateText(value: number): string {
 }
 
 function bytesText(value: number): string {
-  return grouped(value < 10 ? Number(value.toPrecision(2)) : Math.round(value));
+  return groupedText(value < 10 ? Number(value.toPrecision(2)) : Math.round(value));
 }
 
 function percentDigits(value: number): string {

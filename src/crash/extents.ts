@@ -67,6 +67,7 @@ async function placeOf(
 ): Promise<Place> {
   switch (kind) {
     case 'data':
+    case 'hole':
       return { kind: 'host', file: dataFile, sector: (hostOffset ?? 0) / SECTOR_SIZE };
     case 'zero':
       return { kind };

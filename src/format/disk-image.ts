@@ -20,6 +20,8 @@ export { FORMATS, isFormat, type Format };
 export type MappingKind =
   /** Stored in this image's file at `hostOffset`. */
   | 'data'
+  /** The same, where the file has a hole, so that it reads as zeroes; only with `seeHoles`. */
+  | 'hole'
   /** Reads as zeroes, and the image says so. */
   | 'zero'
   /** Not in this image: reads from the backing file, or as zeroes without one. */
@@ -37,8 +39,8 @@ export interface Mapping {
   /** Bytes from the asked guest offset for which this answer holds; at least 1. */
   readonly length: number;
   /**
-   * Host offset of the first byte; only for `data`, for `zero` where a place in the file is kept,
-   * and for `unallocated` where the place belongs to a cluster that is partly in use.
+   * Host offset of the first byte; only for `data` and `hole`, for `zero` where a place in the file
+   * is kept, and for `unallocated` where the place belongs to a cluster that is partly in use.
    */
   readonly hostOffset: number | undefined;
 }
@@ -132,9 +134,9 @@ export interface DiskImage {
   /**
    * What the range beginning at `guestOffset` is, from this image's tables alone.
    *
-   * @param options with `seeHoles`, a hole in a raw file is `zero`; without, everything in it is
-   *   data. With `far`, what no table maps is one range even if other images are behind this one;
-   *   without, only if none does.
+   * @param options with `seeHoles`, a hole in a raw file is `zero`, and preallocated data of a qcow2
+   *   image are a `hole`; without, both are data. With `far`, what no table maps is one range even if
+   *   other images are behind this one; without, only if none does.
    */
   map(guestOffset: number, length: number, options?: MapOptions): Promise<Mapping>;
   /** Flushes, marks the image clean, syncs and releases its files and its backing chain. */

@@ -28,6 +28,7 @@ export async function isKnownZero(image: DiskImage, guestOffset: number, length:
     case 'unallocated':
       return image.backing === undefined || isKnownZero(image.backing, guestOffset, length);
     case 'data':
+    case 'hole':
     case 'compressed':
       return false;
   }
@@ -54,6 +55,7 @@ async function zeroesAt(image: DiskImage, guestOffset: number, length: number): 
   const mapping = await image.map(guestOffset, inside, { seeHoles: true });
   switch (mapping.kind) {
     case 'zero':
+    case 'hole':
       return mapping.length;
     case 'unallocated':
       return image.backing === undefined

@@ -7,7 +7,8 @@
  * - The record holds no text of a renderer: sentences are plain, names unescaped.
  */
 
-import { beforeAfterText, cellsText, changeText, differenceText, grouped } from '../compare/change-text.ts';
+import { countOf, groupedText } from '../core/number-text.ts';
+import { beforeAfterText, cellsText, changeText, differenceText } from '../compare/change-text.ts';
 import { subjectKey } from '../compare/change-groups.ts';
 import type { ChangeKind, GroupCell } from '../compare/subject-change.ts';
 import type { CellChange } from '../compare/cell-counts.ts';
@@ -161,7 +162,7 @@ function summaryOf(verdict: GateVerdict): string {
     [added.length, 'new'],
     [equal, 'as in the baseline'],
   ] as const;
-  const text = facts.filter(([cells]) => cells > 0).map(([cells, what]) => `${grouped(cells)} ${what}`);
+  const text = facts.filter(([cells]) => cells > 0).map(([cells, what]) => `${groupedText(cells)} ${what}`);
   return text.length === 0 ? 'nothing to compare' : `cells ${text.join(', ')}`;
 }
 
@@ -264,7 +265,10 @@ function engineFindings({ incomparable, engineChanges }: GateVerdict, context: C
         key: `engine/${engine}`,
         title: `incomparable: the baseline was counted by ${engine} ${before}, this result by ${engine} ${after}, and counts differ`,
         details: [],
-        cells: cells.map(({ cell, changes }) => ({ cell, text: `${grouped(changes.length)} counts differ` })),
+        cells: cells.map(({ cell, changes }) => ({
+          cell,
+          text: `${groupedText(changes.length)} counts differ`,
+        })),
       }),
     ];
   });
@@ -292,9 +296,9 @@ function hardFindings(breaches: readonly HardBreach[], context: Context): readon
       finding(context, {
         kind: 'hard-limit',
         key: `limit/${first.name}`,
-        title: `${first.name} exceeds its hard limit of ${grouped(first.most)}`,
+        title: `${first.name} exceeds its hard limit of ${groupedText(first.most)}`,
         details: [],
-        cells: own.map(({ cell, value }) => ({ cell, text: grouped(value) })),
+        cells: own.map(({ cell, value }) => ({ cell, text: groupedText(value) })),
         leaf: first.name,
       }),
     ];
@@ -349,10 +353,7 @@ function finding(
   const { leaf, cells: own, ...rest } = parts;
   const cells = own.map(({ cell, text }) => ({ name: nameOf(cell), cell, text }));
   const [first] = cells;
-  const where =
-    rest.kind === 'new'
-      ? `${grouped(cells.length)} ${cells.length === 1 ? 'cell' : 'cells'}`
-      : cellsText(cells.length, compared);
+  const where = rest.kind === 'new' ? countOf(cells.length, 'cell') : cellsText(cells.length, compared);
   const place = first && lines.get(countingKey(first.cell));
   return {
     ...rest,
@@ -408,5 +409,5 @@ function percent(value: number): string {
 }
 
 function figureText(value: number): string {
-  return Number.isInteger(value) ? grouped(value) : String(Number(value.toPrecision(6)));
+  return Number.isInteger(value) ? groupedText(value) : String(Number(value.toPrecision(6)));
 }

@@ -91,9 +91,10 @@ class ChainWalk {
       length = Math.min(length, mapping.length);
       const { kind, hostOffset } = mapping;
       if (kind !== 'unallocated') {
-        const zero = kind === 'zero';
+        const zero = kind === 'zero' || kind === 'hole';
+        const data = kind !== 'zero';
         const compressed = kind === 'compressed';
-        return { start, length, depth, present: true, zero, data: !zero, compressed, hostOffset };
+        return { start, length, depth, present: true, zero, data, compressed, hostOffset };
       }
       const { backing } = image;
       if (backing === undefined || start >= backing.virtualSize) {

@@ -60,6 +60,7 @@ async function statusAt(image: DiskImage, offset: number, length: number): Promi
         ? { length: mapping.length, flags: HOLE }
         : statusAt(image.backing, offset, mapping.length);
     case 'data':
+    case 'hole':
     case 'compressed':
       return { length: mapping.length, flags: DATA };
   }

@@ -7,6 +7,7 @@
  */
 
 import { PLAIN_FORMAT, type Format } from '../core/format-name.ts';
+import { countOf } from '../core/number-text.ts';
 import { CACHE_AXIS, FORMAT_AXIS } from '../result/axes.ts';
 import { CONFIDENCE_TEXT } from '../result/comparison.ts';
 import { syncsPerWriteByCause } from '../result/derive.ts';
@@ -323,7 +324,7 @@ function timePoint(report: ReportCells, { workload, cache, eager, lazy }: Pair):
   const { comparison } = lazy.cell;
   if (comparison?.reference !== eager.cell.record) {
     const samples = Math.min(times.lazy.n, times.eager.n);
-    const have = `${String(samples)} sample${samples === 1 ? '' : 's'} of ${workload} with cache=${cache}`;
+    const have = `${countOf(samples, 'sample')} of ${workload} with cache=${cache}`;
     return {
       about,
       text: `Not known yet: ${have}. For an interval use more --samples or a longer --time-limit.`,
@@ -331,7 +332,7 @@ function timePoint(report: ReportCells, { workload, cache, eager, lazy }: Pair):
   }
   const { ratio, rounds, verdict } = comparison;
   const interval = `${factorText(ratio.estimate)}, ${CONFIDENCE_TEXT} interval ${factorText(ratio.low)} to ${factorText(ratio.high)}`;
-  const shown = `${String(rounds)} rounds: lazy ÷ eager ${interval}`;
+  const shown = `${countOf(rounds, 'round')}: lazy ÷ eager ${interval}`;
   if (verdict !== 'no difference shown') return { about, text: `${medians} (${shown}).` };
   const text = `No difference between lazy and eager refcounts is shown for ${workload} with cache=${cache} (${shown}).`;
   return { about, text };

@@ -13,6 +13,7 @@ import { createHash } from 'node:crypto';
 
 import { humanSize } from '../core/size.ts';
 import { withVisibleText } from '../core/visible-text.ts';
+import { countOf } from '../core/number-text.ts';
 import type { Environment, ResultRecord } from '../result/schema.ts';
 import { answerOf, type Answer, type NamedCell } from './answer.ts';
 import { remarksOf, WIDE_COLUMNS } from './cell-table.ts';
@@ -90,7 +91,7 @@ function pageChart({ id, spec, rows, selections, columns, gutter }: Chart): Page
 
 function topOf(result: ResultRecord, answer: Answer): string {
   const { environment } = result;
-  const kicker = `qcow2-bench ${environment.harness} · ${environment.date.slice(0, 10)} · ${String(result.cells.length)} cells`;
+  const kicker = `qcow2-bench ${environment.harness} · ${environment.date.slice(0, 10)} · ${countOf(result.cells.length, 'cell')}`;
   const points = answer.points.map(
     ({ about, text }) => `<dt>${escapeHtml(about)}</dt><dd>${escapeHtml(text)}</dd>`,
   );
@@ -376,7 +377,7 @@ function caveatSection(report: ReportCells): string {
         ]
       : ['No times were taken.']),
     ...(discards === undefined ? [] : [`${discards}.`]),
-    ...[...remarks].map(([remark, cells]) => `${String(cells.length)} cells — ${remark}.`),
+    ...[...remarks].map(([remark, cells]) => `${countOf(cells.length, 'cell')} — ${remark}.`),
   ];
   const list = notes.map((note) => `<li>${escapeHtml(note)}</li>`).join('\n');
   return `<section><h2>How to read it</h2><ul class="notes">${list}</ul></section>`;

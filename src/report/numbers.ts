@@ -3,6 +3,7 @@
  * exist is `–`.
  */
 
+import { groupedText } from '../core/number-text.ts';
 import { relativeHalfWidth, type Interval } from '../result/bootstrap.ts';
 
 const NONE = '–';
@@ -18,7 +19,7 @@ export function rateText(value: number | null | undefined): string {
   return value < SMALL_RATE ? String(Number(value.toPrecision(1))) : value.toFixed(2);
 }
 
-/** Whole bytes, grouped: `135,168`. */
+/** Whole bytes, groupedText: `135,168`. */
 export function bytesText(value: number | null | undefined): string {
   return value === null || value === undefined ? NONE : groupedText(Math.round(value));
 }
@@ -61,9 +62,4 @@ export function signedPercentText(difference: number): string {
 export function plusMinusText(interval: Interval): string {
   const percent = relativeHalfWidth(interval) * 100;
   return `±${percent < 0.95 ? percent.toFixed(1) : String(Math.round(percent))} %`;
-}
-
-/** An integer with thousands apart. */
-export function groupedText(value: number): string {
-  return value.toLocaleString('en-US');
 }

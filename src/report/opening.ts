@@ -5,6 +5,7 @@
  * formats that had nothing to repair are listed with those that had.
  */
 
+import { countOf } from '../core/number-text.ts';
 import { median } from 'simple-statistics';
 
 import type { CellRecord, PhaseCounts, ResultRecord } from '../result/schema.ts';
@@ -75,7 +76,7 @@ export function openingSentence(records: readonly CellRecord[]): string | undefi
   ];
   return (
     `Before the first request after a crash, qcow2 with lazy refcounts reads ${bytesText(dearest.readBytes)} bytes ` +
-    `and makes ${String(dearest.changes)} changes and ${String(dearest.syncs)} syncs ` +
+    `and makes ${countOf(dearest.changes, 'change')} and ${countOf(dearest.syncs, 'sync')} ` +
     `(${workload}, cache=${variant.split(', ')[1] ?? ''})${others.join('')}.`
   );
 }

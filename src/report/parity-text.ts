@@ -3,6 +3,7 @@
  * which there is more to say.
  */
 
+import { countOf } from '../core/number-text.ts';
 import { cellName } from '../result/cell.ts';
 import type { CellRecord, Parity, ResultRecord } from '../result/schema.ts';
 
@@ -43,9 +44,8 @@ export function parityTexts({ cells }: Pick<ResultRecord, 'cells'>): ParityTexts
 function summaryOf(judged: readonly Judged[], identical: readonly Judged[]): string {
   const versions = [...new Set(judged.map(({ parity }) => parity.qemu))];
   const operations = identical.reduce((sum, { parity }) => sum + parity.operations, 0);
-  const cells = judged.length === 1 ? 'cell' : 'cells';
-  const share = `${String(identical.length)} of ${String(judged.length)} ${cells}`;
-  return `${share} identical to QEMU ${versions.join(', ')} (${operationsText(operations)})`;
+  const share = `${String(identical.length)} of ${countOf(judged.length, 'cell')}`;
+  return `${share} identical to QEMU ${versions.join(', ')} (${countOf(operations, 'operation')})`;
 }
 
 /** More cells than this with the same exception are counted, not named: the record names them. */
@@ -55,14 +55,14 @@ function exceptionTexts(identical: readonly Judged[]): readonly string[] {
   const groups = Map.groupBy(identical, ({ parity }) => allowanceText(parity));
   return [...groups].flatMap(([text, cells]) => {
     if (text === undefined) return [];
-    if (cells.length > NAMED_MAX) return [`${String(cells.length)} cells: ${text}`];
+    if (cells.length > NAMED_MAX) return [`${countOf(cells.length, 'cell')}: ${text}`];
     return cells.map(({ name }) => `${name}: ${text}`);
   });
 }
 
 function differenceOf({ name, parity }: Judged): ParityDifference {
   const { operations, finalBytes, guestData, difference, qemu, exceptions = [] } = parity;
-  const counted = operationsText(operations);
+  const counted = countOf(operations, 'operation');
   const named = exceptions.includes('qed-zero-over-backing')
     ? [
         `${counted} are identical. QEMU lost zeroes over a backing file, a bug that is not reproduced`,
@@ -80,8 +80,7 @@ function differenceOf({ name, parity }: Judged): ParityDifference {
 function allowanceText({ exceptions = [], leftOutRequests }: Parity): string | undefined {
   const texts: string[] = [];
   if (leftOutRequests !== undefined) {
-    const requests = leftOutRequests === 1 ? '1 request' : `${String(leftOutRequests)} requests`;
-    texts.push(`without ${requests} in which runs of QEMU differ`);
+    texts.push(`without ${countOf(leftOutRequests, 'request')} in which runs of QEMU differ`);
   } else if (exceptions.includes('varying-order') || exceptions.includes('late-extent')) {
     texts.push("in one of QEMU's varying orders");
   }
@@ -89,8 +88,4 @@ function allowanceText({ exceptions = [], leftOutRequests }: Parity): string | u
     texts.push('padded to 4 KiB, as QEMU does over a file that begins with a hole');
   }
   return texts.length === 0 ? undefined : texts.join('; ');
-}
-
-function operationsText(operations: number): string {
-  return operations === 1 ? '1 operation' : `${operations.toLocaleString('en')} operations`;
 }

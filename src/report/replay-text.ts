@@ -3,10 +3,11 @@
  * was written.
  */
 
+import { groupedText } from '../core/number-text.ts';
 import { cellName } from '../result/cell.ts';
 import type { CellRecord, Fidelity, ResultRecord } from '../result/schema.ts';
 import { modelName } from '../result/vocabulary.ts';
-import { durationText, groupedText } from './numbers.ts';
+import { durationText } from './numbers.ts';
 
 /** Below this share of requests on time, the device cannot keep the pace. */
 const KEPT_SHARE = 0.95;

@@ -7,6 +7,7 @@
 
 import { shortened, wrapped } from '../core/text-lines.ts';
 import { withVisibleText } from '../core/visible-text.ts';
+import { countOf } from '../core/number-text.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
@@ -68,7 +69,7 @@ export function terminalSummary(record: ResultRecord, options: TerminalOptions =
     ...warningsOf(result, report).flatMap((warning) =>
       wrapped(`Warning: ${warning}.`, width).map((line) => paint.yellow(line)),
     ),
-    ...(hidden > 0 ? [paint.dim(`${String(hidden)} more cells are in the result and its report.`)] : []),
+    ...(hidden > 0 ? [paint.dim(`${countOf(hidden, 'more cell')} in the result and its report.`)] : []),
   ];
   return lines.join('\n');
 }
@@ -121,7 +122,7 @@ function tellingCells(cells: readonly ReportCell[]): readonly ReportCell[] {
 }
 
 /**
- * Cells grouped by cache mode, setup and workload; what a line shares with the one above is left
+ * Cells groupedText by cache mode, setup and workload; what a line shares with the one above is left
  * blank. A column that says nothing of any cell is left out, and workloads whose names do not fit
  * next to their figures are above them.
  */
@@ -223,7 +224,7 @@ function remarkLines(cells: readonly ReportCell[]): string[] {
   const remarked = Map.groupBy(cells, remarksOf);
   return [...remarked]
     .filter(([remark]) => remark !== '')
-    .map(([remark, group]) => `${String(group.length)} cell${group.length === 1 ? '' : 's'}: ${remark}`);
+    .map(([remark, group]) => `${countOf(group.length, 'cell')}: ${remark}`);
 }
 
 const HEADING_WIDTH = 15;

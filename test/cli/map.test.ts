@@ -73,6 +73,19 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
     },
   );
 
+  test.each(['cluster_size=65536', 'cluster_size=4096', 'extended_l2=on', 'data_file=disk.data'])(
+    'prints the JSON and the table of qemu-img map where data were preallocated, %s',
+    async (shape) => {
+      const folder = makeFolder();
+      const options = ['-o', `preallocation=metadata,${shape}`];
+      runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...options, 'disk.qcow2', '8M'], folder);
+      change(folder, 'disk.qcow2', 'write 1M 64k', 'write 3M 1k', 'write -z 4M 64k');
+      await expectSameJson(folder, 'disk.qcow2');
+      const { stdout } = await callCli(folder, 'map', 'disk.qcow2');
+      expect(stdout).toBe(runTool('qemu-img', ['map', 'disk.qcow2'], folder));
+    },
+  );
+
   test('says of compressed clusters that the table has no place for them', async () => {
     const folder = makeFolder();
     create(folder, 'qcow2', 'disk.qcow2', '1M');

@@ -1,6 +1,7 @@
 /** `check`: the metadata of an image, with the answers and exit codes of `qemu-img check`. */
 
 import { Qcow2BenchError } from '../../core/error.ts';
+import { countOf } from '../../core/number-text.ts';
 import { dataFileOpener } from '../../format/backing-chain.ts';
 import type { CheckReport, FindingKind } from '../../format/check-report.ts';
 import { FORMATS } from '../../format/disk-image.ts';
@@ -13,7 +14,6 @@ import { changesImage, readsImage } from '../options/file-uses.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { flag, inGroup, optional } from '../options/option-kinds.ts';
 import { choice } from '../options/option-values.ts';
-import { countOf } from '../terminal/text.ts';
 import { ProgressBar } from '../terminal/progress-bar.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { UsageError } from '../terminal/usage-error.ts';

@@ -6,6 +6,7 @@
 import { Qcow2BenchError } from '../../core/error.ts';
 import { existsSync } from '../../core/host-fs.ts';
 import { visibleText, withVisibleText } from '../../core/visible-text.ts';
+import { countOf } from '../../core/number-text.ts';
 import { acceptBaseline, readBaseline, writeBaseline } from '../../gate/baseline.ts';
 import { compareCounts, type GateVerdict } from '../../gate/compare.ts';
 import { GateLimits, readGateLimits } from '../../gate/limits.ts';
@@ -29,7 +30,6 @@ import { EXIT } from '../terminal/exit-code.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { text } from '../options/option-values.ts';
 import type { Terminal } from '../terminal/terminal.ts';
-import { countOf } from '../terminal/text.ts';
 
 const DEFAULT_BASELINE = 'results/baseline.json';
 const LIST_MAX = 5;

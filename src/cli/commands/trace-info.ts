@@ -5,6 +5,7 @@ import type { InferredOptionTypes } from 'yargs';
 
 import { humanSize, formatSize } from '../../core/size.ts';
 import { visibleText } from '../../core/visible-text.ts';
+import { countOf } from '../../core/number-text.ts';
 import { tracePath } from '../../workload/library.ts';
 import type { BlockAction } from '../../workload/trace/block-action.ts';
 import { traceFormat, type TraceContents } from '../../workload/trace/trace-formats.ts';
@@ -16,7 +17,7 @@ import { readsTrace } from '../files/matrix-files.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { clusterSize, count } from '../options/option-values.ts';
-import { countOf, shortDuration, talliedText } from '../terminal/text.ts';
+import { shortDuration, talliedText } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../options/trace-options.ts';
 import { tracePicture } from '../terminal/trace-picture.ts';

@@ -7,6 +7,7 @@
 import { Qcow2BenchError } from '../../core/error.ts';
 import { existsSync } from '../../core/host-fs.ts';
 import { formatSize, humanSize } from '../../core/size.ts';
+import { countOf } from '../../core/number-text.ts';
 import { CACHE_MODE_RULES } from '../../format/cache-mode.ts';
 import type { Cell } from '../../result/schema.ts';
 import { adapted } from '../../workload/adaptation.ts';
@@ -18,7 +19,6 @@ import { imageSize } from '../../workload/remap.ts';
 import type { Request } from '../../workload/request.ts';
 import { isSplit, TRANSFER_BYTES_MAX } from '../../workload/split-requests.ts';
 import { openTrace } from '../../workload/trace/trace-reader.ts';
-import { countOf } from '../terminal/text.ts';
 import type { ReplayArgs } from '../options/replay-options.ts';
 import { traceReading, type TraceArgs } from '../options/trace-options.ts';
 import { UsageError } from '../terminal/usage-error.ts';

@@ -10,6 +10,7 @@ import type { InferredOptionTypes } from 'yargs';
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import { visibleText } from '../../core/visible-text.ts';
+import { countOf } from '../../core/number-text.ts';
 import { WRITABLE_FORMATS } from '../../workload/trace/trace-encoder.ts';
 import { traceFormat, type TraceFormat } from '../../workload/trace/trace-formats.ts';
 import type { BlockAction } from '../../workload/trace/block-action.ts';
@@ -25,7 +26,7 @@ import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { NewFile } from './new-file.ts';
 import { flag, inGroup, preset } from '../options/option-kinds.ts';
 import { choice } from '../options/option-values.ts';
-import { countOf, talliedText } from '../terminal/text.ts';
+import { talliedText } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
 export const OUTPUT_OPTIONS = inGroup('Output:', {

@@ -7,6 +7,7 @@ import { planMatrix } from '../../bench/matrix.ts';
 import { collectRequests } from '../../bench/pass-requests.ts';
 import { unsupportedByFormat } from '../../bench/unsupported.ts';
 import { existsSync } from '../../core/host-fs.ts';
+import { countOf } from '../../core/number-text.ts';
 import { checkDirectory } from '../../device/output-directory.ts';
 import { caseOf, planOfCase, readCrashCase, stateOfCase } from '../../crash/crash-case.ts';
 import { explore, Surveyor, type Exploration } from '../../crash/explore.ts';
@@ -105,7 +106,7 @@ export async function crashSession({ args, sources }: CrashSession, terminal: Te
   };
   terminal.print(args.json ? JSON.stringify(crashJson(answer), null, 2) : crashText(answer, terminal));
   if (isInterrupted) {
-    terminal.warn(`interrupted: ${String(cells.length)} of ${String(plans.length)} cells explored`);
+    terminal.warn(`interrupted: ${String(cells.length)} of ${countOf(plans.length, 'cell')} explored`);
     return EXIT.interrupted;
   }
   return cells.some((cell) => isViolated(cell)) ? EXIT.verdict : EXIT.good;

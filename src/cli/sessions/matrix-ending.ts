@@ -2,6 +2,7 @@
 
 import { wrapped } from '../../core/text-lines.ts';
 import { visibleText, withVisibleText } from '../../core/visible-text.ts';
+import { countOf } from '../../core/number-text.ts';
 import { isFollowedQemu } from '../../format/qemu-profile.ts';
 import { reportCells } from '../../report/report-cells.ts';
 import { spokenHeadline, terminalSummary } from '../../report/terminal.ts';
@@ -11,7 +12,6 @@ import { EXIT } from '../terminal/exit-code.ts';
 import { isStandardOutput } from '../options/file-uses.ts';
 import type { MatrixArgs } from '../options/matrix-options.ts';
 import type { Sampling, SessionOutcome } from './matrix-session.ts';
-import { countOf } from '../terminal/text.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
 /** Lines of a usual terminal, less those that come after the table. */

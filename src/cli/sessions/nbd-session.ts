@@ -16,6 +16,7 @@ import { harnessVersion } from '../../bench/harness-version.ts';
 import { openStack, type Stack } from '../../bench/stack.ts';
 import { servedStack } from '../../bench/user-image.ts';
 import { formatSize } from '../../core/size.ts';
+import { countOf } from '../../core/number-text.ts';
 import { shapeFor } from '../../format/formats.ts';
 import { dataFileName, hasDataFile } from '../../format/image-shape.ts';
 import { createImageFile } from '../../image/create-image.ts';
@@ -114,7 +115,7 @@ export async function runNbdSession(
   ending.throwFailure();
   if (opened.trace !== undefined) {
     const { count, path } = opened.trace;
-    terminal.warn(`recorded ${count.toLocaleString('en')} ${count === 1 ? 'request' : 'requests'}: ${path}`);
+    terminal.warn(`recorded ${countOf(count, 'request')}: ${path}`);
   }
   return EXIT.good;
 }

@@ -1,13 +1,10 @@
 /** Text for terminals. */
 
-/** `1 cell`, `180 cells`. */
-export function countOf(count: number, noun: string, plural = `${noun}s`): string {
-  return `${count.toLocaleString('en-US')} ${count === 1 ? noun : plural}`;
-}
+import { groupedText } from '../../core/number-text.ts';
 
 /** `comment lines 3, marks 1,200`. */
 export function talliedText(entries: readonly { readonly what: string; readonly count: number }[]): string {
-  return entries.map(({ what, count }) => `${what} ${count.toLocaleString('en-US')}`).join(', ');
+  return entries.map(({ what, count }) => `${what} ${groupedText(count)}`).join(', ');
 }
 
 const DURATIONS: readonly (readonly [unit: string, ns: number])[] = [

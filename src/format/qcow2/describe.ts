@@ -1,7 +1,7 @@
 /** Information about a qcow2 file, as `qemu-img info` has it. */
 
 import type { ImageDetails, LoneFile } from '../format-facts.ts';
-import { BITMAP_FLAG, bitmapsExtension, readBitmapDirectory } from './bitmaps/bitmap-directory.ts';
+import { BITMAP_FLAG, readConsistentDirectory } from './bitmaps/bitmap-directory.ts';
 import type { HeaderStore } from './metadata/header-store.ts';
 import { INCOMPATIBLE } from './on-disk/layout.ts';
 import { openQcow2 } from './open.ts';
@@ -47,10 +47,8 @@ function specificOf(header: HeaderStore, bitmaps: readonly object[]): Readonly<R
 
 /** Persistent dirty bitmaps that are in step with the disk. */
 async function bitmapsOf(header: HeaderStore): Promise<readonly object[]> {
-  const found = bitmapsExtension(header);
-  if (found?.isConsistent !== true) return [];
-  const { entries } = await readBitmapDirectory(header, found.extension);
-  return entries.map(({ name, granularityBits, flags }) => ({
+  const directory = await readConsistentDirectory(header);
+  return (directory?.entries ?? []).map(({ name, granularityBits, flags }) => ({
     flags: [
       // It was open for writing when a program died: its bits are not to be trusted.
       ...((flags & BITMAP_FLAG.inUse) === 0 ? [] : ['in-use']),

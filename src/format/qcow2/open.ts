@@ -12,6 +12,7 @@ import { Qcow2BenchError, hex } from '../../core/error.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { isFormat } from '../../core/format-name.ts';
+import { countOf } from '../../core/number-text.ts';
 import type { DiskImage } from '../disk-image.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { l1FaultOf } from './snapshots/broken-snapshots.ts';
@@ -199,7 +200,7 @@ async function prepareForWriting(image: Qcow2Image): Promise<void> {
   if (report.corruptions > 0 || report.checkErrors > 0) {
     throw new Qcow2BenchError(
       'qcow2-repair-failed',
-      `the image was not closed cleanly and could not be repaired: ${String(report.corruptions)} corruptions and ${String(report.checkErrors)} errors remain; the dirty bit stays set`,
+      `the image was not closed cleanly and could not be repaired: ${countOf(report.corruptions, 'corruption')} and ${countOf(report.checkErrors, 'error')} remain; the dirty bit stays set`,
       { path: header.device.path },
     );
   }

@@ -173,7 +173,24 @@ export class Qcow2Image implements DiskImage {
     const kind = MAPPING_KIND[range.type];
     // Offset 0 is a place in a data file.
     const hasPlace = range.hostOffset > 0 || kind === 'data';
-    return { kind, length: range.length, hostOffset: hasPlace ? range.hostOffset : undefined };
+    const mapping = { kind, length: range.length, hostOffset: hasPlace ? range.hostOffset : undefined };
+    return kind === 'data' && options?.seeHoles === true ? this.#asStored(mapping) : mapping;
+  }
+
+  /** As QEMU does, asks the file about data only where the refcounts show that it was preallocated. */
+  async #asStored(mapping: Mapping): Promise<Mapping> {
+    const { device, dataFile, lock, refcounts } = this.#core;
+    try {
+      await lock.hold(() => refcounts.scanOnce(device));
+    } catch {
+      // Damaged refcounts do not keep a disk from being read.
+    }
+    const file = dataFile ?? device;
+    const { length, hostOffset } = mapping;
+    if (!refcounts.isPreallocated || hostOffset === undefined) return mapping;
+    if (hostOffset >= file.size()) return { kind: 'hole', length, hostOffset };
+    const extent = file.extentAt(hostOffset);
+    return { kind: extent.isData ? 'data' : 'hole', length: Math.min(length, extent.length), hostOffset };
   }
 
   /**

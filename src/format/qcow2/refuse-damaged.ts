@@ -4,6 +4,7 @@
  */
 
 import { Qcow2BenchError } from '../../core/error.ts';
+import { countOf } from '../../core/number-text.ts';
 import type { DiskImage } from '../disk-image.ts';
 import type { LoneFile } from '../format-facts.ts';
 import { openQcow2 } from './open.ts';
@@ -28,7 +29,7 @@ export async function refuseDamagedQcow2(
     if (errors === 0) return;
     throw new Qcow2BenchError(
       'shrink-of-damaged-image',
-      `the image is damaged (${String(errors)} errors), and shrinking it could lose data: run check --repair all first`,
+      `the image is damaged (${countOf(errors, 'error')}), and shrinking it could lose data: run check --repair all first`,
       { path: device.path },
     );
   } finally {

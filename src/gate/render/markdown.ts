@@ -5,6 +5,7 @@
  */
 
 import { boundedMarkdown, escapeMarkdown, markdownRows } from '../../core/markdown.ts';
+import { countOf } from '../../core/number-text.ts';
 import type { Finding, GateRecord } from '../record.ts';
 import { FINDING_TITLES } from './terminal.ts';
 
@@ -33,7 +34,7 @@ function findingLines(
   { kind, sentence, details, cells, command }: Finding,
   { open }: { readonly open: boolean },
 ): readonly string[] {
-  const count = cells.length === 1 ? '1 cell' : `${cells.length.toLocaleString('en-US')} cells`;
+  const count = countOf(cells.length, 'cell');
   return [
     `**${FINDING_TITLES[kind]}** ${escapeMarkdown(sentence)}`,
     ...details.map((detail) => `- with ${escapeMarkdown(detail)}`),

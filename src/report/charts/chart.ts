@@ -8,9 +8,9 @@
  * it is dark.
  */
 
+import { groupedText } from '../../core/number-text.ts';
 import type { Config, TopLevelSpec } from 'vega-lite';
 
-import { groupedText } from '../numbers.ts';
 import { VARIANT_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
 

@@ -6,16 +6,11 @@
  */
 
 import type { ChangeGroup } from '../../compare/change-groups.ts';
-import {
-  beforeAfterText,
-  cellsText,
-  changeText,
-  differenceText,
-  grouped,
-} from '../../compare/change-text.ts';
+import { beforeAfterText, cellsText, changeText, differenceText } from '../../compare/change-text.ts';
 import type { SideComparison } from '../../compare/compare-results.ts';
 import { boundedMarkdown, escapeMarkdown, markdownRows } from '../../core/markdown.ts';
 import { withVisibleText } from '../../core/visible-text.ts';
+import { countOf } from '../../core/number-text.ts';
 import {
   comparedNames,
   countsNotes,
@@ -66,7 +61,7 @@ function groupSection(
     const [amounts, unit] = ops.before === ops.after ? [bytes, ' B'] : [ops, ''];
     return [nameOf(cell), `${beforeAfterText(amounts)}${unit}`, differenceText(amounts)];
   });
-  const summary = cells.length === 1 ? '1 cell' : `${grouped(cells.length)} cells`;
+  const summary = countOf(cells.length, 'cell');
   return [
     `- **${TITLES[lead.kind]}** ${escapeMarkdown(`${changeText(lead)}, ${cellsText(cells.length, compared)}`)}`,
     ...also.map((change) => `  - with ${escapeMarkdown(changeText(change))}`),

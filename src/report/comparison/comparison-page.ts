@@ -10,12 +10,12 @@ import {
   cellsText,
   changeText,
   differenceText,
-  grouped,
   subjectTitle,
 } from '../../compare/change-text.ts';
 import type { SideComparison } from '../../compare/compare-results.ts';
 import type { TimeComparison } from '../../compare/time-changes.ts';
 import { withVisibleText } from '../../core/visible-text.ts';
+import { countOf } from '../../core/number-text.ts';
 import { COORDINATES } from '../../result/coordinates.ts';
 import { CONFIDENCE_TEXT } from '../../result/comparison.ts';
 import { escapeHtml, htmlTable } from '../markup.ts';
@@ -119,7 +119,7 @@ function groupCard({ lead, also, cells }: ChangeGroup, compared: number, nameOf:
     rows,
   });
   const details = also.map((change) => `<li>with ${escapeHtml(changeText(change))}</li>`);
-  const count = cells.length === 1 ? '1 cell' : `${grouped(cells.length)} cells`;
+  const count = countOf(cells.length, 'cell');
   return [
     `<div class="card change" style="--mark:${MARKS[lead.kind]}">`,
     `<h3><span class="kind">${KIND_TITLES[lead.kind]}</span>${escapeHtml(`${changeText(lead)}, ${cellsText(cells.length, compared)}`)}</h3>`,

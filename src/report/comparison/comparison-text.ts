@@ -7,17 +7,12 @@
 
 import type { ChangeGroup } from '../../compare/change-groups.ts';
 import type { ChangeKind, GroupCell } from '../../compare/subject-change.ts';
-import {
-  beforeAfterText,
-  cellsText,
-  changeText,
-  differenceText,
-  grouped,
-} from '../../compare/change-text.ts';
+import { beforeAfterText, cellsText, changeText, differenceText } from '../../compare/change-text.ts';
 import type { CountsComparison, NamedSide, SideComparison } from '../../compare/compare-results.ts';
 import type { TimeComparison } from '../../compare/time-changes.ts';
 import { aligned, wrapped } from '../../core/text-lines.ts';
 import { withVisibleText } from '../../core/visible-text.ts';
+import { countOf, groupedText } from '../../core/number-text.ts';
 import { namesAmong } from '../../result/cell.ts';
 import type { CountedCell } from '../../result/schema.ts';
 import { CONFIDENCE_TEXT } from '../../result/comparison.ts';
@@ -62,7 +57,7 @@ export function comparisonText(
 /** Facts of a side, after its name. */
 export function sideFacts({ cells, harness, qemu, date }: NamedSide): string {
   return [
-    cells === 1 ? '1 cell' : `${grouped(cells)} cells`,
+    countOf(cells, 'cell'),
     harness === undefined ? 'a baseline' : `qcow2-bench ${harness}`,
     ...(qemu === undefined ? [] : [`QEMU ${qemu}`]),
     ...(date === undefined ? [] : [date.slice(0, 16).replace('T', ' ')]),
@@ -73,11 +68,13 @@ export function sideFacts({ cells, harness, qemu, date }: NamedSide): string {
 export function countsSummary(counts: CountsComparison): string {
   const { compared, equal, changed, groups } = counts;
   if (compared === 0) return 'Counts: the results have no cell in common.';
-  if (equal === compared) return `Counts: ${allCells(compared)} unchanged.`;
-  const causes = groups.length === 1 ? 'one cause' : `${grouped(groups.length)} causes`;
+  if (equal === compared) return `Counts: ${countOf(compared, 'cell')} unchanged.`;
+  const causes = groups.length === 1 ? 'one cause' : `${groupedText(groups.length)} causes`;
   const text =
-    changed.length === 0 ? '' : ` ${grouped(changed.length)} of ${allCells(compared)} changed, by ${causes};`;
-  return `Counts:${text} ${grouped(equal)} unchanged.`;
+    changed.length === 0
+      ? ''
+      : ` ${groupedText(changed.length)} of ${countOf(compared, 'cell')} changed, by ${causes};`;
+  return `Counts:${text} ${groupedText(equal)} unchanged.`;
 }
 
 /** Names a cell within a comparison: what all cells have in common is left out. */
@@ -135,7 +132,7 @@ export function timesSummary(times: readonly TimeComparison[]): string | undefin
       ? 'without an A/A control'
       : `the A/A control spans ${factorText(Math.min(...controls))} to ${factorText(Math.max(...controls))}`;
   const separate = times.every(({ isExact }) => isExact) ? '' : `; separate runs, ${noise}`;
-  return `Times: ${verdicts.map(({ verdict, count }) => `${grouped(count)} ${verdict}`).join(', ')}${separate}.`;
+  return `Times: ${verdicts.map(({ verdict, count }) => `${groupedText(count)} ${verdict}`).join(', ')}${separate}.`;
 }
 
 /** In what the results differ as wholes; `undefined` if in nothing. */
@@ -187,7 +184,7 @@ function groupLines(group: ChangeGroup, compared: number, page: Page): readonly 
       shown.map((cell) => cellRow(cell, nameOf)),
       { indent: 2, numeric: [1] },
     ),
-    ...(rest > 0 ? [paint.dim(`  … and ${grouped(rest)} more cells (--all lists them)`)] : []),
+    ...(rest > 0 ? [paint.dim(`  … and ${countOf(rest, 'more cell')} (--all lists them)`)] : []),
   ];
 }
 
@@ -205,7 +202,7 @@ function timeLines(times: readonly TimeComparison[], { width, all, nameOf }: Pag
     ...shown.flatMap((time) =>
       wrapped(`${timeCellName(time, nameOf)}: ${timeText(time)}`, width - 2).map((line) => `  ${line}`),
     ),
-    ...(rest > 0 ? [`  … and ${grouped(rest)} more cells (--all lists them)`] : []),
+    ...(rest > 0 ? [`  … and ${countOf(rest, 'more cell')} (--all lists them)`] : []),
   ];
 }
 
@@ -217,11 +214,7 @@ export function timeCellName({ cell }: TimeComparison, nameOf: NameCell): string
 function listed(names: readonly string[]): string {
   const shown = names.slice(0, CELLS_SHOWN);
   const rest = names.length - shown.length;
-  return shown.join('; ') + (rest > 0 ? `; and ${grouped(rest)} more` : '');
-}
-
-function allCells(count: number): string {
-  return count === 1 ? '1 cell' : `${grouped(count)} cells`;
+  return shown.join('; ') + (rest > 0 ? `; and ${groupedText(rest)} more` : '');
 }
 
 function withGap(lines: readonly string[]): readonly string[] {

@@ -1,6 +1,6 @@
 /** Two host logs compared, for a terminal: the first difference with its neighbours, side by side. */
 
-import { subjectTitle, beforeAfterText, differenceText, grouped } from '../../compare/change-text.ts';
+import { subjectTitle, beforeAfterText, differenceText } from '../../compare/change-text.ts';
 import type { SubjectChange } from '../../compare/subject-change.ts';
 import type {
   GuestRequest,
@@ -12,6 +12,7 @@ import type {
 import { hex } from '../../core/error.ts';
 import { aligned } from '../../core/text-lines.ts';
 import { withVisibleText } from '../../core/visible-text.ts';
+import { groupedText } from '../../core/number-text.ts';
 
 export interface LogTextOptions {
   readonly names: readonly [before: string, after: string];
@@ -22,8 +23,8 @@ export interface LogTextOptions {
 export function logComparisonText(given: LogComparison, { names, paint = PLAIN }: LogTextOptions): string {
   const { operationsBefore, operationsAfter, first, totals } = withVisibleText(given);
   const sides = aligned([
-    ['A', names[0], `${grouped(operationsBefore)} host operations`],
-    ['B', names[1], `${grouped(operationsAfter)} host operations`],
+    ['A', names[0], `${groupedText(operationsBefore)} host operations`],
+    ['B', names[1], `${groupedText(operationsAfter)} host operations`],
   ]);
   if (first === undefined) {
     return [
@@ -52,14 +53,14 @@ export function differenceSentence(difference: LogDifference): string {
   const where =
     request === undefined
       ? `in the phase ${phaseOf(difference)}`
-      : `in request ${grouped(request)}${guest === undefined ? '' : ` (${guestText(guest)})`}`;
+      : `in request ${groupedText(request)}${guest === undefined ? '' : ` (${guestText(guest)})`}`;
   const [removed, added] = [before, after].map((shown) => shown.filter(({ isDifferent }) => isDifferent));
   const what = {
     added: `B adds ${operationsText(added)}`,
     removed: `B lacks ${operationsText(removed)}`,
     changed: `A has ${operationsText(removed)}, B has ${operationsText(added)}`,
   }[kind];
-  return `Host operation ${grouped(index)} (from 0) differs, ${where}: ${what}.`;
+  return `Host operation ${groupedText(index)} (from 0) differs, ${where}: ${what}.`;
 }
 
 /** `write of 4096 bytes at guest offset 0x14000, FUA`. */

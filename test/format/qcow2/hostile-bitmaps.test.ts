@@ -45,6 +45,8 @@ function typeGranularityName(type: number, granularityBits: number, nameLength: 
   return { at: ENTRY.typeGranularityName, u32: ((type << 24) | (granularityBits << 16) | nameLength) >>> 0 };
 }
 
+const AUTOCLEAR_FIELD = 88;
+
 const past = BigInt(1024 * CLUSTER);
 const CASES: readonly (readonly [what: string, words: string, patch: Patch])[] = [
   ['an extension of 17 bytes', 'has 17 bytes, not 24', { at: FIELD.length, u32: 17 }],
@@ -172,6 +174,24 @@ describe('a hostile bitmap directory', () => {
       if (noQemu !== undefined) return;
       qemu.put('disk', device.contents());
       qemu.io('qcow2', 'disk', 'read -P 1 0 512');
+    },
+  );
+
+  it.each(CASES)(
+    'with %s, of bitmaps that another program made inconsistent, is refused only for its length',
+    async (what, words, patch) => {
+      const bytes = patched(patched((await sound).bytes, patch), { at: AUTOCLEAR_FIELD, u64: 0n });
+      const opened = openBytes(bytes);
+      if (words.startsWith('has 17 bytes')) {
+        await expect(opened).rejects.toThrow(words);
+      } else {
+        const { image } = await opened;
+        await image.abandon();
+      }
+      if (noQemu !== undefined) return;
+      qemu.put('disk', bytes);
+      const done = spawnSync('qemu-io', ['-f', 'qcow2', '-c', 'quit', join(qemu.path, 'disk')]);
+      expect(done.status === 0, what).toBe(!words.startsWith('has 17 bytes'));
     },
   );
 

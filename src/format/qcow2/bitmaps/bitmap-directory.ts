@@ -108,6 +108,27 @@ function badBitmaps(header: HeaderStore, what: string, offset?: number): Qcow2Be
   return new Qcow2BenchError('qcow2-bad-bitmaps', message, { path: header.device.path, offset });
 }
 
+function checkExtensionLength(header: HeaderStore, { data }: HeaderExtension): void {
+  if (data.byteLength === EXTENSION_LENGTH) return;
+  throw badBitmaps(
+    header,
+    `the bitmaps extension has ${String(data.byteLength)} bytes, not ${String(EXTENSION_LENGTH)}`,
+  );
+}
+
+/**
+ * The directory of bitmaps that are in step with the disk; `undefined` where there are none. As in
+ * QEMU, an extension of another length is refused even then.
+ *
+ * @throws Qcow2BenchError `qcow2-bad-bitmaps`
+ */
+export async function readConsistentDirectory(header: HeaderStore): Promise<BitmapDirectory | undefined> {
+  const found = bitmapsExtension(header);
+  if (found === undefined) return undefined;
+  checkExtensionLength(header, found.extension);
+  return found.isConsistent ? readBitmapDirectory(header, found.extension) : undefined;
+}
+
 /**
  * @throws Qcow2BenchError `qcow2-bad-bitmaps` naming the rule that the extension or an entry breaks
  */
@@ -121,9 +142,7 @@ export async function readBitmapDirectory(
   const fail = (what: string, offset?: number): never => {
     throw badBitmaps(header, what, offset);
   };
-  if (data.byteLength !== EXTENSION_LENGTH) {
-    fail(`the bitmaps extension has ${String(data.byteLength)} bytes, not ${String(EXTENSION_LENGTH)}`);
-  }
+  checkExtensionLength(header, extension);
   const view = viewOf(data);
   if (view.getUint32(EXTENSION_FIELD.reserved) !== 0) {
     fail('the reserved field of the bitmaps extension is not zero');
@@ -306,11 +325,10 @@ export async function visitBitmaps(
   header: HeaderStore,
   visit: (offset: number, byteLength: number) => void,
 ): Promise<void> {
-  const found = bitmapsExtension(header);
-  if (found?.isConsistent !== true) return;
+  const directory = await readConsistentDirectory(header);
+  if (directory === undefined) return;
   const { virtualSize, clusterBits } = header.values;
   const clusterSize = 2 ** clusterBits;
-  const directory = await readBitmapDirectory(header, found.extension);
   visit(directory.offset, directory.byteLength);
   let tableBytes = 0;
   for (const entry of directory.entries) {

@@ -20,13 +20,12 @@ import { LIMITS } from '../../../core/limits.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import {
   BITMAP_FLAG,
-  bitmapsExtension,
   checkFits,
   encodeBitmapEntries,
   encodeBitmapsExtension,
   isBitmapCutOff,
-  readBitmapDirectory,
   readBitmapTable,
+  readConsistentDirectory,
   type BitmapDirectory,
   type BitmapEntry,
 } from './bitmap-directory.ts';
@@ -60,9 +59,8 @@ export class Bitmaps {
    */
   static async load(core: ImageCore): Promise<Bitmaps | undefined> {
     const { header, metadata } = core;
-    const found = bitmapsExtension(header);
-    if (found?.isConsistent !== true) return undefined;
-    const directory = await readBitmapDirectory(header, found.extension);
+    const directory = await readConsistentDirectory(header);
+    if (directory === undefined) return undefined;
     metadata.add(directory.offset, directory.byteLength, 'bitmap');
     const bitmaps: OpenBitmap[] = [];
     let left: number = LIMITS.bitmapMemoryBytes;

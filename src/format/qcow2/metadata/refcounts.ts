@@ -66,6 +66,7 @@ export class Refcounts implements RefcountGrowth {
   readonly #bytesPerRefcount: number;
   #freeClusterIndex = 0;
   #isScanned = false;
+  #isPreallocated = false;
   /**
    * Host offset behind the bytes that were packed last, in a cluster that has room left; 0 if there
    * is none.
@@ -257,6 +258,14 @@ export class Refcounts implements RefcountGrowth {
     return this.#isScanned;
   }
 
+  /**
+   * Whether `scanOnce` found clearly more clusters in use than the file system stores: data were
+   * preallocated and are holes of the file.
+   */
+  get isPreallocated(): boolean {
+    return this.#isPreallocated;
+  }
+
   #scan(from: ScanPosition, limits: ScanLimits): Pending {
     let { used } = from;
     for (let { index } = from; index < limits.blocks && used < limits.usedMax; index++) {
@@ -273,6 +282,7 @@ export class Refcounts implements RefcountGrowth {
       }
       used += this.#usedInScan(slot, index, limits);
     }
+    this.#isPreallocated = used >= limits.usedMax;
     return undefined;
   }
 
