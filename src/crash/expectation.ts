@@ -14,20 +14,32 @@
 import { SECTOR_SIZE } from '../core/alignment.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
 import { ZERO_TOKEN } from './pages.ts';
-import type { GuestRequest, Recording } from './recording.ts';
+import type { Recording } from './recording.ts';
 
 /** In place of a token: reading the sector is refused. */
 export const UNREADABLE = -1;
 
-/** What a request did to a sector. */
+/** What a request did to a range of sectors. */
 interface Version {
   /** Index of the request. */
   readonly request: number;
-  /** What the sector holds; of a discard, nothing that is certain. */
-  readonly token: number | undefined;
+  /** What a sector holds then is uncertain. */
+  readonly isDiscard: boolean;
+  /** The first sector of the request. */
+  readonly first: number;
+  /** By sector from `first` on; zeroes where there are none. */
+  readonly tokens: ArrayLike<number> | undefined;
   readonly beganAt: number;
   readonly doneAt: number;
   readonly durableAt: number;
+}
+
+/** Sectors to which the same requests did something. */
+interface Segment {
+  readonly start: number;
+  readonly end: number;
+  /** In the order of the requests. */
+  readonly versions: readonly Version[];
 }
 
 /** What is right with a sector, or what is wrong. */
@@ -45,12 +57,13 @@ export interface SectorHistory {
 }
 
 export class Expectation {
-  readonly #versions = new Map<number, Version[]>();
+  /** In order, without what no request touched. */
+  readonly #segments: readonly Segment[];
   /** What is not zero at the beginning. */
   readonly #initial: ReadonlyMap<number, number>;
   readonly #behind: ReadonlyMap<number, number>;
   readonly #owners = new Map<number, { readonly sector: number; readonly request: number | undefined }>();
-  /** Sectors of which anything is known but zeroes, ascending. */
+  /** Sectors that may have to hold anything but zeroes, ascending. */
   readonly known: Float64Array;
   readonly #isKnown: ReadonlySet<number>;
 
@@ -68,11 +81,16 @@ export class Expectation {
     this.#initial = initial;
     this.#behind = behind;
     for (const [sector, token] of initial) this.#owners.set(token, { sector, request: undefined });
-    const durableAt = durableTimes(recording);
-    for (const [index, request] of recording.requests.entries()) {
-      this.#add(request, index, durableAt[index] as number);
+    const versions = versionsOf(recording);
+    this.#segments = segmentsOf(versions);
+    const known = new Set([...initial.keys(), ...behind.keys()]);
+    for (const { request, first, tokens } of versions) {
+      for (let index = 0; index < (tokens?.length ?? 0); index++) {
+        const sector = first + index;
+        this.#owners.set(tokens?.[index] as number, { sector, request });
+        known.add(sector);
+      }
     }
-    const known = new Set([...initial.keys(), ...behind.keys(), ...this.#versions.keys()]);
     this.known = Float64Array.from(known).sort();
     this.#isKnown = known;
   }
@@ -93,21 +111,20 @@ export class Expectation {
 
   /** Whether a sector may hold this after a crash just before event `at`. */
   judge(sector: number, token: number, at: number): SectorVerdict {
-    const versions = this.#versions.get(sector);
+    const versions = this.#versionsAt(sector);
     const initial = this.#initial.get(sector) ?? ZERO_TOKEN;
-    if (versions === undefined) return token === initial ? 'right' : 'wrong';
     let replacedBefore = -1;
     let isDiscarded = false;
     for (let index = versions.length - 1; index >= 0; index--) {
       const version = versions[index] as Version;
       if (version.beganAt >= at || version.doneAt < replacedBefore) continue;
       const isDurable = version.durableAt <= at;
-      if (version.token === undefined) {
+      if (version.isDiscard) {
         if (token === ZERO_TOKEN || token === this.behind(sector)) return 'right';
         isDiscarded ||= !isDurable;
         continue;
       }
-      if (token === version.token) return 'right';
+      if (token === (version.tokens?.[sector - version.first] ?? ZERO_TOKEN)) return 'right';
       if (isDurable) replacedBefore = Math.max(replacedBefore, version.beganAt);
     }
     if (replacedBefore < 0 && token === initial) return 'right';
@@ -120,29 +137,63 @@ export class Expectation {
   }
 
   historyOf(sector: number, at: number): SectorHistory {
-    const begun = (this.#versions.get(sector) ?? []).filter(({ beganAt }) => beganAt < at);
+    const begun = this.#versionsAt(sector).filter(({ beganAt }) => beganAt < at);
     const of = (isDurable: boolean): number[] =>
       begun.filter(({ durableAt }) => durableAt <= at === isDurable).map(({ request }) => request);
     return { durable: of(true), inFlight: of(false) };
   }
 
-  #add(
-    { op, offset, length, tokens, beganAt, doneAt }: GuestRequest,
-    request: number,
-    durableAt: number,
-  ): void {
-    if (op === 'read' || op === 'flush') return;
-    const first = offset / SECTOR_SIZE;
-    for (let index = 0; index < length / SECTOR_SIZE; index++) {
-      const sector = first + index;
-      const token = op === 'discard' ? undefined : (tokens?.[index] ?? ZERO_TOKEN);
-      if (tokens !== undefined && token !== undefined) this.#owners.set(token, { sector, request });
-      const version = { request, token, beganAt, doneAt, durableAt };
-      const versions = this.#versions.get(sector);
-      if (versions === undefined) this.#versions.set(sector, [version]);
-      else versions.push(version);
+  #versionsAt(sector: number): readonly Version[] {
+    const segments = this.#segments;
+    let low = 0;
+    let high = segments.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((segments[middle] as Segment).end <= sector) low = middle + 1;
+      else high = middle;
     }
+    const found = segments[low];
+    return found === undefined || found.start > sector ? NO_VERSIONS : found.versions;
   }
+}
+
+const NO_VERSIONS: readonly Version[] = [];
+
+/** What the requests did that change anything. */
+function versionsOf(recording: Recording): readonly (Version & { readonly sectors: number })[] {
+  const durableAt = durableTimes(recording);
+  return recording.requests.flatMap(({ op, offset, length, tokens, beganAt, doneAt }, request) => {
+    if (op === 'read' || op === 'flush' || length === 0) return [];
+    const isDiscard = op === 'discard';
+    return {
+      request,
+      isDiscard,
+      first: offset / SECTOR_SIZE,
+      sectors: length / SECTOR_SIZE,
+      tokens: isDiscard ? undefined : tokens,
+      beganAt,
+      doneAt,
+      durableAt: durableAt[request] as number,
+    };
+  });
+}
+
+/** A request may be as large as the disk: sectors are not listed one by one. */
+function segmentsOf(versions: readonly (Version & { readonly sectors: number })[]): readonly Segment[] {
+  const ends = versions.flatMap(({ first, sectors }) => [first, first + sectors]);
+  const bounds = Float64Array.from(new Set(ends)).sort();
+  const lists = Array.from(bounds, (): Version[] => []);
+  const indexOf = new Map(Array.from(bounds, (bound, index) => [bound, index]));
+  for (const version of versions) {
+    const from = indexOf.get(version.first) as number;
+    const to = indexOf.get(version.first + version.sectors) as number;
+    for (let index = from; index < to; index++) lists[index]?.push(version);
+  }
+  return lists.flatMap((list, index) =>
+    list.length === 0
+      ? []
+      : { start: bounds[index] as number, end: bounds[index + 1] as number, versions: list },
+  );
 }
 
 /** When each request was known to be durable. */

@@ -11,6 +11,7 @@ import { SECTOR_SIZE } from '../core/alignment.ts';
 import { stampSectors } from '../core/sector-stamp.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
+import { SparseBytes } from '../device/sparse-bytes.ts';
 import { SyncElision } from '../device/sync-elision.ts';
 import type { CheckReport } from '../format/check-report.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
@@ -67,15 +68,16 @@ export function furtherWrites(sectors: readonly number[]): readonly FurtherWrite
 export class Inspector {
   readonly subject: Subject;
   readonly writes: readonly FurtherWrite[];
-  readonly #constants = new Map<string, MemoryDevice>();
+  /** Backing files. */
+  readonly #constants = new Map<string, SparseBytes>();
 
   constructor(subject: Subject, writes: readonly FurtherWrite[]) {
     this.subject = subject;
     this.writes = writes;
     for (const [name, bytes] of subject.constants) {
-      const device = new MemoryDevice({ label: name, path: name });
-      device.write(0, bytes, 'data');
-      this.#constants.set(name, device);
+      const sparse = new SparseBytes();
+      sparse.write(0, bytes);
+      this.#constants.set(name, sparse);
     }
   }
 
@@ -115,9 +117,9 @@ export class Inspector {
     const index = this.subject.files.findIndex((file) => file.name === name);
     const file: ImageFile | undefined = this.subject.files[index];
     if (file !== undefined) return new SyncElision(new StateDevice(files, index, file));
-    const constant = this.#constants.get(name);
-    if (constant === undefined) throw new Error(`internal error: a state needs the file ${name}`);
-    return constant.clone();
+    const bytes = this.#constants.get(name);
+    if (bytes === undefined) throw new Error(`internal error: a state needs the file ${name}`);
+    return new MemoryDevice({ label: name, path: name, readOnly: true, bytes });
   }
 }
 

@@ -109,19 +109,23 @@ export class Judge {
     return seen;
   }
 
-  /** Sectors of which anything is known but zeroes, wherever they are. */
+  /** Sectors that may have to hold anything but zeroes, wherever they are. */
   #judgeKnown(view: StateView, layer: Layer, found: Found): void {
     const { at } = view.epoch;
     for (const extent of layer.extents) {
       const { start, sectors, place } = extent;
+      if (place.kind === 'unreadable') {
+        // One sector is enough to name it.
+        if (layer.isMarked && this.#isNearInFlight(start, at)) continue;
+        this.#judgeSector(start, UNREADABLE, { moment: layer.moment, at }, found);
+        continue;
+      }
       const { known } = this.#expectation;
       for (let index = firstAtLeast(known, start); index < known.length; index++) {
         const sector = known[index] as number;
         if (sector >= start + sectors) break;
         if (place.kind !== 'host') {
-          const token = this.#tokenOf(extent, sector);
-          if (token === UNREADABLE && layer.isMarked && this.#isNearInFlight(sector, at)) continue;
-          this.#judgeSector(sector, token, { moment: layer.moment, at }, found);
+          this.#judgeSector(sector, this.#tokenOf(extent, sector), { moment: layer.moment, at }, found);
           continue;
         }
         const host = place.sector + sector - start;
@@ -139,7 +143,7 @@ export class Judge {
     }
   }
 
-  /** Sectors that no request touched, where something is stored nevertheless. */
+  /** Other sectors, where something is stored nevertheless. */
   #judgeUnknown(view: StateView, layer: Layer, found: Found): void {
     for (const extent of layer.extents) {
       const { start, place } = extent;

@@ -12,7 +12,7 @@ import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { COMMANDS } from '../../src/cli/command-list.ts';
 import type { ListedCommand } from '../../src/cli/grammar/command.ts';
@@ -23,12 +23,11 @@ import {
 } from '../../src/cli/grammar/declared-options.ts';
 import { EXIT } from '../../src/cli/terminal/exit-code.ts';
 import { nameOf } from '../../src/cli/named-command.ts';
+import { readResult } from '../../src/result/store.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { callCliWith } from './call-cli.ts';
 import { linesOf, type Ended } from './cli-process.ts';
 import { COMMAND_CASES, FREE_VALUES, PLAUSIBLE, type Words } from './option-cases.ts';
-
-vi.setConfig({ testTimeout: 300_000, hookTimeout: 60_000 });
 
 const MIB = 1024 * 1024;
 /**
@@ -82,6 +81,18 @@ const MSR = Array.from(
   .map((line) => `${line}\n`)
   .join('');
 
+/** A crash before anything was done; the write is pending. */
+const CRASH_CASE = {
+  schema: 'qcow2-bench/crash-case@1',
+  what: 'lost-write',
+  virtualSize: MIB,
+  workload: TINY,
+  requests: [{ op: 'write', offset: 0, length: 4096, fua: false, unmap: false, timeNs: 0 }],
+  epoch: 0,
+  fates: [{ kept: false, sizeKept: false }],
+  timeline: [],
+};
+
 let inputs: string;
 
 beforeAll(async () => {
@@ -108,6 +119,8 @@ beforeAll(async () => {
   ]) {
     expect(await call(inputs, words), words.join(' ')).toMatchObject({ code: EXIT.good });
   }
+  const [first] = readResult(join(inputs, 'result.json')).cells;
+  writeFileSync(join(inputs, 'crash.json'), JSON.stringify({ ...CRASH_CASE, cell: first?.cell }));
 });
 
 afterAll(() => {

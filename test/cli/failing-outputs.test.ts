@@ -139,7 +139,7 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
   `an output that fails${noMount === undefined ? '' : ` (not tested: ${noMount})`}`,
   () => {
     let inputs: Readonly<Record<string, string>> | undefined;
-    test.for(OUTPUTS)('$what', { timeout: 300_000 }, async ({ words, room, written = '' }) => {
+    test.for(OUTPUTS)('$what', async ({ words, room, written = '' }) => {
       const folder = makeFolder();
       const small = join(folder, 'small');
       mkdirSync(small);
@@ -163,7 +163,7 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
       await expectFailure('EROFS', /: small: no file can be created in this directory/);
     });
 
-    test.for(IMAGE_CHANGES)('$what', { timeout: 300_000 }, async ({ words, room }) => {
+    test.for(IMAGE_CHANGES)('$what', async ({ words, room }) => {
       const folder = makeFolder();
       const small = join(folder, 'small');
       mkdirSync(small);
@@ -198,7 +198,7 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
     describe.skipIf(noClient !== undefined)(
       `a recording${noClient === undefined ? '' : ` (${noClient})`}`,
       () => {
-        test.for(['rec.csv', 'rec.csv.gz', 'rec.csv.zst'])('%s', { timeout: 300_000 }, async (name) => {
+        test.for(['rec.csv', 'rec.csv.gz', 'rec.csv.zst'])('%s', async (name) => {
           const folder = makeFolder();
           const small = join(folder, 'small');
           mkdirSync(small);

@@ -109,31 +109,27 @@ function quoted(bytes: Buffer): Buffer {
 }
 
 describe.skipIf(skipped !== undefined || process.platform !== 'linux').for(NAMES)('$what', ({ bytes }) => {
-  test(
-    'an image is made, converted, checked, resized, served and recorded',
-    { timeout: 300_000 },
-    async () => {
-      const folder = new Folder(bytes);
-      await folder.run('create @ 4MiB');
-      await folder.run('create @.top --backing @ --backing-format qcow2');
-      await folder.serve('record --image @.top --trace @.csv.zst', 'write -P 7 0 64k', 'flush');
-      await folder.serve('serve --image @.top', 'read -P 7 0 64k', 'write -P 8 64k 64k');
-      await folder.run('resize @.top 8MiB');
-      await folder.run('snapshot @.top --create now');
-      await folder.run('check @.top --repair all');
-      await folder.run('map @.top');
-      expect(await folder.run('info @.top --backing-chain')).toContain('file format: qcow2');
-      await folder.run('convert @.top @.raw --to raw');
-      await folder.run('convert @.raw @.two --data-file raw');
-      const raw = readFileSync(folder.at('.raw'));
-      expect([raw.length, raw[0], raw[65_536], raw[131_072]]).toEqual([8 * 1024 * 1024, 7, 8, 0]);
-      expect(readFileSync(folder.at('.two.data')).equals(raw)).toBe(true);
-      expect(await folder.run('trace info @.csv.zst')).toContain('2');
-      expect(folder.endings()).toEqual(['', '.csv.zst', '.raw', '.top', '.two', '.two.data']);
-    },
-  );
+  test('an image is made, converted, checked, resized, served and recorded', async () => {
+    const folder = new Folder(bytes);
+    await folder.run('create @ 4MiB');
+    await folder.run('create @.top --backing @ --backing-format qcow2');
+    await folder.serve('record --image @.top --trace @.csv.zst', 'write -P 7 0 64k', 'flush');
+    await folder.serve('serve --image @.top', 'read -P 7 0 64k', 'write -P 8 64k 64k');
+    await folder.run('resize @.top 8MiB');
+    await folder.run('snapshot @.top --create now');
+    await folder.run('check @.top --repair all');
+    await folder.run('map @.top');
+    expect(await folder.run('info @.top --backing-chain')).toContain('file format: qcow2');
+    await folder.run('convert @.top @.raw --to raw');
+    await folder.run('convert @.raw @.two --data-file raw');
+    const raw = readFileSync(folder.at('.raw'));
+    expect([raw.length, raw[0], raw[65_536], raw[131_072]]).toEqual([8 * 1024 * 1024, 7, 8, 0]);
+    expect(readFileSync(folder.at('.two.data')).equals(raw)).toBe(true);
+    expect(await folder.run('trace info @.csv.zst')).toContain('2');
+    expect(folder.endings()).toEqual(['', '.csv.zst', '.raw', '.top', '.two', '.two.data']);
+  });
 
-  test('a trace and a workload are run, with all that is written of them', { timeout: 300_000 }, async () => {
+  test('a trace and a workload are run, with all that is written of them', async () => {
     const folder = new Folder(bytes);
     const head = '#qcow2-bench trace v1\n#virtual-size 4194304\ntime_ns,op,offset,length,flags\n';
     writeFileSync(folder.at('.trace.csv'), `${head}0,write,0,65536,\n1000,flush,0,0,\n2000,read,0,4096,\n`);

@@ -158,7 +158,7 @@ describe.skipIf(noStrace !== undefined)(
           opened: opened[index] ?? [],
         });
       }
-    }, 300_000);
+    });
 
     for (const [index, one] of HOSTILE_CLASSES.entries()) {
       test(`(${one.format}) ${one.name}`, () => {

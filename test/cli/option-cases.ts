@@ -25,6 +25,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   'backing-dir': ['.'],
   baseline: ['baseline.json'],
   delete: ['one'],
+  examples: ['.'],
   dir: ['.'],
   fact: ['program=dd'],
   from: ['1us'],
@@ -33,6 +34,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   listen: ['localhost:0'],
   precision: ['5%'],
   'qemu-bin-dir': ['/usr/bin'],
+  reproduce: ['crash.json'],
   until: ['1ms'],
   volume: ['hm_0'],
   workload: ['tiny.json', 'trace.csv', 'tiny.json,trace.csv'],
@@ -132,7 +134,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       partners: { accept: { baseline: 'new.json' } },
     },
     crash: {
-      call: { workload: 'tiny.json', format: 'qcow2', cache: 'writeback', states: '50' },
+      call: { workload: 'tiny.json', format: 'qcow2', cache: 'writeback', states: '10' },
     },
     calibrate: { call: { dir: '.', out: 'new.json' } },
     create: {

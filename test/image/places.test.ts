@@ -195,35 +195,31 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
     } catch (error) {
       reason = `cannot be mounted here: ${String(error).split('\n')[0] ?? ''}`;
     }
-  }, 60_000);
+  });
   afterAll(() => {
     unmount?.();
-  }, 60_000);
+  });
 
   const at = (file: string): string => join(folder, file);
 
-  test(
-    'every format is made, served in every cache mode and checked',
-    { timeout: 120_000 },
-    async (context) => {
-      if (unmount === undefined) context.skip(reason);
-      for (const format of FORMATS) {
-        for (const cache of CACHE_MODES) {
-          const path = at(`${format}-${cache}`);
-          await createImageFile({ ...hostImage(path), format, virtualSize: DISK });
-          try {
-            await serve(path, { format, cache });
-          } catch (error) {
-            // Some file systems have no O_DIRECT; that is the one thing that may be missing.
-            if (!CACHE_MODE_RULES[cache].direct || !String(error).includes('O_DIRECT')) throw error;
-          }
-          if (format !== 'raw') await expectClean(path);
+  test('every format is made, served in every cache mode and checked', async (context) => {
+    if (unmount === undefined) context.skip(reason);
+    for (const format of FORMATS) {
+      for (const cache of CACHE_MODES) {
+        const path = at(`${format}-${cache}`);
+        await createImageFile({ ...hostImage(path), format, virtualSize: DISK });
+        try {
+          await serve(path, { format, cache });
+        } catch (error) {
+          // Some file systems have no O_DIRECT; that is the one thing that may be missing.
+          if (!CACHE_MODE_RULES[cache].direct || !String(error).includes('O_DIRECT')) throw error;
         }
+        if (format !== 'raw') await expectClean(path);
       }
-    },
-  );
+    }
+  });
 
-  test('all preallocations are made', { timeout: 120_000 }, async (context) => {
+  test('all preallocations are made', async (context) => {
     if (unmount === undefined) context.skip(reason);
     for (const preallocation of PREALLOCATIONS) {
       const path = at(`preallocated-${preallocation}`);
@@ -247,7 +243,7 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
     }
   });
 
-  test('a dirty image is repaired, by a check and by opening it', { timeout: 120_000 }, async (context) => {
+  test('a dirty image is repaired, by a check and by opening it', async (context) => {
     if (unmount === undefined) context.skip(reason);
     for (const [index, repair] of (['check', 'open'] as const).entries()) {
       const path = at(`dirty-${String(index)}`);
@@ -293,7 +289,7 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
     for (const file of ['source', 'copy']) rmSync(at(file));
   });
 
-  test('snapshots, sizes and conversions', { timeout: 120_000 }, async (context) => {
+  test('snapshots, sizes and conversions', async (context) => {
     if (unmount === undefined) context.skip(reason);
     const path = at('changed.qcow2');
     await createImageFile({ ...hostImage(path), format: 'qcow2', virtualSize: DISK });
@@ -340,10 +336,10 @@ describe('where the disk quota is used up', () => {
     } catch (error) {
       reason = `no directory with a quota can be made here: ${String(error).split('\n')[0] ?? ''}`;
     }
-  }, 60_000);
+  });
   afterAll(() => {
     unmount?.();
-  }, 60_000);
+  });
 
   test('what is written is one clear error, and a file that was to be made is not there', async (context) => {
     if (reason !== '') context.skip(reason);

@@ -83,7 +83,7 @@ describe.skipIf(skip !== undefined)(`015: snapshots and allocation in turns, see
       await twins.snapshot('delete', name, `${name} deleted in the end`);
       expectConsistent(`${name} deleted in the end`);
     }
-  }, 60_000);
+  });
 });
 
 describe.skipIf(skip !== undefined)(

@@ -117,7 +117,7 @@ describe.skipIf(skip !== undefined)('a repair of random damage', () => {
     }
     expect(differences.join('\n')).toBe('');
     expect({ stopped, kept, isMost: stopped + kept < SEEDS.length / 6 }).toMatchObject({ isMost: true });
-  }, 120_000);
+  });
 });
 
 const bytesOf = ({ path }: Repaired): Buffer => readFileSync(path);

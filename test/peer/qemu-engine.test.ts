@@ -119,7 +119,7 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
       expect(parity, label).toMatchObject({ verdict: 'identical', finalBytes: 'identical' });
       expect(comparable(counts), label).toEqual(comparable(ours.counts));
     }
-  }, 300_000);
+  });
 
   test('a chain of backing files: operations, bytes and reads are those of QEMU', async () => {
     const axes: Partial<MatrixAxes> = {
@@ -136,7 +136,7 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
         guestData: 'identical',
       });
     }
-  }, 120_000);
+  });
 
   test('discards in between: a copy that is waited for is distinguished from refcounts that are', async () => {
     for (const seed of [1, 2]) {
@@ -155,7 +155,7 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
         expect(ours.counts.run.syncs.byCause['l2-after-cow'] ?? 0, label).toBeGreaterThan(0);
       }
     }
-  }, 120_000);
+  });
 });
 
 /**

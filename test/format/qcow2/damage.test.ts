@@ -74,7 +74,7 @@ describe.skipIf(noQemu !== undefined)(`random damage${noQemu === undefined ? '' 
     expect(outcomes.refused, JSON.stringify(outcomes)).toBeLessThan(SEEDS / 6);
     expect(outcomes.better, JSON.stringify(outcomes)).toBeLessThan(SEEDS / 20);
     expect(outcomes.lengthened, JSON.stringify(outcomes)).toBeLessThan(SEEDS / 10);
-  }, 240_000);
+  });
 });
 
 /** What a check of ours came to: a refusal by name, or a report. */

@@ -69,7 +69,7 @@ describe.skipIf(noQemu !== undefined)(`a stopped repair${noQemu === undefined ? 
       for (const name of names) qemu.delete(name);
     }
     expect(stops).toBeGreaterThan(SEEDS);
-  }, 120_000);
+  });
 });
 
 function isClean({ corruptions, leaks, checkErrors }: CheckReport): boolean {
