@@ -2,7 +2,7 @@
 
 import { SECTOR_SIZE } from '../core/alignment.ts';
 import type { DiskImage } from '../format/disk-image.ts';
-import { imageExtents } from '../image/image-extents.ts';
+import { tableExtents } from '../image/image-extents.ts';
 import { extentsOf, HostIndex } from './extents.ts';
 import { Inspector } from './inspect.ts';
 import { tokensOf, ZERO_TOKEN } from './pages.ts';
@@ -50,7 +50,7 @@ export async function startOf({ subject, base }: Recording): Promise<Start> {
 
 async function contentsOf(image: DiskImage, end: number): Promise<ReadonlyMap<number, number>> {
   const contents = new Map<number, number>();
-  for await (const { start, length, data } of imageExtents(image)) {
+  for await (const { start, length, data } of tableExtents(image)) {
     for (let at = start; data && at < Math.min(start + length, end); at += READ_BYTES) {
       const bytes = new Uint8Array(Math.min(READ_BYTES, start + length - at, end - at));
       await image.read(at, bytes);

@@ -32,6 +32,8 @@ export type MappingKind =
 export interface MapOptions {
   readonly seeHoles: boolean;
   readonly far?: boolean;
+  /** With `seeHoles`: the end of a raw file may cut a sector in two. */
+  readonly cutSectors?: boolean;
 }
 
 export interface Mapping {

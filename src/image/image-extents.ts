@@ -27,10 +27,10 @@ export interface ImageExtent {
   readonly hostOffset: number | undefined;
 }
 
-/** Extents from the disk's start to its end, merged. */
+/** Extents from the disk's start to its end, merged, to the byte. */
 export async function* imageExtents(image: DiskImage): AsyncGenerator<ImageExtent> {
   let current: ImageExtent | undefined;
-  for await (const next of tableExtents(image)) {
+  for await (const next of extentsOf(image, { cutSectors: true })) {
     if (current !== undefined && continues(current, next)) {
       current = { ...current, length: current.length + next.length };
     } else {
@@ -42,11 +42,18 @@ export async function* imageExtents(image: DiskImage): AsyncGenerator<ImageExten
 }
 
 /**
- * The same, each as the tables give it: a compressed cluster is an extent of its own. What no file
- * has is one extent as far as no table maps it.
+ * The same in whole sectors, each as the tables give it: a compressed cluster is an extent of its
+ * own. What no file has is one extent as far as no table maps it.
  */
-export async function* tableExtents(image: DiskImage): AsyncGenerator<ImageExtent> {
-  const walk = new ChainWalk(image);
+export function tableExtents(image: DiskImage): AsyncGenerator<ImageExtent> {
+  return extentsOf(image, { cutSectors: false });
+}
+
+async function* extentsOf(
+  image: DiskImage,
+  { cutSectors }: { readonly cutSectors: boolean },
+): AsyncGenerator<ImageExtent> {
+  const walk = new ChainWalk(image, cutSectors);
   for (let start = 0; start < image.virtualSize;) {
     const extent = await walk.at(start);
     yield extent;
@@ -62,14 +69,16 @@ interface Range {
 
 class ChainWalk {
   readonly #top: DiskImage;
+  readonly #cutSectors: boolean;
   /**
    * By depth: what the tables of the image there are known to map nothing of, so that they are
    * looked through once.
    */
   readonly #unmapped: Range[] = [];
 
-  constructor(top: DiskImage) {
+  constructor(top: DiskImage, cutSectors: boolean) {
     this.#top = top;
+    this.#cutSectors = cutSectors;
   }
 
   /** The extent that begins at `start`. */
@@ -115,7 +124,7 @@ class ChainWalk {
     if (far && known !== undefined && start >= known.start && start < known.end) {
       return { kind: 'unallocated', length: Math.min(length, known.end - start), hostOffset: undefined };
     }
-    const mapping = await image.map(start, length, { seeHoles: true, far });
+    const mapping = await image.map(start, length, { seeHoles: true, far, cutSectors: this.#cutSectors });
     if (far && mapping.kind === 'unallocated' && mapping.hostOffset === undefined) {
       this.#unmapped[depth] = { start, end: start + mapping.length };
     }

@@ -86,6 +86,25 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
     },
   );
 
+  test('prints the JSON of qemu-img map for raw files whose end cuts a sector, alone and below', async () => {
+    const folder = makeFolder();
+    const end = 1_000_001;
+    writeFileSync(join(folder, 'full.raw'), Buffer.alloc(end, 7));
+    writeFileSync(join(folder, 'tail.raw'), '');
+    truncateSync(join(folder, 'tail.raw'), end - 10);
+    writeFileSync(join(folder, 'tail.raw'), Buffer.alloc(10, 7), { flag: 'a' });
+    writeFileSync(join(folder, 'hole.raw'), '');
+    truncateSync(join(folder, 'hole.raw'), end);
+    writeFileSync(join(folder, 'empty.raw'), '');
+    for (const base of ['full.raw', 'tail.raw', 'hole.raw', 'empty.raw']) {
+      // For an empty disk qemu-img prints an extent of no bytes; we print none.
+      if (base !== 'empty.raw') await expectSameJson(folder, base);
+      create(folder, 'qcow2', `${base}.qcow2`, '-b', base, '-F', 'raw', '4M');
+      change(folder, `${base}.qcow2`, 'write 0 1k', 'write 500k 70k');
+      await expectSameJson(folder, `${base}.qcow2`);
+    }
+  });
+
   test('says of compressed clusters that the table has no place for them', async () => {
     const folder = makeFolder();
     create(folder, 'qcow2', 'disk.qcow2', '1M');

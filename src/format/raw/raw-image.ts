@@ -125,13 +125,19 @@ export class RawImage implements DiskImage {
   /** Everything inside the file is data, unless holes are asked for. */
   async map(guestOffset: number, length: number, options?: MapOptions): Promise<Mapping> {
     const inside = this.#device.size() - guestOffset;
-    if (inside <= 0) return { kind: 'unallocated', length, hostOffset: undefined };
+    const cutSectors = options?.cutSectors === true;
+    if (inside <= 0) {
+      const isTail = cutSectors && guestOffset < this.#virtualSize;
+      return isTail
+        ? { kind: 'zero', length, hostOffset: guestOffset }
+        : { kind: 'unallocated', length, hostOffset: undefined };
+    }
     if (options?.seeHoles === true) {
-      const extent = this.#device.extentAt(guestOffset);
+      const { isData, length: found } = this.#device.extentAt(guestOffset);
       // What the end of the file cuts off of its last sector goes with what is before it.
-      const whole = alignUp(guestOffset + extent.length, SECTOR_SIZE) - guestOffset;
-      const kind = extent.isData ? 'data' : 'zero';
-      return { kind, length: Math.min(length, whole), hostOffset: guestOffset };
+      const whole = alignUp(guestOffset + found, SECTOR_SIZE) - guestOffset;
+      const held = isData && cutSectors ? found : whole;
+      return { kind: isData ? 'data' : 'zero', length: Math.min(length, held), hostOffset: guestOffset };
     }
     return { kind: 'data', length: Math.min(length, inside), hostOffset: guestOffset };
   }
