@@ -10,6 +10,7 @@ export { Qcow2BenchError, type ErrorPlace } from './core/error.ts';
 export { formatSize, parseSize } from './core/size.ts';
 
 // Devices: where bytes lie. A filter takes a `BlockDevice` and is one.
+export type { GuestOffset, HostOffset } from './core/offsets.ts';
 export type { Pending } from './core/pending.ts';
 export type { BlockDevice, WritePart } from './device/block-device.ts';
 export { probeCapabilities, type Capabilities } from './device/capabilities.ts';

@@ -14,6 +14,7 @@
  *   known to be durable, and every later `sync` of that file fails too.
  */
 
+import type { HostOffset } from '../core/offsets.ts';
 import type { Pending } from '../core/pending.ts';
 import type { FileExtent } from './hole-seek.ts';
 import type { Purpose, SyncCause } from './purpose.ts';
@@ -69,36 +70,36 @@ export interface BlockDevice {
    * Whether there are bytes or a hole at `offset`, which is before `size()`, and how far that
    * holds: no I/O for data. Where holes cannot be determined, everything is data.
    */
-  extentAt(offset: number): FileExtent;
-  read(offset: number, target: Uint8Array, purpose: Purpose): Pending;
+  extentAt(offset: HostOffset): FileExtent;
+  read(offset: HostOffset, target: Uint8Array, purpose: Purpose): Pending;
   /**
    * @param changedFrom with `changedTo`: the caller knows that the file already holds all other
    *   bytes of `bytes`. It is one write of all bytes nevertheless, and a file may ignore this: it
    *   saves copies in memory.
    */
   write(
-    offset: number,
+    offset: HostOffset,
     bytes: Uint8Array,
     purpose: Purpose,
     changedFrom?: number,
     changedTo?: number,
   ): Pending;
   /** One write of several buffers that lie one after another in the file, as `pwritev` does. */
-  writeMerged(offset: number, parts: readonly WritePart[]): Pending;
+  writeMerged(offset: HostOffset, parts: readonly WritePart[]): Pending;
   /** Makes the range read as zeroes, keeping it allocated; grows the file if it ends past it. */
-  zeroRange(offset: number, length: number, purpose: Purpose): Pending;
+  zeroRange(offset: HostOffset, length: number, purpose: Purpose): Pending;
   /**
    * Gives the range back to the file system; it reads as zeroes. Never changes the file's length.
    *
    * @param isZeroWrite the guest wants the zeroes, and not only the space back: what O_DIRECT asks
    *   to pad is then written
    */
-  punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending;
+  punchHole(offset: HostOffset, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending;
   /**
    * Allocates the range and changes no byte; grows the file, by zeroes, if it ends past it (plain
    * `fallocate`). Not counted, as nothing is written.
    */
-  reserve(offset: number, length: number, purpose: Purpose): Pending;
+  reserve(offset: HostOffset, length: number, purpose: Purpose): Pending;
   /** Cuts the file off, or makes it longer: by a hole, or by what `growth` says. */
   truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending;
   /**
@@ -123,13 +124,13 @@ export interface BlockDevice {
  */
 export interface InnerDevice extends Omit<BlockDevice, 'write' | 'punchHole' | 'truncate' | 'sync'> {
   write(
-    offset: number,
+    offset: HostOffset,
     bytes: Uint8Array,
     purpose: Purpose,
     changedFrom: number | undefined,
     changedTo: number | undefined,
   ): Pending;
-  punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite: boolean | undefined): Pending;
+  punchHole(offset: HostOffset, length: number, purpose: Purpose, isZeroWrite: boolean | undefined): Pending;
   truncate(size: number, purpose: Purpose, growth: FileGrowth | undefined): Pending;
   sync(cause: SyncCause, elision: Elision | undefined): Pending;
 }

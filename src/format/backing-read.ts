@@ -2,6 +2,7 @@
  * Reading from a backing image that may be shorter than its overlay: what is past its end is zero.
  */
 
+import type { GuestOffset } from '../core/offsets.ts';
 import type { Pending } from '../core/pending.ts';
 import type { DiskImage } from './disk-image.ts';
 
@@ -13,7 +14,7 @@ import type { DiskImage } from './disk-image.ts';
  */
 export function readFromBacking(
   backing: DiskImage | undefined,
-  guestOffset: number,
+  guestOffset: GuestOffset,
   target: Uint8Array,
 ): Pending {
   const available = backing === undefined ? 0 : backing.virtualSize - guestOffset;

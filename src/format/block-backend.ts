@@ -19,6 +19,7 @@ import { isAligned, SECTOR_SIZE } from '../core/alignment.ts';
 import { hex, Qcow2BenchError } from '../core/error.ts';
 import { Mutex } from '../core/mutex.ts';
 import { LIMITS } from '../core/limits.ts';
+import type { GuestOffset } from '../core/offsets.ts';
 import { formatSize } from '../core/size.ts';
 import { after, type Pending } from '../core/pending.ts';
 import type { SyncCause } from '../device/purpose.ts';
@@ -89,13 +90,13 @@ export class BlockBackend {
     this.#path = options.path;
   }
 
-  read(guestOffset: number, target: Uint8Array): Pending {
+  read(guestOffset: GuestOffset, target: Uint8Array): Pending {
     this.#checkRange(guestOffset, target.byteLength);
     this.#checkTransfer(guestOffset, target.byteLength);
     return this.image.read(guestOffset, target);
   }
 
-  write(guestOffset: number, bytes: Uint8Array, flags: WriteFlags): Pending {
+  write(guestOffset: GuestOffset, bytes: Uint8Array, flags: WriteFlags): Pending {
     this.#checkWritable(guestOffset);
     this.#checkRange(guestOffset, bytes.byteLength);
     this.#checkTransfer(guestOffset, bytes.byteLength);
@@ -103,7 +104,7 @@ export class BlockBackend {
     return this.#endWrite(this.image.write(guestOffset, bytes), fua, this.#syncWrite);
   }
 
-  writeZeroes(guestOffset: number, length: number, flags: WriteZeroesFlags): Pending {
+  writeZeroes(guestOffset: GuestOffset, length: number, flags: WriteZeroesFlags): Pending {
     this.#checkWritable(guestOffset);
     this.#checkRange(guestOffset, length);
     const pending = this.image.writeZeroes(guestOffset, length, {
@@ -112,7 +113,7 @@ export class BlockBackend {
     return this.#endWrite(pending, flags.fua, this.#flush);
   }
 
-  discard(guestOffset: number, length: number): Pending {
+  discard(guestOffset: GuestOffset, length: number): Pending {
     this.#checkWritable(guestOffset);
     this.#checkRange(guestOffset, length);
     return this.#ignoresDiscards ? undefined : this.image.discard(guestOffset, length);
@@ -129,7 +130,7 @@ export class BlockBackend {
     return pending === undefined ? makeDurable(cause) : after(pending, makeDurable.bind(undefined, cause));
   }
 
-  #checkRange(guestOffset: number, length: number): void {
+  #checkRange(guestOffset: GuestOffset, length: number): void {
     if (!isAligned(guestOffset, SECTOR_SIZE) || !isAligned(length, SECTOR_SIZE)) {
       throw this.#refused(
         'request-unaligned',
@@ -147,7 +148,7 @@ export class BlockBackend {
     }
   }
 
-  #checkTransfer(guestOffset: number, length: number): void {
+  #checkTransfer(guestOffset: GuestOffset, length: number): void {
     if (length <= LIMITS.transferBytes) return;
     throw this.#refused(
       'request-too-long',
@@ -156,7 +157,7 @@ export class BlockBackend {
     );
   }
 
-  #checkWritable(guestOffset: number): void {
+  #checkWritable(guestOffset: GuestOffset): void {
     if (!this.#readOnly) return;
     throw this.#refused(
       'image-read-only',
@@ -165,7 +166,7 @@ export class BlockBackend {
     );
   }
 
-  #refused(code: string, guestOffset: number, message: string): Qcow2BenchError {
+  #refused(code: string, guestOffset: GuestOffset, message: string): Qcow2BenchError {
     return new Qcow2BenchError(code, message, { path: this.#path, offset: guestOffset });
   }
 }

@@ -9,6 +9,7 @@
  * - What a `flush` acknowledged survives any crash; what was written after it may or may not.
  */
 
+import type { GuestOffset, HostOffset } from '../core/offsets.ts';
 import type { Pending } from '../core/pending.ts';
 import type { SyncCause } from '../device/purpose.ts';
 import { FORMATS, isFormat, type Format } from '../core/format-name.ts';
@@ -44,7 +45,7 @@ export interface Mapping {
    * Host offset of the first byte; only for `data` and `hole`, for `zero` where a place in the file
    * is kept, and for `unallocated` where the place belongs to a cluster that is partly in use.
    */
-  readonly hostOffset: number | undefined;
+  readonly hostOffset: HostOffset | undefined;
 }
 
 /** An internal snapshot. */
@@ -108,18 +109,18 @@ export interface DiskImage {
   /** Guest writes so far that allocated at least one cluster. */
   readonly allocatingWrites: number;
 
-  read(guestOffset: number, target: Uint8Array): Pending;
-  write(guestOffset: number, bytes: Uint8Array): Pending;
+  read(guestOffset: GuestOffset, target: Uint8Array): Pending;
+  write(guestOffset: GuestOffset, bytes: Uint8Array): Pending;
   /**
    * Writes whole clusters compressed, the last one up to the disk's end; left out by formats that
    * have no compressed clusters. Rejects with Qcow2BenchError `qcow2-compressed-overwrite` where
    * something was written before. No flush follows it in any cache mode, as in QEMU.
    */
-  writeCompressed?(guestOffset: number, bytes: Uint8Array): Pending;
+  writeCompressed?(guestOffset: GuestOffset, bytes: Uint8Array): Pending;
   /** After the last compressed write: makes the file end at a whole sector. */
   endCompressedWrites?(): Pending;
-  writeZeroes(guestOffset: number, length: number, options: { readonly unmap: boolean }): Pending;
-  discard(guestOffset: number, length: number): Pending;
+  writeZeroes(guestOffset: GuestOffset, length: number, options: { readonly unmap: boolean }): Pending;
+  discard(guestOffset: GuestOffset, length: number): Pending;
   /** Writes what R3 asks for and syncs; `cause` is what the sync is counted under. */
   flush(cause: SyncCause): Pending;
   /**
@@ -140,7 +141,7 @@ export interface DiskImage {
    *   image are a `hole`; without, both are data. With `far`, what no table maps is one range even if
    *   other images are behind this one; without, only if none does.
    */
-  map(guestOffset: number, length: number, options?: MapOptions): Promise<Mapping>;
+  map(guestOffset: GuestOffset, length: number, options?: MapOptions): Promise<Mapping>;
   /** Flushes, marks the image clean, syncs and releases its files and its backing chain. */
   close(): Promise<void>;
   /** Releases the files without writing anything, as a crash does. */

@@ -9,6 +9,7 @@
  */
 
 import { viewOf } from '../core/bytes.ts';
+import type { GuestOffset, HostOffset } from '../core/offsets.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose } from '../device/purpose.ts';
 
@@ -19,9 +20,9 @@ export interface FileLayout {
    */
   readonly clusterSize: number;
   /** The metadata at a host offset, in bytes; `undefined` where there is none. */
-  metadataAt(hostOffset: number): Purpose | undefined;
+  metadataAt(hostOffset: HostOffset): Purpose | undefined;
   /** The guest offset of the byte at a host offset; `undefined` where no guest cluster is. */
-  guestOffsetAt(hostOffset: number): number | undefined;
+  guestOffsetAt(hostOffset: HostOffset): GuestOffset | undefined;
 }
 
 /** The layout of a format with clusters, filled from its tables. */
@@ -35,25 +36,25 @@ export class ClusterMap implements FileLayout {
     this.clusterSize = clusterSize;
   }
 
-  metadataAt(hostOffset: number): Purpose | undefined {
+  metadataAt(hostOffset: HostOffset): Purpose | undefined {
     return this.#metadata.get(Math.floor(hostOffset / this.clusterSize));
   }
 
-  guestOffsetAt(hostOffset: number): number | undefined {
+  guestOffsetAt(hostOffset: HostOffset): GuestOffset | undefined {
     const guestCluster = this.#guestClusters.get(Math.floor(hostOffset / this.clusterSize));
     return guestCluster === undefined
       ? undefined
       : guestCluster * this.clusterSize + (hostOffset % this.clusterSize);
   }
 
-  addMetadata(hostOffset: number, length: number, purpose: Purpose): void {
+  addMetadata(hostOffset: HostOffset, length: number, purpose: Purpose): void {
     for (let at = hostOffset; at < hostOffset + length; at += this.clusterSize) {
       this.#metadata.set(at / this.clusterSize, purpose);
     }
   }
 
   /** Does nothing where a guest cluster is already. */
-  addGuestCluster(guestCluster: number, hostOffset: number): void {
+  addGuestCluster(guestCluster: number, hostOffset: HostOffset): void {
     const index = Math.floor(hostOffset / this.clusterSize);
     if (!this.#guestClusters.has(index)) this.#guestClusters.set(index, guestCluster);
   }

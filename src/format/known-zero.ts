@@ -8,6 +8,7 @@
  * count.
  */
 
+import type { GuestOffset } from '../core/offsets.ts';
 import type { DiskImage } from './disk-image.ts';
 
 /**
@@ -16,7 +17,11 @@ import type { DiskImage } from './disk-image.ts';
  * @param length bytes; at least 1. The range may reach past the image's end, where it reads as
  *   zeroes.
  */
-export async function isKnownZero(image: DiskImage, guestOffset: number, length: number): Promise<boolean> {
+export async function isKnownZero(
+  image: DiskImage,
+  guestOffset: GuestOffset,
+  length: number,
+): Promise<boolean> {
   if (guestOffset >= image.virtualSize) return true;
   // A range that only partly is in the image has two kinds of zeroes; the check answers for one.
   if (guestOffset + length > image.virtualSize) return false;
@@ -37,7 +42,7 @@ export async function isKnownZero(image: DiskImage, guestOffset: number, length:
 /** The long way. The range may reach past the image's end. */
 export async function isZeroInPieces(
   image: DiskImage,
-  guestOffset: number,
+  guestOffset: GuestOffset,
   length: number,
 ): Promise<boolean> {
   for (let done = 0; done < length;) {
@@ -49,7 +54,7 @@ export async function isZeroInPieces(
 }
 
 /** How many bytes from `guestOffset` on are zeroes of one kind; 0 if the first is none. */
-async function zeroesAt(image: DiskImage, guestOffset: number, length: number): Promise<number> {
+async function zeroesAt(image: DiskImage, guestOffset: GuestOffset, length: number): Promise<number> {
   if (guestOffset >= image.virtualSize) return length;
   const inside = Math.min(length, image.virtualSize - guestOffset);
   const mapping = await image.map(guestOffset, inside, { seeHoles: true });

@@ -7,6 +7,7 @@
  */
 
 import { LIMITS } from '../core/limits.ts';
+import type { HostOffset } from '../core/offsets.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import type { Pending } from '../core/pending.ts';
 import type { BlockDevice } from '../device/block-device.ts';
@@ -26,7 +27,7 @@ export function zeroBytes(length: number): Uint8Array {
  */
 export function writeRealZeroes(
   device: BlockDevice,
-  hostOffset: number,
+  hostOffset: HostOffset,
   length: number,
   purpose: Purpose = 'data',
 ): Pending {
@@ -43,7 +44,7 @@ export function writeRealZeroes(
 /** Zeroes a range in the shortest way that the device has; written zeroes are the last. */
 export function zeroOrWrite(
   device: BlockDevice,
-  hostOffset: number,
+  hostOffset: HostOffset,
   length: number,
   { purpose, mayUnmap }: { readonly purpose: Purpose; readonly mayUnmap: boolean },
 ): Pending {
@@ -57,7 +58,7 @@ async function continueZeroes(
   pending: Promise<void>,
   rest: {
     readonly device: BlockDevice;
-    readonly hostOffset: number;
+    readonly hostOffset: HostOffset;
     readonly length: number;
     readonly done: number;
     readonly purpose: Purpose;

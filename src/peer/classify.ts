@@ -77,7 +77,7 @@ function optionsFor(file: string, options: ClassifyOptions): ClassifyOptions {
   const layout: FileLayout = {
     clusterSize,
     metadataAt: () => undefined,
-    guestOffsetAt: (hostOffset) => hostOffset,
+    guestOffsetAt: (offset: number) => offset,
   };
   return { ...options, before: layout, after: layout };
 }

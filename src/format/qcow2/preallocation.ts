@@ -15,6 +15,7 @@
 
 import { alignDown, ceilDiv } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
+import type { GuestOffset, HostOffset } from '../../core/offsets.ts';
 import type { FileGrowth } from '../../device/block-device.ts';
 import { extendEmptyFile, PREALLOCATION_GROWTH } from '../empty-file.ts';
 import type { Preallocation } from '../image-shape.ts';
@@ -138,7 +139,7 @@ async function endOfUsed(refcounts: Refcounts, fileClusters: number): Promise<nu
 
 /** New clusters, of which `head` bytes belong to what was there before, and are copied. */
 function wholeClusters(
-  guestOffset: number,
+  guestOffset: GuestOffset,
   {
     hostOffset,
     clusters,
@@ -146,7 +147,7 @@ function wholeClusters(
     head,
     isReservation,
   }: {
-    readonly hostOffset: number;
+    readonly hostOffset: HostOffset;
     readonly clusters: number;
     readonly clusterSize: number;
     readonly head: number;

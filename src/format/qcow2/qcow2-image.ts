@@ -9,6 +9,7 @@
  * - After a close without error the dirty bit is clear and the refcounts in the file are right.
  */
 
+import type { GuestOffset } from '../../core/offsets.ts';
 import { after, type Pending } from '../../core/pending.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
@@ -109,12 +110,12 @@ export class Qcow2Image implements DiskImage {
     return this.#writer.allocatingWrites + this.#compressor.clusters;
   }
 
-  read(guestOffset: number, target: Uint8Array): Pending {
+  read(guestOffset: GuestOffset, target: Uint8Array): Pending {
     this.header.assertRunning();
     return this.#reader.read(guestOffset, target, this.#readPurpose);
   }
 
-  write(guestOffset: number, bytes: Uint8Array): Pending {
+  write(guestOffset: GuestOffset, bytes: Uint8Array): Pending {
     this.header.assertRunning();
     this.#bitmaps?.mark(guestOffset, bytes.byteLength);
     return this.#writer.write(guestOffset, bytes);
@@ -131,7 +132,7 @@ export class Qcow2Image implements DiskImage {
     });
   }
 
-  async writeCompressed(guestOffset: number, bytes: Uint8Array): Promise<void> {
+  async writeCompressed(guestOffset: GuestOffset, bytes: Uint8Array): Promise<void> {
     this.header.assertRunning();
     this.#writer.noteRequest();
     this.#bitmaps?.mark(guestOffset, bytes.byteLength);
@@ -144,7 +145,7 @@ export class Qcow2Image implements DiskImage {
   }
 
   async writeZeroes(
-    guestOffset: number,
+    guestOffset: GuestOffset,
     length: number,
     options: { readonly unmap: boolean },
   ): Promise<void> {
@@ -154,7 +155,7 @@ export class Qcow2Image implements DiskImage {
     await this.#zeroes.writeZeroes(guestOffset, length, options.unmap);
   }
 
-  async discard(guestOffset: number, length: number): Promise<void> {
+  async discard(guestOffset: GuestOffset, length: number): Promise<void> {
     this.header.assertRunning();
     this.#writer.noteRequest();
     this.#bitmaps?.mark(guestOffset, length);
@@ -168,7 +169,7 @@ export class Qcow2Image implements DiskImage {
     return pending === undefined ? this.#syncFiles(cause) : after(pending, this.#syncFiles.bind(this, cause));
   }
 
-  async map(guestOffset: number, length: number, options?: MapOptions): Promise<Mapping> {
+  async map(guestOffset: GuestOffset, length: number, options?: MapOptions): Promise<Mapping> {
     const range = await this.#core.lock.hold(() => this.#reader.lookUpFar(guestOffset, length, options?.far));
     const kind = MAPPING_KIND[range.type];
     // Offset 0 is a place in a data file.

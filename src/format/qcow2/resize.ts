@@ -12,6 +12,7 @@
 
 import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
+import type { GuestOffset, HostOffset } from '../../core/offsets.ts';
 import { formatSize } from '../../core/size.ts';
 import type { Pending } from '../../core/pending.ts';
 import type { SyncCause } from '../../device/purpose.ts';
@@ -35,7 +36,7 @@ export interface ResizeOptions {
   /** Takes space for a part of the disk before the header says the new size. */
   readonly reserve: (part: DiskPart, mode: Exclude<Preallocation, 'off'>) => Promise<void>;
   /** Writes guest bytes; called with the lock held, which it gives up meanwhile. */
-  readonly writeUnlocked: (guestOffset: number, bytes: Uint8Array) => Pending;
+  readonly writeUnlocked: (guestOffset: GuestOffset, bytes: Uint8Array) => Pending;
 }
 
 /** A resize in progress. */
@@ -235,7 +236,7 @@ async function dropUnusedBlocks(refcounts: Refcounts): Promise<void> {
   await refcounts.processDiscards();
 }
 
-async function isUnused(refcounts: Refcounts, index: number, blockOffset: number): Promise<boolean> {
+async function isUnused(refcounts: Refcounts, index: number, blockOffset: HostOffset): Promise<boolean> {
   const { geometry, blockCache, codec } = refcounts;
   const slot = await blockCache.acquire(blockOffset);
   const block = blockCache.view(slot);

@@ -24,6 +24,7 @@
 import { ceilDiv } from '../../core/alignment.ts';
 import { writeU64le } from '../../core/bytes.ts';
 import { assertInvariant } from '../../core/error.ts';
+import type { GuestOffset, HostOffset } from '../../core/offsets.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { Pending } from '../../core/pending.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
@@ -72,7 +73,7 @@ export class Allocation {
 
   // The write in flight.
   #step: Step = 'done';
-  #guestOffset = 0;
+  #guestOffset: GuestOffset = 0;
   #length = 0;
   #clusters = 0;
   /** Bytes before and behind the guest's in the run's first and last cluster. */
@@ -84,7 +85,7 @@ export class Allocation {
   #bytes: Uint8Array | undefined;
   #kind: ClusterKind = 'unallocated';
   /** Where the run's first cluster goes; `ENTRY_ZERO` for zero clusters. */
-  #hostCluster = 0;
+  #hostOffset: HostOffset = 0;
   #table: L2Table | undefined;
   /** What a fill reads from the backing file. */
   #fill: Uint8Array | undefined;
@@ -104,19 +105,19 @@ export class Allocation {
    * @param bytes as many as the run is long; `undefined` makes the run's clusters, which must be
    *   whole, zero clusters.
    */
-  run(guestOffset: number, bytes: Uint8Array | undefined, found: ClusterRun): Pending {
+  run(guestOffset: GuestOffset, bytes: Uint8Array | undefined, found: ClusterRun): Pending {
     assertInvariant(this.#step === 'done', 'one allocating write at a time');
     if (bytes === undefined && found.kind === 'zero') return undefined;
     this.#place(guestOffset, found.length);
     this.#bytes = bytes;
     this.#kind = found.kind;
-    this.#hostCluster = bytes === undefined ? ENTRY_ZERO : this.#space.allocate(this.#clusters);
+    this.#hostOffset = bytes === undefined ? ENTRY_ZERO : this.#space.allocate(this.#clusters);
     const mark = this.#backing === undefined && !this.#header.needCheck;
     this.#step = mark ? 'read-header' : this.#afterMark();
     return this.#runSteps();
   }
 
-  #place(guestOffset: number, length: number): void {
+  #place(guestOffset: GuestOffset, length: number): void {
     const { bytesPerL2Table, clusterSize } = this.#geometry;
     this.#guestOffset = guestOffset;
     this.#length = length;
@@ -169,13 +170,13 @@ export class Allocation {
         return this.#readFill(this.#guestOffset - this.#headLength, this.#headLength);
       case 'write-head':
         this.#step = 'read-tail';
-        return this.#writeFill(this.#hostCluster, this.#headLength);
+        return this.#writeFill(this.#hostOffset, this.#headLength);
       case 'read-tail':
         this.#step = 'write-tail';
         return this.#readFill(this.#guestOffset + this.#length, this.#tailLength);
       case 'write-tail':
         this.#step = 'write-data';
-        return this.#writeFill(this.#hostCluster + this.#headLength + this.#length, this.#tailLength);
+        return this.#writeFill(this.#hostOffset + this.#headLength + this.#length, this.#tailLength);
       case 'write-data':
         this.#step = this.#backing === undefined ? 'find-table' : 'sync-data';
         return this.#writeData();
@@ -204,13 +205,13 @@ export class Allocation {
     return this.#backing !== undefined && this.#kind !== 'zero';
   }
 
-  #readFill(guestOffset: number, length: number): Pending {
+  #readFill(guestOffset: GuestOffset, length: number): Pending {
     if (length === 0 || !this.#fillsFromBacking()) return undefined;
     this.#fill ??= allocatePages(this.#geometry.clusterSize);
     return readFromBacking(this.#backing, guestOffset, this.#fill.subarray(0, length));
   }
 
-  #writeFill(hostOffset: number, length: number): Pending {
+  #writeFill(hostOffset: HostOffset, length: number): Pending {
     if (length === 0) return undefined;
     const read = this.#fillsFromBacking() ? this.#fill?.subarray(0, length) : undefined;
     return this.#device.write(hostOffset, read ?? zeroBytes(length), 'cow');
@@ -218,7 +219,7 @@ export class Allocation {
 
   #writeData(): Pending {
     if (this.#bytes === undefined) return undefined;
-    return this.#device.write(this.#hostCluster + this.#headLength, this.#bytes, 'data');
+    return this.#device.write(this.#hostOffset + this.#headLength, this.#bytes, 'data');
   }
 
   /** Repeats itself until the table is there: while data was written it may have left the cache. */
@@ -233,8 +234,8 @@ export class Allocation {
   #link(): Pending {
     const table = this.#heldTable();
     table.writing = true;
-    const isZero = this.#hostCluster === ENTRY_ZERO;
-    this.#setEntries(this.#hostCluster, isZero ? 0 : this.#geometry.clusterSize);
+    const isZero = this.#hostOffset === ENTRY_ZERO;
+    this.#setEntries(this.#hostOffset, isZero ? 0 : this.#geometry.clusterSize);
     if (this.#kind === 'no-table') {
       this.#step = 'sync-table';
       return this.#tables.writeTable(table);

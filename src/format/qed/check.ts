@@ -12,6 +12,7 @@
 
 import { readU64le, writeU64le } from '../../core/bytes.ts';
 import { assertInvariant, hex } from '../../core/error.ts';
+import type { HostOffset } from '../../core/offsets.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { CheckFindings } from '../check-findings.ts';
 import type { CheckOptions, CheckReport } from '../check-report.ts';
@@ -143,7 +144,7 @@ class QedCheck {
    * Takes clusters for `name`; false if one of them is taken already. Each that is counts as a
    * corruption.
    */
-  #claim(hostOffset: number, clusters: number, name: () => string): boolean {
+  #claim(hostOffset: HostOffset, clusters: number, name: () => string): boolean {
     const first = hostOffset / this.#geometry.clusterSize;
     let isFree = true;
     for (let cluster = first; cluster < first + clusters; cluster++) {
@@ -157,7 +158,7 @@ class QedCheck {
     return isFree;
   }
 
-  #leadsNowhere(name: () => string, hostOffset: number | undefined): void {
+  #leadsNowhere(name: () => string, hostOffset: HostOffset | undefined): void {
     const where = hostOffset === undefined ? '2^53 or more' : hex(hostOffset);
     const what = (): string => `${name()}: ${where} is not a cluster of the file`;
     if (this.#repairs) {

@@ -10,6 +10,7 @@
 import { readU64le } from '../../core/bytes.ts';
 import { ceilDiv } from '../../core/alignment.ts';
 import { assertInvariant, hex, Qcow2BenchError } from '../../core/error.ts';
+import type { GuestOffset } from '../../core/offsets.ts';
 import type { Pending } from '../../core/pending.ts';
 import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
 import type { HostSpace } from './host-space.ts';
@@ -53,7 +54,7 @@ export class ClusterRun {
    * @throws Qcow2BenchError `qed-bad-table-offset` or `qed-bad-cluster-offset` for entries that
    *   lead nowhere.
    */
-  find(guestOffset: number, length: number): Pending {
+  find(guestOffset: GuestOffset, length: number): Pending {
     const { geometry, tables } = this.#options;
     const { bytesPerL2Table, clusterSize } = geometry;
     const l1Index = Math.floor(guestOffset / bytesPerL2Table);

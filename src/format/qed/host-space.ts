@@ -7,11 +7,12 @@
  */
 
 import { alignDown, alignUp, isAligned, SECTOR_SIZE } from '../../core/alignment.ts';
+import type { HostOffset } from '../../core/offsets.ts';
 import { type QedGeometry } from './geometry.ts';
 
 export class HostSpace {
   readonly #geometry: QedGeometry;
-  #end: number;
+  #end: HostOffset;
 
   /** @param fileSize bytes of the file at opening. */
   constructor(geometry: QedGeometry, fileSize: number) {
@@ -20,25 +21,25 @@ export class HostSpace {
   }
 
   /** Host offset behind the last cluster in use, bytes. */
-  get end(): number {
+  get end(): HostOffset {
     return this.#end;
   }
 
   /** Takes clusters that follow one another; answers the host offset of the first. */
-  allocate(clusters: number): number {
+  allocate(clusters: number): HostOffset {
     const hostOffset = this.#end;
     this.#end += clusters * this.#geometry.clusterSize;
     return hostOffset;
   }
 
   /** Whether a data cluster may be at `hostOffset`. */
-  holdsCluster(hostOffset: number): boolean {
+  holdsCluster(hostOffset: HostOffset): boolean {
     const { clusterSize, headerSize } = this.#geometry;
     return isAligned(hostOffset, clusterSize) && hostOffset >= headerSize && hostOffset < this.#end;
   }
 
   /** Whether a whole table may be at `hostOffset`. */
-  holdsTable(hostOffset: number): boolean {
+  holdsTable(hostOffset: HostOffset): boolean {
     return this.holdsCluster(hostOffset) && hostOffset + this.#geometry.tableSize <= this.#end;
   }
 }

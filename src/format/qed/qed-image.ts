@@ -13,6 +13,7 @@
 
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
 import { Mutex } from '../../core/mutex.ts';
+import type { GuestOffset } from '../../core/offsets.ts';
 import { after, type Pending } from '../../core/pending.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
@@ -90,11 +91,11 @@ export class QedImage implements DiskImage {
     return this.#allocatingWrites;
   }
 
-  read(guestOffset: number, target: Uint8Array): Pending {
+  read(guestOffset: GuestOffset, target: Uint8Array): Pending {
     return this.#read(guestOffset, target, 0);
   }
 
-  write(guestOffset: number, bytes: Uint8Array): Pending {
+  write(guestOffset: GuestOffset, bytes: Uint8Array): Pending {
     assertInvariant(!this.#readOnly, 'write to a QED image opened read-only');
     return this.#write(guestOffset, bytes.byteLength, bytes, 0, false);
   }
@@ -103,7 +104,7 @@ export class QedImage implements DiskImage {
    * Whole clusters become zero clusters, or zeroes in place where they have data; the rest gets
    * real zeroes.
    */
-  async writeZeroes(guestOffset: number, length: number): Promise<void> {
+  async writeZeroes(guestOffset: GuestOffset, length: number): Promise<void> {
     assertInvariant(!this.#readOnly, 'write-zeroes to a QED image opened read-only');
     const { clusterSize } = this;
     const end = guestOffset + length;
@@ -158,7 +159,7 @@ export class QedImage implements DiskImage {
     this.#virtualSize = virtualSize;
   }
 
-  async map(guestOffset: number, length: number): Promise<Mapping> {
+  async map(guestOffset: GuestOffset, length: number): Promise<Mapping> {
     const run = this.#run;
     for (;;) {
       const loading = run.find(guestOffset, length);
@@ -204,7 +205,7 @@ export class QedImage implements DiskImage {
     await this.#device.sync('close');
   }
 
-  #read(guestOffset: number, target: Uint8Array, from: number): Pending {
+  #read(guestOffset: GuestOffset, target: Uint8Array, from: number): Pending {
     const run = this.#run;
     const length = target.byteLength;
     let done = from;
@@ -223,7 +224,7 @@ export class QedImage implements DiskImage {
     return undefined;
   }
 
-  #readRun(guestOffset: number, target: Uint8Array): Pending {
+  #readRun(guestOffset: GuestOffset, target: Uint8Array): Pending {
     const run = this.#run;
     switch (run.kind) {
       case 'data':
@@ -242,7 +243,7 @@ export class QedImage implements DiskImage {
    * nothing.
    */
   #write(
-    guestOffset: number,
+    guestOffset: GuestOffset,
     length: number,
     bytes: Uint8Array | undefined,
     from: number,
@@ -270,7 +271,7 @@ export class QedImage implements DiskImage {
 
   /** Looks again: the cluster may have been allocated while the write waited for its turn. */
   readonly #writeInTurn = (
-    guestOffset: number,
+    guestOffset: GuestOffset,
     length: number,
     bytes: Uint8Array | undefined,
     done: number,
@@ -280,7 +281,7 @@ export class QedImage implements DiskImage {
   };
 
   /** Allocates the run that was just found; the turn is held. */
-  #allocate(guestOffset: number, bytes: Uint8Array | undefined): Pending {
+  #allocate(guestOffset: GuestOffset, bytes: Uint8Array | undefined): Pending {
     if (!this.#isCounted && bytes !== undefined) {
       this.#allocatingWrites++;
       this.#isCounted = true;

@@ -15,6 +15,7 @@
 
 import { readU64le, writeU64le } from '../../core/bytes.ts';
 import { assertInvariant, hex, Qcow2BenchError } from '../../core/error.ts';
+import type { HostOffset } from '../../core/offsets.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { ClaimedClusters } from './claimed-clusters.ts';
 import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
@@ -93,7 +94,7 @@ class ClusterClaims {
     this.#path = options.device.path;
   }
 
-  claim(hostOffset: number, clusters: number): void {
+  claim(hostOffset: HostOffset, clusters: number): void {
     for (let n = 0; n < clusters; n++) {
       const cluster = hostOffset / this.#clusterSize + n;
       if (!this.#taken.claim(cluster)) {

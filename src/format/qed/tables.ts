@@ -15,6 +15,7 @@
 import { alignDown, alignUp, SECTOR_SIZE } from '../../core/alignment.ts';
 import { readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
 import { hex, Qcow2BenchError } from '../../core/error.ts';
+import type { HostOffset } from '../../core/offsets.ts';
 import { allocatePages } from '../../core/page-memory.ts';
 import type { Pending } from '../../core/pending.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
@@ -30,7 +31,7 @@ const CACHE_BYTES_MAX = 128 * 1024 * 1024;
 export interface L2Table {
   /** Which entry of the first level points to it. */
   readonly l1Index: number;
-  readonly hostOffset: number;
+  readonly hostOffset: HostOffset;
   readonly bytes: Uint8Array;
   readonly view: DataView;
   /** Changed in memory and on its way to the file. */
@@ -81,7 +82,7 @@ export class QedTables {
   }
 
   /** Changes the first level in memory; `writeL1Entry` or `writeL1` has to follow. */
-  setL1Entry(l1Index: number, hostOffset: number): void {
+  setL1Entry(l1Index: number, hostOffset: HostOffset): void {
     writeU64le(this.#l1View, l1Index * ENTRY_SIZE, hostOffset);
   }
 
@@ -175,7 +176,7 @@ export class QedTables {
     }
   }
 
-  #newTable(l1Index: number, hostOffset: number): L2Table {
+  #newTable(l1Index: number, hostOffset: HostOffset): L2Table {
     const bytes = allocatePages(this.#geometry.tableSize);
     return { l1Index, hostOffset, bytes, view: viewOf(bytes), writing: false };
   }

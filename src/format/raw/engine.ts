@@ -17,6 +17,6 @@ export const RAW_ENGINE: FormatEngine = {
     Promise.resolve({
       clusterSize: LAYOUT_UNIT,
       metadataAt: () => undefined,
-      guestOffsetAt: (hostOffset) => hostOffset,
+      guestOffsetAt: (offset: number) => offset,
     }),
 };

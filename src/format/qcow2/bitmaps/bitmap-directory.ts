@@ -16,6 +16,7 @@ import { alignUp, ceilDiv } from '../../../core/alignment.ts';
 import { readU64be, viewOf, writeU64be } from '../../../core/bytes.ts';
 import { Qcow2BenchError } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
+import type { HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import { isCutOff } from '../on-disk/file-end.ts';
 import { EXTENSION, type HeaderExtension } from '../on-disk/header-extensions.ts';
@@ -54,7 +55,7 @@ export interface BitmapEntry {
   readonly granularityBits: number;
   /** Bits of `BITMAP_FLAG`. */
   readonly flags: number;
-  readonly tableOffset: number;
+  readonly tableOffset: HostOffset;
   readonly tableEntries: number;
 }
 
@@ -239,7 +240,7 @@ function entryLength(nameLength: number): number {
 
 /** The content of a bitmap's range according to its table entry. */
 export type BitmapCluster =
-  { readonly kind: 'zeroes' | 'ones' } | { readonly kind: 'stored'; readonly hostOffset: number };
+  { readonly kind: 'zeroes' | 'ones' } | { readonly kind: 'stored'; readonly hostOffset: HostOffset };
 
 /**
  * The table of a bitmap.

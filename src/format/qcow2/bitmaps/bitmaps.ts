@@ -17,6 +17,7 @@ import { ceilDiv } from '../../../core/alignment.ts';
 import { viewOf, writeU64be } from '../../../core/bytes.ts';
 import { Qcow2BenchError } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
+import type { GuestOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import {
   BITMAP_FLAG,
@@ -76,7 +77,7 @@ export class Bitmaps {
   }
 
   /** Notes that a guest range changed, or may have. */
-  mark(guestOffset: number, length: number): void {
+  mark(guestOffset: GuestOffset, length: number): void {
     if (length === 0) return;
     for (const { entry, bits } of this.#bitmaps) {
       if (bits === undefined || (entry.flags & BITMAP_FLAG.auto) === 0) continue;

@@ -11,6 +11,7 @@
  */
 
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
+import type { HostCluster } from '../../../core/offsets.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../../check-report.ts';
 import { CheckFindings } from '../../check-findings.ts';
 import { visitBitmaps } from '../bitmaps/bitmap-directory.ts';
@@ -362,7 +363,7 @@ class Comparison {
     return stored > counted || this.#repair === 'all';
   }
 
-  async #correct(cluster: number, stored: number, counted: number): Promise<void> {
+  async #correct(cluster: HostCluster, stored: number, counted: number): Promise<void> {
     const findings = this.#findings;
     findings.say('repair', () => `Repairing ${difference(cluster, stored, counted)}`);
     try {
@@ -381,7 +382,7 @@ class Comparison {
     else findings.corruptionsFixed++;
   }
 
-  #differs(cluster: number, stored: number, counted: number): void {
+  #differs(cluster: HostCluster, stored: number, counted: number): void {
     const findings = this.#findings;
     if (stored === 0) findings.needsRebuild = true;
     if (stored > counted) findings.leak(() => `Leaked ${difference(cluster, stored, counted)}`);
@@ -389,6 +390,6 @@ class Comparison {
   }
 }
 
-function difference(cluster: number, stored: number, counted: number): string {
+function difference(cluster: HostCluster, stored: number, counted: number): string {
   return `cluster ${String(cluster)} refcount=${String(stored)} reference=${String(counted)}`;
 }

@@ -7,6 +7,7 @@
 
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
 import { viewOf } from '../../../core/bytes.ts';
+import type { HostCluster } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { CheckOptions } from '../../check-report.ts';
 import type { CheckFindings } from '../../check-findings.ts';
@@ -169,7 +170,7 @@ class CopiedFlagCheck {
   }
 
   /** The refcount if it is in the block that is held. */
-  #heldRefcount(cluster: number): number | undefined {
+  #heldRefcount(cluster: HostCluster): number | undefined {
     const { refcounts, geometry } = this.#core;
     const { refcountBlockEntries } = geometry;
     const first = this.#blockIndex * refcountBlockEntries;
@@ -177,7 +178,7 @@ class CopiedFlagCheck {
     return refcounts.codec.get(refcounts.blockCache.view(this.#slot), cluster - first);
   }
 
-  async #refcountOf(cluster: number): Promise<number> {
+  async #refcountOf(cluster: HostCluster): Promise<number> {
     const { refcountTable: table, geometry, refcounts } = this.#core;
     const index = Math.floor(cluster / geometry.refcountBlockEntries);
     const offset = table.blockOffset(index);

@@ -12,6 +12,7 @@ import { alignUp } from '../../../core/alignment.ts';
 import { viewOf } from '../../../core/bytes.ts';
 import { Qcow2BenchError } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
+import type { HostCluster } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import { ENTRY_SIZE } from '../on-disk/layout.ts';
 import { refcountCodec } from '../on-disk/refcount-codec.ts';
@@ -120,7 +121,7 @@ class Rebuild {
     return first;
   }
 
-  #isFree(cluster: number): boolean {
+  #isFree(cluster: HostCluster): boolean {
     const { metadata, geometry } = this.#core;
     if (this.#counts.get(cluster) > 0) return false;
     const isClear =

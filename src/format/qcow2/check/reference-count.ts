@@ -10,6 +10,8 @@
  *   each of which begins as a map and becomes an array where that is smaller.
  */
 
+import type { HostCluster } from '../../../core/offsets.ts';
+
 type Counters = Uint8Array | Uint16Array | Uint32Array;
 
 /** Bytes of counters that are kept in one array: 33 million clusters with 16-bit refcounts. */
@@ -57,7 +59,7 @@ export class ReferenceCounts {
     return this.#end;
   }
 
-  get(cluster: number): number {
+  get(cluster: HostCluster): number {
     const flat = this.#flat;
     if (flat !== undefined) return flat[cluster] ?? 0;
     const chunk = this.#chunks.get(Math.floor(cluster / CHUNK));
@@ -66,7 +68,7 @@ export class ReferenceCounts {
   }
 
   /** Notes one reference more; false if the counter is at its maximum. */
-  add(cluster: number): boolean {
+  add(cluster: HostCluster): boolean {
     if (cluster >= this.#end) this.#end = cluster + 1;
     let flat = this.#flat;
     if (flat !== undefined && cluster >= flat.length) flat = this.#grow(flat, cluster + 1);
@@ -81,7 +83,7 @@ export class ReferenceCounts {
    * The first cluster from `cluster` on, and before `limit`, that may have a reference; `limit` if
    * there is none.
    */
-  nextCounted(cluster: number, limit: number): number {
+  nextCounted(cluster: HostCluster, limit: number): number {
     if (this.#flat !== undefined) {
       let next = cluster;
       while (next < limit && this.#flat[next] === 0) next++;
@@ -113,7 +115,7 @@ export class ReferenceCounts {
     return this.#sorted[low];
   }
 
-  #addToChunk(cluster: number): boolean {
+  #addToChunk(cluster: HostCluster): boolean {
     const index = Math.floor(cluster / CHUNK);
     const at = cluster % CHUNK;
     let chunk = this.#chunks.get(index);

@@ -9,6 +9,7 @@
 
 import { alignUp, SECTOR_SIZE } from '../../../core/alignment.ts';
 import { hex } from '../../../core/error.ts';
+import type { HostCluster } from '../../../core/offsets.ts';
 import type { CheckFindings } from '../../check-findings.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
 import { cutOffText, isCutOff, type TableBytes } from '../on-disk/file-end.ts';
@@ -128,7 +129,7 @@ export class ReferenceRanges {
     }
   }
 
-  #addOne(cluster: number): void {
+  #addOne(cluster: HostCluster): void {
     if (this.counts.add(cluster)) return;
     this.#findings.corruption(
       () =>

@@ -10,6 +10,7 @@
 import { alignUp } from '../../../core/alignment.ts';
 import { viewOf } from '../../../core/bytes.ts';
 import { hex } from '../../../core/error.ts';
+import type { HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { CheckOptions } from '../../check-report.ts';
 import type { CheckFindings } from '../../check-findings.ts';
@@ -177,7 +178,7 @@ class ReferenceScan {
   }
 
   /** Goes through the table just read. */
-  async #scanL2(tableOffset: number, isActive: boolean): Promise<void> {
+  async #scanL2(tableOffset: HostOffset, isActive: boolean): Promise<void> {
     const { l2Entries } = this.#target.core.geometry;
     // The first cluster of a table follows nothing, so it cannot be fragmented.
     this.#nextContiguous = 0;
@@ -225,7 +226,7 @@ class ReferenceScan {
   }
 
   /** Any entry, with all that may be wrong with it. */
-  async #scanOddEntry(tableOffset: number, at: number, isActive: boolean): Promise<void> {
+  async #scanOddEntry(tableOffset: HostOffset, at: number, isActive: boolean): Promise<void> {
     const findings = this.#findings;
     const view = this.#view;
     const clusterSize = this.#clusterSize;
@@ -312,7 +313,7 @@ class ReferenceScan {
    * Makes an entry that holds no data read as zeroes; answers whether that was done.
    * Without the scope `all` it only counts a corruption.
    */
-  async #clearEntry(tableOffset: number, at: number, isActive: boolean, what: string): Promise<boolean> {
+  async #clearEntry(tableOffset: HostOffset, at: number, isActive: boolean, what: string): Promise<boolean> {
     const { header, metadata } = this.#target.core;
     const findings = this.#findings;
     const repairs = this.#options.repair === 'all';

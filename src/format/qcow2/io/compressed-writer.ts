@@ -11,6 +11,7 @@
  */
 
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
+import type { GuestOffset, HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import { clusterCodec } from '../compression/compression.ts';
 import { allocatedMapAt, setMapsAt, zeroMapAt, type SubclusterMaps } from '../on-disk/extended-l2-entry.ts';
@@ -26,7 +27,7 @@ import {
 
 /** Packed bytes that have their place, and what the entry said before. */
 interface Placed {
-  readonly hostOffset: number;
+  readonly hostOffset: HostOffset;
   readonly wasZero: boolean;
   /** Of an extended entry. */
   readonly maps: SubclusterMaps | undefined;
@@ -44,7 +45,7 @@ export class CompressedWriter {
   }
 
   /** Writes whole clusters; the last may be cut off by the disk's end. */
-  async write(guestOffset: number, bytes: Uint8Array): Promise<void> {
+  async write(guestOffset: GuestOffset, bytes: Uint8Array): Promise<void> {
     const { clusterSize } = this.#core.geometry;
     this.#checkRequest(guestOffset, bytes.byteLength);
     for (let done = 0; done < bytes.byteLength; done += clusterSize) {
@@ -59,7 +60,7 @@ export class CompressedWriter {
     if (size % 512 !== 0) await device.truncate(Math.ceil(size / 512) * 512, 'data');
   }
 
-  #checkRequest(guestOffset: number, length: number): void {
+  #checkRequest(guestOffset: GuestOffset, length: number): void {
     const { geometry, header } = this.#core;
     const { clusterSize } = geometry;
     const end = guestOffset + length;
@@ -76,7 +77,7 @@ export class CompressedWriter {
     );
   }
 
-  async #writeCluster(guestOffset: number, bytes: Uint8Array): Promise<void> {
+  async #writeCluster(guestOffset: GuestOffset, bytes: Uint8Array): Promise<void> {
     const { geometry, header, lock, device } = this.#core;
     const packed = clusterCodec(header.values.compressionType).compress(
       padded(bytes, geometry.clusterSize),
@@ -101,7 +102,7 @@ export class CompressedWriter {
   }
 
   /** Allocates packed bytes and points the entry to them. */
-  async #place(guestOffset: number, length: number): Promise<Placed> {
+  async #place(guestOffset: GuestOffset, length: number): Promise<Placed> {
     const { tables, refcounts, geometry, metadata, header } = this.#core;
     const slot = await tables.acquireForWriting(guestOffset);
     try {
@@ -132,7 +133,11 @@ export class CompressedWriter {
   }
 
   /** Restores an entry whose bytes could not be written. */
-  async #takeBack(guestOffset: number, { hostOffset, wasZero, maps }: Placed, length: number): Promise<void> {
+  async #takeBack(
+    guestOffset: GuestOffset,
+    { hostOffset, wasZero, maps }: Placed,
+    length: number,
+  ): Promise<void> {
     const { tables, refcounts, geometry } = this.#core;
     const slot = await tables.acquireForWriting(guestOffset);
     try {
@@ -148,7 +153,7 @@ export class CompressedWriter {
     await refcounts.free(hostOffset, length, 'keep');
   }
 
-  #wouldOverwrite(guestOffset: number): Qcow2BenchError {
+  #wouldOverwrite(guestOffset: GuestOffset): Qcow2BenchError {
     return new Qcow2BenchError(
       'qcow2-compressed-overwrite',
       `guest offset ${hex(guestOffset)} is already allocated: a compressed write cannot overwrite it; discard it first, or write it uncompressed`,

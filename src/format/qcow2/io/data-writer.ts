@@ -9,6 +9,7 @@
  */
 
 import { alignUp, isAligned } from '../../../core/alignment.ts';
+import type { GuestOffset, HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import { after, type MaybePromise, type Pending } from '../../../core/pending.ts';
 import type { BlockDevice, WritePart } from '../../../device/block-device.ts';
@@ -222,7 +223,7 @@ export class DataWriter {
     return this.#readsZero(tailType, guestOffset + cowTailFrom, cowTailTo - cowTailFrom);
   }
 
-  #readsZero(type: ClusterType, guestOffset: number, length: number): MaybePromise<boolean> {
+  #readsZero(type: ClusterType, guestOffset: GuestOffset, length: number): MaybePromise<boolean> {
     switch (type) {
       case 'zero':
       case 'zero-allocated':
@@ -301,7 +302,7 @@ export class DataWriter {
     return { head, tail };
   }
 
-  #guardData(offset: number, length: number): undefined | Promise<never> {
+  #guardData(offset: HostOffset, length: number): undefined | Promise<never> {
     const { header, metadata } = this.#core;
     // A data file holds no metadata.
     const kind = header.hasDataFile ? undefined : metadata.overlap(offset, length, undefined);
@@ -330,7 +331,7 @@ function markSubclusters(
 }
 
 export interface HostRange {
-  readonly hostOffset: number;
+  readonly hostOffset: HostOffset;
   readonly length: number;
 }
 

@@ -7,6 +7,7 @@
  */
 
 import { alignDown, alignUp, ceilDiv, remainder } from '../../../core/alignment.ts';
+import type { GuestOffset } from '../../../core/offsets.ts';
 import { hostRangeAt, type HostRange } from './data-writer.ts';
 import { punchQuietly } from '../metadata/discard-queue.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
@@ -29,7 +30,7 @@ import {
 
 export interface ClusterRange {
   /** Guest offset, a multiple of the cluster size. */
-  readonly guestOffset: number;
+  readonly guestOffset: GuestOffset;
   readonly clusters: number;
 }
 

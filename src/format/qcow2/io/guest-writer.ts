@@ -18,6 +18,7 @@
 
 import { Qcow2BenchError } from '../../../core/error.ts';
 import type { Mutex } from '../../../core/mutex.ts';
+import type { GuestOffset } from '../../../core/offsets.ts';
 import { after, andFinally, settle, type MaybePromise, type Pending } from '../../../core/pending.ts';
 import type { Allocation, Extent, WriteMapper } from './write-mapper.ts';
 import type { DataWriter } from './data-writer.ts';
@@ -48,7 +49,7 @@ export class GuestWriter {
     this.#writer = writer;
   }
 
-  write(guestOffset: number, bytes: Uint8Array): Pending {
+  write(guestOffset: GuestOffset, bytes: Uint8Array): Pending {
     this.noteRequest();
     if (this.#unfinished === 0) this.#aloneAt = this.#requests;
     const extent = this.#lock.hold(this.#map, guestOffset, bytes.byteLength);
@@ -72,7 +73,7 @@ export class GuestWriter {
   };
 
   /** Writes a request whose first extent is mapped. */
-  #writeFrom(guestOffset: number, bytes: Uint8Array, extent: Extent): Pending {
+  #writeFrom(guestOffset: GuestOffset, bytes: Uint8Array, extent: Extent): Pending {
     if (extent.length < bytes.byteLength) return this.#writeExtents(extent, guestOffset, bytes);
     let pending: Pending;
     try {
@@ -98,7 +99,7 @@ export class GuestWriter {
     if (allocates(extent)) this.allocatingWrites++;
   }
 
-  async #writeExtents(first: Extent, guestOffset: number, bytes: Uint8Array): Promise<void> {
+  async #writeExtents(first: Extent, guestOffset: GuestOffset, bytes: Uint8Array): Promise<void> {
     /** Extents whose data is written and that are not yet linked, the oldest first. */
     const underWay: Extent[] = [];
     /** The extent that was mapped last, until it is one of those. */
@@ -187,7 +188,7 @@ export class GuestWriter {
   }
 
   /** With the lock held. */
-  readonly #map = (guestOffset: number, length: number): MaybePromise<Extent> =>
+  readonly #map = (guestOffset: GuestOffset, length: number): MaybePromise<Extent> =>
     this.#mapper.map(guestOffset, length);
 
   /**

@@ -7,6 +7,7 @@
 
 import { alignDown, isAligned, remainder } from '../../../core/alignment.ts';
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
+import type { GuestOffset, HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { Purpose } from '../../../device/purpose.ts';
 import { readFromBacking } from '../../backing-read.ts';
@@ -31,7 +32,7 @@ export interface GuestRange {
   /** Bytes. */
   readonly length: number;
   /** Host offset of the first byte; 0 where there is none. */
-  readonly hostOffset: number;
+  readonly hostOffset: HostOffset;
   readonly compressed: CompressedRange | undefined;
 }
 
@@ -50,14 +51,14 @@ interface Damage {
   readonly code: string;
   /** What the entry does, in words. */
   readonly what: string;
-  readonly guestOffset: number;
+  readonly guestOffset: GuestOffset;
   /** As in QEMU, damage that a write could spread stops an image that is open for writing. */
   readonly stops: boolean;
 }
 
 export class Reader {
   readonly #core: ImageCore;
-  readonly #lookUp = (guestOffset: number, length: number): Promise<GuestRange> =>
+  readonly #lookUp = (guestOffset: GuestOffset, length: number): Promise<GuestRange> =>
     this.lookUp(guestOffset, length);
 
   constructor(core: ImageCore) {
@@ -68,7 +69,7 @@ export class Reader {
    * The longest range from `guestOffset`, within `length` and one L2 slice, of which one thing can
    * be said.
    */
-  async lookUp(guestOffset: number, length: number): Promise<GuestRange> {
+  async lookUp(guestOffset: GuestOffset, length: number): Promise<GuestRange> {
     const { tables, geometry } = this.#core;
     const { clusterSize } = geometry;
     const limit = Math.min(length, tables.bytesToSliceEnd(guestOffset));
@@ -112,7 +113,7 @@ export class Reader {
    * As `lookUp`, for who wants to know and not to read: with `far`, or with nothing behind the
    * image, what no L2 table maps is one range. An L1 table may have four million empty entries.
    */
-  async lookUpFar(guestOffset: number, length: number, far = false): Promise<GuestRange> {
+  async lookUpFar(guestOffset: GuestOffset, length: number, far = false): Promise<GuestRange> {
     const { tables, backing } = this.#core;
     const range = await this.lookUp(guestOffset, length);
     if (range.type !== 'unallocated' || (!far && backing !== undefined)) return range;
@@ -124,7 +125,7 @@ export class Reader {
 
   async #lookUpExtended(
     slice: DataView,
-    place: { readonly guestOffset: number; readonly entry: number; readonly limit: number },
+    place: { readonly guestOffset: GuestOffset; readonly entry: number; readonly limit: number },
   ): Promise<GuestRange> {
     const { geometry } = this.#core;
     const { type, length, hostOffset } = lookUpSubclusters(slice, place, geometry);
@@ -145,7 +146,7 @@ export class Reader {
   }
 
   /** Reads guest bytes; what is past the disk's end reads as zeroes. */
-  async read(guestOffset: number, target: Uint8Array, purpose: Purpose): Promise<void> {
+  async read(guestOffset: GuestOffset, target: Uint8Array, purpose: Purpose): Promise<void> {
     let done = 0;
     while (done < target.byteLength) {
       const range = await this.#core.lock.hold(this.#lookUp, guestOffset + done, target.byteLength - done);
@@ -156,7 +157,7 @@ export class Reader {
 
   async #readRange(
     range: GuestRange,
-    guestOffset: number,
+    guestOffset: GuestOffset,
     target: Uint8Array,
     purpose: Purpose,
   ): Promise<void> {
@@ -184,7 +185,7 @@ export class Reader {
   /** Reads and unpacks a whole compressed cluster, as QEMU does at every read. */
   async #readCompressed(
     range: GuestRange,
-    guestOffset: number,
+    guestOffset: GuestOffset,
     target: Uint8Array,
     purpose: Purpose,
   ): Promise<void> {
@@ -209,7 +210,7 @@ export class Reader {
   }
 
   /** What is wrong with an entry. */
-  #damageOf(slice: DataView, word: number, type: ClusterType, guestOffset: number): Damage | undefined {
+  #damageOf(slice: DataView, word: number, type: ClusterType, guestOffset: GuestOffset): Damage | undefined {
     const { geometry, header } = this.#core;
     if ((type === 'zero' || type === 'zero-allocated') && header.values.version < 3) {
       const what = 'has the zero flag, which version 2 does not have';

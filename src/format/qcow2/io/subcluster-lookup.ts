@@ -8,6 +8,7 @@
  */
 
 import { remainder } from '../../../core/alignment.ts';
+import type { GuestOffset, HostOffset } from '../../../core/offsets.ts';
 import { countAlikeAt, subclusterTypeAt, type SubclusterType } from '../on-disk/extended-l2-entry.ts';
 import type { Geometry } from '../on-disk/geometry.ts';
 import { hostOffsetAt } from '../on-disk/l2-entry.ts';
@@ -18,13 +19,13 @@ export interface SubclusterRange {
   /** Bytes, at most the limit. */
   readonly length: number;
   /** Host offset of the first byte; 0 where there is no host cluster. */
-  readonly hostOffset: number;
+  readonly hostOffset: HostOffset;
 }
 
 /** @param limit bytes that are asked about; they end within the slice. */
 export function lookUpSubclusters(
   slice: DataView,
-  place: { readonly guestOffset: number; readonly entry: number; readonly limit: number },
+  place: { readonly guestOffset: GuestOffset; readonly entry: number; readonly limit: number },
   { clusterSize, subclusterSize }: Geometry,
 ): SubclusterRange {
   const { guestOffset, entry, limit } = place;

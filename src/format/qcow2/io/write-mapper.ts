@@ -10,6 +10,7 @@
  */
 
 import { alignDown, alignUp, isAligned, remainder } from '../../../core/alignment.ts';
+import type { GuestOffset, HostOffset } from '../../../core/offsets.ts';
 import { after, andFinally, type MaybePromise } from '../../../core/pending.ts';
 import type { Geometry } from '../on-disk/geometry.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
@@ -21,9 +22,9 @@ import { subclusterFill, type SubclusterFill, type WrittenPart } from './subclus
 /** Clusters whose L2 entries change once their data is written. All of them are in one L2 slice. */
 export interface Allocation {
   /** Guest offset of the first cluster. */
-  readonly guestOffset: number;
+  readonly guestOffset: GuestOffset;
   /** Host offset of the first cluster. */
-  readonly hostOffset: number;
+  readonly hostOffset: HostOffset;
   readonly clusters: number;
   /** The clusters were allocated before (they read as zeroes) and only change their entry. */
   readonly keepsClusters: boolean;
@@ -50,7 +51,7 @@ export interface Allocation {
 
 /** A contiguous host range that one part of a guest write goes to. */
 export interface Extent {
-  readonly hostOffset: number;
+  readonly hostOffset: HostOffset;
   readonly length: number;
   /** The last part first, as QEMU links them. Empty if all is overwritten in place. */
   readonly allocations: readonly Allocation[];
@@ -59,7 +60,7 @@ export interface Extent {
 /** What a mapping has gathered so far. */
 interface Progress {
   /** Where the extent begins in the host file; -1 before its first part. */
-  hostOffset: number;
+  hostOffset: HostOffset;
   length: number;
   allocations: readonly Allocation[];
 }
@@ -70,7 +71,7 @@ const NONE: readonly Allocation[] = [];
 interface Part {
   readonly slice: DataView;
   readonly first: number;
-  readonly guestOffset: number;
+  readonly guestOffset: GuestOffset;
   readonly length: number;
   readonly clusters: number;
 }
@@ -100,7 +101,7 @@ export class WriteMapper {
   }
 
   /** Maps as much of a guest write as goes to one contiguous host range; allocates where needed. */
-  map(guestOffset: number, length: number): MaybePromise<Extent> {
+  map(guestOffset: GuestOffset, length: number): MaybePromise<Extent> {
     const progress: Progress = { hostOffset: -1, length: 0, allocations: NONE };
     if (this.#inFlight.length > 0) return this.#mapParts(progress, guestOffset, length);
     // The usual request: nothing else is in flight, and one slice in the cache says it all.
@@ -111,11 +112,16 @@ export class WriteMapper {
     return this.#mapRest(progress, guestOffset, length, goesOn);
   }
 
-  #mapRest(progress: Progress, guestOffset: number, length: number, goesOn: boolean): MaybePromise<Extent> {
+  #mapRest(
+    progress: Progress,
+    guestOffset: GuestOffset,
+    length: number,
+    goesOn: boolean,
+  ): MaybePromise<Extent> {
     return goesOn && progress.length < length ? this.#mapParts(progress, guestOffset, length) : progress;
   }
 
-  async #mapParts(progress: Progress, guestOffset: number, length: number): Promise<Extent> {
+  async #mapParts(progress: Progress, guestOffset: GuestOffset, length: number): Promise<Extent> {
     try {
       while (progress.length < length) {
         const at = guestOffset + progress.length;
@@ -159,7 +165,7 @@ export class WriteMapper {
   }
 
   /** Extends the extent by what one L2 slice says; false if it cannot be extended further. */
-  #mapPart(progress: Progress, guestOffset: number, length: number): MaybePromise<boolean> {
+  #mapPart(progress: Progress, guestOffset: GuestOffset, length: number): MaybePromise<boolean> {
     const slot = this.#tables.acquireForWriting(guestOffset);
     if (typeof slot !== 'number') {
       return after(slot, this.#mapAcquired.bind(this, progress, guestOffset, length));
@@ -168,7 +174,12 @@ export class WriteMapper {
   }
 
   /** Releases the slot when it is done. */
-  #mapAcquired(progress: Progress, guestOffset: number, length: number, slot: number): MaybePromise<boolean> {
+  #mapAcquired(
+    progress: Progress,
+    guestOffset: GuestOffset,
+    length: number,
+    slot: number,
+  ): MaybePromise<boolean> {
     let goesOn: MaybePromise<boolean>;
     try {
       goesOn = this.#mapInSlice(slot, progress, guestOffset, length);
@@ -183,7 +194,12 @@ export class WriteMapper {
     return goesOn;
   }
 
-  #mapInSlice(slot: number, progress: Progress, guestOffset: number, length: number): MaybePromise<boolean> {
+  #mapInSlice(
+    slot: number,
+    progress: Progress,
+    guestOffset: GuestOffset,
+    length: number,
+  ): MaybePromise<boolean> {
     const { clusterSize } = this.#geometry;
     const offsetInCluster = remainder(guestOffset, clusterSize);
     const slice = this.#tables.view(slot);
@@ -197,32 +213,32 @@ export class WriteMapper {
     const next = progress.hostOffset < 0 ? -1 : progress.hostOffset + progress.length;
     const word = first * this.#geometry.entryWords;
     if (!needsAllocationAt(slice, word)) {
-      const hostCluster = hostOffsetAt(slice, word);
-      if (!isAligned(hostCluster, clusterSize) || !Number.isSafeInteger(hostCluster)) {
+      const hostOffset = hostOffsetAt(slice, word);
+      if (!isAligned(hostOffset, clusterSize) || !Number.isSafeInteger(hostOffset)) {
         return this.#core.header.markCorruptAt(
           'an L2 entry points to a data cluster that is not aligned or above 2^53 − 1',
-          hostCluster,
+          hostOffset,
         );
       }
-      if (this.#hasDataFile && hostCluster !== guestOffset - offsetInCluster) {
+      if (this.#hasDataFile && hostOffset !== guestOffset - offsetInCluster) {
         return this.#core.header.markCorruptAt(
           'an L2 entry points to a data file offset that is not its guest offset',
-          hostCluster,
+          hostOffset,
         );
       }
-      if (next >= 0 && hostCluster !== next) return false;
-      return this.#take(progress, part, hostCluster);
+      if (next >= 0 && hostOffset !== next) return false;
+      return this.#take(progress, part, hostOffset);
     }
     if (this.#hasDataFile) return this.#take(progress, part, guestOffset - offsetInCluster);
     if (next >= 0) return this.#allocateNext(progress, part, next);
-    const hostCluster = this.#refcounts.allocate(clusters);
-    return typeof hostCluster === 'number'
-      ? this.#takeNew(progress, part, hostCluster)
-      : after(hostCluster, this.#takeNew.bind(this, progress, part));
+    const hostOffset = this.#refcounts.allocate(clusters);
+    return typeof hostOffset === 'number'
+      ? this.#takeNew(progress, part, hostOffset)
+      : after(hostOffset, this.#takeNew.bind(this, progress, part));
   }
 
-  #takeNew(progress: Progress, part: Part, hostCluster: number): MaybePromise<boolean> {
-    if (hostCluster !== 0) return this.#take(progress, part, hostCluster);
+  #takeNew(progress: Progress, part: Part, hostOffset: HostOffset): MaybePromise<boolean> {
+    if (hostOffset !== 0) return this.#take(progress, part, hostOffset);
     return this.#core.header.markCorruptAt(
       'the header cluster has refcount 0 and would be allocated for data',
       0,
@@ -230,16 +246,16 @@ export class WriteMapper {
   }
 
   /** New clusters right behind the extent, as far as they are free. */
-  async #allocateNext(progress: Progress, part: Part, hostCluster: number): Promise<boolean> {
-    const clusters = await this.#refcounts.allocateAt(hostCluster, part.clusters);
-    return clusters > 0 ? this.#take(progress, { ...part, clusters }, hostCluster) : false;
+  async #allocateNext(progress: Progress, part: Part, hostOffset: HostOffset): Promise<boolean> {
+    const clusters = await this.#refcounts.allocateAt(hostOffset, part.clusters);
+    return clusters > 0 ? this.#take(progress, { ...part, clusters }, hostOffset) : false;
   }
 
-  /** Adds a part that goes to `hostCluster` to the extent. */
+  /** Adds a part whose first cluster is at `hostOffset` to the extent. */
   #take(
     progress: Progress,
     { slice, first, guestOffset, length, clusters }: Part,
-    hostCluster: number,
+    hostOffset: HostOffset,
   ): MaybePromise<boolean> {
     const { clusterSize, entryWords } = this.#geometry;
     const offsetInCluster = remainder(guestOffset, clusterSize);
@@ -259,11 +275,11 @@ export class WriteMapper {
       if (fill === 'invalid') {
         return this.#core.header.markCorruptAt(
           'an L2 entry has a subcluster that is both allocated and zero',
-          hostCluster,
+          hostOffset,
         );
       }
       if (fill !== undefined) {
-        const place = { guestOffset: guestOffset - offsetInCluster, hostOffset: hostCluster };
+        const place = { guestOffset: guestOffset - offsetInCluster, hostOffset };
         this.#beginFilled(progress, written, place, fill);
       }
     } else if (!inPlace || !allNormal(slice, first, used)) {
@@ -271,7 +287,7 @@ export class WriteMapper {
       const tailType = clusterTypeAt(slice, first + used - 1);
       this.#begin(progress, {
         guestOffset: guestOffset - offsetInCluster,
-        hostOffset: hostCluster,
+        hostOffset,
         clusters: used,
         keepsClusters: inPlace,
         cowHeadFrom: inPlace && headType === 'normal' ? offsetInCluster : 0,
@@ -289,7 +305,7 @@ export class WriteMapper {
         waiters: undefined,
       });
     }
-    if (progress.hostOffset < 0) progress.hostOffset = hostCluster + offsetInCluster;
+    if (progress.hostOffset < 0) progress.hostOffset = hostOffset + offsetInCluster;
     progress.length += part;
     return true;
   }
@@ -298,7 +314,7 @@ export class WriteMapper {
   #beginFilled(
     progress: Progress,
     { clusters, inPlace, from, to }: WrittenPart,
-    place: { readonly guestOffset: number; readonly hostOffset: number },
+    place: { readonly guestOffset: GuestOffset; readonly hostOffset: HostOffset },
     fill: SubclusterFill,
   ): void {
     this.#begin(progress, {
@@ -326,7 +342,7 @@ export class WriteMapper {
    * How many bytes from `guestOffset` no allocation in flight touches, or the allocation to wait
    * for if there are none.
    */
-  #clearOfInFlight(guestOffset: number, length: number): number | Allocation {
+  #clearOfInFlight(guestOffset: GuestOffset, length: number): number | Allocation {
     const { clusterSize } = this.#geometry;
     let clear = length;
     // The one that began last is looked at first.

@@ -7,6 +7,7 @@
  */
 
 import { alignDown, alignUp } from '../../../core/alignment.ts';
+import type { GuestOffset } from '../../../core/offsets.ts';
 import type { DiskImage } from '../../disk-image.ts';
 import { isZeroInPieces } from '../../known-zero.ts';
 import { zeroBytes, zeroOrWrite } from '../../real-zeroes.ts';
@@ -32,7 +33,7 @@ export class ZeroRequests {
   }
 
   /** Head and tail that do not fill a (sub)cluster go on their own, what is between in one go. */
-  async writeZeroes(guestOffset: number, length: number, unmap: boolean): Promise<void> {
+  async writeZeroes(guestOffset: GuestOffset, length: number, unmap: boolean): Promise<void> {
     const { subclusterSize } = this.#core.geometry;
     const end = guestOffset + length;
     let at = guestOffset;
@@ -47,7 +48,7 @@ export class ZeroRequests {
     }
   }
 
-  async discard(guestOffset: number, length: number): Promise<void> {
+  async discard(guestOffset: GuestOffset, length: number): Promise<void> {
     const { header, geometry, backing, virtualSize, lock } = this.#core;
     const { clusterSize } = geometry;
     // Without a zero flag, a discarded cluster would let stale data of the backing file show
@@ -68,7 +69,7 @@ export class ZeroRequests {
    * Sets zero flags for part of one cluster or for whole clusters; false if the tables cannot say
    * it.
    */
-  async #zeroByTables(guestOffset: number, length: number, unmap: boolean): Promise<boolean> {
+  async #zeroByTables(guestOffset: GuestOffset, length: number, unmap: boolean): Promise<boolean> {
     const { header, geometry, refcounts, device, backing, virtualSize, lock } = this.#core;
     const { clusterSize, subclusterSize, entryWords } = geometry;
     const image = this.#image;
@@ -103,7 +104,7 @@ export class ZeroRequests {
     await zeroOrWrite(dataFile, offset, length, { purpose: 'data', mayUnmap: unmap });
   }
 
-  async #writeZeroBytes(guestOffset: number, length: number): Promise<void> {
+  async #writeZeroBytes(guestOffset: GuestOffset, length: number): Promise<void> {
     for (let done = 0; done < length; done += ZERO_WRITE_MAX) {
       const bytes = zeroBytes(Math.min(length - done, ZERO_WRITE_MAX));
       await this.#writer.write(guestOffset + done, bytes);

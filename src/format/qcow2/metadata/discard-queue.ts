@@ -6,6 +6,7 @@
  */
 
 import { systemCode } from '../../../core/error.ts';
+import type { HostOffset } from '../../../core/offsets.ts';
 import type { BlockDevice } from '../../../device/block-device.ts';
 import { discardRange } from '../../../device/zeroing.ts';
 
@@ -17,7 +18,7 @@ export class DiscardQueue {
     this.#device = device;
   }
 
-  add(hostOffset: number, length: number): void {
+  add(hostOffset: HostOffset, length: number): void {
     const added = { start: hostOffset, end: hostOffset + length };
     // A range that touches the new one is joined in place, as QEMU keeps its list; one that then
     // touches a further range swallows it.
@@ -59,7 +60,7 @@ export class DiscardQueue {
 }
 
 /** Punches a hole where that can be done: one that failed only wastes space. */
-export async function punchQuietly(device: BlockDevice, offset: number, length: number): Promise<void> {
+export async function punchQuietly(device: BlockDevice, offset: HostOffset, length: number): Promise<void> {
   try {
     const pending = discardRange(device, offset, length, 'data');
     if (pending !== undefined) await pending;

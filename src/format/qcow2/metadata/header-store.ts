@@ -8,6 +8,7 @@
 
 import { writeU64be, viewOf } from '../../../core/bytes.ts';
 import { Qcow2BenchError } from '../../../core/error.ts';
+import type { HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { BlockDevice } from '../../../device/block-device.ts';
 import { AUTOCLEAR, COMPATIBLE, INCOMPATIBLE } from '../on-disk/layout.ts';
@@ -75,7 +76,7 @@ export class HeaderStore {
    *
    * @throws always: Qcow2BenchError `qcow2-corrupt` with `what` as its message
    */
-  async markCorruptAt(what: string, offset: number): Promise<never> {
+  async markCorruptAt(what: string, offset: HostOffset): Promise<never> {
     const message = `${what}; the image is corrupt and was closed for writing`;
     return this.markCorrupt(
       new Qcow2BenchError('qcow2-corrupt', message, { path: this.device.path, offset }),

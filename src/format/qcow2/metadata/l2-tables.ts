@@ -12,6 +12,7 @@ import { ceilDiv, alignDown, isAligned, remainder } from '../../../core/alignmen
 import { viewOf, writeU64be } from '../../../core/bytes.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
+import type { GuestOffset, HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import { zeroOrWrite } from '../../real-zeroes.ts';
 import type { TableCache } from './table-cache.ts';
@@ -91,7 +92,7 @@ export class L2Tables {
   }
 
   /** Host offset of L2 table `l1Index`; 0 if there is none. */
-  tableOffset(l1Index: number): number {
+  tableOffset(l1Index: number): HostOffset {
     return this.#tables[l1Index] ?? 0;
   }
 
@@ -100,18 +101,18 @@ export class L2Tables {
   }
 
   /** Index into its slice of the entry that maps `guestOffset`. */
-  indexInSlice(guestOffset: number): number {
+  indexInSlice(guestOffset: GuestOffset): number {
     return remainder(Math.floor(guestOffset / this.#geometry.clusterSize), this.sliceEntries);
   }
 
   /** Guest bytes from `guestOffset` to the end of what its slice maps. */
-  bytesToSliceEnd(guestOffset: number): number {
+  bytesToSliceEnd(guestOffset: GuestOffset): number {
     const coverage = this.sliceEntries * this.#geometry.clusterSize;
     return coverage - remainder(guestOffset, coverage);
   }
 
   /** Guest bytes from `guestOffset` on, at most `length`, that no L2 table maps. */
-  bytesWithoutTable(guestOffset: number, length: number): number {
+  bytesWithoutTable(guestOffset: GuestOffset, length: number): number {
     const { clusterSize, l2Entries } = this.#geometry;
     const coverage = l2Entries * clusterSize;
     const end = guestOffset + length;
@@ -121,7 +122,7 @@ export class L2Tables {
   }
 
   /** The slice that maps `guestOffset`, for reading; -1 if there is no L2 table. */
-  acquire(guestOffset: number): number | Promise<number> {
+  acquire(guestOffset: GuestOffset): number | Promise<number> {
     const table = this.tableOffset(this.#l1Index(guestOffset));
     if (table === 0) return -1;
     if (!this.#isSound(table)) return this.#stop(table, guestOffset);
@@ -132,10 +133,10 @@ export class L2Tables {
    * The slice that maps `guestOffset`, for writing: its L2 table is allocated or copied first if
    * need be.
    */
-  acquireForWriting(guestOffset: number): number | Promise<number> {
+  acquireForWriting(guestOffset: GuestOffset): number | Promise<number> {
     const l1Index = this.#l1Index(guestOffset);
     if (this.#copied[l1Index] !== 1) return this.#acquireNewTable(guestOffset, l1Index);
-    const table = this.#tables[l1Index] as number;
+    const table: HostOffset = this.#tables[l1Index] as number;
     if (!this.#isSound(table)) return this.#stop(table, guestOffset);
     return this.l2Cache.acquire(table + this.#sliceOffset(guestOffset));
   }
@@ -233,11 +234,11 @@ export class L2Tables {
     await device.sync('repair');
   }
 
-  #l1Index(guestOffset: number): number {
+  #l1Index(guestOffset: GuestOffset): number {
     return Math.floor(guestOffset / this.#geometry.l2Coverage);
   }
 
-  #sliceOffset(guestOffset: number): number {
+  #sliceOffset(guestOffset: GuestOffset): number {
     const l2Index = Math.floor(
       remainder(guestOffset, this.#geometry.l2Coverage) / this.#geometry.clusterSize,
     );
@@ -245,12 +246,12 @@ export class L2Tables {
   }
 
   /** Whether an L2 table can be there. */
-  #isSound(offset: number): boolean {
+  #isSound(offset: HostOffset): boolean {
     return isAligned(offset, this.#geometry.clusterSize) && Number.isSafeInteger(offset);
   }
 
   /** An offset that is not aligned stops the image, one above 2^53 − 1 is refused. */
-  #stop(offset: number, guestOffset: number): Promise<never> {
+  #stop(offset: HostOffset, guestOffset: GuestOffset): Promise<never> {
     const l1Index = this.#l1Index(guestOffset);
     const place = {
       path: this.#header.device.path,
@@ -264,9 +265,9 @@ export class L2Tables {
     return this.#header.markCorrupt(new Qcow2BenchError('qcow2-unaligned-l2-table', message, place));
   }
 
-  async #acquireNewTable(guestOffset: number, l1Index: number): Promise<number> {
+  async #acquireNewTable(guestOffset: GuestOffset, l1Index: number): Promise<number> {
     if (l1Index >= this.l1Entries) await this.grow(l1Index + 1, 'with-spare');
-    const old = this.#tables[l1Index] as number;
+    const old: HostOffset = this.#tables[l1Index] as number;
     if (!this.#isSound(old)) await this.#stop(old, guestOffset);
     await this.#allocateTable(l1Index, old);
     if (old !== 0) await this.#refcounts.free(old, this.#geometry.clusterSize, 'keep');
@@ -277,7 +278,7 @@ export class L2Tables {
    * A new L2 table, empty or the copy of a shared one: refcount durable, table durable, then the L1
    * entry.
    */
-  async #allocateTable(l1Index: number, old: number): Promise<void> {
+  async #allocateTable(l1Index: number, old: HostOffset): Promise<void> {
     const { clusterSize } = this.#geometry;
     const offset = await this.#refcounts.allocate(1);
     if (offset === 0) {
@@ -316,7 +317,7 @@ export class L2Tables {
     await this.#header.device.sync('l2-table-growth');
   }
 
-  async #copySlice(from: number, toSlot: number): Promise<void> {
+  async #copySlice(from: HostOffset, toSlot: number): Promise<void> {
     const fromSlot = await this.l2Cache.acquire(from);
     this.l2Cache.bytes(toSlot).set(this.l2Cache.bytes(fromSlot));
     this.l2Cache.release(fromSlot);

@@ -5,6 +5,7 @@
  * from being elided (R1).
  */
 
+import type { HostOffset } from '../../../core/offsets.ts';
 import type { Pending } from '../../../core/pending.ts';
 import type { Elision } from '../../../device/block-device.ts';
 import { DeviceFilter } from '../../../device/filter.ts';
@@ -21,12 +22,18 @@ export class MetadataDevice extends DeviceFilter {
     this.#inFlight = changes;
   }
 
-  override read(offset: number, target: Uint8Array, purpose: Purpose): Pending {
+  override read(offset: HostOffset, target: Uint8Array, purpose: Purpose): Pending {
     this.#countOperation();
     return this.inner.read(offset, target, purpose);
   }
 
-  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+  override write(
+    offset: HostOffset,
+    bytes: Uint8Array,
+    purpose: Purpose,
+    from?: number,
+    to?: number,
+  ): Pending {
     this.#countOperation();
     return this.inner.write(offset, bytes, purpose, from, to);
   }

@@ -10,6 +10,7 @@
  * none hides another.
  */
 
+import type { HostCluster, HostOffset } from '../../../core/offsets.ts';
 import type { Purpose } from '../../../device/purpose.ts';
 import type { HeaderStore } from './header-store.ts';
 
@@ -32,7 +33,7 @@ const KINDS = Object.keys(BIT) as readonly MetadataKind[];
 
 /** A range of bytes that is said to hold a table. */
 export interface MetadataClaim {
-  readonly hostOffset: number;
+  readonly hostOffset: HostOffset;
   readonly length: number;
   readonly kind: MetadataKind;
 }
@@ -40,7 +41,7 @@ export interface MetadataClaim {
 export class MetadataMap {
   readonly #clusterSize: number;
   /** By cluster: the bits of what it holds; never 0. */
-  readonly #kinds = new Map<number, number>();
+  readonly #kinds = new Map<HostCluster, number>();
   /**
    * Tables that an image under check claims to have, in order and apart from each other; empty
    * otherwise.
@@ -53,7 +54,7 @@ export class MetadataMap {
   }
 
   /** Notes that the clusters of a range hold `kind`. */
-  add(hostOffset: number, length: number, kind: MetadataKind): void {
+  add(hostOffset: HostOffset, length: number, kind: MetadataKind): void {
     const last = this.#lastCluster(hostOffset, length);
     for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) {
       this.#kinds.set(cluster, (this.#kinds.get(cluster) ?? 0) | BIT[kind]);
@@ -83,7 +84,7 @@ export class MetadataMap {
   }
 
   /** Notes that a table of `kind` no longer is in a range. */
-  remove(hostOffset: number, length: number, kind: MetadataKind): void {
+  remove(hostOffset: HostOffset, length: number, kind: MetadataKind): void {
     const last = this.#lastCluster(hostOffset, length);
     for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) {
       const left = (this.#kinds.get(cluster) ?? 0) & ~BIT[kind];
@@ -93,7 +94,7 @@ export class MetadataMap {
   }
 
   /** The kind of metadata other than `own` that a write to the range would damage. */
-  overlap(hostOffset: number, length: number, own: MetadataKind | undefined): MetadataKind | undefined {
+  overlap(hostOffset: HostOffset, length: number, own: MetadataKind | undefined): MetadataKind | undefined {
     const others = own === undefined ? -1 : ~BIT[own];
     const last = this.#lastCluster(hostOffset, length);
     for (let cluster = this.#clusterOf(hostOffset); cluster <= last; cluster++) {
@@ -103,7 +104,7 @@ export class MetadataMap {
     return this.#claims.length === 0 ? undefined : this.#claimed(hostOffset, length);
   }
 
-  #claimed(hostOffset: number, length: number): MetadataKind | undefined {
+  #claimed(hostOffset: HostOffset, length: number): MetadataKind | undefined {
     const first = this.#clusterOf(hostOffset) * this.#clusterSize;
     const end = (this.#lastCluster(hostOffset, length) + 1) * this.#clusterSize;
     // The last claim that begins before the end: no other can reach farther.
@@ -118,7 +119,7 @@ export class MetadataMap {
     return claim !== undefined && claim.hostOffset + claim.length > first ? claim.kind : undefined;
   }
 
-  #clusterOf(hostOffset: number): number {
+  #clusterOf(hostOffset: HostOffset): HostCluster {
     return Math.floor(hostOffset / this.#clusterSize);
   }
 
@@ -126,7 +127,7 @@ export class MetadataMap {
    * -1, which ends every walk, for an offset of a damaged entry at which nothing can be: `cluster +
    * 1` could be `cluster`.
    */
-  #lastCluster(hostOffset: number, length: number): number {
+  #lastCluster(hostOffset: HostOffset, length: number): HostCluster {
     if (!Number.isSafeInteger(hostOffset + length)) return -1;
     return Math.floor((hostOffset + length - 1) / this.#clusterSize);
   }
@@ -140,7 +141,7 @@ export function tableGuard(
   header: HeaderStore,
   metadata: MetadataMap,
   own: 'l2-table' | 'refcount-block',
-): (offset: number, length: number) => undefined | Promise<never> {
+): (offset: HostOffset, length: number) => undefined | Promise<never> {
   return (offset, length) => {
     const kind = metadata.overlap(offset, length, own);
     if (kind === undefined) return undefined;

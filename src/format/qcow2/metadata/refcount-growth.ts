@@ -10,6 +10,7 @@
 import { alignUp, ceilDiv } from '../../../core/alignment.ts';
 import { Qcow2BenchError, assertInvariant } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
+import type { HostCluster, HostOffset } from '../../../core/offsets.ts';
 import type { TableCache } from './table-cache.ts';
 import type { Geometry } from '../on-disk/geometry.ts';
 import type { HeaderStore } from './header-store.ts';
@@ -25,9 +26,9 @@ export interface RefcountGrowth {
   readonly blockCache: TableCache;
   readonly l2Cache: TableCache;
   readonly codec: RefcountCodec;
-  findFree(count: number): Promise<number>;
-  update(hostOffset: number, length: number, delta: number, freed: 'keep'): Promise<boolean>;
-  free(hostOffset: number, length: number, freed: 'keep'): Promise<void>;
+  findFree(count: number): Promise<HostCluster>;
+  update(hostOffset: HostOffset, length: number, delta: number, freed: 'keep'): Promise<boolean>;
+  free(hostOffset: HostOffset, length: number, freed: 'keep'): Promise<void>;
 }
 
 /** Answer of `addRefcountBlock`: the search for free clusters has to start over. */
@@ -38,7 +39,7 @@ export const RESTART = -1;
  *
  * @returns always RESTART (-1): the new block may be where the caller wanted to allocate
  */
-export async function addRefcountBlock(refcounts: RefcountGrowth, cluster: number): Promise<number> {
+export async function addRefcountBlock(refcounts: RefcountGrowth, cluster: HostCluster): Promise<number> {
   const { geometry, table, blockCache, codec } = refcounts;
   const { clusterSize, refcountBlockEntries } = geometry;
   const tableIndex = Math.floor(cluster / refcountBlockEntries);
@@ -54,7 +55,7 @@ export async function addRefcountBlock(refcounts: RefcountGrowth, cluster: numbe
       0,
     );
   }
-  const blockOffset = blockCluster * clusterSize;
+  const blockOffset: HostOffset = blockCluster * clusterSize;
   const describesItself = Math.floor(blockCluster / refcountBlockEntries) === tableIndex;
   if (!describesItself) {
     // Another block describes the new one. That may itself need a block, one that describes itself.
@@ -78,9 +79,9 @@ export async function addRefcountBlock(refcounts: RefcountGrowth, cluster: numbe
 
 interface NewBlock {
   readonly tableIndex: number;
-  readonly blockOffset: number;
+  readonly blockOffset: HostOffset;
   /** The cluster for which the block is wanted. */
-  readonly cluster: number;
+  readonly cluster: HostCluster;
 }
 
 /**
@@ -90,7 +91,7 @@ interface NewBlock {
 async function growTable(refcounts: RefcountGrowth, newBlock: NewBlock): Promise<void> {
   const { clusterSize, refcountBlockEntries } = refcounts.geometry;
   const described = Math.max(newBlock.cluster + 1, newBlock.blockOffset / clusterSize);
-  const firstCluster = ceilDiv(described, refcountBlockEntries) * refcountBlockEntries;
+  const firstCluster: HostCluster = ceilDiv(described, refcountBlockEntries) * refcountBlockEntries;
   await layRefcountArea(refcounts, { firstCluster, clustersBehind: 0, size: 'with-spare', newBlock });
   // The caller's block is the one that is wanted next: it counts as just used.
   const { blockCache } = refcounts;
@@ -99,7 +100,7 @@ async function growTable(refcounts: RefcountGrowth, newBlock: NewBlock): Promise
 
 export interface RefcountArea {
   /** Where the area begins; nothing is there or behind. */
-  readonly firstCluster: number;
+  readonly firstCluster: HostCluster;
   /** Clusters behind the area that its blocks describe too, and leave free. */
   readonly clustersBehind: number;
   /** Whether the table has half as much again as is needed. */
@@ -114,7 +115,7 @@ export interface RefcountArea {
  *
  * @returns the cluster behind the area
  */
-export async function layRefcountArea(refcounts: RefcountGrowth, area: RefcountArea): Promise<number> {
+export async function layRefcountArea(refcounts: RefcountGrowth, area: RefcountArea): Promise<HostCluster> {
   const { geometry, table, blockCache } = refcounts;
   const { clusterSize, refcountBlockEntries } = geometry;
   const { firstCluster: areaCluster, newBlock } = area;
@@ -135,13 +136,13 @@ export async function layRefcountArea(refcounts: RefcountGrowth, area: RefcountA
   blocks.set(table.blockOffsets().subarray(0, entries));
   if (newBlock !== undefined) blocks[newBlock.tableIndex] = newBlock.blockOffset;
 
-  const areaOffset = areaCluster * clusterSize;
+  const areaOffset: HostOffset = areaCluster * clusterSize;
   let missing = 0;
   for (let index = areaIndex; index < blockCount; index++) if (blocks[index] === 0) missing++;
-  const tableOffset = areaOffset + missing * clusterSize;
-  const areaEnd = tableOffset / clusterSize + (entries * ENTRY_SIZE) / clusterSize;
+  const tableOffset: HostOffset = areaOffset + missing * clusterSize;
+  const areaEnd: HostCluster = tableOffset / clusterSize + (entries * ENTRY_SIZE) / clusterSize;
 
-  let nextBlock = areaOffset;
+  let nextBlock: HostOffset = areaOffset;
   for (let index = areaIndex; index < blockCount; index++) {
     const present = blocks[index] as number;
     const slot = await (present === 0 ? blockCache.acquireEmpty(nextBlock) : blockCache.acquire(present));

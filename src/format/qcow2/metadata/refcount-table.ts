@@ -8,6 +8,7 @@
 import { isAligned } from '../../../core/alignment.ts';
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
 import { viewOf, writeU64be } from '../../../core/bytes.ts';
+import type { HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { Geometry } from '../on-disk/geometry.ts';
 import type { HeaderStore } from './header-store.ts';
@@ -76,7 +77,7 @@ export class RefcountTable {
     return this.#blocks.length;
   }
 
-  get offset(): number {
+  get offset(): HostOffset {
     return this.#header.values.refcountTableOffset;
   }
 
@@ -85,7 +86,7 @@ export class RefcountTable {
   }
 
   /** Host offset of block `index`; 0 if there is none, also past the end of the table. */
-  blockOffset(index: number): number {
+  blockOffset(index: number): HostOffset {
     return this.#blocks[index] ?? 0;
   }
 
@@ -103,7 +104,7 @@ export class RefcountTable {
   /**
    * As `blockOffset`; an offset that is not aligned stops the image, one above 2^53 − 1 is refused.
    */
-  checkedBlockOffset(index: number): number | Promise<never> {
+  checkedBlockOffset(index: number): HostOffset | Promise<never> {
     return this.isSound(index) ? this.blockOffset(index) : this.#stop(index);
   }
 
@@ -127,7 +128,7 @@ export class RefcountTable {
    * Hooks a block into the table, in the file, in memory, and then durably: after a failed sync the
    * file has it.
    */
-  async setBlock(index: number, blockOffset: number): Promise<void> {
+  async setBlock(index: number, blockOffset: HostOffset): Promise<void> {
     const entry = allocatePages(ENTRY_SIZE);
     writeU64be(viewOf(entry), 0, blockOffset);
     await this.#header.device.write(this.offset + index * ENTRY_SIZE, entry, 'refcount-table');
@@ -161,7 +162,7 @@ export class RefcountTable {
    */
   async replace(
     blocks: Float64Array,
-    tableOffset: number,
+    tableOffset: HostOffset,
     cause: 'refcount-growth' | 'repair',
   ): Promise<void> {
     const { clusterSize } = this.#geometry;
@@ -187,6 +188,6 @@ export class RefcountTable {
 }
 
 /** Whether a block can be at `offset`; what cannot is no metadata that a write could damage. */
-function isPlace(offset: number, { clusterSize }: Geometry): boolean {
+function isPlace(offset: HostOffset, { clusterSize }: Geometry): boolean {
   return offset !== 0 && offset % clusterSize === 0 && Number.isSafeInteger(offset);
 }

@@ -11,6 +11,7 @@
 
 import { ceilDiv, remainder } from '../../../core/alignment.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../../core/error.ts';
+import type { HostCluster, HostOffset } from '../../../core/offsets.ts';
 import { after, type MaybePromise, type Pending } from '../../../core/pending.ts';
 import type { BlockDevice } from '../../../device/block-device.ts';
 import type { TableCache } from './table-cache.ts';
@@ -36,7 +37,7 @@ export interface RefcountsOptions {
 /** Of an update: what it has changed counts also if it fails. */
 interface UpdateProgress {
   /** The first cluster that is not changed yet. */
-  next: number;
+  next: HostCluster;
 }
 
 /** Where a look through the refcount blocks is. */
@@ -64,14 +65,14 @@ export class Refcounts implements RefcountGrowth {
   readonly #discards: DiscardQueue;
   /** An eighth to eight. */
   readonly #bytesPerRefcount: number;
-  #freeClusterIndex = 0;
+  #freeClusterIndex: HostCluster = 0;
   #isScanned = false;
   #isPreallocated = false;
   /**
    * Host offset behind the bytes that were packed last, in a cluster that has room left; 0 if there
    * is none.
    */
-  #packedEnd = 0;
+  #packedEnd: HostOffset = 0;
   /** The cluster in which `#packedEnd` is was freed since: it may have another owner. */
   #packedWasFreed = false;
   /**
@@ -92,7 +93,7 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /** The refcount of a host cluster; clusters without a refcount block have 0. */
-  get(hostCluster: number): MaybePromise<number> {
+  get(hostCluster: HostCluster): MaybePromise<number> {
     const { refcountBlockEntries } = this.geometry;
     const offset = this.table.checkedBlockOffset(Math.floor(hostCluster / refcountBlockEntries));
     if (typeof offset !== 'number') return offset;
@@ -103,7 +104,7 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /** Releases the slot. */
-  #getFrom(hostCluster: number, slot: number): number {
+  #getFrom(hostCluster: HostCluster, slot: number): number {
     const index = remainder(hostCluster, this.geometry.refcountBlockEntries);
     const refcount = this.codec.get(this.blockCache.view(slot), index);
     this.blockCache.release(slot);
@@ -111,7 +112,7 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /** Allocates `count` contiguous clusters anywhere; answers the host offset of the first. */
-  allocate(count: number): MaybePromise<number> {
+  allocate(count: number): MaybePromise<HostOffset> {
     const cluster = this.#allocateWithinBlock(count);
     return cluster >= 0 ? cluster * this.geometry.clusterSize : this.#allocateAnywhere(count);
   }
@@ -120,8 +121,8 @@ export class Refcounts implements RefcountGrowth {
    * Allocates as many clusters as are free from `hostOffset` on, at most `count`; answers how many
    * (0 if the first is taken).
    */
-  async allocateAt(hostOffset: number, count: number): Promise<number> {
-    const first = hostOffset / this.geometry.clusterSize;
+  async allocateAt(hostOffset: HostOffset, count: number): Promise<number> {
+    const first: HostCluster = hostOffset / this.geometry.clusterSize;
     for (;;) {
       let free = 0;
       while (free < count && (await this.get(first + free)) === 0) free++;
@@ -141,9 +142,9 @@ export class Refcounts implements RefcountGrowth {
    *
    * @returns the host offset of the first byte
    */
-  async allocateBytes(length: number): Promise<number> {
+  async allocateBytes(length: number): Promise<HostOffset> {
     const { clusterSize, refcountMax } = this.geometry;
-    let offset = this.#packedEnd;
+    let offset: HostOffset = this.#packedEnd;
     if (offset !== 0) {
       const refcount = await this.get(Math.floor(offset / clusterSize));
       if (refcount === refcountMax || (this.#packedWasFreed && refcount > 0)) offset = 0;
@@ -178,7 +179,7 @@ export class Refcounts implements RefcountGrowth {
    * worst the clusters leak, which `check` finds, and a file that cannot be written says so at the
    * next write.
    */
-  async free(hostOffset: number, length: number, freed: FreedClusters): Promise<void> {
+  async free(hostOffset: HostOffset, length: number, freed: FreedClusters): Promise<void> {
     if (length === 0) return;
     try {
       await this.update(hostOffset, length, -1, freed);
@@ -188,7 +189,7 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /** Finds `count` contiguous free clusters, without taking them; answers the first's index. */
-  async findFree(count: number): Promise<number> {
+  async findFree(count: number): Promise<HostCluster> {
     if (this.#gathering) await this.#discards.process();
     let run = 0;
     while (run < count) run = (await this.get(this.#freeClusterIndex++)) === 0 ? run + 1 : 0;
@@ -199,9 +200,9 @@ export class Refcounts implements RefcountGrowth {
    * Gives up a refcount block that describes nothing any more, not counting itself. The refcount
    * table still has it; the caller has taken it out of the file's.
    */
-  async freeBlock(blockOffset: number): Promise<void> {
+  async freeBlock(blockOffset: HostOffset): Promise<void> {
     const { clusterSize, refcountBlockEntries } = this.geometry;
-    const cluster = blockOffset / clusterSize;
+    const cluster: HostCluster = blockOffset / clusterSize;
     const describing = await this.table.checkedBlockOffset(Math.floor(cluster / refcountBlockEntries));
     if (describing === 0) {
       const what = `no refcount block describes the one at ${hex(blockOffset)}`;
@@ -315,10 +316,15 @@ export class Refcounts implements RefcountGrowth {
    * @returns false if a new refcount block was needed: nothing was changed, and a search for free
    *   clusters has to start over because the block may be where the caller wanted to allocate
    */
-  async update(hostOffset: number, length: number, delta: number, freed: FreedClusters): Promise<boolean> {
+  async update(
+    hostOffset: HostOffset,
+    length: number,
+    delta: number,
+    freed: FreedClusters,
+  ): Promise<boolean> {
     const { clusterSize } = this.geometry;
-    const first = Math.floor(hostOffset / clusterSize);
-    const last = Math.floor((hostOffset + length - 1) / clusterSize);
+    const first: HostCluster = Math.floor(hostOffset / clusterSize);
+    const last: HostCluster = Math.floor((hostOffset + length - 1) / clusterSize);
     if (delta < 0) {
       const pending = this.blockCache.setDependency(this.l2Cache);
       if (pending !== undefined) await pending;
@@ -345,7 +351,7 @@ export class Refcounts implements RefcountGrowth {
    * whole: 64-bit refcounts that are damaged have no exact difference.
    */
   async correct(
-    cluster: number,
+    cluster: HostCluster,
     refcount: number,
     { change, freed }: { readonly change: 'raise' | 'lower'; readonly freed: FreedClusters },
   ): Promise<void> {
@@ -367,7 +373,7 @@ export class Refcounts implements RefcountGrowth {
   /** Changes the clusters from `progress` on, up to `last` or to where a block had to be added. */
   async #updateClusters(
     progress: UpdateProgress,
-    last: number,
+    last: HostCluster,
     delta: number,
     freed: FreedClusters,
   ): Promise<void> {
@@ -385,7 +391,7 @@ export class Refcounts implements RefcountGrowth {
     }
   }
 
-  #change(slot: number, cluster: number, delta: number, freed: FreedClusters): void {
+  #change(slot: number, cluster: HostCluster, delta: number, freed: FreedClusters): void {
     const { clusterSize, refcountBlockEntries, refcountMax } = this.geometry;
     const index = remainder(cluster, refcountBlockEntries);
     this.blockCache.markDirty(slot);
@@ -400,7 +406,7 @@ export class Refcounts implements RefcountGrowth {
     this.#set(slot, cluster, refcount, freed);
   }
 
-  #set(slot: number, cluster: number, refcount: number, freed: FreedClusters): void {
+  #set(slot: number, cluster: HostCluster, refcount: number, freed: FreedClusters): void {
     const { clusterSize, refcountBlockEntries } = this.geometry;
     this.codec.set(this.blockCache.view(slot), remainder(cluster, refcountBlockEntries), refcount);
     if (refcount > 0) return;
@@ -413,14 +419,14 @@ export class Refcounts implements RefcountGrowth {
   }
 
   /** The slot of the block that holds a cluster's refcount, adding the block if there is none. */
-  #acquireBlockOf(cluster: number): MaybePromise<number> {
+  #acquireBlockOf(cluster: HostCluster): MaybePromise<number> {
     const index = Math.floor(cluster / this.geometry.refcountBlockEntries);
     const offset = this.table.checkedBlockOffset(index);
     if (typeof offset !== 'number') return offset;
     return offset === 0 ? addRefcountBlock(this, cluster) : this.blockCache.acquire(offset);
   }
 
-  async #undo(first: number, end: number, delta: number): Promise<void> {
+  async #undo(first: HostCluster, end: HostCluster, delta: number): Promise<void> {
     if (end <= first) return;
     try {
       if (delta > 0) await this.blockCache.setDependency(this.l2Cache);
@@ -433,7 +439,7 @@ export class Refcounts implements RefcountGrowth {
   /**
    * The common case without I/O: the next free run is within one cached block. -1 if it does not.
    */
-  #allocateWithinBlock(count: number): number {
+  #allocateWithinBlock(count: number): HostCluster {
     if (this.#gathering) return -1;
     const { refcountBlockEntries } = this.geometry;
     const blockIndex = Math.floor(this.#freeClusterIndex / refcountBlockEntries);
@@ -465,7 +471,7 @@ export class Refcounts implements RefcountGrowth {
     this.blockCache.markDirty(slot, Math.floor(first * bytes), Math.ceil(end * bytes));
   }
 
-  async #allocateAnywhere(count: number): Promise<number> {
+  async #allocateAnywhere(count: number): Promise<HostOffset> {
     const { clusterSize } = this.geometry;
     for (;;) {
       const first = await this.findFree(count);

@@ -14,6 +14,7 @@
 import { isAligned } from '../../../core/alignment.ts';
 import { viewOf } from '../../../core/bytes.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../../core/error.ts';
+import type { HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import { after, type MaybePromise, type Pending } from '../../../core/pending.ts';
 import type { BlockDevice } from '../../../device/block-device.ts';
@@ -33,7 +34,7 @@ export interface TableCacheOptions {
   /** The cause of a sync that the cache's dependency on another one forces. */
   readonly dependencyCause: SyncCause;
   /** Throws, or rejects, if a write of one table at this offset would damage other metadata. */
-  readonly guardWrite: (offset: number, length: number) => undefined | Promise<never>;
+  readonly guardWrite: (offset: HostOffset, length: number) => undefined | Promise<never>;
 }
 
 export class TableCache {
@@ -42,7 +43,7 @@ export class TableCache {
   readonly #device: BlockDevice;
   readonly #purpose: Purpose;
   readonly #dependencyCause: SyncCause;
-  readonly #guardWrite: (offset: number, length: number) => undefined | Promise<never>;
+  readonly #guardWrite: (offset: HostOffset, length: number) => undefined | Promise<never>;
 
   /** Offset of the table in each slot; −1 is an empty slot. */
   #offsets: Float64Array;
@@ -90,7 +91,7 @@ export class TableCache {
   }
 
   /** Takes a reference to the table at `offset`, reading it if need be; answers its slot. */
-  acquire(offset: number): MaybePromise<number> {
+  acquire(offset: HostOffset): MaybePromise<number> {
     const slot = this.#find(offset);
     if (slot < 0) return this.#load(offset, true);
     this.#reference(slot);
@@ -98,7 +99,7 @@ export class TableCache {
   }
 
   /** As `acquire`, for a table that is about to be written whole: nothing is read. */
-  acquireEmpty(offset: number): MaybePromise<number> {
+  acquireEmpty(offset: HostOffset): MaybePromise<number> {
     const slot = this.#find(offset);
     if (slot < 0) return this.#load(offset, false);
     this.#reference(slot);
@@ -106,7 +107,7 @@ export class TableCache {
   }
 
   /** As `acquire`, only if the table is in the cache; otherwise -1. */
-  acquireCached(offset: number): number {
+  acquireCached(offset: HostOffset): number {
     const slot = this.#find(offset);
     if (slot >= 0) this.#reference(slot);
     return slot;
@@ -148,7 +149,7 @@ export class TableCache {
    * Forgets the table at `offset` without writing it, if it is here: its cluster was freed. One
    * that is in use stays (only a corrupt image frees it).
    */
-  forget(offset: number): void {
+  forget(offset: HostOffset): void {
     const slot = this.#find(offset);
     if (slot < 0 || this.#references[slot] !== 0) return;
     this.#clean(slot);
@@ -161,7 +162,7 @@ export class TableCache {
    * Forgets every slice of the table of `length` bytes at `offset`, without writing: it was changed
    * in the file.
    */
-  forgetTable(offset: number, length: number): void {
+  forgetTable(offset: HostOffset, length: number): void {
     for (let at = offset; at < offset + length; at += this.tableSize) this.forget(at);
   }
 
@@ -220,7 +221,7 @@ export class TableCache {
   }
 
   /** The slot of the table at `offset`, mostly the one that was found last; −1 if it is not here. */
-  #find(offset: number): number {
+  #find(offset: HostOffset): number {
     if (this.#offsets[this.#found] !== offset) {
       const slot = this.#slotOf.get(offset);
       if (slot === undefined) return -1;
@@ -303,7 +304,7 @@ export class TableCache {
     }
   }
 
-  async #load(offset: number, read: boolean): Promise<number> {
+  async #load(offset: HostOffset, read: boolean): Promise<number> {
     if (offset === 0 || !isAligned(offset, this.tableSize)) {
       throw new Qcow2BenchError(
         'unaligned-table',
@@ -330,7 +331,7 @@ export class TableCache {
    * A slot that was never used, the first in probe order; or the least recently released one that
    * is not held (R6).
    */
-  #victim(offset: number): number {
+  #victim(offset: HostOffset): number {
     const first = ((offset / this.tableSize) * 4) % this.#slots;
     for (let step = 0; step < this.#slots && this.#order.hasAbsent; step++) {
       const slot = (first + step) % this.#slots;

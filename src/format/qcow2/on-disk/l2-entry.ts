@@ -13,6 +13,7 @@
  */
 
 import { remainder } from '../../../core/alignment.ts';
+import type { HostOffset } from '../../../core/offsets.ts';
 import { HIGH, LOW, TWO_32 } from './layout.ts';
 
 /**
@@ -32,7 +33,7 @@ export function clusterTypeAt(slice: DataView, word: number): ClusterType {
 }
 
 /** Host offset in bytes; 0 if the entry has none. */
-export function hostOffsetAt(slice: DataView, word: number): number {
+export function hostOffsetAt(slice: DataView, word: number): HostOffset {
   const high = slice.getUint32(word * 8) & HIGH.offset;
   const low = (slice.getUint32(word * 8 + 4) & LOW.offset) >>> 0;
   return high * TWO_32 + low;
@@ -58,7 +59,7 @@ export function isSetAt(slice: DataView, word: number): boolean {
 }
 
 /** Points the entry to a host cluster of refcount one. */
-export function setAllocatedAt(slice: DataView, word: number, hostOffset: number): void {
+export function setAllocatedAt(slice: DataView, word: number, hostOffset: HostOffset): void {
   slice.setUint32(word * 8, (Math.floor(hostOffset / TWO_32) | HIGH.copied) >>> 0);
   slice.setUint32(word * 8 + 4, remainder(hostOffset, TWO_32));
 }
@@ -87,7 +88,7 @@ export function setCopiedFlagAt(slice: DataView, word: number, copied: boolean):
 
 /** Where a compressed cluster's bytes lie: a range that need not be aligned to anything. */
 export interface CompressedRange {
-  readonly hostOffset: number;
+  readonly hostOffset: HostOffset;
   /** Bytes; as read from an entry, up to the end of its last 512-byte sector. */
   readonly length: number;
 }

@@ -11,6 +11,7 @@
 
 import { viewOf } from '../../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
+import type { HostOffset } from '../../../core/offsets.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
 import {
   clusterTypeAt,
@@ -91,7 +92,7 @@ export class SharedReferences {
     return isChanged;
   }
 
-  async #changeTable(tableOffset: number, delta: number): Promise<void> {
+  async #changeTable(tableOffset: HostOffset, delta: number): Promise<void> {
     const { geometry, tables } = this.#core;
     const { l2Cache } = tables;
     for (let at = tableOffset; at < tableOffset + geometry.clusterSize; at += l2Cache.tableSize) {
@@ -152,7 +153,7 @@ export class SharedReferences {
     return 0;
   }
 
-  #changeHostCluster(hostOffset: number, delta: number): number | Promise<number> {
+  #changeHostCluster(hostOffset: HostOffset, delta: number): number | Promise<number> {
     const { geometry, refcounts, header } = this.#core;
     if (hostOffset % geometry.clusterSize !== 0 || !Number.isSafeInteger(hostOffset)) {
       return header.markCorruptAt(
@@ -165,7 +166,7 @@ export class SharedReferences {
     return this.#update(hostOffset, geometry.clusterSize, delta).then(() => refcounts.get(cluster));
   }
 
-  async #update(hostOffset: number, length: number, delta: number): Promise<void> {
+  async #update(hostOffset: HostOffset, length: number, delta: number): Promise<void> {
     const { header, refcounts } = this.#core;
     if (await refcounts.update(hostOffset, length, delta, 'discard')) return;
     // No block described the cluster, although it is in use: adding to nothing would count it
