@@ -26,6 +26,7 @@ export default defineConfig({
     // Programs that tests start find our sources compiled, and with their types stripped, from the
     // first file on.
     env: { NODE_COMPILE_CACHE: join(root, CACHE, 'compile') },
+    globalSetup: [join(root, 'test', 'global-setup.ts')],
     setupFiles: [join(root, 'test', 'setup.ts')],
     // Only a hang takes this long, on a loaded machine too: nothing here is a measurement.
     testTimeout: 300_000,

@@ -1,8 +1,7 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 
 import { collectRequests } from '../../src/bench/pass-requests.ts';
 import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
@@ -15,6 +14,7 @@ import type { HostCounts } from '../../src/device/host-meter.ts';
 import { MEMORY_CAPABILITIES, MemoryStorage, NullStorage } from '../../src/device/memory-storage.ts';
 import { PHASES, type Phase } from '../../src/device/operation.ts';
 import { cellKey, cellName } from '../../src/result/cell.ts';
+import { testDirectory } from '../test-directory.ts';
 import {
   ALL_CACHES,
   mixedSource,
@@ -25,10 +25,9 @@ import {
   WRITES,
 } from './small-run.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-engine-'));
+const directory = testDirectory();
 const capabilities = probeCapabilities(directory);
 const files = new FileStorage(directory, capabilities);
-afterAll(() => rmSync(directory, { recursive: true }));
 afterEach(() => {
   expect(readdirSync(directory)).toEqual([]);
 });
@@ -168,8 +167,7 @@ describe('a kept image', () => {
 });
 
 describe('an image of the user', () => {
-  const userFolder = mkdtempSync(join(tmpdir(), 'qcow2-bench-user-'));
-  afterAll(() => rmSync(userFolder, { recursive: true }));
+  const userFolder = testDirectory();
 
   /** Made by a cell of its own, so that all that it asks for is allocated. */
   async function makeImage(name: string): Promise<UserImage> {

@@ -1,10 +1,8 @@
 /** Calibration against devices whose costs are known: those that a model has. */
 
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
 
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { calibrate } from '../../src/bench/calibration.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
@@ -12,6 +10,7 @@ import { DEVICE_MODELS } from '../../src/device/device-models.ts';
 import type { DeviceModel, OperationCost } from '../../src/device/device-model.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import { ModelStorage } from '../../src/device/model-storage.ts';
+import { testDirectory } from '../test-directory.ts';
 
 function near(found: number, expected: number): void {
   expect(Math.abs(found - expected)).toBeLessThanOrEqual(Math.max(1, expected * 0.02));
@@ -50,10 +49,7 @@ describe('calibrate', () => {
   );
 
   it('leaves nothing behind on a real directory, also when it is stopped', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-calibrate-'));
-    onTestFinished(() => {
-      rmSync(directory, { recursive: true });
-    });
+    const directory = testDirectory();
     const storage = new FileStorage(directory, probeCapabilities(directory));
     const stop = new AbortController();
     const calibrating = calibrate({

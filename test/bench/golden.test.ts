@@ -5,11 +5,7 @@
  * The figures are written out here and derived from nothing: they are what the engines are held to.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 
 import { runRequests } from '../../src/bench/runner.ts';
 import { openStack, type StackOptions, type WrapDevice } from '../../src/bench/stack.ts';
@@ -29,6 +25,7 @@ import { QEMU_PROFILE_NAMES, type QemuProfileName } from '../../src/format/qemu-
 import type { ImageShape } from '../../src/format/image-shape.ts';
 import { createImage } from '../../src/format/registry.ts';
 import type { Request } from '../../src/workload/request.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const KIB = 1024;
 const GIB = 1024 ** 3;
@@ -67,9 +64,8 @@ interface Totals {
   readonly bytes: number;
 }
 
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-golden-'));
+const directory = testDirectory();
 const files = new FileStorage(directory, probeCapabilities(directory));
-afterAll(() => rmSync(directory, { recursive: true }));
 
 const { direct, zeroRange, punchHole } = files.capabilities;
 /** A file whose syncs are counted above it and not done: 20,000 real ones would take minutes. */

@@ -1,13 +1,12 @@
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-import { afterAll, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 
 import { blockDeviceOf, governorOf, isVirtualMachine } from '../../src/bench/machine.ts';
+import { testDirectory } from '../test-directory.ts';
 
-const system = mkdtempSync(join(tmpdir(), 'qcow2-bench-machine-'));
-afterAll(() => rmSync(system, { recursive: true }));
+const system = testDirectory();
 
 function put(path: string, text: string): void {
   mkdirSync(dirname(join(system, path)), { recursive: true });

@@ -3,8 +3,7 @@
  * finds the image clean.
  */
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
@@ -18,6 +17,7 @@ import { FileStorage } from '../../src/device/file-storage.ts';
 import { createImage } from '../../src/format/registry.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const SECTOR = 512;
 const DISK = 2 * 1024 * 1024;
@@ -94,36 +94,32 @@ describe.skipIf(skipped !== undefined)(
         [256, 'writeback', true],
       ] as const)('at depth %i, %s, overlap %s', async ([queueDepth, cache, overlap], context) => {
         const seed = 977 + queueDepth;
-        const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-overlap-'));
-        try {
-          const capabilities = probeCapabilities(directory);
-          context.skip(cache === 'none' && !capabilities.direct.ok, 'no O_DIRECT here');
-          const storage = new FileStorage(directory, capabilities);
-          {
-            // Closed before the image is opened: both hold its lock.
-            using made = storage.create('image');
-            await createImage({ device: made, format, virtualSize: DISK, refcounts });
-          }
-          const requests = overlappingWrites(new Random(seed));
-          const watch = new Spans();
-          await using stack = await openStack({
-            storage,
-            imageName: 'image',
-            format,
-            cache,
-            refcounts,
-            overlap,
-          });
-          const payload = new Payload('pattern', seed);
-          await runRequests({ backend: stack.backend, batches: [requests], queueDepth, payload, watch });
-          await stack.close();
-          if (format !== 'raw') runTool('qemu-img', ['check', '-f', format, 'image'], directory);
-          runTool('qemu-img', ['convert', '-f', format, '-O', 'raw', 'image', 'plain'], directory);
-          const wrong = watch.wrongSectors(requests, readFileSync(join(directory, 'plain')));
-          expect(wrong, `seed ${String(seed)}`).toEqual([]);
-        } finally {
-          rmSync(directory, { recursive: true });
+        const directory = testDirectory();
+        const capabilities = probeCapabilities(directory);
+        context.skip(cache === 'none' && !capabilities.direct.ok, 'no O_DIRECT here');
+        const storage = new FileStorage(directory, capabilities);
+        {
+          // Closed before the image is opened: both hold its lock.
+          using made = storage.create('image');
+          await createImage({ device: made, format, virtualSize: DISK, refcounts });
         }
+        const requests = overlappingWrites(new Random(seed));
+        const watch = new Spans();
+        await using stack = await openStack({
+          storage,
+          imageName: 'image',
+          format,
+          cache,
+          refcounts,
+          overlap,
+        });
+        const payload = new Payload('pattern', seed);
+        await runRequests({ backend: stack.backend, batches: [requests], queueDepth, payload, watch });
+        await stack.close();
+        if (format !== 'raw') runTool('qemu-img', ['check', '-f', format, 'image'], directory);
+        runTool('qemu-img', ['convert', '-f', format, '-O', 'raw', 'image', 'plain'], directory);
+        const wrong = watch.wrongSectors(requests, readFileSync(join(directory, 'plain')));
+        expect(wrong, `seed ${String(seed)}`).toEqual([]);
       });
     });
   },

@@ -1,8 +1,6 @@
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
 import type { CellPlan, Engine } from '../../src/bench/engine.ts';
@@ -13,12 +11,12 @@ import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
 import { cellKey, cellName } from '../../src/result/cell.ts';
 import { cellRecordSchema } from '../../src/result/schema.ts';
+import { testDirectory } from '../test-directory.ts';
 import { ALL_CACHES, MemorySink, mixedSource, smallMatrix, smallSource, steppingClock } from './small-run.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-run-'));
+const directory = testDirectory();
 const capabilities = probeCapabilities(directory);
 const files = new FileStorage(directory, capabilities);
-afterAll(() => rmSync(directory, { recursive: true }));
 
 function run(
   plans: readonly CellPlan[],

@@ -13,8 +13,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { readResult } from '../../src/result/store.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder, type Ended } from './cli-process.ts';
+import { errorLine, type Ended } from './cli-process.ts';
 import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 /** One cell, counted only. */
@@ -44,14 +45,14 @@ describe('a bad image is refused in one line that names file, offset and rule', 
   const COMMANDS = [['info'], ['check'], ['check', '--repair', 'all']] as const;
 
   test.for(COMMANDS)('%s: qcow2 cut within its header', async (words) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = await makeImage(folder, 'qcow2');
     truncateSync(path, 60);
     expectError(await callCli(folder, ...words, 'disk.qcow2'), path, 'offset 0x3c', 'truncated');
   });
 
   test('qcow2 cut before its L1 table: refused, damage to a check, and not repaired into an empty disk without a word', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = await makeImage(folder, 'qcow2');
     truncateSync(path, 0x20000);
     const before = readFileSync(path);
@@ -65,28 +66,28 @@ describe('a bad image is refused in one line that names file, offset and rule', 
   });
 
   test.for(COMMANDS)('%s: QED cut within its first-level table', async (words) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = await makeImage(folder, 'qed');
     truncateSync(path, 0x20000);
     expectError(await callCli(folder, ...words, 'disk.qed'), path, 'first-level table', '0x');
   });
 
   test.for(COMMANDS)('%s: an unknown incompatible feature', async (words) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = await makeImage(folder, 'qcow2');
     patch(path, HEADER.incompatible, [0, 0, 1]);
     expectError(await callCli(folder, ...words, 'disk.qcow2'), path, 'offset 0x48', 'bit 40');
   });
 
   test('a cluster size that there cannot be', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = await makeImage(folder, 'qcow2');
     patch(path, HEADER.clusterBits, [0, 0, 0, 40]);
     expectError(await callCli(folder, 'info', 'disk.qcow2'), path, 'offset 0x14', '40');
   });
 
   test('a foreign image under a run: not a byte of it changes', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = await makeImage(folder, 'qed');
     const before = readFileSync(path);
     const words = ['--format', 'qcow2', ...ONE_CELL, '--image', 'disk.qed'];
@@ -99,7 +100,7 @@ describe('a bad image is refused in one line that names file, offset and rule', 
 
 describe('a bad workload or trace is refused with its line', () => {
   test('a workload that is no JSON', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(
       join(folder, 'mine.json'),
       '{\n  "schema": "qcow2-bench/workload@1",\n  "name" "mine"\n}\n',
@@ -108,7 +109,7 @@ describe('a bad workload or trace is refused with its line', () => {
   });
 
   test('a workload with an unknown field', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const stride = readFileSync(new URL('../../workloads/stride.json', import.meta.url), 'utf8');
     writeFileSync(
       join(folder, 'mine.json'),
@@ -118,7 +119,7 @@ describe('a bad workload or trace is refused with its line', () => {
   });
 
   test('a workload that there is not', async () => {
-    const ended = await callCli(makeFolder(), 'run', '--workload', 'strid');
+    const ended = await callCli(testDirectory(), 'run', '--workload', 'strid');
     expect(errorLine(ended)).toMatch(/^qcow2-bench: error: .*'strid'.*stride/);
     expect(ended).toMatchObject({ code: 2, stdout: '' });
   });
@@ -134,7 +135,7 @@ describe('a bad workload or trace is refused with its line', () => {
   ].join('\n');
 
   test('a trace with an unaligned request, before any cell is begun', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'my.trace.csv'), TRACE);
     const ended = await callCli(folder, 'replay', 'my.trace.csv', '--out', 'result.json', '--samples', '0');
     expectError(ended, 'my.trace.csv', 'line 5', '512');
@@ -142,7 +143,7 @@ describe('a bad workload or trace is refused with its line', () => {
   });
 
   test('--skip-bad goes on without the line, and the result says so', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'my.trace.csv'), TRACE);
     const words = ['--skip-bad', '--format', 'qcow2', ...ONE_CELL, '--json'];
     const { code, stdout } = await callCli(folder, 'replay', 'my.trace.csv', ...words);
@@ -158,7 +159,7 @@ describe('a bad workload or trace is refused with its line', () => {
   });
 
   test('a trace cut in mid-file', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const packed = readFileSync(
       new URL('../../workloads/recorded/ext4-unpack.trace.csv.gz', import.meta.url),
     );
@@ -169,7 +170,7 @@ describe('a bad workload or trace is refused with its line', () => {
 
 describe('places', () => {
   test('an unwritable --dir is reported before anything is run', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const ended = await callCli(
       folder,
       'run',
@@ -185,11 +186,11 @@ describe('places', () => {
   });
 
   test('a --dir that there is not', async () => {
-    expectError(await callCli(makeFolder(), 'run', '--workload', 'stride', '--dir', 'no/such'), 'no/such');
+    expectError(await callCli(testDirectory(), 'run', '--workload', 'stride', '--dir', 'no/such'), 'no/such');
   });
 
   test('an --out that cannot be written', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     mkdirSync(join(folder, 'result.json'));
     expectError(await callCli(folder, 'run', '--workload', 'stride', '--out', 'result.json'), 'result.json');
   });
@@ -201,7 +202,7 @@ describe('places', () => {
       noMount === undefined ? '' : ` (not tested: ${noMount})`
     }`,
     async () => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       const small = join(folder, 'small');
       mkdirSync(small);
       mountSmall(small);

@@ -4,12 +4,7 @@
  */
 
 import { spawn, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-
-import { onTestFinished } from 'vitest';
 
 import { owned } from '../owned-process.ts';
 
@@ -27,13 +22,6 @@ export interface Started {
   readonly ended: Promise<Ended>;
   /** Resolves as soon as standard error holds `text`; rejects if the program ends before. */
   said(text: string): Promise<void>;
-}
-
-/** A folder that is gone after the test. */
-export function makeFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-test-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
 }
 
 /** Starts the program in `folder`. */

@@ -1,13 +1,13 @@
 /** `compare` and `gate` as they are called, on results of this engine and with planted changes. */
 
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { BASELINE_SCHEMA } from '../../src/gate/baseline.ts';
 import type { ResultRecord } from '../../src/result/schema.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
 import type { Ended } from './cli-process.ts';
 
@@ -15,14 +15,13 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 });
 
 const CELLS =
   '--workload stride --requests 40 --format qcow2 --cache writethrough,writeback --samples 0'.split(' ');
-let folder: string;
+const folder = testDirectory();
 
 function call(line: string): Promise<Ended> {
   return callCli(folder, ...line.split(' '));
 }
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'gate-'));
   for (const words of [
     ['run', ...CELLS, '--out', 'a.json'],
     ['run', ...CELLS, '--l2-cache-entry-size', '4KiB', '--out', 'slices.json'],
@@ -39,10 +38,6 @@ beforeAll(async () => {
   }
   const result = JSON.parse(readFileSync(join(folder, 'a.json'), 'utf8')) as ResultRecord;
   writeFileSync(join(folder, 'worse.json'), JSON.stringify(withCowSyncs(result)));
-});
-
-afterAll(() => {
-  rmSync(folder, { recursive: true });
 });
 
 /** One more sync per allocating write in every lazy cell. */

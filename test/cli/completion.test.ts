@@ -9,7 +9,8 @@ import { COMMANDS } from '../../src/cli/command-list.ts';
 import { completionsOf } from '../../src/cli/grammar/completions.ts';
 import { repeated } from '../../src/cli/options/option-kinds.ts';
 import { choice, valuesOf } from '../../src/cli/options/option-values.ts';
-import { runCli, makeFolder } from './cli-process.ts';
+import { testDirectory } from '../test-directory.ts';
+import { runCli } from './cli-process.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
 
@@ -99,7 +100,7 @@ test.runIf(hasZsh)('zsh completes options with values, and files where no candid
 });
 
 test('the script for zsh is printed', async () => {
-  const { code, stdout } = await runCli(makeFolder(), 'completion', 'zsh');
+  const { code, stdout } = await runCli(testDirectory(), 'completion', 'zsh');
   expect(code).toBe(0);
   expect(stdout).toMatch(/^#compdef qcow2-bench qb\n/);
 });

@@ -18,15 +18,16 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder } from './cli-process.ts';
+import { errorLine } from './cli-process.ts';
 import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 const MIB = 1024 ** 2;
 
 /** A raw disk of some MiB without a zero. */
 function source(size = MIB): string {
-  const folder = makeFolder();
+  const folder = testDirectory();
   writeFileSync(join(folder, 'in.raw'), Buffer.alloc(size, 7));
   return folder;
 }

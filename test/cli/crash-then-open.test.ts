@@ -7,11 +7,11 @@ import { describe, expect, test } from 'vitest';
 import type { CellRecord, Counts } from '../../src/result/schema.ts';
 import { parseResult } from '../../src/result/store.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { makeFolder } from './cli-process.ts';
 
 async function run(...words: readonly string[]): Promise<{ cells: readonly CellRecord[]; text: string }> {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const fixed = ['--cache', 'writeback', '--samples', '0', '--out', 'result.json'];
   const { code, stdout, stderr } = await callCli(folder, 'run', ...words, ...fixed);
   expect(code, stderr).toBe(0);

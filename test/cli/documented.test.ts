@@ -3,19 +3,18 @@
  * requests, and each option that the text names exists in the command that it is named with.
  */
 
-import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { COMMANDS } from '../../src/cli/command-list.ts';
 import { COMMON_OPTIONS, declaredOptions } from '../../src/cli/grammar/declared-options.ts';
 import { nameOf } from '../../src/cli/named-command.ts';
 import { EXIT } from '../../src/cli/terminal/exit-code.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCliWith } from './call-cli.ts';
-import { makeFolder } from './cli-process.ts';
 
 vi.setConfig({ testTimeout: 300_000, hookTimeout: 300_000 });
 
@@ -43,7 +42,7 @@ function commandsOf(file: string): readonly Documented[] {
 }
 
 const DOCUMENTED = FILES.flatMap(commandsOf);
-let inputs: string;
+const inputs = testDirectory();
 
 async function call(folder: string, words: readonly string[]): Promise<void> {
   // A server is ended when it says where it listens.
@@ -52,7 +51,6 @@ async function call(folder: string, words: readonly string[]): Promise<void> {
 }
 
 beforeAll(async () => {
-  inputs = mkdtempSync(join(tmpdir(), 'qcow2-bench-documented-'));
   const workloads = readFileSync(join(ROOT, 'docs/workloads.md'), 'utf8');
   const [, workload = ''] = /^```json\n(\{.*?)^```$/ms.exec(workloads) ?? [];
   const [, trace = ''] = /^```\n(#qcow2-bench trace.*?)^```$/ms.exec(workloads) ?? [];
@@ -75,10 +73,6 @@ beforeAll(async () => {
   }
 });
 
-afterAll(() => {
-  rmSync(inputs, { recursive: true, force: true });
-});
-
 test('the documents show commands', () => {
   expect(new Set(DOCUMENTED.map(({ file }) => file)).size).toBeGreaterThan(2);
   expect(DOCUMENTED.length).toBeGreaterThan(15);
@@ -86,7 +80,7 @@ test('the documents show commands', () => {
 
 describe('a documented command runs', () => {
   test.for(DOCUMENTED)('$file: $words', async ({ words: [command = '', ...rest] }) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     // These make the file that others read.
     if (command !== 'create' && command !== 'record') cpSync(inputs, folder, { recursive: true });
     if (command === 'report') mkdirSync(join(folder, 'reports'));

@@ -7,7 +7,8 @@ import { fileURLToPath } from 'node:url';
 
 import { expect, test, vi } from 'vitest';
 
-import { makeFolder, runCli } from './cli-process.ts';
+import { testDirectory } from '../test-directory.ts';
+import { runCli } from './cli-process.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
 
@@ -32,7 +33,7 @@ test('an older Node gets one line with the version that is needed', () => {
 });
 
 test('qb works from any folder and through a link, with paths of that folder, exit codes and errors', () => {
-  const folder = join(makeFolder(), 'a folder');
+  const folder = join(testDirectory(), 'a folder');
   mkdirSync(folder);
   symlinkSync(QB, join(folder, 'qb'));
   writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));
@@ -50,7 +51,7 @@ test('qb works from any folder and through a link, with paths of that folder, ex
 });
 
 test.runIf(process.platform === 'linux')('qb keeps the bytes of names that are not UTF-8', () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const script = `"$0" create --format qcow2 "$(printf 'caf\\351')" 1MiB`;
   expect(spawnSync('sh', ['-c', script, QB], { cwd: folder }).status).toBe(0);
   expect(readdirSync(folder, 'buffer').map((name) => name.toString('latin1'))).toEqual(['caf\xe9']);
@@ -59,7 +60,7 @@ test.runIf(process.platform === 'linux')('qb keeps the bytes of names that are n
 // Those that write are killed in `kills`, and end by themselves there; all else is called within
 // the process of the tests.
 test('commands that only read end by themselves, with their whole answer', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));
   for (const [words, begin] of [
     ['list', 'Workloads'],

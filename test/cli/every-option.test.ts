@@ -8,11 +8,10 @@
  * word that its command takes.
  */
 
-import { cpSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 
 import { COMMANDS } from '../../src/cli/command-list.ts';
 import type { ListedCommand } from '../../src/cli/grammar/command.ts';
@@ -25,6 +24,7 @@ import { EXIT } from '../../src/cli/terminal/exit-code.ts';
 import { nameOf } from '../../src/cli/named-command.ts';
 import { readResult } from '../../src/result/store.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCliWith } from './call-cli.ts';
 import { linesOf, type Ended } from './cli-process.ts';
 import { COMMAND_CASES, FREE_VALUES, PLAUSIBLE, type Words } from './option-cases.ts';
@@ -93,10 +93,9 @@ const CRASH_CASE = {
   timeline: [],
 };
 
-let inputs: string;
+const inputs = testDirectory();
 
 beforeAll(async () => {
-  inputs = mkdtempSync(join(tmpdir(), 'qcow2-bench-options-'));
   writeFileSync(
     join(inputs, 'disk.raw'),
     Buffer.concat([Buffer.alloc(MIB / 4, 7), Buffer.alloc((3 * MIB) / 4)]),
@@ -121,10 +120,6 @@ beforeAll(async () => {
   }
   const [first] = readResult(join(inputs, 'result.json')).cells;
   writeFileSync(join(inputs, 'crash.json'), JSON.stringify({ ...CRASH_CASE, cell: first?.cell }));
-});
-
-afterAll(() => {
-  rmSync(inputs, { recursive: true, force: true });
 });
 
 test('the table names commands and options that exist', async () => {
@@ -203,7 +198,7 @@ function wordsOf(name: string, option: string, value: string | true): readonly s
 async function tryCall(
   words: readonly string[],
 ): Promise<{ readonly fault: string | undefined; readonly ended: Ended }> {
-  const folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-option-'));
+  const folder = testDirectory();
   try {
     cpSync(inputs, folder, { recursive: true });
     const before = readdirSync(folder).toSorted();

@@ -20,8 +20,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder, startCli } from './cli-process.ts';
+import { errorLine, startCli } from './cli-process.ts';
 import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 const noMount = reasonAgainstMount();
@@ -121,7 +122,7 @@ function contents(folder: string): Readonly<Record<string, string>> {
 
 /** A trace and a result, made once. */
 async function makeInputs(): Promise<Readonly<Record<string, string>>> {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const head = '#qcow2-bench trace v1\n#virtual-size 4294967296\ntime_ns,op,offset,length,flags\n';
   // Offsets without order, so that a packed trace is long too.
   const lines = Array.from({ length: 20_000 }, (_, n) => {
@@ -140,7 +141,7 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
   () => {
     let inputs: Readonly<Record<string, string>> | undefined;
     test.for(OUTPUTS)('$what', async ({ words, room, written = '' }) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       const small = join(folder, 'small');
       mkdirSync(small);
       mountSmall(small);
@@ -164,7 +165,7 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
     });
 
     test.for(IMAGE_CHANGES)('$what', async ({ words, room }) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       const small = join(folder, 'small');
       mkdirSync(small);
       mountSmall(small);
@@ -199,7 +200,7 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
       `a recording${noClient === undefined ? '' : ` (${noClient})`}`,
       () => {
         test.for(['rec.csv', 'rec.csv.gz', 'rec.csv.zst'])('%s', async (name) => {
-          const folder = makeFolder();
+          const folder = testDirectory();
           const small = join(folder, 'small');
           mkdirSync(small);
           mountSmall(small);

@@ -11,7 +11,8 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 
 import { WORKLOAD_SCHEMA } from '../../src/workload/schema.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { MAIN, makeFolder, type Ended } from './cli-process.ts';
+import { testDirectory } from '../test-directory.ts';
+import { MAIN, type Ended } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-io', 'qemu-img', 'strace');
 const CELL = '--format qcow2 --refcounts eager --cache writethrough --samples 0';
@@ -26,13 +27,13 @@ const NAMES: readonly { readonly what: string; readonly bytes: Buffer }[] = [
 class Folder {
   readonly #bytes: Buffer;
   readonly #path: Buffer;
-  readonly #scripts = makeFolder();
+  readonly #scripts = testDirectory();
   #count = 0;
 
   constructor(bytes: Buffer) {
     this.#bytes = bytes;
     // `--workload` and QEMU's options are lists with commas.
-    this.#path = Buffer.concat([Buffer.from(`${makeFolder()}/`), bytes, Buffer.from(',')]);
+    this.#path = Buffer.concat([Buffer.from(`${testDirectory()}/`), bytes, Buffer.from(',')]);
     mkdirSync(this.#path);
   }
 

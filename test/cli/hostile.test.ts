@@ -8,28 +8,26 @@ import { spawnSync } from 'node:child_process';
 import {
   copyFileSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   realpathSync,
-  rmSync,
   statSync,
   symlinkSync,
   truncateSync,
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { LIMITS } from '../../src/core/limits.ts';
 import { MemoryDevice } from '../../src/device/memory-device.ts';
 import { createQcow2 } from '../../src/format/qcow2/create.ts';
 import { GOOD, HOSTILE_CLASSES, VIRTUAL_SIZE, type HostileClass } from '../format/hostile-classes.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
-import { errorLine, makeFolder, runCli } from './cli-process.ts';
+import { testDirectory } from '../test-directory.ts';
+import { errorLine, runCli } from './cli-process.ts';
 import type { Call, Called } from './hostile-driver.ts';
 
 const DRIVER = fileURLToPath(new URL('hostile-driver.ts', import.meta.url));
@@ -98,9 +96,8 @@ interface Tried {
 describe.skipIf(noStrace !== undefined)(
   `a hostile image${noStrace === undefined ? '' : ` (${noStrace})`}`,
   () => {
-    const root = realpathSync(mkdtempSync(join(tmpdir(), 'qcow2-bench-hostile-')));
+    const root = realpathSync(testDirectory());
     const tried = new Map<string, Tried>();
-    afterAll(() => rmSync(root, { recursive: true, force: true }));
 
     beforeAll(async () => {
       writeFileSync(join(root, 'secret'), Buffer.alloc(VIRTUAL_SIZE, 7));
@@ -304,7 +301,7 @@ function openedByCall(trace: string, calls: readonly Call[]): readonly (readonly
 }
 
 test('a sparse file of 8 TiB, with references all over it, is checked in no time', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const device = new MemoryDevice();
   await createQcow2({ device, virtualSize: 8 * VIRTUAL_SIZE, clusterSize: 512 });
   const bytes = device.contents();
@@ -328,7 +325,7 @@ test('a sparse file of 8 TiB, with references all over it, is checked in no time
 test.each(['info', 'check', 'map', 'convert', 'replay', 'record', 'resize'] as const)(
   '%s as a process of its own prints one line, and exits with 1',
   async (command) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const bytes = await GOOD.qcow2();
     new DataView(bytes.buffer).setUint32(20, 63);
     layOut(folder, bytes, undefined);

@@ -16,15 +16,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder } from './cli-process.ts';
+import { errorLine } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 const KINDS = ['qcow2', 'qed'] as const;
 
 describe('create', () => {
   test('replaces an existing file only on request', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = join(folder, 'disk.qcow2');
     writeFileSync(path, 'precious');
     const refused = await callCli(folder, 'create', 'disk.qcow2', '1GiB');
@@ -36,7 +37,7 @@ describe('create', () => {
   });
 
   test('refuses what the format does not take before it overwrites anything', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'disk.qed'), 'precious');
     const words = ['create', 'disk.qed', '1GiB', '--format', 'qed', '--cluster-size', '512', '--overwrite'];
     expect((await callCli(folder, ...words)).code).toBe(2);
@@ -44,7 +45,7 @@ describe('create', () => {
   });
 
   test('an overlay is as large as its backing file, which must be there', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     truncateSync(makeFile(folder, 'base.raw'), 3 * 1024 * 1024);
     const words = ['--backing', 'base.raw', '--backing-format', 'raw'];
     expect((await callCli(folder, 'create', 'top.qcow2', ...words)).code).toBe(0);
@@ -71,7 +72,7 @@ describe('create', () => {
   test.skipIf(skipped !== undefined).for(KINDS)(
     '%s: the bytes that qemu-img create writes',
     async (format) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       expect((await callCli(folder, 'create', 'ours', '1GiB', '--format', format)).code).toBe(0);
       runTool('qemu-img', ['create', '-q', '-f', format, 'theirs', '1G'], folder);
       expect(readFileSync(join(folder, 'ours')).equals(readFileSync(join(folder, 'theirs')))).toBe(true);
@@ -81,7 +82,7 @@ describe('create', () => {
 
 describe('check', () => {
   test('a raw image: 63, nothing to check', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     truncateSync(makeFile(folder, 'disk.raw'), 1024 * 1024);
     const ended = await callCli(folder, 'check', 'disk.raw');
     expect(ended.code).toBe(63);
@@ -89,7 +90,7 @@ describe('check', () => {
   });
 
   test('no such image: 1', async () => {
-    const ended = await callCli(makeFolder(), 'check', 'disk.qcow2');
+    const ended = await callCli(testDirectory(), 'check', 'disk.qcow2');
     expect(ended.code).toBe(1);
     expect(errorLine(ended)).toContain('disk.qcow2');
   });
@@ -106,7 +107,7 @@ describe('check', () => {
   test.skipIf(skipped !== undefined).each(GOOD)(
     '%s: the lines of qemu-img check',
     async (_, format, commands) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       runTool('qemu-img', ['create', '-q', '-f', format, 'disk', '64M'], folder);
       runTool('qemu-io', ['-f', format, ...commands.flatMap((command) => ['-c', command]), 'disk'], folder);
       const { stdout } = await callCli(folder, 'check', 'disk');
@@ -119,7 +120,7 @@ describe('check', () => {
   test.skipIf(skipped !== undefined)(
     'prints 20 findings of a kind, and how many more there are of each',
     async () => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       runTool('qemu-img', ['create', '-q', '-f', 'qcow2', 'disk', '64M'], folder);
       runTool('qemu-io', ['-f', 'qcow2', '-c', 'write 0 8M', 'disk'], folder);
       // Clusters 10 to 39 have refcount 0; 40 to 64 have 2, and so a wrong copied flag.
@@ -189,7 +190,7 @@ describe('check', () => {
   test.skipIf(skipped !== undefined).for(DAMAGES)(
     '$format with $name: counts as qemu-img check has them, and the same repair',
     async ({ format, at, bytes, fileSize, codes }) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       const make = (): void => {
         for (const file of ['ours', 'theirs']) {
           runTool('qemu-img', ['create', '-q', '-f', format, file, '64M'], folder);
@@ -242,7 +243,7 @@ describe('check', () => {
   test.skipIf(skipped !== undefined)(
     'a bitmap with a cluster past the end of the file remains an error until it is removed',
     async () => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       runTool('qemu-img', ['create', '-q', '-f', 'qcow2', 'disk', '4M'], folder);
       runTool('qemu-img', ['bitmap', '--add', 'disk', 'changed'], folder);
       runTool('qemu-io', ['-c', 'write 0 64k', 'disk'], folder);
@@ -274,7 +275,7 @@ describe('check', () => {
   test.skipIf(skipped !== undefined).for(DATA_FILES)(
     'an image whose data file %s: the exit code of qemu-img check, and nothing is repaired without it',
     async ([, change, error]) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'data_file=data', 'disk', '4M'], folder);
       runTool('qemu-io', ['-c', 'write 0 1M', 'disk'], folder);
       const before = readFileSync(join(folder, 'disk'));
@@ -290,7 +291,7 @@ describe('check', () => {
   );
 
   test.skipIf(skipped !== undefined)('a data file elsewhere is opened where that is allowed', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     mkdirSync(join(folder, 'images'));
     const options = `data_file=${join(folder, 'data')}`;
     runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', options, 'images/disk', '4M'], folder);
@@ -302,7 +303,7 @@ describe('check', () => {
   });
 
   test.skipIf(skipped !== undefined)('without --repair not a byte of a damaged image changes', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'lazy_refcounts=on', 'disk', '64M'], folder);
     spawnSync('qemu-io', ['-c', 'write 0 64k', '-c', 'flush', '-c', 'abort', 'disk'], { cwd: folder });
     const path = join(folder, 'disk');

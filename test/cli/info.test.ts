@@ -18,8 +18,9 @@ import { describe, expect, test } from 'vitest';
 
 import { LIMITS } from '../../src/core/limits.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder } from './cli-process.ts';
+import { errorLine } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 
@@ -34,7 +35,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   ];
 
   test.each(SHAPES)('%s: the lines and the JSON of qemu-img info', async (_, format, options) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     runTool('qemu-img', ['create', '-q', '-f', format, '-o', options, 'disk', '300M'], folder);
     // QEMU counts the blocks of a data file in, which is not looked at here.
     if (options.includes('data_file')) truncateSync(join(folder, 'data.raw'), 0);
@@ -42,7 +43,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   });
 
   test('snapshots, bitmaps and an unclean close', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'lazy_refcounts=on', 'disk', '64M'], folder);
     runTool('qemu-img', ['snapshot', '-c', 'before', 'disk'], folder);
     runTool('qemu-img', ['bitmap', '--add', 'disk', 'one'], folder);
@@ -55,7 +56,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   });
 
   test('a chain of qcow2 over qcow2 over raw, and qcow2 over QED over raw, is reported as by qemu-img', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     mkdirSync(join(folder, 'images'));
     truncateSync(made(folder, 'base.raw'), 3 * 1024 ** 2);
     overlay(folder, 'middle.qcow2', 'base.raw', 'raw');
@@ -73,21 +74,21 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   });
 
   test('a loop is an error, as with qemu-img', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     overlay(folder, 'one.qcow2', 'two.qcow2', 'qcow2', '1M');
     overlay(folder, 'two.qcow2', 'one.qcow2', 'qcow2', '1M');
     await expectBothRefuse(folder, 'one.qcow2', 'backing-loop');
   });
 
   test('a missing link is an error that names the file, as with qemu-img', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     overlay(folder, 'middle.qcow2', 'gone.raw', 'raw', '1M');
     overlay(folder, 'top.qcow2', 'middle.qcow2', 'qcow2', '1M');
     expect(await expectBothRefuse(folder, 'top.qcow2', 'file-missing')).toContain('gone.raw');
   });
 
   test('a link outside of the directory is opened only with the explicit flags, symbolic links followed', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     mkdirSync(join(folder, 'images'));
     truncateSync(made(folder, 'secret.raw'), 1024 ** 2);
     symlinkSync('../secret.raw', join(folder, 'images', 'innocent.raw'));
@@ -113,7 +114,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   });
 
   test('a format that no image names is given or the chain refused, never detected from the content', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     overlay(folder, 'base.qcow2', 'gone', 'raw', '1M');
     overlay(folder, 'top.qcow2', 'base.qcow2', 'raw', '1M');
     // The header extension that names the format becomes an unknown one.
@@ -129,7 +130,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   });
 
   test('a chain of 20 files is described and read, as by qemu-img; one of more files than are allowed is refused', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const last = LIMITS.backingChainDepth + 1;
     const name = (n: number): string => `disk-${String(n).padStart(3, '0')}`;
     truncateSync(made(folder, name(last)), 1024 ** 2);
@@ -151,7 +152,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   });
 
   test('a file behind the image that is missing is named with the image that leads to it', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     truncateSync(made(folder, 'base.raw'), 1024 ** 2);
     overlay(folder, 'middle.qcow2', 'base.raw', 'raw');
     overlay(folder, 'top.qcow2', 'middle.qcow2', 'qcow2');
@@ -170,7 +171,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   });
 
   test('flags for files behind the image need --backing-chain: a slip is reported', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     made(folder, 'disk');
     const ended = await callCli(folder, 'info', 'disk', '--any-backing');
     expect(ended.code).toBe(2);
@@ -178,7 +179,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
   });
 
   test('a name in the image does not get to move the cursor', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     overlay(folder, 'top.qcow2', 'a\u001b[2Jb', 'raw', '1M');
     const { stdout } = await callCli(folder, 'info', 'top.qcow2');
     expect(stdout).toContain(String.raw`backing file: a\x1b[2Jb`);

@@ -8,7 +8,8 @@ import { Interruption } from '../../src/cli/terminal/interruption.ts';
 import type { Terminal } from '../../src/cli/terminal/terminal.ts';
 import { readResult } from '../../src/result/store.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { makeFolder, runCli, startCli } from './cli-process.ts';
+import { testDirectory } from '../test-directory.ts';
+import { runCli, startCli } from './cli-process.ts';
 
 const CELLS = [
   '--workload',
@@ -22,7 +23,7 @@ const MEASURE = ['--timed-requests', '20', '--out', 'result.json'];
 
 describe('Ctrl-C', () => {
   test('keeps finished cells, says how to go on, exits with 130; --resume does the rest', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const started = startCli(folder, 'run', ...CELLS, ...MEASURE, '--samples', '1000');
     await started.said('counting 3/');
     started.process.kill('SIGINT');
@@ -49,7 +50,7 @@ describe.skipIf(noQemu !== undefined)(
   `Ctrl-C in a check${noQemu === undefined ? '' : ` (${noQemu})`}`,
   () => {
     test('or in a repair ends it with 130 and one word of what is left', async () => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       // 16.7 million clusters, in 164 MB of tables: more than half a second of work that never
       // waits.
       const big = ['create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', 'disk', '1T'];
@@ -124,7 +125,7 @@ describe('a second signal', () => {
   });
 
   test('leaves no image of this run behind, and nothing of others is touched', () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const before = process.listeners('exit');
     using directory = new ImageDirectory(folder);
     writeFileSync(join(folder, `${directory.filePrefix}-0.qcow2`), 'image');
@@ -143,7 +144,7 @@ describe('a second signal', () => {
 });
 
 test('a reader that goes away is no error', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const started = startCli(folder, 'list');
   started.process.stdout?.destroy();
   expect(await started.ended).toMatchObject({ code: 0, stderr: '' });

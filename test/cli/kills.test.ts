@@ -4,15 +4,15 @@
  * repeats a run.
  */
 
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
-import { makeFolder, startCli, type Ended } from './cli-process.ts';
+import { testDirectory } from '../test-directory.ts';
+import { startCli, type Ended } from './cli-process.ts';
 import {
   faultsAfterRepair,
   guestBytes,
@@ -32,16 +32,13 @@ const KILLS = IS_FULL ? 200 : SHORT.length;
 const LONG_EVERY = 40;
 const SEED = Number(process.env['KILL_SEED'] ?? 1);
 
-let inputs: string;
+const inputs = testDirectory();
 /** Of each case without a kill: how long it takes, and what comes of it. */
 const undisturbed = new Map<KillCase, { readonly ms: number; readonly outcome: unknown }>();
 
 beforeAll(async () => {
-  inputs = mkdtempSync(join(tmpdir(), 'qcow2-bench-test-'));
   await makeInputs(inputs);
 }, 600_000);
-
-afterAll(() => rmSync(inputs, { recursive: true, force: true }));
 
 describe(`killed at a random moment (seed ${String(SEED)}), each command can be run again`, () => {
   const random = new Random(SEED);
@@ -80,7 +77,7 @@ function pick(cases: readonly KillCase[], index: number): KillCase {
 }
 
 function copyOfInputs(): string {
-  const folder = makeFolder();
+  const folder = testDirectory();
   cpSync(inputs, folder, { recursive: true });
   return folder;
 }

@@ -9,8 +9,9 @@ import { expect, test } from 'vitest';
 
 import { parseResult } from '../../src/result/store.ts';
 import { WORKLOAD_SCHEMA } from '../../src/workload/schema.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder } from './cli-process.ts';
+import { errorLine } from './cli-process.ts';
 
 const WORDS =
   'run --workload database-commit --requests 20 --format raw --cache writethrough --samples 0 --out result.json';
@@ -23,7 +24,7 @@ async function cellOf(folder: string, ...words: readonly string[]) {
 }
 
 test('a cell names the newest by default; the oldest, as in older results, by no name', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   // Ten writes, a flush after each.
   expect(await cellOf(folder)).toEqual({ like: 'qemu-10.0', syncs: 20 });
   expect(await cellOf(folder, '--like', 'qemu-10.0')).toEqual({ like: 'qemu-10.0', syncs: 20 });
@@ -31,7 +32,7 @@ test('a cell names the newest by default; the oldest, as in older results, by no
 });
 
 test('discard-no-unref keeps refcounts, in the cell too; without qcow2 or like 7.2 it is refused', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const steps = { blockSizes: [{ size: '64KiB' }], pattern: { kind: 'sequential' } };
   const prefill = [{ name: 'fill', requests: 8, mix: { write: 1 }, ...steps }];
   const workload = {
@@ -64,7 +65,7 @@ test('discard-no-unref keeps refcounts, in the cell too; without qcow2 or like 7
 });
 
 test('a name that is none is refused with those that are', async () => {
-  const ended = await callCli(makeFolder(), ...WORDS.split(' '), '--like', 'qemu-8.2');
+  const ended = await callCli(testDirectory(), ...WORDS.split(' '), '--like', 'qemu-8.2');
   expect(ended.code).toBe(2);
   expect(errorLine(ended)).toContain("'qemu-8.2'");
   expect(errorLine(ended)).toContain('expected qemu-7.2 or qemu-10.0');

@@ -6,8 +6,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder } from './cli-process.ts';
+import { errorLine } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 const CLUSTER = 65_536;
@@ -15,7 +16,7 @@ const COMPRESSION = /, "compressed": (?:true|false)/g;
 
 describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${skipped})`}`, () => {
   test('prints the JSON of qemu-img map through a chain of qcow2 over qcow2 over raw', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     makeRaw(folder, 'base.raw');
     create(folder, 'qcow2', 'middle.qcow2', '-b', 'base.raw', '-F', 'raw');
     change(folder, 'middle.qcow2', 'write -c -P 2 128k 64k', 'write 256k 64k', 'write -z 256k 64k');
@@ -25,7 +26,7 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
   });
 
   test('prints the JSON and the table of qemu-img map for QED and for the holes of a raw file', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     makeRaw(folder, 'base.raw');
     create(folder, 'qed', 'top.qed', '-b', 'base.raw', '-F', 'raw');
     change(folder, 'top.qed', 'write 70k 1k', 'write -z 512k 64k', 'write 800k 200k');
@@ -38,7 +39,7 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
   });
 
   test('prints the JSON of qemu-img map where clusters have subclusters', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     makeRaw(folder, 'base.raw');
     const shape = ['-o', 'extended_l2=on'];
     runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...shape, 'alone.qcow2', '1M'], folder);
@@ -54,7 +55,7 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
   test.each(['0.10', '1.1'])(
     'prints the JSON of qemu-img map after zero-writes, unmapped or not, version %s (qemu-iotests 179)',
     async (compat) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       makeRaw(folder, 'base.raw');
       const shape = ['-o', `compat=${compat}`];
       runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...shape, 'alone.qcow2', '2M'], folder);
@@ -76,7 +77,7 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
   test.each(['cluster_size=65536', 'cluster_size=4096', 'extended_l2=on', 'data_file=disk.data'])(
     'prints the JSON and the table of qemu-img map where data were preallocated, %s',
     async (shape) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       const options = ['-o', `preallocation=metadata,${shape}`];
       runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...options, 'disk.qcow2', '8M'], folder);
       change(folder, 'disk.qcow2', 'write 1M 64k', 'write 3M 1k', 'write -z 4M 64k');
@@ -87,7 +88,7 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
   );
 
   test('prints the JSON of qemu-img map for raw files whose end cuts a sector, alone and below', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const end = 1_000_001;
     writeFileSync(join(folder, 'full.raw'), Buffer.alloc(end, 7));
     writeFileSync(join(folder, 'tail.raw'), '');
@@ -106,7 +107,7 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
   });
 
   test('says of compressed clusters that the table has no place for them', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     create(folder, 'qcow2', 'disk.qcow2', '1M');
     change(folder, 'disk.qcow2', 'write -c 0 64k');
     const ended = await callCli(folder, 'map', 'disk.qcow2');
@@ -115,7 +116,7 @@ describe.skipIf(skipped !== undefined)(`map${skipped === undefined ? '' : ` (${s
   });
 
   test('does not follow a symbolic link out of the allowed directory', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     mkdirSync(join(folder, 'images'));
     makeRaw(folder, 'secret.raw');
     symlinkSync('../secret.raw', join(folder, 'images', 'innocent.raw'));

@@ -6,16 +6,17 @@ import { describe, expect, test } from 'vitest';
 import type { ResultRecord } from '../../src/result/schema.ts';
 import { readResult } from '../../src/result/store.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { HEADER } from '../workload/trace/trace-files.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, linesOf, makeFolder, runCli } from './cli-process.ts';
+import { errorLine, linesOf, runCli } from './cli-process.ts';
 
 const COUNTS_ONLY = ['--samples', '0'];
 const STRIDE = ['--workload', 'stride', '--format', 'qcow2', '--cache', 'writethrough'];
 
 describe('run', () => {
   test('lists make a matrix, and its counts are those of QEMU', async () => {
-    const { code, stdout } = await callCli(makeFolder(), 'run', ...STRIDE, ...COUNTS_ONLY, '--json');
+    const { code, stdout } = await callCli(testDirectory(), 'run', ...STRIDE, ...COUNTS_ONLY, '--json');
     expect(code).toBe(0);
     const { cells } = JSON.parse(stdout) as ResultRecord;
     const syncs = cells.map(({ cell, counts }) => ({
@@ -32,7 +33,7 @@ describe('run', () => {
   test('every option of an image takes a list, and raw is beside each value', async () => {
     const axes = ['--extended-l2', 'off,on', '--l2-cache-size', '64KiB,1MiB', '--requests', '20'];
     const words = ['--workload', 'stride', '--format', 'raw,qcow2', '--refcounts', 'lazy', '--cache', 'none'];
-    const { code, stdout } = await runCli(makeFolder(), 'run', ...words, ...axes, ...COUNTS_ONLY);
+    const { code, stdout } = await runCli(testDirectory(), 'run', ...words, ...axes, ...COUNTS_ONLY);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^5 cells/m);
     const setups = linesOf(stdout).filter((line) => line.startsWith('cache=none · '));
@@ -41,7 +42,7 @@ describe('run', () => {
   });
 
   test('an image that is made with backing files and a data file has only these beside it', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const cell = ['--format', 'qcow2', '--refcounts', 'lazy', '--cache', 'none', '--requests', '20'];
     const image = ['--image', 'new', '--backing-depth', '2', '--data-file', 'plain'];
     const { code, stderr } = await runCli(folder, 'run', '--workload', 'stride', ...cell, ...image);
@@ -50,7 +51,7 @@ describe('run', () => {
   });
 
   test('a file in the way of a backing file is never replaced, a data file with --overwrite', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const cell = '--workload stride --format qcow2 --refcounts lazy --cache none --requests 20';
     const words = [...`run ${cell} --image new --backing-depth 2`.split(' '), '--data-file', 'plain'];
     const sizes = (): Readonly<Record<string, number>> =>
@@ -76,7 +77,7 @@ describe('run', () => {
 
   test('counts of overlapped host operations are of real files, and called a sample', async () => {
     const overlap = ['--queue-depth', '1,32', '--overlap', '--requests', '60', ...COUNTS_ONLY];
-    const folder = makeFolder();
+    const folder = testDirectory();
     // A process of its own has a thread pool for the depth.
     const { code, stdout } = await runCli(folder, 'run', ...STRIDE, ...overlap, '--out', 'result.json');
     expect(code).toBe(0);
@@ -95,7 +96,7 @@ describe('run', () => {
   });
 
   test('times on real files leave nothing behind', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const measure = ['--samples', '2', '--timed-requests', '10', '--dir', '.', '--out', 'result.json'];
     const { code, stdout } = await callCli(folder, 'run', ...STRIDE, ...measure);
     expect(code).toBe(0);
@@ -109,7 +110,7 @@ describe('run', () => {
   });
 
   test('--host-log holds every operation of the one cell, in order', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const words = [...STRIDE, '--refcounts', 'lazy', ...COUNTS_ONLY, '--host-log', 'log.jsonl', '--json'];
     const { stdout } = await callCli(folder, 'run', ...words);
     const records = linesOf(readFileSync(join(folder, 'log.jsonl'), 'utf8')).map(
@@ -128,7 +129,7 @@ describe('run', () => {
   test.skipIf(reasonToSkip('qemu-img') !== undefined)(
     '--image keeps an image that QEMU finds sound',
     async () => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       const words = [...STRIDE, '--refcounts', 'lazy', '--image', 'kept.qcow2'];
       expect((await callCli(folder, 'run', ...words)).code).toBe(0);
       const check: unknown = JSON.parse(
@@ -141,16 +142,16 @@ describe('run', () => {
   test('a cell that cannot be run is skipped with its reason; --strict makes that an error', async () => {
     const words = ['run', '--workload', 'stride', '--format', 'qcow2,qed', '--refcounts', 'lazy'];
     const measure = ['--cache', 'writeback', '--cluster-size', '512', ...COUNTS_ONLY];
-    const loose = await callCli(makeFolder(), ...words, ...measure);
+    const loose = await callCli(testDirectory(), ...words, ...measure);
     expect(loose.code).toBe(0);
     expect(loose.stdout).toContain('skipped: qed does not support clusters of 512B');
-    const strict = await callCli(makeFolder(), ...words, ...measure, '--strict');
+    const strict = await callCli(testDirectory(), ...words, ...measure, '--strict');
     expect(strict.code).toBe(1);
     expect(strict.stderr).toMatch(/^qcow2-bench: error: skipped: 1 cell, /m);
   });
 
   test('without colours for a pipe', async () => {
-    const { stdout, stderr } = await callCli(makeFolder(), 'run', ...STRIDE, ...COUNTS_ONLY);
+    const { stdout, stderr } = await callCli(testDirectory(), 'run', ...STRIDE, ...COUNTS_ONLY);
     expect(`${stdout}${stderr}`.includes('\u001b')).toBe(false);
   });
 });
@@ -158,7 +159,7 @@ describe('run', () => {
 describe('replay', () => {
   test('--limit serves the beginning of a recording', async () => {
     const words = ['--limit', '100', '--format', 'raw', '--cache', 'writeback', ...COUNTS_ONLY, '--json'];
-    const { code, stdout } = await callCli(makeFolder(), 'replay', 'ext4-unpack', ...words);
+    const { code, stdout } = await callCli(testDirectory(), 'replay', 'ext4-unpack', ...words);
     expect(code).toBe(0);
     const guest = (JSON.parse(stdout) as ResultRecord).cells[0]?.counts?.guest;
     const served = guest && guest.reads + guest.writes + guest.flushes + guest.discards + guest.writeZeroes;
@@ -168,7 +169,7 @@ describe('replay', () => {
   const CELL = ['--format', 'qcow2', '--refcounts', 'lazy', '--cache', 'writeback'];
 
   test('at recorded times on a modelled device: fidelity in the result, in words, and no warm-up', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const words = [...CELL, '--device', 'model:nvme-plp', '--timing', 'scale=0.5', '--out', 'result.json'];
     const { code, stdout } = await callCli(folder, 'replay', 'ext4-unpack', ...words);
     expect(code).toBe(0);
@@ -183,7 +184,7 @@ describe('replay', () => {
   });
 
   test('at recorded times on files lasts as long as the trace', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const lines = Array.from(
       { length: 40 },
       (_, n) => `${String(n * 5_000_000)},write,${String(n * 16384)},4096,`,
@@ -201,7 +202,7 @@ describe('replay', () => {
   });
 
   test('a flush policy and a remap are named in the cell and the summary, and flushes are counted', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const lines = Array.from({ length: 64 }, (_, n) => `${String(n)},write,${String(n * 16384)},4096,`);
     writeFileSync(join(folder, 'bare.trace.csv'), `${HEADER}${lines.join('\n')}\n`);
     const adapt = ['--flush-policy', 'every=16', '--remap', 'wrap', '--size', '512KiB'];
@@ -218,7 +219,7 @@ describe('replay', () => {
 
   test('--verify says what was compared', async () => {
     const { code, stdout } = await callCli(
-      makeFolder(),
+      testDirectory(),
       'replay',
       'xfs-unpack',
       ...CELL,
@@ -230,7 +231,7 @@ describe('replay', () => {
   });
 
   test('--verify ends with 3 where a read answers with what another write wrote', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const requests = '0,write,0,65536,\n1,write,65536,65536,\n2,read,0,65536,\n';
     writeFileSync(join(folder, 'two.trace.csv'), HEADER + requests);
     const words = ['replay', 'two.trace.csv', ...CELL, ...COUNTS_ONLY, '--verify', '--image', 'disk.qcow2'];
@@ -252,13 +253,13 @@ describe('replay', () => {
     [['--timing', 'recorded', '--engine', 'qemu'], 2, '--timing'],
     [['--remap', 'scale', '--size', '64KiB'], 1, '--size'],
   ])('%j is refused in one line that names the way out', async (words, code, named) => {
-    const ended = await callCli(makeFolder(), 'replay', 'ext4-unpack', ...CELL, ...COUNTS_ONLY, ...words);
+    const ended = await callCli(testDirectory(), 'replay', 'ext4-unpack', ...CELL, ...COUNTS_ONLY, ...words);
     expect(ended.code).toBe(code);
     expect(errorLine(ended)).toContain(named);
   });
 
   test('a workload file is not replayed, and the line says what to do', async () => {
-    const ended = await callCli(makeFolder(), 'replay', 'stride');
+    const ended = await callCli(testDirectory(), 'replay', 'stride');
     expect(errorLine(ended)).toContain('run --workload');
     expect(ended.code).toBe(1);
   });
@@ -275,7 +276,7 @@ function mapSecondClusterOnFirst(path: string): void {
 
 describe('from a run to a verdict', () => {
   test('bench writes result, table and page; gate accepts, passes, and names what got worse with 3', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const words = ['bench', '--workload', 'stride', '--format', 'qcow2', '--cache', 'writethrough'];
     const bench = await callCli(folder, ...words, ...COUNTS_ONLY);
     expect(bench.code).toBe(0);
@@ -305,7 +306,7 @@ describe('from a run to a verdict', () => {
   });
 
   test('report renders a result again, as a page or as Markdown', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     await callCli(folder, 'run', ...STRIDE, ...COUNTS_ONLY, '--out', 'result.json');
     const page = await callCli(folder, 'report', 'result.json', '--out', 'page.html');
     expect(page).toMatchObject({ code: 0, stdout: 'page.html\n' });
@@ -319,7 +320,7 @@ describe('from a run to a verdict', () => {
   });
 
   test('a result that is not whole is refused', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'result.json'), '{"schema":"qcow2-bench/result@1",');
     for (const command of ['report', 'gate']) {
       const ended = await callCli(folder, command, 'result.json');

@@ -3,12 +3,12 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { lstatSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { lstatSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 
+import { testDirectory } from '../test-directory.ts';
 import { MAIN, runCli } from './cli-process.ts';
 
 const TRACE =
@@ -16,18 +16,15 @@ const TRACE =
 const RUN = 'run --workload stride --requests 8 --format raw --cache writeback --samples 0';
 const OLD = 'text of another program\n';
 
-let folder: string;
+const folder = testDirectory();
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-test-'));
   writeFileSync(join(folder, 't.csv'), TRACE);
   symlinkSync('/dev/stdout', join(folder, 'link'));
   const made = await runCli(folder, ...`${RUN} --out r.json`.split(' '));
   if (made.code !== 0) throw new Error(made.stderr);
   spawnSync('mkfifo', [join(folder, 'fifo')]);
 }, 600_000);
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function shell(script: string): { readonly status: number | null; readonly stderr: string } {
   const { status, stderr } = spawnSync('sh', ['-c', script, process.execPath, MAIN], {

@@ -10,8 +10,9 @@ import { fileURLToPath } from 'node:url';
 
 import { expect, test, vi } from 'vitest';
 
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { makeFolder, type Ended } from './cli-process.ts';
+import { type Ended } from './cli-process.ts';
 
 // Each test starts the program several times.
 vi.setConfig({ testTimeout: 300_000 });
@@ -33,7 +34,7 @@ function shell(folder: string, line: string): ReturnType<typeof spawnSync> & { r
 }
 
 test('names of images, backing files and snapshots are shown escaped, and are whole in JSON', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const image = `${EVIL}\nforged: line.qcow2`;
   const made = [
     await callCli(folder, 'create', `base-${EVIL}`, '1MiB', '--format', 'raw'),
@@ -61,7 +62,7 @@ test('names of images, backing files and snapshots are shown escaped, and are wh
 });
 
 test('errors escape what they quote: missing files, values, commands, text that is no JSON', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   writeFileSync(join(folder, `${EVIL}.json`), `{"${EVIL}`);
   for (const words of [
     ['info', EVIL],
@@ -81,7 +82,7 @@ test('errors escape what they quote: missing files, values, commands, text that 
 });
 
 test('the title and provenance of a trace, and names in results, tables and pages', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const trace = `${EVIL}.trace.csv`;
   writeFileSync(
     join(folder, trace),
@@ -109,7 +110,7 @@ test('the title and provenance of a trace, and names in results, tables and page
 });
 
 test.runIf(existsSync('/dev/full'))('a full standard output is one line of error and exit code 1', () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   for (const words of ['list', 'list --json', 'help run', 'completion bash']) {
     const { status, stderr } = shell(folder, `qb ${words} > /dev/full`);
     expect(stderr).toBe(
@@ -123,19 +124,19 @@ test.runIf(existsSync('/dev/full'))('a full standard output is one line of error
 });
 
 test.runIf(existsSync('/dev/full'))('a full standard error changes no exit code', () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   expect(shell(folder, 'qb nope 2> /dev/full').status).toBe(2);
   expect(shell(folder, 'qb list 2> /dev/full').status).toBe(0);
 });
 
 test('a reader that went away is no error', () => {
-  const { stderr, stdout } = shell(makeFolder(), 'qb list --json | true; echo "${PIPESTATUS[0]}"');
+  const { stderr, stdout } = shell(testDirectory(), 'qb list --json | true; echo "${PIPESTATUS[0]}"');
   expect({ stderr, stdout }).toEqual({ stderr: '', stdout: '0\n' });
 });
 
 test('a file on a disk that fills up is no silent cut', () => {
   // 1024-byte blocks: the limit falls into the middle of the list.
-  const { status, stderr } = shell(makeFolder(), "trap '' XFSZ; ulimit -f 1; qb list --json > out.json");
+  const { status, stderr } = shell(testDirectory(), "trap '' XFSZ; ulimit -f 1; qb list --json > out.json");
   expect(status).toBe(1);
   expect(stderr).toMatch(/standard output: file too large \(EFBIG\) \[output-failed\]\n$/);
 });

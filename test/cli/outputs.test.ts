@@ -8,7 +8,6 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -16,17 +15,17 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 
 import { DEVICE_MODELS } from '../../src/device/device-models.ts';
 import { OUTPUT_KINDS, type OutputKind } from '../../src/cli/options/output-kinds.ts';
 import { writeDeviceModel } from '../../src/result/device-model-file.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
 import { mountReadOnly, reasonAgainstMount } from './small-disk.ts';
-import { errorLine, MAIN, makeFolder, runCli } from './cli-process.ts';
+import { errorLine, MAIN, runCli } from './cli-process.ts';
 
 const TRACE =
   '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n0,write,0,4096,\n';
@@ -34,10 +33,9 @@ const RUN = 'run --workload stride --requests 8 --format raw --cache writeback -
 const QCOW2_RUN = RUN.replace('raw', 'qcow2 --refcounts eager');
 
 /** Made once; tests work on copies of it or leave it as it is. */
-let folder: string;
+const folder = testDirectory();
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-test-'));
   const at = (name: string): string => join(folder, name);
   writeFileSync(at('base.raw'), Buffer.alloc(65_536, 7));
   writeFileSync(at('t.csv'), TRACE);
@@ -59,8 +57,6 @@ beforeAll(async () => {
   symlinkSync('new.json', at('dangling'));
   symlinkSync('.', at('here'));
 }, 600_000);
-
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 function fail(): never {
   throw new Error('no device model ships');
@@ -149,7 +145,7 @@ describe('a file of another kind is replaced only with --overwrite', () => {
   });
 
   test('with it the file is replaced; --force is its old name; a symbolic link and permissions stay', async () => {
-    const own = makeFolder();
+    const own = testDirectory();
     writeFileSync(join(own, 't.csv'), TRACE);
     writeFileSync(join(own, 'o'), 'precious', { mode: 0o600 });
     symlinkSync('o', join(own, 'link'));
@@ -272,13 +268,13 @@ test.for(
 
 describe('the folder of an output', () => {
   test('is made where it is the default', async () => {
-    const own = makeFolder();
+    const own = testDirectory();
     expect((await callCli(own, 'report', join(folder, 'r.json'))).code).toBe(0);
     expect(readdirSync(own)).toEqual(['reports']);
   });
 
   test('a directory is no output', async () => {
-    const own = makeFolder();
+    const own = testDirectory();
     mkdirSync(join(own, 'd'));
     const ended = await callCli(own, 'report', join(folder, 'r.json'), '--out', 'd', '--overwrite');
     expect(errorLine(ended)).toContain('[not-an-output]');

@@ -21,8 +21,9 @@ import { HostFile } from '../../src/device/host-file.ts';
 import { loadOfdLocks } from '../../src/device/ofd-lock.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder, startCli, type Ended } from './cli-process.ts';
+import { errorLine, startCli, type Ended } from './cli-process.ts';
 import { mountSmall, reasonAgainstMount } from './small-disk.ts';
 
 const MIB = 1024 ** 2;
@@ -34,7 +35,7 @@ const REQUESTS =
 
 /** A folder with the trace `t.csv`, and what `make` puts there. */
 function folderWith(make: (folder: string) => void): string {
-  const folder = makeFolder();
+  const folder = testDirectory();
   writeFileSync(join(folder, 't.csv'), `${HEADER}${REQUESTS}`);
   make(folder);
   return folder;

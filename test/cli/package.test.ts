@@ -4,21 +4,13 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  globSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, existsSync, globSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { beforeAll, expect, test, vi } from 'vitest';
+
+import { testDirectory } from '../test-directory.ts';
 
 vi.setConfig({ testTimeout: 600_000, hookTimeout: 900_000 });
 
@@ -34,7 +26,7 @@ function run(command: string, words: readonly string[], cwd: string): string {
 }
 
 beforeAll(() => {
-  folder = mkdtempSync(join(tmpdir(), 'package-'));
+  folder = testDirectory();
   // Packing builds `dist` and changes package.json for a moment: not in the clone.
   const clone = join(folder, 'clone');
   mkdirSync(clone);
@@ -62,10 +54,6 @@ beforeAll(() => {
     mkdirSync(dirname(link), { recursive: true });
     symlinkSync(join(ROOT, 'node_modules', name), link);
   }
-});
-
-afterAll(() => {
-  rmSync(folder, { recursive: true, force: true });
 });
 
 test('a project that depends on it counts, accepts a baseline and gates', () => {

@@ -11,8 +11,9 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { MAIN, makeFolder, runCli } from './cli-process.ts';
+import { MAIN, runCli } from './cli-process.ts';
 
 const skipped = reasonToSkip('strace', 'qemu-img', 'qemu-io');
 /** strace counts the calls of each by itself. */
@@ -48,7 +49,7 @@ async function atEachStep(once: (folder: string, step: Step) => Promise<boolean>
   for (const calls of STEPS) {
     for (let number = 1; ; number++) {
       if (number > CALLS_MAX) expect.fail('the command never comes to its end');
-      if (await once(makeFolder(), { calls, number })) break;
+      if (await once(testDirectory(), { calls, number })) break;
     }
   }
 }

@@ -10,8 +10,9 @@ import { parseResult } from '../../src/result/store.ts';
 import { WORKLOAD_SCHEMA } from '../../src/workload/schema.ts';
 import { STRIDE, WRITES } from '../bench/small-run.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, linesOf, makeFolder, startCli } from './cli-process.ts';
+import { errorLine, linesOf, startCli } from './cli-process.ts';
 
 const WORDS = 'run --workload small.json --cache writethrough --samples 0 --engine builtin,qemu';
 
@@ -54,7 +55,7 @@ function processesIn(folder: string): readonly string[] {
 
 /** A folder with a workload on a disk so small that it is compared in no time. */
 function folderWithWorkload(mix: Readonly<Record<string, number>> = WRITES.mix): string {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const workload = {
     schema: WORKLOAD_SCHEMA,
     name: 'small',
@@ -261,7 +262,7 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
   });
 
   test('a recording with every kind of request is replayed by both, alike', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const requests = [
       'write,0,131072,',
       'write,66048,4096,fua',

@@ -12,8 +12,9 @@ import { Random } from '../../src/core/random.ts';
 import { findSource } from '../../src/workload/library.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { owned } from '../owned-process.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder, startCli, type Started } from './cli-process.ts';
+import { errorLine, startCli, type Started } from './cli-process.ts';
 
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('nbdinfo', 'nbdcopy', 'qemu-img', 'qemu-io', 'fio');
@@ -57,7 +58,7 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
   test.each(['raw', 'qcow2', 'qed'])(
     'nbdcopy both ways, qemu-io and qemu-img see one disk (%s); the trace replays to the same map',
     async (format) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       const content = randomFile(join(folder, 'in.raw'), 8 * MIB);
       const made = ['--image', 'disk', '--create', '16MiB', '--format', format];
       const facts = ['--title', 'Copies', '--fact', 'program=nbdcopy', '--fact', 'tool=mine'];
@@ -112,7 +113,7 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
   );
 
   test('fio writes at random with verification over TCP, and --once ends when it leaves', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const made = [
       '--image',
       'disk.qcow2',
@@ -149,7 +150,7 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
   });
 
   test('serve shows an image and writes no trace', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     expect((await callCli(folder, 'create', 'disk.qcow2', '1MiB')).code).toBe(0);
     // Without --once, which would end it if the second client came late.
     const serve = startCli(folder, 'serve', '--image', 'disk.qcow2', '--read-only', '--socket', 's');
@@ -164,7 +165,7 @@ describe.skipIf(skip !== undefined)(`real clients${skip === undefined ? '' : ` (
 
 describe.skipIf(skipFuse !== undefined)(`the kernel${skipFuse === undefined ? '' : ` (${skipFuse})`}`, () => {
   test('makes a file system through nbdfuse, and fsck finds it sound there and in the image', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const tool = (name: string, ...args: readonly string[]): Promise<unknown> =>
       run(name, args, {
         cwd: folder,
@@ -220,7 +221,7 @@ describe('a session that cannot begin says why and leaves things as they were', 
     [['--socket', 's', '--title', 'caf\udce9'], 2, 'UTF-8 text'],
     [['--socket', 's', '--title', 'two\nlines'], 2, 'on one line'],
   ])('%j', async (listen, code, named) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'trace.csv'), 'mine');
     const words = ['record', '--image', 'new.qcow2', '--create', '1MiB', '--trace', 'other.csv', ...listen];
     const ended = await callCli(folder, ...words);
@@ -234,7 +235,7 @@ describe('a session that cannot begin says why and leaves things as they were', 
   });
 
   test('of an image that is made with a data file, neither stays if the session cannot begin', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'taken'), 'mine');
     const made = ['--image', 'new.qcow2', '--create', '1MiB', '--data-file', 'plain'];
     const ended = await callCli(folder, 'serve', ...made, '--socket', 'taken');
@@ -244,7 +245,7 @@ describe('a session that cannot begin says why and leaves things as they were', 
   });
 
   test('--overwrite replaces a trace only when the session begins', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     for (const name of ['taken', 'trace.csv']) writeFileSync(join(folder, name), 'mine');
     const image = ['--image', 'new.qcow2', '--create', '1MiB'];
     const ended = await callCli(
@@ -258,7 +259,7 @@ describe('a session that cannot begin says why and leaves things as they were', 
   });
 
   test('a trace that is there is not written over', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'trace.csv'), 'mine');
     const words = [
       'record',

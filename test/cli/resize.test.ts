@@ -7,15 +7,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder } from './cli-process.ts';
+import { errorLine } from './cli-process.ts';
 
 const MIB = 1024 * 1024;
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 
 /** A folder with the same image twice. */
 function twins(make: (run: (...args: readonly string[]) => void, folder: string) => void): string {
-  const folder = makeFolder();
+  const folder = testDirectory();
   make((...args) => runTool('qemu-img', args, folder), folder);
   copyFileSync(join(folder, 'disk'), join(folder, 'theirs'));
   return folder;
@@ -98,7 +99,7 @@ describe.skipIf(skipped !== undefined)(`resize${skipped === undefined ? '' : ` (
       [['+2M'], ['64K', '--shrink'], ['+2M', '--preallocation', 'falloc']].map((words) => ({ raw, words })),
     ),
   )('data in a file of their own (raw $raw), $words: the bytes of qemu-img', async ({ raw, words }) => {
-    const [ours, theirs] = [makeFolder(), makeFolder()];
+    const [ours, theirs] = [testDirectory(), testDirectory()];
     for (const folder of [ours, theirs]) {
       const options = `data_file=disk.data,data_file_raw=${raw}`;
       runTool('qemu-img', [...QCOW2, '-o', options, 'disk', '1M'], folder);
@@ -180,7 +181,7 @@ describe.skipIf(skipped !== undefined)(`resize${skipped === undefined ? '' : ` (
 });
 
 test('what is no size is a matter of usage, also behind a minus', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   writeFileSync(join(folder, 'disk'), Buffer.alloc(MIB));
   for (const size of ['much', '-1X', '+']) {
     const ended = await callCli(folder, 'resize', 'disk', size);
@@ -190,7 +191,7 @@ test('what is no size is a matter of usage, also behind a minus', async () => {
 });
 
 test('says what was done in a line', async () => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   writeFileSync(join(folder, 'disk'), Buffer.alloc(MIB));
   const { stdout } = await callCli(folder, 'resize', 'disk', '+1MiB');
   expect(stdout).toBe('resized disk: raw, 1MiB to 2MiB\n');

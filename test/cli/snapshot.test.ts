@@ -8,15 +8,16 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder } from './cli-process.ts';
+import { errorLine } from './cli-process.ts';
 
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
 const DISK = 'disk.qcow2';
 
 describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : ` (${skipped})`}`, () => {
   test('ours and those of QEMU are in one list and are interchangeable', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     create(folder);
     write(folder, 1);
     expect((await callCli(folder, 'snapshot', DISK, '--create', 'ours')).code).toBe(0);
@@ -47,7 +48,7 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
   test.each([765, 999, 1000, 92_160, 1_048_064, 2 ** 32, 5 * 2 ** 30])(
     'one with %i bytes of a machine in it is listed as by QEMU',
     async (stateSize) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       create(folder);
       write(folder, 1);
       runTool('qemu-img', ['snapshot', '-c', 'vm', DISK], folder);
@@ -72,7 +73,7 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
   );
 
   test('what is refused leaves the image as it was', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     create(folder);
     runTool('qemu-img', ['snapshot', '-c', 'one', DISK], folder);
     const before = readFileSync(join(folder, DISK));
@@ -87,7 +88,7 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
   });
 
   test('other formats have none', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));
     const refused = await callCli(folder, 'snapshot', 'disk.raw', '--create', 'x');
     expect(refused.code).toBe(1);

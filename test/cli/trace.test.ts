@@ -6,9 +6,10 @@ import { gunzipSync } from 'node:zlib';
 
 import { describe, expect, test } from 'vitest';
 
+import { testDirectory } from '../test-directory.ts';
 import { blktraceEvent } from '../workload/trace/binary-traces.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, linesOf, makeFolder } from './cli-process.ts';
+import { errorLine, linesOf } from './cli-process.ts';
 
 const NATIVE =
   '#qcow2-bench trace v1\n#virtual-size 1073741824\n#tool by hand\ntime_ns,op,offset,length,flags\n' +
@@ -23,7 +24,7 @@ const MSR = [
 ].join('\n');
 
 function folderWith(files: Readonly<Record<string, string | Uint8Array>>): string {
-  const folder = makeFolder();
+  const folder = testDirectory();
   for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
   return folder;
 }

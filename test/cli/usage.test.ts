@@ -2,8 +2,9 @@ import { describe, expect, test } from 'vitest';
 
 import { COMMANDS } from '../../src/cli/command-list.ts';
 import { withOptions } from '../../src/cli/grammar/literal-words.ts';
+import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, makeFolder } from './cli-process.ts';
+import { errorLine } from './cli-process.ts';
 
 const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] = [
   ['', ['run', 'replay', 'bench', 'create']],
@@ -80,7 +81,7 @@ describe('usage errors', () => {
   test.for(MISUSES)(
     '%s: one line that names what is wrong and what is allowed, exit code 2',
     async ([words, naming]) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       const ended = await callCli(folder, ...words.split(' ').filter((word) => word !== ''));
       const line = errorLine(ended);
       expect(line).toMatch(/^qcow2-bench: error: /);
@@ -92,7 +93,7 @@ describe('usage errors', () => {
   test.for(['check', 'check --repair some disk.qcow2', 'check --frob disk.qcow2'])(
     '%s: exit code 1, as 2 means corruption there',
     async (words) => {
-      const ended = await callCli(makeFolder(), ...words.split(' '));
+      const ended = await callCli(testDirectory(), ...words.split(' '));
       expect(errorLine(ended)).toMatch(/^qcow2-bench: error: /);
       expect(ended.code).toBe(1);
     },
@@ -110,14 +111,14 @@ describe('after -- words are arguments, whatever they begin with', () => {
 
   test.for(withArguments)('%s', async (usage) => {
     const names = [...usage.matchAll(/[<[](\w+)/g)].map(([, name]) => `-no-${name ?? ''}`);
-    const ended = await callCli(makeFolder(), ...usage.replace(/ [<[].*/, '').split(' '), '--', ...names);
+    const ended = await callCli(testDirectory(), ...usage.replace(/ [<[].*/, '').split(' '), '--', ...names);
     const line = errorLine(ended);
     expect(line).not.toMatch(/no option|is missing|too many/);
     expect(names.some((name) => line.includes(name))).toBe(true);
   });
 
   test('an image with such a name is made, made larger and smaller, and copied', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     for (const words of [
       'create -- -a.qcow2 10MiB',
       'resize -- -a.qcow2 +2MiB',
@@ -143,7 +144,7 @@ describe('after -- words are arguments, whatever they begin with', () => {
 
 describe('help', () => {
   test('of the program names every command and ends with 0', async () => {
-    const { code, stdout, stderr } = await callCli(makeFolder(), '--help');
+    const { code, stdout, stderr } = await callCli(testDirectory(), '--help');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     for (const name of ['bench', 'run', 'replay', 'report', 'gate', 'create', 'info', 'check', 'list']) {
       expect(stdout).toMatch(new RegExp(`^ {2}qcow2-bench ${name}\\b`, 'm'));
@@ -153,7 +154,7 @@ describe('help', () => {
   test.for(['bench', 'run', 'replay', 'report', 'gate', 'create', 'info', 'check', 'list'])(
     'of %s fits 100 columns',
     async (command) => {
-      const { code, stdout } = await callCli(makeFolder(), command, '--help');
+      const { code, stdout } = await callCli(testDirectory(), command, '--help');
       expect(code).toBe(0);
       expect(stdout).toContain(`qcow2-bench ${command}`);
       expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
@@ -167,7 +168,7 @@ test.for([
   ['help trace', 'trace --help'],
   ['help trace slice', 'trace slice --help'],
 ])('%s is %s', async ([asked = '', same = '']) => {
-  const folder = makeFolder();
+  const folder = testDirectory();
   const ended = await callCli(folder, ...asked.split(' '));
   expect(ended).toEqual(await callCli(folder, ...same.split(' ')));
   expect(ended).toMatchObject({ code: 0, stderr: '' });
@@ -176,7 +177,7 @@ test.for([
 
 describe('gate', () => {
   test('without a baseline says how to make one', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const made = await callCli(
       folder,
       ...'run --workload stride --format raw --samples 0 --requests 1 --out r.json'.split(' '),
@@ -190,13 +191,13 @@ describe('gate', () => {
 
 describe('list', () => {
   test('fits 100 columns', async () => {
-    const { stdout } = await callCli(makeFolder(), 'list');
+    const { stdout } = await callCli(testDirectory(), 'list');
     expect(stdout).toContain('subcluster-sequential');
     expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
   });
 
   test('names every value that an option takes, also as JSON alone on standard output', async () => {
-    const { code, stdout, stderr } = await callCli(makeFolder(), 'list', '--json');
+    const { code, stdout, stderr } = await callCli(testDirectory(), 'list', '--json');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const names = Object.fromEntries(
       Object.entries(JSON.parse(stdout) as Record<string, { readonly name: string }[]>).map(

@@ -1,7 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { AlignedDevice } from '../../src/device/aligned-device.ts';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
@@ -14,18 +11,16 @@ import { MemoryDevice } from '../../src/device/memory-device.ts';
 import { Meter } from '../../src/device/meter.ts';
 import { SyncElision } from '../../src/device/sync-elision.ts';
 import { WriteLog } from '../../src/device/write-log.ts';
+import { testDirectory } from '../test-directory.ts';
 import { describeBlockDevice } from './conformance.ts';
 import { SlowDevice } from './slow-device.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-device-'));
+const directory = testDirectory();
 const files = new FileStorage(directory, probeCapabilities(directory));
 const noDirect = !files.capabilities.direct.ok;
 const cleanUp = (): void => {
   files.remove('file');
 };
-afterAll(() => {
-  rmSync(directory, { recursive: true });
-});
 
 const aligned512 = (): MemoryDevice => new MemoryDevice({ requestAlignment: 512 });
 

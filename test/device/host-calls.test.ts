@@ -1,19 +1,16 @@
 /** The system calls of a host file, as the kernel sees them: strace is the witness. */
 
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
+import { testDirectory } from '../test-directory.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-calls-'));
+const directory = testDirectory();
 const { direct, zeroRange } = probeCapabilities(directory);
 const program = join(import.meta.dirname, 'host-calls.ts');
 const hasStrace = spawnSync('strace', ['-V']).status === 0;
-afterAll(() => {
-  rmSync(directory, { recursive: true });
-});
 
 /** Calls on the image file between its opening and its end, as `name rest`, without data. */
 function callsOf(mode: 'buffered' | 'direct'): { openFlags: string; calls: string[] } {

@@ -2,11 +2,11 @@
 
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { HostFile } from '../../src/device/host-file.ts';
 import { systemError } from '../../src/device/host-error.ts';
+import { testDirectory } from '../test-directory.ts';
 
 type Call = 'readSync' | 'writeSync' | 'writevSync' | 'fdatasyncSync';
 
@@ -20,14 +20,13 @@ function watched<Name extends Call>(name: Name) {
 let directory = '';
 let device: HostFile;
 beforeEach(() => {
-  directory = fs.mkdtempSync(join(tmpdir(), 'qcow2-bench-faults-'));
+  directory = testDirectory();
   device = new HostFile(join(directory, 'file'), { label: 'image', create: 'new', canZeroRange: false });
 });
 afterEach(() => {
   vi.restoreAllMocks();
   syncBuiltinESMExports();
   device.close();
-  fs.rmSync(directory, { recursive: true });
 });
 
 const counting = (length: number): Uint8Array => Uint8Array.from({ length }, (_, index) => index % 251);

@@ -1,22 +1,19 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { systemError } from '../../src/device/host-error.ts';
 import { HostFile } from '../../src/device/host-file.ts';
 import { lockImage, watchUnlockedWrites, type LockRole } from '../../src/device/image-lock.ts';
 import { loadOfdLocks, type LoadedOfdLocks } from '../../src/device/ofd-lock.ts';
 import { owned } from '../owned-process.ts';
+import { testDirectory } from '../test-directory.ts';
 import { codeOf } from './error-code.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-lock-'));
+const directory = testDirectory();
 const path = join(directory, 'image');
-afterAll(() => {
-  rmSync(directory, { recursive: true });
-});
 
 const ROLES = {
   'read metadata': { kind: 'user', contents: 'metadata', readOnly: true },

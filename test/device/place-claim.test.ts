@@ -3,28 +3,18 @@
  * it.
  */
 
-import {
-  linkSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { linkSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { beforeEach, describe, expect, onTestFinished, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 
 import { claimPlace, settleClaims, settleLeftClaims } from '../../src/device/place-claim.ts';
+import { testDirectory } from '../test-directory.ts';
 
 let folder: string;
 
 beforeEach(() => {
-  folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-claim-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  folder = testDirectory();
   writeFileSync(at('.follower.tmp'), 'image');
 });
 

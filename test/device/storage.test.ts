@@ -8,7 +8,6 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { AlignedDevice } from '../../src/device/aligned-device.ts';
@@ -19,14 +18,12 @@ import { MEMORY_CAPABILITIES, MemoryStorage, NullStorage } from '../../src/devic
 import { findMountPoint } from '../../src/device/mount-point.ts';
 import { StagedStorage } from '../../src/device/staged-storage.ts';
 import type { Storage } from '../../src/device/storage.ts';
+import { testDirectory } from '../test-directory.ts';
 import { codeOf } from './error-code.ts';
 import { isUnsupported } from '../../src/device/host-error.ts';
 
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-storage-'));
+const directory = testDirectory();
 const found = probeCapabilities(directory);
-afterAll(() => {
-  rmSync(directory, { recursive: true });
-});
 
 const NONE: Capabilities = {
   ...found,

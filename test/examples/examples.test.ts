@@ -1,15 +1,15 @@
 /** The programs in examples/ run as a reader would run them, and print what they promise. */
 
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 
 import { createImageFile, hostImage, openStack, readBaseline, writeBaseline } from '../../src/index.ts';
 import { owned } from '../owned-process.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -30,10 +30,7 @@ function run(example: string, ...args: readonly string[]): Promise<Finished> {
 }
 
 function folder(): string {
-  const path = mkdtempSync(join(tmpdir(), 'qcow2-bench-examples-'));
-  onTestFinished(() => {
-    rmSync(path, { recursive: true });
-  });
+  const path = testDirectory();
   return path;
 }
 

@@ -66,10 +66,6 @@ export class BesideQemu {
     else process.stderr.write(`broken ${format} images are not shown to QEMU: ${skip}\n`);
   }
 
-  remove(): void {
-    this.#qemu?.remove();
-  }
-
   /** Opens the image, serves what is asked, and closes it. */
   async serve(
     bytes: Uint8Array,

@@ -5,7 +5,7 @@
  */
 
 import fc from 'fast-check';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { openStack, type Stack, type WrapDevice } from '../../src/bench/stack.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import type { BlockBackend } from '../../src/format/block-backend.ts';
@@ -56,9 +56,6 @@ const noQemu = reasonToSkip('qemu-img') !== undefined;
 export function describeDiskImage(subject: ImageSubject, cacheMode: CacheMode): void {
   describe(`${subject.name}, ${cacheMode}`, () => {
     const qemu = new QemuDirectory();
-    afterAll(() => {
-      qemu.remove();
-    });
 
     const clusterSizes = subject.clusterSizes.length === 0 ? [1] : subject.clusterSizes;
     const backings = subject.canBeBacked ? [undefined, ...BACKING_KINDS] : [undefined];

@@ -3,7 +3,7 @@
  * took more.
  */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import { applyLogged } from '../../src/device/write-log.ts';
 import { openImage } from '../../src/format/registry.ts';
@@ -59,9 +59,6 @@ function titleOf({ format, refcounts, shape, cache, clusterSize, backed, prefill
 
 describe('a crash at any moment loses no acknowledged flush', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   for (const setup of [...setups, ...subclusters]) {
     it(titleOf(setup), async () => {

@@ -3,7 +3,7 @@
  * purposes that our engine gives the same operations.
  */
 
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
@@ -34,9 +34,6 @@ if (skip !== undefined) process.stderr.write(`purposes on images with snapshots 
 
 function newTwins(options: string): TwinImages {
   const twins = new TwinImages();
-  onTestFinished(() => {
-    twins.remove();
-  });
   const all = ['cluster_size=64k', ...(options === '' ? [] : [options])].join(',');
   twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', all, 'disk', '8M');
   twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 0 512k', '-c', 'write -P 2 3M 64k', 'disk');

@@ -4,7 +4,7 @@
  * or the data of another sector, also not after further writes, and a second check finds nothing.
  */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../src/core/error.ts';
 import { Random } from '../../src/core/random.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
@@ -246,9 +246,6 @@ function* cutsOf({ bytes }: Made, clusterSize: number, random: Random): Generato
 
 describe('an image that lost the tail of its file', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   it.each(SETTINGS)('is repaired to what is left of it: $format, $what', async (setting) => {
     const random = new Random(SEED);

@@ -6,7 +6,6 @@ import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   ftruncateSync,
-  mkdtempSync,
   openSync,
   readFileSync,
   rmSync,
@@ -14,10 +13,10 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Format } from '../../src/format/disk-image.ts';
+import { testDirectory } from '../test-directory.ts';
 import type { GuestModel } from './guest-model.ts';
 import { runTool } from './system-tools.ts';
 
@@ -30,18 +29,7 @@ export interface CheckOutcome {
 }
 
 export class QemuDirectory {
-  #path: string | undefined;
-
-  /** Made when it is first asked for: tests that are skipped leave nothing behind. */
-  get path(): string {
-    this.#path ??= mkdtempSync(join(tmpdir(), 'qcow2-bench-test-'));
-    return this.#path;
-  }
-
-  remove(): void {
-    if (this.#path !== undefined) rmSync(this.#path, { recursive: true, force: true });
-    this.#path = undefined;
-  }
+  readonly path = testDirectory();
 
   put(name: string, bytes: Uint8Array): void {
     writeFileSync(join(this.path, name), bytes);

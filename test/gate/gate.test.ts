@@ -1,5 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import fc from 'fast-check';
@@ -18,6 +17,7 @@ import { gateRecord } from '../../src/gate/record.ts';
 import { verdictText, type VerdictTextOptions } from '../../src/gate/render/terminal.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
 import { LOADS, phase, syntheticCell, syntheticResult } from '../report/synthetic-result.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const result = syntheticResult();
 const baseline = acceptBaseline(result);
@@ -179,19 +179,15 @@ test('any leaf that rises fails the gate; any that only falls passes, but for sy
 });
 
 test('the baseline file is stable, sorted, and read back equal', () => {
-  const directory = mkdtempSync(join(tmpdir(), 'baseline-'));
-  try {
-    const path = join(directory, 'baseline.json');
-    writeBaseline(path, baseline);
-    expect(readBaseline(path)).toEqual(baseline);
-    const reversed = { ...result, cells: result.cells.toReversed() };
-    expect(baselineText(acceptBaseline(reversed))).toBe(baselineText(baseline));
-    expect(baselineText(one)).toContain('\n        "run.syncs.byCause.writethrough": 1000,\n');
-    writeFileSync(path, baselineText(one).replace('byCause.writethrough', 'byCause.writethru'));
-    expect(() => readBaseline(path)).toThrow(/baseline\.json: field cells\[0\]\.counts/);
-  } finally {
-    rmSync(directory, { recursive: true });
-  }
+  const directory = testDirectory();
+  const path = join(directory, 'baseline.json');
+  writeBaseline(path, baseline);
+  expect(readBaseline(path)).toEqual(baseline);
+  const reversed = { ...result, cells: result.cells.toReversed() };
+  expect(baselineText(acceptBaseline(reversed))).toBe(baselineText(baseline));
+  expect(baselineText(one)).toContain('\n        "run.syncs.byCause.writethrough": 1000,\n');
+  writeFileSync(path, baselineText(one).replace('byCause.writethrough', 'byCause.writethru'));
+  expect(() => readBaseline(path)).toThrow(/baseline\.json: field cells\[0\]\.counts/);
 });
 
 test('nothing counted on the memory device is nothing to accept', () => {

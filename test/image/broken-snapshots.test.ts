@@ -19,13 +19,13 @@ import { readImageInfo } from '../../src/image/image-info.ts';
 import { changeSnapshots, listSnapshots } from '../../src/image/image-snapshots.ts';
 import { openChain } from '../../src/image/open-chain.ts';
 import { resizeImage } from '../../src/image/resize-image.ts';
-import { makeFolder } from '../cli/cli-process.ts';
 import { ImageEditor } from '../format/qcow2/image-editor.ts';
 import { newImage, openBytes, patched, type Patch } from '../format/qcow2/image-bytes.ts';
 import { checkedAs } from '../format/qcow2/qemu-checks.ts';
 import { filled } from '../format/recorded-files.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const CLUSTER = 65_536;
 const MIB = 1024 ** 2;
@@ -198,7 +198,7 @@ const NAMES = Object.keys(COMMANDS) as readonly CommandName[];
 
 describe.for(DAMAGES)('a snapshot with its L1 table $name', (damage) => {
   test.for(NAMES)('%s', async (name) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const [ours, theirs] = [join(folder, 'ours'), join(folder, 'disk')];
     writeFileSync(ours, await damaged(damage));
     copyFileSync(ours, theirs);
@@ -223,7 +223,7 @@ describe.for(DAMAGES)('a snapshot with its L1 table $name', (damage) => {
   });
 
   test('is removed by a repair, which leaves the disk and the other snapshots', async () => {
-    const path = join(makeFolder(), 'disk');
+    const path = join(testDirectory(), 'disk');
     writeFileSync(path, await damaged(damage));
     const before = await guestBytes(path);
     const told: string[] = [];
@@ -255,7 +255,7 @@ const REFUSED = ['of 2^32 − 1 entries', 'of 32 MiB, cut by the end'];
 test.for(DAMAGES.filter(({ name }) => !REFUSED.includes(name)))(
   'a dirty image with a snapshot that has its L1 table $name is opened',
   async (damage) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = join(folder, 'ours');
     const editor = new ImageEditor(await damaged(damage));
     // As a crash with lazy refcounts leaves it: a cluster that was written last is not counted.
@@ -280,7 +280,7 @@ test.for(DAMAGES.filter(({ name }) => !REFUSED.includes(name)))(
 );
 
 test('a broken snapshot that is named for applying is refused with what to do', async () => {
-  const path = join(makeFolder(), 'disk');
+  const path = join(testDirectory(), 'disk');
   for (const damage of DAMAGES) {
     writeFileSync(path, await damaged(damage));
     const before = readFileSync(path);

@@ -3,7 +3,7 @@
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { ImageShape } from '../../src/format/image-shape.ts';
 import { convertImage, type ConvertOptions } from '../../src/image/convert-image.ts';
@@ -57,9 +57,6 @@ const TARGETS: readonly Target[] = [
 describe.skipIf(noQemu !== undefined)(`convert${noQemu === undefined ? '' : ` (${noQemu})`}`, () => {
   const qemu = new QemuDirectory();
   const path = (name: string): string => join(qemu.path, name);
-  afterAll(() => {
-    qemu.remove();
-  });
 
   beforeAll(() => {
     // Data that compresses, data that does not, holes, written zeroes, blocks of a cluster that are

@@ -5,11 +5,10 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, existsSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { EXIT } from '../../src/cli/terminal/exit-code.ts';
 import { formatSize } from '../../src/core/size.ts';
@@ -26,6 +25,7 @@ import { firstDifference } from '../../src/peer/whole-file.ts';
 import { callCli } from '../cli/call-cli.ts';
 import { coveringArray, type Row } from '../parity/covering-array.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -60,10 +60,7 @@ const RAW = {
 /** Everything that any of the formats lets one choose. */
 type Choice = Partial<Row<typeof QCOW2>> & { readonly virtualSize: number };
 
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-create-'));
-afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const directory = testDirectory();
 for (const name of ['ours', 'theirs']) mkdirSync(join(directory, name));
 
 const cases: readonly (readonly [Format, readonly Choice[]])[] = [

@@ -22,9 +22,9 @@ import { readImageInfo } from '../../src/image/image-info.ts';
 import { changeSnapshots, listSnapshots } from '../../src/image/image-snapshots.ts';
 import { openChain } from '../../src/image/open-chain.ts';
 import { resizeImage } from '../../src/image/resize-image.ts';
-import { makeFolder } from '../cli/cli-process.ts';
 import { checkedAs } from '../format/qcow2/qemu-checks.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { CUTS, cutImage, DISK, TABLES, type Cut, type Table } from './cut-tables.ts';
 
 const noQemu = reasonToSkip('qemu-img');
@@ -170,7 +170,7 @@ async function answerOf(work: () => Promise<unknown>): Promise<Answer> {
 
 describe.for(CELLS)('the file $cut: $table', ({ table, cut, expected }) => {
   test('our commands', async () => {
-    const path = join(makeFolder(), 'disk');
+    const path = join(testDirectory(), 'disk');
     const bytes = await cutImage(table, cut);
     const { refused = 0, but } = expected;
     const fresh = async (work: () => Promise<unknown>): Promise<Answer> => {
@@ -192,7 +192,7 @@ describe.for(CELLS)('the file $cut: $table', ({ table, cut, expected }) => {
   });
 
   test.skipIf(noQemu !== undefined)('qemu-img', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const bytes = await cutImage(table, cut);
     const run = (...words: readonly string[]): number | null => {
       writeFileSync(join(folder, 'disk'), bytes);
@@ -210,7 +210,7 @@ describe.for(CELLS)('the file $cut: $table', ({ table, cut, expected }) => {
 test.each(['a', 'abcdef', 'abcdefg', 'abcdefgh'])(
   'a new snapshot is the end of the file: the padding of its entry is not missing (%s)',
   async (name) => {
-    const path = join(makeFolder(), 'disk');
+    const path = join(testDirectory(), 'disk');
     await createImageFile({ ...hostImage(path), format: 'qcow2', virtualSize: DISK });
     const snapshot = { name, seconds: 0, nanoseconds: 0 };
     await changeSnapshots({ path, change: { action: 'create', snapshot } });

@@ -9,10 +9,11 @@ import { hostImage } from '../../src/image/host-image.ts';
 import { readImageInfo } from '../../src/image/image-info.ts';
 import { formatOfFile, openChain } from '../../src/image/open-chain.ts';
 import { callCli } from '../cli/call-cli.ts';
-import { errorLine, makeFolder } from '../cli/cli-process.ts';
+import { errorLine } from '../cli/cli-process.ts';
 import { newImage } from '../format/qcow2/image-bytes.ts';
 import { rejectionCodeOf, rejectionOf } from '../format/rejection.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const SIZE = 1024 * 1024;
 
@@ -56,7 +57,7 @@ const QEMU_MADE: Readonly<Record<string, readonly string[]>> = {
 
 describe('a file of another format is not taken for a raw disk', () => {
   test.for(Object.entries(MADE_HERE))('%s', async ([name, bytes]) => {
-    const path = join(makeFolder(), 'disk');
+    const path = join(testDirectory(), 'disk');
     writeFileSync(path, bytes);
     const error = await rejectionOf(() => formatOfFile(path));
     expect(error?.code).toBe('foreign-format');
@@ -66,7 +67,7 @@ describe('a file of another format is not taken for a raw disk', () => {
   test.skipIf(reasonToSkip('qemu-img') !== undefined).for(Object.entries(QEMU_MADE))(
     'made by qemu-img: %s',
     async ([name, options]) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       runTool('qemu-img', ['create', '-q', ...options, 'disk', '4M'], folder);
       const error = await rejectionOf(() => formatOfFile(join(folder, 'disk')));
       expect(error?.code).toBe('foreign-format');
@@ -75,7 +76,7 @@ describe('a file of another format is not taken for a raw disk', () => {
   );
 
   test('a magic at the end is found at every length of the file', async () => {
-    const path = join(makeFolder(), 'disk');
+    const path = join(testDirectory(), 'disk');
     for (const length of [512, 1024, 4096, 4097, 4500, 4608, 8191, 8704, 65_535, 65_536 + 511]) {
       const bytes = Buffer.alloc(length);
       bytes.write('conectix', length - 512);
@@ -97,7 +98,7 @@ describe('what a raw disk holds stays raw', () => {
     ['XFS', withBytes(0, 'XFSB')],
     ['a magic at another place', withBytes(4096, 'conectix')],
   ])('%s', async ([, bytes]) => {
-    const path = join(makeFolder(), 'disk');
+    const path = join(testDirectory(), 'disk');
     writeFileSync(path, bytes);
     expect(await formatOfFile(path)).toBe('raw');
   });
@@ -112,7 +113,7 @@ describe('commands', () => {
     ['convert', 'disk', 'out.qcow2'],
     ['resize', 'disk', '512KiB', '--shrink'],
   ])('%s refuses it by name and changes nothing; the format raw takes it', async (words) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'disk'), vdi);
     const refused = await callCli(folder, ...words);
     expect(refused.code).toBe(1);
@@ -127,7 +128,7 @@ describe('commands', () => {
     ['check', 63],
     ['snapshot', 1],
   ] as const)('%s has nothing to do with it', async ([command, code]) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'disk'), vdi);
     const refused = await callCli(folder, command, 'disk');
     expect(refused.code).toBe(code);
@@ -135,7 +136,7 @@ describe('commands', () => {
   });
 
   test('an unknown version of qcow2 has an error of its own', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(join(folder, 'disk'), withBytes(0, 'QFI\xfb\0\0\0\x04'));
     for (const words of [['info'], ['map'], ['check'], ['snapshot'], ['resize', '2MiB']]) {
       const refused = await callCli(folder, words[0] ?? '', 'disk', ...words.slice(1));
@@ -153,7 +154,7 @@ describe('a format that is named, but not that of the file, is refused with the 
   ] as const;
 
   test.for(['qcow2', 'qed'] as const)('as %s, by every command that opens it', async (format) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = join(folder, 'disk');
     for (const [name, bytes, remedy] of FOUND) {
       writeFileSync(path, bytes);
@@ -171,7 +172,7 @@ describe('a format that is named, but not that of the file, is refused with the 
   });
 
   test('as a backing file', async () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const path = join(folder, 'disk');
     const backingFile = { name: 'base', format: 'qcow2' } as const;
     writeFileSync(path, await newImage({ virtualSize: SIZE, backingFile }));

@@ -2,11 +2,9 @@
  * Extents of a chain: those of `qemu-img map`, in as few looks at the tables as there is to tell.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import type { DiskImage } from '../../src/format/disk-image.ts';
 import { openImage } from '../../src/format/registry.ts';
@@ -14,6 +12,7 @@ import { imageExtents, tableExtents, type ImageExtent } from '../../src/image/im
 import { openChain } from '../../src/image/open-chain.ts';
 import { filled, RecordedFiles } from '../format/recorded-files.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const PIB = 1024 ** 5;
 const MIB = 1024 ** 2;
@@ -56,8 +55,7 @@ describe('extents', () => {
   it.skipIf(skipped !== undefined).each([1, 2, 3, 4])(
     'of a chain of three with holes in all tables are those of qemu-img map (seed %i)',
     async (seed) => {
-      const folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-extents-'));
-      onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+      const folder = testDirectory();
       const random = new Random(seed);
       const names = ['0.qcow2', '1.qcow2', '2.qcow2'];
       for (const [index, name] of names.entries()) {

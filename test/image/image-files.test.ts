@@ -3,20 +3,19 @@
  * do not allow.
  */
 
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 
 import { MemoryDevice } from '../../src/device/memory-device.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import { createQcow2 } from '../../src/format/qcow2/create.ts';
 import { imageFiles } from '../../src/image/image-files.ts';
+import { testDirectory } from '../test-directory.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-test-'));
+const folder = testDirectory();
 const at = (name: string): string => join(folder, name);
-afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 async function overlay(name: string, backing: string, format: Format | undefined): Promise<void> {
   const device = new MemoryDevice();

@@ -5,10 +5,9 @@
 
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { openStack } from '../../src/bench/stack.ts';
 import { Qcow2BenchError } from '../../src/core/error.ts';
@@ -23,14 +22,12 @@ import { openChain } from '../../src/image/open-chain.ts';
 import { resizeImage } from '../../src/image/resize-image.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { owned } from '../owned-process.ts';
+import { testDirectory } from '../test-directory.ts';
 import { startQemuNbd } from './qemu-nbd.ts';
 
 const loaded = loadOfdLocks();
 const skip = loaded.ok ? reasonToSkip('qemu-img', 'qemu-io', 'qemu-nbd') : loaded.reason;
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-locks-'));
-afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const directory = testDirectory();
 
 interface Image {
   readonly path: string;

@@ -19,8 +19,8 @@ import { readImageInfo } from '../../src/image/image-info.ts';
 import { changeSnapshots, listSnapshots } from '../../src/image/image-snapshots.ts';
 import { openChain } from '../../src/image/open-chain.ts';
 import { resizeImage } from '../../src/image/resize-image.ts';
-import { makeFolder } from '../cli/cli-process.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const MIB = 1024 * 1024;
 const skipped = reasonToSkip('qemu-img', 'qemu-io');
@@ -53,7 +53,7 @@ function runWithBytes(folder: string, ...words: readonly (string | Buffer)[]): B
 
 describe.skipIf(skipped !== undefined || !onLinux)('an image of QEMU whose names are not UTF-8', () => {
   test.for(Object.entries(NAMES))('keeps its backing name and a snapshot of it: %s', async ([, name]) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     writeFileSync(bytesIn(folder, name), Buffer.alloc(MIB, 7));
     runWithBytes(folder, 'qemu-img', 'create', '-q', '-f', 'qcow2', '-b', name, '-F', 'raw', 'top', '1M');
     runWithBytes(folder, 'qemu-img', 'snapshot', '-c', name, 'top');
@@ -101,7 +101,7 @@ describe.skipIf(!onLinux)('an image of ours', () => {
   test.for(['qcow2', 'qed'] as const)(
     '%s: names its backing file by the bytes, and finds it',
     async (format) => {
-      const folder = makeFolder();
+      const folder = testDirectory();
       const name = NAMES['latin-1'] ?? Buffer.alloc(0);
       const text = textOfBytes(name);
       writeFileSync(bytesIn(folder, name), Buffer.alloc(MIB, 7));
@@ -120,7 +120,7 @@ describe.skipIf(!onLinux)('an image of ours', () => {
 
 describe('the command line', () => {
   test.skipIf(!onLinux)('takes names as the system has them, in a folder of such a name too', () => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const within = Buffer.from('d\xe9', 'latin1');
     const name = Buffer.from('disk\xe9', 'latin1');
     mkdirSync(bytesIn(folder, within));

@@ -20,7 +20,6 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -38,6 +37,7 @@ import { changeSnapshots } from '../../src/image/image-snapshots.ts';
 import { resizeImage } from '../../src/image/resize-image.ts';
 import { codeOf } from '../device/error-code.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const MIB = 1024 * 1024;
 const DISK = 4 * MIB;
@@ -105,10 +105,7 @@ const PLACES: Readonly<Record<string, Mount>> = {
   'a directory through FUSE (bindfs)': byBindfs,
 };
 
-const base = mkdtempSync(join(tmpdir(), 'qcow2-bench-places-'));
-afterAll(() => {
-  rmSync(base, { recursive: true });
-});
+const base = testDirectory();
 
 /**
  * What a guest that wrote and zeroed `writes` reads; what it discarded is left out of all of them.

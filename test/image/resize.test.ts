@@ -3,10 +3,9 @@
  * bytes.
  */
 
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { stackFiles } from '../../src/bench/stack.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
@@ -29,6 +28,7 @@ import { traceProgram } from '../../src/peer/strace.ts';
 import { withOneGrowth } from '../format/file-growth.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -151,11 +151,7 @@ const CASES: readonly Case[] = [
   },
 ];
 
-let directory = '';
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-resize-'));
-});
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const directory = testDirectory();
 
 describe.skipIf(skip !== undefined)('resizing is done as by qemu-img', () => {
   it.each(CASES)('$options, from $from to $to, preallocation $preallocation', async (one) => {

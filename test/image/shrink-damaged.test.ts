@@ -14,7 +14,7 @@ import { createImageFile } from '../../src/image/create-image.ts';
 import { hostImage, WRITABLE_HOST_FILES } from '../../src/image/host-image.ts';
 import { changeSnapshots } from '../../src/image/image-snapshots.ts';
 import { resizeImage } from '../../src/image/resize-image.ts';
-import { makeFolder } from '../cli/cli-process.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const MIB = 1024 * 1024;
 const CLUSTER = 65_536;
@@ -81,7 +81,7 @@ async function fill(path: string, guestOffset: number, value: number): Promise<v
 
 /** Guest data at 0 and 12 MiB, the latter at the end of the file. */
 async function makeDisk({ hasSnapshot, breaksSnapshot }: Way): Promise<string> {
-  const path = join(makeFolder(), 'disk');
+  const path = join(testDirectory(), 'disk');
   await createImageFile({ ...hostImage(path), format: 'qcow2', virtualSize: hasSnapshot ? SMALLER : BEFORE });
   await fill(path, 0, 1);
   if (hasSnapshot) {

@@ -4,10 +4,9 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { HostFile } from '../../src/device/host-file.ts';
 import { loadOfdLocks } from '../../src/device/ofd-lock.ts';
@@ -18,6 +17,7 @@ import { surveyImage, type ImageSurvey } from '../../src/image/survey-image.ts';
 import { codeOf } from '../device/error-code.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { startQemuNbd } from './qemu-nbd.ts';
 
 const MIB = 1024 * 1024;
@@ -25,10 +25,7 @@ const loaded = loadOfdLocks();
 const skip = loaded.ok ? undefined : loaded.reason;
 const skipQemu = skip ?? reasonToSkip('qemu-img', 'qemu-io', 'qemu-nbd');
 
-const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-survey-'));
-afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const directory = testDirectory();
 
 const survey = (name: string, format: Format): Promise<ImageSurvey> =>
   surveyImage({ path: join(directory, name), format, backing: {} });

@@ -1,7 +1,5 @@
 /** How many clients may use an export, and how much is said of those that misbehave. */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -12,6 +10,7 @@ import { NOTES_OF_A_KIND } from '../../src/nbd/client-notes.ts';
 import { NbdExport } from '../../src/nbd/nbd-export.ts';
 import { COMMAND, NBD_LIMITS, OPTION_REPLY } from '../../src/nbd/protocol.ts';
 import { NbdServer } from '../../src/nbd/server.ts';
+import { testDirectory } from '../test-directory.ts';
 import { RawClient } from './raw-client.ts';
 
 let directory: string;
@@ -23,7 +22,7 @@ let defects: unknown[];
 const clients: RawClient[] = [];
 
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-nbd-'));
+  directory = testDirectory();
   socket = join(directory, 'nbd.sock');
   [notes, defects] = [[], []];
   const storage = new MemoryStorage();
@@ -43,7 +42,6 @@ afterEach(async () => {
   for (const client of clients.splice(0)) client.destroy();
   await server.stop();
   await stack.close();
-  rmSync(directory, { recursive: true });
   expect(defects).toEqual([]);
 });
 

@@ -1,8 +1,7 @@
 /** What the server does with clients that do not keep to the protocol, or that leave. */
 
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
@@ -17,6 +16,7 @@ import { Recorder } from '../../src/nbd/recorder.ts';
 import { NbdServer, type NbdServerOptions } from '../../src/nbd/server.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
+import { testDirectory } from '../test-directory.ts';
 import { RawClient } from './raw-client.ts';
 
 const SIZE = 64 * 1024 * 1024;
@@ -33,7 +33,7 @@ let idle: number;
 const clients: RawClient[] = [];
 
 beforeEach(async () => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-nbd-'));
+  directory = testDirectory();
   socket = join(directory, 'nbd.sock');
   [recorded, notes, defects, idle] = [[], [], [], 0];
   const storage = new MemoryStorage();
@@ -48,7 +48,6 @@ afterEach(async () => {
   for (const client of clients.splice(0)) client.destroy();
   await server.stop();
   await stack.close();
-  rmSync(directory, { recursive: true });
   expect(defects).toEqual([]);
 });
 

@@ -4,11 +4,11 @@
  * backing files; reads are compared too, as padding reads. Memory counts the same.
  */
 
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import type { StackOptions } from '../../src/bench/stack.ts';
 import { Random } from '../../src/core/random.ts';
@@ -23,6 +23,7 @@ import type { TaggedRecord } from '../../src/peer/varying-order.ts';
 import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { servePeerRequests } from './peer-stack.ts';
 import { ask, QemuCases } from './qemu-cases.ts';
 
@@ -32,14 +33,7 @@ const BLOCK = 4096;
 
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 const cases = new QemuCases();
-let directory = '';
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-alignment-'));
-});
-afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
-  cases.remove();
-});
+const directory = testDirectory();
 
 /** Requests of any place and length in sectors, with the ends of blocks among them. */
 function anywhere(seed: number, size: number, count = 60): readonly Request[] {

@@ -4,7 +4,7 @@
  * is over them.
  */
 
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import { FORMATS, type Format } from '../../src/format/disk-image.ts';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
@@ -37,9 +37,6 @@ describe.skipIf(skip !== undefined)('an overlay over two files', () => {
     // A QED image names the format of its backing file only if that is raw.
     const unnamed = middle === 'qed' && bottom !== 'raw' ? bottom : middle;
     const twins = new TwinImages({ format: top, unnamedBackingFormat: unnamed });
-    onTestFinished(() => {
-      twins.remove();
-    });
     create(twins, bottom, 'bottom', bottomSize, []);
     fill(twins, bottom, 'bottom', bottomSize, random);
     create(twins, middle, 'middle', middleSize, ['-b', 'bottom', '-F', bottom]);

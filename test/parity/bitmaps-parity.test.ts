@@ -4,7 +4,7 @@
  */
 
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
@@ -20,9 +20,6 @@ const WRITE: Request = { op: 'write', offset: 0, length: 4096, ...rest };
 
 function newTwins(clusterSize: number, size: string, more = ''): TwinImages {
   const twins = new TwinImages();
-  onTestFinished(() => {
-    twins.remove();
-  });
   const options = `cluster_size=${String(clusterSize)}${more}`;
   twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, 'disk', size);
   return twins;

@@ -1,6 +1,6 @@
 /** Small metadata caches and huge disks: what is evicted, and when, is QEMU's. */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
@@ -45,7 +45,6 @@ const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 describe.skipIf(skip !== undefined)('QEMU and the builtin engine evict the same tables', () => {
   const twins = new QemuCases();
-  afterAll(() => twins.remove());
 
   const spread = { seed: 11, count: 90, places: 12 };
   const disk = { virtualSize: 8 * GIB, options: {} };
@@ -101,7 +100,6 @@ describe.skipIf(skip !== undefined)('QEMU and the builtin engine evict the same 
 
 describe.skipIf(skip !== undefined)('disks of the largest sizes', () => {
   const twins = new QemuCases();
-  afterAll(() => twins.remove());
 
   const CASES: readonly (readonly [string, number, Readonly<Record<string, string>>])[] = [
     ['1 TiB, tables in slices of 4 KiB', TIB, {}],

@@ -3,26 +3,18 @@
  * bytes in the end.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { expectParity, serveWithBoth, type Fill, type ParityRun, type Step } from './step-parity.ts';
 
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 const SECTOR = 512;
 const CACHES: readonly CacheMode[] = ['writeback', 'writethrough', 'none', 'directsync', 'unsafe'];
 
-let directory = '';
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-compressed-'));
-});
-afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const directory = testDirectory();
 
 /**
  * A disk that is filled in part with compressed clusters, in an order of chance, and then written,

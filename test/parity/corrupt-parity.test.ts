@@ -5,7 +5,7 @@
  */
 
 import { closeSync, openSync, readSync, writeSync } from 'node:fs';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Request } from '../../src/workload/request.ts';
 import type { Stack } from '../../src/bench/stack.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
@@ -186,9 +186,6 @@ describe.skipIf(skip !== undefined)('damage that a request meets', () => {
 
 function newTwins(options = 'compat=1.1'): TwinImages {
   const twins = new TwinImages();
-  onTestFinished(() => {
-    twins.remove();
-  });
   twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, 'disk', '16M');
   return twins;
 }

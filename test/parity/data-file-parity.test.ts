@@ -3,7 +3,7 @@
  * same bytes in both.
  */
 
-import { afterAll, describe, it } from 'vitest';
+import { describe, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { Request } from '../../src/workload/request.ts';
@@ -55,7 +55,6 @@ function randomCase(seed: number): QemuCase {
 
 describe.skipIf(skip !== undefined)('an image with a data file is served as by QEMU', () => {
   const cases = new QemuCases();
-  afterAll(() => cases.remove());
   it.each(Array.from({ length: 20 }, (_, index) => index + 1))('seed %i', async (seed) => {
     await cases.expectSame(randomCase(seed));
   });

@@ -5,7 +5,7 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Request } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { TwinImages } from './twin-images.ts';
@@ -18,9 +18,6 @@ const WRITE: Request = { op: 'write', offset: 0, length: 512, fua: false, unmap:
 
 function newTwins(lazy: 'on' | 'off'): TwinImages {
   const twins = new TwinImages();
-  onTestFinished(() => {
-    twins.remove();
-  });
   twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', `lazy_refcounts=${lazy}`, 'disk', '128M');
   return twins;
 }

@@ -6,7 +6,7 @@
 
 import { join } from 'node:path';
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
@@ -59,7 +59,6 @@ function randomRequests(seed: number): readonly Request[] {
 
 describe.skipIf(skip !== undefined)('discards are ignored as by QEMU', () => {
   const cases = new QemuCases();
-  afterAll(() => cases.remove());
   it.each(IMAGES)('$name', async ({ name, ...image }) => {
     const seed = 1 + IMAGES.findIndex((other) => other.name === name);
     const prefill = [ask.write(0, 12 * CLUSTER)];
@@ -73,7 +72,6 @@ const hasNoUnref = skip === undefined && unsupportedNoUnref(peerProfile()) === u
 
 describe.skipIf(!hasNoUnref)('with discard-no-unref, clusters keep their place as in QEMU', () => {
   const cases = new QemuCases();
-  afterAll(() => cases.remove());
 
   const all = KEEPING.flatMap((image, index) =>
     (['directsync', 'unsafe'] as const).map((cache) => ({ ...image, cache, seed: 100 + index })),

@@ -5,11 +5,10 @@
  * though their data are written at any time.
  */
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 
 import type { StackOptions } from '../../src/bench/stack.ts';
 import { Random } from '../../src/core/random.ts';
@@ -36,19 +35,14 @@ import { copySparse } from '../../src/device/file-copy.ts';
 import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { ask } from './qemu-cases.ts';
 import { peerProfile, servePeerRequests } from './peer-stack.ts';
 
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
-let directory = '';
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-exceptions-'));
-});
-afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const directory = testDirectory();
 
 describe.skipIf(skip !== undefined)('the look for preallocated data', () => {
   it('ends where more is in use than is stored, as in QEMU', async () => {

@@ -1,6 +1,6 @@
 /** Refcount tables that grow, of every width of refcounts, as QEMU grows them. */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
 import { REFCOUNT_BITS } from '../../src/format/image-shape.ts';
@@ -31,7 +31,6 @@ function filling(seed: number, virtualSize: number): Request[] {
 
 describe.skipIf(skip !== undefined)('a refcount table grows as QEMU grows it', () => {
   const twins = new QemuCases();
-  afterAll(() => twins.remove());
 
   const common = { virtualSize: 3 * MIB, requests: filling(21, 3 * MIB) };
   const smallest = { cluster_size: '512', refcount_bits: '64' };

@@ -4,7 +4,7 @@
  */
 
 import { closeSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { TwinImages } from './twin-images.ts';
@@ -71,9 +71,6 @@ function text(content: string): Uint8Array {
 
 function newTwins(...options: readonly string[]): TwinImages {
   const twins = new TwinImages();
-  onTestFinished(() => {
-    twins.remove();
-  });
   twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', ...options, 'disk', '16M');
   return twins;
 }
@@ -174,9 +171,6 @@ describe.skipIf(skip !== undefined)('an image that needs an unknown feature is r
   const unless = { retry: 5 };
   it.each(['aes', 'luks'])('encrypted with %s: refused by name, read-only too', unless, async (method) => {
     const twins = new TwinImages();
-    onTestFinished(() => {
-      twins.remove();
-    });
     const secret = ['--object', 'secret,id=key,data=secret'];
     const encrypted = `encrypt.format=${method},encrypt.key-secret=key${method === 'luks' ? ',encrypt.iter-time=10' : ''}`;
     twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', ...secret, '-o', encrypted, 'disk', '1M');

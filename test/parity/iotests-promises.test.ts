@@ -4,7 +4,7 @@
  */
 
 import { readFileSync } from 'node:fs';
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
@@ -26,9 +26,6 @@ const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 function newTwins(options: string, size: string): TwinImages {
   const twins = new TwinImages();
-  onTestFinished(() => {
-    twins.remove();
-  });
   twins.run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', options, 'disk', size);
   return twins;
 }

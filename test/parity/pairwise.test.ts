@@ -9,13 +9,13 @@
  */
 
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { writeFullReport, type ListResult } from './full-report.ts';
 import {
   goldenFor,
@@ -40,15 +40,11 @@ if (skip !== undefined) process.stderr.write(`parity is held against recordings 
 const goldens: Goldens | undefined =
   full > 0 || records || skip !== undefined ? undefined : readGoldens(peerProfile());
 
-let directory = '';
+const directory = testDirectory();
 const results: ListResult[] = [];
 let comparedWithRecording = 0;
 const made: Golden[] = [];
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-parity-'));
-});
 afterAll(async () => {
-  rmSync(directory, { recursive: true, force: true });
   if (skip !== undefined || !(full > 0 || records)) return;
   const { version } = await findQemuTools();
   const like = peerProfile();

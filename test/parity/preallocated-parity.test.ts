@@ -8,7 +8,7 @@
  * PARITY_FULL (`npm run parity:full`) adds a disk of 40 GiB.
  */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
 import type { Request } from '../../src/workload/request.ts';
@@ -49,7 +49,6 @@ function requestsOf(seed: number, size: number): readonly Request[] {
 
 describe.skipIf(skip !== undefined)('a preallocated disk with a snapshot is served as by QEMU', () => {
   const cases = new QemuCases();
-  afterAll(() => cases.remove(), MINUTES);
 
   const all = DISKS.flatMap(({ name, virtualSize, seeds }) =>
     seeds.map((seed) => ({ name, virtualSize, seed })),

@@ -8,10 +8,9 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
 import { BlockBackend } from '../../src/format/block-backend.ts';
 import { openImage } from '../../src/format/registry.ts';
@@ -21,6 +20,7 @@ import type { Request, RequestOp } from '../../src/workload/request.ts';
 import { RecordedFiles } from '../format/recorded-files.ts';
 import { serveRequests } from '../format/serve-requests.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 
 type Start = 'fresh' | 'prefilled' | 'crashed' | 'backed';
 
@@ -29,13 +29,7 @@ const VIRTUAL_SIZE = 48 * 1024 * 1024 + 3 * SECTOR;
 const BASE_SIZE = VIRTUAL_SIZE / 2 + SECTOR;
 const skip = reasonToSkip('qemu-io', 'qemu-img', 'strace');
 
-let directory: string;
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-qed-parity-'));
-});
-afterAll(() => {
-  rmSync(directory, { recursive: true });
-});
+const directory = testDirectory();
 
 const cases = (['writethrough', 'writeback'] as const).flatMap((cacheMode, cacheIndex) =>
   (['fresh', 'prefilled', 'crashed', 'backed'] as const).flatMap((start, index) =>

@@ -3,8 +3,7 @@
  * same host operations in the same order, and leave the same bytes.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 
@@ -23,6 +22,7 @@ import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { serveRequests } from '../format/serve-requests.ts';
 import { runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { openPeerStack } from './peer-stack.ts';
 
 export interface QemuCase {
@@ -67,18 +67,8 @@ function request(op: Request['op'], offset: number, length: number): Request {
 }
 
 export class QemuCases {
-  #directory: string | undefined;
+  readonly directory = testDirectory();
   #cases = 0;
-
-  get directory(): string {
-    this.#directory ??= mkdtempSync(join(tmpdir(), 'qcow2-bench-cases-'));
-    return this.#directory;
-  }
-
-  remove(): void {
-    if (this.#directory !== undefined) rmSync(this.#directory, { recursive: true, force: true });
-    this.#directory = undefined;
-  }
 
   /** Expects both engines to do the same; answers how many operations that were. */
   async expectSame(test: QemuCase): Promise<number> {

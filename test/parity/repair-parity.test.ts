@@ -6,7 +6,7 @@
 
 import { readFileSync, truncateSync } from 'node:fs';
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { makeDamageBases } from '../format/qcow2/damage-bases.ts';
 import { damaged } from '../format/qcow2/damage.ts';
@@ -36,9 +36,6 @@ const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 if (skip !== undefined) process.stderr.write(`repairs are not held against QEMU: ${skip}\n`);
 
 const twins = new RepairTwins();
-afterAll(() => {
-  twins.remove();
-});
 
 describe.skipIf(skip !== undefined)('a repair issues what qemu-img issues, and leaves what it leaves', () => {
   it.concurrent.each(REPAIR_CASES)('$format, $options: $what', async (image) => {
@@ -59,9 +56,6 @@ describe.skipIf(skip !== undefined)('a repair issues what qemu-img issues, and l
 
 describe.skipIf(skip !== undefined)('a repair of random damage', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   it(`issues what qemu-img issues (${String(SEEDS.length)} seeds)`, async () => {
     // QEMU stores bitmaps again (repair-of-bitmaps); data files are not next to the copies, where

@@ -5,8 +5,7 @@
  */
 
 import { spawnSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -24,6 +23,7 @@ import { checkedAs } from '../format/qcow2/qemu-checks.ts';
 import { CHECK } from '../format/qemu-directory.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
 import { runTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import type { RepairCase } from './repair-cases.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
@@ -44,19 +44,9 @@ export interface Repaired {
 }
 
 export class RepairTwins {
-  #path: string | undefined;
+  readonly directory = testDirectory();
   #files: FileStorage | undefined;
   #images = 0;
-
-  /** Made when it is first asked for: tests that are skipped leave nothing behind. */
-  get directory(): string {
-    this.#path ??= mkdtempSync(join(tmpdir(), 'qcow2-bench-repair-'));
-    return this.#path;
-  }
-
-  remove(): void {
-    if (this.#path !== undefined) rmSync(this.#path, { recursive: true, force: true });
-  }
 
   /** Makes the image of a case; answers its path. */
   make(image: Omit<RepairCase, 'what' | 'scopes'>): string {

@@ -3,7 +3,7 @@
  * requests do in between.
  */
 
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { viewOf } from '../../src/core/bytes.ts';
 import { Random } from '../../src/core/random.ts';
 import { FIELD } from '../../src/format/qcow2/on-disk/header.ts';
@@ -301,9 +301,6 @@ function isOverwrittenAfterKill(twins: TwinImages): boolean {
 
 function newTwins(): TwinImages {
   const twins = new TwinImages();
-  onTestFinished(() => {
-    twins.remove();
-  });
   return twins;
 }
 

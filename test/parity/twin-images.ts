@@ -4,8 +4,7 @@
  * one left.
  */
 
-import { copyFileSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Stack } from '../../src/bench/stack.ts';
@@ -25,6 +24,7 @@ import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { serveRequests } from '../format/serve-requests.ts';
 import { runTool, type SystemTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { openPeerStack } from './peer-stack.ts';
 
 export type SnapshotAction = 'create' | 'apply' | 'delete';
@@ -45,7 +45,7 @@ export interface RunOptions {
 }
 
 export class TwinImages {
-  readonly directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-twins-'));
+  readonly directory = testDirectory();
   readonly #name = 'disk';
   readonly #options: TwinOptions;
   readonly #storage: FileStorage;
@@ -65,10 +65,6 @@ export class TwinImages {
 
   get #format(): Format {
     return this.#options.format ?? 'qcow2';
-  }
-
-  remove(): void {
-    rmSync(this.directory, { recursive: true, force: true });
   }
 
   /** A program in the directory of the images; nothing is compared. */

@@ -4,11 +4,10 @@
  * each program that is on this machine. And the golden figures of allocating writes, which do not.
  */
 
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 
 import { newerQemuFolder } from '../../scripts/newer-qemu.mjs';
 import { openStack } from '../../src/bench/stack.ts';
@@ -32,6 +31,7 @@ import { createWithQemuImg, findQemuIo, missingQemuIo, type QemuIoTools } from '
 import type { Request } from '../../src/workload/request.ts';
 import { serveRequests } from '../format/serve-requests.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { ask } from './qemu-cases.ts';
 
 const KIB = 1024;
@@ -235,16 +235,12 @@ describe('our engine follows each version', () => {
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 describe.skipIf(skip !== undefined)('each QEMU of this machine does what its profile says', () => {
-  let directory = '';
+  const directory = testDirectory();
   const installed: QemuIoTools[] = [];
   beforeAll(async () => {
-    directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-versions-'));
     for (const binDirectory of [undefined, newerQemuFolder()]) {
       if (missingQemuIo({ binDirectory }) === undefined) installed.push(await findQemuIo({ binDirectory }));
     }
-  });
-  afterAll(() => {
-    rmSync(directory, { recursive: true, force: true });
   });
 
   it.each(GOLDEN_COSTS)('an allocating write costs what docs/qemu-rules.md says: $name', async (test) => {

@@ -8,11 +8,9 @@
  */
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { copySparse } from '../../src/device/file-copy.ts';
@@ -29,6 +27,7 @@ import { sameBytes } from '../../src/peer/whole-file.ts';
 import { findSource, openStream } from '../../src/workload/library.ts';
 import type { Request } from '../../src/workload/request.ts';
 import { reasonToSkip, type SystemTool } from '../format/system-tools.ts';
+import { testDirectory } from '../test-directory.ts';
 import { servePeerRequests } from './peer-stack.ts';
 import { ask } from './qemu-cases.ts';
 
@@ -129,13 +128,7 @@ async function recordedRequests(): Promise<{ readonly size: number; readonly req
 
 describe.each(PROGRAMS)('$tool', ({ tool, trace }) => {
   const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace', tool);
-  let directory = '';
-  beforeAll(() => {
-    directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-vm-'));
-  });
-  afterAll(() => {
-    rmSync(directory, { recursive: true, force: true });
-  });
+  const directory = testDirectory();
 
   const cells = (['qcow2 eager', 'qcow2 lazy', 'raw'] as const).flatMap((name) =>
     (['writethrough', 'writeback', 'none'] as const).map((cache) => ({ name, cache })),

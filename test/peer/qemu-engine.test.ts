@@ -2,11 +2,9 @@
  * QEMU as an engine: same operations and bytes as ours, counted under the same purposes and causes.
  */
 
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 
 import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
 import type { CellPlan } from '../../src/bench/engine.ts';
@@ -20,6 +18,7 @@ import { findSource, type SyntheticSource } from '../../src/workload/library.ts'
 import { chainSource, mixedSource, smallMatrix, smallSource, type SmallSetting } from '../bench/small-run.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { peerProfile } from '../parity/peer-stack.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const REQUESTS = 200;
 const ALL: readonly CacheMode[] = ['writethrough', 'writeback', 'none'];
@@ -35,10 +34,9 @@ const CASES: readonly (readonly [workload: string, caches: readonly CacheMode[]]
 let directory = '';
 let files: FileStorage;
 beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-qemu-engine-'));
+  directory = testDirectory();
   files = new FileStorage(directory, probeCapabilities(directory));
 });
-afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
 /**
  * What both engines can be held to: each opens an image with reads of its own, and elides within

@@ -2,11 +2,9 @@
  * A real QEMU, run and traced, does what docs and engines of this project hold to be its behaviour.
  */
 
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { Format } from '../../src/format/disk-image.ts';
@@ -18,6 +16,7 @@ import type { QemuImgCreate } from '../../src/peer/qemu-tools.ts';
 import type { Request, RequestOp } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { peerProfile } from '../parity/peer-stack.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const GIB = 1024 ** 3;
 const CLUSTER = 65_536;
@@ -69,11 +68,7 @@ test('the payload of write 255 is that of write 0', () => {
 const skipped = reasonToSkip('qemu-io', 'qemu-img', 'strace');
 
 describe.skipIf(skipped !== undefined)('a real QEMU', () => {
-  let folder = '';
-  beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'qcow2-bench-peer-'));
-  });
-  afterAll(() => rm(folder, { recursive: true, force: true }));
+  const folder = testDirectory();
 
   interface Run {
     readonly format: Format;

@@ -1,25 +1,19 @@
 /** Copies of image files: the same bytes, and the same space on the disk, which QEMU looks at. */
 
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 
 import { HostFile } from '../../src/device/host-file.ts';
 import { reservedExtents } from '../../src/device/reserved-extents.ts';
 import { copySparse } from '../../src/device/file-copy.ts';
 import { sameBytes } from '../../src/peer/whole-file.ts';
+import { testDirectory } from '../test-directory.ts';
 
 const MIB = 1024 * 1024;
 
-let directory = '';
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-copies-'));
-});
-afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const directory = testDirectory();
 
 test('a copy keeps holes as holes and reserved space as reserved', async (context) => {
   const path = join(directory, 'from');

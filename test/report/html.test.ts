@@ -1,5 +1,4 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -10,6 +9,7 @@ import { visibleText } from '../../src/core/visible-text.ts';
 import { reportHtml } from '../../src/report/html.ts';
 import { scriptJson } from '../../src/report/markup.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
+import { testDirectory } from '../test-directory.ts';
 import { ENVIRONMENT, syntheticResult } from './synthetic-result.ts';
 
 const CHROMIUM = (process.env['PATH'] ?? '')
@@ -96,13 +96,12 @@ if (missing && process.env['CI'] !== 'true') {
 
 describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
   let browser: Browser;
-  let directory: string;
+  const directory = testDirectory();
   /** The page in plain and with hostile names, opened once: drawing it is what takes time. */
   let plain: Opened;
   let hostile: Opened;
 
   beforeAll(async () => {
-    directory = mkdtempSync(join(tmpdir(), 'report-'));
     browser = await chromium.launch({
       ...(CHROMIUM === undefined ? {} : { executablePath: CHROMIUM }),
       args: ['--no-sandbox', '--disable-gpu'],
@@ -114,7 +113,6 @@ describe.skipIf(missing && process.env['CI'] !== 'true')('in a browser', () => {
   });
   afterAll(async () => {
     await browser.close();
-    rmSync(directory, { recursive: true });
   });
 
   interface Opened {

@@ -1,9 +1,8 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { DEVICE_MODELS } from '../../src/device/device-models.ts';
 import {
@@ -12,14 +11,9 @@ import {
   readDeviceModel,
 } from '../../src/result/device-model-file.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
+import { testDirectory } from '../test-directory.ts';
 
-let directory: string;
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-model-'));
-});
-afterAll(() => {
-  rmSync(directory, { recursive: true });
-});
+const directory = testDirectory();
 
 function fileOf(text: string): string {
   const path = join(directory, 'model.json');

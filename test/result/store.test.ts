@@ -3,26 +3,24 @@ import {
   closeSync,
   constants,
   lstatSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
   readSync,
-  rmSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 
 import { Qcow2BenchError } from '../../src/core/error.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import type { CellRecord } from '../../src/result/schema.ts';
 import { parseResult, readResult, ResultWriter, writeResult } from '../../src/result/store.ts';
 import { ENVIRONMENT, syntheticResult } from '../report/synthetic-result.ts';
+import { testDirectory } from '../test-directory.ts';
 
 let directory: string;
 let path: string;
@@ -30,10 +28,9 @@ const cells = syntheticResult().cells.slice(0, 4);
 const [first, second] = cells as [CellRecord, CellRecord];
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'result-'));
+  directory = testDirectory();
   path = join(directory, 'run.json');
 });
-afterEach(() => rmSync(directory, { recursive: true }));
 
 function failure(action: () => unknown): Qcow2BenchError {
   try {

@@ -3,23 +3,20 @@
  * program.
  */
 
-import { globSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { globSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { expect, onTestFinished, test } from 'vitest';
+import { expect, test } from 'vitest';
 
 import { TEST_PROJECTS, testProjects } from '../../scripts/test-projects.mjs';
+import { testDirectory } from '../test-directory.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** The project of each test file among `files`, given as path → text. */
 function projectsOf(files: Readonly<Record<string, string>>): Readonly<Record<string, readonly string[]>> {
-  const root = mkdtempSync(join(tmpdir(), 'qcow2-bench-projects-'));
-  onTestFinished(() => {
-    rmSync(root, { recursive: true });
-  });
+  const root = testDirectory();
   for (const [path, text] of Object.entries(files)) {
     mkdirSync(dirname(join(root, path)), { recursive: true });
     writeFileSync(join(root, path), text);

@@ -1,12 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { generateBackingFill, generatePrefill } from '../../src/workload/generator.ts';
 import { findSource, listSources, openStream, shippedNames } from '../../src/workload/library.ts';
 import type { Request } from '../../src/workload/request.ts';
+import { testDirectory } from '../test-directory.ts';
 import { HEADER, temporaryFile } from './trace/trace-files.ts';
 import { workloadJson } from './workload-texts.ts';
 
@@ -174,10 +175,7 @@ describe('each shipped workload is what it says', () => {
 
 describe('what a user names by path', () => {
   test('is a workload or a trace by its content', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'library-'));
-    onTestFinished(() => {
-      rmSync(folder, { recursive: true });
-    });
+    const folder = testDirectory();
     const path = join(folder, 'mine.txt');
     writeFileSync(path, ` \n${JSON.stringify(workloadJson())}`);
     expect(await findSource(path)).toMatchObject({ kind: 'workload', name: 'for-a-test', path });

@@ -1,12 +1,12 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { describe, expect, onTestFinished, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { Qcow2BenchError } from '../../src/core/error.ts';
 import { LIMITS } from '../../src/core/limits.ts';
 import { parseWorkload, readWorkload } from '../../src/workload/workload-file.ts';
+import { testDirectory } from '../test-directory.ts';
 import { phaseJson, workloadJson } from './workload-texts.ts';
 import type { Json } from './workload-texts.ts';
 
@@ -205,10 +205,7 @@ test('a file that begins with a byte order mark is read', () => {
 });
 
 test('a file that is missing or too large is refused before it is read', () => {
-  const folder = mkdtempSync(join(tmpdir(), 'workload-file-'));
-  onTestFinished(() => {
-    rmSync(folder, { recursive: true });
-  });
+  const folder = testDirectory();
   const large = join(folder, 'large.json');
   writeFileSync(large, ' '.repeat(1024 * 1024 + 1));
   expect(() => readWorkload(large)).toThrow(/large\.json: has 1 MiB; a workload has at most 1 MiB/);

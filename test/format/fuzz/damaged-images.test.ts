@@ -3,12 +3,11 @@
  * of the tests.
  */
 
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readdirSync } from 'node:fs';
 
-import { describe, expect, it, onTestFinished } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
+import { testDirectory } from '../../test-directory.ts';
 import { fuzzWatched } from './watched-fuzzer.ts';
 
 const RUNS = 2000;
@@ -16,7 +15,7 @@ const RUNS = 2000;
 const SEED = 20_240_607;
 
 it(`an image with any damage gives errors with codes and nothing else, in time and in memory (${String(RUNS)} images)`, async () => {
-  const ending = await fuzzWatched({ seed: SEED, runs: RUNS, rounds: 1, folder: makeFolder() });
+  const ending = await fuzzWatched({ seed: SEED, runs: RUNS, rounds: 1, folder: testDirectory() });
   expect(
     ending.kind === 'failed'
       ? `seed ${String(ending.seed)}, path ${ending.path}: ${ending.text}`
@@ -33,7 +32,7 @@ describe('the watchdog', () => {
   ] as const;
 
   it.each(traps)('names an image that %s by seed and path, and ends it', async (_, kind, words) => {
-    const folder = makeFolder();
+    const folder = testDirectory();
     const order = { seed: SEED, runs: 100, rounds: 1, trap: { index: 7, kind }, folder };
     const ending = await fuzzWatched(order, kind === 'loop' ? { imageMaxMs: 2000 } : {});
     expect(ending).toMatchObject({ kind: 'failed', seed: SEED, path: '7' });
@@ -41,9 +40,3 @@ describe('the watchdog', () => {
     expect(readdirSync(folder)).toEqual([`seed-${String(SEED)}-path-7.img`]);
   });
 });
-
-function makeFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-fuzz-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}

@@ -4,7 +4,7 @@
  * not to be trusted.
  */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { openStack } from '../../../src/bench/stack.ts';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { FaultDevice, type FaultEvent } from '../../../src/device/fault.ts';
@@ -151,9 +151,6 @@ describe.skipIf(skip !== undefined)('after a failure at any operation of a close
     // Bits that are there already, so that the close has old clusters to free.
     qemu.io('qcow2', IMAGE, 'write -P 9 200k 512', 'write -P 9 2900k 512');
     image = qemu.get(IMAGE);
-  });
-  afterAll(() => {
-    qemu.remove();
   });
 
   const cases = (['eager', 'lazy'] as const).flatMap((refcounts) =>

@@ -6,7 +6,7 @@
  * docs/qemu-rules.md.
  */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { Random } from '../../../src/core/random.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
@@ -81,9 +81,6 @@ describe.skipIf(noQemu !== undefined)(`broken tables${noQemu === undefined ? '' 
   const good = new Map<Shape, Bytes>();
   beforeAll(() => {
     for (const shape of SHAPES) good.set(shape, makeGood(qemu, shape));
-  });
-  afterAll(() => {
-    qemu.remove();
   });
 
   /** What QEMU makes of the image, scope by scope, and of what its repair and ours left. */

@@ -1,6 +1,6 @@
 /** Sizes of the metadata caches: QEMU's arithmetic, its refusals, and what small caches write. */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { cacheGeometry } from '../../../src/format/qcow2/metadata/cache-geometry.ts';
 import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../../../src/format/cache-sizes.ts';
@@ -97,7 +97,6 @@ const ASKED: readonly CacheSizes[] = [
 
 describe.skipIf(skip !== undefined)('QEMU', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => qemu.remove());
 
   it.each(ASKED)('takes and refuses the same sizes: %j', async (sizes) => {
     qemu.img('create', '-q', '-f', 'qcow2', 'disk.qcow2', String(GIB));

@@ -4,7 +4,7 @@
  */
 
 import fc from 'fast-check';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { filled } from '../recorded-files.ts';
 import { reasonToSkip } from '../system-tools.ts';
@@ -65,9 +65,6 @@ function spoil(bytes: Uint8Array<ArrayBuffer>, each: Damage): void {
 
 describe.skipIf(noQemu !== undefined)('a check of a damaged image', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   function theirs() {
     const { output } = qemu.check('qcow2', 'disk', '--output=json');

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import type { CreateOptions } from '../../../src/format/image-options.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
@@ -34,9 +34,6 @@ const cases: readonly Omit<CreateOptions, 'device'>[] = [
 
 describe.skipIf(skip !== undefined)('a new image', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   for (const options of cases) {
     it(`has the bytes that qemu-img create makes: ${JSON.stringify(options)}`, async () => {

@@ -6,7 +6,7 @@
 
 import { isDeepStrictEqual } from 'node:util';
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import { checkImageFile } from '../../../src/image/check-image.ts';
@@ -44,9 +44,6 @@ describe.skipIf(noQemu !== undefined)(`random damage${noQemu === undefined ? '' 
     for (const { dataFile } of bases) {
       if (dataFile !== undefined) for (const qemu of directories) qemu.put(dataFile.name, dataFile.bytes);
     }
-  });
-  afterAll(() => {
-    for (const qemu of directories) qemu.remove();
   });
 
   it(`is counted and repaired as by QEMU, and is clean then (${String(SEEDS)} seeds)`, async () => {

@@ -5,7 +5,7 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { openStack } from '../../../src/bench/stack.ts';
 import { Random } from '../../../src/core/random.ts';
 import { probeCapabilities } from '../../../src/device/capabilities.ts';
@@ -52,9 +52,6 @@ function contents(storage: MemoryStorage, name: string): Uint8Array {
 
 describe.skipIf(skip !== undefined)('beside qemu-img, an image with a data file', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   it.each(
     (['plain', 'raw'] as const).flatMap((dataFile) =>
@@ -213,26 +210,22 @@ describe('an external data file', () => {
 
   it('is served from a directory too, by the name in the image', async () => {
     const qemu = new QemuDirectory();
-    try {
-      const storage = new FileStorage(qemu.path, probeCapabilities(qemu.path));
-      const device = storage.create('disk');
-      const data = storage.create('sub.data', { label: 'data' });
-      const shape = { dataFile: 'plain' } as const;
-      await createImage({
-        format: 'qcow2',
-        device,
-        virtualSize: MIB,
-        shape,
-        dataFile: { name: 'sub.data', device: data },
-      });
-      device.close();
-      data.close();
-      const image = await openImage({ format: 'qcow2', name: 'disk', files: storage, readOnly: false });
-      await image.write(0, new Uint8Array(512).fill(7));
-      await image.close();
-      expect(readFileSync(join(qemu.path, 'sub.data'))[511]).toBe(7);
-    } finally {
-      qemu.remove();
-    }
+    const storage = new FileStorage(qemu.path, probeCapabilities(qemu.path));
+    const device = storage.create('disk');
+    const data = storage.create('sub.data', { label: 'data' });
+    const shape = { dataFile: 'plain' } as const;
+    await createImage({
+      format: 'qcow2',
+      device,
+      virtualSize: MIB,
+      shape,
+      dataFile: { name: 'sub.data', device: data },
+    });
+    device.close();
+    data.close();
+    const image = await openImage({ format: 'qcow2', name: 'disk', files: storage, readOnly: false });
+    await image.write(0, new Uint8Array(512).fill(7));
+    await image.close();
+    expect(readFileSync(join(qemu.path, 'sub.data'))[511]).toBe(7);
   });
 });

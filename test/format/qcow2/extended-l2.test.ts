@@ -1,6 +1,6 @@
 /** Extended L2 entries: clusters of 32 subclusters. */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { Random } from '../../../src/core/random.ts';
 import type { CacheMode } from '../../../src/format/cache-mode.ts';
@@ -40,7 +40,6 @@ function mixed(seed: number, { virtualSize, clusterSize, count }: MixOptions): R
 
 describe.skipIf(skip !== undefined)('extended L2 entries against QEMU', () => {
   const twins = new QemuCases();
-  afterAll(() => twins.remove());
 
   const CACHES: readonly CacheMode[] = ['writethrough', 'writeback', 'none'];
   const CASES = [16 * KIB, 64 * KIB, 128 * KIB, 2 * MIB].flatMap((clusterSize) =>
@@ -75,7 +74,6 @@ describe.skipIf(skip !== undefined)('extended L2 entries against QEMU', () => {
 
 describe.skipIf(skip !== undefined)('clusters with subclusters that a snapshot shares', () => {
   const twins = new QemuCases();
-  afterAll(() => twins.remove());
 
   it.each([1, 2, 3])('are copied from the first to the last allocated subcluster (seed %i)', async (seed) => {
     const clusterSize = 64 * KIB;

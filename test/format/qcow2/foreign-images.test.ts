@@ -2,7 +2,7 @@
  * Images that QEMU made, in every shape this engine opens: written here, read and checked there.
  */
 
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { openImage } from '../../../src/format/registry.ts';
 import { BlockBackend } from '../../../src/format/block-backend.ts';
 import { Random } from '../../../src/core/random.ts';
@@ -22,9 +22,6 @@ describe.skipIf(skip !== undefined)('an image that QEMU made', () => {
   let qemu: QemuDirectory;
   beforeEach(() => {
     qemu = new QemuDirectory();
-  });
-  afterEach(() => {
-    qemu.remove();
   });
 
   const widths = [1, 2, 4, 8, 16, 32, 64].map((bits) => `refcount_bits=${String(bits)}`);

@@ -5,7 +5,7 @@
  */
 
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { formatSize } from '../../../src/core/size.ts';
 import {
   COMPAT_LEVELS,
@@ -61,9 +61,6 @@ const KINDS =
 
 describe.skipIf(skip !== undefined)('an image that QEMU made and filled reads as QEMU reads it', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   it.each(KINDS.map((kind) => [nameOf(kind), kind] as const))('%s', async (_, kind) => {
     qemu.img('create', '-q', '-f', 'qcow2', '-o', settingsOf(kind), 'image', String(SIZE));

@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { serializeHeader } from '../../../src/format/qcow2/on-disk/header-writer.ts';
 import { parseHeader } from '../../../src/format/qcow2/on-disk/header.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
@@ -47,9 +47,6 @@ function withUnknownFields(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 
 describe.skipIf(skip !== undefined)('headers that QEMU made', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
   const create = (settings: string, ...more: readonly string[]): Uint8Array<ArrayBuffer> => {
     qemu.img('create', '-q', '-f', 'qcow2', '-o', settings, ...more, PATH, '3M');
     return qemu.get(PATH);

@@ -8,7 +8,7 @@
 
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { WriteLog } from '../../../src/device/write-log.ts';
 import {
@@ -116,9 +116,6 @@ const PAST_END = ['a table past the end', 'a cluster past the end'];
 
 describe('a hostile bitmap directory', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   it('is not what the cases begin with', async () => {
     const { bytes } = await sound;

@@ -5,7 +5,7 @@
  * promise is held beside a real QEMU, final bytes and all.
  */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { BesideQemu, type Ask } from '../beside-qemu.ts';
 import { filled } from '../recorded-files.ts';
@@ -18,9 +18,6 @@ const CLEAN = 0;
 const CORRUPT = 2;
 
 const both = new BesideQemu('qcow2');
-afterAll(() => {
-  both.remove();
-});
 
 const read = (offset: number, length: number, value: number): Ask => ({ op: 'read', offset, length, value });
 

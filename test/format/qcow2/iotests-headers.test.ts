@@ -5,7 +5,7 @@
  * a real QEMU.
  */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { Random } from '../../../src/core/random.ts';
 import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { BesideQemu, type Ask } from '../beside-qemu.ts';
@@ -25,9 +25,6 @@ const I32_MAX = 0x7fff_ffff;
 const ZSTD_BIT = 8n;
 
 const both = new BesideQemu('qcow2');
-afterAll(() => {
-  both.remove();
-});
 
 const read = (offset: number, length: number, value = 0): Ask => ({ op: 'read', offset, length, value });
 

@@ -7,7 +7,7 @@
 
 import { spawnSync } from 'node:child_process';
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { BesideQemu, type Ask, type Served } from '../beside-qemu.ts';
 import { filled } from '../recorded-files.ts';
@@ -21,9 +21,6 @@ const UNALIGNED = 0x2a00n;
 const CORRUPT_BYTE = 79;
 
 const both = new BesideQemu('qcow2');
-afterAll(() => {
-  both.remove();
-});
 
 const write = (offset: number, length: number, value = 0x2a): Ask => ({ op: 'write', offset, length, value });
 const read = (offset: number, length: number, value = 0): Ask => ({ op: 'read', offset, length, value });

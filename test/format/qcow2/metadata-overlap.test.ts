@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { MetadataMap } from '../../../src/format/qcow2/metadata/metadata-map.ts';
 import { QemuDirectory } from '../qemu-directory.ts';
 import { filled } from '../recorded-files.ts';
@@ -38,9 +38,6 @@ function withRefcount(bytes: Uint8Array, cluster: number, refcount: number): Uin
 
 describe('a write that would hit metadata', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   for (const [kind, place] of Object.entries(PLACE)) {
     it(`of kind ${kind} does not happen, stops the image and marks it corrupt`, async () => {

@@ -4,10 +4,9 @@
  * preallocation.
  */
 
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { stackDevice } from '../../../src/bench/stack.ts';
 import { formatSize } from '../../../src/core/size.ts';
 import { probeCapabilities } from '../../../src/device/capabilities.ts';
@@ -22,6 +21,7 @@ import type { HostOperation } from '../../../src/peer/host-operation.ts';
 import { findQemuTools } from '../../../src/peer/qemu-tools.ts';
 import { traceProgram } from '../../../src/peer/strace.ts';
 import { coveringArray } from '../../parity/covering-array.ts';
+import { testDirectory } from '../../test-directory.ts';
 import { rejectionCodeOf } from '../rejection.ts';
 import { withOneGrowth } from '../file-growth.ts';
 import { reasonToSkip, runTool } from '../system-tools.ts';
@@ -57,13 +57,7 @@ const RESERVED = PREALLOCATIONS.flatMap((preallocation) =>
   })),
 );
 
-let directory = '';
-beforeAll(() => {
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-preallocated-'));
-});
-afterAll(() => {
-  rmSync(directory, { recursive: true, force: true });
-});
+const directory = testDirectory();
 
 describe.skipIf(skip !== undefined)('a new image is made as by qemu-img', () => {
   it.each([...CASES, ...RESERVED].map((choice) => [nameOf(choice), choice] as const))(

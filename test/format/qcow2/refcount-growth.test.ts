@@ -1,4 +1,4 @@
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { viewOf } from '../../../src/core/bytes.ts';
 import { GuestModel, payload, type DiskShape } from '../guest-model.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
@@ -14,9 +14,6 @@ const noQemu = reasonToSkip('qemu-img') !== undefined;
 
 describe('a file that outgrows its refcount structures', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   async function fill(length: number, refcounts: 'eager' | 'lazy', flushEvery: number): Promise<OpenedImage> {
     const opened = await openBytes(await newImage({ virtualSize: length, clusterSize: CLUSTER, refcounts }));

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { FaultDevice } from '../../../src/device/fault.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { filled } from '../recorded-files.ts';
@@ -104,9 +104,6 @@ describe.skipIf(noQemu !== undefined)('a repair leaves the bytes that QEMU leave
   let qemu: QemuDirectory;
   beforeEach(() => {
     qemu = new QemuDirectory();
-  });
-  afterEach(() => {
-    qemu.remove();
   });
 
   const cases: readonly {

@@ -4,7 +4,7 @@
  * was taken, also after further writes.
  */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { openStack, type Stack, type WrapDevice } from '../../../src/bench/stack.ts';
 import { Random } from '../../../src/core/random.ts';
 import type { Pending } from '../../../src/core/pending.ts';
@@ -196,9 +196,6 @@ const SETTINGS: readonly Setting[] = [
 
 describe('a crash in the middle of a snapshot operation', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   it.each(SETTINGS)('loses nothing: clusters of $clusterSize, $refcounts refcounts', async (setting) => {
     const run = await record(setting);

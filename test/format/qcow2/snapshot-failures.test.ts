@@ -4,7 +4,7 @@
  * are listed hold what they held.
  */
 
-import { afterAll, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { openStack, type Stack } from '../../../src/bench/stack.ts';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { FaultDevice, type FaultEvent } from '../../../src/device/fault.ts';
@@ -195,9 +195,6 @@ async function firstWrongSector(image: Qcow2Image, wanted: Sectors): Promise<str
 
 describe('after a failure at any operation of a run with snapshots nothing acknowledged is lost', () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
   const cases = (['eager', 'lazy'] as const).flatMap((refcounts) =>
     (['one failed change', 'a disk that stays full'] as const).map((fault) => ({ refcounts, fault })),
   );

@@ -3,7 +3,7 @@
  * to the same end.
  */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
@@ -24,9 +24,6 @@ type Bytes = Uint8Array<ArrayBuffer>;
 
 describe.skipIf(noQemu !== undefined)(`a stopped repair${noQemu === undefined ? '' : ` (${noQemu})`}`, () => {
   const qemu = new QemuDirectory();
-  afterAll(() => {
-    qemu.remove();
-  });
 
   it(`can be taken up again, wherever it was stopped (${String(SEEDS)} seeds)`, async () => {
     const bases = makeDamageBases(qemu);

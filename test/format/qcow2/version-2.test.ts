@@ -1,13 +1,12 @@
 /** Version 2 of the format (compat 0.10): no zero flag, no lazy refcounts, 16-bit refcounts. */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 
 import type { BlockDevice } from '../../../src/device/block-device.ts';
 import { HostLog } from '../../../src/device/host-log.ts';
 import type { DiskImage } from '../../../src/format/disk-image.ts';
 import { Random } from '../../../src/core/random.ts';
 import { SECTOR_SIZE, type Request } from '../../../src/workload/request.ts';
-import { QemuDirectory } from '../qemu-directory.ts';
 import { rejectionCodeOf } from '../rejection.ts';
 import { reasonToSkip } from '../system-tools.ts';
 import { ask, QemuCases, type QemuCase } from '../../parity/qemu-cases.ts';
@@ -73,11 +72,6 @@ const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 describe.skipIf(skip !== undefined)('version 2 against QEMU', () => {
   const twins = new QemuCases();
-  const qemu = new QemuDirectory();
-  afterAll(() => {
-    twins.remove();
-    qemu.remove();
-  });
 
   it.each([512, 64 * KIB, 2 * MIB])('all kinds of request, clusters of %i bytes', async (clusterSize) => {
     const options = { ...V2, cluster_size: String(clusterSize) };

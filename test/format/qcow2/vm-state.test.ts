@@ -5,7 +5,7 @@
  * what is behind.
  */
 
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 import { viewOf } from '../../../src/core/bytes.ts';
 import type { Qcow2Image } from '../../../src/format/qcow2/qcow2-image.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
@@ -30,9 +30,6 @@ describe.skipIf(skip !== undefined)('a snapshot with the state of a machine', ()
   let qemu: QemuDirectory;
   beforeEach(() => {
     qemu = new QemuDirectory();
-  });
-  afterEach(() => {
-    qemu.remove();
   });
 
   /**

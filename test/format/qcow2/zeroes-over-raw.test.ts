@@ -4,7 +4,7 @@
  * copied.)
  */
 
-import { afterAll, describe, it } from 'vitest';
+import { describe, it } from 'vitest';
 
 import { Random } from '../../../src/core/random.ts';
 import { SECTOR_SIZE, type Request } from '../../../src/workload/request.ts';
@@ -17,7 +17,6 @@ const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 describe.skipIf(skip !== undefined)('zeroes and discards over a raw backing file are as in QEMU', () => {
   const twins = new QemuCases();
-  afterAll(() => twins.remove());
 
   /**
    * Data at 0 to 64 KiB, in the middle of a cluster, and at the file's end in mid-cluster; holes

@@ -4,7 +4,7 @@
  * repair takes the mark of an unclean close away first, also if it cannot repair what is wrong.
  */
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import { checkImageFile } from '../../../src/image/check-image.ts';
@@ -92,9 +92,6 @@ describe.skipIf(noQemu !== undefined)(
     const good = new Map<number, Bytes>();
     beforeAll(() => {
       for (const scale of [1, 16]) good.set(scale, makeGood(qemu, scale));
-    });
-    afterAll(() => {
-      qemu.remove();
     });
 
     for (const [index, one] of BROKEN_TABLES.entries()) {

@@ -4,7 +4,7 @@
  * be are an error, never a wild read. Held beside a real QEMU.
  */
 
-import { afterAll, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { BesideQemu, type Ask } from '../beside-qemu.ts';
 import { filled, RecordedFiles } from '../recorded-files.ts';
 import { openImage } from '../../../src/format/registry.ts';
@@ -16,9 +16,6 @@ const U32_MAX = 0xffff_ffff;
 const U64_MAX = 2n ** 64n - 1n;
 
 const both = new BesideQemu('qed');
-afterAll(() => {
-  both.remove();
-});
 
 const read = (offset: number, length: number, value = 0): Ask => ({ op: 'read', offset, length, value });
 

@@ -1,12 +1,12 @@
 /** What `qemu-img` says of our images, and we of its. */
 
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { Random } from '../../../src/core/random.ts';
 import type { Format } from '../../../src/format/disk-image.ts';
 import { openImage } from '../../../src/format/registry.ts';
+import { testDirectory } from '../../test-directory.ts';
 import { filled, RecordedFiles } from '../recorded-files.ts';
 import { rejectionCodeOf } from '../rejection.ts';
 import { reasonToSkip, runTool } from '../system-tools.ts';
@@ -14,15 +14,11 @@ import { reasonToSkip, runTool } from '../system-tools.ts';
 const MIB = 1024 * 1024;
 const skip = reasonToSkip('qemu-img');
 
-let directory: string;
+const directory = testDirectory();
 beforeAll(() => {
   if (skip !== undefined) return;
-  directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-qed-img-'));
   runTool('qemu-img', ['create', '-q', '-f', 'raw', 'base.raw', '64M'], directory);
   runTool('qemu-img', ['create', '-q', '-f', 'qcow2', 'base.qcow2', '64M'], directory);
-});
-afterAll(() => {
-  if (skip === undefined) rmSync(directory, { recursive: true });
 });
 
 describe.skipIf(skip !== undefined)(`QED and qemu-img${skip === undefined ? '' : ` (${skip})`}`, () => {

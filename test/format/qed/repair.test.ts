@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openImage } from '../../../src/format/registry.ts';
+import { testDirectory } from '../../test-directory.ts';
 import { filled, RecordedFiles } from '../recorded-files.ts';
 import { rejectionCodeOf } from '../rejection.ts';
 import { reasonToSkip, runTool } from '../system-tools.ts';
@@ -181,13 +181,9 @@ describe.skipIf(skip !== undefined)(`qemu-img agrees${skip === undefined ? '' : 
     spoil(files, FIRST_L2 + 8 * 9, 1n << 40n);
     spoil(files, L1 + 8 * 7, 1n << 40n);
     await (await openForWriting(files)).close();
-    const directory = mkdtempSync(join(tmpdir(), 'qcow2-bench-qed-repair-'));
-    try {
-      writeFileSync(join(directory, 'disk.qed'), files.contents('disk.qed'));
-      const report = runTool('qemu-img', ['check', '-f', 'qed', 'disk.qed'], directory);
-      expect(report).toContain('No errors were found');
-    } finally {
-      rmSync(directory, { recursive: true });
-    }
+    const directory = testDirectory();
+    writeFileSync(join(directory, 'disk.qed'), files.contents('disk.qed'));
+    const report = runTool('qemu-img', ['check', '-f', 'qed', 'disk.qed'], directory);
+    expect(report).toContain('No errors were found');
   });
 });

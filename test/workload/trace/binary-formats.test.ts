@@ -9,15 +9,16 @@ import { gzipSync } from 'node:zlib';
 
 import { describe, expect, test } from 'vitest';
 
+import { testDirectory } from '../../test-directory.ts';
 import { blktraceEvent, dmLog, vscsiRecord, type BlktraceEvent } from './binary-traces.ts';
-import { faultOf, readWhole, temporaryFile, temporaryFolder } from './trace-files.ts';
+import { faultOf, readWhole, temporaryFile } from './trace-files.ts';
 
 describe('blktrace', () => {
   const write = (timeNs: number, sector: number, more: Partial<BlktraceEvent> = {}) =>
     blktraceEvent({ timeNs, category: ['write'], sector, bytes: 512, ...more });
 
   function cpuFiles(files: Readonly<Record<string, Uint8Array>>): string {
-    const folder = temporaryFolder();
+    const folder = testDirectory();
     for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
     return folder;
   }

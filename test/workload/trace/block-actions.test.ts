@@ -5,8 +5,9 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
+import { testDirectory } from '../../test-directory.ts';
 import { blktraceEvent, type BlktraceEvent } from './binary-traces.ts';
-import { faultOf, inWords, readWhole, temporaryFile, temporaryFolder } from './trace-files.ts';
+import { faultOf, inWords, readWhole, temporaryFile } from './trace-files.ts';
 
 /** `blktrace -a issue -a complete`, as blkparse prints it. */
 const ISSUED =
@@ -149,7 +150,7 @@ describe('blktrace', () => {
   });
 
   test('files of several CPUs are merged while the action is not clear', async () => {
-    const folder = temporaryFolder();
+    const folder = testDirectory();
     for (const cpu of [0, 1]) {
       const events = Array.from({ length: 3000 }, (_, n) =>
         at(1000 + n * 20 + cpu * 10, {

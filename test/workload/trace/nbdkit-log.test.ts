@@ -3,7 +3,8 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
-import { faultOf, readWhole, temporaryFile, temporaryFolder } from './trace-files.ts';
+import { testDirectory } from '../../test-directory.ts';
+import { faultOf, readWhole, temporaryFile } from './trace-files.ts';
 
 const READY = '2026-03-01 23:59:58.000000 Ready thread_model=3\n';
 const CONNECT = `${READY}2026-03-01 23:59:58.000000 connection=1 Connect export="" tls=0 size=0x100000 write=1 flush=1\n`;
@@ -148,7 +149,7 @@ function isInstalled(tool: string): boolean {
 test.skipIf(!isInstalled('nbdkit') || !isInstalled('qemu-io'))(
   'the log of a real nbdkit holds what a real client asked',
   async () => {
-    const log = join(temporaryFolder(), 'log');
+    const log = join(testDirectory(), 'log');
     const commands = [
       'write 64k 4k',
       'write -f 128k 8k',

@@ -10,8 +10,9 @@ import { describe, expect, test } from 'vitest';
 import type { Request } from '../../../src/workload/request.ts';
 import { writeTrace } from '../../../src/workload/trace/trace-writer.ts';
 import { reasonToSkip, runTool } from '../../format/system-tools.ts';
+import { testDirectory } from '../../test-directory.ts';
 import { blktraceEvent, dmLog, type BlktraceCategory } from './binary-traces.ts';
-import { readWhole, requestsIn, temporaryFile, temporaryFolder } from './trace-files.ts';
+import { readWhole, requestsIn, temporaryFile } from './trace-files.ts';
 
 const MIB = 1024 * 1024;
 
@@ -54,7 +55,7 @@ describe.skipIf(noFio !== undefined)(`fio${noFio === undefined ? '' : ` (${noFio
   }
 
   test('its log of version 3 is what it did', async () => {
-    const folder = temporaryFolder();
+    const folder = testDirectory();
     sparseFile(folder, MIB);
     const options = ['--filename=disk', '--rw=randrw', '--bsrange=512-64k', '--size=1M', '--fdatasync=4'];
     const job = runFio(folder, ...options, '--ioengine=psync', '--write_iolog=log');
@@ -71,7 +72,7 @@ describe.skipIf(noFio !== undefined)(`fio${noFio === undefined ? '' : ` (${noFio
   test.each(['fio-v2', 'fio-v3'] as const)(
     '%s: fio replays what is written here, request by request',
     async (format) => {
-      const folder = temporaryFolder();
+      const folder = testDirectory();
       sparseFile(folder, MIB);
       const plain = { fua: false, unmap: false };
       const requests = Array.from({ length: 40 }, (_, n): Request => {
@@ -110,7 +111,7 @@ describe.skipIf(noQemu !== undefined)(`QEMU${noQemu === undefined ? '' : ` (${no
   ].flatMap((command) => ['-c', command]);
 
   test('blklogwrites: a log of what reached the disk', async () => {
-    const folder = temporaryFolder();
+    const folder = testDirectory();
     sparseFile(folder, 64 * MIB);
     writeFileSync(join(folder, 'log'), '');
     const image = 'driver=blklogwrites,file.driver=file,file.filename=disk,log.driver=file,log.filename=log';
@@ -130,7 +131,7 @@ describe.skipIf(noQemu !== undefined)(`QEMU${noQemu === undefined ? '' : ` (${no
   });
 
   test('the head of our dm-log-writes logs is that of QEMU, but for the number of entries', async () => {
-    const folder = temporaryFolder();
+    const folder = testDirectory();
     sparseFile(folder, MIB);
     writeFileSync(join(folder, 'theirs'), '');
     const image =
@@ -147,7 +148,7 @@ describe.skipIf(noQemu !== undefined)(`QEMU${noQemu === undefined ? '' : ` (${no
   });
 
   test('the trace log of its tools', async () => {
-    const folder = temporaryFolder();
+    const folder = testDirectory();
     sparseFile(folder, 64 * MIB);
     const done = spawnSync('qemu-io', ['-T', 'blk_co_*', '-f', 'raw', ...COMMANDS, 'disk'], { cwd: folder });
     const { requests, format } = await readWhole(temporaryFile(done.stderr));
@@ -188,7 +189,7 @@ describe.skipIf(noBlkparse !== undefined)(
     test('its text of a binary trace means the same requests as the trace', async () => {
       await fc.assert(
         fc.asyncProperty(fc.array(event, { minLength: 1, maxLength: 60 }), async (list) => {
-          const folder = temporaryFolder();
+          const folder = testDirectory();
           let timeNs = 5_000_000_000;
           // blkparse looks for that of CPU 0 and goes on from there.
           const files = new Map<number, Buffer[]>([0, 1, 2].map((cpu) => [cpu, []]));

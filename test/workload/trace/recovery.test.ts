@@ -2,23 +2,22 @@
  * Traces that were cut short: refused as they are, read up to the last whole line with `recover`.
  */
 
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it } from 'vitest';
 
 import type { Request } from '../../../src/workload/request.ts';
 import { openTrace, type OpenTrace } from '../../../src/workload/trace/trace-reader.ts';
 import { TraceWriter } from '../../../src/workload/trace/trace-writer.ts';
+import { testDirectory } from '../../test-directory.ts';
 
 const MIB = 1024 * 1024;
 const COUNT = 3000;
 
 let folder: string;
-beforeEach(() => (folder = mkdtempSync(join(tmpdir(), 'qcow2-bench-recovery-'))));
-afterEach(() => rmSync(folder, { recursive: true }));
+beforeEach(() => (folder = testDirectory()));
 
 function request(index: number): Request {
   const offset = ((index * 7919) % 2048) * 512;

@@ -1,29 +1,18 @@
 /** Traces on disk, for tests. */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-
-import { onTestFinished } from 'vitest';
 
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import type { Request } from '../../../src/workload/request.ts';
 import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
 import type { OpenTrace, OpenTraceOptions } from '../../../src/workload/trace/trace-reader.ts';
+import { testDirectory } from '../../test-directory.ts';
 
 export const HEADER = '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n';
 
-/** A folder of its own, gone when the test is over. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'trace-'));
-  onTestFinished(() => {
-    rmSync(folder, { recursive: true });
-  });
-  return folder;
-}
-
 export function temporaryFile(content: string | Uint8Array, name = 'a.trace.csv'): string {
-  const path = join(temporaryFolder(), name);
+  const path = join(testDirectory(), name);
   writeFileSync(path, content);
   return path;
 }

@@ -3,7 +3,8 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 
 import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
-import { HEADER, faultOf, readWhole, temporaryFile, temporaryFolder } from './trace-files.ts';
+import { testDirectory } from '../../test-directory.ts';
+import { HEADER, faultOf, readWhole, temporaryFile } from './trace-files.ts';
 
 const SAMPLE = `#qcow2-bench trace v1
 #virtual-size 1073741824
@@ -120,7 +121,7 @@ describe('a broken header is an error that names path, line and rule', () => {
   });
 
   test('a file that is not there', async () => {
-    const error = await faultOf(`${temporaryFolder()}/none`);
+    const error = await faultOf(`${testDirectory()}/none`);
     expect(error.code).toBe('bad-trace');
     expect(error.message).toMatch(/none: no such file: check the path/);
   });

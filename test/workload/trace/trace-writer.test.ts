@@ -8,7 +8,8 @@ import type { Request } from '../../../src/workload/request.ts';
 import { WRITABLE_FORMATS, type WritableFormat } from '../../../src/workload/trace/trace-encoder.ts';
 import { TraceLosses } from '../../../src/workload/trace/trace-losses.ts';
 import { TraceWriter, writeTrace } from '../../../src/workload/trace/trace-writer.ts';
-import { faultOf, readWhole, requestsIn, temporaryFolder } from './trace-files.ts';
+import { testDirectory } from '../../test-directory.ts';
+import { faultOf, readWhole, requestsIn } from './trace-files.ts';
 
 const MIB = 1024 * 1024;
 const write: Request = { op: 'write', offset: 0, length: 512, fua: false, unmap: false, timeNs: 0 };
@@ -53,7 +54,7 @@ const facts = fc.uniqueArray(
 test.each(['none', 'gzip', 'zstd'] as const)(
   'what is written is read back, compression %s',
   async (compression) => {
-    const path = join(temporaryFolder(), 'trace');
+    const path = join(testDirectory(), 'trace');
     await fc.assert(
       fc.asyncProperty(requestLists, facts, async (requests, provenance) => {
         const count = await writeTrace(path, requests, {
@@ -77,7 +78,7 @@ test.each(['none', 'gzip', 'zstd'] as const)(
 );
 
 test('the text is the format of the documentation, byte by byte', async () => {
-  const path = join(temporaryFolder(), 'a.trace.csv');
+  const path = join(testDirectory(), 'a.trace.csv');
   const requests: Request[] = [
     write,
     { ...write, offset: 65536, length: 4096, fua: true, timeNs: 1200 },
@@ -92,7 +93,7 @@ test('the text is the format of the documentation, byte by byte', async () => {
 });
 
 test('the name chooses the compression, and the same trace gives the same bytes', async () => {
-  const folder = temporaryFolder();
+  const folder = testDirectory();
   const magics = [];
   for (const name of ['a.trace.csv', 'a.trace.csv.gz', 'a.trace.csv.zst']) {
     const path = join(folder, name);
@@ -106,7 +107,7 @@ test('the name chooses the compression, and the same trace gives the same bytes'
 });
 
 test('a trace larger than all buffers arrives whole', async () => {
-  const path = join(temporaryFolder(), 'a.trace.csv');
+  const path = join(testDirectory(), 'a.trace.csv');
   const count = 30_000;
   function* requests(): Generator<Request> {
     for (let n = 0; n < count; n++) yield { ...write, offset: (n % 2048) * 512, timeNs: n };
@@ -128,7 +129,7 @@ describe('what no trace can hold is refused, and nothing of it is written', () =
     ['no whole sectors', { length: 100 }, /length 100 is not a multiple of 512/],
     ['a request past the end', { offset: MIB }, /past the device's end/],
   ])('%s', async (_, changes, rule) => {
-    const path = join(temporaryFolder(), 'a.trace.csv');
+    const path = join(testDirectory(), 'a.trace.csv');
     await using writer = new TraceWriter(path, { virtualSize: MIB });
     const before = { ...write, timeNs: 5 };
     await writer.write(before);
@@ -207,7 +208,7 @@ function asHeldBy(format: WritableFormat, requests: readonly Request[]): readonl
 }
 
 test.each(WRITABLE_FORMATS)('%s: what is lost by no count is read back as it was', async (format) => {
-  const path = join(temporaryFolder(), 'trace');
+  const path = join(testDirectory(), 'trace');
   let held = 0;
   await fc.assert(
     fc.asyncProperty(requestLists, fc.constantFrom('none', 'zstd'), async (list, compression) => {
@@ -223,7 +224,7 @@ test.each(WRITABLE_FORMATS)('%s: what is lost by no count is read back as it was
 });
 
 test.each(WRITABLE_FORMATS)('%s: every loss that is counted is one', async (format) => {
-  const path = join(temporaryFolder(), 'trace');
+  const path = join(testDirectory(), 'trace');
   await fc.assert(
     fc.asyncProperty(anyRequest, fc.integer({ min: 0, max: 2 ** 40 }), async (request, timeNs) => {
       const length = lengthIn(format, request);
@@ -242,7 +243,7 @@ test.each(WRITABLE_FORMATS)('%s: every loss that is counted is one', async (form
 });
 
 test('dm-log-writes: a write of 64 MiB, as blklogwrites logs zero-writes, is read back', async () => {
-  const path = join(temporaryFolder(), 'trace');
+  const path = join(testDirectory(), 'trace');
   const requests = [
     { ...write, length: 64 * MIB },
     { ...write, offset: 512 },

@@ -8,7 +8,8 @@ import { describe, expect, test } from 'vitest';
 
 import { readUnpacked } from '../../../src/workload/trace/unpacked-file.ts';
 import { ZstdFrame } from '../../../src/core/zstd-frame.ts';
-import { temporaryFile, temporaryFolder } from './trace-files.ts';
+import { testDirectory } from '../../test-directory.ts';
+import { temporaryFile } from './trace-files.ts';
 
 async function unpacked(content: Uint8Array): Promise<Buffer> {
   return unpackedFile(temporaryFile(content));
@@ -141,7 +142,7 @@ const zstdTool = (() => {
 })();
 
 test.skipIf(!zstdTool)('files of the zstd tool are read, also when they were joined', async () => {
-  const folder = temporaryFolder();
+  const folder = testDirectory();
   const plain = join(folder, 'plain');
   const text = Buffer.from(Array.from({ length: 30_000 }, (_, n) => `${String(n * 7)},write\n`).join(''));
   writeFileSync(plain, text);
