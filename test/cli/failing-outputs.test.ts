@@ -19,7 +19,7 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
-import { reasonToSkip } from '../format/system-tools.ts';
+import { ioWords, reasonToSkip, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
 import { errorLine, startCli } from './cli-process.ts';
@@ -230,14 +230,7 @@ describe.skipIf(noMount !== undefined && process.env['CI'] !== 'true')(
           const { requests } = JSON.parse(info.stdout) as { readonly requests: number };
           expect(requests).toBeGreaterThan(100);
           expect((await callCli(folder, 'check', 'disk.qcow2')).code).toBe(0);
-          const read = spawnSync('qemu-io', [
-            '-f',
-            'qcow2',
-            '-c',
-            'read -P 7 0 64k',
-            join(folder, 'disk.qcow2'),
-          ]);
-          expect(read.status).toBe(0);
+          runTool('qemu-io', ioWords(['read -P 7 0 64k'], 'disk.qcow2', 'qcow2'), folder);
         });
       },
     );

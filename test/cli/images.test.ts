@@ -10,12 +10,11 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
-import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { crashQemuIo, reasonToSkip, runTool, tryTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
 import { errorLine } from './cli-process.ts';
@@ -222,13 +221,10 @@ describe('check', () => {
         // for.
         if (format === 'qed' && repair === 'leaks') continue;
         const qemuWords = repair === undefined ? [] : ['-r', repair];
-        const theirs = spawnSync(
+        const theirs = tryTool(
           'qemu-img',
           ['check', '-f', format, '--output=json', ...qemuWords, 'theirs'],
-          {
-            cwd: folder,
-            encoding: 'utf8',
-          },
+          folder,
         );
         expect(ours.code).toBe(theirs.status);
         // A check that failed has nothing to tell there.
@@ -280,7 +276,7 @@ describe('check', () => {
       runTool('qemu-io', ['-c', 'write 0 1M', 'disk'], folder);
       const before = readFileSync(join(folder, 'disk'));
       change(join(folder, 'data'));
-      const theirs = spawnSync('qemu-img', ['check', 'disk'], { cwd: folder }).status;
+      const theirs = tryTool('qemu-img', ['check', 'disk'], folder).status;
       for (const words of [[], ['--repair', 'all'], ['--force-share']]) {
         const ended = await callCli(folder, 'check', 'disk', ...words);
         expect(ended.code, words.join(' ')).toBe(theirs);
@@ -305,7 +301,7 @@ describe('check', () => {
   test.skipIf(skipped !== undefined)('without --repair not a byte of a damaged image changes', async () => {
     const folder = testDirectory();
     runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'lazy_refcounts=on', 'disk', '64M'], folder);
-    spawnSync('qemu-io', ['-c', 'write 0 64k', '-c', 'flush', '-c', 'abort', 'disk'], { cwd: folder });
+    crashQemuIo(['write 0 64k', 'flush'], 'disk', { directory: folder });
     const path = join(folder, 'disk');
     const before = { bytes: readFileSync(path), changed: statSync(path).mtimeMs };
     expect((await callCli(folder, 'check', 'disk')).code).toBe(2);

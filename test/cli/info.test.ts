@@ -1,6 +1,5 @@
 /** `info` says of an image, and of the chain behind it, what `qemu-img info` says. */
 
-import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   mkdirSync,
@@ -17,7 +16,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { LIMITS } from '../../src/core/limits.ts';
-import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { crashQemuIo, reasonToSkip, runTool, tryTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
 import { errorLine } from './cli-process.ts';
@@ -49,7 +48,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     runTool('qemu-img', ['bitmap', '--add', 'disk', 'one'], folder);
     runTool('qemu-img', ['bitmap', '--add', '--disable', '-g', '32k', 'disk', 'two'], folder);
     await expectSame(folder, 'disk');
-    spawnSync('qemu-io', ['-c', 'write 0 64k', '-c', 'abort', 'disk'], { cwd: folder });
+    crashQemuIo(['write 0 64k'], 'disk', { directory: folder });
     const { text } = await expectSame(folder, 'disk');
     expect(text).toContain('cleanly shut down: no');
     expect(text).toContain('in-use');
@@ -243,7 +242,7 @@ async function expectSame(
 
 async function expectBothRefuse(folder: string, image: string, code: string): Promise<string> {
   const words = ['info', '--backing-chain', image];
-  expect(spawnSync('qemu-img', words, { cwd: folder }).status).toBe(1);
+  expect(tryTool('qemu-img', words, folder).status).toBe(1);
   const refused = await callCli(folder, ...words);
   expect(refused).toMatchObject({ code: 1, stdout: '' });
   const line = errorLine(refused);

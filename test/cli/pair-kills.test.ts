@@ -5,12 +5,12 @@
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
-import { reasonToSkip } from '../format/system-tools.ts';
+import { ioWords, reasonToSkip, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
 import { MAIN, runCli } from './cli-process.ts';
@@ -56,14 +56,11 @@ async function atEachStep(once: (folder: string, step: Step) => Promise<boolean>
 
 /** What a guest reads. */
 function diskOf(folder: string, image: string): string {
-  const { status } = spawnSync('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', image, 'read.raw'], {
-    cwd: folder,
-  });
-  expect(status, `qemu-img reads ${image}`).toBe(0);
+  runTool('qemu-img', ['convert', '-f', 'qcow2', '-O', 'raw', image, 'read.raw'], folder);
   const digest = createHash('sha256')
     .update(readFileSync(join(folder, 'read.raw')))
     .digest('hex');
-  spawnSync('rm', ['read.raw'], { cwd: folder });
+  rmSync(join(folder, 'read.raw'));
   return digest;
 }
 
@@ -71,7 +68,7 @@ function diskOf(folder: string, image: string): string {
 async function make(folder: string, image: string, write: string): Promise<void> {
   const made = await callCli(folder, 'create', image, '1MiB', '--data-file', 'plain');
   expect(made.code, made.stderr).toBe(0);
-  spawnSync('qemu-io', ['-c', `write ${write}`, image], { cwd: folder });
+  runTool('qemu-io', ioWords([`write ${write}`], image), folder);
 }
 
 const PAIRS = ['other', 'out', 'out.data', 'source', 'source.data'];

@@ -1,12 +1,11 @@
 /** `resize`: what `qemu-img resize` does and refuses, byte for byte. */
 
-import { spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
-import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { crashQemuIo, reasonToSkip, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
 import { errorLine } from './cli-process.ts';
@@ -167,7 +166,7 @@ describe.skipIf(skipped !== undefined)(`resize${skipped === undefined ? '' : ` (
     const folder = twins((run, folder) => {
       run(...QCOW2, 'disk', '1M');
       run('bitmap', '--add', 'disk', 'changed');
-      spawnSync('qemu-io', ['-c', 'write 0 64K', '-c', 'abort', 'disk'], { cwd: folder });
+      crashQemuIo(['write 0 64K'], 'disk', { directory: folder });
       for (const args of made) run(...args);
     });
     expect(() => runTool('qemu-img', theirWords(words, 'qcow2'), folder)).toThrow(/inconsistent/);

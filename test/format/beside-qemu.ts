@@ -7,8 +7,6 @@
  * discard=unmap.
  */
 
-import { spawnSync } from 'node:child_process';
-
 import { expect } from 'vitest';
 import type { BlockDevice } from '../../src/device/block-device.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
@@ -18,11 +16,12 @@ import type { DiskImage } from '../../src/format/disk-image.ts';
 import { openQcow2 } from '../../src/format/qcow2/open.ts';
 import { openQed } from '../../src/format/qed/open.ts';
 import { checkImageFile } from '../../src/image/check-image.ts';
+import { expectSameBytes } from './expect-same.ts';
 import { checkedAs, countsOfJson } from './qcow2/qemu-checks.ts';
 import { CHECK, QemuDirectory } from './qemu-directory.ts';
 import { filled } from './recorded-files.ts';
 import { rejectionCodeOf } from './rejection.ts';
-import { reasonToSkip } from './system-tools.ts';
+import { ioWords, reasonToSkip, tryTool } from './system-tools.ts';
 
 /** One request of a guest; bytes. `value` fills a write, and is what a read must find. */
 export interface Ask {
@@ -76,15 +75,8 @@ export class BesideQemu {
     const served = await this.#serveOurs(bytes, asks, readOnly);
     if (this.#qemu === undefined) return served;
     this.#qemu.put('disk', bytes);
-    const commands = asks.flatMap((ask) => ['-c', qemuCommand(ask)]);
-    const theirs = spawnSync(
-      'qemu-io',
-      [...(readOnly ? ['-r'] : []), '-f', this.#format, ...commands, 'disk'],
-      {
-        cwd: this.#qemu.path,
-        encoding: 'utf8',
-      },
-    );
+    const words = ioWords(asks.map(qemuCommand), 'disk', this.#format);
+    const theirs = tryTool('qemu-io', [...(readOnly ? ['-r'] : []), ...words], this.#qemu.path);
     const said = `${theirs.stdout}${theirs.stderr}`;
     const isRefused = said.includes("can't open");
     expect(isRefused ? 'refused' : 'opened', said).toBe(served.refused === undefined ? 'opened' : 'refused');
@@ -92,7 +84,7 @@ export class BesideQemu {
       const ours = served.codes.map((code) => (code === undefined ? 'good' : 'failed'));
       expect(ours, said).toEqual(outcomesOf(theirs.stdout));
     }
-    expectSame(served.bytes, this.#qemu.get('disk'));
+    expectSameBytes(served.bytes, this.#qemu.get('disk'));
     return served;
   }
 
@@ -111,7 +103,7 @@ export class BesideQemu {
       const resize = () => qemu.img('resize', '-q', '--shrink', '-f', 'qcow2', 'disk', String(virtualSize));
       if (refused === undefined) resize();
       else expect(resize).toThrow('Failed to discard unused refblocks');
-      expectSame(shrunk.bytes, qemu.get('disk'));
+      expectSameBytes(shrunk.bytes, qemu.get('disk'));
     });
     return shrunk;
   }
@@ -128,7 +120,7 @@ export class BesideQemu {
       const theirs = countsOfJson(output.slice(output.indexOf('{'), output.lastIndexOf('}') + 1));
       expect(checkedAs(checked.report).counts, output).toEqual(theirs);
     }
-    expectSame(checked.bytes, this.#qemu.get('disk'));
+    expectSameBytes(checked.bytes, this.#qemu.get('disk'));
     return checked;
   }
 
@@ -252,11 +244,4 @@ function storageWith(bytes: Uint8Array): MemoryStorage {
 
 function contentsOf(storage: MemoryStorage): Buffer {
   return Buffer.from(storage.open('disk').contents());
-}
-
-function expectSame(ours: Buffer, theirs: Uint8Array): void {
-  if (ours.equals(theirs)) return;
-  const at = ours.findIndex((byte, index) => byte !== theirs[index]);
-  const lengths = `${String(ours.byteLength)} and ${String(theirs.byteLength)} bytes`;
-  expect.unreachable(`the files differ from 0x${at.toString(16)} on (ours and QEMU's: ${lengths})`);
 }

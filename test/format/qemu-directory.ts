@@ -2,7 +2,6 @@
  * A directory on a real file system in which tests show images to QEMU and take them back.
  */
 
-import { spawnSync } from 'node:child_process';
 import {
   closeSync,
   ftruncateSync,
@@ -18,7 +17,7 @@ import { expect } from 'vitest';
 import type { Format } from '../../src/format/disk-image.ts';
 import { testDirectory } from '../test-directory.ts';
 import type { GuestModel } from './guest-model.ts';
-import { runTool } from './system-tools.ts';
+import { crashQemuIo, ioWords, runTool, tryTool } from './system-tools.ts';
 
 /** Exit codes of `qemu-img check`. */
 export const CHECK = { clean: 0, failed: 1, corrupt: 2, leaks: 3 } as const;
@@ -72,27 +71,18 @@ export class QemuDirectory {
    * fails.
    */
   io(format: Format, name: string, ...commands: readonly string[]): string {
-    return runTool(
-      'qemu-io',
-      ['-f', format, ...commands.flatMap((command) => ['-c', command]), name],
-      this.path,
-    );
+    return runTool('qemu-io', ioWords(commands, name, format), this.path);
   }
 
   /** Runs qemu-io and ends it as a crash does: nothing is closed. */
   ioThenCrash(format: Format, name: string, ...commands: readonly string[]): void {
-    const args = [...commands, 'abort'].flatMap((command) => ['-c', command]);
-    const done = spawnSync('qemu-io', ['-f', format, ...args, name], { cwd: this.path, encoding: 'utf8' });
-    expect(done.signal, done.stderr).toBe('SIGABRT');
+    crashQemuIo(commands, name, { format, directory: this.path });
   }
 
   check(format: Format, name: string, ...options: readonly string[]): CheckOutcome {
-    const done = spawnSync('qemu-img', ['check', '-f', format, ...options, name], {
-      cwd: this.path,
-      encoding: 'utf8',
-    });
-    if (done.error !== undefined) throw done.error;
-    return { status: done.status, output: `${done.stdout}${done.stderr}` };
+    const words = ['check', '-f', format, ...options, name];
+    const { status, stdout, stderr } = tryTool('qemu-img', words, this.path);
+    return { status, output: stdout + stderr };
   }
 
   /** Expects `qemu-img check` to end with one of these codes. */
@@ -104,10 +94,6 @@ export class QemuDirectory {
   /** Expects QEMU to read from the image what the model holds, and zeroes everywhere else. */
   expectContents(format: Format, name: string, model: GuestModel): void {
     this.putRaw('expected.raw', model, model.shape.virtualSize);
-    const done = spawnSync('qemu-img', ['compare', '-f', format, '-F', 'raw', name, 'expected.raw'], {
-      cwd: this.path,
-      encoding: 'utf8',
-    });
-    expect(done.status, `${done.stdout}${done.stderr}`).toBe(0);
+    this.img('compare', '-f', format, '-F', 'raw', name, 'expected.raw');
   }
 }

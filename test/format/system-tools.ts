@@ -5,6 +5,8 @@
 
 import { spawnSync } from 'node:child_process';
 
+import type { Format } from '../../src/format/disk-image.ts';
+
 const PACKAGES = {
   'qemu-io': 'qemu-utils',
   'qemu-img': 'qemu-utils',
@@ -33,13 +35,61 @@ export function reasonToSkip(...tools: readonly SystemTool[]): string | undefine
   return `no ${missing.join(', ')}: apt-get install ${packages.join(' ')}`;
 }
 
+/** `qemu-img check` prints a line for each of the many entries of a damaged table. */
+const OUTPUT_MAX_BYTES = 256 * 1024 * 1024;
+
+/** How a program ended. */
+export interface ToolEnding {
+  /** `null` if a signal ended it. */
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a program to its end; throws only if it did not start. */
+export function tryTool(
+  tool: SystemTool,
+  args: readonly string[],
+  directory?: string,
+  input?: string,
+): ToolEnding {
+  const done = spawnSync(tool, args, {
+    encoding: 'utf8',
+    cwd: directory,
+    input,
+    maxBuffer: OUTPUT_MAX_BYTES,
+  });
+  if (done.error !== undefined) throw done.error;
+  return done;
+}
+
 /**
- * Runs a program to its end and gives what it printed; throws with its messages unless it exits
+ * Runs a program to its end and returns what it printed; throws with its messages unless it exits
  * with 0.
  */
 export function runTool(tool: SystemTool, args: readonly string[], directory?: string): string {
-  const done = spawnSync(tool, args, { encoding: 'utf8', cwd: directory });
-  if (done.error !== undefined) throw done.error;
-  if (done.status !== 0) throw new Error(`${tool} ${args.join(' ')}: ${done.stdout}${done.stderr}`);
-  return done.stdout;
+  const { status, stdout, stderr } = tryTool(tool, args, directory);
+  if (status !== 0) throw new Error(`${tool} ${args.join(' ')}: ${stdout}${stderr}`);
+  return stdout;
+}
+
+/** Arguments of qemu-io: `commands` on an image. */
+export function ioWords(commands: readonly string[], image: string, format?: Format): readonly string[] {
+  const named = format === undefined ? [] : ['-f', format];
+  return [...named, ...commands.flatMap((command) => ['-c', command]), image];
+}
+
+/** Runs `commands` of qemu-io and ends it as a crash does: nothing is closed. */
+export function crashQemuIo(
+  commands: readonly string[],
+  image: string,
+  { format, directory }: { readonly format?: Format; readonly directory?: string } = {},
+): void {
+  const { signal, stdout, stderr } = tryTool(
+    'qemu-io',
+    ioWords([...commands, 'abort'], image, format),
+    directory,
+  );
+  if (signal !== 'SIGABRT') throw new Error(`qemu-io did not crash: ${stdout}${stderr}`);
 }

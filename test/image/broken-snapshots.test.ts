@@ -4,7 +4,6 @@
  * ours differ, the cell is an exception: `broken-snapshot` in docs/qemu-rules.md.
  */
 
-import { spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -24,7 +23,7 @@ import { newImage, openBytes, patched, type Patch } from '../format/qcow2/image-
 import { checkedAs } from '../format/qcow2/qemu-checks.ts';
 import { filled } from '../format/recorded-files.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
-import { reasonToSkip } from '../format/system-tools.ts';
+import { type SystemTool, reasonToSkip, runTool, tryTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 
 const CLUSTER = 65_536;
@@ -96,7 +95,7 @@ const DAMAGES: readonly Damage[] = [
 interface Command {
   readonly ours: (path: string) => Promise<unknown>;
   /** Words of qemu-img or qemu-io, with `disk` for the image. */
-  readonly theirs: readonly string[];
+  readonly theirs: readonly [SystemTool, ...string[]];
 }
 
 const snapshot = (action: 'apply' | 'delete', which: string): Command => ({
@@ -210,8 +209,8 @@ describe.for(DAMAGES)('a snapshot with its L1 table $name', (damage) => {
     if (exception !== undefined) expect(answer).toBe(exception);
     else if (noQemu !== undefined) return;
     if (noQemu === undefined) {
-      const [program = '', ...words] = command.theirs;
-      const done = spawnSync(program, words, { cwd: folder, encoding: 'utf8' });
+      const [program, ...words] = command.theirs;
+      const done = tryTool(program, words, folder);
       if (exception === undefined) {
         expect(answer, `${done.stdout}${done.stderr}`).toBe(done.status === 0 ? 'works' : 'refused');
         expect((await guestBytes(ours)).equals(await guestBytes(theirs)), 'the same disk').toBe(true);
@@ -241,7 +240,7 @@ describe.for(DAMAGES)('a snapshot with its L1 table $name', (damage) => {
       expect((await guestBytes(path)).readUInt8(2 * CLUSTER)).toBe(byte);
     }
     expect(checkedAs((await checkImageFile(hostImage(path))).report).status).toBe(0);
-    if (noQemu === undefined) expect(spawnSync('qemu-img', ['check', path]).status).toBe(0);
+    if (noQemu === undefined) runTool('qemu-img', ['check', path]);
   });
 });
 
@@ -274,7 +273,7 @@ test.for(DAMAGES.filter(({ name }) => !REFUSED.includes(name)))(
     expect((await guestBytes(path)).equals(disk)).toBe(true);
     if (noQemu !== undefined) return;
     const [program, ...words] = COMMANDS['write in place'].theirs;
-    const theirs = spawnSync(program as string, words, { cwd: folder, encoding: 'utf8' });
+    const theirs = tryTool(program, words, folder);
     expect(theirs.status, theirs.stderr).toBe(THEY_REFUSE.includes(damage.name) ? 1 : 0);
   },
 );

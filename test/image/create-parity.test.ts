@@ -4,7 +4,6 @@
  * each format.
  */
 
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, rmSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -24,7 +23,7 @@ import {
 import { firstDifference } from '../../src/peer/whole-file.ts';
 import { callCli } from '../cli/call-cli.ts';
 import { coveringArray, type Row } from '../parity/covering-array.ts';
-import { reasonToSkip } from '../format/system-tools.ts';
+import { reasonToSkip, runTool, tryTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 
 const KIB = 1024;
@@ -120,7 +119,7 @@ function makeBackingFiles(): void {
   for (const side of ['ours', 'theirs']) {
     for (const format of ['raw', 'qcow2', 'qed']) {
       const cwd = join(directory, side);
-      execFileSync('qemu-img', ['create', '-q', '-f', format, `base.${format}`, '6M'], { cwd });
+      runTool('qemu-img', ['create', '-q', '-f', format, `base.${format}`, '6M'], cwd);
     }
   }
 }
@@ -141,12 +140,8 @@ function refusalOfQemu(format: Format, name: string, choice: Choice): string | u
   }).flatMap(([key, value]) => (value === undefined ? [] : ['-o', `${key}=${String(value)}`]));
   const behind = backing === 'none' ? [] : ['-b', `base.${backing}`, '-F', backing];
   const args = ['create', '-q', '-f', format, ...settings, ...behind, name, String(choice.virtualSize)];
-  try {
-    execFileSync('qemu-img', args, { cwd: join(directory, 'theirs'), stdio: 'pipe' });
-    return undefined;
-  } catch (error) {
-    return String((error as { stderr?: unknown }).stderr).trim();
-  }
+  const { status, stderr } = tryTool('qemu-img', args, join(directory, 'theirs'));
+  return status === 0 ? undefined : stderr.trim();
 }
 
 /** What our command says where it refuses; `undefined` if it made the image. */

@@ -3,7 +3,6 @@
  * that it consists of.
  */
 
-import { spawnSync } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -16,7 +15,7 @@ import { hostImage } from '../../src/image/host-image.ts';
 import { surveyImage, type ImageSurvey } from '../../src/image/survey-image.ts';
 import { codeOf } from '../device/error-code.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
-import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { reasonToSkip, runTool, tryTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { startQemuNbd } from './qemu-nbd.ts';
 
@@ -99,7 +98,7 @@ describe.skipIf(skipQemu !== undefined)(
       format: Format,
     ): { readonly status: number | null; readonly said: string } => {
       const words = ['-f', format, '-c', 'write -P 1 0 64k', name];
-      const { status, stdout, stderr } = spawnSync('qemu-io', words, { cwd: directory, encoding: 'utf8' });
+      const { status, stdout, stderr } = tryTool('qemu-io', words, directory);
       return { status, said: stdout + stderr };
     };
 

@@ -20,8 +20,8 @@ import { compareOperations, formatOperation } from '../../src/peer/compare-opera
 import { runQemuIo } from '../../src/peer/qemu-io.ts';
 import { createWithQemuImg } from '../../src/peer/qemu-tools.ts';
 import type { TaggedRecord } from '../../src/peer/varying-order.ts';
-import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
+import { expectSameFiles, expectSameOperations } from '../format/expect-same.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { servePeerRequests } from './peer-stack.ts';
@@ -81,8 +81,8 @@ describe.skipIf(skip !== undefined || !probeCapabilities(tmpdir()).direct.ok)('o
         ({ phase, op }) => phase !== 'open' || op !== 'read',
       );
       const comparison = compareOperations(ours, theirs, { reads: true });
-      expect(comparison.identical ? '' : comparison.text).toBe('');
-      expect(await sameBytes(path, `${path}-ours`)).toBe(true);
+      expectSameOperations(comparison);
+      await expectSameFiles(`${path}-ours`, path);
 
       const memory = new MemoryStorage();
       memory.create('raw').truncate(4 * MIB, 'data');
@@ -118,7 +118,7 @@ describe.skipIf(skip !== undefined || !probeCapabilities(tmpdir()).direct.ok)('o
       operations.filter(({ file, phase }) => file === 'backing:0' && phase === 'run').map(textOf);
     expect(ofBacking(ours)).toEqual(ofBacking(theirs));
     expect(ofBacking(ours)[0]).toBe('R 0x80000 4096 (backing:0)');
-    expect(await sameBytes(path, `${path}-ours`)).toBe(true);
+    await expectSameFiles(`${path}-ours`, path);
   });
 
   it('an image whose size is no multiple of 4 KiB is refused for writing', async () => {

@@ -3,7 +3,6 @@
  * read as well, by qemu-io's own check of patterns.
  */
 
-import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
 import { openStack, type Stack, type StackOptions, type WrapDevice } from '../../src/bench/stack.ts';
@@ -21,6 +20,7 @@ import type { SlowedCall } from '../../src/peer/strace.ts';
 import { longestUniformRun, uniformRuns } from '../../src/peer/uniform-bytes.ts';
 import { WithoutSync } from '../../src/peer/without-sync.ts';
 import { payloadByte, serveRequest } from '../format/serve-requests.ts';
+import { tryTool } from '../format/system-tools.ts';
 import { GuestSectors } from './guest-sectors.ts';
 import type { ParityList } from './parity-list.ts';
 import { peerProfile } from './peer-stack.ts';
@@ -175,6 +175,6 @@ export function misreadByQemu(list: ParityList, directory: string, readBack: rea
   );
   const input = [...commands, 'quit'].join('\n');
   const args = ['-r', '-f', list.format, list.files[0].name];
-  const done = spawnSync('qemu-io', args, { encoding: 'utf8', input, cwd: directory });
+  const done = tryTool('qemu-io', args, directory, input);
   return done.status === 0 ? '' : done.stdout.replaceAll('qemu-io> ', '') + done.stderr;
 }

@@ -32,8 +32,8 @@ import {
   type TaggedRecord,
 } from '../../src/peer/varying-order.ts';
 import { copySparse } from '../../src/device/file-copy.ts';
-import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
+import { expectSameFiles, expectSameOperations } from '../format/expect-same.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { ask } from './qemu-cases.ts';
@@ -75,9 +75,9 @@ describe.skipIf(skip !== undefined)('the look for preallocated data', () => {
     expect(looks(ours)).toEqual(looks(theirs));
     expect(looks(theirs).length).toBeLessThan(blocks / 2);
     const comparison = compareOperations(ours, theirs);
-    expect(comparison.identical ? '' : comparison.text).toBe('');
+    expectSameOperations(comparison);
     expect(comparison.operations).toBeGreaterThan(10);
-    expect(await sameBytes(path, `${path}-ours`)).toBe(true);
+    await expectSameFiles(`${path}-ours`, path);
 
     // What memory counts depends on no file system: all blocks are looked at.
     const storage = new MemoryStorage();
@@ -143,7 +143,7 @@ describe.skipIf(!hasNoUnref)('no-unref-of-shared', () => {
       expect(holes.map(({ length }) => length)).toEqual([cluster, cluster]);
       const others = theirs.filter((operation) => !holes.includes(operation));
       const comparison = compareOperations(ours, others);
-      expect(comparison.identical ? '' : comparison.text).toBe('');
+      expectSameOperations(comparison);
       expect(ours.filter(({ op }) => op === 'punch-hole')).toHaveLength(1);
 
       const readSnapshot = (file: string): string => {
@@ -249,7 +249,7 @@ async function runUntil(
     await copySparse(start, path);
     const how = { path, cache, imageOptions, slowed: slowed(run) };
     const theirs = await runQemuIo({ ...how, format: 'qcow2', requests });
-    expect(await sameBytes(path, `${start}-ours`)).toBe(true);
+    await expectSameFiles(`${start}-ours`, path);
     if (isWanted(ours, theirs)) return true;
   }
   return false;
@@ -347,8 +347,8 @@ describe.skipIf(skip !== undefined)('data in flight while metadata is worked on'
       expect(data.map(formatOperation)).toEqual([textOf(inPlace)]);
       const metadata = theirs.filter((operation) => !isUnderWay(operation, place));
       const comparison = compareWithout(others, metadata, []);
-      expect(comparison.identical ? '' : comparison.text).toBe('');
-      expect(await sameBytes(path, `${start}-ours`)).toBe(true);
+      expectSameOperations(comparison);
+      await expectSameFiles(`${start}-ours`, path);
       rmSync(path);
     }
   });
@@ -390,9 +390,9 @@ describe.skipIf(skip !== undefined)('data in flight while metadata is worked on'
         await copySparse(start, path);
         return runQemuIo({ path, format: 'qcow2', cache, requests: list, slowed });
       });
-      expect(order.comparison.identical ? '' : order.comparison.text).toBe('');
+      expectSameOperations(order.comparison);
       expect(order.leftOut).toEqual([]);
-      expect(await sameBytes(path, `${start}-ours`)).toBe(true);
+      await expectSameFiles(`${start}-ours`, path);
     },
   );
 });

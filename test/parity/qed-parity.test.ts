@@ -7,7 +7,6 @@
  * zero clusters).
  */
 
-import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -19,7 +18,7 @@ import { runQemuIo } from '../../src/peer/qemu-io.ts';
 import type { Request, RequestOp } from '../../src/workload/request.ts';
 import { RecordedFiles } from '../format/recorded-files.ts';
 import { serveRequests } from '../format/serve-requests.ts';
-import { reasonToSkip, runTool } from '../format/system-tools.ts';
+import { crashQemuIo, ioWords, reasonToSkip, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 
 type Start = 'fresh' | 'prefilled' | 'crashed' | 'backed';
@@ -94,10 +93,8 @@ function makeStart(start: Start, clusterSize: number, random: Random): void {
       ({ op, offset, length }) =>
         `write ${op === 'write' ? '-P 200' : '-z'} ${String(offset)} ${String(length)}`,
     );
-  if (start === 'crashed') commands.push('abort');
-  const args = ['-f', 'qed', ...commands.flatMap((command) => ['-c', command]), 'disk.qed'];
-  const ended = spawnSync('qemu-io', args, { cwd: directory });
-  expect(ended.signal).toBe(start === 'crashed' ? 'SIGABRT' : null);
+  if (start === 'crashed') crashQemuIo(commands, 'disk.qed', { format: 'qed', directory });
+  else runTool('qemu-io', ioWords(commands, 'disk.qed', 'qed'), directory);
 }
 
 /** No two neighbouring sectors are alike, so that one copied to the wrong place shows. */

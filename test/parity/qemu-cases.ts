@@ -5,7 +5,6 @@
 
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect } from 'vitest';
 
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
@@ -18,12 +17,11 @@ import { cacheOptions, DISCARD_NO_UNREF, runQemuIo } from '../../src/peer/qemu-i
 import { createWithQemuImg } from '../../src/peer/qemu-tools.ts';
 import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import { copySparse } from '../../src/device/file-copy.ts';
-import { sameBytes } from '../../src/peer/whole-file.ts';
 import type { Request } from '../../src/workload/request.ts';
-import { serveRequests } from '../format/serve-requests.ts';
+import { expectSameFiles, expectSameOperations } from '../format/expect-same.ts';
 import { runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
-import { openPeerStack } from './peer-stack.ts';
+import { servePeerRequests } from './peer-stack.ts';
 
 export interface QemuCase {
   /** Default qcow2. */
@@ -90,10 +88,9 @@ export class QemuCases {
       backing: backing?.format,
       requests: requests.length,
     });
-    expect(comparison.identical ? 'identical' : comparison.text, what).toBe('identical');
+    expectSameOperations(comparison, what);
     for (const suffix of suffixesOf(test)) {
-      const isSame = await sameBytes(theirs + suffix, `${theirs}.ours${suffix}`);
-      expect(isSame, `final bytes${suffix} differ: ${what}`).toBe(true);
+      await expectSameFiles(`${theirs}.ours${suffix}`, theirs + suffix, `${suffix} ${what}`);
     }
     for (const path of [theirs, before, `${theirs}.ours`]) removeFiles(test, path);
     return comparison.operations;
@@ -125,12 +122,10 @@ export class QemuCases {
     if (test.snapshot === true) runTool('qemu-img', ['snapshot', '-c', 'before', path]);
   }
 
-  async #serve(test: QemuCase, imageName: string): Promise<readonly TaggedRecord[]> {
-    const log: TaggedRecord[] = [];
-    let current: number | undefined;
+  #serve(test: QemuCase, imageName: string): Promise<readonly TaggedRecord[]> {
     const storage = new FileStorage(this.directory, probeCapabilities(this.directory));
     const { format = 'qcow2', cache = 'writeback', caches, discard, noUnref, dataFile } = test;
-    await using stack = await openPeerStack({
+    return servePeerRequests(test.requests, {
       storage,
       imageName,
       format,
@@ -139,11 +134,7 @@ export class QemuCases {
       discard,
       discardNoUnref: noUnref,
       dataFile: dataFile === undefined ? undefined : `${imageName}.data`,
-      hostLog: (record) => log.push({ ...record, request: current }),
     });
-    await serveRequests(stack.backend, test.requests, (request) => (current = request));
-    await stack.close();
-    return log;
   }
 }
 

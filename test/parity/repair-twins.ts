@@ -4,7 +4,6 @@
  * and what they left.
  */
 
-import { spawnSync } from 'node:child_process';
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +21,7 @@ import { ImageEditor } from '../format/qcow2/image-editor.ts';
 import { checkedAs } from '../format/qcow2/qemu-checks.ts';
 import { CHECK } from '../format/qemu-directory.ts';
 import { rejectionCodeOf } from '../format/rejection.ts';
-import { runTool } from '../format/system-tools.ts';
+import { crashQemuIo, ioWords, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import type { RepairCase } from './repair-cases.ts';
 
@@ -54,17 +53,10 @@ export class RepairTwins {
     const path = join(this.directory, `disk-${String(this.#images++)}`);
     const creation = options.replace('DATA', `${path}.data`);
     runTool('qemu-img', ['create', '-q', '-f', format, '-o', creation, path, '24M']);
-    const words = (commands: readonly string[]): string[] => [
-      '-f',
-      format,
-      ...commands.flatMap((command) => ['-c', command]),
-      path,
-    ];
     if (crashes === true) {
-      const { signal } = spawnSync('qemu-io', words([...written, 'abort']));
-      if (signal !== 'SIGABRT') throw new Error('qemu-io did not crash');
+      crashQemuIo(written, path, { format });
     } else {
-      runTool('qemu-io', words(written));
+      runTool('qemu-io', ioWords(written, path, format));
     }
     if (then.length > 0) {
       runTool(
@@ -72,7 +64,7 @@ export class RepairTwins {
         then.map((word) => (word === 'IMAGE' ? path : word)),
       );
     }
-    if (writtenAfter.length > 0) runTool('qemu-io', words(writtenAfter));
+    if (writtenAfter.length > 0) runTool('qemu-io', ioWords(writtenAfter, path, format));
     const editor = new ImageEditor(readFileSync(path));
     spoil?.(editor);
     writeFileSync(path, spoilQed === undefined ? editor.bytes : spoilQed(editor.bytes));

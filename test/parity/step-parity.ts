@@ -19,6 +19,7 @@ import type { Comparison } from '../../src/peer/compare-operations.ts';
 import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { MARK_SIGNAL, traceProgram, type SlowedCall } from '../../src/peer/strace.ts';
 import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
+import { expectSameBytes, expectSameOperations } from '../format/expect-same.ts';
 import { runTool } from '../format/system-tools.ts';
 import { openPeerStack } from './peer-stack.ts';
 
@@ -56,9 +57,8 @@ export interface BothRuns {
 /** Serves the steps with both and expects no difference; says `what` in a failure. */
 export async function expectParity(directory: string, run: ParityRun, what: string): Promise<void> {
   const { theirs, ours, comparison } = await serveWithBoth(directory, run);
-  const text = comparison.identical ? '' : comparison.text;
-  expect(comparison.identical, `${what}\n${text}`).toBe(true);
-  expect(readFileSync(theirs).equals(readFileSync(ours)), `final bytes differ: ${what}`).toBe(true);
+  expectSameOperations(comparison, what);
+  expectSameBytes(readFileSync(ours), readFileSync(theirs), what);
 }
 
 export async function serveWithBoth(directory: string, run: ParityRun): Promise<BothRuns> {

@@ -7,7 +7,7 @@
 import { copyFileSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
-import type { Stack } from '../../src/bench/stack.ts';
+import type { Stack, StackOptions } from '../../src/bench/stack.ts';
 import { probeCapabilities } from '../../src/device/capabilities.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import type { HostLogRecord } from '../../src/device/host-log.ts';
@@ -22,10 +22,11 @@ import { findQemuTools } from '../../src/peer/qemu-tools.ts';
 import { traceProgram } from '../../src/peer/strace.ts';
 import { judgeRuns, type TaggedRecord } from '../../src/peer/varying-order.ts';
 import type { Request } from '../../src/workload/request.ts';
+import { expectSameBytes, expectSameOperations } from '../format/expect-same.ts';
 import { serveRequests } from '../format/serve-requests.ts';
-import { runTool, type SystemTool } from '../format/system-tools.ts';
+import { type SystemTool, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
-import { openPeerStack } from './peer-stack.ts';
+import { openPeerStack, withPeerStack } from './peer-stack.ts';
 
 export type SnapshotAction = 'create' | 'apply' | 'delete';
 
@@ -104,14 +105,7 @@ export class TwinImages {
 
   /** Our engine opens QEMU's file itself, read-only, reads the whole disk and closes it. */
   async readOurs(): Promise<Uint8Array> {
-    await using stack = await openPeerStack({
-      storage: this.#storage,
-      imageName: this.#name,
-      format: this.#format,
-      policy: { unnamedFormat: this.#options.unnamedBackingFormat },
-      cache: 'writeback',
-      readOnly: true,
-    });
+    await using stack = await openPeerStack({ ...this.#stackOptions(this.#name), readOnly: true });
     const bytes = new Uint8Array(stack.image.virtualSize);
     await stack.image.read(0, bytes);
     await stack.close();
@@ -183,45 +177,22 @@ export class TwinImages {
   }
 
   /** Our engine on its copy, opened, used and closed; answers its host operations. */
-  async withOurs(
+  withOurs(
     cache: CacheMode,
     use: (stack: Stack, begin: (request: number | undefined) => void) => Promise<void>,
   ): Promise<readonly TaggedRecord[]> {
-    const log: TaggedRecord[] = [];
-    let current: number | undefined;
-    await using stack = await openPeerStack({
-      storage: this.#storage,
-      imageName: `${this.#name}-ours`,
-      format: this.#format,
-      policy: { unnamedFormat: this.#options.unnamedBackingFormat },
-      cache,
-      hostLog: (record) => log.push({ ...record, request: current }),
-    });
-    await use(stack, (request) => (current = request));
-    await stack.close();
-    return log;
+    return withPeerStack({ ...this.#stackOptions(`${this.#name}-ours`), cache }, use);
   }
 
   /** As `withOurs`, and then gone as a program that was killed. */
   async abandonOurs(use: (stack: Stack) => Promise<void>): Promise<void> {
-    await using stack = await openPeerStack({
-      storage: this.#storage,
-      imageName: `${this.#name}-ours`,
-      format: this.#format,
-      cache: 'writeback',
-    });
+    await using stack = await openPeerStack(this.#stackOptions(`${this.#name}-ours`));
     await use(stack);
   }
 
   /** Our check of our copy, which changes nothing. */
   async checkOurs(): Promise<CheckReport> {
-    await using stack = await openPeerStack({
-      storage: this.#storage,
-      imageName: `${this.#name}-ours`,
-      format: 'qcow2',
-      cache: 'writeback',
-      readOnly: true,
-    });
+    await using stack = await openPeerStack({ ...this.#stackOptions(`${this.#name}-ours`), readOnly: true });
     if (!(stack.image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
     return await stack.image.check();
   }
@@ -232,17 +203,12 @@ export class TwinImages {
   }
 
   #expectIdentical(comparison: Comparison, what: string): void {
-    expect(comparison.identical ? '' : comparison.text, what).toBe('');
+    expectSameOperations(comparison, what);
     this.expectSameBytes(what);
   }
 
   expectSameBytes(what: string): void {
-    const [left, right] = [readFileSync(this.ours), readFileSync(this.theirs)];
-    if (left.equals(right)) return;
-    const at = left.findIndex((byte, index) => byte !== right[index]);
-    expect.unreachable(
-      `${what}: the files differ from 0x${at.toString(16)} on (${String(left.length)} and ${String(right.length)} bytes)`,
-    );
+    expectSameBytes(readFileSync(this.ours), readFileSync(this.theirs), what);
   }
 
   /** Makes ours what theirs is. */
@@ -250,16 +216,19 @@ export class TwinImages {
     copyFileSync(this.theirs, this.ours);
   }
 
-  /** When QEMU took the last snapshot of its table. */
-  async #timeOfLast(): Promise<{ readonly seconds: number; readonly nanoseconds: number }> {
-    await using stack = await openPeerStack({
+  #stackOptions(imageName: string): StackOptions {
+    return {
       storage: this.#storage,
-      imageName: this.#name,
+      imageName,
       format: this.#format,
       policy: { unnamedFormat: this.#options.unnamedBackingFormat },
       cache: 'writeback',
-      readOnly: true,
-    });
+    };
+  }
+
+  /** When QEMU took the last snapshot of its table. */
+  async #timeOfLast(): Promise<{ readonly seconds: number; readonly nanoseconds: number }> {
+    await using stack = await openPeerStack({ ...this.#stackOptions(this.#name), readOnly: true });
     if (!(stack.image instanceof Qcow2Image)) throw new Error('not a qcow2 image');
     const { seconds = 0, nanoseconds = 0 } = stack.image.snapshots.list.at(-1) ?? {};
     return { seconds, nanoseconds };

@@ -7,7 +7,6 @@
  * The requests begin a recording; what it lacks of FUA, discards and zero-writes follows.
  */
 
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 
 import { describe, expect, it } from 'vitest';
@@ -23,10 +22,10 @@ import type { HostOperation } from '../../src/peer/host-operation.ts';
 import { qemuIoScript } from '../../src/peer/qemu-io.ts';
 import { createWithQemuImg, findQemuIo } from '../../src/peer/qemu-tools.ts';
 import { traceProgram } from '../../src/peer/strace.ts';
-import { sameBytes } from '../../src/peer/whole-file.ts';
 import { findSource, openStream } from '../../src/workload/library.ts';
 import type { Request } from '../../src/workload/request.ts';
-import { reasonToSkip, type SystemTool } from '../format/system-tools.ts';
+import { expectSameFiles, expectSameOperations } from '../format/expect-same.ts';
+import { type SystemTool, reasonToSkip, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { servePeerRequests } from './peer-stack.ts';
 import { ask } from './qemu-cases.ts';
@@ -134,7 +133,7 @@ describe.each(PROGRAMS)('$tool', ({ tool, trace }) => {
     (['writethrough', 'writeback', 'none'] as const).map((cache) => ({ name, cache })),
   );
   it.skipIf(skip !== undefined).each(cells)('does as we do: $name, $cache', async ({ name, cache }) => {
-    const said = execFileSync(tool, ['--version'], { encoding: 'utf8' });
+    const said = runTool(tool, ['--version']);
     const like = nearestQemuProfile(/version (\S+)/.exec(said)?.[1] ?? '');
     const { size, requests } = await recordedRequests();
     const imageName = `${name.replace(' ', '-')}-${cache}`;
@@ -152,8 +151,8 @@ describe.each(PROGRAMS)('$tool', ({ tool, trace }) => {
       like,
     });
     const comparison = compareOperations(ours, theirs);
-    expect(comparison.identical ? '' : comparison.text).toBe('');
+    expectSameOperations(comparison);
     expect(comparison.operations).toBeGreaterThan(REQUESTS / 2);
-    expect(await sameBytes(path, `${path}-ours`)).toBe(true);
+    await expectSameFiles(`${path}-ours`, path);
   });
 });

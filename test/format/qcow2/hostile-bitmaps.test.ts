@@ -6,8 +6,6 @@
  * refuses the rest, as a repair does, which would free what the bitmaps hold.
  */
 
-import { spawnSync } from 'node:child_process';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { WriteLog } from '../../../src/device/write-log.ts';
@@ -19,7 +17,7 @@ import {
 import { openQcow2 } from '../../../src/format/qcow2/open.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { rejectionOf } from '../rejection.ts';
-import { reasonToSkip } from '../system-tools.ts';
+import { ioWords, reasonToSkip, tryTool } from '../system-tools.ts';
 import { newImage, openBytes, patched, withBitmaps, type Patch } from './image-bytes.ts';
 
 const CLUSTER = 65_536;
@@ -145,7 +143,7 @@ describe('a hostile bitmap directory', () => {
       expect(log.entries).toEqual([]);
       if (noQemu !== undefined) return;
       qemu.put('disk', bytes);
-      const done = spawnSync('qemu-io', ['-f', 'qcow2', '-c', 'quit', join(qemu.path, 'disk')]);
+      const done = tryTool('qemu-io', ioWords(['quit'], 'disk', 'qcow2'), qemu.path);
       expect(done.status).not.toBe(0);
     },
   );
@@ -187,7 +185,7 @@ describe('a hostile bitmap directory', () => {
       }
       if (noQemu !== undefined) return;
       qemu.put('disk', bytes);
-      const done = spawnSync('qemu-io', ['-f', 'qcow2', '-c', 'quit', join(qemu.path, 'disk')]);
+      const done = tryTool('qemu-io', ioWords(['quit'], 'disk', 'qcow2'), qemu.path);
       expect(done.status === 0, what).toBe(!words.startsWith('has 17 bytes'));
     },
   );

@@ -5,13 +5,12 @@
  * is held beside a real QEMU: the same requests fail, the same bytes are left.
  */
 
-import { spawnSync } from 'node:child_process';
-
 import { describe, expect, it } from 'vitest';
 import { FIELD } from '../../../src/format/qcow2/on-disk/header.ts';
 import { BesideQemu, type Ask, type Served } from '../beside-qemu.ts';
 import { filled } from '../recorded-files.ts';
 import { rejectionCodeOf } from '../rejection.ts';
+import { tryTool } from '../system-tools.ts';
 import { COPIED, ImageEditor } from './image-editor.ts';
 import { newImage, openBytes } from './image-bytes.ts';
 
@@ -258,7 +257,7 @@ describe('060: two requests at once', () => {
       qemu.put('base', below);
       const steps = 'break cow_read 0\naio_write 0k 1k\nwait_break 0\nwrite 64k 64k\nresume 0\n';
       const input = `open -o driver=qcow2,file.driver=blkdebug,file.image.driver=file,file.image.filename=disk\n${steps}`;
-      const { stdout } = spawnSync('qemu-io', { cwd: qemu.path, input, encoding: 'utf8' });
+      const { stdout } = tryTool('qemu-io', [], qemu.path, input);
       expect(stdout).toContain('write failed: Input/output error');
       expect(stdout).toContain('aio_write failed: No medium found');
       expect(Buffer.compare(qemu.get('disk'), stopped)).toBe(0);

@@ -1,6 +1,5 @@
 /** Traces made by the real tools are read, and real tools read what is written here. */
 
-import { spawnSync } from 'node:child_process';
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -9,7 +8,7 @@ import { describe, expect, test } from 'vitest';
 
 import type { Request } from '../../../src/workload/request.ts';
 import { writeTrace } from '../../../src/workload/trace/trace-writer.ts';
-import { reasonToSkip, runTool } from '../../format/system-tools.ts';
+import { reasonToSkip, runTool, tryTool } from '../../format/system-tools.ts';
 import { testDirectory } from '../../test-directory.ts';
 import { blktraceEvent, dmLog, type BlktraceCategory } from './binary-traces.ts';
 import { readWhole, requestsIn, temporaryFile } from './trace-files.ts';
@@ -150,7 +149,7 @@ describe.skipIf(noQemu !== undefined)(`QEMU${noQemu === undefined ? '' : ` (${no
   test('the trace log of its tools', async () => {
     const folder = testDirectory();
     sparseFile(folder, 64 * MIB);
-    const done = spawnSync('qemu-io', ['-T', 'blk_co_*', '-f', 'raw', ...COMMANDS, 'disk'], { cwd: folder });
+    const done = tryTool('qemu-io', ['-T', 'blk_co_*', '-f', 'raw', ...COMMANDS, 'disk'], folder);
     const { requests, format } = await readWhole(temporaryFile(done.stderr));
     expect(format).toBe('qemu-trace-log');
     expect(operations(requests)).toEqual([
