@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import type { Pending } from '../../src/core/pending.ts';
+import { Recorder as CrashRecorder } from '../../src/crash/recorder.ts';
 import { AlignedDevice } from '../../src/device/aligned-device.ts';
 import type { BlockDevice, WritePart } from '../../src/device/block-device.ts';
 import { Deferral, DeferredDevice } from '../../src/device/deferred-device.ts';
@@ -61,6 +62,7 @@ const FILTERS: Readonly<Record<string, (inner: BlockDevice) => BlockDevice>> = {
   HostLog: (inner) => new HostLog(inner, { phases: new HostMeter(), sink: () => {} }),
   MetadataDevice: (inner) => new MetadataDevice(inner),
   Meter: (inner) => new Meter(inner, new HostMeter()),
+  RecordedFile: (inner) => new CrashRecorder().device(inner, 0),
   Stopwatch: (inner) => new Stopwatch(inner, new HostTimes(), () => 0),
   SyncElision: (inner) => new SyncElision(inner),
   WriteLog: (inner) => new WriteLog(inner),

@@ -75,7 +75,7 @@ test('after a crash it shows the cost of opening, not what the few writes behind
   expect(answer).toMatchObject({ isAnswer: true, points: [], reference: [] });
   expect(answer.headline).toBe(
     'Before the first request after a crash, qcow2 with lazy refcounts reads 300,000 bytes and makes 2 changes and ' +
-      '1 syncs (stride, cache=writethrough); QED reads 100,000; with eager refcounts nothing needs repair.',
+      '1 sync (stride, cache=writethrough); QED reads 100,000; with eager refcounts nothing needs repair.',
   );
 
   const beside = keep(

@@ -1,7 +1,7 @@
 /** `crash`: every state that a power loss can leave, and whether it keeps what was promised. */
 
 import { existsSync } from '../../core/host-fs.ts';
-import { shippedNames, AXES, expandAxes, findSource } from '../../workload/library.ts';
+import { shippedNames, AXES, expandAxes } from '../../workload/library.ts';
 import { traceExists, traceFiles } from '../../workload/trace/trace-files.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
@@ -13,6 +13,7 @@ import { choice, count, listOf, suggesting, text } from '../options/option-value
 import { crashSession, reproduceCase } from '../sessions/crash-session.ts';
 
 const STATES_MAX = 1_000_000_000;
+const JOBS_MAX = 256;
 const DEFAULT_STATES = '20000';
 const DEFAULT_REQUESTS = '64';
 const DEFAULT_SEED = '7';
@@ -71,6 +72,11 @@ export const crashCommand = defineCommand({
             DEFAULT_SEED,
           ),
           minutes: optional('Begin no further cell after so many minutes', count('minutes', { min: 1 })),
+          jobs: preset(
+            'Explore N cells at once, each in a thread',
+            count('jobs', { min: 1, max: JOBS_MAX }),
+            '1',
+          ),
           examples: optional(
             'Directory for an example of each finding, as a file for --reproduce',
             text('examples'),
@@ -100,7 +106,6 @@ export const crashCommand = defineCommand({
 
   run: async (args, terminal) => {
     if (args.reproduce !== undefined) return reproduceCase(args.reproduce, args.json, terminal);
-    const sources = await Promise.all(expandAxes(args.workload).map((name) => findSource(name)));
-    return crashSession({ args, sources }, terminal);
+    return crashSession(args, terminal);
   },
 });

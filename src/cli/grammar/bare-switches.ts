@@ -3,7 +3,7 @@
  * them: `--extended-l2`, `--extended-l2 off,on`.
  */
 
-export const BARE_SWITCHES: readonly string[] = ['extended-l2', 'overlap'];
+export const BARE_SWITCHES: readonly string[] = ['discard-no-unref', 'extended-l2', 'overlap'];
 
 const ON_OFF = /^(?:on|off)(?:,(?:on|off))*$/;
 

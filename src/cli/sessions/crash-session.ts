@@ -1,102 +1,47 @@
-/** Explores the cells that the options select, one after another, from options to exit code. */
+/** Explores the cells that the options select, from options to exit code. */
 
 import { join } from 'node:path';
 
 import type { CellPlan } from '../../bench/engine.ts';
-import { planMatrix } from '../../bench/matrix.ts';
-import { collectRequests } from '../../bench/pass-requests.ts';
 import { unsupportedByFormat } from '../../bench/unsupported.ts';
 import { existsSync } from '../../core/host-fs.ts';
 import { countOf } from '../../core/number-text.ts';
-import { checkDirectory } from '../../device/output-directory.ts';
-import { caseOf, planOfCase, readCrashCase, stateOfCase } from '../../crash/crash-case.ts';
-import { explore, Surveyor, type Exploration } from '../../crash/explore.ts';
+import { planOfCase, readCrashCase, stateOfCase } from '../../crash/crash-case.ts';
+import { exploreCell, type CellFindings } from '../../crash/explore-cell.ts';
 import { recordCell } from '../../crash/record-cell.ts';
-import type { Recording } from '../../crash/recording.ts';
-import { judgeAgain, shrink, type Target } from '../../crash/shrink.ts';
-import type { CrashModel } from '../../crash/state-space.ts';
+import { judgeAgain } from '../../crash/shrink.ts';
 import { timelineOf } from '../../crash/timeline.ts';
-import type { CacheMode } from '../../format/cache-mode.ts';
-import { FORMATS, type Format } from '../../format/disk-image.ts';
-import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
+import { checkDirectory } from '../../device/output-directory.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { cellName } from '../../result/cell.ts';
-import type { WorkloadSource } from '../../workload/library.ts';
-import type { Request } from '../../workload/request.ts';
-import { cacheSizeChoices, imageShapes, type LayoutAxesArgs } from '../options/layout-options.ts';
-import { crashJson, crashText, type ExploredCell, type FoundExample } from '../terminal/crash-text.ts';
+import { crashJson, crashText, type ExploredCell } from '../terminal/crash-text.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { ProgressBar } from '../terminal/progress-bar.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { PROCESS_CLOCK } from './clock.ts';
+import { cellOptions, planCrashCells, type CrashArgs } from './crash-cells.ts';
+import { CrashThread } from './crash-threads.ts';
 
-const CLUSTER_SIZE = 65_536;
 const NS_PER_MINUTE = 60e9;
 
-export interface CrashArgs extends LayoutAxesArgs {
-  readonly format: readonly Format[] | undefined;
-  readonly refcounts: readonly RefcountMode[] | undefined;
-  readonly cache: readonly CacheMode[];
-  readonly 'cluster-size': readonly number[] | undefined;
-  readonly 'queue-depth': readonly number[];
-  readonly 'backing-depth': readonly number[] | undefined;
-  readonly requests: number;
-  readonly atomic: '512' | '4096' | 'write';
-  readonly garbage: boolean;
-  readonly order: 'any' | 'issue';
-  readonly states: number;
-  readonly seed: number;
-  readonly minutes: number | undefined;
-  readonly examples: string | undefined;
-  readonly json: boolean;
-}
-
-/** Recordings that are made at most to shrink an example, and states that are tried of each. */
-const SHRINK_ATTEMPTS = 60;
-const SHRINK_STATES = 4000;
-
-export interface CrashSession {
-  readonly args: CrashArgs;
-  readonly sources: readonly WorkloadSource[];
-}
-
 /** Explores every cell and prints what was found. */
-export async function crashSession({ args, sources }: CrashSession, terminal: Terminal): Promise<number> {
-  const plans = planCells(args, sources);
+export async function crashSession(args: CrashArgs, terminal: Terminal): Promise<number> {
+  const plans = await planCrashCells(args);
   if (args.examples !== undefined) checkDirectory(args.examples);
   using bar = new ProgressBar(terminal.errors);
   using interruption = new Interruption(terminal, () => bar.clear());
   const startNs = PROCESS_CLOCK.nowNs();
-  const minutesLeft = (): boolean =>
-    args.minutes === undefined || Number(PROCESS_CLOCK.nowNs() - startNs) < args.minutes * NS_PER_MINUTE;
-  const cells: ExploredCell[] = [];
+  const search = new CrashSearch(plans, args, { bar, interruption });
   let isInterrupted = false;
-  for (const [index, plan] of plans.entries()) {
-    const skipped =
-      unsupportedByFormat(plan) ?? (minutesLeft() ? undefined : 'the time given by --minutes is over');
-    if (skipped !== undefined) {
-      cells.push({ cell: plan.cell, skipped });
-      continue;
-    }
-    try {
-      const turn: Turn = (tried) => {
-        if (!interruption.signal.aborted) {
-          bar.show(cellName(plan.cell), (index + tried / args.states) / plans.length);
-        }
-        return interruption.turn();
-      };
-      const isShown = (what: string): boolean =>
-        cells.some(({ examples = [] }) => examples.some((example) => example.what === what));
-      const { exploration, examples, seconds } = await exploreCell(plan, args, { turn, isShown });
-      cells.push({ cell: plan.cell, exploration, examples, seconds });
-    } catch (error) {
-      if (!(error instanceof Interrupted)) throw error;
-      isInterrupted = true;
-      break;
-    }
+  try {
+    await search.run();
+  } catch (error) {
+    if (!(error instanceof Interrupted)) throw error;
+    isInterrupted = true;
   }
   bar.clear();
+  const cells = search.explored();
   const saved = args.examples === undefined ? [] : saveExamples(cells, args.examples);
   const answer = {
     cells,
@@ -112,42 +57,86 @@ export async function crashSession({ args, sources }: CrashSession, terminal: Te
   return cells.some((cell) => isViolated(cell)) ? EXIT.verdict : EXIT.good;
 }
 
-type Turn = (tried: number) => Promise<void> | undefined;
+/** The cells in their order, as many at once as there are jobs. */
+class CrashSearch {
+  readonly #plans: readonly CellPlan[];
+  readonly #args: CrashArgs;
+  readonly #bar: ProgressBar;
+  readonly #interruption: Interruption;
+  readonly #startNs = PROCESS_CLOCK.nowNs();
+  readonly #cells: (ExploredCell | undefined)[] = [];
+  /** Share of each cell that is done. */
+  readonly #shares: number[] = [];
+  readonly #shown = new Set<string>();
+  #next = 0;
 
-async function exploreCell(
-  plan: CellPlan,
-  args: CrashArgs,
-  { turn, isShown }: { readonly turn: Turn; readonly isShown: (what: string) => boolean },
-): Promise<Required<Pick<ExploredCell, 'exploration' | 'examples' | 'seconds'>>> {
-  const { requests: limit, states, seed } = args;
-  const requests = await collectRequests(plan, { limit });
-  const record = (some: readonly Request[]): Promise<Recording> => recordCell(plan, { requests: some });
-  const options = { model: modelOf(args), seed, turn };
-  const recording = await record(requests);
-  const begunNs = PROCESS_CLOCK.nowNs();
-  const exploration = await explore(recording, { ...options, budget: states });
-  const seconds = Number(PROCESS_CLOCK.nowNs() - begunNs) / 1e9;
-  const shrinking = {
-    ...options,
-    record,
-    budget: Math.min(states, SHRINK_STATES),
-    attempts: SHRINK_ATTEMPTS,
-  };
-  const examples: FoundExample[] = [];
-  for (const target of plan.cell.cache === 'unsafe' ? [] : targetsOf(exploration)) {
-    const what = target.kind === 'hazard' ? target.hazard : target.finding.kind;
-    if (target.kind === 'hazard' && isShown(what)) continue;
-    const example = await shrink(requests, { ...shrinking, target });
-    if (example === undefined) continue;
-    const { expectation } = await Surveyor.of(example.recording);
-    const timeline = timelineOf(example.recording, example.state, expectation);
-    examples.push({
-      what,
-      isHazard: target.kind === 'hazard',
-      file: caseOf(plan, example, { what, timeline }),
-    });
+  constructor(
+    plans: readonly CellPlan[],
+    args: CrashArgs,
+    { bar, interruption }: { readonly bar: ProgressBar; readonly interruption: Interruption },
+  ) {
+    this.#plans = plans;
+    this.#args = args;
+    this.#bar = bar;
+    this.#interruption = interruption;
   }
-  return { exploration, examples, seconds };
+
+  async run(): Promise<void> {
+    const threads = Math.min(this.#args.jobs, this.#plans.length);
+    await Promise.all(Array.from({ length: threads }, () => this.#work(threads > 1)));
+  }
+
+  /** What is explored so far; each hazard has its example in the first cell that shows it. */
+  explored(): readonly ExploredCell[] {
+    const shown = new Set<string>();
+    return this.#cells
+      .filter((cell) => cell !== undefined)
+      .map((cell) => {
+        const { examples } = cell;
+        if (examples === undefined) return cell;
+        const kept = examples.filter(({ what, isHazard }) => !isHazard || !shown.has(what));
+        for (const { what } of kept) shown.add(what);
+        return { ...cell, examples: kept };
+      });
+  }
+
+  async #work(inThread: boolean): Promise<void> {
+    using thread = inThread ? new CrashThread(this.#args) : undefined;
+    for (let index = this.#next++; index < this.#plans.length; index = this.#next++) {
+      const plan = this.#plans[index] as CellPlan;
+      const skipped =
+        unsupportedByFormat(plan) ?? (this.#hasTime() ? undefined : 'the time given by --minutes is over');
+      this.#cells[index] =
+        skipped === undefined
+          ? { cell: plan.cell, ...(await this.#explore(index, plan, thread)) }
+          : { cell: plan.cell, skipped };
+      this.#shares[index] = 1;
+    }
+  }
+
+  async #explore(index: number, plan: CellPlan, thread: CrashThread | undefined): Promise<CellFindings> {
+    const { signal } = this.#interruption;
+    const onTried = (tried: number): void => {
+      this.#shares[index] = tried / this.#args.states;
+      const done = this.#shares.reduce((sum, share) => sum + share, 0);
+      if (!signal.aborted) this.#bar.show(cellName(plan.cell), done / this.#plans.length);
+    };
+    const turn = (tried: number): ReturnType<Interruption['turn']> => {
+      onTried(tried);
+      return this.#interruption.turn();
+    };
+    const shown = new Set(this.#shown);
+    const findings = await (thread === undefined
+      ? exploreCell(plan, { ...cellOptions(this.#args), turn, shown }, () => PROCESS_CLOCK.nowNs())
+      : thread.explore({ index, shown }, { onTried, signal }));
+    for (const { what } of findings.examples) this.#shown.add(what);
+    return findings;
+  }
+
+  #hasTime(): boolean {
+    const { minutes } = this.#args;
+    return minutes === undefined || Number(PROCESS_CLOCK.nowNs() - this.#startNs) < minutes * NS_PER_MINUTE;
+  }
 }
 
 /** Writes each example to a new file of the directory. */
@@ -162,24 +151,6 @@ function saveExamples(cells: readonly ExploredCell[], directory: string): readon
     paths.push(path);
   }
   return paths;
-}
-
-/** Each hazard, and the first violation. */
-function targetsOf({ hazards, bad }: Exploration): readonly Target[] {
-  const named = [...hazards.keys()].map((hazard): Target => ({ kind: 'hazard', hazard }));
-  const [finding] = bad[0]?.findings ?? [];
-  return finding === undefined ? named : [{ kind: 'violation', finding }, ...named];
-}
-
-function modelOf({ atomic, garbage, order }: CrashArgs): CrashModel {
-  switch (atomic) {
-    case '512':
-      return { atomic: 512, garbage, order };
-    case '4096':
-      return { atomic: 4096, garbage, order };
-    case 'write':
-      return { atomic, garbage, order };
-  }
 }
 
 /** Runs the case of a file again. */
@@ -204,23 +175,4 @@ export async function reproduceCase(path: string, json: boolean, terminal: Termi
 function isViolated({ cell, exploration }: ExploredCell): boolean {
   // A mode without syncs promises nothing.
   return cell.cache !== 'unsafe' && exploration !== undefined && exploration.badStates > 0;
-}
-
-function planCells(args: CrashArgs, sources: readonly WorkloadSource[]): readonly CellPlan[] {
-  const formats = args.format ?? FORMATS;
-  return planMatrix({
-    sources,
-    formats,
-    refcounts: args.refcounts ?? REFCOUNT_MODES,
-    caches: args.cache,
-    clusterSizes: args['cluster-size'] ?? [CLUSTER_SIZE],
-    queueDepths: args['queue-depth'],
-    engines: ['builtin'],
-    devices: ['memory'],
-    backingDepths: args['backing-depth'],
-    shapes: imageShapes(args, formats),
-    cacheSizes: cacheSizeChoices(args, formats),
-    discards: args.discard,
-    likes: args.like,
-  });
 }

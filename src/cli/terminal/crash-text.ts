@@ -3,20 +3,12 @@
 import { wrapped } from '../../core/text-lines.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { countOf } from '../../core/number-text.ts';
-import type { CrashCase } from '../../crash/crash-case.ts';
 import type { Exploration } from '../../crash/explore.ts';
+import type { FoundExample } from '../../crash/explore-cell.ts';
 import { HAZARD_MEANINGS, HAZARDS } from '../../crash/hazards.ts';
 import { cellName } from '../../result/cell.ts';
 import type { Cell } from '../../result/schema.ts';
 import type { Terminal } from './terminal.ts';
-
-/** What was found, with as few requests and losses as show it. */
-export interface FoundExample {
-  /** A hazard's name, or the kind of the violation. */
-  readonly what: string;
-  readonly isHazard: boolean;
-  readonly file: CrashCase;
-}
 
 export interface ExploredCell {
   readonly cell: Cell;

@@ -1,0 +1,34 @@
+/** A thread of `crash`: explores the cells that it is sent, one at a time. */
+
+import { parentPort, workerData } from 'node:worker_threads';
+
+import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
+import { exploreCell } from '../../crash/explore-cell.ts';
+import { PROCESS_CLOCK } from './clock.ts';
+import { cellOptions, planCrashCells, type CrashArgs } from './crash-cells.ts';
+import type { CellOrder, CellReport } from './crash-threads.ts';
+
+const port = parentPort;
+assertInvariant(port !== null, 'the file of a thread was run on its own');
+const args = workerData as CrashArgs;
+const plans = planCrashCells(args);
+
+const send = (report: CellReport): undefined => {
+  port.postMessage(report);
+};
+
+port.on('message', (order: CellOrder) => {
+  exploreOrdered(order).catch((error: unknown) => {
+    const message = error instanceof Error ? error.message : String(error);
+    send({ kind: 'failed', message, code: error instanceof Qcow2BenchError ? error.code : undefined });
+  });
+});
+
+async function exploreOrdered({ index, shown }: CellOrder): Promise<void> {
+  const plan = (await plans)[index];
+  assertInvariant(plan !== undefined, 'threads plan the same cells');
+  const turn = (tried: number): undefined => send({ kind: 'tried', tried });
+  const nowNs = (): bigint => PROCESS_CLOCK.nowNs();
+  const findings = await exploreCell(plan, { ...cellOptions(args), turn, shown }, nowNs);
+  send({ kind: 'found', findings });
+}

@@ -1,0 +1,87 @@
+/** One cell: its run recorded, the states explored, and each kind of finding shrunk to an example. */
+
+import type { CellPlan } from '../bench/engine.ts';
+import { collectRequests } from '../bench/pass-requests.ts';
+import type { Pending } from '../core/pending.ts';
+import type { Request } from '../workload/request.ts';
+import { caseOf, type CrashCase } from './crash-case.ts';
+import { explore, Surveyor, type Exploration } from './explore.ts';
+import { recordCell } from './record-cell.ts';
+import type { Recording } from './recording.ts';
+import { shrink, type Target } from './shrink.ts';
+import type { CrashModel } from './state-space.ts';
+import { timelineOf } from './timeline.ts';
+
+/** Recordings that are made at most to shrink an example, and states that are tried of each. */
+const SHRINK_ATTEMPTS = 60;
+const SHRINK_STATES = 4000;
+
+export interface CellOptions {
+  readonly model: CrashModel;
+  /** Requests of the workload, at most. */
+  readonly requests: number;
+  /** States that are tried, at most. */
+  readonly states: number;
+  readonly seed: number;
+  /** Called now and then with the states tried so far; rejecting ends the exploration. */
+  readonly turn: (tried: number) => Pending;
+  /** Hazards of which there is an example already. */
+  readonly shown: ReadonlySet<string>;
+}
+
+/** What was found, with as few requests and losses as show it. */
+export interface FoundExample {
+  /** A hazard's name, or the kind of the violation. */
+  readonly what: string;
+  readonly isHazard: boolean;
+  readonly file: CrashCase;
+}
+
+export interface CellFindings {
+  readonly exploration: Exploration;
+  readonly examples: readonly FoundExample[];
+  /** Of the exploration, by `nowNs`. */
+  readonly seconds: number;
+}
+
+export async function exploreCell(
+  plan: CellPlan,
+  { model, requests: limit, states, seed, turn, shown }: CellOptions,
+  nowNs: () => bigint,
+): Promise<CellFindings> {
+  const requests = await collectRequests(plan, { limit });
+  const record = (some: readonly Request[]): Promise<Recording> => recordCell(plan, { requests: some });
+  const options = { model, seed, turn };
+  const recording = await record(requests);
+  const begunNs = nowNs();
+  const exploration = await explore(recording, { ...options, budget: states });
+  const seconds = Number(nowNs() - begunNs) / 1e9;
+  const shrinking = {
+    ...options,
+    record,
+    budget: Math.min(states, SHRINK_STATES),
+    attempts: SHRINK_ATTEMPTS,
+  };
+  const examples: FoundExample[] = [];
+  for (const target of plan.cell.cache === 'unsafe' ? [] : targetsOf(exploration)) {
+    const what = target.kind === 'hazard' ? target.hazard : target.finding.kind;
+    if (target.kind === 'hazard' && shown.has(what)) continue;
+    const example = await shrink(requests, { ...shrinking, target });
+    if (example === undefined) continue;
+    const { expectation } = await Surveyor.of(example.recording);
+    const timeline = timelineOf(example.recording, example.state, expectation);
+    examples.push({
+      what,
+      isHazard: target.kind === 'hazard',
+      file: caseOf(plan, example, { what, timeline }),
+    });
+  }
+  return { exploration, examples, seconds };
+}
+
+/** Each hazard, and the first violation. */
+function targetsOf({ hazards, bad }: Exploration): readonly Target[] {
+  const named = [...hazards.keys()].map((hazard): Target => ({ kind: 'hazard', hazard }));
+  const [finding] = bad[0]?.findings ?? [];
+  return finding === undefined ? named : [{ kind: 'violation', finding }, ...named];
+}

@@ -1,0 +1,48 @@
+/** `crash` from the command line: threads, interruption and the exit code. */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { expect, test } from 'vitest';
+
+import { callCli } from './call-cli.ts';
+import { testDirectory } from '../test-directory.ts';
+
+const WORKLOAD = {
+  schema: 'qcow2-bench/workload@1',
+  name: 'few',
+  title: 'Few writes',
+  description: 'Six writes, each allocates.',
+  seed: 3,
+  image: { size: '1MiB' },
+  phases: [
+    {
+      name: 'write',
+      requests: 6,
+      mix: { write: 1 },
+      blockSizes: [{ size: '4KiB' }],
+      pattern: { kind: 'stride', stride: '64KiB' },
+    },
+  ],
+};
+
+test('threads find what one finds, in the same order', async () => {
+  const folder = testDirectory();
+  writeFileSync(join(folder, 'few.json'), JSON.stringify(WORKLOAD));
+  const explored = async (jobs: string): Promise<unknown> => {
+    const words = ['--workload', 'few.json', '--states', '30', '--cache', 'writeback,unsafe'];
+    const { stdout, code } = await callCli(folder, 'crash', ...words, '--json', '--jobs', jobs);
+    expect(code).toBe(0);
+    return JSON.parse(stdout, (key, value: unknown) => (/seconds/i.test(key) ? undefined : value));
+  };
+  const alone = await explored('1');
+  expect(alone).toMatchObject({ cells: { length: 8 } });
+  expect(await explored('3')).toEqual(alone);
+});
+
+test('an error in a thread is the error of the command', async () => {
+  const folder = testDirectory();
+  const { code, stderr } = await callCli(folder, 'crash', '--workload', 'none.json', '--jobs', '2');
+  expect(code).not.toBe(0);
+  expect(stderr).toContain('none.json');
+});
