@@ -53,7 +53,7 @@ async function table(change: { readonly fuaShare?: number; readonly flushEvery?:
     queueDepths: [1],
     engines: ['builtin'],
     devices: ['memory'],
-    likes: QEMU_PROFILE_NAMES,
+    others: { like: QEMU_PROFILE_NAMES },
   });
   /** By cache mode, variant and version. */
   const figures = new Map<string, { readonly syncs: string; readonly bytes: string }>();

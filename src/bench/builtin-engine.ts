@@ -21,7 +21,6 @@ import { ModelStorage } from '../device/model-storage.ts';
 import { StagedStorage } from '../device/staged-storage.ts';
 import type { Storage } from '../device/storage.ts';
 import { dataFileName } from '../format/image-shape.ts';
-import { profileOf } from '../result/cell.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
 import type {
@@ -45,7 +44,7 @@ import { Payload } from './payload.ts';
 import { payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
 import { RequestContext } from './request-context.ts';
 import { runRequests } from './runner.ts';
-import { openStack, type StackOptions, type WrapDevice } from './stack.ts';
+import { openingOf, openStack, type StackOptions, type WrapDevice } from './stack.ts';
 import { BuiltinTimedPass } from './timed-pass.ts';
 import type { ImageStack } from './user-image.ts';
 import { VerifiedDisk } from './verification.ts';
@@ -173,19 +172,12 @@ export class BuiltinEngine implements Engine {
     const { cell } = plan;
     const wrap = this.#wrap;
     return {
-      format: cell.format,
-      cache: cell.cache,
-      refcounts: cell.refcounts,
-      caches: cell.caches,
-      discard: cell.discard,
-      discardNoUnref: cell.discardNoUnref,
-      like: profileOf(cell),
+      ...openingOf(cell),
       // A model's operations take their own time.
       interleaved:
         cell.queueDepth > 1 && cell.overlap !== true && !(storage instanceof ModelStorage)
           ? new Deferral()
           : undefined,
-      overlap: cell.overlap,
       wrap: wrap === undefined ? undefined : (device) => wrap(device, plan),
     };
   }

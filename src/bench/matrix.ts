@@ -10,13 +10,12 @@ import { Qcow2BenchError } from '../core/error.ts';
 import { DEFAULT_FORMAT } from '../core/format-name.ts';
 import { LIMITS } from '../core/limits.ts';
 import type { CacheMode } from '../format/cache-mode.ts';
-import type { CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
 import { FORMAT_FACTS } from '../format/formats.ts';
-import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
-import type { ImageShape } from '../format/image-shape.ts';
-import { DEFAULT_QEMU_PROFILE, type QemuProfileName } from '../format/qemu-profile.ts';
+import type { RefcountMode } from '../format/image-options.ts';
+import { DEFAULT_QEMU_PROFILE } from '../format/qemu-profile.ts';
 import { canonicalCell, cellKey } from '../result/cell.ts';
+import { coordinateNames } from '../result/coordinates.ts';
 import type { Cell } from '../result/schema.ts';
 import { adaptationNames } from '../workload/adaptation.ts';
 import type { WorkloadSource } from '../workload/library.ts';
@@ -51,17 +50,40 @@ export interface MatrixAxes {
   readonly backingDepths?: readonly number[] | undefined;
   /** Default `pattern`. */
   readonly payloads?: readonly PayloadKind[] | undefined;
-  /** For formats that have the properties; default: QEMU's. */
-  readonly shapes?: readonly ImageShape[] | undefined;
-  /** Of the metadata caches of qcow2; default: QEMU's. */
-  readonly cacheSizes?: readonly CacheSizes[] | undefined;
-  /** What becomes of guest discards. Default `unmap`. */
-  readonly discards?: readonly DiscardMode[] | undefined;
-  /** For qcow2: discarded clusters keep their place. Default false. */
-  readonly discardNoUnrefs?: readonly boolean[] | undefined;
-  /** Which QEMU is followed. Default: the newest. */
-  readonly likes?: readonly QemuProfileName[] | undefined;
+  /** The other coordinates; without `like`, the newest QEMU is followed. */
+  readonly others?: OtherAxes | undefined;
 }
+
+/**
+ * Coordinates that a cell has exactly as their axis gives them: all but those above, and those that
+ * follow from the source or the setting.
+ */
+type OtherCoordinates = Omit<
+  Cell,
+  | 'engine'
+  | 'workload'
+  | 'format'
+  | 'refcounts'
+  | 'cache'
+  | 'clusterSize'
+  | 'queueDepth'
+  | 'overlap'
+  | 'device'
+  | 'backing'
+  | 'backingDepth'
+  | 'payload'
+  | 'flushPolicy'
+  | 'remap'
+  | 'fill'
+  | 'maxTransfer'
+  | 'timing'
+  | 'image'
+>;
+
+/** `undefined` in a list is the coordinate's default. */
+export type OtherAxes = {
+  readonly [Name in keyof OtherCoordinates]: readonly OtherCoordinates[Name][] | undefined;
+};
 
 /** What all cells of a matrix share. */
 export interface MatrixSetting {
@@ -95,7 +117,7 @@ export function planMatrix(axes: MatrixAxes, setting: MatrixSetting = {}): reado
 }
 
 /** One value of each axis. */
-interface MatrixPoint {
+interface MatrixPoint extends OtherCoordinates {
   readonly device: string;
   readonly source: WorkloadSource;
   readonly clusterSize: number;
@@ -103,11 +125,6 @@ interface MatrixPoint {
   readonly overlap?: boolean | undefined;
   readonly backingDepth?: number | undefined;
   readonly payload?: PayloadKind | undefined;
-  readonly shape?: ImageShape | undefined;
-  readonly cacheSizes?: CacheSizes | undefined;
-  readonly discard?: DiscardMode | undefined;
-  readonly discardNoUnref?: boolean | undefined;
-  readonly like?: QemuProfileName | undefined;
   readonly cache: CacheMode;
   readonly variant: Variant;
   readonly engine: string;
@@ -125,15 +142,18 @@ function choicesOf(axes: MatrixAxes): Choices<MatrixPoint> {
     overlap: axes.overlaps,
     backingDepth: axes.backingDepths,
     payload: axes.payloads,
-    shape: axes.shapes,
-    cacheSizes: axes.cacheSizes,
-    discard: axes.discards,
-    discardNoUnref: axes.discardNoUnrefs,
-    like: axes.likes,
+    ...inTableOrder(axes.others ?? {}),
     cache: axes.caches,
     variant: variantsOf(axes),
     engine: axes.engines,
   };
+}
+
+function inTableOrder(axes: OtherAxes): OtherAxes {
+  const lists = new Map<string, unknown>(Object.entries(axes));
+  const names = coordinateNames(() => true).filter((name) => lists.has(name));
+  // The same names and lists.
+  return Object.fromEntries(names.map((name) => [name, lists.get(name)]));
 }
 
 function variantsOf({ formats, refcounts }: MatrixAxes): readonly Variant[] {
@@ -146,34 +166,29 @@ function variantsOf({ formats, refcounts }: MatrixAxes): readonly Variant[] {
 
 /** Points that mean the same are one cell. */
 function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell {
-  const { source, engine, cache, clusterSize, queueDepth, device } = point;
+  // Of a point, the coordinates count alone.
   return canonicalCell({
-    engine,
-    workload: source.name,
+    ...point,
     ...point.variant,
-    cache,
-    clusterSize,
-    queueDepth,
+    workload: point.source.name,
     overlap: overlaps(point) ? true : undefined,
-    device,
-    ...(userImage === undefined ? backingIn(point) : { backing: userImage.chain[0]?.format }),
-    payload: point.payload,
-    shape: point.shape,
-    caches: point.cacheSizes,
-    discard: point.discard === 'ignore' ? point.discard : undefined,
-    discardNoUnref: point.discardNoUnref === true ? true : undefined,
+    ...backingIn(point, userImage),
     like: point.like ?? DEFAULT_QEMU_PROFILE,
     image: userImage?.path,
-    ...adaptationIn(source),
+    ...adaptationIn(point.source),
     timing: timing === undefined ? undefined : replayTimingName(timing),
   });
 }
 
 /** A chain that the workload does not have is empty, and the same for all formats. */
-function backingIn({ source, backingDepth }: MatrixPoint): Pick<Cell, 'backing' | 'backingDepth'> {
+function backingIn(
+  { source, backingDepth }: MatrixPoint,
+  userImage: UserImage | undefined,
+): Pick<Cell, 'backing' | 'backingDepth'> {
+  if (userImage !== undefined) return { backing: userImage.chain[0]?.format, backingDepth: undefined };
   const own = backingLayersOf(source);
   const depth = backingDepth ?? own.length;
-  if (depth === 0) return {};
+  if (depth === 0) return { backing: undefined, backingDepth: undefined };
   return { backing: own.at(-1)?.format ?? DEFAULT_FORMAT, backingDepth: depth > 1 ? depth : undefined };
 }
 

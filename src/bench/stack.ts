@@ -30,12 +30,13 @@ import type { Storage } from '../device/storage.ts';
 import { SyncElision } from '../device/sync-elision.ts';
 import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
 import { BlockBackend } from '../format/block-backend.ts';
-import type { CacheSizes } from '../format/cache-sizes.ts';
 import { CACHE_MODE_RULES, type CacheMode } from '../format/cache-mode.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
-import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
+import type { OpeningChoices, RefcountMode } from '../format/image-options.ts';
 import { DEFAULT_QEMU_PROFILE, unsupportedNoUnref, type QemuProfileName } from '../format/qemu-profile.ts';
 import { openImage } from '../format/registry.ts';
+import { profileOf } from '../result/cell.ts';
+import type { Cell } from '../result/schema.ts';
 import { hostStep, stepListener, TracedBackend, type StepListener } from './step-trace.ts';
 
 /** Puts its own device around a bare file; `device.label` names the file's role in the image. */
@@ -59,7 +60,7 @@ export interface StackFilesOptions {
   readonly overlap?: boolean | undefined;
 }
 
-export interface StackOptions extends StackFilesOptions {
+export interface StackOptions extends StackFilesOptions, Omit<OpeningChoices, 'refcounts'> {
   /** Default: a new one. */
   readonly meter?: HostMeter | undefined;
   /**
@@ -72,14 +73,8 @@ export interface StackOptions extends StackFilesOptions {
   readonly format: Format;
   /** Default false. */
   readonly readOnly?: boolean | undefined;
-  /** qcow2 only: overrides the image's own lazy-refcounts bit. */
+  /** As `OpeningChoices` has it; `null` where the format has none. */
   readonly refcounts?: RefcountMode | null | undefined;
-  /** qcow2 only: of its metadata caches; default: QEMU's. */
-  readonly caches?: CacheSizes | undefined;
-  /** What becomes of guest discards. Default `unmap`. */
-  readonly discard?: DiscardMode | undefined;
-  /** qcow2 only: clusters keep their place when the guest discards them. Default false. */
-  readonly discardNoUnref?: boolean | undefined;
   /** Which QEMU is followed. Default: see `qemu-profile`. */
   readonly like?: QemuProfileName | undefined;
   /** qcow2 only: a data file in place of the one that the image names; within the storage. */
@@ -106,6 +101,11 @@ export interface Stack extends AsyncDisposable {
   abandon(): Promise<void>;
 }
 
+/** How the image of a cell is opened: its coordinates have the names of the options. */
+export function openingOf(cell: Cell): Omit<StackOptions, 'storage' | 'imageName'> {
+  return { ...cell, like: profileOf(cell) };
+}
+
 /**
  * Opens an image with its backing chain.
  *
@@ -113,7 +113,7 @@ export interface Stack extends AsyncDisposable {
  *   backing chain, or `discard-no-unref-unsupported`.
  */
 export async function openStack(options: StackOptions): Promise<Stack> {
-  const { format, imageName, cache, discard, policy, like = DEFAULT_QEMU_PROFILE } = options;
+  const { imageName, cache, discard, policy, like = DEFAULT_QEMU_PROFILE } = options;
   const noUnref = options.discardNoUnref === true ? unsupportedNoUnref(like) : undefined;
   if (noUnref !== undefined) throw new Qcow2BenchError('discard-no-unref-unsupported', noUnref);
   const meter = options.meter ?? new HostMeter();
@@ -122,7 +122,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
   const files = stackFiles({ ...options, meter: options.metered === false ? undefined : meter });
   meter.enterPhase('open');
   const image = await openImage({
-    format,
+    ...options,
     name: imageName,
     files: {
       ...files,
@@ -134,10 +134,6 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     },
     readOnly,
     refcounts: options.refcounts ?? undefined,
-    dataFile: options.dataFile,
-    caches: options.caches,
-    discard,
-    discardNoUnref: options.discardNoUnref,
     backing: policy,
   });
   meter.enterPhase('run');

@@ -5,7 +5,7 @@
  * combinations.
  */
 export type Choices<Point extends object> = {
-  readonly [Name in keyof Point]: readonly Exclude<Point[Name], undefined>[] | undefined;
+  readonly [Name in keyof Point]: readonly Point[Name][] | undefined;
 };
 
 /** How many combinations `combinations` gives. */

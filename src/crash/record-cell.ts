@@ -8,11 +8,10 @@ import type { CellPlan } from '../bench/engine.ts';
 import { Payload } from '../bench/payload.ts';
 import { payloadSeed, prepareFiles } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
-import { openStack, type WrapDevice } from '../bench/stack.ts';
+import { openingOf, openStack, type WrapDevice } from '../bench/stack.ts';
 import { Deferral } from '../device/deferred-device.ts';
 import { MemoryStorage } from '../device/memory-storage.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
-import { profileOf } from '../result/cell.ts';
 import type { Request } from '../workload/request.ts';
 import { makePage, PAGE_BYTES, PageFiles, pageNumber } from './pages.ts';
 import type { ImageFile, Recording } from './recording.ts';
@@ -62,13 +61,8 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
   }
   const recorder = new Recorder(FIRST_WRITE);
   await using stack = await openStack({
+    ...openingOf(cell),
     ...prepared.stack,
-    format: cell.format,
-    cache: cell.cache,
-    refcounts: cell.refcounts,
-    caches: cell.caches,
-    discard: cell.discard,
-    like: profileOf(cell),
     interleaved: cell.queueDepth > 1 ? new Deferral() : undefined,
     metered: false,
     wrap: (device) => {

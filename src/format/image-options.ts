@@ -46,8 +46,26 @@ export type OpenBacking = (reference: BackingReference) => Promise<DiskImage>;
  */
 export type OpenDataFile = (name: string | undefined) => BlockDevice;
 
+/** How an image is served, as the user of the image chooses at each opening. */
+export interface OpeningChoices {
+  /** qcow2 only: overrides the image's lazy-refcounts bit. */
+  readonly refcounts?: RefcountMode | undefined;
+  /** qcow2 only: of its metadata caches; `undefined` takes QEMU's defaults. */
+  readonly caches?: CacheSizes | undefined;
+  /**
+   * What becomes of guest discards, which are dropped above the format; for qcow2 also whether freed
+   * clusters are punched. Default `unmap`.
+   */
+  readonly discard?: DiscardMode | undefined;
+  /**
+   * qcow2 of version 3 only: clusters that a guest discard or an unmapping zero-write would free
+   * keep their place in the image and read as zeroes. Default false.
+   */
+  readonly discardNoUnref?: boolean | undefined;
+}
+
 /** What `openRaw`, `openQcow2` and `openQed` take. */
-export interface OpenOptions {
+export interface OpenOptions extends OpeningChoices {
   readonly device: BlockDevice;
   /** Nothing is written: no repair, no dirty bit, no sync at close. */
   readonly readOnly: boolean;
@@ -65,20 +83,6 @@ export interface OpenOptions {
    * check.
    */
   readonly forCheck?: boolean | undefined;
-  /** qcow2 only: overrides the image's lazy-refcounts bit for this opening. */
-  readonly refcounts?: RefcountMode | undefined;
-  /** qcow2 only: of its metadata caches; `undefined` takes QEMU's defaults. */
-  readonly caches?: CacheSizes | undefined;
-  /**
-   * qcow2 only, beyond the discards themselves, which are dropped above the format. Default
-   * `unmap`.
-   */
-  readonly discard?: DiscardMode | undefined;
-  /**
-   * qcow2 of version 3 only: clusters that a guest discard or an unmapping zero-write would free
-   * keep their place in the image and read as zeroes. Default false.
-   */
-  readonly discardNoUnref?: boolean | undefined;
 }
 
 /** What `createRaw`, `createQcow2` and `createQed` take. */

@@ -12,7 +12,6 @@ import {
   type BackingPolicy,
   type ImageFiles,
 } from './backing-chain.ts';
-import type { CacheSizes } from './cache-sizes.ts';
 import type { DiskImage } from './disk-image.ts';
 import { withContent } from './file-content.ts';
 import type { FileLayout } from './file-layout.ts';
@@ -24,12 +23,12 @@ import type {
   LayoutChoices,
   OpenDataFile,
   OpenOptions,
-  DiscardMode,
-  RefcountMode,
+  OpeningChoices,
 } from './image-options.ts';
 import { loneFile, type LoneFileOptions } from './lone-file.ts';
 
-export interface OpenImageOptions {
+/** The choices are the image's; its backing files have QEMU's defaults. */
+export interface OpenImageOptions extends OpeningChoices {
   /** Named by the caller; never guessed from content. */
   readonly format: Format;
   /** As `files` understands it; relative backing names are taken from its directory. */
@@ -46,14 +45,6 @@ export interface OpenImageOptions {
   readonly dataFile?: string | undefined;
   /** Opened to be checked: nothing is repaired on the way. */
   readonly forCheck?: boolean | undefined;
-  /** qcow2 only: overrides the image's lazy-refcounts bit for this opening. */
-  readonly refcounts?: RefcountMode | undefined;
-  /** qcow2 only: of its metadata caches; its backing files have QEMU's defaults. */
-  readonly caches?: CacheSizes | undefined;
-  /** As `OpenOptions` has it. */
-  readonly discard?: DiscardMode | undefined;
-  /** As `OpenOptions` has it. */
-  readonly discardNoUnref?: boolean | undefined;
 }
 
 /**
@@ -73,16 +64,11 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
   const contents = isDataAlone ? 'data' : contentsOf(format);
   const device: BlockDevice = files.open(name, { label: 'image', readOnly, contents });
   return openAs(format, {
+    ...options,
     device,
-    readOnly,
     readPurpose: 'data',
     openBacking,
     openDataFile: openDataFile(options, chain),
-    forCheck: options.forCheck,
-    refcounts: options.refcounts,
-    caches: options.caches,
-    discard: options.discard,
-    discardNoUnref: options.discardNoUnref,
   });
 }
 

@@ -9,11 +9,10 @@ import { Payload } from '../bench/payload.ts';
 import { backingChain, unnamedFormat } from '../bench/backing-layers.ts';
 import { payloadSeed } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
-import { openStack, type Stack, type StackOptions } from '../bench/stack.ts';
+import { openingOf, openStack, type Stack, type StackOptions } from '../bench/stack.ts';
 import { copiedStack, type UserImage } from '../bench/user-image.ts';
 import type { FileStorage } from '../device/file-storage.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
-import { profileOf } from '../result/cell.ts';
 import type { Cell, GuestCounts } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import {
@@ -172,14 +171,9 @@ export function openBuiltin(
         }
       : copiedStack(userImage, { storage, name });
   return openStack({
+    ...openingOf(cell),
+    ...(options.readOnly === true ? { refcounts: undefined } : {}),
     ...options,
     ...stack,
-    format: cell.format,
-    cache: cell.cache,
-    refcounts: options.readOnly === true ? undefined : cell.refcounts,
-    caches: cell.caches,
-    discard: cell.discard,
-    discardNoUnref: cell.discardNoUnref,
-    like: profileOf(cell),
   });
 }

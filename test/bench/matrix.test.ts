@@ -53,7 +53,7 @@ describe('the matrix', () => {
   });
 
   it('has discard-no-unref in cells of qcow2 alone, and in none where it is off', () => {
-    const cells = smallMatrix({ refcounts: ['lazy'], discardNoUnrefs: [false, true] }).map(
+    const cells = smallMatrix({ refcounts: ['lazy'], others: { discardNoUnref: [undefined, true] } }).map(
       ({ cell }) => cell,
     );
     expect(cells.map(({ format, discardNoUnref }) => [format, discardNoUnref])).toEqual([
@@ -72,8 +72,12 @@ describe('the matrix', () => {
     ['qemu-10.0', '0.10', 'discard-no-unref needs version 3 of qcow2 (compat 1.1)'],
     ['qemu-10.0', '1.1', undefined],
   ] as const)('skips discard-no-unref, with the reason: %s, compat %s', (like, compat, reason) => {
-    const axes = { formats: ['qcow2'], refcounts: ['eager'], shapes: [{ compat }] } as const;
-    const [plan] = smallMatrix(axes, { discardNoUnref: true, like });
+    const axes = {
+      formats: ['qcow2'],
+      refcounts: ['eager'],
+      others: { shape: [{ compat }], discardNoUnref: [true], like: [like] },
+    } as const;
+    const [plan] = smallMatrix(axes);
     expect(unsupportedByFormat(plan as CellPlan)).toBe(reason);
   });
 
@@ -88,10 +92,12 @@ describe('the matrix', () => {
     const plans = smallMatrix({
       formats: ['raw', 'qcow2'],
       refcounts: ['lazy'],
-      shapes: [{}, { extendedL2: false }, { extendedL2: true }, { compat: '1.1' }],
-      cacheSizes: [{}, { l2CacheSize: 1_048_576 }],
       payloads: ['pattern', 'zero'],
-      discards: ['unmap', 'ignore'],
+      others: {
+        shape: [{}, { extendedL2: false }, { extendedL2: true }, { compat: '1.1' }],
+        caches: [{}, { l2CacheSize: 1_048_576 }],
+        discard: [undefined, 'ignore'],
+      },
     });
     const cells = plans.map(({ cell }) => cell);
     const names = cells.map((cell) => cellName(cell));
@@ -105,7 +111,7 @@ describe('the matrix', () => {
   });
 
   it('names the QEMU to follow in each cell, but for the oldest, which cells of older results have', () => {
-    const plans = smallMatrix({ formats: ['raw'], likes: ['qemu-7.2', 'qemu-10.0'] });
+    const plans = smallMatrix({ formats: ['raw'], others: { like: ['qemu-7.2', 'qemu-10.0'] } });
     expect(plans.map(({ cell }) => cell.like)).toEqual([undefined, 'qemu-10.0']);
     expect(smallMatrix({ formats: ['raw'] })[0]?.cell.like).toBe('qemu-10.0');
     const names = plans.map(({ cell }) => cellName(cell));

@@ -76,7 +76,7 @@ export async function smallPlan(
     queueDepths: [queueDepth],
     engines: ['builtin'],
     devices: ['memory'],
-    shapes: [shape ?? {}],
+    others: { shape: [shape ?? {}] },
   });
   if (plan === undefined) throw new Error('no cell');
   return { plan, requests: await collectRequests(plan, {}) };

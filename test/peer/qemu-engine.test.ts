@@ -60,7 +60,7 @@ async function plansOf(workload: string, caches: readonly CacheMode[]): Promise<
     queueDepths: [1],
     engines: ['qemu'],
     devices: ['file'],
-    likes: [peerProfile()],
+    others: { like: [peerProfile()] },
   });
 }
 

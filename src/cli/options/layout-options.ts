@@ -4,6 +4,7 @@
  * takes lists.
  */
 
+import type { OtherAxes } from '../../bench/matrix.ts';
 import type { InferredOptionTypes } from 'yargs';
 
 import { combinations, type Choices } from '../../core/combinations.ts';
@@ -70,7 +71,7 @@ const DISCARD = kind(
   "Discards: unmap (QEMU's tools) or ignore (VM drives)",
   choice('discard', DISCARD_MODES),
 );
-const DISCARD_DEFAULT: DiscardMode = 'unmap';
+const DISCARD_DEFAULT = 'unmap' satisfies DiscardMode;
 const OPENING_KINDS = {
   'discard-no-unref': kind(
     'qcow2, as QEMU 8.1 and newer: discarded clusters keep their place in the image: on or off (default)',
@@ -182,13 +183,34 @@ export function cacheSizes(args: CacheSizeArgs, formats: readonly Format[]): Cac
  *
  * @throws UsageError as `cacheSizes`.
  */
-export function cacheSizeChoices(
+function cacheSizeChoices(
   args: Pick<LayoutAxesArgs, CacheSizeOption>,
   formats: readonly Format[],
 ): readonly CacheSizes[] {
   const choices = valuesOf<Choices<CacheSizes>>(args, CACHE_SIZE_OPTIONS);
   if (Object.values(choices).some((values) => values !== undefined)) refuseOthersCaches(formats);
   return [...combinations<CacheSizes>(choices)];
+}
+
+/**
+ * The coordinates that the options of an opening give.
+ *
+ * @throws UsageError for an option that none of the formats has, or none of the versions of QEMU
+ *   that are followed.
+ */
+export function openingAxes(
+  args: LayoutAxesArgs,
+  formats: readonly Format[],
+  likes: readonly QemuProfileName[] | undefined,
+): OtherAxes {
+  const noUnref = args['discard-no-unref'];
+  validateNoUnref(noUnref ?? [], formats, likes);
+  return {
+    caches: cacheSizeChoices(args, formats),
+    discard: args.discard.map((mode) => (mode === DISCARD_DEFAULT ? undefined : mode)),
+    discardNoUnref: noUnref?.map((isOn) => (isOn ? isOn : undefined)),
+    like: likes,
+  };
 }
 
 /**

@@ -5,15 +5,17 @@
 
 import type { InferredOptionTypes } from 'yargs';
 
+import type { MatrixAxes } from '../../bench/matrix.ts';
 import { PAYLOAD_KINDS } from '../../bench/payload.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { STORAGE_KINDS } from '../../device/storage.ts';
 import { CACHE_MODES } from '../../format/cache-mode.ts';
-import { FORMATS } from '../../format/disk-image.ts';
+import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
+import type { QemuProfileName } from '../../format/qemu-profile.ts';
 import { OVERWRITE_OPTIONS } from './file-uses.ts';
 import { BACKING_OPTIONS, type BackingArgs } from './backing-options.ts';
-import { LAYOUT_AXES, type LayoutAxesArgs } from './layout-options.ts';
+import { LAYOUT_AXES, openingAxes, type LayoutAxesArgs } from './layout-options.ts';
 import { ENGINES } from './meanings.ts';
 import { flag, inGroup, listOption, openList, optional, preset, withDefault } from './option-kinds.ts';
 import { choice, clusterSize, count, device, listOf, onOff, percent, text } from './option-values.ts';
@@ -138,3 +140,27 @@ export type MatrixArgs = InferredOptionTypes<
     readonly 'time-limit': number | undefined;
     readonly warmup: number;
   };
+
+/**
+ * The axes that the options give by themselves; the others depend on the user's image, the devices
+ * and the QEMU found.
+ *
+ * @throws UsageError as `openingAxes`.
+ */
+export function axesOf(
+  args: MatrixArgs,
+  {
+    formats,
+    likes,
+  }: { readonly formats: readonly Format[]; readonly likes: readonly QemuProfileName[] | undefined },
+) {
+  return {
+    caches: args.cache,
+    queueDepths: args['queue-depth'],
+    engines: args.engine,
+    backingDepths: args['backing-depth'],
+    overlaps: args.overlap,
+    payloads: args.payload,
+    others: openingAxes(args, formats, likes),
+  } as const satisfies Partial<MatrixAxes>;
+}

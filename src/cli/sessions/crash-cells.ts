@@ -8,7 +8,7 @@ import type { CacheMode } from '../../format/cache-mode.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
 import { expandAxes, findSource } from '../../workload/library.ts';
-import { cacheSizeChoices, imageShapes, type LayoutAxesArgs } from '../options/layout-options.ts';
+import { imageShapes, openingAxes, type LayoutAxesArgs } from '../options/layout-options.ts';
 
 const CLUSTER_SIZE = 65_536;
 
@@ -45,10 +45,7 @@ export async function planCrashCells(args: CrashArgs): Promise<readonly CellPlan
     engines: ['builtin'],
     devices: ['memory'],
     backingDepths: args['backing-depth'],
-    shapes: imageShapes(args, formats),
-    cacheSizes: cacheSizeChoices(args, formats),
-    discards: args.discard,
-    likes: args.like,
+    others: { ...openingAxes(args, formats, args.like), shape: imageShapes(args, formats) },
   });
 }
 

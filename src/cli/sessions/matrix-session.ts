@@ -21,6 +21,7 @@ import { modelName } from '../../device/device-model.ts';
 import type { Storage } from '../../device/storage.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
+import type { ImageShape } from '../../format/image-shape.ts';
 import { nearestQemuProfile, type QemuProfileName } from '../../format/qemu-profile.ts';
 import type { Cell, ResultRecord } from '../../result/schema.ts';
 import type { ReplayTiming } from '../../workload/replay-timing.ts';
@@ -31,8 +32,8 @@ import { ImageDirectory } from '../files/image-directory.ts';
 import { withOptions } from '../grammar/literal-words.ts';
 import { quotedWords } from '../grammar/quoted-words.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
-import { cacheSizeChoices, imageShapes, LAYOUT_AXES, validateNoUnref } from '../options/layout-options.ts';
-import { ADAPTIVE_SAMPLES_MAX, CELL_OPTIONS, type MatrixArgs } from '../options/matrix-options.ts';
+import { imageShapes, LAYOUT_AXES } from '../options/layout-options.ts';
+import { ADAPTIVE_SAMPLES_MAX, axesOf, CELL_OPTIONS, type MatrixArgs } from '../options/matrix-options.ts';
 import { namedDevices } from './named-devices.ts';
 import { openSink, type ResultSink } from '../files/result-sink.ts';
 import type { Terminal } from '../terminal/terminal.ts';
@@ -233,23 +234,9 @@ function planCells(
     readonly likes: readonly QemuProfileName[] | undefined;
   },
 ): readonly CellPlan[] {
-  const layout = userImage === undefined ? layoutAxes(args) : layoutOf(userImage);
-  validateNoUnref(args['discard-no-unref'] ?? [], layout.formats, likes);
-  const axes: MatrixAxes = {
-    ...layout,
-    sources,
-    devices,
-    caches: args.cache,
-    queueDepths: args['queue-depth'],
-    engines: args.engine,
-    backingDepths: args['backing-depth'],
-    overlaps: args.overlap,
-    payloads: args.payload,
-    cacheSizes: cacheSizeChoices(args, layout.formats),
-    discards: args.discard,
-    discardNoUnrefs: args['discard-no-unref'],
-    likes,
-  };
+  const { shapes, ...layout } = userImage === undefined ? layoutAxes(args) : layoutOf(userImage);
+  const { others, ...given } = axesOf(args, { formats: layout.formats, likes });
+  const axes = { ...layout, ...given, sources, devices, others: { ...others, shape: shapes } };
   const keptImage: KeptImage | undefined =
     args.image === undefined || userImage !== undefined
       ? undefined
@@ -258,7 +245,9 @@ function planCells(
   return planMatrix(axes, { seed: args.seed, timing, verify, keptImage, userImage });
 }
 
-type LayoutAxes = Pick<MatrixAxes, 'formats' | 'refcounts' | 'clusterSizes' | 'shapes'>;
+interface LayoutAxes extends Pick<MatrixAxes, 'formats' | 'refcounts' | 'clusterSizes'> {
+  readonly shapes: readonly ImageShape[];
+}
 
 /** As given; what was left out has the defaults that help shows. */
 function layoutAxes(args: MatrixArgs): LayoutAxes {
