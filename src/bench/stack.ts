@@ -113,7 +113,7 @@ export function openingOf(cell: Cell): Omit<StackOptions, 'storage' | 'imageName
  *   backing chain, or `discard-no-unref-unsupported`.
  */
 export async function openStack(options: StackOptions): Promise<Stack> {
-  const { imageName, cache, discard, policy, like = DEFAULT_QEMU_PROFILE } = options;
+  const { imageName, cache, policy, like = DEFAULT_QEMU_PROFILE } = options;
   const noUnref = options.discardNoUnref === true ? unsupportedNoUnref(like) : undefined;
   if (noUnref !== undefined) throw new Qcow2BenchError('discard-no-unref-unsupported', noUnref);
   const meter = options.meter ?? new HostMeter();
@@ -137,7 +137,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     backing: policy,
   });
   meter.enterPhase('run');
-  const backendOptions = { image, cacheMode: cache, readOnly, discard, like, path };
+  const backendOptions = { ...options, image, cacheMode: cache, readOnly, like, path };
   const listen = stepListener();
   const backend =
     listen === undefined

@@ -25,16 +25,14 @@ import { after, type Pending } from '../core/pending.ts';
 import type { SyncCause } from '../device/purpose.ts';
 import { CACHE_MODE_RULES, type CacheMode } from './cache-mode.ts';
 import type { DiskImage } from './disk-image.ts';
-import type { DiscardMode } from './image-options.ts';
+import type { OpeningChoices } from './image-options.ts';
 import { DEFAULT_QEMU_PROFILE, QEMU_PROFILES, type QemuProfileName } from './qemu-profile.ts';
 
-export interface BlockBackendOptions {
+export interface BlockBackendOptions extends Pick<OpeningChoices, 'discard'> {
   readonly image: DiskImage;
   readonly cacheMode: CacheMode;
   /** Requests that change something are refused. Default false. */
   readonly readOnly?: boolean | undefined;
-  /** What becomes of discards. Default `unmap`. */
-  readonly discard?: DiscardMode | undefined;
   /** Which QEMU is followed. */
   readonly like?: QemuProfileName | undefined;
   /** Where the image is, for error messages. */
