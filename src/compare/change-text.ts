@@ -5,7 +5,7 @@
  */
 
 import { groupedText } from '../core/number-text.ts';
-import { CAUSE_MEANINGS, PURPOSE_MEANINGS } from '../result/meanings.ts';
+import { CAUSE_MEANINGS, PURPOSE_MEANINGS } from '../result/vocabulary.ts';
 import type { GroupChange } from './change-groups.ts';
 import type { Change, Subject } from './subject-change.ts';
 import type { ChangeRate } from './change-rate.ts';

@@ -1,22 +1,23 @@
 /**
  * Why a host operation happens. Every operation that an engine issues carries its purpose, every
- * sync its cause; counting never guesses.
+ * sync its cause; counting never guesses. Their meanings are in a few words, for legends and messages.
  */
 
 /** What the bytes of a host operation are for. */
-export const PURPOSES = [
-  'header',
-  'l1-table',
-  'l2-table',
-  'refcount-table',
-  'refcount-block',
-  'snapshot-table',
-  'data',
-  'cow',
-  'backing-read',
-  'bitmap',
-] as const;
-export type Purpose = (typeof PURPOSES)[number];
+export const PURPOSE_MEANINGS = {
+  header: 'header cluster',
+  'l1-table': 'L1 table',
+  'l2-table': 'L2 tables',
+  'refcount-table': 'refcount table',
+  'refcount-block': 'refcount blocks: what eager writes each time',
+  'snapshot-table': 'snapshot table',
+  data: 'guest data',
+  cow: 'fill around guest data in a new cluster (copied or zero)',
+  'backing-read': 'read from the backing file',
+  bitmap: 'bitmaps',
+} as const;
+export type Purpose = keyof typeof PURPOSE_MEANINGS;
+export const PURPOSES = namesOf(PURPOSE_MEANINGS);
 
 /** Purposes that are neither guest data nor the fill around it. */
 export const METADATA_PURPOSES: readonly Purpose[] = [
@@ -30,33 +31,29 @@ export const METADATA_PURPOSES: readonly Purpose[] = [
 ];
 
 /** What forced a sync. */
-export const SYNC_CAUSES = [
-  /** Ends a guest flush request. */
-  'guest-flush',
-  /** Ends a write with the FUA flag. */
-  'fua',
-  /** Ends any write in a writethrough mode. */
-  'writethrough',
-  /** Makes refcounts durable before the L2 entries that need them: eager's extra sync. */
-  'l2-after-refcount',
-  /** Makes L2 entries durable before refcounts drop. */
-  'refcount-after-l2',
-  /** Makes copied data durable before the L2 entry that points to it. */
-  'l2-after-cow',
-  /** Follows setting the dirty bit (QED: need-check), or precedes clearing it. */
-  'dirty-bit',
-  /** Part of the sequence that adds an L2 table. */
-  'l2-table-growth',
-  /** Part of the sequence that replaces the L1 table. */
-  'l1-growth',
-  /** Part of the sequence that adds a refcount block or replaces the refcount table. */
-  'refcount-growth',
-  'repair',
-  'snapshot',
-  'bitmap',
-  'corrupt-bit',
-  'data-file',
-  /** The file's last. */
-  'close',
-] as const;
-export type SyncCause = (typeof SYNC_CAUSES)[number];
+export const CAUSE_MEANINGS = {
+  'guest-flush': 'ends a guest flush',
+  fua: 'ends a FUA write',
+  /** Of a write in a writethrough mode. */
+  writethrough: 'ends a guest write',
+  'l2-after-refcount': 'refcounts before the L2 entries that need them: what eager adds',
+  'refcount-after-l2': 'L2 entries before refcounts drop',
+  'l2-after-cow': 'copied data before its L2 entry',
+  /** Follows setting it (QED: need-check), or precedes clearing it. */
+  'dirty-bit': 'dirty bit set or cleared',
+  'l2-table-growth': 'a new L2 table',
+  'l1-growth': 'a larger L1 table',
+  'refcount-growth': 'a new refcount block or table',
+  repair: 'repair',
+  snapshot: 'snapshot',
+  bitmap: 'dirty bitmap',
+  'corrupt-bit': 'corrupt bit',
+  'data-file': 'external data file',
+  close: 'the last one of the file',
+} as const;
+export type SyncCause = keyof typeof CAUSE_MEANINGS;
+export const SYNC_CAUSES = namesOf(CAUSE_MEANINGS);
+
+function namesOf<Name extends string>(meanings: Readonly<Record<Name, string>>): readonly Name[] {
+  return Object.keys(meanings) as Name[];
+}

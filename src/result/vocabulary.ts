@@ -6,7 +6,15 @@
 
 export { PHASES, type Phase } from '../device/operation.ts';
 export { modelName } from '../device/device-model.ts';
-export { METADATA_PURPOSES, PURPOSES, SYNC_CAUSES, type Purpose, type SyncCause } from '../device/purpose.ts';
+export {
+  CAUSE_MEANINGS,
+  METADATA_PURPOSES,
+  PURPOSE_MEANINGS,
+  PURPOSES,
+  SYNC_CAUSES,
+  type Purpose,
+  type SyncCause,
+} from '../device/purpose.ts';
 export { CACHE_MODES, type CacheMode } from '../format/cache-mode.ts';
 export { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
 export { FORMATS, type Format } from '../format/disk-image.ts';

@@ -5,8 +5,7 @@
  */
 
 import { bytesPerWriteByPurpose } from '../../result/derive.ts';
-import { PURPOSE_MEANINGS } from '../../result/meanings.ts';
-import { METADATA_PURPOSES, type Purpose } from '../../result/vocabulary.ts';
+import { METADATA_PURPOSES, PURPOSE_MEANINGS, type Purpose } from '../../result/vocabulary.ts';
 import { bytesText } from '../numbers.ts';
 import { PURPOSE_COLOURS } from '../palette.ts';
 import type { ReportCell, ReportCells } from '../report-cells.ts';

@@ -1,8 +1,7 @@
 /** Chart: syncs per guest write, stacked by what forced them. */
 
 import { syncsPerWriteByCause } from '../../result/derive.ts';
-import { CAUSE_MEANINGS } from '../../result/meanings.ts';
-import { SYNC_CAUSES } from '../../result/vocabulary.ts';
+import { CAUSE_MEANINGS, SYNC_CAUSES } from '../../result/vocabulary.ts';
 import { rateText } from '../numbers.ts';
 import { CAUSE_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
