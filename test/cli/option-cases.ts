@@ -134,7 +134,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       partners: { accept: { baseline: 'new.json' } },
     },
     crash: {
-      call: { workload: 'tiny.json', format: 'qcow2', cache: 'writeback', states: '10' },
+      call: { workload: 'tiny.json', format: 'qcow2', cache: 'writeback', states: '2' },
     },
     calibrate: { call: { dir: '.', out: 'new.json' } },
     create: {

@@ -1,0 +1,3 @@
+import { tryEveryOption } from './every-option.ts';
+
+tryEveryOption('cells');
