@@ -46,3 +46,15 @@ test('an error in a thread is the error of the command', async () => {
   expect(code).not.toBe(0);
   expect(stderr).toContain('none.json');
 });
+
+test('the options of opening an image reach the cells', async () => {
+  const folder = testDirectory();
+  writeFileSync(join(folder, 'few.json'), JSON.stringify(WORKLOAD));
+  const words = ['--workload', 'few.json', '--states', '1', '--cache', 'writeback', '--refcounts', 'lazy'];
+  const opening = ['--discard', 'ignore', '--discard-no-unref', 'off,on', '--l2-cache-size', '128KiB'];
+  const { stdout } = await callCli(folder, 'crash', ...words, '--format', 'qcow2', ...opening, '--json');
+  const common = { discard: 'ignore', caches: { l2CacheSize: 131_072 } };
+  expect(JSON.parse(stdout)).toMatchObject({
+    cells: [{ cell: common }, { cell: { ...common, discardNoUnref: true } }],
+  });
+});
