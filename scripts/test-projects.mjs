@@ -46,6 +46,7 @@ const SLOW_TESTS = [
 /** Tests that hold the engines against QEMU, whatever its version; globs. */
 const VERSION_TESTS = [
   'test/cli/{map,qemu-engine}.test.ts',
+  'test/crash/hazards-on-qemu.test.ts',
   'test/image/{convert,create-parity,image-extents,lock-parity,resize}.test.ts',
   // The others need one run: they ask for both programs, or for none.
   'test/parity/!(planted|recorded|version-parity).test.ts',

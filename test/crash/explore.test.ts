@@ -91,6 +91,25 @@ test.each<SmallCell>([
   }
 });
 
+test.each(['eager', 'lazy'] as const)(
+  'a freed place that is used again is a named hazard (%s)',
+  async (refcounts) => {
+    const { plan } = await smallPlan({ format: 'qcow2', refcounts, cache: 'writeback' });
+    const request = { offset: 0, length: 4096, fua: false, unmap: false, timeNs: 0 };
+    const recording = await recordCell(plan, {
+      requests: [
+        { ...request, op: 'write' },
+        { ...request, op: 'flush', length: 0 },
+        { ...request, op: 'write-zeroes', unmap: true },
+        { ...request, op: 'write', offset: 524_288 },
+      ],
+    });
+    const { bad, hazards } = await explore(recording, { model: STRONGEST_MODEL, budget: 300, seed: SEED });
+    expect(bad).toEqual([]);
+    expect([...hazards.keys()]).toContain('early-reuse');
+  },
+);
+
 function inOrder(findings: JudgedState['findings']): readonly string[] {
   return findings.map((finding) => JSON.stringify(finding)).toSorted();
 }

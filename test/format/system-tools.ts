@@ -84,11 +84,15 @@ export function ioWords(commands: readonly string[], image: string, format?: For
 export function crashQemuIo(
   commands: readonly string[],
   image: string,
-  { format, directory }: { readonly format?: Format; readonly directory?: string } = {},
+  {
+    format,
+    directory,
+    options = [],
+  }: { readonly format?: Format; readonly directory?: string; readonly options?: readonly string[] } = {},
 ): void {
   const { signal, stdout, stderr } = tryTool(
     'qemu-io',
-    ioWords([...commands, 'abort'], image, format),
+    [...options, ...ioWords([...commands, 'abort'], image, format)],
     directory,
   );
   if (signal !== 'SIGABRT') throw new Error(`qemu-io did not crash: ${stdout}${stderr}`);

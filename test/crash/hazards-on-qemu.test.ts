@@ -1,0 +1,129 @@
+/**
+ * The named hazards of docs/durability.md on QEMU itself: the order of its operations leaves the
+ * gap, and a file that QEMU wrote, without what a power loss may take of it, shows the damage to
+ * QEMU.
+ */
+
+import { copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+import { describe, expect, test } from 'vitest';
+
+import type { Format } from '../../src/format/disk-image.ts';
+import type { HostOperation } from '../../src/peer/host-operation.ts';
+import { runQemuIo, type QemuIoRequest } from '../../src/peer/qemu-io.ts';
+import { crashQemuIo, ioWords, reasonToSkip, runTool } from '../format/system-tools.ts';
+import { ask } from '../parity/qemu-cases.ts';
+import { testDirectory } from '../test-directory.ts';
+
+const CLUSTER = 65_536;
+const MIB = 1024 * 1024;
+/** As a virtual machine may have it; qemu-io's own cache mode is writethrough. */
+const OPTIONS = ['-t', 'writeback', '-d', 'unmap'];
+const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
+
+class Scene {
+  readonly path = join(testDirectory(), 'disk');
+  readonly #format: Format;
+
+  constructor(format: Format, lazy = false) {
+    this.#format = format;
+    const options = lazy ? ['-o', 'lazy_refcounts=on'] : [];
+    runTool('qemu-img', ['create', '-q', '-f', format, ...options, this.path, '16M']);
+  }
+
+  /** Serves commands and ends as a kill does. */
+  crash(...commands: readonly string[]): Buffer {
+    crashQemuIo(commands, this.path, { format: this.#format, options: OPTIONS });
+    return readFileSync(this.path);
+  }
+
+  /** Throws unless reads find what they are to find. */
+  io(...commands: readonly string[]): void {
+    runTool('qemu-io', [
+      ...(commands.every(isRead) ? ['-r'] : []),
+      ...ioWords(commands, this.path, this.#format),
+    ]);
+  }
+
+  /** Host operations of the last request, served from here. */
+  async lastOperations(...requests: readonly QemuIoRequest[]): Promise<readonly HostOperation[]> {
+    const copy = `${this.path}-traced`;
+    copyFileSync(this.path, copy);
+    const run = { path: copy, format: this.#format, cache: 'writeback', requests } as const;
+    const operations = await runQemuIo(run);
+    return operations.filter(({ request }) => request === requests.length - 1);
+  }
+
+  /** Host offset of a guest offset. */
+  placeOf(guestOffset: number): number {
+    const map = runTool('qemu-img', ['map', '-U', '--output=json', '-f', this.#format, this.path]);
+    const extents = JSON.parse(map) as { start: number; length: number; offset?: number }[];
+    const found = extents.find(({ start, length }) => start <= guestOffset && guestOffset < start + length);
+    if (found?.offset === undefined) throw new Error(`no place for ${String(guestOffset)}: ${map}`);
+    return found.offset + guestOffset - found.start;
+  }
+}
+
+function isRead(command: string): boolean {
+  return command.startsWith('read');
+}
+
+function isSync({ op }: HostOperation): boolean {
+  return op === 'sync';
+}
+
+describe.skipIf(skip !== undefined)(`on QEMU${skip === undefined ? '' : ` (${skip})`}`, () => {
+  test('early-reuse: after a plain kill, lazy refcounts show flushed data of another place; eager ones do not', () => {
+    const requests = ['write -P 1 0 64k', 'flush', 'write -zu 0 64k', 'write -P 2 1M 64k'];
+    const lazy = new Scene('qcow2', true);
+    lazy.crash(...requests);
+    lazy.io('read -P 2 0 64k');
+    const eager = new Scene('qcow2');
+    eager.crash(...requests);
+    eager.io('read -P 0 0 64k');
+  });
+
+  test('unordered-zero-fill: lazy refcounts sync nothing between the zeroes around a write and its L2 entry', async () => {
+    for (const isLazy of [true, false]) {
+      const scene = new Scene('qcow2', isLazy);
+      scene.io('write -P 1 0 64k');
+      const before = readFileSync(scene.path);
+      const zero = { ...ask.zero(0, CLUSTER), unmap: true };
+      const operations = await scene.lastOperations(zero, ask.write(MIB, 4096), ask.flush());
+      const firstSync = operations.findIndex(isSync);
+      const tables = operations.findLastIndex(({ op, length }) => op === 'write' && length === CLUSTER);
+      // Eager refcounts are made durable first, and the data with them.
+      expect({ isLazy, isOrdered: firstSync < tables }).toEqual({ isLazy, isOrdered: !isLazy });
+      if (!isLazy) continue;
+
+      const place = scene.placeOf(0);
+      const after = scene.crash('write -zu 0 64k', 'write -P 2 1M 4k', 'flush');
+      expect(scene.placeOf(MIB)).toBe(place);
+      // What is lost: the hole of the zero-write, and the zeroes behind the 4 KiB.
+      before.copy(after, place + 4096, place + 4096, place + CLUSTER);
+      writeFileSync(scene.path, after);
+      scene.io('read -P 2 1M 4k', `read -P 1 ${String(MIB + 4096)} 60k`);
+    }
+  });
+
+  test('qed-need-check: no sync between the mark and the first link; a later write then goes to two places', async () => {
+    const scene = new Scene('qed');
+    // The L2 table is there: a new one is synced before it is linked.
+    scene.io('write -P 7 8M 64k');
+    const before = readFileSync(scene.path);
+    const operations = await scene.lastOperations(ask.write(0, CLUSTER));
+    const writes = operations.filter(({ op }) => op === 'write');
+    expect(writes.length).toBeGreaterThan(2);
+    const link = operations.findLastIndex(({ op }) => op === 'write');
+    expect(operations.slice(0, link).some(isSync)).toBe(false);
+
+    const after = scene.crash('write -P 1 0 64k');
+    const place = scene.placeOf(0);
+    // What is lost: the mark in the header, and the data at the end of the file.
+    before.copy(after, 0, 0, 4096);
+    writeFileSync(scene.path, after.subarray(0, place));
+    scene.io('write -P 9 1M 64k');
+    scene.io('read -P 9 1M 64k', 'read -P 9 0 64k');
+  });
+});
