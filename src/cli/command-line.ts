@@ -9,7 +9,7 @@
  * without a stack unless QCOW2_BENCH_DEBUG is set.
  */
 
-import yargs, { type ArgumentsCamelCase, type Argv } from 'yargs';
+import type { ArgumentsCamelCase, Argv } from 'yargs';
 
 import { harnessVersion } from '../bench/harness-version.ts';
 import { firstError, Qcow2BenchError } from '../core/error.ts';
@@ -17,8 +17,8 @@ import { withSwitchValues } from './grammar/bare-switches.ts';
 import type { Command, CommandGroup, ListedCommand } from './grammar/command.ts';
 import { COMMANDS } from './command-list.ts';
 import { EXIT } from './terminal/exit-code.ts';
-import { examples } from './grammar/examples.ts';
 import { literalWord, withLiteralWords, withoutMarks } from './grammar/literal-words.ts';
+import { overview } from './grammar/overview.ts';
 import { commandOf, PROGRAM, requireCommand, usageText, withoutHelpWord } from './named-command.ts';
 import { systemFailure } from './terminal/system-failure.ts';
 import { openTerminal, type Terminal } from './terminal/terminal.ts';
@@ -27,6 +27,8 @@ import { UsageError } from './terminal/usage-error.ts';
 /** Codes of errors in the value of an option, which only a look at files can find. */
 const USAGE_CODES: readonly string[] = ['unknown-workload'];
 const HELP_WIDTH_MAX = 100;
+const HELP_WORDS = ['--help', '-h'];
+const VERSION_WORDS = ['--version'];
 
 /** Runs the program with the words after its name; answers the exit code. */
 export async function runCommandLine(
@@ -110,6 +112,16 @@ interface CalledCommand {
 /** The command that was called; `undefined` if help or the version was asked for, and given. */
 async function understand(words: readonly string[], terminal: Terminal): Promise<CalledCommand | undefined> {
   requireCommand(words);
+  const width = Math.min(HELP_WIDTH_MAX, terminal.width);
+  if (asksForProgram(words, HELP_WORDS)) {
+    terminal.print(overview(PROGRAM, COMMANDS, width));
+    return undefined;
+  }
+  if (asksForProgram(words, VERSION_WORDS)) {
+    terminal.print(harnessVersion());
+    return undefined;
+  }
+  const { default: yargs } = await import('yargs');
   let called: CalledCommand | undefined;
   const parser = yargs()
     .scriptName(PROGRAM)
@@ -121,16 +133,15 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
       'parse-numbers': false,
       'parse-positional-numbers': false,
     })
-    .usage(`${PROGRAM} COMMAND [options]\n\n${PURPOSE}`)
+    .usage(`${PROGRAM} COMMAND [options]`)
     .strict()
     .demandCommand(1)
     .exitProcess(false)
-    .wrap(Math.min(HELP_WIDTH_MAX, terminal.width))
+    .wrap(width)
     .version('version', 'Print the version', harnessVersion())
     .help('help', 'Show this help')
     .alias({ help: 'h' })
     .updateStrings({ 'Options:': 'Other:', 'Positionals:': 'Arguments:' })
-    .epilogue(EPILOGUE)
     .fail((message, error) => {
       // The types promise an error; yargs gives one only where something threw.
       throw (error as Error | undefined) ?? new UsageError(message);
@@ -155,25 +166,16 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
   return called;
 }
 
+/** Whether the words contain one of `asking`, and name no command. */
+function asksForProgram(words: readonly string[], asking: readonly string[]): boolean {
+  return words.every((word) => word.startsWith('-')) && words.some((word) => asking.includes(word));
+}
+
 /** `resize` takes sizes away, as in `-1GiB`; no option begins with a digit. */
 function withNegativeSizes(words: readonly string[]): readonly string[] {
   if (commandOf(words)?.name !== 'resize') return words;
   return words.map((word) => (/^-\d/.test(word) ? literalWord(word) : word));
 }
-
-const PURPOSE =
-  'Benchmarks and replays workloads on raw, qcow2 and QED images: counts every metadata write and every sync exactly, and times them.';
-
-const EPILOGUE = [
-  examples([
-    ['bench', 'The whole suite: exact counts, times, charts, and a short answer'],
-    ['run --workload stride --format qcow2 --cache writethrough', 'Compare eager and lazy refcounts'],
-    ['create disk.qcow2 10GiB --refcounts lazy', 'Create an image with lazy refcounts'],
-    ['help run', 'Show the help of a command; same as run --help'],
-  ]),
-  '',
-  'Exit codes: 0 success, 1 error, 2 usage, 3 regression, wrong data or parity mismatch, 130 interrupted.',
-].join('\n');
 
 interface Declaring {
   readonly onCall: (command: Command, args: ArgumentsCamelCase) => void;

@@ -32,6 +32,19 @@ test('an older Node gets one line with the version that is needed', () => {
   });
 });
 
+test.each(['--help', '--version'])('%s of the program needs no yargs, which is most of a start', (word) => {
+  const refuse =
+    "import { registerHooks } from 'node:module'; registerHooks({ resolve: (name, context, next) => { if (name === 'yargs') throw new Error('yargs'); return next(name, context); } });";
+  const start = (...words: readonly string[]) =>
+    spawnSync(
+      process.execPath,
+      ['--import', `data:text/javascript,${encodeURIComponent(refuse)}`, MAIN, ...words],
+      { encoding: 'utf8' },
+    );
+  expect(start(word)).toMatchObject({ status: 0, stderr: '' });
+  expect(start('list')).toMatchObject({ status: 1 });
+});
+
 test('qb works from any folder and through a link, with paths of that folder, exit codes and errors', () => {
   const folder = join(testDirectory(), 'a folder');
   mkdirSync(folder);

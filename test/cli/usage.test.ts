@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 
-import { COMMANDS } from '../../src/cli/command-list.ts';
 import { withOptions } from '../../src/cli/grammar/literal-words.ts';
 import { testDirectory } from '../test-directory.ts';
+import { COMMANDS } from '../../src/cli/command-list.ts';
+import { nameOf } from '../../src/cli/named-command.ts';
 import { callCli } from './call-cli.ts';
 import { errorLine } from './cli-process.ts';
 
@@ -146,9 +147,10 @@ describe('help', () => {
   test('of the program names every command and ends with 0', async () => {
     const { code, stdout, stderr } = await callCli(testDirectory(), '--help');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-    for (const name of ['bench', 'run', 'replay', 'report', 'gate', 'create', 'info', 'check', 'list']) {
-      expect(stdout).toMatch(new RegExp(`^ {2}qcow2-bench ${name}\\b`, 'm'));
+    for (const { usage } of COMMANDS) {
+      expect(stdout).toMatch(new RegExp(`^ {2}qcow2-bench ${nameOf(usage)}\\b`, 'm'));
     }
+    expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
   });
 
   test.for(['bench', 'run', 'replay', 'report', 'gate', 'create', 'info', 'check', 'list'])(
