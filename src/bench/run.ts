@@ -236,6 +236,9 @@ function samplesOf(item: MatrixCell, record: CellRecord, options: MatrixRunOptio
   );
   const timedRequests = Math.min(cut, requestsOf(record.counts?.guest));
   const standing = record.timedRequests === timedRequests ? record : undefined;
+  const samplesMax = isVirtual ? 1 : Infinity;
+  // Virtual time needs none.
+  const warmUps = standing?.warmUps ?? (isVirtual ? 0 : (options.warmUps ?? 0));
   return {
     plan,
     engine,
@@ -245,7 +248,7 @@ function samplesOf(item: MatrixCell, record: CellRecord, options: MatrixRunOptio
     timings: [...(standing?.timings ?? [])],
     latencies: new Latencies(standing?.latency),
     drift: new Drift(standing?.fidelity),
-    samplesMax: isVirtual ? 1 : Infinity,
+    samplesMax,
     timeSplit: standing?.timeSplit,
     run: (work) => naming(plan.cell, options.signal, work),
     save: ({ timings, latencies, drift, timeSplit }) => {
@@ -253,6 +256,7 @@ function samplesOf(item: MatrixCell, record: CellRecord, options: MatrixRunOptio
       const timed = {
         ...rest,
         skipped: null,
+        warmUps,
         timings: [...timings],
         // Of another cut it is no control of these samples.
         ...(control === undefined || rest.timedRequests !== timedRequests ? {} : { control }),

@@ -235,6 +235,11 @@ export const cellRecordSchema = z
     countsDevice: name.nullable().describe('Device of the counting pass: `memory` unless asked otherwise'),
     counts: countsSchema.nullable(),
     timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
+    warmUps: count
+      .optional()
+      .describe(
+        'Rounds before the first sample, of which nothing was kept; the counting passes came before them',
+      ),
     timings: z.array(timingSchema).describe('One sample a round'),
     control: z
       .array(timingSchema)

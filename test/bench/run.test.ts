@@ -179,6 +179,10 @@ describe('timing', () => {
     await run(smallMatrix(), sink, { engines: [engine], samples: 1, warmUps: 2 });
     expect(engine.passes.filter((pass) => pass.startsWith('time'))).toHaveLength(2 * 4 + 5);
     for (const { timings } of sink.all()) expect(timings.map(({ round }) => round)).toEqual([0]);
+    expect(sink.all().map(({ warmUps }) => warmUps)).toEqual([2, 2, 2, 2]);
+    // Further samples keep what came before the first.
+    await run(smallMatrix(), sink, { engines: [engine], samples: 2, warmUps: 0, resume: true });
+    expect(sink.all().map(({ warmUps }) => warmUps)).toEqual([2, 2, 2, 2]);
   });
 
   it('keeps the control of an earlier run, and drops one of another cut', async () => {
