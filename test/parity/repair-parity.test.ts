@@ -13,13 +13,13 @@ import { damaged } from '../format/qcow2/damage.ts';
 import { readableClusters } from '../format/qcow2/readable-clusters.ts';
 import { QemuDirectory } from '../format/qemu-directory.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
-import { seedCount } from '../seeds.ts';
+import { amount } from '../amount.ts';
 import { loseQedEntry, REPAIR_CASES, type RepairCase } from './repair-cases.ts';
 import { RepairTwins, type Repaired } from './repair-twins.ts';
 
 /** The last few are of dirty images that cannot be repaired in full. */
 const SEEDS: readonly number[] = [
-  ...Array.from({ length: seedCount({ everyday: 24, full: 72 }) }, (_, seed) => seed),
+  ...Array.from({ length: amount({ everyday: 24, full: 72 }) }, (_, seed) => seed),
   142,
   209,
   422,

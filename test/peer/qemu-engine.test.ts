@@ -15,12 +15,14 @@ import type { CacheMode } from '../../src/format/cache-mode.ts';
 import { QemuEngine } from '../../src/peer/qemu-engine.ts';
 import type { Counts, PhaseCounts } from '../../src/result/schema.ts';
 import { findSource, type SyntheticSource } from '../../src/workload/library.ts';
+import { amount } from '../amount.ts';
 import { chainSource, mixedSource, smallMatrix, smallSource, type SmallSetting } from '../bench/small-run.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { peerProfile } from '../parity/peer-stack.ts';
 import { testDirectory } from '../test-directory.ts';
 
-const REQUESTS = 200;
+const REQUESTS = amount({ everyday: 100, full: 200 });
+const TRACE_REQUESTS = amount({ everyday: 60, full: 120 });
 const ALL: readonly CacheMode[] = ['writethrough', 'writeback', 'none'];
 /** Those that fill an image before the run take long to prepare: they get one cache mode each. */
 const CASES: readonly (readonly [workload: string, caches: readonly CacheMode[]])[] = [
@@ -93,8 +95,8 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
     async (name, caches) => {
       for (const plan of await plansOf(name, caches)) {
         const label = JSON.stringify(plan.cell);
-        const { counts, parity } = await new QemuEngine({ files }).count(plan, { limit: 120 });
-        const ours = await new BuiltinEngine().count(plan, { limit: 120 });
+        const { counts, parity } = await new QemuEngine({ files }).count(plan, { limit: TRACE_REQUESTS });
+        const ours = await new BuiltinEngine().count(plan, { limit: TRACE_REQUESTS });
         expect(parity, label).toMatchObject({ verdict: 'identical', guestData: 'identical' });
         expect(parity, label).not.toHaveProperty('leftOutRequests');
         if (parity?.exceptions === undefined) {

@@ -10,7 +10,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import { checkImageFile } from '../../../src/image/check-image.ts';
-import { seedCount } from '../../seeds.ts';
+import { amount } from '../../amount.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { reasonToSkip } from '../system-tools.ts';
 import { BASE_COUNT, makeDamageBases, type DamageBase } from './damage-bases.ts';
@@ -18,7 +18,7 @@ import { damaged } from './damage.ts';
 import { isSame, readableClusters } from './readable-clusters.ts';
 import { checkedAs, qemuChecks, type Checked, type QemuCheck } from './qemu-checks.ts';
 
-const SEEDS = seedCount({ everyday: 8, full: 30 }) * BASE_COUNT;
+const SEEDS = amount({ everyday: 8, full: 30 }) * BASE_COUNT;
 /**
  * Bytes of a repaired file that is shown to QEMU: what it makes of a larger one hangs on memory and
  * file system.

@@ -9,7 +9,7 @@ import { Qcow2BenchError } from '../../../src/core/error.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import type { CheckReport } from '../../../src/format/check-report.ts';
 import { checkImageFile } from '../../../src/image/check-image.ts';
-import { seedCount } from '../../seeds.ts';
+import { amount } from '../../amount.ts';
 import { CHECK, QemuDirectory } from '../qemu-directory.ts';
 import { reasonToSkip } from '../system-tools.ts';
 import { BASE_COUNT, makeDamageBases, type DamageBase } from './damage-bases.ts';
@@ -17,7 +17,7 @@ import { damaged } from './damage.ts';
 import { qemuChecks } from './qemu-checks.ts';
 import { isSame, readableClusters } from './readable-clusters.ts';
 
-const SEEDS = seedCount({ everyday: 1, full: 4 }) * BASE_COUNT;
+const SEEDS = amount({ everyday: 1, full: 4 }) * BASE_COUNT;
 const LARGEST_FILE = 4 * 1024 * 1024;
 const noQemu = reasonToSkip('qemu-img', 'qemu-io');
 
