@@ -11,6 +11,7 @@
  */
 
 import type { HostLogRecord } from '../device/host-log.ts';
+import type { Purpose } from '../device/purpose.ts';
 import { METADATA_PURPOSES } from '../device/purpose.ts';
 import type { HostOperation, TracedOp } from './host-operation.ts';
 
@@ -107,20 +108,19 @@ export function formatOperation({ op, file, offset, length }: Comparable): strin
   return `${LETTERS[op]}${place}${size}${file === 'image' ? '' : ` (${file})`}`;
 }
 
-/** Where the header points to the refcount table, and in how many clusters. */
-const REFCOUNT_POINTER = { offset: 48, length: 12 } as const;
-
 function withoutRepairOrder(records: readonly HostLogRecord[]): readonly HostLogRecord[] {
   return records.filter((record, index) => {
     if (record.op !== 'sync' || record.cause !== 'repair') return true;
-    const next = records[index + 1];
-    const isPointer =
-      next?.op === 'write' &&
-      next.offset === REFCOUNT_POINTER.offset &&
-      next.length === REFCOUNT_POINTER.length &&
-      next.file === record.file;
-    return !isPointer;
+    const table = records[index - 1];
+    const pointer = records[index + 1];
+    // O_DIRECT pads the pointer to what is around it.
+    const isBetween = isWriteOf('refcount-table', table) && isWriteOf('header', pointer);
+    return !isBetween || pointer?.file !== record.file;
   });
+}
+
+function isWriteOf(purpose: Purpose, record: HostLogRecord | undefined): boolean {
+  return record?.op === 'write' && record.purpose === purpose;
 }
 
 function comparable(record: HostLogRecord): OurOperation {

@@ -135,6 +135,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
     },
     crash: {
       call: { workload: 'tiny.json', format: 'qcow2', cache: 'writeback', states: '2' },
+      partners: { suite: { workload: undefined, states: '1', requests: '4' } },
     },
     calibrate: { call: { dir: '.', out: 'new.json' } },
     create: {

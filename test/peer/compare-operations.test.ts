@@ -112,3 +112,36 @@ test('space that is reserved again after a hole is not in our log, and does not 
   expect(compareOperations([punched], [hole, reserved]).identical).toBe(true);
   expect(compareOperations([], [hole, reserved]).identical).toBe(false);
 });
+
+/** A rebuilt refcount table and the header's pointer to it; `at` and `length` are of the pointer. */
+function rebuilt(
+  { at, length }: { readonly at: number; readonly length: number },
+  table: 'refcount-table' | 'refcount-block' = 'refcount-table',
+): readonly HostLogRecord[] {
+  const image = { phase: 'open', file: 'image' } as const;
+  return [
+    { ...image, op: 'write', offset: 65_536, length: 512, purpose: table },
+    { ...image, op: 'sync', cause: 'repair' },
+    { ...image, op: 'write', offset: at, length, purpose: 'header' },
+    { ...image, op: 'sync', cause: 'repair' },
+  ];
+}
+
+test.each([
+  ['plain', { at: 48, length: 12 }],
+  ['padded to 512 bytes', { at: 0, length: 512 }],
+  ['padded to 4 KiB', { at: 0, length: 4096 }],
+])('our sync between a rebuilt refcount table and its pointer is left out, %s', (_, pointer) => {
+  const { at, length } = pointer;
+  const write = { phase: 'open', request: undefined, file: 'image', error: undefined, op: 'write' } as const;
+  const theirOperations: readonly HostOperation[] = [
+    { ...write, offset: 65_536, length: 512 },
+    { ...write, offset: at, length },
+    { ...write, op: 'sync', offset: 0, length: 0 },
+  ];
+  expect(compareOperations(rebuilt(pointer), theirOperations)).toMatchObject({ identical: true });
+  // Any other sync before the header counts.
+  expect(compareOperations(rebuilt(pointer, 'refcount-block'), theirOperations)).toMatchObject({
+    identical: false,
+  });
+});

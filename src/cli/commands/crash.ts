@@ -10,6 +10,7 @@ import { LAYOUT_AXES } from '../options/layout-options.ts';
 import { CELL_OPTIONS } from '../options/matrix-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, count, listOf, suggesting, text } from '../options/option-values.ts';
+import { CRASH_SUITES } from '../sessions/crash-cells.ts';
 import { crashSession, reproduceCase } from '../sessions/crash-session.ts';
 
 const STATES_MAX = 1_000_000_000;
@@ -23,10 +24,13 @@ export const crashCommand = defineCommand({
     yargs
       .options(
         inGroup('Workloads:', {
-          workload: preset(
-            'Workloads (see list), workload files or traces, comma-separated',
+          workload: optional(
+            'Workloads (see list), workload files or traces, comma-separated; default: stride',
             listOf('workload', suggesting([...shippedNames(), ...AXES], text('workload'))),
-            'stride',
+          ),
+          suite: optional(
+            'Cells of many features, instead of workloads and image options: quick, full',
+            choice('suite', CRASH_SUITES),
           ),
           requests: preset(
             'Run only the first N requests of each workload',
@@ -98,7 +102,7 @@ export const crashCommand = defineCommand({
 
   files: ({ workload, reproduce }) => {
     const shipped = new Set(shippedNames());
-    const named = expandAxes(workload).filter(
+    const named = expandAxes(workload ?? []).filter(
       (name) => !shipped.has(name) && existsSync(name) && traceExists(name),
     );
     return [...reads('--workload', ...named.flatMap(traceFiles)), ...reads('--reproduce', reproduce)];

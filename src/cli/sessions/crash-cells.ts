@@ -9,11 +9,17 @@ import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
 import { expandAxes, findSource } from '../../workload/library.ts';
 import { imageShapes, openingAxes, type LayoutAxesArgs } from '../options/layout-options.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 const CLUSTER_SIZE = 65_536;
 
+export const CRASH_SUITES = ['quick', 'full'] as const;
+export type CrashSuite = (typeof CRASH_SUITES)[number];
+
 export interface CrashArgs extends LayoutAxesArgs {
-  readonly workload: readonly string[];
+  readonly suite: CrashSuite | undefined;
+  /** Default `stride`. */
+  readonly workload: readonly string[] | undefined;
   readonly format: readonly Format[] | undefined;
   readonly refcounts: readonly RefcountMode[] | undefined;
   readonly cache: readonly CacheMode[];
@@ -32,8 +38,65 @@ export interface CrashArgs extends LayoutAxesArgs {
   readonly json: boolean;
 }
 
+/** What a suite chooses; format, refcounts and cache mode remain the user's. */
+type SuiteChoice = Pick<
+  CrashArgs,
+  | 'workload'
+  | 'cluster-size'
+  | 'queue-depth'
+  | 'backing-depth'
+  | 'compat'
+  | 'data-file'
+  | 'discard'
+  | 'extended-l2'
+  | 'preallocation'
+  | 'refcount-bits'
+>;
+
+const PLAIN = ['stride', 'sequential-allocation', 'overwrite', 'database-commit', 'journaling-filesystem'];
+const SUITES: Readonly<Record<CrashSuite, readonly Partial<SuiteChoice>[]>> = {
+  quick: [{ workload: ['stride', 'database-commit'] }],
+  full: [
+    { workload: PLAIN },
+    // L1, refcount table and blocks grow.
+    { workload: ['stride', 'database-commit'], 'cluster-size': [512, 4096] },
+    { workload: ['stride', 'journaling-filesystem'], 'queue-depth': [8, 32] },
+    { workload: ['boot-from-backing'], 'backing-depth': [1, 2] },
+    { workload: ['database-commit'], 'data-file': ['plain', 'raw'] },
+    { workload: ['database-commit'], 'extended-l2': [true] },
+    { workload: ['database-commit'], 'refcount-bits': [1, 64] },
+    { workload: ['database-commit'], preallocation: ['metadata', 'falloc'] },
+    { workload: ['journaling-filesystem'], compat: ['0.10'] },
+    { workload: ['journaling-filesystem'], discard: ['ignore'] },
+  ],
+};
+const CHOSEN_BY_SUITE: readonly (keyof SuiteChoice)[] = [
+  'workload',
+  'cluster-size',
+  'backing-depth',
+  'compat',
+  'data-file',
+  'extended-l2',
+  'preallocation',
+  'refcount-bits',
+];
+
+/** @throws UsageError for an option beside a suite that chooses it */
 export async function planCrashCells(args: CrashArgs): Promise<readonly CellPlan[]> {
-  const sources = await Promise.all(expandAxes(args.workload).map((name) => findSource(name)));
+  const { suite } = args;
+  if (suite === undefined) return planCells(args);
+  const given = CHOSEN_BY_SUITE.find((option) => args[option] !== undefined);
+  if (given !== undefined) throw new UsageError(`--suite chooses --${given}: use one of the two`);
+  const cells = new Map<string, CellPlan>();
+  for (const choice of SUITES[suite]) {
+    for (const plan of await planCells({ ...args, ...choice })) cells.set(JSON.stringify(plan.cell), plan);
+  }
+  return [...cells.values()];
+}
+
+async function planCells(args: CrashArgs): Promise<readonly CellPlan[]> {
+  const { workload = ['stride'] } = args;
+  const sources = await Promise.all(expandAxes(workload).map((name) => findSource(name)));
   const formats = args.format ?? FORMATS;
   return planMatrix({
     sources,
