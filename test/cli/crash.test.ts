@@ -58,3 +58,23 @@ test('the options of opening an image reach the cells', async () => {
     cells: [{ cell: common }, { cell: { ...common, discardNoUnref: true } }],
   });
 });
+
+test('a suite chooses workloads and image options, and nothing else does beside it', async () => {
+  const folder = testDirectory();
+  const cell = ['--format', 'qcow2', '--refcounts', 'lazy', '--cache', 'writethrough'];
+  const few = ['--states', '1', '--requests', '2', '--json'];
+  const full = await callCli(folder, 'crash', '--suite', 'full', ...cell, ...few);
+  expect(full.code).toBe(0);
+  const { cells } = JSON.parse(full.stdout) as { cells: readonly { cell: object }[] };
+  expect(cells.length).toBeGreaterThan(15);
+  expect(new Set(cells.map((each) => JSON.stringify(each.cell))).size).toBe(cells.length);
+  for (const option of [
+    ['--workload', 'stride'],
+    ['--data-file', 'raw'],
+    ['--compat', '1.1'],
+  ]) {
+    const { code, stderr } = await callCli(folder, 'crash', '--suite', 'quick', ...option);
+    expect(code).toBe(2);
+    expect(stderr).toContain(`--suite chooses ${option[0] ?? ''}`);
+  }
+});
