@@ -2,9 +2,9 @@
  * The answer to BLOCK_STATUS in the context `base:allocation`: what of a range is a hole, and what
  * reads as zeroes.
  *
- * Invariants: an answer comes from the tables of the backing chain, never from content; it has at
- * least one extent and at most as many as the limit; no two neighbours have the same flags; no
- * extent of an answer for one goes past the range.
+ * Invariants: an answer comes from the tables of the backing chain and from holes of its files, as
+ * in qemu-nbd, never from content; it has at least one extent and at most as many as the limit; no
+ * two neighbours have the same flags; no extent of an answer for one goes past the range.
  */
 
 import { alignDown, alignUp } from '../core/alignment.ts';
@@ -51,7 +51,7 @@ export async function allocationStatus(
 async function statusAt(image: DiskImage, offset: number, length: number): Promise<Extent> {
   const inside = Math.min(length, image.virtualSize - offset);
   if (inside <= 0) return { length, flags: HOLE };
-  const mapping = await image.map(offset, inside);
+  const mapping = await image.map(offset, inside, { seeHoles: true });
   switch (mapping.kind) {
     case 'zero':
       return { length: mapping.length, flags: HOLE };
@@ -59,8 +59,9 @@ async function statusAt(image: DiskImage, offset: number, length: number): Promi
       return image.backing === undefined
         ? { length: mapping.length, flags: HOLE }
         : statusAt(image.backing, offset, mapping.length);
-    case 'data':
     case 'hole':
+      return { length: mapping.length, flags: ALLOCATION_FLAG.zero };
+    case 'data':
     case 'compressed':
       return { length: mapping.length, flags: DATA };
   }
