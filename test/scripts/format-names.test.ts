@@ -16,6 +16,7 @@ const ROOT = fileURLToPath(new URL('../../src', import.meta.url));
 
 /** What the words mean where they are no format, or why the place is about one. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
+  'cli/sessions/crash-cells.ts': 'a data file that can be read as a raw image',
   'core/format-name.ts': 'the list of names',
   'crash/hazards.ts': 'a hazard of one format',
   'crash/inspect.ts': 'what a check proves of leaks, by format',
