@@ -30,11 +30,16 @@ const skip = loaded.ok ? reasonToSkip('qemu-img', 'qemu-io', 'qemu-nbd') : loade
 const directory = testDirectory();
 
 interface Image {
+  readonly name: string;
   readonly path: string;
   readonly format: Format;
 }
 
-const at = (name: string, format: Format): Image => ({ path: join(directory, name), format });
+const at = (name: string, format: Format): Image => ({
+  name,
+  path: join(directory, name),
+  format,
+});
 const TOP = at('top.qcow2', 'qcow2');
 const BASE = at('base.qcow2', 'qcow2');
 const SPLIT = at('split.qcow2', 'qcow2');
@@ -252,7 +257,7 @@ const CASES = PLACES.flatMap(({ held, tried }) =>
 );
 
 describe.skipIf(skip !== undefined)(`locks beside QEMU${skip === undefined ? '' : ` (${skip})`}`, () => {
-  test.each(CASES)('$holder of $held.path, others of $tried.path', async ({ held, tried, holds }) => {
+  test.each(CASES)('$holder of $held.name, others of $tried.name', async ({ held, tried, holds }) => {
     const answers = new Map<string, boolean>();
     for (const side of ['qemu', 'ours'] as const) {
       makeImages();
