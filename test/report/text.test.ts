@@ -45,7 +45,7 @@ test('the summary begins with the answer and lists a cell a line', () => {
     /^With cache=writethrough, lazy refcounts issue 1\.00 instead of 2\.00 syncs/,
   );
   expect(text).toMatch(/^ +qcow2 lazy +1\.00 +65,798 +17\.1× +467 µs ±\d+ % +0\.\d\d×$/m);
-  expect(text).toContain('108 more cells in the result and its report.');
+  expect(text).toContain('108 more cells are in the result and its report.');
   expect(terminalSummary(result, { all: true })).toContain('cache=unsafe');
 });
 
