@@ -69,7 +69,9 @@ export function terminalSummary(record: ResultRecord, options: TerminalOptions =
     ...warningsOf(result, report).flatMap((warning) =>
       wrapped(`Warning: ${warning}.`, width).map((line) => paint.yellow(line)),
     ),
-    ...(hidden > 0 ? [paint.dim(`${countOf(hidden, 'more cell is', 'more cells are')} in the result and its report.`)] : []),
+    ...(hidden > 0
+      ? [paint.dim(`${countOf(hidden, 'more cell is', 'more cells are')} in the result and its report.`)]
+      : []),
   ];
   return lines.join('\n');
 }
