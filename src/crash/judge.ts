@@ -115,9 +115,7 @@ export class Judge {
     for (const extent of layer.extents) {
       const { start, sectors, place } = extent;
       if (place.kind === 'unreadable') {
-        // One sector is enough to name it.
-        if (layer.isMarked && this.#isNearInFlight(start, at)) continue;
-        this.#judgeSector(start, UNREADABLE, { moment: layer.moment, at }, found);
+        this.#judgeUnreadable(extent, { layer, at }, found);
         continue;
       }
       const { known } = this.#expectation;
@@ -140,6 +138,23 @@ export class Judge {
           found,
         );
       }
+    }
+  }
+
+  /** One sector of each cluster names it: one that was written to, if there is one. */
+  #judgeUnreadable(
+    { start, sectors }: Extent,
+    { layer, at }: { readonly layer: Layer; readonly at: number },
+    found: Found,
+  ): void {
+    const { known } = this.#expectation;
+    const unit = this.#clusterSectors;
+    const end = start + sectors;
+    for (let first = start; first < end; first += unit - (first % unit)) {
+      if (layer.isMarked && this.#isNearInFlight(first, at)) continue;
+      const next = known[firstAtLeast(known, first)] ?? Infinity;
+      const isInCluster = next < Math.min(end, first + unit - (first % unit));
+      this.#judgeSector(isInCluster ? next : first, UNREADABLE, { moment: layer.moment, at }, found);
     }
   }
 

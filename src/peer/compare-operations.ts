@@ -11,8 +11,7 @@
  */
 
 import type { HostLogRecord } from '../device/host-log.ts';
-import type { Purpose } from '../device/purpose.ts';
-import { METADATA_PURPOSES } from '../device/purpose.ts';
+import { METADATA_PURPOSES, type Purpose } from '../device/purpose.ts';
 import type { HostOperation, TracedOp } from './host-operation.ts';
 
 /** What is compared; a `HostOperation` is one. */

@@ -1,36 +1,28 @@
-/** `crash` from the command line: threads, interruption and the exit code. */
+/** `crash` from the command line: threads, suites, and options that it hands on. */
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { expect, test } from 'vitest';
 
-import { callCli } from './call-cli.ts';
 import { testDirectory } from '../test-directory.ts';
-
-const WORKLOAD = {
-  schema: 'qcow2-bench/workload@1',
-  name: 'few',
-  title: 'Few writes',
-  description: 'Six writes, each allocates.',
-  seed: 3,
-  image: { size: '1MiB' },
-  phases: [
-    {
-      name: 'write',
-      requests: 6,
-      mix: { write: 1 },
-      blockSizes: [{ size: '4KiB' }],
-      pattern: { kind: 'stride', stride: '64KiB' },
-    },
-  ],
-};
+import { callCli } from './call-cli.ts';
+import { TINY } from './tiny-workload.ts';
 
 test('threads find what one finds, in the same order', async () => {
   const folder = testDirectory();
-  writeFileSync(join(folder, 'few.json'), JSON.stringify(WORKLOAD));
+  writeFileSync(join(folder, 'tiny.json'), JSON.stringify(TINY));
   const explored = async (jobs: string): Promise<unknown> => {
-    const words = ['--workload', 'few.json', '--states', '30', '--cache', 'writeback,unsafe'];
+    const words = [
+      '--workload',
+      'tiny.json',
+      '--requests',
+      '6',
+      '--states',
+      '30',
+      '--cache',
+      'writeback,unsafe',
+    ];
     const { stdout, code } = await callCli(folder, 'crash', ...words, '--json', '--jobs', jobs);
     expect(code).toBe(0);
     return JSON.parse(stdout, (key, value: unknown) => (/seconds/i.test(key) ? undefined : value));
@@ -40,17 +32,10 @@ test('threads find what one finds, in the same order', async () => {
   expect(await explored('3')).toEqual(alone);
 });
 
-test('an error in a thread is the error of the command', async () => {
-  const folder = testDirectory();
-  const { code, stderr } = await callCli(folder, 'crash', '--workload', 'none.json', '--jobs', '2');
-  expect(code).not.toBe(0);
-  expect(stderr).toContain('none.json');
-});
-
 test('the options of opening an image reach the cells', async () => {
   const folder = testDirectory();
-  writeFileSync(join(folder, 'few.json'), JSON.stringify(WORKLOAD));
-  const words = ['--workload', 'few.json', '--states', '1', '--cache', 'writeback', '--refcounts', 'lazy'];
+  writeFileSync(join(folder, 'tiny.json'), JSON.stringify(TINY));
+  const words = ['--workload', 'tiny.json', '--states', '1', '--cache', 'writeback', '--refcounts', 'lazy'];
   const opening = ['--discard', 'ignore', '--discard-no-unref', 'off,on', '--l2-cache-size', '128KiB'];
   const { stdout } = await callCli(folder, 'crash', ...words, '--format', 'qcow2', ...opening, '--json');
   const common = { discard: 'ignore', caches: { l2CacheSize: 131_072 } };
@@ -72,6 +57,8 @@ test('a suite chooses workloads and image options, and nothing else does beside 
     ['--workload', 'stride'],
     ['--data-file', 'raw'],
     ['--compat', '1.1'],
+    ['--queue-depth', '4'],
+    ['--discard', 'ignore'],
   ]) {
     const { code, stderr } = await callCli(folder, 'crash', '--suite', 'quick', ...option);
     expect(code).toBe(2);

@@ -27,6 +27,7 @@ import { reasonToSkip } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCliWith } from './call-cli.ts';
 import { linesOf, type Ended } from './cli-process.ts';
+import { TINY } from './tiny-workload.ts';
 import { COMMAND_CASES, FREE_VALUES, PLAUSIBLE, type Words } from './option-cases.ts';
 
 const MIB = 1024 * 1024;
@@ -56,23 +57,6 @@ function groupOf(name: string): Group {
   return (found?.[0] as Group | undefined) ?? 'others';
 }
 
-const TINY = {
-  schema: 'qcow2-bench/workload@1',
-  name: 'tiny',
-  title: 'Ten writes',
-  description: 'Ten writes of 4 KiB.',
-  seed: 3,
-  image: { size: '1MiB' },
-  phases: [
-    {
-      name: 'write',
-      requests: 10,
-      mix: { write: 1 },
-      blockSizes: [{ size: '4KiB' }],
-      pattern: { kind: 'stride', stride: '64KiB' },
-    },
-  ],
-};
 const TRACE = [
   '#qcow2-bench trace v1',
   `#virtual-size ${String(MIB)}`,

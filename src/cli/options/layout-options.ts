@@ -4,9 +4,9 @@
  * takes lists.
  */
 
-import type { OtherAxes } from '../../bench/matrix.ts';
 import type { InferredOptionTypes } from 'yargs';
 
+import type { OtherAxes } from '../../bench/matrix.ts';
 import { combinations, type Choices } from '../../core/combinations.ts';
 import { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../../format/cache-sizes.ts';
 import type { Format } from '../../format/disk-image.ts';

@@ -70,23 +70,29 @@ const SUITES: Readonly<Record<CrashSuite, readonly Partial<SuiteChoice>[]>> = {
     { workload: ['journaling-filesystem'], discard: ['ignore'] },
   ],
 };
-const CHOSEN_BY_SUITE: readonly (keyof SuiteChoice)[] = [
-  'workload',
-  'cluster-size',
-  'backing-depth',
-  'compat',
-  'data-file',
-  'extended-l2',
-  'preallocation',
-  'refcount-bits',
-];
+/** Options that a suite chooses, with the value that they have if they are not given. */
+const CHOSEN_BY_SUITE: Readonly<Record<keyof SuiteChoice, string | undefined>> = {
+  workload: undefined,
+  'cluster-size': undefined,
+  'queue-depth': '1',
+  'backing-depth': undefined,
+  compat: undefined,
+  'data-file': undefined,
+  discard: 'unmap',
+  'extended-l2': undefined,
+  preallocation: undefined,
+  'refcount-bits': undefined,
+};
 
 /** @throws UsageError for an option beside a suite that chooses it */
 export async function planCrashCells(args: CrashArgs): Promise<readonly CellPlan[]> {
   const { suite } = args;
   if (suite === undefined) return planCells(args);
-  const given = CHOSEN_BY_SUITE.find((option) => args[option] !== undefined);
-  if (given !== undefined) throw new UsageError(`--suite chooses --${given}: use one of the two`);
+  for (const [option, absent] of Object.entries(CHOSEN_BY_SUITE)) {
+    const value = args[option as keyof SuiteChoice];
+    if (value === undefined || value.join() === absent) continue;
+    throw new UsageError(`--suite chooses --${option}: use one of the two`);
+  }
   const cells = new Map<string, CellPlan>();
   for (const choice of SUITES[suite]) {
     for (const plan of await planCells({ ...args, ...choice })) cells.set(JSON.stringify(plan.cell), plan);

@@ -82,8 +82,14 @@ class CrashSearch {
   }
 
   async run(): Promise<void> {
-    const threads = Math.min(this.#args.jobs, this.#plans.length);
-    await Promise.all(Array.from({ length: threads }, () => this.#work(threads > 1)));
+    const jobs = Math.min(this.#args.jobs, this.#plans.length);
+    // An error in one thread ends the others.
+    using threads = new DisposableStack();
+    await Promise.all(
+      Array.from({ length: jobs }, () =>
+        this.#work(jobs > 1 ? threads.use(new CrashThread(this.#args)) : undefined),
+      ),
+    );
   }
 
   /** What is explored so far; each hazard has its example in the first cell that shows it. */
@@ -100,8 +106,7 @@ class CrashSearch {
       });
   }
 
-  async #work(inThread: boolean): Promise<void> {
-    using thread = inThread ? new CrashThread(this.#args) : undefined;
+  async #work(thread: CrashThread | undefined): Promise<void> {
     for (let index = this.#next++; index < this.#plans.length; index = this.#next++) {
       const plan = this.#plans[index] as CellPlan;
       const skipped =

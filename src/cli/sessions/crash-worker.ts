@@ -11,7 +11,7 @@ import type { CellOrder, CellReport } from './crash-threads.ts';
 const port = parentPort;
 assertInvariant(port !== null, 'the file of a thread was run on its own');
 const args = workerData as CrashArgs;
-const plans = planCrashCells(args);
+let plans: ReturnType<typeof planCrashCells> | undefined;
 
 const send = (report: CellReport): undefined => {
   port.postMessage(report);
@@ -25,6 +25,7 @@ port.on('message', (order: CellOrder) => {
 });
 
 async function exploreOrdered({ index, shown }: CellOrder): Promise<void> {
+  plans ??= planCrashCells(args);
   const plan = (await plans)[index];
   assertInvariant(plan !== undefined, 'threads plan the same cells');
   const turn = (tried: number): undefined => send({ kind: 'tried', tried });
