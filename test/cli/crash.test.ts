@@ -46,13 +46,20 @@ test('the options of opening an image reach the cells', async () => {
 
 test('a suite chooses workloads and image options, and nothing else does beside it', async () => {
   const folder = testDirectory();
-  const cell = ['--format', 'qcow2', '--refcounts', 'lazy', '--cache', 'writethrough'];
+  const cell = ['--refcounts', 'lazy', '--cache', 'writethrough'];
   const few = ['--states', '1', '--requests', '2', '--json'];
-  const full = await callCli(folder, 'crash', '--suite', 'full', ...cell, ...few);
-  expect(full.code).toBe(0);
-  const { cells } = JSON.parse(full.stdout) as { cells: readonly { cell: object }[] };
-  expect(cells.length).toBeGreaterThan(15);
-  expect(new Set(cells.map((each) => JSON.stringify(each.cell))).size).toBe(cells.length);
+  for (const [format, least] of [
+    ['qcow2', 15],
+    ['qed', 8],
+    ['raw', 6],
+  ] as const) {
+    const full = await callCli(folder, 'crash', '--suite', 'full', '--format', format, ...cell, ...few);
+    expect(full).toMatchObject({ code: 0, stderr: '' });
+    const { cells } = JSON.parse(full.stdout) as { cells: readonly { cell: { format: string } }[] };
+    expect(cells.length, format).toBeGreaterThan(least);
+    expect(new Set(cells.map((each) => JSON.stringify(each.cell))).size).toBe(cells.length);
+    expect(new Set(cells.map((each) => each.cell.format))).toEqual(new Set([format]));
+  }
   for (const option of [
     ['--workload', 'stride'],
     ['--data-file', 'raw'],

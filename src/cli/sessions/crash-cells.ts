@@ -95,7 +95,10 @@ export async function planCrashCells(args: CrashArgs): Promise<readonly CellPlan
   }
   const cells = new Map<string, CellPlan>();
   for (const choice of SUITES[suite]) {
-    for (const plan of await planCells({ ...args, ...choice })) cells.set(JSON.stringify(plan.cell), plan);
+    // No format has all options of a suite: those that lack one are left out of its cells.
+    for (const plan of await planCells({ ...args, ...choice, format: undefined })) {
+      if (args.format?.includes(plan.cell.format) ?? true) cells.set(JSON.stringify(plan.cell), plan);
+    }
   }
   return [...cells.values()];
 }
