@@ -39,6 +39,7 @@ const SLOW_TESTS = [
   'test/format/qcow2/compression.test.ts',
   'test/format/qcow2/failures.test.ts',
   'test/format/qcow2/interrupted.test.ts',
+  'test/gate/mutations.test.ts',
   'test/scripts/version-tables.test.ts',
   'test/workload/trace/trace-formats.test.ts',
 ];

@@ -43,6 +43,7 @@ import { collectRequests } from './pass-requests.ts';
 import { Payload } from './payload.ts';
 import { payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
 import { RequestContext } from './request-context.ts';
+import { RequestRecorder } from './request-recorder.ts';
 import { runRequests } from './runner.ts';
 import { openingOf, openStack, type StackOptions, type WrapDevice } from './stack.ts';
 import { BuiltinTimedPass } from './timed-pass.ts';
@@ -131,7 +132,8 @@ export class BuiltinEngine implements Engine {
     const meter = new HostMeter();
     const stackOptions = this.#stackOptions(plan, storage);
     const opened: BlockDevice[] = [];
-    const context = options.hostLog === undefined ? undefined : new RequestContext();
+    const context = new RequestContext();
+    const recorder = new RequestRecorder(plan.source);
     await using stack = await openStack({
       ...stackOptions,
       ...files.stack,
@@ -140,7 +142,10 @@ export class BuiltinEngine implements Engine {
         return stackOptions.wrap?.(device) ?? device;
       },
       meter,
-      hostLog: options.hostLog && context?.numbering(options.hostLog),
+      hostLog: context.numbering((record) => {
+        recorder.sink(record);
+        options.hostLog?.(record);
+      }),
     });
     await using stream = await openStream(plan.source, { limit: options.limit, seed: plan.seed });
     const verified =
@@ -149,7 +154,7 @@ export class BuiltinEngine implements Engine {
         : undefined;
     const guest = await runRequests({
       backend: verified ?? stack.backend,
-      batches: stream.batches,
+      batches: recorder.watch(stream.batches),
       queueDepth: plan.cell.queueDepth,
       payload: new Payload(plan.payload, payloadSeed(plan)),
       context,
@@ -159,6 +164,7 @@ export class BuiltinEngine implements Engine {
     await stack.close();
     return {
       counts: { guest, open: meter.counts('open'), run: meter.counts('run'), close: meter.counts('close') },
+      requests: recorder.costs(),
       countsDevice: storage.kind,
       fallbacks: [
         ...files.fallbacks,

@@ -13,6 +13,7 @@ import type { HostLogSink } from '../device/host-log.ts';
 import type { Storage } from '../device/storage.ts';
 import type { WorkloadSource } from '../workload/library.ts';
 import type { ReplayTiming } from '../workload/replay-timing.ts';
+import type { RequestCosts } from '../result/request-costs.ts';
 import type { Cell, Counts, Parity, TimeSplit, Verification } from '../result/schema.ts';
 import type { Clock } from './clock.ts';
 import type { Drift } from './fidelity.ts';
@@ -70,6 +71,8 @@ export interface CountPassOptions extends PassOptions {
 
 export interface CountOutcome {
   readonly counts: Counts;
+  /** What the guest asked for, and what each request cost. */
+  readonly requests?: RequestCosts | undefined;
   /** The device that was counted on. */
   readonly countsDevice: string;
   /** Paths taken because the preferred one was not available, as text. */

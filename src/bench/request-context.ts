@@ -1,10 +1,11 @@
 /**
- * Which guest request a host operation belongs to: for the host log, whose lines name it.
+ * Which guest request a host operation belongs to: for the host log, whose lines name it, and for
+ * what each request cost.
  *
  * Invariants:
  * - The request is that on whose behalf the operation is issued, also where several are in flight:
  *   it follows the request's own promises. What opening and closing do belongs to none.
- * - Only a run with a host log has one: the others pay nothing.
+ * - Only a counting pass has one: passes that are timed pay nothing.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';

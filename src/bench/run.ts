@@ -180,7 +180,7 @@ async function count(
   options: MatrixRunOptions,
   turns: TurnTaking,
 ): Promise<CellRecord> {
-  const { counts, countsDevice, fallbacks, parity, verification } = await engine.count(plan, {
+  const { counts, requests, countsDevice, fallbacks, parity, verification } = await engine.count(plan, {
     limit: options.limit,
     signal: options.signal,
     progress: progressOf(plan.cell, options.observer, turns),
@@ -191,6 +191,7 @@ async function count(
     ...(plan.userImage === undefined ? {} : { image: plan.userImage.facts }),
     ...(plan.source.kind === 'recording' ? { isRecording: true } : {}),
     counts,
+    ...(requests === undefined ? {} : { requests }),
     countsDevice,
     fallbacks,
     ...(verification === undefined ? {} : { verification }),

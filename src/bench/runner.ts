@@ -44,7 +44,7 @@ export interface RunOptions {
   readonly queueDepth: number;
   readonly payload: Payload;
   readonly watch?: RequestWatch | undefined;
-  /** Gets to know which request is served; of a run with a host log. */
+  /** Gets to know which request is served; of a counting pass. */
   readonly context?: RequestContext | undefined;
   /**
    * Answers when a request may be issued, by its number from 0; left out, as soon as the queue has

@@ -6,6 +6,7 @@
  */
 
 import { countedCell } from '../result/cell.ts';
+import type { RequestCosts } from '../result/request-costs.ts';
 import { leafValue, schemaLeaves, type LeafPath } from '../result/leaves.ts';
 import {
   countsSchema,
@@ -33,6 +34,8 @@ export interface CellCounts {
   readonly guest: GuestCounts;
   /** Leaf name (`run.syncs.byCause.writethrough`) → count; a leaf that is absent is 0. */
   readonly counts: Readonly<Record<string, number>>;
+  /** What the guest asked for, and what each request cost; absent of older records. */
+  readonly requests?: RequestCosts | undefined;
 }
 
 /** What one leaf counts. */
@@ -59,6 +62,7 @@ export interface CellChange {
 /** A cell whose workload asked for something else than before. */
 export interface WorkloadChange {
   readonly cell: CountedCell;
+  /** Empty if as many requests of each kind are others. */
   readonly changes: readonly {
     readonly field: keyof GuestCounts;
     readonly before: number;
@@ -72,9 +76,10 @@ export const COUNT_LEAVES: readonly string[] = schemaLeaves(countsSchema)
   .map((path) => path.join('.'));
 
 /** `undefined` if the cell was not counted. */
-export function cellCounts({ cell, counts }: CellRecord): CellCounts | undefined {
+export function cellCounts({ cell, counts, requests }: CellRecord): CellCounts | undefined {
   if (counts === null) return undefined;
-  return { cell: countedCell(cell), guest: counts.guest, counts: finestCounts(counts) };
+  const own = { cell: countedCell(cell), guest: counts.guest, counts: finestCounts(counts) };
+  return requests === undefined ? own : { ...own, requests };
 }
 
 /** The leaves that differ, in the order of the schema. */
@@ -87,8 +92,15 @@ export function leafChanges(before: CellCounts, after: CellCounts): readonly Lea
   return changes;
 }
 
-/** What the guest did that differs. */
-export function guestChanges(before: GuestCounts, after: GuestCounts): WorkloadChange['changes'] {
+/** What the guest did that differs; `undefined` if it did the same. */
+export function workloadChange(before: CellCounts, after: CellCounts): WorkloadChange | undefined {
+  const changes = guestChanges(before.guest, after.guest);
+  const [old, own] = [before.requests?.digest, after.requests?.digest];
+  const isOther = old !== undefined && own !== undefined && old !== own;
+  return changes.length > 0 || isOther ? { cell: after.cell, changes } : undefined;
+}
+
+function guestChanges(before: GuestCounts, after: GuestCounts): WorkloadChange['changes'] {
   return guestCountsSchema
     .keyof()
     .options.filter((field) => before[field] !== after[field])

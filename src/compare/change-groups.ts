@@ -14,6 +14,7 @@
 import { PHASES, SYNC_CAUSES, type Phase, type SyncCause } from '../result/vocabulary.ts';
 import { isWorse, type CellChange, type LeafChange } from './cell-counts.ts';
 import { changeRate, type ChangeRate } from './change-rate.ts';
+import { firstRequest, type CostsOf, type FirstRequest } from './first-request.ts';
 import type { Amounts, Change, ChangeKind, GroupCell, Subject, SubjectChange } from './subject-change.ts';
 
 /** What changed about one subject in all cells of a group. */
@@ -29,6 +30,8 @@ export interface ChangeGroup {
   readonly cells: readonly GroupCell[];
   /** Other subjects that changed in these cells and lead no group of their own. */
   readonly also: readonly GroupChange[];
+  /** In the first of the cells, the first request of which the lead differs. */
+  readonly first: FirstRequest | undefined;
 }
 
 /** A string that identifies a subject: `syncs/l2-after-cow`, `writes/l2-table`, `elided`. */
@@ -37,8 +40,12 @@ export function subjectKey(subject: Subject): string {
   return `${subject.kind}/${'cause' in subject ? subject.cause : subject.purpose}`;
 }
 
-/** The groups of the changes: what costs more first, then lost syncs, then the rest. */
-export function groupChanges(changes: readonly CellChange[]): readonly ChangeGroup[] {
+/**
+ * The groups of the changes: what costs more first, then lost syncs, then the rest.
+ *
+ * @param costsOf what was kept of the requests of a cell that changed.
+ */
+export function groupChanges(changes: readonly CellChange[], costsOf?: CostsOf): readonly ChangeGroup[] {
   const cells = changes.map((change) => ({ ...change, subjects: subjectChanges(change.changes) }));
   const series = seriesOf(cells);
   const leading = series.filter(({ kind }) => kind !== 'neutral');
@@ -59,7 +66,16 @@ export function groupChanges(changes: readonly CellChange[]): readonly ChangeGro
   });
   return groups
     .toSorted((a, b) => a.rank - b.rank || b.cells.length - a.cells.length)
-    .map(({ lead, cells: own, also }) => ({ lead, cells: own, also }));
+    .map(({ lead, cells: own, also }) => ({ lead, cells: own, also, first: firstOf(lead, own, costsOf) }));
+}
+
+function firstOf(
+  { subject, phases }: GroupChange,
+  [first]: readonly GroupCell[],
+  costsOf: CostsOf | undefined,
+): FirstRequest | undefined {
+  if (first === undefined || costsOf === undefined || !phases.includes('run')) return undefined;
+  return firstRequest(costsOf(first.cell), subject);
 }
 
 /** What changed of each subject in one cell. */
@@ -117,7 +133,7 @@ function groupOf(
   cells: readonly SubjectsOfCell[],
   lead: Series,
   others: readonly Series[],
-): Omit<ChangeGroup, 'rank'> {
+): Omit<ChangeGroup, 'first'> {
   const own = cellsOf(cells, lead);
   return {
     lead: groupChange(own),

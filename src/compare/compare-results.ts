@@ -11,8 +11,8 @@
 import type { CellRecord, CountedCell, Environment } from '../result/schema.ts';
 import {
   cellCounts,
-  guestChanges,
   leafChanges,
+  workloadChange,
   type CellChange,
   type CellCounts,
   type WorkloadChange,
@@ -104,19 +104,20 @@ function compareCounted(before: Side, after: Side): CountsComparison {
   const samples: CellChange[] = [];
   const workloadChanges: WorkloadChange[] = [];
   for (const [old, own] of pairs) {
-    const guest = guestChanges(old.guest, own.guest);
+    const other = workloadChange(old, own);
     const changes = leafChanges(old, own);
-    if (guest.length > 0) workloadChanges.push({ cell: own.cell, changes: guest });
+    if (other !== undefined) workloadChanges.push(other);
     else if (changes.length > 0) {
       const isSample = own.cell.overlap === true || old.cell.overlap === true;
       (isSample ? samples : changed).push({ cell: own.cell, guest: own.guest, changes });
     }
   }
+  const costs = new Map(pairs.map(([old, own]) => [own.cell, { before: old.requests, after: own.requests }]));
   return {
     distinctions,
     compared: pairs.length,
     equal: pairs.length - changed.length - samples.length - workloadChanges.length,
-    groups: groupChanges(changed),
+    groups: groupChanges(changed, (cell) => costs.get(cell) ?? { before: undefined, after: undefined }),
     changed,
     samples,
     workloadChanges,

@@ -5,7 +5,7 @@
  * - Only what is exact: counts of memory, of QEMU and of an image of the user, and the virtual time
  *   of modelled devices. No samples; of the environment only the versions of the engines.
  * - Sorted by cell, one leaf a line, zeroes left out: a change of behaviour is a small diff that
- *   names purpose and cause.
+ *   names purpose and cause. What each request cost is one more line a cell.
  */
 
 import { z } from 'zod';
@@ -17,6 +17,7 @@ import { replaceFile } from '../result/atomic-file.ts';
 import { cellName, countingKey } from '../result/cell.ts';
 import { modelName } from '../result/vocabulary.ts';
 import { readCheckedJson } from '../result/checked-json.ts';
+import { requestCostsSchema } from '../result/request-costs.ts';
 import {
   countedCellSchema,
   guestCountsSchema,
@@ -55,6 +56,7 @@ const baselineSchema = z.strictObject({
       guest: guestCountsSchema,
       counts: z.partialRecord(z.enum(COUNT_LEAVES), z.int().positive()),
       modelled: z.record(z.string().max(256), z.number().nonnegative()).optional(),
+      requests: requestCostsSchema.optional(),
     }),
   ),
 });
@@ -172,7 +174,7 @@ function baselineLayout({ schema, engines, cells }: Baseline): readonly LayoutLi
 }
 
 function cellLayout(
-  { cell, guest, counts, modelled }: BaselineCell,
+  { cell, guest, counts, modelled, requests }: BaselineCell,
   { isLast }: { readonly isLast: boolean },
 ): readonly LayoutLine[] {
   const entries = Object.entries(counts);
@@ -181,8 +183,8 @@ function cellLayout(
     cell,
     leaf,
   }));
-  const times = modelled === undefined ? [] : [{ text: `      "modelled": ${JSON.stringify(modelled)}` }];
-  const comma = times.length > 0 ? ',' : '';
+  const further = Object.entries({ modelled, requests }).filter(([, value]) => value !== undefined);
+  const comma = further.length > 0 ? ',' : '';
   return [
     { text: '    {' },
     { text: `      "cell": ${JSON.stringify(cell)},`, cell },
@@ -190,7 +192,9 @@ function cellLayout(
     ...(leaves.length === 0
       ? [{ text: `      "counts": {}${comma}` }]
       : [{ text: '      "counts": {' }, ...leaves, { text: `      }${comma}` }]),
-    ...times,
+    ...further.map(([name, value], index) => ({
+      text: `      ${JSON.stringify(name)}: ${JSON.stringify(value)}${index === further.length - 1 ? '' : ','}`,
+    })),
     { text: `    }${isLast ? '' : ','}` },
   ];
 }

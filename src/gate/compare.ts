@@ -11,12 +11,13 @@
  */
 
 import {
-  guestChanges,
   leafChanges,
+  workloadChange,
   type CellChange,
   type LeafChange,
   type WorkloadChange,
 } from '../compare/cell-counts.ts';
+import type { CostsOf } from '../compare/first-request.ts';
 import { changesBySubject, groupChanges, subjectKey, type ChangeGroup } from '../compare/change-groups.ts';
 import { countingKey } from '../result/cell.ts';
 import type { CountedCell, ResultRecord } from '../result/schema.ts';
@@ -91,9 +92,9 @@ export function compareCounts(
       missing.push({ cell: before.cell, reason: missingReason(result, key) });
       continue;
     }
-    const guest = guestChanges(before.guest, after.guest);
+    const other = workloadChange(before, after);
     const changes = leafChanges(before, after);
-    if (guest.length > 0) workloadChanges.push({ cell: before.cell, changes: guest });
+    if (other !== undefined) workloadChanges.push({ ...other, cell: before.cell });
     else {
       pairs.push([before, after]);
       if (changes.length === 0) equal++;
@@ -103,6 +104,10 @@ export function compareCounts(
       }
     }
   }
+  const costs = new Map(
+    pairs.map(([before, after]) => [before.cell, { before: before.requests, after: after.requests }]),
+  );
+  const costsOf: CostsOf = (cell) => costs.get(cell) ?? { before: undefined, after: undefined };
   const breaches = new Map(changed.map((change) => [change.cell, breachesOf(change, limits)]));
   const figures = figureChanges(pairs, limits);
   const aboveHardLimits = limits.hasHardLimits ? hardBreaches([...present.values()], limits) : [];
@@ -118,7 +123,7 @@ export function compareCounts(
   ];
   return {
     passed: failures.every((list) => list.length === 0),
-    groups: gateGroups([...changed, ...incomparable], breaches),
+    groups: gateGroups([...changed, ...incomparable], breaches, costsOf),
     regressions,
     improvements: changed.filter((change) => !fails(change)),
     figures,
@@ -161,8 +166,9 @@ function partOf({ counted }: LeafChange): string {
 function gateGroups(
   changes: readonly CellChange[],
   breaches: ReadonlyMap<CountedCell, Breaches>,
+  costsOf: CostsOf,
 ): readonly GateGroup[] {
-  const groups = groupChanges(changes).map((group): GateGroup => {
+  const groups = groupChanges(changes, costsOf).map((group): GateGroup => {
     const keys = [group.lead, ...group.also].map(({ subject }) => subjectKey(subject));
     const left = (cell: CountedCell): Limit | undefined =>
       keys.map((key) => breaches.get(cell)?.get(key)).find((limit) => limit !== undefined);

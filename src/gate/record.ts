@@ -10,6 +10,7 @@
 import { countOf, groupedText } from '../core/number-text.ts';
 import { beforeAfterText, cellsText, changeText, differenceText } from '../compare/change-text.ts';
 import { subjectKey } from '../compare/change-groups.ts';
+import { firstRequestText, type FirstRequest } from '../compare/first-request.ts';
 import type { ChangeKind, GroupCell } from '../compare/subject-change.ts';
 import type { CellChange } from '../compare/cell-counts.ts';
 import { countingKey, namesAmong } from '../result/cell.ts';
@@ -49,6 +50,8 @@ export interface Finding {
   /** What changed in the same cells. */
   readonly details: readonly string[];
   readonly cells: readonly FindingCell[];
+  /** What the first request that differs in the first cell cost before, and now. */
+  readonly firstRequest: string | undefined;
   /** A command that shows the operations of the first cell. */
   readonly command: string | undefined;
   /** Where the baseline has the first count that changed, from 1. */
@@ -195,7 +198,7 @@ function groupFinding(
   group: GateGroup,
   context: Context,
 ): { readonly isProblem: boolean; readonly finding: Finding } {
-  const { lead, also, cells, failing, limit } = group;
+  const { lead, also, cells, failing, limit, first } = group;
   const failingCells = new Set(failing);
   const own = failing.length > 0 ? cells.filter(({ cell }) => failingCells.has(cell)) : cells;
   const isOther = context.verdict.incomparable.some(({ cell }) => cell === own[0]?.cell);
@@ -211,6 +214,7 @@ function groupFinding(
       key: subjectKey(lead.subject),
       title: changeText(lead) + beyond,
       details: also.map(changeText),
+      first: own[0] === cells[0] ? first : undefined,
       cells: own.map((cell) => ({ cell: cell.cell, text: groupCellText(cell) })),
       leaf: firstLeaf(own[0], context),
     }),
@@ -249,7 +253,9 @@ function workloadFindings({ workloadChanges }: GateVerdict, context: Context): r
       details: [],
       cells: workloadChanges.map(({ cell, changes }) => ({
         cell,
-        text: changes.map(({ field, ...change }) => `guest ${field}: ${beforeAfterText(change)}`).join('; '),
+        text:
+          changes.map(({ field, ...change }) => `guest ${field}: ${beforeAfterText(change)}`).join('; ') ||
+          'as many requests, but others',
       })),
     }),
   ];
@@ -348,16 +354,18 @@ function finding(
   parts: Pick<Finding, 'kind' | 'key' | 'title' | 'details'> & {
     readonly cells: readonly { readonly cell: CountedCell; readonly text: string }[];
     readonly leaf?: string | undefined;
+    readonly first?: FirstRequest | undefined;
   },
 ): Finding {
-  const { leaf, cells: own, ...rest } = parts;
+  const { leaf, cells: own, first: request, ...rest } = parts;
   const cells = own.map(({ cell, text }) => ({ name: nameOf(cell), cell, text }));
   const [first] = cells;
   const where = rest.kind === 'new' ? countOf(cells.length, 'cell') : cellsText(cells.length, compared);
   const place = first && lines.get(countingKey(first.cell));
   return {
     ...rest,
-    sentence: `${rest.title}, ${where}; first: ${first?.name ?? 'none'}`,
+    sentence: `${rest.title}, ${where}; first: ${first?.name ?? 'none'}${request === undefined ? '' : `, request ${String(request.request)}`}`,
+    firstRequest: request && firstRequestText(request),
     cells,
     command: first && commandOf?.(first.cell),
     baselineLine: place?.get(leaf ?? '') ?? place?.get(''),

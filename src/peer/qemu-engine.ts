@@ -19,6 +19,7 @@ import { collectRequests } from '../bench/pass-requests.ts';
 import { backingFormats, unnamedFormat } from '../bench/backing-layers.ts';
 import { prepareFiles } from '../bench/prepare.ts';
 import { guestRequest } from '../bench/request-context.ts';
+import { RequestRecorder } from '../bench/request-recorder.ts';
 import { openStack } from '../bench/stack.ts';
 import { behindStack } from '../bench/user-image.ts';
 import type { FileStorage } from '../device/file-storage.ts';
@@ -103,12 +104,12 @@ export class QemuEngine implements Engine {
       const tools = await findQemuIo({ binDirectory: this.#binDirectory });
       const requests = await collectRequests(plan, options);
       const pass: Pass = { plan, options, storage, tools, requests, imageName, backingName };
-      const { counts, parity } = await countPass(pass);
+      const { parity, ...counted } = await countPass(pass);
       const fallbacks = [
         ...files.fallbacks,
-        ...zeroingFallback(plan.cell, storage.capabilities, counts.guest),
+        ...zeroingFallback(plan.cell, storage.capabilities, counted.counts.guest),
       ];
-      return { counts, countsDevice: storage.kind, fallbacks, parity };
+      return { ...counted, countsDevice: storage.kind, fallbacks, parity };
     } catch (error) {
       // A program that was stopped ends with an error of its own.
       signal?.throwIfAborted();
@@ -157,7 +158,7 @@ function unsupportedBySize(
   return `QEMU cannot open a raw image of ${String(fileBytes)} bytes, which is not a multiple of ${asked}`;
 }
 
-async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'parity'>> {
+async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'requests' | 'parity'>> {
   const { plan, options, storage, requests, imageName } = pass;
   const { format, refcounts, cache } = plan.cell;
   await copySparse(storage.pathOf(imageName), storage.pathOf(copyOf(imageName)));
@@ -172,7 +173,12 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
   const after = await layoutOf(pass);
   const { order, theirs } = await orderOf(pass, ours, run.operations);
   const classified = classifyOperations(theirs, { format, refcounts, cache, requests, before, after });
-  if (options.hostLog !== undefined) logOperations(classified, requests, options.hostLog);
+  const recorder = new RequestRecorder(plan.source);
+  recorder.add(requests);
+  logOperations(classified, requests, (record) => {
+    recorder.sink(record);
+    options.hostLog?.(record);
+  });
   const meter = countedRecords(classified);
   return {
     counts: {
@@ -181,6 +187,7 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'par
       run: meter.counts('run'),
       close: meter.counts('close'),
     },
+    requests: recorder.costs(),
     parity: await verdictOf(pass, { ours, order, misreads: run.misreads, after }),
   };
 }

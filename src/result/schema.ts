@@ -14,6 +14,7 @@
 
 import { z } from 'zod';
 
+import { requestCostsSchema } from './request-costs.ts';
 import { COORDINATES, COUNTED_COORDINATES, schemasOf, type TimedOnlyName } from './coordinates.ts';
 import { deviceModelSchema } from './device-model-file.ts';
 import { PURPOSES, REQUEST_OPS, SYNC_CAUSES } from './vocabulary.ts';
@@ -234,6 +235,9 @@ export const cellRecordSchema = z
     isRecording: z.literal(true).optional().describe('Of a recorded trace; absent of a synthetic workload'),
     countsDevice: name.nullable().describe('Device of the counting pass: `memory` unless asked otherwise'),
     counts: countsSchema.nullable(),
+    requests: requestCostsSchema
+      .optional()
+      .describe('What the guest asked for, and what each request cost; absent of older results'),
     timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
     warmUps: count
       .optional()

@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import {
   acceptBaseline,
@@ -15,6 +15,7 @@ import { COUNT_LEAVES } from '../../src/compare/cell-counts.ts';
 import { compareCounts } from '../../src/gate/compare.ts';
 import { gateRecord } from '../../src/gate/record.ts';
 import { verdictText, type VerdictTextOptions } from '../../src/gate/render/terminal.ts';
+import { encodeSequence } from '../../src/result/request-costs.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
 import { LOADS, phase, syntheticCell, syntheticResult } from '../report/synthetic-result.ts';
 import { testDirectory } from '../test-directory.ts';
@@ -192,4 +193,55 @@ test('the baseline file is stable, sorted, and read back equal', () => {
 
 test('nothing counted on the memory device is nothing to accept', () => {
   expect(() => acceptBaseline({ ...result, cells: [] })).toThrow(/nothing to accept/);
+});
+
+describe('what each request cost', () => {
+  const digest = '0123456789abcdef0123456789abcdef';
+  const plain = 'write data, sync writethrough';
+  const more = 'write data, sync l2-after-cow, sync writethrough';
+  const withCosts = (costs: readonly string[], of = digest): ResultRecord =>
+    changed((record) => {
+      const own = [...new Set(costs)];
+      record.requests = {
+        digest: of,
+        costs: own,
+        sequence: encodeSequence(costs.map((cost) => own.indexOf(cost))),
+      };
+      const syncs = costs.filter((cost) => cost === more).length;
+      const { run } = countsOf(record);
+      run.syncs.ops += syncs;
+      if (syncs > 0) run.syncs.byCause['l2-after-cow'] = syncs;
+    });
+  const known = acceptBaseline(withCosts([plain, plain, '', plain]));
+
+  test('the first request that differs is named, with its operations before and now', () => {
+    const text = textOf(withCosts([plain, plain, '', more]), known);
+    expect(text).toMatch(/first:\s.*, request 3$/m);
+    expect(text).toMatch(
+      /^ {4}request 3: write data, sync writethrough → write data, sync l2-after-cow, sync writethrough$/m,
+    );
+  });
+
+  test('a change of the subject counts before any other', () => {
+    const other = 'write data × 2, sync writethrough';
+    expect(textOf(withCosts([plain, other, '', more]), known)).toMatch(/first:\s.*, request 3$/m);
+  });
+
+  test('as many requests that are others are another workload', () => {
+    const text = textOf(withCosts([plain, plain, '', plain], digest.replace('0', 'f')), known);
+    expect(text).toMatch(/^OTHER WORKLOAD /m);
+    expect(text).toContain('as many requests, but others');
+    expect(text).toContain('gate failed: cells 1 with another workload');
+  });
+
+  test('a baseline or result without costs names no request', () => {
+    const older = { ...known, cells: known.cells.map((cell) => ({ ...cell, requests: undefined })) };
+    expect(textOf(withCosts([plain, plain, '', more]), older)).not.toMatch(/request \d/);
+  });
+
+  test('a committed baseline keeps them', () => {
+    const path = join(testDirectory(), 'baseline.json');
+    writeBaseline(path, known);
+    expect(readBaseline(path)).toEqual(known);
+  });
 });

@@ -17,12 +17,12 @@ export function gateAnnotations({ problems, notes, baseline }: GateRecord): stri
 
 function annotation(
   command: 'error' | 'notice',
-  { kind, sentence, baselineLine, command: shown }: Finding,
+  { kind, sentence, firstRequest, baselineLine, command: shown }: Finding,
   path: string,
 ): string {
   const line = baselineLine === undefined ? '' : `,line=${String(baselineLine)}`;
   const title = property(`qcow2-bench gate: ${FINDING_TITLES[kind].toLowerCase()}`);
-  const text = shown === undefined ? sentence : `${sentence}\n${shown}`;
+  const text = [sentence, firstRequest, shown].filter((part) => part !== undefined).join('\n');
   return `::${command} file=${property(path)}${line},title=${title}::${data(text)}`;
 }
 

@@ -31,6 +31,7 @@ export function gateJunit({ cells, problems, date, harness, baseline, result, pa
         return [
           title,
           ...(here === undefined ? [] : [`  ${here}`]),
+          ...(own?.firstRequest === undefined ? [] : [`  ${own.firstRequest}`]),
           ...(own?.command === undefined ? [] : [`  first: ${own.command}`]),
         ];
       })

@@ -31,13 +31,14 @@ export function gateMarkdown(record: GateRecord): string {
 }
 
 function findingLines(
-  { kind, sentence, details, cells, command }: Finding,
+  { kind, sentence, details, cells, firstRequest, command }: Finding,
   { open }: { readonly open: boolean },
 ): readonly string[] {
   const count = countOf(cells.length, 'cell');
   return [
     `**${FINDING_TITLES[kind]}** ${escapeMarkdown(sentence)}`,
     ...details.map((detail) => `- with ${escapeMarkdown(detail)}`),
+    ...(firstRequest === undefined ? [] : [`- ${escapeMarkdown(firstRequest)}`]),
     '',
     `<details${open ? ' open' : ''}><summary>${count}</summary>`,
     '',

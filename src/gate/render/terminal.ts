@@ -54,7 +54,7 @@ export function verdictText(
 }
 
 function findingLines(
-  { kind, sentence, details, cells, command }: Finding,
+  { kind, sentence, details, cells, firstRequest, command }: Finding,
   {
     colour,
     width,
@@ -71,6 +71,7 @@ function findingLines(
       { indent: 4 },
     ),
     ...(rest > 0 ? [`    … and ${String(rest)} more`] : []),
+    ...(firstRequest === undefined ? [] : wrapped(firstRequest, width, '    ')),
     ...(command === undefined || kind === 'new' ? [] : [`    see: ${command}`]),
   ];
 }

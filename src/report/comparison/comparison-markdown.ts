@@ -14,6 +14,7 @@ import { countOf } from '../../core/number-text.ts';
 import {
   comparedNames,
   countsNotes,
+  firstText,
   countsSummary,
   distinctionsText,
   sideFacts,
@@ -53,7 +54,7 @@ function sideSections(comparison: SideComparison): readonly string[] {
 }
 
 function groupSection(
-  { lead, cells, also }: ChangeGroup,
+  { lead, cells, also, first }: ChangeGroup,
   compared: number,
   nameOf: NameCell,
 ): readonly string[] {
@@ -65,6 +66,7 @@ function groupSection(
   return [
     `- **${TITLES[lead.kind]}** ${escapeMarkdown(`${changeText(lead)}, ${cellsText(cells.length, compared)}`)}`,
     ...also.map((change) => `  - with ${escapeMarkdown(changeText(change))}`),
+    ...(first === undefined ? [] : [`  - ${escapeMarkdown(firstText(first))}`]),
     '',
     `<details><summary>${summary}</summary>`,
     '',

@@ -25,6 +25,7 @@ import { PAGE_TITLE } from '../page-title.ts';
 import {
   comparedNames,
   countsNotes,
+  firstText,
   countsSummary,
   KIND_TITLES,
   sideFacts,
@@ -99,7 +100,7 @@ function comparisonParts(comparison: SideComparison): string {
   ].join('\n');
 }
 
-function groupCard({ lead, also, cells }: ChangeGroup, compared: number, nameOf: NameCell): string {
+function groupCard({ lead, also, cells, first }: ChangeGroup, compared: number, nameOf: NameCell): string {
   const rows = cells.map(({ cell, change: { ops, bytes } }) => [
     nameOf(cell),
     beforeAfterText(ops),
@@ -118,7 +119,10 @@ function groupCard({ lead, also, cells }: ChangeGroup, compared: number, nameOf:
     ],
     rows,
   });
-  const details = also.map((change) => `<li>with ${escapeHtml(changeText(change))}</li>`);
+  const details = [
+    ...also.map((change) => `<li>with ${escapeHtml(changeText(change))}</li>`),
+    ...(first === undefined ? [] : [`<li>${escapeHtml(firstText(first))}</li>`]),
+  ];
   const count = countOf(cells.length, 'cell');
   return [
     `<div class="card change" style="--mark:${MARKS[lead.kind]}">`,

@@ -7,6 +7,7 @@
 
 import type { ChangeGroup } from '../../compare/change-groups.ts';
 import type { ChangeKind, GroupCell } from '../../compare/subject-change.ts';
+import { firstRequestText, type FirstRequest } from '../../compare/first-request.ts';
 import { beforeAfterText, cellsText, changeText, differenceText } from '../../compare/change-text.ts';
 import type { CountsComparison, NamedSide, SideComparison } from '../../compare/compare-results.ts';
 import type { TimeComparison } from '../../compare/time-changes.ts';
@@ -92,7 +93,8 @@ export function countsNotes(counts: CountsComparison, nameOf: NameCell): readonl
   return [
     ...workloadChanges.map(({ cell, changes }) => {
       const facts = changes.map(({ field, ...change }) => `${field} ${beforeAfterText(change)}`);
-      return `Incomparable: ${nameOf(cell)}: its guest did something else (${facts.join(', ')}).`;
+      const what = facts.length === 0 ? 'as many requests, but others' : facts.join(', ');
+      return `Incomparable: ${nameOf(cell)}: its guest did something else (${what}).`;
     }),
     ...(samples.length === 0
       ? []
@@ -169,7 +171,7 @@ function sideLines(comparison: SideComparison, page: Page): readonly string[] {
 }
 
 function groupLines(group: ChangeGroup, compared: number, page: Page): readonly string[] {
-  const { lead, cells, also } = group;
+  const { lead, cells, also, first } = group;
   const { paint, width, all, nameOf } = page;
   const colour = { more: paint.red, 'lost-syncs': paint.red, fewer: paint.green, neutral: paint.yellow }[
     lead.kind
@@ -185,7 +187,13 @@ function groupLines(group: ChangeGroup, compared: number, page: Page): readonly 
       { indent: 2, numeric: [1] },
     ),
     ...(rest > 0 ? [paint.dim(`  … and ${countOf(rest, 'more cell')} (--all lists them)`)] : []),
+    ...(first === undefined ? [] : wrapped(firstText(first), width, '  ')),
   ];
+}
+
+/** The first request of the first cell that costs something else. */
+export function firstText(first: FirstRequest): string {
+  return `first: ${firstRequestText(first)}`;
 }
 
 function cellRow({ cell, change }: GroupCell, nameOf: NameCell): readonly string[] {
