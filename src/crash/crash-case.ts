@@ -15,6 +15,7 @@ import type { CellPlan } from '../bench/engine.ts';
 import type { BadState } from './explore.ts';
 import type { Example } from './shrink.ts';
 import type { Fate } from './state-view.ts';
+import { isImageStep, STEP_OPS, type Step } from './steps.ts';
 
 export const CRASH_CASE_SCHEMA = 'qcow2-bench/crash-case@1';
 const FILE_SIZE_MAX = 16 * 1024 * 1024;
@@ -45,14 +46,22 @@ export const crashCaseSchema = z.strictObject({
   workload: workloadSchema,
   requests: z
     .array(
-      z.strictObject({
-        op: z.enum(REQUEST_OPS),
-        offset: bytes,
-        length: bytes,
-        fua: z.boolean(),
-        unmap: z.boolean(),
-        timeNs: z.number().min(0),
-      }),
+      z.union([
+        z.strictObject({
+          op: z.enum(REQUEST_OPS),
+          offset: bytes,
+          length: bytes,
+          fua: z.boolean(),
+          unmap: z.boolean(),
+          timeNs: z.number().min(0),
+        }),
+        z.strictObject({
+          op: z.enum(STEP_OPS),
+          offset: bytes,
+          length: bytes,
+          snapshot: z.string().max(255).optional(),
+        }),
+      ]),
     )
     .max(100_000),
   epoch: z.int().min(0),
@@ -95,14 +104,7 @@ export function caseOf(
     cell,
     virtualSize: source.virtualSize,
     workload: source.kind === 'workload' ? source.workload : emptyWorkload(source),
-    requests: requests.map(({ op, offset, length, fua, unmap, timeNs }) => ({
-      op,
-      offset,
-      length,
-      fua,
-      unmap,
-      timeNs,
-    })),
+    requests: requests.map(storedStep),
     epoch: state.epoch,
     fates: storedFates(state.fates),
     timeline: [...timeline],
@@ -124,6 +126,16 @@ function emptyWorkload({ name, title, virtualSize }: RecordedSource): Workload {
     image: { size: virtualSize },
     phases: [{ name: 'none', requests: 1, blockSizes: [{ size: 512 }], pattern: { kind: 'sequential' } }],
   });
+}
+
+/** As the file has it: a request may be of a class of its own. */
+function storedStep(step: Step): CrashCase['requests'][number] {
+  if (isImageStep(step)) {
+    const { op, offset, length, snapshot } = step;
+    return { op, offset, length, snapshot };
+  }
+  const { op, offset, length, fua, unmap, timeNs } = step;
+  return { op, offset, length, fua, unmap, timeNs };
 }
 
 /** As the file has them. */

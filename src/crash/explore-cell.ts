@@ -2,14 +2,15 @@
 
 import type { CellPlan } from '../bench/engine.ts';
 import { collectRequests } from '../bench/pass-requests.ts';
+import { SECTOR_SIZE } from '../core/alignment.ts';
 import type { Pending } from '../core/pending.ts';
-import type { Request } from '../workload/request.ts';
 import { caseOf, type CrashCase } from './crash-case.ts';
 import { explore, Surveyor, type Exploration } from './explore.ts';
 import { recordCell } from './record-cell.ts';
 import type { Recording } from './recording.ts';
 import { shrink, type Target } from './shrink.ts';
 import type { CrashModel } from './state-space.ts';
+import { withSteps, type Step, type StepKind } from './steps.ts';
 import { timelineOf } from './timeline.ts';
 
 /** Recordings that are made at most to shrink an example, and states that are tried of each. */
@@ -20,6 +21,8 @@ export interface CellOptions {
   readonly model: CrashModel;
   /** Requests of the workload, at most. */
   readonly requests: number;
+  /** What is done to the image between them. */
+  readonly steps: readonly StepKind[];
   /** States that are tried, at most. */
   readonly states: number;
   readonly seed: number;
@@ -46,11 +49,14 @@ export interface CellFindings {
 
 export async function exploreCell(
   plan: CellPlan,
-  { model, requests: limit, states, seed, turn, shown }: CellOptions,
+  { model, requests: limit, steps, states, seed, turn, shown }: CellOptions,
   nowNs: () => bigint,
 ): Promise<CellFindings> {
-  const requests = await collectRequests(plan, { limit });
-  const record = (some: readonly Request[]): Promise<Recording> => recordCell(plan, { requests: some });
+  const requests = withSteps(await collectRequests(plan, { limit }), steps, {
+    virtualSize: plan.source.virtualSize,
+    clusterSize: plan.cell.clusterSize ?? SECTOR_SIZE,
+  });
+  const record = (some: readonly Step[]): Promise<Recording> => recordCell(plan, { requests: some });
   const options = { model, seed, turn };
   const recording = await record(requests);
   const begunNs = nowNs();

@@ -11,7 +11,7 @@ import type { Pending } from '../core/pending.ts';
 import { epochsOf, type Epoch } from './epochs.ts';
 import { Expectation } from './expectation.ts';
 import type { Finding } from './findings.ts';
-import { curesOf, hazardOfData, type Evidence, type Hazard } from './hazards.ts';
+import { curesOf, hazardOf, type Evidence, type Hazard } from './hazards.ts';
 import { furtherWrites, Inspector, type Outcome } from './inspect.ts';
 import { Judge } from './judge.ts';
 import { OutcomeTree, type Leaf } from './outcome-tree.ts';
@@ -257,7 +257,7 @@ class Explorer {
 /** The findings that have no name of their own; the names of the others are added. */
 function unnamed(findings: readonly Finding[], evidence: Evidence, names: Set<Hazard>): readonly Finding[] {
   return findings.filter((finding) => {
-    const name = hazardOfData(finding, evidence);
+    const name = hazardOf(finding, evidence);
     if (name !== undefined) names.add(name);
     return name === undefined;
   });

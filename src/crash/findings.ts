@@ -11,6 +11,8 @@ export const FINDING_KINDS = [
   'not-opened-for-writing',
   /** A check finds corruptions once it is open for writing, and so repaired. */
   'corrupt-after-repair',
+  /** A check finds no other corruption than copied flags that lag behind refcounts that are too high. */
+  'stale-copied-flags',
   /** A repaired image still has leaks. */
   'leaks-after-repair',
   /** A write, a flush or the close fails afterwards. */
@@ -21,6 +23,8 @@ export const FINDING_KINDS = [
   'wrong-data',
   /** A snapshot is missing, or does not hold what the disk held when it was taken. */
   'wrong-snapshot',
+  /** The disk has a size that it was not given. */
+  'wrong-size',
 ] as const;
 export type FindingKind = (typeof FINDING_KINDS)[number];
 
@@ -29,7 +33,8 @@ export interface Finding {
   readonly moment: Moment;
   /** In words. */
   readonly text: string;
-  /** Of wrong data. */
+  /** Of wrong data: the snapshot that holds it, if it is not the disk. */
+  readonly snapshot?: string | undefined;
   readonly sector?: number | undefined;
   /** What is there. */
   readonly token?: number | undefined;

@@ -13,7 +13,13 @@ import { PAGE_SECTORS, pageNumber } from './pages.ts';
 import type { Operation, Subject } from './recording.ts';
 import type { Fate, StateView } from './state-view.ts';
 
-export const HAZARDS = ['unordered-zero-fill', 'unordered-data', 'early-reuse', 'qed-need-check'] as const;
+export const HAZARDS = [
+  'unordered-zero-fill',
+  'unordered-data',
+  'early-reuse',
+  'qed-need-check',
+  'stale-copied-flags',
+] as const;
 export type Hazard = (typeof HAZARDS)[number];
 
 export const HAZARD_MEANINGS: Readonly<Record<Hazard, string>> = {
@@ -25,6 +31,8 @@ export const HAZARD_MEANINGS: Readonly<Record<Hazard, string>> = {
     'a freed cluster is used again before its unlink is durable; the range that freed it shows the data of another',
   'qed-need-check':
     'the need-check mark has no sync before the first link; an image that is not marked has an entry that leads past the end of the file',
+  'stale-copied-flags':
+    'eager refcounts: within a snapshot operation no sync orders refcounts and copied flags; a check calls flags corrupt that go with refcounts which are too high, until it repairs them; no data are lost',
 };
 
 /** All that a finding is held against. */
@@ -35,9 +43,13 @@ export interface Evidence {
   readonly outcome: Outcome;
 }
 
-/** The hazard that wrong data are, if all fits. */
-export function hazardOfData(finding: Finding, evidence: Evidence): Hazard | undefined {
+/** The hazard that a finding is by itself, if all fits. */
+export function hazardOf(finding: Finding, evidence: Evidence): Hazard | undefined {
   const { sector } = finding;
+  if (finding.kind === 'stale-copied-flags') {
+    const { expectation, view } = evidence;
+    return expectation.isInSnapshotOperation(view.epoch.at) ? finding.kind : undefined;
+  }
   if (finding.kind !== 'wrong-data' || sector === undefined) return undefined;
   const extent = extentAt(evidence.outcome, finding, sector);
   if (extent?.place.kind !== 'host') return undefined;
@@ -47,7 +59,7 @@ export function hazardOfData(finding: Finding, evidence: Evidence): Hazard | und
 }
 
 function extentAt({ looks }: Outcome, { moment }: Finding, sector: number): Extent | undefined {
-  const look = looks.find((each) => each.moment === moment);
+  const look = looks.find((each) => each.moment === moment && each.snapshot === undefined);
   return look === undefined ? undefined : extentOf(look.extents, sector);
 }
 
@@ -77,7 +89,7 @@ export interface Cure {
 }
 
 /**
- * What might explain findings that `hazardOfData` does not: to be tried by keeping the operations
+ * What might explain findings that `hazardOf` does not: to be tried by keeping the operations
  * and looking again.
  */
 export function curesOf(findings: readonly Finding[], evidence: Evidence): readonly Cure[] {

@@ -13,7 +13,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
 import { SparseBytes } from '../device/sparse-bytes.ts';
 import { SyncElision } from '../device/sync-elision.ts';
-import type { CheckReport } from '../format/check-report.ts';
+import type { CheckReport, DetailSink } from '../format/check-report.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import { FORMAT_FACTS } from '../format/formats.ts';
 import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
@@ -25,9 +25,11 @@ import { tokensOf, type PageSource } from './pages.ts';
 import type { ImageFile, Subject } from './recording.ts';
 import { ScratchFiles, StateDevice } from './state-device.ts';
 
-/** The disk at one moment. */
+/** The disk at one moment, or a snapshot. */
 export interface Look {
   readonly moment: Moment;
+  /** Its name. */
+  readonly snapshot: string | undefined;
   readonly extents: readonly Extent[];
   /** Pages that the inspection had written by then, over those of the state. */
   readonly written: ReadonlyMap<number, Uint8Array>;
@@ -37,6 +39,8 @@ export interface Outcome {
   /** What is wrong whatever the guest data are. */
   readonly findings: readonly Finding[];
   readonly looks: readonly Look[];
+  /** Names of the snapshots that the image lists; of moments at which they were looked at. */
+  readonly snapshots: ReadonlyMap<Moment, readonly string[]>;
   /** The image was marked as not closed cleanly. */
   readonly isMarked: boolean;
   /** Bytes that opening for writing read where it repaired; 0 where it did not. */
@@ -126,6 +130,7 @@ export class Inspector {
 class Inspection implements Outcome {
   readonly findings: Finding[] = [];
   readonly looks: Look[] = [];
+  readonly snapshots = new Map<Moment, readonly string[]>();
   isMarked = false;
   repairBytes = 0;
   readonly #inspector: Inspector;
@@ -143,6 +148,7 @@ class Inspection implements Outcome {
     const isReadable = await this.#attempt('unreadable', 'before-repair', async () => {
       const image = await this.#inspector.open(this.#before, true);
       await this.#look(image, 'before-repair', this.#before);
+      await this.#lookAtSnapshots(image, 'before-repair', this.#before);
       await image.abandon();
     });
     if (!isReadable) return;
@@ -160,8 +166,7 @@ class Inspection implements Outcome {
   /** Checks the open image, writes to it and closes it. */
   async #isUsable(image: DiskImage): Promise<boolean> {
     const isSound = await this.#attempt('corrupt-after-repair', 'after-repair', async () => {
-      const report = await this.#check(image);
-      this.#noteDamage(report, 'corrupt-after-repair', 'after-repair');
+      const report = await this.#check(image, 'corrupt-after-repair', 'after-repair');
       // Where no repair was due, an allocation that came to nothing is a leak. QED cannot free
       // any.
       if (this.isMarked && image.format === 'qcow2' && report !== undefined && report.leaks > 0) {
@@ -180,28 +185,48 @@ class Inspection implements Outcome {
   async #checkAgain(): Promise<void> {
     await this.#attempt('corrupt-after-writes', 'after-writes', async () => {
       const image = await this.#inspector.open(this.#after, true);
-      this.#noteDamage(await this.#check(image), 'corrupt-after-writes', 'after-writes');
+      await this.#check(image, 'corrupt-after-writes', 'after-writes');
       await this.#look(image, 'after-writes', this.#after);
+      await this.#lookAtSnapshots(image, 'after-writes', this.#after);
       await image.abandon();
       if (!isMarked(image.format, this.#after)) return;
       this.#note('corrupt-after-writes', 'after-writes', 'the image is marked as in use after a clean close');
     });
   }
 
-  async #check(image: DiskImage): Promise<CheckReport | undefined> {
-    if (image instanceof Qcow2Image) return image.check();
-    return image.format === 'qed' ? checkQed(this.#inspector.imageDevice(this.#after)) : undefined;
+  /** Checks the image; damage is a finding. */
+  async #check(image: DiskImage, kind: FindingKind, moment: Moment): Promise<CheckReport | undefined> {
+    const details: string[] = [];
+    const onDetail: DetailSink = (_kind, text) => details.push(text);
+    let report: CheckReport | undefined;
+    if (image instanceof Qcow2Image) report = await image.check(undefined, { onDetail });
+    else if (image.format === 'qed') report = await checkQed(this.#inspector.imageDevice(this.#after));
+    if (report === undefined || report.corruptions + report.checkErrors === 0) return report;
+    const isStale = report.checkErrors === 0 && areFlagsStale(details, image.clusterSize);
+    this.#note(isStale ? 'stale-copied-flags' : kind, moment, firstOf(report));
+    return report;
   }
 
-  async #look(image: DiskImage, moment: Moment, files: ScratchFiles): Promise<void> {
+  /** At those of an image that is open read-only, which shows one of them afterwards. */
+  async #lookAtSnapshots(image: DiskImage, moment: Moment, files: ScratchFiles): Promise<void> {
+    const { snapshots } = image;
+    if (snapshots === undefined) return;
+    this.snapshots.set(
+      moment,
+      snapshots.list.map(({ name }) => name),
+    );
+    for (const { name } of snapshots.list) {
+      await this.#attempt('wrong-snapshot', moment, async () => {
+        await snapshots.show(name);
+        await this.#look(image, moment, files, name);
+      });
+    }
+  }
+
+  async #look(image: DiskImage, moment: Moment, files: ScratchFiles, snapshot?: string): Promise<void> {
     const extents = await extentsOf(image, this.#inspector.subject.files.length - 1);
     const written = new Map([...files.written].map(([number, bytes]) => [number, bytes.slice()]));
-    this.looks.push({ moment, extents, written });
-  }
-
-  #noteDamage(report: CheckReport | undefined, kind: FindingKind, moment: Moment): void {
-    if (report === undefined || report.corruptions + report.checkErrors === 0) return;
-    this.#note(kind, moment, firstOf(report));
+    this.looks.push({ moment, snapshot, extents, written });
   }
 
   /** Whether the work succeeded; where it fails, that is a finding. */
@@ -218,6 +243,24 @@ class Inspection implements Outcome {
   #note(kind: FindingKind, moment: Moment, text: string): void {
     this.findings.push({ kind, moment, text });
   }
+}
+
+/**
+ * Whether all that is corrupt are copied flags that do no harm: a flag that is missing costs a copy,
+ * and one that is set is right where the refcount is too high.
+ */
+function areFlagsStale(details: readonly string[], clusterSize: number): boolean {
+  const soleOwners = new Set<number>();
+  for (const text of details) {
+    const [, cluster] = /^Leaked cluster (\d+) refcount=\d+ reference=1$/.exec(text) ?? [];
+    if (cluster !== undefined) soleOwners.add(Number(cluster) * clusterSize);
+  }
+  return details.every((text) => {
+    if (!text.startsWith('ERROR')) return true;
+    const [, offset, refcount] =
+      /^ERROR OFLAG_COPIED .*offset=(0x[0-9a-f]+) refcount=(\d+)$/.exec(text) ?? [];
+    return offset !== undefined && (refcount === '1' || soleOwners.has(Number(offset)));
+  });
 }
 
 function firstOf({ messages }: CheckReport): string {

@@ -24,9 +24,10 @@ export interface Verdict {
   readonly inDiscard: number;
 }
 
-/** What is compared at one moment: extents of the disk, by host page. */
+/** What is compared at one moment: extents of the disk, or of a snapshot, by host page. */
 interface Layer {
   readonly moment: Moment;
+  readonly snapshot: string | undefined;
   readonly extents: readonly Extent[];
   readonly index: HostIndex;
   /** Pages that the inspection had written: they are not the state's. */
@@ -100,6 +101,7 @@ export class Judge {
     const layers = this.#layers.get(outcome) ?? layersOf(outcome);
     this.#layers.set(outcome, layers);
     const base: Found = { findings: [], inDiscard: 0 };
+    this.#judgeShape(view.epoch, outcome, base);
     for (const layer of layers) {
       this.#judgeKnown(view, layer, base);
       this.#judgeUnknown(view, layer, base);
@@ -107,6 +109,29 @@ export class Judge {
     const seen = { layers, base, pages: new Map<number, Map<number, Found>>() };
     this.#seen.set(outcome, seen);
     return seen;
+  }
+
+  /** Sizes of the disk, and which snapshots there are. */
+  #judgeShape({ at }: Epoch, { looks, snapshots }: Outcome, { findings }: Found): void {
+    const sizes = this.#expectation.sizesAt(at);
+    for (const { moment, snapshot, extents } of looks) {
+      const last = extents.at(-1);
+      const bytes = last === undefined ? 0 : (last.start + last.sectors) * SECTOR_SIZE;
+      if (snapshot !== undefined || sizes.includes(bytes)) continue;
+      const text = `the disk has ${String(bytes)} bytes instead of ${sizes.join(' or ')}`;
+      findings.push({ kind: 'wrong-size', moment, text });
+    }
+    const { must, may } = this.#expectation.snapshotsAt(at);
+    for (const [moment, names] of snapshots) {
+      const missing = must.filter((name) => !names.includes(name));
+      const foreign = names.filter((name) => !may.includes(name));
+      for (const name of missing) {
+        findings.push({ kind: 'wrong-snapshot', moment, text: `the snapshot ${name} is missing` });
+      }
+      for (const name of foreign) {
+        findings.push({ kind: 'wrong-snapshot', moment, text: `the snapshot ${name} should not exist` });
+      }
+    }
   }
 
   /** Sectors that may have to hold anything but zeroes, wherever they are. */
@@ -123,7 +148,7 @@ export class Judge {
         const sector = known[index] as number;
         if (sector >= start + sectors) break;
         if (place.kind !== 'host') {
-          this.#judgeSector(sector, this.#tokenOf(extent, sector), { moment: layer.moment, at }, found);
+          this.#judgeSector(sector, this.#tokenOf(extent, sector), { layer, at }, found);
           continue;
         }
         const host = place.sector + sector - start;
@@ -131,12 +156,7 @@ export class Judge {
         const written = layer.written.get(number);
         if (written === undefined && view.touched.has(number)) continue;
         const page = written ?? view.page(number);
-        this.#judgeSector(
-          sector,
-          page.tokens[host % PAGE_SECTORS] as number,
-          { moment: layer.moment, at },
-          found,
-        );
+        this.#judgeSector(sector, page.tokens[host % PAGE_SECTORS] as number, { layer, at }, found);
       }
     }
   }
@@ -154,7 +174,7 @@ export class Judge {
       if (layer.isMarked && this.#isNearInFlight(first, at)) continue;
       const next = known[firstAtLeast(known, first)] ?? Infinity;
       const isInCluster = next < Math.min(end, first + unit - (first % unit));
-      this.#judgeSector(isInCluster ? next : first, UNREADABLE, { moment: layer.moment, at }, found);
+      this.#judgeSector(isInCluster ? next : first, UNREADABLE, { layer, at }, found);
     }
   }
 
@@ -165,7 +185,7 @@ export class Judge {
       if (place.kind !== 'decoded') continue;
       for (const [index, token] of place.tokens.entries()) {
         if (token !== ZERO_TOKEN && !this.#expectation.isKnown(start + index)) {
-          this.#judgeSector(start + index, token, { moment: layer.moment, at: view.epoch.at }, found);
+          this.#judgeSector(start + index, token, { layer, at: view.epoch.at }, found);
         }
       }
     }
@@ -186,7 +206,7 @@ export class Judge {
       for (let index = 0; index < sectors; index++) {
         const token = page.tokens[from + index] as number;
         if (token === ZERO_TOKEN || this.#expectation.isKnown(guest + index)) continue;
-        this.#judgeSector(guest + index, token, { moment: layer.moment, at: view.epoch.at }, found);
+        this.#judgeSector(guest + index, token, { layer, at: view.epoch.at }, found);
       }
     }
   }
@@ -199,32 +219,36 @@ export class Judge {
     const found: Found = { findings: [], inDiscard: 0 };
     for (const layer of layers) {
       if (layer.written.has(number)) continue;
-      for (const span of layer.index.spansOf(number)) this.#judgeSpan(page, span, layer.moment, found);
+      for (const span of layer.index.spansOf(number)) this.#judgeSpan(page, span, layer, found);
     }
     const kept = found.findings.length === 0 && found.inDiscard === 0 ? NOTHING : found;
     contents.set(page.key, kept);
     return kept;
   }
 
-  #judgeSpan(page: Page, { from, sectors, guest }: Span, moment: Moment, found: Found): void {
+  #judgeSpan(page: Page, { from, sectors, guest }: Span, layer: Layer, found: Found): void {
     const at = this.#epoch?.at ?? 0;
     for (let index = 0; index < sectors; index++) {
-      this.#judgeSector(guest + index, page.tokens[from + index] as number, { moment, at }, found);
+      this.#judgeSector(guest + index, page.tokens[from + index] as number, { layer, at }, found);
     }
   }
 
   #judgeSector(
     sector: number,
     token: number,
-    { moment, at }: { readonly moment: Moment; readonly at: number },
+    { layer: { moment, snapshot }, at }: { readonly layer: Layer; readonly at: number },
     found: Found,
   ): void {
-    const own = moment === 'after-writes' ? this.#own.get(sector) : undefined;
+    const isWritten = moment === 'after-writes' && snapshot === undefined;
+    const own = isWritten ? this.#own.get(sector) : undefined;
     const ofOwn = own === token ? 'right' : 'wrong';
-    const verdict = own === undefined ? this.#expectation.judge(sector, token, at) : ofOwn;
+    const verdict = own === undefined ? this.#expectation.judge(sector, token, at, snapshot) : ofOwn;
     if (verdict === 'right') return;
     if (verdict === 'in-discard') found.inDiscard++;
-    else found.findings.push({ kind: 'wrong-data', moment, text: '', sector, token });
+    else {
+      const kind = snapshot === undefined ? 'wrong-data' : 'wrong-snapshot';
+      found.findings.push({ kind, moment, text: '', snapshot, sector, token });
+    }
   }
 
   #tokenOf({ start, place }: Extent, sector: number): number {
@@ -263,17 +287,19 @@ function verdictOf(outcome: Outcome, base: Found, pages: Iterable<Found>): Verdi
 }
 
 /**
- * The whole disk before the repair; afterwards only what is in another place, or in a page that the
- * inspection wrote: the rest is what was compared already.
+ * The whole disk before the repair, and each snapshot; afterwards only what is in another place, or
+ * in a page that the inspection wrote: the rest is what was compared already.
  */
 function layersOf({ looks, isMarked }: Outcome): readonly Layer[] {
-  const [first] = looks;
   return looks.map((look): Layer => {
+    const { moment, snapshot } = look;
+    const first = looks.find((each) => each.snapshot === snapshot) ?? look;
     const written = new Map([...look.written].map(([number, bytes]) => [number, makePage(bytes)]));
-    const extents = first === undefined || look === first ? look.extents : movedExtents(look, first);
-    const isBefore = look.moment === 'before-repair';
+    const extents = look === first ? look.extents : movedExtents(look, first);
+    const isBefore = moment === 'before-repair';
     return {
-      moment: look.moment,
+      moment,
+      snapshot,
       extents,
       index: new HostIndex(extents),
       written,

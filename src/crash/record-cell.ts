@@ -8,7 +8,7 @@ import type { CellPlan } from '../bench/engine.ts';
 import { Payload } from '../bench/payload.ts';
 import { payloadSeed, prepareFiles } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
-import { openingOf, openStack, type WrapDevice } from '../bench/stack.ts';
+import { openingOf, openStack, type Stack, type WrapDevice } from '../bench/stack.ts';
 import { Deferral } from '../device/deferred-device.ts';
 import { MemoryStorage } from '../device/memory-storage.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
@@ -16,6 +16,7 @@ import type { Request } from '../workload/request.ts';
 import { makePage, PAGE_BYTES, PageFiles, pageNumber } from './pages.ts';
 import type { ImageFile, Recording } from './recording.ts';
 import { Recorder } from './recorder.ts';
+import { isImageStep, takeStep, type ImageStep, type Step } from './steps.ts';
 
 const IMAGE = 'disk';
 const BACKING = 'base';
@@ -24,7 +25,7 @@ const FIRST_WRITE = 0x4000_0000;
 
 export interface RecordOptions {
   /** In place of the cell's workload. */
-  readonly requests: readonly Request[];
+  readonly requests: readonly Step[];
   /** Put between the image and what is recorded: a fault of the engine that is to be found. */
   readonly deviation?: WrapDevice | undefined;
   /** Put around the bare file, below what is recorded: a fault of the host. */
@@ -60,27 +61,38 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
     if (!files.some((file) => file.name === name)) constants.set(name, storage.open(name).contents());
   }
   const recorder = new Recorder(FIRST_WRITE);
-  await using stack = await openStack({
-    ...openingOf(cell),
-    ...prepared.stack,
-    interleaved: cell.queueDepth > 1 ? new Deferral() : undefined,
-    metered: false,
-    wrap: (device) => {
-      const file = files.findIndex(({ label }) => label === device.label);
-      if (file < 0) return device;
-      const recorded = recorder.device(fault?.(device) ?? device, file);
-      return deviation?.(recorded) ?? recorded;
-    },
-  });
-  const { clusterSize } = stack.image;
-  await runRequests({
-    backend: recorder.disk(stack.backend),
-    batches: [requests],
-    queueDepth: cell.queueDepth,
-    payload: new Payload('zero', payloadSeed(plan)),
-    signal,
-  });
-  await stack.close();
+  const open = (): Promise<Stack> =>
+    openStack({
+      ...openingOf(cell),
+      ...prepared.stack,
+      interleaved: cell.queueDepth > 1 ? new Deferral() : undefined,
+      metered: false,
+      wrap: (device) => {
+        const file = files.findIndex(({ label }) => label === device.label);
+        if (file < 0) return device;
+        const recorded = recorder.device(fault?.(device) ?? device, file);
+        return deviation?.(recorded) ?? recorded;
+      },
+    });
+  await using session = new Session(await open());
+  const { clusterSize } = session.stack.image;
+  for (const part of partsOf(requests)) {
+    const { stack } = session;
+    if ('op' in part) {
+      const reopen = (): Promise<void> => session.reopen(open);
+      await takeStep(part, { image: stack.image, recorder, reopen });
+      continue;
+    }
+    const end = stack.image.virtualSize;
+    await runRequests({
+      backend: recorder.disk(stack.backend),
+      batches: [part.filter(({ offset, length }) => offset + length <= end)],
+      queueDepth: cell.queueDepth,
+      payload: new Payload('zero', payloadSeed(plan)),
+      signal,
+    });
+  }
+  await session.stack.close();
   return {
     subject: {
       format: cell.format,
@@ -100,6 +112,36 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
     requests: recorder.requests,
     endsAt: recorder.events,
   };
+}
+
+/** The image as it is open now. */
+class Session implements AsyncDisposable {
+  stack: Stack;
+
+  constructor(stack: Stack) {
+    this.stack = stack;
+  }
+
+  async reopen(open: () => Promise<Stack>): Promise<void> {
+    await this.stack.close();
+    this.stack = await open();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.stack.abandon();
+  }
+}
+
+/** Requests that follow one another together; each step of the image alone. */
+function partsOf(steps: readonly Step[]): readonly (readonly Request[] | ImageStep)[] {
+  const parts: (Request[] | ImageStep)[] = [];
+  for (const step of steps) {
+    const last = parts.at(-1);
+    if (isImageStep(step)) parts.push(step);
+    else if (Array.isArray(last)) last.push(step);
+    else parts.push([step]);
+  }
+  return parts;
 }
 
 function copyFile(storage: MemoryStorage, name: string, to: PageFiles, file: number): void {

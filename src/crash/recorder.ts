@@ -85,15 +85,17 @@ export class Recorder {
   }
 
   request(
-    request: Pick<GuestRequest, 'op' | 'offset' | 'length'> & Partial<WriteZeroesFlags>,
+    request: Pick<GuestRequest, 'op' | 'offset' | 'length'> &
+      Partial<WriteZeroesFlags & Pick<GuestRequest, 'snapshot'>>,
     serve: () => Pending,
     bytes?: Uint8Array,
   ): Pending {
-    const { op, offset, length, fua = false, unmap = false } = request;
+    const { op, offset, length, fua = false, unmap = false, snapshot } = request;
     if (bytes !== undefined) stampSectors(bytes, { sector: offset / SECTOR_SIZE, write: this.#writes++ });
     const tokens = bytes === undefined ? undefined : tokensOf(bytes);
     const index = this.requests.length;
-    const entry = { op, offset, length, fua, unmap, beganAt: this.#events++, doneAt: Infinity, tokens };
+    const when = { beganAt: this.#events++, doneAt: Infinity };
+    const entry = { op, offset, length, fua, unmap, snapshot, ...when, tokens };
     this.requests.push(entry);
     return this.#noteEnd(entry, this.#current.run(index, serve));
   }

@@ -15,6 +15,7 @@ import type { Format } from '../format/disk-image.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import type { RequestOp } from '../workload/request.ts';
 import type { PageFiles } from './pages.ts';
+import type { StepOp } from './steps.ts';
 
 /** A change of a file; `offset` and `length` are bytes. */
 export interface Operation {
@@ -49,11 +50,14 @@ export interface Sync {
   readonly failed: boolean;
 }
 
+/** What a guest asked for, or what was done to its disk between two of its requests. */
 export interface GuestRequest {
-  readonly op: RequestOp;
-  /** Guest bytes. */
+  readonly op: RequestOp | StepOp;
+  /** Guest bytes; of a disk that gets larger or smaller, the part that comes or goes. */
   readonly offset: number;
   readonly length: number;
+  /** Of a snapshot operation: the snapshot's name. */
+  readonly snapshot: string | undefined;
   readonly fua: boolean;
   readonly unmap: boolean;
   readonly beganAt: number;
@@ -83,7 +87,7 @@ export interface Subject {
   readonly discard: DiscardMode | undefined;
   /** The format of backing files that the image does not name. */
   readonly unnamedFormat: Format | undefined;
-  /** Bytes. */
+  /** Bytes, when the recording began. */
   readonly virtualSize: number;
   /** Bytes in which the image allocates. */
   readonly clusterSize: number;

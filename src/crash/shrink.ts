@@ -5,13 +5,13 @@
  * real run, and not a part of another.
  */
 
-import type { Request } from '../workload/request.ts';
 import { epochsOf } from './epochs.ts';
 import { explore, Surveyor, type BadState, type ExploreOptions, type JudgedState } from './explore.ts';
 import type { Finding } from './findings.ts';
 import type { Hazard } from './hazards.ts';
 import type { Recording } from './recording.ts';
 import { StateView, type Fate } from './state-view.ts';
+import type { Step } from './steps.ts';
 
 /** What has to be found again. */
 export type Target =
@@ -19,14 +19,14 @@ export type Target =
   | { readonly kind: 'violation'; readonly finding: Pick<Finding, 'kind' | 'moment'> };
 
 export interface ShrinkOptions extends Omit<ExploreOptions, 'isEnough'> {
-  readonly record: (requests: readonly Request[]) => Promise<Recording>;
+  readonly record: (requests: readonly Step[]) => Promise<Recording>;
   readonly target: Target;
   /** Recordings that are made at most. */
   readonly attempts: number;
 }
 
 export interface Example {
-  readonly requests: readonly Request[];
+  readonly requests: readonly Step[];
   readonly recording: Recording;
   readonly state: BadState;
 }
@@ -37,7 +37,7 @@ export interface Example {
  * @returns `undefined` if they do not show it within the budget
  */
 export async function shrink(
-  requests: readonly Request[],
+  requests: readonly Step[],
   options: ShrinkOptions,
 ): Promise<Example | undefined> {
   let best = await exampleIn(
@@ -49,7 +49,7 @@ export async function shrink(
   for (let size = Math.ceil(best.requests.length / 2); size >= 1 && attempts > 0;) {
     let isSmaller = false;
     for (let from = best.requests.length - size; from > -size && attempts > 0; from -= size) {
-      const kept: Request[] = best.requests.filter((_, index) => index < from || index >= from + size);
+      const kept: Step[] = best.requests.filter((_, index) => index < from || index >= from + size);
       if (kept.length === best.requests.length) continue;
       attempts--;
       const found: Example | undefined = await exampleIn(kept, options);
@@ -63,7 +63,7 @@ export async function shrink(
   return { ...best, state: await withFewerLosses(best, options.target) };
 }
 
-async function exampleIn(requests: readonly Request[], options: ShrinkOptions): Promise<Example | undefined> {
+async function exampleIn(requests: readonly Step[], options: ShrinkOptions): Promise<Example | undefined> {
   const recording = await options.record(requests);
   let state: BadState | undefined;
   await explore(recording, {

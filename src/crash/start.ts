@@ -25,7 +25,7 @@ export async function startOf({ subject, base }: Recording): Promise<Start> {
   const behind =
     image.backing === undefined
       ? new Map<number, number>()
-      : await contentsOf(image.backing, image.virtualSize);
+      : await contentsOf(image.backing, image.backing.virtualSize);
   const initial = new Map<number, number>();
   const put = (sector: number, token: number): void => {
     if (token !== ZERO_TOKEN) initial.set(sector, token);
@@ -67,9 +67,12 @@ async function contentsOf(image: DiskImage, end: number): Promise<ReadonlyMap<nu
  * write.
  */
 export function furtherPlaces({ subject, requests }: Recording): readonly number[] {
-  const { clusterSize, virtualSize } = subject;
+  const { clusterSize } = subject;
+  // The disk may be as small as it ever was.
+  const ends = requests.filter(({ op }) => op === 'shrink').map(({ offset }) => offset);
+  const end = Math.min(subject.virtualSize, ...ends);
   const unit = Math.max(clusterSize, SECTOR_SIZE);
-  const touched = requests.filter(({ length }) => length > 0);
+  const touched = requests.filter(({ op, length }) => length > 0 && op !== 'grow' && op !== 'shrink');
   const taken = new Set<number>();
   for (const { offset, length } of touched) {
     const last = Math.floor((offset + length - 1) / unit);
@@ -78,6 +81,6 @@ export function furtherPlaces({ subject, requests }: Recording): readonly number
   let free = 0;
   while (taken.has(free)) free++;
   const offsets = [touched[0]?.offset, touched.at(-1)?.offset, free * unit];
-  const sectors = offsets.filter((offset) => offset !== undefined && offset + SECTOR_SIZE <= virtualSize);
+  const sectors = offsets.filter((offset) => offset !== undefined && offset + SECTOR_SIZE <= end);
   return [...new Set(sectors)].map((offset) => (offset as number) / SECTOR_SIZE);
 }

@@ -56,8 +56,9 @@ function eventsOf(recording: Recording, epoch: Epoch, { fates }: BadState): read
     .map(({ text }) => text);
 }
 
-function requestText({ op, offset, length, fua, unmap }: GuestRequest): string {
+function requestText({ op, offset, length, fua, unmap, snapshot }: GuestRequest): string {
   if (op === 'flush') return 'flush';
+  if (snapshot !== undefined) return `${op} ${snapshot}`;
   const flags = [...(fua ? ['FUA'] : []), ...(unmap ? ['unmap'] : [])].join(', ');
   return `${op} ${formatSize(length)} at ${hex(offset)}${flags === '' ? '' : ` (${flags})`}`;
 }
@@ -87,6 +88,9 @@ export function findingText(finding: Finding, expectation: Expectation, at: numb
   const { kind, moment, sector, token, text } = finding;
   const when = moment.replaceAll('-', ' ');
   if (sector === undefined || token === undefined) return `${when}: ${kind}: ${text}`;
+  if (finding.snapshot !== undefined) {
+    return `${when}: guest offset ${hex(sector * SECTOR_SIZE)} of snapshot ${finding.snapshot} holds ${contentText(token, sector, expectation)}, which the disk did not hold when it was taken`;
+  }
   const { durable, inFlight } = expectation.historyOf(sector, at);
   const last = durable.at(-1);
   const wanted = last === undefined ? 'what it held before the run' : `what request ${String(last)} wrote`;

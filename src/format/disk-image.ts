@@ -87,6 +87,8 @@ export interface ImageSnapshots {
   /** Makes the disk what it was. */
   apply(idOrName: string): Promise<void>;
   delete(nameOrId: string): Promise<void>;
+  /** Shows the snapshot in place of the disk until the image, open read-only, is closed. */
+  show(idOrName: string): Promise<void>;
 }
 
 export interface DiskImage {

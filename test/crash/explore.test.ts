@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 
+import type { WrapDevice } from '../../src/bench/stack.ts';
 import { epochsOf } from '../../src/crash/epochs.ts';
 import { explore, Surveyor, type JudgedState } from '../../src/crash/explore.ts';
 import { recordCell } from '../../src/crash/record-cell.ts';
@@ -9,8 +10,19 @@ import type { Recording } from '../../src/crash/recording.ts';
 import { shrink } from '../../src/crash/shrink.ts';
 import { STRONGEST_MODEL } from '../../src/crash/state-space.ts';
 import { StateView, type Fate } from '../../src/crash/state-view.ts';
-import type { Request } from '../../src/workload/request.ts';
-import { AnswersEarly, DropsSyncs, FailsOnce, ForgetsDirtyBit, HidesFailures, Postpones } from './planted.ts';
+import type { Step } from '../../src/crash/steps.ts';
+import {
+  AnswersEarly,
+  CutsEarly,
+  DropsSyncs,
+  FailsOnce,
+  ForgetsDirtyBit,
+  HidesFailures,
+  ListsSnapshotsEarly,
+  Postpones,
+  PunchesEarly,
+  StaleFlags,
+} from './planted.ts';
 import { recordSmall, smallPlan, type SmallCell } from './small-recording.ts';
 
 const SEED = 7;
@@ -148,7 +160,13 @@ function inOrder(findings: JudgedState['findings']): readonly string[] {
 /** Requests that an example of a planted fault has at most. */
 const SHORT = 6;
 
-const planted: readonly (SmallCell & { readonly what: string })[] = [
+interface Planted extends SmallCell {
+  readonly what: string;
+  /** For a fault that needs to know the run without it. */
+  readonly deviationOf?: (faultless: Recording) => WrapDevice;
+}
+
+const planted: readonly Planted[] = [
   {
     what: 'eager refcounts without the sync between refcounts and L2',
     format: 'qcow2',
@@ -221,6 +239,51 @@ const planted: readonly (SmallCell & { readonly what: string })[] = [
     deviation: (device) => new DropsSyncs(device, 'l2-after-cow'),
   },
   {
+    what: 'a snapshot that is listed before its refcounts are durable',
+    format: 'qcow2',
+    refcounts: 'eager',
+    cache: 'writeback',
+    clusterSize: 512,
+    steps: ['snapshots'],
+    deviation: (device) => new ListsSnapshotsEarly(device),
+  },
+  {
+    what: 'a hole that is punched before the change of tables is durable',
+    format: 'qcow2',
+    refcounts: 'eager',
+    cache: 'writeback',
+    clusterSize: 512,
+    steps: ['snapshots'],
+    deviationOf: (faultless) => (device) => new PunchesEarly(device, faultless),
+  },
+  {
+    what: 'snapshot operations without their syncs',
+    format: 'qcow2',
+    refcounts: 'eager',
+    cache: 'writeback',
+    clusterSize: 512,
+    steps: ['snapshots'],
+    deviation: (device) => new DropsSyncs(device, 'snapshot', 'l2-after-refcount'),
+  },
+  {
+    what: 'copied flags of tables that a snapshot shares',
+    format: 'qcow2',
+    refcounts: 'eager',
+    cache: 'writeback',
+    clusterSize: 512,
+    steps: ['snapshots'],
+    deviation: (device) => new StaleFlags(device),
+  },
+  {
+    what: 'a file that is cut off before its tables',
+    format: 'qcow2',
+    refcounts: 'eager',
+    cache: 'writeback',
+    clusterSize: 4096,
+    steps: ['resize'],
+    deviation: (device) => new CutsEarly(device),
+  },
+  {
     what: 'a sync that answers before it is done',
     format: 'raw',
     cache: 'writeback',
@@ -238,15 +301,19 @@ const planted: readonly (SmallCell & { readonly what: string })[] = [
 describe('a fault of an engine is found, and shown in few requests', () => {
   test.each(planted)('$what', async (cell) => {
     const { plan, requests } = await smallPlan(cell);
-    const { deviation, fault } = cell;
-    const record = (some: readonly Request[]): Promise<Recording> =>
-      recordCell(plan, { requests: some, deviation, fault });
+    const { fault, deviationOf } = cell;
+    const record = async (some: readonly Step[]): Promise<Recording> => {
+      const deviation =
+        deviationOf === undefined ? cell.deviation : deviationOf(await recordCell(plan, { requests: some }));
+      return recordCell(plan, { requests: some, deviation, fault });
+    };
     const options = { model: STRONGEST_MODEL, budget: 1500, seed: SEED };
     const { bad } = await explore(await record(requests), { ...options, isEnough: isViolation });
     const [finding] = bad[0]?.findings ?? [];
     if (finding === undefined) throw new Error(`not found, seed ${String(SEED)}`);
     const target = { kind: 'violation', finding } as const;
-    const example = await shrink(requests, { ...options, record, target, attempts: 60 });
+    const shrinking = { ...options, record, target, budget: 500, attempts: 60 };
+    const example = await shrink(requests, shrinking);
     expect(example?.requests.length).toBeLessThanOrEqual(SHORT);
     expect(example?.state.findings.length).toBeGreaterThan(0);
   });

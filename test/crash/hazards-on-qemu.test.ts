@@ -12,7 +12,7 @@ import { describe, expect, test } from 'vitest';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';
 import { runQemuIo, type QemuIoRequest } from '../../src/peer/qemu-io.ts';
-import { crashQemuIo, ioWords, reasonToSkip, runTool } from '../format/system-tools.ts';
+import { crashQemuIo, ioWords, reasonToSkip, runTool, tryTool } from '../format/system-tools.ts';
 import { ask } from '../parity/qemu-cases.ts';
 import { testDirectory } from '../test-directory.ts';
 
@@ -105,6 +105,25 @@ describe.skipIf(skip !== undefined)(`on QEMU${skip === undefined ? '' : ` (${ski
       writeFileSync(scene.path, after);
       scene.io('read -P 2 1M 4k', `read -P 1 ${String(MIB + 4096)} 60k`);
     }
+  });
+
+  test('stale-copied-flags: refcounts reach the file before the flags that go with them', () => {
+    const scene = new Scene('qcow2');
+    scene.io('write -P 1 0 64k');
+    const before = readFileSync(scene.path);
+    runTool('qemu-img', ['snapshot', '-c', 'a', scene.path]);
+    const after = readFileSync(scene.path);
+    // What is there of the snapshot: the refcount block alone.
+    const table = Number(before.readBigUInt64BE(48));
+    const block = Number(before.readBigUInt64BE(table));
+    after.copy(before, block, block, block + CLUSTER);
+    writeFileSync(scene.path, before);
+    const { status, stdout, stderr } = tryTool('qemu-img', ['check', scene.path]);
+    expect({ status, flags: (stdout + stderr).includes('OFLAG_COPIED') }).toEqual({ status: 2, flags: true });
+    scene.io('read -P 1 0 64k');
+    runTool('qemu-img', ['check', '-q', '-r', 'all', scene.path]);
+    runTool('qemu-img', ['check', '-q', scene.path]);
+    scene.io('read -P 1 0 64k');
   });
 
   test('qed-need-check: no sync between the mark and the first link; a later write then goes to two places', async () => {

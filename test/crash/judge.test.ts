@@ -28,9 +28,11 @@ test.each([true, false])(
     // One extent: neighbours are merged.
     const outcome: Outcome = {
       findings: [],
+      snapshots: new Map(),
       looks: [
         {
           moment: 'before-repair',
+          snapshot: undefined,
           extents: [{ start: 0, sectors: DISK_SECTORS, place: { kind: 'unreadable' } }],
           written: new Map(),
         },

@@ -1,9 +1,10 @@
 /** Faults of an engine, each as a filter around the recorded file: what a crash must bring out. */
 
 import { after, type Pending } from '../../src/core/pending.ts';
-import type { BlockDevice, Elision, WritePart } from '../../src/device/block-device.ts';
+import type { BlockDevice, Elision, FileGrowth, WritePart } from '../../src/device/block-device.ts';
 import { DeviceFilter } from '../../src/device/filter.ts';
 import type { Purpose, SyncCause } from '../../src/device/purpose.ts';
+import type { Operation, Recording } from '../../src/crash/recording.ts';
 
 /** Passes over every sync with one of these causes. */
 export class DropsSyncs extends DeviceFilter {
@@ -107,5 +108,108 @@ export class HidesFailures extends DeviceFilter {
     } catch {
       return undefined;
     }
+  }
+}
+
+/** Refcounts of what a snapshot shares are written only when the header leads to the snapshot. */
+export class ListsSnapshotsEarly extends DeviceFilter {
+  #held: (() => Pending)[] | undefined;
+
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    // A whole table is the copy for a snapshot; growing tables are written entry by entry.
+    if (purpose === 'l1-table' && bytes.byteLength > 8) this.#held ??= [];
+    if (this.#held !== undefined && purpose === 'refcount-block') {
+      const copy = bytes.slice();
+      this.#held.push(() => this.inner.write(offset, copy, purpose, undefined, undefined));
+      return undefined;
+    }
+    const pending = this.inner.write(offset, bytes, purpose, from, to);
+    if (purpose !== 'header') return pending;
+    const held = this.#held ?? [];
+    this.#held = undefined;
+    for (const write of held) void write();
+    return pending;
+  }
+}
+
+/**
+ * Punches each hole together with the L1 table whose change frees the place, and not when that is
+ * durable.
+ */
+export class PunchesEarly extends DeviceFilter {
+  readonly #holes: ReadonlyMap<number, readonly Operation[]>;
+  #tables = 0;
+
+  /** @param faultless the same run without the fault, which knows the holes beforehand */
+  constructor(inner: BlockDevice, { operations }: Recording) {
+    super(inner);
+    let tables = 0;
+    const holes = new Map<number, Operation[]>();
+    for (const operation of operations) {
+      const list = holes.get(tables) ?? [];
+      if (operation.purpose === 'l1-table') tables++;
+      else if (operation.op === 'punch-hole') holes.set(tables, [...list, operation]);
+    }
+    this.#holes = holes;
+  }
+
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    const pending = this.inner.write(offset, bytes, purpose, from, to);
+    if (purpose !== 'l1-table') return pending;
+    for (const hole of this.#holes.get(++this.#tables) ?? []) {
+      void this.inner.punchHole(hole.offset, hole.length, hole.purpose, undefined);
+    }
+    return pending;
+  }
+}
+
+/** Puts every copied flag of the active L1 table in place, as if no snapshot shared its tables. */
+export class StaleFlags extends DeviceFilter {
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    if (purpose !== 'l1-table') return this.inner.write(offset, bytes, purpose, from, to);
+    const stale = bytes.slice();
+    for (let at = 0; at < stale.byteLength; at += 8) {
+      if (stale.subarray(at, at + 8).some((byte) => byte !== 0)) stale[at] = 0x80;
+    }
+    return this.inner.write(offset, stale, purpose, from, to);
+  }
+}
+
+/** L2 tables without the lost part of a disk reach the file behind its new end. */
+export class CutsEarly extends DeviceFilter {
+  readonly #held: (() => Pending)[] = [];
+  /** Since a hole was punched, as in the part that goes. */
+  #isCutting = false;
+
+  override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+    if (purpose !== 'l2-table' || !this.#isCutting) {
+      return this.inner.write(offset, bytes, purpose, from, to);
+    }
+    const copy = bytes.slice();
+    this.#held.push(() => this.inner.write(offset, copy, purpose, undefined, undefined));
+    return undefined;
+  }
+
+  override sync(cause: SyncCause, elision?: Elision): Pending {
+    // As in QEMU, which may keep them in its cache until the end of a shrink.
+    if (this.#isCutting && (cause === 'refcount-after-l2' || cause === 'l1-growth')) return undefined;
+    this.#release();
+    return this.inner.sync(cause, elision);
+  }
+
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
+    const pending = this.inner.truncate(size, purpose, growth);
+    this.#release();
+    return pending;
+  }
+
+  override punchHole(offset: number, length: number, purpose: Purpose, isZeroWrite?: boolean): Pending {
+    this.#isCutting = true;
+    return this.inner.punchHole(offset, length, purpose, isZeroWrite);
+  }
+
+  #release(): void {
+    this.#isCutting = false;
+    for (const write of this.#held.splice(0)) void write();
   }
 }

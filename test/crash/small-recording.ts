@@ -10,7 +10,7 @@ import type { CacheMode } from '../../src/format/cache-mode.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';
 import type { ImageShape } from '../../src/format/image-shape.ts';
-import type { Request } from '../../src/workload/request.ts';
+import { withSteps, type Step, type StepKind } from '../../src/crash/steps.ts';
 import { parseWorkload } from '../../src/workload/workload-file.ts';
 
 export interface SmallCell {
@@ -28,6 +28,8 @@ export interface SmallCell {
   /** Whether discards and zero-writes free clusters. */
   readonly releases?: boolean;
   readonly requests?: number;
+  /** Between the requests. */
+  readonly steps?: readonly StepKind[];
   readonly seed?: number;
   readonly deviation?: WrapDevice;
   readonly fault?: WrapDevice;
@@ -38,7 +40,7 @@ const phase = { name: 'w', blockSizes: [{ size: 4096 }, { size: 1536 }, { size: 
 /** The cell of a random workload on a disk of 1 MiB, with its requests. */
 export async function smallPlan(
   small: SmallCell,
-): Promise<{ readonly plan: CellPlan; readonly requests: readonly Request[] }> {
+): Promise<{ readonly plan: CellPlan; readonly requests: readonly Step[] }> {
   const { format, refcounts = 'eager', cache, clusterSize = 4096, queueDepth = 1, shape } = small;
   const { backed = false, prefilled = false, releases = false, requests: count = 40, seed = 3 } = small;
   const mix = { write: 80, flush: 12, ...(releases ? { discard: 8, writeZeroes: 8 } : {}) };
@@ -79,7 +81,9 @@ export async function smallPlan(
     others: { shape: [shape ?? {}] },
   });
   if (plan === undefined) throw new Error('no cell');
-  return { plan, requests: await collectRequests(plan, {}) };
+  const { virtualSize } = source;
+  const requests = await collectRequests(plan, {});
+  return { plan, requests: withSteps(requests, small.steps ?? [], { virtualSize, clusterSize }) };
 }
 
 /** Runs it. */

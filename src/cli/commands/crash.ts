@@ -10,6 +10,7 @@ import { LAYOUT_AXES } from '../options/layout-options.ts';
 import { CELL_OPTIONS } from '../options/matrix-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, count, listOf, suggesting, text } from '../options/option-values.ts';
+import { STEP_KINDS } from '../../crash/steps.ts';
 import { CRASH_SUITES } from '../sessions/crash-cells.ts';
 import { crashSession, reproduceCase } from '../sessions/crash-session.ts';
 
@@ -31,6 +32,10 @@ export const crashCommand = defineCommand({
           suite: optional(
             'Cells of many features, instead of workloads and image options: quick, full',
             choice('suite', CRASH_SUITES),
+          ),
+          steps: optional(
+            'Done to the image between the requests: snapshots, resize, compressed',
+            listOf('steps', choice('steps', STEP_KINDS)),
           ),
           requests: preset(
             'Run only the first N requests of each workload',

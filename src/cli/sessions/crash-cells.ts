@@ -4,6 +4,7 @@ import type { CellPlan } from '../../bench/engine.ts';
 import { planMatrix } from '../../bench/matrix.ts';
 import type { CellOptions } from '../../crash/explore-cell.ts';
 import type { CrashModel } from '../../crash/state-space.ts';
+import { impossibleSteps, type StepKind } from '../../crash/steps.ts';
 import type { CacheMode } from '../../format/cache-mode.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
@@ -26,6 +27,7 @@ export interface CrashArgs extends LayoutAxesArgs {
   readonly 'cluster-size': readonly number[] | undefined;
   readonly 'queue-depth': readonly number[];
   readonly 'backing-depth': readonly number[] | undefined;
+  readonly steps: readonly StepKind[] | undefined;
   readonly requests: number;
   readonly atomic: '512' | '4096' | 'write';
   readonly garbage: boolean;
@@ -51,7 +53,14 @@ type SuiteChoice = Pick<
   | 'extended-l2'
   | 'preallocation'
   | 'refcount-bits'
+  | 'steps'
 >;
+
+/** A cell, and what is done to its image between the requests. */
+export interface CrashCell {
+  readonly plan: CellPlan;
+  readonly steps: readonly StepKind[];
+}
 
 const PLAIN = ['stride', 'sequential-allocation', 'overwrite', 'database-commit', 'journaling-filesystem'];
 const SUITES: Readonly<Record<CrashSuite, readonly Partial<SuiteChoice>[]>> = {
@@ -68,6 +77,12 @@ const SUITES: Readonly<Record<CrashSuite, readonly Partial<SuiteChoice>[]>> = {
     { workload: ['database-commit'], preallocation: ['metadata', 'falloc'] },
     { workload: ['journaling-filesystem'], compat: ['0.10'] },
     { workload: ['journaling-filesystem'], discard: ['ignore'] },
+    { workload: ['database-commit'], steps: ['snapshots'] },
+    { workload: ['database-commit'], steps: ['resize'] },
+    { workload: ['database-commit'], steps: ['compressed'] },
+    // Small tables: what a step changes is in many of them.
+    { workload: ['stride'], 'cluster-size': [4096], steps: ['snapshots', 'compressed'] },
+    { workload: ['stride'], 'cluster-size': [4096], steps: ['resize'] },
   ],
 };
 /** Options that a suite chooses, with the value that they have if they are not given. */
@@ -82,10 +97,11 @@ const CHOSEN_BY_SUITE: Readonly<Record<keyof SuiteChoice, string | undefined>> =
   'extended-l2': undefined,
   preallocation: undefined,
   'refcount-bits': undefined,
+  steps: undefined,
 };
 
 /** @throws UsageError for an option beside a suite that chooses it */
-export async function planCrashCells(args: CrashArgs): Promise<readonly CellPlan[]> {
+export async function planCrashCells(args: CrashArgs): Promise<readonly CrashCell[]> {
   const { suite } = args;
   if (suite === undefined) return planCells(args);
   for (const [option, absent] of Object.entries(CHOSEN_BY_SUITE)) {
@@ -93,21 +109,23 @@ export async function planCrashCells(args: CrashArgs): Promise<readonly CellPlan
     if (value === undefined || value.join() === absent) continue;
     throw new UsageError(`--suite chooses --${option}: use one of the two`);
   }
-  const cells = new Map<string, CellPlan>();
+  const cells = new Map<string, CrashCell>();
   for (const choice of SUITES[suite]) {
     // No format has all options of a suite: those that lack one are left out of its cells.
-    for (const plan of await planCells({ ...args, ...choice, format: undefined })) {
-      if (args.format?.includes(plan.cell.format) ?? true) cells.set(JSON.stringify(plan.cell), plan);
+    for (const each of await planCells({ ...args, ...choice, format: undefined })) {
+      const { cell } = each.plan;
+      if (impossibleSteps(cell, each.steps) !== undefined) continue;
+      if (args.format?.includes(cell.format) ?? true) cells.set(JSON.stringify([cell, each.steps]), each);
     }
   }
   return [...cells.values()];
 }
 
-async function planCells(args: CrashArgs): Promise<readonly CellPlan[]> {
-  const { workload = ['stride'] } = args;
+async function planCells(args: CrashArgs): Promise<readonly CrashCell[]> {
+  const { workload = ['stride'], steps = [] } = args;
   const sources = await Promise.all(expandAxes(workload).map((name) => findSource(name)));
   const formats = args.format ?? FORMATS;
-  return planMatrix({
+  const plans = planMatrix({
     sources,
     formats,
     refcounts: args.refcounts ?? REFCOUNT_MODES,
@@ -119,9 +137,10 @@ async function planCells(args: CrashArgs): Promise<readonly CellPlan[]> {
     backingDepths: args['backing-depth'],
     others: { ...openingAxes(args, formats, args.like), shape: imageShapes(args, formats) },
   });
+  return plans.map((plan) => ({ plan, steps }));
 }
 
-export function cellOptions(args: CrashArgs): Omit<CellOptions, 'turn' | 'shown'> {
+export function cellOptions(args: CrashArgs): Omit<CellOptions, 'steps' | 'turn' | 'shown'> {
   const { requests, states, seed } = args;
   return { model: modelOf(args), requests, states, seed };
 }

@@ -2,7 +2,6 @@
 
 import { join } from 'node:path';
 
-import type { CellPlan } from '../../bench/engine.ts';
 import { unsupportedByFormat } from '../../bench/unsupported.ts';
 import { existsSync } from '../../core/host-fs.ts';
 import { countOf } from '../../core/number-text.ts';
@@ -10,29 +9,30 @@ import { planOfCase, readCrashCase, stateOfCase } from '../../crash/crash-case.t
 import { exploreCell, type CellFindings } from '../../crash/explore-cell.ts';
 import { recordCell } from '../../crash/record-cell.ts';
 import { judgeAgain } from '../../crash/shrink.ts';
+import { impossibleSteps } from '../../crash/steps.ts';
 import { timelineOf } from '../../crash/timeline.ts';
 import { checkDirectory } from '../../device/output-directory.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { cellName } from '../../result/cell.ts';
-import { crashJson, crashText, type ExploredCell } from '../terminal/crash-text.ts';
+import { crashCellName, crashJson, crashText, type ExploredCell } from '../terminal/crash-text.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { ProgressBar } from '../terminal/progress-bar.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { PROCESS_CLOCK } from './clock.ts';
-import { cellOptions, planCrashCells, type CrashArgs } from './crash-cells.ts';
+import { cellOptions, planCrashCells, type CrashArgs, type CrashCell } from './crash-cells.ts';
 import { CrashThread } from './crash-threads.ts';
 
 const NS_PER_MINUTE = 60e9;
 
 /** Explores every cell and prints what was found. */
 export async function crashSession(args: CrashArgs, terminal: Terminal): Promise<number> {
-  const plans = await planCrashCells(args);
+  const planned = await planCrashCells(args);
   if (args.examples !== undefined) checkDirectory(args.examples);
   using bar = new ProgressBar(terminal.errors);
   using interruption = new Interruption(terminal, () => bar.clear());
   const startNs = PROCESS_CLOCK.nowNs();
-  const search = new CrashSearch(plans, args, { bar, interruption });
+  const search = new CrashSearch(planned, args, { bar, interruption });
   let isInterrupted = false;
   try {
     await search.run();
@@ -51,7 +51,7 @@ export async function crashSession(args: CrashArgs, terminal: Terminal): Promise
   };
   terminal.print(args.json ? JSON.stringify(crashJson(answer), null, 2) : crashText(answer, terminal));
   if (isInterrupted) {
-    terminal.warn(`interrupted: ${String(cells.length)} of ${countOf(plans.length, 'cell')} explored`);
+    terminal.warn(`interrupted: ${String(cells.length)} of ${countOf(planned.length, 'cell')} explored`);
     return EXIT.interrupted;
   }
   return cells.some((cell) => isViolated(cell)) ? EXIT.verdict : EXIT.good;
@@ -59,7 +59,7 @@ export async function crashSession(args: CrashArgs, terminal: Terminal): Promise
 
 /** The cells in their order, as many at once as there are jobs. */
 class CrashSearch {
-  readonly #plans: readonly CellPlan[];
+  readonly #planned: readonly CrashCell[];
   readonly #args: CrashArgs;
   readonly #bar: ProgressBar;
   readonly #interruption: Interruption;
@@ -71,18 +71,18 @@ class CrashSearch {
   #next = 0;
 
   constructor(
-    plans: readonly CellPlan[],
+    planned: readonly CrashCell[],
     args: CrashArgs,
     { bar, interruption }: { readonly bar: ProgressBar; readonly interruption: Interruption },
   ) {
-    this.#plans = plans;
+    this.#planned = planned;
     this.#args = args;
     this.#bar = bar;
     this.#interruption = interruption;
   }
 
   async run(): Promise<void> {
-    const jobs = Math.min(this.#args.jobs, this.#plans.length);
+    const jobs = Math.min(this.#args.jobs, this.#planned.length);
     // An error in one thread ends the others.
     using threads = new DisposableStack();
     await Promise.all(
@@ -107,24 +107,33 @@ class CrashSearch {
   }
 
   async #work(thread: CrashThread | undefined): Promise<void> {
-    for (let index = this.#next++; index < this.#plans.length; index = this.#next++) {
-      const plan = this.#plans[index] as CellPlan;
+    for (let index = this.#next++; index < this.#planned.length; index = this.#next++) {
+      const each = this.#planned[index] as CrashCell;
+      const { plan, steps } = each;
+      const { cell } = plan;
       const skipped =
-        unsupportedByFormat(plan) ?? (this.#hasTime() ? undefined : 'the time given by --minutes is over');
+        unsupportedByFormat(plan) ??
+        impossibleSteps(cell, steps) ??
+        (this.#hasTime() ? undefined : 'the time given by --minutes is over');
       this.#cells[index] =
         skipped === undefined
-          ? { cell: plan.cell, ...(await this.#explore(index, plan, thread)) }
-          : { cell: plan.cell, skipped };
+          ? { cell, steps, ...(await this.#explore(index, each, thread)) }
+          : { cell, steps, skipped };
       this.#shares[index] = 1;
     }
   }
 
-  async #explore(index: number, plan: CellPlan, thread: CrashThread | undefined): Promise<CellFindings> {
+  async #explore(
+    index: number,
+    { plan, steps }: CrashCell,
+    thread: CrashThread | undefined,
+  ): Promise<CellFindings> {
     const { signal } = this.#interruption;
+    const name = crashCellName({ cell: plan.cell, steps });
     const onTried = (tried: number): void => {
       this.#shares[index] = tried / this.#args.states;
       const done = this.#shares.reduce((sum, share) => sum + share, 0);
-      if (!signal.aborted) this.#bar.show(cellName(plan.cell), done / this.#plans.length);
+      if (!signal.aborted) this.#bar.show(name, done / this.#planned.length);
     };
     const turn = (tried: number): ReturnType<Interruption['turn']> => {
       onTried(tried);
@@ -132,7 +141,7 @@ class CrashSearch {
     };
     const shown = new Set(this.#shown);
     const findings = await (thread === undefined
-      ? exploreCell(plan, { ...cellOptions(this.#args), turn, shown }, () => PROCESS_CLOCK.nowNs())
+      ? exploreCell(plan, { ...cellOptions(this.#args), steps, turn, shown }, () => PROCESS_CLOCK.nowNs())
       : thread.explore({ index, shown }, { onTried, signal }));
     for (const { what } of findings.examples) this.#shown.add(what);
     return findings;

@@ -26,10 +26,14 @@ port.on('message', (order: CellOrder) => {
 
 async function exploreOrdered({ index, shown }: CellOrder): Promise<void> {
   plans ??= planCrashCells(args);
-  const plan = (await plans)[index];
-  assertInvariant(plan !== undefined, 'threads plan the same cells');
+  const cell = (await plans)[index];
+  assertInvariant(cell !== undefined, 'threads plan the same cells');
   const turn = (tried: number): undefined => send({ kind: 'tried', tried });
   const nowNs = (): bigint => PROCESS_CLOCK.nowNs();
-  const findings = await exploreCell(plan, { ...cellOptions(args), turn, shown }, nowNs);
+  const findings = await exploreCell(
+    cell.plan,
+    { ...cellOptions(args), steps: cell.steps, turn, shown },
+    nowNs,
+  );
   send({ kind: 'found', findings });
 }

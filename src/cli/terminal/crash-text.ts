@@ -6,12 +6,15 @@ import { countOf } from '../../core/number-text.ts';
 import type { Exploration } from '../../crash/explore.ts';
 import type { FoundExample } from '../../crash/explore-cell.ts';
 import { HAZARD_MEANINGS, HAZARDS } from '../../crash/hazards.ts';
+import type { StepKind } from '../../crash/steps.ts';
 import { cellName } from '../../result/cell.ts';
 import type { Cell } from '../../result/schema.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface ExploredCell {
   readonly cell: Cell;
+  /** What was done to the image between the requests. */
+  readonly steps: readonly StepKind[];
   readonly skipped?: string;
   readonly exploration?: Exploration;
   readonly examples?: readonly FoundExample[];
@@ -60,12 +63,10 @@ export function crashText(
   return [
     ...lines,
     '',
-    ...skipped.map(({ cell, skipped: reason }) =>
-      paint.dim(`skipped ${visibleText(cellName(cell))}: ${visibleText(reason ?? '')}`),
+    ...skipped.map((each) =>
+      paint.dim(`skipped ${visibleText(crashCellName(each))}: ${visibleText(each.skipped ?? '')}`),
     ),
-    ...cells.flatMap(({ cell, examples = [] }) =>
-      examples.flatMap((each) => exampleLines(cell, each, paint)),
-    ),
+    ...cells.flatMap((cell) => (cell.examples ?? []).flatMap((each) => exampleLines(cell, each, paint))),
     ...hazardLines(cells, width).map(paint.yellow),
     ...saved.map((path) => `Example  ${visibleText(path)}`),
     bad === 0
@@ -78,6 +79,10 @@ export function crashText(
 /** Between the parts of a cell's name. */
 const SEPARATOR = ' · ';
 
+export function crashCellName({ cell, steps }: Pick<ExploredCell, 'cell' | 'steps'>): string {
+  return [cellName(cell), ...steps].join(SEPARATOR);
+}
+
 const HEADINGS = ['Cell', 'Whole operations', 'Torn', 'Violations', 'Hazards', 'States/s'];
 
 /** The names of the cells without what all of them share, and what they share. */
@@ -85,7 +90,7 @@ function namesOf(cells: readonly ExploredCell[]): {
   readonly shared: string;
   readonly names: readonly string[];
 } {
-  const parts = cells.map(({ cell }) => visibleText(cellName(cell)).split(SEPARATOR));
+  const parts = cells.map((each) => visibleText(crashCellName(each)).split(SEPARATOR));
   const [first = []] = parts;
   const shared = cells.length < 2 ? [] : first.filter((part) => parts.every((each) => each.includes(part)));
   const names = parts.map((each) => each.filter((part) => !shared.includes(part)).join(SEPARATOR));
@@ -110,11 +115,11 @@ function rowOf({ cell, exploration, seconds = 0 }: ExploredCell, name: string): 
 }
 
 function exampleLines(
-  cell: Cell,
+  cell: ExploredCell,
   { what, isHazard, file }: FoundExample,
   paint: Terminal['paint'],
 ): readonly string[] {
-  const title = `${isHazard ? 'hazard (QEMU too)' : 'violation'} ${what}, ${visibleText(cellName(cell))}`;
+  const title = `${isHazard ? 'hazard (QEMU too)' : 'violation'} ${what}, ${visibleText(crashCellName(cell))}`;
   const lines = file.timeline.map((line) => `  ${visibleText(line)}`);
   return [(isHazard ? paint.yellow : paint.red)(title), ...lines, ''];
 }
@@ -156,8 +161,9 @@ export function crashJson({ cells, saved, seed, elapsedSeconds }: CrashAnswer): 
     seed,
     elapsedSeconds,
     saved,
-    cells: cells.map(({ cell, skipped, exploration, examples = [], seconds }) => ({
+    cells: cells.map(({ cell, steps, skipped, exploration, examples = [], seconds }) => ({
       cell,
+      steps,
       skipped: skipped ?? null,
       seconds,
       ...(exploration === undefined

@@ -7,7 +7,7 @@
  */
 
 import { writeU64be, viewOf } from '../../../core/bytes.ts';
-import { Qcow2BenchError } from '../../../core/error.ts';
+import { assertInvariant, Qcow2BenchError } from '../../../core/error.ts';
 import type { HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { BlockDevice } from '../../../device/block-device.ts';
@@ -174,6 +174,13 @@ export class HeaderStore {
     viewOf(fields).setUint32(8, refcountTableClusters);
     await this.device.write(FIELD.refcountTableOffset, fields, 'header');
     this.#values = { ...this.#values, refcountTableOffset, refcountTableClusters };
+  }
+
+  /** Follows the tables of a snapshot, in memory alone. */
+  show(snapshot: { readonly l1Offset: number; readonly l1Entries: number; readonly diskSize: number }): void {
+    const { l1Offset, l1Entries, diskSize } = snapshot;
+    assertInvariant(this.readOnly, 'an image that shows a snapshot is open read-only');
+    this.#values = { ...this.#values, l1Offset, l1Entries, virtualSize: diskSize };
   }
 
   /** Points the header to another snapshot table: 12 bytes at 60. The caller syncs. */

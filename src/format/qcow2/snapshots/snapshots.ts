@@ -227,6 +227,23 @@ export class Snapshots implements ImageSnapshots {
     });
   }
 
+  /**
+   * Shows a snapshot in place of the disk, its size too, until the image is closed. Nothing is
+   * written: the image has to be open read-only.
+   *
+   * @param idOrName as `find` takes it
+   * @throws Qcow2BenchError `snapshot-missing`; `snapshot-broken` if its tables cannot be read
+   */
+  async show(idOrName: string): Promise<void> {
+    const { header, tables, lock } = this.#core;
+    const snapshot = this.find(idOrName) ?? this.#missing(idOrName);
+    this.#broken.refuseToApply(snapshot);
+    await lock.hold(async () => {
+      header.show(snapshot);
+      await tables.load();
+    });
+  }
+
   /** Rewrites the table, each entry with all that is known; the lock is held, by a repair. */
   async rewriteTable(): Promise<void> {
     await this.#stored.replace(this.list);
