@@ -55,9 +55,13 @@ test('a suite chooses workloads and image options, and nothing else does beside 
   ] as const) {
     const full = await callCli(folder, 'crash', '--suite', 'full', '--format', format, ...cell, ...few);
     expect(full).toMatchObject({ code: 0, stderr: '' });
-    const { cells } = JSON.parse(full.stdout) as { cells: readonly { cell: { format: string }; steps: unknown }[] };
+    const { cells } = JSON.parse(full.stdout) as {
+      cells: readonly { cell: { format: string }; steps: unknown }[];
+    };
     expect(cells.length, format).toBeGreaterThan(least);
-    expect(new Set(cells.map(({ cell: each, steps }) => JSON.stringify([each, steps]))).size).toBe(cells.length);
+    expect(new Set(cells.map(({ cell: each, steps }) => JSON.stringify([each, steps]))).size).toBe(
+      cells.length,
+    );
     expect(new Set(cells.map((each) => each.cell.format))).toEqual(new Set([format]));
   }
   for (const option of [
