@@ -15,7 +15,8 @@ import type { CellPlan } from '../bench/engine.ts';
 import type { BadState } from './explore.ts';
 import type { Example } from './shrink.ts';
 import type { Fate } from './state-view.ts';
-import { isImageStep, STEP_OPS, type Step } from './steps.ts';
+import { STEP_OPS } from './recording.ts';
+import { isImageStep, type Step } from './steps.ts';
 
 export const CRASH_CASE_SCHEMA = 'qcow2-bench/crash-case@1';
 const FILE_SIZE_MAX = 16 * 1024 * 1024;

@@ -15,7 +15,6 @@ import type { Format } from '../format/disk-image.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import type { RequestOp } from '../workload/request.ts';
 import type { PageFiles } from './pages.ts';
-import type { StepOp } from './steps.ts';
 
 /** A change of a file; `offset` and `length` are bytes. */
 export interface Operation {
@@ -49,6 +48,17 @@ export interface Sync {
    */
   readonly failed: boolean;
 }
+
+/** What is done to the image between guest requests. */
+export const STEP_OPS = [
+  'write-compressed',
+  'snapshot-create',
+  'snapshot-apply',
+  'snapshot-delete',
+  'grow',
+  'shrink',
+] as const;
+export type StepOp = (typeof STEP_OPS)[number];
 
 /** What a guest asked for, or what was done to its disk between two of its requests. */
 export interface GuestRequest {

@@ -13,19 +13,10 @@ import { hasDataFile } from '../format/image-shape.ts';
 import type { Cell } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import type { Recorder } from './recorder.ts';
+import { STEP_OPS, type StepOp } from './recording.ts';
 
 export const STEP_KINDS = ['snapshots', 'resize', 'compressed'] as const;
 export type StepKind = (typeof STEP_KINDS)[number];
-
-export const STEP_OPS = [
-  'write-compressed',
-  'snapshot-create',
-  'snapshot-apply',
-  'snapshot-delete',
-  'grow',
-  'shrink',
-] as const;
-export type StepOp = (typeof STEP_OPS)[number];
 
 export interface ImageStep {
   readonly op: StepOp;
