@@ -1,4 +1,4 @@
-/** A crash while snapshots are taken, gone back to or deleted, disks get another size, or clusters are compressed. */
+/** A crash in the middle of a snapshot operation, a resize or a compressed write. */
 
 import { describe, expect, test } from 'vitest';
 
