@@ -13,7 +13,7 @@ import type { DeviceModel } from '../device/device-model.ts';
 import { mountPointOf } from '../device/mount-point.ts';
 import { compressionLibrary } from '../format/qcow2/compression/compression.ts';
 import { blockDeviceOf, governorOf, isVirtualMachine } from './machine.ts';
-import type { Environment } from '../result/schema.ts';
+import type { Environment, ShardRecord } from '../result/schema.ts';
 
 export interface EnvironmentOptions {
   /** When the run began. */
@@ -22,6 +22,8 @@ export interface EnvironmentOptions {
   readonly seed: number;
   /** Where timed images lie; `undefined` if no file is timed. */
   readonly directory?: string | undefined;
+  /** Of a matrix that is split over machines. */
+  readonly shard?: ShardRecord | undefined;
   /** Version of QEMU, where one was found. */
   readonly qemu?: string | undefined;
   /** Those that times are taken on. */
@@ -34,7 +36,7 @@ const UNKNOWN_CPU = 'unknown';
 const NAME_MAX = 256;
 
 export function collectEnvironment(options: EnvironmentOptions): Environment {
-  const { date, commandLine, seed, directory, qemu, deviceModels = [] } = options;
+  const { date, commandLine, seed, directory, shard, qemu, deviceModels = [] } = options;
   const processors = cpus();
   const model = processors[0]?.model.trim() ?? '';
   return {
@@ -51,6 +53,7 @@ export function collectEnvironment(options: EnvironmentOptions): Environment {
     compression: compressionLibraries(),
     ...(qemu === undefined ? {} : { qemu }),
     ...(deviceModels.length === 0 ? {} : { deviceModels }),
+    ...(shard === undefined ? {} : { shard }),
     seed,
     commandLine: [...commandLine],
     date: date.toISOString(),

@@ -58,6 +58,8 @@ export interface MatrixRunOptions {
   /** Keep what the sink has of a cell, and do only what is missing. Default false. */
   readonly resume?: boolean | undefined;
   readonly clock: Clock;
+  /** Nanoseconds for which the run that is resumed began before this one. Default 0. */
+  readonly beganEarlierNs?: number | undefined;
   /** Of the order of cells within the timing rounds. */
   readonly seed: number;
   /** Stops the run between two batches of requests; it then rejects with the signal's reason. */
@@ -95,8 +97,9 @@ export async function runMatrix(options: MatrixRunOptions): Promise<MatrixOutcom
   }
   const cells = plans.map((plan) => new MatrixCell(plan, engineOf(plan, engines)));
   const turns = new TurnTaking(options.clock);
+  const beganNs = options.clock.nowNs() - BigInt(options.beganEarlierNs ?? 0);
   try {
-    await countAll(cells, options, turns);
+    await countAll(cells, options, { turns, beganNs });
     await timeAll(cells, options, turns);
   } finally {
     observer?.runEnds?.();
@@ -139,9 +142,9 @@ function isTimedEnough({ plan, record }: MatrixCell, { samples, precision }: Mat
 async function countAll(
   cells: readonly MatrixCell[],
   options: MatrixRunOptions,
-  turns: TurnTaking,
+  { turns, beganNs }: { readonly turns: TurnTaking; readonly beganNs: bigint },
 ): Promise<void> {
-  const { sink, observer, signal } = options;
+  const { sink, observer, signal, clock } = options;
   observer?.stageBegins?.({ kind: 'count', cells: cells.length });
   for (const item of cells) {
     signal?.throwIfAborted();
@@ -155,7 +158,10 @@ async function countAll(
     }
     const reason = item.engine.unsupportedReason(item.plan, 'count');
     if (reason === undefined) {
-      item.record = await naming(cell, signal, () => count(item, options, turns));
+      const startNs = clock.nowNs();
+      const record = await naming(cell, signal, () => count(item, options, turns));
+      const span = { beganNs: Number(startNs - beganNs), tookNs: Number(clock.nowNs() - startNs) };
+      item.record = { ...record, span };
       observer?.cellEnds?.(cell, { kind: 'done' });
     } else {
       item.record = emptyRecord(cell, reason);

@@ -56,6 +56,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/report.ts')).reportCommand,
   },
   {
+    usage: 'merge <result..>',
+    summary: 'Join the shards of a run (--shard) into one result',
+    load: async () => (await import('./commands/merge.ts')).mergeCommand,
+  },
+  {
     usage: 'compare <result..>',
     summary: 'Compare results: counts by cause, times; or two host logs',
     load: async () => (await import('./commands/compare.ts')).compareCommand,

@@ -260,6 +260,14 @@ export const cellRecordSchema = z
       .describe('Fallbacks that were used because the preferred way was not available'),
     verification: verificationSchema.optional().describe('Only where reads were to be verified'),
     parity: paritySchema.optional().describe('Only in cells that QEMU ran'),
+    span: z
+      .strictObject({
+        beganNs: nanoseconds.describe('After the run began'),
+        tookNs: nanoseconds,
+      })
+      .optional()
+      .describe('When the counting pass ran; absent of older results'),
+    shard: z.int().positive().optional().describe('Of a merged result: the shard that ran the cell'),
     skipped: z
       .string()
       .min(1)
@@ -279,6 +287,19 @@ export const cellRecordSchema = z
     }
   });
 export type CellRecord = DeepReadonly<z.infer<typeof cellRecordSchema>>;
+
+const shardSchema = z
+  .strictObject({
+    index: z.int().positive().describe('From 1'),
+    of: z.int().positive(),
+    matrix: z
+      .string()
+      .regex(/^[0-9a-f]{32}$/)
+      .describe('Digest of all cells and their split: alike in all shards of one run'),
+    positions: z.array(count).describe("The shard's cells in the matrix, from 0"),
+  })
+  .meta({ id: 'Shard', description: 'Part of a matrix that was split over machines' });
+export type ShardRecord = DeepReadonly<z.infer<typeof shardSchema>>;
 
 export const environmentSchema = z
   .strictObject({
@@ -319,6 +340,19 @@ export const environmentSchema = z
       .describe("The libraries that pack and unpack compressed clusters; if not the system's, why"),
     qemu: name.optional().describe('Version of QEMU, where it was found'),
     deviceModels: z.array(deviceModelSchema).optional().describe('Those that times were taken on'),
+    shard: shardSchema.optional().describe('Only of a shard'),
+    shards: z
+      .array(
+        z.strictObject({
+          index: z.int().positive(),
+          cells: count,
+          date: z.iso.datetime().describe('When the shard began'),
+          cpu: name,
+          kernel: name,
+        }),
+      )
+      .optional()
+      .describe('Only of a merged result: where its cells were run'),
     seed: count,
     commandLine: z.array(z.string()),
     date: z.iso.datetime().describe('When the run began'),

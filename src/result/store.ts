@@ -165,4 +165,13 @@ function refuseOtherEnvironment(
     const message = `was run with ${field} ${values}: resume in the same environment, or write to another file`;
     throw new Qcow2BenchError('result-other-environment', message, { path });
   }
+  const shards = [standing, present].map(
+    ({ shard }) => shard && { ...shard, positions: [...shard.positions] },
+  );
+  if (JSON.stringify(shards[0]) === JSON.stringify(shards[1])) return;
+  const [is, was] = [present, standing].map(({ shard }) =>
+    shard === undefined ? 'no shard' : `shard ${String(shard.index)}/${String(shard.of)}`,
+  );
+  const message = `has ${was ?? ''}, but this run is ${is ?? ''} with its options: resume the same shard, or write to another file`;
+  throw new Qcow2BenchError('result-other-environment', message, { path });
 }

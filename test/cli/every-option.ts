@@ -107,6 +107,7 @@ export function tryEveryOption(group: Group): void {
       ['create', 'top.qcow2', '--backing', 'disk.raw', '--backing-format', 'raw'],
       ['run', '--workload', 'tiny.json', ...cell, '--out', 'result.json'],
       ['run', '--workload', 'tiny.json', ...cell, '--cache', 'writeback,none', '--out', 'pair.json'],
+      ['run', '--workload', 'tiny.json', ...cell, '--shard', '1/1', '--out', 'shard.json'],
       ['run', '--workload', 'tiny.json', ...cell, '--host-log', 'ops.jsonl'],
       ['bench', '--workload', 'tiny.json', ...cell, '--out', 'bench.json', '--report', 'bench.html'],
       ['replay', 'trace.csv', ...cell, '--out', 'replay.json'],

@@ -22,6 +22,7 @@ interface CommandCase {
 export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   apply: ['one'],
   backing: ['disk.raw'],
+  balance: ['result.json'],
   'backing-dir': ['.'],
   baseline: ['baseline.json'],
   delete: ['one'],
@@ -35,6 +36,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   precision: ['5%'],
   'qemu-bin-dir': ['/usr/bin'],
   reproduce: ['crash.json'],
+  shard: ['1/1', '1/2'],
   until: ['1ms'],
   volume: ['hm_0'],
   workload: ['tiny.json', 'trace.csv', 'tiny.json,trace.csv'],
@@ -55,12 +57,14 @@ const MATRIX_PARTNERS: Readonly<Record<string, Words>> = {
   'any-backing': ON_OVERLAY,
   'backing-dir': ON_OVERLAY,
   'backing-format': ON_OVERLAY,
+  balance: { shard: '1/1', out: 'new.json' },
   device: { samples: '1' },
   dir: TIMED,
   'in-place': { image: 'disk.qcow2' },
   overlap: { ...TIMED, 'queue-depth': '2' },
   precision: { samples: undefined, device: 'null', 'time-limit': '1' },
   'qemu-bin-dir': { engine: 'qemu' },
+  shard: { out: 'new.json' },
   'time-limit': TIMED,
   'timed-requests': TIMED,
   warmup: { samples: '1', device: 'null' },
@@ -122,6 +126,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       call: { RESULT: 'result.json', out: 'new.html' },
       partners: { cache: { markdown: true } },
     },
+    merge: { call: { RESULT: 'shard.json', out: 'new.json' } },
     compare: {
       call: { RESULT: 'result.json', OTHER: 'bench.json' },
       partners: {

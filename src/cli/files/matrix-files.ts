@@ -14,6 +14,7 @@ interface MatrixFileArgs extends BackingArgs {
   readonly image: string | undefined;
   readonly 'data-file': readonly string[] | undefined;
   readonly out: string | undefined;
+  readonly balance: string | undefined;
   readonly 'host-log': string | undefined;
 }
 
@@ -25,6 +26,7 @@ export function matrixFiles(args: MatrixFileArgs, usualOut?: string): readonly F
   return [
     ...reads('--workload', ...workloads.flatMap(traceFiles)),
     ...reads('--device', ...models),
+    ...reads('--balance', args.balance),
     ...imageFiles(args),
     ...makes('result', '--out', args.out, usualOut),
     ...makes('host log', '--host-log', args['host-log']),

@@ -18,7 +18,7 @@ import { BACKING_OPTIONS, type BackingArgs } from './backing-options.ts';
 import { LAYOUT_AXES, openingAxes, type LayoutAxesArgs } from './layout-options.ts';
 import { ENGINES } from './meanings.ts';
 import { flag, inGroup, listOption, openList, optional, preset, withDefault } from './option-kinds.ts';
-import { choice, clusterSize, count, device, listOf, onOff, percent, text } from './option-values.ts';
+import { choice, clusterSize, count, device, listOf, onOff, percent, shard, text } from './option-values.ts';
 
 const QUEUE_DEPTH_MAX = 1024;
 const SAMPLES_MAX = 1000;
@@ -87,6 +87,11 @@ export const MEASURE_OPTIONS = inGroup('Measuring:', {
     count('timed-requests', { min: 1 }),
   ),
   requests: optional('Run only the first N requests of each workload', count('requests', { min: 1 })),
+  shard: optional('Run only part I of N of the cells, as 2/8; join the results with merge', shard('shard')),
+  balance: optional(
+    'With --shard: earlier result whose durations balance the shards; the same for all',
+    text('balance'),
+  ),
   resume: flag('Continue the result in --out: run only missing cells'),
   strict: flag('Exit with code 1 if a cell was skipped'),
 });

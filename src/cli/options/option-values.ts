@@ -4,6 +4,7 @@
  * Invariant: every refusal names the option, the value, and the values allowed.
  */
 
+import { SHARDS_MAX, type Shard } from '../../bench/shard.ts';
 import { isPowerOfTwo } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { didYouMean } from '../../core/nearest-name.ts';
@@ -82,6 +83,17 @@ export function count(
         ? `of at least ${String(min)}`
         : `from ${String(min)} to ${String(max)}`;
     throw badOption(option, text, `a whole number ${bound}`);
+  };
+}
+
+/** A part of several, such as `2/8`. */
+export function shard(option: string): ReadValue<Shard> {
+  return (text) => {
+    const [, index, of] = (/^(\d{1,6})\/(\d{1,6})$/.exec(text.trim()) ?? []).map(Number);
+    if (index !== undefined && of !== undefined && index >= 1 && index <= of && of <= SHARDS_MAX) {
+      return { index, of };
+    }
+    throw badOption(option, text, `I/N with I from 1 to N, and N up to ${String(SHARDS_MAX)}, such as 2/8`);
   };
 }
 

@@ -12,6 +12,7 @@ import type { CellPlan, Engine, KeptImage } from '../../bench/engine.ts';
 import { collectEnvironment } from '../../bench/environment.ts';
 import { planMatrix, type MatrixAxes } from '../../bench/matrix.ts';
 import { progressOn } from '../terminal/run-progress.ts';
+import { shardOf } from '../../bench/shard.ts';
 import { runMatrix, type MatrixOutcome } from '../../bench/run.ts';
 import type { UserImage } from '../../bench/user-image.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
@@ -23,7 +24,8 @@ import { FORMATS } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
 import type { ImageShape } from '../../format/image-shape.ts';
 import { nearestQemuProfile, type QemuProfileName } from '../../format/qemu-profile.ts';
-import type { Cell, ResultRecord } from '../../result/schema.ts';
+import type { Cell, ResultRecord, ShardRecord } from '../../result/schema.ts';
+import { readResult } from '../../result/store.ts';
 import type { ReplayTiming } from '../../workload/replay-timing.ts';
 import type { WorkloadSource } from '../../workload/library.ts';
 import { PROCESS_CLOCK } from './clock.ts';
@@ -117,7 +119,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const { devices, models } = namedDevices(args.device);
   const qemuVersion = args.engine.includes('qemu') ? await versionOfQemu(args) : undefined;
   const likes = followedBy(args, qemuVersion, terminal);
-  const plans = planCells(session, devices, { userImage, likes });
+  const { plans, shard } = inShard(args, planCells(session, devices, { userImage, likes }));
   refuseManyCells(args, { plans, isKept });
   tellDuration(session, { plans, samples }, terminal);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
@@ -135,6 +137,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     directory: isTimedOnFiles || overlaps ? directory?.path : undefined,
     qemu: qemuVersion,
     deviceModels: [...models.values()],
+    shard,
   });
   const sink = openSink({ environment, out: args.out, resume: args.resume, remarksOf: session.remarksOf });
   using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
@@ -158,6 +161,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
         args['timed-requests'] ?? (session.replay?.timing === undefined ? DEFAULT_TIMED_REQUESTS : undefined),
       limit: args.requests,
       resume: args.resume,
+      beganEarlierNs: millisecondsBetween(sink.result().environment.date, environment.date) * 1e6,
       clock: PROCESS_CLOCK,
       seed: args.seed ?? NO_SEED,
       signal: interruption.signal,
@@ -174,6 +178,11 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     }
     throw withKeptCells(error, args, sink);
   }
+}
+
+/** 0 if the clock of the machine was put back between them. */
+function millisecondsBetween(earlier: string, later: string): number {
+  return Math.max(0, Date.parse(later) - Date.parse(earlier));
 }
 
 /** Where counts are taken on the image itself. */
@@ -245,6 +254,16 @@ function planCells(
   return planMatrix(axes, { seed: args.seed, timing, verify, keptImage, userImage });
 }
 
+/** The cells that are to be run here. */
+function inShard(
+  { shard, balance, requests, samples, seed, 'timed-requests': timedRequests }: MatrixArgs,
+  plans: readonly CellPlan[],
+): { readonly plans: readonly CellPlan[]; readonly shard: ShardRecord | undefined } {
+  if (shard === undefined) return { plans, shard };
+  const known = balance === undefined ? undefined : readResult(balance).cells;
+  return shardOf(plans, shard, { known, setting: { requests, samples, seed, timedRequests } });
+}
+
 interface LayoutAxes extends Pick<MatrixAxes, 'formats' | 'refcounts' | 'clusterSizes'> {
   readonly shapes: readonly ImageShape[];
 }
@@ -299,6 +318,12 @@ function validateOptions(args: MatrixArgs): void {
   }
   if (resume && out === undefined) {
     throw new UsageError('--resume needs --out: the result file to continue');
+  }
+  if (args.shard !== undefined && out === undefined) {
+    throw new UsageError('--shard needs --out: the result that is merged with the others');
+  }
+  if (args.balance !== undefined && args.shard === undefined) {
+    throw new UsageError('--balance needs --shard');
   }
   if (isOverlapped && !args['queue-depth'].some((depth) => depth > 1)) {
     throw new UsageError('--overlap needs a --queue-depth above 1');
