@@ -65,7 +65,7 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
   const { userImage } = plan;
   if (userImage !== undefined) {
     const stack = userImage.inPlace
-      ? servedStack(userImage.path, { policy: userImage.policy })
+      ? servedStack(userImage.path, userImage)
       : copiedStack(userImage, { storage, name: imageName });
     const files = new MadeFiles(storage, imageName, stack);
     files.fallbacks.push(...leftOutOf(plan.source));
@@ -76,8 +76,8 @@ export async function prepareFiles(options: PrepareOptions): Promise<PreparedFil
     for (const name of await copyUserImage(userImage, { storage, name: imageName }, signal)) files.made(name);
     return files;
   }
-  const policy = { unnamedFormat: unnamedFormat(plan) };
-  const files = new MadeFiles(storage, imageName, { storage, imageName, policy });
+  const backingPolicy = { unnamedFormat: unnamedFormat(plan) };
+  const files = new MadeFiles(storage, imageName, { storage, imageName, backingPolicy });
   try {
     const image = { name: imageName, format: plan.cell.format };
     const behind = backingChain(plan, backingName);
@@ -215,7 +215,7 @@ async function fill(
     format,
     cache: 'writeback',
     refcounts: isImage ? plan.cell.refcounts : null,
-    policy: { unnamedFormat: unnamedFormat(plan) },
+    backingPolicy: { unnamedFormat: unnamedFormat(plan) },
     metered: false,
   });
   await runRequests({

@@ -83,7 +83,7 @@ export interface StackOptions extends StackFilesOptions, Omit<OpeningChoices, 'r
    * Which files behind the image may be opened, and in which format; default: those of its
    * directory.
    */
-  readonly policy?: BackingPolicy | undefined;
+  readonly backingPolicy?: BackingPolicy | undefined;
 }
 
 /**
@@ -113,7 +113,7 @@ export function openingOf(cell: Cell): Omit<StackOptions, 'storage' | 'imageName
  *   backing chain, or `discard-no-unref-unsupported`.
  */
 export async function openStack(options: StackOptions): Promise<Stack> {
-  const { imageName, cache, policy, like = DEFAULT_QEMU_PROFILE } = options;
+  const { imageName, cache, backingPolicy, like = DEFAULT_QEMU_PROFILE } = options;
   const noUnref = options.discardNoUnref === true ? unsupportedNoUnref(like) : undefined;
   if (noUnref !== undefined) throw new Qcow2BenchError('discard-no-unref-unsupported', noUnref);
   const meter = options.meter ?? new HostMeter();
@@ -134,7 +134,7 @@ export async function openStack(options: StackOptions): Promise<Stack> {
     },
     readOnly,
     refcounts: options.refcounts ?? undefined,
-    backing: policy,
+    backing: backingPolicy,
   });
   meter.enterPhase('run');
   const backendOptions = { ...options, image, cacheMode: cache, readOnly, like, path };

@@ -41,7 +41,7 @@ export interface UserImage {
   /** Files behind the image, nearest first. */
   readonly chain: readonly ChainFile[];
   /** Which files behind it may be opened. */
-  readonly policy: BackingPolicy;
+  readonly backingPolicy: BackingPolicy;
   /** Detects whether the image changed since it was counted. */
   readonly facts: ImageFacts;
   /** Serve the image itself, and not a copy. */
@@ -62,10 +62,13 @@ interface FilePlace {
 }
 
 /** The files to open an image from: what `openStack` takes. */
-export type ImageStack = Pick<StackOptions, 'storage' | 'imageName' | 'policy'>;
+export type ImageStack = Pick<StackOptions, 'storage' | 'imageName' | 'backingPolicy'>;
 
 /** The files of an image of which the copy is `name` in `storage`. */
-export function copiedStack({ path, policy, dataPath }: UserImage, { storage, name }: FilePlace): ImageStack {
+export function copiedStack(
+  { path, backingPolicy, dataPath }: UserImage,
+  { storage, name }: FilePlace,
+): ImageStack {
   const data = { storage, name: dataFileName(name) };
   const placed = new PlacedFiles(
     () => ({ storage, name }),
@@ -75,7 +78,7 @@ export function copiedStack({ path, policy, dataPath }: UserImage, { storage, na
       throw new Qcow2BenchError('image-changed', message, { path });
     },
   );
-  return { storage: placed, imageName: path, policy };
+  return { storage: placed, imageName: path, backingPolicy };
 }
 
 /**
@@ -83,15 +86,18 @@ export function copiedStack({ path, policy, dataPath }: UserImage, { storage, na
  *
  * @param path absolute
  */
-export function servedStack(path: string, { policy }: { readonly policy: BackingPolicy }): ImageStack {
-  return { storage: new PlacedFiles(() => hostPlace(path), hostPlace), imageName: path, policy };
+export function servedStack(
+  path: string,
+  { backingPolicy }: { readonly backingPolicy: BackingPolicy },
+): ImageStack {
+  return { storage: new PlacedFiles(() => hostPlace(path), hostPlace), imageName: path, backingPolicy };
 }
 
 /** A file behind an image, with those behind it, to be read. */
-export function behindStack({ path, policy }: UserImage, file: ChainFile): ImageStack {
+export function behindStack({ path, backingPolicy }: UserImage, file: ChainFile): ImageStack {
   // What is allowed is below the directory of the image on top.
-  const allowed = { allowedDirectory: dirname(path), ...withoutUndefined(policy) };
-  return servedStack(file.path, { policy: allowed });
+  const allowed = { allowedDirectory: dirname(path), ...withoutUndefined(backingPolicy) };
+  return servedStack(file.path, { backingPolicy: allowed });
 }
 
 /** Copies the image, and its data file, to `name`; what fails leaves nothing. */

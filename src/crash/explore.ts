@@ -254,13 +254,24 @@ class Explorer {
   }
 }
 
-/** The findings that have no name of their own; the names of the others are added. */
+/**
+ * The findings that have no name of their own; the names of the others are added. The same data in
+ * the same sector have one name at all moments: what was written since may have moved them.
+ */
 function unnamed(findings: readonly Finding[], evidence: Evidence, names: Set<Hazard>): readonly Finding[] {
-  return findings.filter((finding) => {
+  const named = new Set<string>();
+  const open = findings.filter((finding) => {
     const name = hazardOf(finding, evidence);
-    if (name !== undefined) names.add(name);
-    return name === undefined;
+    if (name === undefined) return true;
+    names.add(name);
+    named.add(dataOf(finding));
+    return false;
   });
+  return open.filter((finding) => finding.sector === undefined || !named.has(dataOf(finding)));
+}
+
+function dataOf({ sector, token, snapshot }: Finding): string {
+  return JSON.stringify([snapshot, sector, token]);
 }
 
 function isRead({ reads }: Leaf, changed: readonly number[]): boolean {

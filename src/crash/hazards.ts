@@ -24,9 +24,9 @@ export type Hazard = (typeof HAZARDS)[number];
 
 export const HAZARD_MEANINGS: Readonly<Record<Hazard, string>> = {
   'unordered-zero-fill':
-    'lazy refcounts: no sync is between the zeroes around a write in a new cluster and the L2 entry; sectors that no request touched show what the cluster held before',
+    'lazy refcounts, or a data file: no sync is between the zeroes around a write in a new cluster and the L2 entry; sectors that no request touched show what the cluster held before',
   'unordered-data':
-    'lazy refcounts: no sync is between the data of a new cluster and its L2 entry; sectors of a write in flight show what the cluster held before, neither the old nor the new data',
+    'lazy refcounts, or a data file: no sync is between the data of a new cluster and its L2 entry; sectors of a write in flight show what the cluster held before, neither the old nor the new data',
   'early-reuse':
     'a freed cluster is used again before its unlink is durable; the range that freed it shows the data of another',
   'qed-need-check':
@@ -68,7 +68,8 @@ function unordered(
   { subject, expectation, view }: Evidence,
   { sector, host, number }: { readonly sector: number; readonly host: number; readonly number: number },
 ): Hazard | undefined {
-  if (subject.refcounts !== 'lazy') return undefined;
+  // Eager refcounts sync the image before its L2 tables, but no data file.
+  if (subject.refcounts !== 'lazy' && subject.files.length === 1) return undefined;
   const { at, pending } = view.epoch;
   const lost = view.lostIn(number).filter((place) => {
     const operation = pending[place]?.operation;

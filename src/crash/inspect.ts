@@ -99,7 +99,7 @@ export class Inspector {
 
   /** Opens the image over these files. */
   open(files: ScratchFiles, readOnly: boolean): Promise<DiskImage> {
-    const { format, refcounts, caches, discard, unnamedFormat } = this.subject;
+    const { format, refcounts, caches, discard, policy, unnamedFormat } = this.subject;
     return openImage({
       format,
       name: this.subject.files[0].name,
@@ -108,6 +108,7 @@ export class Inspector {
       refcounts,
       caches,
       discard,
+      policy,
       backing: { unnamedFormat },
     });
   }

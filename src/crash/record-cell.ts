@@ -102,6 +102,7 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
       refcounts: cell.refcounts ?? undefined,
       caches: cell.caches,
       discard: cell.discard,
+      policy: cell.policy,
       unnamedFormat: unnamedFormat(plan),
       virtualSize: source.virtualSize,
       clusterSize,

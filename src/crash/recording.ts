@@ -12,6 +12,7 @@ import type { Purpose, SyncCause } from '../device/purpose.ts';
 import type { CacheMode } from '../format/cache-mode.ts';
 import type { CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
+import type { EnginePolicyName } from '../format/engine-policy.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import type { RequestOp } from '../workload/request.ts';
 import type { PageFiles } from './pages.ts';
@@ -95,6 +96,7 @@ export interface Subject {
   readonly refcounts: RefcountMode | undefined;
   readonly caches: CacheSizes | undefined;
   readonly discard: DiscardMode | undefined;
+  readonly policy: EnginePolicyName | undefined;
   /** The format of backing files that the image does not name. */
   readonly unnamedFormat: Format | undefined;
   /** Bytes, when the recording began. */

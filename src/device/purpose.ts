@@ -39,6 +39,9 @@ export const CAUSE_MEANINGS = {
   'l2-after-refcount': 'refcounts before the L2 entries that need them: what eager adds',
   'refcount-after-l2': 'L2 entries before refcounts drop',
   'l2-after-cow': 'copied data before its L2 entry',
+  'l2-after-data': 'new data before their L2 entry: policy strict',
+  'reuse-after-unlink': 'an L2 entry gone before its cluster is used again: policy strict',
+  'mark-before-link': 'need-check mark before the first link: policy strict',
   /** Follows setting it (QED: need-check), or precedes clearing it. */
   'dirty-bit': 'dirty bit set or cleared',
   'l2-table-growth': 'a new L2 table',

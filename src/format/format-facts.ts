@@ -48,6 +48,8 @@ export interface FormatFacts {
   readonly hasCacheSizes: boolean;
   /** Whether discarded clusters can keep their place (`discard-no-unref`). */
   readonly hasDiscardNoUnref: boolean;
+  /** Whether its engine has other policies than QEMU's (`engine-policy`). */
+  readonly hasPolicies: boolean;
   readonly hasCompression: boolean;
   readonly hasSnapshots: boolean;
   /** Whether it has metadata that `check` looks at. */

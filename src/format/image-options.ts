@@ -13,6 +13,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose } from '../device/purpose.ts';
 import type { CacheSizes } from './cache-sizes.ts';
 import type { DiskImage, Format } from './disk-image.ts';
+import type { EnginePolicyName } from './engine-policy.ts';
 import { REFCOUNT_MODES, type ImageShape, type RefcountMode } from './image-shape.ts';
 
 export { REFCOUNT_MODES, type RefcountMode };
@@ -62,6 +63,8 @@ export interface OpeningChoices {
    * keep their place in the image and read as zeroes. Default false.
    */
   readonly discardNoUnref?: boolean | undefined;
+  /** How the engine keeps its metadata in order. Default `qemu`; raw has no metadata. */
+  readonly policy?: EnginePolicyName | undefined;
 }
 
 /** What `openRaw`, `openQcow2` and `openQed` take. */

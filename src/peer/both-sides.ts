@@ -167,7 +167,7 @@ export function openBuiltin(
           storage,
           imageName: name,
           dataFile: hasDataFile(cell.shape) ? dataFileName(name) : undefined,
-          policy: { unnamedFormat: unnamedFormat(plan) },
+          backingPolicy: { unnamedFormat: unnamedFormat(plan) },
         }
       : copiedStack(userImage, { storage, name });
   return openStack({

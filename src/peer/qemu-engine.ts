@@ -26,6 +26,7 @@ import type { FileStorage } from '../device/file-storage.ts';
 import type { HostLogSink } from '../device/host-log.ts';
 import { HostMeter } from '../device/host-meter.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
+import { DEFAULT_ENGINE_POLICY } from '../format/engine-policy.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
 import type { Parity } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
@@ -130,6 +131,9 @@ export class QemuEngine implements Engine {
     if (missing !== undefined) return missing;
     if (cell.queueDepth !== 1) {
       return 'QEMU runs only at queue depth 1: its counts vary at greater depths';
+    }
+    if ((cell.policy ?? DEFAULT_ENGINE_POLICY) !== DEFAULT_ENGINE_POLICY) {
+      return `QEMU has no policy ${String(cell.policy)}, only its own`;
     }
     if (payload !== 'pattern') return `qemu-io writes the payload pattern, not ${payload}`;
     if (cell.device !== 'file') return `QEMU works on files, not on the device ${cell.device}`;
@@ -345,7 +349,7 @@ async function hasLostZeroes(
   const [behind] = plan.userImage?.chain ?? [];
   const stack =
     plan.userImage === undefined || behind === undefined
-      ? { storage, imageName: backingName, policy: { unnamedFormat: unnamedFormat(plan) } }
+      ? { storage, imageName: backingName, backingPolicy: { unnamedFormat: unnamedFormat(plan) } }
       : behindStack(plan.userImage, behind);
   await using below = await openStack({
     ...stack,

@@ -19,6 +19,8 @@ import {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
   DATA_FILES,
+  DEFAULT_ENGINE_POLICY,
+  ENGINE_POLICY_NAMES,
   FORMATS,
   FORMAT_FACTS,
   PREALLOCATIONS,
@@ -332,6 +334,19 @@ export const COORDINATES = {
       inFormat: (isOn, format) => (FORMAT_FACTS[format].hasDiscardNoUnref ? isOn : undefined),
       text: () => 'discard-no-unref',
       absentText: 'no discard-no-unref',
+    },
+  ),
+  policy: counted(
+    z
+      .enum(ENGINE_POLICY_NAMES)
+      .optional()
+      .describe('qcow2 and QED: what orders the metadata of the engine; absent means `qemu`'),
+    {
+      title: 'Policy',
+      default: DEFAULT_ENGINE_POLICY,
+      isCompared: true,
+      inFormat: (policy, format) => (FORMAT_FACTS[format].hasPolicies ? policy : undefined),
+      text: (name) => `policy ${name}`,
     },
   ),
   like: counted(

@@ -17,6 +17,7 @@ export {
 } from '../device/purpose.ts';
 export { CACHE_MODES, type CacheMode } from '../format/cache-mode.ts';
 export { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
+export { ENGINE_POLICY_NAMES, DEFAULT_ENGINE_POLICY } from '../format/engine-policy.ts';
 export { FORMATS, type Format } from '../format/disk-image.ts';
 export {
   COMPAT_LEVELS,

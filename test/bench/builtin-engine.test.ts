@@ -183,7 +183,7 @@ describe('an image of the user', () => {
       shape: undefined,
       dataPath: undefined,
       chain: [],
-      policy: {},
+      backingPolicy: {},
       facts: { fileBytes: statSync(path).size, modified: '2026-01-01T00:00:00Z' },
       inPlace: false,
     };

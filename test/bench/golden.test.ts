@@ -138,7 +138,7 @@ describe.each(PLACES)('on $place', ({ make, has }) => {
       format: variant.format,
       cache,
       refcounts: variant.refcounts,
-      policy: { unnamedFormat: 'qcow2' },
+      backingPolicy: { unnamedFormat: 'qcow2' },
       like,
       wrap,
     };

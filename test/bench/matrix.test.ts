@@ -81,6 +81,24 @@ describe('the matrix', () => {
     expect(unsupportedByFormat(plan as CellPlan)).toBe(reason);
   });
 
+  it('has a policy in cells of formats with metadata, and none where it is that of QEMU', () => {
+    const cells = smallMatrix({
+      refcounts: ['lazy'],
+      clusterSizes: [4096],
+      others: { policy: ['qemu', 'strict'] },
+    }).map(({ cell }) => cell);
+    expect(cells.map(({ format, policy }) => [format, policy])).toEqual([
+      ['raw', undefined],
+      ['qcow2', undefined],
+      ['qed', undefined],
+      ['qcow2', 'strict'],
+      ['qed', 'strict'],
+    ]);
+    expect(cellName(cells[3] as Cell)).toBe(
+      'small · qcow2 lazy · writethrough · 4KiB · depth 1 · policy strict',
+    );
+  });
+
   it('refuses two workloads of one name, which no record could tell apart', () => {
     const other = { ...smallSource('same'), path: 'elsewhere/same.json' };
     expect(() => smallMatrix({ sources: [smallSource('same'), other] })).toThrow(

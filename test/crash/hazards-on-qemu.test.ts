@@ -11,7 +11,7 @@ import { describe, expect, test } from 'vitest';
 
 import type { Format } from '../../src/format/disk-image.ts';
 import type { HostOperation } from '../../src/peer/host-operation.ts';
-import { runQemuIo, type QemuIoRequest } from '../../src/peer/qemu-io.ts';
+import { runQemuIo, type QemuIoOptions, type QemuIoRequest } from '../../src/peer/qemu-io.ts';
 import { crashQemuIo, ioWords, reasonToSkip, runTool, tryTool } from '../format/system-tools.ts';
 import { ask } from '../parity/qemu-cases.ts';
 import { testDirectory } from '../test-directory.ts';
@@ -24,11 +24,20 @@ const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 
 class Scene {
   readonly path = join(testDirectory(), 'disk');
+  /** Undefined if guest data are in the image. */
+  readonly dataPath: string | undefined;
   readonly #format: Format;
 
-  constructor(format: Format, lazy = false) {
+  constructor(
+    format: Format,
+    { lazy = false, dataFile = false }: { readonly lazy?: boolean; readonly dataFile?: boolean } = {},
+  ) {
     this.#format = format;
-    const options = lazy ? ['-o', 'lazy_refcounts=on'] : [];
+    if (dataFile) this.dataPath = `${this.path}.data`;
+    const options = [
+      ...(lazy ? ['lazy_refcounts=on'] : []),
+      ...(this.dataPath === undefined ? [] : [`data_file=${this.dataPath}`]),
+    ].flatMap((option) => ['-o', option]);
     runTool('qemu-img', ['create', '-q', '-f', format, ...options, this.path, '16M']);
   }
 
@@ -51,8 +60,17 @@ class Scene {
     const copy = `${this.path}-traced`;
     copyFileSync(this.path, copy);
     const run = { path: copy, format: this.#format, cache: 'writeback', requests } as const;
-    const operations = await runQemuIo(run);
+    const operations = await runQemuIo({ ...run, ...this.#copiedData(`${copy}.data`) });
     return operations.filter(({ request }) => request === requests.length - 1);
+  }
+
+  #copiedData(copy: string): Pick<QemuIoOptions, 'files' | 'imageOptions'> {
+    if (this.dataPath === undefined) return {};
+    copyFileSync(this.dataPath, copy);
+    return {
+      files: { data: copy },
+      imageOptions: { 'data-file.driver': 'file', 'data-file.filename': copy },
+    };
   }
 
   /** Host offset of a guest offset. */
@@ -76,7 +94,7 @@ function isSync({ op }: HostOperation): boolean {
 describe.skipIf(skip !== undefined)(`on QEMU${skip === undefined ? '' : ` (${skip})`}`, () => {
   test('early-reuse: after a plain kill, lazy refcounts show flushed data of another place; eager ones do not', () => {
     const requests = ['write -P 1 0 64k', 'flush', 'write -zu 0 64k', 'write -P 2 1M 64k'];
-    const lazy = new Scene('qcow2', true);
+    const lazy = new Scene('qcow2', { lazy: true });
     lazy.crash(...requests);
     lazy.io('read -P 2 0 64k');
     const eager = new Scene('qcow2');
@@ -86,7 +104,7 @@ describe.skipIf(skip !== undefined)(`on QEMU${skip === undefined ? '' : ` (${ski
 
   test('unordered-zero-fill: lazy refcounts sync nothing between the zeroes around a write and its L2 entry', async () => {
     for (const isLazy of [true, false]) {
-      const scene = new Scene('qcow2', isLazy);
+      const scene = new Scene('qcow2', { lazy: isLazy });
       scene.io('write -P 1 0 64k');
       const before = readFileSync(scene.path);
       const zero = { ...ask.zero(0, CLUSTER), unmap: true };
@@ -124,6 +142,24 @@ describe.skipIf(skip !== undefined)(`on QEMU${skip === undefined ? '' : ` (${ski
     runTool('qemu-img', ['check', '-q', '-r', 'all', scene.path]);
     runTool('qemu-img', ['check', '-q', scene.path]);
     scene.io('read -P 1 0 64k');
+  });
+
+  test('unordered-zero-fill: a data file is synced behind the L2 entry; zeroes that were flushed come undone', async () => {
+    const scene = new Scene('qcow2', { dataFile: true });
+    scene.io('write -P 1 0 64k', 'write -z 0 64k');
+    const before = readFileSync(scene.dataPath ?? '');
+    const operations = await scene.lastOperations(ask.write(0, 4096), ask.flush());
+    const entry = operations.findIndex(({ op, file }) => op === 'write' && file === 'image');
+    const sync = operations.findIndex((each) => isSync(each) && each.file === 'data');
+    expect(entry).toBeGreaterThanOrEqual(0);
+    expect(sync).toBeGreaterThan(entry);
+
+    scene.crash('write -P 2 0 4k', 'flush');
+    const after = readFileSync(scene.dataPath ?? '');
+    // What is lost: the zeroes behind the 4 KiB.
+    before.copy(after, 4096, 4096, CLUSTER);
+    writeFileSync(scene.dataPath ?? '', after);
+    scene.io('read -P 2 0 4k', 'read -P 1 4k 60k');
   });
 
   test('qed-need-check: no sync between the mark and the first link; a later write then goes to two places', async () => {

@@ -198,7 +198,7 @@ class DiskUnderTest {
       format: subject.format,
       cache: cacheMode,
       refcounts: subject.refcounts,
-      policy: { unnamedFormat: backing?.format },
+      backingPolicy: { unnamedFormat: backing?.format },
       wrap,
     });
   }

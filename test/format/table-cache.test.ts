@@ -234,7 +234,7 @@ describe('depending on another cache', () => {
     await dirty(caches.refcounts, 10);
     await caches.refcounts.writeBack();
     await dirty(caches.l2, 1);
-    caches.l2.dependOnSync();
+    caches.l2.dependOnSync('l2-after-cow');
     caches.take();
     await caches.l2.writeBack();
     expect(caches.take()).toEqual(['sync l2-after-cow', 'write l2-table 1']);
@@ -247,7 +247,7 @@ describe('depending on another cache', () => {
     const caches = new Caches();
     await dirty(caches.refcounts, 10);
     await dirty(caches.l2, 1);
-    caches.l2.dependOnSync();
+    caches.l2.dependOnSync('l2-after-cow');
     await caches.l2.setDependency(caches.refcounts);
     caches.take();
     await caches.l2.flush('guest-flush');

@@ -119,7 +119,7 @@ function openList(
     discardNoUnref: noUnref && unsupportedNoUnref(options.like) === undefined,
     caches: cacheSizes,
     // Only QED leaves a backing file's format out.
-    policy: { unnamedFormat: below?.format },
+    backingPolicy: { unnamedFormat: below?.format },
   });
 }
 

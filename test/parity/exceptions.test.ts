@@ -103,7 +103,11 @@ describe.skipIf(skip !== undefined)('qed-zero-over-backing', () => {
     await copySparse(path, `${path}-ours`);
     const requests = [ask.zero(0, 65_536), ask.write(512, 512)];
     await runQemuIo({ path, format: 'qed', cache: 'writeback', requests });
-    await serve(requests, { imageName: 'zeroes.qed-ours', format: 'qed', policy: { unnamedFormat: 'raw' } });
+    await serve(requests, {
+      imageName: 'zeroes.qed-ours',
+      format: 'qed',
+      backingPolicy: { unnamedFormat: 'raw' },
+    });
     const reads = (file: string, value: number): string =>
       runTool('qemu-io', ['-r', '-f', 'qed', '-c', `read -P ${String(value)} 1024 512`, file]);
     // Below the image every byte is 1.

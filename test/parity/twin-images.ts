@@ -221,7 +221,7 @@ export class TwinImages {
       storage: this.#storage,
       imageName,
       format: this.#format,
-      policy: { unnamedFormat: this.#options.unnamedBackingFormat },
+      backingPolicy: { unnamedFormat: this.#options.unnamedBackingFormat },
       cache: 'writeback',
     };
   }

@@ -54,6 +54,7 @@ const AXES = {
   ],
   discard: [[{ discard: 'ignore' }, {}, 'discard ignore', 'discard unmap']],
   discardNoUnref: [[{ discardNoUnref: true }, {}, 'discard-no-unref', 'no discard-no-unref']],
+  policy: [[{ policy: 'strict' }, {}, 'policy strict', 'policy qemu']],
   like: [[{ like: 'qemu-10.0' }, {}, 'like qemu-10.0', 'like qemu-7.2']],
   image: [[{ image: '/srv/a.qcow2' }, {}, 'image a.qcow2', 'a new image']],
 } satisfies Record<CoordinateName, readonly (readonly [Partial<Cell>, Partial<Cell>, string, string])[]>;

@@ -10,6 +10,11 @@ import type { OtherAxes } from '../../bench/matrix.ts';
 import { combinations, type Choices } from '../../core/combinations.ts';
 import { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../../format/cache-sizes.ts';
 import type { Format } from '../../format/disk-image.ts';
+import {
+  DEFAULT_ENGINE_POLICY,
+  ENGINE_POLICY_NAMES,
+  type EnginePolicyName,
+} from '../../format/engine-policy.ts';
 import { FORMAT_FACTS, formatList, formatsWith, formatsWithShape } from '../../format/formats.ts';
 import { DISCARD_MODES, type DiscardMode, type RefcountMode } from '../../format/image-options.ts';
 import {
@@ -76,6 +81,10 @@ const OPENING_KINDS = {
   'discard-no-unref': kind(
     'qcow2, as QEMU 8.1 and newer: discarded clusters keep their place in the image: on or off (default)',
     onOff('discard-no-unref'),
+  ),
+  policy: kind(
+    "qcow2 and QED: order of metadata: qemu (default), or strict: syncs that close QEMU's known gaps",
+    choice('policy', ENGINE_POLICY_NAMES),
   ),
   like: kind(
     `Which QEMU to follow: ${QEMU_PROFILE_NAMES.join(', ')}; default: the newest, or with the engine qemu the one found`,
@@ -205,10 +214,12 @@ export function openingAxes(
 ): OtherAxes {
   const noUnref = args['discard-no-unref'];
   validateNoUnref(noUnref ?? [], formats, likes);
+  validatePolicy(args.policy ?? [], formats);
   return {
     caches: cacheSizeChoices(args, formats),
     discard: args.discard.map((mode) => (mode === DISCARD_DEFAULT ? undefined : mode)),
     discardNoUnref: noUnref?.map((isOn) => (isOn ? isOn : undefined)),
+    policy: args.policy,
     like: likes,
   };
 }
@@ -235,6 +246,21 @@ export function validateNoUnref(
   const [first] = reasons;
   if (first === undefined || reasons.includes(undefined)) return;
   throw new UsageError(`--discard-no-unref: ${first}`);
+}
+
+/**
+ * Checks `--policy` against the formats: one of them must have it.
+ *
+ * @throws UsageError
+ */
+export function validatePolicy(
+  values: readonly (EnginePolicyName | undefined)[],
+  formats: readonly Format[],
+): void {
+  if (values.every((value) => value === undefined || value === DEFAULT_ENGINE_POLICY)) return;
+  const having = formatsWith(({ hasPolicies }) => hasPolicies);
+  if (formats.some((format) => having.includes(format))) return;
+  throw new UsageError(`--policy: not supported by ${formats.join(', ')}; use it with ${formatList(having)}`);
 }
 
 /** The properties with the values of their options. */

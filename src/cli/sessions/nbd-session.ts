@@ -17,6 +17,7 @@ import { openStack, type Stack } from '../../bench/stack.ts';
 import { servedStack } from '../../bench/user-image.ts';
 import { formatSize } from '../../core/size.ts';
 import { countOf } from '../../core/number-text.ts';
+import { DEFAULT_ENGINE_POLICY } from '../../format/engine-policy.ts';
 import { shapeFor } from '../../format/formats.ts';
 import { dataFileName, hasDataFile } from '../../format/image-shape.ts';
 import { createImageFile } from '../../image/create-image.ts';
@@ -29,7 +30,7 @@ import { cacheTexts, shapeTexts } from '../../result/coordinates.ts';
 import { backingPolicy } from '../options/backing-options.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interruption } from '../terminal/interruption.ts';
-import { cacheSizes, imageShape, validateNoUnref } from '../options/layout-options.ts';
+import { cacheSizes, imageShape, validateNoUnref, validatePolicy } from '../options/layout-options.ts';
 import {
   listenAddress,
   validateOptions,
@@ -71,6 +72,7 @@ export async function runNbdSession(
     [args.format],
     args.like === undefined ? undefined : [args.like],
   );
+  validatePolicy([args.policy], [args.format]);
   if (args.image === undefined) throw new UsageError('--image is required');
   const place = hostImage(args.image);
   const made = args.create === undefined ? [] : newFiles(args, place);
@@ -141,12 +143,13 @@ async function prepareImage(args: NbdSessionArgs, place: ImagePlace): Promise<vo
 function open(args: NbdSessionArgs, path: string): Promise<Stack> {
   const { format, refcounts, cache, discard, like, 'read-only': readOnly } = args;
   return openStack({
-    ...servedStack(resolve(path), { policy: backingPolicy(args) }),
+    ...servedStack(resolve(path), { backingPolicy: backingPolicy(args) }),
     format,
     refcounts,
     caches: cacheSizes(args, [format]),
     discard,
     discardNoUnref: args['discard-no-unref'],
+    policy: args.policy,
     like,
     cache,
     readOnly,
@@ -172,6 +175,7 @@ function facts(
     ...cacheTexts(cacheSizes(args, [format])),
     ...(args.discard === 'ignore' ? ['discard=ignore'] : []),
     ...(args['discard-no-unref'] === true ? ['discard-no-unref'] : []),
+    ...(args.policy === undefined || args.policy === DEFAULT_ENGINE_POLICY ? [] : [`policy ${args.policy}`]),
   ];
   const mode = refcounts === undefined ? '' : `, ${refcounts} refcounts`;
   const own: readonly TraceFact[] = [

@@ -52,7 +52,7 @@ export async function userImageOf(args: MatrixArgs): Promise<HeldImage | undefin
   refuseContradictions(args, path, found);
   const { size, mtime } = statSync(path);
   const facts = { fileBytes: size, modified: mtime.toISOString() };
-  const image = { ...found, shape: shapeFor(format, found.shape), policy, facts, inPlace };
+  const image = { ...found, shape: shapeFor(format, found.shape), backingPolicy: policy, facts, inPlace };
   // A run in place locks the image itself, for writing.
   const held = inPlace ? undefined : stack.move();
   return { image, [Symbol.asyncDispose]: async () => held?.disposeAsync() };

@@ -22,6 +22,7 @@ export const qcow2Format: FormatFacts = {
   shape: ['compat', 'refcountBits', 'extendedL2', 'compressionType', 'preallocation', 'dataFile'],
   hasCacheSizes: true,
   hasDiscardNoUnref: true,
+  hasPolicies: true,
   hasCompression: true,
   hasSnapshots: true,
   hasCheck: true,

@@ -14,6 +14,7 @@ import type { BlockDevice } from '../../device/block-device.ts';
 import { isFormat } from '../../core/format-name.ts';
 import { countOf } from '../../core/number-text.ts';
 import type { DiskImage } from '../disk-image.ts';
+import { enginePolicy } from '../engine-policy.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { l1FaultOf } from './snapshots/broken-snapshots.ts';
 import { cacheGeometry } from './metadata/cache-geometry.ts';
@@ -165,6 +166,7 @@ async function assemble(options: OpenOptions, parts: OpenParts): Promise<Qcow2Im
     lazyRefcounts: wantsLazy,
     discard: options.discard,
     discardNoUnref: options.discardNoUnref,
+    policy: enginePolicy(options.policy),
   });
   const image = new Qcow2Image(core, { snapshotTable, readPurpose: options.readPurpose });
   await image.tables.load();

@@ -282,7 +282,7 @@ export class Qcow2Image implements DiskImage {
   }
 
   #syncImage(cause: SyncCause): Pending {
-    return this.#core.device.sync(cause);
+    return this.#core.sync(cause);
   }
 
   async #resize(

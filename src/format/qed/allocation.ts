@@ -5,6 +5,7 @@
  * The order of host operations is QEMU's (measured with 7.2), each arrow one step below:
  *
  *      need-check bit, if there is no backing file and it is clear:  header read → header write
+ *        (→ sync, with a policy that orders the mark)
  *      → fill before the guest's bytes → fill behind them → the guest's bytes
  *      → with a backing file: sync, so that no table points to data a crash could take
  *      → second-level entries: their sectors;
@@ -30,6 +31,7 @@ import type { Pending } from '../../core/pending.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { readFromBacking } from '../backing-read.ts';
 import type { DiskImage } from '../disk-image.ts';
+import type { EnginePolicy } from '../engine-policy.ts';
 import { zeroBytes } from '../real-zeroes.ts';
 import type { ClusterKind, ClusterRun } from './cluster-run.ts';
 import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
@@ -44,11 +46,13 @@ export interface AllocationOptions {
   readonly tables: QedTables;
   readonly header: QedHeaderFile;
   readonly backing: DiskImage | undefined;
+  readonly policy: EnginePolicy;
 }
 
 type Step =
   | 'read-header'
   | 'mark-need-check'
+  | 'sync-mark'
   | 'marked'
   | 'read-head'
   | 'write-head'
@@ -70,6 +74,7 @@ export class Allocation {
   readonly #tables: QedTables;
   readonly #header: QedHeaderFile;
   readonly #backing: DiskImage | undefined;
+  readonly #syncsMark: boolean;
 
   // The write in flight.
   #step: Step = 'done';
@@ -97,6 +102,7 @@ export class Allocation {
     this.#tables = options.tables;
     this.#header = options.header;
     this.#backing = options.backing;
+    this.#syncsMark = options.policy.syncsMarkBeforeLink;
   }
 
   /**
@@ -159,8 +165,11 @@ export class Allocation {
         this.#step = 'mark-need-check';
         return this.#header.readSector();
       case 'mark-need-check':
-        this.#step = 'marked';
+        this.#step = this.#syncsMark ? 'sync-mark' : 'marked';
         return this.#header.writeSector(true);
+      case 'sync-mark':
+        this.#step = 'marked';
+        return this.#device.sync('mark-before-link');
       case 'marked':
         this.#header.settle(true);
         this.#step = this.#afterMark();

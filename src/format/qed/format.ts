@@ -24,6 +24,7 @@ export const qedFormat: FormatFacts = {
   shape: [],
   hasCacheSizes: false,
   hasDiscardNoUnref: false,
+  hasPolicies: true,
   hasCompression: false,
   hasSnapshots: false,
   hasCheck: true,

@@ -10,6 +10,7 @@ import { textUpToNul } from '../../core/byte-text.ts';
 import { PLAIN_FORMAT } from '../../core/format-name.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import type { DiskImage } from '../disk-image.ts';
+import { enginePolicy } from '../engine-policy.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { QedHeaderFile } from './header-file.ts';
 import { HEADER_SIZE, parseQedHeader, type QedBackingPlace, type QedHeader } from './header.ts';
@@ -75,6 +76,7 @@ async function openTables(
     header: headerFile,
     backing,
     keepNeedCheck: header.needCheck && skipsRepair,
+    policy: enginePolicy(options.policy),
   });
 }
 

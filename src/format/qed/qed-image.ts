@@ -19,6 +19,7 @@ import type { BlockDevice } from '../../device/block-device.ts';
 import type { SyncCause } from '../../device/purpose.ts';
 import { readFromBacking } from '../backing-read.ts';
 import type { DiskImage, Mapping } from '../disk-image.ts';
+import type { EnginePolicy } from '../engine-policy.ts';
 import type { OpenOptions } from '../image-options.ts';
 import type { Preallocation } from '../image-shape.ts';
 import { writeRealZeroes, zeroBytes } from '../real-zeroes.ts';
@@ -43,6 +44,7 @@ export interface QedImageOptions {
   readonly backing: DiskImage | undefined;
   /** The image needs a check that opening did not make, so closing must not call it clean. */
   readonly keepNeedCheck: boolean;
+  readonly policy: EnginePolicy;
 }
 
 /**

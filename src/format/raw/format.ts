@@ -13,6 +13,7 @@ export const rawFormat: FormatFacts = {
   shape: ['preallocation'],
   hasCacheSizes: false,
   hasDiscardNoUnref: false,
+  hasPolicies: false,
   hasCompression: false,
   hasSnapshots: false,
   hasCheck: false,

@@ -41,6 +41,7 @@ export class DataWriter {
   readonly #device: BlockDevice;
   readonly #hostAlignment: number;
   readonly #isImage: boolean;
+  readonly #ordersData: boolean;
 
   constructor(core: ImageCore, mapper: WriteMapper, reader: Reader) {
     this.#core = core;
@@ -49,6 +50,7 @@ export class DataWriter {
     this.#device = core.guestFile;
     this.#hostAlignment = core.guestFile.hostAlignment;
     this.#isImage = core.dataFile === undefined;
+    this.#ordersData = core.policy.syncsDataBeforeL2;
   }
 
   /** Writes the fill that can be zeroed, and the guest's bytes. Takes no lock. */
@@ -110,9 +112,17 @@ export class DataWriter {
    */
   #prepareEntries({ isCopied }: Allocation): Pending {
     const { tables, refcounts, header, lazyRefcounts } = this.#core;
-    if (isCopied) tables.l2Cache.dependOnSync();
+    if (isCopied) tables.l2Cache.dependOnSync('l2-after-cow');
+    if (this.#ordersData) this.#orderData();
     if (lazyRefcounts && !header.isDirty) return header.markDirty();
     return header.isDirty ? undefined : tables.l2Cache.setDependency(refcounts.blockCache);
+  }
+
+  /** The data that are linked now become durable before their entries. */
+  #orderData(): void {
+    const { tables, dataFile } = this.#core;
+    if (dataFile === undefined) tables.l2Cache.dependOnSync('l2-after-data');
+    else tables.l2Cache.dependOnFile(dataFile);
   }
 
   /**

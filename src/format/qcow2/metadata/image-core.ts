@@ -15,6 +15,7 @@ import { after, type Pending } from '../../../core/pending.ts';
 import type { BlockDevice } from '../../../device/block-device.ts';
 import type { SyncCause } from '../../../device/purpose.ts';
 import type { DiskImage } from '../../disk-image.ts';
+import type { EnginePolicy } from '../../engine-policy.ts';
 import type { DiscardMode } from '../../image-options.ts';
 import { TableCache } from './table-cache.ts';
 import type { CacheGeometry } from './cache-geometry.ts';
@@ -26,6 +27,7 @@ import type { MetadataDevice } from './metadata-device.ts';
 import { tableGuard, type MetadataMap } from './metadata-map.ts';
 import type { RefcountTable } from './refcount-table.ts';
 import { Refcounts } from './refcounts.ts';
+import type { UnlinkedClusters } from './unlinked-clusters.ts';
 
 export interface ImageParts {
   /** The image file. */
@@ -45,6 +47,7 @@ export interface ImageParts {
   readonly lazyRefcounts: boolean;
   readonly discard: DiscardMode | undefined;
   readonly discardNoUnref: boolean | undefined;
+  readonly policy: EnginePolicy;
 }
 
 export class ImageCore {
@@ -66,6 +69,7 @@ export class ImageCore {
   readonly passesDiscards: boolean;
   /** Whether clusters keep their place when the guest discards them. */
   readonly keepsDiscarded: boolean;
+  readonly policy: EnginePolicy;
   readonly lock = new Mutex();
 
   constructor(parts: ImageParts) {
@@ -83,6 +87,7 @@ export class ImageCore {
     this.lazyRefcounts = parts.lazyRefcounts;
     this.passesDiscards = parts.discard !== 'ignore';
     this.keepsDiscarded = parts.discardNoUnref === true;
+    this.policy = parts.policy;
 
     const caches = parts.cachesFor(header.values.virtualSize);
     const l2Cache = new TableCache({
@@ -102,7 +107,17 @@ export class ImageCore {
       guardWrite: tableGuard(header, metadata, 'refcount-block'),
     });
     const discards = new DiscardQueue(device);
-    this.refcounts = new Refcounts({ header, geometry, table: refcountTable, blockCache, l2Cache, discards });
+    const { syncsUnlinkBeforeReuse } = parts.policy;
+    const table = refcountTable;
+    this.refcounts = new Refcounts({
+      header,
+      geometry,
+      table,
+      blockCache,
+      l2Cache,
+      discards,
+      syncsUnlinkBeforeReuse,
+    });
     this.tables = new L2Tables({ header, geometry, caches, l2Cache, refcounts: this.refcounts, metadata });
   }
 
@@ -120,7 +135,14 @@ export class ImageCore {
   /** Writes the tables that changed and syncs the image file; the lock is held. */
   async flush(cause: SyncCause): Promise<void> {
     await this.writeCaches();
-    await this.device.sync(cause);
+    await this.sync(cause);
+  }
+
+  /** Syncs the image file: what was written of the tables is durable then. */
+  sync(cause: SyncCause): Pending {
+    const { unlinked } = this.refcounts;
+    if (unlinked === undefined) return this.device.sync(cause);
+    return this.#syncOrdered(cause, unlinked);
   }
 
   /**
@@ -138,8 +160,15 @@ export class ImageCore {
     });
   }
 
+  async #syncOrdered(cause: SyncCause, unlinked: UnlinkedClusters): Promise<void> {
+    const { generation } = unlinked;
+    await this.device.sync(cause);
+    unlinked.noteDurable(generation);
+  }
+
   /** While the dirty bit is set, refcounts in the file need not be right (R3). */
   #writeRefcounts(): Pending {
+    this.refcounts.unlinked?.noteWritten();
     return this.header.isDirty ? undefined : this.refcounts.blockCache.writeBack();
   }
 }

@@ -21,6 +21,7 @@ import type { HeaderStore } from './header-store.ts';
 import { refcountCodec, type RefcountCodec } from '../on-disk/refcount-codec.ts';
 import { RESTART, addRefcountBlock, type RefcountGrowth } from './refcount-growth.ts';
 import type { RefcountTable } from './refcount-table.ts';
+import { UnlinkedClusters } from './unlinked-clusters.ts';
 
 /** What happens to the bytes of a cluster whose refcount falls to zero. */
 export type FreedClusters = 'keep' | 'discard';
@@ -32,6 +33,8 @@ export interface RefcountsOptions {
   readonly blockCache: TableCache;
   readonly l2Cache: TableCache;
   readonly discards: DiscardQueue;
+  /** As `EnginePolicy` has it. */
+  readonly syncsUnlinkBeforeReuse: boolean;
 }
 
 /** Of an update: what it has changed counts also if it fails. */
@@ -62,6 +65,8 @@ export class Refcounts implements RefcountGrowth {
   readonly blockCache: TableCache;
   readonly l2Cache: TableCache;
   readonly codec: RefcountCodec;
+  /** Where a policy orders them before the next use; otherwise `undefined`. */
+  readonly unlinked: UnlinkedClusters | undefined;
   readonly #discards: DiscardQueue;
   /** An eighth to eight. */
   readonly #bytesPerRefcount: number;
@@ -89,6 +94,7 @@ export class Refcounts implements RefcountGrowth {
     this.l2Cache = options.l2Cache;
     this.codec = refcountCodec(options.geometry.refcountOrder);
     this.#discards = options.discards;
+    this.unlinked = options.syncsUnlinkBeforeReuse ? new UnlinkedClusters() : undefined;
     this.#bytesPerRefcount = 2 ** options.geometry.refcountOrder / 8;
   }
 
@@ -328,6 +334,12 @@ export class Refcounts implements RefcountGrowth {
     if (delta < 0) {
       const pending = this.blockCache.setDependency(this.l2Cache);
       if (pending !== undefined) await pending;
+    } else if (this.unlinked?.hasAny(first, last + 1) === true) {
+      // Entries are changed before their clusters are freed, and refcount blocks wait for them
+      // since: what satisfied that made the entries durable.
+      const pending = this.blockCache.settleDependency('reuse-after-unlink');
+      if (pending !== undefined) await pending;
+      this.unlinked.clear();
     }
     const progress: UpdateProgress = { next: first };
     try {
@@ -412,6 +424,7 @@ export class Refcounts implements RefcountGrowth {
     if (refcount > 0) return;
     if (cluster === Math.floor(this.#packedEnd / clusterSize)) this.#packedWasFreed = true;
     this.#freeClusterIndex = Math.min(this.#freeClusterIndex, cluster);
+    this.unlinked?.add(cluster);
     // A freed table must not be written back later over whatever takes its cluster.
     this.l2Cache.forget(cluster * clusterSize);
     this.blockCache.forget(cluster * clusterSize);
@@ -453,16 +466,18 @@ export class Refcounts implements RefcountGrowth {
     while (run < count && index < refcountBlockEntries) {
       run = this.codec.get(block, index++) === 0 ? run + 1 : 0;
     }
+    const first = blockIndex * refcountBlockEntries + index - count;
+    if (run === count && this.unlinked?.hasAny(first, first + count) === true) run = -1;
     if (run === count) {
       this.#markRefcounts(slot, index - count, index);
       for (let taken = index - count; taken < index; taken++) this.codec.set(block, taken, 1);
     }
     this.blockCache.release(slot);
-    // A run that may go on in the next block is left to the general search, from where this one
-    // began.
+    // A run that may go on in the next block, or has to wait, is left to the general search, from
+    // where this one began.
     if (run < count) return -1;
-    this.#freeClusterIndex = blockIndex * refcountBlockEntries + index;
-    return this.#freeClusterIndex - count;
+    this.#freeClusterIndex = first + count;
+    return first;
   }
 
   /** Refcounts `first` to `end − 1` of an acquired block change. */

@@ -4,7 +4,7 @@
  * Invariants:
  * - A table that is acquired is not evicted before it is released as often.
  * - Before any table of this cache reaches the file, whatever the cache depends on is durable: the
- *   other cache it `depends` on, or the copied data behind `dependsOnSync`.
+ *   other cache it `depends` on, or the data that `dependOnSync` or `dependOnFile` is called for.
  * - Slots, probing, eviction and write-back order are QEMU's, since they decide which bytes are
  *   written when. The map from offset to slot only speeds up what the probe would find.
  *
@@ -64,7 +64,10 @@ export class TableCache {
   #highestDirty = -1;
 
   #depends: TableCache | undefined;
-  #dependsOnSync = false;
+  /** What the file is synced for before a table is written. */
+  #syncFirst: SyncCause | undefined;
+  /** Synced before that. */
+  #dataFile: BlockDevice | undefined;
 
   constructor(options: TableCacheOptions) {
     this.#slots = options.slots;
@@ -200,9 +203,20 @@ export class TableCache {
 
   /**
    * From now on, what was written to the file before becomes durable before tables of this cache.
+   * Of two causes the first counts, but copied data before others: their sync is QEMU's own.
    */
-  dependOnSync(): void {
-    this.#dependsOnSync = true;
+  dependOnSync(cause: 'l2-after-cow' | 'l2-after-data'): void {
+    if (this.#syncFirst === undefined || cause === 'l2-after-cow') this.#syncFirst = cause;
+  }
+
+  /** From now on, what was written to a data file becomes durable before tables of this cache. */
+  dependOnFile(dataFile: BlockDevice): void {
+    this.#dataFile = dataFile;
+  }
+
+  /** Makes durable now what `setDependency` said; nothing if that was done since. */
+  settleDependency(cause: SyncCause): Pending {
+    return this.#depends === undefined ? undefined : this.#satisfiedBy(this.#depends.flush(cause));
   }
 
   /** Writes every dirty table, in slot order; does not sync at the end. */
@@ -266,7 +280,7 @@ export class TableCache {
 
   #forgetDependency(): void {
     this.#depends = undefined;
-    this.#dependsOnSync = false;
+    this.#syncFirst = undefined;
   }
 
   #writeSlot(slot: number): Pending {
@@ -276,8 +290,17 @@ export class TableCache {
 
   /** What this cache depends on, before any of its tables reaches the file (R4). */
   #makeDurableBefore(): Pending {
+    if (this.#dataFile !== undefined) return this.#makeDataDurable(this.#dataFile);
     if (this.#depends !== undefined) return this.#satisfyDependency(this.#depends);
-    return this.#dependsOnSync ? this.#satisfiedBy(this.#device.sync('l2-after-cow')) : undefined;
+    return this.#syncFirst === undefined
+      ? undefined
+      : this.#satisfiedBy(this.#device.sync(this.#syncFirst));
+  }
+
+  async #makeDataDurable(dataFile: BlockDevice): Promise<void> {
+    await dataFile.sync('l2-after-data');
+    this.#dataFile = undefined;
+    await this.#makeDurableBefore();
   }
 
   #writeTable(slot: number): Pending {
