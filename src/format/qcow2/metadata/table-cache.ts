@@ -292,9 +292,7 @@ export class TableCache {
   #makeDurableBefore(): Pending {
     if (this.#dataFile !== undefined) return this.#makeDataDurable(this.#dataFile);
     if (this.#depends !== undefined) return this.#satisfyDependency(this.#depends);
-    return this.#syncFirst === undefined
-      ? undefined
-      : this.#satisfiedBy(this.#device.sync(this.#syncFirst));
+    return this.#syncFirst === undefined ? undefined : this.#satisfiedBy(this.#device.sync(this.#syncFirst));
   }
 
   async #makeDataDurable(dataFile: BlockDevice): Promise<void> {
