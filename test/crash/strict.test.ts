@@ -166,12 +166,11 @@ test.each(KINDS)(
         const recording = await recordCell({ ...plan, cell: { ...plan.cell, policy } }, { requests });
         const { base, operations, syncs } = recording;
         for (const operation of operations) applyOperation(base, operation);
-        const pages = [...base.pages].map(([number, { bytes }]) => [
-          number,
-          Buffer.from(bytes).toString('hex'),
-        ]);
+        const pages = [...base.pages].map(
+          ([number, { bytes }]) => [number, Buffer.from(bytes).toString('hex')] as const,
+        );
         const added = syncs.filter(({ cause }) => ADDED.includes(cause)).length;
-        return { sizes: base.sizes, pages: Object.fromEntries(pages), added };
+        return { sizes: base.sizes, pages: new Map(pages), added };
       }),
     );
     expect(strict?.sizes).toEqual(ours?.sizes);
