@@ -12,13 +12,16 @@ import { REQUEST_OPS } from '../workload/request.ts';
 import type { RecordedSource } from '../workload/library.ts';
 import { WORKLOAD_SCHEMA, workloadSchema, type Workload } from '../workload/schema.ts';
 import type { CellPlan } from '../bench/engine.ts';
-import type { BadState } from './explore.ts';
+import type { Crash, Crashes } from './crashes.ts';
+import { RECOVERIES } from './inspect.ts';
 import type { Example } from './shrink.ts';
 import type { Fate } from './state-view.ts';
 import { STEP_OPS } from './recording.ts';
 import { isImageStep, type Step } from './steps.ts';
 
 export const CRASH_CASE_SCHEMA = 'qcow2-bench/crash-case@1';
+/** In a row. */
+const CRASHES_MAX = 16;
 const FILE_SIZE_MAX = 16 * 1024 * 1024;
 const bytes = z
   .int()
@@ -34,6 +37,13 @@ const fateSchema = z.strictObject({
   kept: z.boolean(),
   sizeKept: z.boolean(),
   tear: tearSchema.optional(),
+});
+
+const crashSchema = z.strictObject({
+  /** What it ended; left out: the run. */
+  of: z.enum(RECOVERIES).optional(),
+  epoch: z.int().min(0),
+  fates: z.array(fateSchema).max(1_000_000),
 });
 
 export const crashCaseSchema = z.strictObject({
@@ -65,8 +75,9 @@ export const crashCaseSchema = z.strictObject({
       ]),
     )
     .max(100_000),
-  epoch: z.int().min(0),
-  fates: z.array(fateSchema).max(1_000_000),
+  /** Crashes before the one that left the state. */
+  earlier: z.array(crashSchema).max(CRASHES_MAX).optional(),
+  ...crashSchema.shape,
   /** For a reader. */
   timeline: z.array(z.string()),
 });
@@ -106,8 +117,7 @@ export function caseOf(
     virtualSize: source.virtualSize,
     workload: source.kind === 'workload' ? source.workload : emptyWorkload(source),
     requests: requests.map(storedStep),
-    epoch: state.epoch,
-    fates: storedFates(state.fates),
+    ...storedCrashes(state.crashes),
     timeline: [...timeline],
   };
 }
@@ -139,6 +149,16 @@ function storedStep(step: Step): CrashCase['requests'][number] {
   return { op, offset, length, fua, unmap, timeNs };
 }
 
+function storedCrashes(crashes: Crashes): Pick<CrashCase, 'earlier' | 'of' | 'epoch' | 'fates'> {
+  const stored = crashes.map(({ of, epoch, fates }) => ({
+    ...(of === 'run' ? {} : { of }),
+    epoch,
+    fates: storedFates(fates),
+  }));
+  const last = stored.pop() as (typeof stored)[number];
+  return { ...(stored.length === 0 ? {} : { earlier: stored }), ...last };
+}
+
 /** As the file has them. */
 function storedFates(fates: readonly Fate[]): CrashCase['fates'] {
   return fates.map(({ kept, sizeKept, tear }) =>
@@ -155,35 +175,37 @@ function storedFates(fates: readonly Fate[]): CrashCase['fates'] {
   );
 }
 
-/**
- * The state of a case, if the run has the same operations.
- *
- * @throws Qcow2BenchError `crash-case-outdated`
- */
-export function stateOfCase(
-  { epoch, fates, what }: CrashCase,
-  { path, pending }: { readonly path: string; readonly pending: number | undefined },
-): Pick<BadState, 'epoch' | 'fates'> {
-  if (pending !== fates.length) {
-    throw new Qcow2BenchError(
-      'crash-case-outdated',
-      `the run no longer has the host operations that the case was made of (${String(fates.length)} pending at its crash, now ${pending === undefined ? 'no such moment' : String(pending)}): look for '${what}' again with the cell's options`,
-      { path },
-    );
-  }
-  const names = { n: 'new', o: 'old', g: 'garbage' } as const;
-  return {
-    epoch,
-    fates: fates.map(({ kept, sizeKept, tear }) => ({
-      kept,
-      sizeKept,
-      tear:
-        tear === undefined
-          ? undefined
-          : {
-              sectorBytes: tear.sectorBytes,
-              fates: Array.from(tear.fates, (letter) => names[letter as 'n' | 'o' | 'g']),
-            },
-    })),
-  };
+/** The crashes that left the state of a case. */
+export function crashesOfCase({ earlier = [], of, epoch, fates }: CrashCase): Crashes {
+  const [first, ...later] = [...earlier, { of, epoch, fates }].map((crash): Crash => ({
+    of: crash.of ?? 'run',
+    epoch: crash.epoch,
+    fates: crash.fates.map(readFate),
+  }));
+  return [first as Crash, ...later];
+}
+
+const SECTOR_FATES = { n: 'new', o: 'old', g: 'garbage' } as const;
+
+function readFate({ kept, sizeKept, tear }: CrashCase['fates'][number]): Fate {
+  if (tear === undefined) return { kept, sizeKept, tear };
+  const { sectorBytes, fates } = tear;
+  const read = Array.from(fates, (letter) => SECTOR_FATES[letter as keyof typeof SECTOR_FATES]);
+  return { kept, sizeKept, tear: { sectorBytes, fates: read } };
+}
+
+/** @throws Qcow2BenchError `crash-case-outdated` */
+export function refuseCase(
+  { what }: CrashCase,
+  {
+    crash,
+    pending,
+    path,
+  }: { readonly crash: Crash; readonly pending: number | undefined; readonly path: string },
+): never {
+  throw new Qcow2BenchError(
+    'crash-case-outdated',
+    `the run no longer has the host operations that the case was made of (${String(crash.fates.length)} pending at its crash, now ${pending === undefined ? 'no such moment' : String(pending)}): look for '${what}' again with the cell's options`,
+    { path },
+  );
 }

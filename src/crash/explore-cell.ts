@@ -25,6 +25,8 @@ export interface CellOptions {
   readonly steps: readonly StepKind[];
   /** States that are tried, at most. */
   readonly states: number;
+  /** Crashes in a row. */
+  readonly nested: number;
   readonly seed: number;
   /** Called now and then with the states tried so far; rejecting ends the exploration. */
   readonly turn: (tried: number) => Pending;
@@ -49,7 +51,7 @@ export interface CellFindings {
 
 export async function exploreCell(
   plan: CellPlan,
-  { model, requests: limit, steps, states, seed, turn, shown }: CellOptions,
+  { model, requests: limit, steps, states, nested, seed, turn, shown }: CellOptions,
   nowNs: () => bigint,
 ): Promise<CellFindings> {
   const requests = withSteps(await collectRequests(plan, { limit }), steps, {
@@ -57,7 +59,7 @@ export async function exploreCell(
     clusterSize: plan.cell.clusterSize ?? SECTOR_SIZE,
   });
   const record = (some: readonly Step[]): Promise<Recording> => recordCell(plan, { requests: some });
-  const options = { model, seed, turn };
+  const options = { model, seed, nested, turn };
   const recording = await record(requests);
   const begunNs = nowNs();
   const exploration = await explore(recording, { ...options, budget: states });
@@ -74,8 +76,7 @@ export async function exploreCell(
     if (target.kind === 'hazard' && shown.has(what)) continue;
     const example = await shrink(requests, { ...shrinking, target });
     if (example === undefined) continue;
-    const { expectation } = await Surveyor.of(example.recording);
-    const timeline = timelineOf(example.recording, example.state, expectation);
+    const timeline = await timelineOf(example.state, await Surveyor.of(example.recording));
     examples.push({
       what,
       isHazard: target.kind === 'hazard',

@@ -8,23 +8,29 @@
  */
 
 import type { Pending } from '../core/pending.ts';
+import { recordRecovery, recoveryEpochs, type Crash, type Crashes } from './crashes.ts';
 import { epochsOf, type Epoch } from './epochs.ts';
 import { Expectation } from './expectation.ts';
 import type { Finding } from './findings.ts';
 import { curesOf, hazardOf, type Evidence, type Hazard } from './hazards.ts';
-import { furtherWrites, Inspector, type Outcome } from './inspect.ts';
+import { furtherWrites, Inspector, RECOVERIES, type Outcome } from './inspect.ts';
 import { Judge } from './judge.ts';
 import { OutcomeTree, type Leaf } from './outcome-tree.ts';
 import { furtherPlaces, startOf } from './start.ts';
 import type { Recording } from './recording.ts';
-import { divideBudget, spaceSize, statesOf, type SpaceOptions, type SpaceSize } from './state-space.ts';
+import {
+  divideBudget,
+  spaceSize,
+  statesOf,
+  type EpochShare,
+  type SpaceOptions,
+  type SpaceSize,
+} from './state-space.ts';
 import type { Fate, StateView } from './state-view.ts';
 
 /** A state that does not keep what was promised. */
 export interface BadState {
-  readonly epoch: number;
-  /** Of the pending operations of the epoch. */
-  readonly fates: readonly Fate[];
+  readonly crashes: Crashes;
   readonly findings: readonly Finding[];
 }
 
@@ -45,6 +51,7 @@ export interface Exploration {
   /** Of those tried, the subsets of whole operations. */
   readonly triedWhole: number;
   readonly inspected: number;
+  readonly later: LaterStates;
   readonly badStates: number;
   /** The first ones. */
   readonly bad: readonly BadState[];
@@ -56,7 +63,18 @@ export interface Exploration {
   readonly repairs: { readonly states: number; readonly bytesMax: number };
 }
 
+/** States after a crash of what opens or repairs a state; not counted among the others. */
+export interface LaterStates {
+  /** Openings and repairs that wrote something, of states with different outcomes. */
+  readonly recoveries: number;
+  readonly space: SpaceSize;
+  readonly tried: number;
+  readonly isExhausted: boolean;
+}
+
 export interface ExploreOptions extends SpaceOptions {
+  /** Crashes in a row, of which the later ones end what opens or repairs a state. Default 1. */
+  readonly nested?: number | undefined;
   /** Called now and then with the states tried so far; rejecting ends the exploration. */
   readonly turn?: ((tried: number) => Pending) | undefined;
   /** How many bad states are kept. Default 100. */
@@ -66,6 +84,7 @@ export interface ExploreOptions extends SpaceOptions {
 }
 
 export interface JudgedState {
+  readonly crashes: Crashes;
   readonly view: StateView;
   readonly outcome: Outcome;
   readonly findings: readonly Finding[];
@@ -76,6 +95,8 @@ export interface JudgedState {
 const NO_NAMES: ReadonlySet<Hazard> = new Set();
 const KEPT_BAD_STATES = 100;
 const TURN_STATES = 64;
+/** States of one opening or repair that are tried at most. */
+const RECOVERY_STATES = 64;
 /** Contents that are remembered in an epoch; beyond, equal states are tried again. */
 const SEEN_MAX = 8_000_000;
 
@@ -111,7 +132,7 @@ export class Surveyor {
   }
 
   /** All that is known of a state, whatever was judged before. */
-  async judged(view: StateView): Promise<JudgedState> {
+  async judged(view: StateView): Promise<Omit<JudgedState, 'crashes'>> {
     const leaf = await this.outcomeOf(view);
     const { findings } = this.judge.judge(view, leaf, [...view.touched.keys()]);
     const hazards = findings.length === 0 ? NO_NAMES : await this.namesOf(view, leaf.outcome, findings);
@@ -157,18 +178,39 @@ export class Surveyor {
   }
 }
 
+interface Tally {
+  tried: number;
+  triedWhole: number;
+  distinct: number;
+  isExhausted: boolean;
+}
+
+/** What is tried: states of the run, or of what follows an earlier crash. */
+interface Trial {
+  readonly recording: Recording;
+  readonly options: SpaceOptions;
+  /** What it is, and the crashes before. */
+  readonly of: Crash['of'];
+  readonly earlier: readonly Crash[];
+  readonly epochs: Iterable<Epoch>;
+}
+
 class Explorer {
   readonly #recording: Recording;
   readonly #surveyor: Surveyor;
   readonly #options: ExploreOptions;
-  #tried = 0;
-  #triedWhole = 0;
-  #distinct = 0;
+  readonly #run: Tally = { tried: 0, triedWhole: 0, distinct: 0, isExhausted: true };
+  readonly #later: Tally = { tried: 0, triedWhole: 0, distinct: 0, isExhausted: true };
+  #recoveries = 0;
+  /** Later states that one state of the run may lead to, at any depth. */
+  #laterMax = 0;
+  #laterSpace: SpaceSize = { whole: 0n, all: 0n, epochs: 0 };
   #badStates = 0;
   #inDiscard = 0;
   #repaired = 0;
   #repairBytesMax = 0;
   #isOver = false;
+  readonly #recovered = new Set<Leaf>();
   readonly #bad: BadState[] = [];
   readonly #hazards = new Map<Hazard, HazardFound>();
 
@@ -179,22 +221,22 @@ class Explorer {
   }
 
   async run(): Promise<Exploration> {
-    const { model } = this.#options;
-    const shares = divideBudget(this.#recording, this.#options);
-    for (const epoch of epochsOf(this.#recording)) {
-      const share = shares[epoch.number];
-      if (share === undefined || share.whole + share.torn === 0) continue;
-      this.#triedWhole += share.whole;
-      await this.#tryEpoch(epoch, share);
-      if (this.#isOver) break;
-    }
+    const recording = this.#recording;
+    const options = this.#options;
+    await this.#try({ recording, options, of: 'run', earlier: [], epochs: epochsOf(recording) }, this.#run);
     return {
-      space: spaceSize(this.#recording, model),
-      tried: this.#tried,
-      distinct: this.#distinct,
-      isExhausted: shares.every(({ isExhausted }) => isExhausted),
-      triedWhole: this.#triedWhole,
+      space: spaceSize(recording, options.model),
+      tried: this.#run.tried,
+      distinct: this.#run.distinct,
+      isExhausted: this.#run.isExhausted,
+      triedWhole: this.#run.triedWhole,
       inspected: this.#surveyor.tree.size,
+      later: {
+        recoveries: this.#recoveries,
+        space: this.#laterSpace,
+        tried: this.#later.tried,
+        isExhausted: this.#later.isExhausted,
+      },
       badStates: this.#badStates,
       bad: this.#bad,
       hazards: this.#hazards,
@@ -203,17 +245,35 @@ class Explorer {
     };
   }
 
-  async #tryEpoch(epoch: Epoch, share: NonNullable<ReturnType<typeof divideBudget>[number]>): Promise<void> {
+  async #try(trial: Trial, tally: Tally): Promise<void> {
+    const shares = divideBudget(trial.recording, trial.options);
+    tally.isExhausted &&= shares.every(({ isExhausted }) => isExhausted);
+    for (const epoch of trial.epochs) {
+      const share = shares[epoch.number];
+      if (share === undefined || share.whole + share.torn === 0) continue;
+      tally.triedWhole += share.whole;
+      await this.#tryEpoch(trial, { epoch, share }, tally);
+      if (this.#isOver) break;
+    }
+  }
+
+  async #tryEpoch(
+    trial: Trial,
+    { epoch, share }: { readonly epoch: Epoch; readonly share: EpochShare },
+    tally: Tally,
+  ): Promise<void> {
     const { turn, isEnough } = this.#options;
     const seen = new Set<number>();
     let leaf: Leaf | undefined;
-    for (const view of statesOf(epoch, share, this.#options)) {
-      this.#tried++;
-      if (turn !== undefined && this.#tried % TURN_STATES === 0) await turn(this.#tried);
+    for (const view of statesOf(epoch, share, trial.options)) {
+      tally.tried++;
+      if (turn !== undefined && (this.#run.tried + this.#later.tried) % TURN_STATES === 0) {
+        await turn(this.#run.tried);
+      }
       const { hash } = view;
       if (seen.has(hash)) continue;
       if (seen.size < SEEN_MAX) seen.add(hash);
-      this.#distinct++;
+      tally.distinct++;
       const changed = view.takeChanged();
       if (leaf === undefined || isRead(leaf, changed)) {
         const found = this.#surveyor.outcomeOf(view);
@@ -222,13 +282,50 @@ class Explorer {
       const { findings, inDiscard } = this.#surveyor.judge.judge(view, leaf, changed);
       if (inDiscard > 0) this.#inDiscard++;
       this.#noteRepair(leaf.outcome);
-      const names =
-        findings.length === 0 ? NO_NAMES : await this.#surveyor.namesOf(view, leaf.outcome, findings);
-      if (findings.length > 0) this.#noteFindings(view, names, findings);
-      if (isEnough?.({ view, outcome: leaf.outcome, findings, hazards: names }) === true) {
-        this.#isOver = true;
-        return;
+      if (findings.length === 0) {
+        if (isEnough?.(judgedState(trial, view, { leaf, findings, names: NO_NAMES })) === true)
+          this.#isOver = true;
+        else if (this.#isToRecover(trial, leaf)) await this.#tryRecoveries(trial, view, leaf);
+      } else {
+        const names = await this.#surveyor.namesOf(view, leaf.outcome, findings);
+        const judged = judgedState(trial, view, { leaf, findings, names });
+        this.#noteFindings(judged);
+        if (isEnough?.(judged) === true) this.#isOver = true;
       }
+      if (this.#isOver) return;
+    }
+  }
+
+  /**
+   * What follows depends on the outcome alone: one state of each is enough. There are no more later
+   * states than states of the run so far, so that they are of the whole run.
+   */
+  #isToRecover({ earlier }: Trial, leaf: Leaf): boolean {
+    const { nested = 1 } = this.#options;
+    if (earlier.length + 1 >= nested || this.#recovered.has(leaf)) return false;
+    return this.#later.tried < (earlier.length === 0 ? this.#run.tried : this.#laterMax);
+  }
+
+  async #tryRecoveries(trial: Trial, view: StateView, leaf: Leaf): Promise<void> {
+    this.#recovered.add(leaf);
+    const { model, seed } = this.#options;
+    if (trial.earlier.length === 0)
+      this.#laterMax = this.#later.tried + 2 * RECOVERIES.length * RECOVERY_STATES;
+    const states = Math.max(1, RECOVERY_STATES >> (2 * trial.earlier.length));
+    const earlier = [...trial.earlier, crashOf(trial, view)];
+    for (const of of RECOVERIES) {
+      const recording = await recordRecovery(this.#surveyor.inspector, view, of);
+      if (recording.operations.length === 0) continue;
+      this.#recoveries++;
+      const { whole, all, epochs } = spaceSize(recording, model);
+      const sum = this.#laterSpace;
+      this.#laterSpace = { whole: sum.whole + whole, all: sum.all + all, epochs: sum.epochs + epochs };
+      const options = { model, budget: states, seed: seed + this.#recoveries };
+      await this.#try(
+        { recording, options, of, earlier, epochs: recoveryEpochs(recording, view) },
+        this.#later,
+      );
+      if (this.#isOver) return;
     }
   }
 
@@ -238,8 +335,8 @@ class Explorer {
     this.#repairBytesMax = Math.max(this.#repairBytesMax, repairBytes);
   }
 
-  #noteFindings(view: StateView, names: ReadonlySet<Hazard> | undefined, findings: readonly Finding[]): void {
-    const state = { epoch: view.epoch.number, fates: view.fates.slice(), findings };
+  #noteFindings({ crashes, findings, hazards: names }: JudgedState): void {
+    const state = { crashes, findings };
     if (names === undefined) {
       this.#badStates++;
       if (this.#bad.length < (this.#options.keep ?? KEPT_BAD_STATES)) this.#bad.push(state);
@@ -274,12 +371,45 @@ function dataOf({ sector, token, snapshot }: Finding): string {
   return JSON.stringify([snapshot, sector, token]);
 }
 
+function crashOf({ of }: Trial, { epoch, fates }: StateView): Crash {
+  return { of, epoch: epoch.number, fates: fates.slice() };
+}
+
+/** Its crashes are read when they are asked for: of most states nothing is to be kept. */
+function judgedState(
+  trial: Trial,
+  view: StateView,
+  {
+    leaf,
+    findings,
+    names,
+  }: {
+    readonly leaf: Leaf;
+    readonly findings: readonly Finding[];
+    readonly names: ReadonlySet<Hazard> | undefined;
+  },
+): JudgedState {
+  return {
+    get crashes(): Crashes {
+      const [first, ...later] = [...trial.earlier, crashOf(trial, view)];
+      return [first as Crash, ...later];
+    },
+    view,
+    outcome: leaf.outcome,
+    findings,
+    hazards: names,
+  };
+}
+
 function isRead({ reads }: Leaf, changed: readonly number[]): boolean {
   for (const number of changed) if (reads.has(number)) return true;
   return false;
 }
 
-/** How many operations are not wholly there. */
-function lossOf({ fates }: BadState): number {
-  return fates.filter(({ kept, sizeKept, tear }) => !kept || !sizeKept || tear !== undefined).length;
+/** How many operations are not wholly there, and how many crashes there were. */
+function lossOf({ crashes }: BadState): number {
+  const lost = crashes.flatMap(({ fates }) =>
+    fates.filter(({ kept, sizeKept, tear }) => !kept || !sizeKept || tear !== undefined),
+  );
+  return lost.length + crashes.length;
 }

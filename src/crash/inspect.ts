@@ -8,6 +8,7 @@
  */
 
 import { SECTOR_SIZE } from '../core/alignment.ts';
+import { Qcow2BenchError } from '../core/error.ts';
 import { stampSectors } from '../core/sector-stamp.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
@@ -18,10 +19,11 @@ import type { DiskImage, Format } from '../format/disk-image.ts';
 import { FORMAT_FACTS } from '../format/formats.ts';
 import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
 import { checkQed } from '../format/qed/check.ts';
-import { openImage } from '../format/registry.ts';
+import { openImage, withLoneFile } from '../format/registry.ts';
 import { extentsOf, type Extent } from './extents.ts';
 import type { Finding, FindingKind, Moment } from './findings.ts';
 import { tokensOf, type PageSource } from './pages.ts';
+import type { Recorder } from './recorder.ts';
 import type { ImageFile, Subject } from './recording.ts';
 import { ScratchFiles, StateDevice } from './state-device.ts';
 
@@ -55,6 +57,10 @@ export interface FurtherWrite {
   readonly token: number;
 }
 
+/** What can follow a crash: opening the image for writing, which may repair it, or `check --repair all`. */
+export const RECOVERIES = ['opening', 'check'] as const;
+export type Recovery = (typeof RECOVERIES)[number];
+
 /** Larger than the number of any write of a run. */
 const FURTHER_WRITE = 0x7fff_fff0;
 const FINDINGS_SHOWN = 4;
@@ -67,6 +73,8 @@ export function furtherWrites(sectors: readonly number[]): readonly FurtherWrite
     return { sector, bytes, token: tokensOf(bytes)[0] as number };
   });
 }
+
+type OpenFile = (name: string) => BlockDevice;
 
 /** Inspects states of one image. */
 export class Inspector {
@@ -97,13 +105,40 @@ export class Inspector {
     return inspection;
   }
 
+  /**
+   * Does to a state what follows a crash, up to the close, and records it. An image that cannot be
+   * opened or repaired is left at that.
+   */
+  async recover(state: PageSource, recovery: Recovery, recorder: Recorder): Promise<void> {
+    const files = new ScratchFiles(state, () => undefined);
+    const open: OpenFile = (name) => this.#device(files, name, recorder);
+    try {
+      if (recovery === 'opening') await (await this.#openWith(open, false)).close();
+      else await this.#repair(open);
+    } catch (error) {
+      if (!(error instanceof Qcow2BenchError)) throw error;
+    }
+  }
+
+  async #repair(open: OpenFile): Promise<void> {
+    const { format, files } = this.subject;
+    const dataFile = files[1]?.name;
+    const openDataFile = dataFile === undefined ? undefined : () => open(dataFile);
+    const file = { device: open(files[0].name), readOnly: false, forCheck: true, openDataFile };
+    await withLoneFile(format, file, async (engine, lone) => engine.check?.(lone, { repair: 'all' }));
+  }
+
   /** Opens the image over these files. */
   open(files: ScratchFiles, readOnly: boolean): Promise<DiskImage> {
+    return this.#openWith((name) => this.#device(files, name), readOnly);
+  }
+
+  #openWith(open: OpenFile, readOnly: boolean): Promise<DiskImage> {
     const { format, refcounts, caches, discard, policy, unnamedFormat } = this.subject;
     return openImage({
       format,
       name: this.subject.files[0].name,
-      files: { open: (name) => this.#device(files, name) },
+      files: { open },
       readOnly,
       refcounts,
       caches,
@@ -118,10 +153,14 @@ export class Inspector {
     return this.#device(files, this.subject.files[0].name);
   }
 
-  #device(files: ScratchFiles, name: string): BlockDevice {
+  #device(files: ScratchFiles, name: string, recorder?: Recorder): BlockDevice {
     const index = this.subject.files.findIndex((file) => file.name === name);
     const file: ImageFile | undefined = this.subject.files[index];
-    if (file !== undefined) return new SyncElision(new StateDevice(files, index, file));
+    if (file !== undefined) {
+      const bare = new StateDevice(files, index, file);
+      const device = recorder?.device(bare, index) ?? bare;
+      return new SyncElision(this.subject.deviation?.(device) ?? device);
+    }
     const bytes = this.#constants.get(name);
     if (bytes === undefined) throw new Error(`internal error: a state needs the file ${name}`);
     return new MemoryDevice({ label: name, path: name, readOnly: true, bytes });

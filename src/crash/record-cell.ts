@@ -28,6 +28,8 @@ export interface RecordOptions {
   readonly requests: readonly Step[];
   /** Put between the image and what is recorded: a fault of the engine that is to be found. */
   readonly deviation?: WrapDevice | undefined;
+  /** Put between the image and its files after the crash: a fault of what repairs it. */
+  readonly recoveryDeviation?: WrapDevice | undefined;
   /** Put around the bare file, below what is recorded: a fault of the host. */
   readonly fault?: WrapDevice | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -103,6 +105,7 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
       caches: cell.caches,
       discard: cell.discard,
       policy: cell.policy,
+      deviation: options.recoveryDeviation,
       unnamedFormat: unnamedFormat(plan),
       virtualSize: source.virtualSize,
       clusterSize,

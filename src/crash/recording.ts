@@ -8,6 +8,7 @@
  * - An operation that failed is not in a recording, and neither is a sync that did nothing.
  */
 
+import type { WrapDevice } from '../bench/stack.ts';
 import type { Purpose, SyncCause } from '../device/purpose.ts';
 import type { CacheMode } from '../format/cache-mode.ts';
 import type { CacheSizes } from '../format/cache-sizes.ts';
@@ -97,6 +98,8 @@ export interface Subject {
   readonly caches: CacheSizes | undefined;
   readonly discard: DiscardMode | undefined;
   readonly policy: EnginePolicyName | undefined;
+  /** Put in front of the files after the crash: a fault of what repairs them, to be found. */
+  readonly deviation?: WrapDevice | undefined;
   /** The format of backing files that the image does not name. */
   readonly unnamedFormat: Format | undefined;
   /** Bytes, when the recording began. */

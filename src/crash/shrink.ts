@@ -5,7 +5,8 @@
  * real run, and not a part of another.
  */
 
-import { epochsOf } from './epochs.ts';
+import { assertInvariant } from '../core/error.ts';
+import { stateAfter, type Crash, type Crashes } from './crashes.ts';
 import { explore, Surveyor, type BadState, type ExploreOptions, type JudgedState } from './explore.ts';
 import type { Finding } from './findings.ts';
 import type { Hazard } from './hazards.ts';
@@ -70,8 +71,8 @@ async function exampleIn(requests: readonly Step[], options: ShrinkOptions): Pro
     ...options,
     isEnough: (judged) => {
       if (!shows(judged, options.target)) return false;
-      const { view, findings } = judged;
-      state = { epoch: view.epoch.number, fates: view.fates.slice(), findings };
+      const { crashes, findings } = judged;
+      state = { crashes, findings };
       return true;
     },
   });
@@ -84,54 +85,39 @@ function shows({ findings, hazards }: Pick<JudgedState, 'findings' | 'hazards'>,
   return hazards === undefined && findings.some((each) => each.kind === kind && each.moment === moment);
 }
 
-/** Keeps of what was lost or torn all that the finding does not need. */
+/** Keeps of what the last crash lost or tore all that the finding does not need. */
 async function withFewerLosses({ recording, state }: Example, target: Target): Promise<BadState> {
   const surveyor = await Surveyor.of(recording);
-  for (const epoch of epochsOf(recording)) {
-    if (epoch.number !== state.epoch) continue;
-    const view = new StateView(epoch);
-    for (const [place, fate] of state.fates.entries()) {
-      if (epoch.pending[place]?.isSettled === false) view.setFate(place, fate);
-    }
-    let findings = state.findings;
-    for (const [place, { isSettled }] of epoch.pending.entries()) {
-      const before = view.fates[place] as Fate;
-      if (isSettled || (before.kept && before.sizeKept && before.tear === undefined)) continue;
-      view.set(place, true);
-      const judged = await surveyor.judged(view);
-      if (shows(judged, target)) findings = judged.findings;
-      else view.setFate(place, before);
-    }
-    return { epoch: epoch.number, fates: view.fates.slice(), findings };
+  const view = await stateAfter(recording, surveyor.inspector, state.crashes);
+  assertInvariant(view instanceof StateView, 'a run repeats');
+  let { findings } = state;
+  for (const [place, { isSettled }] of view.epoch.pending.entries()) {
+    const before = view.fates[place] as Fate;
+    if (isSettled || (before.kept && before.sizeKept && before.tear === undefined)) continue;
+    view.set(place, true);
+    const judged = await surveyor.judged(view);
+    if (shows(judged, target)) findings = judged.findings;
+    else view.setFate(place, before);
   }
-  return state;
+  const [first, ...later] = state.crashes;
+  const last = { ...(later.pop() ?? first), fates: view.fates.slice() };
+  return { crashes: state.crashes.length === 1 ? [last] : [first, ...later, last], findings };
 }
 
 /**
  * Judges one state of a recording again.
  *
- * @param stateOf gives the state for so many pending operations, or refuses
+ * @param refuse called if the recording does not have the crashes of the state: with one that it
+ *   lacks, and how many operations it has pending then
  */
 export async function judgeAgain(
   recording: Recording,
-  stateOf: (pending: number | undefined) => Pick<BadState, 'epoch' | 'fates'>,
-  number: number,
+  crashes: Crashes,
+  refuse: (crash: Crash, pending: number | undefined) => never,
 ): Promise<{ readonly state: BadState; readonly isViolation: boolean; readonly surveyor: Surveyor }> {
   const surveyor = await Surveyor.of(recording);
-  for (const epoch of epochsOf(recording)) {
-    if (epoch.number !== number) continue;
-    const { fates } = stateOf(epoch.pending.length);
-    const view = new StateView(epoch);
-    for (const [place, fate] of fates.entries()) {
-      if (epoch.pending[place]?.isSettled === false) view.setFate(place, fate);
-    }
-    const { findings, hazards } = await surveyor.judged(view);
-    return {
-      state: { epoch: number, fates: view.fates.slice(), findings },
-      isViolation: hazards === undefined,
-      surveyor,
-    };
-  }
-  stateOf(undefined);
-  throw new Error('internal error: a case without its moment');
+  const view = await stateAfter(recording, surveyor.inspector, crashes);
+  if (!(view instanceof StateView)) return refuse(view.crash, view.pending);
+  const { findings, hazards } = await surveyor.judged(view);
+  return { state: { crashes, findings }, isViolation: hazards === undefined, surveyor };
 }

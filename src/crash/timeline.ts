@@ -1,41 +1,53 @@
 /** A crash state in words: requests, the host operations of each, which of them were lost, what was read. */
 
 import { SECTOR_SIZE } from '../core/alignment.ts';
-import { hex } from '../core/error.ts';
+import { assertInvariant, hex } from '../core/error.ts';
 import { formatSize } from '../core/size.ts';
-import type { BadState } from './explore.ts';
-import { epochsOf, type Epoch } from './epochs.ts';
+import { recordRecovery, stateAfter, type Crash } from './crashes.ts';
+import { epochsOf } from './epochs.ts';
+import type { BadState, Surveyor } from './explore.ts';
 import { UNREADABLE, type Expectation } from './expectation.ts';
 import type { Finding } from './findings.ts';
+import type { Recovery } from './inspect.ts';
 import { ZERO_TOKEN } from './pages.ts';
 import type { GuestRequest, Operation, Recording } from './recording.ts';
-import type { Fate } from './state-view.ts';
+import { StateView, type Fate } from './state-view.ts';
 
 const FINDINGS_SHOWN = 4;
 
 /** Lines of text, from the first request to what was found. */
-export function timelineOf(
-  recording: Recording,
-  state: BadState,
-  expectation: Expectation,
-): readonly string[] {
-  for (const epoch of epochsOf(recording)) {
-    if (epoch.number !== state.epoch) continue;
-    return [
-      ...eventsOf(recording, epoch, state),
-      'crash',
-      ...findingLines(state.findings, expectation, epoch.at),
-    ];
+export async function timelineOf(
+  { crashes, findings }: BadState,
+  { recording, inspector, expectation }: Pick<Surveyor, 'recording' | 'inspector' | 'expectation'>,
+): Promise<readonly string[]> {
+  const [first, ...later] = crashes;
+  const lines: string[] = [];
+  let view: StateView | undefined;
+  for (const [index, crash] of [first, ...later].entries()) {
+    const run =
+      view === undefined || crash.of === 'run' ? recording : await recordRecovery(inspector, view, crash.of);
+    if (crash.of !== 'run') lines.push(RECOVERY_TEXTS[crash.of]);
+    const [head, ...tail] = crashes.slice(0, index + 1);
+    const next = await stateAfter(recording, inspector, [head as Crash, ...tail]);
+    assertInvariant(next instanceof StateView, 'a run repeats');
+    view = next;
+    const moment = [...epochsOf(run)].find(({ number }) => number === crash.epoch);
+    lines.push(...eventsOf(run, view, moment?.at ?? Infinity), 'crash');
   }
-  return [];
+  return [...lines, ...findingLines(findings, expectation, view?.epoch.at ?? 0)];
 }
 
-function eventsOf(recording: Recording, epoch: Epoch, { fates }: BadState): readonly string[] {
+const RECOVERY_TEXTS: Readonly<Record<Recovery, string>> = {
+  opening: 'the image is opened for writing, and closed',
+  check: 'check --repair all',
+};
+
+function eventsOf(recording: Recording, { epoch, fates }: StateView, end: number): readonly string[] {
   const places = new Map(epoch.pending.map(({ index }, place) => [index, place]));
   const events: { readonly at: number; readonly text: string }[] = [];
   for (const [number, request] of recording.requests.entries()) {
     events.push({ at: request.beganAt, text: `request ${String(number)}: ${requestText(request)}` });
-    if (request.doneAt < epoch.at) {
+    if (request.doneAt < end) {
       events.push({ at: request.doneAt, text: `  request ${String(number)} is answered` });
     }
   }
@@ -51,7 +63,7 @@ function eventsOf(recording: Recording, epoch: Epoch, { fates }: BadState): read
     events.push({ at: doneAt, text: `  ${failed ? 'FAILED ' : 'done   '} sync (${cause})` });
   }
   return events
-    .filter(({ at }) => at < epoch.at)
+    .filter(({ at }) => at < end)
     .toSorted((a, b) => a.at - b.at)
     .map(({ text }) => text);
 }

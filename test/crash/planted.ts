@@ -213,3 +213,10 @@ export class CutsEarly extends DeviceFilter {
     for (const write of this.#held.splice(0)) void write();
   }
 }
+
+/** A repair that does not restore the length that a file had before its tail was lost. */
+export class ForgetsLostTail extends DeviceFilter {
+  override truncate(size: number, purpose: Purpose, growth?: FileGrowth): Pending {
+    return size > this.inner.size() ? undefined : this.inner.truncate(size, purpose, growth);
+  }
+}

@@ -32,6 +32,7 @@ export interface SmallCell {
   readonly steps?: readonly StepKind[];
   readonly seed?: number;
   readonly deviation?: WrapDevice;
+  readonly recoveryDeviation?: WrapDevice;
   readonly fault?: WrapDevice;
 }
 
@@ -89,5 +90,5 @@ export async function smallPlan(
 /** Runs it. */
 export async function recordSmall(small: SmallCell): Promise<Recording> {
   const { plan, requests } = await smallPlan(small);
-  return recordCell(plan, { requests, deviation: small.deviation, fault: small.fault });
+  return recordCell(plan, { ...small, requests });
 }

@@ -16,6 +16,7 @@ import { crashSession, reproduceCase } from '../sessions/crash-session.ts';
 
 const STATES_MAX = 1_000_000_000;
 const JOBS_MAX = 256;
+const NESTED_MAX = 8;
 const DEFAULT_STATES = '20000';
 const DEFAULT_REQUESTS = '64';
 const DEFAULT_SEED = '7';
@@ -74,6 +75,11 @@ export const crashCommand = defineCommand({
             'Try at most N states per cell',
             count('states', { min: 1, max: STATES_MAX }),
             DEFAULT_STATES,
+          ),
+          nested: preset(
+            'Crashes in a row: each after the first ends an opening or a repair',
+            count('nested', { min: 1, max: NESTED_MAX }),
+            '1',
           ),
           seed: preset(
             'Seed of the sample where there are more states',

@@ -33,6 +33,7 @@ export interface CrashArgs extends LayoutAxesArgs {
   readonly garbage: boolean;
   readonly order: 'any' | 'issue';
   readonly states: number;
+  readonly nested: number;
   readonly seed: number;
   readonly minutes: number | undefined;
   readonly jobs: number;
@@ -141,8 +142,8 @@ async function planCells(args: CrashArgs): Promise<readonly CrashCell[]> {
 }
 
 export function cellOptions(args: CrashArgs): Omit<CellOptions, 'steps' | 'turn' | 'shown'> {
-  const { requests, states, seed } = args;
-  return { model: modelOf(args), requests, states, seed };
+  const { requests, states, nested, seed } = args;
+  return { model: modelOf(args), requests, states, nested, seed };
 }
 
 function modelOf({ atomic, garbage, order }: CrashArgs): CrashModel {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { unsupportedByFormat } from '../../bench/unsupported.ts';
 import { existsSync } from '../../core/host-fs.ts';
 import { countOf } from '../../core/number-text.ts';
-import { planOfCase, readCrashCase, stateOfCase } from '../../crash/crash-case.ts';
+import { crashesOfCase, planOfCase, readCrashCase, refuseCase } from '../../crash/crash-case.ts';
 import { exploreCell, type CellFindings } from '../../crash/explore-cell.ts';
 import { recordCell } from '../../crash/record-cell.ts';
 import { judgeAgain } from '../../crash/shrink.ts';
@@ -171,10 +171,12 @@ function saveExamples(cells: readonly ExploredCell[], directory: string): readon
 export async function reproduceCase(path: string, json: boolean, terminal: Terminal): Promise<number> {
   const file = readCrashCase(path);
   const recording = await recordCell(planOfCase(file, path), { requests: file.requests });
-  const stateOf = (pending: number | undefined): ReturnType<typeof stateOfCase> =>
-    stateOfCase(file, { path, pending });
-  const { state, isViolation, surveyor } = await judgeAgain(recording, stateOf, file.epoch);
-  const timeline = timelineOf(recording, state, surveyor.expectation);
+  const { state, isViolation, surveyor } = await judgeAgain(
+    recording,
+    crashesOfCase(file),
+    (crash, pending) => refuseCase(file, { crash, pending, path }),
+  );
+  const timeline = await timelineOf(state, surveyor);
   const isFound = state.findings.length > 0;
   if (json) terminal.print(JSON.stringify({ what: file.what, isFound, isViolation, timeline }, null, 2));
   else {

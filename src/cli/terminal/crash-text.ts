@@ -55,6 +55,12 @@ export function crashText(
     ...rows.map((row, index) => painted(line(row), cells[index], paint)),
   ];
   const states = cells.reduce((sum, { exploration }) => sum + (exploration?.tried ?? 0), 0);
+  const later = cells.reduce((sum, { exploration }) => sum + (exploration?.later.tried ?? 0), 0);
+  const recoveries = cells.reduce((sum, { exploration }) => sum + (exploration?.later.recoveries ?? 0), 0);
+  const ofLater =
+    recoveries === 0
+      ? ''
+      : `, and ${countOf(later, 'state')} of ${countOf(recoveries, 'interrupted opening or repair', 'interrupted openings or repairs')}`;
   const bad = cells.reduce(
     (sum, { cell, exploration }) => sum + (cell.cache === 'unsafe' ? 0 : (exploration?.badStates ?? 0)),
     0,
@@ -72,7 +78,9 @@ export function crashText(
     bad === 0
       ? paint.green('No violation was found.')
       : paint.red(`${countOf(bad, 'state')} violate what was promised.`),
-    paint.dim(`${countOf(states, 'state')} in ${elapsedSeconds.toFixed(1)} s, seed ${String(seed)}`),
+    paint.dim(
+      `${countOf(states, 'state')}${ofLater} in ${elapsedSeconds.toFixed(1)} s, seed ${String(seed)}`,
+    ),
   ].join('\n');
 }
 
@@ -110,7 +118,7 @@ function rowOf({ cell, exploration, seconds = 0 }: ExploredCell, name: string): 
       ? `${shareText(badStates, exploration.distinct)} lost`
       : numberText(BigInt(badStates));
   const hazards = [...exploration.hazards.values()].reduce((sum, { states }) => sum + states, 0);
-  const rate = Math.round(tried / Math.max(seconds, 1e-9));
+  const rate = Math.round((tried + exploration.later.tried) / Math.max(seconds, 1e-9));
   return [name, whole, tornText, verdict, numberText(BigInt(hazards)), numberText(BigInt(rate))];
 }
 
@@ -176,6 +184,15 @@ export function crashJson({ cells, saved, seed, elapsedSeconds }: CrashAnswer): 
             distinct: exploration.distinct,
             violations: exploration.badStates,
             hazards: Object.fromEntries([...exploration.hazards].map(([name, { states }]) => [name, states])),
+            later: {
+              recoveries: exploration.later.recoveries,
+              states: {
+                whole: String(exploration.later.space.whole),
+                all: String(exploration.later.space.all),
+              },
+              tried: exploration.later.tried,
+              isExhausted: exploration.later.isExhausted,
+            },
             inDiscard: exploration.inDiscard,
             repairs: exploration.repairs,
             examples: examples.map(({ file }) => file),
