@@ -7,7 +7,7 @@
 
 import { epochsOf, type Epoch } from './epochs.ts';
 import type { Inspector, Recovery } from './inspect.ts';
-import { PageFiles } from './pages.ts';
+import type { PageFiles } from './pages.ts';
 import type { Recording } from './recording.ts';
 import { Recorder } from './recorder.ts';
 import { StateView, type Fate } from './state-view.ts';

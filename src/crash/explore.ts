@@ -283,9 +283,9 @@ class Explorer {
       if (inDiscard > 0) this.#inDiscard++;
       this.#noteRepair(leaf.outcome);
       if (findings.length === 0) {
-        if (isEnough?.(judgedState(trial, view, { leaf, findings, names: NO_NAMES })) === true)
+        if (isEnough?.(judgedState(trial, view, { leaf, findings, names: NO_NAMES })) === true) {
           this.#isOver = true;
-        else if (this.#isToRecover(trial, leaf)) await this.#tryRecoveries(trial, view, leaf);
+        } else if (this.#isToRecover(trial, leaf)) await this.#tryRecoveries(trial, view, leaf);
       } else {
         const names = await this.#surveyor.namesOf(view, leaf.outcome, findings);
         const judged = judgedState(trial, view, { leaf, findings, names });
@@ -309,8 +309,9 @@ class Explorer {
   async #tryRecoveries(trial: Trial, view: StateView, leaf: Leaf): Promise<void> {
     this.#recovered.add(leaf);
     const { model, seed } = this.#options;
-    if (trial.earlier.length === 0)
+    if (trial.earlier.length === 0) {
       this.#laterMax = this.#later.tried + 2 * RECOVERIES.length * RECOVERY_STATES;
+    }
     const states = Math.max(1, RECOVERY_STATES >> (2 * trial.earlier.length));
     const earlier = [...trial.earlier, crashOf(trial, view)];
     for (const of of RECOVERIES) {
@@ -392,7 +393,7 @@ function judgedState(
   return {
     get crashes(): Crashes {
       const [first, ...later] = [...trial.earlier, crashOf(trial, view)];
-      return [first as Crash, ...later];
+      return [first, ...later];
     },
     view,
     outcome: leaf.outcome,
