@@ -44,6 +44,20 @@ test('the options of opening an image reach the cells', async () => {
   });
 });
 
+test('what lazy refcounts save and what a crash costs them is printed for pairs of cells', async () => {
+  const folder = testDirectory();
+  writeFileSync(join(folder, 'tiny.json'), JSON.stringify(TINY));
+  const words = ['--workload', 'tiny.json', '--states', '1', '--cache', 'writethrough,writeback'];
+  const { stdout } = await callCli(folder, 'crash', ...words, '--format', 'qcow2');
+  const text = stdout.replaceAll(/\s+/g, ' ');
+  expect(text).toMatch(
+    /price tiny · qcow2 lazy · writethrough .* \(disk of 1MiB, 10 allocating writes\): lazy refcounts save 0.90 syncs per write; opening .* paid back after \d+ writes? on hdd-7200/,
+  );
+  expect(text).toMatch(/price tiny · qcow2 lazy · writeback .* lazy refcounts save no syncs; opening/);
+  const eager = await callCli(folder, 'crash', ...words, '--refcounts', 'eager', '--json');
+  expect(JSON.parse(eager.stdout)).toMatchObject({ prices: [] });
+});
+
 test('a suite chooses workloads and image options, and nothing else does beside it', async () => {
   const folder = testDirectory();
   const cell = ['--refcounts', 'lazy', '--cache', 'writethrough'];

@@ -7,6 +7,7 @@ import { existsSync } from '../../core/host-fs.ts';
 import { countOf } from '../../core/number-text.ts';
 import { crashesOfCase, planOfCase, readCrashCase, refuseCase } from '../../crash/crash-case.ts';
 import { exploreCell, type CellFindings } from '../../crash/explore-cell.ts';
+import { lazyPrice, refcountPairs, type LazyPrice } from '../../crash/price.ts';
 import { recordCell } from '../../crash/record-cell.ts';
 import { judgeAgain } from '../../crash/shrink.ts';
 import { impossibleSteps } from '../../crash/steps.ts';
@@ -42,9 +43,11 @@ export async function crashSession(args: CrashArgs, terminal: Terminal): Promise
   }
   bar.clear();
   const cells = search.explored();
+  const prices = isInterrupted ? [] : await pricesOf(planned, args);
   const saved = args.examples === undefined ? [] : saveExamples(cells, args.examples);
   const answer = {
     cells,
+    prices,
     saved,
     seed: args.seed,
     elapsedSeconds: Number(PROCESS_CLOCK.nowNs() - startNs) / 1e9,
@@ -151,6 +154,20 @@ class CrashSearch {
     const { minutes } = this.#args;
     return minutes === undefined || Number(PROCESS_CLOCK.nowNs() - this.#startNs) < minutes * NS_PER_MINUTE;
   }
+}
+
+/** Of cells that differ in their refcounts alone; a suite is about what is kept. */
+async function pricesOf(planned: readonly CrashCell[], args: CrashArgs): Promise<readonly LazyPrice[]> {
+  if (args.suite !== undefined) return [];
+  const plans = planned
+    .filter(({ plan, steps }) => steps.length === 0 && unsupportedByFormat(plan) === undefined)
+    .map(({ plan }) => plan);
+  const prices: LazyPrice[] = [];
+  for (const pair of refcountPairs(plans)) {
+    const price = await lazyPrice(pair, args.requests);
+    if (price !== undefined) prices.push(price);
+  }
+  return prices;
 }
 
 /** Writes each example to a new file of the directory. */

@@ -3,9 +3,11 @@
 import { wrapped } from '../../core/text-lines.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { countOf } from '../../core/number-text.ts';
+import { formatSize, humanSize } from '../../core/size.ts';
 import type { Exploration } from '../../crash/explore.ts';
 import type { FoundExample } from '../../crash/explore-cell.ts';
 import { HAZARD_MEANINGS, HAZARDS } from '../../crash/hazards.ts';
+import type { LazyPrice } from '../../crash/price.ts';
 import type { StepKind } from '../../crash/steps.ts';
 import { cellName } from '../../result/cell.ts';
 import type { Cell } from '../../result/schema.ts';
@@ -24,6 +26,7 @@ export interface ExploredCell {
 
 export interface CrashAnswer {
   readonly cells: readonly ExploredCell[];
+  readonly prices: readonly LazyPrice[];
   /** Files that examples were written to. */
   readonly saved: readonly string[];
   readonly seed: number;
@@ -34,7 +37,7 @@ export interface CrashAnswer {
 const WRITTEN_OUT = 10n ** 9n;
 
 export function crashText(
-  { cells, saved, seed, elapsedSeconds }: CrashAnswer,
+  { cells, prices, saved, seed, elapsedSeconds }: CrashAnswer,
   { paint, width }: Pick<Terminal, 'paint' | 'width'>,
 ): string {
   const { shared, names } = namesOf(cells);
@@ -74,6 +77,7 @@ export function crashText(
     ),
     ...cells.flatMap((cell) => (cell.examples ?? []).flatMap((each) => exampleLines(cell, each, paint))),
     ...hazardLines(cells, width).map(paint.yellow),
+    ...prices.flatMap((price) => wrapped(priceText(price), width)),
     ...saved.map((path) => `Example  ${visibleText(path)}`),
     bad === 0
       ? paint.green('No violation was found.')
@@ -143,6 +147,29 @@ function hazardLines(cells: readonly ExploredCell[], width: number): readonly st
   });
 }
 
+/** Closer to none, and the text would be 0.00. */
+const SAVED_SYNCS_MIN = 0.005;
+
+/** What lazy refcounts save, what a crash costs them, and when that is paid back. */
+function priceText({
+  cell,
+  virtualSize,
+  allocatingWrites,
+  savedSyncs,
+  opening,
+  onDevices,
+}: LazyPrice): string {
+  const { readBytes, changes, syncs } = opening;
+  const disk = `disk of ${formatSize(virtualSize)}, ${countOf(allocatingWrites, 'allocating write')}`;
+  const place = `price ${visibleText(cellName(cell))} (${disk}):`;
+  const crash = `opening after a crash behind them reads ${humanSize(readBytes)}, with ${countOf(changes, 'change')} and ${countOf(syncs, 'sync')}`;
+  if (savedSyncs < SAVED_SYNCS_MIN) return `${place} lazy refcounts save no syncs; ${crash}`;
+  const devices = onDevices.map(({ device, writes }) =>
+    writes === undefined ? `never on ${device}` : `after ${countOf(writes, 'write')} on ${device}`,
+  );
+  return `${place} lazy refcounts save ${savedSyncs.toFixed(2)} syncs per write; ${crash}; paid back ${devices.join(', ')}`;
+}
+
 function painted(line: string, each: ExploredCell | undefined, paint: Terminal['paint']): string {
   if (each?.exploration === undefined) return paint.dim(line);
   if (each.cell.cache === 'unsafe') return paint.yellow(line);
@@ -163,12 +190,19 @@ export function numberText(value: bigint): string {
 }
 
 /** The same for programs: counts of states are text, as they may be larger than a number. */
-export function crashJson({ cells, saved, seed, elapsedSeconds }: CrashAnswer): Record<string, unknown> {
+export function crashJson({
+  cells,
+  prices,
+  saved,
+  seed,
+  elapsedSeconds,
+}: CrashAnswer): Record<string, unknown> {
   return {
     schema: 'qcow2-bench/crash@1',
     seed,
     elapsedSeconds,
     saved,
+    prices,
     cells: cells.map(({ cell, steps, skipped, exploration, examples = [], seconds }) => ({
       cell,
       steps,

@@ -1,0 +1,90 @@
+/** What a crash costs lazy refcounts, counted of a repair. */
+
+import { expect, test } from 'vitest';
+
+import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
+import type { CellPlan } from '../../src/bench/engine.ts';
+import { planMatrix } from '../../src/bench/matrix.ts';
+import { lazyPrice, refcountPairs } from '../../src/crash/price.ts';
+import type { CacheMode } from '../../src/format/cache-mode.ts';
+import { parseWorkload } from '../../src/workload/workload-file.ts';
+
+const WRITES = {
+  name: 'w',
+  requests: 12,
+  mix: { write: 1 },
+  blockSizes: [{ size: 4096 }],
+  pattern: { kind: 'stride', stride: '64KiB' },
+};
+
+/** @param image further properties of the workload's image */
+function plansOf(caches: readonly CacheMode[], image: object = {}): readonly CellPlan[] {
+  const file = {
+    schema: 'qcow2-bench/workload@1',
+    name: 'priced',
+    title: 'Priced',
+    description: 'Twelve writes, each of which allocates.',
+    seed: 1,
+    image: { size: '64MiB', ...image },
+    phases: [WRITES],
+  };
+  const workload = parseWorkload(JSON.stringify(file), 'priced.json');
+  const { name, title, description } = workload;
+  const virtualSize = workload.image.size;
+  return planMatrix({
+    sources: [{ kind: 'workload', name, title, description, path: 'priced.json', virtualSize, workload }],
+    formats: ['raw', 'qcow2', 'qed'],
+    refcounts: ['eager', 'lazy'],
+    caches,
+    clusterSizes: [65_536],
+    queueDepths: [1],
+    engines: ['builtin'],
+    devices: ['memory'],
+  });
+}
+
+test('eager and lazy refcounts are paired where all else agrees', () => {
+  const pairs = refcountPairs(plansOf(['writethrough', 'writeback']));
+  const named = pairs.map((pair) => pair.map(({ cell }) => [cell.refcounts, cell.cache]));
+  expect(named).toEqual([
+    [
+      ['eager', 'writethrough'],
+      ['lazy', 'writethrough'],
+    ],
+    [
+      ['eager', 'writeback'],
+      ['lazy', 'writeback'],
+    ],
+  ]);
+});
+
+test('the repair is that of a counted opening, and paid back by what lazy refcounts save', async () => {
+  const [pair] = refcountPairs(plansOf(['writethrough']));
+  if (pair === undefined) throw new Error('no pair');
+  const price = await lazyPrice(pair, 100);
+  // One sync of refcounts a write, but for the first, with which the dirty bit is set.
+  expect(price).toMatchObject({ guestWrites: 12, allocatingWrites: 12, savedSyncs: 11 / 12 });
+
+  // The same writes before a crash of which a run counts the opening.
+  const crash = [{ ...WRITES, flushEvery: 1 }];
+  const [, crashed] = refcountPairs(plansOf(['writethrough'], { crash }))[0] ?? [];
+  if (crashed === undefined) throw new Error('no pair');
+  const { counts } = await new BuiltinEngine().count(crashed, { limit: 1 });
+  const { reads, writes, zeroRanges, punchHoles, syncs } = counts.open;
+  expect(price?.opening).toEqual({
+    readBytes: reads.bytes,
+    changes: writes.ops + zeroRanges.ops + punchHoles.ops,
+    syncs: syncs.ops,
+  });
+  expect(price?.onDevices.map(({ device }) => device)).toContain('hdd-7200');
+  for (const { savedNs, openingNs, writes: after = 0 } of price?.onDevices ?? []) {
+    expect(after * savedNs).toBeGreaterThanOrEqual(openingNs);
+    expect((after - 1) * savedNs).toBeLessThan(openingNs);
+  }
+});
+
+test('where the guest never flushes, lazy refcounts save nothing', async () => {
+  const [pair] = refcountPairs(plansOf(['writeback']));
+  const price = pair === undefined ? undefined : await lazyPrice(pair, 100);
+  expect(price?.savedSyncs).toBeLessThanOrEqual(0);
+});
