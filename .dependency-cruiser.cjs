@@ -20,6 +20,7 @@ const MAY_IMPORT = {
   compare: ['device', 'result'],
   gate: ['result', 'compare'],
   report: ['result', 'compare', 'gate'],
+  study: ['result', 'report'],
   cli: [
     'device',
     'format',
@@ -33,6 +34,7 @@ const MAY_IMPORT = {
     'compare',
     'gate',
     'report',
+    'study',
   ],
 };
 
@@ -73,6 +75,7 @@ const ONLY_IN = [
       '^src/bench/(environment|harness-version)',
       '^src/bench/machine',
       '^src/nbd/socket-file',
+      '^src/study/study-file[.]ts$',
       '^src/(peer|report|cli)/',
     ],
   },

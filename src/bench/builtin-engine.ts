@@ -39,6 +39,7 @@ import {
   zeroingFallback,
   unsupportedZeroing,
 } from './unsupported.ts';
+import { GrowthWatch } from './growth.ts';
 import { collectRequests } from './pass-requests.ts';
 import { Payload } from './payload.ts';
 import { payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
@@ -148,6 +149,7 @@ export class BuiltinEngine implements Engine {
       }),
     });
     await using stream = await openStream(plan.source, { limit: options.limit, seed: plan.seed });
+    const growth = GrowthWatch.of(storage, files.imageName);
     const verified =
       plan.verify === true
         ? new VerifiedDisk(stack.backend, { isNew: plan.userImage === undefined && !isFilled(plan) })
@@ -159,13 +161,14 @@ export class BuiltinEngine implements Engine {
       payload: new Payload(plan.payload, payloadSeed(plan)),
       context,
       signal: options.signal,
-      progress: options.progress,
+      progress: growth?.during(options.progress) ?? options.progress,
     });
     await stack.close();
     return {
       counts: { guest, open: meter.counts('open'), run: meter.counts('run'), close: meter.counts('close') },
       requests: recorder.costs(),
       countsDevice: storage.kind,
+      growth: growth?.points(),
       fallbacks: [
         ...files.fallbacks,
         ...zeroingFallback(plan.cell, lessFound(storage.capabilities, opened), guest),

@@ -14,7 +14,7 @@ import type { Storage } from '../device/storage.ts';
 import type { WorkloadSource } from '../workload/library.ts';
 import type { ReplayTiming } from '../workload/replay-timing.ts';
 import type { RequestCosts } from '../result/request-costs.ts';
-import type { Cell, Counts, Parity, TimeSplit, Verification } from '../result/schema.ts';
+import type { Cell, Counts, GrowthPoint, Parity, TimeSplit, Verification } from '../result/schema.ts';
 import type { Clock } from './clock.ts';
 import type { Drift } from './fidelity.ts';
 import type { Latencies } from './latency.ts';
@@ -77,6 +77,8 @@ export interface CountOutcome {
   readonly countsDevice: string;
   /** Paths taken because the preferred one was not available, as text. */
   readonly fallbacks: readonly string[];
+  /** Size of the image over the pass, where the storage keeps account of it. */
+  readonly growth?: readonly GrowthPoint[] | undefined;
   /** What was compared, where reads were to be verified. */
   readonly verification?: Verification | undefined;
   /** How a peer's operations compare with those of the builtin engine. */

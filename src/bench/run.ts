@@ -14,7 +14,7 @@ import { firstError, Qcow2BenchError } from '../core/error.ts';
 import { modelName } from '../device/device-model.ts';
 import type { HostLogSink } from '../device/host-log.ts';
 import { medianInterval, relativeHalfWidth } from '../result/bootstrap.ts';
-import { cellName } from '../result/cell.ts';
+import { cellName, countingKey } from '../result/cell.ts';
 import { comparisonGroup, referenceOf } from '../result/comparison.ts';
 import type { Cell, CellRecord, GuestCounts } from '../result/schema.ts';
 import { requestTimeNs } from '../result/statistics.ts';
@@ -146,6 +146,8 @@ async function countAll(
 ): Promise<void> {
   const { sink, observer, signal, clock } = options;
   observer?.stageBegins?.({ kind: 'count', cells: cells.length });
+  /** Of modelled devices: counts do not depend on which of them a cell is timed on. */
+  const modelled = new Map<string, CellRecord>();
   for (const item of cells) {
     signal?.throwIfAborted();
     const { cell } = item.plan;
@@ -159,9 +161,11 @@ async function countAll(
     const reason = item.engine.unsupportedReason(item.plan, 'count');
     if (reason === undefined) {
       const startNs = clock.nowNs();
-      const record = await naming(cell, signal, () => count(item, options, turns));
+      const twin = modelName(cell.device) === undefined ? undefined : modelled.get(countingKey(cell));
+      const record = twin ?? (await naming(cell, signal, () => count(item, options, turns)));
       const span = { beganNs: Number(startNs - beganNs), tookNs: Number(clock.nowNs() - startNs) };
-      item.record = { ...record, span };
+      item.record = { ...record, cell, span };
+      if (modelName(cell.device) !== undefined) modelled.set(countingKey(cell), item.record);
       observer?.cellEnds?.(cell, { kind: 'done' });
     } else {
       item.record = emptyRecord(cell, reason);
@@ -186,12 +190,15 @@ async function count(
   options: MatrixRunOptions,
   turns: TurnTaking,
 ): Promise<CellRecord> {
-  const { counts, requests, countsDevice, fallbacks, parity, verification } = await engine.count(plan, {
-    limit: options.limit,
-    signal: options.signal,
-    progress: progressOf(plan.cell, options.observer, turns),
-    hostLog: options.hostLog,
-  });
+  const { counts, requests, growth, countsDevice, fallbacks, parity, verification } = await engine.count(
+    plan,
+    {
+      limit: options.limit,
+      signal: options.signal,
+      progress: progressOf(plan.cell, options.observer, turns),
+      hostLog: options.hostLog,
+    },
+  );
   return {
     ...emptyRecord(plan.cell, null),
     ...(plan.userImage === undefined ? {} : { image: plan.userImage.facts }),
@@ -200,6 +207,7 @@ async function count(
     ...(requests === undefined ? {} : { requests }),
     countsDevice,
     fallbacks,
+    ...(growth === undefined ? {} : { growth }),
     ...(verification === undefined ? {} : { verification }),
     ...(parity === undefined ? {} : { parity }),
   };

@@ -25,7 +25,7 @@ import { openTerminal, type Terminal } from './terminal/terminal.ts';
 import { UsageError } from './terminal/usage-error.ts';
 
 /** Codes of errors in the value of an option, which only a look at files can find. */
-const USAGE_CODES: readonly string[] = ['unknown-workload'];
+const USAGE_CODES: readonly string[] = ['unknown-workload', 'unknown-study'];
 const HELP_WIDTH_MAX = 100;
 const HELP_WORDS = ['--help', '-h'];
 const VERSION_WORDS = ['--version'];

@@ -20,6 +20,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/replay.ts')).replayCommand,
   },
   {
+    usage: 'study <study>',
+    summary: 'Answer a question about disk images for your workload (see list)',
+    load: async () => (await import('./commands/study.ts')).studyCommand,
+  },
+  {
     usage: 'record',
     summary: 'Serve an image over NBD and record every request',
     load: async () => (await import('./commands/record.ts')).recordCommand,
@@ -119,7 +124,7 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   },
   {
     usage: 'list',
-    summary: 'List workloads, formats, cache modes, devices, engines and trace formats',
+    summary: 'List workloads, studies, formats, cache modes, devices, engines and trace formats',
     load: async () => (await import('./commands/list.ts')).listCommand,
   },
   {

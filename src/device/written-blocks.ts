@@ -6,11 +6,19 @@
  */
 
 const BLOCK_BITS = 12;
+/** Bytes. */
+export const BLOCK_SIZE = 2 ** BLOCK_BITS;
 /** Blocks of one page of bits: 2^15 of 4 KiB, 128 MiB. */
 const PAGE_BLOCKS = 1 << 15;
 
 export class WrittenBlocks {
   readonly #pages = new Map<number, Uint8Array>();
+  #count = 0;
+
+  /** Blocks that hold data. */
+  get count(): number {
+    return this.#count;
+  }
 
   /**
    * Marks the blocks that the range touches, and returns whether one of them held nothing before.
@@ -18,18 +26,23 @@ export class WrittenBlocks {
   write(offset: number, length: number): boolean {
     return this.#each(offset, length, (bits, at, bit) => {
       const byte = bits[at] ?? 0;
+      if ((byte & bit) !== 0) return false;
       bits[at] = byte | bit;
-      return (byte & bit) === 0;
+      this.#count++;
+      return true;
     });
   }
 
   /** Forgets the blocks that lie whole within the range. */
   clear(offset: number, length: number): void {
-    const first = Math.ceil(offset / 4096) * 4096;
-    const end = Math.floor((offset + length) / 4096) * 4096;
+    const first = Math.ceil(offset / BLOCK_SIZE) * BLOCK_SIZE;
+    const end = Math.floor((offset + length) / BLOCK_SIZE) * BLOCK_SIZE;
     if (end <= first) return;
     this.#each(first, end - first, (bits, at, bit) => {
-      bits[at] = (bits[at] ?? 0) & ~bit;
+      const byte = bits[at] ?? 0;
+      if ((byte & bit) === 0) return false;
+      bits[at] = byte & ~bit;
+      this.#count--;
       return false;
     });
   }
@@ -41,8 +54,8 @@ export class WrittenBlocks {
   ): boolean {
     if (length === 0) return false;
     let found = false;
-    const last = Math.floor((offset + length - 1) / 2 ** BLOCK_BITS);
-    for (let block = Math.floor(offset / 2 ** BLOCK_BITS); block <= last; block++) {
+    const last = Math.floor((offset + length - 1) / BLOCK_SIZE);
+    for (let block = Math.floor(offset / BLOCK_SIZE); block <= last; block++) {
       const inPage = block % PAGE_BLOCKS;
       const bits = this.#page((block - inPage) / PAGE_BLOCKS);
       if (visit(bits, inPage >> 3, 1 << (inPage & 7))) found = true;

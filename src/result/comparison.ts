@@ -78,15 +78,26 @@ export function comparisonsOf(result: ResultRecord): readonly Comparison[] {
   return [...groups.values()].flatMap((group) => {
     const reference = referenceOf(group, ({ cell }) => cell);
     if (reference === undefined) return [];
-    return group.flatMap((record) => (record === reference ? [] : (compare(record, reference) ?? [])));
+    return group.flatMap((record) =>
+      record === reference ? [] : (compareRecords(record, reference) ?? []),
+    );
   });
 }
 
-function compare(record: CellRecord, reference: CellRecord): Comparison | undefined {
+/**
+ * A timed cell against another; `undefined` of too few rounds in which both were timed.
+ *
+ * @param controlled the cell that was timed twice in each round, if it is not the reference.
+ */
+export function compareRecords(
+  record: CellRecord,
+  reference: CellRecord,
+  controlled = reference,
+): Comparison | undefined {
   const pairs = pairsByRound(record.timings, reference.timings);
   const ratio = ratioInterval(pairs);
   if (ratio === undefined) return undefined;
-  const controlPairs = pairsByRound(reference.control ?? [], reference.timings);
+  const controlPairs = pairsByRound(controlled.control ?? [], controlled.timings);
   const control = ratioInterval(controlPairs);
   return {
     reference,

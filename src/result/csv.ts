@@ -50,6 +50,8 @@ function columnsOf(path: LeafPath): readonly Column[] {
   const header = path.join('.');
   if (header === 'timings') return timingColumns();
   if (header === 'control') return controlColumns();
+  // A curve: it has no place in a row.
+  if (header === 'growth') return [];
   const counted = path[0] === 'counts';
   const valueOf = (record: CellRecord): Value => {
     if (counted && record.counts === null) return null;

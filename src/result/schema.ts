@@ -228,6 +228,15 @@ const imageFactsSchema = z
   .meta({ id: 'ImageFacts', description: "The user's image before the run" });
 export type ImageFacts = DeepReadonly<z.infer<typeof imageFactsSchema>>;
 
+const growthPointSchema = z
+  .strictObject({
+    requests: count.describe('Requests that were served'),
+    fileBytes: count.describe('Length of the image file, and of its data file'),
+    allocatedBytes: count.describe('Blocks of 4 KiB that a file system would have allocated for them'),
+  })
+  .meta({ id: 'GrowthPoint', description: 'Size of the image at one moment of the counting pass' });
+export type GrowthPoint = DeepReadonly<z.infer<typeof growthPointSchema>>;
+
 export const cellRecordSchema = z
   .strictObject({
     cell: cellSchema,
@@ -238,6 +247,11 @@ export const cellRecordSchema = z
     requests: requestCostsSchema
       .optional()
       .describe('What the guest asked for, and what each request cost; absent of older results'),
+    growth: z
+      .array(growthPointSchema)
+      .max(1000)
+      .optional()
+      .describe('Size of the image over the counting pass, from the open image to the closed one; of studies'),
     timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
     warmUps: count
       .optional()

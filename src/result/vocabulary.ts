@@ -5,7 +5,7 @@
  */
 
 export { PHASES, type Phase } from '../device/operation.ts';
-export { modelName } from '../device/device-model.ts';
+export { modelDevice, modelName } from '../device/device-model.ts';
 export {
   CAUSE_MEANINGS,
   METADATA_PURPOSES,

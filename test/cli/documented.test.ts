@@ -23,7 +23,8 @@ const FILES = ['README.md', ...globSync('docs/*.md', { cwd: ROOT })].toSorted();
 /** Of other programs, and of none. */
 const FOREIGN = new Set(['output', 'remove', 'silent', 'option']);
 /** So few that a documented run lasts a moment. */
-const FEW = { run: ['--samples', '0', '--requests', '20'], replay: ['--samples', '0', '--requests', '20'] };
+const FEW_OPTIONS = ['--samples', '0', '--requests', '20'];
+const FEW = { run: FEW_OPTIONS, replay: FEW_OPTIONS, study: FEW_OPTIONS };
 
 interface Documented {
   readonly file: string;

@@ -49,7 +49,7 @@ export const LISTED: readonly (readonly [name: string, listed: ListedCommand])[]
 );
 
 /** Slow commands have test files of their own, which workers share. */
-const GROUPS = { cells: ['bench', 'run', 'replay'], crash: ['crash'] } as const;
+const GROUPS = { cells: ['bench', 'run', 'replay', 'study'], crash: ['crash'] } as const;
 type Group = keyof typeof GROUPS | 'others';
 
 function groupOf(name: string): Group {
@@ -87,6 +87,20 @@ const CRASH_CASE = {
   timeline: [],
 };
 
+/** One cell, and a sentence of it. */
+const STUDY = {
+  schema: 'qcow2-bench/study@1',
+  name: 'tiny-study',
+  question: 'What does a write cost?',
+  description: 'A study for tests.',
+  workloads: ['tiny.json'],
+  axes: {},
+  fixed: { format: 'qcow2', refcounts: 'eager', cache: 'none' },
+  answer: [{ kind: 'zero', about: 'Syncs', figure: 'syncs', zero: 'None.', some: '{count} syncs.' }],
+  table: { rows: ['workload'], figures: ['syncs'] },
+  chart: { title: 'Syncs', mark: 'bars', figure: 'syncs', axis: 'workload' },
+};
+
 const inputs = testDirectory();
 
 /** Tries the options of the commands of a group, each in a test. */
@@ -99,6 +113,7 @@ export function tryEveryOption(group: Group): void {
     writeFileSync(join(inputs, 'tiny.json'), JSON.stringify(TINY));
     writeFileSync(join(inputs, 'trace.csv'), TRACE);
     writeFileSync(join(inputs, 'msr.csv'), MSR);
+    writeFileSync(join(inputs, 'study.json'), JSON.stringify(STUDY));
     writeFileSync(join(inputs, 'gate.json'), JSON.stringify({ schema: 'qcow2-bench/gate@1' }));
     const cell = ['--format', 'qcow2', '--refcounts', 'eager', '--cache', 'writeback', '--samples', '0'];
     for (const words of [

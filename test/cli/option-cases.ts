@@ -32,6 +32,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   from: ['1us'],
   image: ['disk.qcow2', 'top.qcow2'],
   limits: ['gate.json'],
+  output: ['.'],
   listen: ['localhost:0'],
   precision: ['5%'],
   'qemu-bin-dir': ['/usr/bin'],
@@ -112,6 +113,17 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
         remap: { size: '512KiB' },
         resume: { out: 'replay.json' },
         timing: { samples: '1', device: 'null' },
+      },
+    },
+    study: {
+      call: { STUDY: 'study.json', device: 'memory', samples: '0' },
+      partners: {
+        device: { samples: '1' },
+        dir: TIMED,
+        overlap: { ...TIMED, 'queue-depth': '2' },
+        precision: { samples: undefined, device: 'null', 'time-limit': '1' },
+        'time-limit': TIMED,
+        'timed-requests': TIMED,
       },
     },
     record: {

@@ -165,6 +165,7 @@ describe('written blocks', () => {
             }
             expect(blocks.write(offset, length)).toBe(isNew);
           }
+          expect(blocks.count).toBe(expected.size);
         }
       }),
     );

@@ -13,6 +13,7 @@ import {
 } from '../options/meanings.ts';
 import { flag, inGroup } from '../options/option-kinds.ts';
 import type { Terminal } from '../terminal/terminal.ts';
+import { readStudy, studyNames } from '../../study/study-file.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
 import { listAxisSources, listSources } from '../../workload/library.ts';
@@ -61,6 +62,12 @@ async function listSections(): Promise<readonly Section[]> {
       entries: (await listAxisSources()).map(({ name, title }) => ({ name, meaning: title })),
     },
     { key: 'recordings', title: 'Recordings', option: '--workload', entries: entriesOf('recording') },
+    {
+      key: 'studies',
+      title: 'Studies',
+      option: 'study NAME',
+      entries: studyNames().map((name) => ({ name, meaning: readStudy(name).question })),
+    },
     section('formats', 'Formats', '--format', formatMeanings()),
     section('refcounts', 'Refcount modes', '--refcounts', REFCOUNT_MEANINGS),
     section('cacheModes', 'Cache modes', '--cache', CACHE_MEANINGS),

@@ -14,6 +14,8 @@ import { BASELINE_SCHEMA } from '../../gate/baseline.ts';
 import { PAGE_TITLE } from '../../report/page-title.ts';
 import { csvHeader } from '../../result/csv.ts';
 import { RESULT_SCHEMA } from '../../result/schema.ts';
+import { STUDY_COLUMN } from '../../study/flat-table.ts';
+import { STUDY_DOCUMENT_HEAD } from '../../study/study-text.ts';
 
 interface KindRule {
   /** The kind of file that it replaces, as named in "is not …". */
@@ -34,6 +36,15 @@ const RULES = {
     recognises: (head) => /^\{"phase":"\w+","op":"[\w-]+","file":/.test(head),
   },
   markdown: {},
+  'study answer': {
+    replaces: 'the answer of a study',
+    recognises: (head) => head.startsWith(STUDY_DOCUMENT_HEAD),
+  },
+  'study table': {
+    replaces: 'the table of a study',
+    recognises: (head) => head.startsWith(`${STUDY_COLUMN},`),
+  },
+  chart: { replaces: 'a chart', recognises: (head) => /^<svg [^>]*class="marks"/.test(head) },
   'comparison markdown': {
     replaces: 'a comparison',
     recognises: (head) => head.startsWith('## Comparison\n'),

@@ -18,6 +18,7 @@ import type { UserImage } from '../../bench/user-image.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { countOf } from '../../core/number-text.ts';
 import { hostImage, imageOfRun } from '../../image/host-image.ts';
+import { AccountedStorage } from '../../device/accounted-storage.ts';
 import { modelName } from '../../device/device-model.ts';
 import type { Storage } from '../../device/storage.ts';
 import { FORMATS } from '../../format/disk-image.ts';
@@ -68,6 +69,8 @@ export interface MatrixSession {
   readonly words: readonly string[];
   /** Called for a cell's fallbacks. */
   readonly remarksOf?: ((cell: Cell) => readonly string[]) | undefined;
+  /** Records the size of each image over its counting pass. Default false. */
+  readonly watchesGrowth?: boolean | undefined;
   /** Of a replay. */
   readonly replay?: ReplaySetting | undefined;
 }
@@ -152,6 +155,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
           files: directory?.storage ?? storageInPlace(userImage),
           filePrefix: directory?.filePrefix,
           models,
+          makeMemory: session.watchesGrowth === true ? () => new AccountedStorage() : undefined,
         }),
         ...(qemu === undefined ? [] : [qemu]),
       ],
