@@ -153,7 +153,7 @@ function sampledVerdict(row: StudyRow, other: StudyRow, controlled: StudyTable['
   }
 }
 
-/** @throws if there is no such figure; the schema of studies refuses it. */
+/** @throws of an unknown name, which the schema of studies refuses. */
 export function requiredFigure(name: string): Figure {
   const figure = figureOf(name);
   if (figure === undefined) throw new Error(`internal error: no figure '${name}'`);

@@ -39,13 +39,6 @@ export interface PlainChart {
 
 /** Okabe and Ito, as the palette; in the order in which values come. */
 const COLOURS = ['#2f78b7', '#d55e00', '#009e73', '#c2709f', '#d9b200', '#7d8794', '#6fb1e0', '#8f5d2c'];
-/** Values that are a part of a variant have its colour. */
-const VARIANT_OF: Readonly<Record<string, string>> = {
-  eager: 'qcow2 eager',
-  lazy: 'qcow2 lazy',
-  qcow2: 'qcow2 eager',
-  qed: 'QED',
-};
 const DASHES = [
   [1, 0],
   [6, 4],
@@ -170,7 +163,7 @@ function valueAxis({ valueTitle, valueFormat, scale }: PlainChart) {
 function colourOf({ rows, colourTitle }: PlainChart) {
   const domain = colours(rows);
   const range = domain.map(
-    (name, index) => VARIANT_COLOURS[VARIANT_OF[name] ?? name] ?? COLOURS[index % COLOURS.length],
+    (name, index) => variantColourOf(name) ?? COLOURS[index % COLOURS.length],
   );
   const isOne = domain.length < 2;
   return {
@@ -179,6 +172,14 @@ function colourOf({ rows, colourTitle }: PlainChart) {
     scale: { domain: [...domain], range },
     legend: isOne ? null : { title: colourTitle, orient: 'bottom', columns: 4, labelLimit: 260 },
   };
+}
+
+/** Of a variant, or of the format or refcount mode that is a part of its name. */
+function variantColourOf(name: string): string | undefined {
+  const wanted = name.toLowerCase();
+  return Object.entries(VARIANT_COLOURS).find(
+    ([variant]) => variant.toLowerCase() === wanted || variant.split(' ').includes(name),
+  )?.[1];
 }
 
 function isNumeric(rows: readonly PlainRow[]): boolean {
