@@ -84,12 +84,15 @@ async function crashFigures(
     garbage: false,
     order: 'any',
     states: crash.states,
+    steps: undefined,
+    nested: 1,
     seed: args.seed ?? CRASH_SEED,
     minutes: undefined,
     jobs: 1,
     examples: undefined,
   };
-  const plans = (await planCrashCells(crashArgs)).filter((plan) => unsupportedByFormat(plan) === undefined);
+  const planned = await planCrashCells(crashArgs);
+  const plans = planned.map(({ plan }) => plan).filter((plan) => unsupportedByFormat(plan) === undefined);
   const figures = new Map<string, CrashFigures>();
   using bar = new ProgressBar(terminal.errors);
   using interruption = new Interruption(terminal, () => bar.clear());
@@ -101,9 +104,8 @@ async function crashFigures(
       };
       // Examples are made by `crash`; here states are counted.
       const shown = new Set<string>(HAZARDS);
-      const { exploration } = await exploreCell(plan, { ...cellOptions(crashArgs), turn, shown }, () =>
-        PROCESS_CLOCK.nowNs(),
-      );
+      const options = { ...cellOptions(crashArgs), steps: [], turn, shown };
+      const { exploration } = await exploreCell(plan, options, () => PROCESS_CLOCK.nowNs());
       const { tried, distinct, badStates, hazards, isExhausted } = exploration;
       figures.set(countingKey(plan.cell), {
         states: tried,

@@ -162,9 +162,7 @@ function valueAxis({ valueTitle, valueFormat, scale }: PlainChart) {
 
 function colourOf({ rows, colourTitle }: PlainChart) {
   const domain = colours(rows);
-  const range = domain.map(
-    (name, index) => variantColourOf(name) ?? COLOURS[index % COLOURS.length],
-  );
+  const range = domain.map((name, index) => variantColourOf(name) ?? COLOURS[index % COLOURS.length]);
   const isOne = domain.length < 2;
   return {
     field: 'colour',
