@@ -78,9 +78,7 @@ export function comparisonsOf(result: ResultRecord): readonly Comparison[] {
   return [...groups.values()].flatMap((group) => {
     const reference = referenceOf(group, ({ cell }) => cell);
     if (reference === undefined) return [];
-    return group.flatMap((record) =>
-      record === reference ? [] : (compareRecords(record, reference) ?? []),
-    );
+    return group.flatMap((record) => (record === reference ? [] : (compareRecords(record, reference) ?? [])));
   });
 }
 

@@ -251,7 +251,9 @@ export const cellRecordSchema = z
       .array(growthPointSchema)
       .max(1000)
       .optional()
-      .describe('Size of the image over the counting pass, from the open image to the closed one; of studies'),
+      .describe(
+        'Size of the image over the counting pass, from the open image to the closed one; of studies',
+      ),
     timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
     warmUps: count
       .optional()

@@ -55,7 +55,16 @@ describe.each(studyNames())('%s', (name) => {
   test('answers over few requests, without a placeholder left', { timeout: 120_000 }, async () => {
     const [workload = ''] = readStudy(name).workloads;
     writeFileSync(join(folder, 'few.study'), JSON.stringify(fewStates(name)));
-    const few = ['--workload', workload, '--requests', '8', '--samples', '1', '--device', 'model:nvme-consumer'];
+    const few = [
+      '--workload',
+      workload,
+      '--requests',
+      '8',
+      '--samples',
+      '1',
+      '--device',
+      'model:nvme-consumer',
+    ];
     const words = ['study', './few.study', ...few, '--output', '.', '--json'];
     const { code, stdout, stderr } = await callCli(folder, ...words);
     expect(code, stderr).toBe(EXIT.good);
