@@ -71,7 +71,7 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/compare.ts')).compareCommand,
   },
   {
-    usage: 'gate <result>',
+    usage: 'gate [result]',
     summary: 'Compare exact counts with a baseline; exit code 3 on a regression',
     load: async () => (await import('./commands/gate.ts')).gateCommand,
   },

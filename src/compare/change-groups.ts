@@ -5,8 +5,9 @@
  * Invariants:
  * - A group has one subject: a sync cause, or a kind of operation with its purpose. Operations and
  *   bytes, and the phases open, run and close, are one subject.
- * - Subjects that changed in exactly the same cells are one group, led by the one that says most:
- *   a sync before a write, an ordering sync before one that ends a request.
+ * - Subjects that changed in exactly the same cells are one group, as are those of one purpose in a
+ *   part of them. It is led by the one that says most: a sync before a write, an ordering sync
+ *   before one that ends a request.
  * - Every change of a cell is in a group, as its lead or as an accompanying change. Elided flushes
  *   lead only where nothing else changed.
  */
@@ -49,14 +50,17 @@ export function groupChanges(changes: readonly CellChange[], costsOf?: CostsOf):
   const cells = changes.map((change) => ({ ...change, subjects: subjectChanges(change.changes) }));
   const series = seriesOf(cells);
   const leading = series.filter(({ kind }) => kind !== 'neutral');
-  const clusters = [...Map.groupBy(leading, ({ places }) => places.join()).values()];
+  const clusters = folded([...Map.groupBy(leading, ({ places }) => places.join()).values()]);
   const led = new Set(clusters.flatMap((cluster) => cluster[0]?.places ?? []));
   const lonely = series.filter(
     ({ kind, places }) => kind === 'neutral' && !places.every((at) => led.has(at)),
   );
   const accompanying = series.filter(({ kind }) => kind === 'neutral');
   const groups = [...clusters, ...lonely.map((one) => [one])].map((cluster) => {
-    const [lead, ...others] = cluster.toSorted(bySignificance);
+    const most = Math.max(...cluster.map(({ places }) => places.length));
+    const [lead, ...others] = cluster.toSorted(
+      (a, b) => Number(b.places.length === most) - Number(a.places.length === most) || rankOf(a) - rankOf(b),
+    );
     if (lead === undefined) throw new Error('internal error: a group without changes');
     const within = new Set(lead.places);
     const beside = accompanying
@@ -67,6 +71,43 @@ export function groupChanges(changes: readonly CellChange[], costsOf?: CostsOf):
   return groups
     .toSorted((a, b) => a.rank - b.rank || b.cells.length - a.cells.length)
     .map(({ lead, cells: own, also }) => ({ lead, cells: own, also, first: firstOf(lead, own, costsOf) }));
+}
+
+/**
+ * Clusters of series; one of the same purpose in a part of the cells belongs to the larger: where
+ * writes are padded, one more write of a header is one more read too.
+ */
+function folded(clusters: readonly (readonly Series[])[]): readonly (readonly Series[])[] {
+  const larger = clusters.toSorted((a, b) => placesOf(b).length - placesOf(a).length);
+  const kept: Series[][] = [];
+  for (const cluster of larger) {
+    const host = kept.find((other) => isPartOf(cluster, other));
+    if (host === undefined) kept.push([...cluster]);
+    else host.push(...cluster);
+  }
+  return kept;
+}
+
+function isPartOf(cluster: readonly Series[], other: readonly Series[]): boolean {
+  const within = new Set(placesOf(other));
+  const [first] = cluster;
+  return (
+    placesOf(cluster).every((at) => within.has(at)) &&
+    cluster.every(
+      ({ subject, kind }) =>
+        'purpose' in subject &&
+        kind === first?.kind &&
+        other.some(
+          (each) =>
+            'purpose' in each.subject && each.subject.purpose === subject.purpose && each.kind === kind,
+        ),
+    )
+  );
+}
+
+/** Of the first series, which led the cluster when it was made. */
+function placesOf([first]: readonly Series[]): readonly number[] {
+  return first?.places ?? [];
 }
 
 function firstOf(
@@ -240,8 +281,4 @@ function rankOf({ kind, subject }: Series): number {
 
 function causeRank(subject: Subject): number {
   return subject.kind === 'syncs' ? SYNC_CAUSES.indexOf(subject.cause) : 0;
-}
-
-function bySignificance(a: Series, b: Series): number {
-  return rankOf(a) - rankOf(b);
 }

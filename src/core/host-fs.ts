@@ -29,6 +29,7 @@ export const statfsSync = byPath(fs.statfsSync);
 
 export const copyFileSync = byTwoPaths(fs.copyFileSync);
 export const linkSync = byTwoPaths(fs.linkSync);
+export const symlinkSync = byTwoPaths(fs.symlinkSync);
 export const renameSync = byTwoPaths(fs.renameSync);
 
 /** Makes a directory whose name begins with `prefix`; gives its path. */

@@ -18,6 +18,7 @@ import { deriveFigures } from '../result/derive.ts';
 import type { CountedCell, ResultRecord } from '../result/schema.ts';
 import { baselineLines, gatedCells, type Baseline } from './baseline.ts';
 import type { GateGroup, GateVerdict } from './compare.ts';
+import { roundsNeeded, type TimeOutcome, type TimeVerdict } from './time-verdict.ts';
 import { countsOf, type FigureChange, type HardBreach } from './figures.ts';
 
 export type FindingKind =
@@ -60,11 +61,15 @@ export interface Finding {
 
 export interface GateRecord {
   readonly passed: boolean;
+  /** Times of two commits (`--against`), judged together; empty otherwise. */
+  readonly times: readonly TimeFinding[];
+  /** Whether a regression in time fails the gate. */
+  readonly timeFails: boolean;
   readonly result: string;
   readonly baseline: string;
   readonly limits: string | undefined;
   /** The command that accepts the result. */
-  readonly acceptCommand: string;
+  readonly acceptCommand: string | undefined;
   /** `cells 8 worse, 312 as in the baseline`. */
   readonly summary: string;
   /** Engines of another version that count as in the baseline, a sentence each. */
@@ -75,6 +80,14 @@ export interface GateRecord {
   readonly cells: readonly GateCell[];
   readonly harness: string;
   readonly date: string;
+}
+
+/** The time of a cell, in words. */
+export interface TimeFinding {
+  readonly name: string;
+  readonly outcome: TimeOutcome;
+  /** `1.08×, interval 1.05× to 1.11×, control 1.00×, 15 rounds`. */
+  readonly text: string;
 }
 
 export interface GateCell {
@@ -96,7 +109,11 @@ export interface RecordParts {
     readonly baseline: string;
     readonly limits?: string | undefined;
   };
-  readonly acceptCommand: string;
+  /** `undefined` if there is no baseline to replace. */
+  readonly acceptCommand: string | undefined;
+  readonly times?: readonly TimeVerdict[] | undefined;
+  /** Default false. */
+  readonly timeFails?: boolean | undefined;
   /** The command that logs the operations of a cell; `undefined` where there is none. */
   readonly commandOf?: ((cell: CountedCell) => string | undefined) | undefined;
 }
@@ -115,6 +132,8 @@ export function gateRecord(parts: RecordParts): GateRecord {
     nameOf: namesAmong(all),
     lines: baselineLines(baseline),
   };
+  const { times = [], timeFails = false } = parts;
+  const slower = times.some(({ outcome }) => outcome === 'regression');
   const groups = verdict.groups.map((group) => groupFinding(group, context));
   const problems = [
     ...workloadFindings(verdict, context),
@@ -136,11 +155,13 @@ export function gateRecord(parts: RecordParts): GateRecord {
     ),
   ];
   return {
-    passed: verdict.passed,
+    passed: verdict.passed && !(timeFails && slower),
+    times: timeFindings(times),
+    timeFails,
     ...paths,
     limits: paths.limits,
     acceptCommand: parts.acceptCommand,
-    summary: summaryOf(verdict),
+    summary: [summaryOf(verdict), ...timeSummary(times)].join('; '),
     engineNotes: engineNotes(verdict),
     problems,
     notes,
@@ -148,6 +169,35 @@ export function gateRecord(parts: RecordParts): GateRecord {
     harness: result.environment.harness,
     date: result.environment.date,
   };
+}
+
+function timeFindings(times: readonly TimeVerdict[]): readonly TimeFinding[] {
+  const nameOf = namesAmong(times.map(({ cell }) => cell));
+  return times.map(({ cell, outcome, ratio, interval, control, rounds }) => {
+    const factor = (value: number): string => `${value.toFixed(3)}×`;
+    const width =
+      interval === undefined
+        ? `too few rounds for an interval (${String(roundsNeeded(times.length))} are needed)`
+        : `interval ${interval.map(factor).join(' to ')}`;
+    const text = `${factor(ratio)}, ${width}, control ${factor(control)}, ${countOf(rounds, 'round')}`;
+    return { name: nameOf(cell), outcome, text };
+  });
+}
+
+const OUTCOMES = {
+  regression: 'slower',
+  improvement: 'faster',
+  'no change': 'without change',
+  inconclusive: 'inconclusive',
+} as const satisfies Record<TimeOutcome, string>;
+
+function timeSummary(times: readonly TimeVerdict[]): readonly string[] {
+  if (times.length === 0) return [];
+  const counts = (Object.keys(OUTCOMES) as TimeOutcome[]).map(
+    (outcome) => [times.filter((time) => time.outcome === outcome).length, OUTCOMES[outcome]] as const,
+  );
+  const text = counts.filter(([cells]) => cells > 0).map(([cells, what]) => `${groupedText(cells)} ${what}`);
+  return [`times ${text.join(', ')}`];
 }
 
 function summaryOf(verdict: GateVerdict): string {

@@ -163,7 +163,11 @@ export function tryEveryOption(group: Group): void {
   });
 }
 
+/** These need a clone with commits: see commits.test.ts. */
+const OF_COMMITS: readonly string[] = ['against', 'bisect', 'run', 'rounds', 'time'];
+
 function mayBeRefused(option: string): boolean {
+  if (OF_COMMITS.includes(option)) return true;
   return option === 'qemu-bin-dir' && reasonToSkip('qemu-io', 'qemu-img') !== undefined;
 }
 

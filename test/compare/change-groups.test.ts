@@ -129,3 +129,32 @@ test('every changed leaf of every cell is in a group, whatever changes', () => {
     }),
   );
 });
+
+test('operations of one purpose are one group, also if some changed in a part of the cells', () => {
+  const padded = changesOf(({ cell }) =>
+    cell.format === 'qed'
+      ? {
+          'run.writes.byPurpose.header.ops': 1,
+          ...(cell.cache === 'none' ? { 'run.reads.byPurpose.header.ops': 1 } : {}),
+        }
+      : {},
+  );
+  const [group, ...others] = groupChanges(padded);
+  expect(others).toEqual([]);
+  expect(group && subjectKey(group.lead.subject)).toBe('writes/header');
+  expect(group?.cells).toHaveLength(padded.length);
+  expect(group?.also).toMatchObject([{ subject: { kind: 'reads', purpose: 'header' } }]);
+  expect(group?.also[0]?.cells).toBeLessThan(padded.length);
+});
+
+test('another purpose in a part of the cells is another group', () => {
+  const two = changesOf(({ cell }) =>
+    cell.format === 'qed'
+      ? {
+          'run.writes.byPurpose.header.ops': 1,
+          ...(cell.cache === 'none' ? { 'run.reads.byPurpose.l2-table.ops': 1 } : {}),
+        }
+      : {},
+  );
+  expect(groupChanges(two)).toHaveLength(2);
+});

@@ -19,25 +19,36 @@ import { gateMetrics } from '../../gate/render/open-metrics.ts';
 import { verdictText } from '../../gate/render/terminal.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { readResult } from '../../result/store.ts';
-import type { ResultRecord } from '../../result/schema.ts';
+import type { CountedCell, ResultRecord } from '../../result/schema.ts';
+import { Checkouts } from '../files/checkouts.ts';
 import { appendStepSummary } from '../files/step-summary.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { quotedWords } from '../grammar/quoted-words.ts';
 import { cellWords } from '../options/cell-words.ts';
-import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads } from '../options/file-uses.ts';
+import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads, type FileUse } from '../options/file-uses.ts';
 import { EXIT } from '../terminal/exit-code.ts';
-import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
-import { text } from '../options/option-values.ts';
+import { flag, inGroup, optional, preset, withDefault } from '../options/option-kinds.ts';
+import { choice, count, text } from '../options/option-values.ts';
+import { bisect, runAgainst, withoutVersions } from '../sessions/commit-runs.ts';
+import { Interrupted, Interruption } from '../terminal/interruption.ts';
+import { badOption, UsageError } from '../terminal/usage-error.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
 const DEFAULT_BASELINE = 'results/baseline.json';
 const LIST_MAX = 5;
+const ROUNDS_MAX = 1000;
+const DEFAULT_ROUNDS = 15;
+const DEFAULT_RUN =
+  'run --workload database-commit,random-allocation --format qcow2,qed --cache writethrough,writeback';
 
 export const gateCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('result', { type: 'string', demandOption: true, describe: 'Result file to check' })
+      .positional('result', {
+        type: 'string',
+        describe: 'Result file to check; with --bisect the newer commit, default HEAD',
+      })
       .options(
         inGroup('Gate:', {
           baseline: preset('Baseline to compare with', text('baseline'), DEFAULT_BASELINE),
@@ -46,6 +57,27 @@ export const gateCommand = defineCommand({
           all: flag('List every cell of each cause'),
           quiet: flag('Print only what fails, and the verdict'),
           json: flag('Print the verdict as JSON'),
+        }),
+      )
+      .options(
+        inGroup('Commits of a clone of this program, in place of RESULT:', {
+          against: optional('Compare HEAD with its merge base with this branch or commit', text('against')),
+          bisect: optional('Find the commit after this one that changed a count', text('bisect')),
+          run: withDefault(
+            optional('Command that counts and times', text('run')),
+            'run, some cells of qcow2 and QED',
+          ),
+          rounds: withDefault(
+            optional(
+              '--against: rounds of timing; 0: counts only',
+              count('rounds', { min: 0, max: ROUNDS_MAX }),
+            ),
+            String(DEFAULT_ROUNDS),
+          ),
+          time: withDefault(
+            optional('--against: what a slower cell does: advise, fail', choice('time', ['advise', 'fail'])),
+            'advise',
+          ),
         }),
       )
       .options(
@@ -63,12 +95,15 @@ export const gateCommand = defineCommand({
           ['bench --samples 0 --out result.json', 'count'],
           ['gate result.json --accept', 'create the baseline'],
           ['gate result.json', 'compare'],
+          ['gate --against origin/main --markdown gate.md', 'a pull request, counts and times'],
+          ['gate --bisect v0.1.0 HEAD', 'which commit changed a count'],
         ]),
       ),
 
-  files: ({ result, baseline, limits, accept, ...outputs }) => [
-    ...reads('RESULT', result),
-    ...(accept ? makes('baseline', '--baseline', baseline, DEFAULT_BASELINE) : reads('--baseline', baseline)),
+  files: ({ result, baseline, limits, accept, against, bisect, ...outputs }) => [
+    ...(against === undefined && bisect === undefined
+      ? [...reads('RESULT', result), ...baselineFile(baseline, { isMade: accept })]
+      : []),
     ...reads('--limits', limits),
     ...makes('gate markdown', '--markdown', outputs.markdown),
     ...makes('JUnit report', '--junit', outputs.junit),
@@ -78,6 +113,13 @@ export const gateCommand = defineCommand({
 
   run: async (args, terminal) => {
     const { result: path, baseline: baselinePath, accept, json } = args;
+    if (args.against !== undefined) return gateAgainst(args.against, args, terminal);
+    if (args.bisect !== undefined) return gateBisect(args.bisect, args, terminal);
+    const alone = (['run', 'rounds', 'time'] as const).find((name) => args[name] !== undefined);
+    if (alone !== undefined) throw new UsageError(`--${alone} needs --against or --bisect`);
+    if (path === undefined) {
+      throw new UsageError('RESULT is missing: name a result, or commits with --against or --bisect');
+    }
     const result = readResult(path);
     if (accept) return acceptResult(result, { baselinePath, json }, terminal);
     if (!existsSync(baselinePath)) {
@@ -95,17 +137,148 @@ export const gateCommand = defineCommand({
         baseline,
         paths: { result: path, baseline: baselinePath, limits: args.limits },
         acceptCommand: quotedWords(['gate', path, '--baseline', baselinePath, '--accept']),
-        commandOf: (cell) => {
-          const words = cellWords(cell);
-          return words && quotedWords(words);
-        },
+        commandOf,
       }),
     );
     writeFiles(record, args);
     print(record, verdict, args, terminal);
-    return verdict.passed ? EXIT.good : EXIT.verdict;
+    return record.passed ? EXIT.good : EXIT.verdict;
   },
 });
+
+function baselineFile(path: string, { isMade }: { readonly isMade: boolean }): readonly FileUse[] {
+  return isMade ? makes('baseline', '--baseline', path, DEFAULT_BASELINE) : reads('--baseline', path);
+}
+
+function commandOf(cell: CountedCell): string | undefined {
+  const words = cellWords(cell);
+  return words && quotedWords(words);
+}
+
+interface CommitArgs extends Outputs {
+  readonly result: string | undefined;
+  readonly accept: boolean;
+  readonly limits: string | undefined;
+  readonly run: string | undefined;
+  readonly rounds: number | undefined;
+  readonly time: 'advise' | 'fail' | undefined;
+}
+
+async function gateAgainst(name: string, args: CommitArgs, terminal: Terminal): Promise<number> {
+  refuseResult('--against', args);
+  if (args.result !== undefined) throw new UsageError('--against runs both commits: omit RESULT');
+  const limits = args.limits === undefined ? new GateLimits() : readGateLimits(args.limits);
+  return withCheckouts(terminal, async (checkouts, progress) => {
+    const head = await checkouts.commit('HEAD');
+    const base = await checkouts.mergeBase(await checkouts.commit(name), head);
+    if (await checkouts.isChanged()) terminal.warn('Uncommitted changes are not compared: HEAD is.');
+    if (base.id === head.id) terminal.warn(`HEAD is part of ${name}: it is compared with itself.`);
+    const words = wordsOf(args.run);
+    const { rounds = DEFAULT_ROUNDS } = args;
+    const outcome = await runAgainst(checkouts, { base, head, words, rounds, progress });
+    const baseline = withoutVersions(acceptBaseline(outcome.base));
+    const verdict = compareCounts(outcome.head, baseline, limits);
+    const record = withVisibleText(
+      gateRecord({
+        verdict,
+        result: outcome.head,
+        baseline,
+        paths: { result: head.title, baseline: base.title, limits: args.limits },
+        acceptCommand: undefined,
+        times: outcome.times,
+        timeFails: args.time === 'fail',
+        commandOf,
+      }),
+    );
+    writeFiles(record, args);
+    print(record, verdict, args, terminal);
+    return record.passed ? EXIT.good : EXIT.verdict;
+  });
+}
+
+async function gateBisect(name: string, args: CommitArgs, terminal: Terminal): Promise<number> {
+  refuseResult('--bisect', args);
+  const timed = (['rounds', 'time'] as const).find((each) => args[each] !== undefined);
+  if (timed !== undefined) throw new UsageError(`--bisect compares counts: omit --${timed}`);
+  return withCheckouts(terminal, async (checkouts, progress) => {
+    const good = await checkouts.commit(name);
+    const bad = await checkouts.commit(args.result ?? 'HEAD');
+    const found = await bisect(checkouts, { good, bad, words: wordsOf(args.run), progress });
+    if (found.kind === 'none') {
+      terminal.print(
+        args.json
+          ? JSON.stringify({ commits: [] })
+          : `no count differs between ${good.title} and ${bad.title}, ${countOf(found.commits, 'commit')} later`,
+      );
+      return EXIT.good;
+    }
+    const { suspects, before, result } = found;
+    const verdict = compareCounts(result, before);
+    const record = withVisibleText(
+      gateRecord({
+        verdict,
+        result,
+        baseline: before,
+        paths: { result: suspects.at(-1)?.title ?? '', baseline: good.title },
+        acceptCommand: undefined,
+        commandOf,
+      }),
+    );
+    if (args.json) {
+      const { problems, notes } = record;
+      terminal.print(JSON.stringify({ commits: suspects, problems, notes }, null, 2));
+      return EXIT.verdict;
+    }
+    const { red, green, bold } = terminal.paint;
+    const text = verdictText(record, { paint: { bad: red, good: green }, width: terminal.width });
+    terminal.print(text);
+    terminal.print('');
+    terminal.print(
+      bold(
+        suspects.length === 1
+          ? `the first commit that counts otherwise: ${suspects[0]?.title ?? ''}`
+          : `one of ${countOf(suspects.length, 'commit')} counts otherwise; those before the last cannot be run:`,
+      ),
+    );
+    if (suspects.length > 1) for (const { title } of suspects) terminal.print(`  ${title}`);
+    return EXIT.verdict;
+  });
+}
+
+function refuseResult(option: string, { accept, ...args }: CommitArgs): void {
+  if (accept) throw new UsageError(`${option} compares commits: omit --accept`);
+  const given = ['junit', 'metrics', 'code-quality'] as const;
+  const other = given.find((each) => args[each] !== undefined);
+  if (other !== undefined) {
+    throw new UsageError(`${option}: --${other} is of a result; use --markdown or --json`);
+  }
+}
+
+/** What a shell would make of it, without its quotes and variables. */
+function wordsOf(run = DEFAULT_RUN): readonly string[] {
+  const words = run.trim().split(/\s+/);
+  const [command = ''] = words;
+  if (command === 'run' || command === 'bench' || command === 'replay') return words;
+  throw badOption('run', run, 'the words of bench, run or replay');
+}
+
+/** Nothing that was made for the commits stays, also after Ctrl-C. */
+async function withCheckouts(
+  terminal: Terminal,
+  work: (checkouts: Checkouts, progress: (text: string) => void) => Promise<number>,
+): Promise<number> {
+  using interruption = new Interruption(terminal, () => undefined);
+  try {
+    using checkouts = await Checkouts.open(process.cwd(), interruption.signal);
+    return await work(checkouts, (text) => {
+      interruption.signal.throwIfAborted();
+      terminal.warn(text);
+    });
+  } catch (error) {
+    if (error instanceof Interrupted) return EXIT.interrupted;
+    throw error;
+  }
+}
 
 interface Outputs {
   readonly json: boolean;
@@ -153,8 +326,8 @@ function print(record: GateRecord, verdict: GateVerdict, outputs: Outputs, termi
     else terminal.print(answer);
   };
   if (outputs.json) {
-    const { problems, notes } = record;
-    say(JSON.stringify({ ...verdict, problems, notes }, null, 2));
+    const { passed, problems, notes, times } = record;
+    say(JSON.stringify({ ...verdict, passed, problems, notes, times }, null, 2));
     return;
   }
   const { red: bad, green: good } = terminal.paint;

@@ -6,12 +6,12 @@
 
 import { boundedMarkdown, escapeMarkdown, markdownRows } from '../../core/markdown.ts';
 import { countOf } from '../../core/number-text.ts';
-import type { Finding, GateRecord } from '../record.ts';
+import type { Finding, GateRecord, TimeFinding } from '../record.ts';
 import { FINDING_TITLES } from './terminal.ts';
 
 /** Ends with a line feed. */
 export function gateMarkdown(record: GateRecord): string {
-  const { passed, summary, problems, notes, engineNotes, acceptCommand } = record;
+  const { passed, summary, problems, notes, engineNotes, times, timeFails, acceptCommand } = record;
   return boundedMarkdown([
     `## ${passed ? '✅ qcow2-bench gate passed' : '❌ qcow2-bench gate failed'}`,
     '',
@@ -20,7 +20,8 @@ export function gateMarkdown(record: GateRecord): string {
     ...engineNotes.flatMap((note) => [`${escapeMarkdown(note)}.`, '']),
     ...problems.flatMap((problem) => findingLines(problem, { open: problems.length === 1 })),
     ...notes.flatMap((note) => findingLines(note, { open: false })),
-    ...(problems.length + notes.length === 0
+    ...timeLines(times, timeFails),
+    ...(problems.length + notes.length === 0 || acceptCommand === undefined
       ? []
       : [
           passed ? 'To accept the changes:' : 'If this change is intended, make this result the baseline:',
@@ -28,6 +29,22 @@ export function gateMarkdown(record: GateRecord): string {
           codeBlock(acceptCommand),
         ]),
   ]);
+}
+
+/** All of them: what is inconclusive is never left out as if it had passed. */
+function timeLines(times: readonly TimeFinding[], timeFails: boolean): readonly string[] {
+  if (times.length === 0) return [];
+  const order = ['regression', 'improvement', 'inconclusive', 'no change'];
+  const sorted = times.toSorted((a, b) => order.indexOf(a.outcome) - order.indexOf(b.outcome));
+  return [
+    `**Times**${timeFails ? '' : ' (advisory)'}`,
+    '',
+    ...markdownRows(
+      ['Cell', 'Verdict', 'Head ÷ base'],
+      sorted.map(({ name, outcome, text }) => [name, outcome, text]),
+    ),
+    '',
+  ];
 }
 
 function findingLines(

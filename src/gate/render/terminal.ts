@@ -5,6 +5,7 @@
 
 import { aligned, wrapped } from '../../core/text-lines.ts';
 import type { Finding, FindingKind, GateRecord } from '../record.ts';
+import type { TimeOutcome } from '../time-verdict.ts';
 
 export interface VerdictTextOptions {
   /** Colours the words; without it the text is plain. */
@@ -48,9 +49,44 @@ export function verdictText(
         ...lines(record.notes, good),
         ...record.engineNotes.flatMap((note) => [...wrapped(`OTHER ENGINE  ${note}`, width), '']),
       ];
+  const times = timeLines(record, { bad, good, quiet });
   const summary = `${word}: ${record.summary}`;
-  if (quiet && record.passed) return summary;
-  return [...notes, ...lines(record.problems, bad), summary, ...hintLines(record, width)].join('\n');
+  if (quiet && record.passed) return [...times, summary].join('\n');
+  return [...notes, ...lines(record.problems, bad), ...times, summary, ...hintLines(record, width)].join(
+    '\n',
+  );
+}
+
+const TIME_TITLES: Readonly<Record<TimeOutcome, string>> = {
+  regression: 'SLOWER',
+  improvement: 'FASTER',
+  inconclusive: 'INCONCLUSIVE',
+  'no change': 'NO CHANGE',
+};
+
+/** What is slower comes last; `quiet` shows nothing else. */
+function timeLines(
+  { times, timeFails }: GateRecord,
+  {
+    bad,
+    good,
+    quiet,
+  }: Readonly<Record<'bad' | 'good', (text: string) => string>> & { readonly quiet: boolean },
+): readonly string[] {
+  const order: readonly TimeOutcome[] = ['no change', 'inconclusive', 'improvement', 'regression'];
+  const shown = order
+    .filter((outcome) => !quiet || outcome === 'regression')
+    .flatMap((outcome) => times.filter((time) => time.outcome === outcome));
+  if (shown.length === 0) return [];
+  const rows = aligned(shown.map(({ outcome, name, text }) => [TIME_TITLES[outcome], name, text]));
+  const paint: Readonly<Record<TimeOutcome, (text: string) => string>> = {
+    regression: bad,
+    improvement: good,
+    inconclusive: same,
+    'no change': same,
+  };
+  const advisory = timeFails ? [] : ['Times are advisory; --time fail makes a slower cell fail.'];
+  return [...rows.map((row, at) => paint[shown[at]?.outcome ?? 'inconclusive'](row)), ...advisory, ''];
 }
 
 function findingLines(
@@ -77,7 +113,7 @@ function findingLines(
 }
 
 function hintLines({ passed, problems, notes, acceptCommand }: GateRecord, width: number): readonly string[] {
-  if (problems.length + notes.length === 0) return [];
+  if (problems.length + notes.length === 0 || acceptCommand === undefined) return [];
   const when = passed ? 'To accept the changes' : 'If this change is intended';
   // A command stays in one line: it is to be copied.
   return [...wrapped(`${when}, make this result the baseline:`, width), `  ${acceptCommand}`];
