@@ -61,7 +61,7 @@ export class Checkouts implements Disposable {
     return new Checkouts(root, signal);
   }
 
-  /** @throws Qcow2BenchError `git-failed` if there is no such commit. */
+  /** @throws Qcow2BenchError `git-failed` if the commit is unknown. */
   async commit(name: string): Promise<Commit> {
     const text = await this.#git(['log', '-1', '--format=%H %h (%s)', '--end-of-options', name, '--']);
     const [id = '', ...title] = text.trim().split(' ');
