@@ -21,7 +21,6 @@ const LEFT_OUT = [
   'test/cli/failing-outputs.test.ts',
   'test/cli/matrix.test.ts',
   'test/format/conformance.test.ts',
-  'test/format/crash.test.ts',
   'test/format/qcow2/snapshot-failures.test.ts',
   'test/parity/planted.test.ts',
 ];

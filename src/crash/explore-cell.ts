@@ -5,10 +5,11 @@ import { collectRequests } from '../bench/pass-requests.ts';
 import { SECTOR_SIZE } from '../core/alignment.ts';
 import type { Pending } from '../core/pending.ts';
 import { caseOf, type CrashCase } from './crash-case.ts';
-import { explore, Surveyor, type Exploration } from './explore.ts';
+import { explore, Surveyor, type Exploration, type SecondJudge } from './explore.ts';
+import { judgeWithQemu, type QemuPlace } from './qemu-judge.ts';
 import { recordCell } from './record-cell.ts';
 import type { Recording } from './recording.ts';
-import { shrink, type Target } from './shrink.ts';
+import { shrink, type Example, type Target } from './shrink.ts';
 import type { CrashModel } from './state-space.ts';
 import { withSteps, type Step, type StepKind } from './steps.ts';
 import { timelineOf } from './timeline.ts';
@@ -28,6 +29,8 @@ export interface CellOptions {
   /** Crashes in a row. */
   readonly nested: number;
   readonly seed: number;
+  /** Where QEMU judges states as well, and how many of the cell. */
+  readonly qemu: (QemuPlace & { readonly states: number }) | undefined;
   /** Called now and then with the states tried so far; rejecting ends the exploration. */
   readonly turn: (tried: number) => Pending;
   /** Hazards of which there is an example already. */
@@ -51,7 +54,7 @@ export interface CellFindings {
 
 export async function exploreCell(
   plan: CellPlan,
-  { model, requests: limit, steps, states, nested, seed, turn, shown }: CellOptions,
+  { model, requests: limit, steps, states, nested, seed, qemu, turn, shown }: CellOptions,
   nowNs: () => bigint,
 ): Promise<CellFindings> {
   const requests = withSteps(await collectRequests(plan, { limit }), steps, {
@@ -62,7 +65,11 @@ export async function exploreCell(
   const options = { model, seed, nested, turn };
   const recording = await record(requests);
   const begunNs = nowNs();
-  const exploration = await explore(recording, { ...options, budget: states });
+  const exploration = await explore(recording, {
+    ...options,
+    budget: states,
+    second: qemu === undefined ? undefined : secondJudge(qemu, states),
+  });
   const seconds = Number(nowNs() - begunNs) / 1e9;
   const shrinking = {
     ...options,
@@ -74,7 +81,9 @@ export async function exploreCell(
   for (const target of plan.cell.cache === 'unsafe' ? [] : targetsOf(exploration)) {
     const what = target.kind === 'hazard' ? target.hazard : target.finding.kind;
     if (target.kind === 'hazard' && shown.has(what)) continue;
-    const example = await shrink(requests, { ...shrinking, target });
+    const example =
+      (await shrink(requests, { ...shrinking, target })) ??
+      unshrunk(exploration, target, { requests, recording });
     if (example === undefined) continue;
     const timeline = await timelineOf(example.state, await Surveyor.of(example.recording));
     examples.push({
@@ -84,6 +93,27 @@ export async function exploreCell(
     });
   }
   return { exploration, examples, seconds };
+}
+
+/** QEMU looks at as many states as are to be, spread over those that are tried. */
+function secondJudge(
+  { storage, qemuImg, states: wanted }: NonNullable<CellOptions['qemu']>,
+  states: number,
+): SecondJudge {
+  return {
+    every: Math.max(1, Math.floor(states / wanted)),
+    judge: (view, { inspector, expectation }) =>
+      judgeWithQemu(view, { storage, qemuImg, inspector, expectation }),
+  };
+}
+
+/** A violation as it was found, if no part of the requests shows it: QEMU judges only a sample. */
+function unshrunk(
+  { bad: [state] }: Exploration,
+  { kind }: Target,
+  run: Pick<Example, 'requests' | 'recording'>,
+): Example | undefined {
+  return kind === 'violation' && state !== undefined ? { ...run, state } : undefined;
 }
 
 /** Each hazard, and the first violation. */

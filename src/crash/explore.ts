@@ -52,6 +52,8 @@ export interface Exploration {
   readonly triedWhole: number;
   readonly inspected: number;
   readonly later: LaterStates;
+  /** States that a second judge has looked at. */
+  readonly askedSecond: number;
   readonly badStates: number;
   /** The first ones. */
   readonly bad: readonly BadState[];
@@ -79,8 +81,15 @@ export interface ExploreOptions extends SpaceOptions {
   readonly turn?: ((tried: number) => Pending) | undefined;
   /** How many bad states are kept. Default 100. */
   readonly keep?: number | undefined;
+  /** Judges one state in so many, in which nothing was found, once more. */
+  readonly second?: SecondJudge | undefined;
   /** Ends the exploration after a state. */
   readonly isEnough?: ((state: JudgedState) => boolean) | undefined;
+}
+
+export interface SecondJudge {
+  readonly every: number;
+  readonly judge: (view: StateView, surveyor: Surveyor) => Promise<readonly Finding[]>;
 }
 
 export interface JudgedState {
@@ -201,6 +210,7 @@ class Explorer {
   readonly #options: ExploreOptions;
   readonly #run: Tally = { tried: 0, triedWhole: 0, distinct: 0, isExhausted: true };
   readonly #later: Tally = { tried: 0, triedWhole: 0, distinct: 0, isExhausted: true };
+  #asked = 0;
   #recoveries = 0;
   /** Later states that one state of the run may lead to, at any depth. */
   #laterMax = 0;
@@ -237,6 +247,7 @@ class Explorer {
         tried: this.#later.tried,
         isExhausted: this.#later.isExhausted,
       },
+      askedSecond: this.#asked,
       badStates: this.#badStates,
       bad: this.#bad,
       hazards: this.#hazards,
@@ -279,8 +290,9 @@ class Explorer {
         const found = this.#surveyor.outcomeOf(view);
         leaf = found instanceof Promise ? await found : found;
       }
-      const { findings, inDiscard } = this.#surveyor.judge.judge(view, leaf, changed);
-      if (inDiscard > 0) this.#inDiscard++;
+      const verdict = this.#surveyor.judge.judge(view, leaf, changed);
+      if (verdict.inDiscard > 0) this.#inDiscard++;
+      const findings = this.#isForSecond(verdict.findings) ? await this.#askSecond(view) : verdict.findings;
       this.#noteRepair(leaf.outcome);
       if (findings.length === 0) {
         if (isEnough?.(judgedState(trial, view, { leaf, findings, names: NO_NAMES })) === true) {
@@ -294,6 +306,17 @@ class Explorer {
       }
       if (this.#isOver) return;
     }
+  }
+
+  #isForSecond(findings: readonly Finding[]): boolean {
+    const { second } = this.#options;
+    const distinct = this.#run.distinct + this.#later.distinct;
+    return second !== undefined && findings.length === 0 && distinct % second.every === 0;
+  }
+
+  #askSecond(view: StateView): Promise<readonly Finding[]> {
+    this.#asked++;
+    return this.#options.second?.judge(view, this.#surveyor) ?? Promise.resolve([]);
   }
 
   /**

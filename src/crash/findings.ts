@@ -25,6 +25,8 @@ export const FINDING_KINDS = [
   'wrong-snapshot',
   /** The disk has a size that it was not given. */
   'wrong-size',
+  /** QEMU, as a second judge, finds something wrong that the engines do not. */
+  'qemu-disagrees',
 ] as const;
 export type FindingKind = (typeof FINDING_KINDS)[number];
 

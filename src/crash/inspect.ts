@@ -108,8 +108,10 @@ export class Inspector {
   /**
    * Does to a state what follows a crash, up to the close, and records it. An image that cannot be
    * opened or repaired is left at that.
+   *
+   * @returns the files afterwards
    */
-  async recover(state: PageSource, recovery: Recovery, recorder: Recorder): Promise<void> {
+  async recover(state: PageSource, recovery: Recovery, recorder?: Recorder): Promise<ScratchFiles> {
     const files = new ScratchFiles(state, () => undefined);
     const open: OpenFile = (name) => this.#device(files, name, recorder);
     try {
@@ -118,6 +120,7 @@ export class Inspector {
     } catch (error) {
       if (!(error instanceof Qcow2BenchError)) throw error;
     }
+    return files;
   }
 
   async #repair(open: OpenFile): Promise<void> {

@@ -11,7 +11,7 @@ import { Qcow2BenchError } from '../core/error.ts';
 import { accessSync, statSync } from '../core/host-fs.ts';
 import type { Format } from '../format/disk-image.ts';
 import { ChildPaths } from './child-paths.ts';
-import { runProgram } from './run-program.ts';
+import { runProgram, type ProgramOutcome } from './run-program.ts';
 
 /** The Debian package that brings each program. */
 const PACKAGES = { 'qemu-img': 'qemu-utils', 'qemu-io': 'qemu-utils', strace: 'strace' } as const;
@@ -108,6 +108,16 @@ export async function createWithQemuImg(path: string, create: QemuImgCreate): Pr
   if (exitCode !== 0) {
     throw new Qcow2BenchError('peer-failed', `qemu-img create failed: ${(stderr + stdout).trim()}`, { path });
   }
+}
+
+/**
+ * Runs `qemu-img` in a directory, with the outcome for the caller to judge.
+ *
+ * @throws Qcow2BenchError `peer-missing` if it is not installed
+ */
+export function qemuImgIn(directory: string): (args: readonly string[]) => Promise<ProgramOutcome> {
+  const program = requireProgram('qemu-img');
+  return (args) => runProgram(program, args, { directory });
 }
 
 function requireProgram(program: PeerProgram, place: ToolPlace = {}): string {

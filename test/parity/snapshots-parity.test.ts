@@ -281,7 +281,7 @@ function isOverwrittenAfterKill(twins: TwinImages): boolean {
   twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 1 0 256k', 'disk');
   twins.run('qemu-img', 'snapshot', '-c', 'one', 'disk');
   twins.run('qemu-io', '-f', 'qcow2', '-c', 'write -P 2 0 256k', 'disk');
-  // test/format/qcow2/snapshot-crash.test.ts is about ours.
+  // test/crash/steps.test.ts is about ours.
   const kill = ['-e', 'trace=fdatasync', '-e', 'inject=fdatasync:signal=KILL:when=3'];
   try {
     twins.run('strace', '-f', '-qq', '-o', '/dev/null', ...kill, 'qemu-img', 'snapshot', '-a', 'one', 'disk');

@@ -81,6 +81,10 @@ export const crashCommand = defineCommand({
             count('nested', { min: 1, max: NESTED_MAX }),
             '1',
           ),
+          'verify-with-qemu': optional(
+            'Have QEMU read, check and repair N states per cell as well',
+            count('verify-with-qemu', { min: 1 }),
+          ),
           seed: preset(
             'Seed of the sample where there are more states',
             count('seed', { min: 0 }),

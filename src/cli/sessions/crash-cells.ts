@@ -9,6 +9,8 @@ import type { CacheMode } from '../../format/cache-mode.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
 import { expandAxes, findSource } from '../../workload/library.ts';
+import { qemuImgIn } from '../../peer/qemu-tools.ts';
+import { ImageDirectory } from '../files/image-directory.ts';
 import { imageShapes, openingAxes, type LayoutAxesArgs } from '../options/layout-options.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
@@ -34,6 +36,7 @@ export interface CrashArgs extends LayoutAxesArgs {
   readonly order: 'any' | 'issue';
   readonly states: number;
   readonly nested: number;
+  readonly 'verify-with-qemu': number | undefined;
   readonly seed: number;
   readonly minutes: number | undefined;
   readonly jobs: number;
@@ -141,7 +144,7 @@ async function planCells(args: CrashArgs): Promise<readonly CrashCell[]> {
   return plans.map((plan) => ({ plan, steps }));
 }
 
-export function cellOptions(args: CrashArgs): Omit<CellOptions, 'steps' | 'turn' | 'shown'> {
+export function cellOptions(args: CrashArgs): Omit<CellOptions, 'steps' | 'qemu' | 'turn' | 'shown'> {
   const { requests, states, nested, seed } = args;
   return { model: modelOf(args), requests, states, nested, seed };
 }
@@ -155,4 +158,20 @@ function modelOf({ atomic, garbage, order }: CrashArgs): CrashModel {
     case 'write':
       return { atomic, garbage, order };
   }
+}
+
+/** Where QEMU judges states of every cell, if that was requested; disposing removes its files. */
+export function qemuDirectory(
+  args: CrashArgs,
+): (Disposable & { readonly qemu: NonNullable<CellOptions['qemu']> }) | undefined {
+  const states = args['verify-with-qemu'];
+  if (states === undefined) return undefined;
+  const directory = new ImageDirectory();
+  const { path, storage } = directory;
+  return {
+    qemu: { states, storage, qemuImg: qemuImgIn(path) },
+    [Symbol.dispose]: () => {
+      directory[Symbol.dispose]();
+    },
+  };
 }

@@ -21,7 +21,7 @@ import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { ProgressBar } from '../terminal/progress-bar.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { PROCESS_CLOCK } from './clock.ts';
-import { cellOptions, planCrashCells, type CrashArgs, type CrashCell } from './crash-cells.ts';
+import { cellOptions, planCrashCells, qemuDirectory, type CrashArgs, type CrashCell } from './crash-cells.ts';
 import { CrashThread } from './crash-threads.ts';
 
 const NS_PER_MINUTE = 60e9;
@@ -143,8 +143,11 @@ class CrashSearch {
       return this.#interruption.turn();
     };
     const shown = new Set(this.#shown);
+    using directory = thread === undefined ? qemuDirectory(this.#args) : undefined;
     const findings = await (thread === undefined
-      ? exploreCell(plan, { ...cellOptions(this.#args), steps, turn, shown }, () => PROCESS_CLOCK.nowNs())
+      ? exploreCell(plan, { ...cellOptions(this.#args), steps, qemu: directory?.qemu, turn, shown }, () =>
+          PROCESS_CLOCK.nowNs(),
+        )
       : thread.explore({ index, shown }, { onTried, signal }));
     for (const { what } of findings.examples) this.#shown.add(what);
     return findings;

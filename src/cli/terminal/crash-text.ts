@@ -60,6 +60,7 @@ export function crashText(
   const states = cells.reduce((sum, { exploration }) => sum + (exploration?.tried ?? 0), 0);
   const later = cells.reduce((sum, { exploration }) => sum + (exploration?.later.tried ?? 0), 0);
   const recoveries = cells.reduce((sum, { exploration }) => sum + (exploration?.later.recoveries ?? 0), 0);
+  const asked = cells.reduce((sum, { exploration }) => sum + (exploration?.askedSecond ?? 0), 0);
   const ofLater =
     recoveries === 0
       ? ''
@@ -82,6 +83,7 @@ export function crashText(
     bad === 0
       ? paint.green('No violation was found.')
       : paint.red(`${countOf(bad, 'state')} violate what was promised.`),
+    ...(asked === 0 ? [] : [paint.dim(`${countOf(asked, 'state')} judged by QEMU as well`)]),
     paint.dim(
       `${countOf(states, 'state')}${ofLater} in ${elapsedSeconds.toFixed(1)} s, seed ${String(seed)}`,
     ),
@@ -227,6 +229,7 @@ export function crashJson({
               tried: exploration.later.tried,
               isExhausted: exploration.later.isExhausted,
             },
+            judgedByQemu: exploration.askedSecond,
             inDiscard: exploration.inDiscard,
             repairs: exploration.repairs,
             examples: examples.map(({ file }) => file),
