@@ -30,7 +30,7 @@ export interface CellOptions {
   readonly nested: number;
   readonly seed: number;
   /** Where QEMU judges states as well, and how many of the cell. */
-  readonly qemu: (QemuPlace & { readonly states: number }) | undefined;
+  readonly qemu?: (QemuPlace & { readonly states: number }) | undefined;
   /** Called now and then with the states tried so far; rejecting ends the exploration. */
   readonly turn: (tried: number) => Pending;
   /** Hazards of which there is an example already. */

@@ -52,11 +52,11 @@ export async function judgeWithQemu(
       await device.close();
     }
     put();
-    // A QED image that is marked may refuse to read clusters that were being written.
+    // Marked, one without refcounts may refuse to read clusters that were being written.
     if (!isMarked || hasRefcounts) await run.read('before-repair');
     if (!hasCheck) return run.findings;
     if (!isMarked) await run.check([], [CLEAN, LEAKS], 'before-repair');
-    // QED cannot free clusters.
+    // Without refcounts no cluster can be freed.
     const good = isMarked && hasRefcounts ? [CLEAN] : [CLEAN, LEAKS];
     if (await run.check(['-r', 'all'], good, 'after-repair')) await run.read('after-repair');
 

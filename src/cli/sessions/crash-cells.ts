@@ -36,7 +36,7 @@ export interface CrashArgs extends LayoutAxesArgs {
   readonly order: 'any' | 'issue';
   readonly states: number;
   readonly nested: number;
-  readonly 'verify-with-qemu': number | undefined;
+  readonly 'verify-with-qemu'?: number | undefined;
   readonly seed: number;
   readonly minutes: number | undefined;
   readonly jobs: number;
