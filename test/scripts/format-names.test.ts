@@ -20,6 +20,7 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'core/format-name.ts': 'the list of names',
   'crash/hazards.ts': 'a hazard of one format',
   'crash/inspect.ts': 'what a check proves of leaks, by format',
+  'crash/qemu-judge.ts': 'the plain format is what QEMU reads a disk into',
   'device/image-lock.ts': 'a lock on a file whose bytes are the disk',
   'format/image-shape.ts': 'a data file that can be read as a raw image',
   'format/registry.ts': 'such a lock',
