@@ -268,8 +268,7 @@ class Inspection implements Outcome {
 
   async #look(image: DiskImage, moment: Moment, files: ScratchFiles, snapshot?: string): Promise<void> {
     const extents = await extentsOf(image, this.#inspector.subject.files.length - 1);
-    const written = new Map([...files.written].map(([number, bytes]) => [number, bytes.slice()]));
-    this.looks.push({ moment, snapshot, extents, written });
+    this.looks.push({ moment, snapshot, extents, written: files.writtenSoFar() });
   }
 
   /** Whether the work succeeded; where it fails, that is a finding. */

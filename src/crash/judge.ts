@@ -291,10 +291,17 @@ function verdictOf(outcome: Outcome, base: Found, pages: Iterable<Found>): Verdi
  * in a page that the inspection wrote: the rest is what was compared already.
  */
 function layersOf({ looks, isMarked }: Outcome): readonly Layer[] {
+  // Looks share the pages that did not change between them.
+  const made = new Map<Uint8Array, Page>();
+  const pageOf = (bytes: Uint8Array): Page => {
+    const page = made.get(bytes) ?? makePage(bytes);
+    made.set(bytes, page);
+    return page;
+  };
   return looks.map((look): Layer => {
     const { moment, snapshot } = look;
     const first = looks.find((each) => each.snapshot === snapshot) ?? look;
-    const written = new Map([...look.written].map(([number, bytes]) => [number, makePage(bytes)]));
+    const written = new Map([...look.written].map(([number, bytes]) => [number, pageOf(bytes)]));
     const extents = look === first ? look.extents : movedExtents(look, first);
     const isBefore = moment === 'before-repair';
     return {

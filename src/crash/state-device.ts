@@ -14,6 +14,8 @@ export class ScratchFiles {
   readonly state: PageSource;
   /** Pages that were written since, by number. */
   readonly written = new Map<number, Uint8Array>();
+  /** Of those, the ones that nothing else has yet. */
+  readonly #own = new Set<number>();
   readonly #sizes: (number | undefined)[] = [];
   readonly #seen = new Set<number>();
   readonly #onRead: (number: number) => void;
@@ -57,10 +59,17 @@ export class ScratchFiles {
   /** The page to be changed. */
   writable(number: number, isOverwritten = false): Uint8Array {
     const written = this.written.get(number);
-    if (written !== undefined) return written;
+    if (written !== undefined && this.#own.has(number)) return written;
     const copy = isOverwritten ? new Uint8Array(PAGE_BYTES) : this.bytes(number).slice();
     this.written.set(number, copy);
+    this.#own.add(number);
     return copy;
+  }
+
+  /** What was written so far; no page of it changes any more. */
+  writtenSoFar(): ReadonlyMap<number, Uint8Array> {
+    this.#own.clear();
+    return new Map(this.written);
   }
 
   #note(number: number): void {

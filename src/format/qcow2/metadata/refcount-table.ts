@@ -59,6 +59,7 @@ export class RefcountTable {
     metadata.add(offset, bytes.byteLength, 'refcount-table');
     for (let index = 0; index < blocks.length; index++) {
       const low = view.getUint32(index * ENTRY_SIZE + 4);
+      if (low === 0 && view.getUint32(index * ENTRY_SIZE) === 0) continue;
       // Unlike those of L1 and L2 entries, bits 56 to 63 belong to the offset.
       const lowOffset = (low & LOW.offset) >>> 0;
       const sum = view.getUint32(index * ENTRY_SIZE) * TWO_32 + lowOffset;
@@ -168,7 +169,10 @@ export class RefcountTable {
     const { clusterSize } = this.#geometry;
     const bytes = allocatePages(blocks.length * ENTRY_SIZE);
     const view = viewOf(bytes);
-    for (const [index, offset] of blocks.entries()) writeU64be(view, index * ENTRY_SIZE, offset);
+    for (let index = 0; index < blocks.length; index++) {
+      const offset = blocks[index] as number;
+      if (offset !== 0) writeU64be(view, index * ENTRY_SIZE, offset);
+    }
     await this.#header.device.write(tableOffset, bytes, 'refcount-table');
     // QEMU's repair has no sync here (repair-order): a crash could leave the header pointing to a
     // table that is not there.
