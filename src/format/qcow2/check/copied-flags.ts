@@ -12,6 +12,7 @@ import { allocatePages } from '../../../core/page-memory.ts';
 import type { CheckOptions } from '../../check-report.ts';
 import type { CheckFindings } from '../../check-findings.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
+import { emptyWordsEnd } from '../on-disk/l2-entry.ts';
 import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from '../on-disk/layout.ts';
 
 /** Checks the flags of the active mapping, and repairs them where that is safe. */
@@ -140,7 +141,12 @@ class CopiedFlagCheck {
       const at = index * entrySize;
       const high = view.getUint32(at);
       const low = view.getUint32(at + 4);
-      if ((high & HIGH.offset) === 0 && (low & LOW.offset) === 0) continue;
+      if ((high & HIGH.offset) === 0 && (low & LOW.offset) === 0) {
+        if (entrySize === ENTRY_SIZE && high === 0 && low === 0) {
+          index = emptyWordsEnd(view, index + 1, l2Entries) - 1;
+        }
+        continue;
+      }
       if (block === undefined || this.#hasDataFile || (high & HIGH.compressed) !== 0) return index;
       const entry = (high & HIGH.offset) * clustersOfHigh + (low >>> clusterBits) - blockFirst;
       if (entry < 0 || entry >= refcountBlockEntries) return index;

@@ -16,7 +16,7 @@ import type { CheckOptions } from '../../check-report.ts';
 import type { CheckFindings } from '../../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
 import { l1EntryOffset } from '../on-disk/l1-entry.ts';
-import { compressedRangeAt } from '../on-disk/l2-entry.ts';
+import { compressedRangeAt, emptyWordsEnd } from '../on-disk/l2-entry.ts';
 import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, TWO_32 } from '../on-disk/layout.ts';
 import { scanRefcountBlocks } from './refcount-block-scan.ts';
 import type { ReferenceCounts } from './reference-count.ts';
@@ -212,7 +212,10 @@ class ReferenceScan {
     for (; index < l2Entries; index++) {
       const high = view.getUint32(index * ENTRY_SIZE);
       const low = view.getUint32(index * ENTRY_SIZE + 4);
-      if (high === 0 && (low & ~LOW.zero) === 0) continue;
+      if (high === 0 && (low & ~LOW.zero) === 0) {
+        if (low === 0) index = emptyWordsEnd(view, index + 1, l2Entries) - 1;
+        continue;
+      }
       if ((high & ~(HIGH.copied | HIGH.offset)) !== 0 || (low & (unaligned & ~LOW.zero)) !== 0) break;
       const cluster = (high & HIGH.offset) * clustersOfHigh + (low >>> clusterBits);
       if (cluster === 0 || cluster > lastWhole || !counts.add(cluster)) break;

@@ -16,6 +16,7 @@ import { clusterCodec } from '../compression/compression.ts';
 import type { SubclusterType } from '../on-disk/extended-l2-entry.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
 import {
+  emptyWordsEnd,
   clusterTypeAt,
   compressedRangeAt,
   hostOffsetAt,
@@ -89,7 +90,8 @@ export class Reader {
       const wanted = Math.ceil((offsetInCluster + limit) / clusterSize);
       const host = hostOffsetAt(slice, first);
       const hasHost = type === 'normal' || type === 'zero-allocated';
-      let count = 1;
+      const isEmpty = type === 'unallocated';
+      let count = isEmpty ? Math.max(1, emptyWordsEnd(slice, first, first + wanted) - first) : 1;
       while (
         type !== 'compressed' &&
         count < wanted &&
