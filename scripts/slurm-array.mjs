@@ -293,7 +293,7 @@ async function main() {
     if (restarts !== 1) throw new Error(`task ${killed} was restarted ${restarts} times, not once`);
     if (!isEqual) throw new Error('the merged counts are not those of one machine');
     console.log(
-      `Slurm: ${TASKS} tasks, task ${killed} killed after ${cells} cells and requeued; merged counts equal those of one machine`,
+      `Slurm: ${TASKS} tasks, task ${killed} killed after ${cells} of its cells and requeued; merged counts equal those of one machine`,
     );
   } finally {
     await slurm.stop();

@@ -13,7 +13,7 @@ import type { CacheMode } from '../format/cache-mode.ts';
 import type { Format } from '../format/disk-image.ts';
 import { FORMAT_FACTS } from '../format/formats.ts';
 import type { RefcountMode } from '../format/image-options.ts';
-import { DEFAULT_QEMU_PROFILE } from '../format/qemu-profile.ts';
+import { DEFAULT_QEMU_PROFILE, type QemuProfileName } from '../format/qemu-profile.ts';
 import { canonicalCell, cellKey } from '../result/cell.ts';
 import { coordinateNames } from '../result/coordinates.ts';
 import type { Cell } from '../result/schema.ts';
@@ -93,6 +93,11 @@ export interface MatrixSetting {
   readonly timing?: ReplayTiming | undefined;
   /** Default false. */
   readonly verify?: boolean | undefined;
+  /**
+   * Builds of QEMU by their names in `qemuBuild`, with what each follows: a cell of a build is held
+   * against what follows it.
+   */
+  readonly qemuBuilds?: ReadonlyMap<string, QemuProfileName> | undefined;
   /** For a matrix of one cell. */
   readonly keptImage?: KeptImage | undefined;
   /** All cells run on it; the axes have its format, refcount mode, cluster size and shape. */
@@ -165,7 +170,8 @@ function variantsOf({ formats, refcounts }: MatrixAxes): readonly Variant[] {
 }
 
 /** Points that mean the same are one cell. */
-function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell {
+function cellAt(point: MatrixPoint, { timing, userImage, qemuBuilds }: MatrixSetting): Cell {
+  const build = point.engine === 'builtin' ? undefined : point.qemuBuild;
   // Of a point, the coordinates count alone.
   return canonicalCell({
     ...point,
@@ -173,7 +179,8 @@ function cellAt(point: MatrixPoint, { timing, userImage }: MatrixSetting): Cell 
     workload: point.source.name,
     overlap: overlaps(point) ? true : undefined,
     ...backingIn(point, userImage),
-    like: point.like ?? DEFAULT_QEMU_PROFILE,
+    qemuBuild: build,
+    like: (build === undefined ? undefined : qemuBuilds?.get(build)) ?? point.like ?? DEFAULT_QEMU_PROFILE,
     image: userImage?.path,
     ...adaptationIn(point.source),
     timing: timing === undefined ? undefined : replayTimingName(timing),

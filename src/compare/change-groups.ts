@@ -31,7 +31,7 @@ export interface ChangeGroup {
   readonly cells: readonly GroupCell[];
   /** Other subjects that changed in these cells and lead no group of their own. */
   readonly also: readonly GroupChange[];
-  /** In the first of the cells, the first request of which the lead differs. */
+  /** In the first of the cells, the first request in which the lead differs; else another change. */
   readonly first: FirstRequest | undefined;
 }
 
@@ -56,21 +56,30 @@ export function groupChanges(changes: readonly CellChange[], costsOf?: CostsOf):
     ({ kind, places }) => kind === 'neutral' && !places.every((at) => led.has(at)),
   );
   const accompanying = series.filter(({ kind }) => kind === 'neutral');
-  const groups = [...clusters, ...lonely.map((one) => [one])].map((cluster) => {
-    const most = Math.max(...cluster.map(({ places }) => places.length));
-    const [lead, ...others] = cluster.toSorted(
-      (a, b) => Number(b.places.length === most) - Number(a.places.length === most) || rankOf(a) - rankOf(b),
-    );
-    if (lead === undefined) throw new Error('internal error: a group without changes');
-    const within = new Set(lead.places);
-    const beside = accompanying
-      .map((one) => ({ ...one, places: one.places.filter((at) => within.has(at)) }))
-      .filter((one) => one.places.length > 0 && one.key !== lead.key);
-    return { rank: rankOf(lead), ...groupOf(cells, lead, [...others, ...beside]) };
-  });
+  const groups = [...clusters, ...Map.groupBy(lonely, ({ places }) => places.join()).values()].map(
+    (cluster) => {
+      const most = Math.max(...cluster.map(({ places }) => places.length));
+      const [lead, ...others] = cluster.toSorted(
+        (a, b) =>
+          Number(b.places.length === most) - Number(a.places.length === most) || rankOf(a) - rankOf(b),
+      );
+      if (lead === undefined) throw new Error('internal error: a group without changes');
+      const within = new Set(lead.places);
+      const own = new Set(cluster.map(({ key }) => key));
+      const beside = accompanying
+        .map((one) => ({ ...one, places: one.places.filter((at) => within.has(at)) }))
+        .filter((one) => one.places.length > 0 && !own.has(one.key));
+      return { rank: rankOf(lead), ...groupOf(cells, lead, [...others, ...beside]) };
+    },
+  );
   return groups
     .toSorted((a, b) => a.rank - b.rank || b.cells.length - a.cells.length)
-    .map(({ lead, cells: own, also }) => ({ lead, cells: own, also, first: firstOf(lead, own, costsOf) }));
+    .map(({ lead, cells: own, also }) => ({
+      lead,
+      cells: own,
+      also,
+      first: firstOf([lead, ...also], own, costsOf),
+    }));
 }
 
 /**
@@ -111,12 +120,14 @@ function placesOf([first]: readonly Series[]): readonly number[] {
 }
 
 function firstOf(
-  { subject, phases }: GroupChange,
+  changes: readonly GroupChange[],
   [first]: readonly GroupCell[],
   costsOf: CostsOf | undefined,
 ): FirstRequest | undefined {
-  if (first === undefined || costsOf === undefined || !phases.includes('run')) return undefined;
-  return firstRequest(costsOf(first.cell), subject);
+  // A sync that is left to the close is missing in a request.
+  const found = changes.find(({ subject, phases }) => subject.kind !== 'elided' && phases.includes('run'));
+  if (first === undefined || costsOf === undefined || found === undefined) return undefined;
+  return firstRequest(costsOf(first.cell), found.subject);
 }
 
 /** What changed of each subject in one cell. */

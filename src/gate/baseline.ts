@@ -106,9 +106,14 @@ export function engineVersions({ environment, cells }: ResultRecord): Readonly<R
   const versions = new Map<string, string>();
   for (const { cell, parity } of gated) {
     const version = parity?.qemu ?? (cell.engine === 'builtin' ? environment.harness : environment.qemu);
-    if (version !== undefined) versions.set(cell.engine, version);
+    if (version !== undefined) versions.set(engineOf(cell), version);
   }
   return Object.fromEntries([...versions].toSorted());
+}
+
+/** What counted a cell; of several builds of QEMU, which. */
+export function engineOf({ engine, qemuBuild }: CountedCell): string {
+  return qemuBuild === undefined ? engine : `${engine} ${qemuBuild}`;
 }
 
 /**

@@ -21,7 +21,14 @@ import type { CostsOf } from '../compare/first-request.ts';
 import { changesBySubject, groupChanges, subjectKey, type ChangeGroup } from '../compare/change-groups.ts';
 import { countingKey } from '../result/cell.ts';
 import type { CountedCell, ResultRecord } from '../result/schema.ts';
-import { engineVersions, gatedCells, GATED_DEVICE, type Baseline, type BaselineCell } from './baseline.ts';
+import {
+  engineOf,
+  engineVersions,
+  gatedCells,
+  GATED_DEVICE,
+  type Baseline,
+  type BaselineCell,
+} from './baseline.ts';
 import { figureChanges, hardBreaches, type FigureChange, type HardBreach } from './figures.ts';
 import { GateLimits, leavesLimit, type Limit } from './limits.ts';
 
@@ -99,7 +106,7 @@ export function compareCounts(
       pairs.push([before, after]);
       if (changes.length === 0) equal++;
       else {
-        const isOther = engineChanges.some(({ engine }) => engine === before.cell.engine);
+        const isOther = engineChanges.some(({ engine }) => engine === engineOf(before.cell));
         (isOther ? incomparable : changed).push({ cell: before.cell, guest: after.guest, changes });
       }
     }

@@ -16,7 +16,7 @@ import type { CellChange } from '../compare/cell-counts.ts';
 import { countingKey, namesAmong } from '../result/cell.ts';
 import { deriveFigures } from '../result/derive.ts';
 import type { CountedCell, ResultRecord } from '../result/schema.ts';
-import { baselineLines, gatedCells, type Baseline } from './baseline.ts';
+import { baselineLines, engineOf, gatedCells, type Baseline } from './baseline.ts';
 import type { GateGroup, GateVerdict } from './compare.ts';
 import { roundsNeeded, type TimeOutcome, type TimeVerdict } from './time-verdict.ts';
 import { countsOf, type FigureChange, type HardBreach } from './figures.ts';
@@ -222,7 +222,7 @@ function summaryOf(verdict: GateVerdict): string {
 /** An engine of another version with the same counts passes, but not in silence. */
 function engineNotes({ engineChanges, incomparable }: GateVerdict): readonly string[] {
   return engineChanges
-    .filter(({ engine }) => !incomparable.some(({ cell }) => cell.engine === engine))
+    .filter(({ engine }) => !incomparable.some(({ cell }) => engineOf(cell) === engine))
     .map(
       ({ engine, before, after }) =>
         `the baseline was counted by ${engine} ${before}, this result by ${engine} ${after}; counts are the same`,
@@ -313,7 +313,7 @@ function workloadFindings({ workloadChanges }: GateVerdict, context: Context): r
 
 function engineFindings({ incomparable, engineChanges }: GateVerdict, context: Context): readonly Finding[] {
   return engineChanges.flatMap(({ engine, before, after }) => {
-    const cells = incomparable.filter(({ cell }) => cell.engine === engine);
+    const cells = incomparable.filter(({ cell }) => engineOf(cell) === engine);
     if (cells.length === 0) return [];
     return [
       finding(context, {

@@ -63,6 +63,8 @@ export interface QemuEngineOptions {
   readonly filePrefix?: string | undefined;
   /** The directory of the QEMU to run; default: the one that is installed. */
   readonly binDirectory?: string | undefined;
+  /** Directories of the builds that cells name in `qemuBuild`. */
+  readonly builds?: ReadonlyMap<string, string> | undefined;
 }
 
 export class QemuEngine implements Engine {
@@ -70,12 +72,14 @@ export class QemuEngine implements Engine {
   readonly #files: FileStorage | undefined;
   readonly #filePrefix: string;
   readonly #binDirectory: string | undefined;
+  readonly #builds: ReadonlyMap<string, string>;
   #passes = 0;
 
   constructor(options: QemuEngineOptions = {}) {
     this.#files = options.files;
     this.#filePrefix = options.filePrefix ?? `qcow2-bench-${String(process.pid)}`;
     this.#binDirectory = options.binDirectory;
+    this.#builds = options.builds ?? new Map<string, string>();
   }
 
   /** Of the QEMU that cells would be run with; `undefined` if it cannot be run. */
@@ -102,7 +106,7 @@ export class QemuEngine implements Engine {
     const backingName = `${imageName}.backing`;
     using files = await prepareFiles({ plan, storage, imageName, backingName, signal, pause });
     try {
-      const tools = await findQemuIo({ binDirectory: this.#binDirectory });
+      const tools = await findQemuIo({ binDirectory: this.#directoryOf(plan) });
       const requests = await collectRequests(plan, options);
       const pass: Pass = { plan, options, storage, tools, requests, imageName, backingName };
       const { parity, ...counted } = await countPass(pass);
@@ -125,9 +129,13 @@ export class QemuEngine implements Engine {
     return Promise.reject(new Error('internal error: QEMU has no timed pass'));
   }
 
+  #directoryOf({ cell: { qemuBuild } }: CellPlan): string | undefined {
+    return qemuBuild === undefined ? this.#binDirectory : this.#builds.get(qemuBuild);
+  }
+
   #whyNotCounted(plan: CellPlan): string | undefined {
     const { cell, payload, keptImage, userImage } = plan;
-    const missing = missingQemuIo({ binDirectory: this.#binDirectory });
+    const missing = missingQemuIo({ binDirectory: this.#directoryOf(plan) });
     if (missing !== undefined) return missing;
     if (cell.queueDepth !== 1) {
       return 'QEMU runs only at queue depth 1: its counts vary at greater depths';

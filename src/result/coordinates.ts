@@ -361,6 +361,12 @@ export const COORDINATES = {
       text: (name) => `like ${name}`,
     },
   ),
+  qemuBuild: counted(
+    name
+      .optional()
+      .describe('Of a run with several builds of QEMU, that of this cell: its version, or its directory too'),
+    { title: 'QEMU build', text: (build) => `QEMU ${build}`, absentText: '' },
+  ),
   image: counted(
     z
       .string()

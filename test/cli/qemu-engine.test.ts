@@ -17,8 +17,8 @@ import { errorLine, linesOf, startCli } from './cli-process.ts';
 const WORDS = 'run --workload small.json --cache writethrough --samples 0 --engine builtin,qemu';
 
 /** A directory with a "build" of QEMU that is a script; `$QEMU_IO` in it is the installed one. */
-function scriptedBuild(folder: string, version: string, lines: readonly string[]): string {
-  const directory = join(folder, 'build');
+function scriptedBuild(folder: string, version: string, lines: readonly string[], name = 'build'): string {
+  const directory = join(folder, name);
   mkdirSync(directory);
   const program = join(directory, 'qemu-io');
   const real = spawnSync('sh', ['-c', 'command -v qemu-io'], { encoding: 'utf8' }).stdout.trim();
@@ -125,6 +125,23 @@ describe.skipIf(reasonToSkip('qemu-io', 'strace') !== undefined)('--engine built
     expect(ended.stdout).toContain(`parity: different from QEMU ${version}`);
     expect(ended.stdout).toMatch(/^ {2}> +1 +F +W 0x10000 4096$/m);
     if (code !== 0) expect(errorLine(ended)).toContain('differs from QEMU in 1 cell');
+  });
+
+  test('two builds of one version are cells of one run, compared by cause and request', async () => {
+    const folder = folderWithWorkload();
+    const other = otherBuild(folder, '7.2.99');
+    const same = scriptedBuild(folder, '7.2.99', ['exec $QEMU_IO "$@"'], 'same');
+    const words = `${WORDS} --engine qemu --format raw --qemu-bin-dir ${same},${other} --out two.json`;
+    const ended = await callCli(folder, ...words.split(' '));
+    expect(ended.code, ended.stderr).toBe(3);
+    expect(ended.stdout).toContain(`A  QEMU 7.2.99 in ${same}`);
+    expect(ended.stdout).toContain('Counts: 1 of 1 cell changed, by one cause; 0 unchanged.');
+    expect(ended.stdout).toMatch(/first: request \d+: write data, sync [\w-]+ → write data$/m);
+    const { cells, environment } = parseResult(readFileSync(join(folder, 'two.json'), 'utf8'));
+    expect(cells.map(({ cell }) => cell.qemuBuild)).toEqual([`7.2.99 in ${same}`, `7.2.99 in ${other}`]);
+    expect(environment.qemu).toBe('7.2.99');
+    const split = await callCli(folder, 'compare', 'two.json', '--by', 'qemuBuild');
+    expect(split.stdout).toContain('Counts: 1 of 1 cell changed, by one cause');
   });
 
   test.each([

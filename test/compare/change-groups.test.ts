@@ -79,7 +79,6 @@ test('a sync that is gone is a lost sync; one with another cause, or elided, is 
   );
   expect(changed({ 'run.syncs.byCause.l2-after-refcount': -1, 'run.syncs.elided': 1 })).toEqual([
     'syncs/l2-after-refcount neutral',
-    'elided neutral',
   ]);
 });
 
@@ -157,4 +156,14 @@ test('another purpose in a part of the cells is another group', () => {
       : {},
   );
   expect(groupChanges(two)).toHaveLength(2);
+});
+
+test('flushes that are elided in place of syncs are one group', () => {
+  const elided = changesOf(({ guest }) =>
+    guest.flushes > 0 ? { 'run.syncs.elided': 1, 'run.syncs.byCause.guest-flush': -1 } : {},
+  );
+  const [group, ...others] = groupChanges(elided);
+  expect(others).toEqual([]);
+  expect(group?.lead).toMatchObject({ kind: 'neutral', subject: { cause: 'guest-flush' } });
+  expect(group?.also).toMatchObject([{ subject: { kind: 'elided' } }]);
 });

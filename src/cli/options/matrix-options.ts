@@ -65,8 +65,8 @@ export const CELL_OPTIONS = inGroup('Cells (comma-separated lists make a matrix)
     'builtin',
   ),
   'qemu-bin-dir': optional(
-    'Directory of qemu-io, for the engine qemu; default: search PATH',
-    text('qemu-bin-dir'),
+    'Directory of qemu-io, for the engine qemu; several are compared; default: search PATH',
+    listOf('qemu-bin-dir', text('qemu-bin-dir')),
   ),
   payload: preset(
     'Data of guest writes: pattern, random, zero',

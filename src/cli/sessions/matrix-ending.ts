@@ -1,9 +1,12 @@
 /** What is said when a run is over, and the exit code it has. */
 
+import { compareSides, resultSide } from '../../compare/compare-results.ts';
+import { splitBy } from '../../compare/matching.ts';
 import { wrapped } from '../../core/text-lines.ts';
 import { visibleText, withVisibleText } from '../../core/visible-text.ts';
 import { countOf } from '../../core/number-text.ts';
 import { isFollowedQemu } from '../../format/qemu-profile.ts';
+import { comparisonText } from '../../report/comparison/comparison-text.ts';
 import { reportCells } from '../../report/report-cells.ts';
 import { spokenHeadline, terminalSummary } from '../../report/terminal.ts';
 import type { Parity, ResultRecord } from '../../result/schema.ts';
@@ -32,8 +35,14 @@ export function endMatrix(
   if (ended.kind === 'interrupted') return EXIT.interrupted;
   const { result, outcome } = ended;
   const answer = args.json ? JSON.stringify(result) : summary(ended, files, terminal);
-  if (files.some(({ path }) => isStandardOutput(path))) terminal.warn(answer);
-  else terminal.print(answer);
+  const isTaken = files.some(({ path }) => isStandardOutput(path));
+  const say = (text: string): void => {
+    if (isTaken) terminal.warn(text);
+    else terminal.print(text);
+  };
+  say(answer);
+  const builds = args.json ? undefined : buildComparison(result, terminal);
+  if (builds !== undefined) say(builds);
   const misfits = result.cells.filter(({ parity }) => parity !== undefined && failsParity(parity)).length;
   if (misfits > 0) {
     terminal.warn(`qcow2-bench: error: the builtin engine differs from QEMU in ${countOf(misfits, 'cell')}`);
@@ -42,6 +51,20 @@ export function endMatrix(
   if (!args.strict || outcome.skipped === 0) return EXIT.good;
   terminal.warn(`qcow2-bench: error: skipped: ${countOf(outcome.skipped, 'cell')}, and --strict is set`);
   return EXIT.error;
+}
+
+/** Builds of QEMU, each compared with the first; `undefined` if there are not several. */
+function buildComparison(
+  { environment, cells }: ResultRecord,
+  { paint, width }: Terminal,
+): string | undefined {
+  const parts = splitBy(
+    cells.filter(({ cell }) => cell.qemuBuild !== undefined),
+    'qemuBuild',
+  );
+  if (parts.length < 2) return undefined;
+  const sides = parts.map(({ value, items }) => resultSide(value, { environment, cells: items }));
+  return `\n${comparisonText(compareSides(sides), { paint, width })}`;
 }
 
 /**

@@ -120,9 +120,9 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const sampling = samplingOf(args, session.replay?.timing, { isKept });
   const { samples } = sampling;
   const { devices, models } = namedDevices(args.device);
-  const qemuVersion = args.engine.includes('qemu') ? await versionOfQemu(args) : undefined;
-  const likes = followedBy(args, qemuVersion, terminal);
-  const { plans, shard } = inShard(args, planCells(session, devices, { userImage, likes }));
+  const builds = args.engine.includes('qemu') ? await qemuBuilds(args) : [];
+  const likes = followedBy(args, builds, terminal);
+  const { plans, shard } = inShard(args, planCells(session, devices, { userImage, likes, builds }));
   refuseManyCells(args, { plans, isKept });
   tellDuration(session, { plans, samples }, terminal);
   const isTimedOnFiles = samples > 0 && args.device.includes('file');
@@ -132,13 +132,13 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
   const isCopied = userImage?.inPlace === false;
   const needsDirectory = isTimedOnFiles || hasQemu || overlaps || isCopied || args.dir !== undefined;
   using directory = needsDirectory ? new ImageDirectory(args.dir) : undefined;
-  const qemu = hasQemu ? await qemuEngine(args, directory) : undefined;
+  const qemu = hasQemu ? await qemuEngine(builds, directory) : undefined;
   const environment = collectEnvironment({
     date: new Date(),
     commandLine: session.words,
     seed: args.seed ?? NO_SEED,
     directory: isTimedOnFiles || overlaps ? directory?.path : undefined,
-    qemu: qemuVersion,
+    qemu: builds.length === 0 ? undefined : [...new Set(builds.map(({ version }) => version))].join(', '),
     deviceModels: [...models.values()],
     shard,
   });
@@ -196,44 +196,74 @@ function storageInPlace(userImage: UserImage | undefined): Storage | undefined {
 
 /** Loaded on demand, to keep other runs fast. */
 async function qemuEngine(
-  { 'qemu-bin-dir': binDirectory }: MatrixArgs,
+  builds: readonly QemuBuild[],
   directory: ImageDirectory | undefined,
 ): Promise<Engine> {
   const { QemuEngine } = await import('../../peer/qemu-engine.ts');
   const { storage: files, filePrefix } = directory ?? {};
-  return new QemuEngine({ files, filePrefix, binDirectory });
+  const named = builds.flatMap(({ name, binDirectory }) =>
+    name === undefined || binDirectory === undefined ? [] : [[name, binDirectory] as const],
+  );
+  return new QemuEngine({ files, filePrefix, binDirectory: builds[0]?.binDirectory, builds: new Map(named) });
+}
+
+/** A QEMU that cells are run with. */
+interface QemuBuild {
+  /** As cells have it; `undefined` if it is the only one. */
+  readonly name: string | undefined;
+  /** `undefined`: on the PATH. */
+  readonly binDirectory: string | undefined;
+  readonly version: string;
+  readonly like: QemuProfileName;
 }
 
 /**
  * A QEMU that was named must be there; the system's own may be missing, and its cells are then
  * skipped.
  */
-async function versionOfQemu({ 'qemu-bin-dir': binDirectory }: MatrixArgs): Promise<string | undefined> {
-  if (binDirectory === undefined) {
+async function qemuBuilds({ 'qemu-bin-dir': binDirectories }: MatrixArgs): Promise<readonly QemuBuild[]> {
+  if (binDirectories === undefined) {
     const { QemuEngine } = await import('../../peer/qemu-engine.ts');
-    return await new QemuEngine().version();
+    const version = await new QemuEngine().version();
+    if (version === undefined) return [];
+    return [{ name: undefined, binDirectory: undefined, version, like: nearestQemuProfile(version) }];
   }
   const { findQemuIo } = await import('../../peer/qemu-tools.ts');
-  return (await findQemuIo({ binDirectory })).version;
+  const found = await Promise.all(
+    binDirectories.map(async (binDirectory) => ({
+      binDirectory,
+      version: (await findQemuIo({ binDirectory })).version,
+    })),
+  );
+  return found.map(({ binDirectory, version }) => {
+    const isOnly = found.filter((other) => other.version === version).length === 1;
+    const name = isOnly ? version : `${version} in ${binDirectory}`;
+    const like = nearestQemuProfile(version);
+    return { name: found.length === 1 ? undefined : name, binDirectory, version, like };
+  });
 }
 
 /** What the cells follow: the QEMU that they are held against, if there is one. */
 function followedBy(
   { like: asked }: MatrixArgs,
-  qemuVersion: string | undefined,
+  builds: readonly QemuBuild[],
   terminal: Terminal,
 ): readonly QemuProfileName[] | undefined {
-  if (qemuVersion === undefined) return asked;
-  const nearest = nearestQemuProfile(qemuVersion);
-  const other = asked?.find((name) => name !== nearest);
+  if (builds.length === 0) return asked;
+  const nearest = [...new Set(builds.map(({ like }) => like))];
+  const versions = builds.map(({ version }) => version).join(' and ');
+  const other = asked?.find((name) => !nearest.includes(name));
   if (other !== undefined) {
     throw new UsageError(
-      `--like ${other}: the engine qemu is QEMU ${qemuVersion}, which ${nearest} follows; ` +
+      `--like ${other}: the engine qemu is QEMU ${versions}, which ${nearest.join(' and ')} follows; ` +
         'name the directory of another one with --qemu-bin-dir, or leave out --like',
     );
   }
-  if (asked === undefined) terminal.warn(`QEMU ${qemuVersion} was found: the engines follow ${nearest}`);
-  return [nearest];
+  if (asked === undefined) {
+    const verb = builds.length === 1 ? 'was' : 'were';
+    terminal.warn(`QEMU ${versions} ${verb} found: the engines follow ${nearest.join(' and ')}`);
+  }
+  return nearest;
 }
 
 function planCells(
@@ -242,20 +272,32 @@ function planCells(
   {
     userImage,
     likes,
+    builds,
   }: {
     readonly userImage: UserImage | undefined;
     readonly likes: readonly QemuProfileName[] | undefined;
+    readonly builds: readonly QemuBuild[];
   },
 ): readonly CellPlan[] {
   const { shapes, ...layout } = userImage === undefined ? layoutAxes(args) : layoutOf(userImage);
+  const names = builds.map(({ name }) => name);
   const { others, ...given } = axesOf(args, { formats: layout.formats, likes });
-  const axes = { ...layout, ...given, sources, devices, others: { ...others, shape: shapes } };
+  const axes = {
+    ...layout,
+    ...given,
+    sources,
+    devices,
+    others: { ...others, shape: shapes, qemuBuild: builds.length > 1 ? names : undefined },
+  };
   const keptImage: KeptImage | undefined =
     args.image === undefined || userImage !== undefined
       ? undefined
       : { ...imageOfRun(args.image), overwrite: args.overwrite };
   const { timing, verify } = replay ?? {};
-  return planMatrix(axes, { seed: args.seed, timing, verify, keptImage, userImage });
+  const qemuBuilds = new Map(
+    builds.flatMap(({ name, like }) => (name === undefined ? [] : [[name, like] as const])),
+  );
+  return planMatrix(axes, { seed: args.seed, timing, verify, keptImage, userImage, qemuBuilds });
 }
 
 /** The cells that are to be run here. */
