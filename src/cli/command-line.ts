@@ -19,7 +19,15 @@ import { COMMANDS } from './command-list.ts';
 import { EXIT } from './terminal/exit-code.ts';
 import { literalWord, withLiteralWords, withoutMarks } from './grammar/literal-words.ts';
 import { overview } from './grammar/overview.ts';
-import { commandOf, PROGRAM, requireCommand, usageText, withoutHelpWord } from './named-command.ts';
+import {
+  asksForHelp,
+  asksForVersion,
+  commandOf,
+  PROGRAM,
+  requireCommand,
+  usageText,
+  withoutHelpWord,
+} from './named-command.ts';
 import { systemFailure } from './terminal/system-failure.ts';
 import { openTerminal, type Terminal } from './terminal/terminal.ts';
 import { UsageError } from './terminal/usage-error.ts';
@@ -27,8 +35,6 @@ import { UsageError } from './terminal/usage-error.ts';
 /** Codes of errors in the value of an option, which only a look at files can find. */
 const USAGE_CODES: readonly string[] = ['unknown-workload', 'unknown-study'];
 const HELP_WIDTH_MAX = 100;
-const HELP_WORDS = ['--help', '-h'];
-const VERSION_WORDS = ['--version'];
 
 /** Runs the program with the words after its name; answers the exit code. */
 export async function runCommandLine(
@@ -113,11 +119,11 @@ interface CalledCommand {
 async function understand(words: readonly string[], terminal: Terminal): Promise<CalledCommand | undefined> {
   requireCommand(words);
   const width = Math.min(HELP_WIDTH_MAX, terminal.width);
-  if (asksForProgram(words, HELP_WORDS)) {
+  if (asksForProgram(words, asksForHelp)) {
     terminal.print(overview(PROGRAM, COMMANDS, width));
     return undefined;
   }
-  if (asksForProgram(words, VERSION_WORDS)) {
+  if (asksForProgram(words, asksForVersion)) {
     terminal.print(harnessVersion());
     return undefined;
   }
@@ -148,8 +154,7 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
     });
   const declaring: Declaring = {
     onCall: (command, args) => (called = { command, args }),
-    // `-h` may be one of several letters.
-    mayShowHelp: words.some((word) => /^(?:-[^-]*h|--h)/.test(word)),
+    mayShowHelp: words.some((word) => asksForHelp(word) || word.startsWith('--h')),
   };
   for (const listed of COMMANDS) {
     if ('commands' in listed) declareGroup(parser, listed, declaring);
@@ -166,9 +171,9 @@ async function understand(words: readonly string[], terminal: Terminal): Promise
   return called;
 }
 
-/** Whether the words contain one of `asking`, and name no command. */
-function asksForProgram(words: readonly string[], asking: readonly string[]): boolean {
-  return words.every((word) => word.startsWith('-')) && words.some((word) => asking.includes(word));
+/** Whether one of the words asks, and none names a command. */
+function asksForProgram(words: readonly string[], asks: (word: string) => boolean): boolean {
+  return words.every((word) => word.startsWith('-')) && words.some(asks);
 }
 
 /** `resize` takes sizes away, as in `-1GiB`; no option begins with a digit. */

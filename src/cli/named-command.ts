@@ -26,6 +26,15 @@ export function commandOf(words: readonly string[]): NamedCommand | undefined {
   return listed && { name: `${first} ${nameOf(listed.usage)}`, listed, group: first };
 }
 
+/** `--help`, or `-h`, which may be one of several letters. */
+export function asksForHelp(word: string): boolean {
+  return word === '--help' || /^-[^-]*h/.test(word);
+}
+
+export function asksForVersion(word: string): boolean {
+  return word === '--version';
+}
+
 /** The group that the words name without naming one of its commands. */
 function groupOf(words: readonly string[]): CommandGroup | undefined {
   const [first] = plainWords(words);
@@ -49,7 +58,7 @@ export function requireCommand(words: readonly string[]): void {
     const names = COMMANDS.map(({ usage }) => nameOf(usage));
     throw new UsageError(`no command is named before --; expected ${oneOf(names)}`);
   }
-  const asksForWords = words.some((word) => word === '--help' || word === '-h' || word === '--version');
+  const asksForWords = words.some((word) => asksForHelp(word) || asksForVersion(word));
   if (group !== undefined) {
     const names = group.commands.map(({ usage }) => nameOf(usage));
     const rest = `expected ${oneOf(names)}`;

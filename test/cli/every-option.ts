@@ -23,6 +23,7 @@ import {
 import { EXIT } from '../../src/cli/terminal/exit-code.ts';
 import { nameOf } from '../../src/cli/named-command.ts';
 import { readResult } from '../../src/result/store.ts';
+import { someOf } from '../amount.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCliWith } from './call-cli.ts';
@@ -177,8 +178,8 @@ function valuesToTry(
 ): readonly (string | true)[] {
   if (!takesValue) return [true];
   const plausible = PLAUSIBLE[option] ?? [];
-  if (values.length === 0) return [...plausible, ...FREE_VALUES];
-  return [...plausible, ...values, ...(isList ? [listOf(values)] : []), NO_WORD];
+  if (values.length === 0) return [...plausible, ...someOf(FREE_VALUES, 2)];
+  return [...plausible, ...someOf([...values, ...(isList ? [listOf(values)] : []), NO_WORD], 2)];
 }
 
 /** Two of them: each has been tried alone, and a list of all workloads would try each again. */

@@ -11,6 +11,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
+import { amount } from '../amount.ts';
 import { testDirectory } from '../test-directory.ts';
 import { startCli, type Ended } from './cli-process.ts';
 import {
@@ -25,7 +26,7 @@ import {
 const IS_FULL = process.env['KILLS_FULL'] === '1';
 const SHORT = KILL_CASES.filter(({ isLong }) => isLong !== true);
 const LONG = KILL_CASES.filter(({ isLong }) => isLong === true);
-const KILLS = IS_FULL ? 200 : SHORT.length;
+const KILLS = IS_FULL ? 200 : amount({ everyday: 6, full: SHORT.length });
 /**
  * One in so many kills is of a long case: as often as the others these would take most of the time.
  */

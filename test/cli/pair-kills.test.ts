@@ -10,6 +10,7 @@ import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
+import { amount } from '../amount.ts';
 import { ioWords, reasonToSkip, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
@@ -20,6 +21,8 @@ const skipped = reasonToSkip('strace', 'qemu-img', 'qemu-io');
 const STEPS = ['link,linkat', 'rename,renameat,renameat2', 'unlink,unlinkat'] as const;
 /** More calls of one kind than there are. */
 const CALLS_MAX = 30;
+/** Of each kind of call, the first and then one in so many. */
+const EVERY = amount({ everyday: 3, full: 1 });
 const KILLED = 137;
 
 interface Step {
@@ -47,7 +50,7 @@ function runKilled(folder: string, words: string, { calls, number }: Step): bool
  */
 async function atEachStep(once: (folder: string, step: Step) => Promise<boolean>): Promise<void> {
   for (const calls of STEPS) {
-    for (let number = 1; ; number++) {
+    for (let number = 1; ; number += EVERY) {
       if (number > CALLS_MAX) expect.fail('the command never comes to its end');
       if (await once(testDirectory(), { calls, number })) break;
     }

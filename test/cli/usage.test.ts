@@ -169,12 +169,15 @@ test.for([
   ['help run', 'run --help'],
   ['help trace', 'trace --help'],
   ['help trace slice', 'trace slice --help'],
+  // One of several letters, whether or not the others are options.
+  ['-xh', '--help'],
+  ['trace -xh', 'trace --help'],
 ])('%s is %s', async ([asked = '', same = '']) => {
   const folder = testDirectory();
   const ended = await callCli(folder, ...asked.split(' '));
   expect(ended).toEqual(await callCli(folder, ...same.split(' ')));
   expect(ended).toMatchObject({ code: 0, stderr: '' });
-  expect(ended.stdout).toContain(`qcow2-bench ${asked.replace(/help ?/, '')}`.trim());
+  expect(ended.stdout).toContain(`qcow2-bench ${asked.replace(/help ?|-xh/, '')}`.trim());
 });
 
 describe('gate', () => {

@@ -129,7 +129,7 @@ test('modelled times are exact: any difference is one', () => {
 
 test('Markdown of many changes stays below the limit of a comment and closes what it opened', () => {
   const cells = result.cells.flatMap((record) =>
-    Array.from({ length: 20 }, (_, index) => ({
+    Array.from({ length: 6 }, (_, index) => ({
       ...record,
       cell: { ...record.cell, workload: `${record.cell.workload}-${String(index)}-<b>|@someone` },
     })),

@@ -15,7 +15,7 @@ import type { CacheMode } from '../../src/format/cache-mode.ts';
 import { QemuEngine } from '../../src/peer/qemu-engine.ts';
 import type { Counts, PhaseCounts } from '../../src/result/schema.ts';
 import { findSource, type SyntheticSource } from '../../src/workload/library.ts';
-import { amount } from '../amount.ts';
+import { amount, someOf } from '../amount.ts';
 import { chainSource, mixedSource, smallMatrix, smallSource, type SmallSetting } from '../bench/small-run.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { peerProfile } from '../parity/peer-stack.ts';
@@ -23,7 +23,7 @@ import { testDirectory } from '../test-directory.ts';
 
 const REQUESTS = amount({ everyday: 100, full: 200 });
 const TRACE_REQUESTS = amount({ everyday: 60, full: 120 });
-const ALL: readonly CacheMode[] = ['writethrough', 'writeback', 'none'];
+const ALL = someOf<CacheMode>(['writethrough', 'writeback', 'none'], 1);
 /** Those that fill an image before the run take long to prepare: they get one cache mode each. */
 const CASES: readonly (readonly [workload: string, caches: readonly CacheMode[]])[] = [
   ['stride', ALL],
@@ -87,10 +87,11 @@ describe.skipIf(skipped !== undefined)('a cell that QEMU runs', () => {
   );
 
   // All recordings in all modes take minutes; they were identical when this was written.
-  test.each([
+  const recorded = [
     ['sqlite-wal', ['writeback']],
     ['ext4-unpack', ['directsync']],
-  ] as const)(
+  ] as const;
+  test.each(someOf(recorded, 1))(
     'a recorded trace, %s: is identical, and so are the counts where QEMU has but one order',
     async (name, caches) => {
       for (const plan of await plansOf(name, caches)) {
@@ -227,7 +228,7 @@ describe.skipIf(skipped !== undefined)(
       ['no discards', {}, { discard: 'ignore' }],
       ['another format', { formats: ['raw', 'qed'] }, {}],
     ];
-    test.each(shapes)(
+    test.each(someOf(shapes, 5))(
       '%s',
       async (_, axes, setting) => {
         const matrix = {

@@ -11,7 +11,7 @@ import { amount } from '../../amount.ts';
 import { testDirectory } from '../../test-directory.ts';
 import { fuzzWatched } from './watched-fuzzer.ts';
 
-const RUNS = amount({ everyday: 500, full: 2000 });
+const RUNS = amount({ everyday: 250, full: 2000 });
 /** Fixed, so that a run of the tests repeats; `npm run fuzz` takes others. */
 const SEED = 20_240_607;
 
