@@ -1,4 +1,5 @@
 import { CACHE_MODES } from '../../src/format/cache-mode.ts';
+import { someOf } from '../amount.ts';
 import { describeDiskImage, type ImageSubject } from './conformance.ts';
 
 const QCOW2_CLUSTERS = [512, 4096, 65_536, 2 * 1024 * 1024];
@@ -46,4 +47,5 @@ for (const subject of SHAPED) {
   for (const cacheMode of ['writethrough', 'none'] as const) describeDiskImage(subject, cacheMode);
 }
 
-for (const subject of SUBJECTS) for (const cacheMode of CACHE_MODES) describeDiskImage(subject, cacheMode);
+for (const subject of SUBJECTS)
+  {for (const cacheMode of someOf(CACHE_MODES, 3)) describeDiskImage(subject, cacheMode);}

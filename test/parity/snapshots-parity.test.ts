@@ -8,10 +8,11 @@ import { viewOf } from '../../src/core/bytes.ts';
 import { Random } from '../../src/core/random.ts';
 import { FIELD } from '../../src/format/qcow2/on-disk/header.ts';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
+import { amount } from '../amount.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { TwinImages } from './twin-images.ts';
 
-const SEEDS = Array.from({ length: 12 }, (_, index) => index + 1);
+const SEEDS = Array.from({ length: amount({ everyday: 5, full: 12 }) }, (_, index) => index + 1);
 const STEPS = 9;
 
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
