@@ -11,7 +11,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 import { Qcow2BenchError, systemCode } from '../core/error.ts';
-import { existsSync, openSync, readdirSync } from '../core/host-fs.ts';
+import { existsSync, openSync, readdirSync, statSync } from '../core/host-fs.ts';
 import { didYouMean } from '../core/nearest-name.ts';
 import { adapted, type Adaptation } from './adaptation.ts';
 import type { GenerateOptions } from './generator.ts';
@@ -19,7 +19,7 @@ import type { ReadFill } from './read-fill.ts';
 import { workloadStream } from './request-stream.ts';
 import type { RequestStream } from './request-stream.ts';
 import type { Workload } from './schema.ts';
-import { traceExists } from './trace/trace-files.ts';
+import { refuseStream, traceExists } from './trace/trace-files.ts';
 import { openTrace } from './trace/trace-reader.ts';
 import type { OpenTraceOptions } from './trace/trace-reader.ts';
 import { readWorkload } from './workload-file.ts';
@@ -56,10 +56,7 @@ export interface RecordedSource {
 }
 
 /** What of a trace is read, and how. */
-export type TraceReading = Pick<
-  OpenTraceOptions,
-  'format' | 'action' | 'volume' | 'size' | 'skipBad' | 'recover'
->;
+export type TraceReading = OpenTraceOptions;
 
 export type WorkloadSource = SyntheticSource | RecordedSource;
 
@@ -157,7 +154,8 @@ async function openSource(
   name: string,
   options: OpenTraceOptions = {},
 ): Promise<WorkloadSource> {
-  if (existsSync(path) && looksLikeJson(path)) {
+  refuseStream(path);
+  if (existsSync(path) && statSync(path).isFile() && looksLikeJson(path)) {
     const workload = readWorkload(path);
     const { title, description } = workload;
     const virtualSize = workload.image.size;
@@ -165,8 +163,8 @@ async function openSource(
   }
   await using trace = await openTrace(path, options);
   const { virtualSize, provenance, format, action } = trace;
-  const { volume, skipBad, recover } = options;
-  const reading = { format, action, volume, size: virtualSize, skipBad, recover };
+  // What was found, in place of what was to be detected.
+  const reading = { ...options, limit: undefined, format, action, size: virtualSize };
   const title = provenance.get('title') ?? `Recorded trace ${basename(path)}`;
   const description = provenance.get('description') ?? '';
   return { kind: 'recording', name, title, description, path, virtualSize, provenance, reading };

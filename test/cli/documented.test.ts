@@ -59,6 +59,9 @@ beforeAll(async () => {
   for (const name of ['mine.trace.csv', 'my.trace.csv.gz', 'my.trace.csv.zst']) {
     writeFileSync(join(inputs, name), trace);
   }
+  writeFileSync(join(inputs, 'disk.csv'), 'Timestamp,Op,LBA,Bytes\n1,W,8,4096\n');
+  writeFileSync(join(inputs, 'old.txt'), '13.5 0 8 16 0\n');
+  writeFileSync(join(inputs, 'fmt.txt'), '0.000000100 D WS 8 8\n0.000000200 C WS 8 8\n');
   mkdirSync(join(inputs, 'results'));
   await call(inputs, ['create', 'disk.qcow2', '10GiB']);
   const result = ['--out', 'results/latest.json', '--report', 'page.html', '--samples', '0'];

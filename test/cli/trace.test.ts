@@ -1,5 +1,6 @@
 /** `trace info`, `trace convert`, `trace slice` and the options of traces, as a user types them. */
 
+import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
@@ -9,7 +10,7 @@ import { describe, expect, test } from 'vitest';
 import { testDirectory } from '../test-directory.ts';
 import { blktraceEvent } from '../workload/trace/binary-traces.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine, linesOf } from './cli-process.ts';
+import { errorLine, linesOf, MAIN } from './cli-process.ts';
 
 const NATIVE =
   '#qcow2-bench trace v1\n#virtual-size 1073741824\n#tool by hand\ntime_ns,op,offset,length,flags\n' +
@@ -28,6 +29,19 @@ function folderWith(files: Readonly<Record<string, string | Uint8Array>>): strin
   for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
   return folder;
 }
+
+test('trace info reads a pipe; what reads a trace more often refuses it', () => {
+  const run = (...words: readonly string[]) =>
+    spawnSync(process.execPath, [MAIN, ...words], { input: NATIVE, encoding: 'utf8' });
+  for (const path of ['-', '/dev/stdin']) {
+    const { status, stdout } = run('trace', 'info', path, '--json');
+    expect(status).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ format: 'native', writes: 4, flushes: 1 });
+    const refused = run('trace', 'convert', path, join(testDirectory(), 'out.trace.csv'));
+    expect(refused.status).toBe(1);
+    expect(refused.stderr).toMatch(/reads a trace more than once: write it to a file first/);
+  }
+});
 
 async function expectError(
   folder: string,

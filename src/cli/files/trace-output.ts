@@ -17,6 +17,7 @@ import type { BlockAction } from '../../workload/trace/block-action.ts';
 import type { TallyEntry } from '../../workload/trace/tally.ts';
 import { TraceLosses } from '../../workload/trace/trace-losses.ts';
 import { footprintOf } from '../../workload/trace/request-collector.ts';
+import { refuseStream } from '../../workload/trace/trace-files.ts';
 import { openUnsizedTrace, type OpenTraceOptions } from '../../workload/trace/trace-reader.ts';
 import { selectRequests, type TraceSelection } from '../../workload/trace/trace-selection.ts';
 import { compressionOf, TraceWriter } from '../../workload/trace/trace-writer.ts';
@@ -101,6 +102,7 @@ export async function writeTraceOutput(output: TraceOutput, terminal: Terminal):
 
 async function surveyTrace(output: TraceOutput, signal: AbortSignal): Promise<Survey> {
   const { trace: path, reading, selection, args } = output;
+  refuseStream(path);
   await using trace = await openUnsizedTrace(path, reading);
   refuseTimeless(path, trace.format, selection);
   const losses = new TraceLosses(args.to);

@@ -6,8 +6,6 @@
  *       8,0    3        2     0.000005000   697  C  WS 8 + 8 (    5000) [0]        blkparse -t
  *       7,0    1   796.229243922 23159  Q  WS 0 + 8 [dd]                           ftrace: no sequence number
  *     device cpu sequence seconds pid action RWBS sector + sectors [process] or [error]
- *     RWBS  F before the operation: flush first | R read, W write, D discard, N none, ZA zone append |
- *           F after it: FUA | A ahead | S sync | M metadata
  *
  * Invariants: a request shows several times on its way, and `ActionChoice` takes one of them;
  * sectors are 512 bytes. An event without `+` moves no data: with F it is a flush, whatever its
@@ -17,8 +15,9 @@
 
 import { SECTOR_SIZE } from '../request.ts';
 import type { BlockAction } from './block-action.ts';
-import { digits, indexOfByte, LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
+import { digits, indexOfByte, LineFields, SPACE, textOf, WIDE_UNIT } from './line-fields.ts';
 import type { RequestCollector } from './request-collector.ts';
+import { Rwbs } from './rwbs.ts';
 import type { LineParser } from './trace-parser.ts';
 
 /** What is printed beside the events, by the words under which it is counted. */
@@ -47,11 +46,8 @@ const MINUS = 0x2d;
 const DIGIT_0 = 0x30;
 const LETTER_C = 0x43;
 const LETTER_D = 0x44;
-const LETTER_F = 0x46;
 const LETTER_I = 0x49;
 const LETTER_Q = 0x51;
-const LETTER_R = 0x52;
-const LETTER_W = 0x57;
 const LETTER_Z = 0x5a;
 const LETTER_A = 0x41;
 const DECIMALS = 9;
@@ -66,6 +62,7 @@ export class BlkparseParser implements LineParser {
 
   readonly #collector: RequestCollector;
   readonly #fields = new LineFields(SPACE);
+  readonly #rwbs = new Rwbs();
   /** Whether the present line begins as an event does. */
   #isEvent = false;
   #seconds = 0;
@@ -111,7 +108,7 @@ export class BlkparseParser implements LineParser {
       if (action === undefined && !this.#passesOver(bytes, actionStart, actionEnd)) return BROKEN;
       return action === undefined ? undefined : actions.lateRule(action);
     }
-    if (!this.#rwbs(bytes)) return BROKEN;
+    if (!this.#isKind(bytes)) return BROKEN;
     const { wordStart: kindStart, wordEnd: kindEnd } = fields;
     if (!this.#collector.volumes.takesName(bytes, deviceStart, deviceEnd)) {
       actions.addOfOtherVolume(action);
@@ -127,7 +124,7 @@ export class BlkparseParser implements LineParser {
     if (!ACTIONS.has(action)) return false;
     actions.passOver(action);
     if (action !== 'R' || actions.chosen === 'Q' || actions.chosen === 'C') return true;
-    const place = this.#rwbs(bytes) ? this.#place(bytes) : 'broken';
+    const place = this.#isKind(bytes) ? this.#place(bytes) : 'broken';
     if (typeof place === 'object') actions.requeue(place.offset, place.length);
     return true;
   }
@@ -146,40 +143,9 @@ export class BlkparseParser implements LineParser {
       return undefined;
     }
     const timeNs = clock.since(this.#seconds, this.#nanoseconds, WIDE_UNIT);
-    const flushes = bytes[start] === LETTER_F;
-    if (flushes) {
-      const flush = { op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs } as const;
-      const rule = actions.add(action, flush);
-      if (rule !== undefined) return rule;
-    }
-    const at = flushes ? start + 1 : start;
-    if (place === 'no data' || (place.length === 0 && (flushes || action === 'C'))) {
-      if (!flushes) passedOver.add('events without data');
-      return undefined;
-    }
-    const { offset, length } = place;
-    const letter = bytes[at];
-    const isAppend = letter === LETTER_Z && bytes[at + 1] === LETTER_A && at + 1 < end;
-    if (isAppend && action !== 'C') {
-      passedOver.add('zone appends (their place is in the completion: --action C)');
-      return undefined;
-    }
-    const op =
-      letter === LETTER_R
-        ? 'read'
-        : letter === LETTER_W || isAppend
-          ? 'write'
-          : letter === LETTER_D
-            ? 'discard'
-            : undefined;
-    if (op === undefined) {
-      passedOver.add(`requests of kind ${textOf(bytes, start, end)}`);
-      return undefined;
-    }
-    if (!Number.isSafeInteger(offset)) return 'the sector is not a number below 2^53 bytes';
-    if (!Number.isSafeInteger(length)) return 'the size is not a number of sectors below 2^53 bytes';
-    const fua = op === 'write' && bytes[isAppend ? at + 2 : at + 1] === LETTER_F;
-    return actions.add(action, { op, offset, length, fua, unmap: false, timeNs });
+    this.#rwbs.read(bytes, start, end);
+    const { offset, length } = place === 'no data' ? NOWHERE : place;
+    return actions.addEvent(action, this.#rwbs, { offset, length, timeNs });
   }
 
   /**
@@ -233,7 +199,7 @@ export class BlkparseParser implements LineParser {
     return this.#word() > 0 && isNumber(fields.bytes, fields.wordStart, fields.wordEnd);
   }
 
-  #rwbs(bytes: Uint8Array): boolean {
+  #isKind(bytes: Uint8Array): boolean {
     const fields = this.#fields;
     const length = this.#word();
     if (length === 0 || length > RWBS_LETTERS_MAX) return false;
@@ -257,6 +223,8 @@ interface Place {
   readonly offset: number;
   readonly length: number;
 }
+
+const NOWHERE = { offset: 0, length: undefined };
 
 function actionOf(letter: number): BlockAction | undefined {
   switch (letter) {
@@ -285,8 +253,4 @@ function isNumber(bytes: Uint8Array, start: number, end: number): boolean {
 
 function isDigit(byte: number | undefined): boolean {
   return ((byte ?? 0) - DIGIT_0) >>> 0 <= 9;
-}
-
-function textOf(bytes: Uint8Array, start: number, end: number): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('latin1');
 }

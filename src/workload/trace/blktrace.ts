@@ -17,7 +17,7 @@
  */
 
 import { SECTOR_SIZE } from '../request.ts';
-import type { BlockAction } from './block-action.ts';
+import { deviceName, type BlockAction } from './block-action.ts';
 import type { RequestCollector } from './request-collector.ts';
 import type { RecordParser } from './trace-parser.ts';
 
@@ -70,8 +70,6 @@ const CATEGORY_DISCARD = 1 << 29;
 const CATEGORY_FUA = 1 << 31;
 /** Of the action's high half. */
 const CATEGORY_ZONE_APPEND = 1 << 16;
-
-const MINOR_BITS = 20;
 
 /** Whether a file that begins so is such a trace. */
 export function isBlktrace(head: Uint8Array): boolean {
@@ -154,33 +152,20 @@ export class BlktraceParser implements RecordParser {
     view: DataView,
     { code, isAppend }: { readonly code: number; readonly isAppend: boolean },
   ): string | undefined {
-    const { actions, passedOver } = this.#collector;
+    const { actions } = this.#collector;
     const timeNs = this.#time(view);
     if (!Number.isSafeInteger(timeNs)) return 'its time is more than 2^53 ns from the first one';
-    const flushes = (code & CATEGORY_FLUSH) !== 0;
-    if (flushes) {
-      const flush = { op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs } as const;
-      const rule = actions.add(action, flush);
-      if (rule !== undefined) return rule;
-    }
     const length = view.getUint32(EVENT_LENGTH, this.#littleEndian);
-    if (length === 0) {
-      if (!flushes) passedOver.add('events without data');
-      return undefined;
-    }
-    if (isAppend && action !== 'C') {
-      passedOver.add('zone appends (their place is in the completion: --action C)');
-      return undefined;
-    }
-    const offset = this.#sector(view) * SECTOR_SIZE;
-    if (!Number.isSafeInteger(offset)) return 'its sector is at 2^53 bytes or more';
     const op = isAppend ? 'write' : opOf(code);
-    if (op === undefined) {
-      passedOver.add('requests that neither read, write nor discard');
-      return undefined;
-    }
-    const fua = op === 'write' && (code & CATEGORY_FUA) !== 0;
-    return actions.add(action, { op, offset, length, fua, unmap: false, timeNs });
+    const kind = {
+      flushes: (code & CATEGORY_FLUSH) !== 0,
+      op,
+      fua: op === 'write' && (code & CATEGORY_FUA) !== 0,
+      isZoneAppend: isAppend,
+      name: 'N',
+    };
+    const offset = this.#sector(view) * SECTOR_SIZE;
+    return actions.addEvent(action, kind, { offset, length: length === 0 ? undefined : length, timeNs });
   }
 
   #time(view: DataView): number {
@@ -201,9 +186,4 @@ function opOf(code: number): 'read' | 'write' | 'discard' | undefined {
   if ((code & CATEGORY_DISCARD) !== 0) return 'discard';
   if ((code & CATEGORY_WRITE) !== 0) return 'write';
   return (code & CATEGORY_READ) !== 0 ? 'read' : undefined;
-}
-
-/** `8,0`. */
-function deviceName(device: number): string {
-  return `${String(device >>> MINOR_BITS)},${String(device & ((1 << MINOR_BITS) - 1))}`;
 }

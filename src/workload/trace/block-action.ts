@@ -15,6 +15,7 @@
  */
 
 import type { Request } from '../request.ts';
+import { unreadablePlace } from './request-rules.ts';
 import type { Tally } from './tally.ts';
 import type { VolumeFilter } from './volume-filter.ts';
 
@@ -33,6 +34,23 @@ interface Held {
   readonly request: HeldRequest;
   /** Of a request that breaks a rule: reports that, if the action is chosen. */
   readonly reject: (() => void) | undefined;
+}
+
+/** What an event says of its request, beside the place. */
+export interface BlockKind {
+  readonly flushes: boolean;
+  readonly op: 'read' | 'write' | 'discard' | undefined;
+  readonly fua: boolean;
+  readonly isZoneAppend: boolean;
+  /** As the recorder spells it. */
+  readonly name: string;
+}
+
+interface EventPlace {
+  /** Bytes, not yet known to be whole and below 2^53. */
+  readonly offset: number;
+  readonly length: number | undefined;
+  readonly timeNs: number;
 }
 
 /** What takes the requests: the collector. */
@@ -118,6 +136,38 @@ export class ActionChoice {
     return undefined;
   }
 
+  /**
+   * Takes a wanted event of `length` bytes (`undefined`: it moves no data): the flush that comes
+   * first, if it asks for one, and its request. Answers the rule it breaks.
+   */
+  addEvent(
+    action: BlockAction,
+    { flushes, op, fua, isZoneAppend, name }: BlockKind,
+    { offset, length, timeNs }: EventPlace,
+  ): string | undefined {
+    const { passedOver } = this.#target;
+    if (flushes) {
+      const flush = { op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs } as const;
+      const rule = this.add(action, flush);
+      if (rule !== undefined) return rule;
+    }
+    if (length === undefined || (length === 0 && (flushes || action === 'C'))) {
+      if (!flushes) passedOver.add('events without data');
+      return undefined;
+    }
+    if (isZoneAppend && action !== 'C') {
+      passedOver.add('zone appends (their place is in the completion: --action C)');
+      return undefined;
+    }
+    if (op === undefined) {
+      passedOver.add(`requests of kind ${name}`);
+      return undefined;
+    }
+    return (
+      unreadablePlace(offset, length) ?? this.add(action, { op, offset, length, fua, unmap: false, timeNs })
+    );
+  }
+
   /** The end of the trace. */
   settle(): void {
     if (this.chosen !== undefined) return;
@@ -170,4 +220,16 @@ export class ActionChoice {
 
 function placeOf(offset: number, length: number): string {
   return `${String(offset)}+${String(length)}`;
+}
+
+const MINOR_BITS = 20;
+
+/** One number for major and minor, as the kernel has it. */
+export function deviceNumber(major: number, minor: number): number {
+  return major * 2 ** MINOR_BITS + minor;
+}
+
+/** `8,0`. */
+export function deviceName(device: number): string {
+  return `${String(device >>> MINOR_BITS)},${String(device & ((1 << MINOR_BITS) - 1))}`;
 }

@@ -16,18 +16,17 @@
  * - A log may go on after its server was killed (`logappend=true`): connections and ids begin again.
  *   `Ready` of a server, or a Connect of a connection that is known, settles what is open: it was
  *   never answered.
- * - At most `OUTSTANDING_MAX` requests wait for their answers. Other lines are passed over and
- *   counted.
+ * - Other lines are passed over and counted.
  * - An export is a volume.
  */
 
-import type { Request, RequestOp } from '../request.ts';
+import type { RequestOp } from '../request.ts';
 import { digits, LineFields, SPACE } from './line-fields.ts';
+import { OutstandingRequests } from './outstanding-requests.ts';
 import { brokenSizeRule } from './request-rules.ts';
 import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
 
-const OUTSTANDING_MAX = 65_536;
 const CONNECTIONS_MAX = 65_536;
 /** Ids of a connection count up from 1; a pair of connection and id is one number. */
 const IDS_MAX = 2 ** 36;
@@ -77,28 +76,16 @@ const KEY_BY_LETTER = new Int8Array(256).fill(-1);
 for (const [key, [letter = 0]] of KEY_BYTES.entries()) KEY_BY_LETTER[letter] = key;
 const [ID, OFFSET, COUNT, FUA, TRIM, RETURN] = [0, 1, 2, 3, 4, 5] as const;
 
-/**
- * A request in the order of issue. `null` while it waits for its answer, `false` if it is left out.
- */
-interface Outstanding {
-  readonly request: Request;
-  answer: boolean | null;
-}
-
 export class NbdkitLogParser implements LineParser {
   readonly unit = 'line';
-  failedCount = 0;
   /** Whether there was a line of the filter. */
   isRecognised = false;
 
   readonly #collector: RequestCollector;
   readonly #fields = new LineFields(SPACE);
   readonly #values = new Float64Array(KEYS.length);
-  /** In issue order; the first ones whose fate is known are given out. */
-  #queue: Outstanding[] = [];
-  #queueStart = 0;
-  /** The same requests by connection and id. */
-  readonly #unanswered = new Map<number, Outstanding>();
+  /** By connection and id. */
+  readonly #outstanding: OutstandingRequests<number>;
   /** Names of exports by connection, and their sizes. */
   readonly #exports = new Map<number, string>();
   readonly #sizes = new Map<string, number>();
@@ -110,6 +97,11 @@ export class NbdkitLogParser implements LineParser {
 
   constructor(collector: RequestCollector) {
     this.#collector = collector;
+    this.#outstanding = new OutstandingRequests(collector);
+  }
+
+  get failedCount(): number {
+    return this.#outstanding.failedCount;
   }
 
   get canSkip(): boolean {
@@ -133,7 +125,7 @@ export class NbdkitLogParser implements LineParser {
       const word = Buffer.from(bytes.subarray(fields.wordStart, fields.wordEnd)).toString('latin1');
       if (!OTHER_NAME.test(word)) return broken;
       this.isRecognised = true;
-      if (word === READY) this.#abandon();
+      if (word === READY) this.#outstanding.abandon();
       this.#collector.passedOver.add(`lines of ${word}`);
       return undefined;
     }
@@ -150,18 +142,8 @@ export class NbdkitLogParser implements LineParser {
   }
 
   finish(): string | undefined {
-    this.#abandon();
+    this.#outstanding.abandon();
     return this.#sizes.size === 0 ? 'has no Connect line with the size of the device' : undefined;
-  }
-
-  /** What is open was never answered: the server has ended, or the connection. */
-  #abandon(connection?: number): void {
-    for (const [key, entry] of this.#unanswered) {
-      if (connection !== undefined && Math.floor(key / IDS_MAX) !== connection) continue;
-      this.#settle(entry, false);
-      this.#unanswered.delete(key);
-    }
-    this.#release();
   }
 
   /** The connection that the present word names; 0 if it names none. */
@@ -183,7 +165,9 @@ export class NbdkitLogParser implements LineParser {
     if (before !== undefined && before !== size) {
       return `a connection to a device of ${String(size)} bytes; earlier ones had ${String(before)}`;
     }
-    if (this.#exports.has(connection)) this.#abandon(connection);
+    if (this.#exports.has(connection)) {
+      this.#outstanding.abandon((key) => Math.floor(key / IDS_MAX) === connection);
+    }
     if (this.#exports.size >= CONNECTIONS_MAX) this.#exports.clear();
     this.#exports.set(connection, volume);
     this.#sizes.set(volume, size);
@@ -195,12 +179,8 @@ export class NbdkitLogParser implements LineParser {
   #issued(op: RequestOp, connection: number, key: number, micros: number): string | undefined {
     if (this.#sizes.size === 0) return 'a request before any Connect line with the size of the device';
     if (!this.#collector.volumes.takesNumber(connection, this.#exportOf)) return undefined;
-    if (this.#unanswered.size >= OUTSTANDING_MAX) {
-      return `more than ${String(OUTSTANDING_MAX)} unanswered requests`;
-    }
-    if (this.#unanswered.has(key)) {
-      return 'a request with the connection and ID of one that is still unanswered';
-    }
+    const notNow = this.#outstanding.brokenRule(key);
+    if (notNow !== undefined) return notNow;
     const values = this.#values;
     const offset = op === 'flush' ? 0 : (values[OFFSET] ?? NaN);
     const length = op === 'flush' ? 0 : (values[COUNT] ?? NaN);
@@ -214,50 +194,17 @@ export class NbdkitLogParser implements LineParser {
     this.#timeNs = Math.max(this.#timeNs, timeNs);
     const fua = op !== 'read' && op !== 'flush' && values[FUA] === 1;
     const unmap = op === 'write-zeroes' && values[TRIM] === 1;
-    const entry = { request: { op, offset, length, fua, unmap, timeNs: this.#timeNs }, answer: null };
-    this.#unanswered.set(key, entry);
-    this.#queue.push(entry);
+    this.#outstanding.issue(key, { op, offset, length, fua, unmap, timeNs: this.#timeNs });
     return undefined;
   }
 
   readonly #exportOf = (connection: number): string => this.#exports.get(connection) ?? UNNAMED_EXPORT;
 
   #answered(key: number): string | undefined {
-    const entry = this.#unanswered.get(key);
-    if (entry === undefined) {
-      // The answer to a request of another volume is none of ours.
-      const { isSeveral, otherCount } = this.#collector.volumes;
-      return isSeveral || otherCount > 0 ? undefined : 'a reply without a request';
-    }
-    this.#unanswered.delete(key);
-    this.#settle(entry, this.#values[RETURN] === 0);
-    this.#release();
-    return undefined;
-  }
-
-  #settle(entry: Outstanding, success: boolean): void {
-    entry.answer = success;
-    if (!success) this.failedCount++;
-  }
-
-  #release(): void {
-    let at = this.#queueStart;
-    for (
-      let entry = this.#queue[at];
-      entry !== undefined && entry.answer !== null;
-      entry = this.#queue[++at]
-    ) {
-      // Held against the rules when it was issued.
-      if (entry.answer) this.#collector.add(entry.request);
-    }
-    this.#queueStart = at;
-    if (at === this.#queue.length) {
-      this.#queue.length = 0;
-      this.#queueStart = 0;
-    } else if (at > OUTSTANDING_MAX) {
-      this.#queue = this.#queue.slice(at);
-      this.#queueStart = 0;
-    }
+    if (this.#outstanding.answer(key, this.#values[RETURN] === 0)) return undefined;
+    // The answer to a request of another volume is none of ours.
+    const { isSeveral, otherCount } = this.#collector.volumes;
+    return isSeveral || otherCount > 0 ? undefined : 'a reply without a request';
   }
 
   /** The `key=value` words that are left, as far as `KEYS` has them; NaN for what is no number. */

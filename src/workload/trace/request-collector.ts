@@ -8,6 +8,7 @@
  * - It holds at most the window and a batch.
  */
 
+import { alignDown, alignUp } from '../../core/alignment.ts';
 import type { Request } from '../request.ts';
 import { ActionChoice, type BlockAction } from './block-action.ts';
 import { brokenRule, brokenSizeRule } from './request-rules.ts';
@@ -28,6 +29,8 @@ export interface CollectorOptions {
   readonly volume: string | undefined;
   /** Bytes of the device if they are known before; otherwise the format says or the requests do. */
   readonly size: number | undefined;
+  /** Bytes to whose multiples requests are widened; default: such a request breaks a rule. */
+  readonly align?: number | undefined;
   /** For formats with several events of a request: which of them to take. Default: see there. */
   readonly action?: BlockAction | undefined;
 }
@@ -63,6 +66,7 @@ export class RequestCollector {
 
   readonly #orderWindow: number;
   readonly #rebases: boolean;
+  readonly #align: number;
   readonly #sizeIsGiven: boolean;
   #virtualSize: number | undefined;
   #sizeLimit: number;
@@ -74,11 +78,12 @@ export class RequestCollector {
   /** What is taken off every time. */
   #originNs: number | undefined;
 
-  constructor({ orderWindow, rebases, volume, size, action }: CollectorOptions) {
+  constructor({ orderWindow, rebases, volume, size, align = 1, action }: CollectorOptions) {
     this.volumes = new VolumeFilter(volume);
     this.actions = new ActionChoice(action, this);
     this.#orderWindow = orderWindow;
     this.#rebases = rebases;
+    this.#align = align;
     this.#virtualSize = size;
     this.#sizeIsGiven = size !== undefined;
     this.#sizeLimit = size ?? Number.MAX_SAFE_INTEGER;
@@ -108,7 +113,14 @@ export class RequestCollector {
 
   /** The rule that a request breaks by what it addresses, or `undefined`. */
   brokenRule({ op, offset, length }: Pick<Request, 'op' | 'offset' | 'length'>): string | undefined {
-    return brokenRule(op, offset, length, this.#sizeLimit);
+    // A length of 0 stays one.
+    const from = alignDown(offset, this.#align);
+    return brokenRule(
+      op,
+      from,
+      length === 0 ? 0 : alignUp(offset + length, this.#align) - from,
+      this.#sizeLimit,
+    );
   }
 
   /** Takes a request, which is the collector's from here on; answers the rule it breaks. */
@@ -123,10 +135,20 @@ export class RequestCollector {
       this.#newestNs = timeNs;
     }
     this.timeNs = timeNs;
+    if (this.#align > 1) this.#widen(request);
     const end = request.offset + request.length;
     if (end > this.endOffset) this.endOffset = end;
     this.#held.push(request);
     return undefined;
+  }
+
+  #widen(request: HeldRequest): void {
+    const { offset, length } = request;
+    request.offset = alignDown(offset, this.#align);
+    request.length = alignUp(offset + length, this.#align) - request.offset;
+    if (request.length > length) {
+      this.adjusted.add(`requests widened to multiples of ${String(this.#align)} bytes`);
+    }
   }
 
   /** Takes a flush; answers the rule it breaks. */

@@ -9,21 +9,27 @@
  * none in the stream.
  */
 
+import { Qcow2BenchError } from '../../core/error.ts';
 import { AlibabaParser } from './alibaba.ts';
 import { BlkparseParser } from './blkparse.ts';
 import { BlktraceParser, isBlktrace } from './blktrace.ts';
+import { isSnoop, LAYOUTS, snoopLayout, type ColumnLayout } from './column-layout.ts';
+import { ColumnsParser } from './columns.ts';
 import { DmLogWritesParser, isDmLogWrites } from './dm-log-writes.ts';
+import { EtwParser } from './etw.ts';
 import { FioIologParser, isFioIolog } from './fio-iolog.ts';
 import { FiuParser } from './fiu.ts';
+import { FtraceParser } from './ftrace.ts';
 import { MsrParser } from './msr.ts';
 import { isNativeTrace, NativeTraceParser } from './native.ts';
+import { isNbdServerLog, NbdServerLogParser } from './nbd-server-log.ts';
 import { NbdkitLogParser } from './nbdkit-log.ts';
 import { QemuTraceLogParser } from './qemu-trace-log.ts';
 import { SystorParser } from './systor17.ts';
 import { TencentParser } from './tencent.ts';
 import { parserTakes } from './parser-trial.ts';
 import type { RequestCollector } from './request-collector.ts';
-import type { TraceHead } from './trace-head.ts';
+import { headOf, type TraceHead } from './trace-head.ts';
 import type { TraceParser } from './trace-parser.ts';
 import { isVscsiTrace, VscsiParser } from './vscsi.ts';
 
@@ -61,7 +67,12 @@ export interface TraceFormatEntry {
    * without it the file may be of this format, and the user has to say so.
    */
   readonly isCertain?: (firstLine: string) => boolean;
-  readonly parser: (collector: RequestCollector, head: Uint8Array) => TraceParser;
+  readonly parser: (
+    collector: RequestCollector,
+    head: Uint8Array,
+    /** What the user says of the columns; only for the format `columns`. */
+    columns?: ColumnLayout,
+  ) => TraceParser;
 }
 
 /** Enough for the buffers of all CPUs of a large machine, or for answers that came out of order. */
@@ -89,6 +100,8 @@ const EVERYTHING = {
 const IN_ORDER = { orderWindow: 0, rebases: false } as const;
 /** Nearly in the order of issue, with times from elsewhere. */
 const NEARLY_IN_ORDER = { orderWindow: ORDER_WINDOW, rebases: true } as const;
+
+const MISSING_COLUMNS = 'the format columns needs --columns, as in --columns time=1:s,op=2,offset=3,length=4';
 
 const first = ({ lines }: TraceHead): string => lines[0] ?? '';
 
@@ -183,6 +196,79 @@ const TABLE = {
     ...IN_ORDER,
     recognises: ({ bytes }) => isDmLogWrites(bytes),
     parser: (collector) => new DmLogWritesParser(collector),
+  },
+  ftrace: {
+    title: "the kernel's block events as text: ftrace, trace-cmd, perf script",
+    holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'us', volume: 'device' },
+    ...NEARLY_IN_ORDER,
+    hasActions: true,
+    parser: (collector) => new FtraceParser(collector),
+  },
+  biosnoop: {
+    title: 'biosnoop of bcc and libbpf-tools',
+    holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'us', volume: 'disk' },
+    ...NEARLY_IN_ORDER,
+    recognises: ({ lines }) => isSnoop('biosnoop', lines),
+    parser: (collector, head) => new ColumnsParser(collector, snoopLayout('biosnoop', headOf(head).lines)),
+  },
+  iosnoop: {
+    title: 'iosnoop of perf-tools',
+    holds: { ...READS_AND_WRITES, flush: true, fua: true, discard: true, times: 'us', volume: 'device' },
+    ...NEARLY_IN_ORDER,
+    recognises: ({ lines }) => isSnoop('iosnoop', lines),
+    parser: (collector, head) => new ColumnsParser(collector, snoopLayout('iosnoop', headOf(head).lines)),
+  },
+  etw: {
+    title: 'Windows disk events, dumped by xperf',
+    holds: { ...READS_AND_WRITES, flush: true, times: 'us', volume: 'disk' },
+    ...NEARLY_IN_ORDER,
+    recognises: (head) => first(head).trim() === 'BeginHeader',
+    parser: (collector) => new EtwParser(collector),
+  },
+  spc: {
+    title: 'UMass trace repository (SPC), CSV',
+    holds: { ...READS_AND_WRITES, times: 'us', volume: 'application storage unit' },
+    ...NEARLY_IN_ORDER,
+    isCertain: (line) => /^\d+,\d+,\d+,[RWrw],\d+\.\d+(?:,|$)/.test(line),
+    parser: (collector) => new ColumnsParser(collector, LAYOUTS.spc),
+  },
+  k5cloud: {
+    title: 'Fujitsu K5 cloud, CSV',
+    holds: { ...READS_AND_WRITES, times: 'us', volume: 'volume' },
+    ...NEARLY_IN_ORDER,
+    isCertain: (line) => /^\w+,\d+(?:\.\d+)?,[RW],\d+,\d+$/.test(line),
+    parser: (collector) => new ColumnsParser(collector, LAYOUTS.k5cloud),
+  },
+  disksim: {
+    title: "DiskSim's text",
+    holds: { ...READS_AND_WRITES, times: 'ms', volume: 'device' },
+    ...NEARLY_IN_ORDER,
+    isCertain: () => false,
+    parser: (collector) => new ColumnsParser(collector, LAYOUTS.disksim),
+  },
+  mqsim: {
+    title: "MQSim's text",
+    holds: { ...READS_AND_WRITES, times: 'ns', volume: 'device' },
+    ...NEARLY_IN_ORDER,
+    isCertain: () => false,
+    parser: (collector) => new ColumnsParser(collector, LAYOUTS.mqsim),
+  },
+  columns: {
+    title: 'any text of columns, named by --columns',
+    holds: { ...EVERYTHING, size: false, times: 'ns', volume: 'the column' },
+    ...NEARLY_IN_ORDER,
+    recognises: () => false,
+    parser: (collector, _head, columns) => {
+      if (columns === undefined) throw new Qcow2BenchError('bad-columns', MISSING_COLUMNS);
+      return new ColumnsParser(collector, columns);
+    },
+  },
+  'nbd-server-log': {
+    title: "nbd-server's transaction log",
+    holds: { ...EVERYTHING, size: false, times: 'none', volume: undefined },
+    ...IN_ORDER,
+    recognises: ({ bytes }) => isNbdServerLog(bytes),
+    parser: (collector) => new NbdServerLogParser(collector),
   },
   'nbdkit-log': {
     title: "nbdkit's log filter",

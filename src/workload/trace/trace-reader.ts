@@ -9,7 +9,7 @@
  * - A line or record that breaks a rule is one error, `bad-trace`, with path, line or offset, and
  *   rule; with `skipBad` it is counted and left out. A broken header, a cut file and a failing disk
  *   are always errors.
- * - Several files (blktrace) are merged by time: the next request is read from the file that is
+ * - Several files (blktrace's, or those of a directory) are merged by time: the next request is read from the file that is
  *   furthest back.
  */
 
@@ -17,9 +17,10 @@ import { Qcow2BenchError, systemCode, type ErrorPlace } from '../../core/error.t
 import type { RequestStream } from '../request-stream.ts';
 import type { Request } from '../request.ts';
 import type { BlockAction } from './block-action.ts';
+import type { ColumnLayout } from './column-layout.ts';
 import { badTrace } from './request-rules.ts';
 import { openFeed, RECOVER_HINT, type TraceFeed } from './trace-feed.ts';
-import { traceFiles } from './trace-files.ts';
+import { refuseStream, traceFiles } from './trace-files.ts';
 import { recogniseTrace, TRACE_FORMATS, traceFormat, type TraceFormat } from './trace-formats.ts';
 import { ambiguousTraceRule, headOf, readHead, unknownTraceRule } from './trace-head.ts';
 import { BATCH_REQUESTS, RequestCollector } from './request-collector.ts';
@@ -49,6 +50,10 @@ export interface OpenTraceOptions {
    * D, C that the trace has.
    */
   readonly action?: BlockAction | undefined;
+  /** What the columns of a text are: the format is `columns` then. */
+  readonly columns?: ColumnLayout | undefined;
+  /** Bytes to whose multiples requests are widened, and counted; default: they are bad ones. */
+  readonly align?: number | undefined;
   /** At most this many requests; default: all. */
   readonly limit?: number | undefined;
 }
@@ -83,13 +88,14 @@ export interface OpenTrace extends RequestStream {
 }
 
 /**
- * Opens the trace at `path`, plain or compressed (gzip, Zstandard). Iterate `batches` once; dispose
+ * Opens the trace at `path`, a file or a directory of files, plain or compressed (gzip, Zstandard). Iterate `batches` once; dispose
  * of the trace if you do not iterate it to its end.
  *
  * @throws Qcow2BenchError `bad-trace`, `several-volumes`, `unknown-volume`, here and while
  *   iterating.
  */
 export async function openTrace(path: string, options: OpenTraceOptions = {}): Promise<OpenTrace> {
+  refuseStream(path);
   const trace = await openUnsizedTrace(path, options);
   if (trace.isSized) return trace;
   const { format } = trace;
@@ -109,7 +115,10 @@ export interface UnsizedTrace extends OpenTrace {
   readonly isSized: boolean;
 }
 
-/** As `openTrace`, for those who need no size to begin with: the trace is read once. */
+/**
+ * As `openTrace`, for those who need no size to begin with: the trace is read once, so it may be a
+ * pipe, or `-` for standard input.
+ */
 export async function openUnsizedTrace(path: string, options: OpenTraceOptions = {}): Promise<UnsizedTrace> {
   const reader = new TraceReader(path, options);
   try {
@@ -210,12 +219,15 @@ class TraceReader implements UnsizedTrace {
     for (const [index, chunks] of this.#files.entries()) {
       heads.push(await caught({ path: this.#paths[index] }, () => readHead(chunks)));
     }
+    const { columns } = this.#options;
     this.#format =
-      this.#options.format ?? this.#recognised(heads.find((head) => head.length > 0) ?? new Uint8Array(0));
+      (columns === undefined ? this.#options.format : 'columns') ??
+      this.#recognised(heads.find((head) => head.length > 0) ?? new Uint8Array(0));
     const { orderWindow, rebases, parser: parserOf, hasActions } = traceFormat(this.#format);
-    const { volume, size, action } = this.#options;
+    const { volume, size, align, action } = this.#options;
     if (action !== undefined && hasActions !== true) throw this.#noActions();
-    const collector = new RequestCollector({ orderWindow, rebases, volume, size, action });
+    if (this.#paths.length > 1 && !rebases) throw this.#notOfOneClock();
+    const collector = new RequestCollector({ orderWindow, rebases, volume, size, align, action });
     this.#collector = collector;
     this.#sources = this.#files.map((chunks, index) => {
       const head = heads[index] ?? new Uint8Array(0);
@@ -226,7 +238,7 @@ class TraceReader implements UnsizedTrace {
         onBroken: this.#onBroken,
         onCut: this.#options.recover === true ? this.#onCut : undefined,
       };
-      return { chunks, feed: openFeed({ ...parts, parser: parserOf(collector, head) }) };
+      return { chunks, feed: openFeed({ ...parts, parser: parserOf(collector, head, columns) }) };
     });
     while (!this.#isEnded && this.#first.length === 0) this.#first = await this.#fill(collector);
   }
@@ -294,6 +306,11 @@ class TraceReader implements UnsizedTrace {
   #noActions(): Qcow2BenchError {
     const message = `the format ${this.#format} has one event for each request: omit --action`;
     return new Qcow2BenchError('no-actions', message, { path: this.path });
+  }
+
+  #notOfOneClock(): Qcow2BenchError {
+    const message = `has ${String(this.#paths.length)} files of the format ${this.#format}, whose times count from the start of each file: read them one by one`;
+    return new Qcow2BenchError('no-common-clock', message, { path: this.path });
   }
 
   /** Nothing taken is no success: the error has what there was instead. */

@@ -128,3 +128,28 @@ export function dmLog(
   });
   return Buffer.concat([head, ...parts]);
 }
+
+/** What nbd-server logs: a reply has neither place nor data. */
+export interface NbdLogEntry {
+  readonly magic: number;
+  readonly type: number;
+  readonly cookie: bigint;
+  readonly offset?: bigint;
+  readonly length?: number;
+  /** Bytes of data behind it. */
+  readonly data?: number;
+}
+
+export function nbdServerLog(entries: readonly NbdLogEntry[]): Buffer {
+  return Buffer.concat(
+    entries.map(({ magic, type, cookie, offset, length, data = 0 }) => {
+      const bytes = Buffer.alloc((offset === undefined ? 16 : 28) + data);
+      bytes.writeUInt32BE(magic, 0);
+      bytes.writeUInt32BE(type, 4);
+      bytes.writeBigUInt64BE(cookie, 8);
+      if (offset !== undefined) bytes.writeBigUInt64BE(offset, 16);
+      if (length !== undefined) bytes.writeUInt32BE(length, 24);
+      return bytes;
+    }),
+  );
+}

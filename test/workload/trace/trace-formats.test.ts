@@ -8,217 +8,49 @@ import { describe, expect, test } from 'vitest';
 import { TRACE_FORMATS, type TraceFormat } from '../../../src/workload/trace/trace-formats.ts';
 import type { OpenTraceOptions } from '../../../src/workload/trace/trace-reader.ts';
 import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
-import { blktraceEvent, dmLog, vscsiRecord } from './binary-traces.ts';
+import { SAMPLES } from './trace-samples.ts';
 import { faultOf, inWords, readWhole, temporaryFile } from './trace-files.ts';
 
 const MIB = 1024 * 1024;
 /** Of dm-log-writes in its sample. */
 const SECTOR_BYTES = 4096;
 
-interface Sample {
-  readonly content: string | Uint8Array;
-  readonly requests: readonly string[];
-  readonly virtualSize?: number;
-  readonly options?: OpenTraceOptions;
-}
-
-const SAMPLES: Readonly<Record<TraceFormat, Sample>> = {
-  native: {
-    content:
-      '#qcow2-bench trace v1\n#virtual-size 1048576\ntime_ns,op,offset,length,flags\n5,write,4096,512,fua\n7,flush,,,\n',
-    requests: ['write 4096+512 @5 fua', 'flush @7'],
-  },
-  'fio-v2': {
-    content:
-      'fio version 2 iolog\n/dev/vdb add\n/dev/vdb open\n/dev/vdb write 65536 4096\n/dev/vdb wait 20 0\n/dev/vdb read 0 512\n' +
-      '/dev/vdb wait 35 0\n/dev/vdb sync 65536 4096\n/dev/vdb trim 0 65536\n/dev/vdb datasync 65536 0\n/dev/vdb close\n',
-    requests: [
-      'write 65536+4096 @0',
-      'read 0+512 @20000000',
-      'flush @35000000',
-      'discard 0+65536 @35000000',
-      'flush @35000000',
-    ],
-  },
-  'fio-v3': {
-    content:
-      'fio version 3 iolog\n19 f add\n184 f open\n200 f write 4096 4096\n225 f datasync 4096 0\n230 f wait 9 0\n240 f trim 0 4096\n250 f close\n',
-    requests: ['write 4096+4096 @200000', 'flush @225000', 'discard 0+4096 @240000'],
-  },
-  blktrace: {
-    content: Buffer.concat([
-      blktraceEvent({ timeNs: 1000, category: ['notify'], action: 0, pdu: Buffer.from('dd\0\0') }),
-      blktraceEvent({
-        timeNs: 2_000_000_000_000_000_000n,
-        category: ['write', 'sync'],
-        sector: 8,
-        bytes: 4096,
-      }),
-      blktraceEvent({
-        timeNs: 2_000_000_000_000_000_100n,
-        category: ['read'],
-        sector: 8,
-        bytes: 4096,
-        action: 8,
-      }),
-      blktraceEvent({
-        timeNs: 2_000_000_000_000_000_200n,
-        category: ['write', 'flush', 'fua'],
-        sector: 0,
-        bytes: 512,
-      }),
-      blktraceEvent({ timeNs: 2_000_000_000_000_000_300n, category: ['write', 'flush'], bytes: 0 }),
-      blktraceEvent({
-        timeNs: 2_000_000_000_000_000_400n,
-        category: ['write', 'discard'],
-        sector: 16,
-        bytes: 8192,
-      }),
-      blktraceEvent({
-        timeNs: 2_000_000_000_000_000_500n,
-        category: ['read', 'cgroup'],
-        bytes: 512,
-        pdu: Buffer.alloc(8),
-      }),
-      blktraceEvent({ timeNs: 2_000_000_000_000_000_600n, category: ['read', 'pass-through'], bytes: 36 }),
-    ]),
-    requests: [
-      'write 4096+4096 @0',
-      'flush @200',
-      'write 0+512 @200 fua',
-      'flush @300',
-      'discard 8192+8192 @400',
-      'read 0+512 @500',
-    ],
-  },
-  blkparse: {
-    content:
-      '  8,0    3        1     0.000000000   697  G   W 223490 + 8 [kjournald]\n' +
-      '  8,0    3        2     0.000001829   697  P   R [kjournald]\n' +
-      '  8,0    3        3     0.000002197   697  Q   W 223490 + 8 [kjournald]\n' +
-      '  8,0    1        1     0.001000000   697  C   W 223490 + 8 [0]\n' +
-      '  8,0    3        4     0.002002197   697  Q  WF 8 + 1 [kjournald]\n' +
-      '  8,0    3        5     0.003002197   697  Q  FW 16 + 1 [a name of words]\n' +
-      '  8,0    3        6     0.004002197   697  Q FWS [kjournald]\n' +
-      '  8,0    3        7     0.005002197   697  Q   D 64 + 16 [fstrim]\n' +
-      '  8,0    3        8     0.006002197   697  Q  RA 100 + 8 [dd]\n' +
-      '  8,0    3        9     0.007002197   697  Q   R 36 (12 00 00 00 24 00) [smartd]\n' +
-      '  8,0    3        0     0.008002197   697  m   N cfq697 dispatch\n' +
-      'CPU0 (trace):\n Reads Queued:           2,        8KiB\n\nTotal (trace):\nThroughput (R/W): 1000KiB/s / 0KiB/s\n',
-    requests: [
-      'write 114426880+4096 @0',
-      'write 4096+512 @2000000 fua',
-      'flush @3000000',
-      'write 8192+512 @3000000',
-      'flush @4000000',
-      'discard 32768+8192 @5000000',
-      'read 51200+4096 @6000000',
-    ],
-  },
-  msr: {
-    content:
-      '128166372003061629,hm,0,Read,383496192,32768,113736\n' +
-      '128166372016382155,hm,0,Write,310983680,16384,5600\n' +
-      '128166372016382154,hm,0,Read,0,512,1\n',
-    requests: ['read 383496192+32768 @0', 'read 0+512 @1332052500', 'write 310983680+16384 @1332052600'],
-    virtualSize: 366 * MIB,
-  },
-  alibaba: {
-    content: '419,W,8792731648,16384,1577808144360767\n419,R,0,4096,1577808144360768\n',
-    requests: ['write 8792731648+16384 @0', 'read 0+4096 @1000'],
-  },
-  tencent: {
-    content: '1538323200,12910952,128,0,1063\n1538323200,8,8,1,1063\n1538323201,16,8,1,1063\n',
-    requests: ['read 6610407424+65536 @0', 'write 4096+4096 @0', 'write 8192+4096 @1000000000'],
-  },
-  systor17: {
-    content:
-      'Timestamp,Response,IOType,LUN,Offset,Size\n' +
-      '1456095145.133076000,0.000806000,R,0,899056122368,131072\n' +
-      '1456095145.133077000,,,0,899056122368,131072\n' +
-      '1456095146.0,0.000806000,W,0,0,512\n',
-    requests: ['read 899056122368+131072 @0', 'write 0+512 @866924000'],
-  },
-  fiu: {
-    content:
-      '89966899405 1234 kjournald 904265560 8 W 6 0 531e779b3d5bca7b9c0a6a3a4e2c1a3b\n' +
-      '89968195792 20782 gzip 283193184 8 R 6 0 56f11b711d91a065a2b6458eca924523\n',
-    requests: ['write 462983966720+4096 @0', 'read 144994910208+4096 @1296387'],
-  },
-  vscsi: {
-    content: Buffer.concat([
-      vscsiRecord(2, { command: 0x2a, length: 4096, block: 8, timeUs: 1_300_000_000_000_000 }),
-      vscsiRecord(2, { command: 0x88, length: 512, block: 1, timeUs: 1_300_000_000_000_007 }),
-      vscsiRecord(2, { command: 0x00, length: 0, block: 0, timeUs: 1_300_000_000_000_008 }),
-      vscsiRecord(2, { command: 0x0a, length: 1024, block: 2, timeUs: 1_300_000_000_000_009 }),
-    ]),
-    requests: ['write 4096+4096 @0', 'read 512+512 @7000', 'write 1024+1024 @9000'],
-  },
-  'dm-log-writes': {
-    content: dmLog({ sectorSize: 4096 }, [
-      { sector: 1, sectors: 2, flags: 0 },
-      { sector: 3, sectors: 1, flags: 1 | 2 },
-      { mark: 'fsync-done' },
-      { sector: 0, sectors: 0, flags: 1 },
-      { sector: 8, sectors: 16, flags: 4 },
-      { sector: 9, sectors: 1, flags: 16 },
-    ]),
-    requests: [
-      'write 4096+8192 @0',
-      'flush @0',
-      'write 12288+4096 @0 fua',
-      'flush @0',
-      'discard 32768+65536 @0',
-      'write 36864+4096 @0',
-    ],
-  },
-  'nbdkit-log': {
-    content:
-      '2026-03-01 12:00:00.000090 connection=1 Connect export="" tls=0 size=0x40000000 write=1 flush=1\n' +
-      '2026-03-01 12:00:00.000100 connection=1 Write id=2 offset=0x10000 count=0x1000 fua=1 ...\n' +
-      '2026-03-01 12:00:00.000130 connection=1 ...Write id=2 return=0\n',
-    requests: ['write 65536+4096 @0 fua'],
-    virtualSize: 2 ** 30,
-  },
-  'qemu-trace-log': {
-    content:
-      'blk_co_preadv blk 0x55d0 bs 0x5581f2 offset 0 bytes 512 flags 0x0\n' +
-      '12345@1700000000.000100:blk_co_pwritev blk 0x55d0 bs 0x5581f2 offset 65536 bytes 4096 flags 0x10\n' +
-      '12345@1700000000.000123:blk_co_pwritev blk 0x55d0 bs 0x5581f2 offset 65536 bytes 65536 flags 16\n' +
-      '12345@1700000000.000130:bdrv_open_common bs 0x5581f2 filename "x" flags 0x2\n',
-    requests: ['read 0+512 @0', 'write 65536+4096 @0 fua', 'write-zeroes 65536+65536 @23000 fua unmap'],
-  },
-};
-
 describe.each(TRACE_FORMATS)('%s', (format) => {
   const sample = SAMPLES[format];
+  const read = (path: string, options: OpenTraceOptions = {}) =>
+    readWhole(path, { ...sample.options, ...options });
   const requestsOf = async (path: string, options: OpenTraceOptions = {}) =>
-    (await readWhole(path, options)).requests.map(inWords);
+    (await read(path, options)).requests.map(inWords);
 
-  test('is recognised, and its lines mean what its users take them to mean', async () => {
+  test('is recognised or asked for, and its lines mean what its users take them to mean', async () => {
     const path = temporaryFile(sample.content, 'anything');
-    expect((await openTrace(path)).format).toBe(format);
+    if (sample.options !== undefined) {
+      expect((await faultOf(path)).code).toBe(format === 'columns' ? 'bad-trace' : 'ambiguous-trace');
+    }
+    expect((await openTrace(path, sample.options)).format).toBe(format);
     expect(await requestsOf(path)).toEqual(sample.requests);
   });
 
   test('records or implies the size of the device', async () => {
-    const { virtualSize, requests } = await readWhole(temporaryFile(sample.content));
+    const { virtualSize, requests } = await read(temporaryFile(sample.content));
     const end = Math.max(...requests.map(({ offset, length }) => offset + length));
     expect(virtualSize).toBe(sample.virtualSize ?? Math.ceil(end / MIB) * MIB);
-    expect((await readWhole(temporaryFile(sample.content), { size: 2 ** 43 })).virtualSize).toBe(2 ** 43);
+    expect((await read(temporaryFile(sample.content), { size: 2 ** 43 })).virtualSize).toBe(2 ** 43);
   });
 
   test('a request past the end of the device that was named is a bad one', async () => {
     const path = temporaryFile(sample.content);
-    expect((await faultOf(path, { size: 512 })).message).toMatch(/past the device's end at 512/);
+    expect((await faultOf(path, { ...sample.options, size: 512 })).message).toMatch(
+      /past the device's end at 512/,
+    );
     const inside = sample.requests.filter((request) => /^flush| 0\+512/.test(request)).length;
     if (inside === 0) {
-      const error = await faultOf(path, { size: 512, skipBad: true });
+      const error = await faultOf(path, { ...sample.options, size: 512, skipBad: true });
       expect(error.code).toBe('no-requests');
       expect(error.message).toMatch(/invalid lines or records \d/);
       return;
     }
-    const { skippedCount, requests } = await readWhole(path, { size: 512, skipBad: true });
+    const { skippedCount, requests } = await read(path, { size: 512, skipBad: true });
     expect(skippedCount).toBeGreaterThan(0);
     expect(requests).toHaveLength(inside);
     expect(requests.every(({ offset, length }) => offset + length <= 512)).toBe(true);
@@ -236,7 +68,7 @@ describe.each(TRACE_FORMATS)('%s', (format) => {
       writeFileSync(path, bytes.subarray(0, length));
       const before: string[] = [];
       try {
-        const trace = await openTrace(path, { format, size: 2 ** 43 });
+        const trace = await openTrace(path, { format, ...sample.options, size: 2 ** 43 });
         for await (const batch of trace.batches) before.push(...batch.map(inWords));
       } catch (error) {
         expect(error).toMatchObject({ code: expect.stringMatching(/^(?:bad-trace|no-requests)$/) as string });
@@ -249,10 +81,10 @@ describe.each(TRACE_FORMATS)('%s', (format) => {
 
   test('garbage in the format that was named is one error, and nothing but errors', async () => {
     const garbage = Buffer.from(Array.from({ length: 3000 }, (_, n) => (n * 7919 + (n >> 3)) % 251));
-    const error = await faultOf(temporaryFile(garbage), { format });
+    const error = await faultOf(temporaryFile(garbage), { format, ...sample.options });
     expect(error.code).toBe('bad-trace');
     const lines = Array.from({ length: 50 }, (_, n) => `no such line ${String(n)} ,,, + 0x 1 2 3`).join('\n');
-    expect((await faultOf(temporaryFile(`${lines}\n`), { format })).code).toMatch(
+    expect((await faultOf(temporaryFile(`${lines}\n`), { format, ...sample.options })).code).toMatch(
       /^(?:bad-trace|no-requests)$/,
     );
   });
@@ -260,7 +92,9 @@ describe.each(TRACE_FORMATS)('%s', (format) => {
   test('no other format recognises it', async () => {
     for (const other of TRACE_FORMATS) {
       if (other === format) continue;
-      expect((await openTrace(temporaryFile(SAMPLES[other].content))).format).toBe(other);
+      expect((await openTrace(temporaryFile(SAMPLES[other].content), SAMPLES[other].options)).format).toBe(
+        other,
+      );
     }
   });
 });
