@@ -33,11 +33,14 @@ function folderWith(files: Readonly<Record<string, string | Uint8Array>>): strin
 test('trace info reads a pipe; what reads a trace more often refuses it', () => {
   const run = (...words: readonly string[]) =>
     spawnSync(process.execPath, [MAIN, ...words], { input: NATIVE, encoding: 'utf8' });
-  for (const path of ['-', '/dev/stdin']) {
-    const { status, stdout } = run('trace', 'info', path, '--json');
-    expect(status).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ format: 'native', writes: 4, flushes: 1 });
-    const refused = run('trace', 'convert', path, join(testDirectory(), 'out.trace.csv'));
+  const { status, stdout, stderr } = run('trace', 'info', '-', '--json');
+  expect(status, stderr).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ trace: '-', format: 'native', writes: 4, flushes: 1 });
+  for (const words of [
+    ['trace', 'convert', '-', join(testDirectory(), 'out.trace.csv')],
+    ['replay', '-'],
+  ]) {
+    const refused = run(...words);
     expect(refused.status).toBe(1);
     expect(refused.stderr).toMatch(/reads a trace more than once: write it to a file first/);
   }

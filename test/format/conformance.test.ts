@@ -47,5 +47,6 @@ for (const subject of SHAPED) {
   for (const cacheMode of ['writethrough', 'none'] as const) describeDiskImage(subject, cacheMode);
 }
 
-for (const subject of SUBJECTS)
-  {for (const cacheMode of someOf(CACHE_MODES, 3)) describeDiskImage(subject, cacheMode);}
+for (const subject of SUBJECTS) {
+  for (const cacheMode of someOf(CACHE_MODES, 3)) describeDiskImage(subject, cacheMode);
+}

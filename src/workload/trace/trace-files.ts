@@ -9,8 +9,8 @@ const CPU_FILE = /^(.*)\.blktrace\.(\d+)(\.gz|\.zst)?$/;
 
 /** Files of a directory that are read as one trace. */
 const FILES_MAX = 4096;
-/** Standard input. */
-const STANDARD_INPUT = '-';
+/** The name of standard input; a file of that name is `./-`. */
+export const STANDARD_INPUT = '-';
 
 /**
  * The files that a user means by `path`. As blkparse takes it: `trace` and `trace.blktrace.0` are
@@ -20,7 +20,7 @@ const STANDARD_INPUT = '-';
  * @throws Qcow2BenchError `no-trace-files`
  */
 export function traceFiles(path: string): readonly string[] {
-  if (path === STANDARD_INPUT) return ['/dev/stdin'];
+  if (path === STANDARD_INPUT) return [path];
   if (isDirectory(path)) return filesIn(path);
   const stem = CPU_FILE.exec(basename(path))?.[1];
   if (stem === undefined && existsSync(path)) return [path];
@@ -37,7 +37,7 @@ export function traceFiles(path: string): readonly string[] {
  */
 export function refuseStream(path: string): void {
   for (const file of traceFiles(path)) {
-    if (!existsSync(file) || statSync(file).isFile()) continue;
+    if (file !== STANDARD_INPUT && (!existsSync(file) || statSync(file).isFile())) continue;
     const message =
       'is a pipe or a device, and this command reads a trace more than once: write it to a file first';
     throw new Qcow2BenchError('trace-is-stream', message, { path });
@@ -46,7 +46,7 @@ export function refuseStream(path: string): void {
 
 /** Whether there is a trace to be read at `path`. */
 export function traceExists(path: string): boolean {
-  if (isDirectory(path)) return true;
+  if (path === STANDARD_INPUT || isDirectory(path)) return true;
   return traceFiles(path).every((file) => existsSync(file));
 }
 

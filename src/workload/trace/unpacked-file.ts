@@ -13,6 +13,7 @@ import { createGunzip, createZstdDecompress } from 'node:zlib';
 
 import { systemCode } from '../../core/error.ts';
 import { createReadStream } from '../../core/host-fs.ts';
+import { STANDARD_INPUT } from './trace-files.ts';
 import { ZSTD_MAGIC, ZstdFrame } from '../../core/zstd-frame.ts';
 
 /**
@@ -43,7 +44,9 @@ export async function* readUnpacked(path: string, onCut?: () => void): AsyncGene
 }
 
 async function* unpackedBytes(path: string): AsyncGenerator<Uint8Array, undefined> {
-  const source = createReadStream(path, { highWaterMark: CHUNK_BYTES });
+  // Opening /dev/stdin fails where it is a socket.
+  const source =
+    path === STANDARD_INPUT ? process.stdin : createReadStream(path, { highWaterMark: CHUNK_BYTES });
   try {
     const chunks = new ChunkReader(source);
     const head = await chunks.take();
