@@ -49,7 +49,7 @@ export class OutstandingRequests<Key> {
     this.#queue.push(entry);
   }
 
-  /** False if there is no such request. */
+  /** False for an unknown request. */
   answer(key: Key, isSuccess: boolean): boolean {
     const entry = this.#unanswered.get(key);
     if (entry === undefined) return false;

@@ -9,8 +9,8 @@
  * - A line or record that breaks a rule is one error, `bad-trace`, with path, line or offset, and
  *   rule; with `skipBad` it is counted and left out. A broken header, a cut file and a failing disk
  *   are always errors.
- * - Several files (blktrace's, or those of a directory) are merged by time: the next request is read from the file that is
- *   furthest back.
+ * - Several files (blktrace's, or those of a directory) are merged by time: the next request is read
+ *   from the file that is furthest back.
  */
 
 import { Qcow2BenchError, systemCode, type ErrorPlace } from '../../core/error.ts';
@@ -88,8 +88,8 @@ export interface OpenTrace extends RequestStream {
 }
 
 /**
- * Opens the trace at `path`, a file or a directory of files, plain or compressed (gzip, Zstandard). Iterate `batches` once; dispose
- * of the trace if you do not iterate it to its end.
+ * Opens the trace at `path`, a file or a directory of files, plain or compressed (gzip, Zstandard).
+ * Iterate `batches` once; dispose of the trace if you do not iterate it to its end.
  *
  * @throws Qcow2BenchError `bad-trace`, `several-volumes`, `unknown-volume`, here and while
  *   iterating.
