@@ -41,6 +41,8 @@ const SLOW_TESTS = [
   'test/format/qcow2/failures.test.ts',
   'test/format/qcow2/interrupted.test.ts',
   'test/gate/mutations.test.ts',
+  'test/scripts/answers.test.ts',
+  'test/study/shipped.test.ts',
   'test/scripts/version-tables.test.ts',
   'test/workload/trace/trace-formats.test.ts',
 ];

@@ -25,6 +25,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/study.ts')).studyCommand,
   },
   {
+    usage: 'advise <workload>',
+    summary: 'Rank the settings of an image for a workload or trace; print lines to paste',
+    load: async () => (await import('./commands/advise.ts')).adviseCommand,
+  },
+  {
     usage: 'record',
     summary: 'Serve an image over NBD and record every request',
     load: async () => (await import('./commands/record.ts')).recordCommand,

@@ -48,15 +48,26 @@ function sentencesOf(rule: Rule, table: StudyTable): readonly Sentence[] {
     const text = first === undefined ? undefined : textOf(rule, { table, rows: group });
     return first === undefined || text === undefined ? [] : [{ row: first, text }];
   });
-  return [...Map.groupBy(said, ({ text }) => text)].map(([text, among]) => ({
-    about: rule.about,
-    text: filled(
-      text,
-      Object.fromEntries(
-        rule.per.map((axis) => [axis, listed(distinct(among.map(({ row }) => axisValue(row.cell, axis))))]),
-      ),
-    ),
-  }));
+  return [...Map.groupBy(said, ({ text }) => text)].flatMap(([text, among]) =>
+    blocksOf(
+      among.map(({ row }) => row),
+      rule.per,
+    ).map((block) => ({
+      about: rule.about,
+      text: filled(text, Object.fromEntries(rule.per.map((axis) => [axis, listed(valuesOn(block, axis))]))),
+    })),
+  );
+}
+
+/**
+ * Rows in blocks whose values on the axes can be listed each by itself: every combination of the
+ * listed values is there.
+ */
+function blocksOf(rows: readonly StudyRow[], axes: readonly string[]): readonly (readonly StudyRow[])[] {
+  const combinations = axes.reduce((product, axis) => product * valuesOn(rows, axis).length, 1);
+  const split = axes.find((axis) => valuesOn(rows, axis).length > 1);
+  if (combinations === rows.length || split === undefined) return [rows];
+  return [...groupedBy(rows, [split]).values()].flatMap((block) => blocksOf(block, axes));
 }
 
 /** By the values on the axes; a row that has no value on one is in every group. */
@@ -381,30 +392,29 @@ function timesText(rule: RuleOf<'times'>, scope: Scope): string | undefined {
   const pairs = pairsOf(rule, scope);
   const [pair] = pairs;
   if (pair === undefined) return undefined;
-  const parts = scope.table.devices.flatMap((device): string[] => {
+  const shown: string[] = [];
+  const notes: string[] = [];
+  for (const device of scope.table.devices) {
     const model = modelName(device);
     const figure = requiredFigure(model === undefined ? 'time' : `time:${model}`);
     const [judgedPair] = judged([pair], figure, scope.table);
     const place = model ?? 'this machine';
-    if (judgedPair === undefined) return [];
+    if (judgedPair === undefined) continue;
     const { fromValue, toValue, verdict } = judgedPair;
-    switch (verdict) {
-      case 'unknown':
-        return [`on ${place} not known yet (too few samples)`];
-      case 'same':
-        return [
-          model === undefined
-            ? `on ${place} no difference is shown`
-            : `on ${place} ${figure.text(toValue)} with both`,
-        ];
-      default: {
-        const by = byText(judgedPair);
-        return [`on ${place} ${figure.text(toValue)} instead of ${figure.text(fromValue)} (${by})`];
-      }
-    }
-  });
-  if (parts.length === 0) return undefined;
-  return filled(rule.text, { times: listed(parts), place: pair.place === '' ? 'here' : pair.place });
+    if (verdict === 'unknown') notes.push(`on ${place} the difference is not known yet (too few samples)`);
+    else if (verdict !== 'same') {
+      const by = byText(judgedPair);
+      shown.push(`on ${place} ${figure.text(toValue)} instead of ${figure.text(fromValue)} (${by})`);
+    } else if (model === undefined) notes.push(`on ${place} no difference is shown`);
+    else shown.push(`on ${place} ${figure.text(toValue)} with both`);
+  }
+  const place = pair.place === '' ? 'here' : pair.place;
+  const values = `${valueText(rule.axis, rule.to)} instead of ${valueText(rule.axis, rule.from)}`;
+  const sentences = [
+    ...(shown.length === 0 ? [] : [filled(rule.text, { times: listed(shown), place })]),
+    ...(notes.length === 0 ? [] : [`${capital(values)}${withinText(rule.per)}: ${listed(notes)}.`]),
+  ];
+  return sentences.length === 0 ? undefined : sentences.join(' ');
 }
 
 function filled(text: string, values: Readonly<Record<string, string>>): string {

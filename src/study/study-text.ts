@@ -65,7 +65,8 @@ export function studyDocument(
     escapeMarkdown(study.description),
     '',
     ...(picture === undefined ? [] : [`![${escapeMarkdown(study.chart.title)}](${picture})`, '']),
-    studyMarkdown(study, answered),
+    answerMarkdown(answered.sentences),
+    tableMarkdown(study, answered.table),
     '```sh',
     command,
     '```',
@@ -73,18 +74,21 @@ export function studyDocument(
   ].join('\n');
 }
 
-/** The answer and the table. */
-export function studyMarkdown(
-  study: Study,
-  { sentences, table }: { readonly sentences: readonly Sentence[]; readonly table: StudyTable },
-): string {
+/** The sentences; the first is the headline. */
+export function answerMarkdown(sentences: readonly Sentence[]): string {
   const [headline, ...points] = withVisibleText(sentences);
-  const { caption, head, lines } = withVisibleText(pivotOf(study, table));
   return [
     `**${escapeMarkdown(headline?.text ?? NO_ANSWER)}**`,
     '',
     ...points.map(({ about, text }) => `- _${escapeMarkdown(about)}_: ${escapeMarkdown(text)}`),
     ...(points.length === 0 ? [] : ['']),
+  ].join('\n');
+}
+
+/** Every cell, and what was left out. */
+export function tableMarkdown(study: Study, table: StudyTable): string {
+  const { caption, head, lines } = withVisibleText(pivotOf(study, table));
+  return [
     ...(caption === undefined ? [] : [`${escapeMarkdown(caption)}:`, '']),
     ...markdownRows(
       head.map(escapeMarkdown),

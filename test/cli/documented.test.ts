@@ -24,7 +24,12 @@ const FILES = ['README.md', ...globSync('docs/*.md', { cwd: ROOT })].toSorted();
 const FOREIGN = new Set(['output', 'remove', 'silent', 'option']);
 /** So few that a documented run lasts a moment. */
 const FEW_OPTIONS = ['--samples', '0', '--requests', '20'];
-const FEW = { run: FEW_OPTIONS, replay: FEW_OPTIONS, study: FEW_OPTIONS };
+const FEW = {
+  run: FEW_OPTIONS,
+  replay: FEW_OPTIONS,
+  study: FEW_OPTIONS,
+  advise: ['--requests', '20', '--cache', 'none'],
+};
 
 interface Documented {
   readonly file: string;

@@ -50,7 +50,7 @@ export const LISTED: readonly (readonly [name: string, listed: ListedCommand])[]
 );
 
 /** Slow commands have test files of their own, which workers share. */
-const GROUPS = { cells: ['bench', 'run', 'replay', 'study'], crash: ['crash'] } as const;
+const GROUPS = { cells: ['bench', 'run', 'replay', 'study', 'advise'], crash: ['crash'] } as const;
 type Group = keyof typeof GROUPS | 'others';
 
 function groupOf(name: string): Group {

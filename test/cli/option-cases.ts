@@ -91,6 +91,7 @@ const SERVED_PARTNERS: Readonly<Record<string, Words>> = {
 };
 
 const TRACE_PARTNERS: Readonly<Record<string, Words>> = { volume: { TRACE: 'msr.csv' } };
+const TRACE_WORKLOAD_PARTNERS: Readonly<Record<string, Words>> = { volume: { WORKLOAD: 'msr.csv' } };
 const WRITTEN_TRACE_PARTNERS = { ...TRACE_PARTNERS, lossy: { to: 'fio-v3' } };
 
 /** By the command's name, as `help` has it. */
@@ -125,6 +126,14 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
         'time-limit': TIMED,
         'timed-requests': TIMED,
       },
+    },
+    advise: {
+      call: {
+        WORKLOAD: 'trace.csv',
+        ...{ requests: '4', format: 'qcow2', refcounts: 'lazy', cache: 'none' },
+        ...{ 'cluster-size': '64KiB', preallocation: 'off', 'extended-l2': 'off', device: 'model:nvme-plp' },
+      },
+      partners: TRACE_WORKLOAD_PARTNERS,
     },
     record: {
       call: { image: 'disk.qcow2', socket: 'nbd.sock', trace: 'new.csv' },

@@ -188,9 +188,47 @@ const OUTPUTS: readonly (readonly [kind: OutputKind, words: string])[] = [
   ['socket', 'serve --image top.qcow2 --socket @'],
 ];
 
+/** What a study writes into the directory of `--output`; the name is the study's. */
+const OF_STUDIES = { 'study answer': '.md', 'study table': '.csv', chart: '.svg' } as const satisfies Partial<
+  Record<OutputKind, string>
+>;
+const STUDY = 'study growth --workload t.csv --samples 0 --output';
+
+describe('the directory of a study', () => {
+  test.for([
+    ['no', 'no: the directory does not exist: create it or name another [directory-missing]'],
+    ['t.csv', 't.csv: is not a directory: name another [not-a-directory]'],
+  ] as const)('that cannot be is an error before the run: %s', async ([path, error]) => {
+    const before = contents();
+    const ended = await callCli(folder, ...STUDY.split(' '), path);
+    expect(errorLine(ended)).toContain(error);
+    expect(contents()).toEqual(before);
+  });
+
+  test.for(Object.values(OF_STUDIES))('keeps a foreign file: %s', async (ending) => {
+    const own = testDirectory();
+    writeFileSync(join(own, `growth${ending}`), 'precious');
+    const words = STUDY.replace('t.csv', join(folder, 't.csv')).split(' ');
+    expect(errorLine(await callCli(own, ...words, '.'))).toMatch(
+      /use --overwrite to replace it \[file-exists\]$/,
+    );
+    expect(readdirSync(own)).toEqual([`growth${ending}`]);
+    expect(readFileSync(join(own, `growth${ending}`), 'utf8')).toBe('precious');
+  });
+
+  test('its own files are replaced', async () => {
+    const own = testDirectory();
+    const words = STUDY.replace('t.csv', join(folder, 't.csv')).split(' ');
+    expect((await callCli(own, ...words, '.')).code).toBe(0);
+    expect((await callCli(own, ...words, '.')).code).toBe(0);
+    expect(readdirSync(own).toSorted()).toEqual(['growth.csv', 'growth.json', 'growth.md', 'growth.svg']);
+  });
+});
+
 describe('the place of an output that cannot be', () => {
   test('is tried for every kind of output', () => {
-    expect(new Set(OUTPUTS.map(([kind]) => kind))).toEqual(new Set(Object.keys(OUTPUT_KINDS)));
+    const tried = [...OUTPUTS.map(([kind]) => kind), ...Object.keys(OF_STUDIES)];
+    expect(new Set(tried)).toEqual(new Set(Object.keys(OUTPUT_KINDS)));
   });
 
   const expectRefused = async (words: string, path: string, error: string): Promise<void> => {

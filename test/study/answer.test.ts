@@ -112,10 +112,10 @@ describe('times', () => {
       'T on this machine 10.0 µs instead of 20.0 µs (50 % less).',
     ]);
     expect(textsOf(RULE, timed(steady(20_000), steady(20_000)))).toEqual([
-      'T on this machine no difference is shown.',
+      'Lazy refcounts instead of eager refcounts: on this machine no difference is shown.',
     ]);
     expect(textsOf(RULE, timed([20_000], [10_000]))).toEqual([
-      'T on this machine not known yet (too few samples).',
+      'Lazy refcounts instead of eager refcounts: on this machine the difference is not known yet (too few samples).',
     ]);
   });
 
@@ -176,6 +176,35 @@ describe('the best value', () => {
       'Least syncs per guest write, by cache: unsafe for a; none for b.',
     ]);
   });
+});
+
+test('values that share a sentence are listed only if it is true of every combination', () => {
+  const rule = {
+    kind: 'zero',
+    figure: 'syncs',
+    per: ['workload', 'cache'],
+    zero: '{workload} {cache}',
+    some: 'some',
+  };
+  const combination = fc.record({
+    workload: fc.constantFrom('a', 'b', 'c'),
+    cache: fc.constantFrom('none', 'writeback', 'unsafe'),
+  });
+  const words = (text: string): readonly string[] => text.split(/, | and /);
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(combination, { selector: (each) => JSON.stringify(each), minLength: 1 }),
+      (cells) => {
+        const said = textsOf(rule, cells as readonly SmallCell[]).flatMap((text) => {
+          const [, workloads = '', caches = ''] = /^((?:[abc](?:, | and )?)+) (.*)$/.exec(text) ?? [];
+          return words(workloads).flatMap((workload) => words(caches).map((cache) => `${workload} ${cache}`));
+        });
+        expect(said.toSorted()).toEqual(
+          cells.map(({ workload, cache }) => `${workload} ${cache}`).toSorted(),
+        );
+      },
+    ),
+  );
 });
 
 test('zero in all cells, or where it is not', () => {

@@ -49,6 +49,17 @@ export const STUDY_CELL_OPTIONS = withoutDefaults({
   dir,
 });
 
+/** Of `advise`, which chooses what is left out itself. */
+export const ADVICE_OPTIONS = withoutDefaults({
+  format,
+  refcounts,
+  cache,
+  'cluster-size': clusterSize,
+  preallocation: LAYOUT_AXES.preallocation,
+  'extended-l2': LAYOUT_AXES['extended-l2'],
+  device,
+});
+
 /** Values that the user gave. */
 export type StudyCellArgs = Readonly<Partial<Record<keyof typeof STUDY_CELL_OPTIONS, unknown>>>;
 

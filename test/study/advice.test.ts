@@ -1,0 +1,111 @@
+import { describe, expect, test } from 'vitest';
+
+import { adviceOf } from '../../src/study/advice.ts';
+import { headlineOf } from '../../src/study/advice-text.ts';
+import { pasteLines } from '../../src/study/paste-lines.ts';
+import { l2CacheFor, surprisesOf } from '../../src/study/surprises.ts';
+import { studyTable, type StudyTable } from '../../src/study/table.ts';
+import { smallResult, type SmallCell } from './small-study.ts';
+
+const MODEL = 'model:nvme-plp';
+const LAZY: SmallCell = { refcounts: 'lazy', device: MODEL };
+const EAGER: SmallCell = { refcounts: 'eager', device: MODEL };
+const RAW: SmallCell = { format: 'raw', refcounts: null, clusterSize: null, device: MODEL };
+
+function tableOf(...cells: readonly SmallCell[]): StudyTable {
+  return studyTable(smallResult(cells));
+}
+
+describe('the setting to take', () => {
+  test('is the plainest of those within 5 % of the fastest', () => {
+    const table = tableOf(
+      { ...EAGER, times: [2000] },
+      { ...LAZY, times: [1040] },
+      { ...LAZY, shape: { preallocation: 'metadata' }, times: [1000] },
+      { ...RAW, times: [500] },
+    );
+    const [advice] = adviceOf(table);
+    expect(advice?.taken?.name).toBe('qcow2, lazy refcounts');
+    expect(advice?.raw?.name).toBe('raw');
+    expect(advice?.ranked.map(({ shortName }) => shortName)).toEqual([
+      'raw',
+      'qcow2 lazy metadata',
+      'qcow2 lazy',
+      'qcow2 eager',
+    ]);
+    expect(headlineOf('w', advice ?? never())).toBe(
+      'For w with cache=none, take qcow2, lazy refcounts: 0 syncs and 40,960 bytes per write; ' +
+        'a request takes 48 % less modelled time than with the defaults of qcow2 (0 syncs and 40,960 bytes per write).',
+    );
+  });
+
+  test('is that of the defaults if it saves no more than 5 %', () => {
+    const table = tableOf({ ...EAGER, times: [1040] }, { ...LAZY, times: [1000] });
+    const [advice] = adviceOf(table);
+    expect(advice?.taken?.name).toBe('qcow2, eager refcounts');
+    expect(headlineOf('w', advice ?? never())).toMatch(
+      /take the defaults .*no setting takes more than 4 % less/,
+    );
+  });
+
+  test('depends on all devices alike', () => {
+    const on = (device: string, cell: SmallCell, ns: number): SmallCell => ({ ...cell, device, times: [ns] });
+    const table = tableOf(
+      on('model:a', EAGER, 100),
+      on('model:b', EAGER, 1_000_000),
+      on('model:a', LAZY, 50),
+      on('model:b', LAZY, 1_500_000),
+    );
+    const [advice] = adviceOf(table);
+    // 2 × on the one and 1.5 × on the other: lazy is faster over both.
+    expect(advice?.ranked[0]?.name).toBe('qcow2, lazy refcounts');
+    expect(advice?.ranked[0]?.score).toBeCloseTo(Math.sqrt(1.5));
+  });
+});
+
+function never(): never {
+  throw new Error('no advice');
+}
+
+describe('surprises', () => {
+  test('an L2 cache is named only for tables above the default', () => {
+    const [row] = tableOf(EAGER).rows;
+    if (row === undefined) throw new Error('no row');
+    expect(l2CacheFor(row, 256 * 2 ** 30)).toBeUndefined();
+    expect(l2CacheFor(row, 512 * 2 ** 30)).toBe(64 * 2 ** 20);
+    const said = surprisesOf(tableOf(EAGER), { cache: 'none', virtualSize: 512 * 2 ** 30 });
+    expect(said.map(({ about }) => about)).toContain('L2 cache');
+  });
+
+  test('say nothing of other cache modes', () => {
+    expect(surprisesOf(tableOf(EAGER), { cache: 'unsafe', virtualSize: 512 * 2 ** 30 })).toEqual([]);
+  });
+});
+
+describe('lines to paste', () => {
+  const [row] = tableOf({ ...LAZY, cache: 'writethrough', shape: { preallocation: 'metadata' } }).rows;
+
+  test('have what differs from the defaults, and the cache mode', () => {
+    const lines = pasteLines(row?.cell ?? never(), {
+      path: 'd.qcow2',
+      virtualSize: 2 ** 30,
+      l2CacheSize: 4096,
+    });
+    const [create, qemu, libvirt, proxmox] = lines.map(({ text }) => text);
+    expect(create).toBe(
+      'qemu-img create -f qcow2 -o lazy_refcounts=on,preallocation=metadata d.qcow2 1073741824',
+    );
+    expect(qemu).toContain('cache.direct=off,cache.no-flush=off');
+    expect(qemu).toContain('l2-cache-size=4096');
+    expect(qemu).toContain('write-cache=off');
+    expect(libvirt).toContain("cache='writethrough'");
+    expect(proxmox).toContain('format=qcow2,cache=writethrough,discard=on');
+    expect(proxmox).toContain('does not set lazy refcounts');
+  });
+
+  test('keep a path with commas and quotes whole', () => {
+    const lines = pasteLines(row?.cell ?? never(), { path: "a,b'c<d", virtualSize: 512 });
+    expect(lines.find(({ tool }) => tool === 'QEMU')?.text).toContain("file.filename=a,,b'c<d");
+    expect(lines.find(({ tool }) => tool === 'libvirt')?.text).toContain("file='a,b&apos;c&lt;d'");
+  });
+});
