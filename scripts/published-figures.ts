@@ -112,7 +112,10 @@ function predictedIops(
   return 1 / (1 / whole + counted * missSeconds);
 }
 
-/** Reads of metadata per guest read where the tables of all clusters exist, the first of each table left out. */
+/**
+ * Reads of metadata per guest read where the tables of all clusters exist, the first of each table
+ * left out.
+ */
 async function misses(gib: number, l2CacheSize: number, l2CacheEntrySize: number): Promise<number> {
   const readsOf = async (requests: number): Promise<number> => {
     const source = sourceOf({

@@ -9,7 +9,7 @@
  * - Only qcow2 and raw are taken; QED is no longer developed, and is in the table to compare with.
  */
 
-import type { CacheMode } from '../result/vocabulary.ts';
+import { FORMATS, type CacheMode } from '../result/vocabulary.ts';
 import { axisValue, NO_VALUE } from './axes.ts';
 import type { Study } from './schema.ts';
 import { requiredFigure, figureIn, type StudyRow, type StudyTable } from './table.ts';
@@ -17,7 +17,7 @@ import { requiredFigure, figureIn, type StudyRow, type StudyTable } from './tabl
 /** The cells that advice is based on, as those of a study. */
 export const ADVICE_CELLS: Pick<Study, 'axes' | 'fixed'> = {
   axes: {
-    format: ['raw', 'qcow2', 'qed'],
+    format: [...FORMATS],
     refcounts: ['eager', 'lazy'],
     preallocation: ['off', 'metadata', 'falloc'],
     'cluster-size': ['64KiB', '256KiB'],
@@ -104,7 +104,7 @@ function plainestOf(ranked: readonly Setting[]): Setting | undefined {
   return near.toSorted((a, b) => plainness(a.row) - plainness(b.row) || a.score - b.score)[0];
 }
 
-/** Values other than these have a price, which their place in the list stands for. */
+/** Values other than these have a price, by which settings are ordered. */
 const PRICES: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   refcounts: { eager: 0, [NO_VALUE]: 0, lazy: 1 },
   preallocation: { off: 0, metadata: 1, falloc: 4, full: 5 },

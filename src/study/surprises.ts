@@ -4,6 +4,7 @@
  * Invariant: a surprise is said only of what was counted.
  */
 
+import { DEFAULT_FORMAT } from '../core/format-name.ts';
 import { countOf, groupedText } from '../core/number-text.ts';
 import { humanSize } from '../core/size.ts';
 import { percentText, rateText } from '../report/numbers.ts';
@@ -37,7 +38,7 @@ export function surprisesOf(
   ].filter((surprise) => surprise !== undefined);
 }
 
-const PLAIN: Where = { format: ['qcow2'], 'extended-l2': ['off'], 'cluster-size': ['64KiB'] };
+const PLAIN: Where = { format: [DEFAULT_FORMAT], 'extended-l2': ['off'], 'cluster-size': ['64KiB'] };
 
 function countsOf(row: StudyRow | undefined): Counts | undefined {
   return row?.records.find(({ counts }) => counts !== null)?.counts ?? undefined;
@@ -121,7 +122,7 @@ function l2TableBytes(virtualSize: number, clusterSize: number): number {
 /** Where the L2 entry depends on a refcount, a sync comes first, also if no refcount changed. */
 function avoidableSyncs(rows: readonly StudyRow[]): Surprise | undefined {
   const row = rowsWhere(rows, {
-    format: ['qcow2'],
+    format: [DEFAULT_FORMAT],
     refcounts: ['eager'],
     'extended-l2': ['on'],
     'cluster-size': ['64KiB'],

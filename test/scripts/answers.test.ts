@@ -1,4 +1,7 @@
-/** docs/answers.md has every study that ships, and the figures that it predicts are near the published ones. */
+/**
+ * docs/answers.md has every study that ships, and the figures that it predicts are near the
+ * published ones.
+ */
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
