@@ -42,8 +42,9 @@ const SLOW_TESTS = [
   'test/format/qcow2/interrupted.test.ts',
   'test/gate/mutations.test.ts',
   'test/scripts/answers.test.ts',
-  'test/study/shipped.test.ts',
+  'test/scripts/gate-rates.test.ts',
   'test/scripts/version-tables.test.ts',
+  'test/study/shipped.test.ts',
   'test/workload/trace/trace-formats.test.ts',
 ];
 
