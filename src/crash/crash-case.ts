@@ -13,6 +13,7 @@ import type { RecordedSource } from '../workload/library.ts';
 import { WORKLOAD_SCHEMA, workloadSchema, type Workload } from '../workload/schema.ts';
 import type { CellPlan } from '../bench/engine.ts';
 import type { Crash, Crashes } from './crashes.ts';
+import { FAULT_KINDS, type Fault } from './faults.ts';
 import { RECOVERIES } from './inspect.ts';
 import type { Example } from './shrink.ts';
 import type { Fate } from './state-view.ts';
@@ -75,6 +76,14 @@ export const crashCaseSchema = z.strictObject({
       ]),
     )
     .max(100_000),
+  /** Of the host, in the run. */
+  fault: z
+    .strictObject({
+      kind: z.enum(FAULT_KINDS),
+      part: z.union([z.int().min(0), z.enum(['open', 'close'])]),
+      nth: z.int().min(0),
+    })
+    .optional(),
   /** Crashes before the one that left the state. */
   earlier: z.array(crashSchema).max(CRASHES_MAX).optional(),
   ...crashSchema.shape,
@@ -107,7 +116,11 @@ export function planOfCase({ cell, workload, virtualSize }: CrashCase, path: str
 export function caseOf(
   plan: CellPlan,
   { requests, state }: Example,
-  { what, timeline }: { readonly what: string; readonly timeline: readonly string[] },
+  {
+    what,
+    timeline,
+    fault,
+  }: { readonly what: string; readonly timeline: readonly string[]; readonly fault?: Fault | undefined },
 ): CrashCase {
   const { cell, source } = plan;
   return {
@@ -117,6 +130,7 @@ export function caseOf(
     virtualSize: source.virtualSize,
     workload: source.kind === 'workload' ? source.workload : emptyWorkload(source),
     requests: requests.map(storedStep),
+    ...(fault === undefined ? {} : { fault }),
     ...storedCrashes(state.crashes),
     timeline: [...timeline],
   };

@@ -32,7 +32,16 @@ export async function recordRecovery(
   const recorder = new Recorder();
   await inspector.recover(view, recovery, recorder);
   const { operations, syncs, events } = recorder;
-  return { subject: inspector.subject, base: filesOf(view), operations, syncs, requests: [], endsAt: events };
+  const base = filesOf(view);
+  return {
+    subject: inspector.subject,
+    base,
+    operations,
+    syncs,
+    requests: [],
+    endsAt: events,
+    isClosed: true,
+  };
 }
 
 function filesOf(view: StateView): PageFiles {

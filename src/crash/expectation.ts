@@ -324,7 +324,7 @@ function segmentsOf(versions: readonly SizedVersion[]): readonly Segment[] {
 }
 
 /** When each request was known to be durable. */
-function durableTimes({ requests, subject, endsAt }: Recording): readonly number[] {
+function durableTimes({ requests, subject, endsAt, isClosed }: Recording): readonly number[] {
   const { flushAfterWrite, neverSync } = CACHE_MODE_RULES[subject.cache];
   const flushes = requests
     .filter(({ op, doneAt }) => makesDurable(op) && doneAt < Infinity)
@@ -335,7 +335,7 @@ function durableTimes({ requests, subject, endsAt }: Recording): readonly number
     const isWrite = op === 'write' || op === 'write-zeroes';
     if (isWrite && (fua || flushAfterWrite) && !neverSync) return doneAt;
     // A clean close is a flush too.
-    return flushes.find(({ beganAt }) => beganAt > doneAt)?.doneAt ?? endsAt;
+    return flushes.find(({ beganAt }) => beganAt > doneAt)?.doneAt ?? (isClosed ? endsAt : Infinity);
   });
 }
 

@@ -6,6 +6,8 @@ import { SECTOR_SIZE } from '../core/alignment.ts';
 import type { Pending } from '../core/pending.ts';
 import { caseOf, type CrashCase } from './crash-case.ts';
 import { explore, Surveyor, type Exploration, type SecondJudge } from './explore.ts';
+import { tryFaults, type FaultFindings } from './fault-cell.ts';
+import { faultText } from './faults.ts';
 import { judgeWithQemu, type QemuPlace } from './qemu-judge.ts';
 import { recordCell } from './record-cell.ts';
 import type { Recording } from './recording.ts';
@@ -28,6 +30,8 @@ export interface CellOptions {
   readonly states: number;
   /** Crashes in a row. */
   readonly nested: number;
+  /** Whether each host operation fails in turn, too. */
+  readonly faults: boolean;
   readonly seed: number;
   /** Where QEMU judges states as well, and how many of the cell. */
   readonly qemu?: (QemuPlace & { readonly states: number }) | undefined;
@@ -47,6 +51,7 @@ export interface FoundExample {
 
 export interface CellFindings {
   readonly exploration: Exploration;
+  readonly faults?: Omit<FaultFindings, 'example'> | undefined;
   readonly examples: readonly FoundExample[];
   /** Of the exploration, by `nowNs`. */
   readonly seconds: number;
@@ -54,7 +59,7 @@ export interface CellFindings {
 
 export async function exploreCell(
   plan: CellPlan,
-  { model, requests: limit, steps, states, nested, seed, qemu, turn, shown }: CellOptions,
+  { model, requests: limit, steps, states, nested, faults, seed, qemu, turn, shown }: CellOptions,
   nowNs: () => bigint,
 ): Promise<CellFindings> {
   const requests = withSteps(await collectRequests(plan, { limit }), steps, {
@@ -92,7 +97,21 @@ export async function exploreCell(
       file: caseOf(plan, example, { what, timeline }),
     });
   }
-  return { exploration, examples, seconds };
+  // What a failed step leaves of an image is not defined.
+  if (!faults || steps.length > 0 || plan.cell.cache === 'unsafe') return { exploration, examples, seconds };
+  const { example, ...counts } = await tryFaults(plan, requests, { model, seed, turn: () => turn(states) });
+  if (example !== undefined) examples.push(await faultExample(plan, example));
+  return { exploration, faults: counts, examples, seconds };
+}
+
+async function faultExample(
+  plan: CellPlan,
+  example: NonNullable<FaultFindings['example']>,
+): Promise<FoundExample> {
+  const { fault, state, recording } = example;
+  const what = state.findings[0]?.kind ?? 'nothing';
+  const timeline = [faultText(fault), ...(await timelineOf(state, await Surveyor.of(recording)))];
+  return { what, isHazard: false, file: caseOf(plan, example, { what, timeline, fault }) };
 }
 
 /** QEMU looks at as many states as are to be, spread over those that are tried. */

@@ -55,7 +55,7 @@ export function hazardOf(finding: Finding, evidence: Evidence): Hazard | undefin
   if (extent?.place.kind !== 'host') return undefined;
   const host = extent.place.sector + sector - extent.start;
   const number = pageNumber(extent.place.file, host * SECTOR_SIZE);
-  return unordered(evidence, { sector, host, number });
+  return unordered(evidence, { sector, host, number }) ?? neverUnlinked(evidence, finding);
 }
 
 function extentAt({ looks }: Outcome, { moment }: Finding, sector: number): Extent | undefined {
@@ -80,6 +80,23 @@ function unordered(
   const whole = view.pageWith(number, new Set(lost)).tokens[host % PAGE_SECTORS] as number;
   if (expectation.judge(sector, whole, at) !== 'right') return undefined;
   return expectation.isInFlight(sector, at) ? 'unordered-data' : 'unordered-zero-fill';
+}
+
+/**
+ * Data that were written to a cluster that a request in flight had freed, while what unlinks it was
+ * still in the engine's cache: nothing of it was issued, so nothing is lost.
+ */
+function neverUnlinked({ expectation, view }: Evidence, { sector, token }: Finding): Hazard | undefined {
+  const owner = token === undefined ? undefined : expectation.ownerOf(token);
+  if (sector === undefined || owner?.request === undefined || owner.sector === sector) return undefined;
+  const { at, pending } = view.epoch;
+  const written = owner.request;
+  const freeing = expectation.historyOf(sector, at).inFlight.findLast((request) => request < written);
+  if (freeing === undefined) return undefined;
+  const isUnlinked = pending.some(
+    ({ operation: { purpose, request = Infinity } }) => purpose === 'l2-table' && request >= freeing,
+  );
+  return isUnlinked ? undefined : 'early-reuse';
 }
 
 /** Operations that were lost, and what a state is called if with them nothing is wrong. */

@@ -9,13 +9,16 @@ import { Payload } from '../bench/payload.ts';
 import { payloadSeed, prepareFiles } from '../bench/prepare.ts';
 import { runRequests } from '../bench/runner.ts';
 import { openingOf, openStack, type Stack, type WrapDevice } from '../bench/stack.ts';
+import { Qcow2BenchError } from '../core/error.ts';
+import type { Pending } from '../core/pending.ts';
 import { Deferral } from '../device/deferred-device.ts';
 import { MemoryStorage } from '../device/memory-storage.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
 import type { Request } from '../workload/request.ts';
+import type { FaultInjector, FaultPart } from './faults.ts';
 import { makePage, PAGE_BYTES, PageFiles, pageNumber } from './pages.ts';
 import type { ImageFile, Recording } from './recording.ts';
-import { Recorder } from './recorder.ts';
+import { Recorder, type GuestDisk } from './recorder.ts';
 import { isImageStep, takeStep, type ImageStep, type Step } from './steps.ts';
 
 const IMAGE = 'disk';
@@ -32,6 +35,11 @@ export interface RecordOptions {
   readonly recoveryDeviation?: WrapDevice | undefined;
   /** Put around the bare file, below what is recorded: a fault of the host. */
   readonly fault?: WrapDevice | undefined;
+  /**
+   * A fault of the host, or a look at those that there can be. The guest goes on after a request that
+   * fails, as after an opening or a close that fails there is nothing to go on with.
+   */
+  readonly inject?: FaultInjector | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -42,7 +50,7 @@ export interface RecordOptions {
  */
 export async function recordCell(plan: CellPlan, options: RecordOptions): Promise<Recording> {
   const { cell, source } = plan;
-  const { requests, deviation, fault, signal } = options;
+  const { requests, deviation, fault, inject, signal } = options;
   const storage = new MemoryStorage();
   const fills = new Recorder();
   const fillDisk = fills.disk.bind(fills);
@@ -63,6 +71,8 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
     if (!files.some((file) => file.name === name)) constants.set(name, storage.open(name).contents());
   }
   const recorder = new Recorder(FIRST_WRITE);
+  let around: 'open' | 'close' = 'open';
+  const part = (): FaultPart => recorder.currentRequest ?? around;
   const open = (): Promise<Stack> =>
     openStack({
       ...openingOf(cell),
@@ -72,29 +82,39 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
       wrap: (device) => {
         const file = files.findIndex(({ label }) => label === device.label);
         if (file < 0) return device;
-        const recorded = recorder.device(fault?.(device) ?? device, file);
-        return deviation?.(recorded) ?? recorded;
+        const bare = inject?.below(device, part) ?? fault?.(device) ?? device;
+        const recorded = recorder.device(bare, file);
+        return inject?.above(recorded, part) ?? deviation?.(recorded) ?? recorded;
       },
     });
-  await using session = new Session(await open());
-  const { clusterSize } = session.stack.image;
-  for (const part of partsOf(requests)) {
-    const { stack } = session;
-    if ('op' in part) {
-      const reopen = (): Promise<void> => session.reopen(open);
-      await takeStep(part, { image: stack.image, recorder, reopen });
-      continue;
+  let clusterSize = cell.clusterSize ?? 1;
+  let isClosed = false;
+  try {
+    await using session = new Session(await open());
+    ({ clusterSize } = session.stack.image);
+    for (const part of partsOf(requests)) {
+      const { stack } = session;
+      if ('op' in part) {
+        const reopen = (): Promise<void> => session.reopen(open);
+        await takeStep(part, { image: stack.image, recorder, reopen });
+        continue;
+      }
+      const end = stack.image.virtualSize;
+      const disk = recorder.disk(stack.backend);
+      await runRequests({
+        backend: inject === undefined ? disk : goingOn(disk),
+        batches: [part.filter(({ offset, length }) => offset + length <= end)],
+        queueDepth: cell.queueDepth,
+        payload: new Payload('zero', payloadSeed(plan)),
+        signal,
+      });
     }
-    const end = stack.image.virtualSize;
-    await runRequests({
-      backend: recorder.disk(stack.backend),
-      batches: [part.filter(({ offset, length }) => offset + length <= end)],
-      queueDepth: cell.queueDepth,
-      payload: new Payload('zero', payloadSeed(plan)),
-      signal,
-    });
+    around = 'close';
+    await session.stack.close();
+    isClosed = true;
+  } catch (error) {
+    if (inject === undefined || !(error instanceof Qcow2BenchError)) throw error;
   }
-  await session.stack.close();
   return {
     subject: {
       format: cell.format,
@@ -115,6 +135,31 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
     syncs: recorder.syncs,
     requests: recorder.requests,
     endsAt: recorder.events,
+    isClosed,
+  };
+}
+
+/** A guest that goes on after an error. */
+function goingOn(disk: GuestDisk): GuestDisk {
+  const passOver = (error: unknown): void => {
+    if (!(error instanceof Qcow2BenchError)) throw error;
+  };
+  const attempt = (serve: () => Pending): Pending => {
+    try {
+      const pending = serve();
+      return pending === undefined ? undefined : pending.catch(passOver);
+    } catch (error) {
+      passOver(error);
+      return undefined;
+    }
+  };
+  return {
+    image: disk.image,
+    read: (offset, target) => attempt(() => disk.read(offset, target)),
+    write: (offset, bytes, flags) => attempt(() => disk.write(offset, bytes, flags)),
+    writeZeroes: (offset, length, flags) => attempt(() => disk.writeZeroes(offset, length, flags)),
+    discard: (offset, length) => attempt(() => disk.discard(offset, length)),
+    flush: () => attempt(() => disk.flush()),
   };
 }
 

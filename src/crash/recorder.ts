@@ -44,6 +44,11 @@ export class Recorder {
     return this.#events;
   }
 
+  /** Index of the request in whose course this is asked. */
+  get currentRequest(): number | undefined {
+    return this.#current.getStore();
+  }
+
   /** Records what happens to a bare file of the image. */
   device(inner: BlockDevice, file: number): BlockDevice {
     return new RecordedFile(inner, file, this);

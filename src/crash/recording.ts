@@ -117,4 +117,6 @@ export interface Recording {
   readonly requests: readonly GuestRequest[];
   /** Number of the event after the last one. */
   readonly endsAt: number;
+  /** It ends with a clean close, which makes all of it durable. */
+  readonly isClosed: boolean;
 }

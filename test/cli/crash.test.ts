@@ -5,6 +5,11 @@ import { join } from 'node:path';
 
 import { expect, test } from 'vitest';
 
+import { caseOf } from '../../src/crash/crash-case.ts';
+import { epochsOf } from '../../src/crash/epochs.ts';
+import { FaultInjector } from '../../src/crash/faults.ts';
+import { recordCell } from '../../src/crash/record-cell.ts';
+import { smallPlan } from '../crash/small-recording.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
 import { TINY } from './tiny-workload.ts';
@@ -42,6 +47,36 @@ test('the options of opening an image reach the cells', async () => {
   expect(JSON.parse(stdout)).toMatchObject({
     cells: [{ cell: common }, { cell: { ...common, discardNoUnref: true } }],
   });
+});
+
+test('each host operation fails in turn, and a case with a fault runs again', async () => {
+  const folder = testDirectory();
+  writeFileSync(join(folder, 'tiny.json'), JSON.stringify(TINY));
+  const words = ['--workload', 'tiny.json', '--requests', '3', '--states', '4', '--cache', 'writeback'];
+  const { code, stdout } = await callCli(folder, 'crash', ...words, '--format', 'raw', '--faults');
+  expect(code).toBe(0);
+  // Three faults of each write, and those of the close.
+  expect(stdout).toMatch(/Bad faults\n.* 0 of 10\n/);
+  expect(stdout).toContain('10 faults, 10 of them errors of a request, the opening or the close');
+
+  const { plan } = await smallPlan({ format: 'raw', cache: 'writeback' });
+  const request = { offset: 0, length: 4096, fua: false, unmap: false, timeNs: 0 };
+  const requests = [
+    { ...request, op: 'write' },
+    { ...request, op: 'flush', length: 0 },
+  ] as const;
+  const fault = { kind: 'failed-sync', part: 1, nth: 0 } as const;
+  const recording = await recordCell(plan, { requests, inject: new FaultInjector(fault) });
+  const last = [...epochsOf(recording)].at(-1);
+  const fates = last?.pending.map(() => ({ kept: true, sizeKept: true, tear: undefined })) ?? [];
+  const state = { crashes: [{ of: 'run', epoch: last?.number ?? 0, fates }], findings: [] } as const;
+  const file = caseOf(plan, { requests, recording, state }, { what: 'nothing', timeline: [], fault });
+  writeFileSync(join(folder, 'case.json'), JSON.stringify(file));
+  const again = await callCli(folder, 'crash', '--reproduce', 'case.json');
+  expect(again.code).toBe(0);
+  expect(again.stdout).toContain('EIO of a sync, operation 0 of request 1');
+  expect(again.stdout).toContain('FAILED  sync (guest-flush)');
+  expect(again.stdout).not.toContain('request 1 is answered');
 });
 
 test('what lazy refcounts save and what a crash costs them is printed for pairs of cells', async () => {

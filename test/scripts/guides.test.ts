@@ -35,11 +35,15 @@ test('the glossary names what the file beside it defines', () => {
   expect(names).toBeGreaterThan(20);
 });
 
-test('files that CONTRIBUTING.md names by their paths exist', () => {
-  const text = readFileSync(join(ROOT, 'CONTRIBUTING.md'), 'utf8');
+test.each([
+  ['CONTRIBUTING.md', 20],
+  ['SECURITY.md', 20],
+  ['docs/durability.md', 5],
+])('files that %s names by their paths exist', (guide, least) => {
+  const text = readFileSync(join(ROOT, guide), 'utf8');
   const paths = [...text.matchAll(/`((?:src|test|docs|scripts|results)\/[^` ]*)`/g)]
     .map(([, path = '']) => path)
     .filter((path) => !path.includes('NAME'));
-  expect(paths.length).toBeGreaterThan(20);
+  expect(paths.length).toBeGreaterThan(least);
   for (const path of paths) expect(existsSync(join(ROOT, path)), path).toBe(true);
 });

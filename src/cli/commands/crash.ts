@@ -85,6 +85,9 @@ export const crashCommand = defineCommand({
             'Have QEMU read, check and repair N states per cell as well',
             count('verify-with-qemu', { min: 1 }),
           ),
+          faults: flag(
+            'Also let each host operation fail in turn: EIO, ENOSPC, a short write, a failed sync',
+          ),
           seed: preset(
             'Seed of the sample where there are more states',
             count('seed', { min: 0 }),

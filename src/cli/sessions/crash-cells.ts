@@ -37,6 +37,7 @@ export interface CrashArgs extends LayoutAxesArgs {
   readonly states: number;
   readonly nested: number;
   readonly 'verify-with-qemu'?: number | undefined;
+  readonly faults: boolean;
   readonly seed: number;
   readonly minutes: number | undefined;
   readonly jobs: number;
@@ -145,8 +146,8 @@ async function planCells(args: CrashArgs): Promise<readonly CrashCell[]> {
 }
 
 export function cellOptions(args: CrashArgs): Omit<CellOptions, 'steps' | 'qemu' | 'turn' | 'shown'> {
-  const { requests, states, nested, seed } = args;
-  return { model: modelOf(args), requests, states, nested, seed };
+  const { requests, states, nested, faults, seed } = args;
+  return { model: modelOf(args), requests, states, nested, faults, seed };
 }
 
 function modelOf({ atomic, garbage, order }: CrashArgs): CrashModel {

@@ -9,6 +9,7 @@ import { crashesOfCase, planOfCase, readCrashCase, refuseCase } from '../../cras
 import { exploreCell, type CellFindings } from '../../crash/explore-cell.ts';
 import { lazyPrice, refcountPairs, type LazyPrice } from '../../crash/price.ts';
 import { recordCell } from '../../crash/record-cell.ts';
+import { FaultInjector, faultText } from '../../crash/faults.ts';
 import { judgeAgain } from '../../crash/shrink.ts';
 import { impossibleSteps } from '../../crash/steps.ts';
 import { timelineOf } from '../../crash/timeline.ts';
@@ -190,13 +191,18 @@ function saveExamples(cells: readonly ExploredCell[], directory: string): readon
 /** Runs the case of a file again. */
 export async function reproduceCase(path: string, json: boolean, terminal: Terminal): Promise<number> {
   const file = readCrashCase(path);
-  const recording = await recordCell(planOfCase(file, path), { requests: file.requests });
+  const { requests, fault } = file;
+  const inject = fault === undefined ? undefined : new FaultInjector(fault);
+  const recording = await recordCell(planOfCase(file, path), { requests, inject });
   const { state, isViolation, surveyor } = await judgeAgain(
     recording,
     crashesOfCase(file),
     (crash, pending) => refuseCase(file, { crash, pending, path }),
   );
-  const timeline = await timelineOf(state, surveyor);
+  const timeline = [
+    ...(fault === undefined ? [] : [faultText(fault)]),
+    ...(await timelineOf(state, surveyor)),
+  ];
   const isFound = state.findings.length > 0;
   if (json) terminal.print(JSON.stringify({ what: file.what, isFound, isViolation, timeline }, null, 2));
   else {
@@ -208,7 +214,8 @@ export async function reproduceCase(path: string, json: boolean, terminal: Termi
   return isFound ? EXIT.verdict : EXIT.good;
 }
 
-function isViolated({ cell, exploration }: ExploredCell): boolean {
+function isViolated({ cell, exploration, faults }: ExploredCell): boolean {
   // A mode without syncs promises nothing.
-  return cell.cache !== 'unsafe' && exploration !== undefined && exploration.badStates > 0;
+  if (cell.cache === 'unsafe' || exploration === undefined) return false;
+  return exploration.badStates + (faults?.violations ?? 0) > 0;
 }

@@ -5,7 +5,7 @@ import { visibleText } from '../../core/visible-text.ts';
 import { countOf } from '../../core/number-text.ts';
 import { formatSize, humanSize } from '../../core/size.ts';
 import type { Exploration } from '../../crash/explore.ts';
-import type { FoundExample } from '../../crash/explore-cell.ts';
+import type { CellFindings, FoundExample } from '../../crash/explore-cell.ts';
 import { HAZARD_MEANINGS, HAZARDS } from '../../crash/hazards.ts';
 import type { LazyPrice } from '../../crash/price.ts';
 import type { StepKind } from '../../crash/steps.ts';
@@ -19,6 +19,7 @@ export interface ExploredCell {
   readonly steps: readonly StepKind[];
   readonly skipped?: string;
   readonly exploration?: Exploration;
+  readonly faults?: CellFindings['faults'];
   readonly examples?: readonly FoundExample[];
   /** Of the exploration. */
   readonly seconds?: number;
@@ -41,8 +42,13 @@ export function crashText(
   { paint, width }: Pick<Terminal, 'paint' | 'width'>,
 ): string {
   const { shared, names } = namesOf(cells);
-  const rows = cells.map((each, index) => rowOf(each, names[index] ?? ''));
-  const widths = HEADINGS.map((heading, column) =>
+  const hasFaults = cells.some(({ faults }) => faults !== undefined);
+  const headings = hasFaults ? [...HEADINGS, FAULTS_HEADING] : HEADINGS;
+  const rows = cells.map((each, index) => [
+    ...rowOf(each, names[index] ?? ''),
+    ...(hasFaults ? [faultCellText(each)] : []),
+  ]);
+  const widths = headings.map((heading, column) =>
     Math.max(heading.length, ...rows.map((row) => row[column]?.length ?? 0)),
   );
   const line = (row: readonly string[]): string =>
@@ -54,7 +60,7 @@ export function crashText(
       .trimEnd();
   const lines = [
     ...(shared === '' ? [] : [paint.bold(shared)]),
-    paint.bold(line(HEADINGS)),
+    paint.bold(line(headings)),
     ...rows.map((row, index) => painted(line(row), cells[index], paint)),
   ];
   const states = cells.reduce((sum, { exploration }) => sum + (exploration?.tried ?? 0), 0);
@@ -69,6 +75,7 @@ export function crashText(
     (sum, { cell, exploration }) => sum + (cell.cache === 'unsafe' ? 0 : (exploration?.badStates ?? 0)),
     0,
   );
+  const badFaults = cells.reduce((sum, { faults }) => sum + (faults?.violations ?? 0), 0);
   const skipped = cells.filter((each) => each.skipped !== undefined);
   return [
     ...lines,
@@ -80,9 +87,12 @@ export function crashText(
     ...hazardLines(cells, width).map(paint.yellow),
     ...prices.flatMap((price) => wrapped(priceText(price), width)),
     ...saved.map((path) => `Example  ${visibleText(path)}`),
-    bad === 0
-      ? paint.green('No violation was found.')
-      : paint.red(`${countOf(bad, 'state')} violate what was promised.`),
+    ...faultLines(cells).map(paint.dim),
+    ...(bad + badFaults === 0 ? [paint.green('No violation was found.')] : []),
+    ...(bad === 0 ? [] : [paint.red(`${countOf(bad, 'state')} violate what was promised.`)]),
+    ...(badFaults === 0
+      ? []
+      : [paint.red(`What was promised was not kept after ${countOf(badFaults, 'fault')}.`)]),
     ...(asked === 0 ? [] : [paint.dim(`${countOf(asked, 'state')} judged by QEMU as well`)]),
     paint.dim(
       `${countOf(states, 'state')}${ofLater} in ${elapsedSeconds.toFixed(1)} s, seed ${String(seed)}`,
@@ -98,6 +108,28 @@ export function crashCellName({ cell, steps }: Pick<ExploredCell, 'cell' | 'step
 }
 
 const HEADINGS = ['Cell', 'Whole operations', 'Torn', 'Violations', 'Hazards', 'States/s'];
+
+const FAULTS_HEADING = 'Bad faults';
+
+function faultCellText({ faults }: ExploredCell): string {
+  if (faults === undefined) return '–';
+  return `${countText(faults.violations)} of ${countText(faults.tried)}`;
+}
+
+function countText(count: number): string {
+  return numberText(BigInt(count));
+}
+
+/** How many faults there were, and of how many the guest got an error. */
+function faultLines(cells: readonly ExploredCell[]): readonly string[] {
+  const all = cells.flatMap(({ faults }) => faults ?? []);
+  if (all.length === 0) return [];
+  const sum = (name: 'tried' | 'reported' | 'states'): number =>
+    all.reduce((total, each) => total + each[name], 0);
+  return [
+    `${countOf(sum('tried'), 'fault')}, ${countText(sum('reported'))} of them errors of a request, the opening or the close; ${countOf(sum('states'), 'state')} after them`,
+  ];
+}
 
 /** The names of the cells without what all of them share, and what they share. */
 function namesOf(cells: readonly ExploredCell[]): {
@@ -175,7 +207,7 @@ function priceText({
 function painted(line: string, each: ExploredCell | undefined, paint: Terminal['paint']): string {
   if (each?.exploration === undefined) return paint.dim(line);
   if (each.cell.cache === 'unsafe') return paint.yellow(line);
-  return each.exploration.badStates > 0 ? paint.red(line) : line;
+  return each.exploration.badStates + (each.faults?.violations ?? 0) > 0 ? paint.red(line) : line;
 }
 
 /** In whole percent; 0 and 100 are exact. */
@@ -205,11 +237,12 @@ export function crashJson({
     elapsedSeconds,
     saved,
     prices,
-    cells: cells.map(({ cell, steps, skipped, exploration, examples = [], seconds }) => ({
+    cells: cells.map(({ cell, steps, skipped, exploration, faults, examples = [], seconds }) => ({
       cell,
       steps,
       skipped: skipped ?? null,
       seconds,
+      ...(faults === undefined ? {} : { faults }),
       ...(exploration === undefined
         ? {}
         : {
