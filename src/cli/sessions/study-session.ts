@@ -86,6 +86,7 @@ async function crashFigures(
     states: crash.states,
     steps: undefined,
     nested: 1,
+    faults: false,
     seed: args.seed ?? CRASH_SEED,
     minutes: undefined,
     jobs: 1,
