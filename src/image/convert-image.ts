@@ -4,6 +4,7 @@
  *
  * Invariants:
  * - The source is opened read-only, and the files behind it only as the policy allows.
+ * - The target is synced once, when it is whole.
  * - The result has another name until it is whole and durable: a conversion that fails or is
  *   stopped leaves nothing, and a file that is there is replaced in one step, if that was asked
  *   for, or not at all.
@@ -15,6 +16,8 @@ import { basename, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
+import { after, type Pending } from '../core/pending.ts';
+import { DeviceFilter } from '../device/filter.ts';
 import { followLinks } from '../device/file-storage.ts';
 import { aboutFinalName } from '../device/temporary-file.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
@@ -137,23 +140,46 @@ async function fill(
   options: ConvertOptions,
 ): Promise<number> {
   const { storage, format } = options.target;
+  const files: SyncedAtClose[] = [];
   const target = await openImage({
     ...made,
     format,
     files: {
-      open: (file, { label, readOnly, contents }) =>
-        storage.open(file, { label, readOnly, lock: lockOf({ contents, readOnly }) }),
+      open: (file, { label, readOnly, contents }) => {
+        const lock = lockOf({ contents, readOnly });
+        const device = new SyncedAtClose(storage.open(file, { label, readOnly, lock }));
+        files.push(device);
+        return device;
+      },
     },
     readOnly: false,
   });
   try {
     const copy = new Copy(source, target, options);
     await (options.compress === true ? copy.compressed() : copy.plain());
+    for (const file of files) file.isWhole = true;
     await target.close();
     return copy.copiedBytes;
   } catch (error) {
     await target.abandon();
     throw error;
+  }
+}
+
+/**
+ * A file that gets its name when it is whole: what is synced before would be thrown away with it
+ * (qemu-img opens the target with cache=unsafe).
+ */
+class SyncedAtClose extends DeviceFilter {
+  isWhole = false;
+
+  override sync(): undefined {
+    // Once, at the close.
+  }
+
+  override close(): Pending {
+    if (!this.isWhole) return this.inner.close();
+    return after(this.inner.sync('close', undefined) ?? Promise.resolve(), () => this.inner.close());
   }
 }
 

@@ -3,11 +3,15 @@
 import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi, type MockInstance } from 'vitest';
+
+import { HostFile } from '../../src/device/host-file.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { ImageShape } from '../../src/format/image-shape.ts';
 import { convertImage, type ConvertOptions } from '../../src/image/convert-image.ts';
+import { createImageFile } from '../../src/image/create-image.ts';
 import { hostImage } from '../../src/image/host-image.ts';
+import { testDirectory } from '../test-directory.ts';
 import { CHECK, QemuDirectory } from '../format/qemu-directory.ts';
 import { rejectionOf } from '../format/rejection.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
@@ -152,3 +156,38 @@ describe.skipIf(noQemu !== undefined)(`convert${noQemu === undefined ? '' : ` ($
     expect(error?.code).toBe('compress-unsupported');
   });
 });
+
+it.each([512, 65_536])(
+  'the target is synced once, with clusters of %i bytes too; not at all where the conversion fails',
+  async (clusterSize) => {
+    const folder = testDirectory();
+    const source = join(folder, 'disk.raw');
+    // More than is read at once.
+    writeFileSync(source, Buffer.alloc(5 * MIB, 7));
+    const sync = vi.spyOn(HostFile.prototype, 'sync');
+    const target = { ...hostImage(join(folder, 'out')), format: 'qcow2', clusterSize } as const;
+    const of = { source: { path: source, format: 'raw' }, target } as const;
+    const created = await createdSyncs(join(folder, 'empty'), clusterSize, sync);
+    await convertImage(of);
+    expect(sync.mock.calls).toHaveLength(created + 1);
+    expect(sync.mock.lastCall?.[0]).toBe('close');
+    sync.mockClear();
+    const controller = new AbortController();
+    const onProgress = (): void => {
+      controller.abort(new Error('stopped'));
+    };
+    const again = { ...hostImage(join(folder, 'again')), format: 'qcow2', clusterSize } as const;
+    await expect(
+      convertImage({ ...of, target: again, signal: controller.signal, onProgress }),
+    ).rejects.toThrow('stopped');
+    expect(sync.mock.calls).toHaveLength(created);
+  },
+);
+
+/** What making an empty image syncs. */
+async function createdSyncs(path: string, clusterSize: number, sync: MockInstance): Promise<number> {
+  await createImageFile({ ...hostImage(path), format: 'qcow2', clusterSize, virtualSize: 5 * MIB });
+  const { length } = sync.mock.calls;
+  sync.mockClear();
+  return length;
+}
