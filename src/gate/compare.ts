@@ -29,7 +29,7 @@ import {
   type Baseline,
   type BaselineCell,
 } from './baseline.ts';
-import { figureChanges, hardBreaches, type FigureChange, type HardBreach } from './figures.ts';
+import { cpuBreaches, figureChanges, hardBreaches, type FigureChange, type HardBreach } from './figures.ts';
 import { GateLimits, leavesLimit, type Limit } from './limits.ts';
 
 /** Changes with one cause. */
@@ -117,7 +117,9 @@ export function compareCounts(
   const costsOf: CostsOf = (cell) => costs.get(cell) ?? { before: undefined, after: undefined };
   const breaches = new Map(changed.map((change) => [change.cell, breachesOf(change, limits)]));
   const figures = figureChanges(pairs, limits);
-  const aboveHardLimits = limits.hasHardLimits ? hardBreaches([...present.values()], limits) : [];
+  const aboveHardLimits = limits.hasHardLimits
+    ? [...hardBreaches([...present.values()], limits), ...cpuBreaches(result.cells, limits)]
+    : [];
   const fails = ({ cell }: CellChange): boolean => (breaches.get(cell)?.size ?? 0) > 0;
   const regressions = changed.filter(fails);
   const failures = [

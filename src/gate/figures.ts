@@ -4,9 +4,13 @@
  */
 
 import { meaningOf, type CellCounts } from '../compare/cell-counts.ts';
+import { Qcow2BenchError } from '../core/error.ts';
+import { countedCell } from '../result/cell.ts';
 import { deriveFigures, type Figures } from '../result/derive.ts';
+import { spreadOf } from '../result/statistics.ts';
 import {
   OPERATION_KINDS,
+  type CellRecord,
   type CountedCell,
   type Counts,
   type OperationCounts,
@@ -14,7 +18,7 @@ import {
 } from '../result/schema.ts';
 import type { Phase } from '../result/vocabulary.ts';
 import type { BaselineCell } from './baseline.ts';
-import { leavesLimit, type FigureName, type GateLimits } from './limits.ts';
+import { CPU_METRIC, leavesLimit, type FigureName, type GateLimits } from './limits.ts';
 
 export interface FigureChange {
   readonly cell: CountedCell;
@@ -76,6 +80,30 @@ export function hardBreaches(cells: readonly BaselineCell[], limits: GateLimits)
       return most === undefined || value <= most ? [] : [{ cell: cell.cell, name, value, most }];
     });
   });
+}
+
+/**
+ * Cells whose median CPU time per request is above its limit.
+ *
+ * @throws Qcow2BenchError `gate-no-times` if cells have such a limit and none was timed.
+ */
+export function cpuBreaches(records: readonly CellRecord[], limits: GateLimits): readonly HardBreach[] {
+  const limited = records.flatMap(({ cell, timings }) => {
+    const most = limits.limitOf(countedCell(cell), { of: 'figure', name: CPU_METRIC })?.most;
+    return most === undefined ? [] : [{ cell: countedCell(cell), timings, most }];
+  });
+  const found = limited.flatMap(({ cell, timings, most }) => {
+    const times = timings.flatMap(({ requests, userNs, systemNs }) =>
+      userNs === undefined || systemNs === undefined ? [] : [(userNs + systemNs) / requests],
+    );
+    const median = spreadOf(times)?.median;
+    return median === undefined ? [] : [{ cell, name: CPU_METRIC, value: Math.round(median), most }];
+  });
+  if (limited.length > 0 && found.length === 0) {
+    const message = `there is a limit for ${CPU_METRIC}, but no cell of the result was timed: run with --samples`;
+    throw new Qcow2BenchError('gate-no-times', message);
+  }
+  return found.filter(({ value, most }) => value > most);
 }
 
 interface ValueChange {

@@ -64,6 +64,12 @@ export const FIGURE_NAMES = [
 ] as const;
 export type FigureName = (typeof FIGURE_NAMES)[number];
 
+/**
+ * CPU time of the process per request, in user mode and in the kernel: of the machine, so it is in
+ * no baseline and takes hard limits only.
+ */
+export const CPU_METRIC = 'harness.cpuNsPerRequest';
+
 /** Sets of metrics. */
 export const METRIC_GROUPS = [
   '@all',
@@ -90,7 +96,7 @@ const limitText = z
 const limitsSchema = z
   .record(z.string(), limitText)
   .describe(
-    `Metric → limit. A metric is [PHASE.]KIND[.PURPOSE or CAUSE][.ops or .bytes], each part may be *, or one of ${METRIC_GROUPS.join(', ')}, figures.NAME, modelled.NAME`,
+    `Metric → limit. A metric is [PHASE.]KIND[.PURPOSE or CAUSE][.ops or .bytes], each part may be *, or one of ${METRIC_GROUPS.join(', ')}, figures.NAME, modelled.NAME, ${CPU_METRIC}`,
   );
 
 const coordinateNames = Object.keys(COUNTED_COORDINATES);
@@ -209,7 +215,12 @@ export function parseGateLimits(text: string, path: string): GateLimits {
       const selects = metricSelector(name, (rule) =>
         invalid(path, lineOfField(text, place), `${fieldText(place)}: ${rule}`),
       );
-      rules.push({ selects, matches, limit: limitFrom(limit) });
+      const read = limitFrom(limit);
+      if (name === CPU_METRIC && (read?.rise !== undefined || read?.fall !== undefined)) {
+        const rule = 'needs a number: CPU time is not in the baseline; gate --against compares times';
+        throw invalid(path, lineOfField(text, place), `${fieldText(place)}: ${rule}`);
+      }
+      rules.push({ selects, matches, limit: read });
     }
   };
   add(limits, ['limits'], always);
@@ -267,6 +278,7 @@ function metricSelector(name: string, broken: (rule: string) => Error): (metric:
     }
     return (metric) => metric.of === 'figure' && matchesGlob(name, metric.name);
   }
+  if (name === CPU_METRIC) return (metric) => metric.of === 'figure' && metric.name === CPU_METRIC;
   return countSelector(name, broken);
 }
 

@@ -1,8 +1,9 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 
 import { acceptBaseline, type Baseline } from '../../src/gate/baseline.ts';
 import { compareCounts, type GateVerdict } from '../../src/gate/compare.ts';
-import { parseGateLimits } from '../../src/gate/limits.ts';
+import { parseGateLimits, type GateLimits } from '../../src/gate/limits.ts';
+import type { ResultRecord } from '../../src/result/schema.ts';
 import { syntheticResult } from '../report/synthetic-result.ts';
 
 const result = syntheticResult();
@@ -143,4 +144,42 @@ test.each([
 ])('a file of limits with a mistake is refused with its line: %s', (text, line, rule) => {
   expect(() => parseGateLimits(text, 'gate.json')).toThrow(rule);
   expect(() => parseGateLimits(text, 'gate.json')).toThrow(`gate.json, line ${String(line)}: `);
+});
+
+describe('CPU time per request', () => {
+  const timed = (cpuNs: number | undefined): ResultRecord => ({
+    ...result,
+    cells: result.cells.map((record) => ({
+      ...record,
+      timings: record.timings.map((timing) =>
+        cpuNs === undefined
+          ? { ...timing, userNs: undefined, systemNs: undefined }
+          : { ...timing, userNs: cpuNs * timing.requests, systemNs: 0 },
+      ),
+    })),
+  });
+  const limited = (limit: string): GateLimits =>
+    parseGateLimits(
+      `{"schema":"qcow2-bench/gate@1","cells":[{"match":{"format":"qed"},"limits":{"harness.cpuNsPerRequest":${limit}}}]}`,
+      'gate.json',
+    );
+
+  test('above its hard limit it fails, in the cells that have the limit', () => {
+    const verdict = compareCounts(timed(2000), acceptBaseline(result), limited('1500'));
+    expect(verdict.passed).toBe(false);
+    expect(new Set(verdict.aboveHardLimits.map(({ cell }) => cell.format))).toEqual(new Set(['qed']));
+    expect(verdict.aboveHardLimits[0]).toMatchObject({
+      name: 'harness.cpuNsPerRequest',
+      value: 2000,
+      most: 1500,
+    });
+    expect(compareCounts(timed(1500), acceptBaseline(result), limited('1500')).passed).toBe(true);
+  });
+
+  test('a limit that could gate nothing is an error', () => {
+    expect(() => compareCounts(timed(undefined), acceptBaseline(result), limited('1500'))).toThrow(
+      /no cell of the result was timed: run with --samples/,
+    );
+    expect(() => limited('"5%"')).toThrow(/line 1.*needs a number: CPU time is not in the baseline/);
+  });
 });
