@@ -14,7 +14,7 @@ import { firstError, Qcow2BenchError } from '../core/error.ts';
 import { modelName } from '../device/device-model.ts';
 import type { HostLogSink } from '../device/host-log.ts';
 import { medianInterval, relativeHalfWidth } from '../result/bootstrap.ts';
-import { cellName, countingKey } from '../result/cell.ts';
+import { cellKey, cellName, countingKey } from '../result/cell.ts';
 import { comparisonGroup, referenceOf } from '../result/comparison.ts';
 import type { Cell, CellRecord, GuestCounts } from '../result/schema.ts';
 import { requestTimeNs } from '../result/statistics.ts';
@@ -51,6 +51,11 @@ export interface MatrixRunOptions {
    * none.
    */
   readonly timeLimitNs?: number | undefined;
+  /**
+   * Which of the counted cells are timed, by `cellKey`; default: all. Asked once, when all are
+   * counted.
+   */
+  readonly timedCells?: ((counted: readonly CellRecord[]) => ReadonlySet<string>) | undefined;
   /** Requests of the cut of each workload that is timed; default: all. */
   readonly timedRequests?: number | undefined;
   /** Requests of each workload that are served at all; default: all. */
@@ -220,9 +225,12 @@ async function timeAll(
 ): Promise<void> {
   if (options.samples === 0) return;
   const timed: TimedSeries[] = [];
+  const counted = cells.flatMap(({ record }) => (record === undefined ? [] : [record]));
+  const chosen = options.timedCells?.(counted);
   for (const item of cells) {
     const { record, plan, engine } = item;
     if (record === undefined || record.counts === null) continue;
+    if (chosen?.has(cellKey(plan.cell)) === false) continue;
     const reason = engine.unsupportedReason(plan, 'time');
     if (reason === undefined) timed.push(samplesOf(item, record, options));
     else putRecord(item, { ...record, skipped: reason }, options.sink);

@@ -9,7 +9,9 @@
 import { PLAIN_FORMAT, type Format } from '../core/format-name.ts';
 import { countOf } from '../core/number-text.ts';
 import { CACHE_AXIS, FORMAT_AXIS } from '../result/axes.ts';
+import { cellKey } from '../result/cell.ts';
 import { CONFIDENCE_TEXT } from '../result/comparison.ts';
+import type { CellRecord } from '../result/schema.ts';
 import { syncsPerWriteByCause } from '../result/derive.ts';
 import { FORMAT_FACTS, formatsWith, modelName, type CacheMode } from '../result/vocabulary.ts';
 import {
@@ -21,7 +23,7 @@ import {
 } from './axis-comparison.ts';
 import { bytesText, factorText, microsecondsText, percentText, rateText } from './numbers.ts';
 import { openingSentence, workloadsAfterCrash } from './opening.ts';
-import { cellAt, type ReportCell, type ReportCells } from './report-cells.ts';
+import { cellAt, reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
 
 export interface Answer {
   /**
@@ -83,6 +85,16 @@ export function answerOf(report: ReportCells): Answer {
       .filter((cell) => cell !== undefined)
       .map((cell) => ({ name: cell.variant, cell })),
   };
+}
+
+/**
+ * The keys of the cells whose times the answer of these cells quotes; all if it quotes none of its
+ * own.
+ */
+export function quotedCells(cells: readonly CellRecord[]): ReadonlySet<string> {
+  const { reference } = answerOf(reportCells({ cells }));
+  const quoted = reference.map(({ cell }) => cell.record);
+  return new Set((quoted.length === 0 ? cells : quoted).map(({ cell }) => cellKey(cell)));
 }
 
 /** Of a result that does not compare eager with lazy refcounts: by what varies in it. */

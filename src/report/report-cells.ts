@@ -55,7 +55,7 @@ export interface CellPlace {
   readonly cache: CacheMode;
 }
 
-export function reportCells(result: ResultRecord): ReportCells {
+export function reportCells(result: Pick<ResultRecord, 'cells'>): ReportCells {
   const setups = setupsOf(result);
   const comparisons = new Map(comparisonsOf(result).map((comparison) => [comparison.record, comparison]));
   const unordered = result.cells.flatMap((record) => {
@@ -128,7 +128,7 @@ interface Setup {
 /**
  * One for each combination of the coordinates in which cells differ that otherwise share a place.
  */
-function setupsOf(result: ResultRecord): readonly Setup[] {
+function setupsOf(result: Pick<ResultRecord, 'cells'>): readonly Setup[] {
   const names = varyingNames(result);
   const keyOf = (cell: Cell, format: Format): string =>
     JSON.stringify(names.map((name) => inFormat(name, cell[name], format)));
@@ -157,7 +157,7 @@ function inOrder(cells: readonly ReportCell[]): readonly ReportCell[] {
 }
 
 /** In the order of a title. */
-function varyingNames(result: ResultRecord): readonly CoordinateName[] {
+function varyingNames(result: Pick<ResultRecord, 'cells'>): readonly CoordinateName[] {
   const places = Map.groupBy(result.cells, ({ cell }) =>
     JSON.stringify([cell.workload, cell.format, cell.refcounts, cell.cache]),
   );

@@ -69,7 +69,7 @@ export function referenceOf<T>(group: readonly T[], cellOf: (item: T) => Cell): 
  * Every timed cell against the reference of its group. Modelled times have no noise, and replays by
  * the trace's times all take as long as the trace: they are not compared here.
  */
-export function comparisonsOf(result: ResultRecord): readonly Comparison[] {
+export function comparisonsOf(result: Pick<ResultRecord, 'cells'>): readonly Comparison[] {
   const timed = result.cells.filter(
     ({ cell, timings }) =>
       timings.length > 0 && modelName(cell.device) === undefined && cell.timing === undefined,

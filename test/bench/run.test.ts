@@ -73,6 +73,37 @@ function fullDisk(isHit: (plan: CellPlan) => boolean, writes = 5): BuiltinEngine
 
 const isLazy = ({ cell }: CellPlan): boolean => cell.refcounts === 'lazy';
 
+describe('the cells that are timed', () => {
+  it('are chosen when all are counted; the others have counts alone', async () => {
+    const plans = smallMatrix({ caches: ['none', 'writeback'], devices: ['memory'] });
+    const sink = new MemorySink();
+    const asked: number[] = [];
+    const [chosen] = plans;
+    await run(plans, sink, {
+      samples: 2,
+      timedCells: (counted) => {
+        asked.push(counted.filter(({ counts }) => counts !== null).length);
+        return new Set(chosen === undefined ? [] : [cellKey(chosen.cell)]);
+      },
+    });
+    expect(asked).toEqual([plans.length]);
+    const samples = plans.map(({ cell }) => sink.cellRecord(cell)?.timings.length);
+    expect(samples).toEqual(plans.map((plan) => (plan === chosen ? 2 : 0)));
+  });
+
+  it('on several models are counted once', async () => {
+    const engine = new ToldEngine();
+    const devices = ['model:ssd-sata', 'model:nvme-plp'];
+    const plans = smallMatrix({ formats: ['raw'], caches: ['none'], devices });
+    const sink = new MemorySink();
+    await run(plans, sink, { engines: [engine] });
+    expect(engine.passes).toHaveLength(1);
+    const [one, other] = plans.map(({ cell }) => sink.cellRecord(cell));
+    expect(other?.counts).toEqual(one?.counts);
+    expect(other?.cell.device).toBe('model:nvme-plp');
+  });
+});
+
 describe('counts', () => {
   it('are equal to the last digit in two runs over every variant and cache mode', async () => {
     const plans = smallMatrix({ sources: [smallSource('small'), mixedSource()], caches: ALL_CACHES });

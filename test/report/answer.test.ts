@@ -1,7 +1,8 @@
 import { expect, test } from 'vitest';
 
-import { answerOf } from '../../src/report/answer.ts';
+import { answerOf, quotedCells } from '../../src/report/answer.ts';
 import { cellAt, reportCells } from '../../src/report/report-cells.ts';
+import { cellKey } from '../../src/result/cell.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
 import { syntheticResult } from './synthetic-result.ts';
 
@@ -44,6 +45,19 @@ test('figures that a reader cannot distinguish are one', () => {
   const texts = [headline, ...points.map(({ text }) => text)].join(' ');
   expect(texts).not.toMatch(/\b([\d.,]+) (?:instead of|against) \1\b/);
   expect(texts).toContain('syncs per write with either');
+});
+
+test('the cells whose times are quoted are those of the headline, before any was timed', () => {
+  const untimed = result.cells.map((record) => ({ ...record, timings: [], control: [] }));
+  const quoted = untimed.filter(({ cell }) => quotedCells(untimed).has(cellKey(cell)));
+  expect(quoted.map(({ cell }) => [cell.workload, cell.cache])).toEqual(
+    Array.from({ length: 4 }, () => ['stride', 'writethrough']),
+  );
+  // Of cells that answer nothing, all are timed.
+  const [first] = untimed;
+  const alone =
+    first === undefined ? [] : [{ ...first, counts: null, countsDevice: null, skipped: 'not here' }];
+  expect(quotedCells(alone).size).toBe(1);
 });
 
 test('nothing is said of what was not measured', () => {

@@ -3,9 +3,12 @@
  * and answer.
  */
 
+import { wrapped } from '../../core/text-lines.ts';
 import { outputPlace } from '../../device/output-place.ts';
+import { quotedCells } from '../../report/answer.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { resultCsv } from '../../result/csv.ts';
+import { readStudy, studyNames, studyPath } from '../../study/study-file.ts';
 import { findSource, shippedNames, type WorkloadSource } from '../../workload/library.ts';
 import { BACKING_OPTIONS } from '../options/backing-options.ts';
 import { defineCommand } from '../grammar/command.ts';
@@ -22,13 +25,21 @@ import {
   WARM_UP,
 } from '../options/matrix-options.ts';
 import { runSession, type SessionOutcome } from '../sessions/matrix-session.ts';
-import { inGroup, optional, preset } from '../options/option-kinds.ts';
+import { runStudy } from '../sessions/study-session.ts';
+import { EXIT } from '../terminal/exit-code.ts';
+import type { Terminal } from '../terminal/terminal.ts';
+import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, listOf, text } from '../options/option-values.ts';
 
 const SUITES = ['default', 'full'] as const;
 type Suite = (typeof SUITES)[number];
 const DEFAULT_RESULT = 'results/latest.json';
 const DEFAULT_REPORT = 'reports/index.html';
+
+/** Studies that are answered after the suite: the first ones, over a part of their requests. */
+const STUDIES = 3;
+const STUDY_REQUESTS = 256;
+const STUDY_DEVICE = 'model:nvme-consumer';
 
 /** The default suite is to take two minutes: a long recording is served up to here. */
 const RECORDING_REQUESTS_MAX = 8192;
@@ -47,6 +58,11 @@ export const benchCommand = defineCommand({
             choice('suite', SUITES),
             'default',
           ),
+          study: preset(
+            'Studies to answer after the suite (see list), comma-separated; none: no study',
+            listOf('study', choice('study', ['none', ...studyNames()])),
+            studyNames().slice(0, STUDIES).join(','),
+          ),
         }),
       )
       .options(CELL_OPTIONS)
@@ -55,7 +71,8 @@ export const benchCommand = defineCommand({
       .options(MEASURE_OPTIONS)
       .options(
         inGroup('Measuring:', {
-          'time-limit': preset(TIME_LIMIT.describe, TIME_LIMIT.read, '80'),
+          full: flag('Time all cells; default: those that the answer quotes'),
+          'time-limit': preset(TIME_LIMIT.describe, TIME_LIMIT.read, '40'),
           // Counting has warmed the program up, and a round of the suite is long.
           warmup: preset(WARM_UP.describe, WARM_UP.read, '0'),
         }),
@@ -73,6 +90,7 @@ export const benchCommand = defineCommand({
           ['bench', 'the whole suite, in about a minute'],
           ['bench --dir /mnt/nvme --samples 20', 'more samples, on another disk'],
           ['bench --samples 0', 'exact counts only'],
+          ['bench --full --time-limit 600', 'times of all cells'],
           ['bench --suite full', 'recordings in full'],
         ]),
       ),
@@ -86,15 +104,39 @@ export const benchCommand = defineCommand({
   run: async (args, terminal) => {
     const names = args.workload ?? shippedNames();
     const sources = await Promise.all(names.map(async (name) => inSuite(args.suite, await findSource(name))));
-    const ended = await runSession({ args, sources, words: terminal.argv }, terminal);
+    const timedCells = args.full ? undefined : quotedCells;
+    const ended = await runSession({ args, sources, words: terminal.argv, timedCells }, terminal);
     const files = await writeFiles(ended, { out: args.out, report: args.report });
-    return endMatrix(ended, { args, files }, terminal);
+    const code = endMatrix(ended, { args, files }, terminal);
+    // A matrix of one's own is its own question.
+    if (ended.kind === 'interrupted' || args.json || args.workload !== undefined) return code;
+    return (await answerStudies(args.study, terminal)) ?? code;
   },
 });
 
 function inSuite(suite: Suite, source: WorkloadSource): WorkloadSource {
   if (suite === 'full' || source.kind === 'workload') return source;
   return { ...source, limit: RECORDING_REQUESTS_MAX };
+}
+
+/** The headline of each study; the exit code if they were interrupted. */
+async function answerStudies(names: readonly string[], terminal: Terminal): Promise<number | undefined> {
+  const { paint, width } = terminal;
+  for (const name of names.filter((each) => each !== 'none')) {
+    const study = readStudy(name);
+    const given = { requests: STUDY_REQUESTS, device: [STUDY_DEVICE] };
+    const answered = await runStudy({ study, path: studyPath(name), workloads: undefined, given }, terminal);
+    if (answered === undefined) return EXIT.interrupted;
+    const [headline] = answered.sentences;
+    const text = headline === undefined ? 'No answer.' : headline.text;
+    const command = `qcow2-bench study ${name}`;
+    terminal.print(
+      ['', paint.bold(study.question), ...wrapped(text, width), paint.dim(`all of it: ${command}`)].join(
+        '\n',
+      ),
+    );
+  }
+  return undefined;
 }
 
 async function writeFiles(

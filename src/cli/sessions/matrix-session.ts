@@ -13,7 +13,7 @@ import { collectEnvironment } from '../../bench/environment.ts';
 import { planMatrix, type MatrixAxes } from '../../bench/matrix.ts';
 import { progressOn } from '../terminal/run-progress.ts';
 import { shardOf } from '../../bench/shard.ts';
-import { runMatrix, type MatrixOutcome } from '../../bench/run.ts';
+import { runMatrix, type MatrixOutcome, type MatrixRunOptions } from '../../bench/run.ts';
 import type { UserImage } from '../../bench/user-image.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { countOf } from '../../core/number-text.ts';
@@ -71,6 +71,8 @@ export interface MatrixSession {
   readonly remarksOf?: ((cell: Cell) => readonly string[]) | undefined;
   /** Records the size of each image over its counting pass. Default false. */
   readonly watchesGrowth?: boolean | undefined;
+  /** Which of the counted cells are timed, as `runMatrix` takes it; default: all. */
+  readonly timedCells?: MatrixRunOptions['timedCells'];
   /** Of a replay. */
   readonly replay?: ReplaySetting | undefined;
 }
@@ -161,6 +163,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
       ],
       sink,
       ...sampling,
+      timedCells: session.timedCells,
       timedRequests:
         args['timed-requests'] ?? (session.replay?.timing === undefined ? DEFAULT_TIMED_REQUESTS : undefined),
       limit: args.requests,
