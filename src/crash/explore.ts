@@ -7,6 +7,7 @@
  * - A state is judged by its own bytes, whether or not its outcome was found by inspecting another.
  */
 
+import { SECTOR_SIZE } from '../core/alignment.ts';
 import type { Pending } from '../core/pending.ts';
 import { recordRecovery, recoveryEpochs, type Crash, type Crashes } from './crashes.ts';
 import { epochsOf, type Epoch } from './epochs.ts';
@@ -55,6 +56,7 @@ export interface Exploration {
   /** States that a second judge has looked at. */
   readonly askedSecond: number;
   readonly badStates: number;
+  readonly losses: Losses;
   /** The first ones. */
   readonly bad: readonly BadState[];
   /** States with findings, of which each has a name; a state with several names counts for each. */
@@ -72,6 +74,17 @@ export interface LaterStates {
   readonly space: SpaceSize;
   readonly tried: number;
   readonly isExhausted: boolean;
+}
+
+/** What violations lose of what was promised. */
+export interface Losses {
+  /** States in which the image can be read and sectors hold something else. */
+  readonly states: number;
+  /** Bytes of the disk that hold something else, at most in a state, and in all of them. */
+  readonly bytesMax: number;
+  readonly bytesSum: number;
+  /** States in which the image cannot be read at all. */
+  readonly unreadable: number;
 }
 
 export interface ExploreOptions extends SpaceOptions {
@@ -216,6 +229,7 @@ class Explorer {
   #laterMax = 0;
   #laterSpace: SpaceSize = { whole: 0n, all: 0n, epochs: 0 };
   #badStates = 0;
+  readonly #losses = { states: 0, bytesMax: 0, bytesSum: 0, unreadable: 0 };
   #inDiscard = 0;
   #repaired = 0;
   #repairBytesMax = 0;
@@ -249,6 +263,7 @@ class Explorer {
       },
       askedSecond: this.#asked,
       badStates: this.#badStates,
+      losses: this.#losses,
       bad: this.#bad,
       hazards: this.#hazards,
       inDiscard: this.#inDiscard,
@@ -353,6 +368,17 @@ class Explorer {
     }
   }
 
+  #noteLoss(findings: readonly Finding[]): void {
+    const losses = this.#losses;
+    const early = findings.filter(({ moment }) => moment === 'before-repair');
+    if (early.some(({ kind }) => kind === 'unreadable')) losses.unreadable++;
+    const sectors = new Set(early.filter(({ kind }) => kind === 'wrong-data').map(({ sector }) => sector));
+    if (sectors.size === 0) return;
+    losses.states++;
+    losses.bytesMax = Math.max(losses.bytesMax, sectors.size * SECTOR_SIZE);
+    losses.bytesSum += sectors.size * SECTOR_SIZE;
+  }
+
   #noteRepair({ repairBytes }: Outcome): void {
     if (repairBytes === 0) return;
     this.#repaired++;
@@ -363,6 +389,7 @@ class Explorer {
     const state = { crashes, findings };
     if (names === undefined) {
       this.#badStates++;
+      this.#noteLoss(findings);
       if (this.#bad.length < (this.#options.keep ?? KEPT_BAD_STATES)) this.#bad.push(state);
       return;
     }

@@ -84,6 +84,7 @@ export function crashText(
       paint.dim(`skipped ${visibleText(crashCellName(each))}: ${visibleText(each.skipped ?? '')}`),
     ),
     ...cells.flatMap((cell) => (cell.examples ?? []).flatMap((each) => exampleLines(cell, each, paint))),
+    ...cells.flatMap((cell) => lossLines(cell)).map(paint.yellow),
     ...hazardLines(cells, width).map(paint.yellow),
     ...prices.flatMap((price) => wrapped(priceText(price), width)),
     ...saved.map((path) => `Example  ${visibleText(path)}`),
@@ -170,6 +171,20 @@ function exampleLines(
   return [(isHazard ? paint.yellow : paint.red)(title), ...lines, ''];
 }
 
+/** What a mode without syncs loses. */
+function lossLines(each: ExploredCell): readonly string[] {
+  const { cell, exploration } = each;
+  if (cell.cache !== 'unsafe' || exploration === undefined || exploration.badStates === 0) return [];
+  const { badStates, distinct, losses } = exploration;
+  const { states, bytesMax, bytesSum, unreadable } = losses;
+  const lost = `loses flushed data in ${shareText(badStates, distinct)} of states`;
+  const bytes =
+    states === 0 ? '' : `, ${humanSize(bytesSum / states)} on average, ${humanSize(bytesMax)} at most`;
+  const image =
+    unreadable === 0 ? '' : `; the image cannot be read in ${shareText(unreadable, distinct)} of states`;
+  return [`${visibleText(crashCellName(each))} ${lost}${bytes}${image}`];
+}
+
 /** Each hazard with how many states it is in, and what it means. */
 function hazardLines(cells: readonly ExploredCell[], width: number): readonly string[] {
   return HAZARDS.flatMap((hazard) => {
@@ -252,6 +267,7 @@ export function crashJson({
             isExhausted: exploration.isExhausted,
             distinct: exploration.distinct,
             violations: exploration.badStates,
+            losses: exploration.losses,
             hazards: Object.fromEntries([...exploration.hazards].map(([name, { states }]) => [name, states])),
             later: {
               recoveries: exploration.later.recoveries,
