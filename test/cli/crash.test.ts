@@ -1,6 +1,6 @@
 /** `crash` from the command line: threads, suites, and options that it hands on. */
 
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { expect, test } from 'vitest';
@@ -124,4 +124,37 @@ test('a suite chooses workloads and image options, and nothing else does beside 
     expect(code).toBe(2);
     expect(stderr).toContain(`--suite chooses ${option[0] ?? ''}`);
   }
+});
+
+test('a run that was broken off goes on behind its cells, and finds the same', async () => {
+  const folder = testDirectory();
+  writeFileSync(join(folder, 'tiny.json'), JSON.stringify(TINY));
+  const words = ['--workload', 'tiny.json', '--requests', '6', '--states', '30', '--steps', 'resize'];
+  const cells = ['--format', 'qcow2,raw', '--cache', 'writeback,unsafe'];
+  const found = async (...more: readonly string[]): Promise<unknown> => {
+    const { stdout, code, stderr } = await callCli(folder, 'crash', ...words, ...more, '--json');
+    expect(code, stderr).toBe(0);
+    return JSON.parse(stdout, (key, value: unknown) => (/seconds/i.test(key) ? undefined : value));
+  };
+  const whole = await found(...cells);
+  const file = join(folder, 'progress.json');
+  await found('--format', 'raw', '--cache', 'unsafe', '--resume', 'progress.json');
+  const one = readFileSync(file, 'utf8');
+  expect(JSON.parse(one)).toMatchObject({ cells: { length: 1 } });
+  // As if the cell had come to something else: it is not explored again.
+  writeFileSync(file, one.replace('"tried":', '"tried":9'));
+  expect(JSON.stringify(await found(...cells, '--resume', 'progress.json'))).toMatch(/"tried":9\d/);
+  writeFileSync(file, one);
+  expect(await found(...cells, '--resume', 'progress.json')).toEqual(whole);
+  expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ cells: { length: 6 } });
+  expect(await found(...cells, '--resume', 'progress.json')).toEqual(whole);
+
+  const other = await callCli(folder, 'crash', ...words, '--seed', '8', '--resume', 'progress.json');
+  expect(other.code).toBe(1);
+  expect(other.stderr).toContain('of a run with other options');
+  writeFileSync(file, one.slice(0, 200));
+  const broken = await callCli(folder, 'crash', ...words, '--resume', 'progress.json');
+  expect(broken).toMatchObject({ code: 1 });
+  expect(broken.stderr).toContain('progress.json');
+  expect(readFileSync(file, 'utf8')).toBe(one.slice(0, 200));
 });

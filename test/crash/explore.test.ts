@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 
 import type { WrapDevice } from '../../src/bench/stack.ts';
 import { epochsOf } from '../../src/crash/epochs.ts';
-import { explore, Surveyor, type JudgedState } from '../../src/crash/explore.ts';
+import { explore, Surveyor, type Exploration, type JudgedState } from '../../src/crash/explore.ts';
 import { recordCell } from '../../src/crash/record-cell.ts';
 import type { Recording } from '../../src/crash/recording.ts';
 import { shrink } from '../../src/crash/shrink.ts';
@@ -322,3 +322,15 @@ describe('a fault of an engine is found, and shown in few requests', () => {
 function isViolation({ findings, hazards }: JudgedState): boolean {
   return findings.length > 0 && hazards === undefined;
 }
+
+test('what is lost without syncs is counted, and nothing is lost with them', async () => {
+  const options = { model: STRONGEST_MODEL, budget: 150, seed: SEED };
+  const lossesOf = async (cache: SmallCell['cache']): Promise<Exploration['losses']> =>
+    (await explore(await recordSmall({ format: 'qcow2', refcounts: 'eager', cache }), options)).losses;
+  expect(await lossesOf('writeback')).toEqual({ states: 0, bytesMax: 0, bytesSum: 0, unreadable: 0 });
+  const { states, bytesMax, bytesSum } = await lossesOf('unsafe');
+  expect(states).toBeGreaterThan(20);
+  expect(bytesMax).toBeGreaterThanOrEqual(4096);
+  expect(bytesSum).toBeGreaterThan(bytesMax);
+  expect(bytesSum).toBeLessThanOrEqual(states * bytesMax);
+});

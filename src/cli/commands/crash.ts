@@ -103,6 +103,10 @@ export const crashCommand = defineCommand({
             'Directory for an example of each finding, as a file for --reproduce',
             text('examples'),
           ),
+          resume: optional(
+            'Keep each explored cell in this file, and leave out those that it has',
+            text('resume'),
+          ),
           reproduce: optional('Run the example of this file again, instead of exploring', text('reproduce')),
           json: flag('Print the findings as JSON'),
         }),
@@ -118,12 +122,16 @@ export const crashCommand = defineCommand({
         ]),
       ),
 
-  files: ({ workload, reproduce }) => {
+  files: ({ workload, reproduce, resume }) => {
     const shipped = new Set(shippedNames());
     const named = expandAxes(workload ?? []).filter(
       (name) => !shipped.has(name) && existsSync(name) && traceExists(name),
     );
-    return [...reads('--workload', ...named.flatMap(traceFiles)), ...reads('--reproduce', reproduce)];
+    return [
+      ...reads('--workload', ...named.flatMap(traceFiles)),
+      ...reads('--reproduce', reproduce),
+      ...reads('--resume', resume),
+    ];
   },
 
   run: async (args, terminal) => {

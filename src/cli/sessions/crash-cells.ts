@@ -42,6 +42,7 @@ export interface CrashArgs extends LayoutAxesArgs {
   readonly minutes: number | undefined;
   readonly jobs: number;
   readonly examples: string | undefined;
+  readonly resume?: string | undefined;
   readonly json: boolean;
 }
 
@@ -159,6 +160,23 @@ function modelOf({ atomic, garbage, order }: CrashArgs): CrashModel {
     case 'write':
       return { atomic, garbage, order };
   }
+}
+
+/** What the findings of every cell depend on, in words. */
+export function optionsText(args: CrashArgs): string {
+  const { requests, states, nested, faults, seed, atomic, garbage, order } = args;
+  const qemu = args['verify-with-qemu'];
+  return [
+    `requests ${String(requests)}`,
+    `states ${String(states)}`,
+    `nested ${String(nested)}`,
+    `seed ${String(seed)}`,
+    `atomic ${atomic}`,
+    `order ${order}`,
+    ...(garbage ? ['garbage'] : []),
+    ...(faults ? ['faults'] : []),
+    ...(qemu === undefined ? [] : [`verify-with-qemu ${String(qemu)}`]),
+  ].join(', ');
 }
 
 /** Where QEMU judges states of every cell, if that was requested; disposing removes its files. */

@@ -1,12 +1,20 @@
 /** Explores the cells that the options select, from options to exit code. */
 
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { unsupportedByFormat } from '../../bench/unsupported.ts';
 import { existsSync } from '../../core/host-fs.ts';
 import { countOf } from '../../core/number-text.ts';
 import { crashesOfCase, planOfCase, readCrashCase, refuseCase } from '../../crash/crash-case.ts';
-import { exploreCell, type CellFindings } from '../../crash/explore-cell.ts';
+import {
+  cellKey,
+  progressText,
+  readProgress,
+  storedCell,
+  type CellFigures,
+  type KnownCell,
+} from '../../crash/crash-progress.ts';
+import { exploreCell } from '../../crash/explore-cell.ts';
 import { lazyPrice, refcountPairs, type LazyPrice } from '../../crash/price.ts';
 import { recordCell } from '../../crash/record-cell.ts';
 import { FaultInjector, faultText } from '../../crash/faults.ts';
@@ -22,7 +30,14 @@ import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { ProgressBar } from '../terminal/progress-bar.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { PROCESS_CLOCK } from './clock.ts';
-import { cellOptions, planCrashCells, qemuDirectory, type CrashArgs, type CrashCell } from './crash-cells.ts';
+import {
+  cellOptions,
+  optionsText,
+  planCrashCells,
+  qemuDirectory,
+  type CrashArgs,
+  type CrashCell,
+} from './crash-cells.ts';
 import { CrashThread } from './crash-threads.ts';
 
 const NS_PER_MINUTE = 60e9;
@@ -31,6 +46,7 @@ const NS_PER_MINUTE = 60e9;
 export async function crashSession(args: CrashArgs, terminal: Terminal): Promise<number> {
   const planned = await planCrashCells(args);
   if (args.examples !== undefined) checkDirectory(args.examples);
+  if (args.resume !== undefined) checkDirectory(dirname(args.resume));
   using bar = new ProgressBar(terminal.errors);
   using interruption = new Interruption(terminal, () => bar.clear());
   const startNs = PROCESS_CLOCK.nowNs();
@@ -55,7 +71,10 @@ export async function crashSession(args: CrashArgs, terminal: Terminal): Promise
   };
   terminal.print(args.json ? JSON.stringify(crashJson(answer), null, 2) : crashText(answer, terminal));
   if (isInterrupted) {
-    terminal.warn(`interrupted: ${String(cells.length)} of ${countOf(planned.length, 'cell')} explored`);
+    const goOn = args.resume === undefined ? '' : '; the same command goes on from there';
+    terminal.warn(
+      `interrupted: ${String(cells.length)} of ${countOf(planned.length, 'cell')} explored${goOn}`,
+    );
     return EXIT.interrupted;
   }
   return cells.some((cell) => isViolated(cell)) ? EXIT.verdict : EXIT.good;
@@ -72,6 +91,7 @@ class CrashSearch {
   /** Share of each cell that is done. */
   readonly #shares: number[] = [];
   readonly #shown = new Set<string>();
+  readonly #progress: Progress | undefined;
   #next = 0;
 
   constructor(
@@ -83,6 +103,7 @@ class CrashSearch {
     this.#args = args;
     this.#bar = bar;
     this.#interruption = interruption;
+    this.#progress = args.resume === undefined ? undefined : new Progress(args.resume, optionsText(args));
   }
 
   async run(): Promise<void> {
@@ -131,7 +152,12 @@ class CrashSearch {
     index: number,
     { plan, steps }: CrashCell,
     thread: CrashThread | undefined,
-  ): Promise<CellFindings> {
+  ): Promise<CellFigures> {
+    const known = this.#progress?.find({ cell: plan.cell, steps });
+    if (known !== undefined) {
+      this.#note(known);
+      return known;
+    }
     const { signal } = this.#interruption;
     const name = crashCellName({ cell: plan.cell, steps });
     const onTried = (tried: number): void => {
@@ -150,8 +176,13 @@ class CrashSearch {
           PROCESS_CLOCK.nowNs(),
         )
       : thread.explore({ index, shown }, { onTried, signal }));
-    for (const { what } of findings.examples) this.#shown.add(what);
+    this.#note(findings);
+    this.#progress?.add({ cell: plan.cell, steps }, findings);
     return findings;
+  }
+
+  #note({ examples }: CellFigures): void {
+    for (const { what } of examples) this.#shown.add(what);
   }
 
   #hasTime(): boolean {
@@ -172,6 +203,30 @@ async function pricesOf(planned: readonly CrashCell[], args: CrashArgs): Promise
     if (price !== undefined) prices.push(price);
   }
   return prices;
+}
+
+/** The file of `--resume`: replaced as a whole after each cell, so it is whole after any end. */
+class Progress {
+  readonly #path: string;
+  readonly #options: string;
+  readonly #known: ReadonlyMap<string, KnownCell>;
+  readonly #cells: KnownCell['stored'][];
+
+  constructor(path: string, options: string) {
+    this.#path = path;
+    this.#options = options;
+    this.#known = existsSync(path) ? readProgress(path, options) : new Map();
+    this.#cells = Array.from(this.#known.values(), ({ stored }) => stored);
+  }
+
+  find(each: Parameters<typeof storedCell>[0]): CellFigures | undefined {
+    return this.#known.get(cellKey(each))?.figures;
+  }
+
+  add(each: Parameters<typeof storedCell>[0], figures: CellFigures): void {
+    this.#cells.push(storedCell(each, figures));
+    replaceFile(this.#path, progressText(this.#options, this.#cells), { durable: false });
+  }
 }
 
 /** Writes each example to a new file of the directory. */

@@ -91,6 +91,7 @@ async function crashFigures(
     minutes: undefined,
     jobs: 1,
     examples: undefined,
+    resume: undefined,
   };
   const planned = await planCrashCells(crashArgs);
   const plans = planned.map(({ plan }) => plan).filter((plan) => unsupportedByFormat(plan) === undefined);

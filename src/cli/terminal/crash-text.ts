@@ -4,7 +4,7 @@ import { wrapped } from '../../core/text-lines.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { countOf } from '../../core/number-text.ts';
 import { formatSize, humanSize } from '../../core/size.ts';
-import type { Exploration } from '../../crash/explore.ts';
+import type { ExplorationFigures } from '../../crash/crash-progress.ts';
 import type { CellFindings, FoundExample } from '../../crash/explore-cell.ts';
 import { HAZARD_MEANINGS, HAZARDS } from '../../crash/hazards.ts';
 import type { LazyPrice } from '../../crash/price.ts';
@@ -18,7 +18,7 @@ export interface ExploredCell {
   /** What was done to the image between the requests. */
   readonly steps: readonly StepKind[];
   readonly skipped?: string;
-  readonly exploration?: Exploration;
+  readonly exploration?: ExplorationFigures;
   readonly faults?: CellFindings['faults'];
   readonly examples?: readonly FoundExample[];
   /** Of the exploration. */
