@@ -24,6 +24,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   backing: ['disk.raw'],
   balance: ['result.json'],
   'backing-dir': ['.'],
+  charts: ['.'],
   baseline: ['baseline.json'],
   delete: ['one'],
   examples: ['.'],
@@ -145,7 +146,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
     'trace slice': { call: { TRACE: 'trace.csv', OUT: 'new.csv' }, partners: WRITTEN_TRACE_PARTNERS },
     report: {
       call: { RESULT: 'result.json', out: 'new.html' },
-      partners: { cache: { markdown: true } },
+      partners: { cache: { markdown: true }, charts: { out: undefined } },
     },
     merge: { call: { RESULT: 'shard.json', out: 'new.json' } },
     compare: {

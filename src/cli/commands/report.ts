@@ -1,6 +1,10 @@
 /** `report`: results as a page that needs nothing else, or as a Markdown table. */
 
+import { join } from 'node:path';
+
 import { visibleText } from '../../core/visible-text.ts';
+import { checkWritableDirectory } from '../../device/output-directory.ts';
+import { CHART_IDS } from '../../report/charts/catalog.ts';
 import { markdownTables } from '../../report/markdown.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { readResult } from '../../result/store.ts';
@@ -13,6 +17,7 @@ import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads } from '../options/fi
 import { mergeResults } from '../files/merge-results.ts';
 import { flag, inGroup, optional } from '../options/option-kinds.ts';
 import { choice, listOf, text } from '../options/option-values.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 const DEFAULT_PAGE = 'reports/index.html';
 
@@ -33,6 +38,7 @@ export const reportCommand = defineCommand({
           ),
           ...OVERWRITE_OPTIONS,
           markdown: flag('Write Markdown tables, one per cache mode and setup'),
+          charts: optional('Write each chart as SVG to this directory, instead of the page', text('charts')),
           cache: optional(
             'Markdown: cache modes, comma-separated; default: all in the result',
             listOf('cache', choice('cache', CACHE_MODES)),
@@ -43,18 +49,33 @@ export const reportCommand = defineCommand({
         examples([
           ['report results/latest.json', 'the page'],
           ['report results/latest.json --markdown --cache writethrough', 'a table for a README'],
+          ['report results/latest.json --charts .', 'the charts as SVG'],
         ]),
       ),
 
-  files: ({ result, out, markdown }) => [
+  files: ({ result, out, markdown, charts }) => [
     ...reads('RESULT', ...result),
-    ...(markdown
-      ? makes('markdown', '--out', out)
-      : makes('page', '--out', out ?? DEFAULT_PAGE, DEFAULT_PAGE)),
+    ...(charts === undefined
+      ? markdown
+        ? makes('markdown', '--out', out)
+        : makes('page', '--out', out ?? DEFAULT_PAGE, DEFAULT_PAGE)
+      : CHART_IDS.flatMap((id) => makes('chart', '--charts', chartPath(charts, id)))),
   ],
 
-  run: async ({ result: paths, out, markdown, cache }, terminal) => {
+  run: async ({ result: paths, out, markdown, cache, charts }, terminal) => {
+    if (charts !== undefined && (markdown || out !== undefined)) {
+      throw new UsageError('--charts writes pictures only: omit --markdown and --out');
+    }
     const result = mergeResults(paths.map((path) => ({ path, result: readResult(path) })));
+    if (charts !== undefined) {
+      checkWritableDirectory(charts);
+      const { chartPictures } = await import('../../report/chart-pictures.ts');
+      for (const [id, svg] of await chartPictures(result)) {
+        replaceFile(chartPath(charts, id), svg, { durable: false });
+        terminal.print(visibleText(chartPath(charts, id)));
+      }
+      return EXIT.good;
+    }
     const written = markdown ? tablesOf(result, cache) : await page(result);
     if (markdown && out === undefined) {
       terminal.print(written.trimEnd());
@@ -66,6 +87,10 @@ export const reportCommand = defineCommand({
     return EXIT.good;
   },
 });
+
+function chartPath(directory: string, id: string): string {
+  return join(directory, `${id}.svg`);
+}
 
 /** The charts' libraries are large: they are loaded for a page only. */
 async function page(result: ResultRecord): Promise<string> {

@@ -10,7 +10,7 @@ import { bytesText } from '../numbers.ts';
 import { PURPOSE_COLOURS } from '../palette.ts';
 import type { ReportCell, ReportCells } from '../report-cells.ts';
 import type { Chart, Selected } from './chart.ts';
-import { stackedBarsChart, type StackedBars } from './stacked-bars.ts';
+import { stackedBarsChart, type StackedBars, type StackedBarsOptions } from './stacked-bars.ts';
 
 /** Tables that change with an allocation first, then what grows now and then, then the fill. */
 const SHOWN: readonly Purpose[] = [
@@ -39,8 +39,12 @@ const BARS: StackedBars = {
   partsOf,
 };
 
-export function bytesByPurposeChart(report: ReportCells, selected: Selected): Chart {
-  return stackedBarsChart(report, selected, BARS);
+export function bytesByPurposeChart(
+  report: ReportCells,
+  selected: Selected,
+  options: StackedBarsOptions = {},
+): Chart {
+  return stackedBarsChart(report, selected, BARS, options);
 }
 
 function partsOf({ record: { counts } }: ReportCell): ReadonlyMap<string, number> | undefined {

@@ -8,19 +8,36 @@ import { bytesByPurposeChart } from './bytes-by-purpose.ts';
 import type { Chart, Selected } from './chart.ts';
 import { amplificationMatrixChart, syncsMatrixChart } from './heat-map.ts';
 import { requestTimesChart } from './request-times.ts';
+import type { StackedBarsOptions } from './stacked-bars.ts';
 import { syncsByCauseChart } from './syncs-by-cause.ts';
 import { timeRatiosChart } from './time-ratios.ts';
 import { timeSplitChart } from './time-split.ts';
 
-export function reportCharts(report: ReportCells, selected: Selected): readonly Chart[] {
+/** Their identifiers, in the same order. */
+export const CHART_IDS = [
+  'syncs',
+  'bytes',
+  'matrix-syncs',
+  'matrix-amplification',
+  'times',
+  'ratios',
+  'split',
+] as const;
+
+/** @param options of charts with a legend: outside the page they have it within. */
+export function reportCharts(
+  report: ReportCells,
+  selected: Selected,
+  options: StackedBarsOptions = {},
+): readonly Chart[] {
   return [
-    syncsByCauseChart(report, selected),
-    bytesByPurposeChart(report, selected),
+    syncsByCauseChart(report, selected, options),
+    bytesByPurposeChart(report, selected, options),
     syncsMatrixChart(report, selected),
     amplificationMatrixChart(report, selected),
     requestTimesChart(report, selected),
     timeRatiosChart(report, selected),
-    timeSplitChart(report, selected),
+    timeSplitChart(report, selected, options),
   ];
 }
 

@@ -9,7 +9,7 @@ import { microsecondsText } from '../numbers.ts';
 import { TIME_PART_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
 import type { Chart, LegendEntry, Selected } from './chart.ts';
-import { stackedBarsChart, type StackedBars } from './stacked-bars.ts';
+import { stackedBarsChart, type StackedBars, type StackedBarsOptions } from './stacked-bars.ts';
 
 const NS_PER_US = 1000;
 
@@ -57,8 +57,12 @@ const BARS: StackedBars = {
     timeSplit && new Map(PARTS.map(({ name, ns }) => [name, ns(timeSplit) / timeSplit.requests / NS_PER_US])),
 };
 
-export function timeSplitChart(report: ReportCells, selected: Selected): Chart {
-  return stackedBarsChart(report, selected, BARS);
+export function timeSplitChart(
+  report: ReportCells,
+  selected: Selected,
+  options: StackedBarsOptions = {},
+): Chart {
+  return stackedBarsChart(report, selected, BARS, options);
 }
 
 function timeText(us: number): string {
