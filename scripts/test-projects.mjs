@@ -39,7 +39,7 @@ const SLOW_TESTS = [
   'test/format/fuzz/**',
   'test/format/qcow2/compression.test.ts',
   'test/format/qcow2/failures.test.ts',
-  'test/format/qcow2/interrupted.test.ts',
+  'test/format/qcow2/failing-operation.test.ts',
   'test/gate/mutations.test.ts',
   'test/scripts/answers.test.ts',
   'test/scripts/gate-rates.test.ts',

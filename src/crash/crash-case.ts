@@ -6,6 +6,7 @@
 import { z } from 'zod';
 
 import { Qcow2BenchError } from '../core/error.ts';
+import { PREALLOCATIONS } from '../format/image-shape.ts';
 import { readCheckedJson } from '../result/checked-json.ts';
 import { cellSchema } from '../result/schema.ts';
 import { REQUEST_OPS } from '../workload/request.ts';
@@ -72,6 +73,7 @@ export const crashCaseSchema = z.strictObject({
           offset: bytes,
           length: bytes,
           snapshot: z.string().max(255).optional(),
+          preallocation: z.enum(PREALLOCATIONS).optional(),
         }),
       ]),
     )
@@ -156,8 +158,8 @@ function emptyWorkload({ name, title, virtualSize }: RecordedSource): Workload {
 /** As the file has it: a request may be of a class of its own. */
 function storedStep(step: Step): CrashCase['requests'][number] {
   if (isImageStep(step)) {
-    const { op, offset, length, snapshot } = step;
-    return { op, offset, length, snapshot };
+    const { op, offset, length, snapshot, preallocation } = step;
+    return { op, offset, length, snapshot, preallocation };
   }
   const { op, offset, length, fua, unmap, timeNs } = step;
   return { op, offset, length, fua, unmap, timeNs };

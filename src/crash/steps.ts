@@ -9,7 +9,7 @@ import { alignDown, SECTOR_SIZE } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
 import type { DiskImage } from '../format/disk-image.ts';
 import { FORMAT_FACTS } from '../format/formats.ts';
-import { hasDataFile } from '../format/image-shape.ts';
+import { hasDataFile, type Preallocation } from '../format/image-shape.ts';
 import type { Cell } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import type { Recorder } from './recorder.ts';
@@ -25,6 +25,8 @@ export interface ImageStep {
   readonly length: number;
   /** Of a snapshot operation. */
   readonly snapshot?: string | undefined;
+  /** Of a disk that gets larger: the space that is taken for what is new. */
+  readonly preallocation?: Preallocation | undefined;
 }
 
 export type Step = Request | ImageStep;
@@ -160,13 +162,13 @@ async function isInPlace({ op, offset, length }: ImageStep, image: DiskImage): P
 }
 
 async function perform(
-  { op, offset, length, snapshot = '' }: ImageStep,
+  { op, offset, length, snapshot = '', preallocation }: ImageStep,
   image: DiskImage,
   bytes = new Uint8Array(0),
 ): Promise<void> {
   switch (op) {
     case 'grow':
-      return image.resize?.(offset + length);
+      return image.resize?.(offset + length, preallocation);
     case 'shrink':
       return image.resize?.(offset);
     case 'write-compressed':

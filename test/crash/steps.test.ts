@@ -70,3 +70,33 @@ test('a step is left out where the image refuses it', async () => {
   });
   expect(requests.map(({ op }) => op)).toEqual(['snapshot-create']);
 });
+
+const CLUSTER = 512;
+const DISK = 1024 * 1024;
+
+/** Sizes within an L2 table, which maps 64 clusters, and at its border; with and without snapshots. */
+test.each([
+  ...(['metadata', 'falloc', 'full'] as const).map((preallocation) => ({
+    what: `larger, ${preallocation}`,
+    steps: [{ op: 'grow', offset: DISK, length: 300 * CLUSTER, preallocation }] as const,
+  })),
+  ...[60, 100].map((clusters) => ({
+    what: `smaller, to ${String(clusters)} clusters`,
+    steps: [{ op: 'shrink', offset: clusters * CLUSTER, length: DISK - clusters * CLUSTER }] as const,
+  })),
+  {
+    what: 'smaller, with a snapshot',
+    steps: [
+      { op: 'snapshot-create', offset: 0, length: 0, snapshot: 'a' },
+      { op: 'shrink', offset: 60 * CLUSTER, length: DISK - 60 * CLUSTER },
+    ] as const,
+  },
+])('a crash loses nothing, and leaves leaks at most, while a disk gets $what', async ({ steps }) => {
+  const cell = { format: 'qcow2', refcounts: 'eager', cache: 'writeback', clusterSize: CLUSTER } as const;
+  const { plan, requests } = await smallPlan({ ...cell, prefilled: true, requests: 12 });
+  const flush = { op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs: 0 } as const;
+  const recording = await recordCell(plan, { requests: [...requests, flush, ...steps] });
+  expect(recording.requests.map(({ op }) => op).slice(-steps.length)).toEqual(steps.map(({ op }) => op));
+  const { bad } = await explore(recording, { model: STRONGEST_MODEL, budget: 300, seed: SEED, nested: 2 });
+  expect(bad.slice(0, 3), `seed ${String(SEED)}`).toEqual([]);
+});

@@ -1,20 +1,16 @@
 /**
- * A crash or a failing host operation in the middle of a repair, a resize or a snapshot operation:
- * the image opens or a repair makes it clean, and the guest loses no durable data.
+ * A failing host operation in the middle of a repair, a resize or a snapshot operation: the image
+ * opens or a repair makes it clean, and the guest loses no durable data. Crashes there are states of
+ * test/crash.
  */
 
 import { inspect } from 'node:util';
 
 import { describe, expect, it } from 'vitest';
 import { Qcow2BenchError } from '../../../src/core/error.ts';
-import { Random } from '../../../src/core/random.ts';
 import { FaultDevice, type FaultOp, type FaultRule } from '../../../src/device/fault.ts';
-import type { MemoryDevice } from '../../../src/device/memory-device.ts';
-import type { WriteLogEntry } from '../../../src/device/write-log.ts';
 import {
   DISK_CLUSTERS,
-  interruptedStates,
-  logOf,
   lossInspector,
   makeStart,
   onImage,
@@ -23,15 +19,9 @@ import {
   resizeTo,
   type Expected,
   type Guest,
-  type LossOf,
   type Operation,
   type StartOptions,
-} from './interrupted.ts';
-
-const SEED = Number(process.env['INTERRUPTED_SEED'] ?? 41);
-const SAMPLES = 24;
-/** A repair of one state in so many is interrupted too. */
-const NESTED_STRIDE = 4;
+} from './failing-operation.ts';
 
 interface Case {
   readonly what: string;
@@ -127,55 +117,6 @@ const CASES: readonly Case[] = [
     ];
   }),
 ];
-
-/** What is wrong with states that a crash may leave, in words: the first few. */
-async function lossesAfter(
-  file: MemoryDevice,
-  entries: readonly WriteLogEntry[],
-  lossOf: LossOf,
-  { samples, isNested = false }: { readonly samples: number; readonly isNested?: boolean },
-): Promise<readonly string[]> {
-  const random = new Random(SEED);
-  const losses: string[] = [];
-  let states = 0;
-  for (const state of interruptedStates(file, entries, { random, samples })) {
-    const loss = await lossOf(state.file).catch(String);
-    if (loss !== undefined && losses.length < 5) losses.push(`${state.name}: ${loss}`);
-    if (!isNested || states++ % NESTED_STRIDE !== 0) continue;
-    const again = await logOf(state.file, repair);
-    const within = await lossesAfter(state.file, again, lossOf, { samples: 4 });
-    losses.push(...within.map((each) => `${state.name}, then ${each}`));
-  }
-  return losses;
-}
-
-describe('a crash in the middle', () => {
-  it.each(CASES)('of $what', async ({ start, operation, expected }) => {
-    const { file, guest } = await makeStart(start);
-    const entries = await logOf(file, operation);
-    expect(entries.length).toBeGreaterThan(6);
-    const isNested = operation === repair;
-    expect(
-      await lossesAfter(file, entries, lossInspector(expected(guest)), { samples: SAMPLES, isNested }),
-      `seed ${String(SEED)}`,
-    ).toEqual([]);
-  });
-
-  it('is noticed where a repair has no sync before the pointer to its table', async () => {
-    const { file, guest } = await makeStart({ clusterSize: SMALL, isDirty: true });
-    const entries = await logOf(file, repair);
-    const pointer = entries.findIndex((entry) => entry.op === 'write' && entry.offset === 48);
-    let covered = 0;
-    const unordered = entries.map((entry, index) => {
-      if (entry.op !== 'sync') return entry;
-      if (index === pointer - 1) return { ...entry, covers: covered };
-      covered = entry.covers;
-      return entry;
-    });
-    const losses = await lossesAfter(file, unordered, lossInspector(unchanged(guest)), { samples: SAMPLES });
-    expect(losses.length).toBeGreaterThan(0);
-  });
-});
 
 /** Once, or from then on whatever takes space. */
 const FAULTS: readonly { readonly code: 'EIO' | 'ENOSPC'; readonly rule: (at: number) => FaultRule }[] = [

@@ -1,18 +1,16 @@
 /**
- * Operations on whole images, each ended in the middle: by a crash that loses any of what no sync
- * had covered, or by a host operation that fails. Small images, so that all of it can be tried.
+ * Operations on whole images, each ended in the middle by a host operation that fails. Small images,
+ * so that all of it can be tried.
  */
 
 import { createHash } from 'node:crypto';
 
-import type { Random } from '../../../src/core/random.ts';
 import type { Pending } from '../../../src/core/pending.ts';
 import type { BlockDevice } from '../../../src/device/block-device.ts';
 import { DeviceFilter } from '../../../src/device/filter.ts';
 import type { MemoryDevice } from '../../../src/device/memory-device.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
 import type { OpenOptions } from '../../../src/device/storage.ts';
-import { applyLogged, WriteLog, type WriteLogEntry } from '../../../src/device/write-log.ts';
 import type { CheckReport } from '../../../src/format/check-report.ts';
 import type { Preallocation } from '../../../src/format/image-shape.ts';
 import { Qcow2Image } from '../../../src/format/qcow2/qcow2-image.ts';
@@ -22,8 +20,6 @@ import { checkImageFile } from '../../../src/image/check-image.ts';
 const IMAGE = 'disk';
 const SECTOR = 512;
 export const DISK_CLUSTERS = 500;
-/** So many operations between two syncs have all their subsets tried; of more, samples. */
-const ALL_SUBSETS = 5;
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
@@ -111,82 +107,6 @@ export function onImage(work: (image: Qcow2Image) => Promise<unknown>): Operatio
 export const resizeTo = (virtualSize: number, preallocation: Preallocation = 'off'): Operation =>
   onImage((image) => image.resize(virtualSize, preallocation));
 
-/** What the operation did to the file. */
-export async function logOf(file: MemoryDevice, operation: Operation): Promise<readonly WriteLogEntry[]> {
-  const log = new WriteLog(file.clone());
-  await operation(log);
-  return log.entries;
-}
-
-interface InterruptedState {
-  readonly name: string;
-  readonly file: MemoryDevice;
-}
-
-/**
- * The files that a crash may leave, each once: after each operation, with every subset of those
- * that no sync has covered where they are few, and samples of the others; a write may be there in
- * part, in sectors.
- */
-export function* interruptedStates(
-  base: MemoryDevice,
-  entries: readonly WriteLogEntry[],
-  options: { readonly random: Random; readonly samples: number },
-): Generator<InterruptedState> {
-  const seen = new Set<string>();
-  for (const state of statesWithRepeats(base, entries, options)) {
-    const digest = digestOf(state.file);
-    if (seen.has(digest)) continue;
-    seen.add(digest);
-    yield state;
-  }
-}
-
-function* statesWithRepeats(
-  base: MemoryDevice,
-  entries: readonly WriteLogEntry[],
-  { random, samples }: { readonly random: Random; readonly samples: number },
-): Generator<InterruptedState> {
-  const durable = base.clone();
-  let covered = 0;
-  for (let cut = 0; cut <= entries.length; cut++) {
-    const last = entries[cut - 1];
-    if (last?.op === 'sync') {
-      for (const entry of entries.slice(covered, last.covers)) applyLogged(durable, entry);
-      covered = last.covers;
-    }
-    // Other cuts leave what this one leaves with some of it lost.
-    if (cut < entries.length && entries[cut]?.op !== 'sync') continue;
-    const open = entries.slice(covered, cut).filter(({ op }) => op !== 'sync');
-    const isSmall = open.length <= ALL_SUBSETS;
-    const subsets = isSmall ? 2 ** open.length : samples;
-    for (let subset = 0; subset < subsets; subset++) {
-      const file = durable.clone();
-      const share = random.fraction();
-      const isThere = open.map((_, at) => (isSmall ? ((subset >> at) & 1) === 1 : random.chance(share)));
-      for (const [at, entry] of open.entries()) if (isThere[at] === true) applyLogged(file, entry);
-      yield { name: `${String(covered)}…${String(cut)}: ${isThere.map(Number).join('')}`, file };
-    }
-    for (let n = 0; n < (open.length > 0 ? Math.ceil(samples / 4) : 0); n++) {
-      const file = durable.clone();
-      for (const entry of open) applyTorn(file, entry, random);
-      yield { name: `${String(covered)}…${String(cut)}, torn ${String(n)}`, file };
-    }
-  }
-}
-
-function applyTorn(file: MemoryDevice, entry: WriteLogEntry, random: Random): void {
-  if (entry.op !== 'write') {
-    if (random.chance(0.7)) applyLogged(file, entry);
-    return;
-  }
-  for (let at = 0; at < entry.bytes.byteLength; at += SECTOR) {
-    if (random.chance(0.3)) continue;
-    const bytes = entry.bytes.subarray(at, at + SECTOR);
-    applyLogged(file, { ...entry, offset: entry.offset + at, bytes });
-  }
-}
-
 export interface Expected {
   /** Disks that the image may hold, each of its own size. */
   readonly disks: readonly Bytes[];
@@ -200,7 +120,7 @@ export interface Expected {
 }
 
 /** What is lost or broken in a file, in words; nothing if it is sound. */
-export type LossOf = (file: MemoryDevice) => Promise<string | undefined>;
+type LossOf = (file: MemoryDevice) => Promise<string | undefined>;
 
 /** Inspects files that an operation may leave. Files with the same bytes are inspected once. */
 export function lossInspector(expected: Expected): LossOf {
