@@ -112,6 +112,8 @@ export interface ImageDetails {
   readonly clusterSize?: number | undefined;
   /** It was not closed cleanly: the next opening for writing repairs it. */
   readonly isDirty?: boolean | undefined;
+  /** Such an image can only be described. */
+  readonly isEncrypted?: boolean | undefined;
   /** As stored. */
   readonly backing?: BackingReference | undefined;
   readonly refcounts?: RefcountMode | undefined;

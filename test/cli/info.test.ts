@@ -54,6 +54,29 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     expect(text).toContain('in-use');
   });
 
+  test('an encrypted image is described, and refused by what reads its disk', async () => {
+    const folder = testDirectory();
+    const luks = 'encrypt.format=luks,encrypt.key-secret=key,encrypt.iter-time=10';
+    const secret = ['--object', 'secret,id=key,data=word'];
+    runTool('qemu-img', ['create', '-q', '-f', 'qcow2', ...secret, '-o', luks, 'disk', '8M'], folder);
+    const { code, stdout } = await callCli(folder, 'info', 'disk', '--json');
+    expect(code).toBe(0);
+    const theirs = JSON.parse(runTool('qemu-img', ['info', '--output=json', 'disk'], folder)) as object;
+    // What the keys are for is only QEMU's to show.
+    const encrypt = { format: 'luks' };
+    expect(JSON.parse(stdout)).toMatchObject({
+      encrypted: true,
+      'virtual-size': 8 * 1024 ** 2,
+      'format-specific': { data: { encrypt } },
+    });
+    expect(theirs).toMatchObject({ encrypted: true, 'format-specific': { data: { encrypt } } });
+    expect((await callCli(folder, 'info', 'disk')).stdout).toContain('encrypted: yes\n');
+    for (const words of ['check disk', 'map disk', 'convert disk out --to raw', 'snapshot disk --create x']) {
+      const refused = await callCli(folder, ...words.split(' '));
+      expect(errorLine(refused)).toMatch(/encrypted images \(LUKS\) are not supported/);
+    }
+  });
+
   test('a chain of qcow2 over qcow2 over raw, and qcow2 over QED over raw, is reported as by qemu-img', async () => {
     const folder = testDirectory();
     mkdirSync(join(folder, 'images'));

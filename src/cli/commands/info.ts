@@ -79,8 +79,12 @@ function infoText(info: ImageInfo, { paint }: Terminal): string {
 }
 
 function clusteredLines(info: ImageInfo, clusterSize: number): string[] {
-  const { isDirty = false, snapshots = [], specific = {} } = info;
-  const lines = [`cluster_size: ${String(clusterSize)}`, ...(isDirty ? ['cleanly shut down: no'] : [])];
+  const { isDirty = false, isEncrypted = false, snapshots = [], specific = {} } = info;
+  const lines = [
+    ...(isEncrypted ? ['encrypted: yes'] : []),
+    `cluster_size: ${String(clusterSize)}`,
+    ...(isDirty ? ['cleanly shut down: no'] : []),
+  ];
   if (info.backing !== undefined) {
     const { name, otherFormat, format = otherFormat } = info.backing;
     const full = fullBackingName(info.path, name);
@@ -133,6 +137,7 @@ function infoJson(info: ImageInfo): Record<string, unknown> {
     'file-size': info.fileSize,
     'actual-size': allocatedSize(info.path),
     'dirty-flag': info.isDirty ?? false,
+    ...(info.isEncrypted === true ? { encrypted: true } : {}),
   };
   const { backing, snapshots = [], specific = {} } = info;
   if (info.clusterSize === undefined) return common;

@@ -7,7 +7,7 @@ import { INCOMPATIBLE } from './on-disk/layout.ts';
 import { openQcow2 } from './open.ts';
 
 export async function describeQcow2(file: LoneFile): Promise<ImageDetails> {
-  const image = await openQcow2(file.options);
+  const image = await openQcow2(file.options, 'describe');
   const { header, refcountMode } = image;
   const { values, isDirty, hasDataFile, isDataFileRaw } = header;
   const bitmaps = await bitmapsOf(header).finally(() => image.abandon());
@@ -16,6 +16,7 @@ export async function describeQcow2(file: LoneFile): Promise<ImageDetails> {
     virtualSize: values.virtualSize,
     clusterSize: 2 ** values.clusterBits,
     isDirty,
+    isEncrypted: values.encryption !== undefined,
     backing: file.backing(),
     refcounts: refcountMode,
     dataFile,
@@ -31,13 +32,16 @@ function specificOf(header: HeaderStore, bitmaps: readonly object[]): Readonly<R
     compat: values.version === 2 ? '0.10' : '1.1',
     'compression-type': values.compressionType,
   };
-  const refcountBits = 2 ** values.refcountOrder;
-  if (values.version === 2) return { ...always, 'refcount-bits': refcountBits };
+  const refcounts = {
+    'refcount-bits': 2 ** values.refcountOrder,
+    ...(values.encryption === undefined ? {} : { encrypt: { format: values.encryption } }),
+  };
+  if (values.version === 2) return { ...always, ...refcounts };
   return {
     ...always,
     'lazy-refcounts': hasLazyRefcounts,
     ...(bitmaps.length === 0 ? {} : { bitmaps }),
-    'refcount-bits': refcountBits,
+    ...refcounts,
     ...(hasDataFile && values.dataFile !== undefined ? { 'data-file': values.dataFile } : {}),
     ...(hasDataFile ? { 'data-file-raw': isDataFileRaw } : {}),
     corrupt: (values.incompatible & INCOMPATIBLE.corrupt) !== 0,

@@ -31,12 +31,15 @@ import { RefcountTable } from './metadata/refcount-table.ts';
 import { readSnapshotTable, type SnapshotTable } from './snapshots/snapshot-table.ts';
 
 /** Opens an image; repairs it first if it is dirty and opened for writing. */
-export async function openQcow2(options: OpenOptions): Promise<Qcow2Image> {
+export async function openQcow2(
+  options: OpenOptions,
+  purpose: OpenPurpose = options.forCheck === true ? 'check' : 'use',
+): Promise<Qcow2Image> {
   const { device, readOnly } = options;
   let backing: DiskImage | undefined;
   let dataFile: BlockDevice | undefined;
   try {
-    const values = await readHeader(device, options.forCheck === true ? 'check' : 'use');
+    const values = await readHeader(device, purpose);
     if (options.forCheck !== true) checkTablePlaces(values, device);
     const metadataDevice = new MetadataDevice(device);
     const header = new HeaderStore(metadataDevice, values, readOnly);

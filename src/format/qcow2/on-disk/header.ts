@@ -74,7 +74,7 @@ const SUPPORTED_INCOMPATIBLE =
   INCOMPATIBLE.extendedL2;
 
 /** "crypt_method" of the header, by number. */
-const CRYPT_METHODS: readonly (string | undefined)[] = [undefined, 'AES', 'LUKS'];
+const CRYPT_METHODS = [undefined, 'aes', 'luks'] as const;
 
 const KNOWN_EXTENSIONS: ReadonlySet<number> = new Set(Object.values(EXTENSION));
 
@@ -104,6 +104,8 @@ export interface Qcow2Header {
   readonly autoclear: bigint;
   readonly refcountOrder: number;
   readonly compressionType: CompressionType;
+  /** Only of a header that was read to describe the image. */
+  readonly encryption?: 'aes' | 'luks' | undefined;
   /** Fields after the ones known here, kept on rewrite. */
   readonly unknownFields: Uint8Array;
   /**
@@ -115,9 +117,10 @@ export interface Qcow2Header {
 
 /**
  * What an image is opened for. A check takes tables that are where nothing can be, and reports
- * them; for any other use they would read as empty, so the image is refused.
+ * them; for any other use they would read as empty, so the image is refused. An encrypted image can
+ * be described alone.
  */
-export type OpenPurpose = 'use' | 'check';
+export type OpenPurpose = 'use' | 'check' | 'describe';
 
 /**
  * Parses and checks a header.
@@ -130,10 +133,10 @@ export function parseHeader(bytes: Uint8Array, path: string, purpose: OpenPurpos
   const reader = new HeaderReader(bytes, path, purpose);
   const version = reader.version();
   const clusterBits = reader.clusterBits();
-  reader.refuseEncryption();
+  const encryption = reader.encryption();
   const headerLength = version === 2 ? V2_LENGTH : reader.headerLength();
   const refcountOrder = version === 2 ? V2_REFCOUNT_ORDER : reader.refcountOrder();
-  const extensions = reader.extensions(headerLength);
+  const extensions = reader.extensions(headerLength, encryption === 'luks');
   const incompatible = version === 2 ? 0 : reader.incompatible(extensions);
   const storedSize = reader.u64(FIELD.virtualSize, 'the virtual size');
   const l1Entries = reader.l1Entries(storedSize, incompatible);
@@ -160,6 +163,7 @@ export function parseHeader(bytes: Uint8Array, path: string, purpose: OpenPurpos
     autoclear: version === 2 ? 0n : reader.bits(FIELD.autoclear),
     refcountOrder,
     compressionType: version === 2 ? 'zlib' : reader.compressionType(headerLength, incompatible),
+    encryption,
     unknownFields: headerLength > V3_LENGTH ? bytes.slice(V3_LENGTH, headerLength) : new Uint8Array(0),
     otherExtensions: extensionsToKeep(extensions),
   };
@@ -219,12 +223,13 @@ class HeaderReader {
     return clusterBits;
   }
 
-  refuseEncryption(): void {
+  encryption(): 'aes' | 'luks' | undefined {
     const method = this.#u32(FIELD.cryptMethod);
-    if (method === 0) return;
-    const name = CRYPT_METHODS[method] ?? `by method ${String(method)}`;
+    const known = CRYPT_METHODS[method];
+    if (method === 0 || (known !== undefined && this.#purpose === 'describe')) return known;
+    const name = known?.toUpperCase() ?? `by method ${String(method)}`;
     const message = `encrypted images (${name}) are not supported: decrypt a copy with 'qemu-img convert'`;
-    this.#fail('encrypted', FIELD.cryptMethod, message);
+    return this.#fail('encrypted', FIELD.cryptMethod, message);
   }
 
   headerLength(): number {
@@ -245,10 +250,10 @@ class HeaderReader {
     return order;
   }
 
-  extensions(headerLength: number): HeaderExtension[] {
+  extensions(headerLength: number, hasKeys: boolean): HeaderExtension[] {
     const backingOffset = readU64be(this.#view, FIELD.backingOffset) ?? Infinity;
     const range = { start: headerLength, end: backingOffset === 0 ? Infinity : backingOffset };
-    return parseExtensions(this.#cluster(), range, this.#path);
+    return parseExtensions(this.#cluster(), range, { path: this.#path, hasKeys });
   }
 
   incompatible(extensions: readonly HeaderExtension[]): number {
@@ -304,7 +309,7 @@ class HeaderReader {
 
   refcountTableClusters(): number {
     const clusters = this.#u32(FIELD.refcountTableClusters);
-    if (clusters === 0 && this.#purpose === 'use') {
+    if (clusters === 0 && this.#purpose !== 'check') {
       this.#fail('no-refcount-table', FIELD.refcountTableClusters, 'the refcount table has 0 clusters');
     }
     if (clusters * 2 ** this.clusterBits() > LIMITS.refcountTableBytes) {
@@ -329,7 +334,7 @@ class HeaderReader {
    * it.
    */
   tableOffset(field: number, name: string): number {
-    const offset = this.#purpose === 'use' ? this.u64(field, name) : this.#anyOffset(field, name);
+    const offset = this.#purpose !== 'check' ? this.u64(field, name) : this.#anyOffset(field, name);
     const clusterSize = 2 ** this.clusterBits();
     if (offset % clusterSize !== 0) {
       const message = `${name} ${hex(offset)} is not a multiple of the cluster size ${hex(clusterSize)}`;
