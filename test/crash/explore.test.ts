@@ -99,6 +99,7 @@ test.each<SmallCell>([
     deviation: (device) => new DropsSyncs(device, 'l2-after-refcount'),
   },
   { format: 'qed', cache: 'writeback', prefilled: true, releases: true },
+  { format: 'qcow2', refcounts: 'eager', cache: 'writeback', clusterSize: 512, steps: ['snapshots'] },
   {
     format: 'qcow2',
     refcounts: 'lazy',
