@@ -153,15 +153,24 @@ describe('help', () => {
     expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
   });
 
-  test.for(['bench', 'run', 'replay', 'report', 'gate', 'create', 'info', 'check', 'list'])(
-    'of %s fits 100 columns',
-    async (command) => {
-      const { code, stdout } = await callCli(testDirectory(), command, '--help');
-      expect(code).toBe(0);
-      expect(stdout).toContain(`qcow2-bench ${command}`);
-      expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
-    },
-  );
+  test.for([
+    'bench',
+    'run',
+    'replay',
+    'study',
+    'advise',
+    'report',
+    'gate',
+    'create',
+    'info',
+    'check',
+    'list',
+  ])('of %s fits 100 columns', async (command) => {
+    const { code, stdout } = await callCli(testDirectory(), command, '--help');
+    expect(code).toBe(0);
+    expect(stdout).toContain(`qcow2-bench ${command}`);
+    expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
+  });
 });
 
 test.for([

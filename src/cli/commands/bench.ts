@@ -28,7 +28,7 @@ import { runSession, type SessionOutcome } from '../sessions/matrix-session.ts';
 import { runStudy } from '../sessions/study-session.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import type { Terminal } from '../terminal/terminal.ts';
-import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
+import { flag, inGroup, optional, preset, withDefault } from '../options/option-kinds.ts';
 import { choice, listOf, text } from '../options/option-values.ts';
 
 const SUITES = ['default', 'full'] as const;
@@ -58,10 +58,12 @@ export const benchCommand = defineCommand({
             choice('suite', SUITES),
             'default',
           ),
-          study: preset(
-            'Studies to answer after the suite (see list), comma-separated; none: no study',
-            listOf('study', choice('study', ['none', ...studyNames()])),
-            studyNames().slice(0, STUDIES).join(','),
+          study: withDefault(
+            optional(
+              'Studies to answer after the suite (see list), comma-separated; or none',
+              listOf('study', choice('study', ['none', ...studyNames()])),
+            ),
+            'the first three',
           ),
         }),
       )
@@ -110,7 +112,7 @@ export const benchCommand = defineCommand({
     const code = endMatrix(ended, { args, files }, terminal);
     // A matrix of one's own is its own question.
     if (ended.kind === 'interrupted' || args.json || args.workload !== undefined) return code;
-    return (await answerStudies(args.study, terminal)) ?? code;
+    return (await answerStudies(args.study ?? studyNames().slice(0, STUDIES), terminal)) ?? code;
   },
 });
 
