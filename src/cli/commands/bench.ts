@@ -60,7 +60,7 @@ export const benchCommand = defineCommand({
           ),
           study: withDefault(
             optional(
-              'Studies to answer after the suite (see list), comma-separated; or none',
+              'Studies to answer after the suite (see list), or none',
               listOf('study', choice('study', ['none', ...studyNames()])),
             ),
             'the first three',
