@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 
+import { caseOf, crashCaseSchema, crashesOfCase } from '../../src/crash/crash-case.ts';
 import { stateAfter, type Crashes } from '../../src/crash/crashes.ts';
 import { explore, Surveyor, type ExploreOptions, type JudgedState } from '../../src/crash/explore.ts';
 import { recordCell } from '../../src/crash/record-cell.ts';
@@ -84,7 +85,11 @@ describe('a fault of a repair is found, and shown in few requests', () => {
     const surveyor = await Surveyor.of(example.recording);
     const timeline = await timelineOf(example.state, surveyor);
     expect(timeline.filter((line) => line === 'crash')).toHaveLength(example.state.crashes.length);
-    const view = await stateAfter(example.recording, surveyor.inspector, example.state.crashes);
+    // As a file has it: a crash after a crash is reproduced too.
+    const file = JSON.stringify(caseOf(plan, example, { what: finding.kind, timeline }));
+    const crashes = crashesOfCase(crashCaseSchema.parse(JSON.parse(file)));
+    expect(crashes).toEqual(example.state.crashes);
+    const view = await stateAfter(example.recording, surveyor.inspector, crashes);
     if (!(view instanceof StateView)) throw new Error('the example is not found again');
     expect((await surveyor.judged(view)).findings).toEqual(example.state.findings);
   });
