@@ -203,6 +203,11 @@ class Slurm {
 
   async stop() {
     this.try('scancel', ['--user=root']);
+    // A step that loses its daemon would wait for it.
+    for (let turn = 0; turn < 100; turn++) {
+      if (this.try('squeue', ['-h', '-t', 'running,completing']).trim() === '') break;
+      await sleep(200);
+    }
     for (const daemon of this.daemons.reverse()) {
       if (daemon.exitCode !== null || daemon.pid === undefined) continue;
       const ended = once(daemon, 'exit');
