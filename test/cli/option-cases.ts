@@ -20,6 +20,7 @@ interface CommandCase {
 
 /** Of any command. A free value that is not here is tried with `FREE_VALUES` alone. */
 export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
+  columns: ['time=1:100ns,op=4,offset=5,length=6'],
   apply: ['one'],
   backing: ['disk.raw'],
   balance: ['result.json'],
@@ -91,8 +92,14 @@ const SERVED_PARTNERS: Readonly<Record<string, Words>> = {
   'refcount-bits': MADE,
 };
 
-const TRACE_PARTNERS: Readonly<Record<string, Words>> = { volume: { TRACE: 'msr.csv' } };
-const TRACE_WORKLOAD_PARTNERS: Readonly<Record<string, Words>> = { volume: { WORKLOAD: 'msr.csv' } };
+const TRACE_PARTNERS: Readonly<Record<string, Words>> = {
+  columns: { TRACE: 'msr.csv' },
+  volume: { TRACE: 'msr.csv' },
+};
+const TRACE_WORKLOAD_PARTNERS: Readonly<Record<string, Words>> = {
+  columns: { WORKLOAD: 'msr.csv' },
+  volume: { WORKLOAD: 'msr.csv' },
+};
 const WRITTEN_TRACE_PARTNERS = { ...TRACE_PARTNERS, lossy: { to: 'fio-v3' } };
 
 /** By the command's name, as `help` has it. */
