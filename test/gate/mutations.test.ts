@@ -36,8 +36,8 @@ const MUTATIONS: readonly Mutation[] = [
   {
     name: 'one more sync',
     file: TABLES,
-    from: 'return this.#dependsOnSync ? ',
-    to: "return this.#purpose === 'l2-table' ? ",
+    from: 'return this.#syncFirst === undefined ? undefined : this.#satisfiedBy(this.#device.sync(this.#syncFirst));',
+    to: "return this.#purpose !== 'l2-table' ? undefined : this.#satisfiedBy(this.#device.sync(this.#syncFirst ?? 'l2-after-cow'));",
     message:
       /^WORSE \+\S+ .*syncs per allocating write, l2-after-cow \(.*in all 8 cells; first: .*, request 0 /,
   },
