@@ -78,6 +78,8 @@ const NOT_LISTED: Readonly<Record<string, string>> = {
   OverlappedFile: 'the file itself, with its own system calls',
   ModelDevice: 'a modelled file: nothing below it but bytes',
   KeptOpen: 'keeps a device open while an image is made on it',
+  ShortWrites: 'ends a write after its first half, if it is the one to fail',
+  SyncedAtClose: 'leaves out syncs until the close, and nothing else',
   WithoutSync: 'leaves out syncs, and nothing else',
 };
 

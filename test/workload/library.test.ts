@@ -1,5 +1,4 @@
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
@@ -209,6 +208,7 @@ describe('what a user names by path', () => {
     });
     await expect(findSource(temporaryFile('', 'w.json'))).rejects.toMatchObject({ code: 'bad-workload' });
     await expect(findSource(temporaryFile('hello\n', 'w.txt'))).rejects.toMatchObject({ code: 'bad-trace' });
-    await expect(findSource(tmpdir())).rejects.toMatchObject({ code: 'bad-workload' });
+    // A directory is a trace of several files.
+    await expect(findSource(testDirectory())).rejects.toMatchObject({ code: 'no-trace-files' });
   });
 });
