@@ -10,17 +10,15 @@ import {
   chmodSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  renameSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+import { NotTried, run, unpackInto } from './debian-packages.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FOLDER = join(ROOT, 'node_modules', '.cache', 'qcow2-bench', 'qemu-10.0');
@@ -36,9 +34,6 @@ export function newerQemuFolder() {
   return existsSync(join(folder, 'qemu-io')) ? folder : undefined;
 }
 
-/** Why it cannot be brought here. */
-class NotTried extends Error {}
-
 /** @returns {string} the folder of the tools */
 function bring() {
   const present = newerQemuFolder();
@@ -47,21 +42,8 @@ function bring() {
   if (!new RegExp(`^VERSION_CODENAME=${CODENAME}$`, 'm').test(release)) {
     throw new NotTried(`this is not Debian 12 (${CODENAME}), whose backports have it`);
   }
-  const work = mkdtempSync(join(tmpdir(), 'qcow2-bench-qemu-'));
-  try {
-    const staged = join(work, 'staged');
-    for (const file of download(work, debianMirror())) run('dpkg-deb', ['-x', file, staged]);
-    linkTools(staged);
-    rmSync(FOLDER, { recursive: true, force: true });
-    mkdirSync(join(FOLDER, '..'), { recursive: true });
-    // The clone and the temporary folder may be on different file systems.
-    run('cp', ['-a', staged, `${FOLDER}.part`]);
-    renameSync(`${FOLDER}.part`, FOLDER);
-    return join(FOLDER, 'bin');
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-    rmSync(`${FOLDER}.part`, { recursive: true, force: true });
-  }
+  unpackInto(FOLDER, (work) => download(work, debianMirror()), linkTools);
+  return join(FOLDER, 'bin');
 }
 
 /** @returns {string} the address that apt has for this release */
@@ -148,18 +130,6 @@ function linkTools(staged) {
  */
 function starts(program, env) {
   return spawnSync(program, ['--version'], { env: { ...process.env, ...env } }).status === 0;
-}
-
-/**
- * @param {string} command
- * @param {string[]} args
- * @returns {string} what it printed
- */
-function run(command, args) {
-  const done = spawnSync(command, args, { encoding: 'utf8' });
-  if (done.status === 0) return done.stdout;
-  const said = done.error?.message ?? `${done.stdout}${done.stderr}`.trim().split('\n').at(-1) ?? '';
-  throw new NotTried(`${command} ${args.at(-1) ?? ''}: ${said}`);
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -7,7 +7,7 @@
  * cannot run, one line says why.
  */
 
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   existsSync,
@@ -15,7 +15,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -24,6 +23,8 @@ import { cpus, hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+
+import { NotTried, run, unpackInto } from './debian-packages.mjs';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const FOLDER = join(ROOT, 'node_modules', '.cache', 'qcow2-bench', 'slurm');
@@ -42,40 +43,21 @@ const COUNTED = ['bench', '--samples', '0'];
 const STARTED_SECONDS = 30;
 const DONE_SECONDS = 600;
 
-/** Why it cannot run here. */
-class NotTried extends Error {}
-
 /** @returns {string} the folder with Slurm's `usr` */
 function bring() {
-  if (existsSync(FOLDER)) return FOLDER;
-  const work = mkdtempSync(join(tmpdir(), 'qcow2-bench-slurm-'));
-  try {
-    run('apt-get', ['-qq', '-o', 'APT::Sandbox::User=root', 'download', ...PACKAGES], { cwd: work });
-    const staged = join(work, 'staged');
-    for (const file of readdirSync(work)) {
-      if (file.endsWith('.deb')) run('dpkg-deb', ['-x', join(work, file), staged]);
-    }
-    mkdirSync(join(FOLDER, '..'), { recursive: true });
-    run('cp', ['-a', staged, `${FOLDER}.part`]);
-    renameSync(`${FOLDER}.part`, FOLDER);
-    return FOLDER;
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-    rmSync(`${FOLDER}.part`, { recursive: true, force: true });
-  }
+  if (!existsSync(FOLDER)) unpackInto(FOLDER, download);
+  return FOLDER;
 }
 
 /**
- * @param {string} command
- * @param {string[]} args
- * @param {import('node:child_process').SpawnSyncOptions} options
+ * @param {string} work an empty folder
+ * @returns {string[]} files
  */
-function run(command, args, options = {}) {
-  const done = spawnSync(command, args, { ...options, encoding: 'utf8' });
-  if (done.status === 0) return String(done.stdout);
-  const said =
-    done.error?.message ?? `${String(done.stdout)}${String(done.stderr)}`.trim().split('\n').at(-1);
-  throw new NotTried(`${command} ${args[0] ?? ''}: ${said ?? ''}`);
+function download(work) {
+  run('apt-get', ['-qq', '-o', 'APT::Sandbox::User=root', 'download', ...PACKAGES], { cwd: work });
+  return readdirSync(work)
+    .filter((name) => name.endsWith('.deb'))
+    .map((name) => join(work, name));
 }
 
 /** @returns {Promise<number>} of the loopback interface, not in use now */

@@ -2,11 +2,9 @@
  * Records of a counting pass what its guest asked for, as a digest, and what each request cost
  * (`result/request-costs`).
  *
- * Invariants:
- * - A request's cost grows with each host operation that is issued on its behalf, also where
- *   several are in flight. Costs are the nodes of a tree whose edges are operations, so a request
- *   takes one number, however many operations it has.
- * - The digest does not depend on how the stream was cut into batches.
+ * Invariant: a request's cost grows with each host operation that is issued on its behalf, also
+ * where several are in flight. Costs are the nodes of a tree whose edges are operations, so a
+ * request takes one number, however many operations it has.
  */
 
 import { createHash } from 'node:crypto';
@@ -21,11 +19,9 @@ import {
 } from '../result/request-costs.ts';
 import { METADATA_PURPOSES, type Purpose } from '../result/vocabulary.ts';
 import type { WorkloadSource } from '../workload/library.ts';
-import { REQUEST_OPS, type Request } from '../workload/request.ts';
+import type { Request } from '../workload/request.ts';
+import { RequestDigest } from './request-digest.ts';
 
-/** Bytes of a request in the digest: kind, flags, offset, length. */
-const REQUEST_BYTES = 18;
-const DIGEST_CHARACTERS = 32;
 /** Nodes of the tree: what is beyond belongs to requests that are not kept. */
 const NODES_MAX = 262_144;
 
@@ -36,7 +32,7 @@ interface CostNode {
 }
 
 export class RequestRecorder {
-  readonly #hash = createHash('sha256');
+  readonly #digest: RequestDigest;
   readonly #root: CostNode = { parent: undefined, operation: '', next: new Map() };
   readonly #ends: CostNode[] = [];
   #nodes = 0;
@@ -45,21 +41,12 @@ export class RequestRecorder {
   #requests = 0;
 
   constructor(source: WorkloadSource) {
-    this.#hash.update(JSON.stringify(imageOf(source)));
+    this.#digest = new RequestDigest(source);
   }
 
   /** Adds requests, in the order of the stream. */
   add(batch: readonly Request[]): void {
-    const bytes = Buffer.alloc(batch.length * REQUEST_BYTES);
-    let at = 0;
-    for (const { op, fua, unmap, offset, length } of batch) {
-      bytes.writeUInt8(REQUEST_OPS.indexOf(op), at);
-      bytes.writeUInt8(Number(fua) + 2 * Number(unmap), at + 1);
-      bytes.writeDoubleLE(offset, at + 2);
-      bytes.writeDoubleLE(length, at + 10);
-      at += REQUEST_BYTES;
-    }
-    this.#hash.update(bytes);
+    this.#digest.add(batch);
     this.#requests += batch.length;
   }
 
@@ -106,17 +93,11 @@ export class RequestRecorder {
       indices.push(index);
     }
     return {
-      digest: this.#hash.copy().digest('hex').slice(0, DIGEST_CHARACTERS),
+      digest: this.#digest.text,
       costs: [...indexOf.keys()],
       sequence: encodeSequence(indices),
     };
   }
-}
-
-/** What the workload says of the image before the first request; where files are does not count. */
-function imageOf(source: WorkloadSource): unknown {
-  if (source.kind === 'workload') return source.workload.image;
-  return { size: source.virtualSize, fill: source.fill !== undefined };
 }
 
 function operationText(record: HostLogRecord): string {

@@ -23,6 +23,7 @@ import type { CellPlan, Engine, PassProgress } from './engine.ts';
 import { Drift } from './fidelity.ts';
 import { Latencies } from './latency.ts';
 import type { RunObserver } from './run-observer.ts';
+import { SourceDigests } from './request-digest.ts';
 import { runTimingRounds, type TimedSeries } from './timing-rounds.ts';
 import { TurnTaking } from './turn-taking.ts';
 
@@ -151,13 +152,14 @@ async function countAll(
 ): Promise<void> {
   const { sink, observer, signal, clock } = options;
   observer?.stageBegins?.({ kind: 'count', cells: cells.length });
+  const digests = new SourceDigests(options.limit);
   /** Of modelled devices: counts do not depend on which of them a cell is timed on. */
   const modelled = new Map<string, CellRecord>();
   for (const item of cells) {
     signal?.throwIfAborted();
     const { cell } = item.plan;
     observer?.cellBegins?.(cell);
-    const standing = options.resume === true ? keptRecord(item.plan, sink) : undefined;
+    const standing = options.resume === true ? await keptRecord(item.plan, sink, digests) : undefined;
     if (standing !== undefined && standing.counts !== null) {
       item.record = standing;
       observer?.cellEnds?.(cell, { kind: 'kept' });
@@ -181,9 +183,15 @@ async function countAll(
   }
 }
 
-/** What the sink has of the cell, unless its image has been changed since. */
-function keptRecord({ cell, userImage }: CellPlan, sink: RecordSink): CellRecord | undefined {
+/** What the sink has of the cell, unless its image or its workload has been changed since. */
+async function keptRecord(
+  { cell, userImage, source, seed }: CellPlan,
+  sink: RecordSink,
+  digests: SourceDigests,
+): Promise<CellRecord | undefined> {
   const record = sink.cellRecord(cell);
+  const counted = record?.requests?.digest;
+  if (counted !== undefined && counted !== (await digests.of(source, seed))) return undefined;
   if (userImage === undefined) return record;
   const { fileBytes, modified } = userImage.facts;
   const isSame = record?.image?.fileBytes === fileBytes && record.image.modified === modified;

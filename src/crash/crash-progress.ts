@@ -65,6 +65,8 @@ const progressSchema = z.strictObject({
       z.strictObject({
         cell: cellSchema,
         steps: z.array(z.enum(STEP_KINDS)),
+        /** Their digest. */
+        requests: z.string().max(64),
         seconds: z.number().min(0),
         exploration: explorationSchema,
         faults: z
@@ -79,15 +81,24 @@ const progressSchema = z.strictObject({
 });
 type StoredCell = z.input<typeof progressSchema>['cells'][number];
 
+/** By which a cell is found again: what was explored. */
+export interface CellIdentity {
+  readonly cell: StoredCell['cell'];
+  readonly steps: readonly StoredCell['steps'][number][];
+  /** Digest of the requests. */
+  readonly requests: string;
+}
+
 /** A cell as the file has it. */
 export function storedCell(
-  { cell, steps }: Pick<StoredCell, 'cell'> & { readonly steps: readonly StoredCell['steps'][number][] },
+  { cell, steps, requests }: CellIdentity,
   { exploration, faults, examples, seconds }: CellFigures,
 ): StoredCell {
   const { space: all, later, hazards } = exploration;
   return {
     cell,
     steps: [...steps],
+    requests,
     seconds,
     exploration: {
       space: storedSpace(all),
@@ -118,15 +129,8 @@ export function progressText(options: string, cells: readonly StoredCell[]): str
   return `${JSON.stringify({ schema: CRASH_PROGRESS_SCHEMA, options, cells })}\n`;
 }
 
-/** By which a cell is found again. */
-export function cellKey({
-  cell,
-  steps,
-}: {
-  readonly cell: z.input<typeof cellSchema>;
-  readonly steps: readonly string[];
-}): string {
-  return JSON.stringify([cellSchema.parse(cell), steps]);
+export function cellKey({ cell, steps, requests }: CellIdentity): string {
+  return JSON.stringify([cellSchema.parse(cell), steps, requests]);
 }
 
 export interface KnownCell {
@@ -155,12 +159,13 @@ export function readProgress(path: string, options: string): ReadonlyMap<string,
     );
   }
   return new Map(
-    file.cells.map(({ cell, steps, seconds, exploration, faults, examples }) => {
+    file.cells.map(({ cell, steps, requests, seconds, exploration, faults, examples }) => {
       const hazards = new Map(
         exploration.hazards.map(({ hazard, states: found }) => [hazard, { states: found }]),
       );
       const figures = { seconds, faults, examples, exploration: { ...exploration, hazards } };
-      return [cellKey({ cell, steps }), { stored: storedCell({ cell, steps }, figures), figures }];
+      const identity = { cell, steps, requests };
+      return [cellKey(identity), { stored: storedCell(identity, figures), figures }];
     }),
   );
 }

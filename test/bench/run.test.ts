@@ -13,7 +13,16 @@ import type { HostLogRecord } from '../../src/device/host-log.ts';
 import { cellKey, cellName } from '../../src/result/cell.ts';
 import { cellRecordSchema } from '../../src/result/schema.ts';
 import { testDirectory } from '../test-directory.ts';
-import { ALL_CACHES, MemorySink, mixedSource, smallMatrix, smallSource, steppingClock } from './small-run.ts';
+import {
+  ALL_CACHES,
+  MemorySink,
+  mixedSource,
+  smallMatrix,
+  smallSource,
+  steppingClock,
+  STRIDE,
+  WRITES,
+} from './small-run.ts';
 
 const directory = testDirectory();
 const capabilities = probeCapabilities(directory);
@@ -215,6 +224,23 @@ describe('timing', () => {
     // Further samples keep what came before the first.
     await run(smallMatrix(), sink, { engines: [engine], samples: 2, warmUps: 0, resume: true });
     expect(sink.all().map(({ warmUps }) => warmUps)).toEqual([2, 2, 2, 2]);
+  });
+
+  it('takes nothing over of a workload that was changed since', async () => {
+    const sink = new MemorySink();
+    await run(smallMatrix(), sink, { samples: 0 });
+    const before = sink.all();
+    const pattern = { ...STRIDE, stride: '128KiB' };
+    const phases = [{ name: 'run', requests: 30, ...WRITES, pattern }];
+    const changed = smallMatrix({ sources: [smallSource('small', { phases })] });
+    await run(changed, sink, { samples: 0, resume: true });
+    expect(sink.all().map(({ requests }) => requests?.digest)).toHaveLength(before.length);
+    for (const [index, record] of sink.all().entries()) {
+      expect(record.requests?.digest).not.toBe(before[index]?.requests?.digest);
+    }
+    const engine = new ToldEngine();
+    await run(changed, sink, { engines: [engine], samples: 0, resume: true });
+    expect(engine.passes).toEqual([]);
   });
 
   it('keeps the control of an earlier run, and drops one of another cut', async () => {

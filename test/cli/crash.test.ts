@@ -148,6 +148,12 @@ test('a run that was broken off goes on behind its cells, and finds the same', a
   expect(await found(...cells, '--resume', 'progress.json')).toEqual(whole);
   expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ cells: { length: 6 } });
   expect(await found(...cells, '--resume', 'progress.json')).toEqual(whole);
+  // Of a workload that was edited since, nothing is taken over.
+  const doctored = readFileSync(file, 'utf8').replaceAll('"tried":30', '"tried":31');
+  writeFileSync(file, doctored);
+  writeFileSync(join(folder, 'tiny.json'), JSON.stringify(TINY).replace('64KiB', '128KiB'));
+  expect(JSON.stringify(await found(...cells, '--resume', 'progress.json'))).not.toContain('"tried":31,');
+  writeFileSync(join(folder, 'tiny.json'), JSON.stringify(TINY));
 
   const other = await callCli(folder, 'crash', ...words, '--seed', '8', '--resume', 'progress.json');
   expect(other.code).toBe(1);

@@ -1,6 +1,7 @@
 /** What the options of `crash` select: the same cells, in the same order, in every thread. */
 
 import type { CellPlan } from '../../bench/engine.ts';
+import { harnessVersion } from '../../bench/harness-version.ts';
 import { planMatrix } from '../../bench/matrix.ts';
 import type { CellOptions } from '../../crash/explore-cell.ts';
 import type { CrashModel } from '../../crash/state-space.ts';
@@ -162,7 +163,7 @@ function modelOf({ atomic, garbage, order }: CrashArgs): CrashModel {
   }
 }
 
-/** What the findings of every cell depend on, in words. */
+/** What the findings of every cell depend on beside its coordinates, in words. */
 export function optionsText(args: CrashArgs): string {
   const { requests, states, nested, faults, seed, atomic, garbage, order } = args;
   const qemu = args['verify-with-qemu'];
@@ -176,6 +177,7 @@ export function optionsText(args: CrashArgs): string {
     ...(garbage ? ['garbage'] : []),
     ...(faults ? ['faults'] : []),
     ...(qemu === undefined ? [] : [`verify-with-qemu ${String(qemu)}`]),
+    `version ${harnessVersion()}`,
   ].join(', ');
 }
 

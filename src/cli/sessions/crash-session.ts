@@ -8,6 +8,7 @@ import { countOf } from '../../core/number-text.ts';
 import { crashesOfCase, planOfCase, readCrashCase, refuseCase } from '../../crash/crash-case.ts';
 import {
   cellKey,
+  type CellIdentity,
   progressText,
   readProgress,
   storedCell,
@@ -27,6 +28,7 @@ import { cellName } from '../../result/cell.ts';
 import { crashCellName, crashJson, crashText, type ExploredCell } from '../terminal/crash-text.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
+import { SourceDigests } from '../../bench/request-digest.ts';
 import { ProgressBar } from '../terminal/progress-bar.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { PROCESS_CLOCK } from './clock.ts';
@@ -103,7 +105,7 @@ class CrashSearch {
     this.#args = args;
     this.#bar = bar;
     this.#interruption = interruption;
-    this.#progress = args.resume === undefined ? undefined : new Progress(args.resume, optionsText(args));
+    this.#progress = args.resume === undefined ? undefined : new Progress(args.resume, args);
   }
 
   async run(): Promise<void> {
@@ -153,7 +155,7 @@ class CrashSearch {
     { plan, steps }: CrashCell,
     thread: CrashThread | undefined,
   ): Promise<CellFigures> {
-    const known = this.#progress?.find({ cell: plan.cell, steps });
+    const known = await this.#progress?.find({ plan, steps });
     if (known !== undefined) {
       this.#note(known);
       return known;
@@ -177,7 +179,7 @@ class CrashSearch {
         )
       : thread.explore({ index, shown }, { onTried, signal }));
     this.#note(findings);
-    this.#progress?.add({ cell: plan.cell, steps }, findings);
+    await this.#progress?.add({ plan, steps }, findings);
     return findings;
   }
 
@@ -211,21 +213,28 @@ class Progress {
   readonly #options: string;
   readonly #known: ReadonlyMap<string, KnownCell>;
   readonly #cells: KnownCell['stored'][];
+  /** A workload's file may have been changed since. */
+  readonly #digests: SourceDigests;
 
-  constructor(path: string, options: string) {
+  constructor(path: string, args: CrashArgs) {
     this.#path = path;
-    this.#options = options;
-    this.#known = existsSync(path) ? readProgress(path, options) : new Map();
+    this.#options = optionsText(args);
+    this.#digests = new SourceDigests(args.requests);
+    this.#known = existsSync(path) ? readProgress(path, this.#options) : new Map();
     this.#cells = Array.from(this.#known.values(), ({ stored }) => stored);
   }
 
-  find(each: Parameters<typeof storedCell>[0]): CellFigures | undefined {
-    return this.#known.get(cellKey(each))?.figures;
+  async find(each: CrashCell): Promise<CellFigures | undefined> {
+    return this.#known.get(cellKey(await this.#identity(each)))?.figures;
   }
 
-  add(each: Parameters<typeof storedCell>[0], figures: CellFigures): void {
-    this.#cells.push(storedCell(each, figures));
+  async add(each: CrashCell, figures: CellFigures): Promise<void> {
+    this.#cells.push(storedCell(await this.#identity(each), figures));
     replaceFile(this.#path, progressText(this.#options, this.#cells), { durable: false });
+  }
+
+  async #identity({ plan, steps }: CrashCell): Promise<CellIdentity> {
+    return { cell: plan.cell, steps, requests: await this.#digests.of(plan.source, plan.seed) };
   }
 }
 

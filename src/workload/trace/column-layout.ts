@@ -49,6 +49,8 @@ const SEPARATORS: Readonly<Record<string, string>> = {
 };
 const OPS: readonly (RequestOp | 'skip')[] = ['read', 'write', 'flush', 'discard', 'write-zeroes', 'skip'];
 const COLUMNS_MAX = 256;
+/** What two simulators have alike. */
+const SIMULATED = 'volume=2,offset=3:sectors,length=4:sectors,op=5:0=write/1=read,separator=blanks';
 const EXAMPLE = 'time=5:s,op=4,offset=2:sectors,length=3:bytes,volume=1';
 
 /**
@@ -159,50 +161,14 @@ function bad(part: string, rule: string): Qcow2BenchError {
   return new Qcow2BenchError('bad-columns', `--columns: '${part}': ${rule}`);
 }
 
-const LAYOUT = { separator: ',', only: [], volume: undefined } as const;
-const READ_IS_1 = new Map([
-  ['0', 'write'],
-  ['1', 'read'],
-] as const);
-
 /** Published formats that are columns. */
 export const LAYOUTS = {
   /** UMass trace repository (Storage Performance Council). */
-  spc: {
-    ...LAYOUT,
-    volume: 1,
-    offset: { column: 2, unit: 'sectors' },
-    length: { column: 3, unit: 'bytes' },
-    op: { column: 4, words: 'rwbs' },
-    time: { column: 5, unit: 's' },
-  },
-  k5cloud: {
-    ...LAYOUT,
-    volume: 1,
-    time: { column: 2, unit: 's' },
-    op: { column: 3, words: 'rwbs' },
-    offset: { column: 4, unit: 'bytes' },
-    length: { column: 5, unit: 'bytes' },
-  },
-  disksim: {
-    ...LAYOUT,
-    separator: BLANKS,
-    time: { column: 1, unit: 'ms' },
-    volume: 2,
-    offset: { column: 3, unit: 'sectors' },
-    length: { column: 4, unit: 'sectors' },
-    op: { column: 5, words: READ_IS_1 },
-  },
-  mqsim: {
-    ...LAYOUT,
-    separator: BLANKS,
-    time: { column: 1, unit: 'ns' },
-    volume: 2,
-    offset: { column: 3, unit: 'sectors' },
-    length: { column: 4, unit: 'sectors' },
-    op: { column: 5, words: READ_IS_1 },
-  },
-} as const satisfies Readonly<Record<string, ColumnLayout>>;
+  spc: parseColumns('volume=1,offset=2:sectors,length=3,op=4,time=5:s,separator=comma'),
+  k5cloud: parseColumns('volume=1,time=2:s,op=3,offset=4,length=5,separator=comma'),
+  disksim: parseColumns(`time=1:ms,${SIMULATED}`),
+  mqsim: parseColumns(`time=1:ns,${SIMULATED}`),
+} as const;
 
 /** Printed by a program that names its columns first; a group is there in a variant of it. */
 const SNOOP_HEADERS = {
@@ -224,14 +190,9 @@ export function snoopLayout(program: Snoop, lines: readonly string[]): ColumnLay
   const isVariant = lines.some((line) => header.exec(line.trimEnd())?.[1] !== undefined);
   // From the end, since names of programs have blanks: latencies come last.
   const size = program === 'biosnoop' && isVariant ? -3 : -2;
-  return {
-    separator: BLANKS,
-    header,
-    time: program === 'iosnoop' && !isVariant ? undefined : { column: 1, unit: 's' },
-    volume: program === 'biosnoop' ? size - 3 : size - 2,
-    op: { column: program === 'biosnoop' ? size - 2 : size - 3, words: 'rwbs' },
-    offset: { column: size - 1, unit: 'sectors' },
-    length: { column: size, unit: 'bytes' },
-    only: [],
-  };
+  const [op, volume] = program === 'biosnoop' ? [size - 2, size - 3] : [size - 3, size - 2];
+  const time = program === 'iosnoop' && !isVariant ? '' : 'time=1:s,';
+  const place = `offset=${String(size - 1)}:sectors,length=${String(size)}`;
+  const columns = `${time}op=${String(op)},volume=${String(volume)},${place},separator=blanks`;
+  return { ...parseColumns(columns), header };
 }
