@@ -106,6 +106,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/map.ts')).mapCommand,
   },
   {
+    usage: 'measure [image]',
+    summary: 'Show how large an image file would get, before it is made',
+    load: async () => (await import('./commands/measure.ts')).measureCommand,
+  },
+  {
     usage: 'convert <in> <out>',
     summary: 'Convert an image to another format, including its backing chain',
     load: async () => (await import('./commands/convert.ts')).convertCommand,
@@ -114,6 +119,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     usage: 'resize <image> <size>',
     summary: 'Resize an image',
     load: async () => (await import('./commands/resize.ts')).resizeCommand,
+  },
+  {
+    usage: 'amend <image>',
+    summary: 'Change lazy refcounts or the version of a qcow2 image',
+    load: async () => (await import('./commands/amend.ts')).amendCommand,
   },
   {
     usage: 'check <image>',

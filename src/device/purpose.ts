@@ -52,6 +52,7 @@ export const CAUSE_MEANINGS = {
   bitmap: 'dirty bitmap',
   'corrupt-bit': 'corrupt bit',
   'data-file': 'external data file',
+  amend: 'another version of the format',
   close: 'the last one of the file',
 } as const;
 export type SyncCause = keyof typeof CAUSE_MEANINGS;

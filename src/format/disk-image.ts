@@ -13,7 +13,7 @@ import type { GuestOffset, HostOffset } from '../core/offsets.ts';
 import type { Pending } from '../core/pending.ts';
 import type { SyncCause } from '../device/purpose.ts';
 import { FORMATS, isFormat, type Format } from '../core/format-name.ts';
-import type { ImageShape, Preallocation, RefcountMode } from './image-shape.ts';
+import type { CompatLevel, ImageShape, Preallocation, RefcountMode } from './image-shape.ts';
 
 export { FORMATS, isFormat, type Format };
 
@@ -78,6 +78,12 @@ export interface NewSnapshot {
   readonly nanoseconds: number;
 }
 
+/** What of an image's header is to change; what is left out stays. */
+export interface ImageAmendment {
+  readonly compat?: CompatLevel | undefined;
+  readonly refcounts?: RefcountMode | undefined;
+}
+
 /** The internal snapshots of an open image. */
 export interface ImageSnapshots {
   readonly list: readonly SnapshotInfo[];
@@ -136,6 +142,11 @@ export interface DiskImage {
    * stays hidden.
    */
   resize?(virtualSize: number, preallocation?: Preallocation): Promise<void>;
+  /**
+   * Changes the version of the format, or when refcounts are written from the next opening on; left
+   * out by formats that have neither. The image must be idle.
+   */
+  amend?(change: ImageAmendment): Promise<void>;
   /**
    * What the range beginning at `guestOffset` is, from this image's tables alone.
    *

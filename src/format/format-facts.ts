@@ -67,6 +67,11 @@ export interface FormatFacts {
   readonly unmappable?: (disk: ClusteredDisk) => string | undefined;
   /** Why its caches cannot have these sizes, as text after "skipped: ". */
   readonly unsupportedCaches?: (sizes: CacheSizes, disk: ClusteredDisk) => string | undefined;
+  /**
+   * Bytes of the image file when the whole disk is allocated; absent where that is not known in
+   * advance.
+   */
+  readonly fullFileSize?: (disk: ClusteredDisk) => number;
 
   readonly loadEngine: () => Promise<FormatEngine>;
 }

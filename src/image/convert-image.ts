@@ -29,6 +29,7 @@ import { openImage } from '../format/registry.ts';
 import { createImageFile, discardFile, refuseInTheWay } from './create-image.ts';
 import { lockOf, type ImagePlace } from './host-image.ts';
 import { tableExtents } from './image-extents.ts';
+import { snapshotsOf } from './image-snapshots.ts';
 import { openChain } from './open-chain.ts';
 
 /** Bytes that are read at a time. */
@@ -45,6 +46,8 @@ export interface ConvertOptions {
     readonly backing?: BackingPolicy | undefined;
     /** Read files although other processes may be writing to them. Default false. */
     readonly forceShare?: boolean | undefined;
+    /** Copy this internal snapshot, by id or name, in place of the disk. */
+    readonly snapshot?: string | undefined;
   };
   readonly target: ImagePlace & {
     readonly format: Format;
@@ -73,8 +76,9 @@ export interface ConvertedImage {
 /**
  * Converts an image.
  *
- * @throws Qcow2BenchError `compress-unsupported`; `file-exists`; `target-is-source`; what opening
- *   the source, its chain or creating the target throws; the signal's reason.
+ * @throws Qcow2BenchError `compress-unsupported`; `file-exists`; `target-is-source`;
+ *   `snapshots-unsupported`; `snapshot-missing`; what opening the source, its chain or creating the
+ *   target throws; the signal's reason.
  */
 export async function convertImage(options: ConvertOptions): Promise<ConvertedImage> {
   const { source, target, compress = false } = options;
@@ -92,6 +96,7 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
   const partName = storage.temporaryName(name);
   const dataFile = hasDataFile(target.shape) ? newDataFile(target) : undefined;
   try {
+    if (source.snapshot !== undefined) await snapshotsOf(image, source.path).show(source.snapshot);
     refuseSource(names, target);
     if (dataFile !== undefined) refuseSource(names, { storage, name: dataFile.finalName });
     const { virtualSize } = image;

@@ -8,7 +8,7 @@
  *   not closed as clean if the image was stopped.
  */
 
-import { assertInvariant, Qcow2BenchError } from '../core/error.ts';
+import { Qcow2BenchError } from '../core/error.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format, ImageSnapshots, NewSnapshot, SnapshotInfo } from '../format/disk-image.ts';
 import { FORMAT_FACTS, formatList, formatsWith } from '../format/formats.ts';
@@ -33,7 +33,7 @@ export async function listSnapshots(
     // A description reads the bitmaps too: a broken one must not keep the snapshots from the user.
     const image = await engine.open(file.options);
     await image.abandon();
-    return snapshotsOf(image).list;
+    return snapshotsOf(image, path).list;
   });
 }
 
@@ -72,7 +72,7 @@ export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<
     readOnly: false,
     backing,
   });
-  const snapshots = snapshotsOf(image);
+  const snapshots = snapshotsOf(image, path);
   try {
     await applyChange(snapshots, change);
   } catch (error) {
@@ -85,8 +85,9 @@ export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<
   return snapshots.list;
 }
 
-function snapshotsOf({ format, snapshots }: DiskImage): ImageSnapshots {
-  assertInvariant(snapshots !== undefined, `a ${format} image was opened without its snapshots`);
+/** @throws Qcow2BenchError `snapshots-unsupported` if its format has none. */
+export function snapshotsOf({ format, snapshots }: DiskImage, path: string): ImageSnapshots {
+  if (snapshots === undefined) throw unsupported(format, path);
   return snapshots;
 }
 
@@ -105,12 +106,16 @@ async function applyChange(snapshots: ImageSnapshots, change: SnapshotChange): P
 async function formatWithSnapshots(path: string): Promise<Format> {
   const content = await contentOfPlace(hostImage(path));
   if (typeof content === 'string' && FORMAT_FACTS[content].hasSnapshots) return content;
+  throw unsupported(content, path);
+}
+
+function unsupported(content: Awaited<ReturnType<typeof contentOfPlace>>, path: string): Qcow2BenchError {
   const having = formatList(formatsWith(({ hasSnapshots }) => hasSnapshots));
   const found =
     typeof content === 'string'
       ? `${content}: convert it to ${having} first`
       : `${content.name}: ${content.remedy}`;
-  throw new Qcow2BenchError(
+  return new Qcow2BenchError(
     'snapshots-unsupported',
     `only ${having} images have internal snapshots, and the file is ${found}`,
     { path },

@@ -29,6 +29,7 @@ export const CAUSE_COLOURS: Readonly<Record<SyncCause, string>> = {
   bitmap: '#6b7a3a',
   'corrupt-bit': '#a33c3c',
   'data-file': '#5f9ea0',
+  amend: '#c4a484',
   close: '#d9b200',
 };
 

@@ -40,6 +40,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   'qemu-bin-dir': ['/usr/bin'],
   reproduce: ['crash.json'],
   shard: ['1/1', '1/2'],
+  snapshot: ['one'],
   until: ['1ms'],
   volume: ['hm_0'],
   workload: ['tiny.json', 'trace.csv', 'tiny.json,trace.csv'],
@@ -185,6 +186,10 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       partners: { 'any-backing': CHAIN, 'backing-dir': CHAIN, 'backing-format': CHAIN },
     },
     map: { call: { IMAGE: 'disk.qcow2' }, partners: BACKING },
+    measure: {
+      call: { IMAGE: 'disk.qcow2' },
+      partners: { ...BACKING, size: { IMAGE: undefined } },
+    },
     convert: {
       call: { IN: 'disk.qcow2', OUT: 'new.img' },
       partners: {
@@ -198,6 +203,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       call: { IMAGE: 'disk.qcow2', SIZE: '2MiB' },
       partners: { ...BACKING, shrink: { SIZE: '512KiB' } },
     },
+    amend: { call: { IMAGE: 'disk.qcow2', refcounts: 'lazy' }, partners: BACKING },
     check: { call: { IMAGE: 'disk.qcow2' } },
     snapshot: { call: { IMAGE: 'disk.qcow2' }, partners: BACKING },
     list: { call: {} },

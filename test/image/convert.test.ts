@@ -113,6 +113,40 @@ describe.skipIf(noQemu !== undefined)(`convert${noQemu === undefined ? '' : ` ($
 
   const RAW = TARGETS[0] as Target;
 
+  it.each(TARGETS)('of a snapshot to $what has the bytes of qemu-img convert -l', async (target) => {
+    qemu.img('create', '-q', '-f', 'qcow2', '-b', 'base', '-F', 'raw', 'taken', '14M');
+    qemu.io('qcow2', 'taken', 'write -P 1 0 1300k', 'write -z 1M 200k');
+    qemu.img('snapshot', '-c', 'first', 'taken');
+    qemu.io('qcow2', 'taken', 'write -P 2 0 3M', 'write -P 3 12M 2M');
+    const source = { path: path('taken'), format: 'qcow2', snapshot: 'first' } as const;
+    await convert('taken', 'qcow2', target, { source });
+    const which = ['-l', 'snapshot.name=first'];
+    qemu.img('convert', '-f', 'qcow2', ...which, ...target.theirs, 'taken', 'theirs');
+    expect(Buffer.compare(readFileSync(path('ours')), readFileSync(path('theirs')))).toBe(0);
+  });
+
+  it('of a snapshot has the disk that the snapshot had, also where the disk was resized since', async () => {
+    qemu.img('create', '-q', '-f', 'qcow2', 'resized', '3M');
+    qemu.io('qcow2', 'resized', 'write -P 1 2M 1M');
+    qemu.img('convert', '-O', 'raw', 'resized', 'as-taken');
+    qemu.img('snapshot', '-c', 'first', 'resized');
+    for (const size of ['2M', '5M']) {
+      qemu.img('resize', '-q', '--shrink', 'resized', size);
+      const source = { path: path('resized'), format: 'qcow2', snapshot: 'first' } as const;
+      await convert('resized', 'qcow2', RAW, { source });
+      expect(Buffer.compare(readFileSync(path('ours')), readFileSync(path('as-taken')))).toBe(0);
+    }
+  });
+
+  it('of a snapshot names those that there are, and the formats that have any', async () => {
+    const missing = { path: path('overlay'), format: 'qcow2', snapshot: 'none' } as const;
+    const error = await rejectionOf(() => convert('overlay', 'qcow2', RAW, { source: missing }));
+    expect(error?.code).toBe('snapshot-missing');
+    const raw = { path: path('text'), format: 'raw', snapshot: 'none' } as const;
+    const unsupported = await rejectionOf(() => convert('text', 'raw', RAW, { source: raw }));
+    expect(unsupported?.code).toBe('snapshots-unsupported');
+  });
+
   it('never replaces a file unless that was asked for', async () => {
     qemu.put('ours', Buffer.from('mine'));
     const { storage, name } = hostImage(path('ours'));

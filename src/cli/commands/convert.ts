@@ -19,7 +19,7 @@ import { EXIT } from '../terminal/exit-code.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { imageShape, refuseRefcounts, SHAPE_OPTIONS } from '../options/layout-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
-import { choice, clusterSize } from '../options/option-values.ts';
+import { choice, clusterSize, text } from '../options/option-values.ts';
 import { ProgressBar } from '../terminal/progress-bar.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
@@ -37,6 +37,7 @@ export const convertCommand = defineCommand({
             clusterSize('cluster-size'),
           ),
           refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
+          snapshot: optional('Convert this internal snapshot, by ID or name', text('snapshot')),
           compress: flag('qcow2: write compressed clusters'),
           ...OVERWRITE_OPTIONS,
           'force-share': FORCE_SHARE,
@@ -49,6 +50,7 @@ export const convertCommand = defineCommand({
         examples([
           ['convert disk.raw disk.qcow2', 'a raw disk as qcow2'],
           ['convert top.qcow2 flat.raw --to raw', 'flatten an overlay and its backing chain to raw'],
+          ['convert disk.qcow2 old.qcow2 --snapshot before-upgrade', 'the disk as a snapshot has it'],
           ['convert disk.qcow2 small.qcow2 --compress --compression-type zstd', 'compressed clusters'],
         ]),
       ),
@@ -85,6 +87,7 @@ export const convertCommand = defineCommand({
         format: args.from,
         backing: backingPolicy(args),
         forceShare: args['force-share'],
+        snapshot: args.snapshot,
       },
       target: {
         ...hostImage(out),

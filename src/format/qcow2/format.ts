@@ -7,6 +7,7 @@ import type { ClusteredDisk, FormatFacts } from '../format-facts.ts';
 import { REFCOUNT_MODES } from '../image-shape.ts';
 import { tooLargeText } from '../size-limits.ts';
 import { cacheGeometry } from './metadata/cache-geometry.ts';
+import { fullFileSize } from './on-disk/full-size.ts';
 import { geometryOf } from './on-disk/geometry.ts';
 import { impossibleLayout } from './on-disk/layout-rules.ts';
 import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, ENTRY_SIZE, INCOMPATIBLE } from './on-disk/layout.ts';
@@ -33,6 +34,7 @@ export const qcow2Format: FormatFacts = {
   impossible: impossibleLayout,
   unmappable,
   unsupportedCaches,
+  fullFileSize,
   loadEngine: async () => (await import('./engine.ts')).QCOW2_ENGINE,
 };
 

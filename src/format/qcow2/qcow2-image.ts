@@ -13,8 +13,9 @@ import type { GuestOffset } from '../../core/offsets.ts';
 import { after, type Pending } from '../../core/pending.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
-import type { DiskImage, MapOptions, Mapping } from '../disk-image.ts';
+import type { DiskImage, ImageAmendment, MapOptions, Mapping } from '../disk-image.ts';
 import { REFCOUNT_BITS, type ImageShape, type Preallocation, type RefcountMode } from '../image-shape.ts';
+import { amendImage } from './amend.ts';
 import { Bitmaps } from './bitmaps/bitmaps.ts';
 import { checkImage } from './check/check.ts';
 import { CompressedWriter } from './io/compressed-writer.ts';
@@ -201,6 +202,12 @@ export class Qcow2Image implements DiskImage {
   async resize(virtualSize: number, preallocation: Preallocation = 'off'): Promise<void> {
     this.header.assertRunning();
     await this.#core.lock.hold(() => this.#resize(virtualSize, 'l1-growth', preallocation));
+  }
+
+  /** @throws Qcow2BenchError `qcow2-lazy-needs-v3`, `amend-needs-v3` */
+  async amend(change: ImageAmendment): Promise<void> {
+    this.header.assertRunning();
+    await this.#core.lock.hold(() => amendImage(this.#core, change));
   }
 
   /**

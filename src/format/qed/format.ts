@@ -1,5 +1,6 @@
 /** The facts of QED. */
 
+import { alignUp, ceilDiv } from '../../core/alignment.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { formatSize } from '../../core/size.ts';
 import type { ClusteredDisk, FormatFacts } from '../format-facts.ts';
@@ -33,6 +34,7 @@ export const qedFormat: FormatFacts = {
   // The need-check bit.
   isInUse: (header) => ((header[16] ?? 0) & 2) !== 0,
   unmappable,
+  fullFileSize,
   loadEngine: async () => (await import('./engine.ts')).QED_ENGINE,
 };
 
@@ -48,4 +50,12 @@ function unmappable({ virtualSize, clusterSize }: ClusteredDisk): string | undef
   }
   const sizeMax = virtualSizeMax(geometry);
   return virtualSize > sizeMax ? tooLargeText('qed', { virtualSize, sizeMax, clusterSize }) : undefined;
+}
+
+/** The header, the L1 table, an L2 table for each part of the disk, and the data. */
+function fullFileSize({ virtualSize, clusterSize }: ClusteredDisk): number {
+  const tableClusters = TABLE_CLUSTERS_DEFAULT;
+  const { tableSize, bytesPerL2Table } = qedGeometry({ clusterSize, tableClusters, headerClusters: 1 });
+  const tables = 1 + ceilDiv(virtualSize, bytesPerL2Table);
+  return clusterSize + tables * tableSize + alignUp(virtualSize, clusterSize);
 }

@@ -20,5 +20,6 @@ export const rawFormat: FormatFacts = {
   zeroing: 'on-request',
   requestNs: 1500,
   impossible: impossibleRaw,
+  fullFileSize: ({ virtualSize }) => virtualSize,
   loadEngine: async () => (await import('./engine.ts')).RAW_ENGINE,
 };

@@ -1,0 +1,60 @@
+/**
+ * Changing what an image's header allows, as `qemu-img amend` does: lazy refcounts, the version.
+ *
+ * Invariant: what is refused changes nothing, but for the repair of an image that was not closed
+ * cleanly, as with any opening.
+ */
+
+import { Qcow2BenchError } from '../core/error.ts';
+import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
+import type { Format, ImageAmendment } from '../format/disk-image.ts';
+import { formatList, FORMAT_FACTS, formatsWith } from '../format/formats.ts';
+import type { CompatLevel, RefcountMode } from '../format/image-shape.ts';
+import { openImage } from '../format/registry.ts';
+
+export interface AmendImageOptions {
+  /** As `files` understands it. */
+  readonly name: string;
+  readonly format: Format;
+  /** Opens the image for writing and its backing files for reading; should elide syncs. */
+  readonly files: ImageFiles;
+  readonly backing?: BackingPolicy | undefined;
+  readonly change: ImageAmendment;
+}
+
+/** What can be amended, as an image has it. */
+export interface AmendableState {
+  readonly compat: CompatLevel | undefined;
+  readonly refcounts: RefcountMode | undefined;
+}
+
+/**
+ * Amends the image and closes it cleanly.
+ *
+ * @throws Qcow2BenchError `amend-unsupported`, `amend-needs-v3`, `qcow2-lazy-needs-v3`, or what
+ *   opening the image throws.
+ */
+export async function amendImage(
+  options: AmendImageOptions,
+): Promise<{ readonly before: AmendableState; readonly after: AmendableState }> {
+  const { name, format, files, backing, change } = options;
+  if (FORMAT_FACTS[format].refcountModes.length === 0) {
+    const having = formatList(formatsWith(({ refcountModes }) => refcountModes.length > 0));
+    const message = `${format} has neither versions nor lazy refcounts: only ${having} images can be amended`;
+    throw new Qcow2BenchError('amend-unsupported', message, { path: name });
+  }
+  const image = await openImage({ format, name, files, readOnly: false, backing });
+  const state = (): AmendableState => ({ compat: image.shape?.compat, refcounts: image.refcountMode });
+  const before = state();
+  let after: AmendableState;
+  try {
+    await image.amend?.(change);
+    after = state();
+  } catch (error) {
+    // What was changed until then is whole. The first error is the one to report.
+    await image.close().catch(() => undefined);
+    throw error;
+  }
+  await image.close();
+  return { before, after };
+}
