@@ -138,6 +138,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/snapshot.ts')).snapshotCommand,
   },
   {
+    usage: 'bitmap <image>',
+    summary: 'Add, remove, clear, enable or disable a dirty bitmap of a qcow2 image',
+    load: async () => (await import('./commands/bitmap.ts')).bitmapCommand,
+  },
+  {
     usage: 'list',
     summary: 'List workloads, studies, formats, cache modes, devices, engines and trace formats',
     load: async () => (await import('./commands/list.ts')).listCommand,

@@ -84,6 +84,21 @@ export interface ImageAmendment {
   readonly refcounts?: RefcountMode | undefined;
 }
 
+/** What becomes of a persistent dirty bitmap. */
+export type BitmapChange =
+  | {
+      readonly action: 'add';
+      /** 1 to 1,023 bytes. */
+      readonly name: string;
+      /** Guest bytes of one bit, a power of two from 512; default: a cluster, at least 4 KiB. */
+      readonly granularity?: number | undefined;
+    }
+  | {
+      /** `clear` forgets what was written; a disabled bitmap does not follow writes. */
+      readonly action: 'remove' | 'clear' | 'enable' | 'disable';
+      readonly name: string;
+    };
+
 /** The internal snapshots of an open image. */
 export interface ImageSnapshots {
   readonly list: readonly SnapshotInfo[];
@@ -147,6 +162,11 @@ export interface DiskImage {
    * out by formats that have neither. The image must be idle.
    */
   amend?(change: ImageAmendment): Promise<void>;
+  /**
+   * Changes a persistent dirty bitmap; left out by formats that have none. What is not a removal
+   * reaches the file at the close. The image must be idle.
+   */
+  changeBitmap?(change: BitmapChange): Promise<void>;
   /**
    * What the range beginning at `guestOffset` is, from this image's tables alone.
    *

@@ -10,7 +10,7 @@ import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
 import type { Format, ImageAmendment } from '../format/disk-image.ts';
 import { formatList, FORMAT_FACTS, formatsWith } from '../format/formats.ts';
 import type { CompatLevel, RefcountMode } from '../format/image-shape.ts';
-import { openImage } from '../format/registry.ts';
+import { changeImage } from './change-image.ts';
 
 export interface AmendImageOptions {
   /** As `files` understands it. */
@@ -43,18 +43,10 @@ export async function amendImage(
     const message = `${format} has neither versions nor lazy refcounts: only ${having} images can be amended`;
     throw new Qcow2BenchError('amend-unsupported', message, { path: name });
   }
-  const image = await openImage({ format, name, files, readOnly: false, backing });
-  const state = (): AmendableState => ({ compat: image.shape?.compat, refcounts: image.refcountMode });
-  const before = state();
-  let after: AmendableState;
-  try {
+  return changeImage({ format, name, files, backing }, async (image) => {
+    const state = (): AmendableState => ({ compat: image.shape?.compat, refcounts: image.refcountMode });
+    const before = state();
     await image.amend?.(change);
-    after = state();
-  } catch (error) {
-    // What was changed until then is whole. The first error is the one to report.
-    await image.close().catch(() => undefined);
-    throw error;
-  }
-  await image.close();
-  return { before, after };
+    return { before, after: state() };
+  });
 }

@@ -12,7 +12,8 @@ import { Qcow2BenchError } from '../core/error.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format, ImageSnapshots, NewSnapshot, SnapshotInfo } from '../format/disk-image.ts';
 import { FORMAT_FACTS, formatList, formatsWith } from '../format/formats.ts';
-import { openImage, withLoneFile } from '../format/registry.ts';
+import { withLoneFile } from '../format/registry.ts';
+import { changeImage } from './change-image.ts';
 import { refuseToShrinkDamaged } from './damaged-image.ts';
 import { contentOfPlace } from './detect-format.ts';
 import { hostFiles, hostImage, WRITABLE_HOST_FILES } from './host-image.ts';
@@ -65,24 +66,11 @@ export async function changeSnapshots(options: ChangeSnapshotsOptions): Promise<
       return snapshot !== undefined && snapshot.diskSize < virtualSize;
     });
   }
-  const image = await openImage({
-    format,
-    name: path,
-    files: WRITABLE_HOST_FILES,
-    readOnly: false,
-    backing,
-  });
-  const snapshots = snapshotsOf(image, path);
-  try {
+  return changeImage({ format, name: path, files: WRITABLE_HOST_FILES, backing }, async (image) => {
+    const snapshots = snapshotsOf(image, path);
     await applyChange(snapshots, change);
-  } catch (error) {
-    // What was changed until then is whole, and the caches hold the rest of it. The first error is
-    // the one to report.
-    await image.close().catch(() => undefined);
-    throw error;
-  }
-  await image.close();
-  return snapshots.list;
+    return snapshots.list;
+  });
 }
 
 /** @throws Qcow2BenchError `snapshots-unsupported` if its format has none. */

@@ -16,7 +16,7 @@ import { formatSize } from '../core/size.ts';
 import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import type { Preallocation } from '../format/image-shape.ts';
-import { openImage } from '../format/registry.ts';
+import { changeImage } from './change-image.ts';
 import { refuseToShrinkDamaged } from './damaged-image.ts';
 
 /**
@@ -63,19 +63,12 @@ export async function resizeImage(options: ResizeImageOptions): Promise<ResizedI
       'to' in size ? size.to < before : size.by < 0,
     );
   }
-  const image = await openImage({ format, name, files, readOnly: false, forResize: true, backing });
-  const before = image.virtualSize;
-  let virtualSize: number;
-  try {
-    virtualSize = newSizeOf(image, options);
+  return changeImage({ format, name, files, forResize: true, backing }, async (image) => {
+    const before = image.virtualSize;
+    const virtualSize = newSizeOf(image, options);
     await image.resize?.(virtualSize, preallocation);
-  } catch (error) {
-    // What was changed until then is whole. The first error is the one to tell.
-    await image.close().catch(() => undefined);
-    throw error;
-  }
-  await image.close();
-  return { before, virtualSize };
+    return { before, virtualSize };
+  });
 }
 
 function newSizeOf({ virtualSize: before }: DiskImage, options: ResizeImageOptions): number {

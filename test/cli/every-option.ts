@@ -120,6 +120,8 @@ export function tryEveryOption(group: Group): void {
     for (const words of [
       ['convert', 'disk.raw', 'disk.qcow2'],
       ['snapshot', 'disk.qcow2', '--create', 'one'],
+      ['create', 'followed.qcow2', '1MiB'],
+      ['bitmap', 'followed.qcow2', '--add', 'followed'],
       ['create', 'top.qcow2', '--backing', 'disk.raw', '--backing-format', 'raw'],
       ['run', '--workload', 'tiny.json', ...cell, '--out', 'result.json'],
       ['run', '--workload', 'tiny.json', ...cell, '--cache', 'writeback,none', '--out', 'pair.json'],

@@ -20,6 +20,10 @@ interface CommandCase {
 
 /** Of any command. A free value that is not here is tried with `FREE_VALUES` alone. */
 export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
+  clear: ['followed'],
+  disable: ['followed'],
+  enable: ['followed'],
+  remove: ['followed'],
   columns: ['time=1:100ns,op=4,offset=5,length=6'],
   apply: ['one'],
   backing: ['disk.raw'],
@@ -206,6 +210,16 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
     amend: { call: { IMAGE: 'disk.qcow2', refcounts: 'lazy' }, partners: BACKING },
     check: { call: { IMAGE: 'disk.qcow2' } },
     snapshot: { call: { IMAGE: 'disk.qcow2' }, partners: BACKING },
+    bitmap: {
+      call: { IMAGE: 'disk.qcow2', add: 'new' },
+      partners: {
+        ...BACKING,
+        remove: { IMAGE: 'followed.qcow2', add: undefined },
+        clear: { IMAGE: 'followed.qcow2', add: undefined },
+        enable: { IMAGE: 'followed.qcow2', add: undefined },
+        disable: { IMAGE: 'followed.qcow2', add: undefined },
+      },
+    },
     list: { call: {} },
     completion: { call: { SHELL: 'bash' } },
   }),

@@ -172,9 +172,7 @@ describe.skipIf(skipped !== undefined)(`resize${skipped === undefined ? '' : ` (
     expect(() => runTool('qemu-img', theirWords(words, 'qcow2'), folder)).toThrow(/inconsistent/);
     const ended = await callCli(folder, 'resize', 'disk', ...words);
     expect(ended.code).toBe(1);
-    expect(errorLine(ended)).toMatch(
-      /bitmap 'changed' .*qemu-img bitmap --remove.*\[resize-with-bitmap-in-use]/,
-    );
+    expect(errorLine(ended)).toMatch(/bitmap 'changed' .*bitmap --remove.*\[resize-with-bitmap-in-use]/);
     expect(readFileSync(join(folder, 'disk')).equals(readFileSync(join(folder, 'theirs')))).toBe(true);
   });
 });

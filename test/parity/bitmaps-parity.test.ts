@@ -6,6 +6,7 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
+import type { BitmapChange } from '../../src/format/disk-image.ts';
 import { Qcow2Image } from '../../src/format/qcow2/qcow2-image.ts';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
@@ -66,6 +67,35 @@ describe.skipIf(skip !== undefined)('an image with persistent bitmaps', () => {
     await twins.serve(requests(random, clusterSize), 'enabled and cleared');
     expectClean(twins);
   });
+
+  const ACTIONS: readonly (readonly [readonly string[], BitmapChange])[] = [
+    [['--add', 'disk', 'one'], { action: 'add', name: 'one' }],
+    [['--add', '-g', '4k', 'disk', 'two'], { action: 'add', name: 'two', granularity: 4096 }],
+    [['--disable', 'disk', 'two'], { action: 'disable', name: 'two' }],
+    [['--clear', 'disk', 'one'], { action: 'clear', name: 'one' }],
+    [['--enable', 'disk', 'two'], { action: 'enable', name: 'two' }],
+    [['--add', '-g', '2G', 'disk', 'three'], { action: 'add', name: 'three', granularity: 2 ** 31 }],
+    [['--remove', 'disk', 'one'], { action: 'remove', name: 'one' }],
+    [['--remove', 'disk', 'three'], { action: 'remove', name: 'three' }],
+    [['--remove', 'disk', 'two'], { action: 'remove', name: 'two' }],
+  ];
+  it.each([...cases, { clusterSize: 65_536, size: '64M', more: ',extended_l2=on' }])(
+    'gets bitmaps, and they are cleared, disabled and removed, as by qemu-img: %j',
+    async ({ clusterSize, size, more }) => {
+      const twins = newTwins(clusterSize, size, more);
+      for (const [words, change] of ACTIONS) {
+        const what = words.join(' ');
+        twins.copy();
+        const [option = '', ...rest] = words;
+        const args = ['bitmap', option, ...rest.map((word) => (word === 'disk' ? twins.theirs : word))];
+        const theirs = await twins.trace(...args);
+        const ours = await twins.withOurs('writeback', async ({ image }) => image.changeBitmap?.(change));
+        twins.expectSame(ours, theirs, what);
+        expectClean(twins);
+        await twins.serve([{ ...WRITE, offset: 1024 * 1024 }, WRITE], `written after ${what}`);
+      }
+    },
+  );
 
   it('has snapshots too, and can be resized; but neither program goes back to a snapshot', async () => {
     const twins = newTwins(65_536, '16M');

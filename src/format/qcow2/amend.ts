@@ -66,7 +66,7 @@ function refuseVersion2({ header }: ImageCore, wantsLazy: boolean): void {
     [snapshotCount > 0, 'internal snapshots, which may share zero clusters: delete them first'],
     [
       otherExtensions.some(({ type }) => type === EXTENSION.bitmaps),
-      "dirty bitmaps: remove them first with 'qemu-img bitmap --remove'",
+      'dirty bitmaps: remove them first with bitmap --remove',
     ],
   ];
   const found = obstacles.find(([isThere]) => isThere);

@@ -13,7 +13,7 @@ import type { GuestOffset } from '../../core/offsets.ts';
 import { after, type Pending } from '../../core/pending.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
-import type { DiskImage, ImageAmendment, MapOptions, Mapping } from '../disk-image.ts';
+import type { BitmapChange, DiskImage, ImageAmendment, MapOptions, Mapping } from '../disk-image.ts';
 import { REFCOUNT_BITS, type ImageShape, type Preallocation, type RefcountMode } from '../image-shape.ts';
 import { amendImage } from './amend.ts';
 import { Bitmaps } from './bitmaps/bitmaps.ts';
@@ -233,6 +233,17 @@ export class Qcow2Image implements DiskImage {
   /** Takes over the dirty bitmaps of an image that was just opened for writing. */
   async loadBitmaps(): Promise<void> {
     this.#bitmaps = await this.#core.lock.hold(() => Bitmaps.load(this.#core));
+  }
+
+  /**
+   * @throws Qcow2BenchError `bitmap-…` naming the rule, `too-many-bitmaps`,
+   *   `qcow2-bitmaps-too-large`
+   */
+  async changeBitmap(change: BitmapChange): Promise<void> {
+    this.header.assertRunning();
+    this.#bitmaps ??= Bitmaps.none(this.#core);
+    const bitmaps = this.#bitmaps;
+    await this.#core.lock.hold(() => bitmaps.change(change));
   }
 
   async close(): Promise<void> {

@@ -36,9 +36,9 @@ const FIELD = {
 } as const;
 const FIXED_LENGTH = 24;
 const DIRTY_TRACKING = 1;
-const GRANULARITY_BITS_MIN = 9;
-const GRANULARITY_BITS_MAX = 31;
-const NAME_BYTES_MAX = 1023;
+export const GRANULARITY_BITS_MIN = 9;
+export const GRANULARITY_BITS_MAX = 31;
+export const NAME_BYTES_MAX = 1023;
 
 export const BITMAP_FLAG = {
   /** It is open for writing, or was when a program died: what it says is not to be trusted. */
@@ -338,7 +338,7 @@ export async function visitBitmaps(
     if (tableBytes > LIMITS.bitmapTableBytes) {
       throw new Qcow2BenchError(
         'qcow2-bitmaps-too-large',
-        `the tables of the bitmaps have more than ${String(LIMITS.bitmapTableBytes)} bytes: remove '${entry.name}' with 'qemu-img bitmap --remove'`,
+        `the tables of the bitmaps have more than ${String(LIMITS.bitmapTableBytes)} bytes: remove '${entry.name}' with bitmap --remove`,
         { path: header.device.path, offset: entry.tableOffset },
       );
     }

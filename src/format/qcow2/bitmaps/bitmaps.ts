@@ -14,17 +14,22 @@
  */
 
 import { ceilDiv } from '../../../core/alignment.ts';
+import { bytesOfText } from '../../../core/byte-text.ts';
 import { viewOf, writeU64be } from '../../../core/bytes.ts';
 import { Qcow2BenchError } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
 import type { GuestOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
+import type { BitmapChange } from '../../disk-image.ts';
 import {
   BITMAP_FLAG,
   checkFits,
   encodeBitmapEntries,
   encodeBitmapsExtension,
+  GRANULARITY_BITS_MAX,
+  GRANULARITY_BITS_MIN,
   isBitmapCutOff,
+  NAME_BYTES_MAX,
   readBitmapTable,
   readConsistentDirectory,
   type BitmapDirectory,
@@ -34,19 +39,28 @@ import { EXTENSION } from '../on-disk/header-extensions.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
 import { AUTOCLEAR, ENTRY_SIZE } from '../on-disk/layout.ts';
 
+/** Bytes; a bit for each cluster, unless they are smaller. */
+const GRANULARITY_DEFAULT_MIN = 4096;
+
 /** One bitmap; `bits` is missing where the file's cannot be trusted. */
 interface OpenBitmap {
-  readonly entry: BitmapEntry;
+  /** As the directory has it; of a new one, without a table. */
+  entry: BitmapEntry;
   /** Lowest bit first. */
   bits: Uint8Array | undefined;
 }
 
 export class Bitmaps {
   readonly #core: ImageCore;
-  #directory: BitmapDirectory;
-  readonly #bitmaps: readonly OpenBitmap[];
+  /** As the file has it, if it has one. */
+  #directory: BitmapDirectory | undefined;
+  #bitmaps: readonly OpenBitmap[];
 
-  private constructor(core: ImageCore, directory: BitmapDirectory, bitmaps: readonly OpenBitmap[]) {
+  private constructor(
+    core: ImageCore,
+    directory: BitmapDirectory | undefined,
+    bitmaps: readonly OpenBitmap[],
+  ) {
     this.#core = core;
     this.#directory = directory;
     this.#bitmaps = bitmaps;
@@ -76,6 +90,104 @@ export class Bitmaps {
     return loaded;
   }
 
+  /** Of an image that has none. */
+  static none(core: ImageCore): Bitmaps {
+    return new Bitmaps(core, undefined, []);
+  }
+
+  /**
+   * Adds, removes or changes a bitmap; all but a removal reaches the file when the image is closed.
+   * The lock is held.
+   *
+   * @throws Qcow2BenchError `bitmap-needs-v3`, `bitmap-exists`, `bitmap-missing`, `bitmap-in-use`,
+   *   `bitmap-bad-name`, `bitmap-bad-granularity`, `too-many-bitmaps`, `qcow2-bitmaps-too-large`
+   */
+  async change(change: BitmapChange): Promise<void> {
+    if (change.action === 'add') {
+      this.#add(change.name, change.granularity);
+      return;
+    }
+    const bitmap = this.#find(change.name);
+    if (change.action === 'remove') {
+      await this.#remove(bitmap);
+      return;
+    }
+    if (bitmap.bits === undefined) {
+      throw this.#error(
+        'bitmap-in-use',
+        `the bitmap '${change.name}' was not stored when the image was last written, so what it missed is not known: it can only be removed`,
+      );
+    }
+    const { entry } = bitmap;
+    if (change.action === 'clear') bitmap.bits.fill(0);
+    else if (change.action === 'enable') bitmap.entry = { ...entry, flags: entry.flags | BITMAP_FLAG.auto };
+    else bitmap.entry = { ...entry, flags: entry.flags & ~BITMAP_FLAG.auto };
+  }
+
+  #find(name: string): OpenBitmap {
+    const found = this.#bitmaps.find(({ entry }) => entry.name === name);
+    if (found !== undefined) return found;
+    const names = this.#bitmaps.map(({ entry }) => `'${entry.name}'`).join(', ');
+    throw this.#error(
+      'bitmap-missing',
+      `no bitmap '${name}': the image has ${names === '' ? 'none' : names}`,
+    );
+  }
+
+  #add(name: string, asked: number | undefined): void {
+    const { header, geometry } = this.#core;
+    const nameBytes = bytesOfText(name);
+    const granularity = asked ?? Math.max(GRANULARITY_DEFAULT_MIN, geometry.clusterSize);
+    if (header.values.version < 3) {
+      throw this.#error(
+        'bitmap-needs-v3',
+        'version 2 images have no bitmaps: raise it with amend --compat 1.1',
+      );
+    }
+    if (nameBytes.byteLength === 0 || nameBytes.byteLength > NAME_BYTES_MAX) {
+      throw this.#error(
+        'bitmap-bad-name',
+        `the name has ${String(nameBytes.byteLength)} bytes; it must have 1 to ${String(NAME_BYTES_MAX)}`,
+      );
+    }
+    if (this.#bitmaps.some(({ entry }) => entry.name === name)) {
+      throw this.#error('bitmap-exists', `there is a bitmap '${name}': choose another name, or clear it`);
+    }
+    if (this.#bitmaps.length >= LIMITS.bitmapCount) {
+      throw this.#error('too-many-bitmaps', `an image has at most ${String(LIMITS.bitmapCount)} bitmaps`);
+    }
+    const granularityBits = Math.log2(granularity);
+    const isAllowed = granularityBits >= GRANULARITY_BITS_MIN && granularityBits <= GRANULARITY_BITS_MAX;
+    if (!isAllowed || !Number.isInteger(granularityBits)) {
+      throw this.#error(
+        'bitmap-bad-granularity',
+        `a granularity of ${String(granularity)} bytes: it must be a power of two, 512 to 2GiB`,
+      );
+    }
+    const length = ceilDiv(ceilDiv(header.values.virtualSize, granularity), 8);
+    const taken = this.#bitmaps.reduce((sum, { bits }) => sum + (bits?.byteLength ?? 0), 0);
+    if (length > LIMITS.bitmapBytes || taken + length > LIMITS.bitmapMemoryBytes) {
+      throw this.#error(
+        'qcow2-bitmaps-too-large',
+        `the bitmap would need ${String(length)} bytes: use a larger granularity than ${String(granularity)}`,
+      );
+    }
+    const flags = BITMAP_FLAG.inUse | BITMAP_FLAG.auto;
+    const entry = { name, nameBytes, granularityBits, flags, tableOffset: 0, tableEntries: 0 };
+    this.#bitmaps = [...this.#bitmaps, { entry, bits: new Uint8Array(length) }];
+  }
+
+  async #remove(bitmap: OpenBitmap): Promise<void> {
+    this.#bitmaps = this.#bitmaps.filter((each) => each !== bitmap);
+    if (bitmap.entry.tableOffset === 0) return;
+    await this.#replaceDirectory(this.#bitmaps.map(({ entry }) => entry));
+    await this.#free(bitmap.entry);
+  }
+
+  #error(code: string, message: string): Qcow2BenchError {
+    return new Qcow2BenchError(code, message, { path: this.#core.header.device.path });
+  }
+
   /** Notes that a guest range changed, or may have. */
   mark(guestOffset: GuestOffset, length: number): void {
     if (length === 0) return;
@@ -99,7 +211,7 @@ export class Bitmaps {
     const { name, tableOffset } = inUse.entry;
     throw new Qcow2BenchError(
       'resize-with-bitmap-in-use',
-      `the bitmap '${name}' was not stored when the image was last written, and cannot follow the disk to another size: remove it with 'qemu-img bitmap --remove'`,
+      `the bitmap '${name}' was not stored when the image was last written, and cannot follow the disk to another size: remove it with bitmap --remove`,
       { path: this.#core.header.device.path, offset: tableOffset },
     );
   }
@@ -121,36 +233,53 @@ export class Bitmaps {
    * held.
    */
   async store(): Promise<void> {
-    const { header, refcounts, geometry, metadata } = this.#core;
     if (this.#bitmaps.every(({ bits }) => bits === undefined)) return;
     const entries: BitmapEntry[] = [];
     for (const { entry, bits } of this.#bitmaps) {
       entries.push(bits === undefined ? entry : await this.#storeBitmap(entry, bits));
     }
+    await this.#replaceDirectory(entries);
+    for (const { entry, bits } of [...this.#bitmaps].reverse()) {
+      if (bits !== undefined && entry.tableOffset !== 0) await this.#free(entry);
+    }
+  }
+
+  /** Points the header to a new directory, or to none without entries; frees the old one. */
+  async #replaceDirectory(entries: readonly BitmapEntry[]): Promise<void> {
+    const { header, refcounts, metadata } = this.#core;
+    const old = this.#directory;
+    const directory = entries.length === 0 ? undefined : await this.#writeDirectory(entries);
+    this.#directory = directory;
+    const bit = BigInt(AUTOCLEAR.bitmaps);
+    const { autoclear } = header.values;
+    const others = header.values.otherExtensions.filter(({ type }) => type !== EXTENSION.bitmaps);
+    await header.rewrite(
+      directory === undefined
+        ? { autoclear: autoclear & ~bit, otherExtensions: others }
+        : { autoclear: autoclear | bit, otherExtensions: [encodeBitmapsExtension(directory), ...others] },
+    );
+    if (old !== undefined) metadata.remove(old.offset, old.byteLength, 'bitmap');
+    if (directory !== undefined) metadata.add(directory.offset, directory.byteLength, 'bitmap');
+    await header.device.sync('bitmap');
+    if (old !== undefined) await refcounts.free(old.offset, old.byteLength, 'keep');
+  }
+
+  async #writeDirectory(entries: readonly BitmapEntry[]): Promise<BitmapDirectory> {
     const bytes = encodeBitmapEntries(entries);
     const offset = await this.#writeNew(bytes);
     await this.#core.flush('bitmap');
-    const old = this.#directory;
-    this.#directory = { offset, byteLength: bytes.byteLength, entries };
-    await header.rewrite({
-      autoclear: header.values.autoclear | BigInt(AUTOCLEAR.bitmaps),
-      otherExtensions: header.values.otherExtensions.map((extension) =>
-        extension.type === EXTENSION.bitmaps ? encodeBitmapsExtension(this.#directory) : extension,
-      ),
-    });
-    metadata.remove(old.offset, old.byteLength, 'bitmap');
-    metadata.add(offset, bytes.byteLength, 'bitmap');
-    await header.device.sync('bitmap');
-    await refcounts.free(old.offset, old.byteLength, 'keep');
-    for (const { entry, bits } of [...this.#bitmaps].reverse()) {
-      if (bits === undefined) continue;
-      for (const cluster of await readBitmapTable(header, entry)) {
-        if (cluster.kind === 'stored') {
-          await refcounts.free(cluster.hostOffset, geometry.clusterSize, 'discard');
-        }
+    return { offset, byteLength: bytes.byteLength, entries };
+  }
+
+  /** Frees the clusters and the table that the file has of a bitmap. */
+  async #free(entry: BitmapEntry): Promise<void> {
+    const { header, refcounts, geometry } = this.#core;
+    for (const cluster of await readBitmapTable(header, entry)) {
+      if (cluster.kind === 'stored') {
+        await refcounts.free(cluster.hostOffset, geometry.clusterSize, 'discard');
       }
-      await refcounts.free(entry.tableOffset, entry.tableEntries * ENTRY_SIZE, 'keep');
     }
+    await refcounts.free(entry.tableOffset, entry.tableEntries * ENTRY_SIZE, 'keep');
   }
 
   async #storeBitmap(entry: BitmapEntry, bits: Uint8Array): Promise<BitmapEntry> {
@@ -178,7 +307,9 @@ export class Bitmaps {
     const known = header.values.autoclear & BigInt(AUTOCLEAR.bitmaps | AUTOCLEAR.rawExternalData);
     await header.rewrite({ autoclear: known & ~bit });
     await header.device.sync('bitmap');
-    await header.device.write(this.#directory.offset, encodeBitmapEntries(entries), 'bitmap');
+    if (this.#directory !== undefined) {
+      await header.device.write(this.#directory.offset, encodeBitmapEntries(entries), 'bitmap');
+    }
     await header.rewrite({});
     await header.device.sync('bitmap');
     await header.rewrite({ autoclear: known | bit });
@@ -211,7 +342,7 @@ async function readBits(
   if (length > limit) {
     throw new Qcow2BenchError(
       'qcow2-bitmaps-too-large',
-      `the bitmaps need more than ${String(LIMITS.bitmapMemoryBytes)} bytes of memory: remove '${entry.name}' with 'qemu-img bitmap --remove'`,
+      `the bitmaps need more than ${String(LIMITS.bitmapMemoryBytes)} bytes of memory: remove '${entry.name}' with bitmap --remove`,
       place,
     );
   }

@@ -169,7 +169,7 @@ export class Snapshots implements ImageSnapshots {
     if (this.#options.hasBitmaps()) {
       throw this.#error(
         'snapshot-with-bitmaps',
-        "the image has dirty bitmaps, which would not match the reverted disk: remove them with 'qemu-img bitmap --remove'",
+        'the image has dirty bitmaps, which would not match the reverted disk: remove them with bitmap --remove',
       );
     }
     const snapshot = this.find(idOrName) ?? this.#missing(idOrName);
