@@ -39,6 +39,20 @@ export function writeU64le(view: DataView, offset: number, value: number): void 
   view.setUint32(offset + 4, Math.floor(value / TWO_32), true);
 }
 
+/**
+ * The first word of eight bytes from `first` on that is not all zeroes, `end` if there is none: of a
+ * sparse table the most is passed over here.
+ */
+export function emptyWordsEnd(table: DataView, first: number, end: number): number {
+  const halves = new Int32Array(table.buffer, table.byteOffset, table.byteLength / 4);
+  const stop = 2 * end;
+  let at = 2 * first;
+  const isEmpty = (from: number): boolean => ((halves[from] as number) | (halves[from + 1] as number)) === 0;
+  while (at + 8 <= stop && isEmpty(at) && isEmpty(at + 2) && isEmpty(at + 4) && isEmpty(at + 6)) at += 8;
+  while (at < stop && isEmpty(at)) at += 2;
+  return at / 2;
+}
+
 /** A view over exactly the bytes of `bytes`. */
 export function viewOf(bytes: Uint8Array): DataView<ArrayBuffer> {
   return new DataView(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);

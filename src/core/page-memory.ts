@@ -9,6 +9,7 @@
  */
 
 import { alignUp } from './alignment.ts';
+import { assertInvariant } from './error.ts';
 
 export const PAGE_SIZE = 4096;
 /** A page of WebAssembly, the unit in which its memory is sized. */
@@ -19,16 +20,63 @@ const pageAlignedBuffers = new WeakSet<ArrayBufferLike>();
 let slab: ArrayBuffer | undefined;
 let slabUsed = 0;
 
+/** Slabs that are used again, and how much of them is taken. */
+const recycled: ArrayBuffer[] = [];
+let recycling: { slab: number; used: number } | undefined;
+/** More are given back to the system. */
+const RECYCLED_SLABS_MAX = 64;
+
 /** A zeroed view of `length` bytes (more than 0) that begins on a page boundary. */
 export function allocatePages(length: number): Uint8Array<ArrayBuffer> {
   const size = alignUp(length, PAGE_SIZE);
   if (size >= SLAB_SIZE / 4) return new Uint8Array(newRegion(size), 0, length);
+  if (recycling !== undefined) return recycledPages(recycling, length, size);
   if (slab === undefined || slabUsed + size > slab.byteLength) {
     slab = newRegion(SLAB_SIZE);
     slabUsed = 0;
   }
   const view = new Uint8Array(slab, slabUsed, length);
   slabUsed += size;
+  return view;
+}
+
+/** As `allocatePages`, of memory that is never recycled: for what outlives the work that needs it first. */
+export function lastingPages(length: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(newRegion(length), 0, length);
+}
+
+/**
+ * Does work whose memory is taken back at its end and used again by the next: images that are opened
+ * thousands of times a second cost more in page faults than in work.
+ *
+ * Nothing else may allocate here meanwhile, and no view that `allocatePages` gave may be used
+ * afterwards.
+ */
+export async function withRecycledPages<T>(work: () => Promise<T>): Promise<T> {
+  assertInvariant(recycling === undefined, 'memory is recycled by one at a time');
+  recycling = { slab: 0, used: 0 };
+  try {
+    return await work();
+  } finally {
+    recycling = undefined;
+    recycled.splice(RECYCLED_SLABS_MAX);
+  }
+}
+
+function recycledPages(
+  place: { slab: number; used: number },
+  length: number,
+  size: number,
+): Uint8Array<ArrayBuffer> {
+  if (place.used + size > SLAB_SIZE) {
+    place.slab++;
+    place.used = 0;
+  }
+  const known = recycled[place.slab];
+  const from = (recycled[place.slab] = known ?? newRegion(SLAB_SIZE));
+  const view = new Uint8Array(from, place.used, length);
+  if (known !== undefined) view.fill(0);
+  place.used += size;
   return view;
 }
 

@@ -144,6 +144,11 @@ export class HostIndex {
     }
   }
 
+  /** No guest sector is anywhere. */
+  get isEmpty(): boolean {
+    return this.#buckets.size === 0;
+  }
+
   /** Several where tables lead to the page more than once. */
   spansOf(number: number): readonly Span[] {
     const spans: Span[] = [];

@@ -9,6 +9,7 @@
 
 import { SECTOR_SIZE } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
+import { withRecycledPages } from '../core/page-memory.ts';
 import { stampSectors } from '../core/sector-stamp.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import { MemoryDevice } from '../device/memory-device.ts';
@@ -101,7 +102,7 @@ export class Inspector {
    */
   async inspect(state: PageSource, onRead: (number: number) => void): Promise<Outcome> {
     const inspection = new Inspection(this, state, onRead);
-    await inspection.run();
+    await withRecycledPages(() => inspection.run());
     return inspection;
   }
 

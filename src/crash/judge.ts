@@ -14,7 +14,7 @@ import { extentOf, HostIndex, sameExtents, type Extent, type Span } from './exte
 import type { Finding, Moment } from './findings.ts';
 import type { FurtherWrite, Look, Outcome } from './inspect.ts';
 import type { Leaf } from './outcome-tree.ts';
-import { makePage, PAGE_SECTORS, pageNumber, ZERO_TOKEN, type Page } from './pages.ts';
+import { makePage, PAGE_SECTORS, pageNumber, ZERO_PAGE, ZERO_TOKEN, type Page } from './pages.ts';
 import type { StateView } from './state-view.ts';
 
 /** What is wrong with a state, and what is merely counted. */
@@ -31,8 +31,36 @@ interface Layer {
   readonly extents: readonly Extent[];
   readonly index: HostIndex;
   /** Pages that the inspection had written: they are not the state's. */
-  readonly written: ReadonlyMap<number, Page>;
+  readonly written: WrittenPages;
   readonly isMarked: boolean;
+}
+
+/** Made into pages when they are looked at, which few are: most hold tables. */
+class WrittenPages {
+  readonly #bytes: ReadonlyMap<number, Uint8Array>;
+  readonly #made: Map<Uint8Array, Page>;
+
+  /** @param made shared by looks that share bytes */
+  constructor(bytes: ReadonlyMap<number, Uint8Array>, made: Map<Uint8Array, Page>) {
+    this.#bytes = bytes;
+    this.#made = made;
+  }
+
+  has(number: number): boolean {
+    return this.#bytes.has(number);
+  }
+
+  numbers(): Iterable<number> {
+    return this.#bytes.keys();
+  }
+
+  page(number: number): Page | undefined {
+    const bytes = this.#bytes.get(number);
+    if (bytes === undefined) return undefined;
+    const page = this.#made.get(bytes) ?? makePage(bytes);
+    this.#made.set(bytes, page);
+    return page;
+  }
 }
 
 /** What was found in a page, or in all of a state. */
@@ -153,7 +181,7 @@ export class Judge {
         }
         const host = place.sector + sector - start;
         const number = pageNumber(place.file, host * SECTOR_SIZE);
-        const written = layer.written.get(number);
+        const written = layer.written.page(number);
         if (written === undefined && view.touched.has(number)) continue;
         const page = written ?? view.page(number);
         this.#judgeSector(sector, page.tokens[host % PAGE_SECTORS] as number, { layer, at }, found);
@@ -189,20 +217,24 @@ export class Judge {
         }
       }
     }
-    for (const [number, page] of layer.written) this.#judgeStored(page, number, { view, layer }, found);
+    if (layer.index.isEmpty) return;
+    for (const number of layer.written.numbers()) {
+      this.#judgeStored(() => layer.written.page(number) ?? ZERO_PAGE, number, { view, layer }, found);
+    }
     for (const number of view.epoch.base.pages.keys()) {
       if (view.touched.has(number) || layer.written.has(number)) continue;
-      this.#judgeStored(view.page(number), number, { view, layer }, found);
+      this.#judgeStored(() => view.page(number), number, { view, layer }, found);
     }
   }
 
   #judgeStored(
-    page: Page,
+    pageOf: () => Page,
     number: number,
     { view, layer }: { readonly view: StateView; readonly layer: Layer },
     found: Found,
   ): void {
     for (const { from, sectors, guest } of layer.index.spansOf(number)) {
+      const page = pageOf();
       for (let index = 0; index < sectors; index++) {
         const token = page.tokens[from + index] as number;
         if (token === ZERO_TOKEN || this.#expectation.isKnown(guest + index)) continue;
@@ -293,15 +325,9 @@ function verdictOf(outcome: Outcome, base: Found, pages: Iterable<Found>): Verdi
 function layersOf({ looks, isMarked }: Outcome): readonly Layer[] {
   // Looks share the pages that did not change between them.
   const made = new Map<Uint8Array, Page>();
-  const pageOf = (bytes: Uint8Array): Page => {
-    const page = made.get(bytes) ?? makePage(bytes);
-    made.set(bytes, page);
-    return page;
-  };
   return looks.map((look): Layer => {
     const { moment, snapshot } = look;
     const first = looks.find((each) => each.snapshot === snapshot) ?? look;
-    const written = new Map([...look.written].map(([number, bytes]) => [number, pageOf(bytes)]));
     const extents = look === first ? look.extents : movedExtents(look, first);
     const isBefore = moment === 'before-repair';
     return {
@@ -309,7 +335,7 @@ function layersOf({ looks, isMarked }: Outcome): readonly Layer[] {
       snapshot,
       extents,
       index: new HostIndex(extents),
-      written,
+      written: new WrittenPages(look.written, made),
       isMarked: isMarked && isBefore,
     };
   });

@@ -37,14 +37,27 @@ export const ZERO_PAGE: Page = {
 
 /** A page of `bytes`, which become its own; `ZERO_PAGE` if all are zero. */
 export function makePage(bytes: Uint8Array): Page {
-  const words = wordsOf(bytes);
-  const tokens = new Float64Array(PAGE_SECTORS);
+  return pageOf(bytes, tokensOf(bytes));
+}
+
+/** The page whose sectors are those of `b` where `isOfB` has it, else those of `a`. */
+export function mixedPage(a: Page, b: Page, isOfB: readonly boolean[]): Page {
+  const bytes = a.bytes.slice();
+  const tokens = a.tokens.slice();
+  for (const [sector, ofB] of isOfB.entries()) {
+    if (!ofB) continue;
+    const from = sector * SECTOR_SIZE;
+    bytes.set(b.bytes.subarray(from, from + SECTOR_SIZE), from);
+    tokens[sector] = b.tokens[sector] as number;
+  }
+  return pageOf(bytes, tokens);
+}
+
+function pageOf(bytes: Uint8Array, tokens: Float64Array): Page {
   let low = 0x1b87_3593;
   let high = 0x51ed_270b;
   let isZero = true;
-  for (let sector = 0; sector < PAGE_SECTORS; sector++) {
-    const token = tokenOfWords(words, sector * SECTOR_WORDS);
-    tokens[sector] = token;
+  for (const token of tokens) {
     isZero &&= token === ZERO_TOKEN;
     const part = (token / TWO_21) | 0;
     low = mixed(low ^ part, 0x85eb_ca6b);

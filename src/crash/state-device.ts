@@ -16,8 +16,10 @@ export class ScratchFiles {
   readonly written = new Map<number, Uint8Array>();
   /** Of those, the ones that nothing else has yet. */
   readonly #own = new Set<number>();
+  /** All that were read or written. */
+  readonly #current = new Map<number, Uint8Array>();
   readonly #sizes: (number | undefined)[] = [];
-  readonly #seen = new Set<number>();
+  readonly #sizesSeen = new Set<number>();
   readonly #onRead: (number: number) => void;
   /** Bytes that were read, of either. */
   bytesRead = 0;
@@ -31,7 +33,10 @@ export class ScratchFiles {
   size(file: number): number {
     const changed = this.#sizes[file];
     if (changed !== undefined) return changed;
-    this.#note(sizeNumber(file));
+    if (!this.#sizesSeen.has(file)) {
+      this.#sizesSeen.add(file);
+      this.#onRead(sizeNumber(file));
+    }
     return this.state.size(file);
   }
 
@@ -50,10 +55,12 @@ export class ScratchFiles {
 
   /** The bytes of a page as they are now. */
   bytes(number: number): Uint8Array {
-    const written = this.written.get(number);
-    if (written !== undefined) return written;
-    this.#note(number);
-    return this.state.page(number).bytes;
+    const known = this.#current.get(number);
+    if (known !== undefined) return known;
+    this.#onRead(number);
+    const { bytes } = this.state.page(number);
+    this.#current.set(number, bytes);
+    return bytes;
   }
 
   /** The page to be changed. */
@@ -62,6 +69,7 @@ export class ScratchFiles {
     if (written !== undefined && this.#own.has(number)) return written;
     const copy = isOverwritten ? new Uint8Array(PAGE_BYTES) : this.bytes(number).slice();
     this.written.set(number, copy);
+    this.#current.set(number, copy);
     this.#own.add(number);
     return copy;
   }
@@ -70,12 +78,6 @@ export class ScratchFiles {
   writtenSoFar(): ReadonlyMap<number, Uint8Array> {
     this.#own.clear();
     return new Map(this.written);
-  }
-
-  #note(number: number): void {
-    if (this.#seen.has(number)) return;
-    this.#seen.add(number);
-    this.#onRead(number);
   }
 }
 
@@ -117,12 +119,14 @@ export class StateDevice implements BlockDevice {
   read(offset: number, target: Uint8Array): undefined {
     const { byteLength } = target;
     this.#files.bytesRead += byteLength;
-    for (let done = 0; done < byteLength;) {
-      const at = remainder(offset + done, PAGE_BYTES);
+    let number = pageNumber(this.#file, offset);
+    let at = remainder(offset, PAGE_BYTES);
+    for (let done = 0; done < byteLength; number++) {
       const length = Math.min(PAGE_BYTES - at, byteLength - done);
-      const bytes = this.#files.bytes(pageNumber(this.#file, offset + done));
-      target.set(at === 0 && length === PAGE_BYTES ? bytes : bytes.subarray(at, at + length), done);
+      const bytes = this.#files.bytes(number);
+      target.set(length === PAGE_BYTES ? bytes : bytes.subarray(at, at + length), done);
       done += length;
+      at = 0;
     }
   }
 

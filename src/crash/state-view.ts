@@ -8,13 +8,16 @@
  * - `hash` depends on the files' contents alone: two states with the same bytes have the same.
  */
 
+import { SECTOR_SIZE } from '../core/alignment.ts';
 import { assertInvariant } from '../core/error.ts';
 import type { Random } from '../core/random.ts';
 import type { Epoch, PendingOperation } from './epochs.ts';
 import { layOver, pagesOf, sectorStart, sizeAfter } from './layers.ts';
 import {
   makePage,
+  mixedPage,
   PAGE_BYTES,
+  PAGE_SECTORS,
   pagePlace,
   sizeNumber,
   ZERO_PAGE,
@@ -184,15 +187,60 @@ export class StateView implements PageSource {
   }
 
   #assembled(page: TouchedPage): Page {
+    if (page.layers.length > KEPT_LAYERS_MAX) return this.#laidOver(page);
     let combination = 0;
-    let isWhole = page.layers.length <= KEPT_LAYERS_MAX;
+    let torn = -1;
     for (const [bit, place] of page.layers.entries()) {
       const { kept, tear } = this.#fates[place] as Fate;
-      if (kept) combination |= 1 << bit;
-      if (kept && tear !== undefined) isWhole = false;
+      if (kept && tear !== undefined) {
+        if (torn >= 0) return this.#laidOver(page);
+        torn = bit;
+      } else if (kept) combination |= 1 << bit;
     }
-    const made = isWhole ? page.made.get(combination) : undefined;
+    if (torn < 0) return this.#whole(page, combination);
+    return this.#torn(page, torn, combination) ?? this.#laidOver(page);
+  }
+
+  /** The page with each operation there as a whole or not at all. */
+  #whole(page: TouchedPage, combination: number): Page {
+    const made = page.made.get(combination);
     if (made !== undefined) return made;
+    const bytes = this.epoch.base.page(page.number).bytes.slice();
+    for (const [bit, place] of page.layers.entries()) {
+      if ((combination & (1 << bit)) === 0) continue;
+      layOver(bytes, page.offset, (this.epoch.pending[place] as PendingOperation).operation);
+    }
+    const assembled = makePage(bytes);
+    page.made.set(combination, assembled);
+    return assembled;
+  }
+
+  /**
+   * The page with one operation there in part: each sector is as with it, or as without. Of a table
+   * that is written whole, most pages are the same in both.
+   */
+  #torn(page: TouchedPage, torn: number, combination: number): Page | undefined {
+    const place = page.layers[torn] as number;
+    const { sectorBytes, fates } = (this.#fates[place] as Fate).tear as Tear;
+    const first = sectorStart((this.epoch.pending[place] as PendingOperation).operation.offset, sectorBytes);
+    const without = this.#whole(page, combination);
+    const withIt = this.#whole(page, combination | (1 << torn));
+    const isNew: boolean[] = [];
+    let differing = 0;
+    let fromNew = 0;
+    for (let sector = 0; sector < PAGE_SECTORS; sector++) {
+      const fate = fates[Math.floor((page.offset + sector * SECTOR_SIZE - first) / sectorBytes)];
+      if (fate === 'garbage') return undefined;
+      isNew.push(fate === 'new');
+      if (without.tokens[sector] === withIt.tokens[sector]) continue;
+      differing++;
+      if (fate === 'new') fromNew++;
+    }
+    if (fromNew === 0) return without;
+    return fromNew === differing ? withIt : mixedPage(without, withIt, isNew);
+  }
+
+  #laidOver(page: TouchedPage): Page {
     const bytes = this.epoch.base.page(page.number).bytes.slice();
     for (const place of page.layers) {
       const { kept, tear } = this.#fates[place] as Fate;
@@ -201,9 +249,7 @@ export class StateView implements PageSource {
       if (tear === undefined) layOver(bytes, page.offset, operation);
       else layTorn(bytes, page.offset, operation, tear);
     }
-    const assembled = makePage(bytes);
-    if (isWhole) page.made.set(combination, assembled);
-    return assembled;
+    return makePage(bytes);
   }
 
   #resize(): void {

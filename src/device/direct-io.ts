@@ -4,7 +4,7 @@
 
 import { constants, readSync } from 'node:fs';
 import { systemCode } from '../core/error.ts';
-import { allocatePages, PAGE_SIZE } from '../core/page-memory.ts';
+import { lastingPages, PAGE_SIZE } from '../core/page-memory.ts';
 
 /** The flag for `open`, or `undefined` on a system that has none. */
 export const O_DIRECT: number | undefined = (constants as Readonly<Record<string, number | undefined>>)[
@@ -33,7 +33,7 @@ export function probeRequestAlignment(fd: number): number {
 let probeBuffer: Uint8Array | undefined;
 
 function readsAt(fd: number, length: number): boolean {
-  probeBuffer ??= allocatePages(PAGE_SIZE);
+  probeBuffer ??= lastingPages(PAGE_SIZE);
   try {
     readSync(fd, probeBuffer, 0, length, 0);
     return true;

@@ -8,7 +8,7 @@
 
 import { LIMITS } from '../core/limits.ts';
 import type { HostOffset } from '../core/offsets.ts';
-import { allocatePages } from '../core/page-memory.ts';
+import { lastingPages } from '../core/page-memory.ts';
 import type { Pending } from '../core/pending.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose } from '../device/purpose.ts';
@@ -18,7 +18,7 @@ let zeroes: Uint8Array = new Uint8Array(0);
 
 /** A view of `length` zero bytes; read-only by agreement. */
 export function zeroBytes(length: number): Uint8Array {
-  if (zeroes.byteLength < length) zeroes = allocatePages(length);
+  if (zeroes.byteLength < length) zeroes = lastingPages(length);
   return zeroes.byteLength === length ? zeroes : zeroes.subarray(0, length);
 }
 

@@ -10,7 +10,7 @@
  *   durable.
  */
 
-import { readU64le, writeU64le } from '../../core/bytes.ts';
+import { emptyWordsEnd, readU64le, writeU64le } from '../../core/bytes.ts';
 import { assertInvariant, hex } from '../../core/error.ts';
 import type { HostOffset } from '../../core/offsets.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
@@ -86,8 +86,9 @@ class QedCheck {
     this.#claim(this.#header.l1Offset, tableClusters, () => 'the first-level table');
     let isL1Changed = false;
     for (let l1Index = 0; l1Index < entriesPerTable; l1Index++) {
+      l1Index = this.#tables.nextL1Entry(l1Index);
+      if (l1Index === entriesPerTable) break;
       const hostOffset = this.#tables.l1Entry(l1Index);
-      if (hostOffset === ENTRY_UNALLOCATED) continue;
       const name = (): string => `first-level entry ${String(l1Index)}`;
       if (hostOffset === undefined || !this.#space.holdsTable(hostOffset)) {
         this.#leadsNowhere(name, hostOffset);
@@ -115,8 +116,10 @@ class QedCheck {
     assertInvariant(table !== undefined, 'a table just read is in the cache');
     this.#contiguousOffset = 0;
     let isChanged = false;
-    for (let index = 0; index < this.#geometry.entriesPerTable; index++) {
-      isChanged = this.#checkEntry(table, index) || isChanged;
+    const { entriesPerTable } = this.#geometry;
+    for (let index = 0; index < entriesPerTable; index++) {
+      index = emptyWordsEnd(table.view, index, entriesPerTable);
+      if (index < entriesPerTable) isChanged = this.#checkEntry(table, index) || isChanged;
     }
     if (isChanged && this.#repairs) await this.#tables.writeTable(table);
   }

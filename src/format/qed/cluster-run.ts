@@ -7,7 +7,7 @@
  * nothing: it holds until the next `find`, and must be taken before anything is awaited.
  */
 
-import { readU64le } from '../../core/bytes.ts';
+import { emptyWordsEnd, readU64le } from '../../core/bytes.ts';
 import { ceilDiv } from '../../core/alignment.ts';
 import { assertInvariant, hex, Qcow2BenchError } from '../../core/error.ts';
 import type { GuestOffset } from '../../core/offsets.ts';
@@ -15,6 +15,9 @@ import type { Pending } from '../../core/pending.ts';
 import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
 import type { HostSpace } from './host-space.ts';
 import { ENTRY_UNALLOCATED, ENTRY_ZERO, type L2Table, type QedTables } from './tables.ts';
+
+/** Clusters that are gone through one by one. */
+const FEW_CLUSTERS = 64;
 
 export type ClusterKind =
   /** In the file, at `hostOffset`. */
@@ -82,6 +85,10 @@ export class ClusterRun {
     const clustersMax = ceilDiv(offsetInCluster + lengthMax, clusterSize);
     let clusters = 1;
     let expected = (entry ?? 0) + step;
+    // A sparse table is gone through at once.
+    if (this.kind === 'unallocated' && clustersMax > FEW_CLUSTERS) {
+      clusters = emptyWordsEnd(table.view, index + 1, index + clustersMax) - index;
+    }
     // Entries past the file's end are left for a `find` of their own, which refuses them.
     const hostEnd = this.#options.space.end;
     while (

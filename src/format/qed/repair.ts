@@ -13,7 +13,7 @@
  * - Memory grows with the clusters found in use, not with the length the file claims.
  */
 
-import { readU64le, writeU64le } from '../../core/bytes.ts';
+import { emptyWordsEnd, readU64le, writeU64le } from '../../core/bytes.ts';
 import { assertInvariant, hex, Qcow2BenchError } from '../../core/error.ts';
 import type { HostOffset } from '../../core/offsets.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
@@ -46,8 +46,9 @@ export async function repairQed(options: RepairOptions): Promise<number> {
   let clearedL1 = 0;
   let clearedL2 = 0;
   for (let l1Index = 0; l1Index < geometry.entriesPerTable; l1Index++) {
+    l1Index = tables.nextL1Entry(l1Index);
+    if (l1Index === geometry.entriesPerTable) break;
     const hostOffset = tables.l1Entry(l1Index);
-    if (hostOffset === ENTRY_UNALLOCATED) continue;
     if (hostOffset === undefined || !space.holdsTable(hostOffset)) {
       tables.setL1Entry(l1Index, ENTRY_UNALLOCATED);
       clearedL1++;
@@ -70,9 +71,12 @@ export async function repairQed(options: RepairOptions): Promise<number> {
 function scanTable(table: L2Table, options: RepairOptions, claims: ClusterClaims): number {
   const { geometry, space } = options;
   let cleared = 0;
-  for (let index = 0; index < geometry.entriesPerTable; index++) {
+  const { entriesPerTable } = geometry;
+  for (let index = 0; index < entriesPerTable; index++) {
+    index = emptyWordsEnd(table.view, index, entriesPerTable);
+    if (index === entriesPerTable) break;
     const entry = readU64le(table.view, index * ENTRY_SIZE);
-    if (entry === ENTRY_UNALLOCATED || entry === ENTRY_ZERO) continue;
+    if (entry === ENTRY_ZERO) continue;
     if (entry !== undefined && space.holdsCluster(entry)) {
       claims.claim(entry, 1);
       continue;

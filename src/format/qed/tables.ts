@@ -13,7 +13,7 @@
  */
 
 import { alignDown, alignUp, SECTOR_SIZE } from '../../core/alignment.ts';
-import { readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
+import { emptyWordsEnd, readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
 import { hex, Qcow2BenchError } from '../../core/error.ts';
 import type { HostOffset } from '../../core/offsets.ts';
 import { allocatePages } from '../../core/page-memory.ts';
@@ -79,6 +79,11 @@ export class QedTables {
    */
   l1Entry(l1Index: number): number | undefined {
     return readU64le(this.#l1View, l1Index * ENTRY_SIZE);
+  }
+
+  /** The first index from `first` on whose entry is not 0; the end of the table if there is none. */
+  nextL1Entry(first: number): number {
+    return emptyWordsEnd(this.#l1View, first, this.#geometry.entriesPerTable);
   }
 
   /** Changes the first level in memory; `writeL1Entry` or `writeL1` has to follow. */

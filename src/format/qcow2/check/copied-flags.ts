@@ -6,13 +6,12 @@
  */
 
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
-import { viewOf } from '../../../core/bytes.ts';
+import { emptyWordsEnd, viewOf } from '../../../core/bytes.ts';
 import type { HostCluster } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { CheckOptions } from '../../check-report.ts';
 import type { CheckFindings } from '../../check-findings.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
-import { emptyWordsEnd } from '../on-disk/l2-entry.ts';
 import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, OFFSET_LIMIT, TWO_32 } from '../on-disk/layout.ts';
 
 /** Checks the flags of the active mapping, and repairs them where that is safe. */

@@ -8,7 +8,7 @@
  */
 
 import { alignUp } from '../../../core/alignment.ts';
-import { viewOf } from '../../../core/bytes.ts';
+import { emptyWordsEnd, viewOf } from '../../../core/bytes.ts';
 import { hex } from '../../../core/error.ts';
 import type { HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
@@ -16,7 +16,7 @@ import type { CheckOptions } from '../../check-report.ts';
 import type { CheckFindings } from '../../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
 import { l1EntryOffset } from '../on-disk/l1-entry.ts';
-import { compressedRangeAt, emptyWordsEnd } from '../on-disk/l2-entry.ts';
+import { compressedRangeAt } from '../on-disk/l2-entry.ts';
 import { ENTRY_SIZE, HIGH, INCOMPATIBLE, LOW, TWO_32 } from '../on-disk/layout.ts';
 import { scanRefcountBlocks } from './refcount-block-scan.ts';
 import type { ReferenceCounts } from './reference-count.ts';

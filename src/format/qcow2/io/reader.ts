@@ -6,6 +6,7 @@
  */
 
 import { alignDown, isAligned, remainder } from '../../../core/alignment.ts';
+import { emptyWordsEnd } from '../../../core/bytes.ts';
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
 import type { GuestOffset, HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
@@ -16,7 +17,6 @@ import { clusterCodec } from '../compression/compression.ts';
 import type { SubclusterType } from '../on-disk/extended-l2-entry.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
 import {
-  emptyWordsEnd,
   clusterTypeAt,
   compressedRangeAt,
   hostOffsetAt,

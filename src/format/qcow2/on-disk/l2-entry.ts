@@ -32,20 +32,6 @@ export function clusterTypeAt(slice: DataView, word: number): ClusterType {
   return hasOffset || (high & HIGH.copied) !== 0 ? 'normal' : 'unallocated';
 }
 
-/**
- * The first word from `first` on that is not all zeroes, `end` if there is none: of a sparse table
- * the most is passed over here.
- */
-export function emptyWordsEnd(table: DataView, first: number, end: number): number {
-  const halves = new Int32Array(table.buffer, table.byteOffset, table.byteLength / 4);
-  const stop = 2 * end;
-  let at = 2 * first;
-  const isEmpty = (from: number): boolean => ((halves[from] as number) | (halves[from + 1] as number)) === 0;
-  while (at + 8 <= stop && isEmpty(at) && isEmpty(at + 2) && isEmpty(at + 4) && isEmpty(at + 6)) at += 8;
-  while (at < stop && isEmpty(at)) at += 2;
-  return at / 2;
-}
-
 /** Host offset in bytes; 0 if the entry has none. */
 export function hostOffsetAt(slice: DataView, word: number): HostOffset {
   const high = slice.getUint32(word * 8) & HIGH.offset;
