@@ -7,7 +7,7 @@
 
 import { remainder } from '../core/alignment.ts';
 import type { BlockDevice, WritePart } from '../device/block-device.ts';
-import { PAGE_BYTES, pageNumber, sizeNumber, type PageSource } from './pages.ts';
+import { PAGE_BYTES, pageNumber, sizeNumber, ZERO_PAGE, type PageSource } from './pages.ts';
 
 /** The files of a state while they are looked at; several devices may be open on one file. */
 export class ScratchFiles {
@@ -63,15 +63,31 @@ export class ScratchFiles {
     return bytes;
   }
 
+  /** Makes these the bytes of a whole page. Those of a page of zeroes are shared. */
+  put(number: number, bytes: Uint8Array): void {
+    if (Buffer.compare(bytes, ZERO_PAGE.bytes) === 0) {
+      this.#own.delete(number);
+      this.#keep(number, ZERO_PAGE.bytes);
+    } else if (this.#own.has(number)) this.writable(number).set(bytes);
+    else this.#keepOwn(number, bytes.slice());
+  }
+
   /** The page to be changed. */
-  writable(number: number, isOverwritten = false): Uint8Array {
+  writable(number: number): Uint8Array {
     const written = this.written.get(number);
     if (written !== undefined && this.#own.has(number)) return written;
-    const copy = isOverwritten ? new Uint8Array(PAGE_BYTES) : this.bytes(number).slice();
-    this.written.set(number, copy);
-    this.#current.set(number, copy);
+    return this.#keepOwn(number, this.bytes(number).slice());
+  }
+
+  #keepOwn(number: number, bytes: Uint8Array): Uint8Array {
     this.#own.add(number);
-    return copy;
+    return this.#keep(number, bytes);
+  }
+
+  #keep(number: number, bytes: Uint8Array): Uint8Array {
+    this.written.set(number, bytes);
+    this.#current.set(number, bytes);
+    return bytes;
   }
 
   /** What was written so far; no page of it changes any more. */
@@ -135,8 +151,10 @@ export class StateDevice implements BlockDevice {
     for (let done = 0; done < byteLength;) {
       const at = remainder(offset + done, PAGE_BYTES);
       const length = Math.min(PAGE_BYTES - at, byteLength - done);
-      const page = this.#files.writable(pageNumber(this.#file, offset + done), length === PAGE_BYTES);
-      page.set(bytes.subarray(done, done + length), at);
+      const part = bytes.subarray(done, done + length);
+      const number = pageNumber(this.#file, offset + done);
+      if (length === PAGE_BYTES) this.#files.put(number, part);
+      else this.#files.writable(number).set(part, at);
       done += length;
     }
     this.#files.growTo(this.#file, offset + byteLength);
@@ -183,7 +201,9 @@ export class StateDevice implements BlockDevice {
     for (let done = 0; done < length;) {
       const at = remainder(offset + done, PAGE_BYTES);
       const part = Math.min(PAGE_BYTES - at, length - done);
-      this.#files.writable(pageNumber(this.#file, offset + done), part === PAGE_BYTES).fill(0, at, at + part);
+      const number = pageNumber(this.#file, offset + done);
+      if (part === PAGE_BYTES) this.#files.put(number, ZERO_PAGE.bytes);
+      else this.#files.writable(number).fill(0, at, at + part);
       done += part;
     }
   }

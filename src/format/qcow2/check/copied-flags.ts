@@ -23,7 +23,8 @@ export async function checkCopiedFlags(
   const check = new CopiedFlagCheck(core, findings, mayRepair(findings, options));
   const { l1Entries } = core.tables;
   for (let l1Index = 0; l1Index < l1Entries; l1Index++) {
-    if (core.tables.tableOffset(l1Index) === 0) continue;
+    l1Index = core.tables.nextTable(l1Index);
+    if (l1Index === l1Entries) break;
     if (!(await check.table(l1Index))) return;
     const turn = options.onProgress?.('copied flags', (l1Index + 1) / l1Entries);
     if (turn !== undefined) await turn;

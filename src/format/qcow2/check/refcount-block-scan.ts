@@ -24,9 +24,10 @@ export async function scanRefcountBlocks(
   const { clusterSize } = geometry;
   const repairs = repair === 'all';
   for (let index = 0; index < table.entries; index++) {
-    const offset = table.blockOffset(index);
     // Of a sparse table nearly all entries are empty.
-    if (offset === 0 && !table.hasReservedBits(index)) continue;
+    index = table.nextEntry(index);
+    if (index === table.entries) break;
+    const offset = table.blockOffset(index);
     const name = `refcount block ${String(index)}`;
     if (table.hasReservedBits(index)) {
       findings.corruption(() => `ERROR refcount table entry ${String(index)} has reserved bits set`);

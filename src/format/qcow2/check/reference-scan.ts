@@ -149,9 +149,10 @@ class ReferenceScan {
     await header.device.read(l1.offset, bytes, 'l1-table');
     const view = viewOf(bytes);
     for (let index = 0; index < entries; index++) {
+      index = emptyWordsEnd(view, index, entries);
+      if (index === entries) break;
       const high = view.getUint32(index * ENTRY_SIZE);
       const low = view.getUint32(index * ENTRY_SIZE + 4);
-      if (high === 0 && low === 0) continue;
       if ((high & L1_RESERVED.high) !== 0 || (low & L1_RESERVED.low) !== 0) {
         this.#findings.corruption(
           () => `ERROR found L1 entry with reserved bits set: ${entryText(high, low)}`,

@@ -9,7 +9,7 @@
  */
 
 import { ceilDiv, alignDown, isAligned, remainder } from '../../../core/alignment.ts';
-import { viewOf, writeU64be } from '../../../core/bytes.ts';
+import { emptyWordsEnd, viewOf, writeU64be } from '../../../core/bytes.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../../core/error.ts';
 import { LIMITS } from '../../../core/limits.ts';
 import type { GuestOffset, HostOffset } from '../../../core/offsets.ts';
@@ -94,6 +94,14 @@ export class L2Tables {
   /** Host offset of L2 table `l1Index`; 0 if there is none. */
   tableOffset(l1Index: number): HostOffset {
     return this.#tables[l1Index] ?? 0;
+  }
+
+  /** The first index from `first` on that has an L2 table; the number of entries if none has. */
+  nextTable(first: number): number {
+    const tables = this.#tables;
+    let index = first;
+    while (tables[index] === 0) index++;
+    return index;
   }
 
   isTableCopied(l1Index: number): boolean {
@@ -337,7 +345,12 @@ export class L2Tables {
 
   #decode(bytes: Uint8Array): void {
     const view = viewOf(bytes);
-    for (let index = 0; index < this.l1Entries; index++) {
+    const { l1Entries } = this;
+    this.#tables.fill(0);
+    this.#copied.fill(0);
+    for (let index = 0; index < l1Entries; index++) {
+      index = emptyWordsEnd(view, index, l1Entries);
+      if (index === l1Entries) break;
       const high = view.getUint32(index * ENTRY_SIZE);
       const low = view.getUint32(index * ENTRY_SIZE + 4);
       const offset = (high & HIGH.offset) * TWO_32 + ((low & LOW.offset) >>> 0);

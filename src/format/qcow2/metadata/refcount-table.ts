@@ -7,7 +7,7 @@
 
 import { isAligned } from '../../../core/alignment.ts';
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
-import { viewOf, writeU64be } from '../../../core/bytes.ts';
+import { emptyWordsEnd, viewOf, writeU64be } from '../../../core/bytes.ts';
 import type { HostOffset } from '../../../core/offsets.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { Geometry } from '../on-disk/geometry.ts';
@@ -58,8 +58,9 @@ export class RefcountTable {
     const reserved = new Set<number>();
     metadata.add(offset, bytes.byteLength, 'refcount-table');
     for (let index = 0; index < blocks.length; index++) {
+      index = emptyWordsEnd(view, index, blocks.length);
+      if (index === blocks.length) break;
       const low = view.getUint32(index * ENTRY_SIZE + 4);
-      if (low === 0 && view.getUint32(index * ENTRY_SIZE) === 0) continue;
       // Unlike those of L1 and L2 entries, bits 56 to 63 belong to the offset.
       const lowOffset = (low & LOW.offset) >>> 0;
       const sum = view.getUint32(index * ENTRY_SIZE) * TWO_32 + lowOffset;
@@ -89,6 +90,15 @@ export class RefcountTable {
   /** Host offset of block `index`; 0 if there is none, also past the end of the table. */
   blockOffset(index: number): HostOffset {
     return this.#blocks[index] ?? 0;
+  }
+
+  /** The first index from `first` on whose entry is not empty; the number of entries if all are. */
+  nextEntry(first: number): number {
+    const blocks = this.#blocks;
+    const reserved = this.#reserved;
+    let index = first;
+    while (blocks[index] === 0 && (reserved.size === 0 || !reserved.has(index))) index++;
+    return index;
   }
 
   /** Whether bits of the entry are set that must be zero. */
