@@ -19,7 +19,8 @@ const MAY_IMPORT = {
   nbd: ['workload', 'format', 'device'],
   compare: ['device', 'result'],
   gate: ['result', 'compare'],
-  report: ['result', 'compare', 'gate'],
+  history: ['result', 'compare', 'gate'],
+  report: ['result', 'compare', 'gate', 'history'],
   study: ['result', 'report'],
   cli: [
     'device',
@@ -33,6 +34,7 @@ const MAY_IMPORT = {
     'nbd',
     'compare',
     'gate',
+    'history',
     'report',
     'study',
   ],

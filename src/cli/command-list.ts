@@ -81,6 +81,22 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/gate.ts')).gateCommand,
   },
   {
+    usage: 'history',
+    summary: 'Keep the costs of each commit; show what changed, and when',
+    commands: [
+      {
+        usage: 'add <result..>',
+        summary: 'Append the results of a commit to a history',
+        load: async () => (await import('./commands/history-add.ts')).historyAddCommand,
+      },
+      {
+        usage: 'show',
+        summary: 'Show which commits changed counts or times',
+        load: async () => (await import('./commands/history-show.ts')).historyShowCommand,
+      },
+    ],
+  },
+  {
     usage: 'crash',
     summary: 'Try every state that a power loss can leave, and check what was promised',
     load: async () => (await import('./commands/crash.ts')).crashCommand,

@@ -31,6 +31,8 @@ export const LIMITS = {
   traceLineBytes: 4096,
   /** Bytes of a result file. */
   resultFileBytes: 256 * 1024 * 1024,
+  /** Bytes of a history. */
+  historyFileBytes: 256 * 1024 * 1024,
   /** Bytes of a host log that is read. */
   hostLogBytes: 256 * 1024 * 1024,
   /** Bytes of a file of limits for the gate. */

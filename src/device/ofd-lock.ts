@@ -16,6 +16,8 @@ import { loadLibc } from './libc.ts';
 export interface OfdLocks {
   /** Takes a read lock of one byte; false where another description has a write lock there. */
   readLock(fd: number, byte: number): boolean;
+  /** Takes a write lock of one byte; false where another description has any lock there. */
+  writeLock(fd: number, byte: number): boolean;
   /** Whether another description has any lock of the byte. */
   isLockedElsewhere(fd: number, byte: number): boolean;
 }
@@ -73,13 +75,15 @@ function bind(koffi: typeof Koffi, libc: Koffi.LibraryHandle): OfdLocks {
     }
     return undefined;
   };
+  const take = (type: number, fd: number, byte: number): boolean => {
+    const code = call(fd, OFD_SETLK, flock(type, byte));
+    if (code === 'EAGAIN' || code === 'EACCES') return false;
+    if (code !== undefined) throw systemError(code, 'fcntl');
+    return true;
+  };
   return {
-    readLock: (fd, byte) => {
-      const code = call(fd, OFD_SETLK, flock(READ_LOCK, byte));
-      if (code === 'EAGAIN' || code === 'EACCES') return false;
-      if (code !== undefined) throw systemError(code, 'fcntl');
-      return true;
-    },
+    readLock: (fd, byte) => take(READ_LOCK, fd, byte),
+    writeLock: (fd, byte) => take(WRITE_LOCK, fd, byte),
     isLockedElsewhere: (fd, byte) => {
       const lock = flock(WRITE_LOCK, byte);
       const code = call(fd, OFD_GETLK, lock);

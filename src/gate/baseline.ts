@@ -47,18 +47,18 @@ export interface Baseline {
   readonly cells: readonly BaselineCell[];
 }
 
+export const baselineCellSchema = z.strictObject({
+  cell: countedCellSchema,
+  guest: guestCountsSchema,
+  counts: z.partialRecord(z.enum(COUNT_LEAVES), z.int().positive()),
+  modelled: z.record(z.string().max(256), z.number().nonnegative()).optional(),
+  requests: requestCostsSchema.optional(),
+});
+
 const baselineSchema = z.strictObject({
   schema: z.literal(BASELINE_SCHEMA),
   engines: z.record(z.string().max(256), z.string().max(256)).optional(),
-  cells: z.array(
-    z.strictObject({
-      cell: countedCellSchema,
-      guest: guestCountsSchema,
-      counts: z.partialRecord(z.enum(COUNT_LEAVES), z.int().positive()),
-      modelled: z.record(z.string().max(256), z.number().nonnegative()).optional(),
-      requests: requestCostsSchema.optional(),
-    }),
-  ),
+  cells: z.array(baselineCellSchema),
 });
 
 /**

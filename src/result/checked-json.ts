@@ -55,15 +55,23 @@ export function parseCheckedJson<Schema extends z.ZodType>(
   throw new Qcow2BenchError(`${kind}-invalid`, describeIssues(checked.error), { path });
 }
 
-/**
- * The text of a file of at most `sizeMax` bytes.
- *
- * @throws Qcow2BenchError `KIND-unreadable` or `KIND-too-large`.
- */
+/** As `readBoundedBytes`, as text. */
 export function readBoundedText(
   path: string,
   options: { readonly kind: string; readonly sizeMax: number },
 ): string {
+  return readBoundedBytes(path, options).toString('utf8');
+}
+
+/**
+ * The bytes of a file of at most `sizeMax` bytes.
+ *
+ * @throws Qcow2BenchError `KIND-unreadable` or `KIND-too-large`.
+ */
+export function readBoundedBytes(
+  path: string,
+  options: { readonly kind: string; readonly sizeMax: number },
+): Buffer {
   const { kind, sizeMax } = options;
   let file: number | undefined;
   try {
@@ -73,7 +81,7 @@ export function readBoundedText(
       const message = `has ${humanSize(size)}, but a ${kind} file has at most ${humanSize(sizeMax)}`;
       throw new Qcow2BenchError(`${kind}-too-large`, message, { path });
     }
-    return readFileSync(file, 'utf8');
+    return readFileSync(file);
   } catch (error) {
     if (error instanceof Qcow2BenchError) throw error;
     const code = systemCode(error);

@@ -72,6 +72,15 @@ beforeAll(async () => {
   const result = ['--out', 'results/latest.json', '--report', 'page.html', '--samples', '0'];
   await call(inputs, ['bench', '--workload', 'stride', '--requests', '20', ...result]);
   await call(inputs, ['gate', 'results/latest.json', '--accept', '--baseline', 'results/baseline.json']);
+  await call(inputs, [
+    'history',
+    'add',
+    'results/latest.json',
+    '--commit',
+    'first',
+    '--file',
+    'history.jsonl',
+  ]);
   for (const name of ['before.json', 'after.json', 'both.json']) {
     cpSync(join(inputs, 'results/latest.json'), join(inputs, name));
   }

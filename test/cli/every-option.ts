@@ -130,6 +130,7 @@ export function tryEveryOption(group: Group): void {
       ['bench', '--workload', 'tiny.json', ...cell, '--out', 'bench.json', '--report', 'bench.html'],
       ['replay', 'trace.csv', ...cell, '--out', 'replay.json'],
       ['gate', 'result.json', '--accept', '--baseline', 'baseline.json'],
+      ['history', 'add', 'result.json', '--commit', 'first', '--file', 'history.jsonl'],
     ]) {
       expect(await call(inputs, words), words.join(' ')).toMatchObject({ code: EXIT.good });
     }

@@ -48,6 +48,7 @@ beforeAll(async () => {
     'create top.qcow2 --backing mid.qcow2 --backing-format qcow2',
     'create plain.qcow2 64KiB --data-file plain',
     `${RUN} --out r.json`,
+    'history add r.json --commit one --file h.jsonl',
   ]) {
     const ended = await callCli(folder, ...words.split(' '));
     if (ended.code !== 0) throw new Error(`${words}: ${ended.stderr}`);
@@ -173,6 +174,7 @@ const OUTPUTS: readonly (readonly [kind: OutputKind, words: string])[] = [
   ['comparison markdown', 'compare r.json r.json --markdown @'],
   ['page', 'compare r.json r.json --html @'],
   ['gate markdown', 'gate r.json --markdown @'],
+  ['history markdown', 'history show --file h.jsonl --markdown @'],
   ['JUnit report', 'gate r.json --junit @'],
   ['metrics', 'gate r.json --metrics @'],
   ['code quality report', 'gate r.json --code-quality @'],

@@ -104,7 +104,9 @@ describe('usage errors', () => {
 describe('after -- words are arguments, whatever they begin with', () => {
   const withArguments = COMMANDS.flatMap((listed) =>
     'commands' in listed
-      ? listed.commands.map(({ usage }) => `${listed.usage} ${usage}`)
+      ? listed.commands
+          .filter(({ usage }) => usage.includes('<'))
+          .map(({ usage }) => `${listed.usage} ${usage}`)
       : listed.usage.includes('<')
         ? [listed.usage]
         : [],

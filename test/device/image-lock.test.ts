@@ -132,7 +132,7 @@ describe('where there are no such locks', () => {
     const refuse = (): never => {
       throw systemError(code, 'fcntl');
     };
-    return { ok: true, locks: { readLock: refuse, isLockedElsewhere: refuse } };
+    return { ok: true, locks: { readLock: refuse, writeLock: refuse, isLockedElsewhere: refuse } };
   };
   const notes: string[] = [];
   const note = (path: string, reason: string): void => void notes.push(`${path}: ${reason}`);

@@ -108,3 +108,43 @@ test.each(SYSTEMS.slice(-amount({ everyday: 1, full: SYSTEMS.length })))('%s', (
   );
   expect(merged).toEqual(whole);
 });
+
+test('the history of docs/ci.md: two jobs at once add their lines to its branch', () => {
+  const document = readFileSync(join(ROOT, 'docs/ci.md'), 'utf8');
+  const [, block = ''] =
+    /^```yaml\n((?:- run: .*\n)*- run: .*history add.*\n(?:- run: .*\n)*)```$/m.exec(document) ?? [];
+  const steps = [...block.matchAll(/^- run: (.*)$/gm)].map(([, step = '']) => step);
+  expect(steps).toHaveLength(5);
+
+  const area = testDirectory();
+  const identity = 'git config user.name me && git config user.email me@example.org';
+  bash(
+    area,
+    `git init -q --bare -b main origin.git && git clone -q origin.git own 2>&1 && cd own && ${identity}
+     echo one > file && git add -A && git commit -qm one && git push -q origin HEAD:main
+     git switch -q --orphan history && : > history.jsonl && echo '*.jsonl merge=union' > .gitattributes
+     git add -A && git commit -qm history && git push -q origin history`,
+  );
+  const jobs = ['a', 'b'].map((job) => {
+    bash(
+      area,
+      `mkdir ${job} && git clone -q -b main origin.git ${job}/clone && cd ${job}/clone && ${identity}
+      echo ${job} > file && git commit -qam ${job} && cp '${join(folder, 'all.json')}' result.json`,
+    );
+    const clone = join(area, job, 'clone');
+    const commit = bash(clone, 'git rev-parse HEAD').trim();
+    const environment = { GITHUB_SHA: commit, GITHUB_STEP_SUMMARY: join(area, `${job}.md`) };
+    return { clone, commit, run: (step = '') => bash(clone, step, environment) };
+  });
+  // Both have fetched before one of them pushes.
+  for (const { run } of jobs) for (const step of steps.slice(0, 4)) run(step);
+  for (const { run } of jobs) run(steps[4]);
+
+  bash(area, 'git clone -q -b history origin.git seen');
+  const shown = bash(join(area, 'seen'), 'npx qcow2-bench history show --json');
+  expect(JSON.parse(shown)).toMatchObject({ commits: 2, lines: 2, events: [] });
+  for (const { commit } of jobs) {
+    expect(readFileSync(join(area, 'seen/history.jsonl'), 'utf8')).toContain(`"commit":"${commit}"`);
+  }
+  expect(readFileSync(join(area, 'a.md'), 'utf8')).toMatch(/^## History of costs\n/);
+});

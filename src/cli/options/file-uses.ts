@@ -63,6 +63,11 @@ export function readsImage(
   return given([path]).map((each) => ({ role: 'reads', what, path: each, image }));
 }
 
+/** A file that is appended to, and made if there is none. */
+export function appendsTo(what: string, path: string): FileUse {
+  return { role: 'changes', what, path };
+}
+
 export function changesImage(
   what: string,
   path: string | undefined,

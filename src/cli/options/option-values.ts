@@ -149,6 +149,17 @@ export function text(option: string): ReadValue<string> {
   };
 }
 
+const DATE = /^\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)$/;
+
+/** A date with time and zone, as ISO 8601 in UTC. */
+export function isoDate(option: string): ReadValue<string> {
+  return (given) => {
+    const time = DATE.test(given.trim()) ? Date.parse(given.trim()) : NaN;
+    if (!Number.isNaN(time)) return new Date(time).toISOString();
+    throw badOption(option, given, 'a date with time and zone, such as 2026-01-31T12:00:00Z');
+  };
+}
+
 const DURATION = /^(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)$/;
 const DURATION_NS: Readonly<Record<string, number>> = {
   ns: 1,

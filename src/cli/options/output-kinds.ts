@@ -11,6 +11,7 @@ import { closeSync, readSync } from 'node:fs';
 
 import { openSync } from '../../core/host-fs.ts';
 import { BASELINE_SCHEMA } from '../../gate/baseline.ts';
+import { HISTORY_MARKDOWN_HEAD } from '../../report/history/output-names.ts';
 import { PAGE_TITLE } from '../../report/page-title.ts';
 import { csvHeader } from '../../result/csv.ts';
 import { RESULT_SCHEMA } from '../../result/schema.ts';
@@ -52,6 +53,10 @@ const RULES = {
   'gate markdown': {
     replaces: 'a verdict of the gate',
     recognises: (head) => /^## \S+ qcow2-bench gate (?:passed|failed)/.test(head),
+  },
+  'history markdown': {
+    replaces: 'a history as Markdown',
+    recognises: (head) => head.startsWith(HISTORY_MARKDOWN_HEAD),
   },
   'JUnit report': {
     replaces: 'a JUnit report of the gate',
