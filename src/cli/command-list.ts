@@ -137,6 +137,16 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/resize.ts')).resizeCommand,
   },
   {
+    usage: 'rebase <image>',
+    summary: 'Put an image over another backing file, or none; its disk stays the same',
+    load: async () => (await import('./commands/rebase.ts')).rebaseCommand,
+  },
+  {
+    usage: 'commit <image>',
+    summary: 'Write what an overlay holds into its backing file',
+    load: async () => (await import('./commands/commit.ts')).commitCommand,
+  },
+  {
     usage: 'amend <image>',
     summary: 'Change lazy refcounts or the version of a qcow2 image',
     load: async () => (await import('./commands/amend.ts')).amendCommand,

@@ -204,7 +204,7 @@ export function unopenedFile(
     );
   }
   const remedy = {
-    backing: "set its new path with 'qemu-img rebase -u -b FILE -F FORMAT'",
+    backing: 'set its new path with rebase --unsafe --backing FILE --backing-format FORMAT',
     data: 'create a link there to its new path',
   };
   return new Qcow2BenchError(
@@ -267,7 +267,7 @@ function checkChain(name: string, chain: readonly string[], files: ImageFiles): 
   if (chain.length > LIMITS.backingChainDepth) {
     throw new Qcow2BenchError(
       'backing-chain-too-deep',
-      `the chain has more than ${String(LIMITS.backingChainDepth)} backing files: shorten it with 'qemu-img convert' or 'qemu-img rebase'`,
+      `the chain has more than ${String(LIMITS.backingChainDepth)} backing files: shorten it with convert or rebase`,
       { path: chain.at(-1) },
     );
   }

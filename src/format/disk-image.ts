@@ -163,6 +163,17 @@ export interface DiskImage {
    */
   amend?(change: ImageAmendment): Promise<void>;
   /**
+   * Makes all that was written durable, then names another backing file, or none, in the header;
+   * left out by formats that cannot change theirs. What the image reads from stays until it is
+   * closed. The image must be idle.
+   */
+  changeBacking?(backing: { readonly name: string; readonly format: Format } | undefined): Promise<void>;
+  /**
+   * Gives up every cluster, so that the disk reads as what is behind the image; left out by formats
+   * that cannot. The image must be idle.
+   */
+  makeEmpty?(): Promise<void>;
+  /**
    * Changes a persistent dirty bitmap; left out by formats that have none. What is not a removal
    * reaches the file at the close. The image must be idle.
    */

@@ -65,7 +65,7 @@ export async function withContent(
   }
   const wayOut =
     purpose === 'backing-read'
-      ? `the overlay names the format ${format}: correct that with 'qemu-img rebase -u -F ${found}', or give --backing-format ${found} if it names none`
+      ? `the overlay names the format ${format}: correct that with rebase --unsafe --backing FILE --backing-format ${found}, or give --backing-format ${found} if it names none`
       : `name its format (--format ${found}; convert: --from ${found})`;
   const what =
     found === PLAIN_FORMAT

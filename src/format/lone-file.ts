@@ -24,15 +24,22 @@ export interface LoneFileOptions {
   readonly openDataFile?: OpenDataFile | undefined;
 }
 
+/** Gives an image an empty disk in place of its backing file, whose data is not read then. */
+export const openEmptyBacking: OpenBacking = () =>
+  Promise.resolve(
+    openRaw({
+      device: new MemoryDevice(),
+      readOnly: true,
+      readPurpose: 'backing-read',
+      openBacking: openEmptyBacking,
+    }),
+  );
+
 export function loneFile({ device, readOnly, forCheck, openDataFile }: LoneFileOptions): LoneFile {
   let backing: BackingReference | undefined;
   const openBacking: OpenBacking = (reference) => {
     backing = reference;
-    // An empty disk replaces it: guest data is not read here.
-    const empty = new MemoryDevice();
-    return Promise.resolve(
-      openRaw({ device: empty, readOnly: true, readPurpose: 'backing-read', openBacking }),
-    );
+    return openEmptyBacking(reference);
   };
   return {
     device,

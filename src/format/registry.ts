@@ -21,6 +21,7 @@ import type {
   BrokenRule,
   CreateOptions,
   LayoutChoices,
+  OpenBacking,
   OpenDataFile,
   OpenOptions,
   OpeningChoices,
@@ -38,6 +39,8 @@ export interface OpenImageOptions extends OpeningChoices {
   /** Opened to get another size. Default false. */
   readonly forResize?: boolean | undefined;
   readonly backing?: BackingPolicy | undefined;
+  /** Gives the image what it is over, in place of opening the file that it names. */
+  readonly openBacking?: OpenBacking | undefined;
   /**
    * qcow2 only: a data file of the caller's choice, wherever it is, in place of the one that the
    * image names.
@@ -67,7 +70,7 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
     ...options,
     device,
     readPurpose: 'data',
-    openBacking,
+    openBacking: options.openBacking ?? openBacking,
     openDataFile: openDataFile(options, chain),
   });
 }

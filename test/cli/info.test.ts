@@ -183,7 +183,7 @@ describe.skipIf(skipped !== undefined)(`info${skipped === undefined ? '' : ` (${
     for (const words of [['info', '--backing-chain', 'top.qcow2'], ['map', 'top.qcow2'], copy]) {
       const ended = await callCli(folder, ...words);
       expect(errorLine(ended), words.join(' ')).toMatch(
-        /middle\.qcow2: its backing file 'base\.raw' is missing: .* 'qemu-img rebase -u .*\[file-missing\]$/,
+        /middle\.qcow2: its backing file 'base\.raw' is missing: .* rebase --unsafe .*\[file-missing\]$/,
       );
     }
     runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'data_file=data', 'disk', '1M'], folder);

@@ -212,6 +212,11 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       call: { IMAGE: 'disk.qcow2', SIZE: '2MiB' },
       partners: { ...BACKING, shrink: { SIZE: '512KiB' } },
     },
+    rebase: {
+      call: { IMAGE: 'top.qcow2', backing: 'disk.raw', 'backing-format': 'raw' },
+      partners: { flatten: { backing: undefined, 'backing-format': undefined } },
+    },
+    commit: { call: { IMAGE: 'top.qcow2' } },
     amend: { call: { IMAGE: 'disk.qcow2', refcounts: 'lazy' }, partners: BACKING },
     check: { call: { IMAGE: 'disk.qcow2' } },
     snapshot: { call: { IMAGE: 'disk.qcow2' }, partners: BACKING },

@@ -182,6 +182,6 @@ describe('a format that is named, but not that of the file, is refused with the 
     writeFileSync(join(folder, 'base'), withBytes(0, 'QED\0'));
     const other = await rejectionOf(() => openChain({ path }));
     expect(other?.message).toContain('the file is QED, not qcow2; ');
-    expect(other?.message).toContain('qemu-img rebase -u -F qed');
+    expect(other?.message).toContain('rebase --unsafe --backing FILE --backing-format qed');
   });
 });

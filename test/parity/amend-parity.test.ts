@@ -92,6 +92,20 @@ describe.skipIf(skip !== undefined)('an image is amended as by qemu-img', () => 
     expect(written.filter((purpose) => purpose !== 'header')).toEqual(['refcount-block', 'l2-table']);
   });
 
+  it('a header names another backing file when the tables for it are durable; QEMU writes it first', async () => {
+    const twins = madeBy('backing_file=base,backing_fmt=raw');
+    twins.copy();
+    const ours = await twins.withOurs('writeback', async ({ image }) => {
+      await image.write(0, Buffer.alloc(4096, 7));
+      await image.changeBacking?.(undefined);
+    });
+    const steps = ours.map((record) => (record.op === 'sync' ? 'sync' : record.purpose));
+    const table = steps.lastIndexOf('l2-table');
+    const header = steps.lastIndexOf('header');
+    expect(table).toBeGreaterThan(0);
+    expect(steps.slice(table, header)).toContain('sync');
+  });
+
   const lossy = [
     ['snapshots', '', [SNAPSHOT]],
     ['bitmaps', '', [BITMAP]],

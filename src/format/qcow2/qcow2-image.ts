@@ -13,7 +13,7 @@ import type { GuestOffset } from '../../core/offsets.ts';
 import { after, type Pending } from '../../core/pending.ts';
 import type { Purpose, SyncCause } from '../../device/purpose.ts';
 import type { CheckOptions, CheckReport, RepairScope } from '../check-report.ts';
-import type { BitmapChange, DiskImage, ImageAmendment, MapOptions, Mapping } from '../disk-image.ts';
+import type { BitmapChange, DiskImage, Format, ImageAmendment, MapOptions, Mapping } from '../disk-image.ts';
 import { REFCOUNT_BITS, type ImageShape, type Preallocation, type RefcountMode } from '../image-shape.ts';
 import { amendImage } from './amend.ts';
 import { Bitmaps } from './bitmaps/bitmaps.ts';
@@ -30,7 +30,7 @@ import type { L2Tables } from './metadata/l2-tables.ts';
 import { preallocate, type ClusterLinker } from './preallocation.ts';
 import { MAPPING_KIND, Reader } from './io/reader.ts';
 import type { Refcounts } from './metadata/refcounts.ts';
-import { resizeDisk, type ResizeCause } from './resize.ts';
+import { dropAllClusters, resizeDisk, type ResizeCause } from './resize.ts';
 import { Snapshots, type SnapshotsOptions } from './snapshots/snapshots.ts';
 import { WriteMapper } from './io/write-mapper.ts';
 import { ZeroRequests } from './io/zero-requests.ts';
@@ -233,6 +233,25 @@ export class Qcow2Image implements DiskImage {
   /** Takes over the dirty bitmaps of an image that was just opened for writing. */
   async loadBitmaps(): Promise<void> {
     this.#bitmaps = await this.#core.lock.hold(() => Bitmaps.load(this.#core));
+  }
+
+  /**
+   * QEMU writes the header first: after a crash the image would be over the new file, without the
+   * clusters that were copied for it.
+   */
+  async changeBacking(
+    backing: { readonly name: string; readonly format: Format } | undefined,
+  ): Promise<void> {
+    this.header.assertRunning();
+    await this.flush('amend');
+    await this.#core.lock.hold(() =>
+      this.header.rewrite({ backingFile: backing?.name, backingFormat: backing?.format }),
+    );
+  }
+
+  async makeEmpty(): Promise<void> {
+    this.header.assertRunning();
+    await this.#core.lock.hold(() => dropAllClusters(this.#core, this.#discarder));
   }
 
   /**

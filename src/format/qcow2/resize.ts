@@ -219,6 +219,16 @@ async function shrink(resize: Resize, virtualSize: number): Promise<void> {
   await truncateFile(header, refcounts);
 }
 
+/** Gives up what the disk has in this image, and the file's end behind it; the size stays. */
+export async function dropAllClusters(core: ImageCore, discarder: Discarder): Promise<void> {
+  const { header, geometry, tables, refcounts } = core;
+  const clusters = ceilDiv(header.values.virtualSize, geometry.clusterSize);
+  if (clusters > 0) await discarder.cutOff({ guestOffset: 0, clusters });
+  await tables.shrink(0);
+  await dropUnusedBlocks(refcounts);
+  await truncateFile(header, refcounts);
+}
+
 /** Refcount blocks that count nothing but themselves go. */
 async function dropUnusedBlocks(refcounts: Refcounts): Promise<void> {
   const { table } = refcounts;
