@@ -12,7 +12,7 @@
  *   else. The writes are those of `qemu-img convert`, so the result has the same bytes.
  */
 
-import { basename, resolve } from 'node:path';
+import { basename, dirname, relative, resolve } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
@@ -26,9 +26,9 @@ import { FORMAT_FACTS, formatList, formatsWith } from '../format/formats.ts';
 import type { RefcountMode } from '../format/image-options.ts';
 import { dataFileName, hasDataFile, type ImageShape } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
-import { createImageFile, discardFile, refuseInTheWay } from './create-image.ts';
-import { lockOf, type ImagePlace } from './host-image.ts';
-import { tableExtents } from './image-extents.ts';
+import { createImageFile, discardFile, refuseInTheWay, type NewBacking } from './create-image.ts';
+import { lockOf, SHARED_HOST_FILES, type ImagePlace } from './host-image.ts';
+import { tableExtents, type ImageExtent } from './image-extents.ts';
 import { snapshotsOf } from './image-snapshots.ts';
 import { openChain } from './open-chain.ts';
 
@@ -57,6 +57,11 @@ export interface ConvertOptions {
     readonly shape?: ImageShape | undefined;
     /** Replace a file that is there. Default false. */
     readonly overwrite?: boolean | undefined;
+    /**
+     * Make an overlay of the source's backing file: only what the source itself holds is copied.
+     * Default false: all of the chain is.
+     */
+    readonly keepBacking?: boolean | undefined;
   };
   /** Write compressed clusters; qcow2 only. Default false. */
   readonly compress?: boolean | undefined;
@@ -100,10 +105,12 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
     refuseSource(names, target);
     if (dataFile !== undefined) refuseSource(names, { storage, name: dataFile.finalName });
     const { virtualSize } = image;
-    const part = { ...target, name: partName, dataFile, virtualSize, backing: undefined, overwrite: false };
+    const backing = target.keepBacking === true ? sameBacking(image, names, options) : undefined;
+    const part = { ...target, name: partName, dataFile, virtualSize, backing, overwrite: false };
     try {
       await createImageFile(part);
-      const copiedBytes = await fill(image, { name: partName, dataFile: dataFile?.name }, options);
+      const made = { name: partName, dataFile: dataFile?.name, backing };
+      const copiedBytes = await fill(image, made, options);
       // The image comes last: it is the one that names the other.
       if (dataFile !== undefined) {
         storage.rename(dataFile.name, dataFile.finalName, { overwrite, before: partName });
@@ -131,6 +138,35 @@ function newDataFile({
   return { storage, name: storage.temporaryName(finalName), stored: basename(finalName), finalName };
 }
 
+/**
+ * The backing file of the source, as the target names it: relative to its own directory.
+ *
+ * @throws Qcow2BenchError `convert-without-backing`, `option-of-other-format`
+ */
+function sameBacking(
+  image: DiskImage,
+  names: readonly string[],
+  { source, target }: ConvertOptions,
+): NewBacking {
+  const [, base] = names;
+  if (image.backing === undefined || base === undefined) {
+    throw new Qcow2BenchError('convert-without-backing', 'the image has no backing file to keep', {
+      path: source.path,
+    });
+  }
+  if (FORMAT_FACTS[target.format].backing === 'none') {
+    const having = formatList(formatsWith(({ backing }) => backing !== 'none'));
+    const message = `${target.format} images have no backing file: keep it in ${having}`;
+    throw new Qcow2BenchError('option-of-other-format', message);
+  }
+  const path = resolve(base);
+  const place = target.storage.realName?.(target.name) ?? target.name;
+  const name = relative(dirname(resolve(place)), path);
+  // A colon before the first slash would be read as a protocol.
+  const stored = name.includes(':') ? `./${name}` : name;
+  return { name: stored, format: image.backing.format, path, files: SHARED_HOST_FILES };
+}
+
 /** A file of the source's chain may have other overlays: it is never replaced. */
 function refuseSource(names: readonly string[], { storage, name }: ImagePlace): void {
   const path = storage.realName?.(name);
@@ -141,14 +177,30 @@ function refuseSource(names: readonly string[], { storage, name }: ImagePlace): 
 
 async function fill(
   source: DiskImage,
-  made: { readonly name: string; readonly dataFile: string | undefined },
+  made: {
+    readonly name: string;
+    readonly dataFile: string | undefined;
+    readonly backing: NewBacking | undefined;
+  },
   options: ConvertOptions,
 ): Promise<number> {
   const { storage, format } = options.target;
+  const { backing } = made;
   const files: SyncedAtClose[] = [];
   const target = await openImage({
-    ...made,
+    name: made.name,
+    dataFile: made.dataFile,
     format,
+    openBacking:
+      backing &&
+      (() =>
+        openImage({
+          name: backing.path,
+          format: backing.format,
+          files: backing.files,
+          readOnly: true,
+          backing: options.source.backing,
+        })),
     files: {
       open: (file, { label, readOnly, contents }) => {
         const lock = lockOf({ contents, readOnly });
@@ -204,30 +256,50 @@ class Copy {
 
   /** Copies runs of blocks that are not zero. */
   async plain(): Promise<void> {
-    for await (const { start, length, zero } of tableExtents(this.#source)) {
+    for await (const extent of tableExtents(this.#source)) {
+      const { start, length, zero } = extent;
+      if (this.#isBehind(extent)) continue;
+      if (zero) await this.#zeroes(start, start + length);
       for (let at = start; !zero && at < start + length; at += CHUNK_BYTES) {
         const chunk = await this.#read(at, Math.min(CHUNK_BYTES, start + length - at));
-        for (let from = nextBlock(chunk, 0, true); from < chunk.byteLength;) {
-          const end = nextBlock(chunk, from, false);
-          await this.#target.write(at + from, chunk.subarray(from, end));
-          this.copiedBytes += end - from;
-          from = nextBlock(chunk, end, true);
+        for (let from = 0; from < chunk.byteLength;) {
+          const data = nextBlock(chunk, from, true);
+          await this.#zeroes(at + from, at + data);
+          const end = nextBlock(chunk, data, false);
+          if (end > data) await this.#target.write(at + data, chunk.subarray(data, end));
+          this.copiedBytes += end - data;
+          from = end;
         }
       }
       this.#done(start + length);
     }
   }
 
+  /** Whether the target reads an extent from the backing file that it shares with the source. */
+  #isBehind({ depth, present }: ImageExtent): boolean {
+    return this.#target.backing !== undefined && (depth > 0 || !present);
+  }
+
+  /** Zeroes need no bytes, but must hide what a backing file has. */
+  async #zeroes(start: number, end: number): Promise<void> {
+    if (this.#target.backing === undefined || start === end) return;
+    await this.#target.writeZeroes(start, end - start, { unmap: true });
+  }
+
   /** Copies whole clusters that hold anything but zeroes. */
   async compressed(): Promise<void> {
     const { clusterSize, virtualSize } = this.#target;
     let done = 0;
-    for await (const { start, length, zero } of tableExtents(this.#source)) {
-      if (zero) continue;
+    for await (const extent of tableExtents(this.#source)) {
+      const { start, length, zero } = extent;
+      if (this.#isBehind(extent) || (zero && this.#target.backing === undefined)) continue;
       let at = Math.max(done, start - (start % clusterSize));
       for (; at < start + length; at += clusterSize) {
         const cluster = await this.#read(at, Math.min(clusterSize, virtualSize - at));
-        if (nextBlock(cluster, 0, true) === cluster.byteLength) continue;
+        if (nextBlock(cluster, 0, true) === cluster.byteLength) {
+          await this.#zeroes(at, at + cluster.byteLength);
+          continue;
+        }
         await this.#target.writeCompressed?.(at, cluster);
         this.copiedBytes += cluster.byteLength;
       }

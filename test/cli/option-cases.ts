@@ -206,6 +206,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
         'backing-dir': { IN: 'top.qcow2' },
         'backing-format': { IN: 'top.qcow2' },
         'compression-type': { compress: true },
+        'keep-backing': { IN: 'top.qcow2' },
       },
     },
     resize: {

@@ -125,6 +125,33 @@ describe.skipIf(noQemu !== undefined)(`convert${noQemu === undefined ? '' : ` ($
     expect(Buffer.compare(readFileSync(path('ours')), readFileSync(path('theirs')))).toBe(0);
   });
 
+  const OVERLAYS = TARGETS.filter(({ format }) => format !== 'raw');
+  it.each(OVERLAYS)('as an overlay of the same base to $what reads as the source', async (target) => {
+    const source = { path: path('overlay'), format: 'qcow2' } as const;
+    const { clusterSize, refcounts, shape, format } = target;
+    const place = { ...hostImage(path('ours')), overwrite: true, keepBacking: true };
+    await convertImage({
+      source,
+      target: { ...place, format, clusterSize, refcounts, shape },
+      compress: target.compress,
+    });
+    const base = ['-B', 'base', '-F', 'raw'];
+    qemu.img('convert', '-f', 'qcow2', ...target.theirs, ...base, 'overlay', 'theirs');
+    qemu.img('compare', '-f', format, '-F', 'qcow2', 'ours', 'overlay');
+    qemu.expectCheck(format, 'ours', CHECK.clean);
+    expect(statSync(path('ours')).size).toBe(statSync(path('theirs')).size);
+    const isSame = readFileSync(path('ours')).equals(readFileSync(path('theirs')));
+    expect(isSame).toBe(true);
+  });
+
+  it('as an overlay needs a backing file, and a format that has one', async () => {
+    const target = { ...hostImage(path('ours')), overwrite: true, keepBacking: true } as const;
+    const flat = { source: { path: path('packed') }, target: { ...target, format: 'qcow2' } } as const;
+    expect((await rejectionOf(() => convertImage(flat)))?.code).toBe('convert-without-backing');
+    const raw = { source: { path: path('overlay') }, target: { ...target, format: 'raw' } } as const;
+    expect((await rejectionOf(() => convertImage(raw)))?.code).toBe('option-of-other-format');
+  });
+
   it('of a snapshot has the disk that the snapshot had, also where the disk was resized since', async () => {
     qemu.img('create', '-q', '-f', 'qcow2', 'resized', '3M');
     qemu.io('qcow2', 'resized', 'write -P 1 2M 1M');

@@ -38,6 +38,7 @@ export const convertCommand = defineCommand({
           ),
           refcounts: optional('qcow2: eager (default) or lazy', choice('refcounts', REFCOUNT_MODES)),
           snapshot: optional('Convert this internal snapshot, by ID or name', text('snapshot')),
+          'keep-backing': flag("OUT is an overlay of IN's backing file: copy only what IN itself holds"),
           compress: flag('qcow2: write compressed clusters'),
           ...OVERWRITE_OPTIONS,
           'force-share': FORCE_SHARE,
@@ -96,6 +97,7 @@ export const convertCommand = defineCommand({
         refcounts: args.refcounts,
         shape: imageShape(args, [to]),
         overwrite: args.overwrite,
+        keepBacking: args['keep-backing'],
       },
       compress: args.compress,
       onProgress: (done, total) => {
