@@ -18,6 +18,8 @@ import { EXIT } from '../terminal/exit-code.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { clusterSize, count } from '../options/option-values.ts';
 import { shortDuration, talliedText } from '../terminal/text.ts';
+import { Interrupted, Interruption } from '../terminal/interruption.ts';
+import { ReadingProgress } from '../terminal/reading-progress.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { TRACE_ARGUMENT, TRACE_OPTIONS, traceReading } from '../options/trace-options.ts';
 import { tracePicture } from '../terminal/trace-picture.ts';
@@ -49,12 +51,35 @@ export const traceInfoCommand = defineCommand({
       limit: args.limit,
     });
     const summary = new TraceSummary(args['cluster-size']);
-    for await (const batch of trace.batches) for (const request of batch) summary.add(request);
+    if (!(await summarise(trace, summary, terminal))) return EXIT.interrupted;
     const figures = summary.figures();
     terminal.print(args.json ? infoJson(trace, figures) : infoText(trace, { summary, figures }, terminal));
     return EXIT.good;
   },
 });
+
+/** Reads the trace, with a bar if its end is known; false if that was interrupted. */
+async function summarise(trace: UnsizedTrace, summary: TraceSummary, terminal: Terminal): Promise<boolean> {
+  const { fileBytes } = trace;
+  if (fileBytes === undefined) {
+    // A stream may never give another byte: signals end the program.
+    for await (const batch of trace.batches) for (const request of batch) summary.add(request);
+    return true;
+  }
+  using progress = new ReadingProgress(terminal.errors, fileBytes);
+  using interruption = new Interruption(terminal, () => progress.clear());
+  try {
+    for await (const batch of trace.batches) {
+      for (const request of batch) summary.add(request);
+      progress.show(trace.readBytes);
+      await interruption.turn();
+    }
+  } catch (error) {
+    if (error instanceof Interrupted) return false;
+    throw error;
+  }
+  return true;
+}
 
 /** Columns that are used of a wider terminal. */
 const WIDTH_MAX = 100;

@@ -44,6 +44,18 @@ export function refuseStream(path: string): void {
   }
 }
 
+/** Bytes of the files together; `undefined` if one of them is a stream, whose end is not known. */
+export function sizeOfFiles(paths: readonly string[]): number | undefined {
+  let bytes = 0;
+  for (const path of paths) {
+    if (path === STANDARD_INPUT) return undefined;
+    const status = statSync(path);
+    if (!status.isFile()) return undefined;
+    bytes += status.size;
+  }
+  return bytes;
+}
+
 /** Whether there is a trace to be read at `path`. */
 export function traceExists(path: string): boolean {
   if (path === STANDARD_INPUT || isDirectory(path)) return true;

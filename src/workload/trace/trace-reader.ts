@@ -20,7 +20,7 @@ import type { BlockAction } from './block-action.ts';
 import type { ColumnLayout } from './column-layout.ts';
 import { badTrace } from './request-rules.ts';
 import { openFeed, RECOVER_HINT, type TraceFeed } from './trace-feed.ts';
-import { refuseStream, traceFiles } from './trace-files.ts';
+import { refuseStream, sizeOfFiles, traceFiles } from './trace-files.ts';
 import { recogniseTrace, TRACE_FORMATS, traceFormat, type TraceFormat } from './trace-formats.ts';
 import { ambiguousTraceRule, headOf, readHead, unknownTraceRule } from './trace-head.ts';
 import { BATCH_REQUESTS, RequestCollector } from './request-collector.ts';
@@ -113,6 +113,9 @@ async function readThrough({ batches }: OpenTrace): Promise<void> {
 export interface UnsizedTrace extends OpenTrace {
   /** Whether `virtualSize` is the device's; otherwise it grows with the requests that were read. */
   readonly isSized: boolean;
+  /** Bytes of the files, packed or not, and how many of them were read so far. */
+  readonly fileBytes: number | undefined;
+  readonly readBytes: number;
 }
 
 /**
@@ -141,6 +144,7 @@ class TraceReader implements UnsizedTrace {
   skippedCount = 0;
   isCut = false;
   cutBytes = 0;
+  readBytes = 0;
 
   readonly #options: OpenTraceOptions;
   readonly #files: readonly AsyncGenerator<Uint8Array, undefined>[];
@@ -159,14 +163,20 @@ class TraceReader implements UnsizedTrace {
     this.#options = options;
     this.#left = options.limit ?? Infinity;
     this.#paths = traceFiles(path);
-    this.#files = this.#paths.map((file) =>
-      readUnpacked(file, options.recover === true ? () => this.#onCut(0) : undefined),
-    );
+    const onCut = options.recover === true ? () => this.#onCut(0) : undefined;
+    const onRead = (bytes: number): void => {
+      this.readBytes += bytes;
+    };
+    this.#files = this.#paths.map((file) => readUnpacked(file, { onCut, onRead }));
     this.batches = this.#batches();
   }
 
   get format(): TraceFormat {
     return this.#format;
+  }
+
+  get fileBytes(): number | undefined {
+    return sizeOfFiles(this.#paths);
   }
 
   get isSized(): boolean {

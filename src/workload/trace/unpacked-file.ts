@@ -26,15 +26,23 @@ const UNPACKING = { chunkSize: CHUNK_BYTES, readableHighWaterMark: 1 };
 /** The two magic bytes of gzip (RFC 1952, 2.3.1). */
 const GZIP_MAGIC = 0x8b1f;
 
-/**
- * The file's bytes, unpacked. Ending the iteration early closes the file.
- *
- * @param onCut where a compressed file ends too soon or is damaged, called after all bytes before
- *   it were given, in place of the error.
- */
-export async function* readUnpacked(path: string, onCut?: () => void): AsyncGenerator<Uint8Array, undefined> {
+export interface UnpackingObserver {
+  /**
+   * Where a compressed file ends too soon or is damaged: called after all bytes before it were
+   * given, in place of the error.
+   */
+  readonly onCut?: (() => void) | undefined;
+  /** Bytes of the file itself were read, packed or not. */
+  readonly onRead?: ((bytes: number) => void) | undefined;
+}
+
+/** The file's bytes, unpacked. Ending the iteration early closes the file. */
+export async function* readUnpacked(
+  path: string,
+  { onCut, onRead }: UnpackingObserver = {},
+): AsyncGenerator<Uint8Array, undefined> {
   try {
-    yield* unpackedBytes(path);
+    yield* unpackedBytes(path, onRead);
   } catch (error) {
     const code = systemCode(error);
     if (onCut === undefined || (code?.startsWith('E') ?? false)) throw error;
@@ -43,12 +51,15 @@ export async function* readUnpacked(path: string, onCut?: () => void): AsyncGene
   return undefined;
 }
 
-async function* unpackedBytes(path: string): AsyncGenerator<Uint8Array, undefined> {
+async function* unpackedBytes(
+  path: string,
+  onRead?: (bytes: number) => void,
+): AsyncGenerator<Uint8Array, undefined> {
   // Opening /dev/stdin fails where it is a socket.
   const source =
     path === STANDARD_INPUT ? process.stdin : createReadStream(path, { highWaterMark: CHUNK_BYTES });
   try {
-    const chunks = new ChunkReader(source);
+    const chunks = new ChunkReader(source, onRead);
     const head = await chunks.take();
     if (head === undefined) return undefined;
     chunks.putBack(head);
@@ -120,10 +131,12 @@ async function* unpack(
 /** Chunks one at a time, with a place for one that was taken too early. */
 class ChunkReader {
   readonly #source: AsyncIterator<Uint8Array>;
+  readonly #onRead: ((bytes: number) => void) | undefined;
   #returned: Uint8Array | undefined;
 
-  constructor(source: AsyncIterable<Uint8Array>) {
+  constructor(source: AsyncIterable<Uint8Array>, onRead: ((bytes: number) => void) | undefined) {
     this.#source = source[Symbol.asyncIterator]();
+    this.#onRead = onRead;
   }
 
   async take(): Promise<Uint8Array | undefined> {
@@ -131,7 +144,9 @@ class ChunkReader {
     this.#returned = undefined;
     if (held !== undefined) return held;
     const next = await this.#source.next();
-    return next.done === true ? undefined : next.value;
+    if (next.done === true) return undefined;
+    this.#onRead?.(next.value.length);
+    return next.value;
   }
 
   putBack(chunk: Uint8Array): void {
