@@ -20,6 +20,7 @@ export interface FileExtent {
 type NativeSeek = (fd: number, offset: number, whence: number) => number | bigint;
 
 // Whence, from linux/fs.h.
+const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
@@ -44,6 +45,14 @@ export function extentOfFile(
   const data = Number(native(fd, offset, SEEK_DATA));
   // Negative: no data follow (ENXIO), so the hole reaches to the end.
   return { isData: false, length: (data > offset ? Math.min(data, size) : size) - offset };
+}
+
+/** Where an open file or block device ends; `undefined` if it cannot be asked. */
+export function endOfFile(fd: number): number | undefined {
+  native ??= bind();
+  if (native === 'missing') return undefined;
+  const end = Number(native(fd, 0, SEEK_END));
+  return end < 0 ? undefined : end;
 }
 
 function bind(): NativeSeek | 'missing' {

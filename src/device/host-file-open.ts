@@ -2,9 +2,9 @@
  * Opening and creating host files: which files are taken, and every way in which that fails, each
  * with an error of its own.
  *
- * Invariants: only regular files are opened, and nothing blocks on a FIFO; an existing file is
- * replaced only when that was asked for, and emptied only when it is locked; O_DIRECT is there or
- * the file is not opened.
+ * Invariants: only regular files and block devices are opened, and nothing blocks on a FIFO; a
+ * device is never created, emptied or replaced; an existing file is replaced only when that was
+ * asked for, and emptied only when it is locked; O_DIRECT is there or the file is not opened.
  */
 
 import { closeSync, constants, fstatSync, ftruncateSync, type Stats } from 'node:fs';
@@ -13,6 +13,7 @@ import { Qcow2BenchError, systemCode } from '../core/error.ts';
 import { openSync, rmSync, statSync } from '../core/host-fs.ts';
 import { O_DIRECT, probeRequestAlignment } from './direct-io.ts';
 import { hostError } from './host-error.ts';
+import { endOfFile } from './hole-seek.ts';
 import { lockImage, type LockRole } from './image-lock.ts';
 import { mountPointOf } from './mount-point.ts';
 import { directoryMissing, directoryUnwritable, noDirectory } from './output-directory.ts';
@@ -45,23 +46,38 @@ export interface OpenedHostFile {
   readonly size: number;
   /** Bytes; 1 without O_DIRECT. */
   readonly requestAlignment: number;
+  /** A block device: its size stays. */
+  readonly isDevice: boolean;
 }
 
 export function openHostFile(path: string, options: HostFileOptions): OpenedHostFile {
   const create = options.create ?? 'existing';
-  refuseOtherThanRegular(path);
+  refuseOtherThanRegular(path, { devices: create === 'existing' });
   const fd = openDescriptor(path, openFlags(path, options));
   try {
     const stat = fstatSync(fd);
-    if (!stat.isFile()) throw notRegular(path);
+    const isDevice = create === 'existing' && stat.isBlockDevice();
+    if (!stat.isFile() && !isDevice) throw notRegular(path);
     if (options.lock !== undefined) lockImage(fd, path, options.lock);
     if (create === 'overwrite') ftruncateSync(fd, 0);
     const requestAlignment = options.direct === true ? probeRequestAlignment(fd) : 1;
-    return { fd, size: create === 'overwrite' ? 0 : stat.size, requestAlignment };
+    const size = isDevice ? sizeOfDevice(fd, path) : stat.size;
+    return { fd, size: create === 'overwrite' ? 0 : size, requestAlignment, isDevice };
   } catch (error) {
     closeSync(fd);
     throw error instanceof Qcow2BenchError ? error : hostError('host-open-failed', { path }, error);
   }
+}
+
+/** The system gives a device no size but where its end is. */
+function sizeOfDevice(fd: number, path: string): number {
+  const size = endOfFile(fd);
+  if (size !== undefined) return size;
+  throw new Qcow2BenchError(
+    'device-size-unknown',
+    'the size of the block device cannot be read without the koffi package: install it, or use a file',
+    { path },
+  );
 }
 
 function openFlags(path: string, options: HostFileOptions): number {
@@ -134,22 +150,27 @@ export function noDirect(path: string, reason: string, cause?: unknown): Qcow2Be
  * Looked at before opening too: opening a FIFO waits for its other end, opening a device may act on
  * it.
  *
+ * @param options `devices`: take a block device too. Default false.
  * @throws Qcow2BenchError `not-a-regular-file`
  */
-export function refuseOtherThanRegular(path: string): void {
+export function refuseOtherThanRegular(
+  path: string,
+  { devices = false }: { readonly devices?: boolean } = {},
+): void {
   let stat;
   try {
     stat = statSync(path, { throwIfNoEntry: false });
   } catch {
     return; // Opening fails the same way and names the reason.
   }
-  if (stat !== undefined && !stat.isFile()) throw notRegular(path);
+  if (stat === undefined || stat.isFile() || (devices && stat.isBlockDevice())) return;
+  throw notRegular(path);
 }
 
 function notRegular(path: string): Qcow2BenchError {
   return new Qcow2BenchError(
     'not-a-regular-file',
-    'an image must be a regular file, not a directory, device, socket or pipe: name another',
+    'an image must be a regular file, or a block device that is there already, not a directory, socket or pipe: name another',
     { path },
   );
 }

@@ -59,6 +59,7 @@ export class HostFile implements BlockDevice, Disposable {
   readonly fd: number;
   /** Opened with O_DIRECT. */
   readonly isDirect: boolean;
+  readonly #isDevice: boolean;
   readonly #fallocate: Fallocate | undefined;
   readonly #can: Record<AllocatingCall, boolean>;
   /** Reused by every merged write, so that none makes an array; empty between them. */
@@ -81,6 +82,7 @@ export class HostFile implements BlockDevice, Disposable {
     this.path = options.shownPath ?? path;
     this.fd = opened.fd;
     this.#size = opened.size;
+    this.#isDevice = opened.isDevice;
     this.isDirect = options.direct === true;
     this.requestAlignment = opened.requestAlignment;
     this.#fallocate = binding.ok ? binding.fallocate : undefined;
@@ -112,8 +114,9 @@ export class HostFile implements BlockDevice, Disposable {
     return this.#size;
   }
 
-  allocatedSize(): number {
+  allocatedSize(): number | undefined {
     this.#checkOpen();
+    if (this.#isDevice) return undefined;
     return fstatSync(this.fd).blocks * STAT_BLOCK_BYTES;
   }
 
@@ -186,6 +189,11 @@ export class HostFile implements BlockDevice, Disposable {
   truncate(size: number, _purpose: Purpose, growth: FileGrowth = 'hole'): undefined {
     this.#checkOpen();
     const before = this.#size;
+    if (this.#isDevice) {
+      // What is not needed of a device stays there.
+      if (size <= before) return;
+      throw this.#failure('host-truncate-failed', size, systemError('ENOSPC', 'a block device cannot grow'));
+    }
     if (growth === 'reserved' && size >= before && this.#growReserved(before, size)) return;
     try {
       ftruncateSync(this.fd, size);

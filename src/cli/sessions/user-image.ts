@@ -44,6 +44,11 @@ export async function userImageOf(args: MatrixArgs): Promise<HeldImage | undefin
     throw new UsageError('--image: an existing image needs --device file');
   }
   if (inPlace) validateInPlace(args);
+  else if (statSync(path).isBlockDevice()) {
+    throw new UsageError(
+      `${path} is a block device, of which no copy is made: add --in-place to write to it`,
+    );
+  }
   const policy = backingPolicy(args);
   const format = await formatOf(path, args.format);
   agree('format', args.format, { path, has: format });
