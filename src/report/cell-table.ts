@@ -1,6 +1,6 @@
 /** The table of all cells, a line each: what the page, the terminal and a reader's eye compare. */
 
-import type { Latency } from '../result/schema.ts';
+import type { CellRecord } from '../result/schema.ts';
 import { bytesText, factorText, microsecondsText, plusMinusText, rateText } from './numbers.ts';
 import type { ReportCell } from './report-cells.ts';
 
@@ -44,37 +44,6 @@ function perRead(
   return pick(counts.run.reads) / counts.guest.reads;
 }
 
-/** Columns that only the page has room for. */
-export const WIDE_COLUMNS: readonly CellTableColumn[] = [
-  ...CELL_COLUMNS.slice(0, 4),
-  {
-    title: 'Syncs/alloc. write',
-    numeric: true,
-    text: ({ figures }) => rateText(figures?.syncsPerAllocatingWrite),
-  },
-  ...CELL_COLUMNS.slice(4, 5),
-  { title: 'Fill B/write', numeric: true, text: ({ figures }) => bytesText(figures?.fillBytesPerWrite) },
-  ...CELL_COLUMNS.slice(5, 6),
-  { title: 'Zeroed', numeric: true, text: ({ figures }) => factorText(figures?.zeroRangeAmplification) },
-  ...CELL_COLUMNS.slice(6),
-  latencyColumn('p50', ({ p50Ns }) => p50Ns),
-  latencyColumn('p99', ({ p99Ns }) => p99Ns),
-  latencyColumn('p99.9', ({ p999Ns }) => p999Ns),
-  latencyColumn('Max', ({ maxNs }) => maxNs),
-];
-
-/** Of guest writes; the other kinds of request are in the result. */
-function latencyColumn(title: string, pick: (latency: Latency) => number): CellTableColumn {
-  return {
-    title: `${title} write`,
-    numeric: true,
-    text: ({ record }) => {
-      const latency = record.latency?.write;
-      return microsecondsText(latency === undefined ? undefined : pick(latency));
-    },
-  };
-}
-
 /** Time against the reference; `≈` where the samples show no difference. */
 function ratioOf({ comparison }: ReportCell): string {
   if (comparison === undefined) return '';
@@ -88,11 +57,10 @@ const SAMPLED_COUNTS = 'counts are one sample: concurrent host operations (--ove
  * What a reader must know of a cell beside its figures: why it was skipped, which fallbacks it
  * took.
  */
-export function remarksOf(cell: ReportCell): string {
-  const { skipped, fallbacks, counts } = cell.record;
+export function remarksOf({ skipped, fallbacks, counts, cell }: CellRecord): string {
   return [
     ...(skipped === null ? [] : [`skipped: ${skipped}`]),
-    ...(cell.record.cell.overlap === true && counts !== null ? [SAMPLED_COUNTS] : []),
+    ...(cell.overlap === true && counts !== null ? [SAMPLED_COUNTS] : []),
     ...fallbacks,
   ].join('; ');
 }

@@ -1,95 +1,83 @@
 /**
- * The report page: one file that holds its data, its charts and the libraries that draw them.
+ * The report page: the answer, what to choose, the charts and the table of a result in one file.
  *
  * Invariants:
- * - It works from a disk without a network, and says so to the browser: its content policy lets
- *   nothing be loaded and only its own scripts run, each named by its hash.
- * - The data is in it once. The answer, the environment and the table of all cells need no script.
- * - Every text from a result is escaped.
+ * - The answer, the environment and a table of all cells need no script.
+ * - Every text from a result is escaped, or packed as data that scripts set as text.
  */
-
-import { PAGE_TITLE } from './page-title.ts';
-import { createHash } from 'node:crypto';
 
 import { humanSize } from '../core/size.ts';
 import { withVisibleText } from '../core/visible-text.ts';
 import { countOf } from '../core/number-text.ts';
-import type { Environment, ResultRecord } from '../result/schema.ts';
+import type { CellRecord, Environment, ResultRecord } from '../result/schema.ts';
+import { cellKey } from '../result/cell.ts';
+import { syncsPerWriteByCause } from '../result/derive.ts';
+import { CAUSE_MEANINGS, SYNC_CAUSES, type SyncCause } from '../result/vocabulary.ts';
 import { answerOf, type Answer, type NamedCell } from './answer.ts';
-import { remarksOf, WIDE_COLUMNS } from './cell-table.ts';
+import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
-import { reportCharts, selectedAtFirst } from './charts/catalog.ts';
-import type { Chart, Selected, Selection } from './charts/chart.ts';
-import { chartLibraries, scriptSafe } from './libraries.ts';
-import { escapeHtml, htmlTable, scriptJson } from './markup.ts';
+import { choicesOf } from './choices.ts';
+import type { CloserLook } from './closer-look.ts';
+import { escapeHtml, htmlTable } from './markup.ts';
 import { bytesText, microsecondsText, rateText, signedPercentText } from './numbers.ts';
-import { pageScript, type PageData } from './page-script.ts';
-import { PAGE_STYLE } from './page-style.ts';
-import { VARIANT_COLOURS } from './palette.ts';
+import { pageData, pageDetails } from './page-data.ts';
+import { pageShell } from './page-shell.ts';
+import { CAUSE_COLOURS, OTHER_COLOUR, VARIANT_COLOURS } from './palette.ts';
 import { discardNote } from './discard-note.ts';
 import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
 import { parityTexts } from './parity-text.ts';
 import { predictionsOf, predictionText, type ModelPredictions } from './prediction.ts';
 import { FIDELITY_COLUMNS, fidelityRows, fidelityText, verificationText } from './replay-text.ts';
-import { modelsOf, reportCells, type ReportCell, type ReportCells } from './report-cells.ts';
+import { modelsOf, reportCells, type ReportCells } from './report-cells.ts';
+
+export interface ReportOptions {
+  /** At some cells, by `cellKey`: for the map of the image, and for times on device models. */
+  readonly looks?: ReadonlyMap<string, CloserLook>;
+}
 
 /** The text of the page. */
-export function reportHtml(record: ResultRecord): string {
+export function reportHtml(record: ResultRecord, { looks = new Map() }: ReportOptions = {}): string {
   const result = withVisibleText(record);
   const report = reportCells(result);
   const answer = answerOf(report);
-  const selected = selectedAtFirst(report, answer);
-  const charts = reportCharts(report, selected);
-  const data: PageData = { charts: charts.map(pageChart), selected };
   const opening = openingSection(result);
   // It comes first where nothing else is answered.
   const isAboutOpening = answer.isAnswer && answer.reference.length === 0;
-  const scripts = [...chartLibraries(), scriptSafe(pageScript())];
-  return [
-    '<!doctype html>',
-    '<html lang="en">',
-    '<head>',
-    '<meta charset="utf-8">',
-    `<meta http-equiv="Content-Security-Policy" content="${contentPolicy(scripts)}">`,
-    '<meta name="viewport" content="width=device-width, initial-scale=1">',
-    '<meta name="referrer" content="no-referrer">',
-    `<title>${PAGE_TITLE}</title>`,
-    `<style>${PAGE_STYLE}</style>`,
-    '</head>',
-    '<body>',
-    topOf(result, answer),
+  const quoted = answer.reference.map(({ cell }) => cell.record);
+  const lookedAt = new Map(
+    result.cells.flatMap((shown, index): readonly (readonly [CellRecord, CloserLook])[] => {
+      const own = record.cells[index];
+      const found = own === undefined ? undefined : looks.get(cellKey(own.cell));
+      return found === undefined ? [] : [[shown, found]];
+    }),
+  );
+  const body = [
+    topOf(result, report, answer),
     '<main>',
     '<p id="page-error" role="alert" hidden></p>',
-    '<noscript><p class="card">Charts need JavaScript; the table of all cells below has every figure.</p></noscript>',
     isAboutOpening ? opening : '',
-    chartSections({ result, report, charts, selected }),
+    '<div id="app"></div>',
+    certaintySection(result, report),
     replaySection(result),
     paritySection(result),
     isAboutOpening ? '' : opening,
     ...predictionsOf(result).map(predictionSection),
     environmentSection(result.environment),
     caveatSection(report),
-    allCellsSection(report),
+    plainTable(report),
     '</main>',
     footerOf(result.environment),
-    `<script type="application/json" id="report-data">${scriptJson(data)}</script>`,
-    ...scripts.map((script) => `<script>${script}</script>`),
-    '</body>',
-    '</html>',
-    '',
-  ].join('\n');
+  ];
+  return pageShell({
+    body,
+    data:
+      result.cells.length === 0
+        ? {}
+        : { 'report-data': pageData(result, { quoted }), 'report-details': pageDetails(result, lookedAt) },
+  });
 }
 
-function contentPolicy(scripts: readonly string[]): string {
-  const hashes = scripts.map((script) => `'sha256-${createHash('sha256').update(script).digest('base64')}'`);
-  return `default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src ${hashes.join(' ')}`;
-}
-
-function pageChart({ id, spec, rows, selections, columns, gutter }: Chart): PageData['charts'][number] {
-  return { id, spec, rows, selections, columns, gutter };
-}
-
-function topOf(result: ResultRecord, answer: Answer): string {
+function topOf(result: ResultRecord, report: ReportCells, answer: Answer): string {
   const { environment } = result;
   const kicker = `qcow2-bench ${environment.harness} · ${environment.date.slice(0, 10)} · ${countOf(result.cells.length, 'cell')}`;
   const points = answer.points.map(
@@ -99,130 +87,88 @@ function topOf(result: ResultRecord, answer: Answer): string {
     '<header class="top">',
     `<p class="kicker">${escapeHtml(kicker)}</p>`,
     `<h1>${escapeHtml(answer.headline)}</h1>`,
-    answer.reference.length === 0 ? '' : `<div class="tiles">${answer.reference.map(tile).join('')}</div>`,
-    points.length === 0 ? '' : `<dl class="points">${points.join('\n')}</dl>`,
+    '<div class="first">',
+    answer.reference.length === 0 ? '' : answerChart(answer.reference),
+    choiceOf(report),
+    '</div>',
+    points.length === 0
+      ? ''
+      : `<details class="findings"><summary>${countOf(points.length, 'more finding')}</summary><dl class="points">${points.join('\n')}</dl></details>`,
     '</header>',
   ].join('\n');
 }
 
-function tile({ name, cell }: NamedCell): string {
-  const colour = VARIANT_COLOURS[cell.variant] ?? 'var(--line)';
-  const bytes = bytesText(cell.figures?.bytesPerWrite);
-  return (
-    `<div class="tile" style="--mark:${colour}"><span class="name">${escapeHtml(name)}</span>` +
-    `<div class="big">${escapeHtml(rateText(cell.figures?.syncsPerWrite))}</div>` +
-    `<span class="sub">syncs per write</span><span class="sub">${escapeHtml(bytes)} bytes written</span></div>`
+/** What to choose, in each case that the cells decide. */
+function choiceOf(report: ReportCells): string {
+  const choices = choicesOf(report).map(
+    ({ about, text }) => `<dt>${escapeHtml(about)}</dt><dd>${escapeHtml(text)}</dd>`,
   );
+  if (choices.length === 0) return '';
+  return `<section class="choose card" aria-labelledby="choose"><h2 id="choose">What to choose</h2><dl>${choices.join('\n')}</dl></section>`;
 }
 
-interface ChartParts {
-  readonly result: ResultRecord;
-  readonly report: ReportCells;
-  readonly charts: readonly Chart[];
-  readonly selected: Selected;
-}
-
-function chartSections({ result, report, charts, selected }: ChartParts): string {
-  const card = (id: string): string => {
-    const chart = charts.find((candidate) => candidate.id === id);
-    return chart === undefined || chart.rows.length === 0 ? '' : chartCard(chart);
-  };
-  const times = card('times');
+/** The chart of the answer, which needs no script: a bar for each of its cells, in parts by cause. */
+function answerChart(reference: readonly NamedCell[]): string {
+  const bars = reference.map(({ name, cell }) => {
+    const { counts } = cell.record;
+    const causes = counts === null ? new Map<SyncCause, number>() : syncsPerWriteByCause(counts);
+    return { name, cell, causes, syncs: cell.figures?.syncsPerWrite ?? 0 };
+  });
+  const most = Math.max(...bars.map(({ syncs }) => syncs), 0);
+  const shown = SYNC_CAUSES.filter((cause) => bars.some(({ causes }) => causes.has(cause)));
+  const rows = bars.map(({ name, cell, causes }) => {
+    const parts = [...causes].map(
+      ([cause, value]) =>
+        `<i title="${escapeHtml(`${cause}: ${rateText(value)}`)}" style="width:${String((100 * value) / most)}%;background:${CAUSE_COLOURS[cause]}"></i>`,
+    );
+    const mark = VARIANT_COLOURS[cell.variant] ?? OTHER_COLOUR;
+    return (
+      `<tr><th scope="row"><i class="mark" style="background:${mark}"></i>${escapeHtml(name)}</th>` +
+      `<td class="stack"><span>${parts.join('')}</span></td>` +
+      `<td class="num"><b>${escapeHtml(rateText(cell.figures?.syncsPerWrite))}</b></td>` +
+      `<td class="num">${escapeHtml(bytesText(cell.figures?.bytesPerWrite))}</td></tr>`
+    );
+  });
+  const legend = shown.map(
+    (cause) =>
+      `<li title="${escapeHtml(CAUSE_MEANINGS[cause])}"><i style="background:${CAUSE_COLOURS[cause]}"></i><span>${cause}</span></li>`,
+  );
   return [
-    section({
-      title: 'What a guest write costs',
-      text: 'One workload, every cache mode. Counts are exact.',
-      selectors: selectors(report, ['workload', 'setup'], selected),
-      body: card('syncs') + card('bytes'),
-    }),
-    section({
-      title: 'The matrix',
-      text: 'Every workload in one cache mode.',
-      selectors: selectors(report, ['cache', 'setup'], selected),
-      body: `<div class="pair">${card('matrix-syncs')}${card('matrix-amplification')}</div>`,
-    }),
-    times === ''
-      ? ''
-      : section({
-          title: 'Request times',
-          text: timesText(report),
-          selectors: selectors(report, ['workload', 'setup'], selected),
-          body: certaintyNotes(result, report) + times + card('ratios') + card('split'),
-        }),
+    '<section class="answer-chart card" aria-label="The answer as a chart"><table>',
+    '<thead><tr><td></td><th scope="col">Syncs per guest write, by cause</th><th scope="col" class="num">syncs</th><th scope="col" class="num">bytes</th></tr></thead>',
+    `<tbody>${rows.join('\n')}</tbody></table>`,
+    legend.length === 0 ? '' : `<ul class="legend">${legend.join('')}</ul>`,
+    '</section>',
   ].join('\n');
 }
 
-/** How far the times can be trusted, before they are shown. */
-function certaintyNotes(result: ResultRecord, report: ReportCells): string {
+/** How far the times can be trusted; nothing of a result without any. */
+function certaintySection(result: ResultRecord, report: ReportCells): string {
   const control = controlText(report);
   const warnings = warningsOf(result, report);
   const notes = [
     ...(control === undefined ? [] : [`<li>${escapeHtml(control)}</li>`]),
     ...warnings.map((text) => `<li class="warning"><b>Warning</b> ${escapeHtml(text)}.</li>`),
   ];
-  return notes.length === 0 ? '' : `<ul class="notes card">${notes.join('\n')}</ul>`;
-}
-
-function timesText(report: ReportCells): string {
+  if (notes.length === 0) return '';
   const models = modelsOf(report);
-  if (models.length === 0) return 'Samples from this machine; other machines differ.';
-  return `Virtual time for modelled devices (${models.join(', ')}): deterministic, and as accurate as the model.`;
+  const text =
+    models.length === 0
+      ? 'Samples from this machine; other machines differ.'
+      : `Virtual time for modelled devices (${models.join(', ')}): deterministic, and as accurate as the model.`;
+  return section({
+    title: 'How sure the times are',
+    text,
+    body: `<ul class="notes card">${notes.join('\n')}</ul>`,
+  });
 }
 
-function section(parts: {
-  readonly title: string;
-  readonly text: string;
-  readonly selectors?: string;
-  readonly body: string;
-}): string {
+function section(parts: { readonly title: string; readonly text: string; readonly body: string }): string {
   return [
     '<section>',
-    `<div class="bar"><div><h2>${escapeHtml(parts.title)}</h2><p class="sub">${escapeHtml(parts.text)}</p></div>`,
-    `${parts.selectors ?? ''}</div>`,
+    `<h2>${escapeHtml(parts.title)}</h2><p class="sub">${escapeHtml(parts.text)}</p>`,
     parts.body,
     '</section>',
-  ].join('\n');
-}
-
-const SELECTOR_LABELS: Readonly<Record<Selection, string>> = {
-  workload: 'Workload',
-  cache: 'Cache mode',
-  setup: 'Setup',
-};
-
-function selectors(report: ReportCells, names: readonly Selection[], selected: Selected): string {
-  const choices: Readonly<Record<Selection, readonly string[]>> = {
-    workload: report.workloads,
-    cache: report.caches,
-    setup: report.setups,
-  };
-  const shown = names.filter((name) => choices[name].length > 1);
-  const controls = shown.map((name) => {
-    const options = choices[name].map((choice) => {
-      const text = escapeHtml(choice);
-      return `<option value="${text}"${choice === selected[name] ? ' selected' : ''}>${text}</option>`;
-    });
-    return `<label>${SELECTOR_LABELS[name]}<select data-select="${name}" autocomplete="off">${options.join('')}</select></label>`;
-  });
-  return `<div class="selectors">${controls.join('')}</div>`;
-}
-
-function chartCard(chart: Chart): string {
-  const legend = chart.legend.map(
-    ({ name, colour, meaning }) =>
-      `<li><i style="background:${colour}"></i><span><b>${escapeHtml(name)}</b> ${escapeHtml(meaning)}</span></li>`,
-  );
-  const head = chart.columns.map(({ title }) => `<th scope="col">${escapeHtml(title)}</th>`).join('');
-  return [
-    '<figure class="card">',
-    `<figcaption><h3>${escapeHtml(chart.title)}</h3><p class="sub">${escapeHtml(chart.subtitle)}</p></figcaption>`,
-    legend.length === 0 ? '' : `<ul class="legend">${legend.join('')}</ul>`,
-    `<div class="chart" id="chart-${chart.id}"></div>`,
-    `<p class="empty" id="empty-${chart.id}" hidden>Nothing was measured for this choice.</p>`,
-    '<details class="data"><summary>The same as a table</summary><div class="scroll" tabindex="0">',
-    `<table><caption>${escapeHtml(chart.title)}</caption><thead><tr>${head}</tr></thead>`,
-    `<tbody id="rows-${chart.id}"></tbody></table></div></details>`,
-    '</figure>',
   ].join('\n');
 }
 
@@ -364,8 +310,8 @@ function caveatSection(report: ReportCells): string {
   const discards = discardNote(report.cells.map(({ record }) => record));
   const timed = Math.max(0, ...report.cells.map(({ record }) => record.timedRequests));
   const remarks = Map.groupBy(
-    report.cells.filter((cell) => remarksOf(cell) !== ''),
-    remarksOf,
+    report.cells.filter(({ record }) => remarksOf(record) !== ''),
+    ({ record }) => remarksOf(record),
   );
   const notes = [
     `Counts are exact and repeat: every host operation of a separate pass on the ${[...devices].join(' and ')} device, with its purpose, and every sync with its cause.`,
@@ -383,22 +329,23 @@ function caveatSection(report: ReportCells): string {
   return `<section><h2>How to read it</h2><ul class="notes">${list}</ul></section>`;
 }
 
-function allCellsSection(report: ReportCells): string {
-  const setup = { title: 'Setup', numeric: false, text: (cell: ReportCell) => cell.setup };
-  const columns = report.setups.length > 1 ? [...WIDE_COLUMNS, setup] : WIDE_COLUMNS;
+/** For readers without scripts: the main figures of every cell. */
+function plainTable(report: ReportCells): string {
+  const setup = { title: 'Setup', numeric: false, text: (cell: { readonly setup: string }) => cell.setup };
+  const columns = report.setups.length > 1 ? [...CELL_COLUMNS, setup] : CELL_COLUMNS;
   const table = htmlTable({
-    caption: 'Counts per guest write, close included; Zeroed is bytes of zero-ranges ÷ bytes of guest writes',
+    caption: 'Counts per guest write, close included',
     columns,
     rows: report.cells.map((cell) => columns.map(({ text }) => text(cell))),
   });
   return [
-    '<section><h2>All cells</h2>',
-    `<details class="more card"><summary>Show all ${String(report.cells.length)} cells</summary>`,
-    `<div class="scroll" tabindex="0">${table}</div></details></section>`,
+    '<noscript><section><h2>All cells</h2>',
+    '<p class="sub">Charts, filters and time lines need JavaScript; this table does not.</p>',
+    `<div class="card scroll">${table}</div></section></noscript>`,
   ].join('\n');
 }
 
 function footerOf(environment: Environment): string {
-  const text = `Made by qcow2-bench ${environment.harness}. Charts: Vega, Vega-Lite and Vega-Embed (BSD-3-Clause), inlined.`;
+  const text = `Made by qcow2-bench ${environment.harness}. Nothing in this file is loaded from elsewhere.`;
   return `<footer><p>${escapeHtml(text)}</p></footer>`;
 }

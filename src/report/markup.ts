@@ -16,17 +16,6 @@ export function escapeHtml(text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? character);
 }
 
-/**
- * JSON for a script element: no `<` that could end it, no line separators that older parsers
- * refuse.
- */
-export function scriptJson(value: unknown): string {
-  return JSON.stringify(value)
-    .replaceAll('<', '\\u003c')
-    .replaceAll('\u2028', '\\u2028')
-    .replaceAll('\u2029', '\\u2029');
-}
-
 export interface TableColumn {
   readonly title: string;
   readonly numeric?: boolean;

@@ -223,7 +223,7 @@ function columnLines(
 }
 
 function remarkLines(cells: readonly ReportCell[]): string[] {
-  const remarked = Map.groupBy(cells, remarksOf);
+  const remarked = Map.groupBy(cells, ({ record }) => remarksOf(record));
   return [...remarked]
     .filter(([remark]) => remark !== '')
     .map(([remark, group]) => `${countOf(group.length, 'cell')}: ${remark}`);

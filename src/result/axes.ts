@@ -11,8 +11,13 @@ import { COORDINATES, coordinateNames, type Coordinate, type CoordinateName } fr
 import type { Cell } from './schema.ts';
 
 export interface Axis {
+  /** As filters write it: `cluster-size`. */
+  readonly name: string;
   /** In a word or two: `Cluster size`. */
   readonly title: string;
+  /** The coordinate that the values are of, and which of its properties. */
+  readonly coordinate: CoordinateName;
+  readonly part?: string;
   /** The cell's value in words, also where it is absent: `64KiB`, `preallocation off`. */
   readonly textOf: (cell: Cell) => string;
 }
@@ -22,19 +27,32 @@ const CHAIN: readonly CoordinateName[] = ['backing', 'backingDepth'];
 /** A peer repeats the cells of the builtin engine; on the workload no value depends. */
 const LEFT_OUT: readonly CoordinateName[] = ['engine', 'workload', ...CHAIN];
 
-export const FORMAT_AXIS: Axis = { title: COORDINATES.format.title, textOf: variantName };
+export const FORMAT_AXIS: Axis = {
+  name: 'variant',
+  title: COORDINATES.format.title,
+  coordinate: 'format',
+  textOf: variantName,
+};
 export const CACHE_AXIS: Axis = {
+  name: 'cache',
   title: COORDINATES.cache.title,
+  coordinate: 'cache',
   textOf: ({ cache }) => `cache=${cache}`,
 };
 
-const AXES: readonly Axis[] = [
+/** All of them, in the order of the table; the workload has its own place. */
+export const AXES: readonly Axis[] = [
   FORMAT_AXIS,
   CACHE_AXIS,
   ...coordinateNames(({ isPlace = false, affectsCounts }) => !isPlace && affectsCounts)
     .filter((name) => !LEFT_OUT.includes(name))
     .flatMap(axesOfCoordinate),
-  { title: 'Backing chain', textOf: (cell) => setupTitle(cell, CHAIN) },
+  {
+    name: 'backing',
+    title: 'Backing chain',
+    coordinate: 'backing',
+    textOf: (cell) => setupTitle(cell, CHAIN),
+  },
 ];
 
 /**
@@ -58,12 +76,29 @@ export function varyingAxes(cells: readonly Cell[]): readonly Axis[] {
 function axesOfCoordinate(name: CoordinateName): readonly Axis[] {
   const coordinate: Coordinate = COORDINATES[name];
   const { title, parts } = coordinate;
-  if (parts === undefined) return [{ title, textOf: (cell) => setupTitle(cell, [name]) }];
+  if (parts === undefined) {
+    return [
+      {
+        name: nameOf(name),
+        title,
+        coordinate: name,
+        textOf: (cell) => setupTitle(cell, [name]),
+      },
+    ];
+  }
   return Object.entries(parts).map(([key, part]) => ({
+    name: nameOf(key),
     title: part.title,
+    coordinate: name,
+    part: key,
     textOf: (cell) => {
       const value = new Map<string, unknown>(Object.entries(cell[name] ?? {})).get(key);
       return (value === undefined ? '' : part.text(value)) || part.absentText;
     },
   }));
+}
+
+/** `clusterSize` as options are written: `cluster-size`. */
+function nameOf(property: string): string {
+  return property.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }

@@ -5,7 +5,15 @@
  */
 
 export { PHASES, type Phase } from '../device/operation.ts';
-export { modelDevice, modelName } from '../device/device-model.ts';
+export {
+  modelDevice,
+  modelName,
+  operationNs,
+  syncNs,
+  type DeviceModel,
+  type PathCosts,
+} from '../device/device-model.ts';
+export { DEVICE_MODELS } from '../device/device-models.ts';
 export {
   CAUSE_MEANINGS,
   METADATA_PURPOSES,
@@ -15,7 +23,7 @@ export {
   type Purpose,
   type SyncCause,
 } from '../device/purpose.ts';
-export { CACHE_MODES, type CacheMode } from '../format/cache-mode.ts';
+export { CACHE_MODES, CACHE_MODE_RULES, type CacheMode } from '../format/cache-mode.ts';
 export { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
 export { ENGINE_POLICY_NAMES, DEFAULT_ENGINE_POLICY } from '../format/engine-policy.ts';
 export { FORMATS, type Format } from '../format/disk-image.ts';

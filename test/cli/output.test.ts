@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { inflateRawSync } from 'node:zlib';
 
 import { expect, test, vi } from 'vitest';
 
@@ -101,12 +102,15 @@ test('the title and provenance of a trace, and names in results, tables and page
   const page = await callCli(folder, 'report', 'r.json', '--out', 'page.html');
   expectClean(page);
   const html = readFileSync(join(folder, 'page.html'), 'utf8');
-  // The libraries of the charts are not foreign text.
+  // The scripts are not foreign text.
   const own = html.replaceAll(/<script>.*?<\/script>/gs, '');
   expect(own).toContain('\\x1b[31mE');
   expect(own.replaceAll('\n', '')).not.toMatch(UNSAFE);
-  const data = /<script type="application\/json" id="report-data">(.*?)<\/script>/s.exec(html)?.[1] ?? '';
-  expect(JSON.stringify(JSON.parse(data))).not.toContain('\\u001b');
+  const data = [...html.matchAll(/<script type="text\/plain"[^>]*>([^<]*)</g)].map(([, text = '']) =>
+    inflateRawSync(Buffer.from(text, 'base64')).toString(),
+  );
+  expect(data).toHaveLength(2);
+  for (const text of data) expect(JSON.stringify(JSON.parse(text))).not.toContain('\\u001b');
 });
 
 test.runIf(existsSync('/dev/full'))('a full standard output is one line of error and exit code 1', () => {

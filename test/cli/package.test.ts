@@ -64,6 +64,12 @@ test('a project that depends on it counts, accepts a baseline and gates', () => 
   expect(call('gate r.json --accept')).toContain('accepted 2 cells');
   expect(call('gate r.json --junit gate.xml')).toContain('gate passed: cells 2 as in the baseline');
   expect(existsSync(join(app, 'gate.xml'))).toBe(true);
+  call('report r.json --out page.html');
+  // The bundle is in the package: no bundler is installed next to it.
+  expect(existsSync(join(app, 'node_modules', 'esbuild'))).toBe(false);
+  const page = readFileSync(join(app, 'page.html'), 'utf8');
+  expect(page).toContain('Copyright (c) 2015-present Jason Miller');
+  expect(page).toContain('id="report-details"');
 });
 
 test('documents and schemas that it names are in it', () => {

@@ -25,6 +25,7 @@ import {
   WARM_UP,
 } from '../options/matrix-options.ts';
 import { runSession, type SessionOutcome } from '../sessions/matrix-session.ts';
+import { closerLook } from '../sessions/closer-look.ts';
 import { runStudy } from '../sessions/study-session.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import type { Terminal } from '../terminal/terminal.ts';
@@ -149,7 +150,9 @@ async function writeFiles(
   const table = tableOf(out);
   if (table !== undefined) replaceFile(table, resultCsv(ended.result), { durable: false });
   const { reportHtml } = await import('../../report/html.ts');
-  replaceFile(report, reportHtml(ended.result), { durable: false });
+  replaceFile(report, reportHtml(ended.result, { looks: await closerLook(ended.result) }), {
+    durable: false,
+  });
   return [
     { what: 'Result', path: out },
     ...(table === undefined ? [] : [{ what: 'Table', path: table }]),

@@ -95,7 +95,8 @@ function chartPath(directory: string, id: string): string {
 /** The charts' libraries are large: they are loaded for a page only. */
 async function page(result: ResultRecord): Promise<string> {
   const { reportHtml } = await import('../../report/html.ts');
-  return reportHtml(result);
+  const { closerLook } = await import('../sessions/closer-look.ts');
+  return reportHtml(result, { looks: await closerLook(result) });
 }
 
 function tablesOf(result: ResultRecord, caches: readonly CacheMode[] | undefined): string {

@@ -1,17 +1,15 @@
 /**
- * What every chart of the report is: a Vega-Lite specification as data, its rows, and the table
- * that says the same to those who cannot see it.
+ * What a chart as a picture is: a Vega-Lite specification as data, and its rows. The page draws its own
+ * (`page/`).
  *
- * Invariants: a specification names its data set and holds no data; what a reader can choose
- * (`workload`, `cache`, `setup`) are parameters of the specification, so a choice needs no new one.
- * Colours of text and lines are those of a light page; the page's style sheet recolours them where
- * it is dark.
+ * Invariants: a specification names its data set and holds no data; what is chosen (`workload`,
+ * `cache`, `setup`) are parameters of the specification.
  */
 
 import { groupedText } from '../../core/number-text.ts';
 import type { Config, TopLevelSpec } from 'vega-lite';
 
-import { VARIANT_COLOURS } from '../palette.ts';
+import { OTHER_COLOUR, VARIANT_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
 
 /** What a reader can choose. */
@@ -19,11 +17,6 @@ export type Selection = 'workload' | 'cache' | 'setup';
 export type Selected = Readonly<Record<Selection, string>>;
 
 export type ChartRow = Readonly<Record<string, string | number | null>>;
-
-export interface ChartColumn {
-  readonly field: string;
-  readonly title: string;
-}
 
 export interface Chart {
   /** Identifier of the chart, and name of its data set. */
@@ -35,14 +28,6 @@ export interface Chart {
   readonly rows: readonly ChartRow[];
   /** Selections on which it depends. */
   readonly selections: readonly Selection[];
-  /** Columns of the table that replaces it. */
-  readonly columns: readonly ChartColumn[];
-  readonly legend: readonly LegendEntry[];
-  /**
-   * Pixels between the chart's left edge and its panels, kept for axis labels; 0 if it sizes
-   * itself.
-   */
-  readonly gutter: number;
 }
 
 export interface LegendEntry {
@@ -58,7 +43,7 @@ const MUTED = '#5b6575';
 const LINE = '#d9dee6';
 
 /** Pixels kept for the names of variants at the left of bars. */
-export const VARIANT_GUTTER = 92;
+const VARIANT_GUTTER = 92;
 
 export const CHART_CONFIG: Config = {
   background: 'transparent',
@@ -95,9 +80,6 @@ export function selectionParams(
 export function selectionFilter(selections: readonly Selection[]): string {
   return selections.map((name) => `datum.${name} === ${name}`).join(' && ');
 }
-
-/** Of a variant that the palette does not name. */
-const OTHER_COLOUR = '#7d8794';
 
 /**
  * The vertical axis of bars: a row a variant, with a gutter of fixed width so that panels can be

@@ -58,13 +58,6 @@ function heatMapChart(report: ReportCells, selected: Selected, map: HeatMap): Ch
     spec: heatMapSpec(report, selected, map),
     rows,
     selections: SELECTIONS,
-    columns: [
-      { field: 'workload', title: 'Workload' },
-      { field: 'variant', title: 'Format' },
-      { field: 'label', title: map.title },
-    ],
-    legend: [],
-    gutter: 0,
   };
 }
 

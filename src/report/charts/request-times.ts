@@ -10,14 +10,7 @@ import { requestTimeNs } from '../../result/statistics.ts';
 import { modelName } from '../../result/vocabulary.ts';
 import { microsecondsText } from '../numbers.ts';
 import { modelsOf, type ReportCells } from '../report-cells.ts';
-import {
-  panelledSpec,
-  variantAxis,
-  variantColour,
-  VARIANT_GUTTER,
-  type Chart,
-  type Selected,
-} from './chart.ts';
+import { panelledSpec, variantAxis, variantColour, type Chart, type Selected } from './chart.ts';
 
 const SELECTIONS = ['workload', 'setup'] as const;
 const NS_PER_US = 1000;
@@ -59,15 +52,6 @@ export function requestTimesChart(report: ReportCells, selected: Selected): Char
     spec: requestTimesSpec(report, selected),
     rows,
     selections: SELECTIONS,
-    columns: [
-      { field: 'cache', title: 'Cache mode' },
-      { field: 'variant', title: 'Format' },
-      { field: 'label', title: 'Median' },
-      { field: 'range', title: 'Quartiles' },
-      { field: 'n', title: 'Samples' },
-    ],
-    legend: [],
-    gutter: VARIANT_GUTTER,
   };
 }
 

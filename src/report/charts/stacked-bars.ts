@@ -11,7 +11,6 @@ import {
   CHART_CONFIG,
   panelledSpec,
   variantAxis,
-  VARIANT_GUTTER,
   type Chart,
   type ChartRow,
   type LegendEntry,
@@ -62,7 +61,7 @@ export function stackedBarsChart(
   });
   const seen = new Set(drawn.flatMap(({ parts }) => [...parts.keys()]));
   const legend = bars.legend.filter(({ name }) => seen.has(name));
-  const { id, title, subtitle, part } = bars;
+  const { id, title, subtitle } = bars;
   return {
     id,
     title,
@@ -70,14 +69,6 @@ export function stackedBarsChart(
     spec: stackedBarsSpec(report, selected, { ...bars, legend }, standalone),
     rows: drawn.flatMap(({ cell, parts }) => barRows(cell, parts, { ...bars, legend })),
     selections: SELECTIONS,
-    columns: [
-      { field: 'cache', title: 'Cache mode' },
-      { field: 'variant', title: 'Format' },
-      part,
-      { field: 'exact', title: bars.valueTitle },
-    ],
-    legend,
-    gutter: VARIANT_GUTTER,
   };
 }
 

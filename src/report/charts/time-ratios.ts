@@ -8,14 +8,7 @@ import type { TopLevelSpec } from 'vega-lite';
 
 import { factorText, percentText } from '../numbers.ts';
 import type { ReportCells } from '../report-cells.ts';
-import {
-  panelledSpec,
-  variantAxis,
-  variantColour,
-  VARIANT_GUTTER,
-  type Chart,
-  type Selected,
-} from './chart.ts';
+import { panelledSpec, variantAxis, variantColour, type Chart, type Selected } from './chart.ts';
 
 const SELECTIONS = ['workload', 'setup'] as const;
 const BAND_COLOUR = '#9aa3af';
@@ -55,19 +48,6 @@ export function timeRatiosChart(report: ReportCells, selected: Selected): Chart 
     spec: timeRatiosSpec(report, selected),
     rows,
     selections: SELECTIONS,
-    columns: [
-      { field: 'cache', title: 'Cache mode' },
-      { field: 'variant', title: 'Format' },
-      { field: 'label', title: 'Time ratio' },
-      { field: 'range', title: '95 % interval' },
-      { field: 'control', title: 'A/A control' },
-      { field: 'detectable', title: 'Smallest detectable' },
-      { field: 'effect', title: 'Cliff’s delta' },
-      { field: 'rounds', title: 'Rounds' },
-      { field: 'verdict', title: 'Verdict' },
-    ],
-    legend: [],
-    gutter: VARIANT_GUTTER,
   };
 }
 

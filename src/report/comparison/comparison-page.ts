@@ -20,8 +20,7 @@ import { COORDINATES } from '../../result/coordinates.ts';
 import { CONFIDENCE_TEXT } from '../../result/comparison.ts';
 import { escapeHtml, htmlTable } from '../markup.ts';
 import { factorText, microsecondsText } from '../numbers.ts';
-import { PAGE_STYLE } from '../page-style.ts';
-import { PAGE_TITLE } from '../page-title.ts';
+import { pageShell } from '../page-shell.ts';
 import {
   comparedNames,
   countsNotes,
@@ -42,32 +41,10 @@ const MARKS = {
   neutral: 'var(--line)',
 } as const;
 
-const STYLE = `
-.change { border-left: 4px solid var(--mark); }
-.change h3 .kind { color: var(--muted); font-weight: 500; font-size: .8125rem; letter-spacing: .04em; margin-right: .5rem; }
-.change ul { margin: .5rem 0 0; padding-left: 1.2rem; color: var(--muted); font-size: .875rem; }
-`;
-
 /** The text of the page. */
 export function comparisonPage(given: readonly SideComparison[]): string {
   const comparisons = withVisibleText(given);
-  return [
-    '<!doctype html>',
-    '<html lang="en">',
-    '<head>',
-    '<meta charset="utf-8">',
-    `<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">`,
-    '<meta name="viewport" content="width=device-width, initial-scale=1">',
-    '<meta name="referrer" content="no-referrer">',
-    `<title>${PAGE_TITLE}</title>`,
-    `<style>${PAGE_STYLE}${STYLE}</style>`,
-    '</head>',
-    '<body>',
-    ...comparisons.map(comparisonParts),
-    '</body>',
-    '</html>',
-    '',
-  ].join('\n');
+  return pageShell({ body: comparisons.map(comparisonParts), data: {} });
 }
 
 function comparisonParts(comparison: SideComparison): string {

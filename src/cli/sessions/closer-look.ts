@@ -1,0 +1,116 @@
+/**
+ * A closer look at the cells that an answer quotes: their first requests are served again in memory, for
+ * the places of their host operations in the image, and on every device model, for its exact virtual
+ * time. Counts are deterministic, so this is what the result's own run did.
+ *
+ * Invariant: nothing is shown that is not of the cell. A cell that cannot be run again here, such as
+ * one of a trace or an image of the user, or that costs something else now, is left out.
+ */
+
+import { BuiltinEngine } from '../../bench/builtin-engine.ts';
+import type { CellPlan } from '../../bench/engine.ts';
+import { modelDevice } from '../../device/device-model.ts';
+import { DEVICE_MODELS } from '../../device/device-models.ts';
+import type { HostLogRecord } from '../../device/host-log.ts';
+import { quotedCells } from '../../report/answer.ts';
+import type { CloserLook, HostOperation } from '../../report/closer-look.ts';
+import { cellKey } from '../../result/cell.ts';
+import { costSequence } from '../../result/request-costs.ts';
+import type { CellRecord, ResultRecord } from '../../result/schema.ts';
+import { findSource, shippedNames } from '../../workload/library.ts';
+import { PROCESS_CLOCK } from './clock.ts';
+
+/** Requests that are served again. */
+const REQUESTS = 300;
+/** Cells that are looked at; an answer quotes fewer. */
+const CELLS_MAX = 8;
+/** Operations of a cell that a page holds. */
+const OPERATIONS_MAX = 4000;
+
+/** By `cellKey`; empty of a result of which no cell can be run again. */
+export async function closerLook(result: ResultRecord): Promise<ReadonlyMap<string, CloserLook>> {
+  const quoted = quotedCells(result.cells);
+  const names = new Set(shippedNames());
+  const cells = result.cells.filter(
+    (record) => quoted.has(cellKey(record.cell)) && isRepeatable(record) && names.has(record.cell.workload),
+  );
+  const models = new Map(DEVICE_MODELS.map((model) => [model.name, model]));
+  const engine = new BuiltinEngine({ models });
+  const looks = new Map<string, CloserLook>();
+  for (const record of cells.slice(0, CELLS_MAX)) {
+    const look = await lookAt(record, engine, result.environment.seed);
+    if (look !== undefined) looks.set(cellKey(record.cell), look);
+  }
+  return looks;
+}
+
+/** Made from a shipped workload as it is. */
+function isRepeatable({ cell, requests, counts }: CellRecord): boolean {
+  const changes = [
+    cell.image,
+    cell.flushPolicy,
+    cell.remap,
+    cell.fill,
+    cell.maxTransfer,
+    cell.overlap,
+    cell.payload,
+  ];
+  return (
+    cell.engine === 'builtin' &&
+    requests !== undefined &&
+    counts !== null &&
+    changes.every((change) => change === undefined)
+  );
+}
+
+async function lookAt(
+  record: CellRecord,
+  engine: BuiltinEngine,
+  seed: number,
+): Promise<CloserLook | undefined> {
+  const { requests, cell } = record;
+  if (requests === undefined) return undefined;
+  const source = await findSource(cell.workload);
+  const plan: CellPlan = { cell, source, seed: seed === 0 ? undefined : seed, payload: 'pattern' };
+  if (engine.unsupportedReason(plan, 'count') !== undefined) return undefined;
+  const operations: HostOperation[] = [];
+  const outcome = await engine.count(plan, {
+    limit: REQUESTS,
+    hostLog: (operation) => {
+      if (operation.phase !== 'open' && operations.length < OPERATIONS_MAX) {
+        operations.push(placed(operation));
+      }
+    },
+  });
+  const [then, now] = [requests, outcome.requests].map((costs) =>
+    costs === undefined ? [] : costSequence(costs),
+  );
+  const most = Math.min(then?.length ?? 0, now?.length ?? 0);
+  if (most === 0 || now?.slice(0, most).some((cost, index) => cost !== then?.[index]) === true) {
+    return undefined;
+  }
+  const modelled: [string, number][] = [];
+  for (const { name } of DEVICE_MODELS) {
+    const ns = await modelledNs({ ...plan, cell: { ...cell, device: modelDevice(name) } }, engine);
+    if (ns !== undefined) modelled.push([name, ns]);
+  }
+  return { operations, modelled: new Map(modelled) };
+}
+
+/** Nanoseconds of virtual time per request. */
+async function modelledNs(plan: CellPlan, engine: BuiltinEngine): Promise<number | undefined> {
+  if (engine.unsupportedReason(plan, 'time') !== undefined) return undefined;
+  await using pass = await engine.prepareTimed(plan, { limit: REQUESTS, clock: PROCESS_CLOCK });
+  await pass.open();
+  const beganNs = pass.clock.nowNs();
+  await pass.run();
+  const tookNs = Number(pass.clock.nowNs() - beganNs);
+  await pass.close();
+  return pass.requests === 0 ? undefined : tookNs / pass.requests;
+}
+
+function placed(record: HostLogRecord): HostOperation {
+  const request = record.request ?? -1;
+  if (record.op === 'sync') return [request, record.file, record.op, record.cause, 0, 0];
+  return [request, record.file, record.op, record.purpose, record.offset, record.length];
+}

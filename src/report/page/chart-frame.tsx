@@ -1,0 +1,161 @@
+/** The card of a chart: title, legend, the drawing, the same as a table, and pictures to save. */
+
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+
+import { pngOf, saved, svgTextOf } from './picture.ts';
+
+export interface LegendItem {
+  readonly name: string;
+  readonly colour: string;
+  readonly meaning: string;
+}
+
+export interface ChartTable {
+  readonly columns: readonly string[];
+  /** The first text of a row is its heading. */
+  readonly rows: readonly (readonly string[])[];
+}
+
+interface FrameProps {
+  readonly id: string;
+  readonly title: string;
+  readonly subtitle: string;
+  readonly legend: readonly LegendItem[];
+  readonly table: ChartTable | undefined;
+  /** Draws for a width in pixels. */
+  readonly children: (width: number) => ComponentChildren;
+  /** Choices that belong to this chart. */
+  readonly controls?: ComponentChildren;
+}
+
+export function ChartFrame({
+  id,
+  title,
+  subtitle,
+  legend,
+  table,
+  children,
+  controls,
+}: FrameProps): JSX.Element {
+  const place = useRef<HTMLDivElement>(null);
+  const [width, setWidth] = useState(0);
+  const [showsTable, setShowsTable] = useState(false);
+  useEffect(() => {
+    const element = place.current;
+    if (element === null) return;
+    const measure = (): void => setWidth(Math.floor(element.clientWidth));
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  const picture = (): SVGSVGElement | null => place.current?.querySelector('svg') ?? null;
+  return (
+    <figure class="card chart-card" aria-labelledby={`title-${id}`}>
+      <figcaption>
+        <div>
+          <h3 id={`title-${id}`}>{title}</h3>
+          <p class="sub">{subtitle}</p>
+        </div>
+        <div class="actions">
+          {table && (
+            <button type="button" aria-pressed={showsTable} onClick={() => setShowsTable(!showsTable)}>
+              Table
+            </button>
+          )}
+          <SaveButtons name={id} title={title} picture={picture} />
+        </div>
+      </figcaption>
+      {controls}
+      {legend.length > 0 && (
+        <ul class="legend">
+          {legend.map((item) => (
+            <li key={item.name} title={item.meaning}>
+              <i style={{ background: item.colour }} />
+              <span>
+                <b>{item.name}</b> <span class="meaning">{item.meaning}</span>
+              </span>
+            </li>
+          ))}
+        </ul>
+      )}
+      <div class="chart" id={`chart-${id}`} ref={place}>
+        {width > 0 && children(width)}
+      </div>
+      {table && showsTable && <DataTable id={id} title={title} table={table} />}
+    </figure>
+  );
+}
+
+function DataTable({
+  id,
+  title,
+  table,
+}: {
+  readonly id: string;
+  readonly title: string;
+  readonly table: ChartTable;
+}): JSX.Element {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={`${title}, as a table`}>
+      <table id={`rows-${id}`}>
+        <thead>
+          <tr>
+            {table.columns.map((column, index) => (
+              <th key={column} scope="col" class={index === 0 ? '' : 'num'}>
+                {column}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {table.rows.map((row, index) => (
+            <tr key={index}>
+              {row.map((text, column) =>
+                column === 0 ? (
+                  <th key={column} scope="row">
+                    {text}
+                  </th>
+                ) : (
+                  <td key={column} class="num">
+                    {text}
+                  </td>
+                ),
+              )}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}
+
+function SaveButtons({
+  name,
+  title,
+  picture,
+}: {
+  readonly name: string;
+  readonly title: string;
+  readonly picture: () => SVGSVGElement | null;
+}): JSX.Element {
+  const saveSvg = (): void => {
+    const svg = picture();
+    if (svg !== null) saved(`${name}.svg`, new Blob([svgTextOf(svg, title)], { type: 'image/svg+xml' }));
+  };
+  const savePng = async (): Promise<void> => {
+    const svg = picture();
+    if (svg !== null) saved(`${name}.png`, await pngOf(svg, title));
+  };
+  return (
+    <>
+      <button type="button" aria-label={`Save ${title} as SVG`} onClick={saveSvg}>
+        SVG
+      </button>
+      <button type="button" aria-label={`Save ${title} as PNG`} onClick={() => void savePng()}>
+        PNG
+      </button>
+    </>
+  );
+}
