@@ -5,6 +5,7 @@ import { EXIT } from './terminal/exit-code.ts';
 
 export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   {
+    heading: 'Measure',
     usage: 'bench',
     summary: 'Run the default suite; write result, CSV table and report',
     load: async () => (await import('./commands/bench.ts')).benchCommand,
@@ -26,10 +27,21 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   },
   {
     usage: 'advise <workload>',
-    summary: 'Rank the settings of an image for a workload or trace; print lines to paste',
+    summary: 'Rank image settings for a workload or trace; print lines to paste',
     load: async () => (await import('./commands/advise.ts')).adviseCommand,
   },
   {
+    usage: 'crash',
+    summary: 'Try every state that a power loss can leave; check what was promised',
+    load: async () => (await import('./commands/crash.ts')).crashCommand,
+  },
+  {
+    usage: 'calibrate',
+    summary: 'Measure a storage device and write a model for --device model:FILE',
+    load: async () => (await import('./commands/calibrate.ts')).calibrateCommand,
+  },
+  {
+    heading: 'Traces',
     usage: 'record',
     summary: 'Serve an image over NBD and record every request',
     load: async () => (await import('./commands/record.ts')).recordCommand,
@@ -61,6 +73,7 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     ],
   },
   {
+    heading: 'Results',
     usage: 'report <result..>',
     summary: 'Render results as a self-contained HTML page or Markdown',
     load: async () => (await import('./commands/report.ts')).reportCommand,
@@ -97,16 +110,7 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     ],
   },
   {
-    usage: 'crash',
-    summary: 'Try every state that a power loss can leave, and check what was promised',
-    load: async () => (await import('./commands/crash.ts')).crashCommand,
-  },
-  {
-    usage: 'calibrate',
-    summary: 'Measure a storage device and write a model for --device model:FILE',
-    load: async () => (await import('./commands/calibrate.ts')).calibrateCommand,
-  },
-  {
+    heading: 'Images',
     usage: 'create <image> [size]',
     summary: 'Create an empty image',
     load: async () => (await import('./commands/create.ts')).createCommand,
@@ -138,7 +142,7 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   },
   {
     usage: 'rebase <image>',
-    summary: 'Put an image over another backing file, or none; its disk stays the same',
+    summary: 'Change or drop the backing file of an image; its disk stays the same',
     load: async () => (await import('./commands/rebase.ts')).rebaseCommand,
   },
   {
@@ -169,8 +173,9 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/bitmap.ts')).bitmapCommand,
   },
   {
+    heading: 'Other',
     usage: 'list',
-    summary: 'List workloads, studies, formats, cache modes, devices, engines and trace formats',
+    summary: 'List workloads, studies, formats, cache modes, devices, engines …',
     load: async () => (await import('./commands/list.ts')).listCommand,
   },
   {

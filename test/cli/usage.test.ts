@@ -150,7 +150,7 @@ describe('help', () => {
     const { code, stdout, stderr } = await callCli(testDirectory(), '--help');
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     for (const { usage } of COMMANDS) {
-      expect(stdout).toMatch(new RegExp(`^ {2}qcow2-bench ${nameOf(usage)}\\b`, 'm'));
+      expect(stdout).toMatch(new RegExp(`^ {2}${nameOf(usage)}\\b`, 'm'));
     }
     expect(stdout.split('\n').filter((line) => line.length > 100)).toEqual([]);
   });

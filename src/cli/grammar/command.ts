@@ -38,6 +38,8 @@ export function defineCommand<Options>(command: {
 
 /** A command as the help of the whole program lists it. */
 export interface ListedCommand {
+  /** Of the first of several commands: their heading. */
+  readonly heading?: string;
   /** Name and positional arguments, as yargs takes them. */
   readonly usage: string;
   /** One line. */
@@ -49,6 +51,7 @@ export interface ListedCommand {
 
 /** Commands that share their first word. */
 export interface CommandGroup {
+  readonly heading?: string;
   /** That word. */
   readonly usage: string;
   readonly summary: string;

@@ -17,17 +17,19 @@ export function overview(
   commands: readonly (ListedCommand | CommandGroup)[],
   width: number,
 ): string {
-  const rows = commands.map(({ usage, summary }) => [`  ${program} ${argumentsIn(usage)}`, summary] as const);
-  const indent = Math.max(...rows.map(([command]) => command.length)) + 2;
+  const names = commands.map(({ usage }) => `  ${argumentsIn(usage)}`);
+  const indent = Math.max(...names.map((name) => name.length)) + 2;
+  const rows = commands.flatMap(({ heading, summary }, index) => [
+    ...(heading === undefined ? [] : ['', `${heading}:`]),
+    ...wrapped(summary, width, names[index] ?? '', indent),
+  ]);
   return [
     `${program} COMMAND [options]`,
     '',
     ...wrapped(PURPOSE, width),
+    ...rows,
     '',
-    'Commands:',
-    ...rows.flatMap(([command, summary]) => wrapped(summary, width, command, indent)),
-    '',
-    'Other:',
+    'Options:',
     '      --version  Print the version',
     '  -h, --help     Show this help',
     '',
