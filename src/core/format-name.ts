@@ -3,8 +3,11 @@
  * device models and results store them; all else about a format is in `src/format/NAME/`.
  */
 
-export const FORMATS = ['raw', 'qcow2', 'qed'] as const;
+export const FORMATS = ['raw', 'qcow2', 'qed', 'btree'] as const;
 export type Format = (typeof FORMATS)[number];
+
+/** The formats that QEMU has: those of a matrix if none is given. */
+export const QEMU_FORMATS = ['raw', 'qcow2', 'qed'] as const satisfies readonly Format[];
 
 /** What remains where no other format is found: a file whose bytes are the disk. */
 export const PLAIN_FORMAT = 'raw' satisfies Format;

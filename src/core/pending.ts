@@ -48,3 +48,12 @@ export async function andFinally<T>(promise: Promise<T>, cleanup: () => void): P
     cleanup();
   }
 }
+
+/** Runs steps one after another, each when the one before it is done. */
+export function inOrder(steps: readonly (() => Pending)[], from = 0): Pending {
+  for (let index = from; index < steps.length; index++) {
+    const pending = steps[index]?.();
+    if (pending !== undefined) return pending.then(() => inOrder(steps, index + 1));
+  }
+  return undefined;
+}

@@ -19,7 +19,6 @@ import type { CheckReport, DetailSink } from '../format/check-report.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import { FORMAT_FACTS } from '../format/formats.ts';
 import { Qcow2Image } from '../format/qcow2/qcow2-image.ts';
-import { checkQed } from '../format/qed/check.ts';
 import { openImage, withLoneFile } from '../format/registry.ts';
 import { extentsOf, type Extent } from './extents.ts';
 import type { Finding, FindingKind, Moment } from './findings.ts';
@@ -138,7 +137,7 @@ export class Inspector {
   }
 
   #openWith(open: OpenFile, readOnly: boolean): Promise<DiskImage> {
-    const { format, refcounts, caches, discard, policy, unnamedFormat } = this.subject;
+    const { format, refcounts, caches, discard, policy, commit, unnamedFormat } = this.subject;
     return openImage({
       format,
       name: this.subject.files[0].name,
@@ -148,6 +147,7 @@ export class Inspector {
       caches,
       discard,
       policy,
+      commit,
       backing: { unnamedFormat },
     });
   }
@@ -244,11 +244,19 @@ class Inspection implements Outcome {
     const onDetail: DetailSink = (_kind, text) => details.push(text);
     let report: CheckReport | undefined;
     if (image instanceof Qcow2Image) report = await image.check(undefined, { onDetail });
-    else if (image.format === 'qed') report = await checkQed(this.#inspector.imageDevice(this.#after));
+    else if (FORMAT_FACTS[image.format].hasCheck) report = await this.#checkFile(image.format);
     if (report === undefined || report.corruptions + report.checkErrors === 0) return report;
     const isStale = report.checkErrors === 0 && areFlagsStale(details, image.clusterSize);
     this.#note(isStale ? 'stale-copied-flags' : kind, moment, firstOf(report));
     return report;
+  }
+
+  /** What is in the file of an image that holds nothing back. */
+  #checkFile(format: Format): Promise<CheckReport | undefined> {
+    const device = this.#inspector.imageDevice(this.#after);
+    return withLoneFile(format, { device, readOnly: true, forCheck: true }, async (engine, file) =>
+      engine.check?.(file, {}),
+    );
   }
 
   /** At those of an image that is open read-only, which shows one of them afterwards. */

@@ -125,6 +125,7 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
       caches: cell.caches,
       discard: cell.discard,
       policy: cell.policy,
+      commit: cell.commit,
       deviation: options.recoveryDeviation,
       unnamedFormat: unnamedFormat(plan),
       virtualSize: source.virtualSize,

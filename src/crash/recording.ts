@@ -13,6 +13,7 @@ import type { Purpose, SyncCause } from '../device/purpose.ts';
 import type { CacheMode } from '../format/cache-mode.ts';
 import type { CacheSizes } from '../format/cache-sizes.ts';
 import type { Format } from '../format/disk-image.ts';
+import type { CommitPolicy } from '../format/commit-policy.ts';
 import type { EnginePolicyName } from '../format/engine-policy.ts';
 import type { DiscardMode, RefcountMode } from '../format/image-options.ts';
 import type { RequestOp } from '../workload/request.ts';
@@ -98,6 +99,7 @@ export interface Subject {
   readonly caches: CacheSizes | undefined;
   readonly discard: DiscardMode | undefined;
   readonly policy: EnginePolicyName | undefined;
+  readonly commit?: CommitPolicy | undefined;
   /** Put in front of the files after the crash: a fault of what repairs them, to be found. */
   readonly deviation?: WrapDevice | undefined;
   /** The format of backing files that the image does not name. */

@@ -14,7 +14,7 @@
 
 import { alignDown, alignUp, isAligned } from '../core/alignment.ts';
 import { allocatePages } from '../core/page-memory.ts';
-import type { Pending } from '../core/pending.ts';
+import { inOrder, type Pending } from '../core/pending.ts';
 import type { BlockDevice, FileGrowth, WritePart } from './block-device.ts';
 import { DeviceFilter } from './filter.ts';
 import { mergedLength, mergedPurpose } from './merged-write.ts';
@@ -51,7 +51,7 @@ export class AlignedDevice extends DeviceFilter {
     if (this.#isAligned(offset, target.byteLength)) return this.inner.read(offset, target, purpose);
     const { start, end, requestEnd } = this.#pad(offset, target.byteLength);
     return this.#withBuffer(end - start, (buffer) =>
-      runInOrder([
+      inOrder([
         () => this.inner.read(start, buffer, purpose),
         () => {
           target.set(buffer.subarray(offset - start, requestEnd - start));
@@ -112,7 +112,7 @@ export class AlignedDevice extends DeviceFilter {
       const from = cuts[index] ?? to;
       return to > from ? this.inner.punchHole(from, to - from, purpose, isZeroWrite) : undefined;
     });
-    return runInOrder(steps);
+    return inOrder(steps);
   }
 
   /** Needs no alignment: no byte changes. */
@@ -228,7 +228,7 @@ export class AlignedDevice extends DeviceFilter {
     bufferLength: number,
     plan: (buffer: Uint8Array) => readonly (() => Pending)[],
   ): Pending {
-    const pending = this.#withBuffer(bufferLength, (buffer) => runInOrder(plan(buffer)));
+    const pending = this.#withBuffer(bufferLength, (buffer) => inOrder(plan(buffer)));
     return pending === undefined ? undefined : this.#guard.hold(start, end, true, pending);
   }
 
@@ -268,11 +268,3 @@ function layParts(buffer: Uint8Array, at: number, parts: readonly WritePart[]): 
   });
 }
 
-/** Does one step after another; waits only where a step asks for it. */
-function runInOrder(steps: readonly (() => Pending)[], from = 0): Pending {
-  for (let index = from; index < steps.length; index++) {
-    const pending = steps[index]?.();
-    if (pending !== undefined) return pending.then(() => runInOrder(steps, index + 1));
-  }
-  return undefined;
-}

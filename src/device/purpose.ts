@@ -15,6 +15,9 @@ export const PURPOSE_MEANINGS = {
   cow: 'fill around guest data in a new cluster (copied or zero)',
   'backing-read': 'read from the backing file',
   bitmap: 'bitmaps',
+  'btree-node': 'nodes of the B-tree',
+  superblock: 'superblocks',
+  journal: 'journal of the B-tree',
 } as const;
 export type Purpose = keyof typeof PURPOSE_MEANINGS;
 export const PURPOSES = namesOf(PURPOSE_MEANINGS);
@@ -28,6 +31,9 @@ export const METADATA_PURPOSES: readonly Purpose[] = [
   'refcount-block',
   'snapshot-table',
   'bitmap',
+  'btree-node',
+  'superblock',
+  'journal',
 ];
 
 /** What forced a sync. */
@@ -50,6 +56,7 @@ export const CAUSE_MEANINGS = {
   repair: 'repair',
   snapshot: 'snapshot',
   bitmap: 'dirty bitmap',
+  commit: 'nodes and data before the superblock: the B-tree',
   'corrupt-bit': 'corrupt bit',
   'data-file': 'external data file',
   amend: 'another version of the format',

@@ -1,7 +1,7 @@
 /**
  * The sizes of the metadata caches that an image is opened with, as QEMU's options of the same
  * names give them (`cache-size`, `l2-cache-size`, `refcount-cache-size`, `l2-cache-entry-size`).
- * Only qcow2 has them; how they add up is in `qcow2/cache-geometry.ts`.
+ * Those are of qcow2; how they add up is in `qcow2/cache-geometry.ts`. The last is of the B-tree.
  */
 
 /** All in bytes; what is absent follows from the rest and from the disk. */
@@ -15,6 +15,8 @@ export interface CacheSizes {
    * cluster.
    */
   readonly l2CacheEntrySize?: number | undefined;
+  /** Of the nodes of a B-tree. */
+  readonly btreeCacheSize?: number | undefined;
 }
 
 /** In QEMU's names, as `--image-opts` and the command line take them. */
@@ -23,6 +25,7 @@ export const CACHE_SIZE_OPTIONS = {
   l2CacheSize: 'l2-cache-size',
   refcountCacheSize: 'refcount-cache-size',
   l2CacheEntrySize: 'l2-cache-entry-size',
+  btreeCacheSize: 'btree-cache-size',
 } as const satisfies Record<keyof CacheSizes, string>;
 
 /** What is given of `sizes`; `undefined` if that is nothing. */

@@ -10,6 +10,7 @@ import type { BlockDevice } from '../device/block-device.ts';
 import type { LockedContents } from '../device/image-lock.ts';
 import type { CacheSizes } from './cache-sizes.ts';
 import type { CheckOptions, CheckReport } from './check-report.ts';
+import type { CommitPolicy } from './commit-policy.ts';
 import type { DiskImage, SnapshotInfo } from './disk-image.ts';
 import type { FileLayout } from './file-layout.ts';
 import type {
@@ -44,8 +45,10 @@ export interface FormatFacts {
   readonly backing: 'none' | 'any' | 'plain';
   /** The properties that can be chosen when an image is made. */
   readonly shape: readonly (keyof ImageShape)[];
-  /** Whether the sizes of its metadata caches can be chosen. */
-  readonly hasCacheSizes: boolean;
+  /** How a flush can make its metadata durable; absent: in one way. */
+  readonly commitPolicies?: readonly CommitPolicy[] | undefined;
+  /** The sizes of its metadata caches that can be chosen. */
+  readonly cacheSizes: readonly (keyof CacheSizes)[];
   /** Whether discarded clusters can keep their place (`discard-no-unref`). */
   readonly hasDiscardNoUnref: boolean;
   /** Whether its engine has other policies than QEMU's (`engine-policy`). */

@@ -4,8 +4,10 @@
  */
 
 import { FORMATS, PLAIN_FORMAT, type Format } from '../core/format-name.ts';
+import { givenSizes, type CacheSizes } from './cache-sizes.ts';
 import type { FormatFacts } from './format-facts.ts';
 import { SHAPE_DEFAULTS, type ImageShape } from './image-shape.ts';
+import { btreeFormat } from './btree/format.ts';
 import { qcow2Format } from './qcow2/format.ts';
 import { qedFormat } from './qed/format.ts';
 import { rawFormat } from './raw/format.ts';
@@ -14,6 +16,7 @@ export const FORMAT_FACTS: Readonly<Record<Format, FormatFacts>> = {
   raw: rawFormat,
   qcow2: qcow2Format,
   qed: qedFormat,
+  btree: btreeFormat,
 };
 
 /** Those of which something is true, in the order of the table. */
@@ -59,4 +62,10 @@ export function shapeFor(format: Format, shape: ImageShape): ImageShape | undefi
   });
   // The same names and values; only some were left out.
   return parts.length === 0 ? undefined : Object.fromEntries(parts);
+}
+
+/** What of the sizes of caches the format has; `undefined` if that is nothing. */
+export function cachesFor(format: Format, sizes: CacheSizes): CacheSizes | undefined {
+  const parts = FORMAT_FACTS[format].cacheSizes.map((key) => [key, sizes[key]] as const);
+  return givenSizes(Object.fromEntries(parts));
 }

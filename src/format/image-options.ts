@@ -12,6 +12,7 @@
 import type { BlockDevice } from '../device/block-device.ts';
 import type { Purpose } from '../device/purpose.ts';
 import type { CacheSizes } from './cache-sizes.ts';
+import type { CommitPolicy } from './commit-policy.ts';
 import type { DiskImage, Format } from './disk-image.ts';
 import type { EnginePolicyName } from './engine-policy.ts';
 import { REFCOUNT_MODES, type ImageShape, type RefcountMode } from './image-shape.ts';
@@ -51,7 +52,7 @@ export type OpenDataFile = (name: string | undefined) => BlockDevice;
 export interface OpeningChoices {
   /** qcow2 only: overrides the image's lazy-refcounts bit. */
   readonly refcounts?: RefcountMode | undefined;
-  /** qcow2 only: of its metadata caches; `undefined` takes QEMU's defaults. */
+  /** Of the metadata caches; `undefined` takes the defaults, in qcow2 QEMU's. */
   readonly caches?: CacheSizes | undefined;
   /**
    * What becomes of guest discards, which are dropped above the format; for qcow2 also whether freed
@@ -65,6 +66,8 @@ export interface OpeningChoices {
   readonly discardNoUnref?: boolean | undefined;
   /** How the engine keeps its metadata in order. Default `qemu`; raw has no metadata. */
   readonly policy?: EnginePolicyName | undefined;
+  /** B-tree only: how a flush makes the tree durable. Default `two-sync`. */
+  readonly commit?: CommitPolicy | undefined;
 }
 
 /** What `openRaw`, `openQcow2` and `openQed` take. */

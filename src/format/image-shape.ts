@@ -40,6 +40,10 @@ export type Preallocation = (typeof PREALLOCATIONS)[number];
 export const DATA_FILES = ['none', 'plain', 'raw'] as const;
 export type DataFileKind = (typeof DATA_FILES)[number];
 
+/** Bytes of a node of a B-tree. */
+export const NODE_SIZES = [4096, 8192, 16_384, 32_768, 65_536] as const;
+export type NodeSize = (typeof NODE_SIZES)[number];
+
 export interface ImageShape {
   readonly compat?: CompatLevel | undefined;
   readonly refcountBits?: RefcountBits | undefined;
@@ -49,6 +53,7 @@ export interface ImageShape {
   /** Of how it was made: an open image does not show it. */
   readonly preallocation?: Preallocation | undefined;
   readonly dataFile?: DataFileKind | undefined;
+  readonly nodeSize?: NodeSize | undefined;
 }
 
 /** What an image has of which nothing else was chosen, where its format has the property. */
@@ -59,6 +64,7 @@ export const SHAPE_DEFAULTS = {
   compressionType: 'zlib',
   preallocation: 'off',
   dataFile: 'none',
+  nodeSize: 4096,
 } as const satisfies Required<ImageShape>;
 
 /** Where the data file of an image is unless another name is chosen: beside it. */

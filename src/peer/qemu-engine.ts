@@ -25,6 +25,7 @@ import { behindStack } from '../bench/user-image.ts';
 import type { FileStorage } from '../device/file-storage.ts';
 import type { HostLogSink } from '../device/host-log.ts';
 import { HostMeter } from '../device/host-meter.ts';
+import { QEMU_FORMATS } from '../core/format-name.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
 import { DEFAULT_ENGINE_POLICY } from '../format/engine-policy.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
@@ -140,6 +141,7 @@ export class QemuEngine implements Engine {
     if (cell.queueDepth !== 1) {
       return 'QEMU runs only at queue depth 1: its counts vary at greater depths';
     }
+    if (!(QEMU_FORMATS as readonly string[]).includes(cell.format)) return `QEMU has no format ${cell.format}`;
     if ((cell.policy ?? DEFAULT_ENGINE_POLICY) !== DEFAULT_ENGINE_POLICY) {
       return `QEMU has no policy ${String(cell.policy)}, only its own`;
     }

@@ -30,6 +30,7 @@ export const CAUSE_COLOURS: Readonly<Record<SyncCause, string>> = {
   bitmap: '#6b7a3a',
   'data-file': '#9ec5a0',
   amend: '#c9b458',
+  commit: '#2c7a5b',
   close: '#a3adba',
 };
 
@@ -44,6 +45,9 @@ export const PURPOSE_COLOURS: Readonly<Record<Purpose, string>> = {
   header: '#d9b200',
   'snapshot-table': '#8fa876',
   bitmap: '#6b7a3a',
+  'btree-node': '#2c7a5b',
+  superblock: '#e6cf5c',
+  journal: '#7fbf5a',
 };
 
 /** Keyed by variant name. */
@@ -52,6 +56,7 @@ export const VARIANT_COLOURS: Readonly<Record<string, string>> = {
   'qcow2 eager': '#5b52c4',
   'qcow2 lazy': '#1796a5',
   QED: '#c2498f',
+  'B-tree': '#7c9a1e',
 };
 
 /** Of a variant that is not listed. */

@@ -16,20 +16,23 @@ import { formatSize } from '../core/size.ts';
 import {
   CACHE_MODES,
   CACHE_SIZE_OPTIONS,
+  COMMIT_POLICIES,
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
   DATA_FILES,
+  DEFAULT_COMMIT_POLICY,
   DEFAULT_ENGINE_POLICY,
   ENGINE_POLICY_NAMES,
   FORMATS,
   FORMAT_FACTS,
+  NODE_SIZES,
   PREALLOCATIONS,
   DEFAULT_QEMU_PROFILE,
   QEMU_PROFILE_NAMES,
   REFCOUNT_BITS,
   REFCOUNT_MODES,
   REMAPS,
-  givenSizes,
+  cachesFor,
   shapeFor,
   type CacheSizes,
   type Format,
@@ -149,6 +152,11 @@ const SHAPE = {
     text: (kind) => `${kind} data file`,
     absentText: 'no data file',
   }),
+  nodeSize: part(z.literal(NODE_SIZES), 'B-tree: bytes of a node', {
+    title: 'Node size',
+    text: (bytes) => `${formatSize(bytes)} nodes`,
+    absentText: '4KiB nodes',
+  }),
 } satisfies Record<keyof ImageShape, unknown>;
 
 function cacheWords(name: keyof CacheSizes, title: string) {
@@ -173,6 +181,7 @@ const CACHES = {
     'Bytes of a slice of an L2 table',
     cacheWords('l2CacheEntrySize', 'L2 slice size'),
   ),
+  btreeCacheSize: part(z.int().nonnegative(), 'Bytes', cacheWords('btreeCacheSize', 'Node cache size')),
 } satisfies Record<keyof CacheSizes, unknown>;
 
 const name = z.string().min(1).max(256);
@@ -308,14 +317,14 @@ export const COORDINATES = {
   caches: counted(
     z
       .strictObject(schemasOf(CACHES))
-      .meta({ id: 'CacheSizes', description: 'What was given of the sizes of the metadata caches of qcow2' })
+      .meta({ id: 'CacheSizes', description: 'What was given of the sizes of the metadata caches' })
       .optional()
-      .describe("Absent where all are QEMU's defaults"),
+      .describe("Absent where all are the defaults"),
     {
       title: 'Cache sizes',
       parts: CACHES,
       isCompared: true,
-      inFormat: (caches, format) => (FORMAT_FACTS[format].hasCacheSizes ? givenSizes(caches) : undefined),
+      inFormat: (caches, format) => cachesFor(format, caches),
       text: (caches) => cacheTexts(caches).join(' · '),
       absentText: 'default caches',
     },
@@ -347,6 +356,19 @@ export const COORDINATES = {
       isCompared: true,
       inFormat: (policy, format) => (FORMAT_FACTS[format].hasPolicies ? policy : undefined),
       text: (name) => `policy ${name}`,
+    },
+  ),
+  commit: counted(
+    z
+      .enum(COMMIT_POLICIES)
+      .optional()
+      .describe('B-tree: how a flush makes the tree durable; absent means `two-sync`'),
+    {
+      title: 'Commit',
+      default: DEFAULT_COMMIT_POLICY,
+      isCompared: true,
+      inFormat: (commit, format) => (FORMAT_FACTS[format].commitPolicies?.includes(commit) === true ? commit : undefined),
+      text: (name) => `commit ${name}`,
     },
   ),
   like: counted(

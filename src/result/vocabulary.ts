@@ -26,16 +26,18 @@ export {
 export { CACHE_MODES, CACHE_MODE_RULES, type CacheMode } from '../format/cache-mode.ts';
 export { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../format/cache-sizes.ts';
 export { ENGINE_POLICY_NAMES, DEFAULT_ENGINE_POLICY } from '../format/engine-policy.ts';
+export { COMMIT_POLICIES, DEFAULT_COMMIT_POLICY } from '../format/commit-policy.ts';
 export { FORMATS, type Format } from '../format/disk-image.ts';
 export {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
   DATA_FILES,
+  NODE_SIZES,
   PREALLOCATIONS,
   REFCOUNT_BITS,
   type ImageShape,
 } from '../format/image-shape.ts';
-export { FORMAT_FACTS, formatsWith, shapeFor } from '../format/formats.ts';
+export { cachesFor, FORMAT_FACTS, formatsWith, shapeFor } from '../format/formats.ts';
 export { DEFAULT_QEMU_PROFILE, QEMU_PROFILE_NAMES, type QemuProfileName } from '../format/qemu-profile.ts';
 export { REFCOUNT_MODES, type RefcountMode } from '../format/image-options.ts';
 export { REQUEST_OPS, type RequestOp } from '../workload/request.ts';

@@ -9,7 +9,8 @@
  * - Only qcow2 and raw are taken; QED is no longer developed, and is in the table to compare with.
  */
 
-import { FORMATS, type CacheMode } from '../result/vocabulary.ts';
+import { QEMU_FORMATS } from '../core/format-name.ts';
+import type { CacheMode } from '../result/vocabulary.ts';
 import { axisValue, NO_VALUE } from './axes.ts';
 import type { Study } from './schema.ts';
 import { requiredFigure, figureIn, type StudyRow, type StudyTable } from './table.ts';
@@ -17,7 +18,7 @@ import { requiredFigure, figureIn, type StudyRow, type StudyTable } from './tabl
 /** The cells that advice is based on, as those of a study. */
 export const ADVICE_CELLS: Pick<Study, 'axes' | 'fixed'> = {
   axes: {
-    format: [...FORMATS],
+    format: [...QEMU_FORMATS],
     refcounts: ['eager', 'lazy'],
     preallocation: ['off', 'metadata', 'falloc'],
     'cluster-size': ['64KiB', '256KiB'],

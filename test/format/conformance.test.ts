@@ -1,4 +1,5 @@
 import { CACHE_MODES } from '../../src/format/cache-mode.ts';
+import { COMMIT_POLICIES } from '../../src/format/commit-policy.ts';
 import { someOf } from '../amount.ts';
 import { describeDiskImage, type ImageSubject } from './conformance.ts';
 
@@ -22,6 +23,11 @@ const SUBJECTS: readonly ImageSubject[] = [
   },
   { name: 'QED', format: 'qed', clusterSizes: [4096, 65_536], canBeBacked: true },
 ];
+
+for (const commit of COMMIT_POLICIES) {
+  const subject: ImageSubject = { name: `B-tree, ${commit}`, format: 'btree', commit, clusterSizes: [], canBeBacked: true };
+  for (const cacheMode of someOf(CACHE_MODES, 3)) describeDiskImage(subject, cacheMode);
+}
 
 /** What is laid out otherwise; in one mode of either kind. */
 const SHAPED: readonly ImageSubject[] = [

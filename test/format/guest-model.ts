@@ -101,6 +101,7 @@ export function discardedRange(shape: DiskShape, offset: number, length: number)
       return { start: offset, length };
     case 'qed':
       return { start: offset, length: 0 };
+    case 'btree':
     case 'qcow2': {
       // Whole clusters; the last cluster of the disk is whole where the disk ends.
       const { clusterSize, virtualSize } = shape;

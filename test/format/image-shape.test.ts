@@ -14,6 +14,7 @@ const UNUSUAL: Required<ImageShape> = {
   preallocation: 'falloc',
   extendedL2: true,
   dataFile: 'raw',
+  nodeSize: 8192,
 };
 
 describe('the shape of an image', () => {
@@ -30,8 +31,9 @@ describe('the shape of an image', () => {
     '%s is in the cells that have it, and distinguishes them',
     (key, value) => {
       const shape = { [key]: value };
-      const plain = smallMatrix({ formats: ['raw', 'qcow2'] });
-      const shaped = smallMatrix({ formats: ['raw', 'qcow2'] }, { shape });
+      const formats = ['raw', 'qcow2', 'btree'] as const;
+      const plain = smallMatrix({ formats });
+      const shaped = smallMatrix({ formats }, { shape });
       const having = formatsWithShape(key as keyof ImageShape);
       for (const [index, { cell }] of shaped.entries()) {
         const before = plain[index]?.cell;

@@ -55,6 +55,7 @@ const AXES = {
   discard: [[{ discard: 'ignore' }, {}, 'discard ignore', 'discard unmap']],
   discardNoUnref: [[{ discardNoUnref: true }, {}, 'discard-no-unref', 'no discard-no-unref']],
   policy: [[{ policy: 'strict' }, {}, 'policy strict', 'policy qemu']],
+  commit: [[{ commit: 'one-sync' }, {}, 'commit one-sync', 'commit two-sync']],
   like: [[{ like: 'qemu-10.0' }, {}, 'like qemu-10.0', 'like qemu-7.2']],
   qemuBuild: [[{ qemuBuild: '10.0.2' }, { qemuBuild: '7.2.22' }, 'QEMU 10.0.2', 'QEMU 7.2.22']],
   image: [[{ image: '/srv/a.qcow2' }, {}, 'image a.qcow2', 'a new image']],

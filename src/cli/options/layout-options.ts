@@ -9,6 +9,7 @@ import type { InferredOptionTypes } from 'yargs';
 import type { OtherAxes } from '../../bench/matrix.ts';
 import { combinations, type Choices } from '../../core/combinations.ts';
 import { CACHE_SIZE_OPTIONS, givenSizes, type CacheSizes } from '../../format/cache-sizes.ts';
+import { COMMIT_POLICIES, DEFAULT_COMMIT_POLICY, type CommitPolicy } from '../../format/commit-policy.ts';
 import type { Format } from '../../format/disk-image.ts';
 import {
   DEFAULT_ENGINE_POLICY,
@@ -21,6 +22,7 @@ import {
   COMPAT_LEVELS,
   COMPRESSION_TYPES,
   DATA_FILES,
+  NODE_SIZES,
   PREALLOCATIONS,
   REFCOUNT_BITS,
   type ImageShape,
@@ -32,7 +34,7 @@ import {
   type QemuProfileName,
 } from '../../format/qemu-profile.ts';
 import { inGroup, kind, lists, preset, singles } from './option-kinds.ts';
-import { choice, listOf, numberOf, onOff, size } from './option-values.ts';
+import { choice, listOf, numberOf, onOff, size, sizeOf } from './option-values.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
 const SHAPE_KINDS = {
@@ -54,6 +56,10 @@ const SHAPE_KINDS = {
     'qcow2: guest data in a file of its own: none (default), plain, or raw (readable as a raw image)',
     choice('data-file', DATA_FILES),
   ),
+  'node-size': kind(
+    'btree: size of a node: 4KiB (default), 8KiB … 64KiB',
+    sizeOf('node-size', NODE_SIZES),
+  ),
 } as const;
 
 const CACHE_SIZE_KINDS = {
@@ -70,6 +76,7 @@ const CACHE_SIZE_KINDS = {
     'Size of an L2 slice; default: a cluster, or 4KiB if the cache does not cover the disk',
     size('l2-cache-entry-size'),
   ),
+  'btree-cache-size': kind('btree: size of the node cache; default 32MiB', size('btree-cache-size')),
 } as const;
 
 const DISCARD = kind(
@@ -86,6 +93,10 @@ const OPENING_KINDS = {
     "qcow2 and QED: order of metadata: qemu (default), or strict: syncs that close QEMU's known gaps",
     choice('policy', ENGINE_POLICY_NAMES),
   ),
+  commit: kind(
+    'btree: how a flush commits: two-sync (default), one-sync (proved by checksums) or journal (a record each)',
+    choice('commit', COMMIT_POLICIES),
+  ),
   like: kind(
     `Which QEMU to follow: ${QEMU_PROFILE_NAMES.join(', ')}; default: the newest, or with the engine qemu the one found`,
     choice('like', QEMU_PROFILE_NAMES),
@@ -93,7 +104,7 @@ const OPENING_KINDS = {
 } as const;
 
 const SHAPE_HEADING = 'Image creation:';
-const CACHES_HEADING = 'qcow2 metadata caches, as in QEMU:';
+const CACHES_HEADING = 'Metadata caches, of qcow2 as in QEMU:';
 const OPENING_HEADING = 'Opening the image:';
 
 /** Of commands that make one image. */
@@ -132,6 +143,7 @@ export const OPTION_OF_SHAPE = {
   compressionType: 'compression-type',
   preallocation: 'preallocation',
   dataFile: 'data-file',
+  nodeSize: 'node-size',
 } as const satisfies Record<keyof ImageShape, ShapeOption>;
 
 /** The names of those that were given. */
@@ -183,7 +195,7 @@ export function imageShapes(
 /** @throws UsageError if sizes were given and none of the formats has such caches. */
 export function cacheSizes(args: CacheSizeArgs, formats: readonly Format[]): CacheSizes | undefined {
   const sizes = givenSizes(valuesOf<CacheSizes>(args, CACHE_SIZE_OPTIONS));
-  if (sizes !== undefined) refuseOthersCaches(formats);
+  refuseOthersCaches(sizes ?? {}, formats);
   return sizes;
 }
 
@@ -197,7 +209,7 @@ function cacheSizeChoices(
   formats: readonly Format[],
 ): readonly CacheSizes[] {
   const choices = valuesOf<Choices<CacheSizes>>(args, CACHE_SIZE_OPTIONS);
-  if (Object.values(choices).some((values) => values !== undefined)) refuseOthersCaches(formats);
+  refuseOthersCaches(choices, formats);
   return [...combinations<CacheSizes>(choices)];
 }
 
@@ -215,11 +227,13 @@ export function openingAxes(
   const noUnref = args['discard-no-unref'];
   validateNoUnref(noUnref ?? [], formats, likes);
   validatePolicy(args.policy ?? [], formats);
+  validateCommit(args.commit ?? [], formats);
   return {
     caches: cacheSizeChoices(args, formats),
     discard: args.discard.map((mode) => (mode === DISCARD_DEFAULT ? undefined : mode)),
     discardNoUnref: noUnref?.map((isOn) => (isOn ? isOn : undefined)),
     policy: args.policy,
+    commit: args.commit,
     like: likes,
   };
 }
@@ -263,6 +277,21 @@ export function validatePolicy(
   throw new UsageError(`--policy: not supported by ${formats.join(', ')}; use it with ${formatList(having)}`);
 }
 
+/**
+ * Checks `--commit` against the formats: one of them must have it.
+ *
+ * @throws UsageError
+ */
+export function validateCommit(
+  values: readonly (CommitPolicy | undefined)[],
+  formats: readonly Format[],
+): void {
+  if (values.every((value) => value === undefined || value === DEFAULT_COMMIT_POLICY)) return;
+  const having = formatsWith(({ commitPolicies }) => commitPolicies !== undefined);
+  if (formats.some((format) => having.includes(format))) return;
+  throw new UsageError(`--commit: not supported by ${formats.join(', ')}; use it with ${formatList(having)}`);
+}
+
 /** The properties with the values of their options. */
 function valuesOf<Properties extends object>(
   args: Readonly<Record<string, unknown>>,
@@ -287,12 +316,18 @@ function refuseOthersShape(
   }
 }
 
-function refuseOthersCaches(formats: readonly Format[]): void {
-  const having = formatsWith(({ hasCacheSizes }) => hasCacheSizes);
-  if (formats.some((format) => having.includes(format))) return;
-  throw new UsageError(
-    `metadata cache sizes: not supported by ${formats.join(', ')}; use them with ${formatList(having)}`,
-  );
+function refuseOthersCaches(
+  given: { readonly [P in keyof CacheSizes]?: unknown },
+  formats: readonly Format[],
+): void {
+  for (const [property, option] of Object.entries(CACHE_SIZE_OPTIONS)) {
+    const key = property as keyof CacheSizes;
+    const having = formatsWith(({ cacheSizes }) => cacheSizes.includes(key));
+    if (given[key] === undefined || formats.some((format) => having.includes(format))) continue;
+    throw new UsageError(
+      `--${option}: not supported by ${formats.join(', ')}; use it with ${formatList(having)}`,
+    );
+  }
 }
 
 /** @throws UsageError for a refcount mode of another format. */

@@ -7,6 +7,7 @@ import type { InferredOptionTypes } from 'yargs';
 
 import type { MatrixAxes } from '../../bench/matrix.ts';
 import { PAYLOAD_KINDS } from '../../bench/payload.ts';
+import { QEMU_FORMATS } from '../../core/format-name.ts';
 import { LIMITS } from '../../core/limits.ts';
 import { STORAGE_KINDS } from '../../device/storage.ts';
 import { CACHE_MODES } from '../../format/cache-mode.ts';
@@ -28,7 +29,7 @@ export const ADAPTIVE_SAMPLES_MAX = 50;
 const SEED_MIN = 1;
 
 export const CELL_OPTIONS = inGroup('Cells (comma-separated lists make a matrix):', {
-  format: openList('format', FORMATS),
+  format: openList('format', FORMATS, QEMU_FORMATS.join(',')),
   refcounts: openList('refcounts', REFCOUNT_MODES),
   cache: listOption('cache', CACHE_MODES),
   'cluster-size': withDefault(

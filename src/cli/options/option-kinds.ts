@@ -97,8 +97,9 @@ export function withDefault<T>(
 export function openList<T extends string>(
   option: string,
   names: readonly T[],
+  defaultDescription = 'all',
 ): ValueOption<readonly T[] | undefined> {
-  return withDefault(optional(names.join(', '), listOf(option, choice(option, names))), 'all');
+  return withDefault(optional(names.join(', '), listOf(option, choice(option, names))), defaultDescription);
 }
 
 /** Of an option that is given several times the last one counts. */

@@ -118,6 +118,18 @@ export function size(option: string): ReadValue<number> {
   };
 }
 
+/** One of a few sizes. */
+export function sizeOf<T extends number>(option: string, allowed: readonly T[]): ReadValue<T> {
+  const read = size(option);
+  const names = allowed.map(formatSize);
+  return suggesting(names, (text) => {
+    const bytes = read(text);
+    const found = allowed.find((value) => value === bytes);
+    if (found === undefined) throw badOption(option, text, oneOf(names));
+    return found;
+  });
+}
+
 /** Bytes of a cluster; what a format does not take of these is reported cell by cell. */
 export function clusterSize(option: string): ReadValue<number> {
   const read = size(option);

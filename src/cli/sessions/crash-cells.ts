@@ -7,7 +7,8 @@ import type { CellOptions } from '../../crash/explore-cell.ts';
 import type { CrashModel } from '../../crash/state-space.ts';
 import { impossibleSteps, type StepKind } from '../../crash/steps.ts';
 import type { CacheMode } from '../../format/cache-mode.ts';
-import { FORMATS, type Format } from '../../format/disk-image.ts';
+import { QEMU_FORMATS } from '../../core/format-name.ts';
+import type { Format } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
 import { expandAxes, findSource } from '../../workload/library.ts';
 import { qemuImgIn } from '../../peer/qemu-tools.ts';
@@ -131,7 +132,7 @@ export async function planCrashCells(args: CrashArgs): Promise<readonly CrashCel
 async function planCells(args: CrashArgs): Promise<readonly CrashCell[]> {
   const { workload = ['stride'], steps = [] } = args;
   const sources = await Promise.all(expandAxes(workload).map((name) => findSource(name)));
-  const formats = args.format ?? FORMATS;
+  const formats = args.format ?? QEMU_FORMATS;
   const plans = planMatrix({
     sources,
     formats,

@@ -16,12 +16,12 @@ import { shardOf } from '../../bench/shard.ts';
 import { runMatrix, type MatrixOutcome, type MatrixRunOptions } from '../../bench/run.ts';
 import type { UserImage } from '../../bench/user-image.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
+import { QEMU_FORMATS } from '../../core/format-name.ts';
 import { countOf } from '../../core/number-text.ts';
 import { hostImage, imageOfRun } from '../../image/host-image.ts';
 import { AccountedStorage } from '../../device/accounted-storage.ts';
 import { modelName } from '../../device/device-model.ts';
 import type { Storage } from '../../device/storage.ts';
-import { FORMATS } from '../../format/disk-image.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
 import type { ImageShape } from '../../format/image-shape.ts';
 import { nearestQemuProfile, type QemuProfileName } from '../../format/qemu-profile.ts';
@@ -319,7 +319,7 @@ interface LayoutAxes extends Pick<MatrixAxes, 'formats' | 'refcounts' | 'cluster
 
 /** As given; what was left out has the defaults that help shows. */
 function layoutAxes(args: MatrixArgs): LayoutAxes {
-  const formats = args.format ?? FORMATS;
+  const formats = args.format ?? QEMU_FORMATS;
   return {
     formats,
     refcounts: args.refcounts ?? REFCOUNT_MODES,

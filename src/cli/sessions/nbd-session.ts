@@ -30,7 +30,7 @@ import { cacheTexts, shapeTexts } from '../../result/coordinates.ts';
 import { backingPolicy } from '../options/backing-options.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interruption } from '../terminal/interruption.ts';
-import { cacheSizes, imageShape, validateNoUnref, validatePolicy } from '../options/layout-options.ts';
+import { cacheSizes, imageShape, validateCommit, validateNoUnref, validatePolicy } from '../options/layout-options.ts';
 import {
   listenAddress,
   validateOptions,
@@ -73,6 +73,7 @@ export async function runNbdSession(
     args.like === undefined ? undefined : [args.like],
   );
   validatePolicy([args.policy], [args.format]);
+  validateCommit([args.commit], [args.format]);
   if (args.image === undefined) throw new UsageError('--image is required');
   const place = hostImage(args.image);
   const made = args.create === undefined ? [] : newFiles(args, place);
@@ -150,6 +151,7 @@ function open(args: NbdSessionArgs, path: string): Promise<Stack> {
     discard,
     discardNoUnref: args['discard-no-unref'],
     policy: args.policy,
+    commit: args.commit,
     like,
     cache,
     readOnly,

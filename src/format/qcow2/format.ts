@@ -21,7 +21,7 @@ export const qcow2Format: FormatFacts = {
   refcountModes: REFCOUNT_MODES,
   backing: 'any',
   shape: ['compat', 'refcountBits', 'extendedL2', 'compressionType', 'preallocation', 'dataFile'],
-  hasCacheSizes: true,
+  cacheSizes: ['cacheSize', 'l2CacheSize', 'refcountCacheSize', 'l2CacheEntrySize'],
   hasDiscardNoUnref: true,
   hasPolicies: true,
   hasCompression: true,

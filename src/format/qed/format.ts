@@ -23,7 +23,7 @@ export const qedFormat: FormatFacts = {
   refcountModes: [],
   backing: 'plain',
   shape: [],
-  hasCacheSizes: false,
+  cacheSizes: [],
   hasDiscardNoUnref: false,
   hasPolicies: true,
   hasCompression: false,

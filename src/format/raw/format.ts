@@ -11,7 +11,7 @@ export const rawFormat: FormatFacts = {
   refcountModes: [],
   backing: 'none',
   shape: ['preallocation'],
-  hasCacheSizes: false,
+  cacheSizes: [],
   hasDiscardNoUnref: false,
   hasPolicies: false,
   hasCompression: false,
