@@ -267,4 +267,3 @@ function layParts(buffer: Uint8Array, at: number, parts: readonly WritePart[]): 
     return part;
   });
 }
-

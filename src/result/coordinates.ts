@@ -319,7 +319,7 @@ export const COORDINATES = {
       .strictObject(schemasOf(CACHES))
       .meta({ id: 'CacheSizes', description: 'What was given of the sizes of the metadata caches' })
       .optional()
-      .describe("Absent where all are the defaults"),
+      .describe('Absent where all are the defaults'),
     {
       title: 'Cache sizes',
       parts: CACHES,
@@ -367,7 +367,8 @@ export const COORDINATES = {
       title: 'Commit',
       default: DEFAULT_COMMIT_POLICY,
       isCompared: true,
-      inFormat: (commit, format) => (FORMAT_FACTS[format].commitPolicies?.includes(commit) === true ? commit : undefined),
+      inFormat: (commit, format) =>
+        FORMAT_FACTS[format].commitPolicies?.includes(commit) === true ? commit : undefined,
       text: (name) => `commit ${name}`,
     },
   ),

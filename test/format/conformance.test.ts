@@ -25,7 +25,13 @@ const SUBJECTS: readonly ImageSubject[] = [
 ];
 
 for (const commit of COMMIT_POLICIES) {
-  const subject: ImageSubject = { name: `B-tree, ${commit}`, format: 'btree', commit, clusterSizes: [], canBeBacked: true };
+  const subject: ImageSubject = {
+    name: `B-tree, ${commit}`,
+    format: 'btree',
+    commit,
+    clusterSizes: [],
+    canBeBacked: true,
+  };
   for (const cacheMode of someOf(CACHE_MODES, 3)) describeDiskImage(subject, cacheMode);
 }
 

@@ -56,10 +56,7 @@ const SHAPE_KINDS = {
     'qcow2: guest data in a file of its own: none (default), plain, or raw (readable as a raw image)',
     choice('data-file', DATA_FILES),
   ),
-  'node-size': kind(
-    'btree: size of a node: 4KiB (default), 8KiB … 64KiB',
-    sizeOf('node-size', NODE_SIZES),
-  ),
+  'node-size': kind('btree: size of a node: 4KiB (default), 8KiB … 64KiB', sizeOf('node-size', NODE_SIZES)),
 } as const;
 
 const CACHE_SIZE_KINDS = {

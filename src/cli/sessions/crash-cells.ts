@@ -7,8 +7,7 @@ import type { CellOptions } from '../../crash/explore-cell.ts';
 import type { CrashModel } from '../../crash/state-space.ts';
 import { impossibleSteps, type StepKind } from '../../crash/steps.ts';
 import type { CacheMode } from '../../format/cache-mode.ts';
-import { QEMU_FORMATS } from '../../core/format-name.ts';
-import type { Format } from '../../format/disk-image.ts';
+import { FORMATS, QEMU_FORMATS, type Format } from '../../core/format-name.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
 import { expandAxes, findSource } from '../../workload/library.ts';
 import { qemuImgIn } from '../../peer/qemu-tools.ts';
@@ -118,12 +117,13 @@ export async function planCrashCells(args: CrashArgs): Promise<readonly CrashCel
     throw new UsageError(`--suite chooses --${option}: use one of the two`);
   }
   const cells = new Map<string, CrashCell>();
+  const formats: readonly Format[] = args.format ?? QEMU_FORMATS;
   for (const choice of SUITES[suite]) {
     // No format has all options of a suite: those that lack one are left out of its cells.
-    for (const each of await planCells({ ...args, ...choice, format: undefined })) {
+    for (const each of await planCells({ ...args, ...choice, format: FORMATS })) {
       const { cell } = each.plan;
       if (impossibleSteps(cell, each.steps) !== undefined) continue;
-      if (args.format?.includes(cell.format) ?? true) cells.set(JSON.stringify([cell, each.steps]), each);
+      if (formats.includes(cell.format)) cells.set(JSON.stringify([cell, each.steps]), each);
     }
   }
   return [...cells.values()];

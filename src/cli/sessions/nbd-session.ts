@@ -30,7 +30,13 @@ import { cacheTexts, shapeTexts } from '../../result/coordinates.ts';
 import { backingPolicy } from '../options/backing-options.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interruption } from '../terminal/interruption.ts';
-import { cacheSizes, imageShape, validateCommit, validateNoUnref, validatePolicy } from '../options/layout-options.ts';
+import {
+  cacheSizes,
+  imageShape,
+  validateCommit,
+  validateNoUnref,
+  validatePolicy,
+} from '../options/layout-options.ts';
 import {
   listenAddress,
   validateOptions,

@@ -22,7 +22,9 @@ export async function readBtreeLayout(device: BlockDevice): Promise<FileLayout> 
     },
     onExtent: (guest, blocks, host) => {
       if (host === ZERO_EXTENT) return;
-      for (let index = 0; index < blocks; index++) map.addGuestCluster(guest + index, (host + index) * BLOCK_SIZE);
+      for (let index = 0; index < blocks; index++) {
+        map.addGuestCluster(guest + index, (host + index) * BLOCK_SIZE);
+      }
     },
     onDamage: (rule, { block }) => {
       throw badNode(device.path, block, rule);

@@ -78,7 +78,9 @@ class BtreeCheck {
       },
       onExtent: (guest, blocks, host) => {
         if (isDisk && guest + blocks > guestBlocks) {
-          findings.corruption(() => `ERROR extent of guest block ${String(guest)} is past the end of the disk`);
+          findings.corruption(
+            () => `ERROR extent of guest block ${String(guest)} is past the end of the disk`,
+          );
         }
         if (host === ZERO_EXTENT) return;
         if (isDisk) {
@@ -100,7 +102,9 @@ class BtreeCheck {
   #claim(block: number, blocks: number, name: () => string): boolean {
     this.#end = Math.max(this.#end, block + blocks);
     if (this.#used.add(block, blocks) === blocks) return true;
-    this.#findings.corruption(() => `ERROR ${name()} at block ${String(block)} is where something else is stored`);
+    this.#findings.corruption(
+      () => `ERROR ${name()} at block ${String(block)} is where something else is stored`,
+    );
     return false;
   }
 

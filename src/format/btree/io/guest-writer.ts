@@ -53,7 +53,13 @@ export class GuestWriter {
   }
 
   /** Plain arguments, so that a write that never waits allocates nothing. */
-  #write(guestOffset: GuestOffset, bytes: Uint8Array, from: number, counted: boolean, hasTurn: boolean): Pending {
+  #write(
+    guestOffset: GuestOffset,
+    bytes: Uint8Array,
+    from: number,
+    counted: boolean,
+    hasTurn: boolean,
+  ): Pending {
     const { tree, fresh, device } = this.#core;
     const length = bytes.byteLength;
     let isCounted = counted;
@@ -68,7 +74,8 @@ export class GuestWriter {
         const blocks = Math.ceil((into + part) / BLOCK_SIZE);
         const isWhole = into === 0 && blocks * BLOCK_SIZE === part;
         const host = tree.foundHost;
-        const isOwn = host !== NO_EXTENT && host !== ZERO_EXTENT && !tree.foundShared && !fresh.isKept(host, blocks);
+        const isOwn =
+          host !== NO_EXTENT && host !== ZERO_EXTENT && !tree.foundShared && !fresh.isKept(host, blocks);
         if (!isWhole && !hasTurn && (!isOwn || this.#isFilled(block, blocks))) {
           return this.#turn.hold(this.#writeInTurn, guestOffset, bytes, done, isCounted);
         }
@@ -91,8 +98,12 @@ export class GuestWriter {
   }
 
   /** Looks again: what was to be filled may have been while the write waited for its turn. */
-  readonly #writeInTurn = (guestOffset: GuestOffset, bytes: Uint8Array, done: number, isCounted: boolean): Pending =>
-    this.#write(guestOffset, bytes, done, isCounted, true);
+  readonly #writeInTurn = (
+    guestOffset: GuestOffset,
+    bytes: Uint8Array,
+    done: number,
+    isCounted: boolean,
+  ): Pending => this.#write(guestOffset, bytes, done, isCounted, true);
 
   #isFilled(block: number, blocks: number): boolean {
     return block < this.#fillTo && block + blocks > this.#fillFrom;
@@ -154,12 +165,14 @@ export class GuestWriter {
     try {
       const pending = inOrder(steps);
       if (pending !== undefined) {
-        return settle(pending, this.#endFill, (error) => this.#failFill(host, blocks, error));
+        return settle(pending, this.#endFill, (error) => {
+          this.#failFill(host, blocks, error);
+        });
       }
     } catch (error) {
       this.#failFill(host, blocks, error);
     }
-    return this.#endFill();
+    this.#endFill();
   }
 
   readonly #endFill = (): undefined => {

@@ -65,7 +65,9 @@ export function decodeRecord(
 ): JournalRecord | undefined {
   const view = viewOf(bytes);
   if (view.getUint32(0, true) !== RECORD_MAGIC) return undefined;
-  if (view.getUint32(RECORD_FIELD.checksum, true) !== checksum(bytes.subarray(CHECKED_FROM))) return undefined;
+  if (view.getUint32(RECORD_FIELD.checksum, true) !== checksum(bytes.subarray(CHECKED_FROM))) {
+    return undefined;
+  }
   if (readU64le(view, RECORD_FIELD.base) !== base) return undefined;
   if (view.getUint32(RECORD_FIELD.sequence, true) !== sequence) return undefined;
   const count = view.getUint32(RECORD_FIELD.operations, true);
@@ -86,7 +88,12 @@ export function wrongOperation(
 ): string | undefined {
   for (const [index, [guest, blocks, host]] of operations.entries()) {
     const isPlace = host !== 0 && host !== NO_EXTENT;
-    if (blocks > 0 && guest + blocks <= guestBlocks && host !== 1 && (!isPlace || host + blocks <= hostBlocks)) {
+    if (
+      blocks > 0 &&
+      guest + blocks <= guestBlocks &&
+      host !== 1 &&
+      (!isPlace || host + blocks <= hostBlocks)
+    ) {
       continue;
     }
     return `operation ${String(index)} of a record is past the end of the disk, or of the file`;

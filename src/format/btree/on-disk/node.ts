@@ -93,7 +93,9 @@ export function readNodeHeader(bytes: Uint8Array, reference: NodeReference): Nod
   const view = viewOf(bytes);
   if (view.getUint32(0, true) !== NODE_MAGIC) return 'it has no magic';
   const sum = view.getUint32(NODE_FIELD.checksum, true);
-  if (sum !== reference.checksum) return "its checksum is not the one that its parent has: it is another node";
+  if (sum !== reference.checksum) {
+    return 'its checksum is not the one that its parent has: it is another node';
+  }
   if (sum !== nodeChecksum(bytes)) return 'its checksum is wrong';
   const generation = readU64le(view, NODE_FIELD.generation);
   if (generation === undefined || lowerHalf(generation) !== lowerHalf(reference.generation)) {
@@ -112,11 +114,19 @@ export function readNodeHeader(bytes: Uint8Array, reference: NodeReference): Nod
 }
 
 /** @returns in words, what is wrong with its entries; `undefined` if nothing is */
-export function wrongEntries(view: DataView, { count, level }: NodeHeader, bounds: NodeBounds): string | undefined {
+export function wrongEntries(
+  view: DataView,
+  { count, level }: NodeHeader,
+  bounds: NodeBounds,
+): string | undefined {
   return level === 0 ? wrongExtents(view, count, bounds) : wrongChildren(view, count, bounds);
 }
 
-function wrongExtents(view: DataView, count: number, { low, high, hostBlocks }: NodeBounds): string | undefined {
+function wrongExtents(
+  view: DataView,
+  count: number,
+  { low, high, hostBlocks }: NodeBounds,
+): string | undefined {
   let end = low;
   for (let index = 0; index < count; index++) {
     const at = entryAt(index);
@@ -133,7 +143,11 @@ function wrongExtents(view: DataView, count: number, { low, high, hostBlocks }: 
   return undefined;
 }
 
-function wrongChildren(view: DataView, count: number, { low, high, hostBlocks }: NodeBounds): string | undefined {
+function wrongChildren(
+  view: DataView,
+  count: number,
+  { low, high, hostBlocks }: NodeBounds,
+): string | undefined {
   let next = low;
   for (let index = 0; index < count; index++) {
     const at = entryAt(index);
@@ -145,4 +159,22 @@ function wrongChildren(view: DataView, count: number, { low, high, hostBlocks }:
     next = key + 1;
   }
   return undefined;
+}
+
+/** Index of the last entry whose key is at most `key`; −1 if there is none. */
+export function lastAtOrBelow(view: DataView, count: number, key: number): number {
+  let low = 0;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (view.getUint32(NODE_HEADER + middle * ENTRY_SIZE, true) <= key) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** The guest block behind an extent. */
+export function endOfExtent(view: DataView, index: number): number {
+  const at = entryAt(index);
+  return view.getUint32(at, true) + view.getUint32(at + EXTENT_FIELD.blocks, true);
 }

@@ -66,7 +66,12 @@ export function decodeSnapshots(bytes: Uint8Array): readonly StoredSnapshot[] | 
     if (typeof root === 'string') return `of entry ${String(snapshots.length)}, ${root}`;
     const diskSize = readU64le(view, at + ENTRY_FIELD.diskSize);
     const seconds = readU64le(view, at + ENTRY_FIELD.seconds);
-    if (diskSize === undefined || diskSize > VIRTUAL_SIZE_MAX || diskSize % 512 !== 0 || seconds === undefined) {
+    if (
+      diskSize === undefined ||
+      diskSize > VIRTUAL_SIZE_MAX ||
+      diskSize % 512 !== 0 ||
+      seconds === undefined
+    ) {
       return `entry ${String(snapshots.length)} has an impossible size or time`;
     }
     snapshots.push({

@@ -245,7 +245,7 @@ function readBacking(bytes: Uint8Array, view: DataView): Superblock['backing'] |
   const nameLength = view.getUint16(FIELD.nameLength, true);
   const formatLength = view.getUint16(FIELD.formatLength, true);
   if (nameLength > LIMITS.backingFileNameBytes || formatLength > FORMAT_BYTES_MAX) {
-    return "the name of the backing file, or of its format, is too long";
+    return 'the name of the backing file, or of its format, is too long';
   }
   if (nameLength === 0) return undefined;
   return {

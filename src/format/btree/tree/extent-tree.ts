@@ -23,13 +23,16 @@ import {
   CHILD_FIELD,
   ENTRY_SIZE,
   entryAt,
+  endOfExtent,
   EXTENT_FIELD,
+  lastAtOrBelow,
   lowerHalf,
   NODE_HEADER,
   sealNode,
 } from '../on-disk/node.ts';
 import { EMPTY_ROOT, type TreeRoot } from '../on-disk/superblock.ts';
 import type { HostSpace } from './host-space.ts';
+import { LeafChange } from './leaf-change.ts';
 import { NodeCache, type TreeNode } from './node-cache.ts';
 
 /** Above all guest blocks. */
@@ -85,13 +88,7 @@ export class ExtentTree {
   #hasPath = false;
   #low = 0;
   #high = KEY_END;
-
-  // Extents that take the place of others in a leaf, before they are written to it.
-  readonly #newGuest = new Float64Array(5);
-  readonly #newBlocks = new Float64Array(5);
-  readonly #newHost = new Float64Array(5);
-  readonly #newEpoch = new Float64Array(5);
-  #newCount = 0;
+  readonly #change = new LeafChange();
 
   constructor(options: ExtentTreeOptions) {
     this.#device = options.device;
@@ -118,7 +115,6 @@ export class ExtentTree {
   get isChanged(): boolean {
     return this.#isChanged;
   }
-
 
   /** Replaces the tree by another one; nothing of the present one is written. */
   reset(root: TreeRoot, isChanged: boolean): void {
@@ -217,7 +213,9 @@ export class ExtentTree {
         if (!node.isDirty || node.level !== level) continue;
         const sum = this.#seal(node);
         const pending = this.#device.write(node.block * BLOCK_SIZE, node.bytes, 'btree-node');
-        if (pending !== undefined) return after(pending, this.#goOnWriting.bind(this, node, sum, level, index + 1));
+        if (pending !== undefined) {
+          return after(pending, this.#goOnWriting.bind(this, node, sum, level, index + 1));
+        }
         this.#written(node, sum);
       }
       nodes.length = 0;
@@ -251,7 +249,10 @@ export class ExtentTree {
     const { view } = parent;
     const key = node.view.getUint32(NODE_HEADER, true);
     const at = entryAt(lastAtOrBelow(view, parent.count, key));
-    assertInvariant(view.getUint32(at + CHILD_FIELD.block, true) === block, 'a node is not where its parent says');
+    assertInvariant(
+      view.getUint32(at + CHILD_FIELD.block, true) === block,
+      'a node is not where its parent says',
+    );
     view.setUint32(at + CHILD_FIELD.generation, lowerHalf(generation), true);
     view.setUint32(at + CHILD_FIELD.checksum, sum, true);
   }
@@ -335,108 +336,24 @@ export class ExtentTree {
     const leaf = this.#path[0] as TreeNode;
     const { view, count } = leaf;
     const end = guest + blocks;
-    let from = lastAtOrBelow(view, count, guest);
-    if (from < 0 || endOf(view, from) <= guest) from++;
-    let to = from;
-    while (to < count && view.getUint32(entryAt(to), true) < end) to++;
-    const overlaps = to > from;
-    if (host === NO_EXTENT && !overlaps) return true;
-    if (host === ZERO_EXTENT && this.#isZeroAlready(view, { from, to, guest, end })) return true;
-    const first = from;
-    const last = to;
-    const cutsFirst = overlaps && view.getUint32(entryAt(first), true) < guest;
-    const cutsLast = overlaps && endOf(view, last - 1) > end;
-    this.#newCount = 0;
-    if (host !== NO_EXTENT && !cutsFirst && first > 0 && continues(view, first - 1, guest, host, epoch)) {
-      from--;
-      this.#addEntry(view, from);
-    }
-    if (cutsFirst) this.#addPart(view, first, view.getUint32(entryAt(first), true), guest);
-    if (host !== NO_EXTENT) this.#add(guest, blocks, host, epoch);
-    if (cutsLast) this.#addPart(view, last - 1, end, endOf(view, last - 1));
-    else if (host !== NO_EXTENT && last < count && this.#isContinuedBy(view, last)) {
-      this.#addEntry(view, last);
-      to++;
-    }
-    const left = count - (to - from) + this.#newCount;
+    const change = this.#change;
+    if (!change.plan(view, count, { guest, end }, host, epoch)) return true;
+    const left = count - (change.to - change.from) + change.count;
     if (left > this.#capacity) return false;
     this.#ownPath();
-    for (let index = first; index < last; index++) this.#releasePart(view, index, guest, end);
+    for (let index = change.first; index < change.last; index++) this.#releasePart(view, index, guest, end);
     if (left === 0) {
       this.#removeLeaf();
       return true;
     }
-    if (from + this.#newCount !== to) {
-      leaf.bytes.copyWithin(entryAt(from + this.#newCount), entryAt(to), entryAt(count));
+    const newTo = change.from + change.count;
+    if (newTo !== change.to) {
+      leaf.bytes.copyWithin(entryAt(newTo), entryAt(change.to), entryAt(count));
       if (left < count) leaf.bytes.fill(0, entryAt(left), entryAt(count));
     }
-    this.#putNew(view, from);
+    change.put(view);
     leaf.count = left;
     return true;
-  }
-
-  #isZeroAlready(
-    view: DataView,
-    range: { readonly from: number; readonly to: number; readonly guest: number; readonly end: number },
-  ): boolean {
-    const { from, to, guest, end } = range;
-    if (to - from !== 1) return false;
-    const isZero = view.getUint32(entryAt(from) + EXTENT_FIELD.host, true) === ZERO_EXTENT;
-    return isZero && view.getUint32(entryAt(from), true) <= guest && endOf(view, from) >= end;
-  }
-
-  #addEntry(view: DataView, index: number): void {
-    this.#addPart(view, index, view.getUint32(entryAt(index), true), endOf(view, index));
-  }
-
-  /** Adds what of an extent is in the range of guest blocks. */
-  #addPart(view: DataView, index: number, guest: number, end: number): void {
-    const at = entryAt(index);
-    const host = view.getUint32(at + EXTENT_FIELD.host, true);
-    const into = guest - view.getUint32(at + EXTENT_FIELD.guest, true);
-    const place = host === ZERO_EXTENT ? ZERO_EXTENT : host + into;
-    this.#add(guest, end - guest, place, view.getUint32(at + EXTENT_FIELD.epoch, true));
-  }
-
-  /** Adds an extent to those that are to be put, or lengthens the last of them. */
-  #add(guest: number, blocks: number, host: number, epoch: number): void {
-    const last = this.#newCount - 1;
-    if (last >= 0) {
-      const before = this.#newHost[last] as number;
-      const length = this.#newBlocks[last] as number;
-      const isNext = host === ZERO_EXTENT ? before === ZERO_EXTENT : before !== ZERO_EXTENT && before + length === host;
-      if (isNext && this.#newEpoch[last] === epoch) {
-        this.#newBlocks[last] = length + blocks;
-        return;
-      }
-    }
-    const next = this.#newCount++;
-    this.#newGuest[next] = guest;
-    this.#newBlocks[next] = blocks;
-    this.#newHost[next] = host;
-    this.#newEpoch[next] = epoch;
-  }
-
-  /** Whether the extent begins where the last of those to be put ends, in the file too. */
-  #isContinuedBy(view: DataView, index: number): boolean {
-    const last = this.#newCount - 1;
-    const blocks = this.#newBlocks[last] as number;
-    const host = this.#newHost[last] as number;
-    const at = entryAt(index);
-    if (view.getUint32(at, true) !== (this.#newGuest[last] as number) + blocks) return false;
-    if (view.getUint32(at + EXTENT_FIELD.epoch, true) !== this.#newEpoch[last]) return false;
-    const next = view.getUint32(at + EXTENT_FIELD.host, true);
-    return host === ZERO_EXTENT ? next === ZERO_EXTENT : next === host + blocks;
-  }
-
-  #putNew(view: DataView, index: number): void {
-    for (let n = 0; n < this.#newCount; n++) {
-      const at = entryAt(index + n);
-      view.setUint32(at + EXTENT_FIELD.guest, this.#newGuest[n] as number, true);
-      view.setUint32(at + EXTENT_FIELD.blocks, this.#newBlocks[n] as number, true);
-      view.setUint32(at + EXTENT_FIELD.host, this.#newHost[n] as number, true);
-      view.setUint32(at + EXTENT_FIELD.epoch, this.#newEpoch[n] as number, true);
-    }
   }
 
   #releasePart(view: DataView, index: number, guest: number, end: number): void {
@@ -445,7 +362,7 @@ export class ExtentTree {
     if (host === ZERO_EXTENT || view.getUint32(at + EXTENT_FIELD.epoch, true) <= this.sharedEpoch) return;
     const start = view.getUint32(at + EXTENT_FIELD.guest, true);
     const from = Math.max(start, guest);
-    const to = Math.min(endOf(view, index), end);
+    const to = Math.min(endOfExtent(view, index), end);
     this.#onReleased(host + from - start, to - from);
   }
 
@@ -559,30 +476,4 @@ export class ExtentTree {
     parent.bytes.fill(0, entryAt(parent.count), entryAt(parent.count + 1));
     if (index === 0) parent.view.setUint32(NODE_HEADER, low, true);
   }
-}
-
-/** Index of the last entry whose key is at most `key`; −1 if there is none. */
-function lastAtOrBelow(view: DataView, count: number, key: number): number {
-  let low = 0;
-  let high = count;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if (view.getUint32(NODE_HEADER + middle * ENTRY_SIZE, true) <= key) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
-}
-
-function endOf(view: DataView, index: number): number {
-  const at = entryAt(index);
-  return view.getUint32(at, true) + view.getUint32(at + EXTENT_FIELD.blocks, true);
-}
-
-/** Whether an extent is what comes directly before `guest`, in the file before `host`. */
-function continues(view: DataView, index: number, guest: number, host: number, epoch: number): boolean {
-  const at = entryAt(index);
-  if (endOf(view, index) !== guest || view.getUint32(at + EXTENT_FIELD.epoch, true) !== epoch) return false;
-  const before = view.getUint32(at + EXTENT_FIELD.host, true);
-  if (host === ZERO_EXTENT || before === ZERO_EXTENT) return host === before;
-  return before + view.getUint32(at + EXTENT_FIELD.blocks, true) === host;
 }

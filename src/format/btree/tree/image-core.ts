@@ -172,9 +172,12 @@ export class ImageCore {
   /** Makes all that was mapped durable, as the policy says; the lock is held. */
   flush(cause: SyncCause): Pending {
     const hasChanges = this.#policy === 'journal' ? this.#operations.length > 0 : this.tree.isChanged;
-    if (!hasChanges && !this.#hasTooMany && !this.#isChanged && !this.#mustOrder) return this.device.sync(cause);
+    if (!hasChanges && !this.#hasTooMany && !this.#isChanged && !this.#mustOrder) {
+      return this.device.sync(cause);
+    }
     if (this.#policy === 'journal' && this.#hasRoom()) return this.#append(cause);
-    const isProved = this.#policy === 'one-sync' && !this.fresh.isTooMuch && !this.#isChanged && !this.#mustOrder;
+    const isProved =
+      this.#policy === 'one-sync' && !this.fresh.isTooMuch && !this.#isChanged && !this.#mustOrder;
     return this.#commit(cause, !isProved);
   }
 
@@ -186,7 +189,11 @@ export class ImageCore {
   /** Before a close: an ordered commit, unless the last one was and nothing has changed. */
   settle(cause: SyncCause): Pending {
     const isSettled =
-      !this.tree.isChanged && !this.#isChanged && !this.#mustOrder && !this.#isUnordered && this.#records === 0;
+      !this.tree.isChanged &&
+      !this.#isChanged &&
+      !this.#mustOrder &&
+      !this.#isUnordered &&
+      this.#records === 0;
     return isSettled ? this.device.sync(cause) : this.#commit(cause, true);
   }
 
@@ -235,7 +242,9 @@ export class ImageCore {
 
   #hasRoom(): boolean {
     if (this.#mustOrder || this.#isChanged || this.#hasTooMany || this.fresh.isTooMuch) return false;
-    return this.#records < this.#journal.blocks && fitsRecord(this.#operations.length, this.fresh.proofs.size);
+    return (
+      this.#records < this.#journal.blocks && fitsRecord(this.#operations.length, this.fresh.proofs.size)
+    );
   }
 
   #append(cause: SyncCause): Pending {
@@ -326,7 +335,11 @@ export class ImageCore {
     }
     if (blocks > 0 || cause === 'close') return undefined;
     const place = { block: this.space.allocate(JOURNAL_BLOCKS), blocks: JOURNAL_BLOCKS };
-    const pending = this.device.write(place.block * BLOCK_SIZE, zeroBytes(JOURNAL_BLOCKS * BLOCK_SIZE), 'journal');
+    const pending = this.device.write(
+      place.block * BLOCK_SIZE,
+      zeroBytes(JOURNAL_BLOCKS * BLOCK_SIZE),
+      'journal',
+    );
     if (pending !== undefined) {
       return after(pending, () => {
         this.#journal = place;

@@ -48,7 +48,10 @@ export async function findState(device: BlockDevice): Promise<FoundState> {
   }
   const { path } = device;
   if (!isKnown) {
-    throw new Qcow2BenchError('btree-bad-magic', 'the file has no magic of a B-tree image', { path, offset: 0 });
+    throw new Qcow2BenchError('btree-bad-magic', 'the file has no magic of a B-tree image', {
+      path,
+      offset: 0,
+    });
   }
   const candidates = whole.toSorted((a, b) => b.superblock.generation - a.superblock.generation);
   const newest = candidates[0]?.superblock.generation ?? 0;
@@ -77,10 +80,14 @@ export async function readSnapshots(
   if (place.bytes === 0) return [];
   const offset = place.block * BLOCK_SIZE;
   const refuse = (rule: string): Qcow2BenchError =>
-    new Qcow2BenchError('btree-bad-snapshot-table', `the snapshot table is damaged: ${rule}: restore the image from a copy`, {
-      path: device.path,
-      offset,
-    });
+    new Qcow2BenchError(
+      'btree-bad-snapshot-table',
+      `the snapshot table is damaged: ${rule}: restore the image from a copy`,
+      {
+        path: device.path,
+        offset,
+      },
+    );
   if (offset + place.bytes > device.size()) throw refuse('it is past the end of the file');
   const bytes = allocatePages(place.bytes);
   await device.read(offset, bytes, 'snapshot-table');
@@ -93,20 +100,20 @@ export async function readSnapshots(
 /** Whether all nodes and data that are new with a superblock are in the file. */
 async function isCommitWhole(device: BlockDevice, superblock: Superblock): Promise<boolean> {
   const { root, generation, nodeSize, proofs } = superblock;
-  let isWhole = true;
+  const found = { isWhole: true };
   const visited = new Set<number>();
   await walkTree({ device, nodeSize }, root, {
     enters: (reference) => {
-      if (!isWhole || lowerHalf(reference.generation) !== lowerHalf(generation)) return false;
-      if (visited.has(reference.block)) isWhole = false;
+      if (!found.isWhole || lowerHalf(reference.generation) !== lowerHalf(generation)) return false;
+      if (visited.has(reference.block)) found.isWhole = false;
       visited.add(reference.block);
-      return isWhole;
+      return found.isWhole;
     },
     onDamage: () => {
-      isWhole = false;
+      found.isWhole = false;
     },
   });
-  return isWhole && (await areDataWhole(device, proofs));
+  return found.isWhole && (await areDataWhole(device, proofs));
 }
 
 async function areDataWhole(device: BlockDevice, proofs: Proofs): Promise<boolean> {
@@ -150,9 +157,13 @@ function refuseWrong(device: BlockDevice, superblock: Superblock, records: reado
   for (const [index, record] of records.entries()) {
     const rule = wrongOperation(record, limits);
     if (rule === undefined) continue;
-    throw new Qcow2BenchError('btree-bad-journal', `the journal is damaged: ${rule}: restore the image from a copy`, {
-      path: device.path,
-      offset: (journal.block + index) * BLOCK_SIZE,
-    });
+    throw new Qcow2BenchError(
+      'btree-bad-journal',
+      `the journal is damaged: ${rule}: restore the image from a copy`,
+      {
+        path: device.path,
+        offset: (journal.block + index) * BLOCK_SIZE,
+      },
+    );
   }
 }
