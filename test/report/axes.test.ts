@@ -55,7 +55,14 @@ const AXES = {
   discard: [[{ discard: 'ignore' }, {}, 'discard ignore', 'discard unmap']],
   discardNoUnref: [[{ discardNoUnref: true }, {}, 'discard-no-unref', 'no discard-no-unref']],
   policy: [[{ policy: 'strict' }, {}, 'policy strict', 'policy qemu']],
-  commit: [[{ commit: 'one-sync' }, {}, 'commit one-sync', 'commit two-sync']],
+  commit: [
+    [
+      { format: 'btree', refcounts: null, commit: 'one-sync' },
+      { format: 'btree', refcounts: null },
+      'commit one-sync',
+      'commit two-sync',
+    ],
+  ],
   like: [[{ like: 'qemu-10.0' }, {}, 'like qemu-10.0', 'like qemu-7.2']],
   qemuBuild: [[{ qemuBuild: '10.0.2' }, { qemuBuild: '7.2.22' }, 'QEMU 10.0.2', 'QEMU 7.2.22']],
   image: [[{ image: '/srv/a.qcow2' }, {}, 'image a.qcow2', 'a new image']],
@@ -92,7 +99,7 @@ test.each(CASES)('cells that differ in $name ($words.0) are all in the tables', 
   const caches = [...new Set(result.cells.map(({ cell }) => cell.cache))];
   const markdown = caches.map((cache) => markdownTables(result, { cache })).join('\n');
   expect(markdown.match(/ syncs, /g)).toHaveLength(2);
-  const rows = terminalSummary(result).match(/^(?:stride)? +(?:qcow2 lazy|QED) .*$/gm);
+  const rows = terminalSummary(result).match(/^(?:stride)? +(?:qcow2 lazy|QED|B-tree) .*$/gm);
   expect(rows).toHaveLength(2);
   const headings = [...markdown.split('\n'), ...terminalSummary(result).split('\n')].filter((line) =>
     line.includes('cache='),

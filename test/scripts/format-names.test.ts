@@ -31,6 +31,7 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   'peer/guest-places.ts': 'where QEMU writes what',
   'peer/qemu-engine.ts': 'exceptions of the comparison with QEMU',
   'peer/sync-causes.ts': 'causes of QEMU’s syncs',
+  'report/palette.ts': 'a colour for each',
 };
 
 const NAMES = [...FORMATS, ...Object.values(FORMAT_FACTS).map(({ title }) => title)];

@@ -11,8 +11,8 @@
  *   the leaf that has the block's key.
  * - There is no node without entries: a leaf that loses its last goes, and what is above it with it.
  *   Nodes that are merely less full stay.
- * - Between two promises the tree in memory is whole: whoever looks something up needs no lock. A
- *   change needs the image's.
+ * - Between two promises the tree in memory is whole: a look-up needs no lock. A change needs the
+ *   image's.
  */
 
 import { assertInvariant } from '../../../core/error.ts';

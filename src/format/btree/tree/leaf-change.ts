@@ -119,8 +119,9 @@ export class LeafChange {
 /** Whether an extent is what comes directly before `guest`, in the file before `host`. */
 function continues(view: DataView, index: number, guest: number, host: number, epoch: number): boolean {
   const at = entryAt(index);
-  if (endOfExtent(view, index) !== guest || view.getUint32(at + EXTENT_FIELD.epoch, true) !== epoch)
-    {return false;}
+  if (endOfExtent(view, index) !== guest || view.getUint32(at + EXTENT_FIELD.epoch, true) !== epoch) {
+    return false;
+  }
   const blocks = view.getUint32(at + EXTENT_FIELD.blocks, true);
   return isContinued(view.getUint32(at + EXTENT_FIELD.host, true), blocks, host);
 }
