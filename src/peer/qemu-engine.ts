@@ -141,8 +141,9 @@ export class QemuEngine implements Engine {
     if (cell.queueDepth !== 1) {
       return 'QEMU runs only at queue depth 1: its counts vary at greater depths';
     }
-    if (!(QEMU_FORMATS as readonly string[]).includes(cell.format))
+    if (!(QEMU_FORMATS as readonly string[]).includes(cell.format)) {
       return `QEMU has no format ${cell.format}`;
+    }
     if ((cell.policy ?? DEFAULT_ENGINE_POLICY) !== DEFAULT_ENGINE_POLICY) {
       return `QEMU has no policy ${String(cell.policy)}, only its own`;
     }
