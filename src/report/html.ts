@@ -56,7 +56,7 @@ export function reportHtml(record: ResultRecord, { looks = new Map() }: ReportOp
     '<main>',
     '<p id="page-error" role="alert" hidden></p>',
     isAboutOpening ? opening : '',
-    '<div id="app"></div>',
+    result.cells.length === 0 ? '' : '<div id="app"></div>',
     certaintySection(result, report),
     replaySection(result),
     paritySection(result),

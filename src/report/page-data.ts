@@ -8,32 +8,24 @@ import { AXES, CACHE_AXIS, FORMAT_AXIS, varyingAxes, type Axis } from '../result
 import { countingKey, inFormat, namesAmong } from '../result/cell.ts';
 import { comparisonsOf, type Comparison } from '../result/comparison.ts';
 import { bytesPerWriteByPurpose, deriveFigures, syncsPerWriteByCause } from '../result/derive.ts';
-import { costSequence } from '../result/request-costs.ts';
 import type { Cell, CellRecord, Latency, ResultRecord } from '../result/schema.ts';
 import { requestTimeNs, spreadOf } from '../result/statistics.ts';
 import { medianInterval } from '../result/bootstrap.ts';
-import {
-  CACHE_MODE_RULES,
-  DEVICE_MODELS,
-  FORMAT_FACTS,
-  modelName,
-  type DeviceModel,
-} from '../result/vocabulary.ts';
+import { modelName } from '../result/vocabulary.ts';
 import { remarksOf } from './cell-table.ts';
 import type { CloserLook } from './closer-look.ts';
 import {
   FIGURES,
-  TIMELINE_REQUESTS,
   type Column,
   type FigureName,
   type LatencyCurve,
   type PageAxis,
   type PageData,
   type PageDetails,
-  type PageModel,
   type PageRatio,
   type PageRequests,
 } from './page-format.ts';
+import { CostTexts, pageModels, pageRequests } from './page-requests.ts';
 import { VARIANT_COLOURS } from './palette.ts';
 
 export interface PageDataOptions {
@@ -87,17 +79,12 @@ export function pageDetails(
   { cells, environment }: ResultRecord,
   looks: ReadonlyMap<CellRecord, CloserLook>,
 ): PageDetails {
-  const positions = new Map<string, number>();
-  const positionOf = (cost: string): number => {
-    const position = positions.get(cost) ?? positions.size;
-    positions.set(cost, position);
-    return position;
-  };
-  const requests = cells.map((record) => requestsOf(record, positionOf));
+  const costs = new CostTexts();
+  const requests = cells.map((record) => requestsOf(record, costs));
   return {
-    costs: [...positions.keys()],
+    costs: costs.texts,
     requests,
-    models: modelsFor(environment.deviceModels ?? []),
+    models: pageModels(environment.deviceModels),
     latency: cells.map(({ latency }) =>
       latency === undefined
         ? null
@@ -109,7 +96,7 @@ export function pageDetails(
 }
 
 /** Data as the text of a script element: JSON, deflated, in Base64. */
-export function packed(data: PageData | PageDetails | object): string {
+export function packed(data: object): string {
   return deflateRawSync(JSON.stringify(data), { level: 9 }).toString('base64');
 }
 
@@ -270,31 +257,16 @@ function parts(
   );
 }
 
-function requestsOf(record: CellRecord, positionOf: (cost: string) => number): PageRequests | null {
+function requestsOf(record: CellRecord, costs: CostTexts): PageRequests | null {
   const { cell, counts, requests } = record;
   if (requests === undefined || counts === null) return null;
-  const all = costSequence(requests);
-  if (all.length === 0) return null;
-  const own = new Map<string, number>();
-  const amounts: number[] = [];
-  const sequence: number[] = [];
-  for (const [request, cost] of all.entries()) {
-    const index = own.get(cost) ?? own.size;
-    own.set(cost, index);
-    amounts[index] = (amounts[index] ?? 0) + 1;
-    if (request < TIMELINE_REQUESTS) sequence.push(index);
-  }
   const { data, cow } = counts.run.writes.byPurpose;
   const { allocatingWrites } = counts.guest;
-  return {
-    costs: [...own.keys()].map(positionOf),
-    counts: amounts,
-    sequence,
-    dataBytes: Math.round(data === undefined || data.ops === 0 ? 0 : data.bytes / data.ops),
-    fillBytes: Math.round(cow === undefined || allocatingWrites === 0 ? 0 : cow.bytes / allocatingWrites),
-    isDirect: CACHE_MODE_RULES[cell.cache].direct,
-    requestNs: FORMAT_FACTS[cell.format].requestNs,
-  };
+  return pageRequests(requests, costs, {
+    cell,
+    dataBytes: data === undefined || data.ops === 0 ? 0 : data.bytes / data.ops,
+    fillBytes: cow === undefined || allocatingWrites === 0 ? 0 : cow.bytes / allocatingWrites,
+  });
 }
 
 /** Of cells that were timed on models, and of those that were looked at; whatever device they name. */
@@ -318,11 +290,6 @@ function modelledTimes(
     const times = known.get(countingKey(cell));
     return times === undefined ? null : Object.fromEntries(times);
   });
-}
-
-function modelsFor(own: readonly DeviceModel[]): readonly PageModel[] {
-  const all = [...new Map([...DEVICE_MODELS, ...own].map((model) => [model.name, model])).values()];
-  return all.map(({ name, description, buffered, direct }) => ({ name, description, buffered, direct }));
 }
 
 /** Shares at which a curve has points: evenly in nines. */

@@ -83,8 +83,6 @@ export interface PageData {
 export interface PageRequests {
   /** Positions in `PageDetails.costs`. */
   readonly costs: readonly number[];
-  /** How often each of them came, of all requests that were kept. */
-  readonly counts: readonly number[];
   /** Of each of the first requests, its position in `costs` of the cell. */
   readonly sequence: readonly number[];
   /** Bytes of guest data in an operation, and of the fill around it. */
@@ -116,6 +114,33 @@ export interface PageDetails {
   readonly operations: readonly (readonly HostOperation[] | null)[];
   /** Nanoseconds of virtual time per guest request by device model, of some cells. */
   readonly modelled: readonly (Readonly<Record<string, number>> | null)[];
+}
+
+/** A cell of two results. */
+export interface PageComparedCell {
+  readonly name: string;
+  readonly isChanged: boolean;
+  /** Per guest write, before and after. */
+  readonly syncs: readonly [number, number] | null;
+  readonly bytes: readonly [number, number] | null;
+  /** `null` where a side kept none. */
+  readonly before: PageRequests | null;
+  readonly after: PageRequests | null;
+}
+
+export interface PageComparison {
+  readonly before: string;
+  readonly after: string;
+  /** The cells whose counts were compared: those that changed most first. */
+  readonly cells: readonly PageComparedCell[];
+}
+
+/** Data of the page of compared results. */
+export interface PageComparisons {
+  /** Texts of `result/request-costs`. */
+  readonly costs: readonly string[];
+  readonly models: readonly PageModel[];
+  readonly comparisons: readonly PageComparison[];
 }
 
 /** Requests of each cell whose operations a timeline shows. */

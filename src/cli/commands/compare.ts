@@ -1,7 +1,7 @@
 /** `compare`: what differs between results, by cause; or between two host logs. */
 
 import { compareHostLogs } from '../../compare/host-logs.ts';
-import { compareSides, resultSide, type Side, type SideComparison } from '../../compare/compare-results.ts';
+import { compareSides, resultSide, type Side } from '../../compare/compare-results.ts';
 import { splitBy } from '../../compare/matching.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { comparisonMarkdown } from '../../report/comparison/comparison-markdown.ts';
@@ -67,7 +67,7 @@ export const compareCommand = defineCommand({
     if (logs.length > 0) return compareLogs(files, logs, args, terminal);
     if (args['ignore-reads']) throw new UsageError('--ignore-reads applies to host logs, not to results');
     const sides = by === undefined ? severalSides(files) : splitSides(files, by);
-    return compareResults(compareSides(sides), args, terminal);
+    return compareResults(sides, args, terminal);
   },
 });
 
@@ -81,12 +81,13 @@ interface CompareArgs {
 }
 
 function compareResults(
-  comparisons: readonly SideComparison[],
+  sides: readonly Side[],
   { all, markdown, html, json }: CompareArgs,
   terminal: Terminal,
 ): number {
+  const comparisons = compareSides(sides);
   if (markdown !== undefined) replaceFile(markdown, comparisonMarkdown(comparisons), { durable: false });
-  if (html !== undefined) replaceFile(html, comparisonPage(comparisons), { durable: false });
+  if (html !== undefined) replaceFile(html, comparisonPage(comparisons, sides), { durable: false });
   const { paint, width } = terminal;
   const answer = json
     ? JSON.stringify(comparisons, null, 2)

@@ -1,5 +1,6 @@
 /**
- * Compared results as a page, in the style of the report: one file, without scripts or network.
+ * Compared results as a page, in the style of the report: one file without network. What changed, by
+ * cause, and the times need no script; the ranked cells and their time lines do.
  *
  * Invariant: every text from a result is escaped.
  */
@@ -12,7 +13,7 @@ import {
   differenceText,
   subjectTitle,
 } from '../../compare/change-text.ts';
-import type { SideComparison } from '../../compare/compare-results.ts';
+import type { Side, SideComparison } from '../../compare/compare-results.ts';
 import type { TimeComparison } from '../../compare/time-changes.ts';
 import { withVisibleText } from '../../core/visible-text.ts';
 import { countOf } from '../../core/number-text.ts';
@@ -21,6 +22,7 @@ import { CONFIDENCE_TEXT } from '../../result/comparison.ts';
 import { escapeHtml, htmlTable } from '../markup.ts';
 import { factorText, microsecondsText } from '../numbers.ts';
 import { pageShell } from '../page-shell.ts';
+import { comparisonData } from './comparison-data.ts';
 import {
   comparedNames,
   countsNotes,
@@ -41,13 +43,21 @@ const MARKS = {
   neutral: 'var(--line)',
 } as const;
 
-/** The text of the page. */
-export function comparisonPage(given: readonly SideComparison[]): string {
+/**
+ * The text of the page.
+ *
+ * @param sides those that were compared: every other with the first.
+ */
+export function comparisonPage(given: readonly SideComparison[], sides: readonly Side[]): string {
   const comparisons = withVisibleText(given);
-  return pageShell({ body: comparisons.map(comparisonParts), data: {} });
+  const body = comparisons.map((comparison, index) => comparisonParts(comparison, index));
+  return pageShell({
+    body: ['<p id="page-error" role="alert" hidden></p>', ...body],
+    data: { 'comparison-data': withVisibleText(comparisonData(sides, given)) },
+  });
 }
 
-function comparisonParts(comparison: SideComparison): string {
+function comparisonParts(comparison: SideComparison, index: number): string {
   const { before, after, counts, times } = comparison;
   const nameOf = comparedNames(comparison);
   const notes = countsNotes(counts, nameOf).map((note) => `<li>${escapeHtml(note)}</li>`);
@@ -69,6 +79,7 @@ function comparisonParts(comparison: SideComparison): string {
     counts.groups.length === 0
       ? ''
       : `<section><h2>What changed, by cause</h2>${counts.groups.map((group) => groupCard(group, counts.compared, nameOf)).join('\n')}</section>`,
+    `<div data-comparison="${String(index)}"></div>`,
     notes.length === 0
       ? ''
       : `<section><h2>Not compared</h2><ul class="notes card">${notes.join('\n')}</ul></section>`,

@@ -1,14 +1,22 @@
 /** The scripts of a page begin here. */
 
-import { render, type JSX } from 'preact';
+import { render, type ComponentChildren, type JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 
-import type { PageData } from '../page-format.ts';
+import type { PageComparisons, PageData } from '../page-format.ts';
+import { ComparisonApp } from './comparison-app.tsx';
 import { unpacked } from './data.ts';
 import { ReportApp } from './report-app.tsx';
 import { fragmentOf, viewOf, type View } from './view.ts';
 
-function Page({ data }: { readonly data: PageData }): JSX.Element {
+type Change = (changes: Partial<View>) => void;
+
+/** What is drawn for a view; its changes go to the address. */
+function Viewed({
+  children,
+}: {
+  readonly children: (view: View, onView: Change) => ComponentChildren;
+}): JSX.Element {
   const [view, setView] = useState<View>(() => viewOf(location.hash));
   useEffect(() => {
     const follow = (): void => setView(viewOf(location.hash));
@@ -18,14 +26,14 @@ function Page({ data }: { readonly data: PageData }): JSX.Element {
   useEffect(() => {
     document.body.dataset['page'] = 'ready';
   }, []);
-  const change = (changes: Partial<View>): void =>
+  const change: Change = (changes) =>
     setView((old) => {
       const next = { ...old, ...changes };
       const fragment = fragmentOf(next);
       history.replaceState(null, '', fragment === '' ? location.pathname + location.search : `#${fragment}`);
       return next;
     });
-  return <ReportApp data={data} view={view} onView={change} />;
+  return <>{children(view, change)}</>;
 }
 
 /** `/` goes to the filter, as in other tools; Escape leaves it. */
@@ -43,16 +51,31 @@ function listenToKeys(): void {
 
 async function begin(): Promise<void> {
   const place = document.getElementById('app');
-  if (place === null) return;
-  const data = await unpacked<PageData>('report-data');
-  render(<Page data={data} />, place);
+  const compared = document.querySelectorAll<HTMLElement>('[data-comparison]');
+  if (place !== null) {
+    const data = await unpacked<PageData>('report-data');
+    render(<Viewed>{(view, onView) => <ReportApp data={data} view={view} onView={onView} />}</Viewed>, place);
+  } else if (compared.length > 0) {
+    const data = await unpacked<PageComparisons>('comparison-data');
+    for (const [index, element] of compared.entries()) {
+      const comparison = data.comparisons[index];
+      if (comparison === undefined) continue;
+      render(
+        <Viewed>
+          {(view, onView) => (
+            <ComparisonApp data={data} comparison={comparison} view={view} onView={onView} />
+          )}
+        </Viewed>,
+        element,
+      );
+    }
+  }
   listenToKeys();
 }
 
 begin().catch((error: unknown) => {
   const place = document.getElementById('page-error');
   if (place === null) return;
-  place.textContent = `This page could not be drawn: ${String(error)}. The table below has every figure.`;
+  place.textContent = `This page could not be drawn: ${String(error)}. Use a newer browser, or the tables of report --markdown.`;
   place.hidden = false;
-  document.getElementById('all-cells')?.removeAttribute('hidden');
 });

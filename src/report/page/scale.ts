@@ -25,8 +25,9 @@ export function byteScale(max: number, pixels: number, ticks: number): Scale {
 }
 
 /** From `min` to `max`, both above 0. */
-export function logScale(min: number, max: number, pixels: number, ticks: number): Scale {
-  const [low, high] = [Math.log10(min), Math.log10(max <= min ? min * 1.001 : max)];
+export function logScale(min: number, most: number, pixels: number, ticks: number): Scale {
+  const max = Math.max(most, min * 1.01);
+  const [low, high] = [Math.log10(min), Math.log10(max)];
   const at = (value: number): number => ((Math.log10(value) - low) / (high - low)) * pixels;
   const decades = high - low;
   const factors = decades < 1 ? [1, 1.5, 2, 3, 5, 7] : decades < 2.5 ? [1, 2, 5] : [1];
@@ -34,7 +35,7 @@ export function logScale(min: number, max: number, pixels: number, ticks: number
   for (let power = Math.floor(low); power <= Math.ceil(high); power++) {
     for (const factor of factors) {
       const value = factor * 10 ** power;
-      if (value >= min * 0.9999 && value <= max * 1.0001) all.push(value);
+      if (value >= min && value <= max) all.push(value);
     }
   }
   const every = Math.max(1, Math.ceil(all.length / Math.max(2, ticks)));

@@ -27,7 +27,7 @@ export interface TimelineSide {
 }
 
 interface TimelineProps {
-  readonly details: PageDetails;
+  readonly details: Pick<PageDetails, 'costs' | 'models'>;
   readonly sides: readonly TimelineSide[];
   readonly view: View;
   readonly onView: (change: Partial<View>) => void;
