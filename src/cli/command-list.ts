@@ -21,6 +21,11 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
     load: async () => (await import('./commands/replay.ts')).replayCommand,
   },
   {
+    usage: 'ingest <log>',
+    summary: 'Count a run of another engine from its log (strace, JSON Lines)',
+    load: async () => (await import('./commands/ingest.ts')).ingestCommand,
+  },
+  {
     usage: 'study <study>',
     summary: 'Answer a question about disk images for your workload (see list)',
     load: async () => (await import('./commands/study.ts')).studyCommand,

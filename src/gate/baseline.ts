@@ -105,7 +105,7 @@ export function engineVersions({ environment, cells }: ResultRecord): Readonly<R
   const gated = cells.filter((record) => gatedCell(record) !== undefined);
   const versions = new Map<string, string>();
   for (const { cell, parity } of gated) {
-    const version = parity?.qemu ?? (cell.engine === 'builtin' ? environment.harness : environment.qemu);
+    const version = parity?.qemu ?? { builtin: environment.harness, qemu: environment.qemu }[cell.engine];
     if (version !== undefined) versions.set(engineOf(cell), version);
   }
   return Object.fromEntries([...versions].toSorted());
@@ -212,13 +212,13 @@ function gatedCell(record: CellRecord): BaselineCell | undefined {
 }
 
 /**
- * Counts that repeat: those of memory, of QEMU at one request after another, and of an image of the
- * user, as long as nothing overlaps.
+ * Counts that repeat: those of memory, of QEMU and other engines at one request after another, and
+ * of an image of the user, as long as nothing overlaps.
  */
 function isGated({ countsDevice, cell }: CellRecord): boolean {
   if (countsDevice === GATED_DEVICE) return true;
   if (cell.overlap !== undefined) return false;
-  return cell.engine === 'qemu' || (cell.image !== undefined && cell.engine === 'builtin');
+  return cell.engine !== 'builtin' || cell.image !== undefined;
 }
 
 function modelledTimes({

@@ -18,13 +18,10 @@ import { unsupportedByFormat, unsupportedByPlace, zeroingFallback } from '../ben
 import { collectRequests } from '../bench/pass-requests.ts';
 import { backingFormats, unnamedFormat } from '../bench/backing-layers.ts';
 import { prepareFiles } from '../bench/prepare.ts';
-import { guestRequest } from '../bench/request-context.ts';
 import { RequestRecorder } from '../bench/request-recorder.ts';
 import { openStack } from '../bench/stack.ts';
 import { behindStack } from '../bench/user-image.ts';
 import type { FileStorage } from '../device/file-storage.ts';
-import type { HostLogSink } from '../device/host-log.ts';
-import { HostMeter } from '../device/host-meter.ts';
 import { QEMU_FORMATS } from '../core/format-name.ts';
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
 import { DEFAULT_ENGINE_POLICY } from '../format/engine-policy.ts';
@@ -40,7 +37,8 @@ import {
   type BuiltinRun,
   type Pass,
 } from './both-sides.ts';
-import { classifyOperations, type Classified } from './classify.ts';
+import { classifyOperations } from './classify.ts';
+import { countedRecords, logOperations } from './classified-records.ts';
 import type { HostOperation } from './host-operation.ts';
 
 import {
@@ -208,23 +206,6 @@ async function countPass(pass: Pass): Promise<Pick<CountOutcome, 'counts' | 'req
   };
 }
 
-/** With the request of each, as the builtin engine logs them. */
-function logOperations(
-  { records, requests: numbers }: Classified,
-  requests: readonly Request[],
-  hostLog: HostLogSink,
-): void {
-  let described: number | undefined;
-  for (const [index, record] of records.entries()) {
-    const number = numbers[index];
-    const request = number === undefined ? undefined : requests[number];
-    if (number === undefined || request === undefined) hostLog(record);
-    else if (number === described) hostLog({ ...record, request: number });
-    else hostLog({ ...record, request: number, guest: guestRequest(request) });
-    described = number;
-  }
-}
-
 /**
  * Holds the operations of the first run against ours. Where they differ in a request of several
  * extents, QEMU is run again on new files, as its own order may vary there.
@@ -281,19 +262,6 @@ async function layoutOf({ storage, imageName, plan }: Pass): Promise<FileLayout>
   } finally {
     await device.close();
   }
-}
-
-function countedRecords({ records, elidedFlushes }: Classified): HostMeter {
-  const meter = new HostMeter();
-  for (const record of records) {
-    if (record.phase !== meter.phase) meter.enterPhase(record.phase);
-    if (record.op === 'sync') meter.countSync(record.cause);
-    else if (record.parts !== undefined) meter.countParts(record.purpose, record.parts);
-    else meter.count(record.op, record.purpose, record.length);
-  }
-  meter.enterPhase('run');
-  for (let index = 0; index < elidedFlushes; index++) meter.countElided();
-  return meter;
 }
 
 interface Served {

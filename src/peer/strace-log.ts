@@ -43,6 +43,10 @@ export interface StraceLogOptions {
    * no marks.
    */
   readonly requests: number | undefined;
+  /** Whether reads of the first thread are operations of the engine. Default: they are not. */
+  readonly keepsFirstThread?: boolean | undefined;
+  /** Of the log, for errors. */
+  readonly path?: string | undefined;
 }
 
 /** `PID REST`, the form of every line under `-f`. */
@@ -85,9 +89,9 @@ export class StraceLogParser {
     this.#names = new Map(Object.entries(options.files).map(([name, path]) => [path, name]));
   }
 
-  /** Takes one line, without its end. */
-  push(line: string): void {
-    this.#line++;
+  /** Takes one line, without its end; `number` is its own in the file, for errors. */
+  push(line: string, number = this.#line + 1): void {
+    this.#line = number;
     const [, thread, rest] = LINE.exec(line) ?? [];
     if (thread === undefined || rest === undefined) {
       throw this.#error('does not start with a process ID', line);
@@ -142,7 +146,8 @@ export class StraceLogParser {
     const entry = { call, text: args, mark, line: this.#line };
     const extent = this.#extent(entry, Number(result));
     if (extent === undefined) return undefined;
-    if (extent.op === 'read' && thread === this.#firstThread) return undefined;
+    const isOfEngine = this.#options.keepsFirstThread === true || thread !== this.#firstThread;
+    if (extent.op === 'read' && !isOfEngine) return undefined;
     return { ...this.#position(mark), ...extent, file, error };
   }
 
@@ -207,6 +212,7 @@ export class StraceLogParser {
     const extent = { offset: Number(offset), length: Number(length) };
     const modes: Readonly<Record<string, TracedOp>> = {
       '0': 'allocate',
+      FALLOC_FL_KEEP_SIZE: 'allocate',
       FALLOC_FL_ZERO_RANGE: 'zero-range',
       'FALLOC_FL_KEEP_SIZE|FALLOC_FL_ZERO_RANGE': 'zero-range',
       'FALLOC_FL_KEEP_SIZE|FALLOC_FL_PUNCH_HOLE': 'punch-hole',
@@ -224,7 +230,7 @@ export class StraceLogParser {
 
   #error(rule: string, text: string): Qcow2BenchError {
     const message = `a line of strace ${rule}: ${text.slice(0, 200)}`;
-    return new Qcow2BenchError('peer-bad-trace', message, { line: this.#line });
+    return new Qcow2BenchError('peer-bad-trace', message, { path: this.#options.path, line: this.#line });
   }
 }
 
@@ -236,7 +242,7 @@ function isTracedCall(name: string): name is TracedCall {
  * strace writes bytes that are not printable, and `<`, `>`, `"` and `\`, as octal numbers or C
  * escapes.
  */
-function unescapePath(text: string): string {
+export function unescapePath(text: string): string {
   if (!text.includes('\\')) return text;
   const letters: Readonly<Record<string, string>> = { n: '\n', t: '\t', r: '\r', v: '\v', f: '\f' };
   const bytes = text.replace(/\\([0-7]{1,3}|.)/g, (_, escape: string) =>

@@ -88,7 +88,7 @@ export function syncCauses(steps: readonly SequenceStep[], setting: SequenceSett
       number++;
     }
   }
-  const durable = setting.requests.filter((request) => endCause(request, setting) !== undefined).length;
+  const durable = setting.requests.filter((request) => endsDurable(request, setting.cache)).length;
   const { neverSync } = CACHE_MODE_RULES[setting.cache];
   return { causes, elidedFlushes: neverSync ? 0 : durable - syncedRequests };
 }
@@ -195,8 +195,16 @@ function leadsToRefcountTable(following: readonly (readonly Purpose[])[]): boole
   return stop?.includes('refcount-table') === true;
 }
 
+/** Whether a request has to end with all that was written durable. */
+export function endsDurable(request: Request, cache: CacheMode): boolean {
+  return endCause(request, { cache }) !== undefined;
+}
+
 /** The cause of the sync that a request ends with; `undefined` if it need not be durable. */
-function endCause(request: Request | undefined, { cache }: SequenceSetting): SyncCause | undefined {
+function endCause(
+  request: Request | undefined,
+  { cache }: Pick<SequenceSetting, 'cache'>,
+): SyncCause | undefined {
   switch (request?.op) {
     case 'flush':
       return 'guest-flush';

@@ -47,6 +47,11 @@ function commandsOf(file: string): readonly Documented[] {
     .map((line) => ({ file, words: line.split(/ +/).slice(1) }));
 }
 
+/** A flush that an NBD server received, as strace shows it. */
+const NBD_LOG = `1 read(9, "\\x25\\x60\\x95\\x13\\0\\0\\0\\3${'\\0'.repeat(20)}", 28) = 28
+1 fdatasync(5</vm/disk.qcow2>) = 0
+`;
+
 const DOCUMENTED = FILES.flatMap(commandsOf);
 const inputs = testDirectory();
 
@@ -84,6 +89,22 @@ beforeAll(async () => {
   for (const name of ['before.json', 'after.json', 'both.json']) {
     cpSync(join(inputs, 'results/latest.json'), join(inputs, name));
   }
+  writeFileSync(join(inputs, 'nbd.log'), NBD_LOG);
+  cpSync(join(inputs, 'disk.qcow2'), join(inputs, 'before.qcow2'));
+  await call(inputs, ['create', 'mine.qcow2', '1GiB']);
+  const ownLog = ['--in-place', '--image', 'mine.qcow2', '--host-log', 'ops.jsonl'];
+  await call(inputs, ['run', '--workload', 'stride', '--cache', 'writeback', ...FEW.run, ...ownLog]);
+  await call(inputs, [
+    'ingest',
+    'nbd.log',
+    '--engine-name',
+    'mine',
+    '--image',
+    'disk.qcow2',
+    '--out',
+    'theirs.json',
+  ]);
+  cpSync(join(inputs, 'before.json'), join(inputs, 'ours.json'));
   const one = ['--workload', 'stride', '--format', 'raw', '--cache', 'none', ...FEW.run];
   await call(inputs, ['run', ...one, '--host-log', 'a.jsonl']);
   for (const name of ['b.jsonl', 'before.jsonl', 'after.jsonl']) {

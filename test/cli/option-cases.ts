@@ -30,6 +30,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   balance: ['result.json'],
   'backing-dir': ['.'],
   charts: ['.'],
+  base: ['disk.qcow2'],
   baseline: ['baseline.json'],
   change: ['10%'],
   date: ['2026-01-31T12:00:00Z'],
@@ -46,6 +47,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   precision: ['5%'],
   'qemu-bin-dir': ['/usr/bin'],
   reproduce: ['crash.json'],
+  requests: ['tiny.json'],
   shard: ['1/1', '1/2'],
   snapshot: ['one'],
   until: ['1ms'],
@@ -177,6 +179,10 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
     },
     'history add': { call: { RESULT: 'result.json', commit: '0a1b2c3', file: 'new.jsonl' } },
     'history show': { call: { file: 'history.jsonl' } },
+    ingest: {
+      call: { LOG: 'ops.jsonl', 'engine-name': 'mine', image: 'disk.qcow2', requests: 'tiny.json' },
+      partners: { columns: { requests: 'msr.csv' }, volume: { requests: 'msr.csv' } },
+    },
     crash: {
       call: { workload: 'tiny.json', format: 'qcow2', cache: 'writeback', states: '2' },
       partners: { suite: { workload: undefined, states: '1', requests: '4' } },

@@ -7,12 +7,15 @@ import { CACHE_SIZE_OPTIONS, type CacheSizes } from '../../format/cache-sizes.ts
 import type { CountedCell } from '../../result/schema.ts';
 import { OPTION_OF_SHAPE } from './layout-options.ts';
 
+const RUNNABLE: readonly string[] = ['builtin', 'qemu'];
+
 /**
  * The words after the program's name; `undefined` of a cell that options cannot describe, such as
- * one with a trace fitted to another size.
+ * one with a trace fitted to another size or of an engine that was ingested.
  */
 export function cellWords(cell: CountedCell): readonly string[] | undefined {
   if (cell.remap !== undefined || cell.flushPolicy !== undefined) return undefined;
+  if (!RUNNABLE.includes(cell.engine)) return undefined;
   const { image, backingDepth, payload, like, discard, overlap } = cell;
   const options: Readonly<Record<string, unknown>> = {
     workload: cell.workload,
