@@ -63,14 +63,14 @@ async function summarise(trace: UnsizedTrace, summary: TraceSummary, terminal: T
   const { fileBytes } = trace;
   if (fileBytes === undefined) {
     // A stream may never give another byte: signals end the program.
-    for await (const batch of trace.batches) for (const request of batch) summary.add(request);
+    for await (const batch of trace.columns) summary.add(batch);
     return true;
   }
   using progress = new ReadingProgress(terminal.errors, fileBytes);
   using interruption = new Interruption(terminal, () => progress.clear());
   try {
-    for await (const batch of trace.batches) {
-      for (const request of batch) summary.add(request);
+    for await (const batch of trace.columns) {
+      summary.add(batch);
       progress.show(trace.readBytes);
       await interruption.turn();
     }

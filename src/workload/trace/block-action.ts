@@ -23,6 +23,10 @@ import type { VolumeFilter } from './volume-filter.ts';
 export const BLOCK_ACTIONS = ['Q', 'I', 'D', 'C'] as const;
 export type BlockAction = (typeof BLOCK_ACTIONS)[number];
 
+/** How actions are counted that are passed over. */
+const PASSED_OVER = new Map<string, string>();
+const WORDS_MAX = 64;
+
 const UNDECIDED_MAX = 65_536;
 /** Requeued requests that are remembered until they are issued again. */
 const REQUEUED_MAX = 65_536;
@@ -97,7 +101,14 @@ export class ActionChoice {
 
   /** Counts an event of another action. */
   passOver(action: string, count = 1): void {
-    if (count > 0) this.#target.passedOver.add(`action ${action}`, count);
+    if (count === 0) return;
+    // One event in two is passed over, or more: its words are made once.
+    let words = PASSED_OVER.get(action);
+    if (words === undefined) {
+      words = `action ${action}`;
+      if (PASSED_OVER.size < WORDS_MAX) PASSED_OVER.set(action, words);
+    }
+    this.#target.passedOver.add(words, count);
   }
 
   /** A wanted event belongs to another volume. */
@@ -140,12 +151,9 @@ export class ActionChoice {
    * Takes a wanted event of `length` bytes (`undefined`: it moves no data): the flush that comes
    * first, if it asks for one, and its request. Answers the rule it breaks.
    */
-  addEvent(
-    action: BlockAction,
-    { flushes, op, fua, isZoneAppend, name }: BlockKind,
-    { offset, length, timeNs }: EventPlace,
-  ): string | undefined {
+  addEvent(action: BlockAction, kind: BlockKind, { offset, length, timeNs }: EventPlace): string | undefined {
     const { passedOver } = this.#target;
+    const { flushes, op, fua, isZoneAppend } = kind;
     if (flushes) {
       const flush = { op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs } as const;
       const rule = this.add(action, flush);
@@ -160,7 +168,7 @@ export class ActionChoice {
       return undefined;
     }
     if (op === undefined) {
-      passedOver.add(`requests of kind ${name}`);
+      passedOver.add(`requests of kind ${kind.name}`);
       return undefined;
     }
     return (

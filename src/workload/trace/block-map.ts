@@ -7,6 +7,8 @@
  * by how much.
  */
 
+import { bitsOf, joinedBits } from './bits.ts';
+
 /** Bytes of a page, which cover 65,536 blocks. */
 const PAGE_BYTES = 8192;
 const PAGE_BLOCKS = PAGE_BYTES * 8;
@@ -16,6 +18,9 @@ export class BlockMap {
   /** Bytes of a block; a power of two. */
   blockSize: number;
   #pages = new Map<number, Uint8Array>();
+  /** The page that was marked last. */
+  #lastIndex = -1;
+  #last: Uint8Array = new Uint8Array(0);
 
   constructor(blockSize: number) {
     this.blockSize = blockSize;
@@ -34,14 +39,10 @@ export class BlockMap {
       const pageStart = pageIndex * PAGE_BLOCKS;
       const from = block - pageStart;
       const to = Math.min(last - pageStart, PAGE_BLOCKS - 1);
-      let page = this.#pages.get(pageIndex);
+      const page = this.#page(pageIndex);
       if (page === undefined) {
-        if (this.#pages.size >= PAGES_MAX) {
-          this.#coarsen();
-          return this.add(offset, length) || isNew;
-        }
-        page = new Uint8Array(PAGE_BYTES);
-        this.#pages.set(pageIndex, page);
+        this.#coarsen();
+        return this.add(offset, length) || isNew;
       }
       if (mark(page, from, to)) isNew = true;
       block = pageStart + to + 1;
@@ -134,9 +135,24 @@ export class BlockMap {
     return blocks;
   }
 
+  /** `undefined` if there is none, and no room for another. */
+  #page(index: number): Uint8Array | undefined {
+    if (index === this.#lastIndex) return this.#last;
+    let page = this.#pages.get(index);
+    if (page === undefined) {
+      if (this.#pages.size >= PAGES_MAX) return undefined;
+      page = new Uint8Array(PAGE_BYTES);
+      this.#pages.set(index, page);
+    }
+    this.#lastIndex = index;
+    this.#last = page;
+    return page;
+  }
+
   /** Two blocks become one. */
   #coarsen(): void {
     const before = this.#pages;
+    this.#lastIndex = -1;
     this.#pages = new Map();
     this.blockSize *= 2;
     for (const [index, page] of before) {
@@ -167,16 +183,4 @@ function mark(page: Uint8Array, from: number, to: number): boolean {
     bit += high - low + 1;
   }
   return isNew;
-}
-
-/** Four bits, each of which is set if one of a pair of `byte` is. */
-function joinedBits(byte: number): number {
-  const pairs = (byte | (byte >>> 1)) & 0x55;
-  return (pairs & 1) | ((pairs >>> 1) & 2) | ((pairs >>> 2) & 4) | ((pairs >>> 3) & 8);
-}
-
-function bitsOf(word: number): number {
-  let bits = word - ((word >>> 1) & 0x55555555);
-  bits = (bits & 0x33333333) + ((bits >>> 2) & 0x33333333);
-  return Math.imul((bits + (bits >>> 4)) & 0x0f0f0f0f, 0x01010101) >>> 24;
 }

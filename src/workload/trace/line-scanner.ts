@@ -20,6 +20,10 @@ export class LineScanner {
   readonly #lengthMax: number;
   /** Where the next line begins. */
   #next = 0;
+  /** The chunk after `bytes`, which hold a line that began in the chunk before. */
+  #chunk: Uint8Array | undefined;
+  /** Where the chunk goes on after that line. */
+  #chunkNext = 0;
 
   constructor({ lengthMax }: { readonly lengthMax: number }) {
     this.#lengthMax = lengthMax;
@@ -33,16 +37,30 @@ export class LineScanner {
       this.bytes = chunk;
       return;
     }
-    const joined = new Uint8Array(rest.length + chunk.length);
+    // Only the line that goes over the border is copied.
+    const feed = chunk.indexOf(LINE_FEED);
+    const end = feed < 0 ? chunk.length : feed + 1;
+    const joined = new Uint8Array(rest.length + end);
     joined.set(rest);
-    joined.set(chunk, rest.length);
+    joined.set(chunk.subarray(0, end), rest.length);
     this.bytes = joined;
+    if (end < chunk.length) {
+      this.#chunk = chunk;
+      this.#chunkNext = end;
+    }
   }
 
   /** Moves to the next line; false if no whole line is left. Call `unfinishedTooLong` then. */
   advance(): boolean {
-    const feed = this.bytes.indexOf(LINE_FEED, this.#next);
-    if (feed < 0) return false;
+    let feed = this.bytes.indexOf(LINE_FEED, this.#next);
+    if (feed < 0) {
+      if (this.#chunk === undefined) return false;
+      this.bytes = this.#chunk;
+      this.#next = this.#chunkNext;
+      this.#chunk = undefined;
+      feed = this.bytes.indexOf(LINE_FEED, this.#next);
+      if (feed < 0) return false;
+    }
     this.start = this.#next;
     this.end = feed > this.start && this.bytes[feed - 1] === CARRIAGE_RETURN ? feed - 1 : feed;
     this.#next = feed + 1;

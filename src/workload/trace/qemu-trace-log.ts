@@ -14,7 +14,7 @@
  *   counted; a line with parts of such an event is not. A block backend (`blk`) is a volume.
  */
 
-import { LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
+import { digits, indexOfByte, LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
 import { unreadablePlace } from './request-rules.ts';
 import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
@@ -31,6 +31,11 @@ const FLAG_FUA = 0x10;
 const LETTER_A = 0x61;
 const LETTER_X = 0x78;
 const DIGIT_0 = 0x30;
+const AT = 0x40;
+const POINT = 0x2e;
+const COLON = 0x3a;
+const UNDERSCORE = 0x5f;
+const MICRO_DIGITS = 6;
 const NS_PER_US = 1000;
 const MS_PER_S = 1000;
 
@@ -60,7 +65,8 @@ export class QemuTraceLogParser implements LineParser {
     fields.begin(bytes, start, end);
     fields.word();
     if (!fields.wordIs(READ) && !fields.wordIs(WRITE)) {
-      const nameStart = this.#prefixEnd(bytes, start, end);
+      const nameStart =
+        this.#shortPrefixEnd(bytes, start, fields.wordEnd) ?? this.#prefixEnd(bytes, start, end);
       if (nameStart === undefined) return this.#otherLine(bytes, start, end);
       fields.begin(bytes, nameStart, end);
       fields.word();
@@ -99,6 +105,20 @@ export class QemuTraceLogParser implements LineParser {
     return this.#fields.wordIs(key);
   }
 
+  /** As `#prefixEnd`, for `pid@seconds.micros:` alone, which is what most lines of a log have. */
+  #shortPrefixEnd(bytes: Uint8Array, start: number, end: number): number | undefined {
+    const at = indexOfByte(bytes, AT, start, end);
+    const point = indexOfByte(bytes, POINT, at, end);
+    const colon = point + 1 + MICRO_DIGITS;
+    if (at === start || point === at + 1 || colon >= end || bytes[colon] !== COLON) return undefined;
+    const pid = digits(bytes, start, at);
+    const seconds = digits(bytes, at + 1, point);
+    const micros = digits(bytes, point + 1, colon);
+    if (pid < 0 || seconds < 0 || micros < 0 || !isName(bytes, colon + 1, end)) return undefined;
+    this.#setTime(seconds, micros * NS_PER_US);
+    return colon + 1;
+  }
+
   /** Reads the time before an event's name; answers where the name begins, if there is one. */
   #prefixEnd(bytes: Uint8Array, start: number, end: number): number | undefined {
     const text = Buffer.from(bytes.subarray(start, end)).toString('latin1');
@@ -122,6 +142,20 @@ export class QemuTraceLogParser implements LineParser {
     this.#collector.passedOver.add('lines of other output');
     return undefined;
   }
+}
+
+/** Whether an event's name is there, as `PREFIX` wants it. */
+function isName(bytes: Uint8Array, start: number, end: number): boolean {
+  let at = start;
+  while (at < end && isSmallLetterOrDigit(bytes[at] ?? 0)) at++;
+  if (at === start || ((bytes[start] ?? 0) - DIGIT_0) >>> 0 <= 9 || bytes[at] !== UNDERSCORE) return false;
+  const first = ++at;
+  while (at < end && (bytes[at] === UNDERSCORE || isSmallLetterOrDigit(bytes[at] ?? 0))) at++;
+  return at > first && at === end;
+}
+
+function isSmallLetterOrDigit(byte: number): boolean {
+  return (byte - LETTER_A) >>> 0 < 26 || (byte - DIGIT_0) >>> 0 <= 9;
 }
 
 /**

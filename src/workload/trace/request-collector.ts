@@ -11,6 +11,7 @@
 import { alignDown, alignUp } from '../../core/alignment.ts';
 import type { Request } from '../request.ts';
 import { ActionChoice, type BlockAction } from './block-action.ts';
+import { RequestColumns } from './request-columns.ts';
 import { brokenRule, brokenSizeRule } from './request-rules.ts';
 import { Tally } from './tally.ts';
 import { VolumeFilter } from './volume-filter.ts';
@@ -34,9 +35,6 @@ export interface CollectorOptions {
   /** For formats with several events of a request: which of them to take. Default: see there. */
   readonly action?: BlockAction | undefined;
 }
-
-/** A request before it is given out. */
-type HeldRequest = { -readonly [Field in keyof Request]: Request[Field] };
 
 export class RequestCollector {
   readonly volumes: VolumeFilter;
@@ -70,7 +68,9 @@ export class RequestCollector {
   readonly #sizeIsGiven: boolean;
   #virtualSize: number | undefined;
   #sizeLimit: number;
-  #held: HeldRequest[] = [];
+  readonly #held = new RequestColumns();
+  /** What was given out last. */
+  readonly #batch = new RequestColumns();
   #newestNs = -Infinity;
   #isDisordered = false;
   /** The time of the last request that was given out. */
@@ -113,6 +113,7 @@ export class RequestCollector {
 
   /** The rule that a request breaks by what it addresses, or `undefined`. */
   brokenRule({ op, offset, length }: Pick<Request, 'op' | 'offset' | 'length'>): string | undefined {
+    if (this.#align === 1) return brokenRule(op, offset, length, this.#sizeLimit);
     // A length of 0 stays one.
     const from = alignDown(offset, this.#align);
     return brokenRule(
@@ -123,8 +124,8 @@ export class RequestCollector {
     );
   }
 
-  /** Takes a request, which is the collector's from here on; answers the rule it breaks. */
-  add(request: HeldRequest): string | undefined {
+  /** Takes a request, of which nothing is kept but its values; answers the rule it breaks. */
+  add(request: Request): string | undefined {
     const { timeNs } = request;
     const rule = this.brokenRule(request);
     if (rule !== undefined) return rule;
@@ -135,20 +136,20 @@ export class RequestCollector {
       this.#newestNs = timeNs;
     }
     this.timeNs = timeNs;
-    if (this.#align > 1) this.#widen(request);
-    const end = request.offset + request.length;
+    const taken = this.#align > 1 ? this.#widened(request) : request;
+    const end = taken.offset + taken.length;
     if (end > this.endOffset) this.endOffset = end;
-    this.#held.push(request);
+    this.#held.add(taken);
     return undefined;
   }
 
-  #widen(request: HeldRequest): void {
-    const { offset, length } = request;
-    request.offset = alignDown(offset, this.#align);
-    request.length = alignUp(offset + length, this.#align) - request.offset;
-    if (request.length > length) {
+  #widened(request: Request): Request {
+    const offset = alignDown(request.offset, this.#align);
+    const length = alignUp(request.offset + request.length, this.#align) - offset;
+    if (length > request.length) {
       this.adjusted.add(`requests widened to multiples of ${String(this.#align)} bytes`);
     }
+    return { ...request, offset, length };
   }
 
   /** Takes a flush; answers the rule it breaks. */
@@ -163,33 +164,23 @@ export class RequestCollector {
 
   /** Whether a batch waits to be taken. */
   get isFull(): boolean {
-    return this.#held.length >= this.#orderWindow + this.batchRequests;
+    return this.#held.count >= this.#orderWindow + this.batchRequests;
   }
 
-  /** The next requests in order; `ended`: all that are left. */
-  take({ ended }: { readonly ended: boolean }): readonly Request[] {
-    if (this.#isDisordered) this.#held.sort((a, b) => a.timeNs - b.timeNs);
+  /** The next requests in order, valid until the next call; `ended`: all that are left. */
+  take({ ended }: { readonly ended: boolean }): RequestColumns {
+    const held = this.#held;
+    if (this.#isDisordered) held.sort();
     this.#isDisordered = false;
-    const batch = this.#takeFirst(ended ? this.#held.length : this.#held.length - this.#orderWindow);
-    const [first] = batch;
-    if (first === undefined) return batch;
-    this.#floorNs = batch.at(-1)?.timeNs ?? this.#floorNs;
-    this.#originNs ??= this.#rebases ? first.timeNs : 0;
+    const batch = this.#batch;
+    held.moveFirst(ended ? held.count : Math.max(0, held.count - this.#orderWindow), batch);
+    const { count, timesNs } = batch;
+    if (count === 0) return batch;
+    this.#floorNs = timesNs[count - 1] ?? this.#floorNs;
+    this.#originNs ??= this.#rebases ? (timesNs[0] ?? 0) : 0;
     const originNs = this.#originNs;
-    if (originNs !== 0) for (const request of batch) request.timeNs -= originNs;
+    if (originNs !== 0) for (let at = 0; at < count; at++) timesNs[at] = (timesNs[at] ?? 0) - originNs;
     return batch;
-  }
-
-  #takeFirst(count: number): HeldRequest[] {
-    if (count <= 0) return [];
-    const all = this.#held;
-    if (count === all.length) {
-      this.#held = [];
-      return all;
-    }
-    this.#held = all.slice(count);
-    all.length = count;
-    return all;
   }
 
   #lateRule(timeNs: number): string {

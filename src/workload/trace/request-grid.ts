@@ -7,8 +7,6 @@
  * needed is used.
  */
 
-import type { Request } from '../request.ts';
-
 const COLUMNS = 512;
 const ROWS = 256;
 
@@ -35,19 +33,31 @@ export class RequestGrid {
   #rowSize = 512;
 
   /** @param x the horizontal position of the request: a time or a number, from 0. */
-  add({ op, offset, length, fua }: Request, x: number): void {
-    while (x >= COLUMNS * this.#columnSize) this.#joinColumns();
-    const column = Math.floor(x / this.#columnSize);
-    if (op === 'flush' || fua) this.#flushes[column] = (this.#flushes[column] ?? 0) + 1;
-    if (op === 'flush' || op === 'discard') return;
+  addFlush(x: number): void {
+    const column = this.#column(x);
+    this.#flushes[column] = (this.#flushes[column] ?? 0) + 1;
+  }
+
+  /**
+   * A read, or a write or zero-write; discards are not shown.
+   *
+   * @param x as above.
+   */
+  add(isRead: boolean, offset: number, length: number, x: number): void {
+    const column = this.#column(x);
     const end = offset + length - 1;
     while (end >= ROWS * this.#rowSize) this.#joinRows();
-    const cells = op === 'read' ? this.#reads : this.#writes;
+    const cells = isRead ? this.#reads : this.#writes;
     const last = Math.floor(end / this.#rowSize);
     for (let row = Math.floor(offset / this.#rowSize); row <= last; row++) {
       const at = row * COLUMNS + column;
       cells[at] = (cells[at] ?? 0) + 1;
     }
+  }
+
+  #column(x: number): number {
+    while (x >= COLUMNS * this.#columnSize) this.#joinColumns();
+    return Math.floor(x / this.#columnSize);
   }
 
   /**

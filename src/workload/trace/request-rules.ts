@@ -16,16 +16,21 @@ export function brokenRule(
 ): string | undefined {
   if (op === 'flush') return undefined;
   if (length === 0) return `a ${op} of length 0`;
-  if (offset % SECTOR_SIZE !== 0) {
+  if (!isWholeSectors(offset)) {
     return `offset ${String(offset)} is not a multiple of ${String(SECTOR_SIZE)}`;
   }
-  if (length % SECTOR_SIZE !== 0) {
+  if (!isWholeSectors(length)) {
     return `length ${String(length)} is not a multiple of ${String(SECTOR_SIZE)}`;
   }
   if (offset + length > virtualSize) {
     return `the request ends at ${String(offset + length)}, past the device's end at ${String(virtualSize)}`;
   }
   return undefined;
+}
+
+/** The bits of the remainder are among the lowest 32, to which `&` cuts a number below 2^53. */
+function isWholeSectors(bytes: number): boolean {
+  return (bytes & (SECTOR_SIZE - 1)) === 0;
 }
 
 /**

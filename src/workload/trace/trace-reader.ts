@@ -24,6 +24,7 @@ import { refuseStream, sizeOfFiles, traceFiles } from './trace-files.ts';
 import { recogniseTrace, TRACE_FORMATS, traceFormat, type TraceFormat } from './trace-formats.ts';
 import { ambiguousTraceRule, headOf, readHead, unknownTraceRule } from './trace-head.ts';
 import { BATCH_REQUESTS, RequestCollector } from './request-collector.ts';
+import { RequestColumns } from './request-columns.ts';
 import type { TallyEntry } from './tally.ts';
 import type { TraceParser } from './trace-parser.ts';
 import { readUnpacked } from './unpacked-file.ts';
@@ -113,6 +114,8 @@ async function readThrough({ batches }: OpenTrace): Promise<void> {
 export interface UnsizedTrace extends OpenTrace {
   /** Whether `virtualSize` is the device's; otherwise it grows with the requests that were read. */
   readonly isSized: boolean;
+  /** The requests as numbers, in place of `batches`; each batch is valid until the next one. */
+  readonly columns: AsyncIterable<RequestColumns>;
   /** Bytes of the files, packed or not, and how many of them were read so far. */
   readonly fileBytes: number | undefined;
   readonly readBytes: number;
@@ -141,6 +144,7 @@ interface Source {
 class TraceReader implements UnsizedTrace {
   readonly path: string;
   readonly batches: AsyncIterable<readonly Request[]>;
+  readonly columns: AsyncIterable<RequestColumns>;
   skippedCount = 0;
   isCut = false;
   cutBytes = 0;
@@ -153,7 +157,7 @@ class TraceReader implements UnsizedTrace {
   #format: TraceFormat = 'native';
   #collector: RequestCollector | undefined;
   /** The first batch, read by `open`. */
-  #first: readonly Request[] = [];
+  #first = new RequestColumns();
   #left: number;
   #isEnded = false;
   #hasRequests = false;
@@ -168,7 +172,8 @@ class TraceReader implements UnsizedTrace {
       this.readBytes += bytes;
     };
     this.#files = this.#paths.map((file) => readUnpacked(file, { onCut, onRead }));
-    this.batches = this.#batches();
+    this.columns = this.#columns();
+    this.batches = requestsIn(this.columns);
   }
 
   get format(): TraceFormat {
@@ -250,7 +255,7 @@ class TraceReader implements UnsizedTrace {
       };
       return { chunks, feed: openFeed({ ...parts, parser: parserOf(collector, head, columns) }) };
     });
-    while (!this.#isEnded && this.#first.length === 0) this.#first = await this.#fill(collector);
+    while (!this.#isEnded && this.#first.count === 0) this.#first = await this.#fill(collector);
   }
 
   #recognised(bytes: Uint8Array): TraceFormat {
@@ -263,14 +268,13 @@ class TraceReader implements UnsizedTrace {
     throw new Qcow2BenchError('ambiguous-trace', ambiguousTraceRule(formats), place);
   }
 
-  async *#batches(): AsyncGenerator<readonly Request[], undefined> {
+  async *#columns(): AsyncGenerator<RequestColumns, undefined> {
     try {
       let batch = this.#first;
-      this.#first = [];
       while (this.#left > 0) {
-        if (batch.length > this.#left) batch = batch.slice(0, this.#left);
-        this.#left -= batch.length;
-        if (batch.length > 0) yield batch;
+        if (batch.count > this.#left) batch.count = this.#left;
+        this.#left -= batch.count;
+        if (batch.count > 0) yield batch;
         if (this.#isEnded || this.#collector === undefined) break;
         batch = await this.#fill(this.#collector);
       }
@@ -281,7 +285,7 @@ class TraceReader implements UnsizedTrace {
   }
 
   /** Parses until there is a batch, or the files are at their ends. */
-  async #fill(collector: RequestCollector): Promise<readonly Request[]> {
+  async #fill(collector: RequestCollector): Promise<RequestColumns> {
     const { volumes } = collector;
     collector.batchRequests = Math.max(1, Math.min(BATCH_REQUESTS, this.#left));
     while (!collector.isFull && !volumes.isListed) {
@@ -298,7 +302,7 @@ class TraceReader implements UnsizedTrace {
     if (volumes.isSeveral && (this.#isEnded || volumes.isListed)) throw this.#severalVolumes(collector);
     if (this.#isEnded && volumes.isMissing) throw this.#missingVolume(collector);
     const batch = collector.take({ ended: this.#isEnded });
-    this.#hasRequests ||= batch.length > 0;
+    this.#hasRequests ||= batch.count > 0;
     if (this.#isEnded && !this.#hasRequests) throw this.#noRequests(collector);
     return batch;
   }
@@ -387,6 +391,13 @@ const NAMES_SHOWN = 40;
 function listed(names: readonly string[]): string {
   const shown = names.slice(0, NAMES_SHOWN).join(' ');
   return names.length <= NAMES_SHOWN ? shown : `${shown} … (${String(names.length)} in all)`;
+}
+
+async function* requestsIn(
+  columns: AsyncIterable<RequestColumns>,
+): AsyncGenerator<readonly Request[], undefined> {
+  for await (const batch of columns) yield batch.requests();
+  return undefined;
 }
 
 /** Wraps what the file system or the decompressor throws. */

@@ -3,12 +3,12 @@
  * writing allocates.
  *
  * Invariants: one pass, and memory that does not grow with the trace: sizes and alignments are
- * counted by powers of two, touched blocks in maps of at most 32 MiB each.
+ * counted by powers of two, touched blocks in maps of at most 160 MiB.
  */
 
-import type { Request, RequestOp } from '../request.ts';
-import { ReadFill } from '../read-fill.ts';
 import { BlockMap } from './block-map.ts';
+import { BLOCK_USES, BlockUses } from './block-uses.ts';
+import { FUA_BIT, type RequestColumns } from './request-columns.ts';
 import { RequestGrid } from './request-grid.ts';
 
 /** The unit of a footprint, as long as memory suffices: a sector. */
@@ -66,23 +66,17 @@ export class TraceSummary {
   readonly byTime = new RequestGrid();
   readonly byNumber = new RequestGrid();
 
-  readonly #touched = new BlockMap(FOOTPRINT_BLOCK);
-  readonly #written = new BlockMap(FOOTPRINT_BLOCK);
+  readonly #uses = new BlockUses(FOOTPRINT_BLOCK);
   readonly #clusters: BlockMap;
-  readonly #reads = new ReadFill();
-  readonly #counts: Record<RequestOp, number> = {
-    read: 0,
-    write: 0,
-    flush: 0,
-    discard: 0,
-    'write-zeroes': 0,
-  };
-  readonly #bytes: Record<RequestOp, number> = { read: 0, write: 0, flush: 0, discard: 0, 'write-zeroes': 0 };
-  readonly #sizes = { read: new Float64Array(POWERS), write: new Float64Array(POWERS) };
-  readonly #alignments = { read: new Float64Array(POWERS), write: new Float64Array(POWERS) };
+  readonly #reads = new OpCounts();
+  readonly #writes = new OpCounts();
+  #flushes = 0;
+  readonly #discards = { count: 0, bytes: 0 };
+  readonly #writeZeroes = { count: 0, bytes: 0 };
   #requests = 0;
   #fuaWrites = 0;
   #allocatingWrites = 0;
+  #unwrittenReadBytes = 0;
   #firstNs: number | undefined;
   #lastNs = 0;
   #endOffset = 0;
@@ -92,83 +86,119 @@ export class TraceSummary {
     this.#clusters = new BlockMap(clusterSize);
   }
 
-  add(request: Request): void {
-    this.#reads.add(request);
-    const { op, offset, length, timeNs } = request;
-    this.#firstNs ??= timeNs;
-    this.#lastNs = timeNs;
-    this.byTime.add(request, timeNs - this.#firstNs);
-    this.byNumber.add(request, this.#requests);
-    this.#requests++;
-    this.#counts[op]++;
-    if (op === 'flush') return;
-    this.#bytes[op] += length;
-    this.#endOffset = Math.max(this.#endOffset, offset + length);
-    if (op === 'discard') return;
-    this.#touched.add(offset, length);
-    if (op !== 'read' && op !== 'write') return;
-    count(this.#sizes[op], Math.floor(Math.log2(length)));
-    count(this.#alignments[op], Math.min(trailingZeroes(offset), trailingZeroes(length)));
-    if (op === 'read') return;
-    if (request.fua) this.#fuaWrites++;
-    this.#written.add(offset, length);
-    if (this.#clusters.add(offset, length)) this.#allocatingWrites++;
+  add(requests: RequestColumns): void {
+    const { count, kinds, offsets, lengths, timesNs } = requests;
+    if (count === 0) return;
+    const firstNs = (this.#firstNs ??= timesNs[0] ?? 0);
+    this.#lastNs = timesNs[count - 1] ?? 0;
+    const { byTime, byNumber } = this;
+    for (let at = 0; at < count; at++) {
+      const op = requests.opAt(at);
+      const offset = offsets[at] ?? 0;
+      const length = lengths[at] ?? 0;
+      const isFua = ((kinds[at] ?? 0) & FUA_BIT) !== 0;
+      const x = (timesNs[at] ?? 0) - firstNs;
+      if (op === 'flush' || isFua) {
+        byTime.addFlush(x);
+        byNumber.addFlush(this.#requests);
+      }
+      if (op === 'read' || op === 'write' || op === 'write-zeroes') {
+        byTime.add(op === 'read', offset, length, x);
+        byNumber.add(op === 'read', offset, length, this.#requests);
+      }
+      this.#requests++;
+      if (op === 'flush') {
+        this.#flushes++;
+        continue;
+      }
+      if (offset + length > this.#endOffset) this.#endOffset = offset + length;
+      switch (op) {
+        case 'read':
+          this.#reads.add(offset, length);
+          this.#unwrittenReadBytes += this.#uses.add(BLOCK_USES.read, offset, length);
+          break;
+        case 'write':
+          this.#writes.add(offset, length);
+          this.#uses.add(BLOCK_USES.write, offset, length);
+          if (isFua) this.#fuaWrites++;
+          if (this.#clusters.add(offset, length)) this.#allocatingWrites++;
+          break;
+        case 'write-zeroes':
+          this.#writeZeroes.count++;
+          this.#writeZeroes.bytes += length;
+          this.#uses.add(BLOCK_USES.zero, offset, length);
+          break;
+        case 'discard':
+          this.#discards.count++;
+          this.#discards.bytes += length;
+          this.#uses.add(BLOCK_USES.discard, offset, length);
+          break;
+      }
+    }
   }
 
   figures(): TraceFigures {
-    const counts = this.#counts;
-    const bytes = this.#bytes;
-    const touched = this.#touched;
+    const reads = this.#reads;
+    const writes = this.#writes;
+    const uses = this.#uses;
     return {
       requests: this.#requests,
-      reads: counts.read,
-      writes: counts.write,
-      flushes: counts.flush,
-      discards: counts.discard,
-      writeZeroes: counts['write-zeroes'],
+      reads: reads.count,
+      writes: writes.count,
+      flushes: this.#flushes,
+      discards: this.#discards.count,
+      writeZeroes: this.#writeZeroes.count,
       fuaWrites: this.#fuaWrites,
-      bytes: bytes.read + bytes.write,
-      readBytes: bytes.read,
-      writeBytes: bytes.write,
-      discardBytes: bytes.discard,
-      writeZeroesBytes: bytes['write-zeroes'],
+      bytes: reads.bytes + writes.bytes,
+      readBytes: reads.bytes,
+      writeBytes: writes.bytes,
+      discardBytes: this.#discards.bytes,
+      writeZeroesBytes: this.#writeZeroes.bytes,
       durationNs: this.#lastNs - (this.#firstNs ?? 0),
-      sizes: powers(this.#sizes),
-      alignments: powers(this.#alignments),
-      footprintBytes: touched.count() * touched.blockSize,
-      writtenBytes: this.#written.count() * this.#written.blockSize,
-      footprintBlock: Math.max(touched.blockSize, this.#written.blockSize),
+      sizes: powers(reads.sizes, writes.sizes),
+      alignments: powers(reads.alignments, writes.alignments),
+      footprintBytes: uses.count((read, write, zero) => read | write | zero) * uses.blockSize,
+      writtenBytes: uses.count((_read, write) => write) * uses.blockSize,
+      footprintBlock: uses.blockSize,
       allocatingWrites: this.#allocatingWrites,
       clusterSize: this.#clusters.blockSize,
       clusters: this.#clusters.count(),
       endOffset: this.#endOffset,
-      unwrittenReadBytes: this.#reads.unwrittenReadBytes,
+      unwrittenReadBytes: this.#unwrittenReadBytes,
     };
   }
 }
 
-function count(counts: Float64Array, power: number): void {
-  counts[power] = (counts[power] ?? 0) + 1;
+/** Of reads, or of writes. */
+class OpCounts {
+  count = 0;
+  bytes = 0;
+  readonly sizes = new Float64Array(POWERS);
+  readonly alignments = new Float64Array(POWERS);
+
+  add(offset: number, length: number): void {
+    this.count++;
+    this.bytes += length;
+    const size = length < 2 ** 31 ? 31 - Math.clz32(length) : Math.floor(Math.log2(length));
+    this.sizes[size] = (this.sizes[size] ?? 0) + 1;
+    const alignment = Math.min(trailingZeroes(offset), trailingZeroes(length));
+    this.alignments[alignment] = (this.alignments[alignment] ?? 0) + 1;
+  }
 }
 
 /** The power of two in a whole number; the most there is for 0. */
 function trailingZeroes(value: number): number {
   if (value === 0) return POWERS - 1;
-  const low = value % 2 ** 32;
+  // To 32 bits.
+  const low = value | 0;
   if (low !== 0) return 31 - Math.clz32(low & -low);
   return 32 + trailingZeroes(value / 2 ** 32);
 }
 
-function powers({
-  read,
-  write,
-}: {
-  readonly read: Float64Array;
-  readonly write: Float64Array;
-}): PowerCount[] {
+function powers(reads: Float64Array, writes: Float64Array): PowerCount[] {
   return Array.from({ length: POWERS }, (_, power) => ({
     bytes: 2 ** power,
-    reads: read[power] ?? 0,
-    writes: write[power] ?? 0,
-  })).filter(({ reads, writes }) => reads + writes > 0);
+    reads: reads[power] ?? 0,
+    writes: writes[power] ?? 0,
+  })).filter((count) => count.reads + count.writes > 0);
 }
