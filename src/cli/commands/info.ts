@@ -74,15 +74,20 @@ function infoText(info: ImageInfo, { paint }: Terminal): string {
     `virtual size: ${exactSize(info.virtualSize)}`,
     `disk size: ${humanSize(allocatedSize(info.path))}`,
     `file length: ${exactSize(info.fileSize)}`,
-    ...(info.clusterSize === undefined ? [] : clusteredLines(info, info.clusterSize)),
+    ...(isPlain(info) ? [] : formatLines(info)),
   ].join('\n');
 }
 
-function clusteredLines(info: ImageInfo, clusterSize: number): string[] {
-  const { isDirty = false, isEncrypted = false, snapshots = [], specific = {} } = info;
+/** A format without metadata: there is no more to print. */
+function isPlain({ clusterSize, specific }: ImageInfo): boolean {
+  return clusterSize === undefined && specific === undefined;
+}
+
+function formatLines(info: ImageInfo): string[] {
+  const { clusterSize, isDirty = false, isEncrypted = false, snapshots = [], specific = {} } = info;
   const lines = [
     ...(isEncrypted ? ['encrypted: yes'] : []),
-    `cluster_size: ${String(clusterSize)}`,
+    ...(clusterSize === undefined ? [] : [`cluster_size: ${String(clusterSize)}`]),
     ...(isDirty ? ['cleanly shut down: no'] : []),
   ];
   if (info.backing !== undefined) {
@@ -140,10 +145,10 @@ function infoJson(info: ImageInfo): Record<string, unknown> {
     ...(info.isEncrypted === true ? { encrypted: true } : {}),
   };
   const { backing, snapshots = [], specific = {} } = info;
-  if (info.clusterSize === undefined) return common;
+  if (isPlain(info)) return common;
   return {
     ...common,
-    'cluster-size': info.clusterSize,
+    ...(info.clusterSize === undefined ? {} : { 'cluster-size': info.clusterSize }),
     ...(backing === undefined
       ? {}
       : {

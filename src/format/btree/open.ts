@@ -14,11 +14,10 @@ import { DEFAULT_COMMIT_POLICY } from '../commit-policy.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { BtreeImage } from './btree-image.ts';
 import type { JournalRecord } from './on-disk/journal-record.ts';
-import { BLOCK_SIZE, NO_EXTENT, ZERO_EXTENT } from './on-disk/layout.ts';
+import { BLOCK_SIZE } from './on-disk/layout.ts';
 import type { Superblock } from './on-disk/superblock.ts';
 import { claimAll } from './tree/claims.ts';
 import { findState, readSnapshots, type FoundState } from './tree/recovery.ts';
-import type { BlockRange } from './tree/host-space.ts';
 import { ImageCore } from './tree/image-core.ts';
 
 /** Bytes of memory for nodes, as much as qcow2 has for L2 tables at most. */
@@ -70,7 +69,7 @@ async function prepareToWrite(core: ImageCore, found: FoundState): Promise<void>
   const { superblock, records, isFallback } = found;
   // What was read may be in the page cache alone, if only the process died that wrote it.
   await core.device.sync('commit', 'never');
-  await claimAll(core, records.flatMap(placesOf));
+  await claimAll(core, records);
   if (records.length === 0 && !isFallback && !superblock.isUnordered) return;
   await applyRecords(core, records);
   await core.lock.hold(() => core.commit('commit'));
@@ -82,10 +81,4 @@ async function applyRecords(core: ImageCore, records: readonly JournalRecord[]):
   for (const { operations } of records) {
     for (const [guest, blocks, host] of operations) await core.map(guest, blocks, host);
   }
-}
-
-function placesOf({ operations }: JournalRecord): readonly BlockRange[] {
-  return operations
-    .filter(([, , host]) => host !== ZERO_EXTENT && host !== NO_EXTENT)
-    .map(([, blocks, host]) => ({ block: host, blocks }));
 }

@@ -7,31 +7,40 @@
  */
 
 import { openImage, type CreateImageOptions } from '../../../src/format/registry.ts';
-import { openQcow2 } from '../../../src/format/qcow2/open.ts';
+import type { CommitPolicy } from '../../../src/format/commit-policy.ts';
 import { filled, RecordedFiles } from '../recorded-files.ts';
+import { sealBtree } from './btree-fields.ts';
 import { withBitmaps } from '../qcow2/image-bytes.ts';
 
 export const IMAGE = 'vm/disk';
 export const BACKING = 'vm/base';
 const DATA_FILE = 'vm/data';
 
+type BaseFormat = 'qcow2' | 'qed' | 'btree';
+
 export interface BaseImage {
   readonly name: string;
-  readonly format: 'qcow2' | 'qed';
+  readonly format: BaseFormat;
   readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Makes the checksums of a damaged copy right. */
+  readonly seal?: ((bytes: Uint8Array<ArrayBuffer>) => void) | undefined;
   /** The files beside it, by name. */
   readonly beside: ReadonlyMap<string, Uint8Array<ArrayBuffer>>;
 }
 
 interface Recipe extends Omit<CreateImageOptions, 'device' | 'virtualSize' | 'format'> {
   readonly name: string;
-  readonly format: 'qcow2' | 'qed';
+  readonly format: BaseFormat;
   readonly virtualSize?: number;
   readonly hasSnapshots?: boolean;
   readonly hasCompressed?: boolean;
   readonly bitmaps?: readonly string[];
   /** Never closed: the dirty bit, or QED's mark, stays. */
   readonly isDirty?: boolean;
+  /** A few hundred extents, for more than one node. */
+  readonly isScattered?: boolean;
+  readonly isSealed?: boolean;
+  readonly commit?: CommitPolicy;
 }
 
 const KIB = 1024;
@@ -59,6 +68,23 @@ const RECIPES: readonly Recipe[] = [
   { name: 'qcow2 with a data file', format: 'qcow2', shape: { dataFile: 'plain' } },
   { name: 'QED', format: 'qed', virtualSize: 16 * MIB },
   { name: 'QED over a backing file, not closed', format: 'qed', backingFile, isDirty: true },
+  { name: 'B-tree', format: 'btree', hasSnapshots: true, isScattered: true },
+  {
+    name: 'B-tree with right checksums',
+    format: 'btree',
+    hasSnapshots: true,
+    isScattered: true,
+    isSealed: true,
+  },
+  { name: 'B-tree, journal, not closed', format: 'btree', commit: 'journal', isDirty: true, isSealed: true },
+  {
+    name: 'B-tree over a backing file, one-sync, not closed',
+    format: 'btree',
+    commit: 'one-sync',
+    backingFile,
+    isDirty: true,
+    isSealed: true,
+  },
 ];
 
 export function makeBaseImages(): Promise<readonly BaseImage[]> {
@@ -73,36 +99,43 @@ async function makeBase(recipe: Recipe): Promise<BaseImage> {
   files.put(BACKING, filled(MIB, 0xbb));
   const hasDataFile = recipe.shape?.dataFile !== undefined;
   const dataFile = hasDataFile ? { name: 'data', device: files.storage.create(DATA_FILE) } : undefined;
-  await files.create(IMAGE, { ...recipe, virtualSize, clusterSize, dataFile });
+  const hasClusters = format !== 'btree';
+  await files.create(IMAGE, {
+    ...recipe,
+    virtualSize,
+    clusterSize: hasClusters ? clusterSize : undefined,
+    dataFile,
+  });
   if (bitmaps !== undefined) files.put(IMAGE, (await withBitmaps(files.contents(IMAGE), bitmaps)).bytes);
-  if (recipe.hasSnapshots === true) await takeSnapshots(files, clusterSize);
+  if (recipe.hasSnapshots === true) await takeSnapshots(files, format, clusterSize);
   await fill(files, recipe, clusterSize);
   const beside = new Map([[BACKING, files.contents(BACKING)]]);
   if (hasDataFile) beside.set(DATA_FILE, files.contents(DATA_FILE));
-  return { name, format, bytes: files.contents(IMAGE), beside };
+  const seal = recipe.isSealed === true ? sealBtree : undefined;
+  return { name, format, bytes: files.contents(IMAGE), beside, seal };
 }
 
-async function takeSnapshots(files: RecordedFiles, clusterSize: number): Promise<void> {
-  const image = await openQcow2({
-    device: files.open(IMAGE, { label: 'image', readOnly: false }),
-    readOnly: false,
-    readPurpose: 'data',
-    openBacking: () => openImage({ format: 'raw', name: BACKING, files, readOnly: true }),
-  });
+async function takeSnapshots(files: RecordedFiles, format: BaseFormat, clusterSize: number): Promise<void> {
+  const image = await openImage({ format, name: IMAGE, files, readOnly: false });
   await image.write(0, filled(2 * clusterSize, 1));
-  await image.snapshots.create({ name: 'first', seconds: 1, nanoseconds: 0 });
+  await image.snapshots?.create({ name: 'first', seconds: 1, nanoseconds: 0 });
   await image.write(0, filled(clusterSize, 2));
-  await image.snapshots.create({ name: 'second', seconds: 2, nanoseconds: 0 });
+  await image.snapshots?.create({ name: 'second', seconds: 2, nanoseconds: 0 });
   await image.close();
 }
 
 async function fill(files: RecordedFiles, recipe: Recipe, cluster: number): Promise<void> {
-  const image = await openImage({ format: recipe.format, name: IMAGE, files, readOnly: false });
+  const { format, commit } = recipe;
+  const image = await openImage({ format, name: IMAGE, files, readOnly: false, commit });
   if (recipe.hasCompressed === true) {
     for (const at of [10, 11, 12]) await image.writeCompressed?.(at * cluster, filled(cluster, at));
     await image.endCompressedWrites?.();
   }
   for (const at of [0, 5, 6, 7, 30, 100]) await image.write(at * cluster, filled(cluster, at + 1));
+  if (recipe.isScattered === true) {
+    for (let block = 200; block < 800; block += 2)
+      {await image.write(block * cluster, filled(cluster, block % 256));}
+  }
   await image.write(8 * cluster + 512, filled(512, 0xee));
   await image.writeZeroes(6 * cluster, cluster, { unmap: false });
   await image.discard(30 * cluster, cluster);

@@ -89,7 +89,9 @@ export class Fuzzer {
   #damaged(index: number, mutations: readonly Mutation[]): DamagedImage {
     const [base, map] = this.#bases[index] as readonly [BaseImage, FieldMap];
     const what = mutations.map((mutation) => describeMutation(map, mutation));
-    return { base, bytes: mutated(base.bytes, map, mutations), what };
+    const bytes = mutated(base.bytes, map, mutations);
+    base.seal?.(bytes);
+    return { base, bytes, what };
   }
 }
 

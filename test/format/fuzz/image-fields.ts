@@ -4,6 +4,7 @@
  */
 
 import type { BaseImage } from './base-images.ts';
+import { btreeFields } from './btree-fields.ts';
 
 export interface Field {
   readonly at: number;
@@ -21,6 +22,8 @@ export interface FieldMap {
   readonly structures: readonly Structure[];
   readonly littleEndian: boolean;
   readonly clusterSize: number;
+  /** Bytes of what pointers count; default 1. */
+  readonly pointerUnit?: number;
 }
 
 const OFFSET = 0x00ff_ffff_ffff_fe00n;
@@ -30,6 +33,7 @@ const BITMAPS_EXTENSION = 0x2385_2875;
 const EMPTY_ENTRIES = 8;
 
 export function fieldsOf({ format, bytes }: BaseImage): FieldMap {
+  if (format === 'btree') return btreeFields(bytes);
   return format === 'qcow2' ? new Qcow2Walk(bytes).walk() : qedFields(bytes);
 }
 

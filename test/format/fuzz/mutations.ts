@@ -184,11 +184,12 @@ function changed(before: bigint, { change, structure, field, map, bytes }: Chang
       return change.value;
     case 'pointer': {
       const { at } = target(map, change).field;
-      return BigInt(at - (at % map.clusterSize)) | change.flags;
+      return BigInt((at - (at % map.clusterSize)) / (map.pointerUnit ?? 1)) | change.flags;
     }
     case 'cluster': {
       const clusters = Math.ceil(bytes.byteLength / map.clusterSize) + 4;
-      return BigInt((change.cluster % clusters) * map.clusterSize + change.plus) | change.flags;
+      const offset = (change.cluster % clusters) * map.clusterSize;
+      return BigInt(offset / (map.pointerUnit ?? 1) + change.plus) | change.flags;
     }
     case 'copy':
       return get(bytes, pick(structure.fields, change.index), map) ?? before;

@@ -161,6 +161,7 @@ class Trial {
   /** By the header alone: bit 0 of qcow2's incompatible features, bit 1 of QED's. */
   #isDirty(): boolean {
     const bytes = this.#bytes;
+    if (this.#base.format === 'btree') return false;
     return this.#base.format === 'qcow2' ? ((bytes[79] ?? 0) & 1) !== 0 : ((bytes[16] ?? 0) & 2) !== 0;
   }
 }

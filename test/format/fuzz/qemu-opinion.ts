@@ -45,6 +45,7 @@ export class QemuOpinion {
   /** Fails where one calls the image clean and the other does not. */
   async hold({ base, bytes }: DamagedImage, verdict: Verdict): Promise<void> {
     // QEMU opens the backing files of an image before it checks it.
+    if (base.format === 'btree') return;
     if (this.#seen++ % ONE_IN !== 0 || base.beside.size > 1 || base.name.includes('backing')) return;
     const status = await this.#check(base.format, bytes);
     if (status === undefined) return;

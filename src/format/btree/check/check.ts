@@ -1,10 +1,13 @@
 /**
  * Checking an image: every node of every tree by its checksums and rules, and every block of the file
- * by who has it.
+ * by what has it.
  *
  * Invariants:
- * - Without a repair nothing is written.
+ * - Without a repair nothing is written, and neither is where nothing is wrong with the disk's tree.
  * - There are no leaks: what nothing leads to is free.
+ * - A repair builds the tree of the disk again, from the extents that can be read and have their blocks
+ *   to themselves, in blocks behind the end of the file. Of two that claim a block the first keeps it.
+ *   Trees of snapshots stay as they are.
  */
 
 import { Qcow2BenchError } from '../../../core/error.ts';
@@ -12,45 +15,105 @@ import type { BlockDevice } from '../../../device/block-device.ts';
 import { CheckFindings } from '../../check-findings.ts';
 import type { CheckOptions, CheckReport } from '../../check-report.ts';
 import type { LoneFile } from '../../format-facts.ts';
-import { BLOCK_SIZE, SUPERBLOCKS, ZERO_EXTENT } from '../on-disk/layout.ts';
+import { recounted } from '../../recounted.ts';
+import { BLOCK_SIZE, ZERO_EXTENT } from '../on-disk/layout.ts';
+import { EMPTY_ROOT, type TreeRoot } from '../on-disk/superblock.ts';
 import { walkTree } from '../on-disk/tree-walk.ts';
-import type { TreeRoot } from '../on-disk/superblock.ts';
 import { BlockMap } from '../tree/block-map.ts';
+import { claimRecords } from '../tree/claims.ts';
+import { HostSpace } from '../tree/host-space.ts';
+import { ImageCore } from '../tree/image-core.ts';
 import { findState, readSnapshots, type FoundState } from '../tree/recovery.ts';
+
+/** Bytes of nodes in memory while a tree is built again. */
+const REPAIR_CACHE_BYTES = 8 * 1024 * 1024;
 
 /** @throws Qcow2BenchError `btree-bad-magic`, `btree-bad-superblock` … if not even a check can begin */
 export async function checkBtree({ device }: LoneFile, options: CheckOptions): Promise<CheckReport> {
-  const found = await findState(device);
-  const check = new BtreeCheck(device, found, new CheckFindings(options.onDetail));
-  return check.run();
+  const check = new BtreeCheck(device, await findState(device), options);
+  const first = await check.run();
+  if (options.repair !== 'all' || check.damages === 0) return first;
+  const repaired = await check.repair();
+  return recounted(repaired, async () => new BtreeCheck(device, await findState(device), {}).run());
 }
 
 class BtreeCheck {
   readonly #device: BlockDevice;
   readonly #state: FoundState;
   readonly #findings: CheckFindings;
-  readonly #used = new BlockMap();
+  readonly #core: ImageCore;
   readonly #nodes = new BlockMap();
-  #end: number = SUPERBLOCKS;
+  /** Of the disk's tree: what a repair leaves out. */
+  damages = 0;
 
-  constructor(device: BlockDevice, state: FoundState, findings: CheckFindings) {
+  constructor(device: BlockDevice, state: FoundState, options: CheckOptions) {
     this.#device = device;
     this.#state = state;
-    this.#findings = findings;
+    this.#findings = new CheckFindings(options.onDetail);
+    this.#core = new ImageCore({
+      ...state,
+      superblock: { ...state.superblock, root: EMPTY_ROOT },
+      device,
+      snapshots: [],
+      policy: 'two-sync',
+      readOnly: false,
+      cacheSize: REPAIR_CACHE_BYTES,
+      backing: undefined,
+      punches: false,
+    });
   }
 
   async run(): Promise<CheckReport> {
-    const { superblock } = this.#state;
-    const { journal, snapshots: table, root, virtualSize } = superblock;
-    this.#used.add(0, SUPERBLOCKS);
-    this.#claim(journal.block, journal.blocks, () => 'the journal');
-    this.#claim(table.block, Math.ceil(table.bytes / BLOCK_SIZE), () => 'the snapshot table');
-    await this.#walk(root, 'the tree', true);
-    for (const { id, root: snapshotRoot } of await this.#snapshots()) {
-      await this.#walk(snapshotRoot, `the tree of snapshot ${id}`, false);
-    }
-    this.#findings.imageEndOffset = this.#end * BLOCK_SIZE;
-    return this.#findings.report(Math.ceil(virtualSize / BLOCK_SIZE));
+    const { superblock, records } = this.#state;
+    const { space, places } = this.#core;
+    for (const { block, blocks } of places) this.#claim(block, blocks, () => 'the journal or snapshot table');
+    const snapshots = await this.#snapshots();
+    await this.#walk(superblock.root, 'the tree', true);
+    for (const { id, root } of snapshots) await this.#walk(root, `the tree of snapshot ${id}`, false);
+    this.#findings.imageEndOffset = space.end * BLOCK_SIZE;
+    claimRecords(space, records);
+    return this.#report();
+  }
+
+  /** Builds the disk's tree again; to be called after `run`. */
+  async repair(): Promise<CheckReport> {
+    const { superblock, records } = this.#state;
+    const { space, tree, lock } = this.#core;
+    // What a damaged node led to may still be recovered by hand.
+    space.startBehind(Math.max(space.end, Math.ceil(this.#device.size() / BLOCK_SIZE)));
+    const kept = new HostSpace(superblock.nodeSize, this.#device.path);
+    const extents: (readonly [guest: number, blocks: number, host: number, epoch: number])[] = [];
+    const addAll = async (): Promise<void> => {
+      for (const extent of extents.splice(0)) await tree.replace(...extent);
+    };
+    for (const { block, blocks } of this.#core.places) kept.claim(block, blocks);
+    const seen = new BlockMap();
+    const { nodeSize } = superblock;
+    await walkTree({ device: this.#device, nodeSize }, superblock.root, {
+      enters: ({ block }) => {
+        const isNew = !seen.has(block) && kept.claim(block, nodeSize / BLOCK_SIZE) === nodeSize / BLOCK_SIZE;
+        if (isNew) seen.add(block, nodeSize / BLOCK_SIZE);
+        return isNew;
+      },
+      onExtent: (guest, blocks, host, epoch) => {
+        if (this.#isPastEnd(guest, blocks)) return;
+        if (host === ZERO_EXTENT || kept.claim(host, blocks) === blocks)
+          {extents.push([guest, blocks, host, epoch]);}
+      },
+      onLeaf: addAll,
+      onDamage: () => undefined,
+    });
+    for (const { operations } of records)
+      {for (const operation of operations) await this.#core.map(...operation);}
+    this.#core.markChanged();
+    await lock.hold(() => this.#core.commit('repair'));
+    this.#findings.corruptions -= this.damages;
+    this.#findings.corruptionsFixed += this.damages;
+    return this.#report();
+  }
+
+  #report(): CheckReport {
+    return this.#findings.report(Math.ceil(this.#state.superblock.virtualSize / BLOCK_SIZE));
   }
 
   async #snapshots() {
@@ -64,54 +127,59 @@ class BtreeCheck {
   }
 
   async #walk(root: TreeRoot, name: string, isDisk: boolean): Promise<void> {
-    const { nodeSize, virtualSize } = this.#state.superblock;
-    const guestBlocks = Math.ceil(virtualSize / BLOCK_SIZE);
-    const findings = this.#findings;
+    const { nodeSize } = this.#state.superblock;
+    const nodeBlocks = nodeSize / BLOCK_SIZE;
     let next = -1;
     await walkTree({ device: this.#device, nodeSize }, root, {
       enters: ({ block }) => {
-        const isNew = !this.#nodes.has(block);
-        if (!isNew && !isDisk) return false;
-        if (!this.#claim(block, nodeSize / BLOCK_SIZE, () => `a node of ${name}`)) return false;
-        this.#nodes.add(block, nodeSize / BLOCK_SIZE);
-        return true;
+        const isSeen = this.#nodes.has(block);
+        if (isSeen && !isDisk) return false;
+        const isFree = this.#claim(block, nodeBlocks, () => `a node of ${name}`, isDisk);
+        if (isFree) this.#nodes.add(block, nodeBlocks);
+        return isFree;
       },
       onExtent: (guest, blocks, host) => {
-        if (isDisk && guest + blocks > guestBlocks) {
-          findings.corruption(
-            () => `ERROR extent of guest block ${String(guest)} is past the end of the disk`,
-          );
+        if (!isDisk) {
+          if (host !== ZERO_EXTENT) this.#claimShared(host, blocks, () => `an extent of ${name}`);
+          return;
         }
-        if (host === ZERO_EXTENT) return;
-        if (isDisk) {
-          this.#claim(host, blocks, () => `the extent of guest block ${String(guest)}`);
-          findings.countAllocated(blocks, next === host ? 0 : 1);
+        const extent = (): string => `the extent of guest block ${String(guest)}`;
+        if (this.#isPastEnd(guest, blocks)) this.#damage(() => `${extent()} is past the end of the disk`);
+        else if (host !== ZERO_EXTENT && this.#claim(host, blocks, extent, true)) {
+          this.#findings.countAllocated(blocks, next === host ? 0 : 1);
           next = host + blocks;
-        } else this.#claimShared(host, blocks, () => `an extent of ${name}`);
+        }
       },
       onDamage: (rule, { block }, { low, high }) => {
-        findings.corruption(
-          () =>
-            `ERROR node of ${name} at block ${String(block)}: ${rule}; guest blocks ${String(low)} to ${String(high - 1)} are lost`,
-        );
+        const text = (): string =>
+          `node of ${name} at block ${String(block)}: ${rule}; guest blocks ${String(low)} to ${String(high - 1)} are lost`;
+        if (isDisk) this.#damage(text);
+        else this.#findings.corruption(() => `ERROR ${text()}`);
       },
     });
   }
 
+  #isPastEnd(guest: number, blocks: number): boolean {
+    return guest + blocks > Math.ceil(this.#state.superblock.virtualSize / BLOCK_SIZE);
+  }
+
+  #damage(text: () => string): void {
+    this.damages++;
+    this.#findings.corruption(() => `ERROR ${text()}`);
+  }
+
   /** False, and a finding, where something is there already. */
-  #claim(block: number, blocks: number, name: () => string): boolean {
-    this.#end = Math.max(this.#end, block + blocks);
-    if (this.#used.add(block, blocks) === blocks) return true;
-    this.#findings.corruption(
-      () => `ERROR ${name()} at block ${String(block)} is where something else is stored`,
-    );
+  #claim(block: number, blocks: number, name: () => string, isRepairable = false): boolean {
+    if (this.#core.space.claim(block, blocks) === blocks) return true;
+    const text = (): string => `${name()} at block ${String(block)} is where something else is stored`;
+    if (isRepairable) this.#damage(text);
+    else this.#findings.corruption(() => `ERROR ${text()}`);
     return false;
   }
 
   /** Data of a snapshot may be the disk's, or another one's, but no node is there. */
   #claimShared(block: number, blocks: number, name: () => string): void {
-    this.#end = Math.max(this.#end, block + blocks);
-    this.#used.add(block, blocks);
+    this.#core.space.claim(block, blocks);
     if (this.#nodes.hasAny(block, block + blocks)) {
       this.#findings.corruption(() => `ERROR ${name()} at block ${String(block)} is where a node is stored`);
     }

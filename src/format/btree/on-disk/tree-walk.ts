@@ -33,6 +33,8 @@ export interface TreeVisitor {
   /** A whole node was read. */
   readonly onNode?: (header: NodeHeader, reference: NodeReference, range: KeyRange) => void;
   readonly onExtent?: (guest: number, blocks: number, host: number, epoch: number) => void;
+  /** All extents of a leaf were visited. */
+  readonly onLeaf?: () => Promise<void>;
   /** A node cannot be used; what it has is passed over, unless this throws. */
   readonly onDamage: (rule: string, reference: NodeReference, range: KeyRange) => void;
 }
@@ -97,4 +99,5 @@ async function walkNode(walk: Walk, reference: NodeReference, range: KeyRange): 
     const high = index + 1 < header.count ? view.getUint32(at + ENTRY_SIZE, true) : range.high;
     await walkNode(walk, child, { low, high });
   }
+  if (header.level === 0 && visitor.onLeaf !== undefined) await visitor.onLeaf();
 }

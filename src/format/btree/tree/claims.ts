@@ -9,27 +9,30 @@
  */
 
 import { Qcow2BenchError } from '../../../core/error.ts';
-import { BLOCK_SIZE, ZERO_EXTENT } from '../on-disk/layout.ts';
+import type { JournalRecord } from '../on-disk/journal-record.ts';
+import { BLOCK_SIZE, NO_EXTENT, ZERO_EXTENT } from '../on-disk/layout.ts';
 import { walkTree } from '../on-disk/tree-walk.ts';
 import { BlockMap } from './block-map.ts';
-import type { BlockRange } from './host-space.ts';
+import type { HostSpace } from './host-space.ts';
 import type { ImageCore } from './image-core.ts';
 import { badNode } from './node-cache.ts';
 
 /**
  * Counts the image's space from scratch. What is in memory must be committed.
  *
- * @param others what is in use, too, and may be in use by the trees
+ * @param records of the journal, which are not in the tree yet
  * @throws Qcow2BenchError `btree-bad-node`, `btree-overlap`
  */
-export async function claimAll(core: ImageCore, others: readonly BlockRange[] = []): Promise<void> {
+export async function claimAll(core: ImageCore, records: readonly JournalRecord[] = []): Promise<void> {
   const { device, nodeSize, snapshots, space } = core;
   const { root } = core.tree;
   const nodes = new BlockMap();
   space.reset();
   for (const { block, blocks } of core.places) space.claim(block, blocks);
-  for (const tree of [root, ...snapshots.map((snapshot) => snapshot.root)]) {
-    const isDisk = tree === root;
+  const trees = [root, ...snapshots.map((snapshot) => snapshot.root)];
+  for (const [index, tree] of trees.entries()) {
+    // A snapshot can have the very tree of the disk.
+    const isDisk = index === 0;
     await walkTree({ device, nodeSize }, tree, {
       enters: ({ block }) => {
         const isNew = !nodes.has(block);
@@ -48,8 +51,17 @@ export async function claimAll(core: ImageCore, others: readonly BlockRange[] = 
       },
     });
   }
-  for (const { block, blocks } of others) space.claim(block, blocks);
+  claimRecords(space, records);
   space.finishClaims(nodes, Math.ceil(device.size() / BLOCK_SIZE));
+}
+
+/** What the records lead to; the trees may lead there as well. */
+export function claimRecords(space: HostSpace, records: readonly JournalRecord[]): void {
+  for (const { operations } of records) {
+    for (const [, blocks, host] of operations) {
+      if (host !== ZERO_EXTENT && host !== NO_EXTENT) space.claim(host, blocks);
+    }
+  }
 }
 
 function overlap(path: string, block: number, what: string): Qcow2BenchError {

@@ -197,6 +197,11 @@ export class ImageCore {
     return isSettled ? this.device.sync(cause) : this.#commit(cause, true);
   }
 
+  /** The next commit is made even if the tree is as it was. */
+  markChanged(): void {
+    this.#isChanged = true;
+  }
+
   /** The disk has another size, with the next commit. */
   setVirtualSize(virtualSize: number): void {
     this.virtualSize = virtualSize;
