@@ -5,6 +5,7 @@
  */
 
 import { SECTOR_SIZE } from '../core/alignment.ts';
+import { QEMU_FORMATS } from '../core/format-name.ts';
 import type { Expectation } from './expectation.ts';
 import { extentOf, type Extent } from './extents.ts';
 import type { Finding } from './findings.ts';
@@ -43,8 +44,14 @@ export interface Evidence {
   readonly outcome: Outcome;
 }
 
+/** They are QEMU's: of a format that it does not have, nothing is excused. */
+function hasHazards({ subject }: Evidence): boolean {
+  return QEMU_FORMATS.some((format) => format === subject.format);
+}
+
 /** The hazard that a finding is by itself, if all fits. */
 export function hazardOf(finding: Finding, evidence: Evidence): Hazard | undefined {
+  if (!hasHazards(evidence)) return undefined;
   const { sector } = finding;
   if (finding.kind === 'stale-copied-flags') {
     const { expectation, view } = evidence;
@@ -111,6 +118,7 @@ export interface Cure {
  * and looking again.
  */
 export function curesOf(findings: readonly Finding[], evidence: Evidence): readonly Cure[] {
+  if (!hasHazards(evidence)) return [];
   return [qedMark(evidence), unlinking(findings, evidence)].filter((cure) => cure !== undefined);
 }
 

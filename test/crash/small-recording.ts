@@ -7,6 +7,7 @@ import type { WrapDevice } from '../../src/bench/stack.ts';
 import { recordCell } from '../../src/crash/record-cell.ts';
 import type { Recording } from '../../src/crash/recording.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
+import type { CommitPolicy } from '../../src/format/commit-policy.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { RefcountMode } from '../../src/format/image-options.ts';
 import type { ImageShape } from '../../src/format/image-shape.ts';
@@ -20,6 +21,7 @@ export interface SmallCell {
   /** Bytes; default 4096. */
   readonly clusterSize?: number;
   readonly queueDepth?: number;
+  readonly commit?: CommitPolicy;
   readonly shape?: ImageShape;
   /** With a backing file that holds data. */
   readonly backed?: boolean;
@@ -79,7 +81,7 @@ export async function smallPlan(
     queueDepths: [queueDepth],
     engines: ['builtin'],
     devices: ['memory'],
-    others: { shape: [shape ?? {}] },
+    others: { shape: [shape ?? {}], commit: [small.commit] },
   });
   if (plan === undefined) throw new Error('no cell');
   const { virtualSize } = source;

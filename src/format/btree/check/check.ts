@@ -97,14 +97,16 @@ class BtreeCheck {
       },
       onExtent: (guest, blocks, host, epoch) => {
         if (this.#isPastEnd(guest, blocks)) return;
-        if (host === ZERO_EXTENT || kept.claim(host, blocks) === blocks)
-          {extents.push([guest, blocks, host, epoch]);}
+        if (host === ZERO_EXTENT || kept.claim(host, blocks) === blocks) {
+          extents.push([guest, blocks, host, epoch]);
+        }
       },
       onLeaf: addAll,
       onDamage: () => undefined,
     });
-    for (const { operations } of records)
-      {for (const operation of operations) await this.#core.map(...operation);}
+    for (const { operations } of records) {
+      for (const operation of operations) await this.#core.map(...operation);
+    }
     this.#core.markChanged();
     await lock.hold(() => this.#core.commit('repair'));
     this.#findings.corruptions -= this.damages;

@@ -10,7 +10,7 @@
 
 import { readU64le, viewOf, writeU64le } from '../../../core/bytes.ts';
 import { checksum } from './checksum.ts';
-import { BLOCK_SIZE, NO_EXTENT } from './layout.ts';
+import { BLOCK_SIZE, NO_EXTENT, ZERO_EXTENT } from './layout.ts';
 import { readProofs, writeProofs, type Proofs } from './superblock.ts';
 
 /** `QBTJ`. */
@@ -82,21 +82,22 @@ export function decodeRecord(
 }
 
 /** @returns in words, which operation is not possible; `undefined` if all are */
-export function wrongOperation(
-  { operations }: JournalRecord,
-  { guestBlocks, hostBlocks }: { readonly guestBlocks: number; readonly hostBlocks: number },
-): string | undefined {
+export function wrongOperation({ operations }: JournalRecord, guestBlocks: number): string | undefined {
   for (const [index, [guest, blocks, host]] of operations.entries()) {
-    const isPlace = host !== 0 && host !== NO_EXTENT;
-    if (
-      blocks > 0 &&
-      guest + blocks <= guestBlocks &&
-      host !== 1 &&
-      (!isPlace || host + blocks <= hostBlocks)
-    ) {
-      continue;
-    }
-    return `operation ${String(index)} of a record is past the end of the disk, or of the file`;
+    if (blocks > 0 && guest + blocks <= guestBlocks && host !== 1) continue;
+    return `operation ${String(index)} of a record is past the end of the disk, or leads to a superblock`;
   }
   return undefined;
+}
+
+/**
+ * The record as it is to be applied: what was mapped and let go again before the flush may be past the
+ * end of the file, as no sync was to write it.
+ */
+export function within({ operations, proofs }: JournalRecord, hostBlocks: number): JournalRecord {
+  const inFile = operations.map(([guest, blocks, host]): MapOperation => {
+    const isPlace = host !== ZERO_EXTENT && host !== NO_EXTENT;
+    return [guest, blocks, isPlace && host + blocks > hostBlocks ? NO_EXTENT : host];
+  });
+  return { operations: inFile, proofs };
 }

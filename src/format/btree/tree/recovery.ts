@@ -14,7 +14,7 @@ import { hex, Qcow2BenchError } from '../../../core/error.ts';
 import { allocatePages } from '../../../core/page-memory.ts';
 import type { BlockDevice } from '../../../device/block-device.ts';
 import { checksum } from '../on-disk/checksum.ts';
-import { decodeRecord, wrongOperation, type JournalRecord } from '../on-disk/journal-record.ts';
+import { decodeRecord, within, wrongOperation, type JournalRecord } from '../on-disk/journal-record.ts';
 import { BLOCK_SIZE, SUPERBLOCKS } from '../on-disk/layout.ts';
 import { lowerHalf } from '../on-disk/node.ts';
 import { decodeSnapshots, type StoredSnapshot } from '../on-disk/snapshot-table.ts';
@@ -145,25 +145,19 @@ async function readJournal(
   const isFallback = last !== undefined && !(await areDataWhole(device, last.proofs));
   if (isFallback) records.pop();
   refuseWrong(device, superblock, records);
-  return { records, isFallback };
+  const hostBlocks = Math.ceil(device.size() / BLOCK_SIZE);
+  return { records: records.map((record) => within(record, hostBlocks)), isFallback };
 }
 
 function refuseWrong(device: BlockDevice, superblock: Superblock, records: readonly JournalRecord[]): void {
   const { journal, virtualSize } = superblock;
-  const limits = {
-    guestBlocks: Math.ceil(virtualSize / BLOCK_SIZE),
-    hostBlocks: Math.ceil(device.size() / BLOCK_SIZE),
-  };
   for (const [index, record] of records.entries()) {
-    const rule = wrongOperation(record, limits);
+    const rule = wrongOperation(record, Math.ceil(virtualSize / BLOCK_SIZE));
     if (rule === undefined) continue;
     throw new Qcow2BenchError(
       'btree-bad-journal',
       `the journal is damaged: ${rule}: restore the image from a copy`,
-      {
-        path: device.path,
-        offset: (journal.block + index) * BLOCK_SIZE,
-      },
+      { path: device.path, offset: (journal.block + index) * BLOCK_SIZE },
     );
   }
 }
