@@ -133,8 +133,9 @@ async function fill(files: RecordedFiles, recipe: Recipe, cluster: number): Prom
   }
   for (const at of [0, 5, 6, 7, 30, 100]) await image.write(at * cluster, filled(cluster, at + 1));
   if (recipe.isScattered === true) {
-    for (let block = 200; block < 800; block += 2)
-      {await image.write(block * cluster, filled(cluster, block % 256));}
+    for (let block = 200; block < 800; block += 2) {
+      await image.write(block * cluster, filled(cluster, block % 256));
+    }
   }
   await image.write(8 * cluster + 512, filled(512, 0xee));
   await image.writeZeroes(6 * cluster, cluster, { unmap: false });
