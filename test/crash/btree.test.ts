@@ -1,4 +1,4 @@
-/** What a crash leaves of a B-tree, by policy of its commits; and that an explorer notices faults of these. */
+/** What a crash leaves of a B-tree, by policy of its commits; and that faults of these are noticed. */
 
 import { afterEach, describe, expect, test, vi } from 'vitest';
 

@@ -5,7 +5,7 @@
 
 import { crc32 } from 'node:zlib';
 
-import type { Field, FieldMap, Structure } from './image-fields.ts';
+import type { Field, FieldMap, Structure } from './field-map.ts';
 
 const BLOCK = 4096;
 const NODE_HEADER = 32;

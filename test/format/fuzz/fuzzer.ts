@@ -8,7 +8,8 @@
 import fc from 'fast-check';
 
 import { makeBaseImages, type BaseImage } from './base-images.ts';
-import { fieldsOf, type FieldMap } from './image-fields.ts';
+import type { FieldMap } from './field-map.ts';
+import { fieldsOf } from './image-fields.ts';
 import { anyMutation, describeMutation, mutated, type Mutation } from './mutations.ts';
 import { holdPromises, type Verdict } from './promises.ts';
 

@@ -5,26 +5,7 @@
 
 import type { BaseImage } from './base-images.ts';
 import { btreeFields } from './btree-fields.ts';
-
-export interface Field {
-  readonly at: number;
-  /** Bytes. */
-  readonly width: 1 | 2 | 4 | 8;
-}
-
-/** A kind of structure, and all of its fields in the image. */
-export interface Structure {
-  readonly name: string;
-  readonly fields: readonly Field[];
-}
-
-export interface FieldMap {
-  readonly structures: readonly Structure[];
-  readonly littleEndian: boolean;
-  readonly clusterSize: number;
-  /** Bytes of what pointers count; default 1. */
-  readonly pointerUnit?: number;
-}
+import type { Field, FieldMap, Structure } from './field-map.ts';
 
 const OFFSET = 0x00ff_ffff_ffff_fe00n;
 const COMPRESSED = 1n << 62n;

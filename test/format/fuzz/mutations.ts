@@ -5,7 +5,7 @@
 
 import fc from 'fast-check';
 
-import type { Field, FieldMap, Structure } from './image-fields.ts';
+import type { Field, FieldMap, Structure } from './field-map.ts';
 
 /** What a field becomes. */
 export type Change =
