@@ -40,6 +40,7 @@ import {
   unsupportedZeroing,
 } from './unsupported.ts';
 import { GrowthWatch } from './growth.ts';
+import { hostFileSystemBytes, type HostFileSystems, type MadeFileSystem } from './host-file-system.ts';
 import { collectRequests } from './pass-requests.ts';
 import { Payload } from './payload.ts';
 import { payloadSeed, prepareFiles, type PreparedFiles } from './prepare.ts';
@@ -57,6 +58,8 @@ export interface BuiltinEngineOptions {
    * timed.
    */
   readonly files?: Storage | undefined;
+  /** Of cells with `hostFs`; without it these are counted and not timed. */
+  readonly hostFileSystems?: HostFileSystems | undefined;
   /** By name: the models behind the devices `model:NAME`. */
   readonly models?: ReadonlyMap<string, DeviceModel> | undefined;
   /** A new memory for each pass; default: the usual one. Tests hand in one that can do less. */
@@ -70,6 +73,7 @@ export interface BuiltinEngineOptions {
 export class BuiltinEngine implements Engine {
   readonly name = 'builtin';
   readonly #files: Storage | undefined;
+  readonly #hostFileSystems: HostFileSystems | undefined;
   readonly #models: ReadonlyMap<string, DeviceModel>;
   readonly #makeMemory: () => Storage;
   readonly #filePrefix: string;
@@ -78,6 +82,7 @@ export class BuiltinEngine implements Engine {
 
   constructor(options: BuiltinEngineOptions = {}) {
     this.#files = options.files;
+    this.#hostFileSystems = options.hostFileSystems;
     this.#models = options.models ?? new Map<string, DeviceModel>();
     this.#makeMemory = options.makeMemory ?? (() => new MemoryStorage());
     this.#filePrefix = options.filePrefix ?? `qcow2-bench-${String(process.pid)}`;
@@ -109,18 +114,31 @@ export class BuiltinEngine implements Engine {
   }
 
   async prepareTimed(plan: CellPlan, options: TimedPassOptions): Promise<TimedPass> {
-    const storage = this.#timeStorage(plan);
-    if (storage === undefined) throw new Error(`internal error: a timed pass on '${plan.cell.device}'`);
     const requests = await requestsToTime(plan, options);
-    const files = await this.#prepare(plan, storage, options, undefined);
-    return new BuiltinTimedPass({
-      plan,
-      requests,
-      files,
-      storage,
-      stack: { ...this.#stackOptions(plan, storage), ...files.stack, metered: false },
-      options,
-    });
+    const host = await this.#madeFor(plan, options);
+    try {
+      const storage = host?.storage ?? this.#timeStorage(plan);
+      if (storage === undefined) throw new Error(`internal error: a timed pass on '${plan.cell.device}'`);
+      const files = await this.#prepare(plan, storage, options, undefined);
+      return new BuiltinTimedPass({
+        plan,
+        requests,
+        files,
+        storage,
+        stack: { ...this.#stackOptions(plan, storage), ...files.stack, metered: false },
+        options,
+        host,
+      });
+    } catch (error) {
+      await host?.[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #madeFor(plan: CellPlan, { signal }: PassOptions): Promise<MadeFileSystem | undefined> {
+    const { hostFs } = plan.cell;
+    if (hostFs === undefined) return undefined;
+    return this.#hostFileSystems?.make(hostFs, { bytes: hostFileSystemBytes(plan), signal });
   }
 
   async #countOn(pass: {
@@ -252,6 +270,11 @@ export class BuiltinEngine implements Engine {
     if (plan.keptImage !== undefined || plan.userImage?.inPlace === true) {
       return 'a kept image is counted once and not timed: each sample needs a new image';
     }
+    const { hostFs } = plan.cell;
+    if (hostFs !== undefined) {
+      if (this.#hostFileSystems === undefined) return NO_HOST_FILE_SYSTEMS;
+      return this.#hostFileSystems.unsupportedReason(hostFs, hostFileSystemBytes(plan));
+    }
     const storage = this.#timeStorage(plan);
     if (storage === undefined) {
       return plan.cell.device === 'file'
@@ -266,6 +289,7 @@ function stagedStorage({ storage, name, overwrite }: KeptImage): StagedStorage {
   return new StagedStorage(storage, overwrite ? [dataFileName(name)] : []);
 }
 
+const NO_HOST_FILE_SYSTEMS = 'this engine makes no file systems';
 const NO_DIRECTORY_FOR_COPY = 'no directory for the copy of the image';
 
 async function requestsToTime(plan: CellPlan, options: PassOptions): Promise<readonly Request[]> {

@@ -14,7 +14,16 @@ import type { Storage } from '../device/storage.ts';
 import type { WorkloadSource } from '../workload/library.ts';
 import type { ReplayTiming } from '../workload/replay-timing.ts';
 import type { RequestCosts } from '../result/request-costs.ts';
-import type { Cell, Counts, GrowthPoint, Parity, TimeSplit, Verification } from '../result/schema.ts';
+import type {
+  Below,
+  Cell,
+  Counts,
+  GrowthPoint,
+  HostFileSystem,
+  Parity,
+  TimeSplit,
+  Verification,
+} from '../result/schema.ts';
 import type { Clock } from './clock.ts';
 import type { Drift } from './fidelity.ts';
 import type { Latencies } from './latency.ts';
@@ -102,6 +111,8 @@ export interface TimedPass extends AsyncDisposable {
    * device.
    */
   readonly clock: Clock;
+  /** Of a cell with `hostFs`. */
+  readonly below?: BelowWatch | undefined;
   open(): Promise<void>;
   /** Serves all requests at the cell's queue depth. */
   run(): Promise<void>;
@@ -115,6 +126,15 @@ export interface TimedPass extends AsyncDisposable {
    * Where the time of `run` went, given how long it took; `undefined` if that was not asked for.
    */
   timeSplit(elapsedNs: number): TimeSplit | undefined;
+}
+
+/** What reaches the device below a file system that was made for a pass. */
+export interface BelowWatch {
+  readonly fileSystem: HostFileSystem;
+  /** To be called when the image is open. */
+  begin(): Promise<void>;
+  /** To be called when the image is closed. */
+  end(): Promise<Below>;
 }
 
 export interface Engine {

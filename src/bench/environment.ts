@@ -70,7 +70,7 @@ function compressionLibraries(): Environment['compression'] {
 function fileSystemOf(directory: string): Environment['fileSystem'] {
   const mount = mountPointOf(directory);
   if (mount === undefined) return null;
-  const options = findMountOptions(readMounts(), mount.directory);
+  const options = mountOptionsOf(mount.directory);
   const device = blockDeviceOf(mount.device);
   return {
     directory,
@@ -91,6 +91,11 @@ function known<T extends Readonly<Record<string, unknown>>>(
 ): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
   const entries = Object.entries(facts).filter(([, value]) => value !== undefined);
   return Object.fromEntries(entries) as { [Key in keyof T]?: Exclude<T[Key], undefined> };
+}
+
+/** The options of what is mounted on the directory; none if the system does not report them. */
+export function mountOptionsOf(mountPoint: string): readonly string[] {
+  return findMountOptions(readMounts(), mountPoint);
 }
 
 function readMounts(): string {

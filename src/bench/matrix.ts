@@ -178,6 +178,7 @@ function cellAt(point: MatrixPoint, { timing, userImage, qemuBuilds }: MatrixSet
     ...point.variant,
     workload: point.source.name,
     overlap: overlaps(point) ? true : undefined,
+    hostFs: isOnFiles(point) ? point.hostFs : undefined,
     ...backingIn(point, userImage),
     qemuBuild: build,
     like: (build === undefined ? undefined : qemuBuilds?.get(build)) ?? point.like ?? DEFAULT_QEMU_PROFILE,
@@ -203,8 +204,13 @@ function backingIn(
  * At depth 1 nothing else is in flight; other devices have a time of their own; a peer does as it
  * does.
  */
-function overlaps({ overlap = false, queueDepth, device, engine }: MatrixPoint): boolean {
-  return overlap && queueDepth > 1 && device === 'file' && engine === 'builtin';
+function overlaps(point: MatrixPoint): boolean {
+  return point.overlap === true && point.queueDepth > 1 && isOnFiles(point);
+}
+
+/** Only the times of the builtin engine on files depend on the file system below. */
+function isOnFiles({ device, engine }: MatrixPoint): boolean {
+  return device === 'file' && engine === 'builtin';
 }
 
 function refuseTooMany(cells: number): void {

@@ -153,8 +153,8 @@ async function countAll(
   const { sink, observer, signal, clock } = options;
   observer?.stageBegins?.({ kind: 'count', cells: cells.length });
   const digests = new SourceDigests(options.limit);
-  /** Of modelled devices: counts do not depend on which of them a cell is timed on. */
-  const modelled = new Map<string, CellRecord>();
+  /** Of cells whose counts do not depend on where they are timed. */
+  const shared = new Map<string, CellRecord>();
   for (const item of cells) {
     signal?.throwIfAborted();
     const { cell } = item.plan;
@@ -168,11 +168,11 @@ async function countAll(
     const reason = item.engine.unsupportedReason(item.plan, 'count');
     if (reason === undefined) {
       const startNs = clock.nowNs();
-      const twin = modelName(cell.device) === undefined ? undefined : modelled.get(countingKey(cell));
+      const twin = isCountedApart(cell) ? shared.get(countingKey(cell)) : undefined;
       const record = twin ?? (await naming(cell, signal, () => count(item, options, turns)));
       const span = { beganNs: Number(startNs - beganNs), tookNs: Number(clock.nowNs() - startNs) };
       item.record = { ...record, cell, span };
-      if (modelName(cell.device) !== undefined) modelled.set(countingKey(cell), item.record);
+      if (isCountedApart(cell)) shared.set(countingKey(cell), item.record);
       observer?.cellEnds?.(cell, { kind: 'done' });
     } else {
       item.record = emptyRecord(cell, reason);
@@ -181,6 +181,11 @@ async function countAll(
     sink.putCell(item.record);
     await turns.next();
   }
+}
+
+/** Whether the cell is counted on memory, of whatever device or file system its times are. */
+function isCountedApart({ device, hostFs, overlap }: Cell): boolean {
+  return modelName(device) !== undefined || (hostFs !== undefined && overlap !== true);
 }
 
 /** What the sink has of the cell, unless its image or its workload has been changed since. */
@@ -281,8 +286,9 @@ function samplesOf(item: MatrixCell, record: CellRecord, options: MatrixRunOptio
     drift: new Drift(standing?.fidelity),
     samplesMax,
     timeSplit: standing?.timeSplit,
+    hostFileSystem: standing?.hostFileSystem,
     run: (work) => naming(plan.cell, options.signal, work),
-    save: ({ timings, latencies, drift, timeSplit }) => {
+    save: ({ timings, latencies, drift, timeSplit, hostFileSystem }) => {
       const { control, ...rest } = item.record ?? record;
       const timed = {
         ...rest,
@@ -295,6 +301,7 @@ function samplesOf(item: MatrixCell, record: CellRecord, options: MatrixRunOptio
         ...latencyPart(latencies),
         ...fidelityPart(drift),
         ...(timeSplit === undefined ? {} : { timeSplit }),
+        ...(hostFileSystem === undefined ? {} : { hostFileSystem }),
       };
       putRecord(item, timed, options.sink);
     },

@@ -12,11 +12,13 @@ import { ModelStorage } from '../device/model-storage.ts';
 import { HostTimes, Stopwatch } from '../device/stopwatch.ts';
 import type { Storage } from '../device/storage.ts';
 import type { Format } from '../format/disk-image.ts';
+import { dataFileName } from '../format/image-shape.ts';
 import type { TimeSplit } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 import { ticksOf, type Clock } from './clock.ts';
-import type { CellPlan, TimedPass, TimedPassOptions } from './engine.ts';
+import type { BelowWatch, CellPlan, TimedPass, TimedPassOptions } from './engine.ts';
 import type { Drift } from './fidelity.ts';
+import type { MadeFileSystem } from './host-file-system.ts';
 import { LatencyRecorder, type Latencies, type RequestWatch } from './latency.ts';
 import { Pace, realWait, virtualWait } from './pace.ts';
 import { Payload } from './payload.ts';
@@ -31,10 +33,13 @@ export interface TimedPassParts {
   readonly storage: Storage;
   readonly stack: StackOptions;
   readonly options: TimedPassOptions;
+  /** What the storage is on, if it was made for the pass. */
+  readonly host?: MadeFileSystem | undefined;
 }
 
 export class BuiltinTimedPass implements TimedPass {
   readonly clock: Clock;
+  readonly below: BelowWatch | undefined;
   readonly #parts: TimedPassParts;
   /** Made beforehand, so that no sample pays for the random numbers. */
   readonly #payload: Payload;
@@ -63,6 +68,7 @@ export class BuiltinTimedPass implements TimedPass {
         ? new LatencyRecorder(requests, { queueDepth, ticksNs })
         : undefined;
     this.#hostTimes = isSplit ? new HostTimes() : undefined;
+    this.below = parts.host === undefined ? undefined : belowWatch(parts.host, parts);
   }
 
   get requests(): number {
@@ -130,6 +136,7 @@ export class BuiltinTimedPass implements TimedPass {
       await this.#stack?.abandon();
     } finally {
       this.#parts.files[Symbol.dispose]();
+      await this.#parts.host?.[Symbol.asyncDispose]();
     }
   }
 
@@ -150,6 +157,17 @@ export class BuiltinTimedPass implements TimedPass {
     if (this.#stack === undefined) throw new Error('internal error: the timed pass is not open');
     return this.#stack;
   }
+}
+
+function belowWatch(host: MadeFileSystem, { files, requests }: TimedPassParts): BelowWatch {
+  const watch = host.watch([files.imageName, dataFileName(files.imageName)]);
+  const guestWrites = requests.filter(({ op }) => op === 'write').length;
+  const guestFlushes = requests.filter(({ op, fua }) => op === 'flush' || fua).length;
+  return {
+    fileSystem: host.facts,
+    begin: () => watch.begin(),
+    end: async () => ({ guestWrites, guestFlushes, ...(await watch.end()) }),
+  };
 }
 
 function virtualClock({ time }: ModelStorage): Clock {

@@ -21,7 +21,7 @@ import { Random } from '../core/random.ts';
 import { modelName } from '../device/device-model.ts';
 import { medianInterval, relativeHalfWidth } from '../result/bootstrap.ts';
 import { cellKey } from '../result/cell.ts';
-import type { Cell, Timing, TimeSplit } from '../result/schema.ts';
+import type { Below, Cell, HostFileSystem, Timing, TimeSplit } from '../result/schema.ts';
 import { requestTimeNs } from '../result/statistics.ts';
 import { ticksOf, type Clock, type CpuTimes } from './clock.ts';
 import type { CellPlan, Engine, PassProgress, TimedPass } from './engine.ts';
@@ -47,6 +47,8 @@ export interface TimedSeries {
   readonly samplesMax: number;
   /** From a pass of its own when the rounds are over. */
   timeSplit: TimeSplit | undefined;
+  /** What the samples were taken on, if it was made for them. */
+  hostFileSystem?: HostFileSystem | undefined;
   /** Requests of each sample: the length of the cut. */
   readonly timedRequests: number;
   /** Runs a part of a pass so that its failure names the cell. */
@@ -192,9 +194,12 @@ async function takeSplits(cells: readonly TimedSeries[], options: TimingRoundsOp
   }
 }
 
-/** Where operations of several requests overlap, their times do not add up to anything. */
-function splitsTime({ queueDepth, device }: Cell): boolean {
-  return queueDepth === 1 && (device === 'file' || modelName(device) !== undefined);
+/**
+ * Where operations of several requests overlap, their times do not add up to anything; those on a
+ * file system that was made are of no disk.
+ */
+function splitsTime({ queueDepth, device, hostFs }: Cell): boolean {
+  return queueDepth === 1 && hostFs === undefined && (device === 'file' || modelName(device) !== undefined);
 }
 
 interface RoundOptions extends TimingRoundsOptions {
@@ -246,6 +251,7 @@ class Sample {
   #cpuAfter: CpuTimes | undefined;
   /** Duration of the pass in virtual time, which tinybench's clock cannot measure. */
   #virtualNs: number | undefined;
+  #below: Below | undefined;
   #isServed = false;
 
   constructor(cell: TimedSeries, options: RoundOptions) {
@@ -265,6 +271,7 @@ class Sample {
       this.#pass = pass;
       assertInvariant(pass.requests === timedRequests, 'the timed part and the counted run differ in length');
       this.#openNs = await durationNs(pass.clock, () => pass.open());
+      await pass.below?.begin();
       this.#cpuBefore = clock.cpuTimes?.();
     });
   }
@@ -290,6 +297,8 @@ class Sample {
     return this.#cell.run(async () => {
       try {
         this.#closeNs = await durationNs(pass.clock, () => pass.close());
+        this.#below = await pass.below?.end();
+        this.#cell.hostFileSystem ??= pass.below?.fileSystem;
         pass.addLatencies(this.#cell.latencies, this.#cell.drift);
       } catch (error) {
         await disposeAfterFailure(pass);
@@ -312,6 +321,7 @@ class Sample {
       openNs: this.#openNs,
       closeNs: this.#closeNs,
       ...this.#cpuSpent(),
+      ...(this.#below === undefined ? {} : { below: this.#below }),
     });
     this.#options.taken(this.#cell);
     this.#options.observer?.cellEnds?.(plan.cell, { kind: 'done' });

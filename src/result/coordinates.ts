@@ -25,6 +25,7 @@ import {
   ENGINE_POLICY_NAMES,
   FORMATS,
   FORMAT_FACTS,
+  HOST_FILE_SYSTEMS,
   NODE_SIZES,
   PREALLOCATIONS,
   DEFAULT_QEMU_PROFILE,
@@ -229,6 +230,17 @@ export const COORDINATES = {
     title: 'Device',
     text: String,
   }),
+  hostFs: timedOnly(
+    z
+      .enum(HOST_FILE_SYSTEMS)
+      .optional()
+      .describe('File system that was made on a loop device for each sample; absent: that of the directory'),
+    {
+      title: 'Host file system',
+      text: (kind) => `on ${kind}`,
+      absentText: 'on the file system of the directory',
+    },
+  ),
   backing: counted(z.enum(FORMATS).optional().describe('Format of the backing file; absent without one'), {
     title: 'Backing file',
     isCompared: true,

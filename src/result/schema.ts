@@ -112,6 +112,48 @@ export const countsSchema = z.strictObject({
 });
 export type Counts = DeepReadonly<z.infer<typeof countsSchema>>;
 
+const belowSchema = z
+  .strictObject({
+    guestWrites: count.describe('Guest writes of the sample'),
+    guestFlushes: count.describe('Guest flushes, and writes with FUA'),
+    writes: count.describe('Write requests that the device completed'),
+    writeBytes: count,
+    reads: count,
+    readBytes: count,
+    flushes: count
+      .optional()
+      .describe(
+        'Until the image was closed; a write with FUA is a write and a flush, as of a device without FUA; absent where the kernel counts none',
+      ),
+    discards: count,
+    discardBytes: count,
+    fragmentsBefore: count.describe('Pieces of the image file, and of its data file, on the device (FIEMAP)'),
+    fragmentsAfter: count.describe('The same when all was written'),
+    seeks: count
+      .optional()
+      .describe('Writes that do not begin where the one before them ended; absent without a trace'),
+    seekBytes: count.optional().describe('Distances of these, added up'),
+  })
+  .meta({
+    id: 'Below',
+    description:
+      'What reached the device below the file system, from the first request until the image was closed and all of the file system was written. A sample, as times are: the file system and the kernel choose when and how they write',
+  });
+export type Below = DeepReadonly<z.infer<typeof belowSchema>>;
+
+const hostFileSystemSchema = z
+  .strictObject({
+    type: name.describe('As the kernel calls it'),
+    mountOptions: z.array(z.string()).describe('All, as the kernel reports them'),
+    madeBy: name.describe('The program that made it, with its arguments'),
+    bytes: z.int().positive().describe('Size of the loop device'),
+    isDirect: z
+      .boolean()
+      .describe('Whether the loop device passed the page cache of the file system below it by'),
+  })
+  .meta({ id: 'HostFileSystem', description: 'A file system on a loop device, new for each sample' });
+export type HostFileSystem = DeepReadonly<z.infer<typeof hostFileSystemSchema>>;
+
 export const timingSchema = z
   .strictObject({
     round: count.describe('Number of the timing round, from 0'),
@@ -122,6 +164,7 @@ export const timingSchema = z
     userNs: nanoseconds.optional().describe('CPU time of the process in user mode'),
     systemNs: nanoseconds.optional().describe('CPU time of the process in the kernel'),
     preemptions: count.optional().describe('How often the system took the processor from the process'),
+    below: belowSchema.optional().describe('Only on a file system that was made for the sample'),
   })
   .meta({ id: 'Timing', description: 'One timing sample; times in nanoseconds' });
 export type Timing = DeepReadonly<z.infer<typeof timingSchema>>;
@@ -265,6 +308,7 @@ export const cellRecordSchema = z
       .array(timingSchema)
       .optional()
       .describe('A second series of the same cell, taken in the same rounds: what no difference looks like'),
+    hostFileSystem: hostFileSystemSchema.optional().describe('What the samples were taken on, with hostFs'),
     latency: z
       .partialRecord(z.enum(REQUEST_OPS), latencySchema)
       .optional()

@@ -14,6 +14,7 @@ export {
   type PathCosts,
 } from '../device/device-model.ts';
 export { DEVICE_MODELS } from '../device/device-models.ts';
+export { HOST_FILE_SYSTEMS } from '../device/file-system-kinds.ts';
 export {
   CAUSE_MEANINGS,
   METADATA_PURPOSES,

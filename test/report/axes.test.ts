@@ -23,6 +23,7 @@ const AXES = {
   queueDepth: [[{ queueDepth: 32 }, {}, 'depth 32', 'depth 1']],
   overlap: [[{ overlap: true }, {}, 'overlap', 'no overlap']],
   device: [[{ device: 'memory' }, {}, 'memory', 'file']],
+  hostFs: [[{ hostFs: 'btrfs' }, {}, 'on btrfs', 'on the file system of the directory']],
   backing: [[{ backing: 'raw' }, {}, 'backing raw', 'no backing file']],
   backingDepth: [
     [{ backing: 'raw', backingDepth: 4 }, { backing: 'raw' }, 'backing raw · backing depth 4', 'backing raw'],

@@ -9,6 +9,7 @@ import type { MatrixAxes } from '../../bench/matrix.ts';
 import { PAYLOAD_KINDS } from '../../bench/payload.ts';
 import { QEMU_FORMATS } from '../../core/format-name.ts';
 import { LIMITS } from '../../core/limits.ts';
+import { HOST_FILE_SYSTEMS } from '../../device/file-system-kinds.ts';
 import { STORAGE_KINDS } from '../../device/storage.ts';
 import { CACHE_MODES } from '../../format/cache-mode.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
@@ -59,6 +60,10 @@ export const CELL_OPTIONS = inGroup('Cells (comma-separated lists make a matrix)
     'Device to time on: file, memory, null, model:NAME',
     listOf('device', device('device', STORAGE_KINDS)),
     'file',
+  ),
+  'host-fs': optional(
+    `Make a file system on a loop device for each sample, and count what reaches the device: ${HOST_FILE_SYSTEMS.join(', ')}; needs root`,
+    listOf('host-fs', choice('host-fs', HOST_FILE_SYSTEMS)),
   ),
   engine: preset(
     'Engine that serves the requests: builtin, qemu',
@@ -167,6 +172,6 @@ export function axesOf(
     backingDepths: args['backing-depth'],
     overlaps: args.overlap,
     payloads: args.payload,
-    others: openingAxes(args, formats, likes),
+    others: { ...openingAxes(args, formats, likes), hostFs: args['host-fs'] },
   } as const satisfies Partial<MatrixAxes>;
 }

@@ -22,6 +22,7 @@ const {
   'backing-depth': backingDepth,
   overlap,
   device,
+  'host-fs': hostFs,
   payload,
   seed,
 } = CELL_OPTIONS;
@@ -38,6 +39,7 @@ export const STUDY_CELL_OPTIONS = withoutDefaults({
   'backing-depth': backingDepth,
   overlap,
   device,
+  'host-fs': hostFs,
   payload,
   seed,
   ...LAYOUT_AXES,

@@ -37,6 +37,7 @@ import { quotedWords } from '../grammar/quoted-words.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { imageShapes, LAYOUT_AXES } from '../options/layout-options.ts';
 import { ADAPTIVE_SAMPLES_MAX, axesOf, CELL_OPTIONS, type MatrixArgs } from '../options/matrix-options.ts';
+import { hostFileSystemsOf, validateHostFs } from './host-file-systems.ts';
 import { namedDevices } from './named-devices.ts';
 import { openSink, type ResultSink } from '../files/result-sink.ts';
 import type { Terminal } from '../terminal/terminal.ts';
@@ -144,6 +145,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     deviceModels: [...models.values()],
     shard,
   });
+  const hostFileSystems = directory && (await hostFileSystemsOf(plans, directory.path, terminal));
   const sink = openSink({ environment, out: args.out, resume: args.resume, remarksOf: session.remarksOf });
   using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
   const observer = progressOn(terminal.errors);
@@ -156,6 +158,7 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
         new BuiltinEngine({
           files: directory?.storage ?? storageInPlace(userImage),
           filePrefix: directory?.filePrefix,
+          hostFileSystems,
           models,
           makeMemory: session.watchesGrowth === true ? () => new AccountedStorage() : undefined,
         }),
@@ -361,6 +364,7 @@ function samplingOf(
 
 function validateOptions(args: MatrixArgs): void {
   const { device, resume, out } = args;
+  if (args['host-fs'] !== undefined) validateHostFs(args);
   const isOverlapped = args.overlap?.includes(true) === true;
   if (args['qemu-bin-dir'] !== undefined && !args.engine.includes('qemu')) {
     throw new UsageError('--qemu-bin-dir applies only to the engine qemu: add it to --engine');
