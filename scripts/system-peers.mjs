@@ -31,6 +31,7 @@ const PEERS = [
   { commands: ['nbdfuse'], debianPackage: 'libnbd-bin', use: 'NBD held against the kernel' },
   { commands: ['fusermount3'], debianPackage: 'fuse3', use: 'NBD held against the kernel' },
   { commands: ['mkfs.ext4'], debianPackage: 'e2fsprogs', use: 'images on ext4' },
+  { commands: ['filefrag'], debianPackage: 'e2fsprogs', use: 'fragments of files compared with it' },
   { commands: ['mkfs.xfs'], debianPackage: 'xfsprogs', use: 'images on XFS' },
   { commands: ['mkfs.btrfs'], debianPackage: 'btrfs-progs', use: 'images on Btrfs' },
   { commands: ['mkfs.f2fs'], debianPackage: 'f2fs-tools', use: 'images on F2FS' },

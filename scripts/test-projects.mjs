@@ -22,7 +22,12 @@ import { PEER_COMMANDS } from './system-peers.mjs';
 export const TEST_PROJECTS = ['unit', 'slow', 'qemu'];
 
 /** Files of `src/` that run programs of the machine. A test that imports one needs the programs. */
-const PEER_DOORS = ['src/peer/qemu-tools.ts', 'src/peer/strace.ts', 'src/peer/run-program.ts'];
+const PEER_DOORS = [
+  'src/below/made-file-systems.ts',
+  'src/peer/qemu-tools.ts',
+  'src/peer/strace.ts',
+  'src/peer/run-program.ts',
+];
 
 /** Files of `test/` that run a program whose name they are given. */
 const STARTERS = ['test/owned-process.ts', 'test/format/system-tools.ts'];

@@ -32,7 +32,7 @@ import {
 import { FileStorage } from '../device/file-storage.ts';
 import { attachLoop, type LoopDevice } from '../device/loop-device.ts';
 import { mountPrivately, unmountPrivately } from '../device/private-mounts.ts';
-import { temporaryPath, temporaryPrefix } from '../device/temporary-file.ts';
+import { removeLeftovers, temporaryPath, temporaryPrefix } from '../device/temporary-file.ts';
 import { runProgram, type ProgramOutcome } from '../peer/run-program.ts';
 import type { HostFileSystem } from '../result/schema.ts';
 import { LoopWatch } from './loop-watch.ts';
@@ -54,6 +54,8 @@ export class MadeFileSystems implements HostFileSystems {
    * @param directory where the files under the loop devices are.
    */
   static async tried(kinds: Iterable<HostFileSystemName>, directory: string): Promise<MadeFileSystems> {
+    // Where directories for the mounts are made: those of a run that was killed are empty.
+    removeLeftovers(temporaryDirectory());
     const tried = new Map<HostFileSystemName, Tried>();
     for (const kind of new Set(kinds)) tried.set(kind, await tryKind(kind, directory));
     return new MadeFileSystems(directory, tried);

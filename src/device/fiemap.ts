@@ -68,15 +68,15 @@ export function* mappedExtents(fd: number, size: number): Generator<MappedExtent
 }
 
 /**
- * Pieces in which an open file is on the device: extents, without those that continue the one
- * before them, in the file and on the device. `filefrag` counts the same.
+ * Pieces in which an open file is on the device, as `filefrag` counts them: an extent that is as far
+ * from the one before it on the device as in the file continues its piece.
  */
 export function fragmentCount(fd: number, size: number): number {
   let fragments = 0;
-  let end = { offset: -1, physical: -1 };
-  for (const { offset, length, physical } of mappedExtents(fd, size)) {
-    if (offset !== end.offset || physical !== end.physical) fragments++;
-    end = { offset: offset + length, physical: physical + length };
+  let displacement: number | undefined;
+  for (const { offset, physical } of mappedExtents(fd, size)) {
+    if (physical - offset !== displacement) fragments++;
+    displacement = physical - offset;
   }
   return fragments;
 }

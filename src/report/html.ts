@@ -14,6 +14,7 @@ import { cellKey } from '../result/cell.ts';
 import { syncsPerWriteByCause } from '../result/derive.ts';
 import { CAUSE_MEANINGS, SYNC_CAUSES, type SyncCause } from '../result/vocabulary.ts';
 import { answerOf, type Answer, type NamedCell } from './answer.ts';
+import { BELOW_COLUMNS, BELOW_NOTE, belowRows } from './below-text.ts';
 import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
 import { choicesOf } from './choices.ts';
@@ -61,6 +62,7 @@ export function reportHtml(record: ResultRecord, { looks = new Map() }: ReportOp
     replaySection(result),
     paritySection(result),
     isAboutOpening ? '' : opening,
+    belowSection(result),
     ...predictionsOf(result).map(predictionSection),
     environmentSection(result.environment),
     caveatSection(report),
@@ -220,6 +222,18 @@ function openingSection(result: ResultRecord): string {
   return section({
     title: 'Opening after a crash',
     text: 'These images were not closed. Opening one for writing reads every table, no matter how little was written since the last clean close, and repairs the damage.',
+    body: `<div class="card scroll" tabindex="0">${table}</div>`,
+  });
+}
+
+function belowSection(result: ResultRecord): string {
+  const rows = belowRows(result);
+  if (rows.length === 0) return '';
+  const columns = BELOW_COLUMNS.map((title, column) => ({ title, numeric: column >= 3 }));
+  const table = htmlTable({ caption: 'Per guest write, on each file system', columns, rows });
+  return section({
+    title: 'Below the file system',
+    text: BELOW_NOTE,
     body: `<div class="card scroll" tabindex="0">${table}</div>`,
   });
 }

@@ -63,3 +63,17 @@ export function plusMinusText(interval: Interval): string {
   const percent = relativeHalfWidth(interval) * 100;
   return `±${percent < 0.95 ? percent.toFixed(1) : String(Math.round(percent))} %`;
 }
+
+/**
+ * A sampled figure: its median, and the interval where a reader can distinguish its ends:
+ * `2.01 (2.00–2.05)`.
+ */
+export function rangeText(
+  median: number | null,
+  interval: Interval | undefined,
+  text: (value: number | null) => string,
+): string {
+  if (interval === undefined) return text(median);
+  const [low, high] = [text(interval.low), text(interval.high)];
+  return low === high ? text(median) : `${text(median)} (${low}–${high})`;
+}

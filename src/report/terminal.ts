@@ -11,6 +11,7 @@ import { countOf } from '../core/number-text.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
+import { BELOW_COLUMNS, BELOW_NOTE, belowRows } from './below-text.ts';
 import { CELL_COLUMNS, READ_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
 import { discardNote } from './discard-note.ts';
@@ -58,6 +59,7 @@ export function terminalSummary(record: ResultRecord, options: TerminalOptions =
     ...(points.length === 0 ? [] : [...points.flat(), '']),
     ...tableLines(shown, width, (heading) => paint.dim(heading), paint.bold),
     ...openingLines(result, width, (heading) => paint.dim(heading)),
+    ...belowLines(result, width, (heading) => paint.dim(heading)),
     ...remarkLines(report.cells).flatMap((remark) =>
       wrapped(remark, width).map((line) => paint.yellow(line)),
     ),
@@ -178,6 +180,14 @@ function openingLines(result: ResultRecord, width: number, faint: (text: string)
   const rows = [OPENING_COLUMNS, ...openings.map(openingTexts)];
   const [head = '', ...rest] = columnLines(rows, { width, texts: 2, fit: shortened });
   return [faint(head), ...rest, ''];
+}
+
+/** What reached the devices below the file systems that were made. */
+function belowLines(result: ResultRecord, width: number, faint: (text: string) => string): string[] {
+  const rows = belowRows(result);
+  if (rows.length === 0) return [];
+  const [head = '', ...rest] = columnLines([BELOW_COLUMNS, ...rows], { width, texts: 3, fit: shortened });
+  return [faint(head), ...rest, ...wrapped(BELOW_NOTE, width), ''];
 }
 
 /** How well replays kept the times of their traces, a line a cell, and what was verified. */

@@ -34,6 +34,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   compat: '1.1',
   'refcount-bits': '16',
   'compression-type': 'zlib',
+  'host-fs': 'directory',
   overlap: 'off',
   payload: 'pattern',
 };

@@ -6,6 +6,8 @@
  */
 
 import { humanSize } from '../core/size.ts';
+import { BELOW_FIGURES, belowInterval, belowMedian, type BelowFigure } from '../result/below.ts';
+import type { Interval } from '../result/bootstrap.ts';
 import { deriveFigures } from '../result/derive.ts';
 import type { CellRecord, Counts } from '../result/schema.ts';
 import { requestTimeNs, spreadOf } from '../result/statistics.ts';
@@ -42,6 +44,8 @@ export interface Figure {
   readonly valueOf: (facts: CellFacts) => number | null;
   /** Samples, of which a difference has to be shown; exact if absent. */
   readonly isSampled?: true;
+  /** Of samples that are not compared round by round; `undefined` if they are too few. */
+  readonly intervalOf?: (facts: CellFacts) => Interval | undefined;
 }
 
 export const FIGURE_NAMES = [
@@ -62,6 +66,7 @@ export const FIGURE_NAMES = [
   'violations',
   'hazards',
   'lostShare',
+  ...BELOW_FIGURES,
   'time',
 ] as const;
 type FigureName = (typeof FIGURE_NAMES)[number];
@@ -147,6 +152,13 @@ const FIGURES: Readonly<Record<FigureName, Figure>> = {
     (value) => (value === null ? NONE : percentText(value)),
     ({ violations, states }) => (states === 0 ? null : violations / states),
   ),
+  guestFlushes: below('guest flushes per guest write', 'Guest flushes', rateText, 'guestFlushes'),
+  deviceFlushes: below('flushes of the device per guest write', 'Flushes', rateText, 'deviceFlushes'),
+  deviceWrites: below('writes of the device per guest write', 'Writes', rateText, 'deviceWrites'),
+  deviceBytes: below('bytes written to the device per guest write', 'Device B', bytesText, 'deviceBytes'),
+  deviceReads: below('reads of the device per guest write', 'Reads', rateText, 'deviceReads'),
+  fragments: below('fragments of the image at the end', 'Fragments', bytesText, 'fragments'),
+  seeks: below('seeks of the device per guest write', 'Seeks', rateText, 'seeks'),
   time: { ...timed('file'), title: 'per request on this machine', short: 'Time', isSampled: true },
 };
 
@@ -202,6 +214,25 @@ function crashed(
   valueOf: (crash: CrashFigures) => number | null,
 ): Figure {
   return { title, short, text, valueOf: ({ crash }) => (crash === undefined ? null : valueOf(crash)) };
+}
+
+/** Of the device below a file system that was made for the samples. */
+function below(
+  title: string,
+  short: string,
+  text: (value: number | null) => string,
+  name: BelowFigure,
+): Figure {
+  const sampled = ({ records }: CellFacts): Pick<CellRecord, 'timings'> =>
+    records.find(({ timings }) => timings.some((timing) => timing.below !== undefined)) ?? { timings: [] };
+  return {
+    title,
+    short,
+    text,
+    valueOf: (facts) => belowMedian(sampled(facts), name),
+    isSampled: true,
+    intervalOf: (facts) => belowInterval(sampled(facts), name),
+  };
 }
 
 function timed(device: string): Pick<Figure, 'text' | 'valueOf'> {

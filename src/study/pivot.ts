@@ -6,6 +6,7 @@
  * become further columns of names.
  */
 
+import { rangeText } from '../report/numbers.ts';
 import { axisValue } from './axes.ts';
 import type { Study } from './schema.ts';
 import { figureIn, groupedBy, requiredFigure, valuesOn, type StudyRow, type StudyTable } from './table.ts';
@@ -62,16 +63,20 @@ export function pivotOf({ table }: Pick<Study, 'table'>, study: StudyTable): Piv
       if (first === undefined) return [];
       const rowAt = (value: string): StudyRow | undefined =>
         columns === undefined ? first : group.find(({ cell }) => axisValue(cell, columns) === value);
-      const values = cells.map(({ figure, value }) => {
-        const row = rowAt(value);
+      const found = cells.map(({ value }) => rowAt(value));
+      const values = cells.map(({ figure }, index) => {
+        const row = found[index];
         return row === undefined ? null : figureIn(row, figure);
       });
       return [
         {
           names: shown.map((axis) => axisValue(first.cell, axis)),
-          texts: values.map((value, index) =>
-            value === null ? '–' : (cells[index]?.figure.text(value) ?? '–'),
-          ),
+          texts: cells.map(({ figure }, index) => {
+            const [row, value] = [found[index], values[index] ?? null];
+            return row === undefined || value === null
+              ? '–'
+              : rangeText(value, figure.intervalOf?.(row), figure.text);
+          }),
           values: values.slice(0, across.length),
         },
       ];

@@ -133,7 +133,7 @@ const studyFields = z.strictObject({
     .describe('try the states that a power loss can leave, in each cell'),
   answer: z.array(rule).min(1).max(40).describe('the first sentence is the headline'),
   table: z.strictObject({
-    rows: z.array(axis).min(1).max(4),
+    rows: z.array(axis).min(1).max(5),
     columns: axis.optional().describe('a column for each value; else a column for each figure'),
     figures: z.array(figure).min(1).max(8),
   }),

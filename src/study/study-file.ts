@@ -35,6 +35,7 @@ const ORDER: readonly string[] = [
   'l2-cache',
   'cluster-size',
   'file-system',
+  'host-fs',
   'overhead',
   'growth',
   'chain',

@@ -1,5 +1,6 @@
 /**
- * The cells of a study as rows: one for each counting cell, whatever devices it was timed on.
+ * The cells of a study as rows: one for each counting cell, whatever devices it was timed on, and
+ * for each file system that was made for it.
  *
  * Invariants: rows are in the order of the result; two rows differ in an axis, a skipped cell is no
  * row and has its reason in `skipped`.
@@ -33,12 +34,12 @@ export function studyTable(
   crashes: ReadonlyMap<string, CrashFigures> = new Map(),
 ): StudyTable {
   const counted = result.cells.filter(({ counts }) => counts !== null);
-  const rows = [...Map.groupBy(counted, ({ cell }) => countingKey(cell))].flatMap(
-    ([key, records]): StudyRow[] => {
-      const [first] = records;
-      return first === undefined ? [] : [{ cell: first.cell, records, crash: crashes.get(key) }];
-    },
-  );
+  const places = Map.groupBy(counted, ({ cell }) => JSON.stringify([countingKey(cell), cell.hostFs]));
+  const rows = [...places.values()].flatMap((records): StudyRow[] => {
+    const [first] = records;
+    if (first === undefined) return [];
+    return [{ cell: first.cell, records, crash: crashes.get(countingKey(first.cell)) }];
+  });
   const skipped = result.cells.flatMap(({ cell, skipped: reason }) =>
     reason === null ? [] : [{ cell: cellName(cell), reason }],
   );
@@ -104,6 +105,8 @@ export function valueText(axis: string, value: string): string {
       return value;
     case 'cache':
       return `cache=${value}`;
+    case 'host-fs':
+      return `on ${value}`;
     case 'refcounts':
       return `${value} refcounts`;
     case 'backing-depth':
@@ -130,9 +133,18 @@ export function compareRows(
 ): Verdict {
   const [own, its] = [figureIn(row, figure), figureIn(other, figure)];
   if (own === null || its === null) return 'unknown';
+  if (figure.intervalOf !== undefined) return intervalVerdict(row, other, figure);
   if (figure.isSampled === true) return sampledVerdict(row, other, controlled);
   if (figure.text(own) === figure.text(its)) return 'same';
   return own < its ? 'less' : 'more';
+}
+
+function intervalVerdict(row: StudyRow, other: StudyRow, { intervalOf, text }: Figure): Verdict {
+  const [own, its] = [intervalOf?.(row), intervalOf?.(other)];
+  if (own === undefined || its === undefined) return 'unknown';
+  if (text(own.estimate) === text(its.estimate)) return 'same';
+  if (own.high < its.low) return 'less';
+  return own.low > its.high ? 'more' : 'same';
 }
 
 function sampledVerdict(row: StudyRow, other: StudyRow, controlled: StudyTable['controlled']): Verdict {

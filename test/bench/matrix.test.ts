@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 
-import { cellKey, cellName } from '../../src/result/cell.ts';
+import { cellKey, cellName, countingKey } from '../../src/result/cell.ts';
 import { unsupportedByFormat } from '../../src/bench/unsupported.ts';
 import type { CellPlan } from '../../src/bench/engine.ts';
 import type { Cell } from '../../src/result/schema.ts';
@@ -24,6 +24,21 @@ describe('the matrix', () => {
       ['qcow2', 'lazy', 65_536],
       ['qed', null, 65_536],
     ]);
+  });
+
+  it('has file systems in cells that the builtin engine times on files, and in no other', () => {
+    const axes = { formats: ['raw'], devices: ['file', 'memory'], engines: ['builtin', 'qemu'] } as const;
+    const others = { hostFs: [undefined, 'ext4', 'btrfs'] } as const;
+    const cells = smallMatrix({ ...axes, others }).map(({ cell }) => cell);
+    expect(cells.map(({ device, engine, hostFs }) => [device, engine, hostFs])).toEqual([
+      ['file', 'builtin', undefined],
+      ['file', 'qemu', undefined],
+      ['file', 'builtin', 'ext4'],
+      ['file', 'builtin', 'btrfs'],
+      ['memory', 'builtin', undefined],
+      ['memory', 'qemu', undefined],
+    ]);
+    expect(new Set(cells.map(countingKey)).size).toBe(2);
   });
 
   it('has no cell twice, in an order that repeats', () => {

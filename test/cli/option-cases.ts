@@ -73,6 +73,7 @@ const MATRIX_PARTNERS: Readonly<Record<string, Words>> = {
   balance: { shard: '1/1', out: 'new.json' },
   device: { samples: '1' },
   dir: TIMED,
+  'host-fs': TIMED,
   'in-place': { image: 'disk.qcow2' },
   overlap: { ...TIMED, 'queue-depth': '2' },
   precision: { samples: undefined, device: 'null', 'time-limit': '1' },
@@ -139,6 +140,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       partners: {
         device: { samples: '1' },
         dir: TIMED,
+        'host-fs': TIMED,
         overlap: { ...TIMED, 'queue-depth': '2' },
         precision: { samples: undefined, device: 'null', 'time-limit': '1' },
         'time-limit': TIMED,

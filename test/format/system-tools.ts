@@ -19,6 +19,7 @@ const PACKAGES = {
   fio: 'fio',
   nbdfuse: 'libnbd-bin',
   'mkfs.ext4': 'e2fsprogs',
+  filefrag: 'e2fsprogs',
   blkparse: 'blktrace',
 } as const;
 export type SystemTool = keyof typeof PACKAGES;

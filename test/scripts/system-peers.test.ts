@@ -21,7 +21,7 @@ function printed(code: string): string {
 test('one line names what is missing, and one command installs it all', () => {
   expect(printed("console.log(peers.missingPeers(''))")).toBe(
     'tests skipped, missing: qemu-img, qemu-io, qemu-nbd, qemu-storage-daemon, qemu-system-x86_64, strace, ' +
-      'chromium, fio, blkparse, nbdkit, nbdinfo, nbdcopy, nbdfuse, fusermount3, mkfs.ext4, mkfs.xfs, mkfs.btrfs, mkfs.f2fs; ' +
+      'chromium, fio, blkparse, nbdkit, nbdinfo, nbdcopy, nbdfuse, fusermount3, mkfs.ext4, filefrag, mkfs.xfs, mkfs.btrfs, mkfs.f2fs; ' +
       'to run all: apt-get install qemu-utils qemu-system-common qemu-system-x86 strace chromium fio blktrace ' +
       'nbdkit libnbd-bin fuse3 e2fsprogs xfsprogs btrfs-progs f2fs-tools',
   );

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import { answerOf } from '../../src/study/answer.ts';
+import { pivotOf } from '../../src/study/pivot.ts';
 import { studySchema, type Rule } from '../../src/study/schema.ts';
 import { studyTable } from '../../src/study/table.ts';
 import { smallResult, type SmallCell } from './small-study.ts';
@@ -96,6 +97,36 @@ describe('a change', () => {
     expect(textsOf(CHANGE, [{ refcounts: 'eager', syncs: 1 }])).toEqual([]);
     expect(textsOf({ ...CHANGE, where: { cache: 'unsafe' } }, pair('a', 2, 1))).toEqual([]);
     expect(textsOf({ ...CHANGE, where: { workload: '!a' } }, pair('a', 2, 1))).toEqual([]);
+  });
+});
+
+describe('figures below a file system', () => {
+  const on = (hostFs: 'ext4' | 'btrfs', flushes: readonly number[]): SmallCell => ({ hostFs, flushes });
+  const rule = { ...CHANGE, figure: 'deviceFlushes', axis: 'host-fs', from: 'ext4', to: 'btrfs' };
+
+  test('differ only if their intervals leave a gap', () => {
+    const ext4 = on('ext4', [200, 201, 200, 202, 200]);
+    expect(textsOf(rule, [ext4, on('btrfs', [400, 401, 400, 399, 402])])).toEqual(['MORE 4.00 for 2.00.']);
+    expect(textsOf(rule, [ext4, on('btrfs', [202, 230, 199, 240, 202])])).toEqual(['SAME 2.02.']);
+  });
+
+  test('of fewer than five samples are not compared', () => {
+    const [text] = textsOf(rule, [on('ext4', [200, 200]), on('btrfs', [400, 400])]);
+    expect(text).toMatch(/^Not known yet: there are too few samples/);
+  });
+
+  test('are a row for each file system, with the interval where it has a width', () => {
+    const cells = [on('ext4', [200, 200, 200, 200, 200]), on('btrfs', [400, 410, 420, 430, 440])];
+    const { table } = studySchema.parse({
+      ...STUDY,
+      answer: [{ about: 'a', ...rule }],
+      table: { rows: ['workload', 'host-fs'], figures: ['deviceFlushes'] },
+    });
+    const { lines } = pivotOf({ table }, studyTable(smallResult(cells)));
+    expect(lines.map(({ names, texts }) => [...names, ...texts])).toEqual([
+      ['w', 'ext4', '2.00'],
+      ['w', 'btrfs', '4.20 (4.00–4.40)'],
+    ]);
   });
 });
 

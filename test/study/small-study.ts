@@ -11,6 +11,8 @@ export interface SmallCell extends Partial<Cell> {
   /** Nanoseconds per request, a sample each. */
   readonly times?: readonly number[];
   readonly control?: readonly number[];
+  /** Flushes of the device below, a sample each; 100 writes. */
+  readonly flushes?: readonly number[];
 }
 
 /** 100 writes; all syncs have one cause. */
@@ -22,7 +24,7 @@ export function smallResult(cells: readonly SmallCell[]): ResultRecord {
   };
 }
 
-function recordOf({ syncs = 0, times = [], control, ...coordinates }: SmallCell): CellRecord {
+function recordOf({ syncs = 0, times = [], control, flushes = [], ...coordinates }: SmallCell): CellRecord {
   if (EXAMPLE?.counts === undefined || EXAMPLE.counts === null) throw new Error('no example');
   const { counts } = EXAMPLE;
   const ops = Math.round(syncs * 100);
@@ -47,7 +49,7 @@ function recordOf({ syncs = 0, times = [], control, ...coordinates }: SmallCell)
       close: { ...counts.close, syncs: none },
     },
     timedRequests: times.length === 0 ? 0 : 1,
-    timings: times.map(timing),
+    timings: [...times.map(timing), ...flushes.map(sampleBelow)],
     ...(control === undefined ? {} : { control: control.map(timing) }),
     fallbacks: [],
     skipped: null,
@@ -56,4 +58,13 @@ function recordOf({ syncs = 0, times = [], control, ...coordinates }: SmallCell)
 
 function timing(elapsedNs: number, round: number): Timing {
   return { round, requests: 1, elapsedNs, openNs: 0, closeNs: 0 };
+}
+
+function sampleBelow(flushes: number, round: number): Timing {
+  const none = { reads: 0, readBytes: 0, writes: 0, writeBytes: 0, discards: 0, discardBytes: 0 };
+  const fragments = { fragmentsBefore: 1, fragmentsAfter: 1 };
+  return {
+    ...timing(1, round),
+    below: { guestWrites: 100, guestFlushes: 0, flushes, ...none, ...fragments },
+  };
 }

@@ -1,0 +1,48 @@
+/** What reached the device below the file systems that were made for the samples, a line each cell. */
+
+import { belowInterval, belowMedian, type BelowFigure } from '../result/below.ts';
+import { variantName } from '../result/cell.ts';
+import type { CellRecord, ResultRecord } from '../result/schema.ts';
+import { bytesText, rangeText, rateText } from './numbers.ts';
+
+export const BELOW_COLUMNS = [
+  'Below the file system',
+  'Format',
+  'On',
+  'Flushes/write',
+  'Writes/write',
+  'B/write',
+  'Fragments',
+] as const;
+
+export const BELOW_NOTE =
+  'Flushes, writes and bytes that reached the device below the file system, per guest write, and in how many pieces the image is then. They are samples: medians, with the 95 % interval in parentheses where it has a width.';
+
+/** The texts of a row, one for each of `BELOW_COLUMNS`; empty for a result without such cells. */
+export function belowRows({ cells }: Pick<ResultRecord, 'cells'>): readonly (readonly string[])[] {
+  return cells.flatMap((record) => {
+    const { cell, timings } = record;
+    if (cell.hostFs === undefined || timings.every(({ below }) => below === undefined)) return [];
+    const { shape } = cell;
+    const prefix = shape?.preallocation === undefined ? '' : `, ${shape.preallocation}`;
+    return [
+      [
+        cell.workload,
+        `${variantName(cell)}${prefix}, ${cell.cache}`,
+        cell.hostFs,
+        figureText(record, 'deviceFlushes', rateText),
+        figureText(record, 'deviceWrites', rateText),
+        figureText(record, 'deviceBytes', bytesText),
+        figureText(record, 'fragments', bytesText),
+      ],
+    ];
+  });
+}
+
+function figureText(
+  record: CellRecord,
+  figure: BelowFigure,
+  text: (value: number | null) => string,
+): string {
+  return rangeText(belowMedian(record, figure), belowInterval(record, figure), text);
+}
