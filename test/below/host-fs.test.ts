@@ -44,7 +44,8 @@ test.skipIf(reason !== undefined)(
     const { cells } = JSON.parse(readFileSync(join(folder, 'r.json'), 'utf8')) as ResultRecord;
     for (const { cell, hostFileSystem, timings } of cells) {
       expect(cell.hostFs).toBe('ext4');
-      expect(hostFileSystem).toMatchObject({ type: 'ext4', madeBy: expect.stringMatching(/^mkfs\.ext4 /) });
+      expect(hostFileSystem?.type).toBe('ext4');
+      expect(hostFileSystem?.madeBy).toMatch(/^mkfs\.ext4 /);
       expect(hostFileSystem?.mountOptions).toContain('noinit_itable');
       expect(timings).toHaveLength(2);
       // Each write is synced: each makes the device flush.
