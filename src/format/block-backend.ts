@@ -11,7 +11,7 @@
  * - Where discards are ignored, none reaches the image; one that would be refused still is.
  * - One flush of the image is in flight at a time (in QEMU: of a node). At a queue depth above 1
  *   this decides how many syncs are spared: the requests that wait are covered by the next flush
- *   only if they were linked before it.
+ *   only if they were linked before it. Where a policy shares flushes, those that wait are one.
  * - On a device that answers at once every method does too, and allocates nothing.
  */
 
@@ -26,9 +26,12 @@ import type { SyncCause } from '../device/purpose.ts';
 import { CACHE_MODE_RULES, type CacheMode } from './cache-mode.ts';
 import type { DiskImage } from './disk-image.ts';
 import type { OpeningChoices } from './image-options.ts';
-import { DEFAULT_QEMU_PROFILE, QEMU_PROFILES, type QemuProfileName } from './qemu-profile.ts';
 
-export interface BlockBackendOptions extends Pick<OpeningChoices, 'discard'> {
+import { enginePolicy } from './engine-policy.ts';
+import { DEFAULT_QEMU_PROFILE, QEMU_PROFILES, type QemuProfileName } from './qemu-profile.ts';
+import { sharedFlush } from './shared-flush.ts';
+
+export interface BlockBackendOptions extends Pick<OpeningChoices, 'discard' | 'policy'> {
   readonly image: DiskImage;
   readonly cacheMode: CacheMode;
   /** Requests that change something are refused. Default false. */
@@ -68,7 +71,8 @@ export class BlockBackend {
   /**
    * One flush at a time, in the order they came: the next finds clean what the one before it wrote.
    */
-  readonly #flush = (cause: SyncCause): Pending => this.#flushTurn.hold(this.#flushImage, cause);
+  readonly #flushInTurn = (cause: SyncCause): Pending => this.#flushTurn.hold(this.#flushImage, cause);
+  readonly #flush: (cause: SyncCause) => Pending;
   /** What follows a data write that is to be durable. */
   readonly #syncWrite: (cause: SyncCause) => Pending;
 
@@ -83,6 +87,9 @@ export class BlockBackend {
     this.#readOnly = options.readOnly ?? false;
     this.#ignoresDiscards = options.discard === 'ignore';
     this.#neverUnmaps = this.#ignoresDiscards && rules.ignoredDiscardsKeepZeroes;
+    this.#flush = enginePolicy(options.policy).sharesFlushes
+      ? sharedFlush(this.#flushImage)
+      : this.#flushInTurn;
     this.#syncWrite =
       rules.fileSyncsFuaWrites && image.syncWrite !== undefined ? image.syncWrite.bind(image) : this.#flush;
     this.#path = options.path;

@@ -17,6 +17,7 @@ import { MemoryDevice } from '../../src/device/memory-device.ts';
 import { MemoryStorage } from '../../src/device/memory-storage.ts';
 import type { Purpose } from '../../src/device/purpose.ts';
 import { createImage } from '../../src/format/registry.ts';
+import { enginePolicy } from '../../src/format/engine-policy.ts';
 import { TableCache } from '../../src/format/qcow2/metadata/table-cache.ts';
 import type { Request } from '../../src/workload/request.ts';
 
@@ -112,6 +113,7 @@ test('after a write that failed, the next one puts the whole table', async () =>
     tableSize: 512,
     purpose: 'l2-table',
     dependencyCause: 'l2-after-refcount',
+    policy: enginePolicy(),
     guardWrite: () => undefined,
   });
   const slot = await cache.acquire(512);

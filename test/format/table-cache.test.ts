@@ -4,6 +4,7 @@ import { FaultDevice } from '../../src/device/fault.ts';
 import { HostLog } from '../../src/device/host-log.ts';
 import { MemoryDevice } from '../../src/device/memory-device.ts';
 import { SyncElision } from '../../src/device/sync-elision.ts';
+import { enginePolicy } from '../../src/format/engine-policy.ts';
 import { TableCache } from '../../src/format/qcow2/metadata/table-cache.ts';
 import { rejectionCodeOf } from './rejection.ts';
 
@@ -29,7 +30,13 @@ class Caches {
       },
     });
     const device = new SyncElision(log);
-    const options = { device, slots, tableSize: TABLE, guardWrite: (offset: number) => this.guard(offset) };
+    const options = {
+      device,
+      slots,
+      tableSize: TABLE,
+      policy: enginePolicy(),
+      guardWrite: (offset: number) => this.guard(offset),
+    };
     this.l2 = new TableCache({ ...options, purpose: 'l2-table', dependencyCause: 'l2-after-refcount' });
     this.refcounts = new TableCache({
       ...options,

@@ -96,6 +96,7 @@ export class ImageCore {
       tableSize: caches.l2SliceSize,
       purpose: 'l2-table',
       dependencyCause: 'l2-after-refcount',
+      policy: parts.policy,
       guardWrite: tableGuard(header, metadata, 'l2-table'),
     });
     const blockCache = new TableCache({
@@ -104,6 +105,7 @@ export class ImageCore {
       tableSize: geometry.clusterSize,
       purpose: 'refcount-block',
       dependencyCause: 'refcount-after-l2',
+      policy: parts.policy,
       guardWrite: tableGuard(header, metadata, 'refcount-block'),
     });
     const discards = new DiscardQueue(device);

@@ -11,7 +11,7 @@
  * Tables stay raw bytes in page-aligned memory, which O_DIRECT can write without a copy.
  */
 
-import { isAligned } from '../../../core/alignment.ts';
+import { alignDown, alignUp, isAligned } from '../../../core/alignment.ts';
 import { viewOf } from '../../../core/bytes.ts';
 import { Qcow2BenchError, assertInvariant, hex } from '../../../core/error.ts';
 import type { HostOffset } from '../../../core/offsets.ts';
@@ -19,6 +19,7 @@ import { allocatePages } from '../../../core/page-memory.ts';
 import { after, type MaybePromise, type Pending } from '../../../core/pending.ts';
 import type { BlockDevice } from '../../../device/block-device.ts';
 import type { Purpose, SyncCause } from '../../../device/purpose.ts';
+import type { EnginePolicy } from '../../engine-policy.ts';
 import { ReleaseOrder } from './release-order.ts';
 
 /** Slots get their memory in batches of about this many bytes, when they are first used. */
@@ -33,6 +34,8 @@ export interface TableCacheOptions {
   readonly purpose: Purpose;
   /** The cause of a sync that the cache's dependency on another one forces. */
   readonly dependencyCause: SyncCause;
+  /** As `EnginePolicy` has them. */
+  readonly policy: Pick<EnginePolicy, 'syncsBetweenTables' | 'tableWriteUnit'>;
   /** Throws, or rejects, if a write of one table at this offset would damage other metadata. */
   readonly guardWrite: (offset: HostOffset, length: number) => undefined | Promise<never>;
 }
@@ -43,6 +46,9 @@ export class TableCache {
   readonly #device: BlockDevice;
   readonly #purpose: Purpose;
   readonly #dependencyCause: SyncCause;
+  readonly #syncsDependency: boolean;
+  /** Bytes of a table that are written at least. */
+  readonly #writeUnit: number;
   readonly #guardWrite: (offset: HostOffset, length: number) => undefined | Promise<never>;
 
   /** Offset of the table in each slot; −1 is an empty slot. */
@@ -75,6 +81,8 @@ export class TableCache {
     this.#device = options.device;
     this.#purpose = options.purpose;
     this.#dependencyCause = options.dependencyCause;
+    this.#syncsDependency = options.policy.syncsBetweenTables;
+    this.#writeUnit = Math.min(options.policy.tableWriteUnit ?? options.tableSize, options.tableSize);
     this.#guardWrite = options.guardWrite;
     this.#lowestDirty = options.slots;
     this.#offsets = new Float64Array(options.slots).fill(-1);
@@ -267,7 +275,15 @@ export class TableCache {
   }
 
   #satisfyDependency(depends: TableCache): Pending {
-    return this.#satisfiedBy(depends.flush(this.#dependencyCause));
+    if (this.#syncsDependency) return this.#satisfiedBy(depends.flush(this.#dependencyCause));
+    const pending = depends.writeBack();
+    return pending === undefined ? this.#writtenBefore() : after(pending, this.#writtenBefore.bind(this));
+  }
+
+  /** The tables that this cache depends on are written, and may not be durable: data still have to be. */
+  #writtenBefore(): Pending {
+    this.#depends = undefined;
+    return this.#syncFirst === undefined ? undefined : this.#satisfiedBy(this.#device.sync(this.#syncFirst));
   }
 
   #satisfiedBy(pending: Pending): Pending {
@@ -310,12 +326,23 @@ export class TableCache {
     // Unless this write succeeds, the table's content in the file is unknown.
     this.#changedFrom[slot] = 0;
     this.#changedTo[slot] = this.tableSize;
-    const pending = this.#device.write(offset, this.bytes(slot), this.#purpose, from, to);
+    const pending =
+      this.#writeUnit === this.tableSize
+        ? this.#device.write(offset, this.bytes(slot), this.#purpose, from, to)
+        : this.#writeUnits(slot, from, to);
     if (pending !== undefined) {
       return after(pending, this.#clean.bind(this, slot));
     }
     this.#clean(slot);
     return undefined;
+  }
+
+  /** Writes the units of a table that hold the bytes between `from` and `to`. */
+  #writeUnits(slot: number, from: number, to: number): Pending {
+    const start = alignDown(from, this.#writeUnit);
+    const bytes = this.bytes(slot).subarray(start, alignUp(to, this.#writeUnit));
+    const offset = (this.#offsets[slot] as number) + start;
+    return this.#device.write(offset, bytes, this.#purpose, from - start, to - start);
   }
 
   #clean(slot: number): void {
