@@ -39,7 +39,7 @@ const SLOW_TESTS = [
   'test/bench/replay.test.ts',
   'test/bench/run.test.ts',
   'test/cli/**',
-  'test/crash/{crashes,explore,faults,steps,strict}.test.ts',
+  'test/crash/{crashes,explore,faults,policies,steps,strict}.test.ts',
   'test/examples/**',
   'test/format/fuzz/**',
   'test/format/qcow2/compression.test.ts',

@@ -87,7 +87,7 @@ const OPENING_KINDS = {
     onOff('discard-no-unref'),
   ),
   policy: kind(
-    "qcow2 and QED: order of metadata: qemu (default), or strict: syncs that close QEMU's known gaps",
+    "qcow2 and QED: how metadata is written: qemu (default); strict: syncs that close QEMU's known gaps; sector: of a table only its changed 4 KiB; group-commit: flushes that wait are one; soft-updates: no sync between refcounts and L2 (needs a disk that keeps the order of writes)",
     choice('policy', ENGINE_POLICY_NAMES),
   ),
   commit: kind(

@@ -119,7 +119,7 @@ export class CompressedWriter {
           { path: header.device.path, offset: hostOffset },
         );
       }
-      tables.l2Cache.markDirty(slot);
+      tables.markEntries(slot, tables.indexInSlice(guestOffset), 1);
       setCompressedAt(slice, word, { hostOffset, length }, geometry.clusterBits);
       const maps = geometry.entryWords === 2 ? takeMaps(slice, word) : undefined;
       const kind = metadata.overlap(hostOffset, length, undefined);
@@ -143,7 +143,7 @@ export class CompressedWriter {
     try {
       const slice = tables.view(slot);
       const word = tables.indexInSlice(guestOffset) * geometry.entryWords;
-      tables.l2Cache.markDirty(slot);
+      tables.markEntries(slot, tables.indexInSlice(guestOffset), 1);
       if (wasZero) setZeroAt(slice, word);
       else clearAt(slice, word);
       if (maps !== undefined) setMapsAt(slice, word, maps);

@@ -140,7 +140,7 @@ export class Discarder {
       const count = ceilDiv(end - start, subclusterSize);
       const word = 2 * tables.indexInSlice(start);
       const outcome = zeroSubclusters(tables.view(slot), word, first, first + count);
-      if (outcome === 'changed') tables.l2Cache.markDirty(slot);
+      if (outcome === 'changed') tables.markEntries(slot, tables.indexInSlice(start), 1);
       return outcome !== 'refused';
     } finally {
       tables.release(slot);
@@ -200,7 +200,7 @@ export class Discarder {
           const host = hostRangeAt(slice, word, geometry);
           const outcome = change(slice, word);
           if (outcome === 'kept') continue;
-          tables.l2Cache.markDirty(slot);
+          tables.markEntries(slot, index, 1);
           if (host === undefined) continue;
           if (outcome === 'freed') await this.#free(host);
           else if (outcome === 'emptied') await this.#empty(host);

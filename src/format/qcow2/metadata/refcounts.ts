@@ -406,7 +406,7 @@ export class Refcounts implements RefcountGrowth {
   #change(slot: number, cluster: HostCluster, delta: number, freed: FreedClusters): void {
     const { clusterSize, refcountBlockEntries, refcountMax } = this.geometry;
     const index = remainder(cluster, refcountBlockEntries);
-    this.blockCache.markDirty(slot);
+    this.#markRefcounts(slot, index, index + 1);
     const refcount = this.codec.get(this.blockCache.view(slot), index) + delta;
     if (refcount < 0 || refcount > refcountMax) {
       throw new Qcow2BenchError(
