@@ -172,7 +172,7 @@ function notMade(message: string, cause?: unknown): Qcow2BenchError {
   return new Qcow2BenchError('file-system-not-made', message, {}, cause);
 }
 
-/** `undefined` if there is no such program. */
+/** `undefined` if the program is missing. */
 async function runFromSbin(
   program: string,
   args: readonly string[],
