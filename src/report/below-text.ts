@@ -39,10 +39,6 @@ export function belowRows({ cells }: Pick<ResultRecord, 'cells'>): readonly (rea
   });
 }
 
-function figureText(
-  record: CellRecord,
-  figure: BelowFigure,
-  text: (value: number | null) => string,
-): string {
+function figureText(record: CellRecord, figure: BelowFigure, text: (value: number | null) => string): string {
   return rangeText(belowMedian(record, figure), belowInterval(record, figure), text);
 }
