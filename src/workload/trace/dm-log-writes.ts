@@ -28,7 +28,8 @@ const HEAD_VERSION = 8;
 const HEAD_ENTRIES = 16;
 const HEAD_SECTOR_SIZE = 24;
 
-const ENTRY_BYTES = 32;
+/** Of an entry, at the start of its sector. */
+export const DM_LOG_ENTRY_BYTES = 32;
 const ENTRY_SECTOR = 0;
 const ENTRY_SECTORS = 8;
 const ENTRY_FLAGS = 16;
@@ -68,7 +69,7 @@ export class DmLogWritesParser implements RecordParser {
 
   record(bytes: Uint8Array, start: number): string | undefined {
     const view = new DataView(bytes.buffer, bytes.byteOffset + start, this.recordBytes);
-    return this.#sectorSize === 0 ? this.#head(view, bytes.subarray(start)) : this.#entry(view);
+    return this.#sectorSize === 0 ? this.#head(bytes.subarray(start)) : this.#entry(view);
   }
 
   finish(): string | undefined {
@@ -77,66 +78,111 @@ export class DmLogWritesParser implements RecordParser {
     return `has ${String(this.#entriesLeft)} entries fewer than its header says: the file is truncated`;
   }
 
-  #head(view: DataView, head: Uint8Array): string | undefined {
-    if (!isDmLogWrites(head)) return 'is not a dm-log-writes log: the magic number is missing';
-    const version = readU64le(view, HEAD_VERSION);
-    if (version !== VERSION) {
-      return `version ${String(version)} of the log is not supported; only 1 is`;
-    }
-    const entries = readU64le(view, HEAD_ENTRIES);
-    if (entries === undefined) return 'the number of entries is 2^53 or more';
-    const sectorSize = view.getUint32(HEAD_SECTOR_SIZE, true);
-    if (!isPowerOfTwo(sectorSize) || sectorSize < SECTOR_SIZE_MIN || sectorSize > SECTOR_SIZE_MAX) {
-      return `the sector size ${String(sectorSize)} is not a power of two from 512 to 64 KiB`;
-    }
-    this.#sectorSize = sectorSize;
-    this.#entriesLeft = entries;
-    this.recordBytes = ENTRY_BYTES;
-    this.bytesToSkip = sectorSize - HEAD_BYTES;
-    this.isDone = entries === 0;
+  #head(head: Uint8Array): string | undefined {
+    const read = readDmLogHead(head);
+    if (typeof read === 'string') return read;
+    this.#sectorSize = read.sectorSize;
+    this.#entriesLeft = read.entries;
+    this.recordBytes = DM_LOG_ENTRY_BYTES;
+    this.bytesToSkip = read.sectorSize - HEAD_BYTES;
+    this.isDone = read.entries === 0;
     return undefined;
   }
 
   #entry(view: DataView): string | undefined {
     const size = this.#sectorSize;
-    const sector = readU64le(view, ENTRY_SECTOR);
-    const sectors = readU64le(view, ENTRY_SECTORS);
-    const flags = readU64le(view, ENTRY_FLAGS);
-    const dataLength = readU64le(view, ENTRY_DATA_LENGTH);
     this.canSkip = false;
-    if (flags === undefined || flags > FLAGS_KNOWN) return 'unknown flags: this is not a log entry';
-    const length = (sectors ?? NaN) * size;
-    if (!Number.isSafeInteger(length)) return 'the entry is 2^53 bytes or more long';
-    const isMark = (flags & FLAG_MARK) !== 0;
-    const isDiscard = (flags & FLAG_DISCARD) !== 0;
-    if (isMark && (dataLength === undefined || dataLength > size - ENTRY_BYTES)) {
-      return 'the text of the mark does not fit its sector';
-    }
-    this.bytesToSkip = size - ENTRY_BYTES + (isDiscard || isMark ? 0 : length);
+    const entry = readDmLogEntry(view, size);
+    if (typeof entry === 'string') return entry;
+    this.bytesToSkip = size - DM_LOG_ENTRY_BYTES + entry.dataBytes;
     this.canSkip = true;
     this.isDone = --this.#entriesLeft === 0;
-    if (isMark) {
+    if (entry.markBytes !== undefined) {
       this.#collector.passedOver.add('marks');
       return undefined;
     }
-
     const timeNs = 0;
-    if ((flags & FLAG_FLUSH) !== 0) {
-      this.#collector.addFlush(timeNs);
-    }
-    if (sectors === 0) {
-      return (flags & FLAG_FLUSH) === 0
-        ? 'an entry without sectors that is neither a flush nor a mark'
-        : undefined;
-    }
-    const offset = (sector ?? NaN) * size;
-    if (!Number.isSafeInteger(offset)) return 'the entry is at 2^53 bytes or more';
-    if (isDiscard) {
-      return this.#collector.add({ op: 'discard', offset, length, fua: false, unmap: false, timeNs });
-    }
-    const fua = (flags & FLAG_FUA) !== 0;
-    return this.#collector.add({ op: 'write', offset, length, fua, unmap: false, timeNs });
+    if (entry.isFlush) this.#collector.addFlush(timeNs);
+    const fault = faultOfDmLogEntry(entry);
+    if (fault !== undefined || entry.length === 0) return fault;
+    const { offset, length, fua } = entry;
+    const op = entry.isDiscard ? 'discard' : 'write';
+    return this.#collector.add({ op, offset, length, fua: fua && !entry.isDiscard, unmap: false, timeNs });
   }
+}
+
+/** What sector 0 says. */
+export interface DmLogHead {
+  /** Bytes. */
+  readonly sectorSize: number;
+  /** As counted when it was last written: later ones may follow. */
+  readonly entries: number;
+}
+
+/** @returns the broken rule, in words, if it is none */
+export function readDmLogHead(head: Uint8Array): DmLogHead | string {
+  if (!isDmLogWrites(head)) return 'is not a dm-log-writes log: the magic number is missing';
+  const view = viewOf(head);
+  const version = readU64le(view, HEAD_VERSION);
+  if (version !== VERSION) {
+    return `version ${String(version)} of the log is not supported; only 1 is`;
+  }
+  const entries = readU64le(view, HEAD_ENTRIES);
+  if (entries === undefined) return 'the number of entries is 2^53 or more';
+  const sectorSize = view.getUint32(HEAD_SECTOR_SIZE, true);
+  if (!isPowerOfTwo(sectorSize) || sectorSize < SECTOR_SIZE_MIN || sectorSize > SECTOR_SIZE_MAX) {
+    return `the sector size ${String(sectorSize)} is not a power of two from 512 to 64 KiB`;
+  }
+  return { sectorSize, entries };
+}
+
+export interface DmLogEntry {
+  /** Before the write, if it is one. */
+  readonly isFlush: boolean;
+  readonly isDiscard: boolean;
+  readonly fua: boolean;
+  /** Of a mark: how long its text is, which follows in the entry's sector. */
+  readonly markBytes: number | undefined;
+  /** Bytes; `NaN` if it is at 2^53 or more. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly length: number;
+  /** Bytes of data that follow the entry's sector. */
+  readonly dataBytes: number;
+}
+
+/** @returns the broken rule, in words, if nothing behind it can be found either */
+export function readDmLogEntry(view: DataView, sectorSize: number): DmLogEntry | string {
+  const sector = readU64le(view, ENTRY_SECTOR);
+  const sectors = readU64le(view, ENTRY_SECTORS);
+  const flags = readU64le(view, ENTRY_FLAGS);
+  const markBytes = readU64le(view, ENTRY_DATA_LENGTH);
+  if (flags === undefined || flags > FLAGS_KNOWN) return 'unknown flags: this is not a log entry';
+  const length = (sectors ?? NaN) * sectorSize;
+  if (!Number.isSafeInteger(length)) return 'the entry is 2^53 bytes or more long';
+  const isMark = (flags & FLAG_MARK) !== 0;
+  const isDiscard = (flags & FLAG_DISCARD) !== 0;
+  if (isMark && (markBytes === undefined || markBytes > sectorSize - DM_LOG_ENTRY_BYTES)) {
+    return 'the text of the mark does not fit its sector';
+  }
+  const offset = (sector ?? NaN) * sectorSize;
+  return {
+    isFlush: (flags & FLAG_FLUSH) !== 0,
+    isDiscard,
+    fua: (flags & FLAG_FUA) !== 0,
+    markBytes: isMark ? markBytes : undefined,
+    offset: Number.isSafeInteger(offset) ? offset : NaN,
+    length,
+    dataBytes: isDiscard || isMark ? 0 : length,
+  };
+}
+
+/** What is wrong with an entry that is no mark, if something is. */
+export function faultOfDmLogEntry({ isFlush, offset, length }: DmLogEntry): string | undefined {
+  if (length === 0) {
+    return isFlush ? undefined : 'an entry without sectors that is neither a flush nor a mark';
+  }
+  return Number.isNaN(offset) ? 'the entry is at 2^53 bytes or more' : undefined;
 }
 
 /** The sector size of logs that are written; requests are multiples of it. */
