@@ -6,8 +6,8 @@
  * Invariants:
  * - What is durable at a moment is in `base`; each pending operation may have reached the file, or
  *   a part of it, or not.
- * - A sync makes durable what was done when it was issued, in its own file. What a failed one was
- *   to cover stays pending for good.
+ * - A sync makes durable what was done when it was issued, in its own file, or one operation of it.
+ *   What a failed one was to cover stays pending for good.
  * - An operation that is durable and later than a pending one in the same place is not in `base`
  *   but listed with the pending ones, as settled: it is always there, above the earlier one.
  */
@@ -61,7 +61,10 @@ export function* epochsOf({
     yield { number: number++, at, base, pending, sync };
     if (sync.doneAt > endsAt) continue;
     const isCovered = ({ operation, index }: PendingOperation): boolean =>
-      operation.file === sync.file && operation.doneAt < sync.issuedAt && !dropped.has(index);
+      operation.file === sync.file &&
+      operation.doneAt < sync.issuedAt &&
+      (sync.only ?? index) === index &&
+      !dropped.has(index);
     if (sync.failed) for (const each of pending) if (isCovered(each)) dropped.add(each.index);
     if (!sync.failed) pending = settled(base, pending, isCovered);
   }

@@ -3,15 +3,17 @@
 import type { CellPlan } from '../bench/engine.ts';
 import { collectRequests } from '../bench/pass-requests.ts';
 import { SECTOR_SIZE } from '../core/alignment.ts';
+import { assertInvariant } from '../core/error.ts';
 import type { Pending } from '../core/pending.ts';
 import { caseOf, type CrashCase } from './crash-case.ts';
 import { explore, Surveyor, type Exploration, type SecondJudge } from './explore.ts';
 import { tryFaults, type FaultFindings } from './fault-cell.ts';
-import { faultText } from './faults.ts';
+import { faultText, type FaultInjector } from './faults.ts';
 import { judgeWithQemu, type QemuPlace } from './qemu-judge.ts';
 import { recordCell } from './record-cell.ts';
+import { recordLogged, type ForeignEngine } from './record-logged.ts';
 import type { Recording } from './recording.ts';
-import { shrink, type Example, type Target } from './shrink.ts';
+import { shrink, withFewerLosses, type Example, type Target } from './shrink.ts';
 import type { CrashModel } from './state-space.ts';
 import { withSteps, type Step, type StepKind } from './steps.ts';
 import { timelineOf } from './timeline.ts';
@@ -19,6 +21,9 @@ import { timelineOf } from './timeline.ts';
 /** Recordings that are made at most to shrink an example, and states that are tried of each. */
 const SHRINK_ATTEMPTS = 60;
 const SHRINK_STATES = 4000;
+
+/** As cells name it. */
+export const BUILTIN_ENGINE = 'builtin';
 
 export interface CellOptions {
   readonly model: CrashModel;
@@ -35,6 +40,9 @@ export interface CellOptions {
   readonly seed: number;
   /** Where QEMU judges states as well, and how many of the cell. */
   readonly qemu?: (QemuPlace & { readonly states: number }) | undefined;
+  /** What serves the requests of a cell of another engine. */
+  readonly foreign?: ForeignEngine | undefined;
+  readonly signal?: AbortSignal | undefined;
   /** Called now and then with the states tried so far; rejecting ends the exploration. */
   readonly turn: (tried: number) => Pending;
   /** Hazards of which there is an example already. */
@@ -49,6 +57,11 @@ export interface FoundExample {
   readonly file: CrashCase;
 }
 
+/** The same, as it is printed. */
+export interface ShownExample extends Omit<FoundExample, 'file'> {
+  readonly file: { readonly timeline: readonly string[] };
+}
+
 export interface CellFindings {
   readonly exploration: Exploration;
   readonly faults?: Omit<FaultFindings, 'example'> | undefined;
@@ -59,23 +72,31 @@ export interface CellFindings {
 
 export async function exploreCell(
   plan: CellPlan,
-  { model, requests: limit, steps, states, nested, faults, seed, qemu, turn, shown }: CellOptions,
+  {
+    model,
+    requests: limit,
+    steps,
+    states,
+    nested,
+    faults,
+    seed,
+    qemu,
+    foreign,
+    signal,
+    turn,
+    shown,
+  }: CellOptions,
   nowNs: () => bigint,
 ): Promise<CellFindings> {
   const requests = withSteps(await collectRequests(plan, { limit }), steps, {
     virtualSize: plan.source.virtualSize,
     clusterSize: plan.cell.clusterSize ?? SECTOR_SIZE,
   });
-  const record = (some: readonly Step[]): Promise<Recording> => recordCell(plan, { requests: some });
+  const record = (some: readonly Step[]): Promise<Recording> =>
+    recordPlan(plan, { requests: some, foreign, signal });
   const options = { model, seed, nested, turn };
   const recording = await record(requests);
-  const begunNs = nowNs();
-  const exploration = await explore(recording, {
-    ...options,
-    budget: states,
-    second: qemu === undefined ? undefined : secondJudge(qemu, states),
-  });
-  const seconds = Number(nowNs() - begunNs) / 1e9;
+  const { exploration, seconds } = await exploreTimed(recording, { ...options, states, qemu }, nowNs);
   const shrinking = {
     ...options,
     record,
@@ -102,6 +123,65 @@ export async function exploreCell(
   const { example, ...counts } = await tryFaults(plan, requests, { model, seed, turn: () => turn(states) });
   if (example !== undefined) examples.push(await faultExample(plan, example));
   return { exploration, faults: counts, examples, seconds };
+}
+
+/** The recording of a cell, by the engine that it names. */
+export function recordPlan(
+  plan: CellPlan,
+  {
+    requests,
+    foreign,
+    signal,
+    inject,
+  }: Pick<CellOptions, 'foreign' | 'signal'> & {
+    readonly requests: readonly Step[];
+    readonly inject?: FaultInjector | undefined;
+  },
+): Promise<Recording> {
+  if (plan.cell.engine === BUILTIN_ENGINE) return recordCell(plan, { requests, inject, signal });
+  assertInvariant(foreign !== undefined, 'a cell of another engine has one');
+  return recordLogged(plan, { requests, engine: foreign, signal });
+}
+
+type TimedOptions = Pick<CellOptions, 'model' | 'seed' | 'nested' | 'turn' | 'states' | 'qemu'>;
+
+async function exploreTimed(
+  recording: Recording,
+  { states, qemu, ...options }: TimedOptions,
+  nowNs: () => bigint,
+): Promise<Pick<CellFindings, 'exploration' | 'seconds'>> {
+  const begunNs = nowNs();
+  const exploration = await explore(recording, {
+    ...options,
+    budget: states,
+    second: qemu === undefined ? undefined : secondJudge(qemu, states),
+  });
+  return { exploration, seconds: Number(nowNs() - begunNs) / 1e9 };
+}
+
+/** What was found in a recording that cannot be made again: with as few losses as show it. */
+export interface RecordingFindings extends Pick<CellFindings, 'exploration' | 'seconds'> {
+  readonly examples: readonly ShownExample[];
+}
+
+/** Explores a recording that no cell makes. */
+export async function exploreRecording(
+  recording: Recording,
+  options: TimedOptions,
+  nowNs: () => bigint,
+): Promise<RecordingFindings> {
+  const found = await exploreTimed(recording, options, nowNs);
+  const examples: ShownExample[] = [];
+  for (const target of targetsOf(found.exploration)) {
+    const { hazards, bad } = found.exploration;
+    const before = target.kind === 'hazard' ? hazards.get(target.hazard)?.example : bad[0];
+    if (before === undefined) continue;
+    const state = await withFewerLosses({ recording, state: before }, target);
+    const timeline = await timelineOf(state, await Surveyor.of(recording));
+    const what = target.kind === 'hazard' ? target.hazard : target.finding.kind;
+    examples.push({ what, isHazard: target.kind === 'hazard', file: { timeline } });
+  }
+  return { ...found, examples };
 }
 
 async function faultExample(

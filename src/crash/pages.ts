@@ -19,6 +19,8 @@ const SECTOR_WORDS = SECTOR_SIZE / 4;
 const TWO_21 = 0x20_0000;
 /** Pages of one file: keys of the next file begin behind them. 64 TiB. */
 const FILE_PAGES = 0x4_0000_0000;
+/** The longest file that can be one of an image here. */
+export const FILE_BYTES_MAX = FILE_PAGES * PAGE_BYTES;
 
 export interface Page {
   readonly bytes: Uint8Array;

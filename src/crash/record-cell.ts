@@ -16,15 +16,16 @@ import { MemoryStorage } from '../device/memory-storage.ts';
 import { dataFileName, hasDataFile } from '../format/image-shape.ts';
 import type { Request } from '../workload/request.ts';
 import type { FaultInjector, FaultPart } from './faults.ts';
-import { makePage, PAGE_BYTES, PageFiles, pageNumber } from './pages.ts';
-import type { ImageFile, Recording } from './recording.ts';
+import { copyPages } from './copied-files.ts';
+import { PageFiles } from './pages.ts';
+import type { ImageFile, Recording, Subject } from './recording.ts';
 import { Recorder, type GuestDisk } from './recorder.ts';
 import { isImageStep, takeStep, type ImageStep, type Step } from './steps.ts';
 
 const IMAGE = 'disk';
 const BACKING = 'base';
 /** Writes of the run have numbers from here on; smaller ones are in the image beforehand. */
-const FIRST_WRITE = 0x4000_0000;
+export const FIRST_WRITE = 0x4000_0000;
 
 export interface RecordOptions {
   /** In place of the cell's workload. */
@@ -49,7 +50,7 @@ export interface RecordOptions {
  * @throws Qcow2BenchError of the image or of a request; the signal's reason.
  */
 export async function recordCell(plan: CellPlan, options: RecordOptions): Promise<Recording> {
-  const { cell, source } = plan;
+  const { cell } = plan;
   const { requests, deviation, fault, inject, signal } = options;
   const storage = new MemoryStorage();
   const fills = new Recorder();
@@ -65,7 +66,7 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
   const files: [ImageFile, ...ImageFile[]] = [{ name: IMAGE, label: 'image' }];
   if (hasDataFile(cell.shape)) files.push({ name: dataFileName(IMAGE), label: 'data' });
   const base = new PageFiles();
-  for (const [index, { name }] of files.entries()) copyFile(storage, name, base, index);
+  for (const [index, { name }] of files.entries()) await copyPages(storage.open(name), base, index);
   const constants = new Map<string, Uint8Array>();
   for (const name of storage.names()) {
     if (!files.some((file) => file.name === name)) constants.set(name, storage.open(name).contents());
@@ -117,19 +118,8 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
   }
   return {
     subject: {
-      format: cell.format,
-      files,
-      constants,
-      cache: cell.cache,
-      refcounts: cell.refcounts ?? undefined,
-      caches: cell.caches,
-      discard: cell.discard,
-      policy: cell.policy,
-      commit: cell.commit,
+      ...subjectOf(plan, { files, constants, clusterSize, unnamedFormat: unnamedFormat(plan) }),
       deviation: options.recoveryDeviation,
-      unnamedFormat: unnamedFormat(plan),
-      virtualSize: source.virtualSize,
-      clusterSize,
     },
     base,
     operations: recorder.operations,
@@ -137,6 +127,24 @@ export async function recordCell(plan: CellPlan, options: RecordOptions): Promis
     requests: recorder.requests,
     endsAt: recorder.events,
     isClosed,
+  };
+}
+
+/** The image of a cell. */
+export function subjectOf(
+  { cell, source }: CellPlan,
+  parts: Pick<Subject, 'files' | 'constants' | 'clusterSize' | 'unnamedFormat'>,
+): Subject {
+  return {
+    format: cell.format,
+    cache: cell.cache,
+    refcounts: cell.refcounts ?? undefined,
+    caches: cell.caches,
+    discard: cell.discard,
+    policy: cell.policy,
+    commit: cell.commit,
+    virtualSize: source.virtualSize,
+    ...parts,
   };
 }
 
@@ -192,19 +200,4 @@ function partsOf(steps: readonly Step[]): readonly (readonly Request[] | ImageSt
     else parts.push([step]);
   }
   return parts;
-}
-
-function copyFile(storage: MemoryStorage, name: string, to: PageFiles, file: number): void {
-  const device = storage.open(name);
-  const size = device.size();
-  to.sizes[file] = size;
-  for (let at = 0; at < size;) {
-    const { isData, length } = device.extentAt(at);
-    for (let page = at; isData && page < at + length; page += PAGE_BYTES) {
-      const bytes = new Uint8Array(PAGE_BYTES);
-      device.read(page, bytes, 'data');
-      to.put(pageNumber(file, page), makePage(bytes));
-    }
-    at += length;
-  }
 }

@@ -41,10 +41,13 @@ export interface Operation {
 
 export interface Sync {
   readonly file: number;
-  readonly cause: SyncCause;
+  /** `undefined` where it is not known, as of another program. */
+  readonly cause: SyncCause | undefined;
   readonly request: number | undefined;
   readonly issuedAt: number;
   readonly doneAt: number;
+  /** Index of the one operation that it covers, a write with FUA; left out: all before it. */
+  readonly only?: number | undefined;
   /**
    * A sync that failed makes nothing durable, and neither does any later one for what it was to
    * cover: the host may have dropped those pages.

@@ -86,7 +86,10 @@ function shows({ findings, hazards }: Pick<JudgedState, 'findings' | 'hazards'>,
 }
 
 /** Keeps of what the last crash lost or tore all that the finding does not need. */
-async function withFewerLosses({ recording, state }: Example, target: Target): Promise<BadState> {
+export async function withFewerLosses(
+  { recording, state }: Omit<Example, 'requests'>,
+  target: Target,
+): Promise<BadState> {
   const surveyor = await Surveyor.of(recording);
   const view = await stateAfter(recording, surveyor.inspector, state.crashes);
   assertInvariant(view instanceof StateView, 'a run repeats');

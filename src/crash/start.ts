@@ -5,8 +5,8 @@ import type { DiskImage } from '../format/disk-image.ts';
 import { tableExtents } from '../image/image-extents.ts';
 import { extentsOf, HostIndex } from './extents.ts';
 import { Inspector } from './inspect.ts';
-import { tokensOf, ZERO_TOKEN } from './pages.ts';
-import type { Recording } from './recording.ts';
+import { tokensOf, ZERO_TOKEN, type PageFiles } from './pages.ts';
+import type { Recording, Subject } from './recording.ts';
 import { ScratchFiles } from './state-device.ts';
 
 const READ_BYTES = 0x10_0000;
@@ -19,13 +19,24 @@ export interface Start {
 }
 
 /** Reads the disk as it was. */
-export async function startOf({ subject, base }: Recording): Promise<Start> {
+export function startOf({ subject, base }: Recording): Promise<Start> {
+  return contentsOfDisk(subject, base);
+}
+
+/**
+ * Reads the disk that is in these files.
+ *
+ * @param known what shows where the image has nothing, if it was read before
+ * @throws Qcow2BenchError of the image, if it cannot be opened
+ */
+export async function contentsOfDisk(
+  subject: Subject,
+  base: PageFiles,
+  known?: Start['behind'],
+): Promise<Start & { readonly index: HostIndex }> {
   const files = new ScratchFiles(base, () => undefined);
   const image = await new Inspector(subject, []).open(files, true);
-  const behind =
-    image.backing === undefined
-      ? new Map<number, number>()
-      : await contentsOf(image.backing, image.backing.virtualSize);
+  const behind = known ?? (await contentsBehind(image));
   const initial = new Map<number, number>();
   const put = (sector: number, token: number): void => {
     if (token !== ZERO_TOKEN) initial.set(sector, token);
@@ -45,7 +56,11 @@ export async function startOf({ subject, base }: Recording): Promise<Start> {
     }
   }
   await image.abandon();
-  return { initial, behind };
+  return { initial, behind, index };
+}
+
+function contentsBehind({ backing }: DiskImage): Promise<Start['behind']> | Start['behind'] {
+  return backing === undefined ? new Map<number, number>() : contentsOf(backing, backing.virtualSize);
 }
 
 async function contentsOf(image: DiskImage, end: number): Promise<ReadonlyMap<number, number>> {

@@ -59,8 +59,10 @@ function eventsOf(recording: Recording, { epoch, fates }: StateView, end: number
       text: `  ${fateText(operation, fate)} ${operationText(operation)}`,
     });
   }
-  for (const { cause, doneAt, failed } of recording.syncs) {
-    events.push({ at: doneAt, text: `  ${failed ? 'FAILED ' : 'done   '} sync (${cause})` });
+  for (const { cause, doneAt, failed, only } of recording.syncs) {
+    const what = only === undefined ? 'sync' : 'FUA';
+    const why = cause === undefined ? '' : ` (${cause})`;
+    events.push({ at: doneAt, text: `  ${failed ? 'FAILED ' : 'done   '} ${what}${why}` });
   }
   return events
     .filter(({ at }) => at < end)

@@ -25,6 +25,19 @@ export interface FileLayout {
   guestOffsetAt(hostOffset: HostOffset): GuestOffset | undefined;
 }
 
+/**
+ * The metadata at a host offset of a file that was changed: what is there at the end counts, and where
+ * that is nothing, what was there at the start.
+ */
+export function metadataIn(
+  hostOffset: HostOffset,
+  { before, after }: { readonly before: FileLayout; readonly after: FileLayout },
+): Purpose | undefined {
+  const metadata = after.metadataAt(hostOffset);
+  if (metadata !== undefined || after.guestOffsetAt(hostOffset) !== undefined) return metadata;
+  return before.metadataAt(hostOffset);
+}
+
 /** The layout of a format with clusters, filled from its tables. */
 export class ClusterMap implements FileLayout {
   readonly clusterSize: number;

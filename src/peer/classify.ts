@@ -20,7 +20,7 @@ import type { RefcountMode } from '../format/image-options.ts';
 import type { Request } from '../workload/request.ts';
 import { guestPlaces } from './guest-places.ts';
 import type { HostOperation } from './host-operation.ts';
-import type { FileLayout } from '../format/file-layout.ts';
+import { metadataIn, type FileLayout } from '../format/file-layout.ts';
 import { syncCauses, type SequenceStep } from './sync-causes.ts';
 
 export interface ClassifyOptions {
@@ -163,7 +163,7 @@ function zeroPurpose(operation: HostOperation, options: ClassifyOptions): Purpos
  * now.
  */
 function metadataWritten(operation: HostOperation, options: ClassifyOptions): Purpose | undefined {
-  const metadata = metadataAt(operation.offset, options);
+  const metadata = metadataIn(operation.offset, options);
   // Tables of these kinds are written one at a time.
   const isTable = metadata === 'l2-table' || metadata === 'refcount-block';
   const isTooLong = operation.length > options.after.clusterSize && options.format === 'qcow2';
@@ -172,15 +172,9 @@ function metadataWritten(operation: HostOperation, options: ClassifyOptions): Pu
 
 function readPurpose(operation: HostOperation, options: ClassifyOptions): Purpose {
   if (operation.file !== 'image' && operation.file !== 'data') return 'backing-read';
-  const metadata = metadataAt(operation.offset, options);
+  const metadata = metadataIn(operation.offset, options);
   if (metadata !== undefined) return metadata;
   return requestOf(operation, options)?.op === 'read' ? 'data' : 'cow';
-}
-
-function metadataAt(hostOffset: number, { before, after }: ClassifyOptions): Purpose | undefined {
-  const metadata = after.metadataAt(hostOffset);
-  if (metadata !== undefined || after.guestOffsetAt(hostOffset) !== undefined) return metadata;
-  return before.metadataAt(hostOffset);
 }
 
 type Part = readonly [Purpose, number];

@@ -58,8 +58,17 @@ export async function findQemuTools(): Promise<QemuTools> {
 
 /** @throws Qcow2BenchError as `findQemuTools`. */
 export async function findQemuIo(place: ToolPlace = {}): Promise<QemuIoTools> {
+  return { strace: requireProgram('strace'), ...(await findLoneQemuIo(place)) };
+}
+
+/**
+ * `qemu-io` alone, where nothing is traced.
+ *
+ * @throws Qcow2BenchError as `findQemuTools`.
+ */
+export async function findLoneQemuIo(place: ToolPlace = {}): Promise<Omit<QemuIoTools, 'strace'>> {
   const qemuIo = requireProgram('qemu-io', place);
-  return { qemuIo, strace: requireProgram('strace'), version: await versionOf(qemuIo) };
+  return { qemuIo, version: await versionOf(qemuIo) };
 }
 
 /** By path and file: each cell of a run asks, and a start costs as much as a short trace. */

@@ -169,7 +169,7 @@ test.each(KINDS)(
         const pages = [...base.pages].map(
           ([number, { bytes }]) => [number, Buffer.from(bytes).toString('hex')] as const,
         );
-        const added = syncs.filter(({ cause }) => ADDED.includes(cause)).length;
+        const added = syncs.filter(({ cause }) => cause !== undefined && ADDED.includes(cause)).length;
         return { sizes: base.sizes, pages: new Map(pages), added };
       }),
     );

@@ -7,6 +7,7 @@ import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { reads } from '../options/file-uses.ts';
 import { LAYOUT_AXES } from '../options/layout-options.ts';
+import { ENGINES } from '../options/meanings.ts';
 import { CELL_OPTIONS } from '../options/matrix-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, count, listOf, suggesting, text } from '../options/option-values.ts';
@@ -52,6 +53,15 @@ export const crashCommand = defineCommand({
         'cluster-size': CELL_OPTIONS['cluster-size'],
         'queue-depth': CELL_OPTIONS['queue-depth'],
         'backing-depth': CELL_OPTIONS['backing-depth'],
+        engine: preset(
+          'Engine that serves the requests: builtin; qemu, with a real qemu-io beside the builtin one',
+          choice('engine', ENGINES),
+          'builtin',
+        ),
+        'qemu-bin-dir': optional(
+          'Directory of qemu-io, for the engine qemu; default: search PATH',
+          text('qemu-bin-dir'),
+        ),
       })
       .options(LAYOUT_AXES)
       .options(
@@ -135,7 +145,7 @@ export const crashCommand = defineCommand({
   },
 
   run: async (args, terminal) => {
-    if (args.reproduce !== undefined) return reproduceCase(args.reproduce, args.json, terminal);
+    if (args.reproduce !== undefined) return reproduceCase(args.reproduce, args, terminal);
     return crashSession(args, terminal);
   },
 });

@@ -3,15 +3,19 @@
 import type { CellPlan } from '../../bench/engine.ts';
 import { harnessVersion } from '../../bench/harness-version.ts';
 import { planMatrix } from '../../bench/matrix.ts';
-import type { CellOptions } from '../../crash/explore-cell.ts';
+import { unsupportedByFormat } from '../../bench/unsupported.ts';
+import { BUILTIN_ENGINE, type CellOptions } from '../../crash/explore-cell.ts';
+import { unsupportedByLog } from '../../crash/record-logged.ts';
 import type { CrashModel } from '../../crash/state-space.ts';
 import { impossibleSteps, type StepKind } from '../../crash/steps.ts';
 import type { CacheMode } from '../../format/cache-mode.ts';
 import { FORMATS, QEMU_FORMATS, type Format } from '../../core/format-name.ts';
 import { REFCOUNT_MODES, type RefcountMode } from '../../format/image-options.ts';
+import { nearestQemuProfile } from '../../format/qemu-profile.ts';
 import { expandAxes, findSource } from '../../workload/library.ts';
-import { qemuImgIn } from '../../peer/qemu-tools.ts';
+import { findLoneQemuIo, qemuImgIn } from '../../peer/qemu-tools.ts';
 import { ImageDirectory } from '../files/image-directory.ts';
+import type { EngineName } from '../options/meanings.ts';
 import { imageShapes, openingAxes, type LayoutAxesArgs } from '../options/layout-options.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
@@ -31,6 +35,8 @@ export interface CrashArgs extends LayoutAxesArgs {
   readonly 'queue-depth': readonly number[];
   readonly 'backing-depth': readonly number[] | undefined;
   readonly steps: readonly StepKind[] | undefined;
+  readonly engine: EngineName;
+  readonly 'qemu-bin-dir': string | undefined;
   readonly requests: number;
   readonly atomic: '512' | '4096' | 'write';
   readonly garbage: boolean;
@@ -133,6 +139,7 @@ async function planCells(args: CrashArgs): Promise<readonly CrashCell[]> {
   const { workload = ['stride'], steps = [] } = args;
   const sources = await Promise.all(expandAxes(workload).map((name) => findSource(name)));
   const formats = args.format ?? QEMU_FORMATS;
+  const like = args.like ?? (await likeOf(args));
   const plans = planMatrix({
     sources,
     formats,
@@ -140,12 +147,24 @@ async function planCells(args: CrashArgs): Promise<readonly CrashCell[]> {
     caches: args.cache,
     clusterSizes: args['cluster-size'] ?? [CLUSTER_SIZE],
     queueDepths: args['queue-depth'],
-    engines: ['builtin'],
+    engines: args.engine === 'qemu' ? [BUILTIN_ENGINE, args.engine] : [BUILTIN_ENGINE],
     devices: ['memory'],
     backingDepths: args['backing-depth'],
-    others: { ...openingAxes(args, formats, args.like), shape: imageShapes(args, formats) },
+    others: { ...openingAxes(args, formats, like), shape: imageShapes(args, formats) },
   });
   return plans.map((plan) => ({ plan, steps }));
+}
+
+/** The builtin engine follows the QEMU that is beside it. */
+async function likeOf(args: CrashArgs): Promise<CrashArgs['like']> {
+  if (args.engine !== 'qemu') return undefined;
+  return [nearestQemuProfile((await findLoneQemuIo({ binDirectory: args['qemu-bin-dir'] })).version)];
+}
+
+/** Why a cell is not explored; `undefined` if it is. */
+export function unsupportedCell({ plan, steps }: CrashCell): string | undefined {
+  const foreign = plan.cell.engine === BUILTIN_ENGINE ? undefined : unsupportedByLog(plan, steps.length > 0);
+  return unsupportedByFormat(plan) ?? impossibleSteps(plan.cell, steps) ?? foreign;
 }
 
 export function cellOptions(args: CrashArgs): Omit<CellOptions, 'steps' | 'qemu' | 'turn' | 'shown'> {

@@ -2,7 +2,6 @@
 
 import { dirname, join } from 'node:path';
 
-import { unsupportedByFormat } from '../../bench/unsupported.ts';
 import { existsSync } from '../../core/host-fs.ts';
 import { countOf } from '../../core/number-text.ts';
 import { crashesOfCase, planOfCase, readCrashCase, refuseCase } from '../../crash/crash-case.ts';
@@ -15,12 +14,10 @@ import {
   type CellFigures,
   type KnownCell,
 } from '../../crash/crash-progress.ts';
-import { exploreCell } from '../../crash/explore-cell.ts';
+import { BUILTIN_ENGINE, recordPlan } from '../../crash/explore-cell.ts';
 import { lazyPrice, refcountPairs, type LazyPrice } from '../../crash/price.ts';
-import { recordCell } from '../../crash/record-cell.ts';
 import { FaultInjector, faultText } from '../../crash/faults.ts';
 import { judgeAgain } from '../../crash/shrink.ts';
-import { impossibleSteps } from '../../crash/steps.ts';
 import { timelineOf } from '../../crash/timeline.ts';
 import { checkDirectory } from '../../device/output-directory.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
@@ -33,19 +30,27 @@ import { ProgressBar } from '../terminal/progress-bar.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { PROCESS_CLOCK } from './clock.ts';
 import {
-  cellOptions,
   optionsText,
   planCrashCells,
-  qemuDirectory,
+  unsupportedCell,
   type CrashArgs,
   type CrashCell,
 } from './crash-cells.ts';
 import { CrashThread } from './crash-threads.ts';
+import { exploreCrashCell } from './explore-crash-cell.ts';
+import { loggedQemu } from './logged-engine.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 const NS_PER_MINUTE = 60e9;
 
 /** Explores every cell and prints what was found. */
 export async function crashSession(args: CrashArgs, terminal: Terminal): Promise<number> {
+  if (args.faults && args.engine !== BUILTIN_ENGINE) {
+    throw new UsageError('--faults is for the builtin engine: leave out --engine');
+  }
+  if (args['qemu-bin-dir'] !== undefined && args.engine === BUILTIN_ENGINE) {
+    throw new UsageError('--qemu-bin-dir applies only to the engine qemu: add --engine qemu');
+  }
   const planned = await planCrashCells(args);
   if (args.examples !== undefined) checkDirectory(args.examples);
   if (args.resume !== undefined) checkDirectory(dirname(args.resume));
@@ -139,9 +144,7 @@ class CrashSearch {
       const { plan, steps } = each;
       const { cell } = plan;
       const skipped =
-        unsupportedByFormat(plan) ??
-        impossibleSteps(cell, steps) ??
-        (this.#hasTime() ? undefined : 'the time given by --minutes is over');
+        unsupportedCell(each) ?? (this.#hasTime() ? undefined : 'the time given by --minutes is over');
       this.#cells[index] =
         skipped === undefined
           ? { cell, steps, ...(await this.#explore(index, each, thread)) }
@@ -172,11 +175,9 @@ class CrashSearch {
       return this.#interruption.turn();
     };
     const shown = new Set(this.#shown);
-    using directory = thread === undefined ? qemuDirectory(this.#args) : undefined;
+    const options = { turn, shown, signal };
     const findings = await (thread === undefined
-      ? exploreCell(plan, { ...cellOptions(this.#args), steps, qemu: directory?.qemu, turn, shown }, () =>
-          PROCESS_CLOCK.nowNs(),
-        )
+      ? exploreCrashCell({ plan, steps }, this.#args, options)
       : thread.explore({ index, shown }, { onTried, signal }));
     this.#note(findings);
     await this.#progress?.add({ plan, steps }, findings);
@@ -197,8 +198,9 @@ class CrashSearch {
 async function pricesOf(planned: readonly CrashCell[], args: CrashArgs): Promise<readonly LazyPrice[]> {
   if (args.suite !== undefined) return [];
   const plans = planned
-    .filter(({ plan, steps }) => steps.length === 0 && unsupportedByFormat(plan) === undefined)
-    .map(({ plan }) => plan);
+    .filter((each) => each.steps.length === 0 && unsupportedCell(each) === undefined)
+    .map(({ plan }) => plan)
+    .filter(({ cell }) => cell.engine === BUILTIN_ENGINE);
   const prices: LazyPrice[] = [];
   for (const pair of refcountPairs(plans)) {
     const price = await lazyPrice(pair, args.requests);
@@ -253,11 +255,17 @@ function saveExamples(cells: readonly ExploredCell[], directory: string): readon
 }
 
 /** Runs the case of a file again. */
-export async function reproduceCase(path: string, json: boolean, terminal: Terminal): Promise<number> {
+export async function reproduceCase(
+  path: string,
+  { json, 'qemu-bin-dir': binDirectory }: Pick<CrashArgs, 'json' | 'qemu-bin-dir'>,
+  terminal: Terminal,
+): Promise<number> {
   const file = readCrashCase(path);
   const { requests, fault } = file;
   const inject = fault === undefined ? undefined : new FaultInjector(fault);
-  const recording = await recordCell(planOfCase(file, path), { requests, inject });
+  using qemu = file.cell.engine === BUILTIN_ENGINE ? undefined : await loggedQemu(binDirectory, undefined);
+  const plan = planOfCase(file, path);
+  const recording = await recordPlan(plan, { requests, inject, foreign: qemu?.engine });
   const { state, isViolation, surveyor } = await judgeAgain(
     recording,
     crashesOfCase(file),

@@ -3,9 +3,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 
 import { assertInvariant, Qcow2BenchError } from '../../core/error.ts';
-import { exploreCell } from '../../crash/explore-cell.ts';
-import { PROCESS_CLOCK } from './clock.ts';
-import { cellOptions, planCrashCells, qemuDirectory, type CrashArgs } from './crash-cells.ts';
+import { planCrashCells, type CrashArgs } from './crash-cells.ts';
+import { exploreCrashCell } from './explore-crash-cell.ts';
 import type { CellOrder, CellReport } from './crash-threads.ts';
 
 const port = parentPort;
@@ -28,13 +27,7 @@ async function exploreOrdered({ index, shown }: CellOrder): Promise<void> {
   plans ??= planCrashCells(args);
   const cell = (await plans)[index];
   assertInvariant(cell !== undefined, 'threads plan the same cells');
-  using directory = qemuDirectory(args);
   const turn = (tried: number): undefined => send({ kind: 'tried', tried });
-  const nowNs = (): bigint => PROCESS_CLOCK.nowNs();
-  const findings = await exploreCell(
-    cell.plan,
-    { ...cellOptions(args), steps: cell.steps, qemu: directory?.qemu, turn, shown },
-    nowNs,
-  );
+  const findings = await exploreCrashCell(cell, args, { turn, shown, signal: undefined });
   send({ kind: 'found', findings });
 }

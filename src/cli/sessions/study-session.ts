@@ -79,6 +79,8 @@ async function crashFigures(
     ...args,
     suite: undefined,
     workload: names,
+    engine: 'builtin',
+    'qemu-bin-dir': undefined,
     requests: Math.min(crash.requests, args.requests ?? Infinity),
     atomic: '512',
     garbage: false,

@@ -5,7 +5,7 @@ import { visibleText } from '../../core/visible-text.ts';
 import { countOf } from '../../core/number-text.ts';
 import { formatSize, humanSize } from '../../core/size.ts';
 import type { ExplorationFigures } from '../../crash/crash-progress.ts';
-import type { CellFindings, FoundExample } from '../../crash/explore-cell.ts';
+import type { CellFindings, ShownExample } from '../../crash/explore-cell.ts';
 import { HAZARD_MEANINGS, HAZARDS } from '../../crash/hazards.ts';
 import type { LazyPrice } from '../../crash/price.ts';
 import type { StepKind } from '../../crash/steps.ts';
@@ -20,7 +20,7 @@ export interface ExploredCell {
   readonly skipped?: string;
   readonly exploration?: ExplorationFigures;
   readonly faults?: CellFindings['faults'];
-  readonly examples?: readonly FoundExample[];
+  readonly examples?: readonly ShownExample[];
   /** Of the exploration. */
   readonly seconds?: number;
 }
@@ -163,7 +163,7 @@ function rowOf({ cell, exploration, seconds = 0 }: ExploredCell, name: string): 
 
 function exampleLines(
   cell: ExploredCell,
-  { what, isHazard, file }: FoundExample,
+  { what, isHazard, file }: ShownExample,
   paint: Terminal['paint'],
 ): readonly string[] {
   const title = `${isHazard ? 'hazard (QEMU too)' : 'violation'} ${what}, ${visibleText(crashCellName(cell))}`;
