@@ -34,6 +34,8 @@ export interface LoggedJob {
   readonly requests: readonly Request[];
   /** By index of the request, of a write: a file with its data. */
   readonly dataNames: ReadonlyMap<number, string>;
+  /** The number with which each write was stamped, by index of the request. */
+  readonly writeNumbers: ReadonlyMap<number, number>;
 }
 
 export interface ForeignEngine {
@@ -82,16 +84,27 @@ export async function recordLogged(
   using files = new WorkFiles(storage);
   await files.add(LOG, undefined);
   const dataNames = new Map<number, string>();
+  const writeNumbers = new Map<number, number>();
   const tokens = new Map<number, Float64Array>();
   for (const [index, { op, offset, length }] of guest.entries()) {
     if (op !== 'write') continue;
     const bytes = new Uint8Array(length);
-    stampSectors(bytes, { sector: offset / SECTOR_SIZE, write: FIRST_WRITE + index });
+    const write = FIRST_WRITE + index;
+    stampSectors(bytes, { sector: offset / SECTOR_SIZE, write });
+    writeNumbers.set(index, write);
     tokens.set(index, tokensOf(bytes));
     dataNames.set(index, `write-${String(index)}`);
     await files.add(`write-${String(index)}`, bytes);
   }
-  const job = { plan, imageName: prepared.imageName, backing, logName: LOG, requests: guest, dataNames };
+  const job = {
+    plan,
+    imageName: prepared.imageName,
+    backing,
+    logName: LOG,
+    requests: guest,
+    dataNames,
+    writeNumbers,
+  };
   const spans = await engine.serve(job);
   const logged = guest.flatMap((request, index): readonly LoggedRequest[] => {
     const { op, offset, length, fua, unmap } = request;

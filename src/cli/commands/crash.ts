@@ -5,7 +5,7 @@ import { shippedNames, AXES, expandAxes } from '../../workload/library.ts';
 import { traceExists, traceFiles } from '../../workload/trace/trace-files.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
-import { reads } from '../options/file-uses.ts';
+import { reads, readsImage } from '../options/file-uses.ts';
 import { LAYOUT_AXES } from '../options/layout-options.ts';
 import { ENGINES } from '../options/meanings.ts';
 import { CELL_OPTIONS } from '../options/matrix-options.ts';
@@ -14,6 +14,7 @@ import { choice, count, listOf, suggesting, text } from '../options/option-value
 import { STEP_KINDS } from '../../crash/steps.ts';
 import { CRASH_SUITES } from '../sessions/crash-cells.ts';
 import { crashSession, reproduceCase } from '../sessions/crash-session.ts';
+import { LOGGED_ACKS, logSession } from '../sessions/log-session.ts';
 
 const STATES_MAX = 1_000_000_000;
 const JOBS_MAX = 256;
@@ -117,6 +118,21 @@ export const crashCommand = defineCommand({
             'Keep each explored cell in this file, and leave out those that it has',
             text('resume'),
           ),
+          log: optional(
+            'Explore this dm-log-writes log of another program, such as of blklogwrites, instead of workloads',
+            text('log'),
+          ),
+          base: optional('Image as it was before the log; it is only read', text('base')),
+          acks: preset(
+            'What the guest was promised: flushes, marks (of the log), or a file of its requests',
+            text('acks'),
+            'flushes',
+          ),
+          'all-entries': flag('Read the log beyond the entries that its head counts'),
+          'keep-logs': optional(
+            'Directory for image, log and requests of each cell of the engine qemu, for --log',
+            text('keep-logs'),
+          ),
           reproduce: optional('Run the example of this file again, instead of exploring', text('reproduce')),
           json: flag('Print the findings as JSON'),
         }),
@@ -132,7 +148,7 @@ export const crashCommand = defineCommand({
         ]),
       ),
 
-  files: ({ workload, reproduce, resume }) => {
+  files: ({ workload, reproduce, resume, log, base, acks, format }) => {
     const shipped = new Set(shippedNames());
     const named = expandAxes(workload ?? []).filter(
       (name) => !shipped.has(name) && existsSync(name) && traceExists(name),
@@ -141,11 +157,16 @@ export const crashCommand = defineCommand({
       ...reads('--workload', ...named.flatMap(traceFiles)),
       ...reads('--reproduce', reproduce),
       ...reads('--resume', resume),
+      ...reads('--log', log),
+      ...readsImage('--base', base, { format: format?.[0] }),
+      ...(LOGGED_ACKS.some((each) => each === acks) ? [] : reads('--acks', acks)),
     ];
   },
 
   run: async (args, terminal) => {
     if (args.reproduce !== undefined) return reproduceCase(args.reproduce, args, terminal);
-    return crashSession(args, terminal);
+    return args.log === undefined && args.base === undefined
+      ? crashSession(args, terminal)
+      : logSession(args, terminal);
   },
 });

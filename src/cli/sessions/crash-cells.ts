@@ -37,6 +37,7 @@ export interface CrashArgs extends LayoutAxesArgs {
   readonly steps: readonly StepKind[] | undefined;
   readonly engine: EngineName;
   readonly 'qemu-bin-dir': string | undefined;
+  readonly 'keep-logs'?: string | undefined;
   readonly requests: number;
   readonly atomic: '512' | '4096' | 'write';
   readonly garbage: boolean;

@@ -48,11 +48,15 @@ export async function crashSession(args: CrashArgs, terminal: Terminal): Promise
   if (args.faults && args.engine !== BUILTIN_ENGINE) {
     throw new UsageError('--faults is for the builtin engine: leave out --engine');
   }
+  if (args['keep-logs'] !== undefined && args.engine === BUILTIN_ENGINE) {
+    throw new UsageError('--keep-logs applies only to the engine qemu: add --engine qemu');
+  }
   if (args['qemu-bin-dir'] !== undefined && args.engine === BUILTIN_ENGINE) {
     throw new UsageError('--qemu-bin-dir applies only to the engine qemu: add --engine qemu');
   }
   const planned = await planCrashCells(args);
   if (args.examples !== undefined) checkDirectory(args.examples);
+  if (args['keep-logs'] !== undefined) checkDirectory(args['keep-logs']);
   if (args.resume !== undefined) checkDirectory(dirname(args.resume));
   using bar = new ProgressBar(terminal.errors);
   using interruption = new Interruption(terminal, () => bar.clear());
@@ -263,7 +267,7 @@ export async function reproduceCase(
   const file = readCrashCase(path);
   const { requests, fault } = file;
   const inject = fault === undefined ? undefined : new FaultInjector(fault);
-  using qemu = file.cell.engine === BUILTIN_ENGINE ? undefined : await loggedQemu(binDirectory, undefined);
+  using qemu = file.cell.engine === BUILTIN_ENGINE ? undefined : await loggedQemu({ binDirectory });
   const plan = planOfCase(file, path);
   const recording = await recordPlan(plan, { requests, inject, foreign: qemu?.engine });
   const { state, isViolation, surveyor } = await judgeAgain(

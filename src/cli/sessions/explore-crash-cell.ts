@@ -17,7 +17,13 @@ export async function exploreCrashCell(
 ): Promise<CellFindings> {
   using directory = qemuDirectory(args);
   using foreign =
-    plan.cell.engine === BUILTIN_ENGINE ? undefined : await loggedQemu(args['qemu-bin-dir'], options.signal);
+    plan.cell.engine === BUILTIN_ENGINE
+      ? undefined
+      : await loggedQemu({
+          binDirectory: args['qemu-bin-dir'],
+          keptIn: args['keep-logs'],
+          signal: options.signal,
+        });
   return await exploreCell(
     plan,
     { ...cellOptions(args), ...options, steps, qemu: directory?.qemu, foreign: foreign?.engine },
