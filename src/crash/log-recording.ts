@@ -51,10 +51,14 @@ export type Acknowledgements =
 
 /** @throws Qcow2BenchError of the image before the log, if it cannot be opened */
 export async function recordingOfLog(
-  { subject, base }: { readonly subject: Subject; readonly base: PageFiles },
+  image: { readonly subject: Subject; readonly base: PageFiles },
   entries: readonly LogEntry[],
   acknowledgements: Acknowledgements,
 ): Promise<Recording> {
+  const { base } = image;
+  // What is seen of a write promises nothing before the next flush.
+  const isSeen = acknowledgements.from !== 'requests';
+  const subject: Subject = isSeen ? { ...image.subject, cache: 'writeback' } : image.subject;
   const purposeOf = await purposes(subject, base, entries);
   const start = await contentsOfDisk(subject, base);
   const { from } = acknowledgements;
@@ -183,7 +187,7 @@ class SeenGuest implements Guest {
   readonly #behind: Start['behind'];
   readonly #promisesAt: 'flush' | 'mark';
   #index: HostIndex;
-  #contents: Map<number, number>;
+  readonly #contents: Map<number, number>;
   #flushBegan = 0;
 
   constructor({

@@ -112,14 +112,13 @@ export async function recordLogged(
     return op === 'read' ? [] : [{ op, offset, length, fua, unmap, began, done, tokens: tokens.get(index) }];
   });
   const log = await reading(storage, LOG, (device) => readWriteLog(device, { isWhole: true }));
-  const { clusterSize = 1 } = plan.cell;
   const subject = subjectOf(plan, {
     files: [{ name: IMAGE, label: 'image' }],
     constants,
-    clusterSize: clusterSize ?? 1,
+    clusterSize: plan.cell.clusterSize ?? 1,
     unnamedFormat: unnamedFormat(plan),
   });
-  return recordingOfLog({ subject, base }, log.entries, { from: 'requests', requests: logged });
+  return await recordingOfLog({ subject, base }, log.entries, { from: 'requests', requests: logged });
 }
 
 async function reading<T>(

@@ -8,17 +8,17 @@
  * - A request that fails is an error: a failed oracle proves nothing.
  */
 
-import { spawn, type ChildProcessWithoutNullStreams } from 'node:child_process';
 import { closeSync, fstatSync, readSync } from 'node:fs';
 
 import { viewOf } from '../core/bytes.ts';
-import { Qcow2BenchError, systemCode } from '../core/error.ts';
+import { Qcow2BenchError } from '../core/error.ts';
 import { openSync } from '../core/host-fs.ts';
 import { DM_LOG_ENTRY_BYTES, readDmLogEntry, readDmLogHead } from '../workload/trace/dm-log-writes.ts';
 import type { Request } from '../workload/request.ts';
 import type { Format } from '../format/disk-image.ts';
 import { ChildPaths } from './child-paths.ts';
 import type { QemuIoImage } from './qemu-io.ts';
+import { ProgramSession } from './run-program.ts';
 
 /** A file behind the image, the nearest first. */
 export interface LoggedBacking {
@@ -45,7 +45,6 @@ export interface LoggedSpan {
 }
 
 const PROMPT = 'qemu-io> ';
-const OUTPUT_MAX = 4096;
 
 /**
  * Runs the requests from the opening of the image to its close.
@@ -122,37 +121,10 @@ function commandOf(
 
 /** A `qemu-io` that is given one command after another. */
 class QemuIoSession implements AsyncDisposable {
-  readonly #child: ChildProcessWithoutNullStreams;
-  readonly #closed: Promise<number | undefined>;
-  readonly #signal: AbortSignal | undefined;
-  #output = '';
-  #errors = '';
-  #onOutput: () => void = () => undefined;
-  #hasEnded = false;
-  #failure: Error | undefined;
+  readonly #program: ProgramSession;
 
   constructor(file: string, args: readonly string[], signal: AbortSignal | undefined) {
-    this.#signal = signal;
-    this.#child = spawn(file, args, { env: { ...process.env, LC_ALL: 'C' } });
-    this.#child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      this.#output = (this.#output + text).slice(-OUTPUT_MAX);
-      this.#onOutput();
-    });
-    this.#child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      this.#errors = (this.#errors + text).slice(-OUTPUT_MAX);
-    });
-    // A program that ends early says why on its own.
-    this.#child.stdin.on('error', () => undefined);
-    this.#closed = new Promise((resolve) => {
-      this.#child.once('error', (error) => {
-        const why = systemCode(error) ?? error.message;
-        this.#failure = new Qcow2BenchError('peer-not-started', `cannot run ${file}: ${why}`, {}, error);
-        this.#end(resolve, undefined);
-      });
-      this.#child.once('close', (code) => this.#end(resolve, code ?? undefined));
-    });
-    signal?.addEventListener('abort', this.#stop, { once: true });
-    if (signal?.aborted === true) this.#stop();
+    this.#program = new ProgramSession(file, args, { signal });
   }
 
   /** Waits until the image is open. */
@@ -161,55 +133,32 @@ class QemuIoSession implements AsyncDisposable {
   }
 
   async serve(command: string): Promise<void> {
-    this.#child.stdin.write(`${command}\n`);
+    this.#program.write(`${command}\n`);
     await this.#prompt(command);
   }
 
   /** Closes the image. */
   async quit(): Promise<void> {
-    this.#child.stdin.end('quit\n');
-    const code = await this.#closed;
-    this.#refuseFailure();
-    if (code !== 0 || this.#errors !== '') this.#fail('quit');
+    this.#program.write('quit\n');
+    const { exitCode, stderr } = await this.#program.ended();
+    if (exitCode !== 0 || stderr !== '') this.#fail('quit', stderr);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#signal?.removeEventListener('abort', this.#stop);
-    if (!this.#hasEnded) this.#stop();
-    await this.#closed;
-  }
-
-  readonly #stop = (): void => {
-    this.#child.kill('SIGKILL');
-  };
-
-  #end(resolve: (code: number | undefined) => void, code: number | undefined): void {
-    this.#hasEnded = true;
-    resolve(code);
-    this.#onOutput();
+    await this.#program[Symbol.asyncDispose]();
   }
 
   /** It asks for the next command; anything else that it prints is an error. */
   async #prompt(command: string): Promise<void> {
-    while (!this.#output.endsWith(PROMPT) && !this.#hasEnded) {
-      await new Promise<void>((resolve) => (this.#onOutput = resolve));
-    }
-    this.#refuseFailure();
-    const isQuiet = this.#output === PROMPT && this.#errors === '';
-    if (!isQuiet) this.#fail(command);
-    this.#output = '';
+    const { stdout, stderr } = await this.#program.printed((text) => text.endsWith(PROMPT));
+    if (stdout !== PROMPT || stderr !== '') this.#fail(command, stderr + stdout.replace(PROMPT, ''));
   }
 
-  #refuseFailure(): void {
-    this.#signal?.throwIfAborted();
-    if (this.#failure !== undefined) throw this.#failure;
-  }
-
-  #fail(command: string): never {
-    const said = (this.#errors + this.#output.replace(PROMPT, '')).trim();
+  #fail(command: string, said: string): never {
+    const why = said.trim();
     throw new Qcow2BenchError(
       'peer-failed',
-      `qemu-io failed at '${command}': ${said === '' ? 'it ended' : said}`,
+      `qemu-io failed at '${command}': ${why === '' ? 'it ended' : why}`,
     );
   }
 }

@@ -25,6 +25,7 @@ import { nameOf } from '../../src/cli/named-command.ts';
 import { readResult } from '../../src/result/store.ts';
 import { TRIES_ALL } from '../amount.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
+import { logOf } from '../crash/foreign-log.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCliWith } from './call-cli.ts';
 import { linesOf, type Ended } from './cli-process.ts';
@@ -88,6 +89,21 @@ const CRASH_CASE = {
   timeline: [],
 };
 
+/** Of another program: a write, a mark and a flush. */
+const LOG = logOf([
+  { op: 'write', offset: 0, bytes: new Uint8Array(4096).fill(9) },
+  { op: 'flush' },
+  { op: 'mark', text: 'fsync' },
+]);
+const ACKS = {
+  schema: 'qcow2-bench/crash-acks@1',
+  cache: 'writeback',
+  requests: [
+    { op: 'write', offset: 0, length: 4096, began: 0, done: 1, pattern: 9 },
+    { op: 'flush', offset: 0, length: 0, began: 1, done: 2 },
+  ],
+};
+
 /** One cell, and a sentence of it. */
 const STUDY = {
   schema: 'qcow2-bench/study@1',
@@ -115,6 +131,8 @@ export function tryEveryOption(group: Group): void {
     writeFileSync(join(inputs, 'trace.csv'), TRACE);
     writeFileSync(join(inputs, 'msr.csv'), MSR);
     writeFileSync(join(inputs, 'study.json'), JSON.stringify(STUDY));
+    writeFileSync(join(inputs, 'writes.log'), LOG);
+    writeFileSync(join(inputs, 'acks.json'), JSON.stringify(ACKS));
     writeFileSync(join(inputs, 'gate.json'), JSON.stringify({ schema: 'qcow2-bench/gate@1' }));
     const cell = ['--format', 'qcow2', '--refcounts', 'eager', '--cache', 'writeback', '--samples', '0'];
     for (const words of [

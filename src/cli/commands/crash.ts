@@ -54,15 +54,6 @@ export const crashCommand = defineCommand({
         'cluster-size': CELL_OPTIONS['cluster-size'],
         'queue-depth': CELL_OPTIONS['queue-depth'],
         'backing-depth': CELL_OPTIONS['backing-depth'],
-        engine: preset(
-          'Engine that serves the requests: builtin; qemu, with a real qemu-io beside the builtin one',
-          choice('engine', ENGINES),
-          'builtin',
-        ),
-        'qemu-bin-dir': optional(
-          'Directory of qemu-io, for the engine qemu; default: search PATH',
-          text('qemu-bin-dir'),
-        ),
       })
       .options(LAYOUT_AXES)
       .options(
@@ -118,6 +109,21 @@ export const crashCommand = defineCommand({
             'Keep each explored cell in this file, and leave out those that it has',
             text('resume'),
           ),
+          reproduce: optional('Run the example of this file again, instead of exploring', text('reproduce')),
+          json: flag('Print the findings as JSON'),
+        }),
+      )
+      .options(
+        inGroup('Other engines, and their logs:', {
+          engine: preset(
+            'Engine that serves the requests: builtin; qemu, with a real qemu-io beside the builtin one',
+            choice('engine', ENGINES),
+            'builtin',
+          ),
+          'qemu-bin-dir': optional(
+            'Directory of qemu-io, for the engine qemu; default: search PATH',
+            text('qemu-bin-dir'),
+          ),
           log: optional(
             'Explore this dm-log-writes log of another program, such as of blklogwrites, instead of workloads',
             text('log'),
@@ -130,11 +136,9 @@ export const crashCommand = defineCommand({
           ),
           'all-entries': flag('Read the log beyond the entries that its head counts'),
           'keep-logs': optional(
-            'Directory for image, log and requests of each cell of the engine qemu, for --log',
+            'Keep image, log and requests of each cell of the engine qemu in folders of this directory',
             text('keep-logs'),
           ),
-          reproduce: optional('Run the example of this file again, instead of exploring', text('reproduce')),
-          json: flag('Print the findings as JSON'),
         }),
       )
       .epilogue(
@@ -145,6 +149,8 @@ export const crashCommand = defineCommand({
             'try a million states per cell',
           ],
           ['crash --format qcow2 --cache writeback --atomic write', 'a device that tears no write'],
+          ['crash --workload stride --format qcow2 --engine qemu', 'a real QEMU beside the builtin engine'],
+          ['crash --log writes.log --base before.qcow2 --format qcow2', 'a log of blklogwrites'],
         ]),
       ),
 

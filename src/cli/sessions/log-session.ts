@@ -2,12 +2,13 @@
 
 import { basename } from 'node:path';
 
+import { Qcow2BenchError } from '../../core/error.ts';
 import { countOf } from '../../core/number-text.ts';
 import { readBaseImage } from '../../crash/base-image.ts';
 import { BUILTIN_ENGINE, exploreRecording } from '../../crash/explore-cell.ts';
 import { readCrashAcks } from '../../crash/log-acks.ts';
 import { recordingOfLog, type Acknowledgements } from '../../crash/log-recording.ts';
-import { readWriteLog, type WriteLog } from '../../crash/write-log.ts';
+import { readWriteLog, type LogEntry, type WriteLog } from '../../crash/write-log.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { DEFAULT_QEMU_PROFILE } from '../../format/qemu-profile.ts';
 import { HOST_FILES, hostImage } from '../../image/host-image.ts';
@@ -42,6 +43,13 @@ export async function logSession(args: LogArgs, terminal: Terminal): Promise<num
   }
   const known = isLoggedAcks(acks) ? undefined : readCrashAcks(acks);
   const log = await readLog(logPath, args['all-entries']);
+  if (acks === 'marks' && !log.entries.some(({ kind }) => kind === 'mark')) {
+    throw new Qcow2BenchError(
+      'log-has-no-marks',
+      'the log has no marks: use --acks flushes, or a file of the requests',
+      { path: logPath },
+    );
+  }
   const image = await readBaseImage({
     name: basePath,
     format,
@@ -135,12 +143,13 @@ async function readLog(path: string, isWhole: boolean): Promise<WriteLog> {
 }
 
 /** What of the log was read, and what it says of the guest. */
-function logLines({ read, counted }: WriteLog, { acks }: LogArgs): readonly string[] {
+function logLines({ entries, read, counted }: WriteLog, { acks }: LogArgs): readonly string[] {
+  const number = (wanted: LogEntry['kind']): number => entries.filter(({ kind }) => kind === wanted).length;
   const more =
     read > counted ? `, ${countOf(read - counted, 'of them')} behind those that its head counts` : '';
   const promised = {
-    flushes: 'promised is what the image holds at each flush',
-    marks: 'promised is what the image holds at each mark',
+    flushes: `promised is what the image holds at each of ${countOf(number('flush'), 'flush', 'flushes')}`,
+    marks: `promised is what the image holds at each of ${countOf(number('mark'), 'mark')}`,
   };
   const what = isLoggedAcks(acks) ? promised[acks] : `promised is what ${acks} says`;
   return [`${countOf(read, 'entry', 'entries')} of the log${more}; ${what}`];

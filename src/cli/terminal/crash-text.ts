@@ -86,6 +86,7 @@ export function crashText(
     ...cells.flatMap((cell) => (cell.examples ?? []).flatMap((each) => exampleLines(cell, each, paint))),
     ...cells.flatMap((cell) => lossLines(cell)).map(paint.yellow),
     ...hazardLines(cells, width).map(paint.yellow),
+    ...engineLines(cells),
     ...prices.flatMap((price) => wrapped(priceText(price), width)),
     ...saved.map((path) => `Example  ${visibleText(path)}`),
     ...faultLines(cells).map(paint.dim),
@@ -193,6 +194,28 @@ function hazardLines(cells: readonly ExploredCell[], width: number): readonly st
     const states = found.reduce((sum, each) => sum + each.states, 0);
     const text = `hazard (QEMU too) ${hazard}, ${countOf(states, 'state')} in ${countOf(found.length, 'cell')}: ${HAZARD_MEANINGS[hazard]}`;
     return wrapped(text, width);
+  });
+}
+
+/** What each engine leaves, where there are several. */
+function engineLines(cells: readonly ExploredCell[]): readonly string[] {
+  const explored = cells.filter(({ cell, exploration }) => cell.cache !== 'unsafe' && exploration !== undefined);
+  const engines = [...new Set(explored.map(({ cell }) => cell.engine))];
+  if (engines.length < 2) return [];
+  return engines.map((engine) => {
+    const own = explored.filter(({ cell }) => cell.engine === engine);
+    const sum = (of: (figures: ExplorationFigures) => number): number =>
+      own.reduce((total, { exploration }) => total + (exploration === undefined ? 0 : of(exploration)), 0);
+    const hazards = HAZARDS.map((hazard) => ({
+      hazard,
+      states: sum((figures) => figures.hazards.get(hazard)?.states ?? 0),
+    })).filter(({ states }) => states > 0);
+    const named = hazards.map(({ hazard, states }) => `${hazard} in ${countOf(states, 'state')}`);
+    return [
+      `Engine ${visibleText(engine)}: ${countOf(sum(({ tried }) => tried), 'state')} of ${countOf(own.length, 'cell')}`,
+      countOf(sum(({ badStates }) => badStates), 'violation'),
+      ...(named.length === 0 ? ['no hazard'] : named),
+    ].join(', ');
   });
 }
 
