@@ -7,6 +7,7 @@ import { backingChain, unnamedFormat, type NamedFile } from '../bench/backing-la
 import type { CellPlan } from '../bench/engine.ts';
 import { prepareFiles } from '../bench/prepare.ts';
 import { SECTOR_SIZE } from '../core/alignment.ts';
+import { QEMU_FORMATS } from '../core/format-name.ts';
 import { stampSectors } from '../core/sector-stamp.ts';
 import type { Storage } from '../device/storage.ts';
 import { hasDataFile } from '../format/image-shape.ts';
@@ -47,6 +48,7 @@ export interface ForeignEngine {
 
 /** Why another program cannot serve a cell so that all of it is in a log; `undefined` if it can. */
 export function unsupportedByLog({ cell }: CellPlan, hasSteps: boolean): string | undefined {
+  if (!(QEMU_FORMATS as readonly string[]).includes(cell.format)) return `QEMU has no format ${cell.format}`;
   if (hasSteps) return 'another engine serves guest requests only: leave out --steps';
   if (hasDataFile(cell.shape)) return 'a log has the writes of one file, and not those of a data file';
   if (cell.queueDepth > 1) return 'another engine serves one request at a time: use --queue-depth 1';

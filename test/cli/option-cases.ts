@@ -193,6 +193,8 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
       call: { workload: 'tiny.json', format: 'qcow2', cache: 'writeback', states: '2' },
       partners: {
         suite: { workload: undefined, states: '1', requests: '4' },
+        'node-size': { format: 'btree' },
+        'btree-cache-size': { format: 'btree' },
         engine: { requests: '2' },
         'qemu-bin-dir': { engine: 'qemu', requests: '2' },
         'keep-logs': { engine: 'qemu', requests: '2' },
