@@ -199,7 +199,9 @@ function hazardLines(cells: readonly ExploredCell[], width: number): readonly st
 
 /** What each engine leaves, where there are several. */
 function engineLines(cells: readonly ExploredCell[]): readonly string[] {
-  const explored = cells.filter(({ cell, exploration }) => cell.cache !== 'unsafe' && exploration !== undefined);
+  const explored = cells.filter(
+    ({ cell, exploration }) => cell.cache !== 'unsafe' && exploration !== undefined,
+  );
   const engines = [...new Set(explored.map(({ cell }) => cell.engine))];
   if (engines.length < 2) return [];
   return engines.map((engine) => {
@@ -212,8 +214,14 @@ function engineLines(cells: readonly ExploredCell[]): readonly string[] {
     })).filter(({ states }) => states > 0);
     const named = hazards.map(({ hazard, states }) => `${hazard} in ${countOf(states, 'state')}`);
     return [
-      `Engine ${visibleText(engine)}: ${countOf(sum(({ tried }) => tried), 'state')} of ${countOf(own.length, 'cell')}`,
-      countOf(sum(({ badStates }) => badStates), 'violation'),
+      `Engine ${visibleText(engine)}: ${countOf(
+        sum(({ tried }) => tried),
+        'state',
+      )} of ${countOf(own.length, 'cell')}`,
+      countOf(
+        sum(({ badStates }) => badStates),
+        'violation',
+      ),
       ...(named.length === 0 ? ['no hazard'] : named),
     ].join(', ');
   });
