@@ -2,6 +2,7 @@ import { PassThrough } from 'node:stream';
 
 import { describe, expect, it } from 'vitest';
 
+import { StepProgress } from '../../src/cli/terminal/step-progress.ts';
 import { ProgressBar, ProgressLines, progressOn } from '../../src/cli/terminal/run-progress.ts';
 import type { RunObserver } from '../../src/bench/run-observer.ts';
 import { smallMatrix } from '../bench/small-run.ts';
@@ -81,5 +82,27 @@ describe('progress', () => {
   it('survives an end before any stage', () => {
     new ProgressBar(new Screen(true)).runEnds();
     expect(new ProgressLines(new Screen(false))).not.toHaveProperty('runEnds');
+  });
+});
+
+describe('progress of a few long steps', () => {
+  function steps(isTTY: boolean): string {
+    const screen = new Screen(isTTY);
+    using progress = new StepProgress(screen);
+    progress.begin('counting 1a2b (base)', 0);
+    progress.begin('round 1 of 1', 0.5);
+    progress.clear();
+    return screen.text();
+  }
+
+  it('is a line per step without a terminal', () => {
+    expect(steps(false)).toBe('counting 1a2b (base)\nround 1 of 1\n');
+  });
+
+  it('is a bar with the current step on a terminal, which leaves the cursor as it was', () => {
+    const text = steps(true);
+    expect(text).toContain('0 % counting 1a2b (base)');
+    expect(text).toContain('50 % round 1 of 1');
+    expect(text.lastIndexOf('\u001b[?25h')).toBeGreaterThan(text.lastIndexOf('\u001b[?25l'));
   });
 });

@@ -33,6 +33,7 @@ import { choice, count, text } from '../options/option-values.ts';
 import { bisect, runAgainst, withoutVersions } from '../sessions/commit-runs.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { badOption, UsageError } from '../terminal/usage-error.ts';
+import { StepProgress } from '../terminal/step-progress.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 
 const DEFAULT_BASELINE = 'results/baseline.json';
@@ -168,14 +169,15 @@ async function gateAgainst(name: string, args: CommitArgs, terminal: Terminal): 
   refuseResult('--against', args);
   if (args.result !== undefined) throw new UsageError('--against runs both commits: omit RESULT');
   const limits = args.limits === undefined ? new GateLimits() : readGateLimits(args.limits);
-  return withCheckouts(terminal, async (checkouts, progress) => {
+  return withCheckouts(terminal, async (checkouts, steps) => {
     const head = await checkouts.commit('HEAD');
     const base = await checkouts.mergeBase(await checkouts.commit(name), head);
     if (await checkouts.isChanged()) terminal.warn('Uncommitted changes are not compared: HEAD is.');
     if (base.id === head.id) terminal.warn(`HEAD is part of ${name}: it is compared with itself.`);
     const words = wordsOf(args.run);
     const { rounds = DEFAULT_ROUNDS } = args;
-    const outcome = await runAgainst(checkouts, { base, head, words, rounds, progress });
+    const outcome = await runAgainst(checkouts, { base, head, words, rounds, progress: steps.begin });
+    steps.end();
     const baseline = withoutVersions(acceptBaseline(outcome.base));
     const verdict = compareCounts(outcome.head, baseline, limits);
     const record = withVisibleText(
@@ -200,10 +202,11 @@ async function gateBisect(name: string, args: CommitArgs, terminal: Terminal): P
   refuseResult('--bisect', args);
   const timed = (['rounds', 'time'] as const).find((each) => args[each] !== undefined);
   if (timed !== undefined) throw new UsageError(`--bisect compares counts: omit --${timed}`);
-  return withCheckouts(terminal, async (checkouts, progress) => {
+  return withCheckouts(terminal, async (checkouts, steps) => {
     const good = await checkouts.commit(name);
     const bad = await checkouts.commit(args.result ?? 'HEAD');
-    const found = await bisect(checkouts, { good, bad, words: wordsOf(args.run), progress });
+    const found = await bisect(checkouts, { good, bad, words: wordsOf(args.run), progress: steps.begin });
+    steps.end();
     if (found.kind === 'none') {
       terminal.print(
         args.json
@@ -262,17 +265,31 @@ function wordsOf(run = DEFAULT_RUN): readonly string[] {
   throw badOption('run', run, 'the words of bench, run or replay');
 }
 
+/** Steps of work on commits, as they begin, and when they are over. */
+interface Steps {
+  readonly begin: (text: string, share: number) => void;
+  readonly end: () => void;
+}
+
 /** Nothing that was made for the commits stays, also after Ctrl-C. */
 async function withCheckouts(
   terminal: Terminal,
-  work: (checkouts: Checkouts, progress: (text: string) => void) => Promise<number>,
+  work: (checkouts: Checkouts, steps: Steps) => Promise<number>,
 ): Promise<number> {
-  using interruption = new Interruption(terminal, () => undefined);
+  using shown = new StepProgress(terminal.errors);
+  using interruption = new Interruption(terminal, () => {
+    shown.clear();
+  });
   try {
     using checkouts = await Checkouts.open(process.cwd(), interruption.signal);
-    return await work(checkouts, (text) => {
-      interruption.signal.throwIfAborted();
-      terminal.warn(text);
+    return await work(checkouts, {
+      begin: (text, share) => {
+        interruption.signal.throwIfAborted();
+        shown.begin(text, share);
+      },
+      end: () => {
+        shown.clear();
+      },
     });
   } catch (error) {
     if (error instanceof Interrupted) return EXIT.interrupted;

@@ -33,8 +33,8 @@ export interface AgainstOptions {
   readonly words: readonly string[];
   /** 0: counts only. */
   readonly rounds: number;
-  /** Called before each run. */
-  readonly progress: (text: string) => void;
+  /** Called before each step, with the share of all work that is done. */
+  readonly progress: (text: string, share: number) => void;
 }
 
 export interface AgainstOutcome {
@@ -56,14 +56,15 @@ export async function runAgainst(
     base: new Side(await checkouts.make(base), base, words),
     head: new Side(await checkouts.make(head), head, words),
   };
-  progress(`counting ${base.title}`);
+  const steps = 2 + rounds;
+  progress(`counting ${base.title}`, 0);
   const counted = { base: await sides.base.run(0), head: sides.head };
-  progress(`counting ${head.title}`);
+  progress(`counting ${head.title}`, 1 / steps);
   const headResult = await counted.head.run(0);
   const random = new Random(SEED);
   const taken = new Map<string, { readonly cell: Cell; readonly rounds: RoundTimes[] }>();
   for (let round = 1; round <= rounds; round++) {
-    progress(`round ${String(round)} of ${String(rounds)}`);
+    progress(`round ${String(round)} of ${String(rounds)}`, (1 + round) / steps);
     const times = new Map<keyof RoundTimes, ReadonlyMap<string, TimedCell>>();
     for (const turn of random.shuffle(['base', 'head', 'control'] as (keyof RoundTimes)[])) {
       const side = turn === 'head' ? sides.head : sides.base;
@@ -110,8 +111,11 @@ export async function bisect(
     const message = `${bad.title} has no commit that ${good.title} lacks: name the older one first`;
     throw new Qcow2BenchError('no-commits', message);
   }
+  // Both ends, and some log₂ of those between.
+  const steps = 2 + Math.ceil(Math.log2(commits.length));
+  let runs = 0;
   const runOf = async (commit: Commit): Promise<ResultRecord> => {
-    progress(`counting ${commit.title}`);
+    progress(`counting ${commit.title}`, Math.min(1, runs++ / steps));
     return new Side(await checkouts.make(commit), commit, words).run(0);
   };
   const before = withoutVersions(acceptBaseline(await runOf(good)));
@@ -129,7 +133,7 @@ export async function bisect(
     const middle = open[open.length >> 1];
     const commit = middle === undefined ? undefined : commits[middle];
     if (middle === undefined || commit === undefined) break;
-    progress(`${countOf(open.length, 'commit')} left`);
+    progress(`${countOf(open.length, 'commit')} left`, Math.min(1, runs / steps));
     const own = await runOf(commit).catch((error: unknown) => {
       if (error instanceof Qcow2BenchError && error.code !== 'interrupted') return undefined;
       throw error;
