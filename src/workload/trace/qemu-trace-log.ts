@@ -14,6 +14,7 @@
  *   counted; a line with parts of such an event is not. A block backend (`blk`) is a volume.
  */
 
+import type { Request } from '../request.ts';
 import { digits, indexOfByte, LineFields, SPACE, WIDE_UNIT } from './line-fields.ts';
 import { unreadablePlace } from './request-rules.ts';
 import type { RequestCollector } from './request-collector.ts';
@@ -89,15 +90,7 @@ export class QemuTraceLogParser implements LineParser {
     if (!this.#collector.volumes.takesName(bytes, blkStart, blkEnd)) return undefined;
     const rule = unreadablePlace(offset, length);
     if (rule !== undefined) return rule;
-    const isZeroWrite = !isRead && (flags & FLAG_ZERO_WRITE) !== 0;
-    return this.#collector.add({
-      op: isRead ? 'read' : isZeroWrite ? 'write-zeroes' : 'write',
-      offset,
-      length,
-      fua: !isRead && (flags & FLAG_FUA) !== 0,
-      unmap: isZeroWrite && (flags & FLAG_MAY_UNMAP) !== 0,
-      timeNs: this.#timeNs,
-    });
+    return this.#collector.add(qemuRequest({ isRead, offset, length, flags, timeNs: this.#timeNs }));
   }
 
   #key(key: Uint8Array): boolean {
@@ -142,6 +135,28 @@ export class QemuTraceLogParser implements LineParser {
     this.#collector.passedOver.add('lines of other output');
     return undefined;
   }
+}
+
+/** The request of an event of QEMU's block backends, whose flags mean the same in every log. */
+export function qemuRequest({
+  isRead,
+  offset,
+  length,
+  flags,
+  timeNs,
+}: Pick<Request, 'offset' | 'length' | 'timeNs'> & {
+  readonly isRead: boolean;
+  readonly flags: number;
+}): Request {
+  const isZeroWrite = !isRead && (flags & FLAG_ZERO_WRITE) !== 0;
+  return {
+    op: isRead ? 'read' : isZeroWrite ? 'write-zeroes' : 'write',
+    offset,
+    length,
+    fua: !isRead && (flags & FLAG_FUA) !== 0,
+    unmap: isZeroWrite && (flags & FLAG_MAY_UNMAP) !== 0,
+    timeNs,
+  };
 }
 
 /** Whether an event's name is there, as `PREFIX` wants it. */

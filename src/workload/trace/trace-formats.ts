@@ -24,6 +24,7 @@ import { MsrParser } from './msr.ts';
 import { isNativeTrace, NativeTraceParser } from './native.ts';
 import { isNbdServerLog, NbdServerLogParser } from './nbd-server-log.ts';
 import { NbdkitLogParser } from './nbdkit-log.ts';
+import { isQemuSimpletrace, QemuSimpletraceParser } from './qemu-simpletrace.ts';
 import { QemuTraceLogParser } from './qemu-trace-log.ts';
 import { SystorParser } from './systor17.ts';
 import { TencentParser } from './tencent.ts';
@@ -282,6 +283,13 @@ const TABLE = {
     orderWindow: 0,
     rebases: true,
     parser: (collector) => new QemuTraceLogParser(collector),
+  },
+  'qemu-simpletrace': {
+    title: "QEMU's simple trace backend, binary",
+    holds: { ...READS_AND_WRITES, fua: true, writeZeroes: true, times: 'ns', volume: 'block backend' },
+    ...NEARLY_IN_ORDER,
+    recognises: ({ bytes }) => isQemuSimpletrace(bytes),
+    parser: (collector, head) => new QemuSimpletraceParser(collector, head),
   },
 } as const satisfies Readonly<Record<string, TraceFormatEntry>>;
 

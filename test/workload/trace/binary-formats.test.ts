@@ -10,7 +10,14 @@ import { gzipSync } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 
 import { testDirectory } from '../../test-directory.ts';
-import { blktraceEvent, dmLog, vscsiRecord, type BlktraceEvent } from './binary-traces.ts';
+import {
+  blktraceEvent,
+  dmLog,
+  simpletrace,
+  vscsiRecord,
+  type BlktraceEvent,
+  type SimpletraceRecord,
+} from './binary-traces.ts';
 import { faultOf, readWhole, temporaryFile } from './trace-files.ts';
 
 describe('blktrace', () => {
@@ -191,5 +198,91 @@ describe('dm-log-writes', () => {
     const log = dmLog({ sectorSize: 512 }, [entry]);
     const error = await faultOf(temporaryFile(log.subarray(0, log.length - 1)), { skipBad: true });
     expect(error.message).toMatch(/truncated/);
+  });
+});
+
+describe("QEMU's simple trace backend", () => {
+  const NAMES: readonly SimpletraceRecord[] = [
+    { id: 7n, name: 'blk_co_preadv' },
+    { id: 8n, name: 'blk_co_pwritev' },
+  ];
+  const event = (offset: bigint, blk = 0x55d0n): SimpletraceRecord => ({
+    id: 8n,
+    timeNs: 1000n + offset,
+    arguments: [blk, 1n, offset, 512n, 0n],
+  });
+
+  test('is read in the byte order of the machine that wrote it', async () => {
+    const records = [...NAMES, event(0n), event(1024n)];
+    const little = await readWhole(temporaryFile(simpletrace(records)));
+    const big = await readWhole(temporaryFile(simpletrace(records, { bigEndian: true })));
+    expect(little.format).toBe('qemu-simpletrace');
+    expect(little.requests.map(({ offset, timeNs }) => [offset, timeNs])).toEqual([
+      [0, 0],
+      [1024, 1024],
+    ]);
+    expect(big.requests).toEqual(little.requests);
+  });
+
+  test('events that QEMU dropped are an error, or counted', async () => {
+    const dropped: SimpletraceRecord = { id: 2n ** 64n - 2n, timeNs: 1000n, arguments: [77n] };
+    const path = temporaryFile(simpletrace([...NAMES, event(0n), dropped, event(1024n)]));
+    expect((await faultOf(path)).message).toMatch(/QEMU dropped 77 events here/);
+    const { requests, skippedCount } = await readWhole(path, { skipBad: true });
+    expect([requests.length, skippedCount]).toEqual([2, 1]);
+  });
+
+  test('a second block backend has to be chosen, and other events are counted', async () => {
+    const other: SimpletraceRecord = { id: 3n, timeNs: 1n, arguments: [] };
+    const path = temporaryFile(simpletrace([...NAMES, event(0n), other, event(512n, 0x99n)]));
+    expect((await faultOf(path)).message).toMatch(/several volumes.*0x55d0 0x99/);
+    const { requests, otherVolumeCount, passedOver } = await readWhole(path, { volume: '0x99' });
+    expect([requests.length, otherVolumeCount]).toEqual([1, 1]);
+    expect(passedOver).toEqual([{ what: 'events without a name', count: 1 }]);
+  });
+
+  test.each<[string, Buffer, RegExp]>([
+    [
+      'another version',
+      simpletrace([], { version: 3n }),
+      /version 3 of the format is not supported; only 4 is/,
+    ],
+    [
+      'a record of another type',
+      Buffer.concat([simpletrace(NAMES), Buffer.alloc(8, 9)]),
+      /neither a mapping \(0\) nor an event \(1\)/,
+    ],
+    ['a name of no bytes', simpletrace([{ id: 1n, name: '' }]), /has 0 bytes; expected 1 to 256/],
+    [
+      'a name that is too long',
+      simpletrace([{ id: 1n, name: 'x'.repeat(257) }]),
+      /has 257 bytes; expected 1/,
+    ],
+    [
+      'fewer arguments',
+      simpletrace([...NAMES, { id: 7n, timeNs: 1n, arguments: [1n] }]),
+      /blk_co_preadv has 8 bytes of arguments, not 40/,
+    ],
+    [
+      'an event longer than a buffer',
+      simpletrace([...NAMES, { id: 9n, timeNs: 1n, arguments: Array.from({ length: 32_768 }, () => 0n) }]),
+      /an event of 262168 bytes; expected 24 to 262144/,
+    ],
+    [
+      'an offset below 0',
+      simpletrace([...NAMES, event(-512n)]),
+      /the offset is not a whole number below 2\^53/,
+    ],
+  ])('%s breaks a rule', async (_, content, rule) => {
+    expect((await faultOf(temporaryFile(content))).message).toMatch(rule);
+  });
+
+  test('a file that ends anywhere within its records is truncated', async () => {
+    const whole = simpletrace([...NAMES, event(0n)]);
+    const start = simpletrace(NAMES).length;
+    for (let bytes = start + 1; bytes < whole.length; bytes++) {
+      const error = await faultOf(temporaryFile(whole.subarray(0, bytes)));
+      expect(error.message).toMatch(/truncated/);
+    }
   });
 });

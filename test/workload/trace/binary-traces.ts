@@ -153,3 +153,34 @@ export function nbdServerLog(entries: readonly NbdLogEntry[]): Buffer {
     }),
   );
 }
+
+/** A record of QEMU's simple trace backend. */
+export type SimpletraceRecord =
+  | { readonly id: bigint; readonly name: string }
+  | { readonly id: bigint; readonly timeNs: bigint; readonly arguments: readonly bigint[] };
+
+/** What the simple backend writes, version 4, as `scripts/simpletrace.py` of QEMU reads it. */
+export function simpletrace(
+  records: readonly SimpletraceRecord[],
+  { bigEndian = false, version = 4n }: { readonly bigEndian?: boolean; readonly version?: bigint } = {},
+): Buffer {
+  const u64 = (value: bigint): Buffer => {
+    const bytes = Buffer.alloc(8);
+    if (bigEndian) bytes.writeBigUInt64BE(BigInt.asUintN(64, value));
+    else bytes.writeBigUInt64LE(BigInt.asUintN(64, value));
+    return bytes;
+  };
+  const u32 = (value: number): Buffer => {
+    const bytes = Buffer.alloc(4);
+    if (bigEndian) bytes.writeUInt32BE(value);
+    else bytes.writeUInt32LE(value);
+    return bytes;
+  };
+  const parts = records.flatMap((record) => {
+    if ('name' in record) return [u64(0n), u64(record.id), u32(record.name.length), Buffer.from(record.name)];
+    const length = 24 + 8 * record.arguments.length;
+    const head = [u64(1n), u64(record.id), u64(record.timeNs), u32(length), u32(697)];
+    return [...head, ...record.arguments.map((value) => u64(value))];
+  });
+  return Buffer.concat([u64(-1n), u64(0xf2b177cb0aa429b4n), u64(version), ...parts]);
+}

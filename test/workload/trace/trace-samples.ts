@@ -3,7 +3,7 @@
 import { parseColumns } from '../../../src/workload/trace/column-layout.ts';
 import type { TraceFormat } from '../../../src/workload/trace/trace-formats.ts';
 import type { OpenTraceOptions } from '../../../src/workload/trace/trace-reader.ts';
-import { blktraceEvent, dmLog, nbdServerLog, vscsiRecord } from './binary-traces.ts';
+import { blktraceEvent, dmLog, nbdServerLog, simpletrace, vscsiRecord } from './binary-traces.ts';
 
 const MIB = 1024 * 1024;
 
@@ -277,5 +277,17 @@ export const SAMPLES: Readonly<Record<TraceFormat, Sample>> = {
       '12345@1700000000.000123:blk_co_pwritev blk 0x55d0 bs 0x5581f2 offset 65536 bytes 65536 flags 16\n' +
       '12345@1700000000.000130:bdrv_open_common bs 0x5581f2 filename "x" flags 0x2\n',
     requests: ['read 0+512 @0', 'write 65536+4096 @0 fua', 'write-zeroes 65536+65536 @23000 fua unmap'],
+  },
+  'qemu-simpletrace': {
+    content: simpletrace([
+      { id: 7n, name: 'blk_co_preadv' },
+      { id: 8n, name: 'blk_co_pwritev' },
+      { id: 9n, name: 'bdrv_open_common' },
+      { id: 9n, timeNs: 5n, arguments: [1n, 2n, 3n] },
+      { id: 7n, timeNs: 81_000_000_000_000_010n, arguments: [0x55d0n, 1n, 0n, 512n, 0n] },
+      { id: 8n, timeNs: 81_000_000_000_000_020n, arguments: [0x55d0n, 1n, 65_536n, 4096n, 0x10n] },
+      { id: 8n, timeNs: 81_000_000_000_000_031n, arguments: [0x55d0n, 1n, 65_536n, 65_536n, 0x6n] },
+    ]),
+    requests: ['read 0+512 @0', 'write 65536+4096 @10 fua', 'write-zeroes 65536+65536 @21 unmap'],
   },
 };
