@@ -7,6 +7,7 @@ import { TRACE_FORMATS, traceFormat, type TraceFormat } from '../../../src/workl
 import { recogniseTrace } from '../../../src/workload/trace/trace-formats.ts';
 import { headOf } from '../../../src/workload/trace/trace-head.ts';
 import { faultOf, readWhole, temporaryFile } from './trace-files.ts';
+import { SAMPLES } from './trace-samples.ts';
 
 const LINES = [
   '#qcow2-bench trace v1',
@@ -86,6 +87,47 @@ test('whatever is recognised is read by the parser of its format', async () => {
     { numRuns: 1500 },
   );
   expect(recognised).toBeGreaterThan(100);
+});
+
+/** What a parser says of a file that is of another format. */
+const DENIALS =
+  /first line is not|is not a native trace|magic number is missing|does not begin as|is neither 1 nor 2|comes before BeginHeader|record 1: has neither/;
+
+/** The beginning of a sample with some bytes changed. */
+const changedBeginning = fc.record({
+  format: fc.constantFrom(...TRACE_FORMATS.filter((format) => traceFormat(format).recognises !== undefined)),
+  edits: fc.array(
+    fc.record({ at: fc.nat(400), byte: fc.oneof(fc.nat(255), fc.constantFrom(0x20, 0x30, 0x0a)) }),
+    {
+      maxLength: 2,
+    },
+  ),
+});
+
+test('a format that is recognised by its beginning is not denied by its parser', async () => {
+  const recognised = new Set<TraceFormat>();
+  await fc.assert(
+    fc.asyncProperty(changedBeginning, async ({ format: of, edits }) => {
+      const content = Buffer.from(SAMPLES[of].content);
+      for (const { at, byte } of edits) if (at < content.length) content[at] = byte;
+      const { formats, isCertain } = recogniseTrace(headOf(content));
+      if (!isCertain) return;
+      expect(formats).toHaveLength(1);
+      const [format] = formats;
+      if (format === undefined) return;
+      recognised.add(format);
+      try {
+        await readWhole(temporaryFile(content), { format });
+      } catch (error) {
+        expect((error as Error).message).not.toMatch(DENIALS);
+      }
+    }),
+    { numRuns: 1500 },
+  );
+  const byBeginning = TRACE_FORMATS.filter((format) => traceFormat(format).recognises !== undefined);
+  expect([...recognised]).toEqual(
+    expect.arrayContaining(byBeginning.filter((format) => format !== 'columns')),
+  );
 });
 
 const SIMULATORS: readonly TraceFormat[] = ['disksim', 'mqsim'];
