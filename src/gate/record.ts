@@ -12,7 +12,7 @@ import { beforeAfterText, cellsText, changeText, differenceText } from '../compa
 import { subjectKey } from '../compare/change-groups.ts';
 import { firstRequestText, type FirstRequest } from '../compare/first-request.ts';
 import type { ChangeKind, GroupCell } from '../compare/subject-change.ts';
-import type { CellChange } from '../compare/cell-counts.ts';
+import { isWorse, type CellChange } from '../compare/cell-counts.ts';
 import { countingKey, namesAmong } from '../result/cell.ts';
 import { deriveFigures } from '../result/derive.ts';
 import type { CountedCell, ResultRecord } from '../result/schema.ts';
@@ -204,6 +204,8 @@ function summaryOf(verdict: GateVerdict): string {
   const { regressions, incomparable, workloadChanges, missing, improvements, added, equal } = verdict;
   const figures = new Set(verdict.figures.filter(({ isBreach }) => isBreach).map(({ cell }) => cell)).size;
   const hard = new Set(verdict.aboveHardLimits.map(({ cell }) => cell)).size;
+  // A limit may allow more than before.
+  const within = improvements.filter(({ changes }) => changes.some(isWorse)).length;
   const facts = [
     [regressions.length, 'worse'],
     [figures, 'beyond the limit of a figure'],
@@ -211,7 +213,8 @@ function summaryOf(verdict: GateVerdict): string {
     [incomparable.length, 'incomparable'],
     [workloadChanges.length, 'with another workload'],
     [missing.length, 'missing'],
-    [improvements.length, 'better'],
+    [improvements.length - within, 'better'],
+    [within, 'within their limits'],
     [added.length, 'new'],
     [equal, 'as in the baseline'],
   ] as const;

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 
 import { acceptBaseline, type Baseline } from '../../src/gate/baseline.ts';
 import { compareCounts, type GateVerdict } from '../../src/gate/compare.ts';
+import { gateRecord } from '../../src/gate/record.ts';
 import { parseGateLimits, type GateLimits } from '../../src/gate/limits.ts';
 import type { ResultRecord } from '../../src/result/schema.ts';
 import { syntheticResult } from '../report/synthetic-result.ts';
@@ -182,4 +183,21 @@ describe('CPU time per request', () => {
     );
     expect(() => limited('"5%"')).toThrow(/line 1.*needs a number: CPU time is not in the baseline/);
   });
+});
+
+test('a rise that a limit allows is within it, and not better', () => {
+  const baseline = scaled(L2_BYTES, 1 / 1.04);
+  const limits = parseGateLimits(
+    JSON.stringify({ schema: 'qcow2-bench/gate@1', limits: { 'writes.l2-table': '5%' } }),
+    'gate.json',
+  );
+  const { passed, summary } = gateRecord({
+    verdict: compareCounts(result, baseline, limits),
+    result,
+    baseline,
+    paths: { result: 'result.json', baseline: 'baseline.json', limits: 'gate.json' },
+    acceptCommand: undefined,
+  });
+  expect(passed).toBe(true);
+  expect(summary).toMatch(/^cells \d+ within their limits, \d+ as in the baseline$/);
 });
