@@ -110,6 +110,12 @@ const ONLY_IN = [
     places: ['^src/nbd/'],
   },
   {
+    name: 'http-behind-one-door',
+    comment: 'One server, on the loopback interface: the page that follows a run.',
+    module: '^(node:)?https?$',
+    places: ['^src/cli/sessions/live-report[.]ts$'],
+  },
+  {
     name: 'native-calls-behind-doors',
     comment: 'Doors to libc, libz and libzstd, each with an explicit fallback behind it.',
     module: '(^|node_modules/)koffi(/|$)',

@@ -34,10 +34,15 @@ import { modelsOf, reportCells, type ReportCells } from './report-cells.ts';
 export interface ReportOptions {
   /** At some cells, by `cellKey`: for the map of the image, and for times on device models. */
   readonly looks?: ReadonlyMap<string, CloserLook>;
+  /** The page follows the server that it comes from. Default: it connects to nothing. */
+  readonly isLive?: boolean;
 }
 
 /** The text of the page. */
-export function reportHtml(record: ResultRecord, { looks = new Map() }: ReportOptions = {}): string {
+export function reportHtml(
+  record: ResultRecord,
+  { looks = new Map(), isLive = false }: ReportOptions = {},
+): string {
   const result = withVisibleText(record);
   const report = reportCells(result);
   const answer = answerOf(report);
@@ -53,11 +58,12 @@ export function reportHtml(record: ResultRecord, { looks = new Map() }: ReportOp
     }),
   );
   const body = [
-    topOf(result, report, answer),
+    topOf(result, report, answer, isLive),
     '<main>',
     '<p id="page-error" role="alert" hidden></p>',
     isAboutOpening ? opening : '',
-    result.cells.length === 0 ? '' : '<div id="app"></div>',
+    result.cells.length === 0 && !isLive ? '' : '<div id="app"></div>',
+    '<div id="sections">',
     certaintySection(result, report),
     replaySection(result),
     paritySection(result),
@@ -66,20 +72,22 @@ export function reportHtml(record: ResultRecord, { looks = new Map() }: ReportOp
     ...predictionsOf(result).map(predictionSection),
     environmentSection(result.environment),
     caveatSection(report),
+    '</div>',
     plainTable(report),
     '</main>',
     footerOf(result.environment),
   ];
   return pageShell({
     body,
+    connect: isLive ? "'self'" : undefined,
     data:
-      result.cells.length === 0
+      result.cells.length === 0 && !isLive
         ? {}
         : { 'report-data': pageData(result, { quoted }), 'report-details': pageDetails(result, lookedAt) },
   });
 }
 
-function topOf(result: ResultRecord, report: ReportCells, answer: Answer): string {
+function topOf(result: ResultRecord, report: ReportCells, answer: Answer, isLive: boolean): string {
   const { environment } = result;
   const kicker = `qcow2-bench ${environment.harness} · ${environment.date.slice(0, 10)} · ${countOf(result.cells.length, 'cell')}`;
   const points = answer.points.map(
@@ -87,7 +95,7 @@ function topOf(result: ResultRecord, report: ReportCells, answer: Answer): strin
   );
   return [
     '<header class="top">',
-    `<p class="kicker">${escapeHtml(kicker)}</p>`,
+    `<p class="kicker">${escapeHtml(kicker)}${isLive ? ' · <span id="live" role="status">live</span>' : ''}</p>`,
     `<h1>${escapeHtml(answer.headline)}</h1>`,
     '<div class="first">',
     answer.reference.length === 0 ? '' : answerChart(answer.reference),

@@ -57,7 +57,7 @@ const inputs = testDirectory();
 
 async function call(folder: string, words: readonly string[]): Promise<void> {
   // A server is ended when it says where it listens.
-  const ended = await callCliWith({ interruptAt: /^nbd(?:\+unix)?:/m }, folder, ...words);
+  const ended = await callCliWith({ interruptAt: /^(?:nbd(?:\+unix)?|http):/m }, folder, ...words);
   expect([EXIT.good, EXIT.interrupted], `${words.join(' ')}: ${ended.stderr}`).toContain(ended.code);
 }
 

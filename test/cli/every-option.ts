@@ -37,7 +37,7 @@ const MIB = 1024 * 1024;
  * What a command says that goes on until a signal, or for long: a server that listens, and a
  * calibration.
  */
-const LONG_WORK = /^(?:nbd(?:\+unix)?:|measuring the device)/m;
+const LONG_WORK = /^(?:nbd(?:\+unix)?:|http:|measuring the device)/m;
 /** A word that no option takes. */
 const NO_WORD = 'no-such-word';
 /** 63 is of `check`, as in qemu-img. */

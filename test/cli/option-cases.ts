@@ -168,7 +168,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
     'trace slice': { call: { TRACE: 'trace.csv', OUT: 'new.csv' }, partners: WRITTEN_TRACE_PARTNERS },
     report: {
       call: { RESULT: 'result.json', out: 'new.html' },
-      partners: { cache: { markdown: true }, charts: { out: undefined } },
+      partners: { cache: { markdown: true }, charts: { out: undefined }, serve: { out: undefined } },
     },
     merge: { call: { RESULT: 'shard.json', out: 'new.json' } },
     compare: {

@@ -16,7 +16,10 @@ import { EXIT } from '../terminal/exit-code.ts';
 import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads } from '../options/file-uses.ts';
 import { mergeResults } from '../files/merge-results.ts';
 import { flag, inGroup, optional } from '../options/option-kinds.ts';
-import { choice, listOf, text } from '../options/option-values.ts';
+import { choice, count, listOf, text } from '../options/option-values.ts';
+import { LiveReport } from '../sessions/live-report.ts';
+import { Interruption } from '../terminal/interruption.ts';
+import type { Terminal } from '../terminal/terminal.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
 const DEFAULT_PAGE = 'reports/index.html';
@@ -38,6 +41,10 @@ export const reportCommand = defineCommand({
           ),
           ...OVERWRITE_OPTIONS,
           markdown: flag('Write Markdown tables, one per cache mode and setup'),
+          serve: optional(
+            'Serve the page on this port of the loopback interface, instead of a file, and follow the result while a run writes it; 0: any free port',
+            count('serve', { min: 0, max: 65_535 }),
+          ),
           charts: optional('Write each chart as SVG to this directory, instead of the page', text('charts')),
           cache: optional(
             'Markdown: cache modes, comma-separated; default: all in the result',
@@ -50,23 +57,32 @@ export const reportCommand = defineCommand({
           ['report results/latest.json', 'the page'],
           ['report results/latest.json --markdown --cache writethrough', 'a table for a README'],
           ['report results/latest.json --charts .', 'the charts as SVG'],
+          ['report results/latest.json --serve 0', 'the page, following a run'],
         ]),
       ),
 
-  files: ({ result, out, markdown, charts }) => [
+  files: ({ result, out, markdown, charts, serve }) => [
     ...reads('RESULT', ...result),
-    ...(charts === undefined
-      ? markdown
-        ? makes('markdown', '--out', out)
-        : makes('page', '--out', out ?? DEFAULT_PAGE, DEFAULT_PAGE)
-      : CHART_IDS.flatMap((id) => makes('chart', '--charts', chartPath(charts, id)))),
+    ...(serve !== undefined
+      ? []
+      : charts === undefined
+        ? markdown
+          ? makes('markdown', '--out', out)
+          : makes('page', '--out', out ?? DEFAULT_PAGE, DEFAULT_PAGE)
+        : CHART_IDS.flatMap((id) => makes('chart', '--charts', chartPath(charts, id)))),
   ],
 
-  run: async ({ result: paths, out, markdown, cache, charts }, terminal) => {
+  run: async ({ result: paths, out, markdown, cache, charts, serve }, terminal) => {
+    if (serve !== undefined) {
+      if (charts !== undefined || markdown || out !== undefined) {
+        throw new UsageError('--serve writes no file: omit --out, --markdown and --charts');
+      }
+      return served(paths, serve, terminal);
+    }
     if (charts !== undefined && (markdown || out !== undefined)) {
       throw new UsageError('--charts writes pictures only: omit --markdown and --out');
     }
-    const result = mergeResults(paths.map((path) => ({ path, result: readResult(path) })));
+    const result = merged(paths);
     if (charts !== undefined) {
       checkWritableDirectory(charts);
       const { chartPictures } = await import('../../report/chart-pictures.ts');
@@ -88,15 +104,36 @@ export const reportCommand = defineCommand({
   },
 });
 
+function merged(paths: readonly string[]): ResultRecord {
+  return mergeResults(paths.map((path) => ({ path, result: readResult(path) })));
+}
+
+/** Until a signal. */
+async function served(paths: readonly string[], port: number, terminal: Terminal): Promise<number> {
+  await using live = new LiveReport({
+    paths,
+    page: async (isSettled) => page(merged(paths), { isLive: true, isLookedAt: isSettled }),
+  });
+  const ended = Promise.withResolvers<undefined>();
+  using interruption = new Interruption(terminal, () => undefined);
+  interruption.signal.addEventListener('abort', () => ended.resolve(undefined));
+  terminal.print(await live.listen(port));
+  await ended.promise;
+  return EXIT.good;
+}
+
 function chartPath(directory: string, id: string): string {
   return join(directory, `${id}.svg`);
 }
 
 /** The charts' libraries are large: they are loaded for a page only. */
-async function page(result: ResultRecord): Promise<string> {
+async function page(
+  result: ResultRecord,
+  { isLive = false, isLookedAt = true }: { readonly isLive?: boolean; readonly isLookedAt?: boolean } = {},
+): Promise<string> {
   const { reportHtml } = await import('../../report/html.ts');
   const { closerLook } = await import('../sessions/closer-look.ts');
-  return reportHtml(result, { looks: await closerLook(result) });
+  return reportHtml(result, { isLive, ...(isLookedAt ? { looks: await closerLook(result) } : {}) });
 }
 
 function tablesOf(result: ResultRecord, caches: readonly CacheMode[] | undefined): string {

@@ -11,11 +11,9 @@ export async function unpacked<T>(id: string): Promise<T> {
   return (await new Response(stream).json()) as T;
 }
 
-let details: Promise<PageDetails> | undefined;
-
+/** Of the page's present data. */
 export function pageDetails(): Promise<PageDetails> {
-  details ??= unpacked<PageDetails>('report-details');
-  return details;
+  return unpacked<PageDetails>('report-details');
 }
 
 /** The value of a cell on an axis; `undefined` if its format does not have the axis. */

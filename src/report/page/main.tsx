@@ -6,6 +6,7 @@ import { useEffect, useState } from 'preact/hooks';
 import type { PageComparisons, PageData } from '../page-format.ts';
 import { ComparisonApp } from './comparison-app.tsx';
 import { unpacked } from './data.ts';
+import { followed } from './live.ts';
 import { ReportApp } from './report-app.tsx';
 import { fragmentOf, viewOf, type View } from './view.ts';
 
@@ -53,8 +54,17 @@ async function begin(): Promise<void> {
   const place = document.getElementById('app');
   const compared = document.querySelectorAll<HTMLElement>('[data-comparison]');
   if (place !== null) {
-    const data = await unpacked<PageData>('report-data');
-    render(<Viewed>{(view, onView) => <ReportApp data={data} view={view} onView={onView} />}</Viewed>, place);
+    const draw = async (): Promise<void> => {
+      // A run that has just begun has no cell yet.
+      if (document.getElementById('report-data') === null) return;
+      const data = await unpacked<PageData>('report-data');
+      render(
+        <Viewed>{(view, onView) => <ReportApp data={data} view={view} onView={onView} />}</Viewed>,
+        place,
+      );
+    };
+    await draw();
+    followed(draw);
   } else if (compared.length > 0) {
     const data = await unpacked<PageComparisons>('comparison-data');
     for (const [index, element] of compared.entries()) {

@@ -109,10 +109,19 @@ function Details({ data, shown, colourOf, view, onView }: DetailsProps): JSX.Ele
   const [details, setDetails] = useState<PageDetails | undefined>(undefined);
   useEffect(() => {
     // After the first screen is drawn.
-    const later = setTimeout(() => void pageDetails().then(setDetails), 50);
-    return () => clearTimeout(later);
-  }, []);
-  if (details === undefined) return <p class="sub">Unpacking host operations …</p>;
+    let isPresent = true;
+    const later = setTimeout(() => {
+      void pageDetails().then((unpacked) => {
+        if (isPresent) setDetails(unpacked);
+      });
+    }, 50);
+    return () => {
+      isPresent = false;
+      clearTimeout(later);
+    };
+  }, [data]);
+  // While a result grows, those of before belong to fewer cells.
+  if (details?.requests.length !== data.names.length) return <p class="sub">Unpacking host operations …</p>;
   return (
     <>
       <Operations
