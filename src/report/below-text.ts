@@ -16,7 +16,7 @@ export const BELOW_COLUMNS = [
 ] as const;
 
 export const BELOW_NOTE =
-  'Flushes, writes and bytes that reached the device below the file system, per guest write, and in how many pieces the image is then. They are samples: medians, with the 95 % interval in parentheses where it has a width.';
+  'Flushes, writes and bytes that reached the device below the file system, per guest write, and in how many pieces the image is then. They are samples: medians, with the 95 % interval in parentheses where it has a width. Times of these cells are of a loop device, not of a disk.';
 
 /** The texts of a row, one for each of `BELOW_COLUMNS`; empty for a result without such cells. */
 export function belowRows({ cells }: Pick<ResultRecord, 'cells'>): readonly (readonly string[])[] {

@@ -16,7 +16,6 @@ export const BELOW_FIGURES = [
   'deviceBytes',
   'deviceReads',
   'fragments',
-  'seeks',
 ] as const;
 export type BelowFigure = (typeof BELOW_FIGURES)[number];
 
@@ -28,7 +27,6 @@ const VALUES: Readonly<Record<BelowFigure, (below: Below) => number | undefined>
   deviceBytes: ({ writeBytes }) => writeBytes,
   deviceReads: ({ reads }) => reads,
   fragments: ({ fragmentsAfter }) => fragmentsAfter,
-  seeks: ({ seeks }) => seeks,
 };
 
 /** The samples' values of a figure; those that do not have it are left out. */

@@ -129,10 +129,6 @@ const belowSchema = z
     discardBytes: count,
     fragmentsBefore: count.describe('Pieces of the image file, and of its data file, on the device (FIEMAP)'),
     fragmentsAfter: count.describe('The same when all was written'),
-    seeks: count
-      .optional()
-      .describe('Writes that do not begin where the one before them ended; absent without a trace'),
-    seekBytes: count.optional().describe('Distances of these, added up'),
   })
   .meta({
     id: 'Below',

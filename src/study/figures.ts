@@ -158,7 +158,6 @@ const FIGURES: Readonly<Record<FigureName, Figure>> = {
   deviceBytes: below('bytes written to the device per guest write', 'Device B', bytesText, 'deviceBytes'),
   deviceReads: below('reads of the device per guest write', 'Reads', rateText, 'deviceReads'),
   fragments: below('fragments of the image at the end', 'Fragments', bytesText, 'fragments'),
-  seeks: below('seeks of the device per guest write', 'Seeks', rateText, 'seeks'),
   time: { ...timed('file'), title: 'per request on this machine', short: 'Time', isSampled: true },
 };
 

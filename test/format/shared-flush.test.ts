@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { sharedFlush } from '../../src/format/shared-flush.ts';
 import type { Pending } from '../../src/core/pending.ts';
 
-/** Flushes that end when they let go, and how many are in flight at once. */
+/** Flushes that end one by one, and how many are in flight at once. */
 class Flushes {
   readonly causes: string[] = [];
   readonly #ends: ((error?: Error) => void)[] = [];
