@@ -126,3 +126,44 @@ test('after a write that failed, the next one puts the whole table', async () =>
   wanted[512 + 100] = 7;
   expect(Buffer.compare(device.contents(), wanted)).toBe(0);
 });
+
+test('policy sector writes whole pages around what changed, and the file is then as the table', async () => {
+  const TABLE = 65_536;
+  const PAGE = 4096;
+  const random = new Random(3);
+  const writes: { readonly offset: number; readonly length: number }[] = [];
+  class Logged extends DeviceFilter {
+    override write(offset: number, bytes: Uint8Array, purpose: Purpose, from?: number, to?: number): Pending {
+      writes.push({ offset, length: bytes.byteLength });
+      return this.inner.write(offset, bytes, purpose, from, to);
+    }
+  }
+  const file = new MemoryDevice();
+  file.write(0, new Uint8Array(2 * TABLE), 'l2-table');
+  const cache = new TableCache({
+    device: new Logged(file),
+    slots: 1,
+    tableSize: TABLE,
+    purpose: 'l2-table',
+    dependencyCause: 'l2-after-refcount',
+    policy: enginePolicy('sector'),
+    guardWrite: () => undefined,
+  });
+  const slot = await cache.acquire(TABLE);
+  for (let round = 0; round < 200; round++) {
+    const changes = Array.from({ length: 1 + random.below(3) }, () => 8 * random.below(TABLE / 8));
+    for (const at of changes) {
+      cache.bytes(slot).fill(1 + random.below(255), at, at + 8);
+      cache.markDirty(slot, at, at + 8);
+    }
+    await cache.writeBack();
+    const [first, last] = [Math.min(...changes), Math.max(...changes) + 8];
+    const start = Math.floor(first / PAGE) * PAGE;
+    expect(writes.splice(0)).toEqual([
+      { offset: TABLE + start, length: Math.ceil(last / PAGE) * PAGE - start },
+    ]);
+    const stored = new Uint8Array(TABLE);
+    file.read(TABLE, stored, 'l2-table');
+    expect(Buffer.from(stored).equals(cache.bytes(slot))).toBe(true);
+  }
+});

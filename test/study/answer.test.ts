@@ -107,7 +107,13 @@ describe('figures below a file system', () => {
   test('differ only if their intervals leave a gap', () => {
     const ext4 = on('ext4', [200, 201, 200, 202, 200]);
     expect(textsOf(rule, [ext4, on('btrfs', [400, 401, 400, 399, 402])])).toEqual(['MORE 4.00 for 2.00.']);
-    expect(textsOf(rule, [ext4, on('btrfs', [202, 230, 199, 240, 202])])).toEqual(['SAME 2.02.']);
+    const wide = [202, 230, 199, 240, 202];
+    expect(textsOf(rule, [ext4, on('btrfs', wide)])).toEqual(['SAME 2.02.']);
+    const steady = on('btrfs', [200, 201, 200, 202, 200]);
+    expect(textsOf(rule, [on('ext4', wide), steady])).toEqual(['SAME 2.00.']);
+    expect(textsOf(rule, [on('ext4', [400, 401, 400, 399, 402]), steady])).toEqual([
+      'LESS 2.00 for 4.00, 50 %, here.',
+    ]);
   });
 
   test('of fewer than five samples are not compared', () => {
