@@ -42,6 +42,10 @@ const TIMED_QUANTITIES: readonly (readonly [string, (timing: Timing) => number |
   ['userNs', (timing) => timing.userNs],
   ['systemNs', (timing) => timing.systemNs],
   ['preemptions', (timing) => timing.preemptions],
+  ['below.flushes', ({ below }) => below?.flushes],
+  ['below.writes', ({ below }) => below?.writes],
+  ['below.writeBytes', ({ below }) => below?.writeBytes],
+  ['below.fragmentsAfter', ({ below }) => below?.fragmentsAfter],
 ];
 
 const COLUMNS: readonly Column[] = schemaLeaves(cellRecordSchema).flatMap((path) => columnsOf(path));
