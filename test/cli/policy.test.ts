@@ -8,7 +8,7 @@ import { expect, test } from 'vitest';
 import { parseResult } from '../../src/result/store.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCli } from './call-cli.ts';
-import { errorLine } from './cli-process.ts';
+import { errorLine, startCli } from './cli-process.ts';
 import { TINY } from './tiny-workload.ts';
 
 const WORDS = '--workload tiny.json --samples 0 --out result.json --cache writethrough';
@@ -64,4 +64,18 @@ test('crash takes it: the cells and their examples have it', async () => {
     return JSON.parse(stdout) as unknown;
   };
   expect(await crash('strict')).toMatchObject({ cells: [{ cell: { policy: 'strict' }, hazards: {} }] });
+});
+
+test.each([
+  ['soft-updates', 1],
+  ['strict', 0],
+] as const)('serve --policy %s warns if a power loss can damage the image', async (policy, warnings) => {
+  const folder = testDirectory();
+  const words = `serve --image d.qcow2 --create 1MiB --format qcow2 --socket s --policy ${policy}`;
+  const served = startCli(folder, ...words.split(' '));
+  await new Promise((resolve) => served.process.stdout?.once('data', resolve));
+  served.process.kill('SIGINT');
+  const { stderr } = await served.ended;
+  const said = stderr.split('\n').filter((line) => line.includes('a power loss can damage the image'));
+  expect(said).toHaveLength(warnings);
 });

@@ -17,7 +17,7 @@ import { openStack, type Stack } from '../../bench/stack.ts';
 import { servedStack } from '../../bench/user-image.ts';
 import { formatSize } from '../../core/size.ts';
 import { countOf } from '../../core/number-text.ts';
-import { DEFAULT_ENGINE_POLICY } from '../../format/engine-policy.ts';
+import { DEFAULT_ENGINE_POLICY, enginePolicy } from '../../format/engine-policy.ts';
 import { shapeFor } from '../../format/formats.ts';
 import { dataFileName, hasDataFile } from '../../format/image-shape.ts';
 import { createImageFile } from '../../image/create-image.ts';
@@ -81,6 +81,11 @@ export async function runNbdSession(
   validatePolicy([args.policy], [args.format]);
   validateCommit([args.commit], [args.format]);
   if (args.image === undefined) throw new UsageError('--image is required');
+  if (!enginePolicy(args.policy).syncsBetweenTables) {
+    terminal.warn(
+      `qcow2-bench: --policy ${args.policy ?? DEFAULT_ENGINE_POLICY}: a power loss can damage the image unless the disk keeps the order of writes`,
+    );
+  }
   const place = hostImage(args.image);
   const made = args.create === undefined ? [] : newFiles(args, place);
   await prepareImage(args, place);
