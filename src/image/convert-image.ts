@@ -240,6 +240,12 @@ class SyncedAtClose extends DeviceFilter {
   }
 }
 
+/** Bytes of the disk that go to the target together. */
+interface Run {
+  readonly start: number;
+  readonly length: number;
+}
+
 class Copy {
   copiedBytes = 0;
   readonly #source: DiskImage;
@@ -290,28 +296,42 @@ class Copy {
   async compressed(): Promise<void> {
     const { clusterSize, virtualSize } = this.#target;
     let done = 0;
+    let run: Run = { start: 0, length: 0 };
     for await (const extent of tableExtents(this.#source)) {
       const { start, length, zero } = extent;
       if (this.#isBehind(extent) || (zero && this.#target.backing === undefined)) continue;
       let at = Math.max(done, start - (start % clusterSize));
       for (; at < start + length; at += clusterSize) {
-        const cluster = await this.#read(at, Math.min(clusterSize, virtualSize - at));
-        if (nextBlock(cluster, 0, true) === cluster.byteLength) {
-          await this.#zeroes(at, at + cluster.byteLength);
+        if (run.start + run.length !== at || run.length + clusterSize > this.#buffer.byteLength) {
+          await this.#writeCompressed(run);
+          run = { start: at, length: 0 };
+        }
+        const cluster = await this.#read(at, Math.min(clusterSize, virtualSize - at), run.length);
+        if (nextBlock(cluster, 0, true) < cluster.byteLength) {
+          run = { start: run.start, length: run.length + cluster.byteLength };
           continue;
         }
-        await this.#target.writeCompressed?.(at, cluster);
-        this.copiedBytes += cluster.byteLength;
+        await this.#writeCompressed(run);
+        run = { start: at, length: 0 };
+        await this.#zeroes(at, at + cluster.byteLength);
       }
       done = at;
       this.#done(Math.min(done, virtualSize));
     }
+    await this.#writeCompressed(run);
     await this.#target.endCompressedWrites?.();
   }
 
-  async #read(guestOffset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  /** Writes a run of clusters that begins at the buffer's beginning: they are packed together. */
+  async #writeCompressed({ start, length }: Run): Promise<void> {
+    if (length === 0) return;
+    await this.#target.writeCompressed?.(start, this.#buffer.subarray(0, length));
+    this.copiedBytes += length;
+  }
+
+  async #read(guestOffset: number, length: number, bufferAt = 0): Promise<Uint8Array<ArrayBuffer>> {
     this.#options.signal?.throwIfAborted();
-    const chunk = this.#buffer.subarray(0, length);
+    const chunk = this.#buffer.subarray(bufferAt, bufferAt + length);
     await this.#source.read(guestOffset, chunk);
     this.#done(guestOffset);
     // A source in memory or in the page cache answers at once: signals and the terminal get their

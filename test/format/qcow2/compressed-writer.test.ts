@@ -28,6 +28,30 @@ async function flushedDamage(image: Qcow2Image) {
 const filled = (length: number, byte: number): Uint8Array => new Uint8Array(length).fill(byte);
 
 describe.each(['zlib', 'zstd'] as const)('a compressed write with %s', (compressionType) => {
+  it('of many clusters gives the bytes of one cluster after the other, also where some do not pack', async () => {
+    const random = new Random(7);
+    const disk = new Uint8Array(SIZE);
+    for (let at = 0; at < SIZE; at++) {
+      const kind = Math.floor(at / CLUSTER) % 3;
+      disk[at] = kind === 0 ? random.below(256) : kind === 1 ? random.below(4) : at % 251;
+    }
+    const [together, apart] = [await open({ compressionType }), await open({ compressionType })];
+    await together.image.writeCompressed(0, disk);
+    for (let at = 0; at < SIZE; at += CLUSTER) {
+      await apart.image.writeCompressed(at, disk.subarray(at, at + CLUSTER));
+    }
+    for (const { image } of [together, apart]) {
+      await image.endCompressedWrites();
+      await image.close();
+    }
+    expect(Buffer.compare(together.device.contents(), apart.device.contents())).toBe(0);
+    const again = await openBytes(together.device.contents(), { readOnly: true });
+    const target = new Uint8Array(SIZE);
+    await again.image.read(0, target);
+    expect(Buffer.compare(target, disk)).toBe(0);
+    await again.image.close();
+  });
+
   it('packs clusters into one, keeps the refcounts right, and reads back after a reopening', async () => {
     const first = await open({ compressionType });
     const { image, device } = first;

@@ -68,6 +68,25 @@ describe.each(codecs)('$name', ({ type, codec }) => {
     type === 'zlib' ? deflateRawSync(bytes) : zstdCompressSync(bytes);
   const unpacks = (stored: Uint8Array): boolean => codec.decompress(stored, new Uint8Array(CLUSTER));
 
+  it('packs to the same bytes on other threads, several at a time', async () => {
+    for (const size of [4096, CLUSTER]) {
+      const clusters = Array.from({ length: 24 }, (_, seed) => clusterOf(seed, size));
+      const alone = clusters.map((cluster) => packed(codec, cluster));
+      // The synchronous calls in between use memory of their own.
+      const apart = clusters.map((cluster) => {
+        const answer = codec.compressApart(cluster, size - 1);
+        packed(codec, cluster);
+        return answer;
+      });
+      expect(alone.filter((stream) => stream !== undefined).length).toBeGreaterThan(10);
+      for (const [index, stream] of (await Promise.all(apart)).entries()) {
+        const expected = alone[index];
+        expect(stream === undefined).toBe(expected === undefined);
+        expect(Buffer.compare(stream ?? Buffer.of(), expected ?? Buffer.of()), String(index)).toBe(0);
+      }
+    }
+  });
+
   it('does not pack what would not become smaller', () => {
     expect(packed(codec, clusterOf(1, CLUSTER))).toBeUndefined();
     expect(packed(codec, clusterOf(2, CLUSTER))).toBeDefined();

@@ -18,6 +18,11 @@ export interface ClusterCodec {
    */
   compress(cluster: Uint8Array, limit: number): Uint8Array | undefined;
   /**
+   * As `compress`, on another thread, with the same bytes; several may be at work. The cluster must
+   * not change meanwhile, and the answer belongs to the caller.
+   */
+  compressApart(cluster: Uint8Array, limit: number): Promise<Uint8Array | undefined>;
+  /**
    * Unpacks the stream with which `stored` begins; what follows it there belongs to somebody else.
    *
    * @returns whether the stream is sound and fills `target` exactly; if not, `target` holds

@@ -4,10 +4,21 @@
  * available.
  */
 
-import { deflateRawSync, inflateRawSync, zstdCompressSync, zstdDecompressSync } from 'node:zlib';
+import { promisify } from 'node:util';
+import {
+  deflateRaw,
+  deflateRawSync,
+  inflateRawSync,
+  zstdCompress,
+  zstdCompressSync,
+  zstdDecompressSync,
+} from 'node:zlib';
 import { ZstdFrame } from '../../../core/zstd-frame.ts';
 import type { CompressionType } from '../../image-shape.ts';
 import { DEFLATE, type ClusterCodec } from './cluster-codec.ts';
+
+const deflateRawApart = promisify(deflateRaw);
+const zstdCompressApart = promisify(zstdCompress);
 
 export function nodeCodec(type: CompressionType): ClusterCodec {
   switch (type) {
@@ -23,6 +34,10 @@ const ZLIB: ClusterCodec = {
     const { windowBits, memLevel } = DEFLATE;
     return within(limit, deflateRawSync(cluster, { windowBits, memLevel }));
   },
+  compressApart: async (cluster, limit) => {
+    const { windowBits, memLevel } = DEFLATE;
+    return within(limit, await deflateRawApart(cluster, { windowBits, memLevel }));
+  },
   decompress: (stored, target) =>
     fills(target, () =>
       // What follows the stream in its last sector belongs to the next cluster; inflate stops
@@ -34,6 +49,8 @@ const ZLIB: ClusterCodec = {
 const ZSTD: ClusterCodec = {
   compress: (cluster, limit) =>
     within(limit, zstdCompressSync(cluster, { pledgedSrcSize: cluster.byteLength })),
+  compressApart: async (cluster, limit) =>
+    within(limit, await zstdCompressApart(cluster, { pledgedSrcSize: cluster.byteLength })),
   decompress: (stored, target) => {
     let from = 0;
     let filled = 0;

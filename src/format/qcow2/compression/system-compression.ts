@@ -4,8 +4,8 @@
  * use; if they are not available the answer is a reason instead.
  *
  * Invariants:
- * - Streams and scratch memory are made once and used again. Calls are synchronous, so none
- *   overlaps another.
+ * - Streams and scratch memory are made once and used again. Synchronous calls share one stream, as
+ *   none overlaps another; a call on another thread has a stream of its own.
  * - Node exports zlib's and zstd's names itself, of other versions: the libraries are bound to
  *   their own symbols (RTLD_DEEPBIND), or else they would call into Node's.
  */
@@ -38,7 +38,7 @@ export function loadSystemCodec(type: CompressionType): LoadedCodec {
     // Other C libraries have no RTLD_DEEPBIND.
     koffi.load(null).func('const char *gnu_get_libc_version()');
     const library = koffi.load(LIBRARY[type], { deep: true });
-    return type === 'zlib' ? bindZlib(koffi, library) : bindZstd(library);
+    return type === 'zlib' ? bindZlib(koffi, library) : bindZstd(koffi, library);
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     return { ok: false, reason: `${LIBRARY[type]} of the system could not be loaded: ${why}` };
@@ -60,7 +60,7 @@ const Z_DEFLATED = 8;
  */
 const STREAM = { size: 112, nextIn: 0, availIn: 8, nextOut: 24, availOut: 32 } as const;
 
-type StreamCall = (stream: unknown, flush?: number) => number;
+type StreamCall = Koffi.KoffiFunc<(stream: unknown, flush?: number) => number>;
 
 function bindZlib(koffi: typeof Koffi, library: Koffi.LibraryHandle): LoadedCodec {
   const version = (library.func('const char *zlibVersion()') as () => string)();
@@ -72,12 +72,14 @@ function bindZlib(koffi: typeof Koffi, library: Koffi.LibraryHandle): LoadedCode
   );
   const call = (definition: string): StreamCall => library.func(definition) as StreamCall;
   const { level, windowBits, memLevel } = DEFLATE;
-  const deflate = new ZlibStream(koffi, {
+  const deflateCalls: ZlibCalls = {
     run: call('int deflate(void *stream, int flush)'),
     reset: call('int deflateReset(void *stream)'),
     start: (stream) =>
       deflateInit(stream, level, Z_DEFLATED, -windowBits, memLevel, 0, version, STREAM.size) as number,
-  });
+  };
+  const deflate = new ZlibStream(koffi, deflateCalls);
+  const apart = new Spares(() => new ZlibStream(koffi, deflateCalls));
   const inflate = new ZlibStream(koffi, {
     run: call('int inflate(void *stream, int flush)'),
     reset: call('int inflateReset(void *stream)'),
@@ -85,6 +87,7 @@ function bindZlib(koffi: typeof Koffi, library: Koffi.LibraryHandle): LoadedCode
   });
   const codec: ClusterCodec = {
     compress: (cluster, limit) => deflate.run(cluster, limit),
+    compressApart: (cluster, limit) => apart.lend((stream) => stream.runApart(cluster, limit)),
     decompress: (stored, target) => {
       const unpacked = inflate.run(stored, target.byteLength);
       if (unpacked?.byteLength !== target.byteLength) return false;
@@ -127,6 +130,20 @@ class ZlibStream {
    * most `limit` bytes.
    */
   run(input: Uint8Array, limit: number): Uint8Array | undefined {
+    this.#begin(input, limit);
+    return this.#calls.run(this.#stream.pointer, Z_FINISH) === Z_STREAM_END ? this.#result(limit) : undefined;
+  }
+
+  /** As `run`, on another thread; the answer belongs to the caller. */
+  async runApart(input: Uint8Array, limit: number): Promise<Uint8Array | undefined> {
+    this.#begin(input, limit);
+    const status = await onAnotherThread<number>((done) =>
+      this.#calls.run.async(this.#stream.pointer, Z_FINISH, done),
+    );
+    return status === Z_STREAM_END ? this.#result(limit).slice() : undefined;
+  }
+
+  #begin(input: Uint8Array, limit: number): void {
     this.#input.ensure(input.byteLength);
     this.#input.bytes.set(input);
     this.#output.ensure(limit);
@@ -135,8 +152,43 @@ class ZlibStream {
     this.#counts[STREAM.availIn / 4] = input.byteLength;
     this.#pointers[STREAM.nextOut / 8] = this.#output.pointer;
     this.#counts[STREAM.availOut / 4] = limit;
-    if (this.#calls.run(this.#stream.pointer, Z_FINISH) !== Z_STREAM_END) return undefined;
+  }
+
+  #result(limit: number): Uint8Array {
     return this.#output.bytes.subarray(0, limit - (this.#counts[STREAM.availOut / 4] ?? 0));
+  }
+}
+
+/** What koffi's `async` of a function hands to its last argument. */
+function onAnotherThread<T>(call: (done: (error: unknown, answer: T) => void) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    call((error, answer) => {
+      if (error === null || error === undefined) resolve(answer);
+      else {
+        reject(
+          error instanceof Error ? error : new Error('the library could not be called', { cause: error }),
+        );
+      }
+    });
+  });
+}
+
+/** Things that are used by one at a time, and made when all are in use. */
+class Spares<Thing> {
+  readonly #make: () => Thing;
+  readonly #idle: Thing[] = [];
+
+  constructor(make: () => Thing) {
+    this.#make = make;
+  }
+
+  async lend<T>(use: (thing: Thing) => Promise<T>): Promise<T> {
+    const thing = this.#idle.pop() ?? this.#make();
+    try {
+      return await use(thing);
+    } finally {
+      this.#idle.push(thing);
+    }
   }
 }
 
@@ -167,20 +219,23 @@ const ZSTD_END = 2;
 const ZSTD_RESET_SESSION = 1;
 
 /** `dst, capacity, &position, src, size, &position`; positions are arrays of one. */
-type ZstdStep = (
-  context: unknown,
-  target: Uint8Array,
-  capacity: number,
-  targetAt: number[],
-  source: Uint8Array,
-  size: number,
-  sourceAt: number[],
-  end?: number,
-) => number | bigint;
+type ZstdStep = Koffi.KoffiFunc<
+  (
+    context: unknown,
+    target: Uint8Array | bigint,
+    capacity: number,
+    targetAt: number[],
+    source: Uint8Array | bigint,
+    size: number,
+    sourceAt: number[],
+    end?: number,
+  ) => number | bigint
+>;
 
-function bindZstd(library: Koffi.LibraryHandle): LoadedCodec {
+function bindZstd(koffi: typeof Koffi, library: Koffi.LibraryHandle): LoadedCodec {
   const version = (library.func('const char *ZSTD_versionString()') as () => string)();
-  const packer: unknown = library.func('void *ZSTD_createCCtx()')();
+  const createPacker = library.func('void *ZSTD_createCCtx()');
+  const packer: unknown = createPacker();
   const unpacker: unknown = library.func('void *ZSTD_createDCtx()')();
   if (packer === null || unpacker === null) throw new Error('out of memory');
   const resetPacker = library.func('size_t ZSTD_CCtx_reset(void *context, int directive)');
@@ -191,6 +246,11 @@ function bindZstd(library: Koffi.LibraryHandle): LoadedCodec {
   const compress = library.func(`size_t ZSTD_compressStream2_simpleArgs(${arguments_}, int end)`) as ZstdStep;
   const decompress = library.func(`size_t ZSTD_decompressStream_simpleArgs(${arguments_})`) as ZstdStep;
   let packed = new Uint8Array(0);
+  const apart = new Spares(() => {
+    const context: unknown = createPacker();
+    if (context === null) throw new Error('out of memory');
+    return { context, input: new NativeMemory(koffi, 0), output: new NativeMemory(koffi, 0) };
+  });
 
   const codec: ClusterCodec = {
     compress: (cluster, limit) => {
@@ -201,6 +261,19 @@ function bindZstd(library: Koffi.LibraryHandle): LoadedCodec {
       const left = compress(packer, packed, limit, at, cluster, cluster.byteLength, [0], ZSTD_END);
       return Number(left) === 0 ? packed.subarray(0, at[0]) : undefined;
     },
+    compressApart: (cluster, limit) =>
+      apart.lend(async ({ context, input, output }) => {
+        input.ensure(cluster.byteLength);
+        input.bytes.set(cluster);
+        output.ensure(limit);
+        resetPacker(context, ZSTD_RESET_SESSION);
+        const at = [0];
+        const size = cluster.byteLength;
+        const left = await onAnotherThread<number | bigint>((done) =>
+          compress.async(context, output.pointer, limit, at, input.pointer, size, [0], ZSTD_END, done),
+        );
+        return Number(left) === 0 ? output.bytes.slice(0, at[0]) : undefined;
+      }),
     decompress: (stored, target) => {
       resetUnpacker(unpacker, ZSTD_RESET_SESSION);
       const { byteLength: size } = stored;
