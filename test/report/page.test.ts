@@ -3,6 +3,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
+import { csvOf } from '../../src/report/page/csv.ts';
 import { hasTerm, matches, parseFilter, toggled, type FilterAxis } from '../../src/report/page/filter.ts';
 import { firstDimensions, pivotOf } from '../../src/report/page/pivot.ts';
 import { linearScale, logScale } from '../../src/report/page/scale.ts';
@@ -239,4 +240,17 @@ test('marks of a scale are within it, and in order', () => {
       },
     ),
   );
+});
+
+test('a table as CSV is quoted, and holds no formula', () => {
+  expect(
+    csvOf(
+      ['Cell', 'a,b'],
+      [
+        ['say "x"', '1,024'],
+        ['=1+1', '+12 %'],
+        ['-1.5', '@x'],
+      ],
+    ),
+  ).toBe('Cell,"a,b"\r\n"say ""x""","1,024"\r\n\'=1+1,+12 %\r\n-1.5,\'@x\r\n');
 });

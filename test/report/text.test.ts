@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 
-import { markdownTables } from '../../src/report/markdown.ts';
+import { boundedTables, markdownTables } from '../../src/report/markdown.ts';
 import { factorText, microsecondsText, rateText } from '../../src/report/numbers.ts';
 import { syncsPictureSvg } from '../../src/report/picture.ts';
 import { terminalSummary } from '../../src/report/terminal.ts';
@@ -174,4 +174,18 @@ test('the picture is drawn without a browser and holds its figures and legend', 
   }
   // Causes that the shown workload has none of are not in its legend.
   expect(svg).not.toContain('>l2-after-cow</text>');
+});
+
+test('Markdown that is too long has the rows that fit, and counts the others', () => {
+  const tables = (['writethrough', 'none'] as const).map((cache) =>
+    markdownTables(syntheticResult(), { cache }),
+  );
+  const whole = tables.join('\n');
+  expect(boundedTables(tables)).toBe(whole);
+  const rows = (text: string): number => text.match(/^\| [a-z].*syncs.*$/gm)?.length ?? 0;
+  for (const bytes of [400, 900, Buffer.byteLength(whole) - 1]) {
+    const short = boundedTables(tables, bytes);
+    expect(Buffer.byteLength(short)).toBeLessThanOrEqual(bytes);
+    expect(rows(short) + Number(/… (\d+) rows? left out/.exec(short)?.[1])).toBe(rows(whole));
+  }
 });

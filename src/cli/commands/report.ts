@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { visibleText } from '../../core/visible-text.ts';
 import { checkWritableDirectory } from '../../device/output-directory.ts';
 import { CHART_IDS } from '../../report/charts/catalog.ts';
-import { markdownTables } from '../../report/markdown.ts';
+import { boundedTables, markdownTables } from '../../report/markdown.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { readResult } from '../../result/store.ts';
 import { CACHE_MODES, type CacheMode } from '../../result/vocabulary.ts';
@@ -138,5 +138,5 @@ async function page(
 
 function tablesOf(result: ResultRecord, caches: readonly CacheMode[] | undefined): string {
   const present = CACHE_MODES.filter((mode) => result.cells.some(({ cell }) => cell.cache === mode));
-  return (caches ?? present).map((cache) => markdownTables(result, { cache })).join('\n');
+  return boundedTables((caches ?? present).map((cache) => markdownTables(result, { cache })));
 }

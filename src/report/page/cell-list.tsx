@@ -5,7 +5,9 @@ import { useEffect, useMemo, useState } from 'preact/hooks';
 
 import { bytesText, factorText, microsecondsText, rateText } from '../numbers.ts';
 import type { FigureName, PageData } from '../page-format.ts';
+import { csvOf } from './csv.ts';
 import { valueOn } from './data.ts';
+import { saved } from './picture.ts';
 
 interface CellListProps {
   readonly data: PageData;
@@ -98,14 +100,28 @@ export function CellList({ data, cells, sort, onSort, onSelect }: CellListProps)
           </tbody>
         </table>
       </div>
-      {left > 0 && (
-        <p class="more">
+      <p class="more">
+        {left > 0 && (
           <button type="button" onClick={() => setMost(Infinity)}>
             Show {left.toLocaleString('en-US')} more
           </button>
-        </p>
-      )}
+        )}{' '}
+        <button
+          type="button"
+          onClick={() => saved('cells.csv', new Blob([csvText(columns, ordered)], { type: 'text/csv' }))}
+        >
+          Save as CSV
+        </button>
+      </p>
     </>
+  );
+}
+
+/** All cells of the filter, also those that are not drawn. */
+function csvText(columns: readonly Column[], cells: readonly number[]): string {
+  return csvOf(
+    columns.map(({ title }) => title),
+    cells.map((cell) => columns.map(({ text }) => text(cell))),
   );
 }
 

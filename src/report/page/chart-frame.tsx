@@ -3,6 +3,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 
+import { csvOf } from './csv.ts';
 import { pngOf, saved, svgTextOf } from './picture.ts';
 
 export interface LegendItem {
@@ -25,6 +26,8 @@ interface FrameProps {
   readonly table: ChartTable | undefined;
   /** Draws for a width in pixels. */
   readonly children: (width: number) => ComponentChildren;
+  /** Whether it is drawn as a picture, which can be saved. Default true. */
+  readonly isPicture?: boolean;
   /** Choices that belong to this chart. */
   readonly controls?: ComponentChildren;
 }
@@ -37,6 +40,7 @@ export function ChartFrame({
   table,
   children,
   controls,
+  isPicture = true,
 }: FrameProps): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
@@ -64,7 +68,18 @@ export function ChartFrame({
               Table
             </button>
           )}
-          <SaveButtons name={id} title={title} picture={picture} />
+          {table && (
+            <button
+              type="button"
+              aria-label={`Save ${title} as CSV`}
+              onClick={() =>
+                saved(`${id}.csv`, new Blob([csvOf(table.columns, table.rows)], { type: 'text/csv' }))
+              }
+            >
+              CSV
+            </button>
+          )}
+          {isPicture && <SaveButtons name={id} title={title} picture={picture} />}
         </div>
       </figcaption>
       {controls}

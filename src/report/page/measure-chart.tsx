@@ -40,6 +40,7 @@ export function MeasureChart(props: MeasureChartProps): JSX.Element {
       title={measure.title}
       subtitle={measure.subtitle}
       legend={props.as === 'bars' ? legend : []}
+      isPicture={props.as === 'bars'}
       table={tableOf(props)}
     >
       {(width) =>
