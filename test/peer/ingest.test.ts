@@ -168,7 +168,7 @@ describe.skipIf(skip !== undefined)(`real servers${skip === undefined ? '' : ` (
       String(COUNT),
       '--overwrite',
     );
-    expect((await callCli(folder, ...words, '--out', 'good.json')).code).toBe(0);
+    expect(await callCli(folder, ...words, '--out', 'good.json')).toMatchObject({ code: 0, stderr: '' });
     expect((await callCli(folder, 'gate', 'good.json', '--accept', '--baseline', 'b.json')).code).toBe(0);
 
     const log = readFileSync(at('served.log'), 'utf8');
@@ -183,7 +183,7 @@ describe.skipIf(skip !== undefined)(`real servers${skip === undefined ? '' : ` (
       at('served.log'),
       lines.toSpliced(Math.max(before, data), 0, `${thread} fdatasync(${file}) = 0`).join('\n'),
     );
-    expect((await callCli(folder, ...words, '--out', 'bad.json')).code).toBe(0);
+    expect(await callCli(folder, ...words, '--out', 'bad.json')).toMatchObject({ code: 0, stderr: '' });
     const { code, stdout } = await callCli(folder, 'gate', 'bad.json', '--baseline', 'b.json');
     expect(code).toBe(3);
     expect(stdout.match(/^(?:WORSE|FEWER SYNCS)/gm)).toEqual(['WORSE']);
