@@ -164,3 +164,21 @@ test('a run that was broken off goes on behind its cells, and finds the same', a
   expect(broken.stderr).toContain('progress.json');
   expect(readFileSync(file, 'utf8')).toBe(one.slice(0, 200));
 });
+
+test('options of a log and of runs exclude each other', async () => {
+  const folder = testDirectory();
+  for (const [words, message] of [
+    [['--acks', 'marks'], /--acks and --all-entries are for a log/],
+    [['--all-entries'], /--acks and --all-entries are for a log/],
+    [['--log', 'a.log', '--format', 'raw'], /--log and --base go together/],
+    [['--log', 'a.log', '--base', 'a.img'], /--log needs one --format/],
+    [['--log', 'a.log', '--base', 'a.img', '--format', 'raw', '--suite', 'quick'], /--suite is for runs/],
+    [['--keep-logs', '.'], /--keep-logs applies only to the engine qemu/],
+    [['--qemu-bin-dir', '.'], /--qemu-bin-dir applies only to the engine qemu/],
+    [['--engine', 'qemu', '--faults'], /--faults is for the builtin engine/],
+  ] as const) {
+    const { code, stderr } = await callCli(folder, 'crash', ...words);
+    expect(code, words.join(' ')).toBe(2);
+    expect(stderr).toMatch(message);
+  }
+});

@@ -15,6 +15,7 @@ import { STEP_KINDS } from '../../crash/steps.ts';
 import { CRASH_SUITES } from '../sessions/crash-cells.ts';
 import { crashSession, reproduceCase } from '../sessions/crash-session.ts';
 import { LOGGED_ACKS, logSession } from '../sessions/log-session.ts';
+import { UsageError } from '../terminal/usage-error.ts';
 
 const STATES_MAX = 1_000_000_000;
 const JOBS_MAX = 256;
@@ -171,8 +172,10 @@ export const crashCommand = defineCommand({
 
   run: async (args, terminal) => {
     if (args.reproduce !== undefined) return reproduceCase(args.reproduce, args, terminal);
-    return args.log === undefined && args.base === undefined
-      ? crashSession(args, terminal)
-      : logSession(args, terminal);
+    if (args.log !== undefined || args.base !== undefined) return logSession(args, terminal);
+    if (args.acks !== 'flushes' || args['all-entries']) {
+      throw new UsageError('--acks and --all-entries are for a log: add --log and --base');
+    }
+    return crashSession(args, terminal);
   },
 });
