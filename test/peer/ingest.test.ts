@@ -177,7 +177,7 @@ describe.skipIf(skip !== undefined)(`real servers${skip === undefined ? '' : ` (
     const data = lines.findIndex(
       (line, index) => index > lines.length / 2 && /pwrite64\(.*served\.qcow2>/.test(line),
     );
-    const [, thread = '', file = ''] = /^(\d+) pwrite64\((\d+<[^>]*>)/.exec(lines[data] ?? '') ?? [];
+    const [, thread = '', file = ''] = /^(\d+) +pwrite64\((\d+<[^>]*>)/.exec(lines[data] ?? '') ?? [];
     const before = lines.slice(0, data).findLastIndex((line) => line.includes('pwrite64('));
     writeFileSync(
       at('served.log'),
