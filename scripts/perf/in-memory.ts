@@ -10,7 +10,15 @@ import { MemoryStorage, NullStorage } from '../../src/device/memory-storage.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import { createImage } from '../../src/format/registry.ts';
 import { measureOf, type Measure } from './measure.ts';
-import { randomWrites, STRIDE_BYTES, strideWrites, VARIANTS, type Variant } from './variants.ts';
+import {
+  BTREE,
+  randomWrites,
+  STRIDE_BYTES,
+  strideWrites,
+  VARIANTS,
+  WRITE_BYTES,
+  type Variant,
+} from './variants.ts';
 
 const GIB = 2 ** 30;
 const DISK = 16 * GIB;
@@ -21,6 +29,8 @@ const SAMPLES = 9;
 const [RAW, EAGER] = VARIANTS as readonly [Variant, Variant];
 
 interface Pass {
+  /** Writes of 4 KiB anywhere, and not only at every 64 KiB. Default false. */
+  readonly dense?: boolean;
   readonly device: 'null' | 'memory';
   readonly variant: Variant;
   readonly cache: CacheMode;
@@ -35,7 +45,7 @@ interface Pass {
 
 /** Microseconds of processor time a request. */
 async function costOf(pass: Pass): Promise<number> {
-  const { device, variant, cache, diskBytes, requests, sliceBytes, random, progress } = pass;
+  const { device, variant, cache, diskBytes, requests, sliceBytes, random, dense, progress } = pass;
   const { format, refcounts } = variant;
   const storage = device === 'null' ? new NullStorage() : new MemoryStorage();
   const made = storage.create('image');
@@ -50,7 +60,10 @@ async function costOf(pass: Pass): Promise<number> {
   });
   const payload = new Payload('pattern', 0);
   const began = process.cpuUsage();
-  const batches = (random === true ? randomWrites : strideWrites)(requests, diskBytes);
+  const batches =
+    random === true
+      ? randomWrites(requests, diskBytes, dense === true ? WRITE_BYTES : STRIDE_BYTES)
+      : strideWrites(requests, diskBytes);
   await runRequests({ backend: stack.backend, batches, queueDepth: 1, payload, progress });
   const { user, system } = process.cpuUsage(began);
   await stack.close();
@@ -88,6 +101,19 @@ export async function throughput(tell: (text: string) => void): Promise<readonly
       ),
     );
   }
+  tell('throughput: null, B-tree');
+  const tree = { device: 'null', variant: BTREE, cache: 'writeback', diskBytes: DISK } as const;
+  const treeCosts = await samplesOf({ ...tree, requests: ALLOCATING });
+  measures.push(
+    measureOf(
+      treeCosts.map((cost) => 1e6 / cost),
+      {
+        name: 'Allocating writes on one core: null device, B-tree, writeback',
+        unit: '/s',
+        target: { at: 'least', value: 200_000 },
+      },
+    ),
+  );
   tell('throughput: null, raw');
   const raw = {
     device: 'null',
@@ -113,6 +139,8 @@ export async function flatness(tell: (text: string) => void): Promise<readonly M
   const sizes: number[] = [];
   const counts: number[] = [];
   const orders: number[] = [];
+  const trees: number[] = [];
+  const tree = { device: 'null', variant: BTREE, cache: 'writeback', random: true, dense: true } as const;
   for (let round = -1; round < SAMPLES; round++) {
     tell(`flatness: round ${String(round + 1)} of ${String(SAMPLES)}`);
     const near = await costOf({ ...common, diskBytes: GIB, requests: GIB / STRIDE_BYTES });
@@ -121,7 +149,10 @@ export async function flatness(tell: (text: string) => void): Promise<readonly M
     const many = await costOf({ ...common, diskBytes: 1024 * GIB, requests: 1e7 });
     const inOrder = await costOf({ ...common, diskBytes: DISK, requests: ALLOCATING });
     const scattered = await costOf({ ...common, diskBytes: DISK, requests: ALLOCATING, random: true });
+    const small = await costOf({ ...tree, diskBytes: GIB, requests: 1e5 });
+    const large = await costOf({ ...tree, diskBytes: 1024 * GIB, requests: 1e5 });
     if (round < 0) continue;
+    trees.push(large / small);
     orders.push(scattered / inOrder);
     sizes.push(far / near);
     counts.push(many / few);
@@ -129,6 +160,11 @@ export async function flatness(tell: (text: string) => void): Promise<readonly M
   return [
     measureOf(sizes, { name: 'Cost a request, 8 TiB ÷ 1 GiB disk, stride', unit: '×', target }),
     measureOf(counts, { name: 'Cost a request, 10⁷ ÷ 10⁴ requests, stride', unit: '×', target }),
+    measureOf(trees, {
+      name: 'Cost a request, B-tree, random 4 KiB writes, 1 TiB ÷ 1 GiB disk',
+      unit: '×',
+      target: { at: 'most', value: 1.5 },
+    }),
     measureOf(orders, { name: 'Cost a request, random ÷ stride order, 16 GiB disk', unit: '×' }),
   ];
 }

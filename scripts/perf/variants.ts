@@ -20,6 +20,8 @@ export const VARIANTS: readonly Variant[] = [
   { name: 'qcow2 lazy', format: 'qcow2', refcounts: 'lazy' },
   { name: 'QED', format: 'qed', refcounts: undefined },
 ];
+/** Not in QEMU: it is not compared with it. */
+export const BTREE: Variant = { name: 'B-tree', format: 'btree', refcounts: undefined };
 export const WRITE_BYTES = 4096;
 export const STRIDE_BYTES = 65_536;
 
@@ -31,10 +33,14 @@ export function strideWrites(
   return writesAt(count, (index) => (index * STRIDE_BYTES) % diskBytes);
 }
 
-/** `count` writes, each to a cluster of the disk drawn by a seeded generator. */
-export function randomWrites(count: number, diskBytes: number): Generator<readonly Request[], undefined> {
+/** `count` writes, each at a multiple of `alignment` drawn by a seeded generator. */
+export function randomWrites(
+  count: number,
+  diskBytes: number,
+  alignment = STRIDE_BYTES,
+): Generator<readonly Request[], undefined> {
   const random = new Random(1);
-  return writesAt(count, () => random.below(diskBytes / STRIDE_BYTES) * STRIDE_BYTES);
+  return writesAt(count, () => random.below(diskBytes / alignment) * alignment);
 }
 
 function* writesAt(

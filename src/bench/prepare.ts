@@ -215,6 +215,7 @@ async function fill(
     format,
     cache: 'writeback',
     refcounts: isImage ? plan.cell.refcounts : null,
+    commit: isImage ? plan.cell.commit : undefined,
     backingPolicy: { unnamedFormat: unnamedFormat(plan) },
     metered: false,
   });

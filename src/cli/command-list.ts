@@ -169,7 +169,7 @@ export const COMMANDS: readonly (ListedCommand | CommandGroup)[] = [
   },
   {
     usage: 'snapshot <image>',
-    summary: 'List, create, apply or delete internal snapshots of a qcow2 image',
+    summary: 'List, create, apply or delete internal snapshots of a qcow2 or B-tree image',
     load: async () => (await import('./commands/snapshot.ts')).snapshotCommand,
   },
   {

@@ -11,16 +11,19 @@ import { formatSize } from '../core/size.ts';
 import { variantName } from '../result/cell.ts';
 import { COORDINATES, coordinateNames, type Coordinate } from '../result/coordinates.ts';
 import type { Cell } from '../result/schema.ts';
+import { DEFAULT_COMMIT_POLICY, FORMAT_FACTS } from '../result/vocabulary.ts';
 
 /** The value of an axis that a cell does not have: clusters of raw. */
 export const NO_VALUE = '–';
 
 const NAMED: Readonly<Record<string, (cell: Cell) => unknown>> = {
   variant: variantName,
+  commit: ({ format, commit = DEFAULT_COMMIT_POLICY }) =>
+    FORMAT_FACTS[format].commitPolicies === undefined ? NO_VALUE : commit,
   'backing-depth': ({ backing, backingDepth }) => backingDepth ?? (backing === undefined ? 0 : 1),
 };
-/** Coordinates that are not axes of a study: a device is where times were taken. */
-const LEFT_OUT: readonly string[] = ['engine', 'device', 'backing', 'backingDepth'];
+/** Coordinates that are not axes of a study, as a device is where times were taken, or are above. */
+const LEFT_OUT: readonly string[] = ['engine', 'device', 'backing', 'backingDepth', 'commit'];
 const SIZES: readonly string[] = ['cluster-size', 'max-transfer'];
 /** What an absent value means, where it is no `default`. */
 const DEFAULTS: Readonly<Record<string, string>> = {
@@ -35,6 +38,7 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   'refcount-bits': '16',
   'compression-type': 'zlib',
   'host-fs': 'directory',
+  'node-size': '4096',
   overlap: 'off',
   payload: 'pattern',
 };

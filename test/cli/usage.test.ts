@@ -32,7 +32,7 @@ const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] 
   ['serve --create 10kB', ['--create', '10KiB or 10K', '10000']],
   ['completion fish', ['SHELL', "'fish'", 'bash or zsh']],
   ['run --out', ['--out']],
-  ['run --format qcow3', ['--format', "'qcow3'", 'raw, qcow2 or qed', "did you mean 'qcow2'?"]],
+  ['run --format qcow3', ['--format', "'qcow3'", 'raw, qcow2, qed or btree', "did you mean 'qcow2'?"]],
   ['run --cache writethrough,fast', ['--cache', "'fast'", 'writethrough', 'directsync', 'unsafe']],
   ['run --refcounts eager,,lazy', ['--refcounts', 'comma-separated']],
   ['run --queue-depth 0', ['--queue-depth', "'0'", 'from 1 to 1024']],
@@ -56,7 +56,7 @@ const MISUSES: readonly (readonly [words: string, naming: readonly string[]])[] 
   ['run --refcount-bits 3', ['--refcount-bits', "'3'", '1, 2, 4, 8, 16, 32 or 64']],
   ['run --compat 0.9', ['--compat', "'0.9'", '0.10 or 1.1']],
   ['run --format raw,qed --compat 0.10', ['--compat', 'raw, qed', 'qcow2']],
-  ['run --format raw --l2-cache-size 1MiB', ['cache sizes', 'raw', 'qcow2']],
+  ['run --format raw --l2-cache-size 1MiB', ['--l2-cache-size', 'raw', 'qcow2']],
   ['create disk.qcow2 1GiB --compat 0.10 --refcounts lazy', ['--compat', 'lazy', '1.1']],
   ['create disk.raw 1GiB --format raw --refcount-bits 8', ['--refcount-bits', 'raw', 'qcow2']],
   ['serve --image disk.qcow2 --compat 0.10 --socket s', ['--compat', '--create']],
@@ -221,7 +221,7 @@ describe('list', () => {
       ),
     );
     expect(names).toMatchObject({
-      formats: ['raw', 'qcow2', 'qed'],
+      formats: ['raw', 'qcow2', 'qed', 'btree'],
       refcounts: ['eager', 'lazy'],
       cacheModes: ['writethrough', 'directsync', 'writeback', 'none', 'unsafe'],
       devices: ['file', 'memory', 'null'],

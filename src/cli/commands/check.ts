@@ -5,6 +5,7 @@ import { countOf } from '../../core/number-text.ts';
 import { dataFileOpener } from '../../format/backing-chain.ts';
 import type { CheckReport, FindingKind } from '../../format/check-report.ts';
 import { FORMATS } from '../../format/disk-image.ts';
+import { formatList } from '../../format/formats.ts';
 import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
 import { hostFiles, hostImage } from '../../image/host-image.ts';
 import { backingPolicy, DATA_FILE_OPTIONS, FORCE_SHARE } from '../options/backing-options.ts';
@@ -27,17 +28,14 @@ const REPAIR_STOPPED = 'repair interrupted: repairs so far may be lost, but no d
 export const checkCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('image', { type: 'string', demandOption: true, describe: 'A qcow2 or QED image' })
+      .positional('image', { type: 'string', demandOption: true, describe: 'A qcow2, QED or B-tree image' })
       .options(
         inGroup('Check:', {
           repair: optional(
             'leaks: free leaked clusters; all: repair everything that can be repaired',
             choice('repair', ['leaks', 'all']),
           ),
-          format: optional(
-            'raw, qcow2 or qed; default: detected from the content',
-            choice('format', FORMATS),
-          ),
+          format: optional(`${formatList()}; default: detected from the content`, choice('format', FORMATS)),
           verbose: flag('Show every finding instead of the first 20 of each kind'),
           'force-share': FORCE_SHARE,
           json: flag('Print the counts as JSON, with the field names of qemu-img check'),

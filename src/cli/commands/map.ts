@@ -3,6 +3,7 @@
 import { Qcow2BenchError } from '../../core/error.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
+import { formatList, titleList } from '../../format/formats.ts';
 import { imageExtents, type ImageExtent } from '../../image/image-extents.ts';
 import { openChain } from '../../image/open-chain.ts';
 import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
@@ -19,13 +20,10 @@ const FIGURE_WIDTH = 16;
 export const mapCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('image', { type: 'string', demandOption: true, describe: 'raw, qcow2 or QED' })
+      .positional('image', { type: 'string', demandOption: true, describe: titleList() })
       .options(
         inGroup('Map:', {
-          format: optional(
-            'raw, qcow2 or qed; default: detected from the content',
-            choice('format', FORMATS),
-          ),
+          format: optional(`${formatList()}; default: detected from the content`, choice('format', FORMATS)),
           'force-share': FORCE_SHARE,
           json: flag('Print every extent as JSON, like qemu-img map --output=json'),
         }),

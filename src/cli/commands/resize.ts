@@ -4,6 +4,7 @@ import { Qcow2BenchError } from '../../core/error.ts';
 import { formatSize, parseSize } from '../../core/size.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { FORMATS } from '../../format/disk-image.ts';
+import { formatList } from '../../format/formats.ts';
 import { PREALLOCATIONS } from '../../format/image-shape.ts';
 import { WRITABLE_HOST_FILES } from '../../image/host-image.ts';
 import { formatOfFile } from '../../image/open-chain.ts';
@@ -20,7 +21,11 @@ import { UsageError } from '../terminal/usage-error.ts';
 export const resizeCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('image', { type: 'string', demandOption: true, describe: 'A raw, qcow2 or QED image' })
+      .positional('image', {
+        type: 'string',
+        demandOption: true,
+        describe: 'A raw, qcow2, QED or B-tree image',
+      })
       .positional('size', {
         type: 'string',
         demandOption: true,
@@ -34,10 +39,7 @@ export const resizeCommand = defineCommand({
             choice('preallocation', PREALLOCATIONS),
             'off',
           ),
-          format: optional(
-            'raw, qcow2 or qed; default: detected from the content',
-            choice('format', FORMATS),
-          ),
+          format: optional(`${formatList()}; default: detected from the content`, choice('format', FORMATS)),
           json: flag('Print the sizes as JSON'),
         }),
       )

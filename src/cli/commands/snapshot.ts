@@ -1,4 +1,4 @@
-/** `snapshot`: internal snapshots of a qcow2 image, listed as `qemu-img snapshot -l` does. */
+/** `snapshot`: internal snapshots of an image, listed as `qemu-img snapshot -l` does. */
 
 import { visibleText } from '../../core/visible-text.ts';
 import { changeSnapshots, listSnapshots, type SnapshotChange } from '../../image/image-snapshots.ts';
@@ -16,7 +16,7 @@ import { UsageError } from '../terminal/usage-error.ts';
 export const snapshotCommand = defineCommand({
   options: (yargs) =>
     yargs
-      .positional('image', { type: 'string', demandOption: true, describe: 'A qcow2 image' })
+      .positional('image', { type: 'string', demandOption: true, describe: 'A qcow2 or B-tree image' })
       .options(
         inGroup('Snapshot:', {
           list: flag('List the snapshots (default)'),
