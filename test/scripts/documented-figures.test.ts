@@ -71,8 +71,9 @@ async function treeFigures(workload: string): Promise<string> {
   const words = ['--format', 'btree', '--commit', 'one-sync', '--cache', 'writethrough', '--samples', '0'];
   const ended = await callCli(ROOT, 'run', '--workload', workload, ...words, '--json');
   const counts = resultSchema.parse(JSON.parse(ended.stdout)).cells[0]?.counts;
-  if (counts === undefined || counts === null)
-    {throw new Error(`${workload} was not counted: ${ended.stderr}`);}
+  if (counts === undefined || counts === null) {
+    throw new Error(`${workload} was not counted: ${ended.stderr}`);
+  }
   const { syncsPerWrite, bytesPerWrite } = deriveFigures(counts);
   return `${rateText(syncsPerWrite)} · ${bytesText(bytesPerWrite)}`;
 }
