@@ -1,3 +1,4 @@
+import axe from 'axe-core';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
@@ -87,6 +88,18 @@ describe.skipIf(skipsBrowser)('in a browser', () => {
     expect(await page.locator('img').count()).toBe(0);
     expect(await page.evaluate('window.hit')).toBeUndefined();
     expect(noise).toEqual([]);
+    await page.close();
+  });
+
+  test('axe finds no serious violation', async () => {
+    const html = comparisonPage(comparisons, sides);
+    const { page } = await opened(browser, directory, html, { name: 'axe', colorScheme: 'dark' });
+    await page.locator('svg.timeline').waitFor();
+    const session = await page.context().newCDPSession(page);
+    await session.send('Runtime.evaluate', { expression: axe.source });
+    const report: { violations: { id: string; impact: string }[] } = await page.evaluate('axe.run()');
+    const serious = report.violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
+    expect(serious.map(({ id }) => id)).toEqual([]);
     await page.close();
   });
 });
