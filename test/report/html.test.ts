@@ -361,6 +361,25 @@ describe.skipIf(skipsBrowser)('in a browser', () => {
     await page.close();
   });
 
+  test('a thousand cells are drawn, filtered and listed', async () => {
+    const depths = [1, 2, 4, 8, 16, 32];
+    const cells = depths
+      .flatMap((queueDepth) =>
+        result.cells.map((record) => ({ ...record, cell: { ...record.cell, queueDepth } })),
+      )
+      .slice(0, 1000);
+    const html = reportHtml({ ...result, cells });
+    const beganMs = performance.now();
+    const { page, noise } = await opened(browser, directory, html, { name: 'thousand' });
+    const readyMs = performance.now() - beganMs;
+    process.stdout.write(`1,000 cells: ${String(Math.round(readyMs))} ms until the page is drawn\n`);
+    expect(await numbers(page, 'syncs')).toHaveLength(20);
+    await page.locator('#filter').fill('queue-depth:8 cache:none');
+    await expect.poll(() => page.locator('#filter-state').textContent()).toBe('36 of 1,000 cells');
+    expect(noise).toEqual([]);
+    await page.close();
+  });
+
   test('without scripts the answer and all cells are readable', async () => {
     const path = join(directory, 'noscript.html');
     writeFileSync(path, reportHtml(result));
