@@ -8,7 +8,7 @@ import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
 import { readsImage } from '../options/file-uses.ts';
-import { imageShape, refuseOthersOption, SHAPE_OPTIONS } from '../options/layout-options.ts';
+import { imageShape, MEASURED_OPTIONS, refuseOthersOption } from '../options/layout-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, clusterSize, size, text } from '../options/option-values.ts';
 import { EXIT } from '../terminal/exit-code.ts';
@@ -34,7 +34,7 @@ export const measureCommand = defineCommand({
           json: flag('Print the sizes as JSON, with the field names of qemu-img measure'),
         }),
       )
-      .options(SHAPE_OPTIONS)
+      .options(MEASURED_OPTIONS)
       .options(BACKING_OPTIONS)
       .epilogue(
         examples([
@@ -61,7 +61,7 @@ export const measureCommand = defineCommand({
     const target: MeasuredTarget = {
       format: to,
       clusterSize: args['cluster-size'] ?? DEFAULT_CLUSTER_SIZE,
-      shape: imageShape(args, [to]),
+      shape: imageShape({ ...args, 'node-size': undefined }, [to]),
     };
     const measured =
       path === undefined

@@ -37,7 +37,8 @@ import { inGroup, kind, lists, preset, singles } from './option-kinds.ts';
 import { choice, listOf, numberOf, onOff, size, sizeOf } from './option-values.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
-const SHAPE_KINDS = {
+/** Of formats whose files have a size that is known in advance. */
+const MEASURED_KINDS = {
   compat: kind('qcow2: 0.10 (version 2) or 1.1 (default)', choice('compat', COMPAT_LEVELS)),
   'refcount-bits': kind(
     'qcow2: refcount width in bits, 1 to 64; default 16',
@@ -56,6 +57,9 @@ const SHAPE_KINDS = {
     'qcow2: guest data in a file of its own: none (default), plain, or raw (readable as a raw image)',
     choice('data-file', DATA_FILES),
   ),
+} as const;
+const SHAPE_KINDS = {
+  ...MEASURED_KINDS,
   'node-size': kind('btree: size of a node: 4KiB (default), 8KiB … 64KiB', sizeOf('node-size', NODE_SIZES)),
 } as const;
 
@@ -104,6 +108,8 @@ const SHAPE_HEADING = 'Image creation:';
 const CACHES_HEADING = 'Metadata caches, of qcow2 as in QEMU:';
 const OPENING_HEADING = 'Opening the image:';
 
+/** Of `measure`. */
+export const MEASURED_OPTIONS = inGroup(SHAPE_HEADING, singles(MEASURED_KINDS));
 /** Of commands that make one image. */
 export const SHAPE_OPTIONS = inGroup(SHAPE_HEADING, singles(SHAPE_KINDS));
 /** Of commands that serve one image. */
