@@ -92,7 +92,7 @@ describe.skipIf(skipped !== undefined)(`snapshot${skipped === undefined ? '' : `
     writeFileSync(join(folder, 'disk.raw'), new Uint8Array(4096));
     const refused = await callCli(folder, 'snapshot', 'disk.raw', '--create', 'x');
     expect(refused.code).toBe(1);
-    expect(errorLine(refused)).toContain('the file is raw: convert it to qcow2 first');
+    expect(errorLine(refused)).toContain('the file is raw: convert it to qcow2 or btree first');
   });
 });
 

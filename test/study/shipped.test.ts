@@ -14,7 +14,7 @@ import { findSource } from '../../src/workload/library.ts';
 import { callCli } from '../cli/call-cli.ts';
 import { testDirectory } from '../test-directory.ts';
 
-const QUESTIONS = 11;
+const QUESTIONS = 12;
 /** Studies of real files, whose times and counts below are not taken here: they have no chart then. */
 const ON_FILES = ['file-system', 'host-fs'];
 
