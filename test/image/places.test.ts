@@ -315,8 +315,9 @@ describe.each(Object.entries(PLACES))('on %s', (name, mount) => {
     expect(statSync(folder, { bigint: true }).mtimeNs).toBe(mtimeNs);
     for (const format of FORMATS) {
       await convertImage({ source: { path }, target: { ...hostImage(at(`to.${format}`)), format } });
-      if (!qemuIsMissing && isQemus(format))
-        {run('qemu-img', 'compare', '-F', format, path, at(`to.${format}`));}
+      if (!qemuIsMissing && isQemus(format)) {
+        run('qemu-img', 'compare', '-F', format, path, at(`to.${format}`));
+      }
     }
   });
 });
