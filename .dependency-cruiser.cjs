@@ -99,9 +99,9 @@ const ONLY_IN = [
   {
     name: 'programs-behind-one-door',
     comment:
-      'Node gives arguments as UTF-8: the door refuses what is not, and child-paths gives such names a path.',
+      'Node gives arguments as UTF-8: the door refuses what is not, and child-paths gives such names a path. The bundler of a clone gets no name of a user.',
     module: '^(node:)?child_process$',
-    places: ['^src/peer/run-program[.]ts$'],
+    places: ['^src/peer/run-program[.]ts$', '^src/report/page-bundle[.]ts$'],
   },
   {
     name: 'sockets-behind-one-door',

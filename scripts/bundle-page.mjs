@@ -1,10 +1,11 @@
 /**
  * Bundles the scripts and the style of report pages with esbuild.
  *
- * A run from source calls `bundlePage` when it writes a page, so that no bundle is ever stale; the
- * package has the bundle in `dist` and no bundler:
+ * A run from source bundles when it writes a page, so that no bundle is ever stale; the package has
+ * the bundle in `dist` and no bundler:
  *
- *   node scripts/bundle-page.mjs dist/report/page
+ *   node scripts/bundle-page.mjs                     prints both as JSON
+ *   node scripts/bundle-page.mjs dist/report/page    writes both files
  */
 
 import { buildSync } from 'esbuild';
@@ -16,7 +17,7 @@ import { fileURLToPath } from 'node:url';
 const PAGE = fileURLToPath(new URL('../src/report/page/', import.meta.url));
 
 /** @returns {{ script: string, style: string }} */
-export function bundlePage() {
+function bundlePage() {
   const { outputFiles } = buildSync({
     entryPoints: [join(PAGE, 'main.tsx'), join(PAGE, 'page.css')],
     tsconfig: join(PAGE, 'tsconfig.json'),
@@ -44,9 +45,13 @@ function licence(name) {
 }
 
 const [, program, directory] = process.argv;
-if (program === fileURLToPath(import.meta.url) && directory !== undefined) {
-  const { script, style } = bundlePage();
-  mkdirSync(directory, { recursive: true });
-  writeFileSync(join(directory, 'page.js'), script);
-  writeFileSync(join(directory, 'page.css'), style);
+if (program === fileURLToPath(import.meta.url)) {
+  const bundle = bundlePage();
+  if (directory === undefined) {
+    process.stdout.write(JSON.stringify(bundle));
+  } else {
+    mkdirSync(directory, { recursive: true });
+    writeFileSync(join(directory, 'page.js'), bundle.script);
+    writeFileSync(join(directory, 'page.css'), bundle.style);
+  }
 }

@@ -17,7 +17,7 @@ import { missingPeers, peerPath } from './system-peers.mjs';
 export const CACHE = join('node_modules', '.cache', 'qcow2-bench');
 
 /** Names of scripts in package.json. */
-const STATIC_CHECKS = ['lint', 'typecheck', 'format:check', 'imports', 'dead-code'];
+const STATIC_CHECKS = ['lint', 'typecheck', 'typecheck:page', 'format:check', 'imports', 'dead-code'];
 const UNIT_TESTS = 'test:unit';
 
 /**

@@ -3,7 +3,8 @@
  * (`page/`) in a clone, so that a page is always drawn by the present ones.
  */
 
-import { createRequire } from 'node:module';
+import { execFileSync } from 'node:child_process';
+import { dirname } from 'node:path';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { readFileSync } from '../core/host-fs.ts';
@@ -13,6 +14,9 @@ export interface PageBundle {
   readonly script: string;
   readonly style: string;
 }
+
+/** Bytes; far more than a page has. */
+const BUNDLE_MAX = 64 * 1024 * 1024;
 
 let bundle: PageBundle | undefined;
 
@@ -43,8 +47,10 @@ function packaged(): PageBundle {
 function bundled(): PageBundle {
   try {
     const script = fileURLToPath(new URL('../../scripts/bundle-page.mjs', import.meta.url));
-    const { bundlePage } = createRequire(import.meta.url)(script) as { bundlePage: () => PageBundle };
-    return bundlePage();
+    // A process of its own: esbuild does not start where the working directory has a name that is no text.
+    const cwd = dirname(script);
+    const bytes = execFileSync(process.execPath, [script], { cwd, encoding: 'utf8', maxBuffer: BUNDLE_MAX });
+    return JSON.parse(bytes) as PageBundle;
   } catch (error) {
     const message = 'the page cannot be bundled: run npm ci';
     throw new Qcow2BenchError('report-library-missing', message, {}, error);

@@ -28,7 +28,7 @@ import { reasonToSkip } from '../format/system-tools.ts';
 import { logOf } from '../crash/foreign-log.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCliWith } from './call-cli.ts';
-import { linesOf, type Ended } from './cli-process.ts';
+import { linesOf, runCli, type Ended } from './cli-process.ts';
 import { TINY } from './tiny-workload.ts';
 import { COMMAND_CASES, FREE_VALUES, PLAUSIBLE, type Words } from './option-cases.ts';
 
@@ -262,5 +262,7 @@ function leftoverOf(
 
 /** Long work is stopped as soon as it has begun. */
 function call(folder: string, words: readonly string[]): Promise<Ended> {
+  // A process that made private mounts has left the folder of the others for good.
+  if (words.some((word) => word.startsWith('--host-fs'))) return runCli(folder, ...words);
   return callCliWith({ interruptAt: LONG_WORK }, folder, ...words);
 }

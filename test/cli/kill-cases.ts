@@ -132,7 +132,14 @@ export const KILL_CASES: readonly KillCase[] = [
     changes: 'disk.qcow2',
     makes: [],
   },
-  { name: 'bitmap', words: 'bitmap disk.qcow2 --add new', changes: 'disk.qcow2', makes: [] },
+  {
+    name: 'bitmap',
+    words: 'bitmap disk.qcow2 --add new',
+    // It may have been added.
+    again: 'info disk.qcow2',
+    changes: 'disk.qcow2',
+    makes: [],
+  },
   { name: 'amend', words: 'amend disk.qcow2 --compat 0.10', changes: 'disk.qcow2', makes: [] },
   { name: 'snapshot', words: 'snapshot disk.qcow2 --create now', changes: 'disk.qcow2', makes: [] },
   { name: 'check --repair', words: 'check damaged.qcow2 --repair all', changes: 'damaged.qcow2', makes: [] },

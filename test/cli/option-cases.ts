@@ -69,11 +69,14 @@ const CHAIN: Words = { IMAGE: 'top.qcow2', 'backing-chain': true };
 const CELL: Words = { format: 'qcow2', refcounts: 'eager', cache: 'writeback', samples: '0' };
 const TIMED: Words = { samples: '1', device: 'file' };
 const ON_OVERLAY: Words = { image: 'top.qcow2' };
+const OF_BTREE: Words = { format: 'btree', refcounts: undefined };
 const MATRIX_PARTNERS: Readonly<Record<string, Words>> = {
   'any-backing': ON_OVERLAY,
   'backing-dir': ON_OVERLAY,
   'backing-format': ON_OVERLAY,
   balance: { shard: '1/1', out: 'new.json' },
+  'btree-cache-size': OF_BTREE,
+  'node-size': OF_BTREE,
   device: { samples: '1' },
   dir: TIMED,
   'host-fs': TIMED,
@@ -144,6 +147,8 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
     study: {
       call: { STUDY: 'study.json', device: 'memory', samples: '0' },
       partners: {
+        'btree-cache-size': OF_BTREE,
+        'node-size': OF_BTREE,
         device: { samples: '1' },
         dir: TIMED,
         'host-fs': TIMED,

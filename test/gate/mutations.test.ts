@@ -30,7 +30,7 @@ interface Mutation {
 }
 
 const TABLES = 'src/format/qcow2/metadata/table-cache.ts';
-const TABLE_WRITE = 'const pending = this.#device.write(offset, this.bytes(slot), this.#purpose, from, to);';
+const TABLE_WRITE = 'const from = this.#changedFrom[slot] as number;';
 
 const MUTATIONS: readonly Mutation[] = [
   {

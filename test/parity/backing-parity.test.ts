@@ -6,7 +6,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { Random } from '../../src/core/random.ts';
-import { FORMATS, type Format } from '../../src/format/disk-image.ts';
+import { QEMU_FORMATS } from '../../src/core/format-name.ts';
+import type { Format } from '../../src/format/disk-image.ts';
 import { SECTOR_SIZE, type Request } from '../../src/workload/request.ts';
 import { reasonToSkip } from '../format/system-tools.ts';
 import { TwinImages } from './twin-images.ts';
@@ -19,7 +20,7 @@ const MIB = 1024 * 1024;
 /** Raw backs nothing itself: it is at the bottom. */
 const CHAINS = (['qcow2', 'qed'] as const)
   .flatMap((middle) =>
-    FORMATS.flatMap((bottom) => (['qcow2', 'qed'] as const).map((top) => ({ top, middle, bottom }))),
+    QEMU_FORMATS.flatMap((bottom) => (['qcow2', 'qed'] as const).map((top) => ({ top, middle, bottom }))),
   )
   // Two files of unnamed format could only be opened if it were the same.
   .filter(({ top, middle, bottom }) => !(top === 'qed' && middle === 'qed' && bottom === 'qcow2'));

@@ -83,6 +83,7 @@ describe.skipIf(skip !== undefined)('an image with persistent bitmaps', () => {
     'gets bitmaps, and they are cleared, disabled and removed, as by qemu-img: %j',
     async ({ clusterSize, size, more }) => {
       const twins = newTwins(clusterSize, size, more);
+      const isSeven = twins.run('qemu-img', '--version').includes('version 7.');
       for (const [words, change] of ACTIONS) {
         const what = words.join(' ');
         twins.copy();
@@ -90,7 +91,9 @@ describe.skipIf(skip !== undefined)('an image with persistent bitmaps', () => {
         const args = ['bitmap', option, ...rest.map((word) => (word === 'disk' ? twins.theirs : word))];
         const theirs = await twins.trace(...args);
         const ours = await twins.withOurs('writeback', async ({ image }) => image.changeBitmap?.(change));
-        twins.expectSame(ours, theirs, what);
+        // Newer versions write the refcounts that a removal drops once, at the end.
+        if (isSeven || change.action !== 'remove') twins.expectSame(ours, theirs, what);
+        else twins.expectSameBytes(what);
         expectClean(twins);
         await twins.serve([{ ...WRITE, offset: 1024 * 1024 }, WRITE], `written after ${what}`);
       }

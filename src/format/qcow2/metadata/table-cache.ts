@@ -283,6 +283,10 @@ export class TableCache {
   /** The tables that this cache depends on are written, and may not be durable: data still have to be. */
   #writtenBefore(): Pending {
     this.#depends = undefined;
+    return this.#syncData();
+  }
+
+  #syncData(): Pending {
     return this.#syncFirst === undefined ? undefined : this.#satisfiedBy(this.#device.sync(this.#syncFirst));
   }
 
@@ -308,7 +312,7 @@ export class TableCache {
   #makeDurableBefore(): Pending {
     if (this.#dataFile !== undefined) return this.#makeDataDurable(this.#dataFile);
     if (this.#depends !== undefined) return this.#satisfyDependency(this.#depends);
-    return this.#syncFirst === undefined ? undefined : this.#satisfiedBy(this.#device.sync(this.#syncFirst));
+    return this.#syncData();
   }
 
   async #makeDataDurable(dataFile: BlockDevice): Promise<void> {
