@@ -82,6 +82,20 @@ test('Markdown and charts are written, and replaced again', async () => {
   expect(existsSync(at('history-times.svg'))).toBe(false);
 });
 
+test('a page holds the changes with their commits, and the pictures; nothing in it is loaded', async () => {
+  copyFileSync(at('h.jsonl'), at('<b>.jsonl'));
+  const ended = await call('history', 'show', '--file', '<b>.jsonl', '--html', 'h.html');
+  expect(ended).toMatchObject({ code: 0 });
+  const page = text('h.html');
+  expect(page).toContain('1 commit changed counts.');
+  expect(page).toMatch(/<h3>cccc <span class="sub">2026-01-03<\/span><\/h3>/);
+  expect(page).toContain('+1.00 sync per allocating write, l2-after-cow');
+  expect(page).toContain('>cccc</text>');
+  expect(page).toContain('&lt;b&gt;.jsonl');
+  expect(page).not.toContain('<b>');
+  expect(page).not.toMatch(/<(?:link|img|iframe)\b/);
+});
+
 test('a commit that is added again with the same counts is no second line, with others an error', async () => {
   copyFileSync(at('h.jsonl'), at('again.jsonl'));
   const again = await call('history', 'add', 'a.json', '--commit', 'aaaa', '--file', 'again.jsonl');

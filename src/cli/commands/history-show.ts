@@ -29,6 +29,7 @@ export const historyShowCommand = defineCommand({
           change: preset('Times: least change of the median that is reported', percent('change'), '5%'),
           all: flag('List every cell and series'),
           markdown: optional('Also write Markdown to this file, at most 60 KB', text('markdown')),
+          html: optional('Also write a page to this file', text('html')),
           charts: optional('Also write charts as SVG to this directory', text('charts')),
           json: flag('Print the history as JSON'),
           ...OVERWRITE_OPTIONS,
@@ -38,19 +39,20 @@ export const historyShowCommand = defineCommand({
         examples([
           ['history show', 'what changed, and in which commit'],
           ['history show --last 30 --markdown history.md', 'a summary of a job'],
-          ['history show --charts .', 'courses of times and counts'],
+          ['history show --html history.html', 'a page with the trends of times and counts'],
         ]),
       ),
 
-  files: ({ file, markdown, charts }) => [
+  files: ({ file, markdown, html, charts }) => [
     ...reads('--file', file),
     ...makes('history markdown', '--markdown', markdown),
+    ...makes('page', '--html', html),
     ...(charts === undefined
       ? []
       : HISTORY_CHARTS.flatMap((name) => makes('chart', '--charts', chartPath(charts, name)))),
   ],
 
-  run: async ({ file, last, change, all, markdown, charts, json }, terminal) => {
+  run: async ({ file, last, change, all, markdown, html, charts, json }, terminal) => {
     const history = readHistory(file);
     const { torn } = history;
     if (torn !== undefined) {
@@ -59,6 +61,10 @@ export const historyShowCommand = defineCommand({
     const entries = newest(historyEntries(history, file), last);
     const record = historyRecord(trendsOf(entries, { change }), file);
     if (markdown !== undefined) replaceFile(markdown, historyMarkdown(record), { durable: false });
+    if (html !== undefined) {
+      const { historyPage } = await import('../../report/history/history-page.ts');
+      replaceFile(html, await historyPage(record), { durable: false });
+    }
     if (charts !== undefined) {
       checkWritableDirectory(charts);
       const { historyCharts } = await import('../../report/history/history-charts.ts');

@@ -36,7 +36,7 @@ import {
 } from './comparison-text.ts';
 
 /** Colours of the report: what costs more is warm. */
-const MARKS = {
+export const KIND_MARKS = {
   more: '#d55e00',
   'lost-syncs': '#c2709f',
   fewer: '#009e73',
@@ -113,7 +113,7 @@ function groupCard({ lead, also, cells, first }: ChangeGroup, compared: number, 
   ];
   const count = countOf(cells.length, 'cell');
   return [
-    `<div class="card change" style="--mark:${MARKS[lead.kind]}">`,
+    `<div class="card change" style="--mark:${KIND_MARKS[lead.kind]}">`,
     `<h3><span class="kind">${KIND_TITLES[lead.kind]}</span>${escapeHtml(`${changeText(lead)}, ${cellsText(cells.length, compared)}`)}</h3>`,
     details.length === 0 ? '' : `<ul>${details.join('')}</ul>`,
     `<details class="more"${cells.length <= 10 ? ' open' : ''}><summary>${count}</summary><div class="scroll" tabindex="0">${table}</div></details>`,
