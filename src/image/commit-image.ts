@@ -7,6 +7,8 @@
  *   the overlay reads as before, whatever happens: its clusters hide what is written below.
  */
 
+import { setImmediate as turn } from 'node:timers/promises';
+
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import { backingPlace, unopenedFile, type BackingPolicy } from '../format/backing-chain.ts';
@@ -124,7 +126,7 @@ async function copyDown(
     if (kind !== 'unallocated') {
       copied += length;
       // Signals and the terminal get their turn.
-      await new Promise((done) => setImmediate(done));
+      await turn();
     }
     at += length;
   }

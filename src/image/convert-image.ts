@@ -13,6 +13,7 @@
  */
 
 import { basename, dirname, relative, resolve } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
@@ -343,12 +344,6 @@ class Copy {
   #done(bytes: number): void {
     this.#options.onProgress?.(bytes, this.#source.virtualSize);
   }
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }
 
 /**

@@ -10,6 +10,7 @@
  */
 
 import { dirname, resolve } from 'node:path';
+import { setImmediate as turn } from 'node:timers/promises';
 
 import { SECTOR_SIZE } from '../core/alignment.ts';
 import { Qcow2BenchError } from '../core/error.ts';
@@ -18,6 +19,7 @@ import { followLinks } from '../device/file-storage.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import { openEmptyBacking } from '../format/lone-file.ts';
+import { impossibleImage } from '../format/registry.ts';
 import { changeImage } from './change-image.ts';
 import { WRITABLE_HOST_FILES } from './host-image.ts';
 import { openChain } from './open-chain.ts';
@@ -54,8 +56,8 @@ export interface RebasedImage {
 /**
  * Rebases an image.
  *
- * @throws Qcow2BenchError `rebase-unsupported`, `backing-loop`, what opening the image or a chain
- *   throws; the signal's reason.
+ * @throws Qcow2BenchError `rebase-unsupported`, `backing-loop`, what the format refuses of an overlay,
+ *   what opening the image or a chain throws; the signal's reason.
  */
 export async function rebaseImage(options: RebaseImageOptions): Promise<RebasedImage> {
   const { path, format, backing, policy, unsafe = false } = options;
@@ -74,6 +76,14 @@ export async function rebaseImage(options: RebaseImageOptions): Promise<RebasedI
           const message = `the backing file of a ${format} image cannot be changed here`;
           throw new Qcow2BenchError('rebase-unsupported', message, { path });
         }
+        const broken = impossibleImage({
+          format,
+          clusterSize: image.clusterSize,
+          refcounts: image.refcountMode,
+          shape: image.shape,
+          backingFile: backing,
+        });
+        if (broken !== undefined) throw new Qcow2BenchError(broken.code, broken.message, { path });
         const copiedBytes = unsafe ? 0 : await copyDifferences(image, base, options);
         await image.changeBacking(backing);
         return { copiedBytes };
@@ -132,7 +142,7 @@ async function copyDifferences(
         copied += to - from;
       }
       // Signals and the terminal get their turn.
-      await new Promise((done) => setImmediate(done));
+      await turn();
     }
     at += length;
   }

@@ -10,6 +10,7 @@ import { describe, expect, it } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
 import type { Format } from '../../src/format/disk-image.ts';
+import type { ImageShape } from '../../src/format/image-shape.ts';
 import { openImage } from '../../src/format/registry.ts';
 import { commitImage } from '../../src/image/commit-image.ts';
 import { createImageFile } from '../../src/image/create-image.ts';
@@ -26,6 +27,7 @@ const MIB = KIB * KIB;
 const noQemu = reasonToSkip('qemu-img', 'qemu-io');
 const SEEDS = Array.from({ length: amount({ everyday: 4, full: 40 }) }, (_, seed) => seed);
 const FORMATS = ['raw', 'qcow2', 'qed'] as const;
+const SHAPES: readonly ImageShape[] = [{}, { compat: '0.10' }];
 const OVERLAYS = ['qcow2', 'qed'] as const;
 
 interface Made {
@@ -56,11 +58,13 @@ class Folder {
     const chosen = format ?? possible[random.below(possible.length)] ?? 'qcow2';
     const size = (1 + random.below(6)) * MIB + random.below(9) * 512;
     const clusterSize = 2 ** (12 + random.below(5));
+    const shapes = clusterSize < 16 * KIB ? SHAPES : [...SHAPES, { extendedL2: true }];
     await createImageFile({
       ...hostImage(this.at(name)),
       format: chosen,
       virtualSize: size,
       clusterSize: chosen === 'raw' ? undefined : clusterSize,
+      shape: chosen === 'qcow2' ? shapes[random.below(shapes.length)] : undefined,
       backing: over && {
         name: over.name,
         format: over.format,
@@ -117,8 +121,14 @@ describe.each(SEEDS)('an overlay of seed %i', (seed) => {
     const middle = await folder.make('middle', { over: base, format: 'qcow2' });
     const top = await folder.make('top', { over: middle, format: 'qcow2' });
     const before = await folder.disk(top);
-    await commitImage({ path: folder.at('top'), format: 'qcow2' });
+    const refused = await rejectionOf(() => commitImage({ path: folder.at('top'), format: 'qcow2' }));
     expect((await folder.disk(top)).equals(before)).toBe(true);
+    if (refused !== undefined) {
+      // It would have to grow, and hide what its own backing file has there.
+      expect(refused.code).toBe('qcow2-zero-flag-needs-v3');
+      expect((await folder.disk(middle)).byteLength).toBe(middle.size);
+      return;
+    }
     expect((await folder.disk(middle)).subarray(0, before.byteLength).equals(before)).toBe(true);
     await commitImage({ path: folder.at('top'), format: 'qcow2', empty: true });
     expect((await folder.disk(top)).equals(before)).toBe(true);
@@ -168,6 +178,27 @@ describe('refused, with nothing changed', () => {
     const commit = await rejectionOf(() => commitImage({ path: folder.at('base'), format: 'qcow2' }));
     expect(commit?.code).toBe('commit-without-backing');
     expect(readFileSync(folder.at('base')).equals(bytes)).toBe(true);
+  });
+
+  it('a name that no image can hold, and a backing file under a raw data file', async () => {
+    const folder = new Folder(4);
+    const base = await folder.make('base', { format: 'raw' });
+    const top = await folder.make('top', { over: base, format: 'qcow2' });
+    const place = { ...hostImage(folder.at('split')), format: 'qcow2', virtualSize: MIB } as const;
+    await createImageFile({ ...place, shape: { dataFile: 'raw' } });
+    const cases = [
+      ['top', { name: `${'./'.repeat(600)}base`, format: 'raw' }, 'qcow2-backing-name-too-long'],
+      ['split', base, 'qcow2-raw-data-file-overlay'],
+    ] as const;
+    for (const [name, backing, code] of cases) {
+      const before = await folder.disk({ name, format: top.format });
+      const work = (): Promise<unknown> => rebaseImage({ path: folder.at(name), format: 'qcow2', backing });
+      expect((await rejectionOf(work))?.code).toBe(code);
+      expect((await folder.disk({ name, format: top.format })).equals(before)).toBe(true);
+    }
+    const named = { ...cases[0][1], path: folder.at('base'), files: SHARED_HOST_FILES };
+    const made = { ...hostImage(folder.at('new')), format: 'qcow2', backing: named } as const;
+    expect((await rejectionOf(() => createImageFile(made)))?.code).toBe('qcow2-backing-name-too-long');
   });
 
   it('a backing file outside the directory is not written', async () => {

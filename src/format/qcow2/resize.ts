@@ -183,7 +183,7 @@ function refuseUnhidden(resize: Resize, virtualSize: number): void {
   if (header.values.version >= 3 || hidden === undefined || hidden.flagsFrom === virtualSize) return;
   throw new Qcow2BenchError(
     'qcow2-zero-flag-needs-v3',
-    `the backing file is longer than the disk (${formatSize(hidden.start)}), and version 2 has no zero flag to hide its data in the added part: use preallocation falloc or full, or raise the version with 'qemu-img amend -o compat=1.1'`,
+    `the backing file is longer than the disk (${formatSize(hidden.start)}), and version 2 has no zero flag to hide its data in the added part: use preallocation falloc or full, or raise the version with amend --compat 1.1`,
     { path: header.device.path, offset: FIELD.version },
   );
 }

@@ -4,6 +4,8 @@
  */
 
 import { isPowerOfTwo } from '../../../core/alignment.ts';
+import { bytesOfText } from '../../../core/byte-text.ts';
+import { LIMITS } from '../../../core/limits.ts';
 import { formatSize } from '../../../core/size.ts';
 import type { BrokenRule, LayoutChoices } from '../../image-options.ts';
 import { CLUSTER_BITS_MAX, CLUSTER_BITS_MIN, EXTENDED_CLUSTER_MIN } from './layout.ts';
@@ -37,6 +39,11 @@ export function impossibleLayout({
   if (backingFile !== undefined && shape.dataFile === 'raw') {
     const message = 'a raw data file holds the whole disk, so the image cannot have a backing file';
     return { code: 'qcow2-raw-data-file-overlay', message };
+  }
+  const nameBytes = bytesOfText(backingFile?.name ?? '').byteLength;
+  if (nameBytes > LIMITS.backingFileNameBytes) {
+    const message = `the backing file's name has ${String(nameBytes)} bytes: at most ${String(LIMITS.backingFileNameBytes)} are allowed`;
+    return { code: 'qcow2-backing-name-too-long', message };
   }
   if (shape.compat !== '0.10') return undefined;
   if (shape.extendedL2 === true) return needsNewer('extended L2 entries need');
