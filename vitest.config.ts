@@ -31,6 +31,7 @@ export default defineConfig({
     // Only a hang takes this long, on a loaded machine too: nothing here is a measurement.
     testTimeout: 300_000,
     hookTimeout: 300_000,
+    expect: { poll: { timeout: 120_000 } },
     restoreMocks: true,
     // Tests that wait for a real QEMU are slow by nature: name only what stands out.
     slowTestThreshold: 5000,

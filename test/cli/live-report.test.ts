@@ -123,9 +123,9 @@ describe.skipIf(skipsBrowser)('in a browser', () => {
     await expect.poll(() => page.locator('#filter-state').textContent()).toBe('4 of 20 cells');
     write(60);
     await expect.poll(() => page.locator('#filter-state').textContent()).toBe('12 of 60 cells');
-    expect(await page.locator('.kicker').textContent()).toContain('60 cells');
+    await expect.poll(() => page.locator('.kicker').textContent()).toContain('60 cells');
     expect(await page.locator('#filter').inputValue()).toBe('cache:writeback');
-    expect(await page.locator('#chart-syncs .slot').count()).toBe(4);
+    await expect.poll(() => page.locator('#chart-syncs .slot').count()).toBe(4);
     await server[Symbol.asyncDispose]();
     await expect.poll(() => page.locator('#live').textContent()).toContain('the server has ended');
     expect(await page.locator('#chart-syncs .slot').count()).toBe(4);
