@@ -411,7 +411,9 @@ export class Refcounts implements RefcountGrowth {
     if (refcount < 0 || refcount > refcountMax) {
       throw new Qcow2BenchError(
         'qcow2-refcount-out-of-range',
-        `the refcount of host cluster ${hex(cluster * clusterSize)} would become ${String(refcount)}; it must be 0 to ${String(refcountMax)}; check the image`,
+        refcount < 0
+          ? `the refcount of host cluster ${hex(cluster * clusterSize)} would fall below 0; check the image`
+          : `host cluster ${hex(cluster * clusterSize)} has ${String(refcountMax)} references, the most that a refcount of this image holds; a snapshot needs wider refcounts (--refcount-bits)`,
         { path: this.header.device.path, offset: cluster * clusterSize },
       );
     }
