@@ -1,5 +1,5 @@
-// `npm run fuzz -- --minutes N [--seed S [--path P]]`: damaged images for as long as asked
-// (test/format/fuzz/fuzz.ts).
+// `npm run fuzz -- --minutes N [--format F] [--seed S [--path P]]`: damaged images for as long as
+// asked (test/format/fuzz/fuzz.ts).
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 

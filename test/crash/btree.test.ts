@@ -49,6 +49,29 @@ test.each(COMMIT_POLICIES)('nor does a crash of the opening that follows: %s', a
   expect(exploration.bad.slice(0, 3), `seed ${String(SEED)}`).toEqual([]);
 });
 
+function request(op: Request['op'], offset = 0, length = BLOCK): Request {
+  return { op, offset, length: op === 'flush' ? 0 : length, fua: false, unmap: true, timeNs: 0 };
+}
+
+const EXTENTS = 600;
+/** More extents than a leaf has room for; discards then leave it to few, so that nodes are joined. */
+const GROWS_AND_SHRINKS: readonly Request[] = [
+  ...Array.from({ length: EXTENTS }, (_, index) => request('write', 2 * index * BLOCK)),
+  request('flush'),
+  ...Array.from({ length: 8 }, (_, index) => {
+    const from = ((index * 5) % 8) * 150;
+    return [request('discard', from * BLOCK, 146 * BLOCK), request('flush')];
+  }).flat(),
+];
+
+test.each(COMMIT_POLICIES)('nor one of a tree whose nodes are joined: %s', async (commit) => {
+  const cell: SmallCell = { format: 'btree', commit, cache: 'writeback', size: '8MiB' };
+  const { plan } = await smallPlan(cell);
+  const recording = await recordCell(plan, { requests: GROWS_AND_SHRINKS });
+  const exploration = await explore(recording, { ...OPTIONS, budget: 200, nested: 2 });
+  expect(exploration.bad.slice(0, 3), `seed ${String(SEED)}`).toEqual([]);
+});
+
 /** Reads a structure with another content than the file has. */
 class ReadsOtherwise extends DeviceFilter {
   readonly #purpose: Purpose;
@@ -89,10 +112,6 @@ interface Plant {
   readonly list?: readonly Request[];
   /** Until the end of the test. */
   readonly plant?: () => void;
-}
-
-function request(op: Request['op'], offset = 0, length = BLOCK): Request {
-  return { op, offset, length: op === 'flush' ? 0 : length, fua: false, unmap: true, timeNs: 0 };
 }
 
 /** More changes than fit into the first sector of a record. */

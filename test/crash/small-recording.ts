@@ -23,6 +23,8 @@ export interface SmallCell {
   readonly queueDepth?: number;
   readonly commit?: CommitPolicy;
   readonly shape?: ImageShape;
+  /** Of the disk; default 1 MiB. */
+  readonly size?: string;
   /** With a backing file that holds data. */
   readonly backed?: boolean;
   /** Whether the image was written to, and closed, before the recording. */
@@ -40,7 +42,7 @@ export interface SmallCell {
 
 const phase = { name: 'w', blockSizes: [{ size: 4096 }, { size: 1536 }, { size: 12_288 }] };
 
-/** The cell of a random workload on a disk of 1 MiB, with its requests. */
+/** The cell of a random workload on a small disk, with its requests. */
 export async function smallPlan(
   small: SmallCell,
 ): Promise<{ readonly plan: CellPlan; readonly requests: readonly Step[] }> {
@@ -55,7 +57,7 @@ export async function smallPlan(
     description: 'Random requests.',
     seed,
     image: {
-      size: '1MiB',
+      size: small.size ?? '1MiB',
       ...(backed ? { backing: { format: 'raw', size: '512KiB', fill } } : {}),
       ...(prefilled ? { prefill: fill } : {}),
     },

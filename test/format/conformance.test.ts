@@ -54,6 +54,13 @@ const SHAPED: readonly ImageSubject[] = [
     clusterSizes: [16_384, 131_072],
     canBeBacked: true,
   },
+  {
+    name: 'B-tree of large nodes',
+    format: 'btree',
+    shape: { nodeSize: 65_536 },
+    clusterSizes: [],
+    canBeBacked: true,
+  },
 ];
 for (const subject of SHAPED) {
   for (const cacheMode of ['writethrough', 'none'] as const) describeDiskImage(subject, cacheMode);

@@ -13,10 +13,9 @@ import type { DiskImage } from '../disk-image.ts';
 import { DEFAULT_COMMIT_POLICY } from '../commit-policy.ts';
 import type { BackingReference, OpenOptions } from '../image-options.ts';
 import { BtreeImage } from './btree-image.ts';
-import type { JournalRecord } from './on-disk/journal-record.ts';
 import { BLOCK_SIZE } from './on-disk/layout.ts';
 import type { Superblock } from './on-disk/superblock.ts';
-import { claimAll } from './tree/claims.ts';
+import { applyRecords, claimAll, refuseOverlaps } from './tree/claims.ts';
 import { findState, readSnapshots, type FoundState } from './tree/recovery.ts';
 import { ImageCore } from './tree/image-core.ts';
 
@@ -69,16 +68,11 @@ async function prepareToWrite(core: ImageCore, found: FoundState): Promise<void>
   const { superblock, records, isFallback } = found;
   // What was read may be in the page cache alone, if only the process died that wrote it.
   await core.device.sync('commit', 'never');
-  await claimAll(core, records);
+  const nodes = await claimAll(core, records);
   if (records.length === 0 && !isFallback && !superblock.isUnordered) return;
   await applyRecords(core, records);
+  if (records.length > 0) await refuseOverlaps(core, nodes);
   await core.lock.hold(() => core.commit('commit'));
   // What records used, some of them let go again.
   if (records.length > 0) await claimAll(core);
-}
-
-async function applyRecords(core: ImageCore, records: readonly JournalRecord[]): Promise<void> {
-  for (const { operations } of records) {
-    for (const [guest, blocks, host] of operations) await core.map(guest, blocks, host);
-  }
 }

@@ -48,8 +48,8 @@ export class BtreeSnapshots implements ImageSnapshots {
     }
     const core = this.#core;
     return core.lock.hold(async () => {
-      const { tree } = core;
-      await tree.writeNodes();
+      const { nodes } = core;
+      await nodes.write();
       const snapshot: StoredSnapshot = {
         id: String(1 + this.list.reduce((largest, { id }) => Math.max(largest, Number(id) || 0), 0)),
         name,
@@ -59,10 +59,10 @@ export class BtreeSnapshots implements ImageSnapshots {
         vmStateSize: 0,
         diskSize: core.virtualSize,
         icount: undefined,
-        root: tree.root,
-        epoch: tree.epoch,
+        root: nodes.root,
+        epoch: nodes.epoch,
       };
-      tree.epoch++;
+      nodes.epoch++;
       await core.setSnapshots([...this.list, snapshot]);
       await core.commit('snapshot');
       return snapshot;
@@ -93,7 +93,7 @@ export class BtreeSnapshots implements ImageSnapshots {
   show(idOrName: string): Promise<void> {
     const { root, diskSize } = this.#named(idOrName);
     this.#core.virtualSize = diskSize;
-    this.#core.tree.reset(root, false);
+    this.#core.nodes.reset(root, false);
     return Promise.resolve();
   }
 

@@ -44,8 +44,8 @@ function superblock(fields: Fields, texts: readonly (readonly [number, string])[
   return sealed(bytes, 8, 12);
 }
 
-function node(fields: Fields): Uint8Array {
-  return sealed(textAt(structure(BLOCK, fields), 0, 'QBTN'), 4, 8);
+function node(fields: Fields, nodeSize = BLOCK): Uint8Array {
+  return sealed(textAt(structure(nodeSize, fields), 0, 'QBTN'), 4, 8);
 }
 
 const MIB = 1024 * 1024;
@@ -131,6 +131,72 @@ describe('a new image', () => {
         [40, 4, 65_536],
       ]),
     );
+  });
+});
+
+describe('a tree of two levels', () => {
+  test.each([
+    { nodeSize: 4096, capacity: 254, blocks: [2, 3, 4] },
+    { nodeSize: 65_536, capacity: 4094, blocks: [16, 32, 48] },
+  ] as const)('of nodes of $nodeSize bytes', async ({ nodeSize, capacity, blocks }) => {
+    const files = new RecordedFiles();
+    await files.create(IMAGE, { format: 'btree', virtualSize: 64 * MIB, shape: { nodeSize } });
+    const image = await openImage({ format: 'btree', name: IMAGE, files, readOnly: false });
+    // Every second block: none continues the one before it.
+    for (let index = 0; index <= capacity; index++) {
+      await image.write(2 * index * BLOCK, filled(BLOCK, 1 + (index % 255)));
+    }
+    await image.flush('guest-flush');
+    await image.abandon();
+    const bytes = files.contents(IMAGE);
+    const leaf = (own: number, from: number, to: number): Uint8Array => {
+      const entries: Fields = Array.from({ length: to - from }, (_, index): Fields => {
+        const at = 32 + 16 * index;
+        return [
+          [at, 4, 2 * (from + index)],
+          [at + 4, 4, 1],
+          [at + 8, 4, 256 + from + index],
+        ];
+      }).flat();
+      return node([[8, 8, 3], [16, 4, own], [24, 2, to - from], ...entries], nodeSize);
+    };
+    const sum = (each: Uint8Array): number => new DataView(each.buffer).getUint32(4, true);
+    // The root came when the first leaf was full, and was split at its end.
+    const [first, root, second] = blocks;
+    const left = leaf(first, 0, capacity - 1);
+    const right = leaf(second, capacity - 1, capacity + 1);
+    const above = node(
+      [
+        [8, 8, 3],
+        [16, 4, root],
+        [24, 2, 2],
+        [26, 2, 1],
+        [36, 4, first],
+        [40, 4, 3],
+        [44, 4, sum(left)],
+        [48, 4, 2 * (capacity - 1)],
+        [52, 4, second],
+        [56, 4, 3],
+        [60, 4, sum(right)],
+      ],
+      nodeSize,
+    );
+    const nodeAt = (block: number): Uint8Array => bytes.subarray(block * BLOCK, block * BLOCK + nodeSize);
+    expect(nodeAt(first)).toEqual(left);
+    expect(nodeAt(second)).toEqual(right);
+    expect(nodeAt(root)).toEqual(above);
+    expect(blockOf(bytes, 1)).toEqual(
+      superblock([
+        [24, 8, 3],
+        [32, 8, 64 * MIB],
+        [40, 4, nodeSize],
+        [48, 4, root],
+        [52, 4, sum(above)],
+        [56, 8, 3],
+        [64, 4, 1],
+      ]),
+    );
+    expect(blockOf(bytes, 256 + capacity)).toEqual(filled(BLOCK, 1 + (capacity % 255)));
   });
 });
 

@@ -5,8 +5,9 @@ import { expect, test } from 'vitest';
 
 import { openStack } from '../../../src/bench/stack.ts';
 import { MemoryStorage } from '../../../src/device/memory-storage.ts';
-import { COMMIT_POLICIES } from '../../../src/format/commit-policy.ts';
+import { COMMIT_POLICIES, type CommitPolicy } from '../../../src/format/commit-policy.ts';
 import type { DiskImage } from '../../../src/format/disk-image.ts';
+import type { NodeSize } from '../../../src/format/image-shape.ts';
 import { createImage, withLoneFile } from '../../../src/format/registry.ts';
 import { SlowDevice } from '../../device/slow-device.ts';
 
@@ -95,45 +96,57 @@ async function expectModel(image: DiskImage, model: Model): Promise<void> {
   }
 }
 
-for (const commit of COMMIT_POLICIES) {
-  for (const isSlow of [false, true]) {
-    test(`a tree of many nodes holds what was written: ${commit}${isSlow ? ', a device that answers later' : ''}`, async () => {
-      const run = fc.asyncProperty(fc.array(change, { minLength: 5, maxLength: 25 }), async (changes) => {
-        const storage = new MemoryStorage();
-        const made = storage.create(IMAGE);
-        await createImage({ device: made, format: 'btree', virtualSize: BLOCKS * BLOCK });
-        made.close();
-        const open = () =>
-          openStack({
-            storage,
-            imageName: IMAGE,
-            format: 'btree',
-            cache: 'writeback',
-            commit,
-            caches: { btreeCacheSize: 0 },
-            metered: false,
-            wrap: isSlow ? (device) => new SlowDevice(device) : undefined,
-          });
-        const model = new Uint32Array(BLOCKS);
-        let stack = await open();
-        for (const [index, each] of changes.entries()) {
-          if (each.op === 'reopen') {
-            await stack.close();
-            stack = await open();
-          } else await apply(stack.image, each, index + 1, model);
-        }
-        await expectModel(stack.image, model);
-        await stack.close();
-        stack = await open();
-        await expectModel(stack.image, model);
-        await stack.close();
-        const device = storage.open(IMAGE);
-        const report = await withLoneFile('btree', { device, readOnly: true }, async (engine, file) =>
-          engine.check?.(file, {}),
-        );
-        expect(report, report?.messages.join('\n')).toMatchObject({ corruptions: 0, checkErrors: 0 });
-      });
-      await fc.assert(run, { numRuns: isSlow ? 4 : 10 });
-    });
-  }
+interface Subject {
+  readonly commit: CommitPolicy;
+  readonly nodeSize: NodeSize;
+  readonly isSlow: boolean;
 }
+
+const SUBJECTS: readonly Subject[] = [
+  ...COMMIT_POLICIES.flatMap((commit) =>
+    [false, true].map((isSlow) => ({ commit, nodeSize: 4096, isSlow }) as const),
+  ),
+  { commit: 'two-sync', nodeSize: 65_536, isSlow: false },
+];
+
+test.each(SUBJECTS)(
+  'a tree of many nodes holds what was written: $commit, nodes of $nodeSize, a device that answers later: $isSlow',
+  async ({ commit, nodeSize, isSlow }) => {
+    const run = fc.asyncProperty(fc.array(change, { minLength: 5, maxLength: 25 }), async (changes) => {
+      const storage = new MemoryStorage();
+      const made = storage.create(IMAGE);
+      await createImage({ device: made, format: 'btree', virtualSize: BLOCKS * BLOCK, shape: { nodeSize } });
+      made.close();
+      const open = () =>
+        openStack({
+          storage,
+          imageName: IMAGE,
+          format: 'btree',
+          cache: 'writeback',
+          commit,
+          caches: { btreeCacheSize: 0 },
+          metered: false,
+          wrap: isSlow ? (device) => new SlowDevice(device) : undefined,
+        });
+      const model = new Uint32Array(BLOCKS);
+      let stack = await open();
+      for (const [index, each] of changes.entries()) {
+        if (each.op === 'reopen') {
+          await stack.close();
+          stack = await open();
+        } else await apply(stack.image, each, index + 1, model);
+      }
+      await expectModel(stack.image, model);
+      await stack.close();
+      stack = await open();
+      await expectModel(stack.image, model);
+      await stack.close();
+      const device = storage.open(IMAGE);
+      const report = await withLoneFile('btree', { device, readOnly: true }, async (engine, file) =>
+        engine.check?.(file, {}),
+      );
+      expect(report, report?.messages.join('\n')).toMatchObject({ corruptions: 0, checkErrors: 0 });
+    });
+    await fc.assert(run, { numRuns: isSlow ? 4 : 10 });
+  },
+);

@@ -16,7 +16,8 @@ export const IMAGE = 'vm/disk';
 export const BACKING = 'vm/base';
 const DATA_FILE = 'vm/data';
 
-type BaseFormat = 'qcow2' | 'qed' | 'btree';
+export const BASE_FORMATS = ['qcow2', 'qed', 'btree'] as const;
+export type BaseFormat = (typeof BASE_FORMATS)[number];
 
 export interface BaseImage {
   readonly name: string;
@@ -76,6 +77,14 @@ const RECIPES: readonly Recipe[] = [
     isScattered: true,
     isSealed: true,
   },
+  {
+    name: 'B-tree of nodes of 64 KiB',
+    format: 'btree',
+    shape: { nodeSize: 65_536 },
+    hasSnapshots: true,
+    isScattered: true,
+    isSealed: true,
+  },
   { name: 'B-tree, journal, not closed', format: 'btree', commit: 'journal', isDirty: true, isSealed: true },
   {
     name: 'B-tree over a backing file, one-sync, not closed',
@@ -87,8 +96,10 @@ const RECIPES: readonly Recipe[] = [
   },
 ];
 
-export function makeBaseImages(): Promise<readonly BaseImage[]> {
-  return Promise.all(RECIPES.map(makeBase));
+/** @param format default: images of all of them */
+export function makeBaseImages(format?: BaseFormat): Promise<readonly BaseImage[]> {
+  const recipes = RECIPES.filter((recipe) => format === undefined || recipe.format === format);
+  return Promise.all(recipes.map(makeBase));
 }
 
 async function makeBase(recipe: Recipe): Promise<BaseImage> {
@@ -130,6 +141,11 @@ async function fill(files: RecordedFiles, recipe: Recipe, cluster: number): Prom
   if (recipe.hasCompressed === true) {
     for (const at of [10, 11, 12]) await image.writeCompressed?.(at * cluster, filled(cluster, at));
     await image.endCompressedWrites?.();
+  }
+  // The journal has its place with the first commit, and a record with the next.
+  if (commit === 'journal') {
+    await image.write(2 * cluster, filled(cluster, 2));
+    await image.flush('guest-flush');
   }
   for (const at of [0, 5, 6, 7, 30, 100]) await image.write(at * cluster, filled(cluster, at + 1));
   if (recipe.isScattered === true) {

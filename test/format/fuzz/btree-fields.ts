@@ -9,6 +9,7 @@ import type { Field, FieldMap, Structure } from './field-map.ts';
 
 const BLOCK = 4096;
 const NODE_HEADER = 32;
+const NODE_SIZE_MAX = 65_536;
 const ENTRY = 16;
 const LEVELS_MAX = 8;
 const ROOT_AT = 48;
@@ -75,44 +76,59 @@ export function sealBtree(bytes: Uint8Array<ArrayBuffer>): void {
   const view = new DataView(bytes.buffer);
   const seen = new Set<number>();
   for (const base of [0, BLOCK]) {
+    const nodeSize = view.getUint32(base + 40, true);
     const table = view.getUint32(base + 76, true) * BLOCK;
     const length = view.getUint32(base + 80, true);
     if (length > 0 && table + length <= bytes.byteLength) {
-      if (length >= ENTRY_BYTES) sealRoot(bytes, view, table, seen);
+      if (length >= ENTRY_BYTES) sealRoot(bytes, view, { at: table, nodeSize, seen });
       view.setUint32(base + 84, crc32(bytes.subarray(table, table + length)), true);
     }
     const records = view.getUint32(base + 88, true) * BLOCK;
     if (view.getUint32(base + 92, true) > 0 && records + BLOCK <= bytes.byteLength) {
       view.setUint32(records + 4, crc32(bytes.subarray(records + 8, records + BLOCK)), true);
     }
-    sealRoot(bytes, view, base + ROOT_AT, seen);
+    sealRoot(bytes, view, { at: base + ROOT_AT, nodeSize, seen });
     view.setUint32(base + 8, crc32(bytes.subarray(base + 12, base + BLOCK)), true);
   }
 }
 
-function sealRoot(bytes: Uint8Array<ArrayBuffer>, view: DataView, at: number, seen: Set<number>): void {
+function sealRoot(
+  bytes: Uint8Array<ArrayBuffer>,
+  view: DataView,
+  { at, nodeSize, seen }: { readonly at: number; readonly nodeSize: number; readonly seen: Set<number> },
+): void {
   const block = view.getUint32(at, true);
-  const sum = sealNode(bytes, view, { block, depth: LEVELS_MAX, seen });
+  if (nodeSize < BLOCK || nodeSize > NODE_SIZE_MAX) return;
+  const sum = sealNode(bytes, view, { block, depth: LEVELS_MAX, nodeSize, seen });
   if (sum !== undefined) view.setUint32(at + 4, sum, true);
+}
+
+interface NodePlace {
+  readonly block: number;
+  readonly depth: number;
+  readonly nodeSize: number;
+  readonly seen: Set<number>;
 }
 
 function sealNode(
   bytes: Uint8Array<ArrayBuffer>,
   view: DataView,
-  { block, depth, seen }: { readonly block: number; readonly depth: number; readonly seen: Set<number> },
+  { block, depth, nodeSize, seen }: NodePlace,
 ): number | undefined {
   const at = block * BLOCK;
-  if (depth === 0 || block < 2 || at + BLOCK > bytes.byteLength) return undefined;
+  if (depth === 0 || block < 2 || at + nodeSize > bytes.byteLength) return undefined;
   if (!seen.has(block)) {
     seen.add(block);
     if (view.getUint16(at + 26, true) > 0) {
-      for (let index = 0; index < Math.min(254, view.getUint16(at + 24, true)); index++) {
+      const most = Math.floor((nodeSize - NODE_HEADER) / ENTRY);
+      for (let index = 0; index < Math.min(most, view.getUint16(at + 24, true)); index++) {
         const entry = at + NODE_HEADER + index * ENTRY;
-        const sum = sealNode(bytes, view, { block: view.getUint32(entry + 4, true), depth: depth - 1, seen });
+        const child = view.getUint32(entry + 4, true);
+        const sum = sealNode(bytes, view, { block: child, depth: depth - 1, nodeSize, seen });
         if (sum !== undefined) view.setUint32(entry + 12, sum, true);
       }
     }
-    view.setUint32(at + 4, crc32(bytes.subarray(at + 8, at + BLOCK)), true);
+    view.setUint32(at + 4, crc32(bytes.subarray(at + 8, at + nodeSize)), true);
   }
   return view.getUint32(at + 4, true);
 }

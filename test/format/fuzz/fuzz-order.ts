@@ -3,6 +3,8 @@
  * tested, how it ended.
  */
 
+import type { BaseFormat } from './base-images.ts';
+
 export interface WorkerOrder {
   /** Of the first round. */
   readonly seed: number;
@@ -15,6 +17,8 @@ export interface WorkerOrder {
   readonly path?: string | undefined;
   /** Planted into the image of that index, to see the watchdog bark. */
   readonly trap?: { readonly index: number; readonly kind: 'loop' | 'heap' | 'bytes' } | undefined;
+  /** Of the images; default: all. */
+  readonly format?: BaseFormat | undefined;
   /** Where images are kept. */
   readonly folder: string;
   /** For files that are not needed after the worker has ended. */

@@ -19,7 +19,7 @@ async function work(order: WorkerOrder): Promise<FuzzEnding> {
   const stopAt = performance.now() + forMs;
   mkdirSync(folder, { recursive: true });
   const opinion = QemuOpinion.make(order.scratch);
-  const fuzzer = await Fuzzer.make();
+  const fuzzer = await Fuzzer.make(order.format);
   let images = 0;
   for (let seed = order.seed; seed < order.seed + rounds && performance.now() < stopAt; seed++) {
     const failure = await fuzzer.run({

@@ -1,6 +1,6 @@
 /**
- * The fuzzer as a program, for as long as asked: `npm run fuzz -- --minutes N [--seed S [--path
- * P]]`.
+ * The fuzzer as a program, for as long as asked: `npm run fuzz -- --minutes N [--format F] [--seed S
+ * [--path P]]`.
  *
  * Each round has a seed of its own, counted up from the first, and 500 images. A failure ends the
  * run with exit code 1: its image is saved, and the words are reported that repeat it. An image
@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { reasonToSkip } from '../system-tools.ts';
+import { BASE_FORMATS } from './base-images.ts';
 import { fuzzWatched } from './watched-fuzzer.ts';
 
 const ROUND = 500;
@@ -19,14 +20,17 @@ const FOLDER = join('results', 'fuzz');
 const { values } = parseArgs({
   options: {
     minutes: { type: 'string', default: '1' },
+    format: { type: 'string' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000_000) },
     path: { type: 'string' },
   },
 });
 const minutes = Number(values.minutes);
 const first = Number(values.seed);
-if (!(minutes > 0) || !Number.isSafeInteger(first)) {
-  process.stderr.write('usage: npm run fuzz -- --minutes N [--seed S [--path P]]\n');
+const format = BASE_FORMATS.find((each) => each === values.format);
+if (!(minutes > 0) || !Number.isSafeInteger(first) || format !== values.format) {
+  const formats = BASE_FORMATS.join('|');
+  process.stderr.write(`usage: npm run fuzz -- --minutes N [--format ${formats}] [--seed S [--path P]]\n`);
   process.exit(2);
 }
 process.exitCode = await fuzz();
@@ -42,13 +46,15 @@ async function fuzz(): Promise<number> {
     rounds: Infinity,
     forMs: minutes * 60_000,
     path: values.path,
+    format,
     folder: FOLDER,
   });
   if (ending.kind === 'failed') {
     const { seed, path, text, file } = ending;
     say(`seed ${String(seed)}, path ${path}: ${text}`);
     say(`saved as ${file}`);
-    say(`again: npm run fuzz -- --seed ${String(seed)} --path ${path}`);
+    const of = format === undefined ? '' : ` --format ${format}`;
+    say(`again: npm run fuzz --${of} --seed ${String(seed)} --path ${path}`);
     return 1;
   }
   if (values.path !== undefined) {

@@ -7,7 +7,7 @@
 
 import fc from 'fast-check';
 
-import { makeBaseImages, type BaseImage } from './base-images.ts';
+import { makeBaseImages, type BaseFormat, type BaseImage } from './base-images.ts';
 import type { FieldMap } from './field-map.ts';
 import { fieldsOf } from './image-fields.ts';
 import { anyMutation, describeMutation, mutated, type Mutation } from './mutations.ts';
@@ -53,8 +53,9 @@ export class Fuzzer {
     this.#bases = bases.map((base) => [base, fieldsOf(base)]);
   }
 
-  static async make(): Promise<Fuzzer> {
-    return new Fuzzer(await makeBaseImages());
+  /** @param format of the images; default: all */
+  static async make(format?: BaseFormat): Promise<Fuzzer> {
+    return new Fuzzer(await makeBaseImages(format));
   }
 
   /** Tries `runs` images; answers the first failure, shrunk, or undefined. */

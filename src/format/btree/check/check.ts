@@ -3,6 +3,8 @@
  * by what has it.
  *
  * Invariants:
+ * - What is checked is what an opening finds: the tree in force, and the one that the journal makes of it,
+ *   in memory.
  * - Without a repair nothing is written, and neither is where nothing is wrong with the disk's tree.
  * - There are no leaks: what nothing leads to is free.
  * - A repair builds the tree of the disk again, from the extents that can be read and have their blocks
@@ -16,17 +18,17 @@ import { CheckFindings } from '../../check-findings.ts';
 import type { CheckOptions, CheckReport } from '../../check-report.ts';
 import type { LoneFile } from '../../format-facts.ts';
 import { recounted } from '../../recounted.ts';
-import { BLOCK_SIZE, ZERO_EXTENT } from '../on-disk/layout.ts';
+import { BLOCK_SIZE, NO_EXTENT, ZERO_EXTENT } from '../on-disk/layout.ts';
 import { EMPTY_ROOT, type TreeRoot } from '../on-disk/superblock.ts';
 import { walkTree } from '../on-disk/tree-walk.ts';
 import { BlockMap } from '../tree/block-map.ts';
-import { claimRecords } from '../tree/claims.ts';
+import { applyRecords, claimRecords, visitApplied } from '../tree/claims.ts';
 import { HostSpace } from '../tree/host-space.ts';
 import { ImageCore } from '../tree/image-core.ts';
 import { findState, readSnapshots, type FoundState } from '../tree/recovery.ts';
 
-/** Bytes of nodes in memory while a tree is built again. */
-const REPAIR_CACHE_BYTES = 8 * 1024 * 1024;
+/** Of a tree that is in memory to be checked, or built again. */
+const ALONE = { cacheSize: 8 * 1024 * 1024, backing: undefined, punches: false } as const;
 
 /** @throws Qcow2BenchError `btree-bad-magic`, `btree-bad-superblock` … if not even a check can begin */
 export async function checkBtree({ device }: LoneFile, options: CheckOptions): Promise<CheckReport> {
@@ -45,6 +47,8 @@ class BtreeCheck {
   readonly #nodes = new BlockMap();
   /** Of the disk's tree: what a repair leaves out. */
   damages = 0;
+  /** The host block behind the extent before. */
+  #next = -1;
 
   constructor(device: BlockDevice, state: FoundState, options: CheckOptions) {
     this.#device = device;
@@ -57,19 +61,22 @@ class BtreeCheck {
       snapshots: [],
       policy: 'two-sync',
       readOnly: false,
-      cacheSize: REPAIR_CACHE_BYTES,
-      backing: undefined,
-      punches: false,
+      ...ALONE,
     });
   }
 
   async run(): Promise<CheckReport> {
     const { superblock, records } = this.#state;
     const { space, places } = this.#core;
-    for (const { block, blocks } of places) this.#claim(block, blocks, () => 'the journal or snapshot table');
+    const fileBlocks = Math.ceil(this.#device.size() / BLOCK_SIZE);
+    for (const { block, blocks } of places) {
+      if (block + blocks > fileBlocks) continue;
+      this.#claim(block, blocks, () => 'the journal or snapshot table');
+    }
     const snapshots = await this.#snapshots();
     await this.#walk(superblock.root, 'the tree', true);
     for (const { id, root } of snapshots) await this.#walk(root, `the tree of snapshot ${id}`, false);
+    if (records.length > 0) await this.#applied();
     this.#findings.imageEndOffset = space.end * BLOCK_SIZE;
     claimRecords(space, records);
     return this.#report();
@@ -104,14 +111,44 @@ class BtreeCheck {
       onLeaf: addAll,
       onDamage: () => undefined,
     });
-    for (const { operations } of records) {
-      for (const operation of operations) await this.#core.map(...operation);
-    }
+    await applyRecords(this.#core, records);
+    await visitApplied(this.#core, this.#nodes, ({ guest, blocks }, isAlone) =>
+      isAlone ? undefined : tree.replace(guest, blocks, NO_EXTENT),
+    );
     this.#core.markChanged();
     await lock.hold(() => this.#core.commit('repair'));
     this.#findings.corruptions -= this.damages;
     this.#findings.corruptionsFixed += this.damages;
     return this.#report();
+  }
+
+  /** The tree as an opening finds it: with the records of the journal. */
+  async #applied(): Promise<void> {
+    const core = new ImageCore({
+      ...this.#state,
+      device: this.#device,
+      snapshots: [],
+      policy: 'two-sync',
+      readOnly: true,
+      ...ALONE,
+    });
+    core.space.startBehind(Math.ceil(this.#device.size() / BLOCK_SIZE));
+    try {
+      await applyRecords(core, this.#state.records);
+      await visitApplied(core, this.#nodes, ({ guest, blocks, host }, isAlone) => {
+        this.#findings.countAllocated(blocks, this.#next === host ? 0 : 1);
+        this.#next = host + blocks;
+        if (!isAlone) {
+          this.#damage(() =>
+            overlapText(`the extent of guest block ${String(guest)}, with the journal,`, host),
+          );
+        }
+        return undefined;
+      });
+    } catch (error) {
+      // A node that is damaged was found by the walk.
+      if (!(error instanceof Qcow2BenchError)) throw error;
+    }
   }
 
   #report(): CheckReport {
@@ -131,7 +168,6 @@ class BtreeCheck {
   async #walk(root: TreeRoot, name: string, isDisk: boolean): Promise<void> {
     const { nodeSize } = this.#state.superblock;
     const nodeBlocks = nodeSize / BLOCK_SIZE;
-    let next = -1;
     await walkTree({ device: this.#device, nodeSize }, root, {
       enters: ({ block }) => {
         const isSeen = this.#nodes.has(block);
@@ -148,8 +184,10 @@ class BtreeCheck {
         const extent = (): string => `the extent of guest block ${String(guest)}`;
         if (this.#isPastEnd(guest, blocks)) this.#damage(() => `${extent()} is past the end of the disk`);
         else if (host !== ZERO_EXTENT && this.#claim(host, blocks, extent, true)) {
-          this.#findings.countAllocated(blocks, next === host ? 0 : 1);
-          next = host + blocks;
+          // With a journal, the tree that comes of it is counted.
+          if (this.#state.records.length > 0) return;
+          this.#findings.countAllocated(blocks, this.#next === host ? 0 : 1);
+          this.#next = host + blocks;
         }
       },
       onDamage: (rule, { block }, { low, high }) => {
@@ -173,7 +211,7 @@ class BtreeCheck {
   /** False, and a finding, where something is there already. */
   #claim(block: number, blocks: number, name: () => string, isRepairable = false): boolean {
     if (this.#core.space.claim(block, blocks) === blocks) return true;
-    const text = (): string => `${name()} at block ${String(block)} is where something else is stored`;
+    const text = (): string => overlapText(name(), block);
     if (isRepairable) this.#damage(text);
     else this.#findings.corruption(() => `ERROR ${text()}`);
     return false;
@@ -186,4 +224,8 @@ class BtreeCheck {
       this.#findings.corruption(() => `ERROR ${name()} at block ${String(block)} is where a node is stored`);
     }
   }
+}
+
+function overlapText(name: string, block: number): string {
+  return `${name} at block ${String(block)} is where something else is stored`;
 }

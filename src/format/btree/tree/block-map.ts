@@ -81,13 +81,19 @@ export class BlockMap {
   /** How many blocks from `block` on are not in it, up to `most`. */
   absentRun(block: number, most: number): number {
     let run = 0;
-    while (run < most && !this.has(block + run)) {
-      // Whole pages, as most of a file that is not written yet is.
-      const at = block + run;
-      const isPage = at % PAGE_BLOCKS === 0 && !this.#pages.has(at / PAGE_BLOCKS);
-      run += isPage ? PAGE_BLOCKS : 1;
+    while (run < most) {
+      const index = Math.floor((block + run) / PAGE_BLOCKS);
+      const page = this.#pageAt(index);
+      if (page === undefined) {
+        run = (index + 1) * PAGE_BLOCKS - block;
+        continue;
+      }
+      const within = (block + run) % PAGE_BLOCKS;
+      const word = (page[within >>> 5] as number) >>> (within & 31);
+      if (word !== 0) return Math.min(run + trailingOnes(~word), most);
+      run += 32 - (within & 31);
     }
-    return Math.min(run, most);
+    return most;
   }
 
   #addInPage(index: number, from: number, to: number): number {

@@ -1,24 +1,21 @@
 /**
  * The copy-on-write tree that maps guest blocks to host blocks.
  *
- * A change goes down a path of nodes that belong to the present commit; one that does not is moved
- * to a new block first, and so is all above it. Nodes reach the file with `writeNodes`, children
- * before parents, since a parent has the checksums of its children; what is in the file is then a
- * whole tree that nothing leads to yet, until a superblock has its root.
+ * A change goes down a path of nodes and makes them its own (`tree-nodes`). A leaf without room is split
+ * into two; one that a change leaves less than a quarter full is joined with a neighbour if both then
+ * fill at most three quarters, and so is what is above it. So a tree that grew and shrank has no more
+ * nodes than its extents need, and one more extent does not split at once what was joined.
  *
  * Invariants:
  * - An extent is in one leaf: it ends where the next leaf's keys begin. So what maps a block is in
  *   the leaf that has the block's key.
  * - There is no node without entries: a leaf that loses its last goes, and what is above it with it.
- *   Nodes that are merely less full stay.
  * - Between two promises the tree in memory is whole: a look-up needs no lock. A change needs the
  *   image's.
  */
 
-import { assertInvariant } from '../../../core/error.ts';
-import { after, type Pending } from '../../../core/pending.ts';
-import type { BlockDevice } from '../../../device/block-device.ts';
-import { BLOCK_SIZE, NO_EXTENT, ZERO_EXTENT } from '../on-disk/layout.ts';
+import { after, settle, type Pending } from '../../../core/pending.ts';
+import { NO_EXTENT, ZERO_EXTENT } from '../on-disk/layout.ts';
 import {
   CHILD_FIELD,
   ENTRY_SIZE,
@@ -28,35 +25,22 @@ import {
   lastAtOrBelow,
   lowerHalf,
   NODE_HEADER,
-  sealNode,
 } from '../on-disk/node.ts';
-import { EMPTY_ROOT, type TreeRoot } from '../on-disk/superblock.ts';
-import type { HostSpace } from './host-space.ts';
+import { EMPTY_ROOT } from '../on-disk/superblock.ts';
 import { LeafChange } from './leaf-change.ts';
-import { NodeCache, type TreeNode } from './node-cache.ts';
+import type { TreeNode } from './node-cache.ts';
+import { TreeNodes, type TreeNodesOptions } from './tree-nodes.ts';
 
 /** Above all guest blocks. */
 const KEY_END = 0x1_0000_0000;
 
-export interface ExtentTreeOptions {
-  readonly device: BlockDevice;
-  readonly space: HostSpace;
-  readonly nodeSize: number;
-  /** Bytes of memory for nodes. */
-  readonly cacheSize: number;
-  /** False keeps all that changes in memory. */
-  readonly mayWrite: boolean;
+export interface ExtentTreeOptions extends TreeNodesOptions {
   /** Gets blocks of data that the tree no longer leads to and that nothing else does. */
   readonly onReleased: (block: number, blocks: number) => void;
 }
 
 export class ExtentTree {
-  /** The commit that changes belong to. */
-  generation = 1;
-  /** Snapshots that have been taken. */
-  epoch = 0;
-  /** Extents and nodes of this epoch, or of an older one, may belong to a snapshot; −1: none does. */
-  sharedEpoch = -1;
+  readonly nodes: TreeNodes;
 
   // What `find` found.
   /** 0: zeroes; `NO_EXTENT`: nothing. */
@@ -68,73 +52,25 @@ export class ExtentTree {
   /** Where data would continue what is before it in the file; 0 if nowhere. */
   foundHint = 0;
 
-  readonly #device: BlockDevice;
-  readonly #space: HostSpace;
-  readonly #cache: NodeCache;
   readonly #onReleased: (block: number, blocks: number) => void;
-  readonly #capacity: number;
-  readonly #dirtyMax: number;
-  #root: TreeRoot = EMPTY_ROOT;
-  /** Of the root that is dirty, its checksum is out of date. */
-  #isChanged = false;
-  /** Nodes to write, by level; some may be dirty no more. */
-  readonly #dirty: TreeNode[][] = [];
-  #dirtyCount = 0;
-  #operation = 1;
 
-  // The path that was walked last, by level, and the keys that its leaf has.
+  // The path that was walked last, by level: its nodes, which entry of each leads on, and the keys that
+  // each has.
   readonly #path: TreeNode[] = [];
   readonly #slots: number[] = [];
+  readonly #highs: number[] = [];
   #hasPath = false;
   #low = 0;
   #high = KEY_END;
   readonly #change = new LeafChange();
+  /** The last change left its leaf, or what is above it, with fewer entries. */
+  #hasShrunk = false;
 
   constructor(options: ExtentTreeOptions) {
-    this.#device = options.device;
-    this.#space = options.space;
     this.#onReleased = options.onReleased;
-    this.#cache = new NodeCache({
-      device: options.device,
-      nodeSize: options.nodeSize,
-      bytes: options.cacheSize,
-      onEvicted: (node) => {
-        if (this.#path[node.level] === node) this.#hasPath = false;
-      },
+    this.nodes = new TreeNodes(options, (node) => {
+      if (this.#path[node.level] === node) this.#hasPath = false;
     });
-    this.#capacity = this.#cache.capacity;
-    this.#dirtyMax = options.mayWrite ? this.#cache.dirtyMax : Infinity;
-  }
-
-  /** What a superblock has to lead to; to be asked after `writeNodes`. */
-  get root(): TreeRoot {
-    return this.#root;
-  }
-
-  /** Whether the tree is not the one that was committed last. */
-  get isChanged(): boolean {
-    return this.#isChanged;
-  }
-
-  /** Replaces the tree by another one; nothing of the present one is written. */
-  reset(root: TreeRoot, isChanged: boolean): void {
-    this.#cache.clear();
-    this.#dirty.length = 0;
-    this.#dirtyCount = 0;
-    this.#hasPath = false;
-    this.#root = root;
-    this.#isChanged = isChanged;
-  }
-
-  /** The root was committed; what changes from here on belongs to the next commit. */
-  committed(generation: number): void {
-    this.#isChanged = false;
-    this.generation = generation;
-  }
-
-  /** The present commit failed where it may be in force: what changes from here on is not of it. */
-  abandonGeneration(): void {
-    this.generation++;
   }
 
   /**
@@ -145,7 +81,7 @@ export class ExtentTree {
     const pending = this.#seek(guest);
     if (pending !== undefined) return after(pending, this.find.bind(this, guest));
     const leaf = this.#path[0];
-    if (this.#root.block === 0 || leaf === undefined) {
+    if (this.nodes.root.block === 0 || leaf === undefined) {
       this.#foundNothing(KEY_END - guest, 0);
       return undefined;
     }
@@ -168,7 +104,7 @@ export class ExtentTree {
     }
     this.foundHost = host === ZERO_EXTENT ? ZERO_EXTENT : host + into;
     this.foundBlocks = blocks - into;
-    this.foundShared = view.getUint32(at + EXTENT_FIELD.epoch, true) <= this.sharedEpoch;
+    this.foundShared = view.getUint32(at + EXTENT_FIELD.epoch, true) <= this.nodes.sharedEpoch;
     this.foundHint = 0;
     return undefined;
   }
@@ -179,117 +115,56 @@ export class ExtentTree {
    *
    * @param epoch of extents that are put back where they were; default: the present one
    */
-  replace(guest: number, blocks: number, host: number, epoch = this.epoch): Pending {
+  replace(guest: number, blocks: number, host: number, epoch = this.nodes.epoch): Pending {
+    const { nodes } = this;
     const end = guest + blocks;
     const isPlace = host !== ZERO_EXTENT && host !== NO_EXTENT;
     for (let at = guest; at < end;) {
       const place = isPlace ? host + at - guest : host;
-      const pending = (this.#dirtyCount >= this.#dirtyMax ? this.writeNodes() : undefined) ?? this.#seek(at);
+      let pending = (nodes.areManyDirty ? nodes.write() : undefined) ?? this.#seek(at);
       if (pending !== undefined) return after(pending, this.replace.bind(this, at, end - at, place, epoch));
-      if (this.#root.block === 0) {
+      if (nodes.root.block === 0) {
         if (host === NO_EXTENT) return undefined;
         this.#plant();
         continue;
       }
       const part = Math.min(end, this.#high) - at;
-      if (this.#replaceInLeaf(at, part, place, epoch)) at += part;
-      else this.#split(0, at);
-    }
-    return undefined;
-  }
-
-  /** Writes every dirty node to its block: a whole tree then is in the file, but nothing leads to it. */
-  writeNodes(): Pending {
-    return this.#writeFrom(0, 0);
-  }
-
-  #writeFrom(firstLevel: number, firstIndex: number): Pending {
-    let from = firstIndex;
-    for (let level = firstLevel; level < this.#dirty.length; level++) {
-      const nodes = this.#dirty[level] ?? [];
-      for (let index = from; index < nodes.length; index++) {
-        const node = nodes[index] as TreeNode;
-        // After a failure, nodes that were written can be there with another content.
-        if (!node.isDirty || node.level !== level) continue;
-        const sum = this.#seal(node);
-        const pending = this.#device.write(node.block * BLOCK_SIZE, node.bytes, 'btree-node');
-        if (pending !== undefined) {
-          return after(pending, this.#goOnWriting.bind(this, node, sum, level, index + 1));
-        }
-        this.#written(node, sum);
+      if (!this.#replaceInLeaf(at, part, place, epoch)) {
+        this.#split(0, at);
+        continue;
       }
-      nodes.length = 0;
-      from = 0;
+      pending = this.#hasShrunk ? this.#join(at) : undefined;
+      at += part;
+      if (pending !== undefined) {
+        const rest = isPlace ? place + part : place;
+        return after(pending, this.replace.bind(this, at, end - at, rest, epoch));
+      }
     }
     return undefined;
-  }
-
-  #goOnWriting(node: TreeNode, sum: number, level: number, index: number): Pending {
-    this.#written(node, sum);
-    return this.#writeFrom(level, index);
-  }
-
-  #seal(node: TreeNode): number {
-    const { block, count, level } = node;
-    node.epoch = this.epoch;
-    const header = { generation: node.generation, epoch: this.epoch, block, count, level };
-    return sealNode(node.bytes, node.view, header);
-  }
-
-  /** Notes in the parent, which is dirty as well, how its child is recognised. */
-  #written(node: TreeNode, sum: number): void {
-    node.isDirty = false;
-    this.#dirtyCount--;
-    const { block, generation, level } = node;
-    if (level === this.#root.level) {
-      this.#root = { block, checksum: sum, generation, level };
-      return;
-    }
-    const parent = this.#parentOf(node);
-    const { view } = parent;
-    const key = node.view.getUint32(NODE_HEADER, true);
-    const at = entryAt(lastAtOrBelow(view, parent.count, key));
-    assertInvariant(
-      view.getUint32(at + CHILD_FIELD.block, true) === block,
-      'a node is not where its parent says',
-    );
-    view.setUint32(at + CHILD_FIELD.generation, lowerHalf(generation), true);
-    view.setUint32(at + CHILD_FIELD.checksum, sum, true);
-  }
-
-  #parentOf(node: TreeNode): TreeNode {
-    const key = node.view.getUint32(NODE_HEADER, true);
-    let above = this.#cache.get(this.#root.block);
-    for (let level = this.#root.level; level > node.level + 1; level--) {
-      assertInvariant(above !== undefined, 'what is above a dirty node is in memory');
-      const at = entryAt(lastAtOrBelow(above.view, above.count, key));
-      above = this.#cache.get(above.view.getUint32(at + CHILD_FIELD.block, true));
-    }
-    assertInvariant(above !== undefined, 'what is above a dirty node is in memory');
-    return above;
   }
 
   /** Makes the path lead to the leaf that has the key; reads what is not in memory. */
   #seek(key: number): Pending {
     if (this.#hasPath && key >= this.#low && key < this.#high) return undefined;
     this.#hasPath = false;
-    if (this.#root.block === 0) return undefined;
-    const operation = ++this.#operation;
-    let { block, level } = this.#root;
-    let { checksum, generation } = this.#root;
+    const { nodes } = this;
+    const { root } = nodes;
+    if (root.block === 0) return undefined;
+    const operation = ++nodes.operation;
+    let { block, checksum, generation, level } = root;
     let low = 0;
     let high = KEY_END;
     for (;;) {
-      const node = this.#cache.get(block);
+      const node = nodes.get(block);
       if (node === undefined) {
-        const bounds = { low, high, hostBlocks: this.#hostBlocks() };
-        const pending = this.#cache.load({ block, checksum, generation, level }, bounds, operation);
+        const pending = nodes.load({ block, checksum, generation, level }, { low, high });
         if (pending !== undefined) return after(pending, this.#seek.bind(this, key));
         continue;
       }
       node.operation = operation;
       node.isIdle = false;
       this.#path[level] = node;
+      this.#highs[level] = high;
       if (level === 0) break;
       const { view, count } = node;
       const index = lastAtOrBelow(view, count, key);
@@ -308,11 +183,6 @@ export class ExtentTree {
     return undefined;
   }
 
-  /** Blocks of the file, as far as the tree may lead to them. */
-  #hostBlocks(): number {
-    return Math.max(this.#space.end, Math.ceil(this.#device.size() / BLOCK_SIZE));
-  }
-
   #foundNothing(blocks: number, hint: number): void {
     this.foundHost = NO_EXTENT;
     this.foundBlocks = blocks;
@@ -322,10 +192,12 @@ export class ExtentTree {
 
   /** A tree of one leaf, which the caller puts an extent into. */
   #plant(): void {
-    const leaf = this.#newNode(0);
-    this.#root = { block: leaf.block, checksum: 0, generation: this.generation, level: 0 };
-    this.#isChanged = true;
+    const { nodes } = this;
+    const leaf = nodes.create(0);
+    nodes.root = { block: leaf.block, checksum: 0, generation: nodes.generation, level: 0 };
+    nodes.isChanged = true;
     this.#path[0] = leaf;
+    this.#highs[0] = KEY_END;
     this.#low = 0;
     this.#high = KEY_END;
     this.#hasPath = true;
@@ -337,10 +209,12 @@ export class ExtentTree {
     const { view, count } = leaf;
     const end = guest + blocks;
     const change = this.#change;
+    this.#hasShrunk = false;
     if (!change.plan(view, count, { guest, end }, host, epoch)) return true;
     const left = count - (change.to - change.from) + change.count;
-    if (left > this.#capacity) return false;
-    this.#ownPath();
+    if (left > this.nodes.capacity) return false;
+    this.#hasShrunk = left < count;
+    this.#ownPath(0);
     for (let index = change.first; index < change.last; index++) this.#releasePart(view, index, guest, end);
     if (left === 0) {
       this.#removeLeaf();
@@ -359,64 +233,34 @@ export class ExtentTree {
   #releasePart(view: DataView, index: number, guest: number, end: number): void {
     const at = entryAt(index);
     const host = view.getUint32(at + EXTENT_FIELD.host, true);
-    if (host === ZERO_EXTENT || view.getUint32(at + EXTENT_FIELD.epoch, true) <= this.sharedEpoch) return;
+    if (host === ZERO_EXTENT || view.getUint32(at + EXTENT_FIELD.epoch, true) <= this.nodes.sharedEpoch) {
+      return;
+    }
     const start = view.getUint32(at + EXTENT_FIELD.guest, true);
     const from = Math.max(start, guest);
     const to = Math.min(endOfExtent(view, index), end);
     this.#onReleased(host + from - start, to - from);
   }
 
-  /** Makes every node of the path one of the present commit, and dirty. */
-  #ownPath(): void {
-    if ((this.#path[0] as TreeNode).isDirty) return;
-    this.#isChanged = true;
-    for (let level = this.#root.level; level >= 0; level--) {
-      const node = this.#path[level] as TreeNode;
-      if (node.generation !== this.generation) this.#moveNode(node);
-      if (!node.isDirty) this.#markDirty(node);
+  /** Makes the path's nodes from the root down to a level ones of the present commit, and dirty. */
+  #ownPath(level: number): void {
+    if ((this.#path[level] as TreeNode).isDirty) return;
+    for (let each = this.nodes.root.level; each >= level; each--) {
+      const parent = each === this.nodes.root.level ? undefined : this.#path[each + 1];
+      this.nodes.own(this.#path[each] as TreeNode, parent, this.#slots[each + 1] ?? 0);
     }
-  }
-
-  #moveNode(node: TreeNode): void {
-    const block = this.#space.allocateNode();
-    if (node.epoch > this.sharedEpoch) this.#space.releaseNode(node.block);
-    this.#cache.move(node, block);
-    node.generation = this.generation;
-    node.epoch = this.epoch;
-    const { level } = node;
-    if (level === this.#root.level) {
-      this.#root = { ...this.#root, block, generation: this.generation };
-      return;
-    }
-    const at = entryAt(this.#slots[level + 1] as number);
-    (this.#path[level + 1] as TreeNode).view.setUint32(at + CHILD_FIELD.block, block, true);
-  }
-
-  #markDirty(node: TreeNode): void {
-    node.isDirty = true;
-    this.#dirtyCount++;
-    while (this.#dirty.length <= node.level) this.#dirty.push([]);
-    (this.#dirty[node.level] as TreeNode[]).push(node);
-  }
-
-  #newNode(level: number): TreeNode {
-    const node = this.#cache.create(this.#space.allocateNode(), level, this.#operation);
-    node.generation = this.generation;
-    node.epoch = this.epoch;
-    this.#markDirty(node);
-    return node;
   }
 
   /** Makes room in the node of the path at this level, or above it; the path is then to be walked again. */
   #split(level: number, key: number): void {
-    this.#ownPath();
+    this.#ownPath(0);
     const node = this.#path[level] as TreeNode;
-    if (level === this.#root.level) {
+    if (level === this.nodes.root.level) {
       this.#addRoot(node);
       return;
     }
     const parent = this.#path[level + 1] as TreeNode;
-    if (parent.count >= this.#capacity) {
+    if (parent.count >= this.nodes.capacity) {
       this.#split(level + 1, key);
       return;
     }
@@ -424,7 +268,7 @@ export class ExtentTree {
     // Of a disk that is written from its start to its end, nodes stay full.
     const isEnd = key > view.getUint32(entryAt(count - 1), true);
     const point = isEnd ? count - 1 : count >>> 1;
-    const right = this.#newNode(level);
+    const right = this.nodes.create(level);
     right.bytes.set(node.bytes.subarray(entryAt(point), entryAt(count)), NODE_HEADER);
     node.bytes.fill(0, entryAt(point), entryAt(count));
     right.count = count - point;
@@ -437,10 +281,11 @@ export class ExtentTree {
   }
 
   #addRoot(child: TreeNode): void {
-    const root = this.#newNode(child.level + 1);
+    const { nodes } = this;
+    const root = nodes.create(child.level + 1);
     this.#putChild(root, 0, 0, child.block);
     root.count = 1;
-    this.#root = { block: root.block, checksum: 0, generation: this.generation, level: root.level };
+    nodes.root = { block: root.block, checksum: 0, generation: nodes.generation, level: root.level };
     this.#hasPath = false;
   }
 
@@ -448,32 +293,123 @@ export class ExtentTree {
     const at = entryAt(index);
     parent.view.setUint32(at + CHILD_FIELD.key, key, true);
     parent.view.setUint32(at + CHILD_FIELD.block, block, true);
-    parent.view.setUint32(at + CHILD_FIELD.generation, lowerHalf(this.generation), true);
+    parent.view.setUint32(at + CHILD_FIELD.generation, lowerHalf(this.nodes.generation), true);
     parent.view.setUint32(at + CHILD_FIELD.checksum, 0, true);
   }
 
   /** Takes the leaf of the path out of the tree, and what is above it and has no other child. */
   #removeLeaf(): void {
     this.#hasPath = false;
+    const { nodes } = this;
     let level = 0;
-    for (; level <= this.#root.level; level++) {
+    for (; level <= nodes.root.level; level++) {
       const node = this.#path[level] as TreeNode;
       if (level > 0 && node.count > 1) break;
-      if (node.isDirty) this.#dirtyCount--;
-      this.#space.releaseNode(node.block);
-      this.#cache.drop(node);
+      nodes.release(node);
     }
-    if (level > this.#root.level) {
-      this.#root = EMPTY_ROOT;
-      return;
-    }
-    const parent = this.#path[level] as TreeNode;
-    const index = this.#slots[level] as number;
+    if (level > nodes.root.level) nodes.root = EMPTY_ROOT;
+    else this.#removeChild(this.#path[level] as TreeNode, this.#slots[level] as number);
+  }
+
+  #removeChild(parent: TreeNode, index: number): void {
     // The first key is the lower end of what the node has.
     const low = parent.view.getUint32(NODE_HEADER, true);
     parent.bytes.copyWithin(entryAt(index), entryAt(index + 1), entryAt(parent.count));
     parent.count--;
     parent.bytes.fill(0, entryAt(parent.count), entryAt(parent.count + 1));
     if (index === 0) parent.view.setUint32(NODE_HEADER, low, true);
+  }
+
+  /**
+   * Joins nodes of the path to a key with neighbours, from the leaf up, and takes away a root that has
+   * one child. A neighbour that cannot be read stays as it is: the change itself is done.
+   */
+  #join(key: number): Pending {
+    const { nodes } = this;
+    for (;;) {
+      const sought = this.#seek(key);
+      if (sought !== undefined) return after(sought, this.#join.bind(this, key));
+      if (nodes.root.block === 0) return undefined;
+      const joined = this.#joinOne();
+      if (joined === false) break;
+      if (joined !== true) return settle(joined, this.#join.bind(this, key), () => undefined);
+    }
+    this.#lowerRoot();
+    return undefined;
+  }
+
+  /** Joins the lowest node of the path that can be; false if none can, a promise where one is to be read. */
+  #joinOne(): boolean | Promise<void> {
+    const { nodes } = this;
+    for (let level = 0; level < nodes.root.level; level++) {
+      const node = this.#path[level] as TreeNode;
+      if (node.count >= nodes.capacity >>> 2) continue;
+      const parent = this.#path[level + 1] as TreeNode;
+      const slot = this.#slots[level + 1] as number;
+      for (const beside of [slot + 1, slot - 1]) {
+        if (beside < 0 || beside >= parent.count) continue;
+        const other = this.#childAt(parent, beside);
+        if (other instanceof Promise) return other;
+        if (other === undefined || node.count + other.count > (nodes.capacity * 3) >>> 2) continue;
+        this.#ownPath(level);
+        this.#putTogether(parent, node, other, Math.max(slot, beside));
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** A child of a node of the path; `undefined` if it cannot be read. */
+  #childAt(parent: TreeNode, index: number): TreeNode | Promise<void> | undefined {
+    const { view, count, level } = parent;
+    const at = entryAt(index);
+    const low = view.getUint32(at + CHILD_FIELD.key, true);
+    const high = index + 1 < count ? view.getUint32(at + ENTRY_SIZE, true) : (this.#highs[level] as number);
+    const block = view.getUint32(at + CHILD_FIELD.block, true);
+    const generation = view.getUint32(at + CHILD_FIELD.generation, true);
+    const checksum = view.getUint32(at + CHILD_FIELD.checksum, true);
+    const child = this.nodes.get(block);
+    if (child !== undefined) return child;
+    try {
+      const pending = this.nodes.load({ block, checksum, generation, level: level - 1 }, { low, high });
+      return pending ?? this.nodes.get(block);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /**
+   * Moves all entries of `other` to `node`, which is the one of the path.
+   *
+   * @param right the later one's entry in the parent
+   */
+  #putTogether(parent: TreeNode, node: TreeNode, other: TreeNode, right: number): void {
+    const isBehind = other.view.getUint32(NODE_HEADER, true) > node.view.getUint32(NODE_HEADER, true);
+    const moved = other.bytes.subarray(NODE_HEADER, entryAt(other.count));
+    if (isBehind) node.bytes.set(moved, entryAt(node.count));
+    else {
+      node.bytes.copyWithin(entryAt(other.count), NODE_HEADER, entryAt(node.count));
+      node.bytes.set(moved, NODE_HEADER);
+    }
+    node.count += other.count;
+    const key = parent.view.getUint32(entryAt(right - 1) + CHILD_FIELD.key, true);
+    this.#removeChild(parent, right);
+    this.#putChild(parent, right - 1, key, node.block);
+    this.nodes.release(other);
+    this.#hasPath = false;
+  }
+
+  /** A root of one child gives its place to that. */
+  #lowerRoot(): void {
+    const { nodes } = this;
+    for (let level = nodes.root.level; level > 0; level--) {
+      const root = this.#path[level] as TreeNode;
+      if (root.count > 1) return;
+      const child = this.#path[level - 1] as TreeNode;
+      const checksum = root.view.getUint32(NODE_HEADER + CHILD_FIELD.checksum, true);
+      nodes.root = { block: child.block, checksum, generation: child.generation, level: level - 1 };
+      nodes.isChanged = true;
+      nodes.release(root);
+    }
   }
 }

@@ -38,6 +38,7 @@ import { checksum } from '../on-disk/checksum.ts';
 import { ExtentTree } from './extent-tree.ts';
 import { FreshData, NO_PROOFS } from './fresh-data.ts';
 import { HostSpace, type BlockRange } from './host-space.ts';
+import type { TreeNodes } from './tree-nodes.ts';
 
 /** Operations of one record at most. */
 const OPERATIONS_MAX = 338;
@@ -74,6 +75,7 @@ export class ImageCore {
   readonly lock = new Mutex();
   readonly space: HostSpace;
   readonly tree: ExtentTree;
+  readonly nodes: TreeNodes;
   readonly fresh: FreshData;
   virtualSize: number;
   snapshots: readonly StoredSnapshot[];
@@ -125,9 +127,10 @@ export class ImageCore {
       mayWrite: !options.readOnly,
       onReleased: this.#release,
     });
-    this.tree.epoch = superblock.epoch;
-    this.tree.reset(superblock.root, false);
-    this.tree.committed(options.nextGeneration);
+    this.nodes = this.tree.nodes;
+    this.nodes.epoch = superblock.epoch;
+    this.nodes.reset(superblock.root, false);
+    this.nodes.committed(options.nextGeneration);
     this.#shareWithSnapshots();
   }
 
@@ -171,7 +174,7 @@ export class ImageCore {
 
   /** Makes all that was mapped durable, as the policy says; the lock is held. */
   flush(cause: SyncCause): Pending {
-    const hasChanges = this.#policy === 'journal' ? this.#operations.length > 0 : this.tree.isChanged;
+    const hasChanges = this.#policy === 'journal' ? this.#operations.length > 0 : this.nodes.isChanged;
     if (!hasChanges && !this.#hasTooMany && !this.#isChanged && !this.#mustOrder) {
       return this.device.sync(cause);
     }
@@ -189,7 +192,7 @@ export class ImageCore {
   /** Before a close: an ordered commit, unless the last one was and nothing has changed. */
   settle(cause: SyncCause): Pending {
     const isSettled =
-      !this.tree.isChanged &&
+      !this.nodes.isChanged &&
       !this.#isChanged &&
       !this.#mustOrder &&
       !this.#isUnordered &&
@@ -225,12 +228,12 @@ export class ImageCore {
     this.#snapshotPlace = place;
     this.snapshots = snapshots;
     this.#isChanged = true;
-    if (root !== undefined) this.tree.reset(root, true);
+    if (root !== undefined) this.nodes.reset(root, true);
     this.#shareWithSnapshots();
   }
 
   #shareWithSnapshots(): void {
-    this.tree.sharedEpoch = this.snapshots.reduce((newest, { epoch }) => Math.max(newest, epoch), -1);
+    this.nodes.sharedEpoch = this.snapshots.reduce((newest, { epoch }) => Math.max(newest, epoch), -1);
   }
 
   readonly #release = (block: number, blocks: number): void => {
@@ -272,14 +275,14 @@ export class ImageCore {
     this.#hasIssuedSuperblock = false;
     return this.#attempt([
       () => this.#placeJournal(cause),
-      () => this.tree.writeNodes(),
+      () => this.nodes.write(),
       () => (isOrdered ? this.device.sync('commit') : undefined),
       () => this.#writeSuperblock(isOrdered, proofs),
       () => this.device.sync(cause),
       () => {
         this.#slot = 1 - this.#slot;
-        this.#generation = this.tree.generation;
-        this.tree.committed(this.#generation + 1);
+        this.#generation = this.nodes.generation;
+        this.nodes.committed(this.#generation + 1);
         this.#isUnordered = !isOrdered;
         this.#isChanged = false;
         this.#mustOrder = false;
@@ -304,7 +307,7 @@ export class ImageCore {
   readonly #failed = (error: unknown): never => {
     this.#mustOrder = true;
     // It may be in force: its nodes are not to be changed, and its number not to be used again.
-    if (this.#hasIssuedSuperblock) this.tree.abandonGeneration();
+    if (this.#hasIssuedSuperblock) this.nodes.abandonGeneration();
     this.#hasIssuedSuperblock = false;
     throw error;
   };
@@ -312,12 +315,12 @@ export class ImageCore {
   #writeSuperblock(isOrdered: boolean, proofs: Proofs): Pending {
     const bytes = encodeSuperblock(
       {
-        generation: this.tree.generation,
+        generation: this.nodes.generation,
         virtualSize: this.virtualSize,
         nodeSize: this.nodeSize,
         isUnordered: !isOrdered,
-        root: this.tree.root,
-        epoch: this.tree.epoch,
+        root: this.nodes.root,
+        epoch: this.nodes.epoch,
         snapshots: this.#snapshotPlace,
         journal: this.#journal,
         backing: this.#reference,

@@ -131,6 +131,10 @@ async function readJournal(
   superblock: Superblock,
 ): Promise<Pick<FoundState, 'records' | 'isFallback'>> {
   const { journal, generation } = superblock;
+  const hostBlocks = Math.ceil(device.size() / BLOCK_SIZE);
+  if (journal.blocks > 0 && journal.block + journal.blocks > hostBlocks) {
+    throw badJournal(device, journal.block, 'it is past the end of the file');
+  }
   const records: JournalRecord[] = [];
   const bytes = allocatePages(BLOCK_SIZE);
   while (records.length < journal.blocks) {
@@ -145,7 +149,6 @@ async function readJournal(
   const isFallback = last !== undefined && !(await areDataWhole(device, last.proofs));
   if (isFallback) records.pop();
   refuseWrong(device, superblock, records);
-  const hostBlocks = Math.ceil(device.size() / BLOCK_SIZE);
   return { records: records.map((record) => within(record, hostBlocks)), isFallback };
 }
 
@@ -153,11 +156,14 @@ function refuseWrong(device: BlockDevice, superblock: Superblock, records: reado
   const { journal, virtualSize } = superblock;
   for (const [index, record] of records.entries()) {
     const rule = wrongOperation(record, Math.ceil(virtualSize / BLOCK_SIZE));
-    if (rule === undefined) continue;
-    throw new Qcow2BenchError(
-      'btree-bad-journal',
-      `the journal is damaged: ${rule}: restore the image from a copy`,
-      { path: device.path, offset: (journal.block + index) * BLOCK_SIZE },
-    );
+    if (rule !== undefined) throw badJournal(device, journal.block + index, rule);
   }
+}
+
+function badJournal({ path }: BlockDevice, block: number, rule: string): Qcow2BenchError {
+  return new Qcow2BenchError(
+    'btree-bad-journal',
+    `the journal is damaged: ${rule}: restore the image from a copy`,
+    { path, offset: block * BLOCK_SIZE },
+  );
 }
