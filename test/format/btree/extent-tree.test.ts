@@ -1,4 +1,7 @@
-/** The tree by itself, of three levels, against a plain map: what it maps, releases, and how many nodes that takes. */
+/**
+ * The tree by itself, of three levels, against a plain map: what it maps, what it releases, and how
+ * many nodes that takes.
+ */
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
