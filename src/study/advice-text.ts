@@ -1,10 +1,13 @@
 /** Advice for a terminal: what to take, how that compares, what surprises, and lines to paste. */
 
+import { DEFAULT_FORMAT, PLAIN_FORMAT } from '../core/format-name.ts';
+import { countOf } from '../core/number-text.ts';
 import { aligned, wrapped } from '../core/text-lines.ts';
 import { visibleText, withVisibleText } from '../core/visible-text.ts';
 import { percentText } from '../report/numbers.ts';
 import { modelName } from '../result/vocabulary.ts';
 import { timeSaved, type Advice, type Setting } from './advice.ts';
+import { axisValue } from './axes.ts';
 import type { PasteLine } from './paste-lines.ts';
 import type { Surprise } from './surprises.ts';
 import { figureIn, requiredFigure, type StudyRow, type StudyTable } from './table.ts';
@@ -115,13 +118,14 @@ function settingLines(
   const head = ['  Setting', ...figures.map(({ short }) => short)];
   const [first = '', ...rest] = aligned([head, ...rows], { numeric: figures.map((_, index) => index + 1) });
   const hidden = ranked.length - shown.length;
-  return [
-    faint(first),
-    ...rest,
-    faint(
-      `→ taken, = defaults of qcow2${hidden > 0 ? `; ${String(hidden)} slower settings are not shown` : ''}`,
-    ),
+  const formats = new Set(shown.map(({ row }) => axisValue(row.cell, 'format')));
+  const compared = [...formats].filter((format) => format !== DEFAULT_FORMAT && format !== PLAIN_FORMAT);
+  const notes = [
+    '→ taken, = defaults of qcow2',
+    ...compared.map((format) => `${format}: to compare with, never taken`),
+    ...(hidden > 0 ? [`${countOf(hidden, 'slower setting')} not shown`] : []),
   ];
+  return [faint(first), ...rest, faint(notes.join('; '))];
 }
 
 function markOf(setting: Setting, { taken, usual }: Pick<Advice, 'taken' | 'usual'>): string {

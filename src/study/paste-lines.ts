@@ -5,6 +5,7 @@
  * cell, so that what runs is what was counted.
  */
 
+import { shellWord } from '../core/shell-word.ts';
 import type { Cell } from '../result/schema.ts';
 import { axisValue } from './axes.ts';
 
@@ -26,13 +27,19 @@ const CACHE_FLAGS: Readonly<
 
 const GIB = 2 ** 30;
 
-/** @param disk `path` of the image, `virtualSize` in bytes, `l2CacheSize` if the default is too small. */
-export function pasteLines(
-  cell: Cell,
-  disk: { readonly path: string; readonly virtualSize: number; readonly l2CacheSize?: number | undefined },
-): readonly PasteLine[] {
+export interface PastedDisk {
+  readonly path: string;
+  /** Of the same file: libvirt takes no other. */
+  readonly absolutePath: string;
+  /** Bytes. */
+  readonly virtualSize: number;
+  /** Bytes, if the default is too small for the tables of the disk. */
+  readonly l2CacheSize?: number | undefined;
+}
+
+export function pasteLines(cell: Cell, disk: PastedDisk): readonly PasteLine[] {
   return [
-    { tool: 'qemu-img', text: `qemu-img ${createWords(cell, disk).join(' ')}` },
+    { tool: 'qemu-img', text: ['qemu-img', ...createWords(cell, disk).map(shellWord)].join(' ') },
     { tool: 'QEMU', text: qemuLine(cell, disk) },
     { tool: 'libvirt', text: libvirtXml(cell, disk) },
     { tool: 'Proxmox VE', text: proxmoxLines(cell, disk) },
@@ -42,7 +49,7 @@ export function pasteLines(
 /** The words after `qemu-img`. */
 export function createWords(
   cell: Cell,
-  { path, virtualSize }: { readonly path: string; readonly virtualSize: number },
+  { path, virtualSize }: Pick<PastedDisk, 'path' | 'virtualSize'>,
 ): readonly string[] {
   const preallocation = axisValue(cell, 'preallocation');
   const options = [
@@ -66,33 +73,33 @@ export function createWords(
 /** The value of QEMU's and of qemu-storage-daemon's option for block devices. */
 export function blockdevValue(
   cell: Cell,
-  { path, l2CacheSize }: { readonly path: string; readonly l2CacheSize?: number | undefined },
+  { path, l2CacheSize }: Pick<PastedDisk, 'path' | 'l2CacheSize'>,
 ): string {
   const { direct, noFlush } = CACHE_FLAGS[cell.cache];
   const cache = `cache.direct=${onOff(direct)},cache.no-flush=${onOff(noFlush)}`;
   const discard = axisValue(cell, 'discard');
+  // Of the file node as QEMU and libvirt set it: what is let through is decided above it.
   return [
     `driver=${cell.format},node-name=disk0,discard=${discard},${cache}`,
     ...(l2CacheSize === undefined || cell.refcounts === null ? [] : [`l2-cache-size=${String(l2CacheSize)}`]),
-    `file.driver=file,file.filename=${path.replaceAll(',', ',,')},file.discard=${discard}`,
+    `file.driver=file,file.filename=${path.replaceAll(',', ',,')},file.discard=unmap`,
     `file.${cache.replace(',', ',file.')}`,
   ].join(',');
 }
 
-function qemuLine(
-  cell: Cell,
-  disk: { readonly path: string; readonly l2CacheSize?: number | undefined },
-): string {
-  const { writeCache } = CACHE_FLAGS[cell.cache];
-  return [
-    `-blockdev ${blockdevValue(cell, disk)}`,
-    `-device virtio-blk-pci,drive=disk0,write-cache=${onOff(writeCache)}`,
-  ].join('\n');
+/** The value of QEMU's option for the device that the guest sees. */
+export function deviceValue(cell: Cell): string {
+  return `virtio-blk-pci,drive=disk0,write-cache=${onOff(CACHE_FLAGS[cell.cache].writeCache)}`;
 }
 
-function libvirtXml(
+function qemuLine(cell: Cell, disk: PastedDisk): string {
+  return [`-blockdev ${shellWord(blockdevValue(cell, disk))}`, `-device ${deviceValue(cell)}`].join('\n');
+}
+
+/** The element that `virsh attach-device` takes, and that is in a domain's `<devices>`. */
+export function libvirtXml(
   cell: Cell,
-  { path, l2CacheSize }: { readonly path: string; readonly l2CacheSize?: number | undefined },
+  { absolutePath, l2CacheSize }: Pick<PastedDisk, 'absolutePath' | 'l2CacheSize'>,
 ): string {
   const driver = `<driver name='qemu' type='${cell.format}' cache='${cell.cache}' discard='${axisValue(cell, 'discard')}'`;
   return [
@@ -101,31 +108,46 @@ function libvirtXml(
       ? [`  ${driver}/>`]
       : [
           `  ${driver}>`,
-          `    <metadata_cache><max_size unit='bytes'>${String(l2CacheSize)}</max_size></metadata_cache>`,
+          '    <metadata_cache>',
+          `      <max_size unit='bytes'>${String(bothCaches(l2CacheSize, cell))}</max_size>`,
+          '    </metadata_cache>',
           '  </driver>',
         ]),
-    `  <source file='${escapedXml(path)}'/>`,
+    `  <source file='${escapedXml(absolutePath)}'/>`,
     "  <target dev='vda' bus='virtio'/>",
     '</disk>',
   ].join('\n');
 }
 
+/** Refcount blocks that QEMU caches at least. */
+const REFCOUNT_BLOCKS = 4;
+
+/** libvirt's size becomes QEMU's `cache-size`, of which the refcount cache takes its least first. */
+function bothCaches(l2CacheSize: number, { clusterSize }: Cell): number {
+  return l2CacheSize + REFCOUNT_BLOCKS * (clusterSize ?? 0);
+}
+
 /** Proxmox VE creates images itself, with what its storage has of the options. */
-function proxmoxLines(cell: Cell, { virtualSize }: { readonly virtualSize: number }): string {
-  const preallocation = axisValue(cell, 'preallocation');
+function proxmoxLines(cell: Cell, { virtualSize, l2CacheSize }: PastedDisk): string {
   const gib = String(Math.ceil(virtualSize / GIB));
   const discard = axisValue(cell, 'discard') === 'unmap' ? 'on' : 'ignore';
-  const lacks = [
+  const lacksAtCreation = [
     ...(cell.refcounts === 'lazy' ? ['lazy refcounts'] : []),
     ...(cell.clusterSize === null || cell.clusterSize === 65_536 ? [] : ['the cluster size']),
     ...(axisValue(cell, 'extended-l2') === 'on' ? ['extended L2'] : []),
   ];
   return [
-    `pvesm set STORAGE --preallocation ${preallocation}`,
-    `qm set VMID --scsi0 STORAGE:${gib},format=${cell.format},cache=${cell.cache},discard=${discard}`,
-    ...(lacks.length === 0
+    `pvesm set STORAGE --preallocation ${axisValue(cell, 'preallocation')}   # of all images that it creates from now on`,
+    `qm set VMID --virtio0 STORAGE:${gib},format=${cell.format},cache=${cell.cache},discard=${discard}`,
+    ...(lacksAtCreation.length === 0
       ? []
-      : [`# Proxmox VE does not set ${lacks.join(', ')}: put the image of qemu-img in its place`]),
+      : [
+          `# Proxmox VE does not set ${lacksAtCreation.join(', ')}: before the first start, run the qemu-img line on the file that pvesm path VOLUME prints`,
+        ]),
+    ...(l2CacheSize === undefined || cell.refcounts === null
+      ? []
+      : ['# Proxmox VE has no option for the size of the L2 cache: it stays at the default']),
+    '# unlike the other lines, Proxmox VE looks for zeroes in what the guest writes; detect_zeroes=0 turns that off',
   ].join('\n');
 }
 

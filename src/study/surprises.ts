@@ -4,6 +4,7 @@
  * Invariant: a surprise is said only of what was counted.
  */
 
+import { alignUp } from '../core/alignment.ts';
 import { DEFAULT_FORMAT } from '../core/format-name.ts';
 import { countOf, groupedText } from '../core/number-text.ts';
 import { humanSize } from '../core/size.ts';
@@ -110,13 +111,16 @@ export function l2CacheFor({ cell }: StudyRow, virtualSize: number): number | un
   const { clusterSize } = cell;
   if (clusterSize === null || cell.refcounts === null) return undefined;
   const entries = cell.shape?.extendedL2 === true ? 2 : 1;
-  const tables = l2TableBytes(virtualSize, clusterSize) * entries;
+  const tables = l2TableBytes(virtualSize, clusterSize, entries);
   return tables <= DEFAULT_L2_CACHE_BYTES ? undefined : tables;
 }
 
-/** Bytes of all L2 tables of a disk. */
-function l2TableBytes(virtualSize: number, clusterSize: number): number {
-  return Math.ceil(virtualSize / clusterSize) * L2_ENTRY_BYTES;
+/**
+ * Bytes of all L2 tables of a disk, in whole clusters, as QEMU counts them: of a cache that is smaller
+ * by a byte it would make slices of 4 KiB.
+ */
+function l2TableBytes(virtualSize: number, clusterSize: number, entryWords = 1): number {
+  return alignUp(Math.ceil(virtualSize / clusterSize) * L2_ENTRY_BYTES * entryWords, clusterSize);
 }
 
 /** Where the L2 entry depends on a refcount, a sync comes first, also if no refcount changed. */

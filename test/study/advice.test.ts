@@ -1,5 +1,8 @@
 import { describe, expect, test } from 'vitest';
 
+import { geometryOf } from '../../src/format/qcow2/on-disk/geometry.ts';
+import { cacheGeometry } from '../../src/format/qcow2/metadata/cache-geometry.ts';
+
 import { adviceOf } from '../../src/study/advice.ts';
 import { headlineOf } from '../../src/study/advice-text.ts';
 import { pasteLines } from '../../src/study/paste-lines.ts';
@@ -73,6 +76,7 @@ describe('surprises', () => {
     if (row === undefined) throw new Error('no row');
     expect(l2CacheFor(row, 256 * 2 ** 30)).toBeUndefined();
     expect(l2CacheFor(row, 512 * 2 ** 30)).toBe(64 * 2 ** 20);
+    expect(l2CacheFor(row, 512 * 2 ** 30 + 512)).toBe(64 * 2 ** 20 + 65_536);
     const said = surprisesOf(tableOf(EAGER), { cache: 'none', virtualSize: 512 * 2 ** 30 });
     expect(said.map(({ about }) => about)).toContain('L2 cache');
   });
@@ -88,6 +92,7 @@ describe('lines to paste', () => {
   test('have what differs from the defaults, and the cache mode', () => {
     const lines = pasteLines(row?.cell ?? never(), {
       path: 'd.qcow2',
+      absolutePath: '/images/d.qcow2',
       virtualSize: 2 ** 30,
       l2CacheSize: 4096,
     });
@@ -99,13 +104,26 @@ describe('lines to paste', () => {
     expect(qemu).toContain('l2-cache-size=4096');
     expect(qemu).toContain('write-cache=off');
     expect(libvirt).toContain("cache='writethrough'");
-    expect(proxmox).toContain('format=qcow2,cache=writethrough,discard=on');
+    expect(libvirt).toContain("<source file='/images/d.qcow2'/>");
+    expect(proxmox).toContain('--virtio0 STORAGE:1,format=qcow2,cache=writethrough,discard=on');
     expect(proxmox).toContain('does not set lazy refcounts');
+    expect(proxmox).toContain('no option for the size of the L2 cache');
   });
 
-  test('keep a path with commas and quotes whole', () => {
-    const lines = pasteLines(row?.cell ?? never(), { path: "a,b'c<d", virtualSize: 512 });
-    expect(lines.find(({ tool }) => tool === 'QEMU')?.text).toContain("file.filename=a,,b'c<d");
-    expect(lines.find(({ tool }) => tool === 'libvirt')?.text).toContain("file='a,b&apos;c&lt;d'");
+  test('give libvirt, which has one size for both caches, what the refcount cache takes as well', () => {
+    const virtualSize = 512 * 2 ** 30;
+    for (const shape of [undefined, { extendedL2: true }]) {
+      const [large] = tableOf({ ...EAGER, ...(shape === undefined ? {} : { shape }) }).rows;
+      if (large === undefined) throw new Error('no row');
+      const l2CacheSize = l2CacheFor(large, virtualSize);
+      const lines = pasteLines(large.cell, { path: 'd', absolutePath: '/d', virtualSize, l2CacheSize });
+      const cacheSize = Number(/bytes'>(\d+)</.exec(lines[2]?.text ?? '')?.[1]);
+      const geometry = geometryOf(65_536, shape);
+      const whole = virtualSize / geometry.l2Coverage;
+      const caches = cacheGeometry(geometry, virtualSize, { cacheSize });
+      expect(caches).toMatchObject({ l2Slots: whole, l2SliceSize: 65_536, refcountSlots: 4 });
+      const less = cacheGeometry(geometry, virtualSize, { cacheSize: cacheSize - 65_536 });
+      expect(less.l2Slots * less.l2SliceSize).toBeLessThan(whole * 65_536);
+    }
   });
 });

@@ -1,5 +1,7 @@
 /** `advise`: which settings of an image suit a workload, with the evidence, and lines to paste. */
 
+import { resolve } from 'node:path';
+
 import { adviceOf, type Setting } from '../../study/advice.ts';
 import { adviceText, headlineOf } from '../../study/advice-text.ts';
 import { pasteLines, type PasteLine } from '../../study/paste-lines.ts';
@@ -56,7 +58,8 @@ export const adviseCommand = defineCommand({
     const surprises = first === undefined ? [] : surprisesOf(table, { cache: first.cache, virtualSize });
     const taken = first?.taken;
     const l2CacheSize = taken === undefined ? undefined : l2CacheFor(taken.row, virtualSize);
-    const lines = taken === undefined ? [] : pasteLines(taken.row.cell, { path, virtualSize, l2CacheSize });
+    const disk = { path, absolutePath: resolve(path), virtualSize, l2CacheSize };
+    const lines = taken === undefined ? [] : pasteLines(taken.row.cell, disk);
     if (json) {
       const all = advice.map((each) => ({
         cache: each.cache,
