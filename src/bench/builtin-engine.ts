@@ -20,6 +20,7 @@ import { MemoryStorage, NullStorage } from '../device/memory-storage.ts';
 import { ModelStorage } from '../device/model-storage.ts';
 import { StagedStorage } from '../device/staged-storage.ts';
 import type { Storage } from '../device/storage.ts';
+import type { DiskImage } from '../format/disk-image.ts';
 import { dataFileName } from '../format/image-shape.ts';
 import { openStream } from '../workload/library.ts';
 import type { Request } from '../workload/request.ts';
@@ -181,12 +182,14 @@ export class BuiltinEngine implements Engine {
       signal: options.signal,
       progress: growth?.during(options.progress) ?? options.progress,
     });
+    const metadataInMemory = inChain(stack.image);
     await stack.close();
     return {
       counts: { guest, open: meter.counts('open'), run: meter.counts('run'), close: meter.counts('close') },
       requests: recorder.costs(),
       countsDevice: storage.kind,
       growth: growth?.points(),
+      metadataInMemory,
       fallbacks: [
         ...files.fallbacks,
         ...zeroingFallback(plan.cell, lessFound(storage.capabilities, opened), guest),
@@ -283,6 +286,11 @@ export class BuiltinEngine implements Engine {
     }
     return unsupportedByPlace(plan, storage.capabilities) ?? unsupportedZeroing(plan, storage.capabilities);
   }
+}
+
+/** Of the image and those behind it. */
+function inChain(image: DiskImage): number {
+  return image.metadataInMemory + (image.backing === undefined ? 0 : inChain(image.backing));
 }
 
 function stagedStorage({ storage, name, overwrite }: KeptImage): StagedStorage {

@@ -88,6 +88,8 @@ export interface CountOutcome {
   readonly fallbacks: readonly string[];
   /** Size of the image over the pass, where the storage keeps account of it. */
   readonly growth?: readonly GrowthPoint[] | undefined;
+  /** Bytes of metadata in memory after the last request, where the engine knows. */
+  readonly metadataInMemory?: number | undefined;
   /** What was compared, where reads were to be verified. */
   readonly verification?: Verification | undefined;
   /** How a peer's operations compare with those of the builtin engine. */

@@ -208,15 +208,13 @@ async function count(
   options: MatrixRunOptions,
   turns: TurnTaking,
 ): Promise<CellRecord> {
-  const { counts, requests, growth, countsDevice, fallbacks, parity, verification } = await engine.count(
-    plan,
-    {
-      limit: options.limit,
-      signal: options.signal,
-      progress: progressOf(plan.cell, options.observer, turns),
-      hostLog: options.hostLog,
-    },
-  );
+  const outcome = await engine.count(plan, {
+    limit: options.limit,
+    signal: options.signal,
+    progress: progressOf(plan.cell, options.observer, turns),
+    hostLog: options.hostLog,
+  });
+  const { counts, requests, growth, metadataInMemory, countsDevice, fallbacks, parity, verification } = outcome;
   return {
     ...emptyRecord(plan.cell, null),
     ...(plan.userImage === undefined ? {} : { image: plan.userImage.facts }),
@@ -226,6 +224,7 @@ async function count(
     countsDevice,
     fallbacks,
     ...(growth === undefined ? {} : { growth }),
+    ...(metadataInMemory === undefined ? {} : { metadataInMemory }),
     ...(verification === undefined ? {} : { verification }),
     ...(parity === undefined ? {} : { parity }),
   };

@@ -131,6 +131,11 @@ export interface DiskImage {
   readonly backing: DiskImage | undefined;
   /** Guest writes so far that allocated at least one cluster. */
   readonly allocatingWrites: number;
+  /**
+   * Bytes of this image's metadata in memory now: tables or nodes, and the map of free space of a format
+   * that stores none. What an engine keeps only to be faster is not counted.
+   */
+  readonly metadataInMemory: number;
 
   read(guestOffset: GuestOffset, target: Uint8Array): Pending;
   write(guestOffset: GuestOffset, bytes: Uint8Array): Pending;

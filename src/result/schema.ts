@@ -293,6 +293,11 @@ export const cellRecordSchema = z
       .describe(
         'Size of the image over the counting pass, from the open image to the closed one; of studies',
       ),
+    metadataInMemory: count
+      .optional()
+      .describe(
+        'Bytes of metadata that the builtin engine had in memory after the last request: tables or nodes, and the map of free space of a format that stores none, of the whole chain; absent of older results',
+      ),
     timedRequests: count.describe('Length of the cut of the workload that was timed; 0 if none was'),
     warmUps: count
       .optional()

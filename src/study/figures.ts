@@ -9,7 +9,7 @@ import { humanSize } from '../core/size.ts';
 import { BELOW_FIGURES, belowInterval, belowMedian, type BelowFigure } from '../result/below.ts';
 import type { Interval } from '../result/bootstrap.ts';
 import { deriveFigures } from '../result/derive.ts';
-import type { CellRecord, Counts } from '../result/schema.ts';
+import type { CellRecord, Counts, Timing } from '../result/schema.ts';
 import { requestTimeNs, spreadOf } from '../result/statistics.ts';
 import { METADATA_PURPOSES, modelDevice } from '../result/vocabulary.ts';
 import { bytesText, durationText, factorText, percentText, rateText } from '../report/numbers.ts';
@@ -56,8 +56,10 @@ export const FIGURE_NAMES = [
   'zeroRangeBytes',
   'amplification',
   'metadataReads',
+  'metadataReadBytes',
   'hostReads',
   'openReadBytes',
+  'metadataInMemory',
   'allocatedStart',
   'allocatedMost',
   'allocatedEnd',
@@ -109,10 +111,13 @@ const FIGURES: Readonly<Record<FigureName, Figure>> = {
     (counts) => deriveFigures(counts).writeAmplification,
   ),
   metadataReads: counted('reads of metadata per guest request', 'Meta. reads', rateText, (counts) =>
-    perRequest(
-      counts,
-      METADATA_PURPOSES.reduce((sum, purpose) => sum + (counts.run.reads.byPurpose[purpose]?.ops ?? 0), 0),
-    ),
+    perRequest(counts, readMetadata(counts, 'ops')),
+  ),
+  metadataReadBytes: counted(
+    'bytes of metadata read per guest request',
+    'Meta. read B',
+    bytesText,
+    (counts) => perRequest(counts, readMetadata(counts, 'bytes')),
   ),
   hostReads: counted('host reads per guest request', 'Host reads', rateText, (counts) =>
     perRequest(counts, counts.run.reads.ops),
@@ -123,6 +128,13 @@ const FIGURES: Readonly<Record<FigureName, Figure>> = {
     sizeText,
     (counts) => counts.open.reads.bytes,
   ),
+  metadataInMemory: {
+    title: 'metadata in memory after the last request',
+    short: 'In memory',
+    text: sizeText,
+    valueOf: ({ records }) =>
+      records.find((record) => record.metadataInMemory !== undefined)?.metadataInMemory ?? null,
+  },
   allocatedStart: grown(
     'space allocated before the first request',
     'At start',
@@ -162,13 +174,22 @@ const FIGURES: Readonly<Record<FigureName, Figure>> = {
 };
 
 const NONE = '–';
-const MODELLED = /^time:([a-z0-9-]+)$/;
+const MODELLED = /^(time|open):([a-z0-9-]+)$/;
 
-/** By name; `time:MODEL` is the time per request on a modelled device, which is exact. */
+/**
+ * By name; `time:MODEL` is the time per request on a modelled device, `open:MODEL` that of opening the
+ * image. Both are exact.
+ */
 export function figureOf(name: string): Figure | undefined {
-  const model = MODELLED.exec(name)?.[1];
+  const [, kind, model] = MODELLED.exec(name) ?? [];
   if (model !== undefined) {
-    return { ...timed(modelDevice(model)), title: `per request on the model ${model}`, short: model };
+    return kind === 'time'
+      ? { ...timed(modelDevice(model)), title: `per request on the model ${model}`, short: model }
+      : {
+          ...timed(modelDevice(model), ({ openNs }) => openNs),
+          title: `to open the image on the model ${model}`,
+          short: `Open, ${model}`,
+        };
   }
   return Object.entries(FIGURES).find(([each]) => each === name)?.[1];
 }
@@ -234,12 +255,15 @@ function below(
   };
 }
 
-function timed(device: string): Pick<Figure, 'text' | 'valueOf'> {
+function timed(
+  device: string,
+  timeOf: (timing: Timing) => number = requestTimeNs,
+): Pick<Figure, 'text' | 'valueOf'> {
   return {
     text: (value) => durationText(value ?? undefined),
     valueOf: ({ records }) => {
       const record = records.find(({ cell }) => cell.device === device);
-      return spreadOf((record?.timings ?? []).map(requestTimeNs))?.median ?? null;
+      return spreadOf((record?.timings ?? []).map(timeOf))?.median ?? null;
     },
   };
 }
@@ -250,6 +274,10 @@ function sizeText(value: number | null): string {
 
 function perWrite({ guest }: Counts, value: number): number | null {
   return guest.writes === 0 ? null : value / guest.writes;
+}
+
+function readMetadata({ run }: Counts, part: 'ops' | 'bytes'): number {
+  return METADATA_PURPOSES.reduce((sum, purpose) => sum + (run.reads.byPurpose[purpose]?.[part] ?? 0), 0);
 }
 
 function perRequest({ guest }: Counts, value: number): number | null {

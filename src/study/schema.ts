@@ -24,9 +24,9 @@ const axis = z.enum(AXIS_NAMES);
 const figure = z
   .string()
   .refine((text) => figureOf(text) !== undefined, {
-    error: `must be a figure: ${FIGURE_NAMES.join(', ')} or time:MODEL`,
+    error: `must be a figure: ${FIGURE_NAMES.join(', ')}, time:MODEL or open:MODEL`,
   })
-  .describe(`${FIGURE_NAMES.join(', ')}, or time:MODEL`);
+  .describe(`${FIGURE_NAMES.join(', ')}, time:MODEL or open:MODEL`);
 const about = z.string().min(1).max(24).describe('what the sentence is about, in a word or two');
 const where = z
   .partialRecord(axis, values)
@@ -135,7 +135,7 @@ const studyFields = z.strictObject({
   table: z.strictObject({
     rows: z.array(axis).min(1).max(5),
     columns: axis.optional().describe('a column for each value; else a column for each figure'),
-    figures: z.array(figure).min(1).max(8),
+    figures: z.array(figure).min(1).max(12),
   }),
   chart: z
     .strictObject({

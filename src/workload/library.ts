@@ -69,7 +69,7 @@ const RECORDED = join(SHIPPED, 'recorded');
  * Workloads that ask one question of a growing image; each folder is an axis, and none is part of
  * the suite.
  */
-export const AXES = ['crash-then-open', 'random-reads', 'sequential-reads', 'trim'] as const;
+export const AXES = ['cold-look-up', 'crash-then-open', 'random-reads', 'sequential-reads', 'trim'] as const;
 const WORKLOAD_FILE = /^(.+)\.json$/;
 const TRACE_FILE = /^(.+)\.trace\.csv(\.gz|\.zst)?$/;
 

@@ -40,6 +40,20 @@ const onePlan = (...options: Parameters<typeof smallMatrix>): CellPlan => {
 const QCOW2 = { formats: ['qcow2'], refcounts: ['eager'] } as const;
 
 describe('counting', () => {
+  it.each([
+    { format: 'raw', parts: [] },
+    // One entry of L1; a refcount table, one block of it and one L2 table of a cluster each.
+    { format: 'qcow2', parts: [8, 65_536, 65_536, 65_536] },
+    // Tables of four clusters.
+    { format: 'qed', parts: [262_144, 262_144] },
+    // A leaf, and a page of the map of used blocks.
+    { format: 'btree', parts: [4096, 4096] },
+  ] as const)('gives the bytes of metadata in memory: $format', async ({ format, parts }) => {
+    const plan = onePlan({ formats: [format], refcounts: ['eager'], caches: ['none'] });
+    const { metadataInMemory } = await new BuiltinEngine().count(plan, {});
+    expect(metadataInMemory).toBe(parts.reduce((sum: number, part) => sum + part, 0));
+  });
+
   const plans = smallMatrix({ sources: [mixedSource()], caches: ALL_CACHES, queueDepths: [1, 8] });
 
   it.each(plans.map((plan) => ({ plan, name: cellName(plan.cell) })))(

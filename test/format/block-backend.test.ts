@@ -18,6 +18,7 @@ const image: DiskImage = {
   clusterSize: 1,
   backing: undefined,
   allocatingWrites: 0,
+  metadataInMemory: 0,
   read: (offset, target) => note(`read ${String(offset)} ${String(target.byteLength)}`),
   write: (offset, bytes) => note(`write ${String(offset)} ${String(bytes.byteLength)}`),
   writeZeroes: (offset, length, { unmap }) =>

@@ -64,6 +64,11 @@ export class BtreeImage implements DiskImage {
     return this.#writer.allocatingWrites;
   }
 
+  get metadataInMemory(): number {
+    const { nodes, space } = this.#core;
+    return nodes.byteLength + space.byteLength;
+  }
+
   read(guestOffset: GuestOffset, target: Uint8Array): Pending {
     return this.#reader.read(guestOffset, target);
   }

@@ -107,6 +107,10 @@ export class Qcow2Image implements DiskImage {
     };
   }
 
+  get metadataInMemory(): number {
+    return this.#core.metadataInMemory;
+  }
+
   get allocatingWrites(): number {
     return this.#writer.allocatingWrites + this.#compressor.clusters;
   }

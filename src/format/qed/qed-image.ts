@@ -63,6 +63,7 @@ export class QedImage implements DiskImage {
   readonly #keepNeedCheck: boolean;
   readonly #run: ClusterRun;
   readonly #allocation: Allocation;
+  readonly #tables: QedTables;
   readonly #turn = new Mutex();
   readonly #geometry: QedGeometry;
   #virtualSize: number;
@@ -83,6 +84,7 @@ export class QedImage implements DiskImage {
     this.#keepNeedCheck = options.keepNeedCheck;
     this.#run = new ClusterRun({ ...options, path: options.device.path });
     this.#allocation = new Allocation(options);
+    this.#tables = options.tables;
   }
 
   get virtualSize(): number {
@@ -91,6 +93,10 @@ export class QedImage implements DiskImage {
 
   get allocatingWrites(): number {
     return this.#allocatingWrites;
+  }
+
+  get metadataInMemory(): number {
+    return this.#tables.byteLength;
   }
 
   read(guestOffset: GuestOffset, target: Uint8Array): Pending {

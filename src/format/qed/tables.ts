@@ -69,6 +69,12 @@ export class QedTables {
     this.#cacheSize = Math.min(CACHE_TABLES, Math.floor(CACHE_BYTES_MAX / tableSize));
   }
 
+  /** Of both levels, in memory. */
+  get byteLength(): number {
+    const { tableSize } = this.#geometry;
+    return (1 + this.#cache.size) * tableSize;
+  }
+
   /** Reads the first level; to be done before anything else. */
   loadL1(): Pending {
     return this.#device.read(this.#l1Offset, this.#l1, 'l1-table');

@@ -66,6 +66,7 @@ export class RawImage implements DiskImage {
   readonly backing = undefined;
   /** Always 0: the format does not allocate, whatever the file system below does. */
   readonly allocatingWrites = 0;
+  readonly metadataInMemory = 0;
   readonly #device: BlockDevice;
   readonly #readOnly: boolean;
   readonly #readPurpose: OpenOptions['readPurpose'];

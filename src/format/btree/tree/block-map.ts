@@ -21,6 +21,10 @@ export class BlockMap {
   /** Blocks in the set. */
   size = 0;
 
+  get byteLength(): number {
+    return this.#counts.size * FULL.byteLength;
+  }
+
   has(block: number): boolean {
     const page = this.#pageAt(Math.floor(block / PAGE_BLOCKS));
     if (page === undefined) return false;

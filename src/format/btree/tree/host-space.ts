@@ -87,6 +87,11 @@ export class HostSpace {
     return this.#end;
   }
 
+  /** Of the map of used blocks, in memory. */
+  get byteLength(): number {
+    return this.#used.byteLength;
+  }
+
   /** While the file is read for what is in use: blocks are. Answers how many of them were not yet. */
   claim(block: number, blocks: number): number {
     this.#end = Math.max(this.#end, block + blocks);

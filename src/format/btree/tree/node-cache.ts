@@ -85,6 +85,10 @@ export class NodeCache {
     this.#onEvicted = onEvicted;
   }
 
+  get byteLength(): number {
+    return this.#nodes.length * this.nodeSize;
+  }
+
   get(block: number): TreeNode | undefined {
     return this.#byBlock.get(block);
   }

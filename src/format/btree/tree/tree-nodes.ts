@@ -71,6 +71,11 @@ export class TreeNodes {
     this.#dirtyMax = mayWrite ? this.#cache.dirtyMax : Infinity;
   }
 
+  /** Of the nodes in memory. */
+  get byteLength(): number {
+    return this.#cache.byteLength;
+  }
+
   /** So many are dirty that they are to be written before more become so. */
   get areManyDirty(): boolean {
     return this.#dirtyCount >= this.#dirtyMax;

@@ -128,6 +128,12 @@ export class ImageCore {
     return this.header.values.virtualSize;
   }
 
+  /** Bytes of tables in memory: those of the first level, and what of the second is cached. */
+  get metadataInMemory(): number {
+    const { tables, refcounts, refcountTable } = this;
+    return tables.byteLength + refcountTable.byteLength + refcounts.blockCache.byteLength;
+  }
+
   /** Writes the tables that changed; the lock is held. */
   writeCaches(): Pending {
     const pending = this.tables.l2Cache.writeBack();

@@ -55,6 +55,11 @@ export class L2Tables {
     this.#metadata = options.metadata;
   }
 
+  /** Of the L1 table and of what is cached of L2 tables. */
+  get byteLength(): number {
+    return this.l1Entries * ENTRY_SIZE + this.l2Cache.byteLength;
+  }
+
   /** Reads the L1 table that the header points to. */
   async load(): Promise<void> {
     const { l1Offset, l1Entries } = this.#header.values;

@@ -97,6 +97,11 @@ export class TableCache {
     return this.#slots;
   }
 
+  /** Of the tables in the cache. */
+  get byteLength(): number {
+    return this.#slotOf.size * this.tableSize;
+  }
+
   get hasDirtyTables(): boolean {
     return this.#dirtyCount > 0;
   }
