@@ -214,7 +214,8 @@ async function count(
     progress: progressOf(plan.cell, options.observer, turns),
     hostLog: options.hostLog,
   });
-  const { counts, requests, growth, metadataInMemory, countsDevice, fallbacks, parity, verification } = outcome;
+  const { counts, requests, growth, metadataInMemory, countsDevice, fallbacks, parity, verification } =
+    outcome;
   return {
     ...emptyRecord(plan.cell, null),
     ...(plan.userImage === undefined ? {} : { image: plan.userImage.facts }),
