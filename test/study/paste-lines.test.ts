@@ -1,13 +1,13 @@
 /** The lines that `advise` prints are taken by qemu-img, QEMU and libvirt, and mean the same to them. */
 
 import { spawnSync, type SpawnSyncReturns } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { describe, expect, test } from 'vitest';
 
 import { probeCapabilities } from '../../src/device/capabilities.ts';
-import { CACHE_MODES } from '../../src/result/vocabulary.ts';
+import { CACHE_MODES, type CacheMode } from '../../src/result/vocabulary.ts';
 import {
   blockdevValue,
   createWords,
@@ -20,6 +20,7 @@ import { reasonToSkip } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
 import { smallResult, type SmallCell } from './small-study.ts';
 
+const CACHE_DOCUMENT = readFileSync(new URL('../../docs/cache-modes.md', import.meta.url), 'utf8');
 const directory = testDirectory();
 const isDirect = probeCapabilities(directory).direct.ok;
 const SHAPES: readonly SmallCell[] = [
@@ -100,6 +101,16 @@ interface ShownDisks {
 const noMachine = reasonToSkip('qemu-img', 'qemu-system-x86_64');
 
 describe.skipIf(noMachine !== undefined)(`a virtual machine (${noMachine ?? 'found'})`, () => {
+  test('is in cache=writeback if no mode is given', () => {
+    const path = join(directory, 'vm-default');
+    expect(spawnSync('qemu-img', ['create', '-q', '-f', 'qcow2', path, '1M']).status).toBe(0);
+    const device = ['-device', 'virtio-blk-pci,drive=d'];
+    const node = `driver=qcow2,node-name=d,file.driver=file,file.filename=${path}`;
+    expect(shownCache(['-blockdev', node, ...device])).toEqual(documentedFlags('writeback'));
+    const drive = `if=none,id=d,format=qcow2,file=${path}`;
+    expect(shownCache(['-drive', drive, ...device])).toEqual(documentedFlags('writeback'));
+  });
+
   test.each(CACHE_MODES)('has with the lines of cache=%s what -drive cache= gives it', (cache) => {
     if (!isDirect && ['none', 'directsync'].includes(cache)) return;
     const cell = cellOf({ cache });
@@ -107,11 +118,24 @@ describe.skipIf(noMachine !== undefined)(`a virtual machine (${noMachine ?? 'fou
     expect(spawnSync('qemu-img', [...createWords(cell, { path, virtualSize: 2 ** 20 })]).status).toBe(0);
     const drive = ['-drive', `if=none,id=d,format=qcow2,file=${path},cache=${cache}`];
     const usual = shownCache([...drive, '-device', 'virtio-blk-pci,drive=d']);
-    expect(usual).toHaveProperty('no-flush', cache === 'unsafe');
+    expect(usual).toEqual(documentedFlags(cache));
     const pasted = ['-blockdev', blockdevValue(cell, { path }), '-device', deviceValue(cell)];
     expect(shownCache(pasted)).toEqual(usual);
   });
 });
+
+/** As docs/cache-modes.md has them. */
+function documentedFlags(cache: CacheMode): Readonly<Record<string, boolean>> {
+  const row = CACHE_DOCUMENT.split('\n').find((line) => line.startsWith(`| \`${cache}\` `));
+  const flags =
+    row
+      ?.split('|')[2]
+      ?.split(',')
+      .map((word) => word.trim() === 'on') ?? [];
+  const [writeback = false, direct = false, noFlush = false] = flags;
+  expect(flags).toHaveLength(3);
+  return { writeback, direct, 'no-flush': noFlush };
+}
 
 /**
  * libvirt without a daemon: its driver for QEMU in the process of virsh. As root it would want a user
