@@ -413,7 +413,7 @@ export class Refcounts implements RefcountGrowth {
         'qcow2-refcount-out-of-range',
         refcount < 0
           ? `the refcount of host cluster ${hex(cluster * clusterSize)} would fall below 0; check the image`
-          : `host cluster ${hex(cluster * clusterSize)} has ${String(refcountMax)} references, the most that a refcount of this image holds; a snapshot needs wider refcounts (--refcount-bits)`,
+          : `the refcount of host cluster ${hex(cluster * clusterSize)} is ${String(refcountMax)}, the most that this image can hold; a snapshot needs wider refcounts (--refcount-bits)`,
         { path: this.header.device.path, offset: cluster * clusterSize },
       );
     }
