@@ -39,18 +39,35 @@ export function writeU64le(view: DataView, offset: number, value: number): void 
   view.setUint32(offset + 4, Math.floor(value / TWO_32), true);
 }
 
+/** Words of eight bytes that are compared with zeroes at once. */
+const EMPTY_WORDS = 512;
+const EMPTY = new Uint8Array(8 * EMPTY_WORDS);
+/** Words that are looked at one by one first: a comparison of memory costs more than a few of them. */
+const FEW_WORDS = 64;
+
 /**
  * The first word of eight bytes from `first` on that is not all zeroes, `end` if there is none: of a
  * sparse table the most is passed over here.
  */
 export function emptyWordsEnd(table: DataView, first: number, end: number): number {
   const halves = new Int32Array(table.buffer, table.byteOffset, table.byteLength / 4);
-  const stop = 2 * end;
-  let at = 2 * first;
+  const few = emptyHalvesEnd(halves, 2 * first, 2 * Math.min(end, first + FEW_WORDS)) / 2;
+  if (few < first + FEW_WORDS) return few;
+  let at = few;
+  while (at + EMPTY_WORDS <= end) {
+    const words = new Uint8Array(table.buffer, table.byteOffset + 8 * at, EMPTY.byteLength);
+    if (Buffer.compare(words, EMPTY) !== 0) break;
+    at += EMPTY_WORDS;
+  }
+  return emptyHalvesEnd(halves, 2 * at, 2 * end) / 2;
+}
+
+function emptyHalvesEnd(halves: Int32Array, first: number, end: number): number {
+  let at = first;
   const isEmpty = (from: number): boolean => ((halves[from] as number) | (halves[from + 1] as number)) === 0;
-  while (at + 8 <= stop && isEmpty(at) && isEmpty(at + 2) && isEmpty(at + 4) && isEmpty(at + 6)) at += 8;
-  while (at < stop && isEmpty(at)) at += 2;
-  return at / 2;
+  while (at + 8 <= end && isEmpty(at) && isEmpty(at + 2) && isEmpty(at + 4) && isEmpty(at + 6)) at += 8;
+  while (at < end && isEmpty(at)) at += 2;
+  return at;
 }
 
 /** A view over exactly the bytes of `bytes`. */

@@ -100,7 +100,8 @@ export function sameExtents(a: readonly Extent[], b: readonly Extent[]): boolean
   return a.length === b.length && a.every((extent, index) => sameExtent(extent, b[index] as Extent));
 }
 
-function sameExtent(a: Extent, b: Extent): boolean {
+/** Whether two extents are the same sectors in the same place. */
+export function sameExtent(a: Extent, b: Extent): boolean {
   if (a.start !== b.start || a.sectors !== b.sectors || a.place.kind !== b.place.kind) return false;
   if (a.place.kind === 'decoded' && b.place.kind === 'decoded') {
     const { tokens } = b.place;
@@ -152,16 +153,22 @@ export class HostIndex {
   /** Several where tables lead to the page more than once. */
   spansOf(number: number): readonly Span[] {
     const spans: Span[] = [];
-    for (const { start, sectors, place } of this.#buckets.get(Math.floor(number / BUCKET_PAGES)) ?? []) {
-      if (place.kind !== 'host') continue;
-      const first = Math.max(0, (number - pageOf(place.file, 0)) * PAGE_SECTORS - place.sector);
-      const from = (place.sector + first) % PAGE_SECTORS;
-      const count = Math.min(PAGE_SECTORS - from, sectors - first);
-      if (count <= 0 || pageOf(place.file, place.sector + first) !== number) continue;
-      spans.push({ from, sectors: count, guest: start + first });
+    for (const extent of this.#buckets.get(Math.floor(number / BUCKET_PAGES)) ?? []) {
+      const span = spanOf(extent, number);
+      if (span !== undefined) spans.push(span);
     }
     return spans;
   }
+}
+
+/** The guest sectors of an extent that are in a page of the files; nothing if there are none. */
+export function spanOf({ start, sectors, place }: Extent, number: number): Span | undefined {
+  if (place.kind !== 'host') return undefined;
+  const first = Math.max(0, (number - pageOf(place.file, 0)) * PAGE_SECTORS - place.sector);
+  const from = (place.sector + first) % PAGE_SECTORS;
+  const count = Math.min(PAGE_SECTORS - from, sectors - first);
+  if (count <= 0 || pageOf(place.file, place.sector + first) !== number) return undefined;
+  return { from, sectors: count, guest: start + first };
 }
 
 function pageOf(file: number, sector: number): number {

@@ -10,7 +10,7 @@
 import { SECTOR_SIZE } from '../core/alignment.ts';
 import type { Epoch } from './epochs.ts';
 import { UNREADABLE, type Expectation } from './expectation.ts';
-import { extentOf, HostIndex, sameExtents, type Extent, type Span } from './extents.ts';
+import { extentOf, HostIndex, sameExtent, sameExtents, spanOf, type Extent, type Span } from './extents.ts';
 import type { Finding, Moment } from './findings.ts';
 import type { FurtherWrite, Look, Outcome } from './inspect.ts';
 import type { Leaf } from './outcome-tree.ts';
@@ -26,6 +26,8 @@ export interface Verdict {
 
 /** What is compared at one moment: extents of the disk, or of a snapshot, by host page. */
 interface Layer {
+  /** Of `moment` and `snapshot`. */
+  readonly name: string;
   readonly moment: Moment;
   readonly snapshot: string | undefined;
   readonly extents: readonly Extent[];
@@ -54,6 +56,19 @@ class WrittenPages {
     return this.#bytes.keys();
   }
 
+  /** Whether any is one of the extent's. */
+  meets({ place, sectors }: Extent): boolean {
+    if (place.kind !== 'host') return false;
+    const first = pageNumber(place.file, place.sector * SECTOR_SIZE);
+    const last = pageNumber(place.file, (place.sector + sectors - 1) * SECTOR_SIZE);
+    if (last - first < this.#bytes.size) {
+      for (let number = first; number <= last; number++) if (this.#bytes.has(number)) return true;
+      return false;
+    }
+    for (const number of this.#bytes.keys()) if (number >= first && number <= last) return true;
+    return false;
+  }
+
   page(number: number): Page | undefined {
     const bytes = this.#bytes.get(number);
     if (bytes === undefined) return undefined;
@@ -71,6 +86,21 @@ interface Found {
 
 const NOTHING: Found = { findings: [], inDiscard: 0 };
 
+function isNothing({ findings, inDiscard }: Found): boolean {
+  return findings.length === 0 && inDiscard === 0;
+}
+
+function add(sum: Found, found: Found): void {
+  sum.findings.push(...found.findings);
+  sum.inDiscard += found.inDiscard;
+}
+
+/** What was found in an extent, as far as it is the same in all states of the epoch. */
+interface KnownExtent {
+  readonly extent: Extent;
+  readonly found: Found;
+}
+
 /** What was found before in an epoch in the states of one outcome. */
 interface Seen {
   readonly layers: readonly Layer[];
@@ -85,7 +115,11 @@ export class Judge {
   readonly #clusterSectors: number;
   readonly #layers = new WeakMap<Outcome, readonly Layer[]>();
   #epoch: Epoch | undefined;
+  /** Pages of its base that no pending operation changes, ascending. */
+  #stored = new Float64Array(0);
   #seen = new Map<Outcome, Seen>();
+  /** By layer and first sector: of the outcome that was judged last. Most extents are as before. */
+  #extents = new Map<string, Map<number, KnownExtent>>();
   #leaf: Leaf | undefined;
   /** Of the state before: pages in which something was found. */
   readonly #found = new Map<number, Found>();
@@ -108,7 +142,10 @@ export class Judge {
   judge(view: StateView, leaf: Leaf, changed: readonly number[]): Verdict {
     if (view.epoch !== this.#epoch) {
       this.#epoch = view.epoch;
+      const numbers = [...view.epoch.base.pages.keys()];
+      this.#stored = Float64Array.from(numbers.filter((number) => !view.touched.has(number))).sort();
       this.#seen = new Map();
+      this.#extents = new Map();
       this.#leaf = undefined;
     }
     const { outcome } = leaf;
@@ -131,8 +168,8 @@ export class Judge {
     const base: Found = { findings: [], inDiscard: 0 };
     this.#judgeShape(view.epoch, outcome, base);
     for (const layer of layers) {
-      this.#judgeKnown(view, layer, base);
-      this.#judgeUnknown(view, layer, base);
+      for (const extent of layer.extents) add(base, this.#judgeExtent(view, layer, extent));
+      this.#judgeWritten(view, layer, base);
     }
     const seen = { layers, base, pages: new Map<number, Map<number, Found>>() };
     this.#seen.set(outcome, seen);
@@ -162,30 +199,53 @@ export class Judge {
     }
   }
 
-  /** Sectors that may have to hold anything but zeroes, wherever they are. */
-  #judgeKnown(view: StateView, layer: Layer, found: Found): void {
+  /** What is the same in all states of the epoch with this extent. */
+  #judgeExtent(view: StateView, layer: Layer, extent: Extent): Found {
+    const { kind } = extent.place;
+    const isSharable = kind !== 'unreadable' && kind !== 'decoded' && !layer.written.meets(extent);
+    if (!isSharable) return this.#judgeAlone(view, layer, extent);
+    let extents = this.#extents.get(layer.name);
+    if (extents === undefined) this.#extents.set(layer.name, (extents = new Map<number, KnownExtent>()));
+    const known = extents.get(extent.start);
+    if (known !== undefined && sameExtent(known.extent, extent)) return known.found;
+    const found = this.#judgeAlone(view, layer, extent);
+    extents.set(extent.start, { extent, found });
+    return found;
+  }
+
+  #judgeAlone(view: StateView, layer: Layer, extent: Extent): Found {
+    const found: Found = { findings: [], inDiscard: 0 };
     const { at } = view.epoch;
-    for (const extent of layer.extents) {
-      const { start, sectors, place } = extent;
-      if (place.kind === 'unreadable') {
-        this.#judgeUnreadable(extent, { layer, at }, found);
+    if (extent.place.kind === 'unreadable') this.#judgeUnreadable(extent, { layer, at }, found);
+    else {
+      this.#judgeKnown(view, { layer, extent }, found);
+      this.#judgeUnknown(view, { layer, extent }, found);
+    }
+    return isNothing(found) ? NOTHING : found;
+  }
+
+  /** Sectors that may have to hold anything but zeroes. */
+  #judgeKnown(
+    view: StateView,
+    { layer, extent }: { readonly layer: Layer; readonly extent: Extent },
+    found: Found,
+  ): void {
+    const { at } = view.epoch;
+    const { start, sectors, place } = extent;
+    const { known } = this.#expectation;
+    for (let index = firstAtLeast(known, start); index < known.length; index++) {
+      const sector = known[index] as number;
+      if (sector >= start + sectors) break;
+      if (place.kind !== 'host') {
+        this.#judgeSector(sector, this.#tokenOf(extent, sector), { layer, at }, found);
         continue;
       }
-      const { known } = this.#expectation;
-      for (let index = firstAtLeast(known, start); index < known.length; index++) {
-        const sector = known[index] as number;
-        if (sector >= start + sectors) break;
-        if (place.kind !== 'host') {
-          this.#judgeSector(sector, this.#tokenOf(extent, sector), { layer, at }, found);
-          continue;
-        }
-        const host = place.sector + sector - start;
-        const number = pageNumber(place.file, host * SECTOR_SIZE);
-        const written = layer.written.page(number);
-        if (written === undefined && view.touched.has(number)) continue;
-        const page = written ?? view.page(number);
-        this.#judgeSector(sector, page.tokens[host % PAGE_SECTORS] as number, { layer, at }, found);
-      }
+      const host = place.sector + sector - start;
+      const number = pageNumber(place.file, host * SECTOR_SIZE);
+      const written = layer.written.page(number);
+      if (written === undefined && view.touched.has(number)) continue;
+      const page = written ?? view.page(number);
+      this.#judgeSector(sector, page.tokens[host % PAGE_SECTORS] as number, { layer, at }, found);
     }
   }
 
@@ -207,40 +267,59 @@ export class Judge {
   }
 
   /** Other sectors, where something is stored nevertheless. */
-  #judgeUnknown(view: StateView, layer: Layer, found: Found): void {
-    for (const extent of layer.extents) {
-      const { start, place } = extent;
-      if (place.kind !== 'decoded') continue;
+  #judgeUnknown(
+    view: StateView,
+    { layer, extent }: { readonly layer: Layer; readonly extent: Extent },
+    found: Found,
+  ): void {
+    const { start, sectors, place } = extent;
+    const { at } = view.epoch;
+    if (place.kind === 'decoded') {
       for (const [index, token] of place.tokens.entries()) {
-        if (token !== ZERO_TOKEN && !this.#expectation.isKnown(start + index)) {
-          this.#judgeSector(start + index, token, { layer, at: view.epoch.at }, found);
-        }
+        this.#judgeOther(start + index, token, { layer, at }, found);
       }
     }
+    if (place.kind !== 'host') return;
+    const last = pageNumber(place.file, (place.sector + sectors - 1) * SECTOR_SIZE);
+    const first = firstAtLeast(this.#stored, pageNumber(place.file, place.sector * SECTOR_SIZE));
+    for (let index = first; index < this.#stored.length; index++) {
+      const number = this.#stored[index] as number;
+      if (number > last) break;
+      if (layer.written.has(number)) continue;
+      const span = spanOf(extent, number);
+      if (span !== undefined) this.#judgeStored(view.page(number), span, { layer, at }, found);
+    }
+  }
+
+  /** What is stored in pages that the inspection wrote, in other sectors. */
+  #judgeWritten({ epoch: { at } }: StateView, layer: Layer, found: Found): void {
     if (layer.index.isEmpty) return;
     for (const number of layer.written.numbers()) {
-      this.#judgeStored(() => layer.written.page(number) ?? ZERO_PAGE, number, { view, layer }, found);
-    }
-    for (const number of view.epoch.base.pages.keys()) {
-      if (view.touched.has(number) || layer.written.has(number)) continue;
-      this.#judgeStored(() => view.page(number), number, { view, layer }, found);
+      for (const span of layer.index.spansOf(number)) {
+        this.#judgeStored(layer.written.page(number) ?? ZERO_PAGE, span, { layer, at }, found);
+      }
     }
   }
 
   #judgeStored(
-    pageOf: () => Page,
-    number: number,
-    { view, layer }: { readonly view: StateView; readonly layer: Layer },
+    page: Page,
+    { from, sectors, guest }: Span,
+    where: { readonly layer: Layer; readonly at: number },
     found: Found,
   ): void {
-    for (const { from, sectors, guest } of layer.index.spansOf(number)) {
-      const page = pageOf();
-      for (let index = 0; index < sectors; index++) {
-        const token = page.tokens[from + index] as number;
-        if (token === ZERO_TOKEN || this.#expectation.isKnown(guest + index)) continue;
-        this.#judgeSector(guest + index, token, { layer, at: view.epoch.at }, found);
-      }
+    for (let index = 0; index < sectors; index++) {
+      this.#judgeOther(guest + index, page.tokens[from + index] as number, where, found);
     }
+  }
+
+  #judgeOther(
+    sector: number,
+    token: number,
+    where: { readonly layer: Layer; readonly at: number },
+    found: Found,
+  ): void {
+    if (token === ZERO_TOKEN || this.#expectation.isKnown(sector)) return;
+    this.#judgeSector(sector, token, where, found);
   }
 
   #judgePage(page: Page, number: number, { layers, pages }: Seen): Found {
@@ -253,7 +332,7 @@ export class Judge {
       if (layer.written.has(number)) continue;
       for (const span of layer.index.spansOf(number)) this.#judgeSpan(page, span, layer, found);
     }
-    const kept = found.findings.length === 0 && found.inDiscard === 0 ? NOTHING : found;
+    const kept = isNothing(found) ? NOTHING : found;
     contents.set(page.key, kept);
     return kept;
   }
@@ -327,34 +406,31 @@ function layersOf({ looks, isMarked }: Outcome): readonly Layer[] {
   const made = new Map<Uint8Array, Page>();
   return looks.map((look): Layer => {
     const { moment, snapshot } = look;
+    const written = new WrittenPages(look.written, made);
     const first = looks.find((each) => each.snapshot === snapshot) ?? look;
-    const extents = look === first ? look.extents : movedExtents(look, first);
+    const extents = look === first ? look.extents : movedExtents({ look, written }, first);
     const isBefore = moment === 'before-repair';
     return {
+      name: `${moment} ${snapshot ?? ''}`,
       moment,
       snapshot,
       extents,
       index: new HostIndex(extents),
-      written: new WrittenPages(look.written, made),
+      written,
       isMarked: isMarked && isBefore,
     };
   });
 }
 
-function movedExtents({ extents, written }: Look, first: Look): readonly Extent[] {
+function movedExtents(
+  { look: { extents }, written }: { readonly look: Look; readonly written: WrittenPages },
+  first: Look,
+): readonly Extent[] {
   const isSame = sameExtents(extents, first.extents);
   return extents.filter((extent) => {
-    if (isInPages(extent, written)) return true;
+    if (written.meets(extent)) return true;
     return !isSame && !isWithin(extent, extentOf(first.extents, extent.start));
   });
-}
-
-function isInPages({ place, sectors }: Extent, pages: ReadonlyMap<number, unknown>): boolean {
-  if (place.kind !== 'host') return false;
-  const first = pageNumber(place.file, place.sector * SECTOR_SIZE);
-  const last = pageNumber(place.file, (place.sector + sectors - 1) * SECTOR_SIZE);
-  for (const number of pages.keys()) if (number >= first && number <= last) return true;
-  return false;
 }
 
 function isWithin(extent: Extent, other: Extent | undefined): boolean {
