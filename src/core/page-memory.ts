@@ -30,7 +30,10 @@ const RECYCLED_SLABS_MAX = 64;
 export function allocatePages(length: number): Uint8Array<ArrayBuffer> {
   const size = alignUp(length, PAGE_SIZE);
   if (size >= SLAB_SIZE / 4) return new Uint8Array(newRegion(size), 0, length);
-  if (recycling !== undefined) return recycledPages(recycling, length, size);
+  if (recycling !== undefined) {
+    const { view, isNew } = recycledPages(recycling, length, size);
+    return isNew ? view : view.fill(0);
+  }
   if (slab === undefined || slabUsed + size > slab.byteLength) {
     slab = newRegion(SLAB_SIZE);
     slabUsed = 0;
@@ -38,6 +41,16 @@ export function allocatePages(length: number): Uint8Array<ArrayBuffer> {
   const view = new Uint8Array(slab, slabUsed, length);
   slabUsed += size;
   return view;
+}
+
+/**
+ * As `allocatePages`, of whatever content: for what is filled as a whole before anything of it is
+ * used.
+ */
+export function allocatePagesToFill(length: number): Uint8Array<ArrayBuffer> {
+  const size = alignUp(length, PAGE_SIZE);
+  if (recycling === undefined || size >= SLAB_SIZE / 4) return allocatePages(length);
+  return recycledPages(recycling, length, size).view;
 }
 
 /** As `allocatePages`, of memory that is never recycled: for what outlives the work that needs it first. */
@@ -67,7 +80,7 @@ function recycledPages(
   place: { slab: number; used: number },
   length: number,
   size: number,
-): Uint8Array<ArrayBuffer> {
+): { readonly view: Uint8Array<ArrayBuffer>; readonly isNew: boolean } {
   if (place.used + size > SLAB_SIZE) {
     place.slab++;
     place.used = 0;
@@ -75,9 +88,8 @@ function recycledPages(
   const known = recycled[place.slab];
   const from = (recycled[place.slab] = known ?? newRegion(SLAB_SIZE));
   const view = new Uint8Array(from, place.used, length);
-  if (known !== undefined) view.fill(0);
   place.used += size;
-  return view;
+  return { view, isNew: known === undefined };
 }
 
 /**

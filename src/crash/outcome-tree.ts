@@ -14,7 +14,11 @@ import { sizeNumber, type PageSource } from './pages.ts';
 interface Node {
   /** The page, or `sizeNumber` of a file, that is read here. */
   readonly number: number;
-  readonly branches: Map<number, Node | Leaf>;
+  /** A content of it, and what follows; most nodes have no other. */
+  content: number;
+  next: Node | Leaf | undefined;
+  /** Its other contents. */
+  others: Map<number, Node | Leaf> | undefined;
 }
 
 export interface Leaf {
@@ -34,7 +38,7 @@ export class OutcomeTree {
 
   find(state: PageSource): Leaf | undefined {
     let at = this.#root;
-    while (at !== undefined && 'branches' in at) at = at.branches.get(contentOf(state, at.number));
+    while (at !== undefined && 'number' in at) at = branch(at, contentOf(state, at.number));
     return at;
   }
 
@@ -45,12 +49,12 @@ export class OutcomeTree {
     const path = [...reads];
     let parent: Node | undefined;
     for (const number of path) {
-      const next = parent === undefined ? this.#root : parent.branches.get(contentOf(state, parent.number));
+      const next = parent === undefined ? this.#root : branch(parent, contentOf(state, parent.number));
       assertInvariant(
-        next === undefined || ('branches' in next && next.number === number),
+        next === undefined || ('number' in next && next.number === number),
         'an inspection repeats',
       );
-      const node: Node = next ?? { number, branches: new Map() };
+      const node: Node = next ?? { number, content: 0, next: undefined, others: undefined };
       if (next === undefined) this.#hang(parent, state, node);
       parent = node;
     }
@@ -59,9 +63,23 @@ export class OutcomeTree {
   }
 
   #hang(parent: Node | undefined, state: PageSource, child: Node | Leaf): void {
-    if (parent === undefined) this.#root = child;
-    else parent.branches.set(contentOf(state, parent.number), child);
+    if (parent === undefined) {
+      this.#root = child;
+      return;
+    }
+    const content = contentOf(state, parent.number);
+    if (parent.next === undefined) {
+      parent.content = content;
+      parent.next = child;
+      return;
+    }
+    parent.others ??= new Map<number, Node | Leaf>();
+    parent.others.set(content, child);
   }
+}
+
+function branch({ content, next, others }: Node, wanted: number): Node | Leaf | undefined {
+  return content === wanted ? next : others?.get(wanted);
 }
 
 function contentOf(state: PageSource, number: number): number {

@@ -16,7 +16,7 @@ import { alignDown, alignUp, SECTOR_SIZE } from '../../core/alignment.ts';
 import { emptyWordsEnd, readU64le, viewOf, writeU64le } from '../../core/bytes.ts';
 import { hex, Qcow2BenchError } from '../../core/error.ts';
 import type { HostOffset } from '../../core/offsets.ts';
-import { allocatePages } from '../../core/page-memory.ts';
+import { allocatePages, allocatePagesToFill } from '../../core/page-memory.ts';
 import type { Pending } from '../../core/pending.ts';
 import type { BlockDevice } from '../../device/block-device.ts';
 import { ENTRY_SIZE, type QedGeometry } from './geometry.ts';
@@ -134,7 +134,7 @@ export class QedTables {
         { path: this.#device.path, offset: this.#l1Offset + l1Index * ENTRY_SIZE },
       );
     }
-    const table = this.#newTable(l1Index, hostOffset);
+    const table = this.#tableIn(allocatePagesToFill(this.#geometry.tableSize), { l1Index, hostOffset });
     const pending = this.#device.read(hostOffset, table.bytes, 'l2-table');
     if (pending === undefined) {
       this.add(table);
@@ -149,7 +149,8 @@ export class QedTables {
    * A new table, all unallocated, in clusters of its own; not yet in the first level or the cache.
    */
   create(l1Index: number): L2Table {
-    return this.#newTable(l1Index, this.#space.allocate(this.#geometry.tableClusters));
+    const hostOffset = this.#space.allocate(this.#geometry.tableClusters);
+    return this.#tableIn(allocatePages(this.#geometry.tableSize), { l1Index, hostOffset });
   }
 
   /** Puts a table that is in the file into the cache. */
@@ -187,8 +188,10 @@ export class QedTables {
     }
   }
 
-  #newTable(l1Index: number, hostOffset: HostOffset): L2Table {
-    const bytes = allocatePages(this.#geometry.tableSize);
+  #tableIn(
+    bytes: Uint8Array,
+    { l1Index, hostOffset }: { readonly l1Index: number; readonly hostOffset: HostOffset },
+  ): L2Table {
     return { l1Index, hostOffset, bytes, view: viewOf(bytes), writing: false };
   }
 

@@ -8,7 +8,7 @@
 import { Qcow2BenchError, hex } from '../../../core/error.ts';
 import { emptyWordsEnd, viewOf } from '../../../core/bytes.ts';
 import type { HostCluster } from '../../../core/offsets.ts';
-import { allocatePages } from '../../../core/page-memory.ts';
+import { allocatePagesToFill } from '../../../core/page-memory.ts';
 import type { CheckOptions } from '../../check-report.ts';
 import type { CheckFindings } from '../../check-findings.ts';
 import type { ImageCore } from '../metadata/image-core.ts';
@@ -62,7 +62,7 @@ class CopiedFlagCheck {
     this.#repairs = repairs;
     this.#hasDataFile = (core.header.values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
     this.#entrySize = clusterSize / l2Entries;
-    this.#bytes = allocatePages(clusterSize);
+    this.#bytes = allocatePagesToFill(clusterSize);
     this.#view = viewOf(this.#bytes);
   }
 

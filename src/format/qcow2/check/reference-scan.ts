@@ -11,7 +11,7 @@ import { alignUp } from '../../../core/alignment.ts';
 import { emptyWordsEnd, viewOf } from '../../../core/bytes.ts';
 import { hex } from '../../../core/error.ts';
 import type { HostOffset } from '../../../core/offsets.ts';
-import { allocatePages } from '../../../core/page-memory.ts';
+import { allocatePages, allocatePagesToFill } from '../../../core/page-memory.ts';
 import type { CheckOptions } from '../../check-report.ts';
 import type { CheckFindings } from '../../check-findings.ts';
 import type { CheckTarget } from './check-target.ts';
@@ -78,7 +78,7 @@ class ReferenceScan {
     this.#clusterSize = geometry.clusterSize;
     this.#entrySize = geometry.clusterSize / geometry.l2Entries;
     this.#hasDataFile = (header.values.incompatible & INCOMPATIBLE.externalDataFile) !== 0;
-    this.#table = allocatePages(geometry.clusterSize);
+    this.#table = allocatePagesToFill(geometry.clusterSize);
     this.#view = viewOf(this.#table);
     this.#ranges = new ReferenceRanges(target.core, findings);
   }
