@@ -16,9 +16,6 @@ import { comparisonGroup } from '../result/comparison.ts';
 import type { CellRecord, ShardRecord } from '../result/schema.ts';
 import type { CellPlan } from './engine.ts';
 
-/** Shards of one run. */
-export const SHARDS_MAX = 1024;
-
 export interface Shard {
   /** From 1. */
   readonly index: number;

@@ -27,6 +27,8 @@ export const LIMITS = {
   workloadFileBytes: 1024 * 1024,
   /** Combinations of the axes of one run. */
   matrixCells: 100_000,
+  /** Machines that one matrix is split over. */
+  shards: 1024,
   /** Bytes of one line of a trace. */
   traceLineBytes: 4096,
   /** Bytes of a result file. */

@@ -4,7 +4,9 @@
  *
  * Invariants:
  * - The source is opened read-only, and the files behind it only as the policy allows.
- * - The target is synced once, when it is whole.
+ * - The target is synced once, when it is whole (`UnsyncedFiles`).
+ * - One write of the target at a time, in the order of the disk: so clusters have the places that
+ *   `qemu-img convert` gives them. What follows is read meanwhile.
  * - The result has another name until it is whole and durable: a conversion that fails or is
  *   stopped leaves nothing, and a file that is there is replaced in one step, if that was asked
  *   for, or not at all.
@@ -17,8 +19,6 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
-import { after, type Pending } from '../core/pending.ts';
-import { DeviceFilter } from '../device/filter.ts';
 import { followLinks } from '../device/file-storage.ts';
 import { aboutFinalName } from '../device/temporary-file.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
@@ -32,6 +32,7 @@ import { lockOf, SHARED_HOST_FILES, type ImagePlace } from './host-image.ts';
 import { tableExtents, type ImageExtent } from './image-extents.ts';
 import { snapshotsOf } from './image-snapshots.ts';
 import { openChain } from './open-chain.ts';
+import { UnsyncedFiles } from './unsynced-files.ts';
 
 /** Bytes that are read at a time. */
 const CHUNK_BYTES = 2 * 1024 * 1024;
@@ -107,10 +108,12 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
     if (dataFile !== undefined) refuseSource(names, { storage, name: dataFile.finalName });
     const { virtualSize } = image;
     const backing = target.keepBacking === true ? sameBacking(image, names, options) : undefined;
-    const part = { ...target, name: partName, dataFile, virtualSize, backing, overwrite: false };
+    const files = new UnsyncedFiles(storage);
+    const newData = dataFile && { ...dataFile, storage: files };
+    const part = { ...target, storage: files, name: partName, dataFile: newData, overwrite: false };
     try {
-      await createImageFile(part);
-      const made = { name: partName, dataFile: dataFile?.name, backing };
+      await createImageFile({ ...part, virtualSize, backing });
+      const made = { files, name: partName, dataFile: dataFile?.name, backing };
       const copiedBytes = await fill(image, made, options);
       // The image comes last: it is the one that names the other.
       if (dataFile !== undefined) {
@@ -179,15 +182,15 @@ function refuseSource(names: readonly string[], { storage, name }: ImagePlace): 
 async function fill(
   source: DiskImage,
   made: {
+    readonly files: UnsyncedFiles;
     readonly name: string;
     readonly dataFile: string | undefined;
     readonly backing: NewBacking | undefined;
   },
   options: ConvertOptions,
 ): Promise<number> {
-  const { storage, format } = options.target;
-  const { backing } = made;
-  const files: SyncedAtClose[] = [];
+  const { format } = options.target;
+  const { files, backing } = made;
   const target = await openImage({
     name: made.name,
     dataFile: made.dataFile,
@@ -203,41 +206,20 @@ async function fill(
           backing: options.source.backing,
         })),
     files: {
-      open: (file, { label, readOnly, contents }) => {
-        const lock = lockOf({ contents, readOnly });
-        const device = new SyncedAtClose(storage.open(file, { label, readOnly, lock }));
-        files.push(device);
-        return device;
-      },
+      open: (file, { label, readOnly, contents }) =>
+        files.open(file, { label, readOnly, lock: lockOf({ contents, readOnly }) }),
     },
     readOnly: false,
   });
   try {
     const copy = new Copy(source, target, options);
     await (options.compress === true ? copy.compressed() : copy.plain());
-    for (const file of files) file.isWhole = true;
+    files.areWhole();
     await target.close();
     return copy.copiedBytes;
   } catch (error) {
     await target.abandon();
     throw error;
-  }
-}
-
-/**
- * A file that gets its name when it is whole: what is synced before would be thrown away with it
- * (qemu-img opens the target with cache=unsafe).
- */
-class SyncedAtClose extends DeviceFilter {
-  isWhole = false;
-
-  override sync(): undefined {
-    // Once, at the close.
-  }
-
-  override close(): Pending {
-    if (!this.isWhole) return this.inner.close();
-    return after(this.inner.sync('close', undefined) ?? Promise.resolve(), () => this.inner.close());
   }
 }
 
@@ -252,33 +234,55 @@ class Copy {
   readonly #source: DiskImage;
   readonly #target: DiskImage;
   readonly #options: ConvertOptions;
-  readonly #buffer: Uint8Array<ArrayBuffer>;
+  /** One is filled while the other is written. */
+  readonly #buffers: readonly [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>];
+  /** The last work on the target. */
+  #working: Promise<void> = Promise.resolve();
 
   constructor(source: DiskImage, target: DiskImage, options: ConvertOptions) {
     this.#source = source;
     this.#target = target;
     this.#options = options;
-    this.#buffer = allocatePages(Math.max(CHUNK_BYTES, target.clusterSize));
+    const size = Math.max(CHUNK_BYTES, target.clusterSize);
+    this.#buffers = [allocatePages(size), allocatePages(size)];
   }
 
   /** Copies runs of blocks that are not zero. */
   async plain(): Promise<void> {
-    for await (const extent of tableExtents(this.#source)) {
-      const { start, length, zero } = extent;
-      if (this.#isBehind(extent)) continue;
-      if (zero) await this.#zeroes(start, start + length);
-      for (let at = start; !zero && at < start + length; at += CHUNK_BYTES) {
-        const chunk = await this.#read(at, Math.min(CHUNK_BYTES, start + length - at));
-        for (let from = 0; from < chunk.byteLength;) {
-          const data = nextBlock(chunk, from, true);
-          await this.#zeroes(at + from, at + data);
-          const end = nextBlock(chunk, data, false);
-          if (end > data) await this.#target.write(at + data, chunk.subarray(data, end));
-          this.copiedBytes += end - data;
-          from = end;
+    try {
+      let chunks = 0;
+      for await (const extent of tableExtents(this.#source)) {
+        const { start, length, zero } = extent;
+        if (this.#isBehind(extent)) continue;
+        if (zero) await this.#inOrder(() => this.#zeroes(start, start + length));
+        for (let at = start; !zero && at < start + length; at += CHUNK_BYTES) {
+          const buffer = this.#buffers[chunks++ % 2 === 0 ? 0 : 1];
+          const chunk = await this.#read(at, buffer.subarray(0, Math.min(CHUNK_BYTES, start + length - at)));
+          await this.#inOrder(() => this.#write(at, chunk));
         }
+        this.#done(start + length);
       }
-      this.#done(start + length);
+    } finally {
+      await this.#working;
+    }
+  }
+
+  /** Starts work on the target when the work before it is done. */
+  async #inOrder(work: () => Promise<void>): Promise<void> {
+    await this.#working;
+    this.#working = work();
+    // A failure is reported by the next, or at the end.
+    this.#working.catch(() => undefined);
+  }
+
+  async #write(guestOffset: number, chunk: Uint8Array<ArrayBuffer>): Promise<void> {
+    for (let from = 0; from < chunk.byteLength;) {
+      const data = nextBlock(chunk, from, true);
+      await this.#zeroes(guestOffset + from, guestOffset + data);
+      const end = nextBlock(chunk, data, false);
+      if (end > data) await this.#target.write(guestOffset + data, chunk.subarray(data, end));
+      this.copiedBytes += end - data;
+      from = end;
     }
   }
 
@@ -296,6 +300,7 @@ class Copy {
   /** Copies whole clusters that hold anything but zeroes. */
   async compressed(): Promise<void> {
     const { clusterSize, virtualSize } = this.#target;
+    const [buffer] = this.#buffers;
     let done = 0;
     let run: Run = { start: 0, length: 0 };
     for await (const extent of tableExtents(this.#source)) {
@@ -303,11 +308,12 @@ class Copy {
       if (this.#isBehind(extent) || (zero && this.#target.backing === undefined)) continue;
       let at = Math.max(done, start - (start % clusterSize));
       for (; at < start + length; at += clusterSize) {
-        if (run.start + run.length !== at || run.length + clusterSize > this.#buffer.byteLength) {
+        if (run.start + run.length !== at || run.length + clusterSize > buffer.byteLength) {
           await this.#writeCompressed(run);
           run = { start: at, length: 0 };
         }
-        const cluster = await this.#read(at, Math.min(clusterSize, virtualSize - at), run.length);
+        const length = Math.min(clusterSize, virtualSize - at);
+        const cluster = await this.#read(at, buffer.subarray(run.length, run.length + length));
         if (nextBlock(cluster, 0, true) < cluster.byteLength) {
           run = { start: run.start, length: run.length + cluster.byteLength };
           continue;
@@ -326,13 +332,13 @@ class Copy {
   /** Writes a run of clusters that begins at the buffer's beginning: they are packed together. */
   async #writeCompressed({ start, length }: Run): Promise<void> {
     if (length === 0) return;
-    await this.#target.writeCompressed?.(start, this.#buffer.subarray(0, length));
+    await this.#target.writeCompressed?.(start, this.#buffers[0].subarray(0, length));
     this.copiedBytes += length;
   }
 
-  async #read(guestOffset: number, length: number, bufferAt = 0): Promise<Uint8Array<ArrayBuffer>> {
+  /** Fills `chunk` from the source; it is what is returned. */
+  async #read(guestOffset: number, chunk: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
     this.#options.signal?.throwIfAborted();
-    const chunk = this.#buffer.subarray(bufferAt, bufferAt + length);
     await this.#source.read(guestOffset, chunk);
     this.#done(guestOffset);
     // A source in memory or in the page cache answers at once: signals and the terminal get their

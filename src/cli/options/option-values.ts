@@ -4,9 +4,10 @@
  * Invariant: every refusal names the option, the value, and the values allowed.
  */
 
-import { SHARDS_MAX, type Shard } from '../../bench/shard.ts';
+import type { Shard } from '../../bench/shard.ts';
 import { isPowerOfTwo } from '../../core/alignment.ts';
 import { Qcow2BenchError } from '../../core/error.ts';
+import { LIMITS } from '../../core/limits.ts';
 import { didYouMean } from '../../core/nearest-name.ts';
 import { formatSize, parseSize } from '../../core/size.ts';
 import { modelDevice, modelName } from '../../device/device-model.ts';
@@ -90,10 +91,14 @@ export function count(
 export function shard(option: string): ReadValue<Shard> {
   return (text) => {
     const [, index, of] = (/^(\d{1,6})\/(\d{1,6})$/.exec(text.trim()) ?? []).map(Number);
-    if (index !== undefined && of !== undefined && index >= 1 && index <= of && of <= SHARDS_MAX) {
+    if (index !== undefined && of !== undefined && index >= 1 && index <= of && of <= LIMITS.shards) {
       return { index, of };
     }
-    throw badOption(option, text, `I/N with I from 1 to N, and N up to ${String(SHARDS_MAX)}, such as 2/8`);
+    throw badOption(
+      option,
+      text,
+      `I/N with I from 1 to N, and N up to ${String(LIMITS.shards)}, such as 2/8`,
+    );
   };
 }
 
