@@ -1,6 +1,7 @@
 /** A study's answer for a terminal and as Markdown. */
 
 import { escapeMarkdown, markdownRows } from '../core/markdown.ts';
+import { countOf } from '../core/number-text.ts';
 import { aligned, wrapped } from '../core/text-lines.ts';
 import { withVisibleText } from '../core/visible-text.ts';
 import type { Sentence } from './answer.ts';
@@ -12,34 +13,52 @@ export interface StudyTextOptions {
   readonly paint: Readonly<Record<'bold' | 'dim' | 'yellow', (text: string) => string>>;
   /** Columns. */
   readonly width: number;
+  /** Every sentence and the whole table, however wide. */
+  readonly all: boolean;
 }
 
 const HEADING_WIDTH = 16;
 const WIDTH_MAX = 100;
-/** Lines of a table that a terminal shows; the files have all. */
-const LINES_MAX = 40;
+/** Lines of a table that are shown. */
+const LINES_MAX = 24;
 /** A column of figures gets a bar if the table has room for it. */
 const BAR_WIDTH = 10;
 const BLOCKS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'] as const;
 
-/** Question, answer and table; lines joined by line feeds. */
+/**
+ * Question, answer and table; lines joined by line feeds. Not all of a long answer is shown: the first
+ * sentence about each thing, and of the table what fits a screen. What is left out is counted.
+ */
 export function studyText(
   study: Study,
   { sentences, table }: { readonly sentences: readonly Sentence[]; readonly table: StudyTable },
-  { paint, width: given }: StudyTextOptions,
+  { paint, width: given, all }: StudyTextOptions,
 ): string {
   const width = Math.min(given, WIDTH_MAX);
   const [headline, ...points] = withVisibleText(sentences);
+  const shown = all ? points : firstOfEach(points);
+  const pivot = withVisibleText(pivotOf(study, table));
+  const { lines, hidden } = tableLines(pivot, { width, all }, paint.dim);
+  const left = [
+    ...(shown.length < points.length ? [countOf(points.length - shown.length, 'sentence')] : []),
+    ...hidden,
+  ];
   return [
     ...wrapped(study.question, width).map(paint.bold),
     '',
     ...(headline === undefined ? [NO_ANSWER] : wrapped(headline.text, width)),
-    ...(points.length === 0 ? [] : ['']),
-    ...points.flatMap(({ about, text }) => wrapped(text, width, about, HEADING_WIDTH)),
+    ...(shown.length === 0 ? [] : ['']),
+    ...shown.flatMap(({ about, text }) => wrapped(text, width, about, HEADING_WIDTH)),
     '',
-    ...tableLines(withVisibleText(pivotOf(study, table)), width, paint.dim),
+    ...lines,
+    ...(left.length === 0 ? [] : [paint.dim(`Not shown: ${left.join(', ')}; --all shows them.`)]),
+    '',
     ...skippedTexts(table).flatMap((text) => wrapped(text, width).map(paint.yellow)),
   ].join('\n');
+}
+
+function firstOfEach(points: readonly Sentence[]): readonly Sentence[] {
+  return points.filter(({ about }, index) => points.findIndex((each) => each.about === about) === index);
 }
 
 const NO_ANSWER = 'No cells of this study were counted that could be compared.';
@@ -109,33 +128,54 @@ function skippedTexts({ skipped }: StudyTable): readonly string[] {
 }
 
 function tableLines(
-  { caption, head, names, lines }: Pivot,
-  width: number,
+  { caption, head, names, lines: every }: Pivot,
+  { width, all }: Pick<StudyTextOptions, 'width' | 'all'>,
   faint: (text: string) => string,
-): readonly string[] {
+): { readonly lines: readonly string[]; readonly hidden: readonly string[] } {
+  const lines = every.slice(0, all ? undefined : LINES_MAX);
   let above: readonly string[] = [];
-  const rows = lines.slice(0, LINES_MAX).map(({ names: own, texts }) => {
+  const rows = lines.map(({ names: own, texts }) => {
     // What a line shares with the one above is left blank, from the left.
     const isSame = own.findIndex((text, index) => text !== above[index]);
     const shown = own.map((text, index) => (isSame < 0 || index < isSame ? '' : text));
     above = own;
     return [...shown, ...texts];
   });
-  const numeric = head.map((_, index) => index).filter((index) => index >= names);
-  const bars = barsOf(lines.slice(0, LINES_MAX));
-  const [first = '', ...rest] = aligned([head, ...rows], { numeric });
-  const columns = Math.max(first.length, ...rest.map((line) => line.length));
-  const hasRoom = bars !== undefined && columns + 2 + BAR_WIDTH <= width;
-  const hidden = lines.length - LINES_MAX;
-  return [
-    ...(caption === undefined ? [] : [faint(caption)]),
-    faint(first),
-    ...rest.map((line, index) =>
-      hasRoom ? `${line.padEnd(columns)}  ${bars[index] ?? ''}`.trimEnd() : line,
-    ),
-    ...(hidden > 0 ? [faint(`… and ${String(hidden)} more lines; --output has all`)] : []),
-    '',
-  ];
+  let columns = head.length;
+  let [first = '', ...rest] = alignedTable([head, ...rows], { columns, names });
+  while (!all && columns > names + 1 && Math.max(...[first, ...rest].map((line) => line.length)) > width) {
+    columns--;
+    [first = '', ...rest] = alignedTable([head, ...rows], { columns, names });
+  }
+  const longest = Math.max(first.length, ...rest.map((line) => line.length));
+  const bars = barsOf(lines);
+  const hasRoom = bars !== undefined && longest + 2 + BAR_WIDTH <= width;
+  return {
+    lines: [
+      ...(caption === undefined ? [] : [faint(caption)]),
+      faint(first),
+      ...rest.map((line, index) =>
+        hasRoom ? `${line.padEnd(longest)}  ${bars[index] ?? ''}`.trimEnd() : line,
+      ),
+    ],
+    hidden: [
+      ...(lines.length < every.length ? [countOf(every.length - lines.length, 'line')] : []),
+      ...(columns < head.length
+        ? [`${countOf(head.length - columns, 'column')} (${head.slice(columns).join(', ')})`]
+        : []),
+    ],
+  };
+}
+
+function alignedTable(
+  rows: readonly (readonly string[])[],
+  { columns, names }: { readonly columns: number; readonly names: number },
+): readonly string[] {
+  const numeric = Array.from({ length: columns - names }, (_, index) => names + index);
+  return aligned(
+    rows.map((row) => row.slice(0, columns)),
+    { numeric },
+  );
 }
 
 /** A bar for each line, if each has one value of the first figure. */

@@ -2,6 +2,7 @@
 
 import { join } from 'node:path';
 
+import { countOf } from '../../core/number-text.ts';
 import { visibleText } from '../../core/visible-text.ts';
 import { checkWritableDirectory } from '../../device/output-directory.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
@@ -46,6 +47,7 @@ export const studyCommand = defineCommand({
             text('output'),
           ),
           ...OVERWRITE_OPTIONS,
+          all: flag('Print every sentence and the whole table'),
           json: flag('Print the answer and its table as JSON'),
         }),
       )
@@ -69,13 +71,13 @@ export const studyCommand = defineCommand({
     ];
   },
 
-  run: async ({ study: name, workload, output, json, ...given }, terminal) => {
+  run: async ({ study: name, workload, output, json, all, ...given }, terminal) => {
     if (output !== undefined) checkWritableDirectory(output);
     const study = readStudy(name);
     const answered = await runStudy({ study, path: studyPath(name), workloads: workload, given }, terminal);
     if (answered === undefined) return EXIT.interrupted;
     const written = output === undefined ? [] : await writeStudy(answered, output, terminal);
-    terminal.print(json ? jsonText(answered) : answerText(answered, written, terminal));
+    terminal.print(json ? jsonText(answered) : answerText(answered, { written, all }, terminal));
     return EXIT.good;
   },
 });
@@ -115,13 +117,19 @@ async function writeStudy(
   return [...texts.map(([ending]) => pathOf(ending)), pathOf(ENDINGS.result)];
 }
 
-function answerText(answered: AnsweredStudy, written: readonly string[], terminal: Terminal): string {
+function answerText(
+  answered: AnsweredStudy,
+  { written, all }: { readonly written: readonly string[]; readonly all: boolean },
+  { paint, width }: Terminal,
+): string {
   const { study, table, elapsedMs } = answered;
-  const { paint } = terminal;
   return [
-    studyText(study, answered, terminal),
+    studyText(study, answered, { paint, width, all }),
     ...written.map((path) => `${paint.dim('Written')}  ${visibleText(path)}`),
-    paint.dim(`${String(table.rows.length)} cells in ${(elapsedMs / 1000).toFixed(1)} s`),
+    paint.dim(
+      `${countOf(table.rows.length, 'cell')} in ${(elapsedMs / 1000).toFixed(1)} s` +
+        (written.length === 0 ? '; --output DIR writes the answer with its chart, table and result' : ''),
+    ),
   ].join('\n');
 }
 
