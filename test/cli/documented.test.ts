@@ -13,6 +13,7 @@ import { COMMANDS } from '../../src/cli/command-list.ts';
 import { COMMON_OPTIONS, declaredOptions } from '../../src/cli/grammar/declared-options.ts';
 import { nameOf } from '../../src/cli/named-command.ts';
 import { EXIT } from '../../src/cli/terminal/exit-code.ts';
+import { TRIES_ALL } from '../amount.ts';
 import { testDirectory } from '../test-directory.ts';
 import { callCliWith } from './call-cli.ts';
 
@@ -24,11 +25,17 @@ const FILES = ['README.md', ...globSync('docs/*.md', { cwd: ROOT })].toSorted();
 const FOREIGN = new Set(['output', 'remove', 'silent', 'option']);
 /** So few that a documented run lasts a moment. */
 const FEW_OPTIONS = ['--samples', '0', '--requests', '20'];
-const FEW = {
+const FEW: Readonly<Record<string, readonly string[]>> = {
   run: FEW_OPTIONS,
   replay: FEW_OPTIONS,
-  study: FEW_OPTIONS,
-  advise: ['--requests', '20', '--cache', 'none'],
+  // Whole where all is tried: the suite and the studies take many seconds.
+  ...(TRIES_ALL
+    ? {}
+    : {
+        bench: [...FEW_OPTIONS, '--study', 'none'],
+        study: FEW_OPTIONS,
+        advise: ['--requests', '20', '--cache', 'none'],
+      }),
 };
 
 interface Documented {
@@ -93,7 +100,7 @@ beforeAll(async () => {
   cpSync(join(inputs, 'disk.qcow2'), join(inputs, 'before.qcow2'));
   await call(inputs, ['create', 'mine.qcow2', '1GiB']);
   const ownLog = ['--in-place', '--image', 'mine.qcow2', '--host-log', 'ops.jsonl'];
-  await call(inputs, ['run', '--workload', 'stride', '--cache', 'writeback', ...FEW.run, ...ownLog]);
+  await call(inputs, ['run', '--workload', 'stride', '--cache', 'writeback', ...FEW_OPTIONS, ...ownLog]);
   await call(inputs, [
     'ingest',
     'nbd.log',
@@ -105,7 +112,7 @@ beforeAll(async () => {
     'theirs.json',
   ]);
   cpSync(join(inputs, 'before.json'), join(inputs, 'ours.json'));
-  const one = ['--workload', 'stride', '--format', 'raw', '--cache', 'none', ...FEW.run];
+  const one = ['--workload', 'stride', '--format', 'raw', '--cache', 'none', ...FEW_OPTIONS];
   await call(inputs, ['run', ...one, '--host-log', 'a.jsonl']);
   for (const name of ['b.jsonl', 'before.jsonl', 'after.jsonl']) {
     cpSync(join(inputs, 'a.jsonl'), join(inputs, name));
@@ -123,7 +130,7 @@ describe('a documented command runs', () => {
     // These make the file that others read.
     if (command !== 'create' && command !== 'record') cpSync(inputs, folder, { recursive: true });
     if (command === 'report') mkdirSync(join(folder, 'reports'));
-    const few = command === 'run' || command === 'replay' ? FEW[command] : [];
+    const few = FEW[command] ?? [];
     const own = new Set(few.filter((word) => word.startsWith('--')));
     const places = new Set(rest.flatMap((word, at) => (isLeftOut(word, own) ? [at, at + 1] : [])));
     const kept = rest.filter((_, at) => !places.has(at));

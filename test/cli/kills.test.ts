@@ -26,7 +26,7 @@ import {
 const IS_FULL = process.env['KILLS_FULL'] === '1';
 const SHORT = KILL_CASES.filter(({ isLong }) => isLong !== true);
 const LONG = KILL_CASES.filter(({ isLong }) => isLong === true);
-const KILLS = IS_FULL ? 200 : amount({ everyday: 6, full: SHORT.length });
+const KILLS = IS_FULL ? 200 : amount({ everyday: 3, full: SHORT.length });
 /**
  * One in so many kills is of a long case: as often as the others these would take most of the time.
  */

@@ -14,6 +14,7 @@ import { HostSpace } from '../../src/format/btree/tree/host-space.ts';
 import { COMMIT_POLICIES } from '../../src/format/commit-policy.ts';
 import type { Step } from '../../src/crash/steps.ts';
 import type { Request } from '../../src/workload/request.ts';
+import { someOf } from '../amount.ts';
 import { DropsSyncs } from './planted.ts';
 import { recordSmall, smallPlan, type SmallCell } from './small-recording.ts';
 
@@ -34,7 +35,7 @@ const cells = COMMIT_POLICIES.flatMap((commit) =>
   ),
 );
 
-test.each(cells)(
+test.each(someOf(cells, 12))(
   'no crash state loses what was acknowledged: $commit, $cache, used: $prefilled, backed: $backed, depth $queueDepth, $steps',
   async (cell) => {
     const exploration = await explore(await recordSmall(cell), { ...OPTIONS, budget: 200 });

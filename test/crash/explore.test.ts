@@ -11,6 +11,7 @@ import { shrink } from '../../src/crash/shrink.ts';
 import { STRONGEST_MODEL } from '../../src/crash/state-space.ts';
 import { StateView, type Fate } from '../../src/crash/state-view.ts';
 import type { Step } from '../../src/crash/steps.ts';
+import { someOf } from '../amount.ts';
 import {
   AnswersEarly,
   CutsEarly,
@@ -72,7 +73,7 @@ const cells = [
 ];
 
 describe('no crash state loses what was acknowledged', () => {
-  test.each(cells)(
+  test.each(someOf(cells, 16))(
     '$format $refcounts, $cache, clusters of $clusterSize, backed: $backed, used: $prefilled',
     async (cell) => {
       const exploration = await explore(await recordSmall(cell), {

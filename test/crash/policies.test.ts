@@ -9,6 +9,7 @@ import type { Recording } from '../../src/crash/recording.ts';
 import { STRONGEST_MODEL } from '../../src/crash/state-space.ts';
 import type { EnginePolicyName } from '../../src/format/engine-policy.ts';
 import type { Request } from '../../src/workload/request.ts';
+import { someOf } from '../amount.ts';
 import { smallPlan, type SmallCell } from './small-recording.ts';
 
 const SEED = 7;
@@ -45,7 +46,7 @@ const CELLS: readonly SmallCell[] = [
 ];
 
 describe.each(['sector', 'group-commit'] as const)('policy %s', (policy) => {
-  test.each(CELLS)(
+  test.each(someOf(CELLS, 5))(
     'keeps every promise ($format $refcounts, $cache, $clusterSize, depth $queueDepth)',
     async (cell) => {
       const busy = { ...cell, prefilled: true, releases: true, requests: 60 };
@@ -79,7 +80,7 @@ describe('policy soft-updates', () => {
     expect(none).toEqual([]);
   });
 
-  test.each(CELLS)(
+  test.each(someOf(CELLS, 5))(
     'keeps every promise on a device that keeps their order ($format $refcounts, $cache, $clusterSize, depth $queueDepth)',
     async (cell) => {
       const busy = { ...cell, prefilled: true, releases: true, requests: 60 };

@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest';
 
 import { Random } from '../../src/core/random.ts';
 import { changePoints } from '../../src/result/change-points.ts';
+import { amount } from '../amount.ts';
 import { TIGERBEETLE } from './tigerbeetle-series.ts';
 
 function indices(values: readonly number[], options: Parameters<typeof changePoints>[1]): readonly number[] {
@@ -52,7 +53,7 @@ test('the Nile at Aswan from 1871 to 1970: one change, in 1899 (Cobb, 1978)', ()
 });
 
 describe('simulated histories of 60 commits', () => {
-  const SERIES = 100;
+  const SERIES = amount({ everyday: 25, full: 100 });
   const noise: Readonly<Record<string, (random: Random) => number>> = {
     'steady, ± 1 %': (random) => 1 + 0.02 * (random.fraction() - 0.5),
     'heavy tail: one in ten up to + 300 %': (random) =>

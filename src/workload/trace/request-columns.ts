@@ -10,7 +10,8 @@ import { REQUEST_OPS, type Request, type RequestOp } from '../request.ts';
 const OP_BITS = 7;
 export const FUA_BIT = 8;
 const UNMAP_BIT = 16;
-const CAPACITY_MIN = 4096;
+/** Small: recognising a trace makes columns for each format, and most take no request. */
+const CAPACITY_MIN = 16;
 
 const OP_INDEX = Object.fromEntries(REQUEST_OPS.map((op, index) => [op, index])) as Record<RequestOp, number>;
 

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 import { TRACE_FORMATS, traceFormat, type TraceFormat } from '../../../src/workload/trace/trace-formats.ts';
 import { recogniseTrace } from '../../../src/workload/trace/trace-formats.ts';
 import { headOf } from '../../../src/workload/trace/trace-head.ts';
+import { amount } from '../../amount.ts';
 import { faultOf, readWhole, temporaryFile } from './trace-files.ts';
 import { SAMPLES } from './trace-samples.ts';
 
@@ -84,7 +85,7 @@ test('whatever is recognised is read by the parser of its format', async () => {
         }
       }
     }),
-    { numRuns: 1500 },
+    { numRuns: amount({ everyday: 750, full: 1500 }) },
   );
   expect(recognised).toBeGreaterThan(100);
 });
@@ -122,7 +123,7 @@ test('a format that is recognised by its beginning is not denied by its parser',
         expect((error as Error).message).not.toMatch(DENIALS);
       }
     }),
-    { numRuns: 1500 },
+    { numRuns: amount({ everyday: 750, full: 1500 }) },
   );
   const byBeginning = TRACE_FORMATS.filter((format) => traceFormat(format).recognises !== undefined);
   expect([...recognised]).toEqual(
