@@ -50,6 +50,7 @@ const SHOTS: readonly Shot[] = [
   },
   { out: 'reports/operations.png', page: 'report.html', part: '#operations' },
   { out: 'reports/devices.png', page: 'report.html', part: '#devices', fragment: '#q=cache:writethrough' },
+  { out: 'reports/crash.png', page: 'report.html', part: '#crash' },
   { out: 'reports/table.png', page: 'report.html', part: '#table' },
   { out: 'reports/comparison.png', page: 'comparison.html', height: 1800 },
   { out: 'reports/comparison-dark.png', page: 'comparison.html', height: 1800, isDark: true },

@@ -17,6 +17,8 @@ import type { DeviceModel } from '../device/device-model.ts';
 import type { HostCounts } from '../device/host-meter.ts';
 import { ModelStorage } from '../device/model-storage.ts';
 import { cellKey } from '../result/cell.ts';
+import type { CacheMode } from '../format/cache-mode.ts';
+import { FORMAT_FACTS } from '../format/formats.ts';
 import type { Cell } from '../result/schema.ts';
 import type { Request } from '../workload/request.ts';
 
@@ -59,6 +61,14 @@ interface PassCost {
   readonly openingNs: number;
   readonly run: HostCounts;
   readonly opening: HostCounts;
+}
+
+/** What the repair costs more for each further `bytes` of allocated data, however little was written. */
+export interface RepairGrowth {
+  readonly bytes: number;
+  readonly readBytes: number;
+  /** Nanoseconds by device model. */
+  readonly onDevices: ReadonlyMap<string, number>;
 }
 
 /** Pairs of cells that differ in their refcounts alone: eager, then lazy. */
@@ -111,6 +121,77 @@ export async function lazyPrice(
   };
 }
 
+/** Fully allocated images whose repairs are compared; in units of the data that one table covers. */
+const GROWTH_UNITS = [4, 12] as const;
+/** Larger clusters have tables whose data takes long to count. */
+const GROWTH_CLUSTER_MAX = 128 * 1024;
+
+/**
+ * How the repair grows with the image: it reads every table. From images whose data take 4 and 12
+ * times what one refcount block covers (of QED: what one table covers, which is as much).
+ *
+ * @returns `undefined` of layouts with other tables, and of cells without a repair
+ */
+export async function repairGrowth(plan: CellPlan): Promise<RepairGrowth | undefined> {
+  const { cell } = plan;
+  const { clusterSize } = cell;
+  if (clusterSize === null || clusterSize > GROWTH_CLUSTER_MAX) return undefined;
+  if (cell.shape !== undefined) return undefined;
+  const unit = (clusterSize * clusterSize) / 2;
+  const [few, many] = GROWTH_UNITS;
+  const onDevices = new Map<string, number>();
+  let readBytes = 0;
+  for (const model of DEVICE_MODELS) {
+    const small = await fullImageOpening(model, plan, few * unit);
+    const large = await fullImageOpening(model, plan, many * unit);
+    readBytes = (large.opening.reads.bytes - small.opening.reads.bytes) / (many - few);
+    onDevices.set(model.name, (large.openingNs - small.openingNs) / (many - few));
+  }
+  return readBytes > 0 ? { bytes: unit, readBytes, onDevices } : undefined;
+}
+
+const NOTHING = {
+  kind: 'recording',
+  name: '',
+  title: '',
+  description: '',
+  path: '',
+  provenance: new Map<string, string>(),
+  reading: {},
+} as const;
+
+/** The opening after a crash of an image in which all tables are used. */
+async function fullImageOpening(model: DeviceModel, plan: CellPlan, bytes: number): Promise<PassCost> {
+  const clusterSize = plan.cell.clusterSize ?? 0;
+  const unit = (clusterSize * clusterSize) / 2;
+  const isPreallocated = FORMAT_FACTS[plan.cell.format].shape.includes('preallocation');
+  const request = { length: clusterSize, fua: false, unmap: true, timeNs: 0 };
+  // Allocates one cluster again, or one below each table.
+  const requests: readonly Request[] = isPreallocated
+    ? [
+        { ...request, op: 'discard', offset: 0 },
+        { ...request, op: 'write', offset: 0 },
+      ]
+    : Array.from({ length: bytes / unit }, (_, index) => ({ ...request, op: 'write', offset: index * unit }));
+  const { cell } = plan;
+  const full: CellPlan = {
+    cell: { ...cell, queueDepth: 1, ...(isPreallocated ? { shape: { preallocation: 'metadata' } } : {}) },
+    source: { ...NOTHING, virtualSize: bytes },
+    seed: undefined,
+    payload: 'zero',
+  };
+  return passOn(model, full, requests);
+}
+
+/** A power loss empties the page cache: what the opening reads comes from the device. */
+const PAST_PAGE_CACHE: Readonly<Record<CacheMode, CacheMode>> = {
+  writethrough: 'directsync',
+  directsync: 'directsync',
+  writeback: 'none',
+  none: 'none',
+  unsafe: 'unsafe',
+};
+
 /** One run that is not closed, and the opening behind it. */
 async function passOn(model: DeviceModel, plan: CellPlan, requests: readonly Request[]): Promise<PassCost> {
   const storage = new ModelStorage(model);
@@ -124,7 +205,7 @@ async function passOn(model: DeviceModel, plan: CellPlan, requests: readonly Req
   await bare.close();
   const { time } = storage;
   const beginNs = time.nowNs;
-  await using stack = await openStack(options);
+  await using stack = await openStack({ ...options, cache: PAST_PAGE_CACHE[plan.cell.cache] });
   return { ...run, opening: stack.meter.counts('open'), openingNs: time.nowNs - beginNs };
 }
 

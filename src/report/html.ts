@@ -22,6 +22,7 @@ import type { CloserLook } from './closer-look.ts';
 import { escapeHtml, htmlTable } from './markup.ts';
 import { bytesText, microsecondsText, rateText, signedPercentText } from './numbers.ts';
 import { pageData, pageDetails } from './page-data.ts';
+import type { PageRepair } from './page-format.ts';
 import { pageShell } from './page-shell.ts';
 import { CAUSE_COLOURS, OTHER_COLOUR, VARIANT_COLOURS } from './palette.ts';
 import { discardNote } from './discard-note.ts';
@@ -29,11 +30,14 @@ import { OPENING_COLUMNS, openingsOf, openingTexts } from './opening.ts';
 import { parityTexts } from './parity-text.ts';
 import { predictionsOf, predictionText, type ModelPredictions } from './prediction.ts';
 import { FIDELITY_COLUMNS, fidelityRows, fidelityText, verificationText } from './replay-text.ts';
+import type { RepairPrice } from './repair-price.ts';
 import { modelsOf, reportCells, type ReportCells } from './report-cells.ts';
 
 export interface ReportOptions {
   /** At some cells, by `cellKey`: for the map of the image, and for times on device models. */
   readonly looks?: ReadonlyMap<string, CloserLook>;
+  /** Of cells that are repaired after a crash, by `cellKey`. */
+  readonly repairs?: ReadonlyMap<string, RepairPrice>;
   /** The page follows the server that it comes from. Default: it connects to nothing. */
   readonly isLive?: boolean;
 }
@@ -41,7 +45,7 @@ export interface ReportOptions {
 /** The text of the page. */
 export function reportHtml(
   record: ResultRecord,
-  { looks = new Map(), isLive = false }: ReportOptions = {},
+  { looks = new Map(), repairs = new Map(), isLive = false }: ReportOptions = {},
 ): string {
   const result = withVisibleText(record);
   const report = reportCells(result);
@@ -83,7 +87,22 @@ export function reportHtml(
     data:
       result.cells.length === 0 && !isLive
         ? {}
-        : { 'report-data': pageData(result, { quoted }), 'report-details': pageDetails(result, lookedAt) },
+        : {
+            'report-data': pageData(result, { quoted }),
+            'report-details': pageDetails(result, { looks: lookedAt, repairs: pageRepairs(record, repairs) }),
+          },
+  });
+}
+
+/** Those whose both cells are in the result. */
+function pageRepairs(
+  { cells }: ResultRecord,
+  repairs: ReadonlyMap<string, RepairPrice>,
+): readonly PageRepair[] {
+  const indices = new Map(cells.map(({ cell }, index) => [cellKey(cell), index]));
+  return [...repairs].flatMap(([key, price]) => {
+    const [cell, eager] = [indices.get(key), indices.get(price.eager)];
+    return cell === undefined || eager === undefined ? [] : [{ ...price, cell, eager }];
   });
 }
 

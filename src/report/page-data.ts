@@ -23,6 +23,7 @@ import {
   type PageData,
   type PageDetails,
   type PageRatio,
+  type PageRepair,
   type PageRequests,
 } from './page-format.ts';
 import { CostTexts, pageModels, pageRequests } from './page-requests.ts';
@@ -74,10 +75,15 @@ function namesOf(cells: readonly CellRecord[]): readonly string[] {
   return cells.map(({ cell }) => [nameOf(cell), ...(devices.size > 1 ? [cell.device] : [])].join(' · '));
 }
 
-/** @param looks at some cells. */
+/** Both of some cells. */
+export interface PageDetailsOptions {
+  readonly looks: ReadonlyMap<CellRecord, CloserLook>;
+  readonly repairs: readonly PageRepair[];
+}
+
 export function pageDetails(
   { cells, environment }: ResultRecord,
-  looks: ReadonlyMap<CellRecord, CloserLook>,
+  { looks, repairs }: PageDetailsOptions,
 ): PageDetails {
   const costs = new CostTexts();
   const requests = cells.map((record) => requestsOf(record, costs));
@@ -92,6 +98,7 @@ export function pageDetails(
     ),
     operations: cells.map((record) => looks.get(record)?.operations ?? null),
     modelled: modelledTimes(cells, looks),
+    repairs,
   };
 }
 

@@ -12,6 +12,7 @@
 
 import type { PathCosts } from '../result/vocabulary.ts';
 import type { HostOperation } from './closer-look.ts';
+import type { RepairPrice } from './repair-price.ts';
 
 /** The position of a cell on an axis that its format does not have. */
 export const NOT_APPLICABLE = -1;
@@ -114,6 +115,14 @@ export interface PageDetails {
   readonly operations: readonly (readonly HostOperation[] | null)[];
   /** Nanoseconds of virtual time per guest request by device model, of some cells. */
   readonly modelled: readonly (Readonly<Record<string, number>> | null)[];
+  /** Of cells that are repaired after a crash. */
+  readonly repairs: readonly PageRepair[];
+}
+
+export interface PageRepair extends Omit<RepairPrice, 'eager'> {
+  readonly cell: number;
+  /** The cell with eager refcounts that it is compared with. */
+  readonly eager: number;
 }
 
 /** A cell of two results. */

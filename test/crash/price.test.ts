@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { BuiltinEngine } from '../../src/bench/builtin-engine.ts';
 import type { CellPlan } from '../../src/bench/engine.ts';
 import { planMatrix } from '../../src/bench/matrix.ts';
-import { lazyPrice, refcountPairs } from '../../src/crash/price.ts';
+import { lazyPrice, refcountPairs, repairGrowth, type RepairGrowth } from '../../src/crash/price.ts';
 import type { CacheMode } from '../../src/format/cache-mode.ts';
 import { parseWorkload } from '../../src/workload/workload-file.ts';
 
@@ -67,7 +67,8 @@ test('the repair is that of a counted opening, and paid back by what lazy refcou
 
   // The same writes before a crash of which a run counts the opening.
   const crash = [{ ...WRITES, flushEvery: 1 }];
-  const [, crashed] = refcountPairs(plansOf(['writethrough'], { crash }))[0] ?? [];
+  // Past the page cache, which a power loss empties.
+  const [, crashed] = refcountPairs(plansOf(['directsync'], { crash }))[0] ?? [];
   if (crashed === undefined) throw new Error('no pair');
   const { counts } = await new BuiltinEngine().count(crashed, { limit: 1 });
   const { reads, writes, zeroRanges, punchHoles, syncs } = counts.open;
@@ -87,4 +88,35 @@ test('where the guest never flushes, lazy refcounts save nothing', async () => {
   const [pair] = refcountPairs(plansOf(['writeback']));
   const price = pair === undefined ? undefined : await lazyPrice(pair, 100);
   expect(price?.savedSyncs).toBeLessThanOrEqual(0);
+});
+
+test('a repair reads each table: what further data cost follows from the format', async () => {
+  const clusterSize = 4096;
+  // What a refcount block covers, and what the tables of QED, of four clusters, cover.
+  const covered = clusterSize * (clusterSize / 2);
+  const plans = planMatrix({
+    sources: plansOf(['writethrough'])
+      .slice(0, 1)
+      .map(({ source }) => source),
+    formats: ['qcow2', 'qed', 'raw'],
+    refcounts: ['lazy'],
+    caches: ['writethrough'],
+    clusterSizes: [clusterSize],
+    queueDepths: [1],
+    engines: ['builtin'],
+    devices: ['memory'],
+  });
+  const growths = await Promise.all(plans.map(async (plan) => [plan.cell.format, await repairGrowth(plan)]));
+  const { qcow2, qed, raw } = Object.fromEntries(growths) as Record<string, RepairGrowth | undefined>;
+  expect(raw).toBeUndefined();
+  // Four L2 tables and a refcount block, read by the check before the repair and by the one after it.
+  expect(qcow2).toMatchObject({ bytes: covered, readBytes: 2 * (4 + 1) * clusterSize });
+  expect(qed).toMatchObject({ bytes: covered, readBytes: 4 * clusterSize });
+  // Past the page cache: a disk that seeks takes longest.
+  const times = (growth?: RepairGrowth): readonly number[] => [...(growth?.onDevices.values() ?? [])];
+  for (const growth of [qcow2, qed]) {
+    expect(growth?.onDevices.get('hdd-7200')).toBe(Math.max(...times(growth)));
+    expect(growth?.onDevices.get('hdd-7200')).toBeGreaterThan(12e6);
+    expect(Math.min(...times(growth))).toBeGreaterThan(50_000);
+  }
 });

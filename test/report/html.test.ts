@@ -18,6 +18,7 @@ import { encodeSequence } from '../../src/result/request-costs.ts';
 import type { CellRecord, ResultRecord } from '../../src/result/schema.ts';
 import { testDirectory } from '../test-directory.ts';
 import { launched, opened, skipsBrowser, type Opened, type OpenOptions } from './browser.ts';
+import { repairsOf } from './repair-prices.ts';
 import { ENVIRONMENT, syntheticResult } from './synthetic-result.ts';
 
 const HOSTILE = `</script><img src=x onerror="window.hit=1">'&\u2028`;
@@ -293,6 +294,23 @@ describe.skipIf(skipsBrowser)('in a browser', () => {
     await page.close();
   });
 
+  test('after a crash: savings cross the repair of each size of image; cell and device are chosen', async () => {
+    const html = reportHtml(result, { repairs: repairsOf(result) });
+    const { page, noise } = await opened(browser, directory, html, { name: 'repair' });
+    const figure = page.locator('#crash figure');
+    await figure.locator('svg line.saved').waitFor();
+    expect(await figure.locator('svg line.repair').count()).toBe(4);
+    expect(await figure.locator('svg .crossing-name').allTextContents()).toContain('4,563');
+    await figure.getByRole('button', { name: 'Table' }).click();
+    const rows = await figure.locator('table tbody tr').allTextContents();
+    expect(rows).toHaveLength(8);
+    expect(rows[0]).toMatch(/this image.*hdd-7200.*461,312.*170 ms.*15$/);
+    await figure.getByLabel('Device').selectOption('nvme-plp');
+    expect(await figure.locator('svg line.saved').count()).toBe(0);
+    expect(await figure.locator('.sub').first().textContent()).toContain('nothing is saved');
+    expect(noise).toEqual([]);
+  });
+
   test('a chart is saved as SVG and as PNG', async () => {
     const { page, noise } = await open(result, { name: 'save' });
     for (const kind of ['SVG', 'PNG']) {
@@ -328,7 +346,8 @@ describe.skipIf(skipsBrowser)('in a browser', () => {
   test.each(['light', 'dark'] as const)(
     'axe finds no serious violation on a %s page',
     async (colorScheme) => {
-      const { page } = await open(result, { name: `axe-${colorScheme}`, colorScheme });
+      const html = reportHtml(result, { repairs: repairsOf(result) });
+      const { page } = await opened(browser, directory, html, { name: `axe-${colorScheme}`, colorScheme });
       await page.locator('svg.timeline').waitFor();
       await page.getByRole('button', { name: 'Axes' }).click();
       // By the debugger, past the page's own policy, which lets no foreign script run.

@@ -150,9 +150,7 @@ async function writeFiles(
   const table = tableOf(out);
   if (table !== undefined) replaceFile(table, resultCsv(ended.result), { durable: false });
   const { reportHtml } = await import('../../report/html.ts');
-  replaceFile(report, reportHtml(ended.result, { looks: await closerLook(ended.result) }), {
-    durable: false,
-  });
+  replaceFile(report, reportHtml(ended.result, await closerLook(ended.result)), { durable: false });
   return [
     { what: 'Result', path: out },
     ...(table === undefined ? [] : [{ what: 'Table', path: table }]),

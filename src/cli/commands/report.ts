@@ -92,7 +92,7 @@ export const reportCommand = defineCommand({
       }
       return EXIT.good;
     }
-    const written = markdown ? tablesOf(result, cache) : await page(result);
+    const written = markdown ? await tablesOf(result, cache) : await page(result);
     if (markdown && out === undefined) {
       terminal.print(written.trimEnd());
       return EXIT.good;
@@ -133,10 +133,14 @@ async function page(
 ): Promise<string> {
   const { reportHtml } = await import('../../report/html.ts');
   const { closerLook } = await import('../sessions/closer-look.ts');
-  return reportHtml(result, { isLive, ...(isLookedAt ? { looks: await closerLook(result) } : {}) });
+  return reportHtml(result, { isLive, ...(isLookedAt ? await closerLook(result) : {}) });
 }
 
-function tablesOf(result: ResultRecord, caches: readonly CacheMode[] | undefined): string {
+async function tablesOf(result: ResultRecord, caches: readonly CacheMode[] | undefined): Promise<string> {
   const present = CACHE_MODES.filter((mode) => result.cells.some(({ cell }) => cell.cache === mode));
-  return boundedTables((caches ?? present).map((cache) => markdownTables(result, { cache })));
+  const tables = (caches ?? present).map((cache) => markdownTables(result, { cache }));
+  if (caches !== undefined) return boundedTables(tables);
+  const { repairPrices } = await import('../sessions/closer-look.ts');
+  const { repairMarkdown } = await import('../../report/repair-markdown.ts');
+  return boundedTables([...tables, repairMarkdown(result, await repairPrices(result))].filter(Boolean));
 }

@@ -1,7 +1,8 @@
 /**
  * A closer look at the cells that an answer quotes: their first requests are served again in memory, for
  * the places of their host operations in the image, and on every device model, for its exact virtual
- * time. Counts are deterministic, so this is what the result's own run did.
+ * time. Counts are deterministic, so this is what the result's own run did. Cells that are repaired after
+ * a crash are also left without a close, and opened again.
  *
  * Invariant: nothing is shown that is not of the cell. A cell that cannot be run again here, such as
  * one of a trace or an image of the user, or that costs something else now, is left out.
@@ -12,8 +13,11 @@ import type { CellPlan } from '../../bench/engine.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
 import type { HostLogRecord } from '../../device/host-log.ts';
+import { lazyPrice, repairGrowth, type LazyPrice, type RepairGrowth } from '../../crash/price.ts';
+import { FORMAT_FACTS } from '../../format/formats.ts';
 import { quotedCells } from '../../report/answer.ts';
 import type { CloserLook, HostOperation } from '../../report/closer-look.ts';
+import type { RepairPrice } from '../../report/repair-price.ts';
 import { cellKey } from '../../result/cell.ts';
 import { costSequence } from '../../result/request-costs.ts';
 import type { CellRecord, ResultRecord } from '../../result/schema.ts';
@@ -27,12 +31,24 @@ const CELLS_MAX = 8;
 /** Operations of a cell that a page holds. */
 const OPERATIONS_MAX = 4000;
 
-/** By `cellKey`; empty of a result of which no cell can be run again. */
-export async function closerLook(result: ResultRecord): Promise<ReadonlyMap<string, CloserLook>> {
+/** Cells whose repair after a crash is priced. */
+const PRICED_MAX = 4;
+
+/** Both by `cellKey`; empty of a result of which no cell can be run again. */
+export interface CloserLooks {
+  readonly looks: ReadonlyMap<string, CloserLook>;
+  readonly repairs: ReadonlyMap<string, RepairPrice>;
+}
+
+export async function closerLook(result: ResultRecord): Promise<CloserLooks> {
+  return { looks: await looksAt(result), repairs: await repairPrices(result) };
+}
+
+async function looksAt(result: ResultRecord): Promise<ReadonlyMap<string, CloserLook>> {
   const quoted = quotedCells(result.cells);
   const names = new Set(shippedNames());
   const cells = result.cells.filter(
-    (record) => quoted.has(cellKey(record.cell)) && isRepeatable(record) && names.has(record.cell.workload),
+    (record) => quoted.has(cellKey(record.cell)) && isRepeatable(record, names),
   );
   const models = new Map(DEVICE_MODELS.map((model) => [model.name, model]));
   const engine = new BuiltinEngine({ models });
@@ -45,7 +61,7 @@ export async function closerLook(result: ResultRecord): Promise<ReadonlyMap<stri
 }
 
 /** Made from a shipped workload as it is. */
-function isRepeatable({ cell, requests, counts }: CellRecord): boolean {
+function isRepeatable({ cell, requests, counts }: CellRecord, shipped: ReadonlySet<string>): boolean {
   const changes = [
     cell.image,
     cell.flushPolicy,
@@ -57,10 +73,85 @@ function isRepeatable({ cell, requests, counts }: CellRecord): boolean {
   ];
   return (
     cell.engine === 'builtin' &&
+    shipped.has(cell.workload) &&
     requests !== undefined &&
     counts !== null &&
     changes.every((change) => change === undefined)
   );
+}
+
+/** What repairs after a crash cost, and save until then: of quoted cells, then one of each workload. */
+export async function repairPrices(result: ResultRecord): Promise<ReadonlyMap<string, RepairPrice>> {
+  const quoted = quotedCells(result.cells);
+  const names = new Set(shippedNames());
+  const pairs = repairPairs(result.cells.filter((record) => isRepeatable(record, names)));
+  const isQuoted = ([, { cell }]: RepairPair): boolean => quoted.has(cellKey(cell));
+  const known = new Set<string>();
+  const others = pairs.filter(([, { cell }]) => {
+    const isNew = !known.has(cell.workload);
+    known.add(cell.workload);
+    return isNew;
+  });
+  const chosen = [...new Set([...pairs.filter(isQuoted), ...others])].slice(0, PRICED_MAX);
+  const growths = new Map<string, RepairGrowth | undefined>();
+  const prices = new Map<string, RepairPrice>();
+  for (const [eager, repaired] of chosen) {
+    const plans = [
+      await planOf(eager, result.environment.seed),
+      await planOf(repaired, result.environment.seed),
+    ] as const;
+    const price = await lazyPrice(plans, REQUESTS);
+    if (price === undefined) continue;
+    const { format, clusterSize, shape } = repaired.cell;
+    const key = JSON.stringify([format, clusterSize, shape]);
+    if (!growths.has(key)) growths.set(key, await repairGrowth(plans[1]));
+    prices.set(cellKey(repaired.cell), repairPrice(price, cellKey(eager.cell), growths.get(key)));
+  }
+  return prices;
+}
+
+type RepairPair = readonly [eager: CellRecord, repaired: CellRecord];
+
+/** Cells that are repaired after a crash, each with the eager cell that differs in nothing else. */
+function repairPairs(records: readonly CellRecord[]): readonly RepairPair[] {
+  const placeOf = ({ cell }: CellRecord): string => {
+    const { format, refcounts, ...place } = cell;
+    return JSON.stringify(Object.entries(place).toSorted(([a], [b]) => (a < b ? -1 : 1)));
+  };
+  const eager = new Map(
+    records.filter(({ cell }) => cell.refcounts === 'eager').map((record) => [placeOf(record), record]),
+  );
+  return records.flatMap((record) => {
+    const { refcounts, format, cache } = record.cell;
+    const { isInUse, refcountModes } = FORMAT_FACTS[format];
+    const isRepaired = refcounts === 'lazy' || (isInUse !== undefined && refcountModes.length === 0);
+    const other = eager.get(placeOf(record));
+    return isRepaired && other !== undefined && cache !== 'unsafe' ? [[other, record]] : [];
+  });
+}
+
+function repairPrice(price: LazyPrice, eager: string, growth: RepairGrowth | undefined): RepairPrice {
+  const { guestWrites, savedSyncs, opening, onDevices } = price;
+  const perByte = (value: number | undefined): number | undefined =>
+    growth === undefined || value === undefined ? undefined : value / growth.bytes;
+  return {
+    eager,
+    guestWrites,
+    savedSyncs,
+    ...opening,
+    readBytesPerByte: perByte(growth?.readBytes),
+    onDevices: onDevices.map(({ device, savedNs, openingNs }) => ({
+      device,
+      savedNs,
+      repairNs: openingNs,
+      nsPerByte: perByte(growth?.onDevices.get(device)),
+    })),
+  };
+}
+
+async function planOf({ cell }: CellRecord, seed: number): Promise<CellPlan> {
+  const source = await findSource(cell.workload);
+  return { cell, source, seed: seed === 0 ? undefined : seed, payload: 'pattern' };
 }
 
 async function lookAt(
@@ -70,8 +161,7 @@ async function lookAt(
 ): Promise<CloserLook | undefined> {
   const { requests, cell } = record;
   if (requests === undefined) return undefined;
-  const source = await findSource(cell.workload);
-  const plan: CellPlan = { cell, source, seed: seed === 0 ? undefined : seed, payload: 'pattern' };
+  const plan = await planOf(record, seed);
   if (engine.unsupportedReason(plan, 'count') !== undefined) return undefined;
   const operations: HostOperation[] = [];
   const outcome = await engine.count(plan, {

@@ -15,6 +15,7 @@ import { MeasureChart } from './measure-chart.tsx';
 import { measuresOf } from './measures.ts';
 import { firstDimensions, pivotOf, type Dimensions } from './pivot.ts';
 import { TimelineChart } from './timeline-chart.tsx';
+import { RepairChart } from './repair-chart.tsx';
 import { FilterBar, MeasureBar, PivotBar } from './toolbar.tsx';
 import type { View } from './view.ts';
 
@@ -137,6 +138,12 @@ function Details({ data, shown, colourOf, view, onView }: DetailsProps): JSX.Ele
         <DeviceTable details={details} names={data.names} cells={shown} colourOf={colourOf} />
         <LatencyChart details={details} names={data.names} cells={shown} colourOf={colourOf} />
       </section>
+      {details.repairs.length > 0 && (
+        <section id="crash" aria-labelledby="crash-title">
+          <h2 id="crash-title">After a crash</h2>
+          <RepairChart details={details} names={data.names} colourOf={colourOf} />
+        </section>
+      )}
     </>
   );
 }
