@@ -152,5 +152,22 @@ export interface PageComparisons {
   readonly comparisons: readonly PageComparison[];
 }
 
+/** A host log. */
+export interface PageLog {
+  readonly name: string;
+  /** `null` of a log that names no requests. */
+  readonly requests: PageRequests | null;
+  /** The first of them, without those of open. */
+  readonly operations: readonly HostOperation[];
+}
+
+/** Data of the page of host logs. */
+export interface PageLogs {
+  /** Texts of `result/request-costs`. */
+  readonly costs: readonly string[];
+  readonly models: readonly PageModel[];
+  readonly logs: readonly PageLog[];
+}
+
 /** Requests of each cell whose operations a timeline shows. */
 export const TIMELINE_REQUESTS = 512;

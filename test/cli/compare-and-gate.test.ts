@@ -37,6 +37,7 @@ beforeAll(async () => {
     expect(await call(words.trim())).toMatchObject({ code: 0 });
   }
   const result = JSON.parse(readFileSync(join(folder, 'a.json'), 'utf8')) as ResultRecord;
+  writeFileSync(join(folder, 'foreign.jsonl'), '{"op":"write","offset":0,"length":512}\n');
   writeFileSync(join(folder, 'worse.json'), JSON.stringify(withCowSyncs(result)));
 });
 
@@ -100,7 +101,28 @@ describe('compare', () => {
     expect((await call('compare one.jsonl one.jsonl')).stdout).toContain('All host operations are the same');
   });
 
+  test('report: a page and a table of host logs, with the counts of the run that wrote them', async () => {
+    expect(await call('report one.jsonl two.jsonl --out logs.html')).toMatchObject({ code: 0 });
+    expect(readFileSync(join(folder, 'logs.html'), 'utf8')).toContain('id="log-data"');
+    const lines = readFileSync(join(folder, 'one.jsonl'), 'utf8').trimEnd().split('\n');
+    const syncs = lines.filter((line) => line.includes('"op":"sync"')).length;
+    const { stdout } = await call('report one.jsonl --markdown');
+    expect(stdout).toContain(
+      `one.jsonl: ${lines.length.toLocaleString('en-US')} host operations for 40 guest requests, ${String(syncs)} syncs`,
+    );
+  });
+
   test.each([
+    ['report one.jsonl a.json', 2, /one\.jsonl is a host log, a\.json is not/],
+    ['report one.jsonl two.jsonl one.jsonl', 2, /needs one or two host logs; these are 3/],
+    ['report one.jsonl --serve 0', 2, /--serve applies to results/],
+    ['report one.jsonl --charts .', 2, /--charts applies to results/],
+    ['report one.jsonl --markdown --cache none', 2, /--cache applies to results/],
+    [
+      'report foreign.jsonl',
+      1,
+      /foreign\.jsonl, line 1: phase must be .*ingest reads those of other engines/,
+    ],
     ['compare a.json', 2, /at least two files/],
     ['compare a.json one.jsonl', 2, /host logs are compared with host logs/],
     ['compare one.jsonl', 2, /exactly two host logs/],

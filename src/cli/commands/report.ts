@@ -14,6 +14,7 @@ import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads } from '../options/file-uses.ts';
+import { isHostLog, readHostLog } from '../files/compared-files.ts';
 import { mergeResults } from '../files/merge-results.ts';
 import { flag, inGroup, optional } from '../options/option-kinds.ts';
 import { choice, count, listOf, text } from '../options/option-values.ts';
@@ -31,7 +32,7 @@ export const reportCommand = defineCommand({
         type: 'string',
         array: true,
         demandOption: true,
-        describe: 'Result files; their cells go into one report',
+        describe: 'Result files; their cells go into one report. Or host logs, one or two',
       })
       .options(
         inGroup('Report:', {
@@ -58,6 +59,7 @@ export const reportCommand = defineCommand({
           ['report results/latest.json --markdown --cache writethrough', 'a table for a README'],
           ['report results/latest.json --charts .', 'the charts as SVG'],
           ['report results/latest.json --serve 0', 'the page, following a run'],
+          ['report ops.jsonl', 'a host log, as run --host-log writes it'],
         ]),
       ),
 
@@ -72,7 +74,10 @@ export const reportCommand = defineCommand({
         : CHART_IDS.flatMap((id) => makes('chart', '--charts', chartPath(charts, id)))),
   ],
 
-  run: async ({ result: paths, out, markdown, cache, charts, serve }, terminal) => {
+  run: async (args, terminal) => {
+    const { result: paths, out, markdown, cache, charts, serve } = args;
+    const logs = paths.filter(isHostLog);
+    if (logs.length > 0) checkLogArgs(logs, args);
     if (serve !== undefined) {
       if (charts !== undefined || markdown || out !== undefined) {
         throw new UsageError('--serve writes no file: omit --out, --markdown and --charts');
@@ -82,6 +87,7 @@ export const reportCommand = defineCommand({
     if (charts !== undefined && (markdown || out !== undefined)) {
       throw new UsageError('--charts writes pictures only: omit --markdown and --out');
     }
+    if (logs.length > 0) return written(await logPage(logs, markdown), args, terminal);
     const result = merged(paths);
     if (charts !== undefined) {
       checkWritableDirectory(charts);
@@ -92,17 +98,54 @@ export const reportCommand = defineCommand({
       }
       return EXIT.good;
     }
-    const written = markdown ? await tablesOf(result, cache) : await page(result);
-    if (markdown && out === undefined) {
-      terminal.print(written.trimEnd());
-      return EXIT.good;
-    }
-    const path = out ?? DEFAULT_PAGE;
-    replaceFile(path, written, { durable: false });
-    if (!isStandardOutput(path)) terminal.print(visibleText(path));
-    return EXIT.good;
+    return written(markdown ? await tablesOf(result, cache) : await page(result), args, terminal);
   },
 });
+
+interface ReportArgs {
+  readonly result: readonly string[];
+  readonly out: string | undefined;
+  readonly markdown: boolean;
+  readonly cache: readonly CacheMode[] | undefined;
+  readonly charts: string | undefined;
+  readonly serve: number | undefined;
+}
+
+function written(
+  text: string,
+  { markdown, out }: Pick<ReportArgs, 'markdown' | 'out'>,
+  terminal: Terminal,
+): number {
+  if (markdown && out === undefined) {
+    terminal.print(text.trimEnd());
+    return EXIT.good;
+  }
+  const path = out ?? DEFAULT_PAGE;
+  replaceFile(path, text, { durable: false });
+  if (!isStandardOutput(path)) terminal.print(visibleText(path));
+  return EXIT.good;
+}
+
+/** One log or two, and nothing that only a result has. */
+function checkLogArgs(logs: readonly string[], { result: paths, ...args }: ReportArgs): void {
+  const other = paths.find((path) => !logs.includes(path));
+  if (other !== undefined) {
+    throw new UsageError(
+      `RESULT: ${visibleText(logs[0] ?? '')} is a host log, ${visibleText(other)} is not; make a page of each`,
+    );
+  }
+  if (logs.length > 2) {
+    throw new UsageError(`RESULT: needs one or two host logs; these are ${String(logs.length)}`);
+  }
+  const given = (['charts', 'serve', 'cache'] as const).find((name) => args[name] !== undefined);
+  if (given !== undefined) throw new UsageError(`--${given} applies to results, not to host logs`);
+}
+
+async function logPage(paths: readonly string[], isMarkdown: boolean): Promise<string> {
+  const logs = paths.map((path) => ({ name: visibleText(path), lines: readHostLog(path).lines() }));
+  const { hostLogMarkdown, hostLogPage } = await import('../../report/host-log/log-page.ts');
+  return isMarkdown ? boundedTables(hostLogMarkdown(logs)) : hostLogPage(logs);
+}
 
 function merged(paths: readonly string[]): ResultRecord {
   return mergeResults(paths.map((path) => ({ path, result: readResult(path) })));

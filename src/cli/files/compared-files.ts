@@ -17,26 +17,39 @@ import { visibleText } from '../../core/visible-text.ts';
 import { BASELINE_SCHEMA, readBaseline } from '../../gate/baseline.ts';
 import { readResult } from '../../result/store.ts';
 
+export interface LogFile {
+  readonly kind: 'host log';
+  readonly path: string;
+  readonly lines: () => Iterable<LogLine>;
+}
+
 export type ComparedFile =
-  | { readonly kind: 'result' | 'baseline'; readonly path: string; readonly side: Side }
-  | { readonly kind: 'host log'; readonly path: string; readonly lines: () => Iterable<LogLine> };
+  { readonly kind: 'result' | 'baseline'; readonly path: string; readonly side: Side } | LogFile;
 
 /** Bytes in which a kind is recognised. */
 const HEAD_BYTES = 512;
 
 /** @throws Qcow2BenchError as reading a result, a baseline or a host log does. */
 export function readCompared(path: string): ComparedFile {
+  if (isHostLog(path)) return readHostLog(path);
   const head = headOf(path);
-  if (/^\s*\{\s*"phase"\s*:/.test(head)) {
-    const bytes = readLog(path);
-    return { kind: 'host log', path, lines: () => hostLogLines(bytes, path) };
-  }
   const name = visibleText(path);
   if (new RegExp(`^\\s*\\{\\s*"schema"\\s*:\\s*"${BASELINE_SCHEMA.replace(/@.*$/, '@')}`).test(head)) {
     const { cells } = readBaseline(path);
     return { kind: 'baseline', path, side: { name, environment: undefined, records: [], counted: cells } };
   }
   return { kind: 'result', path, side: resultSide(name, readResult(path)) };
+}
+
+/** By its first field; `false` of what cannot be read. Logs for `ingest` may lack the phase: a line says so. */
+export function isHostLog(path: string): boolean {
+  return /^\s*\{\s*"(?:phase|file|request|guest|op|offset|length|purpose|cause)"\s*:/.test(headOf(path));
+}
+
+/** @throws Qcow2BenchError `host-log-too-large`, or as reading the file does. */
+export function readHostLog(path: string): LogFile {
+  const bytes = readLog(path);
+  return { kind: 'host log', path, lines: () => hostLogLines(bytes, path) };
 }
 
 function readLog(path: string): Buffer {

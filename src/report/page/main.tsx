@@ -3,10 +3,11 @@
 import { render, type ComponentChildren, type JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 
-import type { PageComparisons, PageData } from '../page-format.ts';
+import type { PageComparisons, PageData, PageLogs } from '../page-format.ts';
 import { ComparisonApp } from './comparison-app.tsx';
 import { unpacked } from './data.ts';
 import { followed } from './live.ts';
+import { LogApp } from './log-app.tsx';
 import { ReportApp } from './report-app.tsx';
 import { fragmentOf, viewOf, type View } from './view.ts';
 
@@ -52,6 +53,7 @@ function listenToKeys(): void {
 
 async function begin(): Promise<void> {
   const place = document.getElementById('app');
+  const logs = document.getElementById('log-app');
   const compared = document.querySelectorAll<HTMLElement>('[data-comparison]');
   if (place !== null) {
     const draw = async (): Promise<void> => {
@@ -65,6 +67,9 @@ async function begin(): Promise<void> {
     };
     await draw();
     followed(draw);
+  } else if (logs !== null) {
+    const data = await unpacked<PageLogs>('log-data');
+    render(<Viewed>{(view, onView) => <LogApp data={data} view={view} onView={onView} />}</Viewed>, logs);
   } else if (compared.length > 0) {
     const data = await unpacked<PageComparisons>('comparison-data');
     for (const [index, element] of compared.entries()) {
