@@ -103,8 +103,12 @@ function isParts(value: unknown): boolean {
 }
 
 function badLine(path: string, line: number, rule: string): Qcow2BenchError {
-  return new Qcow2BenchError('host-log-invalid', `${rule}; a host log is written by --host-log; ingest reads those of other engines`, {
-    path,
-    line,
-  });
+  return new Qcow2BenchError(
+    'host-log-invalid',
+    `${rule}; a host log is written by --host-log; ingest reads those of other engines`,
+    {
+      path,
+      line,
+    },
+  );
 }
