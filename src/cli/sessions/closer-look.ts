@@ -10,6 +10,7 @@
 
 import { BuiltinEngine } from '../../bench/builtin-engine.ts';
 import type { CellPlan } from '../../bench/engine.ts';
+import { PLAIN_FORMAT } from '../../core/format-name.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
 import type { HostLogRecord } from '../../device/host-log.ts';
@@ -114,10 +115,8 @@ type RepairPair = readonly [eager: CellRecord, repaired: CellRecord];
 
 /** Cells that are repaired after a crash, each with the eager cell that differs in nothing else. */
 function repairPairs(records: readonly CellRecord[]): readonly RepairPair[] {
-  const placeOf = ({ cell }: CellRecord): string => {
-    const { format, refcounts, ...place } = cell;
-    return JSON.stringify(Object.entries(place).toSorted(([a], [b]) => (a < b ? -1 : 1)));
-  };
+  const placeOf = ({ cell }: CellRecord): string =>
+    cellKey({ ...cell, format: PLAIN_FORMAT, refcounts: null });
   const eager = new Map(
     records.filter(({ cell }) => cell.refcounts === 'eager').map((record) => [placeOf(record), record]),
   );
