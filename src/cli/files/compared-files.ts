@@ -41,7 +41,7 @@ export function readCompared(path: string): ComparedFile {
   return { kind: 'result', path, side: resultSide(name, readResult(path)) };
 }
 
-/** By its first field; `false` of what cannot be read. Logs for `ingest` may lack the phase: a line says so. */
+/** By its first field, which logs for `ingest` have too; `false` of what cannot be read. */
 export function isHostLog(path: string): boolean {
   return /^\s*\{\s*"(?:phase|file|request|guest|op|offset|length|purpose|cause)"\s*:/.test(headOf(path));
 }
