@@ -43,9 +43,10 @@ export function outputPlace(path: string): OutputPlace {
     return descriptor === undefined ? { kind: 'stream', path: real } : { kind: 'descriptor', descriptor };
   }
   const what = kindOf(found);
+  const orElse = found.isBlockDevice() ? ', or write a disk to it with convert --in-place' : '';
   throw new Qcow2BenchError(
     'not-an-output',
-    `is ${what}, which cannot be replaced by an output: name a file`,
+    `is ${what}, which cannot be replaced by an output: name a file${orElse}`,
     { path },
   );
 }

@@ -7,8 +7,8 @@
  * - The target is synced once, when it is whole (`UnsyncedFiles`).
  * - One write of the target at a time, in the order of the disk: so clusters have the places that
  *   `qemu-img convert` gives them. What follows is read meanwhile.
- * - The result has another name until it is whole and durable: a conversion that fails or is
- *   stopped leaves nothing, and a file that is there is replaced in one step, if that was asked
+ * - But for `inPlace`, the result has another name until it is whole and durable: a conversion that
+ *   fails or is stopped leaves nothing, and a file that is there is replaced in one step, if that was asked
  *   for, or not at all.
  * - Zeroes are never written: not where tables say so, not in blocks of 4 KiB that hold nothing
  *   else. The writes are those of `qemu-img convert`, so the result has the same bytes.
@@ -19,6 +19,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
+import { formatSize } from '../core/size.ts';
 import { followLinks } from '../device/file-storage.ts';
 import { aboutFinalName } from '../device/temporary-file.ts';
 import type { BackingPolicy } from '../format/backing-chain.ts';
@@ -28,7 +29,7 @@ import type { RefcountMode } from '../format/image-options.ts';
 import { dataFileName, hasDataFile, type ImageShape } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
 import { createImageFile, discardFile, refuseInTheWay, type NewBacking } from './create-image.ts';
-import { lockOf, SHARED_HOST_FILES, type ImagePlace } from './host-image.ts';
+import { lockOf, SHARED_HOST_FILES, WRITABLE_HOST_FILES, type ImagePlace } from './host-image.ts';
 import { tableExtents, type ImageExtent } from './image-extents.ts';
 import { snapshotsOf } from './image-snapshots.ts';
 import { openChain } from './open-chain.ts';
@@ -64,6 +65,11 @@ export interface ConvertOptions {
      * Default false: all of the chain is.
      */
     readonly keepBacking?: boolean | undefined;
+    /**
+     * Write to the existing image or block device of that name, as `qemu-img convert -n` does: its
+     * format and size stay, and what it held is lost even if the conversion fails. Default false.
+     */
+    readonly inPlace?: boolean | undefined;
   };
   /** Write compressed clusters; qcow2 only. Default false. */
   readonly compress?: boolean | undefined;
@@ -84,7 +90,7 @@ export interface ConvertedImage {
  * Converts an image.
  *
  * @throws Qcow2BenchError `compress-unsupported`; `file-exists`; `target-is-source`;
- *   `snapshots-unsupported`; `snapshot-missing`; what opening the source, its chain or creating the
+ *   `target-too-small`; `snapshots-unsupported`; `snapshot-missing`; what opening the source, its chain or creating the
  *   target throws; the signal's reason.
  */
 export async function convertImage(options: ConvertOptions): Promise<ConvertedImage> {
@@ -94,6 +100,7 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
     const message = `${target.format} has no compressed clusters: convert to ${having}, or without compression`;
     throw new Qcow2BenchError('compress-unsupported', message);
   }
+  if (target.inPlace === true) return convertInPlace(options);
   const { storage, name } = target;
   const overwrite = target.overwrite ?? false;
   // Errors that can be known in advance are reported before the work.
@@ -128,6 +135,33 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
       const named = aboutFinalName(error, partName, name);
       throw dataFile === undefined ? named : aboutFinalName(named, dataFile.name, dataFile.finalName);
     }
+  } finally {
+    await image.abandon();
+  }
+}
+
+/** Nothing is created, replaced or resized: zeroes are written too, as the target may hold anything. */
+async function convertInPlace(options: ConvertOptions): Promise<ConvertedImage> {
+  const { source, target } = options;
+  const { image, format: sourceFormat, names } = await openChain(source);
+  try {
+    if (source.snapshot !== undefined) await snapshotsOf(image, source.path).show(source.snapshot);
+    refuseSource(names, target);
+    const { virtualSize } = image;
+    const path = target.storage.realName?.(target.name) ?? target.name;
+    const existing = await openImage({
+      name: path,
+      format: target.format,
+      files: WRITABLE_HOST_FILES,
+      readOnly: false,
+      backing: source.backing,
+    });
+    if (existing.virtualSize < virtualSize) {
+      await existing.abandon();
+      const message = `holds ${formatSize(existing.virtualSize)}, but the source has ${formatSize(virtualSize)}: resize it, or use another target`;
+      throw new Qcow2BenchError('target-too-small', message, { path });
+    }
+    return { sourceFormat, virtualSize, copiedBytes: await copied(image, existing, options) };
   } finally {
     await image.abandon();
   }
@@ -211,10 +245,26 @@ async function fill(
     },
     readOnly: false,
   });
+  return copied(source, target, options, () => {
+    files.areWhole();
+  });
+}
+
+/**
+ * Copies and closes the target; answers how many bytes were copied.
+ *
+ * @param onWhole is called before the close.
+ */
+async function copied(
+  source: DiskImage,
+  target: DiskImage,
+  options: ConvertOptions,
+  onWhole?: () => void,
+): Promise<number> {
   try {
     const copy = new Copy(source, target, options);
     await (options.compress === true ? copy.compressed() : copy.plain());
-    files.areWhole();
+    onWhole?.();
     await target.close();
     return copy.copiedBytes;
   } catch (error) {
@@ -288,12 +338,13 @@ class Copy {
 
   /** Whether the target reads an extent from the backing file that it shares with the source. */
   #isBehind({ depth, present }: ImageExtent): boolean {
-    return this.#target.backing !== undefined && (depth > 0 || !present);
+    return this.#options.target.keepBacking === true && (depth > 0 || !present);
   }
 
-  /** Zeroes need no bytes, but must hide what a backing file has. */
+  /** Zeroes need no bytes in a new image, but must hide what the target or its backing file has. */
   async #zeroes(start: number, end: number): Promise<void> {
-    if (this.#target.backing === undefined || start === end) return;
+    const { keepBacking = false, inPlace = false } = this.#options.target;
+    if ((!keepBacking && !inPlace) || start === end) return;
     await this.#target.writeZeroes(start, end - start, { unmap: true });
   }
 

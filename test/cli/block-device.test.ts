@@ -22,9 +22,9 @@ function reasonAgainstLoop(): string | undefined {
 const skip = reasonAgainstLoop();
 
 /** A block device of a file in `folder`, until the test ends. */
-function loopDevice(folder: string, bytes: number): string {
+function loopDevice(folder: string, bytes: number, filledWith = 0): string {
   const file = join(folder, 'file');
-  writeFileSync(file, '');
+  writeFileSync(file, filledWith === 0 ? '' : Buffer.alloc(bytes, filledWith));
   truncateSync(file, bytes);
   const { status, stdout, stderr } = spawnSync('losetup', ['--find', '--show', file], { encoding: 'utf8' });
   if (status !== 0) throw new Error(`losetup: ${stderr}`);
@@ -86,6 +86,56 @@ describe.skipIf(skip !== undefined)(`a block device${skip === undefined ? '' : `
     expect(full.stderr).toContain('ENOSPC');
     // Leaks at most.
     expect([0, 3]).toContain((await callCli(folder, 'check', device)).code);
+  });
+
+  /** Data, written zeroes and holes, over 3 MiB. */
+  function makeDisk(folder: string): void {
+    runTool('qemu-img', ['create', '-q', '-f', 'qcow2', 'disk', '3M'], folder);
+    for (const write of ['write -P 1 64k 1M', 'write -z 512k 64k', 'write -P 2 2M 4k']) {
+      runTool('qemu-io', ['-f', 'qcow2', '-c', write, 'disk'], folder);
+    }
+  }
+
+  test('takes a disk in place, raw, as qemu-img convert -n writes it; what is behind the disk stays', async () => {
+    const [ours, theirs] = [testDirectory(), testDirectory()];
+    for (const folder of [ours, theirs]) makeDisk(folder);
+    const ourDevice = loopDevice(ours, 4 * MIB, 9);
+    const theirDevice = loopDevice(theirs, 4 * MIB, 9);
+    const words = ['convert', 'disk', ourDevice, '--to', 'raw', '--in-place'];
+    const ended = await callCli(ours, ...words);
+    expect(ended).toMatchObject({ code: 0 });
+    expect(ended.stdout).toContain('wrote to');
+    runTool('qemu-img', ['convert', '-n', '-f', 'qcow2', '-O', 'raw', 'disk', theirDevice], theirs);
+    for (const device of [ourDevice, theirDevice]) spawnSync('blockdev', ['--flushbufs', device]);
+    const [written, expected] = [ours, theirs].map((folder) => readFileSync(join(folder, 'file')));
+    expect(expected?.subarray(3 * MIB).equals(Buffer.alloc(MIB, 9))).toBe(true);
+    expect(written?.equals(expected ?? Buffer.alloc(0))).toBe(true);
+  });
+
+  test('takes a disk in place, as the qcow2 image on it, with the bytes of qemu-img convert -n', async () => {
+    const [ours, theirs] = [testDirectory(), testDirectory()];
+    const devices = [ours, theirs].map((folder) => {
+      makeDisk(folder);
+      const device = loopDevice(folder, 16 * MIB);
+      runTool('qemu-img', ['create', '-q', '-f', 'qcow2', device, '8M'], folder);
+      runTool('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 0 3M', device], folder);
+      return device;
+    });
+    const [ourDevice = '', theirDevice = ''] = devices;
+    expect(await callCli(ours, 'convert', 'disk', ourDevice, '--in-place')).toMatchObject({ code: 0 });
+    runTool('qemu-img', ['convert', '-n', '-f', 'qcow2', '-O', 'qcow2', 'disk', theirDevice], theirs);
+    for (const device of devices) spawnSync('blockdev', ['--flushbufs', device]);
+    const [written, expected] = [ours, theirs].map((folder) => readFileSync(join(folder, 'file')));
+    expect(written?.equals(expected ?? Buffer.alloc(0))).toBe(true);
+  });
+
+  test('that is smaller than the disk is left as it is', async () => {
+    const folder = testDirectory();
+    makeDisk(folder);
+    const device = loopDevice(folder, 2 * MIB, 9);
+    const ended = await callCli(folder, 'convert', 'disk', device, '--to', 'raw', '--in-place');
+    expect(errorLine(ended)).toContain('[target-too-small]');
+    expect(readFileSync(join(folder, 'file')).equals(Buffer.alloc(2 * MIB, 9))).toBe(true);
   });
 
   test.each([

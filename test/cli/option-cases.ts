@@ -239,6 +239,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
         'compression-type': { compress: true },
         'node-size': { to: 'btree' },
         'keep-backing': { IN: 'top.qcow2' },
+        'in-place': { OUT: 'followed.qcow2' },
       },
     },
     resize: {

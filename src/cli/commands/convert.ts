@@ -14,7 +14,7 @@ import { hostImage } from '../../image/host-image.ts';
 import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
-import { makes, OVERWRITE_OPTIONS, readsImage } from '../options/file-uses.ts';
+import { changesImage, makes, OVERWRITE_OPTIONS, readsImage } from '../options/file-uses.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
 import { imageShape, refuseRefcounts, SHAPE_OPTIONS } from '../options/layout-options.ts';
@@ -40,6 +40,7 @@ export const convertCommand = defineCommand({
           snapshot: optional('Convert this internal snapshot, by ID or name', text('snapshot')),
           'keep-backing': flag("OUT is an overlay of IN's backing file: copy only what IN itself holds"),
           compress: flag('qcow2: write compressed clusters'),
+          'in-place': flag('Write to the existing image or block device OUT; its size and layout stay'),
           ...OVERWRITE_OPTIONS,
           'force-share': FORCE_SHARE,
           json: flag('Print a summary as JSON'),
@@ -53,13 +54,16 @@ export const convertCommand = defineCommand({
           ['convert top.qcow2 flat.raw --to raw', 'flatten an overlay and its backing chain to raw'],
           ['convert disk.qcow2 old.qcow2 --snapshot before-upgrade', 'the disk as a snapshot has it'],
           ['convert disk.qcow2 small.qcow2 --compress --compression-type zstd', 'compressed clusters'],
+          ['convert disk.qcow2 /dev/vg/disk --to raw --in-place', 'the disk on an existing block device'],
         ]),
       ),
 
   files: (args) => {
     const { in: from, out, 'data-file': dataFile = 'none' } = args;
+    const source = readsImage('IN', from, { format: args.from, backing: backingPolicy(args) });
+    if (args['in-place']) return [...source, ...changesImage('OUT', out, { format: args.to })];
     return [
-      ...readsImage('IN', from, { format: args.from, backing: backingPolicy(args) }),
+      ...source,
       ...makes('image', 'OUT', out),
       ...makes('image', '--data-file', dataFile === 'none' ? undefined : dataFileName(realOutputPath(out))),
     ];
@@ -80,6 +84,7 @@ export const convertCommand = defineCommand({
         `--compress: ${to} has no compressed clusters; use it with ${formatList(compressing)}`,
       );
     }
+    if (args['in-place']) refuseNewLayout(args);
     using bar = new ProgressBar(terminal.errors);
     using interruption = new Interruption(terminal, () => bar.clear());
     const options: ConvertOptions = {
@@ -98,6 +103,7 @@ export const convertCommand = defineCommand({
         shape: imageShape(args, [to]),
         overwrite: args.overwrite,
         keepBacking: args['keep-backing'],
+        inPlace: args['in-place'],
       },
       compress: args.compress,
       onProgress: (done, total) => {
@@ -110,22 +116,44 @@ export const convertCommand = defineCommand({
       converted = await convertImage(options);
     } catch (error) {
       if (!(error instanceof Interrupted)) throw error;
-      terminal.warn(`qcow2-bench: conversion interrupted: ${args.out} is unchanged`);
+      const left = args['in-place'] ? 'is written in part: convert again' : 'is unchanged';
+      terminal.warn(`qcow2-bench: conversion interrupted: ${args.out} ${left}`);
       return EXIT.interrupted;
     }
     bar.clear();
     terminal.print(
-      args.json
-        ? JSON.stringify(convertedJson(args.out, to, converted))
-        : convertedText(args.out, to, converted),
+      args.json ? JSON.stringify(convertedJson(args.out, to, converted)) : convertedText(args, converted),
     );
     return EXIT.good;
   },
 });
 
-function convertedText(out: string, to: string, converted: ConvertedImage): string {
-  const { sourceFormat, virtualSize, copiedBytes } = converted;
-  return `created ${relative('', out)}: ${to} from ${sourceFormat}, ${formatSize(virtualSize)}, ${formatSize(copiedBytes)} of data copied`;
+/** An existing image keeps the layout that it has. */
+function refuseNewLayout(args: Readonly<Record<string, unknown>>): void {
+  const names = [
+    'cluster-size',
+    'refcounts',
+    'keep-backing',
+    'compress',
+    'overwrite',
+    ...Object.keys(SHAPE_OPTIONS),
+  ];
+  const given = names.find((name) => args[name] !== undefined && args[name] !== false);
+  if (given !== undefined) {
+    throw new UsageError(`--${given} is for a new image; omit it, or --in-place`);
+  }
+}
+
+function convertedText(
+  {
+    out,
+    to,
+    'in-place': inPlace,
+  }: { readonly out: string; readonly to: string; readonly 'in-place': boolean },
+  { sourceFormat, virtualSize, copiedBytes }: ConvertedImage,
+): string {
+  const verb = inPlace ? 'wrote to' : 'created';
+  return `${verb} ${relative('', out)}: ${to} from ${sourceFormat}, ${formatSize(virtualSize)}, ${formatSize(copiedBytes)} of data copied`;
 }
 
 function convertedJson(out: string, to: string, converted: ConvertedImage): Record<string, unknown> {
