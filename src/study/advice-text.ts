@@ -4,7 +4,7 @@ import { DEFAULT_FORMAT, PLAIN_FORMAT } from '../core/format-name.ts';
 import { countOf } from '../core/number-text.ts';
 import { aligned, wrapped } from '../core/text-lines.ts';
 import { visibleText, withVisibleText } from '../core/visible-text.ts';
-import { percentText } from '../report/numbers.ts';
+import { factorText, percentText } from '../report/numbers.ts';
 import { modelName } from '../result/vocabulary.ts';
 import { timeSaved, type Advice, type Setting } from './advice.ts';
 import { axisValue } from './axes.ts';
@@ -29,6 +29,8 @@ interface Style {
 
 const HEADING_WIDTH = 20;
 const WIDTH_MAX = 100;
+/** A share of the time that is not worth a word. */
+const NEARLY_NOTHING = 0.05;
 /** Settings that the table shows; those that are named are always there. */
 const SHOWN = 10;
 
@@ -65,31 +67,42 @@ export function adviceText(given: AdviceText, { paint, width: columns }: Style):
     ...(surprises.length === 0 ? [] : [...points(surprises).map(paint.yellow), '']),
     ...settingLines(first, table, paint.dim),
     '',
+    ...(others.length === 0 || lines.length === 0
+      ? []
+      : [paint.dim(`Lines for cache=${first.cache}; for another mode use --cache.`)]),
     ...lines.flatMap(({ tool, texts }) => [paint.dim(tool), ...texts.map((line) => `  ${line}`)]),
   ].join('\n');
 }
 
 /** One sentence: the setting to take in this cache mode, and what it saves. */
 export function headlineOf(workload: string, { cache, fastest, taken, usual }: Advice): string {
-  if (taken === undefined) return `With cache=${cache}, no setting of qcow2 was run.`;
+  const about = `Workload ${workload}, cache=${cache}`;
+  if (taken === undefined) return `${about}: no setting of qcow2 was run.`;
   const figures = figuresText(taken.row);
   if (usual === undefined || usual.row === taken.row) {
-    const most = fastest === undefined ? 0 : Math.max(0, timeSaved(fastest, taken));
-    return `For ${workload} with cache=${cache}, take the defaults of qcow2: ${figures}; no setting takes more than ${percentText(Math.ceil(most * 100) / 100)} less modelled time.`;
+    const rest =
+      fastest === undefined || fastest.row === taken.row
+        ? 'no setting takes less modelled time.'
+        : `the fastest, ${fastest.name}, takes ${percentText(timeSaved(fastest, taken))} less modelled time.`;
+    return `${about}: take the defaults of qcow2 (${figures}); ${rest}`;
   }
   return (
-    `For ${workload} with cache=${cache}, take ${taken.name}: ${figures}; ` +
-    `a request takes ${percentText(timeSaved(taken, usual))} less modelled time than with the defaults of qcow2 (${figuresText(usual.row)}).`
+    `${about}: take ${taken.name} (${figures}); a request takes ${percentText(timeSaved(taken, usual))} less ` +
+    `modelled time than with the defaults of qcow2 (${figuresText(usual.row)}).`
   );
 }
 
 function rawPoint({ taken, raw }: Advice): readonly Surprise[] {
   if (taken === undefined || raw === undefined) return [];
   const saved = timeSaved(raw, taken);
+  if (saved >= NEARLY_NOTHING) {
+    const text = `${capital(raw.name)} takes ${percentText(saved)} less modelled time; it has no snapshots and no backing file.`;
+    return [{ about: 'Raw', text }];
+  }
   const text =
-    saved < 0.05
-      ? 'Raw is not faster by more than 5 %.'
-      : `${capital(raw.name)} takes ${percentText(saved)} less modelled time; it has no snapshots and no backing file.`;
+    timeSaved(taken, raw) < NEARLY_NOTHING
+      ? `Raw is neither faster nor slower by more than ${percentText(NEARLY_NOTHING)}.`
+      : `Raw is slower: it takes ${factorText(raw.score / taken.score)} the modelled time.`;
   return [{ about: 'Raw', text }];
 }
 

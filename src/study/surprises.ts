@@ -5,7 +5,7 @@
  */
 
 import { alignUp } from '../core/alignment.ts';
-import { DEFAULT_FORMAT } from '../core/format-name.ts';
+import { DEFAULT_FORMAT, PLAIN_FORMAT } from '../core/format-name.ts';
 import { countOf, groupedText } from '../core/number-text.ts';
 import { humanSize } from '../core/size.ts';
 import { percentText, rateText } from '../report/numbers.ts';
@@ -32,6 +32,7 @@ export function surprisesOf(
   const rows = rowsWhere(table.rows, { cache: [cache] });
   return [
     unflushed(rows, cache),
+    unwrittenReads(rows),
     unallocated(rows),
     undonePreallocation(rows),
     smallCache(rows, virtualSize),
@@ -58,6 +59,29 @@ function unflushed(rows: readonly StudyRow[], cache: string): Surprise | undefin
   return {
     about: 'No flush',
     text: `The guest flushed nothing in ${writes}: with cache=${cache} a crash may lose all of them.${how}`,
+  };
+}
+
+/** Raw reads what was never written; a format that maps clusters knows that it is zero. */
+function unwrittenReads(rows: readonly StudyRow[]): Surprise | undefined {
+  const readBytes = (where: Where): number | undefined => {
+    const counts = countsOf(rowsWhere(rows, where)[0]);
+    return counts && (counts.run.reads.byPurpose.data?.bytes ?? 0);
+  };
+  const [raw, mapped] = [
+    readBytes({ format: [PLAIN_FORMAT] }),
+    readBytes({ ...PLAIN, preallocation: ['off'], refcounts: ['eager'] }),
+  ];
+  if (raw === undefined || mapped === undefined) return undefined;
+  const unwritten = raw - mapped;
+  if (unwritten <= raw * FEW) return undefined;
+  const isRecording = rows.some(({ records }) => records.some((record) => record.isRecording === true));
+  const how = isRecording
+    ? ' If they were on the recorded disk, --fill-reads on writes them before the run.'
+    : '';
+  return {
+    about: 'Unwritten reads',
+    text: `Of ${humanSize(raw)} that the guest reads, ${humanSize(unwritten)} were not written before: raw reads them from its file, qcow2 and QED know that they are zero.${how}`,
   };
 }
 

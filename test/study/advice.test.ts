@@ -4,7 +4,7 @@ import { geometryOf } from '../../src/format/qcow2/on-disk/geometry.ts';
 import { cacheGeometry } from '../../src/format/qcow2/metadata/cache-geometry.ts';
 
 import { adviceOf } from '../../src/study/advice.ts';
-import { headlineOf } from '../../src/study/advice-text.ts';
+import { adviceText, headlineOf } from '../../src/study/advice-text.ts';
 import { pasteLines } from '../../src/study/paste-lines.ts';
 import { l2CacheFor, surprisesOf } from '../../src/study/surprises.ts';
 import { studyTable, type StudyTable } from '../../src/study/table.ts';
@@ -37,7 +37,7 @@ describe('the setting to take', () => {
       'qcow2 eager',
     ]);
     expect(headlineOf('w', advice ?? never())).toBe(
-      'For w with cache=none, take qcow2, lazy refcounts: 0 syncs and 40,960 bytes per write; ' +
+      'Workload w, cache=none: take qcow2, lazy refcounts (0 syncs and 40,960 bytes per write); ' +
         'a request takes 48 % less modelled time than with the defaults of qcow2 (0 syncs and 40,960 bytes per write).',
     );
   });
@@ -47,8 +47,22 @@ describe('the setting to take', () => {
     const [advice] = adviceOf(table);
     expect(advice?.taken?.name).toBe('qcow2, eager refcounts');
     expect(headlineOf('w', advice ?? never())).toMatch(
-      /take the defaults .*no setting takes more than 4 % less/,
+      /take the defaults .*; the fastest, qcow2, lazy refcounts, takes 4 % less modelled time/,
     );
+  });
+
+  test('is compared with raw in both directions', () => {
+    const rawLine = (ns: number): string | undefined => {
+      const table = tableOf({ ...EAGER, times: [1000] }, { ...RAW, times: [ns] });
+      const given = { workload: 'w', advice: adviceOf(table), table, surprises: [], lines: [], sure: [] };
+      const paint = { bold: String, dim: String, yellow: String };
+      return adviceText(given, { paint, width: 100 })
+        .split('\n')
+        .find((line) => line.startsWith('Raw  '));
+    };
+    expect(rawLine(800)).toMatch(/Raw takes 20 % less modelled time; it has no snapshots/);
+    expect(rawLine(1020)).toMatch(/neither faster nor slower by more than 5 %/);
+    expect(rawLine(2000)).toMatch(/Raw is slower: it takes 2.00× the modelled time/);
   });
 
   test('depends on all devices alike', () => {
@@ -79,6 +93,18 @@ describe('surprises', () => {
     expect(l2CacheFor(row, 512 * 2 ** 30 + 512)).toBe(64 * 2 ** 20 + 65_536);
     const said = surprisesOf(tableOf(EAGER), { cache: 'none', virtualSize: 512 * 2 ** 30 });
     expect(said.map(({ about }) => about)).toContain('L2 cache');
+  });
+
+  test('are reads of what was not written, if raw has them and qcow2 has not', () => {
+    const surprise = (readBytes: number) =>
+      surprisesOf(tableOf({ ...RAW, readBytes: 2 ** 20 }, { ...EAGER, readBytes }), {
+        cache: 'none',
+        virtualSize: 2 ** 30,
+      }).find(({ about }) => about === 'Unwritten reads');
+    expect(surprise(2 ** 18)?.text).toMatch(
+      /^Of 1 MiB that the guest reads, 768 KiB were not written before/,
+    );
+    expect(surprise(2 ** 20 - 4096)).toBeUndefined();
   });
 
   test('say nothing of other cache modes', () => {

@@ -1,6 +1,6 @@
 /** Results with the coordinates and counts that a test of studies gives, and nothing else. */
 
-import type { Cell, CellRecord, ResultRecord, Timing } from '../../src/result/schema.ts';
+import type { Cell, CellRecord, Counts, ResultRecord, Timing } from '../../src/result/schema.ts';
 import { ENVIRONMENT, syntheticResult } from '../report/synthetic-result.ts';
 
 const [EXAMPLE] = syntheticResult().cells;
@@ -11,6 +11,8 @@ export interface SmallCell extends Partial<Cell> {
   /** Nanoseconds per request, a sample each. */
   readonly times?: readonly number[];
   readonly control?: readonly number[];
+  /** Bytes of guest data read from the file. */
+  readonly readBytes?: number;
   /** Flushes of the device below, a sample each; 100 writes. */
   readonly flushes?: readonly number[];
 }
@@ -24,7 +26,14 @@ export function smallResult(cells: readonly SmallCell[]): ResultRecord {
   };
 }
 
-function recordOf({ syncs = 0, times = [], control, flushes = [], ...coordinates }: SmallCell): CellRecord {
+function recordOf({
+  syncs = 0,
+  times = [],
+  control,
+  readBytes,
+  flushes = [],
+  ...coordinates
+}: SmallCell): CellRecord {
   if (EXAMPLE?.counts === undefined || EXAMPLE.counts === null) throw new Error('no example');
   const { counts } = EXAMPLE;
   const ops = Math.round(syncs * 100);
@@ -45,7 +54,11 @@ function recordOf({ syncs = 0, times = [], control, flushes = [], ...coordinates
     counts: {
       ...counts,
       guest: { ...counts.guest, writes: 100 },
-      run: { ...counts.run, syncs: { ops, elided: 0, byCause: ops === 0 ? {} : { 'guest-flush': ops } } },
+      run: {
+        ...counts.run,
+        ...(readBytes === undefined ? {} : { reads: readsOf(readBytes) }),
+        syncs: { ops, elided: 0, byCause: ops === 0 ? {} : { 'guest-flush': ops } },
+      },
       close: { ...counts.close, syncs: none },
     },
     timedRequests: times.length === 0 ? 0 : 1,
@@ -54,6 +67,10 @@ function recordOf({ syncs = 0, times = [], control, flushes = [], ...coordinates
     fallbacks: [],
     skipped: null,
   };
+}
+
+function readsOf(bytes: number): Counts['run']['reads'] {
+  return { ops: 1, bytes, byPurpose: { data: { ops: 1, bytes } } };
 }
 
 function timing(elapsedNs: number, round: number): Timing {

@@ -13,6 +13,7 @@ import { examples } from '../grammar/examples.ts';
 import { readsTrace } from '../files/matrix-files.ts';
 import { flag, inGroup, preset } from '../options/option-kinds.ts';
 import { count, text } from '../options/option-values.ts';
+import { REPLAY_OPTIONS } from '../options/replay-options.ts';
 import { ADVICE_OPTIONS } from '../options/study-options.ts';
 import { TRACE_OPTIONS } from '../options/trace-options.ts';
 import { advise } from '../sessions/advice-session.ts';
@@ -34,6 +35,7 @@ export const adviseCommand = defineCommand({
         inGroup('Advice:', {
           requests: preset('Run only the first N requests', count('requests', { min: 1 }), DEFAULT_REQUESTS),
           ...ADVICE_OPTIONS,
+          'fill-reads': REPLAY_OPTIONS['fill-reads'],
           path: preset('Path of the image in the lines to paste', text('path'), DEFAULT_PATH),
           json: flag('Print the advice as JSON'),
         }),
@@ -41,6 +43,7 @@ export const adviseCommand = defineCommand({
       .epilogue(
         examples([
           ['advise my.trace.csv.gz', 'a recording of yours (see record)'],
+          ['advise disk-in-use.trace.csv --fill-reads on', 'of a disk that had data before it was recorded'],
           ['advise postgres-pgbench --cache writeback', 'for another cache mode'],
           ['advise msr.csv.gz --requests 100000', 'a trace of another format, more of it'],
         ]),
@@ -48,8 +51,8 @@ export const adviseCommand = defineCommand({
 
   files: ({ workload }) => readsTrace(workload),
 
-  run: async ({ workload, requests, path, json, ...args }, terminal) => {
-    const advised = await advise({ workload, requests, given: args, trace: args }, terminal);
+  run: async ({ workload, requests, path, json, 'fill-reads': fillReads, ...args }, terminal) => {
+    const advised = await advise({ workload, requests, given: args, trace: args, fillReads }, terminal);
     if (advised === undefined) return EXIT.interrupted;
     const { source, table, sure } = advised;
     const { virtualSize } = source;

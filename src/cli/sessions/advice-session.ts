@@ -6,7 +6,7 @@ import { ADVICE_CELLS } from '../../study/advice.ts';
 import { studyTable, type StudyTable } from '../../study/table.ts';
 import { findSource, type WorkloadSource } from '../../workload/library.ts';
 import { TRANSFER_BYTES_MAX } from '../../workload/split-requests.ts';
-import { replaySource } from '../files/replay-source.ts';
+import { replaySource, type ReplaySourceArgs } from '../files/replay-source.ts';
 import { studyArgs, type StudyCellArgs } from '../options/study-options.ts';
 import { traceReading, type TraceArgs } from '../options/trace-options.ts';
 import type { Terminal } from '../terminal/terminal.ts';
@@ -31,18 +31,25 @@ export async function advise(
     requests,
     given,
     trace,
+    fillReads,
   }: {
     readonly workload: string;
     readonly requests: number;
     readonly given: StudyCellArgs;
     readonly trace: TraceArgs;
+    readonly fillReads: ReplaySourceArgs['fill-reads'];
   },
   terminal: Terminal,
 ): Promise<Advised | undefined> {
   refuseOtherDevices(given.device);
   const found = await findSource(workload, { ...traceReading(trace), limit: requests });
+  if (found.kind !== 'recording' && fillReads === 'on') {
+    throw new UsageError(`--fill-reads on: ${workload} is no trace`);
+  }
   const replay =
-    found.kind === 'recording' ? await replaySource(replayArgs(workload, requests, trace)) : undefined;
+    found.kind === 'recording'
+      ? await replaySource({ ...replayArgs(workload, requests, trace), 'fill-reads': fillReads })
+      : undefined;
   const source = replay?.source ?? found;
   const args = studyArgs(ADVICE_CELLS, { ...given, requests }, workload);
   const ended = await runSession(
@@ -83,7 +90,7 @@ function refuseOtherDevices(given: unknown): void {
 }
 
 /** A replay as fast as possible, of the trace as it is. */
-function replayArgs(trace: string, requests: number, args: TraceArgs): Parameters<typeof replaySource>[0] {
+function replayArgs(trace: string, requests: number, args: TraceArgs): Omit<ReplaySourceArgs, 'fill-reads'> {
   return {
     ...args,
     trace,
@@ -93,7 +100,6 @@ function replayArgs(trace: string, requests: number, args: TraceArgs): Parameter
     'flush-policy': undefined,
     remap: undefined,
     'max-transfer': TRANSFER_BYTES_MAX,
-    'fill-reads': 'auto',
     verify: false,
   };
 }
