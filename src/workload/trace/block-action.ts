@@ -14,7 +14,7 @@
  * - A completion with an error is a request that failed.
  */
 
-import type { Request } from '../request.ts';
+import type { Request, RequestOp } from '../request.ts';
 import { unreadablePlace } from './request-rules.ts';
 import type { Tally } from './tally.ts';
 import type { VolumeFilter } from './volume-filter.ts';
@@ -62,7 +62,7 @@ interface ActionTarget {
   readonly volumes: VolumeFilter;
   readonly passedOver: Tally;
   timeNs: number;
-  brokenRule(request: HeldRequest): string | undefined;
+  brokenRule(op: RequestOp, offset: number, length: number): string | undefined;
   rejectLater(rule: string): () => void;
   add(request: HeldRequest): string | undefined;
 }
@@ -139,7 +139,7 @@ export class ActionChoice {
     }
     if (this.chosen === undefined && action === 'Q') this.#choose('Q');
     if (this.chosen !== undefined) return this.#target.add(request);
-    const rule = this.#target.brokenRule(request);
+    const rule = this.#target.brokenRule(request.op, request.offset, request.length);
     const reject = rule === undefined ? undefined : this.#target.rejectLater(rule);
     this.#target.timeNs = request.timeNs;
     this.#held.push({ action, request, reject });

@@ -13,14 +13,16 @@ import { bitsOf, joinedBits } from './bits.ts';
 const PAGE_BYTES = 8192;
 const PAGE_BLOCKS = PAGE_BYTES * 8;
 const PAGES_MAX = 4096;
+/** Pages that are found without the map; a power of two. */
+const RECENT_PAGES = 256;
 
 export class BlockMap {
   /** Bytes of a block; a power of two. */
   blockSize: number;
   #pages = new Map<number, Uint8Array>();
-  /** The page that was marked last. */
-  #lastIndex = -1;
-  #last: Uint8Array = new Uint8Array(0);
+  /** Pages that were used last, by the low bits of their index. */
+  readonly #recent = Array.from({ length: RECENT_PAGES }, () => new Uint8Array(0));
+  readonly #recentIndices = new Float64Array(RECENT_PAGES).fill(-1);
 
   constructor(blockSize: number) {
     this.blockSize = blockSize;
@@ -137,22 +139,23 @@ export class BlockMap {
 
   /** `undefined` if there is none, and no room for another. */
   #page(index: number): Uint8Array | undefined {
-    if (index === this.#lastIndex) return this.#last;
+    const slot = index & (RECENT_PAGES - 1);
+    if (this.#recentIndices[slot] === index) return this.#recent[slot];
     let page = this.#pages.get(index);
     if (page === undefined) {
       if (this.#pages.size >= PAGES_MAX) return undefined;
       page = new Uint8Array(PAGE_BYTES);
       this.#pages.set(index, page);
     }
-    this.#lastIndex = index;
-    this.#last = page;
+    this.#recentIndices[slot] = index;
+    this.#recent[slot] = page as Uint8Array<ArrayBuffer>;
     return page;
   }
 
   /** Two blocks become one. */
   #coarsen(): void {
     const before = this.#pages;
-    this.#lastIndex = -1;
+    this.#recentIndices.fill(-1);
     this.#pages = new Map();
     this.blockSize *= 2;
     for (const [index, page] of before) {

@@ -18,14 +18,16 @@ const WORD_BLOCKS = 32;
 const PAGE_BLOCKS = 65_536;
 const PAGE_WORDS = PAGE_BLOCKS / WORD_BLOCKS;
 const PAGES_MAX = 4096;
+/** Pages that are found without the map; a power of two. */
+const RECENT_PAGES = 256;
 
 export class BlockUses {
   /** Bytes of a block; a power of two. */
   blockSize: number;
   #pages = new Map<number, Uint32Array>();
-  /** The page that was used last. */
-  #lastIndex = -1;
-  #last = new Uint32Array(0);
+  /** Pages that were used last, by the low bits of their index. */
+  readonly #recent = Array.from({ length: RECENT_PAGES }, () => new Uint32Array(0));
+  readonly #recentIndices = new Float64Array(RECENT_PAGES).fill(-1);
 
   constructor(blockSize: number) {
     this.blockSize = blockSize;
@@ -91,15 +93,16 @@ export class BlockUses {
 
   /** `undefined` if there is none, and no room for another. */
   #page(index: number): Uint32Array | undefined {
-    if (index === this.#lastIndex) return this.#last;
+    const slot = index & (RECENT_PAGES - 1);
+    if (this.#recentIndices[slot] === index) return this.#recent[slot];
     let page = this.#pages.get(index);
     if (page === undefined) {
       if (this.#pages.size >= PAGES_MAX) return undefined;
       page = new Uint32Array(PAGE_WORDS * PLANES);
       this.#pages.set(index, page);
     }
-    this.#lastIndex = index;
-    this.#last = page as Uint32Array<ArrayBuffer>;
+    this.#recentIndices[slot] = index;
+    this.#recent[slot] = page as Uint32Array<ArrayBuffer>;
     return page;
   }
 
@@ -107,7 +110,7 @@ export class BlockUses {
   #coarsen(): void {
     const before = this.#pages;
     this.#pages = new Map();
-    this.#lastIndex = -1;
+    this.#recentIndices.fill(-1);
     this.blockSize *= 2;
     for (const [index, page] of before) {
       const half = index % 2 === 0 ? 0 : page.length / 2;

@@ -141,7 +141,7 @@ export class NbdServerLogParser implements RecordParser {
     const rule =
       this.#outstanding.brokenRule(cookie) ??
       unreadablePlace(place.offset, place.length) ??
-      this.#collector.brokenRule({ op, ...place });
+      this.#collector.brokenRule(op, place.offset, place.length);
     if (rule !== undefined) return rule;
     this.#outstanding.issue(cookie, {
       op,

@@ -185,7 +185,7 @@ export class NbdkitLogParser implements LineParser {
     const offset = op === 'flush' ? 0 : (values[OFFSET] ?? NaN);
     const length = op === 'flush' ? 0 : (values[COUNT] ?? NaN);
     if (Number.isNaN(offset) || Number.isNaN(length)) return 'offset or count is not a number below 2^53';
-    const rule = this.#collector.brokenRule({ op, offset, length });
+    const rule = this.#collector.brokenRule(op, offset, length);
     if (rule !== undefined) return rule;
 
     this.#firstMicros ??= micros;

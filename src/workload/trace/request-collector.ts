@@ -9,9 +9,9 @@
  */
 
 import { alignDown, alignUp } from '../../core/alignment.ts';
-import type { Request } from '../request.ts';
+import type { Request, RequestOp } from '../request.ts';
 import { ActionChoice, type BlockAction } from './block-action.ts';
-import { RequestColumns } from './request-columns.ts';
+import { kindOf, RequestColumns } from './request-columns.ts';
 import { brokenRule, brokenSizeRule } from './request-rules.ts';
 import { Tally } from './tally.ts';
 import { VolumeFilter } from './volume-filter.ts';
@@ -112,7 +112,7 @@ export class RequestCollector {
   }
 
   /** The rule that a request breaks by what it addresses, or `undefined`. */
-  brokenRule({ op, offset, length }: Pick<Request, 'op' | 'offset' | 'length'>): string | undefined {
+  brokenRule(op: RequestOp, offset: number, length: number): string | undefined {
     if (this.#align === 1) return brokenRule(op, offset, length, this.#sizeLimit);
     // A length of 0 stays one.
     const from = alignDown(offset, this.#align);
@@ -125,9 +125,8 @@ export class RequestCollector {
   }
 
   /** Takes a request, of which nothing is kept but its values; answers the rule it breaks. */
-  add(request: Request): string | undefined {
-    const { timeNs } = request;
-    const rule = this.brokenRule(request);
+  add({ op, offset, length, fua, unmap, timeNs }: Request): string | undefined {
+    const rule = this.brokenRule(op, offset, length);
     if (rule !== undefined) return rule;
     if (timeNs < this.#newestNs) {
       if (timeNs < this.#floorNs) return this.#lateRule(timeNs);
@@ -136,20 +135,18 @@ export class RequestCollector {
       this.#newestNs = timeNs;
     }
     this.timeNs = timeNs;
-    const taken = this.#align > 1 ? this.#widened(request) : request;
-    const end = taken.offset + taken.length;
-    if (end > this.endOffset) this.endOffset = end;
-    this.#held.add(taken);
-    return undefined;
-  }
-
-  #widened(request: Request): Request {
-    const offset = alignDown(request.offset, this.#align);
-    const length = alignUp(request.offset + request.length, this.#align) - offset;
-    if (length > request.length) {
-      this.adjusted.add(`requests widened to multiples of ${String(this.#align)} bytes`);
+    let start = offset;
+    let end = offset + length;
+    if (this.#align > 1) {
+      start = alignDown(start, this.#align);
+      end = alignUp(end, this.#align);
+      if (end - start > length) {
+        this.adjusted.add(`requests widened to multiples of ${String(this.#align)} bytes`);
+      }
     }
-    return { ...request, offset, length };
+    if (end > this.endOffset) this.endOffset = end;
+    this.#held.push(kindOf(op, fua, unmap), start, end - start, timeNs);
+    return undefined;
   }
 
   /** Takes a flush; answers the rule it breaks. */

@@ -15,6 +15,11 @@ const CAPACITY_MIN = 16;
 
 const OP_INDEX = Object.fromEntries(REQUEST_OPS.map((op, index) => [op, index])) as Record<RequestOp, number>;
 
+/** Of a request: its op and its flags. */
+export function kindOf(op: RequestOp, fua: boolean, unmap: boolean): number {
+  return OP_INDEX[op] | (fua ? FUA_BIT : 0) | (unmap ? UNMAP_BIT : 0);
+}
+
 export class RequestColumns {
   count = 0;
   kinds = new Uint8Array(CAPACITY_MIN);
@@ -23,9 +28,14 @@ export class RequestColumns {
   timesNs = new Float64Array(CAPACITY_MIN);
 
   add({ op, offset, length, fua, unmap, timeNs }: Request): void {
+    this.push(kindOf(op, fua, unmap), offset, length, timeNs);
+  }
+
+  /** @param kind as `kindOf` has it. */
+  push(kind: number, offset: number, length: number, timeNs: number): void {
     const at = this.count;
     if (at === this.kinds.length) this.#grow(2 * at);
-    this.kinds[at] = OP_INDEX[op] | (fua ? FUA_BIT : 0) | (unmap ? UNMAP_BIT : 0);
+    this.kinds[at] = kind;
     this.offsets[at] = offset;
     this.lengths[at] = length;
     this.timesNs[at] = timeNs;

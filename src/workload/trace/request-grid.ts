@@ -31,10 +31,13 @@ export class RequestGrid {
   /** Of the unit of `x`, and bytes, that a column and a row represent. */
   #columnSize = 1;
   #rowSize = 512;
+  /** Nothing was counted: there is nothing to join. */
+  #isEmpty = true;
 
   /** @param x the horizontal position of the request: a time or a number, from 0. */
   addFlush(x: number): void {
     const column = this.#column(x);
+    this.#isEmpty = false;
     this.#flushes[column] = (this.#flushes[column] ?? 0) + 1;
   }
 
@@ -47,6 +50,7 @@ export class RequestGrid {
     const column = this.#column(x);
     const end = offset + length - 1;
     while (end >= ROWS * this.#rowSize) this.#joinRows();
+    this.#isEmpty = false;
     const cells = isRead ? this.#reads : this.#writes;
     const last = Math.floor(end / this.#rowSize);
     for (let row = Math.floor(offset / this.#rowSize); row <= last; row++) {
@@ -87,6 +91,7 @@ export class RequestGrid {
 
   #joinColumns(): void {
     this.#columnSize *= 2;
+    if (this.#isEmpty) return;
     for (const cells of [this.#writes, this.#reads]) {
       for (let row = 0; row < ROWS; row++) {
         joinPairs(cells, { start: row * COLUMNS, step: 1, count: COLUMNS });
@@ -97,6 +102,7 @@ export class RequestGrid {
 
   #joinRows(): void {
     this.#rowSize *= 2;
+    if (this.#isEmpty) return;
     for (const cells of [this.#writes, this.#reads]) {
       for (let column = 0; column < COLUMNS; column++) {
         joinPairs(cells, { start: column, step: COLUMNS, count: ROWS });

@@ -62,7 +62,7 @@ export interface PowerCount {
 const POWERS = 53;
 
 export class TraceSummary {
-  /** By time, and by number: of a trace without times the second says more. */
+  /** By time, and by number: the second as long as all times are the same. */
   readonly byTime = new RequestGrid();
   readonly byNumber = new RequestGrid();
 
@@ -100,11 +100,11 @@ export class TraceSummary {
       const x = (timesNs[at] ?? 0) - firstNs;
       if (op === 'flush' || isFua) {
         byTime.addFlush(x);
-        byNumber.addFlush(this.#requests);
+        if (x === 0) byNumber.addFlush(this.#requests);
       }
       if (op === 'read' || op === 'write' || op === 'write-zeroes') {
         byTime.add(op === 'read', offset, length, x);
-        byNumber.add(op === 'read', offset, length, this.#requests);
+        if (x === 0) byNumber.add(op === 'read', offset, length, this.#requests);
       }
       this.#requests++;
       if (op === 'flush') {
