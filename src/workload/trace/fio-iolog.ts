@@ -19,15 +19,18 @@
  * - `sync`, `datasync` and `syncfs` are flushes; fio repeats the last write's place with them, which
  *   means nothing. `sync_file_range` flushes no cache of the disk, and is passed over.
  * - A file is a volume.
+ * - Jobs with one `write_iolog` append their logs to it. Those of version 3 are read side by side
+ *   (`log-parts`). fio appends a buffer at a time: jobs that ran at the same time tear each other's
+ *   lines, which is always an error, as numbers may be torn too.
  */
 
 import { SECTOR_SIZE, type Request, type RequestOp } from '../request.ts';
-import { LineFields, SPACE } from './line-fields.ts';
+import { LineFields, SPACE, textOf } from './line-fields.ts';
 import type { RequestCollector } from './request-collector.ts';
 import type { LineParser } from './trace-parser.ts';
 
-const FIRST_LINE = { 2: 'fio version 2 iolog', 3: 'fio version 3 iolog' } as const;
-export type FioVersion = keyof typeof FIRST_LINE;
+export const FIO_FIRST_LINES = { 2: 'fio version 2 iolog', 3: 'fio version 3 iolog' } as const;
+export type FioVersion = keyof typeof FIO_FIRST_LINES;
 
 /**
  * What the line of an action means; `file` is about the file, `wait` about time, `none` about the
@@ -58,9 +61,12 @@ const ACTIONS: readonly (readonly [Uint8Array, Action])[] = (
 
 const ACTION_NAMES = ACTIONS.map(([name]) => Buffer.from(name).toString('latin1')).join(', ');
 
+const TORN =
+  'the log of another job begins within the line: jobs that ran at the same time wrote one log and tore its lines; record again with a write_iolog of its own for each job';
+
 /** Whether a file that begins with this line is such a log of this version. */
 export function isFioIolog(firstLine: string, version: FioVersion): boolean {
-  return firstLine.trimEnd() === FIRST_LINE[version];
+  return firstLine.trimEnd() === FIO_FIRST_LINES[version];
 }
 
 export class FioIologParser implements LineParser {
@@ -70,6 +76,7 @@ export class FioIologParser implements LineParser {
   readonly #version: FioVersion;
   readonly #fields = new LineFields(SPACE);
   #began = false;
+  #isTorn = false;
   /** Of the next action in version 2, of the last request in version 3. */
   #timeNs = 0;
   /** What version 3 counts from, in microseconds. */
@@ -81,7 +88,7 @@ export class FioIologParser implements LineParser {
   }
 
   get canSkip(): boolean {
-    return this.#began;
+    return this.#began && !this.#isTorn;
   }
 
   line(bytes: Uint8Array, start: number, end: number): string | undefined {
@@ -93,16 +100,22 @@ export class FioIologParser implements LineParser {
     if (this.#version === 3) {
       fields.blankWord();
       const timeUs = fields.wordNumber;
-      if (timeUs < 0) return 'the time is not a whole number of microseconds';
+      if (timeUs < 0) {
+        return this.#otherLog(textOf(bytes, start, end)) ?? 'the time is not a whole number of microseconds';
+      }
       this.#originUs ??= timeUs >= EPOCH_US_MIN ? timeUs : 0;
       timeNs = (timeUs - this.#originUs) * NS_PER_US;
       if (!Number.isSafeInteger(timeNs)) return 'the time is 2^53 nanoseconds or more';
     }
-    if (fields.blankWord() === 0) return 'the line names no file';
+    if (fields.blankWord() === 0) {
+      return this.#otherLog(textOf(bytes, start, end)) ?? 'the line names no file';
+    }
     const { wordStart: fileStart, wordEnd: fileEnd } = fields;
     fields.blankWord();
     const action = actionOf(fields);
-    if (action === undefined) return `the action is none of ${ACTION_NAMES}`;
+    if (action === undefined) {
+      return this.#otherLog(textOf(bytes, start, end)) ?? `the action is none of ${ACTION_NAMES}`;
+    }
     const { passedOver, volumes } = this.#collector;
     if (action === 'file' || action === 'none') {
       passedOver.add(action === 'file' ? 'files added, opened and closed' : 'sync_file_range');
@@ -136,13 +149,26 @@ export class FioIologParser implements LineParser {
   }
 
   finish(): string | undefined {
-    return this.#began ? undefined : `is empty; a log starts with the line '${FIRST_LINE[this.#version]}'`;
+    return this.#began
+      ? undefined
+      : `is empty; a log starts with the line '${FIO_FIRST_LINES[this.#version]}'`;
   }
 
   #firstLine(text: string): string | undefined {
-    if (!isFioIolog(text, this.#version)) return `the first line is not '${FIRST_LINE[this.#version]}'`;
+    if (!isFioIolog(text, this.#version)) return `the first line is not '${FIO_FIRST_LINES[this.#version]}'`;
     this.#began = true;
     return undefined;
+  }
+
+  /** The rule that a line breaks in which the log of another job begins. */
+  #otherLog(text: string): string | undefined {
+    const at = text.indexOf(FIO_FIRST_LINES[this.#version]);
+    if (at < 0) return undefined;
+    this.#isTorn = true;
+    if (at > 0) return TORN;
+    return this.#version === 3
+      ? 'the log of another job begins here: such a file is read as one trace if it is not compressed and no pipe'
+      : `the log of another job begins here, and version 2 has no times to join them by: split the file at the lines '${text}'`;
   }
 
   #wait(ms: number): string | undefined {
@@ -168,7 +194,7 @@ export const FIO_LENGTH_MAX = 2 ** 32 - SECTOR_SIZE;
 /** The lines before the first request. */
 export function formatFioHeader(version: FioVersion): string {
   const time = version === 3 ? '0 ' : '';
-  return `${FIRST_LINE[version]}\n${time}${FILE_NAME} add\n${time}${FILE_NAME} open\n`;
+  return `${FIO_FIRST_LINES[version]}\n${time}${FILE_NAME} add\n${time}${FILE_NAME} open\n`;
 }
 
 /** Makes the lines of requests, in order. */

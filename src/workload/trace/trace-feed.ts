@@ -20,6 +20,8 @@ export type OnBroken = (rule: string, place: ErrorPlace, parser: TraceParser) =>
 
 export interface FeedParts<Parser extends TraceParser = TraceParser> {
   readonly path: string;
+  /** Of a part of a file: lines of the file before it. */
+  readonly linesBefore?: number | undefined;
   /** The chunk that was read already. */
   readonly head: Uint8Array;
   readonly collector: RequestCollector;
@@ -103,6 +105,7 @@ class LineFeed extends FileFeed<LineParser> {
 
   constructor(parts: FeedParts<LineParser>) {
     super(parts);
+    this.#lines.line = parts.linesBefore ?? 0;
     this.take(withoutByteOrderMark(parts.head));
   }
 

@@ -17,7 +17,7 @@ import { isSnoop, LAYOUTS, snoopLayout, type ColumnLayout } from './column-layou
 import { ColumnsParser } from './columns.ts';
 import { DmLogWritesParser, isDmLogWrites } from './dm-log-writes.ts';
 import { EtwParser } from './etw.ts';
-import { FioIologParser, isFioIolog } from './fio-iolog.ts';
+import { FIO_FIRST_LINES, FioIologParser, isFioIolog } from './fio-iolog.ts';
 import { FiuParser } from './fiu.ts';
 import { FtraceParser } from './ftrace.ts';
 import { MsrParser } from './msr.ts';
@@ -59,6 +59,12 @@ export interface TraceFormatEntry {
   readonly orderWindow: number;
   /** Whether times count from elsewhere than the beginning of the trace. */
   readonly rebases: boolean;
+  /**
+   * The line with which another log may begin in the same file. Such logs, and several files, are
+   * read side by side, as if they had begun together; without it, times that count from the
+   * beginning of a file have no common clock.
+   */
+  readonly logStart?: string;
   /** Whether the format has several events of a request, of which one is taken. */
   readonly hasActions?: boolean;
   /** Whether a file that begins so is of the format; left out, the parser decides. */
@@ -125,6 +131,7 @@ const TABLE = {
     title: 'fio iolog, version 3',
     holds: { ...READS_AND_WRITES, flush: true, discard: true, times: 'us', volume: 'file' },
     ...IN_ORDER,
+    logStart: FIO_FIRST_LINES[3],
     recognises: (head) => isFioIolog(first(head), 3),
     parser: (collector) => new FioIologParser(collector, 3),
   },

@@ -19,6 +19,7 @@ import type { Request } from '../request.ts';
 import type { BlockAction } from './block-action.ts';
 import type { ColumnLayout } from './column-layout.ts';
 import { badTrace } from './request-rules.ts';
+import { logParts, PARTS_MAX, type LogPart } from './log-parts.ts';
 import { openFeed, RECOVER_HINT, type TraceFeed } from './trace-feed.ts';
 import { refuseStream, sizeOfFiles, traceFiles } from './trace-files.ts';
 import { recogniseTrace, TRACE_FORMATS, traceFormat, type TraceFormat } from './trace-formats.ts';
@@ -151,7 +152,9 @@ class TraceReader implements UnsizedTrace {
   readBytes = 0;
 
   readonly #options: OpenTraceOptions;
-  readonly #files: readonly AsyncGenerator<Uint8Array, undefined>[];
+  #files: readonly AsyncGenerator<Uint8Array, undefined>[];
+  /** Where the files are logs that were appended to one another: what `#files` reads. */
+  #parts: readonly LogPart[] | undefined;
   readonly #paths: readonly string[];
   #sources: readonly Source[] = [];
   #format: TraceFormat = 'native';
@@ -167,11 +170,7 @@ class TraceReader implements UnsizedTrace {
     this.#options = options;
     this.#left = options.limit ?? Infinity;
     this.#paths = traceFiles(path);
-    const onCut = options.recover === true ? () => this.#onCut(0) : undefined;
-    const onRead = (bytes: number): void => {
-      this.readBytes += bytes;
-    };
-    this.#files = this.#paths.map((file) => readUnpacked(file, { onCut, onRead }));
+    this.#files = this.#paths.map((file) => this.#read(file));
     this.columns = this.#columns();
     this.batches = requestsIn(this.columns);
   }
@@ -230,24 +229,37 @@ class TraceReader implements UnsizedTrace {
    * any.
    */
   async open(): Promise<void> {
-    const heads: Uint8Array[] = [];
-    for (const [index, chunks] of this.#files.entries()) {
-      heads.push(await caught({ path: this.#paths[index] }, () => readHead(chunks)));
-    }
+    let heads = await this.#readHeads();
     const { columns } = this.#options;
     this.#format =
       (columns === undefined ? this.#options.format : 'columns') ??
       this.#recognised(heads.find((head) => head.length > 0) ?? new Uint8Array(0));
-    const { orderWindow, rebases, parser: parserOf, hasActions } = traceFormat(this.#format);
+    const {
+      orderWindow: window,
+      rebases,
+      parser: parserOf,
+      hasActions,
+      logStart,
+    } = traceFormat(this.#format);
     const { volume, size, align, action } = this.#options;
     if (action !== undefined && hasActions !== true) throw this.#noActions();
-    if (this.#paths.length > 1 && !rebases) throw this.#notOfOneClock();
+    if (logStart === undefined) {
+      if (this.#paths.length > 1 && !rebases) throw this.#notOfOneClock();
+    } else if (await this.#splitLogs(logStart)) {
+      heads = await this.#readHeads();
+    }
+    // Each of several files is read up to the first request after those of the others.
+    const orderWindow = this.#files.length > 1 ? Math.max(window, this.#files.length) : window;
     const collector = new RequestCollector({ orderWindow, rebases, volume, size, align, action });
     this.#collector = collector;
+    if (this.#files.length > 1 && !rebases) {
+      collector.adjusted.add('logs joined as if they began together', this.#files.length);
+    }
     this.#sources = this.#files.map((chunks, index) => {
       const head = heads[index] ?? new Uint8Array(0);
       const parts = {
-        path: this.#paths[index] ?? this.path,
+        path: this.#parts?.[index]?.path ?? this.#paths[index] ?? this.path,
+        linesBefore: this.#parts?.[index]?.linesBefore,
         head,
         collector,
         onBroken: this.#onBroken,
@@ -256,6 +268,38 @@ class TraceReader implements UnsizedTrace {
       return { chunks, feed: openFeed({ ...parts, parser: parserOf(collector, head, columns) }) };
     });
     while (!this.#isEnded && this.#first.count === 0) this.#first = await this.#fill(collector);
+  }
+
+  #read(path: string, range?: LogPart): AsyncGenerator<Uint8Array, undefined> {
+    const onCut = this.#options.recover === true ? () => this.#onCut(0) : undefined;
+    const onRead = (bytes: number): void => {
+      this.readBytes += bytes;
+    };
+    return readUnpacked(path, { onCut, onRead, range });
+  }
+
+  async #readHeads(): Promise<Uint8Array[]> {
+    const heads: Uint8Array[] = [];
+    for (const [index, chunks] of this.#files.entries()) {
+      heads.push(await caught({ path: this.#paths[index] ?? this.path }, () => readHead(chunks)));
+    }
+    return heads;
+  }
+
+  /** Reads the logs in the files one beside the other; false if each file is one. */
+  async #splitLogs(logStart: string): Promise<boolean> {
+    const parts: LogPart[] = [];
+    for (const path of this.#paths) {
+      const found = await caught({ path }, () => logParts(path, logStart));
+      parts.push(...(found.length > 0 ? found : [{ path, start: 0, end: Infinity, linesBefore: 0 }]));
+    }
+    if (parts.length === this.#paths.length) return false;
+    if (parts.length > PARTS_MAX) throw this.#tooManyLogs();
+    await this[Symbol.asyncDispose]();
+    this.readBytes = 0;
+    this.#parts = parts;
+    this.#files = parts.map((part) => this.#read(part.path, part));
+    return true;
   }
 
   #recognised(bytes: Uint8Array): TraceFormat {
@@ -320,6 +364,11 @@ class TraceReader implements UnsizedTrace {
   #noActions(): Qcow2BenchError {
     const message = `the format ${this.#format} has one event for each request: omit --action`;
     return new Qcow2BenchError('no-actions', message, { path: this.path });
+  }
+
+  #tooManyLogs(): Qcow2BenchError {
+    const message = `has more than ${String(PARTS_MAX)} logs that were appended to one another: split it`;
+    return badTrace(message, { path: this.path });
   }
 
   #notOfOneClock(): Qcow2BenchError {

@@ -34,15 +34,17 @@ export interface UnpackingObserver {
   readonly onCut?: (() => void) | undefined;
   /** Bytes of the file itself were read, packed or not. */
   readonly onRead?: ((bytes: number) => void) | undefined;
+  /** Only these bytes of the file: the first and the last one. */
+  readonly range?: { readonly start: number; readonly end: number } | undefined;
 }
 
 /** The file's bytes, unpacked. Ending the iteration early closes the file. */
 export async function* readUnpacked(
   path: string,
-  { onCut, onRead }: UnpackingObserver = {},
+  { onCut, onRead, range }: UnpackingObserver = {},
 ): AsyncGenerator<Uint8Array, undefined> {
   try {
-    yield* unpackedBytes(path, onRead);
+    yield* unpackedBytes(path, { onRead, range });
   } catch (error) {
     const code = systemCode(error);
     if (onCut === undefined || (code?.startsWith('E') ?? false)) throw error;
@@ -53,11 +55,13 @@ export async function* readUnpacked(
 
 async function* unpackedBytes(
   path: string,
-  onRead?: (bytes: number) => void,
+  { onRead, range }: Pick<UnpackingObserver, 'onRead' | 'range'>,
 ): AsyncGenerator<Uint8Array, undefined> {
   // Opening /dev/stdin fails where it is a socket.
   const source =
-    path === STANDARD_INPUT ? process.stdin : createReadStream(path, { highWaterMark: CHUNK_BYTES });
+    path === STANDARD_INPUT
+      ? process.stdin
+      : createReadStream(path, { highWaterMark: CHUNK_BYTES, ...range });
   try {
     const chunks = new ChunkReader(source, onRead);
     const head = await chunks.take();

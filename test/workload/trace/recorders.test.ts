@@ -68,6 +68,25 @@ describe.skipIf(noFio !== undefined)(`fio${noFio === undefined ? '' : ` (${noFio
     expect(requests.every(({ timeNs }, n) => timeNs >= (requests[n - 1]?.timeNs ?? 0))).toBe(true);
   });
 
+  const JOB = ['--size=1M', '--bs=4k', '--rw=randwrite', '--number_ios=32', '--write_iolog=log'];
+  test.each([
+    ['clones of a job', ['--name=a', ...JOB, '--filename=disk', '--numjobs=2'], 'disk', 64],
+    [
+      'jobs with a file each',
+      ['--name=a', ...JOB, '--filename=one', '--name=b', ...JOB, '--filename=two'],
+      'two',
+      32,
+    ],
+  ] as const)('the log of two %s is one trace', async (_of, options, volume, count) => {
+    const folder = testDirectory();
+    runTool('fio', ['--output=out', ...options], folder);
+    const { requests, adjusted } = await readWhole(join(folder, 'log'), { volume });
+    expect(requests).toHaveLength(count);
+    expect(requests.every(({ op, length }) => op === 'write' && length === 4096)).toBe(true);
+    expect(requests.every(({ timeNs }, n) => timeNs >= (requests[n - 1]?.timeNs ?? 0))).toBe(true);
+    expect(adjusted).toEqual([{ what: 'logs joined as if they began together', count: 2 }]);
+  });
+
   test.each(['fio-v2', 'fio-v3'] as const)(
     '%s: fio replays what is written here, request by request',
     async (format) => {

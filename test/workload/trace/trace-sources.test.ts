@@ -4,9 +4,11 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
+import { amount } from '../../amount.ts';
 import { testDirectory } from '../../test-directory.ts';
 import { faultOf, HEADER, inWords, readWhole, temporaryFile } from './trace-files.ts';
 
@@ -50,6 +52,89 @@ describe('a directory is one trace', () => {
 
   test('without files it is an error', async () => {
     expect(await faultOf(directoryOf({}))).toMatchObject({ code: 'no-trace-files' });
+  });
+});
+
+describe('logs of several jobs of fio', () => {
+  const FIRST = 'fio version 3 iolog\n';
+
+  /** The log of a job, whose requests are times in microseconds and sectors. */
+  function logOf(requests: readonly (readonly [number, number])[]): string {
+    const lines = requests.map(([us, sector]) => `${String(us)} f write ${String(sector * 512)} 512\n`);
+    return `${FIRST}0 f add\n0 f open\n${lines.join('')}`;
+  }
+  const one = logOf([
+    [10, 0],
+    [30, 1],
+  ]);
+  const two = logOf([
+    [20, 2],
+    [40, 3],
+  ]);
+  const MERGED = [
+    'write 0+512 @10000',
+    'write 1024+512 @20000',
+    'write 512+512 @30000',
+    'write 1536+512 @40000',
+  ];
+
+  test.each([
+    ['in one file', () => temporaryFile(one + two)],
+    ['in a directory', () => directoryOf({ one, two })],
+    ['in a directory, compressed', () => directoryOf({ one: gzipSync(one), two })],
+  ])('are merged by time: %s', async (_where, make) => {
+    const { requests, adjusted } = await readWhole(make());
+    expect(requests.map(inWords)).toEqual(MERGED);
+    expect(adjusted).toEqual([{ what: 'logs joined as if they began together', count: 2 }]);
+  });
+
+  test('lines count from the beginning of the file', async () => {
+    const error = await faultOf(temporaryFile(`${one}${two}50 f scribble 0 512\n`));
+    expect(error.message).toMatch(/, line 11: the action is none of/);
+  });
+
+  test('any logs come out in the order of their times, none lost', async () => {
+    const job = fc.array(fc.tuple(fc.nat(20_000), fc.nat(2000)), { maxLength: 300 });
+    const property = fc.asyncProperty(fc.array(job, { minLength: 2, maxLength: 8 }), async (jobs) => {
+      fc.pre(jobs.some((requests) => requests.length > 0));
+      const sorted = jobs.map((requests) => requests.toSorted(([a], [b]) => a - b));
+      const { requests } = await readWhole(temporaryFile(sorted.map(logOf).join('')));
+      const times = requests.map(({ timeNs }) => timeNs);
+      expect(times).toEqual(times.toSorted((a, b) => a - b));
+      const expected = jobs
+        .flat()
+        .map(([us, sector]) => `write ${String(sector * 512)}+512 @${String(us * 1000)}`);
+      expect(requests.map(inWords).toSorted()).toEqual(expected.toSorted());
+    });
+    await fc.assert(property, { numRuns: amount({ everyday: 40, full: 400 }) });
+  });
+
+  test('logs larger than the chunks of a file are merged too', async () => {
+    const count = 20_000;
+    // In order in each log; which log is next changes all the time.
+    const usOf = (job: number, n: number): number => n * 3 + ((n * n + job * 5) % 3);
+    const jobs = [0, 1, 2].map((job) => logOf(Array.from({ length: count }, (_, n) => [usOf(job, n), n])));
+    const { requests } = await readWhole(temporaryFile(jobs.join('')));
+    const times = [0, 1, 2].flatMap((job) => Array.from({ length: count }, (_, n) => usOf(job, n) * 1000));
+    expect(requests.map(({ timeNs }) => timeNs)).toEqual(times.toSorted((x, y) => x - y));
+  });
+
+  test.each([
+    [
+      'of a compressed file',
+      gzipSync(one + two),
+      /line 6: the log of another job begins here: .* not compressed/,
+    ],
+    [
+      'of version 2',
+      'fio version 2 iolog\nf write 0 512\nfio version 2 iolog\nf write 0 512\n',
+      /line 3: .* version 2 has no times to join them by: split the file/,
+    ],
+    ['that tore each other', `${one}50 f wri${two}te 0 512\n`, /line 6: .* tore its lines; record again/],
+  ])('%s are an error, also where bad lines are skipped', async (_what, content, rule) => {
+    for (const skipBad of [false, true]) {
+      expect((await faultOf(temporaryFile(content), { skipBad })).message).toMatch(rule);
+    }
   });
 });
 
