@@ -124,8 +124,10 @@ export class BlkparseParser implements LineParser {
     if (!ACTIONS.has(action)) return false;
     actions.passOver(action);
     if (action !== 'R' || actions.chosen === 'Q' || actions.chosen === 'C') return true;
-    const place = this.#isKind(bytes) ? this.#place(bytes) : 'broken';
-    if (typeof place === 'object') actions.requeue(place.offset, place.length);
+    if (!this.#isKind(bytes)) return true;
+    this.#rwbs.read(bytes, this.#fields.wordStart, this.#fields.wordEnd);
+    const place = this.#place(bytes);
+    if (typeof place === 'object') actions.requeue(this.#rwbs.op, place.offset, place.length);
     return true;
   }
 

@@ -126,7 +126,7 @@ export class BlktraceParser implements RecordParser {
     if (action === undefined) {
       actions.passOver(OTHER_ACTIONS[number] ?? String(number));
       if (number === ACTION_REQUEUED) {
-        actions.requeue(this.#sector(view) * SECTOR_SIZE, view.getUint32(EVENT_LENGTH, little));
+        actions.requeue(opOf(code), this.#sector(view) * SECTOR_SIZE, view.getUint32(EVENT_LENGTH, little));
       }
       return undefined;
     }

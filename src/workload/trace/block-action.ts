@@ -123,8 +123,8 @@ export class ActionChoice {
   }
 
   /** A request goes back to the queue, and will be inserted or issued a second time. */
-  requeue(offset: number, length: number): void {
-    const place = placeOf(offset, length);
+  requeue(op: BlockKind['op'], offset: number, length: number): void {
+    const place = placeOf(length === 0 ? 'flush' : op, offset, length);
     for (const places of [this.#requeued.I, this.#requeued.D]) {
       if (places.size < REQUEUED_MAX) places.set(place, (places.get(place) ?? 0) + 1);
     }
@@ -183,9 +183,9 @@ export class ActionChoice {
     if (isAny) this.#choose(this.#mostCovering());
   }
 
-  #isAgain(places: Map<string, number>, { offset, length }: HeldRequest): boolean {
+  #isAgain(places: Map<string, number>, { op, offset, length }: HeldRequest): boolean {
     if (places.size === 0) return false;
-    const place = placeOf(offset, length);
+    const place = placeOf(op, offset, length);
     const count = places.get(place) ?? 0;
     if (count === 1) places.delete(place);
     else if (count > 1) places.set(place, count - 1);
@@ -226,8 +226,9 @@ export class ActionChoice {
   }
 }
 
-function placeOf(offset: number, length: number): string {
-  return `${String(offset)}+${String(length)}`;
+/** A write where a read was requeued is another request. */
+function placeOf(op: HeldRequest['op'] | undefined, offset: number, length: number): string {
+  return `${op ?? 'other'} ${String(offset)}+${String(length)}`;
 }
 
 const MINOR_BITS = 20;

@@ -74,9 +74,11 @@ export class FtraceParser implements LineParser {
     const [, major, minor, rwbs = '', command = '', sector, sectors, rest = ''] = match;
     const { actions, volumes, passedOver } = this.#collector;
     const place = { offset: Number(sector) * SECTOR_SIZE, length: Number(sectors) * SECTOR_SIZE, timeNs };
+    const letters = Buffer.from(rwbs, 'latin1');
+    this.#rwbs.read(letters, 0, letters.length);
     if (action === 'requeue') {
       actions.passOver('R');
-      actions.requeue(place.offset, place.length);
+      actions.requeue(this.#rwbs.op, place.offset, place.length);
       return undefined;
     }
     if (!actions.wants(action)) return actions.lateRule(action);
@@ -92,8 +94,6 @@ export class FtraceParser implements LineParser {
       actions.addFailed(action);
       return undefined;
     }
-    const letters = Buffer.from(rwbs, 'latin1');
-    this.#rwbs.read(letters, 0, letters.length);
     return actions.addEvent(action, this.#rwbs, place);
   }
 

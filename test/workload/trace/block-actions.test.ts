@@ -45,6 +45,17 @@ describe('which event is taken of a request', () => {
     ]);
   });
 
+  test('a write where a read was requeued is a request of its own', async () => {
+    const requeued =
+      '  8,0    0        1     0.000000000   100  D   R 8 + 8 [dd]\n' +
+      '  8,0    0        2     0.000001000   100  R   R 8 + 8 [0]\n' +
+      '  8,0    0        3     0.000002000   100  D  WS 8 + 8 [dd]\n' +
+      '  8,0    0        4     0.000003000   100  D   R 8 + 8 [dd]\n';
+    const trace = await readWhole(temporaryFile(requeued));
+    expect(trace.requests.map(inWords)).toEqual(['read 4096+4096 @0', 'write 4096+4096 @2000']);
+    expect(trace.passedOver).toContainEqual({ what: 'requests issued again', count: 1 });
+  });
+
   test('the one that is named: completions have their own times, and some have failed', async () => {
     const trace = await readWhole(temporaryFile(ISSUED), { action: 'C' });
     expect(trace.requests.map(inWords)).toEqual(['read 45056+4096 @0', 'flush @7000']);
