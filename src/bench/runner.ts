@@ -26,11 +26,10 @@ import type { Payload } from './payload.ts';
 import type { RequestContext } from './request-context.ts';
 import type { GuestDisk } from './verification.ts';
 
-/**
- * Requests between two looks at the signal at depth 1; few, as each may take as long as a disk's
- * sync.
- */
+/** Requests between two looks at the signal at depth 1, at most. */
 const CHUNK_REQUESTS = 256;
+/** Requests between two looks within a window. */
+const LOOK_EVERY = 16;
 /** Requests of a window at a depth above 1; many, as its end lets the queue run empty. */
 const WINDOW_REQUESTS = 4096;
 
@@ -53,6 +52,11 @@ export interface RunOptions {
   readonly due?: ((number: number) => Pending) | undefined;
   /** Looked at between chunks of requests. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Each request may take as long as a disk's sync: the signal is looked at after fewer requests, and
+   * within windows, so that chunks depend on the time. Default: false.
+   */
+  readonly isSlow?: boolean | undefined;
   /** Awaited between chunks of requests. */
   readonly progress?: PassProgress | undefined;
 }
@@ -88,6 +92,8 @@ class Run {
   #window: readonly Request[] = [];
   #at = 0;
   readonly #turn = new Mutex();
+  /** Requests issued when the signal is looked at within a window. */
+  #nextLook = 0;
   #failure: Error | undefined;
 
   constructor(options: RunOptions) {
@@ -111,14 +117,15 @@ class Run {
   }
 
   async oneByOne(): Promise<void> {
-    const { due } = this.#options;
+    const { due, isSlow = false, progress } = this.#options;
+    let chunk = isSlow ? 1 : CHUNK_REQUESTS;
     for await (const batch of this.#options.batches) {
-      for (let start = 0; start < batch.length; start += CHUNK_REQUESTS) {
+      for (let at = 0; at < batch.length;) {
         this.#options.signal?.throwIfAborted();
-        const end = Math.min(batch.length, start + CHUNK_REQUESTS);
+        const end = Math.min(batch.length, at + chunk);
         this.#watch?.resumes();
-        for (let index = start; index < end; index++) {
-          const request = batch[index] as Request;
+        for (; at < end; at++) {
+          const request = batch[at] as Request;
           const wait = due?.(this.#issued);
           if (wait !== undefined) await wait;
           try {
@@ -129,7 +136,10 @@ class Run {
             throw requestFailed(request, this.#issued - 1, error);
           }
         }
-        await this.#options.progress?.(this.#issued);
+        const turn = progress?.(this.#issued);
+        if (turn !== undefined) await turn;
+        // A turn is given where the last one is long ago.
+        if (isSlow) chunk = turn === undefined ? Math.min(CHUNK_REQUESTS, 2 * chunk) : Math.ceil(chunk / 2);
       }
     }
   }
@@ -148,13 +158,20 @@ class Run {
         ),
       );
       if (this.#failure !== undefined) throw this.#failure;
+      if (this.#options.isSlow === true) this.#options.signal?.throwIfAborted();
       await this.#options.progress?.(this.#issued);
     }
   }
 
   /** One of the requests in flight: takes the window's next request whenever its own is done. */
   async #serveSlot(slot: number): Promise<void> {
+    const { isSlow = false, progress, signal } = this.#options;
     while (this.#at < this.#window.length && this.#failure === undefined) {
+      if (isSlow && this.#issued >= this.#nextLook) {
+        this.#nextLook = this.#issued + LOOK_EVERY;
+        await progress?.(this.#issued);
+        if (signal?.aborted === true || this.#at >= this.#window.length) return;
+      }
       const request = this.#window[this.#at++] as Request;
       const number = this.#issued;
       try {

@@ -91,7 +91,7 @@ export class BuiltinTimedPass implements TimedPass {
   }
 
   async run(): Promise<void> {
-    const { plan, requests, options } = this.#parts;
+    const { plan, requests, storage, options } = this.#parts;
     const { queueDepth } = plan.cell;
     const pace = this.#pace;
     const watch = pace ?? this.#latency;
@@ -106,6 +106,7 @@ export class BuiltinTimedPass implements TimedPass {
         watch: this.#model === undefined ? watch : modelWatch(this.#model, plan.cell.format, watch),
         due: pace === undefined ? undefined : (number) => pace.due(number),
         signal: options.signal,
+        isSlow: storage.kind === 'file',
         progress: options.progress,
       });
     } finally {

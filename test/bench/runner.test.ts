@@ -25,7 +25,11 @@ function serve(
   stack: Stack,
   batches: readonly (readonly Request[])[],
   queueDepth = 1,
-  more: { signal?: AbortSignal; progress?: (done: number) => void } = {},
+  more: {
+    signal?: AbortSignal;
+    isSlow?: boolean;
+    progress?: (done: number) => void | Promise<void>;
+  } = {},
 ) {
   const payload = new Payload('pattern', 1);
   return runRequests({ backend: stack.backend, batches, queueDepth, payload, ...more });
@@ -95,6 +99,32 @@ describe.each([1, 4])('at depth %i', (queueDepth) => {
     expect(error).toBeInstanceOf(Qcow2BenchError);
     expect((error as Error).message).toMatch(/request 10 .*ENOSPC/);
     expect(issued).toBeLessThan(10 + 2 * queueDepth);
+  });
+
+  it('stops after few requests, where each may take as long as a sync', async () => {
+    await using stack = await open('raw');
+    const controller = new AbortController();
+    let last = 0;
+    // A turn is given each time: so much time has passed.
+    const progress = async (done: number): Promise<void> => {
+      await Promise.resolve();
+      last = done;
+      if (done >= 20) controller.abort(new Error('stop'));
+    };
+    const more = { signal: controller.signal, isSlow: true, progress };
+    const error = await serve(stack, [strided(5000)], queueDepth, more).catch((caught: unknown) => caught);
+    expect(error).toBe(controller.signal.reason);
+    expect(last).toBeLessThan(40);
+  });
+
+  it('looks less often where requests are fast', async () => {
+    await using stack = await open('raw');
+    let looks = 0;
+    const progress = (): void => {
+      looks++;
+    };
+    await serve(stack, [strided(10_000)], queueDepth, { isSlow: true, progress });
+    expect(looks).toBeLessThan(1000);
   });
 
   it('stops between chunks once the signal is given', async () => {
