@@ -114,7 +114,7 @@ describe.each([1, 4])('at depth %i', (queueDepth) => {
     const more = { signal: controller.signal, isSlow: true, progress };
     const error = await serve(stack, [strided(5000)], queueDepth, more).catch((caught: unknown) => caught);
     expect(error).toBe(controller.signal.reason);
-    expect(last).toBeLessThan(40);
+    expect(last).toBeLessThan(100);
   });
 
   it('looks less often where requests are fast', async () => {
