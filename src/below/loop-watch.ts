@@ -10,6 +10,7 @@ import { closeSync, constants, fstatSync } from 'node:fs';
 
 import type { DeviceCounts, DeviceWatch } from '../bench/host-file-system.ts';
 import { existsSync, openSync } from '../core/host-fs.ts';
+import { BlockTrace } from '../device/block-trace.ts';
 import { fragmentCount } from '../device/fiemap.ts';
 import { deviceStat, type DeviceStat } from '../device/loop-device.ts';
 import { syncFileSystem } from '../device/private-mounts.ts';
@@ -21,10 +22,13 @@ export interface WatchedPlace {
   readonly device: string;
   /** Of the files whose fragments are counted; those that do not exist have none. */
   readonly paths: readonly string[];
+  /** Whether its requests are traced. */
+  readonly isTraced: boolean;
 }
 
-export class LoopWatch implements DeviceWatch {
+export class LoopWatch implements DeviceWatch, Disposable {
   readonly #place: WatchedPlace;
+  #trace: BlockTrace | undefined;
   #before: { readonly stat: DeviceStat; readonly fragments: number } | undefined;
 
   constructor(place: WatchedPlace) {
@@ -32,8 +36,9 @@ export class LoopWatch implements DeviceWatch {
   }
 
   async begin(): Promise<void> {
-    const { directory, device, paths } = this.#place;
+    const { directory, device, paths, isTraced } = this.#place;
     syncFileSystem(directory);
+    if (isTraced) this.#trace = BlockTrace.of(device);
     this.#before = { stat: deviceStat(device), fragments: fragmentsOf(paths) };
   }
 
@@ -44,6 +49,7 @@ export class LoopWatch implements DeviceWatch {
     const closed = deviceStat(device);
     syncFileSystem(directory);
     const stat = deviceStat(device);
+    const seeks = this.#trace?.seeks();
     const { flushes } = before.stat;
     return {
       writes: stat.writes - before.stat.writes,
@@ -51,11 +57,17 @@ export class LoopWatch implements DeviceWatch {
       reads: stat.reads - before.stat.reads,
       readBytes: stat.readBytes - before.stat.readBytes,
       ...(flushes === undefined || closed.flushes === undefined ? {} : { flushes: closed.flushes - flushes }),
+      ...(seeks === undefined ? {} : { seeks }),
       discards: stat.discards - before.stat.discards,
       discardBytes: stat.discardBytes - before.stat.discardBytes,
       fragmentsBefore: before.fragments,
       fragmentsAfter: fragmentsOf(paths),
     };
+  }
+
+  [Symbol.dispose](): void {
+    this.#trace?.[Symbol.dispose]();
+    this.#trace = undefined;
   }
 }
 

@@ -47,23 +47,34 @@ type Tried =
 export class MadeFileSystems implements HostFileSystems {
   readonly #directory: string;
   readonly #tried: ReadonlyMap<HostFileSystemName, Tried>;
+  readonly #isTraced: boolean;
 
   /**
    * Tries each kind once.
    *
-   * @param directory where the files under the loop devices are.
+   * @param options.directory where the files under the loop devices are.
+   * @param options.isTraced whether requests are traced as well as counted.
+   * @throws Qcow2BenchError `no-block-trace`
    */
-  static async tried(kinds: Iterable<HostFileSystemName>, directory: string): Promise<MadeFileSystems> {
+  static async tried(
+    kinds: Iterable<HostFileSystemName>,
+    { directory, isTraced }: { readonly directory: string; readonly isTraced: boolean },
+  ): Promise<MadeFileSystems> {
     // Where directories for the mounts are made: those of a run that was killed are empty.
     removeLeftovers(temporaryDirectory());
     const tried = new Map<HostFileSystemName, Tried>();
-    for (const kind of new Set(kinds)) tried.set(kind, await tryKind(kind, directory));
-    return new MadeFileSystems(directory, tried);
+    for (const kind of new Set(kinds)) tried.set(kind, await tryKind(kind, { directory, isTraced }));
+    return new MadeFileSystems({ directory, tried, isTraced });
   }
 
-  private constructor(directory: string, tried: ReadonlyMap<HostFileSystemName, Tried>) {
-    this.#directory = directory;
-    this.#tried = tried;
+  private constructor(parts: {
+    readonly directory: string;
+    readonly tried: ReadonlyMap<HostFileSystemName, Tried>;
+    readonly isTraced: boolean;
+  }) {
+    this.#directory = parts.directory;
+    this.#tried = parts.tried;
+    this.#isTraced = parts.isTraced;
   }
 
   unsupportedReason(kind: HostFileSystemName, bytes: number): string | undefined {
@@ -80,6 +91,7 @@ export class MadeFileSystems implements HostFileSystems {
     return makeFileSystem(FILE_SYSTEM_KINDS[kind], {
       ...options,
       directory: this.#directory,
+      isTraced: this.#isTraced,
       version: tried?.ok === true ? tried.version : '',
     });
   }
@@ -87,11 +99,15 @@ export class MadeFileSystems implements HostFileSystems {
 
 interface Making extends MakingOptions {
   readonly directory: string;
+  readonly isTraced: boolean;
   /** Of the program that makes it. */
   readonly version: string;
 }
 
-async function tryKind(kind: HostFileSystemName, directory: string): Promise<Tried> {
+async function tryKind(
+  kind: HostFileSystemName,
+  { directory, isTraced }: Pick<Making, 'directory' | 'isTraced'>,
+): Promise<Tried> {
   if (process.platform !== 'linux') return missing(`${process.platform} has no loop devices`);
   if (process.getuid?.() !== 0) return missing('file systems on loop devices need root');
   const { mkfs, package: name } = FILE_SYSTEM_KINDS[kind];
@@ -103,10 +119,13 @@ async function tryKind(kind: HostFileSystemName, directory: string): Promise<Tri
     await using made = await makeFileSystem(FILE_SYSTEM_KINDS[kind], {
       bytes: fileSystemBytes(0),
       directory,
+      isTraced,
       version,
     });
+    await made.watch([]).begin();
     return { ok: true, version: version === '' ? made.facts.type : version };
   } catch (error) {
+    if (error instanceof Qcow2BenchError && error.code === 'no-block-trace') throw error;
     return missing(error instanceof Error ? error.message : String(error));
   }
 }
@@ -117,7 +136,7 @@ function missing(reason: string): Tried {
 
 /** @throws Qcow2BenchError `file-system-not-made`; the signal's reason. */
 async function makeFileSystem(kind: FileSystemKind, making: Making): Promise<MadeFileSystem> {
-  const { directory, bytes, signal, version } = making;
+  const { directory, bytes, isTraced, signal, version } = making;
   const [program, ...args] = kind.mkfs;
   const loop = loopOf(directory, bytes);
   let mountPoint: string | undefined;
@@ -126,13 +145,14 @@ async function makeFileSystem(kind: FileSystemKind, making: Making): Promise<Mad
     if (made?.exitCode !== 0) throw notMade(`${program} failed: ${made?.stderr.trim() ?? 'not found'}`);
     mountPoint = mkdtempSync(join(temporaryDirectory(), `${temporaryPrefix()}-`));
     mount(kind, loop, mountPoint);
-    return new LoopFileSystem(mountPoint, loop, {
+    const facts: HostFileSystem = {
       type: kind.type,
       mountOptions: [...mountOptionsOf(mountPoint)],
       madeBy: `${kind.mkfs.join(' ')} (${version})`,
       bytes,
       isDirect: loop.isDirect,
-    });
+    };
+    return new LoopFileSystem({ mountPoint, loop, facts, isTraced });
   } catch (error) {
     if (mountPoint !== undefined) rmSync(mountPoint, { recursive: true, force: true });
     throw error;
@@ -188,28 +208,42 @@ async function runFromSbin(
   return undefined;
 }
 
+interface LoopFileSystemParts {
+  readonly mountPoint: string;
+  readonly loop: LoopDevice;
+  readonly facts: HostFileSystem;
+  readonly isTraced: boolean;
+}
+
 class LoopFileSystem implements MadeFileSystem {
   readonly storage: FileStorage;
   readonly facts: HostFileSystem;
   readonly #mountPoint: string;
   readonly #loop: LoopDevice;
+  readonly #isTraced: boolean;
+  readonly #watches = new DisposableStack();
 
-  constructor(mountPoint: string, loop: LoopDevice, facts: HostFileSystem) {
+  constructor({ mountPoint, loop, facts, isTraced }: LoopFileSystemParts) {
     this.#mountPoint = mountPoint;
     this.#loop = loop;
+    this.#isTraced = isTraced;
     this.facts = facts;
     this.storage = new FileStorage(mountPoint, probeCapabilities(mountPoint), { locks: false });
   }
 
   watch(names: readonly string[]): DeviceWatch {
-    return new LoopWatch({
-      directory: this.#mountPoint,
-      device: this.#loop.name,
-      paths: names.map((name) => this.storage.pathOf(name)),
-    });
+    return this.#watches.use(
+      new LoopWatch({
+        directory: this.#mountPoint,
+        device: this.#loop.name,
+        paths: names.map((name) => this.storage.pathOf(name)),
+        isTraced: this.#isTraced,
+      }),
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#watches.dispose();
     unmountPrivately(this.#mountPoint);
     rmSync(this.#mountPoint, { recursive: true, force: true });
   }

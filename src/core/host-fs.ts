@@ -24,6 +24,7 @@ export const open = byPath(fs.open);
 export const openSync = byPath(fs.openSync);
 export const readFileSync = byPath(fs.readFileSync);
 export const rmSync = byPath(fs.rmSync);
+export const rmdirSync = byPath(fs.rmdirSync);
 export const statSync = byPath(fs.statSync);
 export const statfsSync = byPath(fs.statfsSync);
 

@@ -5,7 +5,7 @@ import { variantName } from '../result/cell.ts';
 import type { CellRecord, ResultRecord } from '../result/schema.ts';
 import { bytesText, rangeText, rateText } from './numbers.ts';
 
-export const BELOW_COLUMNS = [
+const COLUMNS = [
   'Below the file system',
   'Format',
   'On',
@@ -14,13 +14,21 @@ export const BELOW_COLUMNS = [
   'B/write',
   'Fragments',
 ] as const;
+const SEEKS = 'Seeks/write';
+
+export interface BelowTable {
+  readonly columns: readonly string[];
+  /** A text for each column; none for a result without such cells. */
+  readonly rows: readonly (readonly string[])[];
+}
 
 export const BELOW_NOTE =
   'Flushes, writes and bytes that reached the device below the file system, per guest write, and in how many pieces the image is then. They are samples: medians, with the 95 % interval in parentheses where it has a width. Times of these cells are of a loop device, not of a disk.';
 
-/** The texts of a row, one for each of `BELOW_COLUMNS`; empty for a result without such cells. */
-export function belowRows({ cells }: Pick<ResultRecord, 'cells'>): readonly (readonly string[])[] {
-  return cells.flatMap((record) => {
+/** With seeks where requests were traced. */
+export function belowTable({ cells }: Pick<ResultRecord, 'cells'>): BelowTable {
+  const isTraced = cells.some(({ timings }) => timings.some(({ below }) => below?.seeks !== undefined));
+  const rows = cells.flatMap((record) => {
     const { cell, timings } = record;
     if (cell.hostFs === undefined || timings.every(({ below }) => below === undefined)) return [];
     const { shape } = cell;
@@ -34,9 +42,11 @@ export function belowRows({ cells }: Pick<ResultRecord, 'cells'>): readonly (rea
         figureText(record, 'deviceWrites', rateText),
         figureText(record, 'deviceBytes', bytesText),
         figureText(record, 'fragments', bytesText),
+        ...(isTraced ? [figureText(record, 'deviceSeeks', rateText)] : []),
       ],
     ];
   });
+  return { columns: isTraced ? [...COLUMNS, SEEKS] : COLUMNS, rows };
 }
 
 function figureText(record: CellRecord, figure: BelowFigure, text: (value: number | null) => string): string {

@@ -14,7 +14,7 @@ import { cellKey } from '../result/cell.ts';
 import { syncsPerWriteByCause } from '../result/derive.ts';
 import { CAUSE_MEANINGS, SYNC_CAUSES, type SyncCause } from '../result/vocabulary.ts';
 import { answerOf, type Answer, type NamedCell } from './answer.ts';
-import { BELOW_COLUMNS, BELOW_NOTE, belowRows } from './below-text.ts';
+import { BELOW_NOTE, belowTable } from './below-text.ts';
 import { CELL_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
 import { choicesOf } from './choices.ts';
@@ -254,9 +254,9 @@ function openingSection(result: ResultRecord): string {
 }
 
 function belowSection(result: ResultRecord): string {
-  const rows = belowRows(result);
+  const { columns: titles, rows } = belowTable(result);
   if (rows.length === 0) return '';
-  const columns = BELOW_COLUMNS.map((title, column) => ({ title, numeric: column >= 3 }));
+  const columns = titles.map((title, column) => ({ title, numeric: column >= 3 }));
   const table = htmlTable({ caption: 'Per guest write, on each file system', columns, rows });
   return section({
     title: 'Below the file system',

@@ -11,7 +11,7 @@ import { countOf } from '../core/number-text.ts';
 import type { ResultRecord } from '../result/schema.ts';
 import type { CacheMode } from '../result/vocabulary.ts';
 import { answerOf } from './answer.ts';
-import { BELOW_COLUMNS, BELOW_NOTE, belowRows } from './below-text.ts';
+import { BELOW_NOTE, belowTable } from './below-text.ts';
 import { CELL_COLUMNS, READ_COLUMNS, remarksOf } from './cell-table.ts';
 import { controlText, warningsOf } from './certainty.ts';
 import { discardNote } from './discard-note.ts';
@@ -184,9 +184,9 @@ function openingLines(result: ResultRecord, width: number, faint: (text: string)
 
 /** What reached the devices below the file systems that were made. */
 function belowLines(result: ResultRecord, width: number, faint: (text: string) => string): string[] {
-  const rows = belowRows(result);
+  const { columns, rows } = belowTable(result);
   if (rows.length === 0) return [];
-  const [head = '', ...rest] = columnLines([BELOW_COLUMNS, ...rows], { width, texts: 3, fit: shortened });
+  const [head = '', ...rest] = columnLines([columns, ...rows], { width, texts: 3, fit: shortened });
   return [faint(head), ...rest, ...wrapped(BELOW_NOTE, width), ''];
 }
 

@@ -15,6 +15,7 @@ export const BELOW_FIGURES = [
   'deviceWrites',
   'deviceBytes',
   'deviceReads',
+  'deviceSeeks',
   'fragments',
 ] as const;
 export type BelowFigure = (typeof BELOW_FIGURES)[number];
@@ -26,6 +27,7 @@ const VALUES: Readonly<Record<BelowFigure, (below: Below) => number | undefined>
   deviceWrites: ({ writes }) => writes,
   deviceBytes: ({ writeBytes }) => writeBytes,
   deviceReads: ({ reads }) => reads,
+  deviceSeeks: ({ seeks }) => seeks,
   fragments: ({ fragmentsAfter }) => fragmentsAfter,
 };
 

@@ -125,6 +125,11 @@ const belowSchema = z
       .describe(
         'Until the image was closed; a write with FUA is a write and a flush, as of a device without FUA; absent where the kernel counts none',
       ),
+    seeks: count
+      .optional()
+      .describe(
+        'Reads and writes that the kernel issued elsewhere than where the one before ended; only where requests were traced',
+      ),
     discards: count,
     discardBytes: count,
     fragmentsBefore: count.describe('Pieces of the image file, and of its data file, on the device (FIEMAP)'),

@@ -169,6 +169,7 @@ const FIGURES: Readonly<Record<FigureName, Figure>> = {
   deviceWrites: below('writes of the device per guest write', 'Writes', rateText, 'deviceWrites'),
   deviceBytes: below('bytes written to the device per guest write', 'Device B', bytesText, 'deviceBytes'),
   deviceReads: below('reads of the device per guest write', 'Reads', rateText, 'deviceReads'),
+  deviceSeeks: below('seeks of the device per guest write', 'Seeks', rateText, 'deviceSeeks'),
   fragments: below('fragments of the image at the end', 'Fragments', bytesText, 'fragments'),
   time: { ...timed('file'), title: 'per request on this machine', short: 'Time', isSampled: true },
 };

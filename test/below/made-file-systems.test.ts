@@ -1,6 +1,15 @@
 /** File systems on loop devices: what is counted below them, and that nothing of them is left. */
 
-import { closeSync, constants, fdatasyncSync, openSync, readFileSync, readdirSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fdatasyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  writeSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -12,15 +21,18 @@ import { HOST_FILE_SYSTEMS } from '../../src/device/file-system-kinds.ts';
 import { FileStorage } from '../../src/device/file-storage.ts';
 import { reasonToSkip, runTool } from '../format/system-tools.ts';
 import { testDirectory } from '../test-directory.ts';
-import { reasonWithout } from './root-guard.ts';
+import { reasonWithout, reasonWithoutTrace } from './root-guard.ts';
 
 const folder = testDirectory();
 const GIB = 1024 ** 3;
 const WRITES = 50;
+const INSTANCES = '/sys/kernel/tracing/instances';
 
 const kinds = await Promise.all(
   HOST_FILE_SYSTEMS.map(async (kind) => ({ kind, reason: await reasonWithout(kind, folder) })),
 );
+
+const noTrace = kinds.find(({ kind }) => kind === 'ext4')?.reason ?? (await reasonWithoutTrace(folder));
 
 /** Overwrites 4 KiB so many times, each made durable. */
 function overwrite(path: string): void {
@@ -60,7 +72,7 @@ describe.each(kinds)('$kind', ({ kind, reason }) => {
   test.skipIf(reason !== undefined)(
     `counts what synced overwrites cost the device below${title}`,
     async () => {
-      const made = await MadeFileSystems.tried([kind], folder);
+      const made = await MadeFileSystems.tried([kind], { directory: folder, isTraced: false });
       await using place = await made.make(kind, { bytes: GIB });
       const path = await filled(place, 'disk');
       const watch = place.watch(['disk', 'no-such-file']);
@@ -84,7 +96,7 @@ describe.each(kinds)('$kind', ({ kind, reason }) => {
   );
 
   test.skipIf(reason !== undefined)(`is seen by this process alone, and leaves nothing${title}`, async () => {
-    const made = await MadeFileSystems.tried([kind], folder);
+    const made = await MadeFileSystems.tried([kind], { directory: folder, isTraced: false });
     const place = await made.make(kind, { bytes: GIB });
     const path = await filled(place, 'disk');
     const mountPoint = path.slice(0, -'/disk'.length);
@@ -100,10 +112,43 @@ describe.each(kinds)('$kind', ({ kind, reason }) => {
   });
 });
 
+describe('a trace of the requests', () => {
+  const title = noTrace === undefined ? '' : ` (${noTrace})`;
+
+  test.skipIf(noTrace !== undefined)(`counts seeks, and leaves no instance of tracefs${title}`, async () => {
+    const made = await MadeFileSystems.tried(['ext4'], { directory: folder, isTraced: true });
+    const place = await made.make('ext4', { bytes: GIB });
+    const path = await filled(place, 'disk');
+    const watch = place.watch(['disk']);
+    await watch.begin();
+    expect(instances()).toHaveLength(1);
+    // Every second block: the head moves for each.
+    overwrite(path);
+    const { seeks = 0, writes, reads } = await watch.end();
+    expect(seeks).toBeGreaterThanOrEqual(WRITES - 1);
+    expect(seeks).toBeLessThanOrEqual(writes + reads);
+    await place[Symbol.asyncDispose]();
+    expect(instances()).toEqual([]);
+  });
+
+  test.skipIf(noTrace !== undefined)(`of a killed process is removed by the next one${title}`, async () => {
+    const made = await MadeFileSystems.tried(['ext4'], { directory: folder, isTraced: true });
+    mkdirSync(join(INSTANCES, 'qcow2-bench-0'));
+    await using place = await made.make('ext4', { bytes: GIB });
+    await place.watch([]).begin();
+    expect(instances()).toHaveLength(1);
+    expect(instances()).not.toContain('qcow2-bench-0');
+  });
+});
+
+function instances(): readonly string[] {
+  return readdirSync(INSTANCES).filter((name) => name.startsWith('qcow2-bench-'));
+}
+
 test('without root the reason is said, and nothing is tried', async () => {
   const user = vi.spyOn(process, 'getuid').mockReturnValue(1000);
   try {
-    const made = await MadeFileSystems.tried(['ext4', 'btrfs'], folder);
+    const made = await MadeFileSystems.tried(['ext4', 'btrfs'], { directory: folder, isTraced: false });
     expect(made.unsupportedReason('ext4', 0)).toBe('file systems on loop devices need root');
   } finally {
     user.mockRestore();
@@ -111,7 +156,7 @@ test('without root the reason is said, and nothing is tried', async () => {
 });
 
 test('a disk for which there is no room is refused with the sizes', async () => {
-  const made = await MadeFileSystems.tried([], folder);
+  const made = await MadeFileSystems.tried([], { directory: folder, isTraced: false });
   const reason = made.unsupportedReason('ext4', 2 ** 50);
   expect(reason).toMatch(/^a file system for this disk may take 1 PiB, and .* has .* free$/);
 });

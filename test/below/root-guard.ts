@@ -8,5 +8,15 @@ export async function reasonWithout(
   kind: HostFileSystemName,
   directory: string,
 ): Promise<string | undefined> {
-  return (await MadeFileSystems.tried([kind], directory)).unsupportedReason(kind, 0);
+  return (await MadeFileSystems.tried([kind], { directory, isTraced: false })).unsupportedReason(kind, 0);
+}
+
+/** Why requests below a file system cannot be traced; `undefined` if they can. */
+export async function reasonWithoutTrace(directory: string): Promise<string | undefined> {
+  try {
+    await MadeFileSystems.tried(['ext4'], { directory, isTraced: true });
+    return undefined;
+  } catch (error) {
+    return String(error);
+  }
 }

@@ -75,6 +75,7 @@ const MATRIX_PARTNERS: Readonly<Record<string, Words>> = {
   'backing-dir': ON_OVERLAY,
   'backing-format': ON_OVERLAY,
   balance: { shard: '1/1', out: 'new.json' },
+  below: { ...TIMED, 'host-fs': 'f2fs' },
   'btree-cache-size': OF_BTREE,
   'node-size': OF_BTREE,
   device: { samples: '1' },
@@ -147,6 +148,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
     study: {
       call: { STUDY: 'study.json', device: 'memory', samples: '0' },
       partners: {
+        below: { ...TIMED, 'host-fs': 'f2fs' },
         'btree-cache-size': OF_BTREE,
         'node-size': OF_BTREE,
         device: { samples: '1' },

@@ -82,6 +82,9 @@ export const CELL_OPTIONS = inGroup('Cells (comma-separated lists make a matrix)
   seed: optional("Seed for all workloads; default: each workload's own", count('seed', { min: SEED_MIN })),
 });
 
+/** How what reaches the device below a file system is observed. */
+const BELOW_KINDS = ['counts', 'trace'] as const;
+
 export const MEASURE_OPTIONS = inGroup('Measuring:', {
   samples: optional(
     `Timing samples per cell; 0: count only; default: until --precision is met, at most ${String(ADAPTIVE_SAMPLES_MAX)}`,
@@ -93,6 +96,10 @@ export const MEASURE_OPTIONS = inGroup('Measuring:', {
     count('timed-requests', { min: 1 }),
   ),
   requests: optional('Run only the first N requests of each workload', count('requests', { min: 1 })),
+  below: optional(
+    'With --host-fs: counts of the device (default), or trace: also its seeks, from the events of tracefs',
+    choice('below', BELOW_KINDS),
+  ),
   shard: optional('Run only part I of N of the cells, as 2/8; join the results with merge', shard('shard')),
   balance: optional(
     'With --shard: earlier result whose durations balance the shards; the same for all',

@@ -26,7 +26,7 @@ const {
   payload,
   seed,
 } = CELL_OPTIONS;
-const { samples, precision, 'timed-requests': timedRequests, requests } = MEASURE_OPTIONS;
+const { samples, precision, 'timed-requests': timedRequests, requests, below } = MEASURE_OPTIONS;
 const { dir, 'time-limit': timeLimit } = MATRIX_OPTIONS;
 
 /** Without defaults: what is left out comes from the study. */
@@ -48,6 +48,7 @@ export const STUDY_CELL_OPTIONS = withoutDefaults({
   'timed-requests': timedRequests,
   'time-limit': timeLimit,
   requests,
+  below,
   dir,
 });
 

@@ -28,7 +28,7 @@ export function validateHostFs({ samples, device, engine, image }: MatrixArgs): 
 /** Each that a plan names is tried; loaded on demand, to keep other runs fast. */
 export async function hostFileSystemsOf(
   plans: readonly CellPlan[],
-  directory: string,
+  { directory, isTraced }: { readonly directory: string; readonly isTraced: boolean },
   terminal: Terminal,
 ): Promise<HostFileSystems | undefined> {
   const kinds = plans.map(({ cell }) => cell.hostFs).filter((kind) => kind !== undefined);
@@ -37,5 +37,5 @@ export async function hostFileSystemsOf(
     '--host-fs: what reaches the device below the file systems is counted; times there are of a loop device, not of a disk',
   );
   const { MadeFileSystems } = await import('../../below/made-file-systems.ts');
-  return MadeFileSystems.tried(kinds, directory);
+  return MadeFileSystems.tried(kinds, { directory, isTraced });
 }

@@ -145,7 +145,13 @@ export async function runSession(session: MatrixSession, terminal: Terminal): Pr
     deviceModels: [...models.values()],
     shard,
   });
-  const hostFileSystems = directory && (await hostFileSystemsOf(plans, directory.path, terminal));
+  const hostFileSystems =
+    directory &&
+    (await hostFileSystemsOf(
+      plans,
+      { directory: directory.path, isTraced: args.below === 'trace' },
+      terminal,
+    ));
   const sink = openSink({ environment, out: args.out, resume: args.resume, remarksOf: session.remarksOf });
   using hostLog = args['host-log'] === undefined ? undefined : new HostLogFile(args['host-log']);
   const observer = progressOn(terminal.errors);
@@ -365,6 +371,9 @@ function samplingOf(
 function validateOptions(args: MatrixArgs): void {
   const { device, resume, out } = args;
   if (args['host-fs'] !== undefined) validateHostFs(args);
+  else if (args.below !== undefined) {
+    throw new UsageError('--below applies only to file systems of --host-fs: add --host-fs ext4');
+  }
   const isOverlapped = args.overlap?.includes(true) === true;
   if (args['qemu-bin-dir'] !== undefined && !args.engine.includes('qemu')) {
     throw new UsageError('--qemu-bin-dir applies only to the engine qemu: add it to --engine');
