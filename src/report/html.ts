@@ -23,6 +23,7 @@ import { escapeHtml, htmlTable } from './markup.ts';
 import { bytesText, microsecondsText, rateText, signedPercentText } from './numbers.ts';
 import { pageData, pageDetails } from './page-data.ts';
 import type { PageRepair } from './page-format.ts';
+import { CACHE_HELP } from './page-help.ts';
 import { pageShell } from './page-shell.ts';
 import { CAUSE_COLOURS, OTHER_COLOUR, VARIANT_COLOURS } from './palette.ts';
 import { discardNote } from './discard-note.ts';
@@ -123,8 +124,16 @@ function topOf(result: ResultRecord, report: ReportCells, answer: Answer, isLive
     points.length === 0
       ? ''
       : `<details class="findings"><summary>${countOf(points.length, 'more finding')}</summary><dl class="points">${points.join('\n')}</dl></details>`,
+    cacheHelp(report),
     '</header>',
   ].join('\n');
+}
+
+/** Of the modes that the result has. */
+function cacheHelp({ caches }: ReportCells): string {
+  if (caches.length === 0) return '';
+  const modes = caches.map((mode) => `<dt>${mode}</dt><dd>${escapeHtml(CACHE_HELP[mode])}</dd>`);
+  return `<details class="findings"><summary>What each cache mode promises</summary><dl class="points">${modes.join('\n')}</dl></details>`;
 }
 
 /** What to choose, in each case that the cells decide. */

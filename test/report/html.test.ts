@@ -12,6 +12,7 @@ import { visibleText } from '../../src/core/visible-text.ts';
 import { reportHtml } from '../../src/report/html.ts';
 import { escapeHtml } from '../../src/report/markup.ts';
 import { bytesText, rateText } from '../../src/report/numbers.ts';
+import { CACHE_HELP, CHART_HELP } from '../../src/report/page-help.ts';
 import type { PageData } from '../../src/report/page-format.ts';
 import { bytesPerWriteByPurpose, deriveFigures } from '../../src/result/derive.ts';
 import { encodeSequence } from '../../src/result/request-costs.ts';
@@ -309,6 +310,39 @@ describe.skipIf(skipsBrowser)('in a browser', () => {
     expect(await figure.locator('svg line.saved').count()).toBe(0);
     expect(await figure.locator('.sub').first().textContent()).toContain('nothing is saved');
     expect(noise).toEqual([]);
+  });
+
+  test('the help of a chart opens by key and is named for a screen reader; cache modes have theirs', async () => {
+    const { page } = await open(result, { name: 'help' });
+    const button = page.getByRole('button', { name: 'How to read: Syncs per guest write' });
+    await button.focus();
+    await page.keyboard.press('Enter');
+    expect(await button.getAttribute('aria-expanded')).toBe('true');
+    expect(await page.locator('#help-syncs').textContent()).toBe(CHART_HELP['syncs']);
+    await page.keyboard.press('Enter');
+    expect(await page.locator('#help-syncs').isVisible()).toBe(false);
+    const promises = page.locator('details', { hasText: 'What each cache mode promises' });
+    await promises.locator('summary').click();
+    expect(await promises.locator('dd').allTextContents()).toEqual(Object.values(CACHE_HELP));
+    await page.close();
+  });
+
+  test('on paper: no controls, nothing folded, drawings within the sheet, light colours', async () => {
+    const { page } = await open(result, { name: 'paper', colorScheme: 'dark' });
+    await page.locator('svg.timeline').waitFor();
+    await page.emulateMedia({ media: 'print' });
+    await page.setViewportSize({ width: 760, height: 1000 });
+    await page.evaluate(`dispatchEvent(new Event('beforeprint'))`);
+    expect(await page.locator('details:not([open])').count()).toBe(0);
+    expect(await page.getByRole('button', { name: 'CSV' }).first().isVisible()).toBe(false);
+    expect(await page.evaluate(`getComputedStyle(document.body).backgroundColor`)).toBe('rgb(255, 255, 255)');
+    const wide = await page.evaluate(
+      `[...document.querySelectorAll('.chart svg')].filter((svg) => svg.getBoundingClientRect().right > svg.closest('.card').getBoundingClientRect().right).length`,
+    );
+    expect(wide).toBe(0);
+    await page.evaluate(`dispatchEvent(new Event('afterprint'))`);
+    expect(await page.locator('details:not([open])').count()).toBeGreaterThan(0);
+    await page.close();
   });
 
   test('a chart is saved as SVG and as PNG', async () => {

@@ -4,6 +4,7 @@ import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 
 import { csvOf } from './csv.ts';
+import { HelpButton, HelpText } from './help.tsx';
 import { pngOf, saved, svgTextOf } from './picture.ts';
 
 export interface LegendItem {
@@ -18,6 +19,9 @@ export interface ChartTable {
   readonly rows: readonly (readonly string[])[];
 }
 
+/** Pixels of a drawing on paper, which the style fits to the sheet. */
+const PAPER_WIDTH = 760;
+
 interface FrameProps {
   readonly id: string;
   readonly title: string;
@@ -26,6 +30,8 @@ interface FrameProps {
   readonly table: ChartTable | undefined;
   /** Draws for a width in pixels. */
   readonly children: (width: number) => ComponentChildren;
+  /** Its text in `page-help`. */
+  readonly help: string;
   /** Whether it is drawn as a picture, which can be saved. Default true. */
   readonly isPicture?: boolean;
   /** Choices that belong to this chart. */
@@ -40,10 +46,12 @@ export function ChartFrame({
   table,
   children,
   controls,
+  help,
   isPicture = true,
 }: FrameProps): JSX.Element {
   const place = useRef<HTMLDivElement>(null);
   const [width, setWidth] = useState(0);
+  const [showsHelp, setShowsHelp] = useState(false);
   const [showsTable, setShowsTable] = useState(false);
   useEffect(() => {
     const element = place.current;
@@ -52,7 +60,15 @@ export function ChartFrame({
     measure();
     const observer = new ResizeObserver(measure);
     observer.observe(element);
-    return () => observer.disconnect();
+    // A print is laid out without a turn for the observer.
+    const drawForPaper = (): void => setWidth(PAPER_WIDTH);
+    addEventListener('beforeprint', drawForPaper);
+    addEventListener('afterprint', measure);
+    return () => {
+      observer.disconnect();
+      removeEventListener('beforeprint', drawForPaper);
+      removeEventListener('afterprint', measure);
+    };
   }, []);
   const picture = (): SVGSVGElement | null => place.current?.querySelector('svg') ?? null;
   return (
@@ -63,6 +79,7 @@ export function ChartFrame({
           <p class="sub">{subtitle}</p>
         </div>
         <div class="actions">
+          <HelpButton title={title} id={`help-${id}`} isOpen={showsHelp} onOpen={setShowsHelp} />
           {table && (
             <button type="button" aria-pressed={showsTable} onClick={() => setShowsTable(!showsTable)}>
               Table
@@ -82,6 +99,7 @@ export function ChartFrame({
           {isPicture && <SaveButtons name={id} title={title} picture={picture} />}
         </div>
       </figcaption>
+      <HelpText of={help} id={`help-${id}`} isOpen={showsHelp} />
       {controls}
       {legend.length > 0 && (
         <ul class="legend">

@@ -1,9 +1,13 @@
 /** The same cells on every modelled device, next to each other. */
 
 import type { JSX } from 'preact';
+import { useState } from 'preact/hooks';
 
 import { durationText } from '../numbers.ts';
 import type { PageDetails } from '../page-format.ts';
+import { HelpButton, HelpText } from './help.tsx';
+
+const TITLE = 'Time per guest request on modelled devices';
 
 interface DeviceTableProps {
   readonly details: PageDetails;
@@ -13,6 +17,7 @@ interface DeviceTableProps {
 }
 
 export function DeviceTable({ details, names, cells, colourOf }: DeviceTableProps): JSX.Element | null {
+  const [showsHelp, setShowsHelp] = useState(false);
   const rows = cells.flatMap((cell) => {
     const times = details.modelled[cell];
     return times === null || times === undefined ? [] : [{ cell, times }];
@@ -26,14 +31,18 @@ export function DeviceTable({ details, names, cells, colourOf }: DeviceTableProp
     <figure class="card chart-card" aria-labelledby="title-devices">
       <figcaption>
         <div>
-          <h3 id="title-devices">Time per guest request on modelled devices</h3>
+          <h3 id="title-devices">{TITLE}</h3>
           <p class="sub">
             Exact virtual time; the scale of each column is its own. Cells that the answer quotes were run on
             all models; for others use <code>--device model:NAME</code>.
           </p>
         </div>
+        <div class="actions">
+          <HelpButton title={TITLE} id="help-devices" isOpen={showsHelp} onOpen={setShowsHelp} />
+        </div>
       </figcaption>
-      <div class="scroll" tabIndex={0} role="region" aria-label="Time per guest request on modelled devices">
+      <HelpText of="devices" id="help-devices" isOpen={showsHelp} />
+      <div class="scroll" tabIndex={0} role="region" aria-label={TITLE}>
         <table class="devices">
           <thead>
             <tr>

@@ -158,7 +158,13 @@ export function Facets(props: FacetsProps): JSX.Element {
   const bottom = y;
   return (
     <div class="drawing">
-      <svg width={width} height={bottom + AXIS} role="group" aria-label={label}>
+      <svg
+        width={width}
+        height={bottom + AXIS}
+        viewBox={`0 0 ${String(width)} ${String(bottom + AXIS)}`}
+        role="group"
+        aria-label={label}
+      >
         {drawn}
         {Array.from({ length: perLine }, (_, place) => (
           <g

@@ -39,6 +39,7 @@ export function ImageMap({ id, name, operations }: ImageMapProps): JSX.Element {
   const { jumps, distance } = seeksOf(changes);
   return (
     <ChartFrame
+      help="image-map"
       id={id}
       title="What is written where in the image"
       subtitle={`${name}. Downwards, the ${bytesText(changes.length)} writes of the first guest requests; the strip is the file after them. ${bytesText(jumps)} writes start elsewhere than the one before ended, ${humanSize(Math.round(distance))} away on average.`}
@@ -74,6 +75,7 @@ export function ImageMap({ id, name, operations }: ImageMapProps): JSX.Element {
             <svg
               width={width}
               height={HEIGHT + STRIP + 56}
+              viewBox={`0 0 ${String(width)} ${String(HEIGHT + STRIP + 56)}`}
               role="img"
               aria-label={`Map of ${name}: ${String(changes.length)} writes over ${humanSize(end)}`}
               onPointerLeave={() => setTip(undefined)}

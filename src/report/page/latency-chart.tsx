@@ -63,6 +63,7 @@ export function LatencyChart({ details, names, cells, colourOf }: LatencyChartPr
   const left = all.length - curves.length;
   return (
     <ChartFrame
+      help="latency"
       id="latency"
       title={`Latency of guest ${kind}s`}
       subtitle={`From the stored histograms. Each step to the right is another nine; the last point is the slowest request.${left > 0 ? ` The first ${String(CURVES_MAX)} of ${String(all.length)} cells: filter to see others.` : ''}`}
@@ -107,6 +108,7 @@ export function LatencyChart({ details, names, cells, colourOf }: LatencyChartPr
           <svg
             width={width}
             height={HEIGHT}
+            viewBox={`0 0 ${String(width)} ${String(HEIGHT)}`}
             role="img"
             aria-label={`Latency curves of ${String(curves.length)} cells`}
           >

@@ -51,6 +51,21 @@ function listenToKeys(): void {
   });
 }
 
+/** On paper nothing is folded; afterwards it is as it was. */
+function unfoldForPaper(): void {
+  const folded = new Set<HTMLDetailsElement>();
+  addEventListener('beforeprint', () => {
+    for (const details of document.querySelectorAll<HTMLDetailsElement>('details:not([open])')) {
+      folded.add(details);
+      details.open = true;
+    }
+  });
+  addEventListener('afterprint', () => {
+    for (const details of folded) details.open = false;
+    folded.clear();
+  });
+}
+
 async function begin(): Promise<void> {
   const place = document.getElementById('app');
   const logs = document.getElementById('log-app');
@@ -86,6 +101,7 @@ async function begin(): Promise<void> {
     }
   }
   listenToKeys();
+  unfoldForPaper();
 }
 
 begin().catch((error: unknown) => {

@@ -36,6 +36,7 @@ export function MeasureChart(props: MeasureChartProps): JSX.Element {
   );
   return (
     <ChartFrame
+      help={measure.id}
       id={measure.id}
       title={measure.title}
       subtitle={measure.subtitle}

@@ -52,6 +52,7 @@ export function RepairChart({ details, names, colourOf }: RepairChartProps): JSX
   const nameOf = (cell: number): string => names[cell] ?? '';
   return (
     <ChartFrame
+      help="repair"
       id="repair"
       title="A crash: what is saved until then, and what the repair costs"
       subtitle={`${REPAIR_HELP} Here, on ${price.device}: ${sentenceOf(repair, price)}`}
@@ -184,6 +185,7 @@ function Lines({ width, name, price, sizes, colour }: LinesProps): JSX.Element {
     <svg
       width={width}
       height={HEIGHT}
+      viewBox={`0 0 ${String(width)} ${String(HEIGHT)}`}
       role="img"
       aria-label={`Time saved by ${name} with each guest write on ${price.device}, and time of the repair of images of ${String(sizes.length)} sizes`}
     >

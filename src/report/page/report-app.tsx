@@ -63,6 +63,7 @@ export function ReportApp({ data, view, onView }: ReportAppProps): JSX.Element {
           <FilterBar data={data} text={view.filter} filter={filter} matching={cells.length} onView={onView} />
           <PivotBar data={data} dimensions={dimensions} held={pivot.held} view={view} onView={onView} />
         </div>
+        {view.filter !== '' && <p class="sub on-paper">Cells that match the filter {view.filter}</p>}
         <MeasureBar measures={measures} shown={shown} as={view.as} onView={onView} />
         {cells.length === 0 ? (
           <p class="card empty">No cell matches the filter.</p>
@@ -85,7 +86,8 @@ export function ReportApp({ data, view, onView }: ReportAppProps): JSX.Element {
       <section id="table" aria-labelledby="table-title">
         <h2 id="table-title">All cells</h2>
         <p class="sub">
-          Counts per guest write, close included. Click a heading to sort, a row to see its host operations.
+          Counts per guest write, close included.{' '}
+          <span class="on-screen">Click a heading to sort, a row to see its host operations.</span>
         </p>
         <CellList
           data={data}

@@ -67,6 +67,7 @@ export function TimelineChart({ details, sides, view, onView, children }: Timeli
     clock === 'counted' ? String(Math.round(value)) : durationText(value);
   return (
     <ChartFrame
+      help="timeline"
       id="timeline"
       title="Host operations of each guest request"
       subtitle={
@@ -245,6 +246,7 @@ function Lanes({ width, sides, most, first, textOf, onKey }: LanesProps): JSX.El
       <svg
         width={width}
         height={height + 24}
+        viewBox={`0 0 ${String(width)} ${String(height + 24)}`}
         role="application"
         aria-label="Time line: arrow keys move, plus and minus zoom"
         tabindex={0}
