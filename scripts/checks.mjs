@@ -116,7 +116,9 @@ async function runStaticChecks(root, node) {
 async function runQuietly(root, node, name) {
   const startMs = performance.now();
   const [program = '', ...args] = commandOf(root, name).split(' ');
-  const child = spawn(node, [binOf(root, program), ...args], {
+  // A script of ours, or a program of a package.
+  const words = program === 'node' ? args : [binOf(root, program), ...args];
+  const child = spawn(node, words, {
     cwd: root,
     env: environment(root),
     stdio: 'pipe',
