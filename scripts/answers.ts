@@ -22,8 +22,14 @@ const PUBLISHED = 'published';
 
 const HEAD = `# Answers
 
-What the [studies](studies.md) that ship answer on bundled workloads. Counts are exact and repeat on any machine;
-times are of device models, but for the study of file systems, whose times are of the machine that ran it.
+What the [studies](studies.md) that ship answer on bundled [workloads](workloads.md). Of each question: the answer in
+bold, what else the cells show, a chart, what was compared, all cells, and the command. \`--workload\` answers it for a
+workload or recording of yours.
+
+Counts are exact and repeat on any machine. Times are of device models (a 7200-rpm disk, a consumer's NVMe drive, one
+with power-loss protection), but for the file systems, whose times are of the machine that ran them. _Eager_ and
+_lazy_ are qcow2's refcounts, and a _sync_ is an fdatasync of the image file:
+[how one write travels](cache-modes.md#how-one-write-travels).
 \`npm run answers\` writes this page.
 `;
 
@@ -31,15 +37,20 @@ const terminal = openTerminal(['study'], process.env);
 const chosen = process.argv.slice(2);
 const before = sectionsOf(await readFile(DOCUMENT, 'utf8').catch(() => ''));
 const sections: string[] = [];
+const titles: string[] = [];
 for (const name of [...studyNames(), PUBLISHED]) {
   const isChosen = chosen.length === 0 || chosen.includes(name);
   const kept = before.get(name);
   if (!isChosen && kept === undefined) continue;
   const text = isChosen ? await (name === PUBLISHED ? publishedSection() : studySection(name)) : (kept ?? '');
   sections.push(`${markOf(name)}\n\n${text.trim()}\n`);
+  titles.push(/^## (.*)$/m.exec(text)?.[1] ?? name);
 }
 const style = await resolveConfig(DOCUMENT);
-await writeFile(DOCUMENT, await format([HEAD, ...sections].join('\n'), { ...style, parser: 'markdown' }));
+await writeFile(
+  DOCUMENT,
+  await format([HEAD, ...titles.map(linkTo), '', ...sections].join('\n'), { ...style, parser: 'markdown' }),
+);
 
 async function studySection(name: string): Promise<string> {
   const study = readStudy(name);
@@ -68,22 +79,37 @@ async function studySection(name: string): Promise<string> {
 
 async function publishedSection(): Promise<string> {
   const figures = await publishedFigures();
+  const reasons = [...new Set(figures.map(({ reason }) => reason))];
   const rows = figures.map(({ figure, published, ours, ratio, reason }) => [
     figure,
     published,
     ours,
     ratio === undefined ? '–' : ratio.toFixed(2),
-    reason,
+    `(${String(reasons.indexOf(reason) + 1)})`,
   ]);
   return [
     '## Published figures, predicted from counts',
     '',
-    ...markdownRows(['figure', 'published', 'ours', 'ours ÷ published', 'how, and why they differ'], rows),
+    'Figures that others measured, and what follows for them from operations that the engines count. Below the table: how',
+    'each is predicted, and why the two differ.',
+    '',
+    ...markdownRows(['figure', 'published', 'ours', 'ours ÷ published', 'how'], rows),
+    '',
+    ...reasons.map((reason, index) => `${String(index + 1)}. ${reason}`),
     '',
     '```console',
     '$ npm run answers -- published',
     '```',
   ].join('\n');
+}
+
+/** A line of the contents; anchors are those of GitHub. */
+function linkTo(title: string): string {
+  const anchor = title
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\s-]/gu, '')
+    .replaceAll(' ', '-');
+  return `- [${title}](#${anchor})`;
 }
 
 function markOf(name: string): string {
