@@ -51,7 +51,9 @@ export function studyText(
     ...shown.flatMap(({ about, text }) => wrapped(text, width, about, HEADING_WIDTH)),
     '',
     ...lines,
-    ...(left.length === 0 ? [] : [paint.dim(`Not shown: ${left.join(', ')}; --all shows them.`)]),
+    ...(left.length === 0
+      ? []
+      : wrapped(`Not shown: ${left.join(', ')}; --all shows them.`, width).map(paint.dim)),
     '',
     ...skippedTexts(table).flatMap((text) => wrapped(text, width).map(paint.yellow)),
   ].join('\n');
@@ -161,7 +163,7 @@ function tableLines(
     hidden: [
       ...(lines.length < every.length ? [countOf(every.length - lines.length, 'line')] : []),
       ...(columns < head.length
-        ? [`${countOf(head.length - columns, 'column')} (${head.slice(columns).join(', ')})`]
+        ? [`${countOf(head.length - columns, 'column')} (${[...new Set(head.slice(columns))].join(', ')})`]
         : []),
     ],
   };

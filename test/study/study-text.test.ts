@@ -49,7 +49,7 @@ describe('the answer on a terminal', () => {
     const lines = textOf(cells, false, 50);
     const table = lines.slice(lines.findIndex((line) => line.startsWith('workload')));
     for (const line of table.slice(0, 4)) expect(line.length).toBeLessThanOrEqual(50);
-    expect(lines.join('\n')).toMatch(/2 sentences, 2 columns \(B\/write eager, B\/write lazy\)/);
+    expect(lines.join(' ')).toMatch(/2 sentences, 2 columns \(B\/write eager, B\/write lazy\)/);
   });
 
   test('is whole with --all', () => {
