@@ -7,7 +7,6 @@ import { z } from 'zod';
 
 import { Qcow2BenchError } from '../core/error.ts';
 import { PREALLOCATIONS } from '../format/image-shape.ts';
-import { readCheckedJson } from '../result/checked-json.ts';
 import { cellSchema } from '../result/schema.ts';
 import { REQUEST_OPS } from '../workload/request.ts';
 import type { RecordedSource } from '../workload/library.ts';
@@ -24,7 +23,6 @@ import { isImageStep, type Step } from './steps.ts';
 export const CRASH_CASE_SCHEMA = 'qcow2-bench/crash-case@1';
 /** In a row. */
 const CRASHES_MAX = 16;
-const FILE_SIZE_MAX = 16 * 1024 * 1024;
 const bytes = z
   .int()
   .min(0)
@@ -47,6 +45,14 @@ const crashSchema = z.strictObject({
   epoch: z.int().min(0),
   fates: z.array(fateSchema).max(1_000_000),
 });
+
+/** The crashes that left a state: its fields are those of the last one. */
+export const crashesSchema = z.strictObject({
+  /** Crashes before it. */
+  earlier: z.array(crashSchema).max(CRASHES_MAX).optional(),
+  ...crashSchema.shape,
+});
+type StoredCrashes = z.output<typeof crashesSchema>;
 
 export const crashCaseSchema = z.strictObject({
   schema: z.literal(CRASH_CASE_SCHEMA),
@@ -86,26 +92,11 @@ export const crashCaseSchema = z.strictObject({
       nth: z.int().min(0),
     })
     .optional(),
-  /** Crashes before the one that left the state. */
-  earlier: z.array(crashSchema).max(CRASHES_MAX).optional(),
-  ...crashSchema.shape,
+  ...crashesSchema.shape,
   /** For a reader. */
   timeline: z.array(z.string()),
 });
 export type CrashCase = z.output<typeof crashCaseSchema>;
-
-/**
- * @throws Qcow2BenchError `crash-case-unreadable`, `-too-large`, `-not-json`, `-schema-version`,
- *   `-invalid`.
- */
-export function readCrashCase(path: string): CrashCase {
-  return readCheckedJson(path, {
-    schema: crashCaseSchema,
-    schemaName: CRASH_CASE_SCHEMA,
-    kind: 'crash-case',
-    sizeMax: FILE_SIZE_MAX,
-  });
-}
 
 /** The plan of the case's cell. */
 export function planOfCase({ cell, workload, virtualSize }: CrashCase, path: string): CellPlan {
@@ -165,7 +156,8 @@ function storedStep(step: Step): CrashCase['requests'][number] {
   return { op, offset, length, fua, unmap, timeNs };
 }
 
-function storedCrashes(crashes: Crashes): Pick<CrashCase, 'earlier' | 'of' | 'epoch' | 'fates'> {
+/** As a file has them. */
+export function storedCrashes(crashes: Crashes): StoredCrashes {
   const stored = crashes.map(({ of, epoch, fates }) => ({
     ...(of === 'run' ? {} : { of }),
     epoch,
@@ -176,7 +168,7 @@ function storedCrashes(crashes: Crashes): Pick<CrashCase, 'earlier' | 'of' | 'ep
 }
 
 /** As the file has them. */
-function storedFates(fates: readonly Fate[]): CrashCase['fates'] {
+function storedFates(fates: readonly Fate[]): StoredCrashes['fates'] {
   return fates.map(({ kept, sizeKept, tear }) =>
     tear === undefined
       ? { kept, sizeKept }
@@ -192,7 +184,7 @@ function storedFates(fates: readonly Fate[]): CrashCase['fates'] {
 }
 
 /** The crashes that left the state of a case. */
-export function crashesOfCase({ earlier = [], of, epoch, fates }: CrashCase): Crashes {
+export function crashesOfCase({ earlier = [], of, epoch, fates }: StoredCrashes): Crashes {
   const [first, ...later] = [...earlier, { of, epoch, fates }].map((crash): Crash => ({
     of: crash.of ?? 'run',
     epoch: crash.epoch,
@@ -203,7 +195,7 @@ export function crashesOfCase({ earlier = [], of, epoch, fates }: CrashCase): Cr
 
 const SECTOR_FATES = { n: 'new', o: 'old', g: 'garbage' } as const;
 
-function readFate({ kept, sizeKept, tear }: CrashCase['fates'][number]): Fate {
+function readFate({ kept, sizeKept, tear }: StoredCrashes['fates'][number]): Fate {
   if (tear === undefined) return { kept, sizeKept, tear };
   const { sectorBytes, fates } = tear;
   const read = Array.from(fates, (letter) => SECTOR_FATES[letter as keyof typeof SECTOR_FATES]);
@@ -212,7 +204,7 @@ function readFate({ kept, sizeKept, tear }: CrashCase['fates'][number]): Fate {
 
 /** @throws Qcow2BenchError `crash-case-outdated` */
 export function refuseCase(
-  { what }: CrashCase,
+  { what }: Pick<CrashCase, 'what'>,
   {
     crash,
     pending,

@@ -13,7 +13,7 @@ import { judgeWithQemu, type QemuPlace } from './qemu-judge.ts';
 import { recordCell } from './record-cell.ts';
 import { recordLogged, type ForeignEngine } from './record-logged.ts';
 import type { Recording } from './recording.ts';
-import { shrink, withFewerLosses, type Example, type Target } from './shrink.ts';
+import { shrink, type Example, type Target } from './shrink.ts';
 import type { CrashModel } from './state-space.ts';
 import { withSteps, type Step, type StepKind } from './steps.ts';
 import { timelineOf } from './timeline.ts';
@@ -59,7 +59,7 @@ export interface FoundExample {
 
 /** The same, as it is printed. */
 export interface ShownExample extends Omit<FoundExample, 'file'> {
-  readonly file: { readonly timeline: readonly string[] };
+  readonly file: { readonly what: string; readonly timeline: readonly string[] };
 }
 
 export interface CellFindings {
@@ -143,9 +143,10 @@ export function recordPlan(
   return recordLogged(plan, { requests, engine: foreign, signal });
 }
 
-type TimedOptions = Pick<CellOptions, 'model' | 'seed' | 'nested' | 'turn' | 'states' | 'qemu'>;
+/** How one recording is explored. */
+export type TimedOptions = Pick<CellOptions, 'model' | 'seed' | 'nested' | 'turn' | 'states' | 'qemu'>;
 
-async function exploreTimed(
+export async function exploreTimed(
   recording: Recording,
   { states, qemu, ...options }: TimedOptions,
   nowNs: () => bigint,
@@ -157,31 +158,6 @@ async function exploreTimed(
     second: qemu === undefined ? undefined : secondJudge(qemu, states),
   });
   return { exploration, seconds: Number(nowNs() - begunNs) / 1e9 };
-}
-
-/** What was found in a recording that cannot be made again: with as few losses as show it. */
-export interface RecordingFindings extends Pick<CellFindings, 'exploration' | 'seconds'> {
-  readonly examples: readonly ShownExample[];
-}
-
-/** Explores a recording that no cell makes. */
-export async function exploreRecording(
-  recording: Recording,
-  options: TimedOptions,
-  nowNs: () => bigint,
-): Promise<RecordingFindings> {
-  const found = await exploreTimed(recording, options, nowNs);
-  const examples: ShownExample[] = [];
-  for (const target of targetsOf(found.exploration)) {
-    const { hazards, bad } = found.exploration;
-    const before = target.kind === 'hazard' ? hazards.get(target.hazard)?.example : bad[0];
-    if (before === undefined) continue;
-    const state = await withFewerLosses({ recording, state: before }, target);
-    const timeline = await timelineOf(state, await Surveyor.of(recording));
-    const what = target.kind === 'hazard' ? target.hazard : target.finding.kind;
-    examples.push({ what, isHazard: target.kind === 'hazard', file: { timeline } });
-  }
-  return { ...found, examples };
 }
 
 async function faultExample(
@@ -216,7 +192,7 @@ function unshrunk(
 }
 
 /** Each hazard, and the first violation. */
-function targetsOf({ hazards, bad }: Exploration): readonly Target[] {
+export function targetsOf({ hazards, bad }: Exploration): readonly Target[] {
   const named = [...hazards.keys()].map((hazard): Target => ({ kind: 'hazard', hazard }));
   const [finding] = bad[0]?.findings ?? [];
   return finding === undefined ? named : [{ kind: 'violation', finding }, ...named];

@@ -1,16 +1,16 @@
 /**
  * When a log's guest was answered, as a file: `qcow2-bench/crash-acks@1`. For each request, how many
- * entries the log had when it began and when it was answered, and the data of each write.
+ * entries the log had when it began and when it was answered, and the data of each write. Requests
+ * that overlap have times as well: only they give the order where the log is as long.
  */
 
 import { z } from 'zod';
 
 import { SECTOR_SIZE } from '../core/alignment.ts';
 import { stampSectors } from '../core/sector-stamp.ts';
-import { CACHE_MODES, type CacheMode } from '../format/cache-mode.ts';
+import { CACHE_MODES } from '../format/cache-mode.ts';
 import { readCheckedJson } from '../result/checked-json.ts';
-import { REQUEST_OPS } from '../workload/request.ts';
-import type { LoggedRequest } from './log-recording.ts';
+import { LOGGED_OPS, type LoggedRequest } from './log-recording.ts';
 import { tokensOf } from './pages.ts';
 
 export const CRASH_ACKS_SCHEMA = 'qcow2-bench/crash-acks@1';
@@ -26,10 +26,12 @@ const inSectors = z
   .max(2 ** 52)
   .multipleOf(SECTOR_SIZE);
 const entries = z.int().min(0);
+const time = z.number().min(0);
 
 const requestSchema = z
   .strictObject({
-    op: z.enum(REQUEST_OPS),
+    op: z.enum(LOGGED_OPS),
+    /** Of a resize: the new size of the disk. */
     offset: inSectors,
     length: inSectors,
     fua: z.boolean().default(false),
@@ -37,6 +39,9 @@ const requestSchema = z
     began: entries,
     /** `null`: it was not answered. */
     done: entries.nullable(),
+    /** When, by any one clock: of all requests or of none. */
+    beganAt: time.optional(),
+    doneAt: time.nullable().optional(),
     /** Of a write: each sector names itself and this number, as `crash` stamps them. */
     write: z.int().min(0).max(WRITE_NUMBER_MAX).optional(),
     /** Of a write: all its bytes, as `qemu-io write -P` has them. */
@@ -47,52 +52,87 @@ const requestSchema = z
       op !== 'write' || (length <= LENGTH_MAX && (write === undefined) !== (pattern === undefined)),
     { error: 'a write has its data, as `write` or as `pattern`, and at most 2 GiB' },
   )
-  .refine(({ began, done }) => done === null || done >= began, { error: 'it is answered before it began' });
+  .refine(({ began, done }) => done === null || done >= began, { error: 'it is answered before it began' })
+  .refine(({ beganAt = 0, doneAt }) => doneAt === undefined || doneAt === null || doneAt >= beganAt, {
+    error: 'its time of the answer is before that of its beginning',
+  })
+  .refine(
+    ({ beganAt, done, doneAt }) =>
+      beganAt === undefined ? doneAt === undefined : ((doneAt ?? null) === null) === (done === null),
+    { error: 'it has both times, `beganAt` and `doneAt`, or none; that of its answer if it has one' },
+  );
 
-export const crashAcksSchema = z.strictObject({
-  schema: z.literal(CRASH_ACKS_SCHEMA),
-  /** In the modes that write through, a write that was answered is durable. */
-  cache: z.enum(CACHE_MODES),
-  /** In the order in which they were served, one at a time. */
-  requests: z
-    .array(requestSchema)
-    .max(REQUESTS_MAX)
-    .refine(
-      (all) => all.every(({ began }, index) => index === 0 || began >= (all[index - 1]?.done ?? Infinity)),
-      { error: 'each request begins when the one before it was answered' },
-    ),
-});
+export const crashAcksSchema = z
+  .strictObject({
+    schema: z.literal(CRASH_ACKS_SCHEMA),
+    /** In the modes that write through, a write that was answered is durable. */
+    cache: z.enum(CACHE_MODES),
+    requests: z.array(requestSchema).max(REQUESTS_MAX),
+  })
+  .refine(({ requests }) => hasTimes(requests) || requests.every(({ beganAt }) => beganAt === undefined), {
+    error: 'times are of all requests or of none',
+    path: ['requests'],
+  })
+  .refine(({ requests }) => hasTimes(requests) || isOneByOne(requests), {
+    error:
+      'each request begins when the one before it was answered; requests that overlap have times, `beganAt` and `doneAt`',
+    path: ['requests'],
+  })
+  .refine(({ requests }) => isInOrder(requests), {
+    error: 'the log is shorter at a later time',
+    path: ['requests'],
+  });
 export type CrashAcks = z.output<typeof crashAcksSchema>;
+
+type StoredRequest = z.output<typeof requestSchema>;
+
+function hasTimes(requests: readonly StoredRequest[]): boolean {
+  return requests.length > 0 && requests.every(({ beganAt }) => beganAt !== undefined);
+}
+
+function isOneByOne(requests: readonly StoredRequest[]): boolean {
+  return requests.every(
+    ({ began }, index) => index === 0 || began >= (requests[index - 1]?.done ?? Infinity),
+  );
+}
+
+/** Whether the log grows with the times. */
+function isInOrder(requests: readonly StoredRequest[]): boolean {
+  const moments = requests.flatMap(({ began, beganAt = 0, done, doneAt }) => [
+    { at: beganAt, entries: began },
+    ...(done === null || doneAt === null || doneAt === undefined ? [] : [{ at: doneAt, entries: done }]),
+  ]);
+  if (!hasTimes(requests)) return true;
+  const sorted = moments.toSorted((a, b) => a.at - b.at || a.entries - b.entries);
+  return sorted.every(({ entries }, index) => index === 0 || entries >= (sorted[index - 1]?.entries ?? 0));
+}
 
 /**
  * @throws Qcow2BenchError `crash-acks-unreadable`, `-too-large`, `-not-json`, `-schema-version`,
  *   `-invalid`.
  */
-export function readCrashAcks(path: string): {
-  readonly cache: CacheMode;
-  readonly requests: readonly LoggedRequest[];
-} {
-  const { cache, requests } = readCheckedJson(path, {
+export function readCrashAcks(path: string): CrashAcks {
+  return readCheckedJson(path, {
     schema: crashAcksSchema,
     schemaName: CRASH_ACKS_SCHEMA,
     kind: 'crash-acks',
     sizeMax: FILE_SIZE_MAX,
   });
-  return { cache, requests: requests.filter(({ op }) => op !== 'read').map(loggedRequest) };
 }
 
-function loggedRequest(request: CrashAcks['requests'][number]): LoggedRequest {
-  const { op, offset, length, fua, unmap, began, done } = request;
-  return { op, offset, length, fua, unmap, began, done: done ?? Infinity, tokens: tokensOfWrite(request) };
+/** The requests of the file that change anything. */
+export function loggedRequests({ requests }: CrashAcks): readonly LoggedRequest[] {
+  return requests.flatMap((request, index) => {
+    const { op, offset, length, fua, unmap, began, done } = request;
+    if (op === 'read') return [];
+    // One at a time, they are in their order.
+    const { beganAt = 2 * index, doneAt = 2 * index + 1 } = request;
+    const when = { began, done: done ?? Infinity, beganAt, doneAt: doneAt ?? Infinity };
+    return [{ op, offset, length, fua, unmap, ...when, tokens: tokensOfWrite(request) }];
+  });
 }
 
-function tokensOfWrite({
-  op,
-  offset,
-  length,
-  write,
-  pattern = 0,
-}: CrashAcks['requests'][number]): Float64Array | undefined {
+function tokensOfWrite({ op, offset, length, write, pattern = 0 }: StoredRequest): Float64Array | undefined {
   if (op !== 'write') return undefined;
   const bytes = new Uint8Array(length);
   if (write === undefined) bytes.fill(pattern);

@@ -10,8 +10,11 @@
  * In the second and third way what the guest wrote is what the image shows of it after each entry. So
  * old and in-flight values are known, but nothing that the image shows only later.
  *
+ * The same holds for the size of the disk.
+ *
  * Invariants: each entry is done before the next is issued. Purposes come from the layout of the file
- * before and after, and not from the program.
+ * before and after, and not from the program. A log has no new sizes of the file: it is as long as its
+ * entries make it.
  */
 
 import { SECTOR_SIZE } from '../core/alignment.ts';
@@ -19,18 +22,22 @@ import { Qcow2BenchError } from '../core/error.ts';
 import type { Purpose } from '../device/purpose.ts';
 import { metadataIn, type FileLayout } from '../format/file-layout.ts';
 import { readFileLayout } from '../format/registry.ts';
-import type { RequestOp } from '../workload/request.ts';
+import { REQUEST_OPS } from '../workload/request.ts';
 import type { HostIndex } from './extents.ts';
 import { applyOperation, pagesOf } from './layers.ts';
 import { tokensOf, ZERO_TOKEN, type PageFiles } from './pages.ts';
 import type { GuestRequest, Operation, Recording, Subject, Sync } from './recording.ts';
-import { contentsOfDisk, type Start } from './start.ts';
+import { contentsOfDisk, type DiskContents, type Start } from './start.ts';
 import { ScratchFiles, StateDevice } from './state-device.ts';
 import type { LogEntry } from './write-log.ts';
 
+/** What a guest asked for, or a new size of its disk. */
+export const LOGGED_OPS = [...REQUEST_OPS, 'resize'] as const;
+
 /** A guest request, and how many entries the log had. */
 export interface LoggedRequest {
-  readonly op: RequestOp;
+  readonly op: (typeof LOGGED_OPS)[number];
+  /** Of a resize: the new size. */
   readonly offset: number;
   readonly length: number;
   readonly fua: boolean;
@@ -39,6 +46,9 @@ export interface LoggedRequest {
   readonly began: number;
   /** When it was answered; `Infinity` if it was not, or failed. */
   readonly done: number;
+  /** By one clock for all: where the log is as long, it has the order of beginnings and answers. */
+  readonly beganAt: number;
+  readonly doneAt: number;
   /** Of a write: what each of its sectors holds. */
   readonly tokens: Float64Array | undefined;
 }
@@ -46,7 +56,6 @@ export interface LoggedRequest {
 /** What the guest was promised, and when. */
 export type Acknowledgements =
   | { readonly from: 'flushes' | 'marks' }
-  /** In the order in which they were served, one at a time. */
   | { readonly from: 'requests'; readonly requests: readonly LoggedRequest[] };
 
 /** @throws Qcow2BenchError of the image before the log, if it cannot be opened */
@@ -64,7 +73,7 @@ export async function recordingOfLog(
   const { from } = acknowledgements;
   const guest =
     acknowledgements.from === 'requests'
-      ? new KnownGuest(acknowledgements.requests)
+      ? new KnownGuest(acknowledgements.requests, start.size)
       : new SeenGuest({ subject, base, start, promisesAt: from === 'marks' ? 'mark' : 'flush' });
   const copied = copiedTokens(base, start, guest.tokens);
   const log: Log = { operations: [], syncs: [], requests: [], events: 0 };
@@ -130,16 +139,38 @@ interface Guest {
   end(log: Log): void;
 }
 
+/** A request of a recording, as long as it may still be answered. */
+type OpenRequest = { -readonly [Key in keyof GuestRequest]: GuestRequest[Key] };
+
+/** That a request began, or that it was answered. */
+interface GuestEvent {
+  readonly request: LoggedRequest;
+  readonly isAnswer: boolean;
+  /** Entries that the log had. */
+  readonly entries: number;
+  readonly at: number;
+}
+
 /** Its requests are known, and when they were answered. */
 class KnownGuest implements Guest {
   readonly tokens: ReadonlySet<number>;
-  readonly #requests: readonly LoggedRequest[];
+  readonly #events: readonly GuestEvent[];
+  readonly #open = new Map<LoggedRequest, OpenRequest>();
+  #size: number;
   #next = 0;
-  #open: { -readonly [Key in keyof GuestRequest]: GuestRequest[Key] } | undefined;
 
-  constructor(requests: readonly LoggedRequest[]) {
-    this.#requests = requests;
+  constructor(requests: readonly LoggedRequest[], size: number) {
+    this.#size = size;
     this.tokens = new Set(requests.flatMap(({ tokens }) => [...(tokens ?? [])]));
+    this.#events = requests
+      .flatMap((request): readonly GuestEvent[] => {
+        const { began, beganAt, done, doneAt } = request;
+        const beginning = { request, isAnswer: false, entries: began, at: beganAt };
+        if (done === Infinity) return [beginning];
+        return [beginning, { request, isAnswer: true, entries: done, at: doneAt }];
+      })
+      // At one time, a beginning is before an answer: nothing is promised that is not certain.
+      .toSorted((a, b) => a.at - b.at || Number(a.isAnswer) - Number(b.isAnswer));
   }
 
   before({ number }: LogEntry, log: Log): Promise<void> {
@@ -162,20 +193,26 @@ class KnownGuest implements Guest {
   /** Begins and answers what was begun and answered when the log had so many entries. */
   #until(entries: number, log: Log): void {
     for (;;) {
-      const request = this.#requests[this.#next];
-      if (request === undefined) return;
-      if (this.#open === undefined) {
-        if (request.began > entries) return;
-        const { op, offset, length, fua, unmap, tokens } = request;
-        const when = { beganAt: log.events++, doneAt: Infinity };
-        this.#open = { op, offset, length, snapshot: undefined, fua, unmap, ...when, tokens };
-        log.requests.push(this.#open);
-      }
-      if (request.done > entries || request.done === Infinity) return;
-      this.#open.doneAt = log.events++;
-      this.#open = undefined;
+      const event = this.#events[this.#next];
+      if (event === undefined || event.entries > entries) return;
       this.#next++;
+      const open = this.#open.get(event.request);
+      if (open === undefined) {
+        const begun = this.#begun(event.request, log.events++);
+        this.#open.set(event.request, begun);
+        log.requests.push(begun);
+      } else open.doneAt = log.events++;
     }
+  }
+
+  #begun({ op, offset, length, fua, unmap, tokens }: LoggedRequest, beganAt: number): OpenRequest {
+    const rest = { snapshot: undefined, fua, unmap, beganAt, doneAt: Infinity, tokens };
+    if (op !== 'resize') return { op, offset, length, ...rest };
+    const [before, size] = [this.#size, offset];
+    this.#size = size;
+    return size < before
+      ? { op: 'shrink', offset: size, length: before - size, ...rest }
+      : { op: 'grow', offset: before, length: size - before, ...rest };
   }
 }
 
@@ -188,6 +225,9 @@ class SeenGuest implements Guest {
   readonly #promisesAt: 'flush' | 'mark';
   #index: HostIndex;
   readonly #contents: Map<number, number>;
+  #size: number;
+  /** Sizes of the disk that were seen, and not promised yet. */
+  #newSizes: OpenRequest[] = [];
   #flushBegan = 0;
 
   constructor({
@@ -198,7 +238,7 @@ class SeenGuest implements Guest {
   }: {
     readonly subject: Subject;
     readonly base: PageFiles;
-    readonly start: Start & { readonly index: HostIndex };
+    readonly start: DiskContents;
     readonly promisesAt: 'flush' | 'mark';
   }) {
     this.#subject = subject;
@@ -206,6 +246,7 @@ class SeenGuest implements Guest {
     this.#behind = start.behind;
     this.#index = start.index;
     this.#contents = new Map(start.initial);
+    this.#size = start.size;
     this.#promisesAt = promisesAt;
   }
 
@@ -215,7 +256,7 @@ class SeenGuest implements Guest {
   }
 
   async changed(operation: Operation, { fua }: LogEntry, log: Log): Promise<void> {
-    const changes = await this.#changes(operation);
+    const changes = await this.#changes(operation, log);
     const doneAt = log.events++;
     const isPromise = fua && this.#promisesAt === 'flush';
     for (const { first, tokens } of rangesOf(changes)) {
@@ -235,15 +276,10 @@ class SeenGuest implements Guest {
 
   after({ kind }: LogEntry, log: Log): Promise<void> {
     if (kind !== this.#promisesAt) return Promise.resolve();
-    const nothing = {
-      offset: 0,
-      length: 0,
-      snapshot: undefined,
-      fua: false,
-      unmap: false,
-      tokens: undefined,
-    };
-    log.requests.push({ ...nothing, op: 'flush', beganAt: this.#flushBegan, doneAt: log.events++ });
+    const when = { beganAt: this.#flushBegan, doneAt: log.events++ };
+    log.requests.push({ ...NO_RANGE, op: 'flush', offset: 0, ...when });
+    for (const size of this.#newSizes) size.doneAt = log.events++;
+    this.#newSizes = [];
     return Promise.resolve();
   }
 
@@ -252,13 +288,13 @@ class SeenGuest implements Guest {
   }
 
   /** What each guest sector that changed holds now. */
-  async #changes(operation: Operation): Promise<ReadonlyMap<number, number>> {
+  async #changes(operation: Operation, log: Log): Promise<ReadonlyMap<number, number>> {
     const numbers = pagesOf(operation, [this.#files.pages]);
     applyOperation(this.#files, operation);
     const changes = new Map<number, number>();
     const spans = numbers.map((number) => ({ number, spans: this.#index.spansOf(number) }));
     if (numbers.length === 0 || spans.some((each) => each.spans.length === 0)) {
-      return (await this.#read()) ?? changes;
+      return (await this.#read(log)) ?? changes;
     }
     // All of it is guest data: nothing has another place.
     for (const { number, spans: found } of spans) {
@@ -271,10 +307,11 @@ class SeenGuest implements Guest {
   }
 
   /** The whole disk; nothing if the image cannot be opened in the middle of a change. */
-  async #read(): Promise<ReadonlyMap<number, number> | undefined> {
+  async #read(log: Log): Promise<ReadonlyMap<number, number> | undefined> {
     try {
-      const { initial, index } = await contentsOfDisk(this.#subject, this.#files, this.#behind);
+      const { initial, index, size } = await contentsOfDisk(this.#subject, this.#files, this.#behind);
       this.#index = index;
+      this.#resize(size, log);
       const changes = new Map<number, number>();
       for (const [sector, token] of initial) this.#put(sector, token, changes);
       for (const sector of [...this.#contents.keys()]) {
@@ -287,6 +324,22 @@ class SeenGuest implements Guest {
     }
   }
 
+  /** What the sectors that come or go hold is seen as any other change. */
+  #resize(size: number, log: Log): void {
+    if (size === this.#size) return;
+    const op = size < this.#size ? 'shrink' : 'grow';
+    const request: OpenRequest = {
+      ...NO_RANGE,
+      op,
+      offset: size,
+      beganAt: this.#flushBegan,
+      doneAt: Infinity,
+    };
+    this.#size = size;
+    this.#newSizes.push(request);
+    log.requests.push(request);
+  }
+
   #put(sector: number, token: number, changes: Map<number, number>): void {
     if ((this.#contents.get(sector) ?? ZERO_TOKEN) === token) return;
     changes.set(sector, token);
@@ -294,6 +347,9 @@ class SeenGuest implements Guest {
     else this.#contents.set(sector, token);
   }
 }
+
+/** Of a request without sectors. */
+const NO_RANGE = { length: 0, snapshot: undefined, fua: false, unmap: false, tokens: undefined };
 
 function rangesOf(
   changes: ReadonlyMap<number, number>,
@@ -325,6 +381,17 @@ function copiedTokens(
   return (bytes) => tokensOf(bytes).some((token) => before.has(token));
 }
 
+/** The files once all entries are done. */
+export function filesAfter(base: PageFiles, entries: readonly LogEntry[]): PageFiles {
+  const files = base.clone();
+  const log: Log = { operations: [], syncs: [], requests: [], events: 0 };
+  for (const entry of entries) {
+    if (entry.kind !== 'write' && entry.kind !== 'discard') continue;
+    applyOperation(files, operationOf(entry, log, { purpose: 'data', copied: () => false }));
+  }
+  return files;
+}
+
 /** What each entry is for. */
 async function purposes(
   subject: Subject,
@@ -332,12 +399,7 @@ async function purposes(
   entries: readonly LogEntry[],
 ): Promise<(entry: LogEntry) => Purpose> {
   const before = await layoutOf(subject, base);
-  const files = base.clone();
-  const log: Log = { operations: [], syncs: [], requests: [], events: 0 };
-  for (const entry of entries) {
-    if (entry.kind !== 'write' && entry.kind !== 'discard') continue;
-    applyOperation(files, operationOf(entry, log, { purpose: 'data', copied: () => false }));
-  }
+  const files = filesAfter(base, entries);
   const after = await layoutOf(subject, files).catch((error: unknown) => {
     // A log may end in the middle of a change.
     if (error instanceof Qcow2BenchError) return before;

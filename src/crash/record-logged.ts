@@ -111,7 +111,9 @@ export async function recordLogged(
   const logged = guest.flatMap((request, index): readonly LoggedRequest[] => {
     const { op, offset, length, fua, unmap } = request;
     const { began = 0, done = Infinity } = spans[index] ?? {};
-    return op === 'read' ? [] : [{ op, offset, length, fua, unmap, began, done, tokens: tokens.get(index) }];
+    if (op === 'read') return [];
+    const when = { began, done, beganAt: 2 * index, doneAt: 2 * index + 1 };
+    return [{ op, offset, length, fua, unmap, ...when, tokens: tokens.get(index) }];
   });
   const log = await reading(storage, LOG, (device) => readWriteLog(device, { isWhole: true }));
   const subject = subjectOf(plan, {

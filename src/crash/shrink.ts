@@ -79,7 +79,11 @@ async function exampleIn(requests: readonly Step[], options: ShrinkOptions): Pro
   return state === undefined ? undefined : { requests, recording, state };
 }
 
-function shows({ findings, hazards }: Pick<JudgedState, 'findings' | 'hazards'>, target: Target): boolean {
+/** Whether a state that was judged shows it. */
+export function shows(
+  { findings, hazards }: Pick<JudgedState, 'findings' | 'hazards'>,
+  target: Target,
+): boolean {
   if (target.kind === 'hazard') return hazards?.has(target.hazard) === true;
   const { kind, moment } = target.finding;
   return hazards === undefined && findings.some((each) => each.kind === kind && each.moment === moment);
@@ -117,10 +121,12 @@ export async function judgeAgain(
   recording: Recording,
   crashes: Crashes,
   refuse: (crash: Crash, pending: number | undefined) => never,
-): Promise<{ readonly state: BadState; readonly isViolation: boolean; readonly surveyor: Surveyor }> {
+): Promise<
+  Pick<JudgedState, 'findings' | 'hazards'> & { readonly state: BadState; readonly surveyor: Surveyor }
+> {
   const surveyor = await Surveyor.of(recording);
   const view = await stateAfter(recording, surveyor.inspector, crashes);
   if (!(view instanceof StateView)) return refuse(view.crash, view.pending);
   const { findings, hazards } = await surveyor.judged(view);
-  return { state: { crashes, findings }, isViolation: hazards === undefined, surveyor };
+  return { state: { crashes, findings }, findings, hazards, surveyor };
 }

@@ -18,6 +18,13 @@ export interface Start {
   readonly behind: ReadonlyMap<number, number>;
 }
 
+/** A disk, and where it is in its files. */
+export interface DiskContents extends Start {
+  readonly index: HostIndex;
+  /** Bytes of the disk. */
+  readonly size: number;
+}
+
 /** Reads the disk as it was. */
 export function startOf({ subject, base }: Recording): Promise<Start> {
   return contentsOfDisk(subject, base);
@@ -33,7 +40,7 @@ export async function contentsOfDisk(
   subject: Subject,
   base: PageFiles,
   known?: Start['behind'],
-): Promise<Start & { readonly index: HostIndex }> {
+): Promise<DiskContents> {
   const files = new ScratchFiles(base, () => undefined);
   const image = await new Inspector(subject, []).open(files, true);
   const behind = known ?? (await contentsBehind(image));
@@ -55,8 +62,9 @@ export async function contentsOfDisk(
       for (let n = 0; n < sectors; n++) put(guest + n, tokens[from + n] as number);
     }
   }
+  const size = image.virtualSize;
   await image.abandon();
-  return { initial, behind, index };
+  return { initial, behind, index, size };
 }
 
 function contentsBehind({ backing }: DiskImage): Promise<Start['behind']> | Start['behind'] {

@@ -73,6 +73,8 @@ function eventsOf(recording: Recording, { epoch, fates }: StateView, end: number
 function requestText({ op, offset, length, fua, unmap, snapshot }: GuestRequest): string {
   if (op === 'flush') return 'flush';
   if (snapshot !== undefined) return `${op} ${snapshot}`;
+  if (op === 'grow') return `grow to ${formatSize(offset + length)}`;
+  if (op === 'shrink') return `shrink to ${formatSize(offset)}`;
   const flags = [...(fua ? ['FUA'] : []), ...(unmap ? ['unmap'] : [])].join(', ');
   return `${op} ${formatSize(length)} at ${hex(offset)}${flags === '' ? '' : ` (${flags})`}`;
 }

@@ -13,6 +13,8 @@ import { formatSize } from '../core/size.ts';
 import type { BlockDevice } from '../device/block-device.ts';
 import {
   DM_LOG_ENTRY_BYTES,
+  dmLogSector,
+  encodeDmLogHead,
   faultOfDmLogEntry,
   readDmLogEntry,
   readDmLogHead,
@@ -154,6 +156,22 @@ class LogReader {
       { path: this.#device.path },
     );
   }
+}
+
+/** A log of these entries, each with the number that it has among them, from 0. */
+export function writeLogOf(entries: readonly LogEntry[]): Uint8Array {
+  const parts: Uint8Array[] = [];
+  let count = 0;
+  for (const [index, { kind, offset, length, bytes, fua, text, number }] of entries.entries()) {
+    // One entry: a flush, then a write or a discard.
+    if (kind === 'flush' && entries[index + 1]?.number === number) continue;
+    const isFlush = kind === 'flush' || (index > 0 && entries[index - 1]?.number === number);
+    const mark = kind === 'mark' ? text : undefined;
+    parts.push(dmLogSector({ offset, length, isFlush, isDiscard: kind === 'discard', fua, mark }));
+    if (bytes !== undefined) parts.push(bytes);
+    count++;
+  }
+  return Buffer.concat([encodeDmLogHead(count), ...parts]);
 }
 
 function faultOf(entry: DmLogEntry): string | undefined {

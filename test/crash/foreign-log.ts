@@ -93,7 +93,7 @@ export function asLog({ base, operations, syncs, requests }: Recording): {
         throw new Error(`no guest request: ${op}`);
       }
       const done = doneAt === Infinity ? Infinity : before(doneAt);
-      return { op, offset, length, fua, unmap, tokens, began: before(beganAt), done };
+      return { op, offset, length, fua, unmap, tokens, began: before(beganAt), done, beganAt, doneAt };
     }),
   };
 }

@@ -152,6 +152,8 @@ describe('a raw disk', () => {
     unmap: false,
     began: 0,
     done,
+    beganAt: 0,
+    doneAt: done === Infinity ? Infinity : 1,
     tokens: tokensOf(block(1)),
     ...more,
   });

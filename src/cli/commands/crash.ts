@@ -11,10 +11,11 @@ import { ENGINES } from '../options/meanings.ts';
 import { CELL_OPTIONS } from '../options/matrix-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
 import { choice, count, listOf, suggesting, text } from '../options/option-values.ts';
+import { SEEN_PROMISES } from '../../crash/log-run.ts';
 import { STEP_KINDS } from '../../crash/steps.ts';
 import { CRASH_SUITES } from '../sessions/crash-cells.ts';
 import { crashSession, reproduceCase } from '../sessions/crash-session.ts';
-import { LOGGED_ACKS, logSession } from '../sessions/log-session.ts';
+import { logSession } from '../sessions/log-session.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
 const STATES_MAX = 1_000_000_000;
@@ -166,7 +167,7 @@ export const crashCommand = defineCommand({
       ...reads('--resume', resume),
       ...reads('--log', log),
       ...readsImage('--base', base, { format: format?.[0] }),
-      ...(LOGGED_ACKS.some((each) => each === acks) ? [] : reads('--acks', acks)),
+      ...(SEEN_PROMISES.some((each) => each === acks) ? [] : reads('--acks', acks)),
     ];
   },
 

@@ -1,10 +1,10 @@
 /** Explores the cells that the options select, from options to exit code. */
 
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 
 import { existsSync } from '../../core/host-fs.ts';
 import { countOf } from '../../core/number-text.ts';
-import { crashesOfCase, planOfCase, readCrashCase, refuseCase } from '../../crash/crash-case.ts';
+import { crashesOfCase, planOfCase, refuseCase, type CrashCase } from '../../crash/crash-case.ts';
 import {
   cellKey,
   type CellIdentity,
@@ -16,12 +16,16 @@ import {
 } from '../../crash/crash-progress.ts';
 import { BUILTIN_ENGINE, recordPlan } from '../../crash/explore-cell.ts';
 import { lazyPrice, refcountPairs, type LazyPrice } from '../../crash/price.ts';
-import { FaultInjector, faultText } from '../../crash/faults.ts';
+import { FaultInjector, faultText, type Fault } from '../../crash/faults.ts';
+import { LOG_CASE_SCHEMA, readCase, runOfLogCase, type LogCase } from '../../crash/log-case.ts';
+import { recordingOfRun } from '../../crash/log-run.ts';
+import type { Recording } from '../../crash/recording.ts';
 import { judgeAgain } from '../../crash/shrink.ts';
 import { timelineOf } from '../../crash/timeline.ts';
 import { checkDirectory } from '../../device/output-directory.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
 import { cellName } from '../../result/cell.ts';
+import type { Cell } from '../../result/schema.ts';
 import { crashCellName, crashJson, crashText, type ExploredCell } from '../terminal/crash-text.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interrupted, Interruption } from '../terminal/interruption.ts';
@@ -38,7 +42,9 @@ import {
 } from './crash-cells.ts';
 import { CrashThread } from './crash-threads.ts';
 import { exploreCrashCell } from './explore-crash-cell.ts';
+import { logCell } from './log-session.ts';
 import { loggedQemu } from './logged-engine.ts';
+import { saveExample } from './saved-example.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
 const NS_PER_MINUTE = 60e9;
@@ -72,7 +78,7 @@ export async function crashSession(args: CrashArgs, terminal: Terminal): Promise
   bar.clear();
   const cells = search.explored();
   const prices = isInterrupted ? [] : await pricesOf(planned, args);
-  const saved = args.examples === undefined ? [] : saveExamples(cells, args.examples);
+  const saved = args.examples === undefined ? [] : savedExamples(cells, args.examples);
   const answer = {
     cells,
     prices,
@@ -244,18 +250,8 @@ class Progress {
   }
 }
 
-/** Writes each example to a new file of the directory. */
-function saveExamples(cells: readonly ExploredCell[], directory: string): readonly string[] {
-  const paths: string[] = [];
-  for (const { what, file } of cells.flatMap(({ examples = [] }) => examples)) {
-    let number = 1;
-    let path: string;
-    do path = join(directory, `crash-${what}-${String(number++)}.json`);
-    while (existsSync(path));
-    replaceFile(path, `${JSON.stringify(file, null, 2)}\n`, { durable: false });
-    paths.push(path);
-  }
-  return paths;
+function savedExamples(cells: readonly ExploredCell[], directory: string): readonly string[] {
+  return cells.flatMap(({ examples = [] }) => examples.map(({ file }) => saveExample(file, directory)));
 }
 
 /** Runs the case of a file again. */
@@ -264,17 +260,12 @@ export async function reproduceCase(
   { json, 'qemu-bin-dir': binDirectory }: Pick<CrashArgs, 'json' | 'qemu-bin-dir'>,
   terminal: Terminal,
 ): Promise<number> {
-  const file = readCrashCase(path);
-  const { requests, fault } = file;
-  const inject = fault === undefined ? undefined : new FaultInjector(fault);
-  using qemu = file.cell.engine === BUILTIN_ENGINE ? undefined : await loggedQemu({ binDirectory });
-  const plan = planOfCase(file, path);
-  const recording = await recordPlan(plan, { requests, inject, foreign: qemu?.engine });
-  const { state, isViolation, surveyor } = await judgeAgain(
-    recording,
-    crashesOfCase(file),
-    (crash, pending) => refuseCase(file, { crash, pending, path }),
+  const file = readCase(path);
+  const { cell, recording, fault } = await runAgain(file, path, binDirectory);
+  const { state, hazards, surveyor } = await judgeAgain(recording, crashesOfCase(file), (crash, pending) =>
+    refuseCase(file, { crash, pending, path }),
   );
+  const isViolation = hazards === undefined;
   const timeline = [
     ...(fault === undefined ? [] : [faultText(fault)]),
     ...(await timelineOf(state, surveyor)),
@@ -285,9 +276,26 @@ export async function reproduceCase(
     const answer = isFound
       ? terminal.paint.yellow(`reproduced: ${file.what}`)
       : terminal.paint.green(`no longer found: ${file.what}`);
-    terminal.print([cellName(file.cell), ...timeline.map((line) => `  ${line}`), answer].join('\n'));
+    terminal.print([cellName(cell), ...timeline.map((line) => `  ${line}`), answer].join('\n'));
   }
   return isFound ? EXIT.verdict : EXIT.good;
+}
+
+/** What an example recorded: the requests are served again, or it is all in the file. */
+async function runAgain(
+  file: CrashCase | LogCase,
+  path: string,
+  binDirectory: string | undefined,
+): Promise<{ readonly cell: Cell; readonly recording: Recording; readonly fault?: Fault | undefined }> {
+  if (file.schema === LOG_CASE_SCHEMA) {
+    const recording = await recordingOfRun(await runOfLogCase(file, path));
+    return { cell: logCell(recording.subject, file.log), recording };
+  }
+  const { cell, requests, fault } = file;
+  const inject = fault === undefined ? undefined : new FaultInjector(fault);
+  using qemu = cell.engine === BUILTIN_ENGINE ? undefined : await loggedQemu({ binDirectory });
+  const recording = await recordPlan(planOfCase(file, path), { requests, inject, foreign: qemu?.engine });
+  return { cell, recording, fault };
 }
 
 function isViolated({ cell, exploration, faults }: ExploredCell): boolean {

@@ -5,14 +5,19 @@ import { basename } from 'node:path';
 import { Qcow2BenchError } from '../../core/error.ts';
 import { countOf } from '../../core/number-text.ts';
 import { readBaseImage } from '../../crash/base-image.ts';
-import { BUILTIN_ENGINE, exploreRecording } from '../../crash/explore-cell.ts';
-import { readCrashAcks } from '../../crash/log-acks.ts';
-import { recordingOfLog, type Acknowledgements } from '../../crash/log-recording.ts';
+import { BUILTIN_ENGINE } from '../../crash/explore-cell.ts';
+import { exploreLog, type LogExample } from '../../crash/explore-log.ts';
+import { readCrashAcks, type CrashAcks } from '../../crash/log-acks.ts';
+import { logCaseOf } from '../../crash/log-case.ts';
+import { SEEN_PROMISES, type SeenPromise } from '../../crash/log-run.ts';
+import type { Subject } from '../../crash/recording.ts';
+import { checkDirectory } from '../../device/output-directory.ts';
 import { readWriteLog, type LogEntry, type WriteLog } from '../../crash/write-log.ts';
 import { FORMATS, type Format } from '../../format/disk-image.ts';
 import { DEFAULT_QEMU_PROFILE } from '../../format/qemu-profile.ts';
 import { HOST_FILES, hostImage } from '../../image/host-image.ts';
 import { canonicalCell } from '../../result/cell.ts';
+import type { Cell } from '../../result/schema.ts';
 import { crashJson, crashText } from '../terminal/crash-text.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { Interruption } from '../terminal/interruption.ts';
@@ -20,6 +25,7 @@ import { ProgressBar } from '../terminal/progress-bar.ts';
 import type { Terminal } from '../terminal/terminal.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 import { PROCESS_CLOCK } from './clock.ts';
+import { saveExample } from './saved-example.ts';
 import { cellOptions, qemuDirectory, type CrashArgs } from './crash-cells.ts';
 
 export interface LogArgs extends CrashArgs {
@@ -29,10 +35,6 @@ export interface LogArgs extends CrashArgs {
   readonly 'all-entries': boolean;
 }
 
-/** Values of `--acks` that are no file. */
-export const LOGGED_ACKS = ['flushes', 'marks'] as const;
-type LoggedAcks = (typeof LOGGED_ACKS)[number];
-
 /** Explores the log and prints what was found. */
 export async function logSession(args: LogArgs, terminal: Terminal): Promise<number> {
   const { log: logPath, base: basePath, acks } = args;
@@ -41,7 +43,8 @@ export async function logSession(args: LogArgs, terminal: Terminal): Promise<num
   if (logPath === undefined || basePath === undefined) {
     throw new UsageError('--log and --base go together: the log, and the image before it');
   }
-  const known = isLoggedAcks(acks) ? undefined : readCrashAcks(acks);
+  const known = isSeen(acks) ? undefined : readAcks(acks, format);
+  if (args.examples !== undefined) checkDirectory(args.examples);
   const log = await readLog(logPath, args['all-entries']);
   if (acks === 'marks' && !log.entries.some(({ kind }) => kind === 'mark')) {
     throw new Qcow2BenchError(
@@ -56,17 +59,13 @@ export async function logSession(args: LogArgs, terminal: Terminal): Promise<num
     cache: known?.cache ?? 'writeback',
     files: HOST_FILES,
   });
-  const acknowledgements: Acknowledgements = isLoggedAcks(acks)
-    ? { from: acks }
-    : { from: 'requests', requests: known?.requests ?? [] };
   using bar = new ProgressBar(terminal.errors);
   using interruption = new Interruption(terminal, () => bar.clear());
   const startNs = PROCESS_CLOCK.nowNs();
-  const recording = await recordingOfLog(image, log.entries, acknowledgements);
   using directory = qemuDirectory(args);
   const { states } = args;
-  const found = await exploreRecording(
-    recording,
+  const { recording, ...found } = await exploreLog(
+    { image, entries: log.entries, promised: known ?? (acks as SeenPromise) },
     {
       ...cellOptions(args),
       qemu: directory?.qemu,
@@ -78,22 +77,18 @@ export async function logSession(args: LogArgs, terminal: Terminal): Promise<num
     () => PROCESS_CLOCK.nowNs(),
   );
   bar.clear();
-  const { subject } = recording;
-  const cell = canonicalCell({
-    engine: 'log',
-    workload: basename(logPath),
-    format,
-    refcounts: subject.refcounts ?? null,
-    cache: subject.cache,
-    clusterSize: subject.clusterSize,
-    queueDepth: 1,
-    device: 'file',
-    like: DEFAULT_QEMU_PROFILE,
-  });
+  const cell = logCell(recording.subject, basename(logPath));
+  const saved =
+    args.examples === undefined ? [] : saveExamples(found.examples, args.examples, { logPath, terminal });
+  const examples = found.examples.map(({ what, isHazard, timeline }) => ({
+    what,
+    isHazard,
+    file: { what, timeline },
+  }));
   const answer = {
-    cells: [{ cell, steps: [], ...found }],
+    cells: [{ cell, steps: [], ...found, examples }],
     prices: [],
-    saved: [],
+    saved,
     seed: args.seed,
     elapsedSeconds: Number(PROCESS_CLOCK.nowNs() - startNs) / 1e9,
   };
@@ -114,7 +109,6 @@ function refuseOptionsOfCells(args: LogArgs): void {
     engine: args.engine !== BUILTIN_ENGINE,
     'keep-logs': args['keep-logs'] !== undefined,
     faults: args.faults,
-    examples: args.examples !== undefined,
     resume: args.resume !== undefined,
   };
   for (const [option, isGiven] of Object.entries(given)) {
@@ -122,8 +116,53 @@ function refuseOptionsOfCells(args: LogArgs): void {
   }
 }
 
-function isLoggedAcks(acks: string): acks is LoggedAcks {
-  return LOGGED_ACKS.some((each) => each === acks);
+function isSeen(acks: string): acks is SeenPromise {
+  return SEEN_PROMISES.some((each) => each === acks);
+}
+
+/** A new size of a raw disk is a truncate of its file, which is in no log. */
+function readAcks(path: string, format: Format): CrashAcks {
+  const acks = readCrashAcks(path);
+  const index = acks.requests.findIndex(({ op }) => op === 'resize');
+  if (format !== 'raw' || index < 0) return acks;
+  throw new Qcow2BenchError(
+    'resize-not-in-log',
+    `request ${String(index)} gives a raw disk a new size, which is not in a log: explore the part before it`,
+    { path },
+  );
+}
+
+/** Each as a new file; one that is too large is left out, with a warning. */
+function saveExamples(
+  examples: readonly LogExample[],
+  directory: string,
+  { logPath, terminal }: { readonly logPath: string; readonly terminal: Terminal },
+): readonly string[] {
+  const log = basename(logPath);
+  return examples.flatMap(({ run, ...example }) => {
+    try {
+      return [saveExample(logCaseOf(run, { ...example, log }), directory)];
+    } catch (error) {
+      if (!(error instanceof Qcow2BenchError) || error.code !== 'crash-case-too-large') throw error;
+      terminal.warn(`the example of ${example.what} is not saved: ${error.message}`);
+      return [];
+    }
+  });
+}
+
+/** As results name it. */
+export function logCell({ format, refcounts, cache, clusterSize }: Subject, log: string): Cell {
+  return canonicalCell({
+    engine: 'log',
+    workload: log,
+    format,
+    refcounts: refcounts ?? null,
+    cache,
+    clusterSize,
+    queueDepth: 1,
+    device: 'file',
+    like: DEFAULT_QEMU_PROFILE,
+  });
 }
 
 function formatOf({ format }: LogArgs): Format {
@@ -151,6 +190,6 @@ function logLines({ entries, read, counted }: WriteLog, { acks }: LogArgs): read
     flushes: `promised is what the image holds at each of ${countOf(number('flush'), 'flush', 'flushes')}`,
     marks: `promised is what the image holds at each of ${countOf(number('mark'), 'mark')}`,
   };
-  const what = isLoggedAcks(acks) ? promised[acks] : `promised is what ${acks} says`;
+  const what = isSeen(acks) ? promised[acks] : `promised is what ${acks} says`;
   return [`${countOf(read, 'entry', 'entries')} of the log${more}; ${what}`];
 }

@@ -200,18 +200,44 @@ export function encodeDmLogHead(entries: number): Uint8Array {
   return sector;
 }
 
-/** The sector of an entry; `dataBytes` of data follow it. A read has none. */
-export function encodeDmLogEntry(request: Request): {
-  readonly sector: Uint8Array;
-  readonly dataBytes: number;
-} {
-  const { op, offset, length, fua } = request;
+/** An entry, as it is written; a mark has a text, which fits its sector. */
+export interface NewDmLogEntry {
+  readonly offset: number;
+  readonly length: number;
+  /** Alone, or before the write. */
+  readonly isFlush: boolean;
+  readonly isDiscard: boolean;
+  readonly fua: boolean;
+  readonly mark?: string | undefined;
+}
+
+/** The sector of an entry. */
+export function dmLogSector(entry: NewDmLogEntry): Uint8Array {
+  const { offset, length, isFlush, isDiscard, fua, mark } = entry;
   const sector = new Uint8Array(DM_LOG_SECTOR_SIZE);
   const view = viewOf(sector);
   writeU64le(view, ENTRY_SECTOR, offset / DM_LOG_SECTOR_SIZE);
   writeU64le(view, ENTRY_SECTORS, length / DM_LOG_SECTOR_SIZE);
-  const isDiscard = op === 'discard';
-  const flags = op === 'flush' ? FLAG_FLUSH : isDiscard ? FLAG_DISCARD : fua ? FLAG_FUA : 0;
+  const flags =
+    (isFlush ? FLAG_FLUSH : 0) |
+    (fua ? FLAG_FUA : 0) |
+    (isDiscard ? FLAG_DISCARD : 0) |
+    (mark === undefined ? 0 : FLAG_MARK);
   writeU64le(view, ENTRY_FLAGS, flags);
+  if (mark === undefined) return sector;
+  const text = Buffer.from(mark, 'utf8').subarray(0, DM_LOG_SECTOR_SIZE - DM_LOG_ENTRY_BYTES);
+  sector.set(text, DM_LOG_ENTRY_BYTES);
+  writeU64le(view, ENTRY_DATA_LENGTH, text.byteLength);
+  return sector;
+}
+
+/** The sector of a request's entry; `dataBytes` of data follow it. A read has none. */
+export function encodeDmLogEntry({ op, offset, length, fua }: Request): {
+  readonly sector: Uint8Array;
+  readonly dataBytes: number;
+} {
+  const isDiscard = op === 'discard';
+  const isFlush = op === 'flush';
+  const sector = dmLogSector({ offset, length, isFlush, isDiscard, fua: fua && !isFlush && !isDiscard });
   return { sector, dataBytes: isDiscard ? 0 : length };
 }
