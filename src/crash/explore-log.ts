@@ -40,9 +40,9 @@ export async function exploreLog(
     const { hazards, bad } = found.exploration;
     const state = target.kind === 'hazard' ? hazards.get(target.hazard)?.example : bad[0];
     if (state === undefined) continue;
-    const whole = { run, recording, state };
-    const part = (await shorterRun(whole, target)) ?? whole;
-    const { crashes, findings } = await withFewerLosses(part, target);
+    const whole = { run, recording, state, target };
+    const part = (await shorterRun(whole)) ?? whole;
+    const { crashes, findings } = await withFewerLosses(part, part.target);
     const what = target.kind === 'hazard' ? target.hazard : target.finding.kind;
     const timeline = await timelineOf({ crashes, findings }, await Surveyor.of(part.recording));
     examples.push({ what, isHazard: target.kind === 'hazard', run: part.run, crashes, timeline });
@@ -54,13 +54,14 @@ interface StateOfRun {
   readonly run: LogRun;
   readonly recording: Recording;
   readonly state: BadState;
+  readonly target: Target;
 }
 
 /**
  * A part of the log that shows the same: it ends with the crash, and begins at the latest flush before
  * it that can be. `undefined` if only the whole log shows it.
  */
-async function shorterRun({ run, state }: StateOfRun, target: Target): Promise<StateOfRun | undefined> {
+async function shorterRun({ run, state, target }: StateOfRun): Promise<StateOfRun | undefined> {
   const { entries } = run;
   const syncs = syncsOf(entries);
   const [{ epoch }] = state.crashes;
@@ -94,11 +95,19 @@ async function stateOfPart(
     const judged = await judgeAgain(recording, crashes, () => {
       throw new Qcow2BenchError('crash-case-outdated', 'the part has other pending operations');
     });
-    if (!shows(judged, target)) return undefined;
-    return { run: part, recording, state: judged.state };
+    const shown = targetIn(judged, target);
+    return shown === undefined ? undefined : { run: part, recording, state: judged.state, target: shown };
   } catch (error) {
     // In the middle of a change an image may not open.
     if (error instanceof Qcow2BenchError) return undefined;
     throw error;
   }
+}
+
+/** The same in the part; a violation may be seen at another moment, as further writes go elsewhere. */
+function targetIn(judged: Awaited<ReturnType<typeof judgeAgain>>, target: Target): Target | undefined {
+  if (target.kind === 'hazard') return shows(judged, target) ? target : undefined;
+  if (judged.hazards !== undefined) return undefined;
+  const finding = judged.findings.find(({ kind }) => kind === target.finding.kind);
+  return finding === undefined ? undefined : { kind: 'violation', finding };
 }

@@ -125,11 +125,15 @@ export function loggedRequests({ requests }: CrashAcks): readonly LoggedRequest[
   return requests.flatMap((request, index) => {
     const { op, offset, length, fua, unmap, began, done } = request;
     if (op === 'read') return [];
-    // One at a time, they are in their order.
-    const { beganAt = 2 * index, doneAt = 2 * index + 1 } = request;
-    const when = { began, done: done ?? Infinity, beganAt, doneAt: doneAt ?? Infinity };
+    const when = { began, done: done ?? Infinity, ...momentsOf(request, index) };
     return [{ op, offset, length, fua, unmap, ...when, tokens: tokensOfWrite(request) }];
   });
+}
+
+/** When the request of this number began and was answered: one at a time, they are in their order. */
+export function momentsOf(request: StoredRequest, number: number): Pick<LoggedRequest, 'beganAt' | 'doneAt'> {
+  const { beganAt = 2 * number, done, doneAt = 2 * number + 1 } = request;
+  return { beganAt, doneAt: done === null ? Infinity : (doneAt ?? Infinity) };
 }
 
 function tokensOfWrite({ op, offset, length, write, pattern = 0 }: StoredRequest): Float64Array | undefined {

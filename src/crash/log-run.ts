@@ -5,7 +5,7 @@
 
 import { CACHE_MODE_RULES } from '../format/cache-mode.ts';
 import type { BaseImage } from './base-image.ts';
-import { loggedRequests, type CrashAcks } from './log-acks.ts';
+import { loggedRequests, momentsOf, type CrashAcks } from './log-acks.ts';
 import { filesAfter, recordingOfLog } from './log-recording.ts';
 import type { Recording } from './recording.ts';
 import { contentsOfDisk } from './start.ts';
@@ -64,21 +64,22 @@ export async function partOf(
 /** Without what is durable before entry `first`, and what began after entry `last`. */
 function acksWithin(acks: CrashAcks, first: number, last: number): CrashAcks {
   const { flushAfterWrite } = CACHE_MODE_RULES[acks.cache];
-  const isOver = ({ done }: { readonly done: number | null }): boolean => done !== null && done <= first;
+  const all = acks.requests.map((request, index) => ({ request, ...momentsOf(request, index) }));
+  const isOver = ({ request: { done } }: (typeof all)[number]): boolean => done !== null && done <= first;
   const flushed = Math.max(
     -1,
-    ...acks.requests.filter((request) => request.op === 'flush' && isOver(request)).map(({ began }) => began),
+    ...all.filter((each) => each.request.op === 'flush' && isOver(each)).map(({ beganAt }) => beganAt),
   );
-  const isDurable = (request: CrashAcks['requests'][number]): boolean => {
-    const { op, fua, done } = request;
-    if (!isOver(request)) return false;
+  const isDurable = (each: (typeof all)[number]): boolean => {
+    const { op, fua } = each.request;
+    if (!isOver(each)) return false;
     if (op === 'flush' || op === 'read' || op === 'resize') return true;
-    return (op !== 'discard' && (fua || flushAfterWrite)) || (done ?? Infinity) < flushed;
+    return (op !== 'discard' && (fua || flushAfterWrite)) || each.doneAt < flushed;
   };
   const shifted = (count: number): number => Math.max(0, count - first);
-  const requests = acks.requests
-    .filter((request) => request.began <= last && !isDurable(request))
-    .map((request) => {
+  const requests = all
+    .filter((each) => each.request.began <= last && !isDurable(each))
+    .map(({ request }) => {
       const { began, done } = request;
       if (done !== null && done <= last) return { ...request, began: shifted(began), done: shifted(done) };
       const { doneAt, ...rest } = request;

@@ -89,11 +89,14 @@ export function asLog({ base, operations, syncs, requests }: Recording): {
   return {
     entries: events.map(({ entry }) => entry),
     requests: requests.map(({ op, offset, length, fua, unmap, tokens, beganAt, doneAt }) => {
-      if (op !== 'write' && op !== 'write-zeroes' && op !== 'discard' && op !== 'flush') {
-        throw new Error(`no guest request: ${op}`);
-      }
       const done = doneAt === Infinity ? Infinity : before(doneAt);
-      return { op, offset, length, fua, unmap, tokens, began: before(beganAt), done, beganAt, doneAt };
+      const rest = { fua, unmap, tokens, began: before(beganAt), done, beganAt, doneAt };
+      if (op === 'grow') return { op: 'resize', offset: offset + length, length: 0, ...rest };
+      if (op === 'shrink') return { op: 'resize', offset, length: 0, ...rest };
+      if (op !== 'write' && op !== 'write-zeroes' && op !== 'discard' && op !== 'flush') {
+        throw new Error(`not in a log: ${op}`);
+      }
+      return { op, offset, length, ...rest };
     }),
   };
 }

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { readBaseImage, type BaseImage } from '../../src/crash/base-image.ts';
 import { explore, type Exploration } from '../../src/crash/explore.ts';
 import { recordingOfLog, type Acknowledgements, type LoggedRequest } from '../../src/crash/log-recording.ts';
+import { recordCell } from '../../src/crash/record-cell.ts';
 import { tokensOf } from '../../src/crash/pages.ts';
 import { STRONGEST_MODEL } from '../../src/crash/state-space.ts';
 import { readWriteLog } from '../../src/crash/write-log.ts';
@@ -16,10 +17,11 @@ import type { Format } from '../../src/format/disk-image.ts';
 import { createImage } from '../../src/format/registry.ts';
 import { asLog, baseOf, logDevice, logOf, qemuLog, type NewEntry } from './foreign-log.ts';
 import { DropsSyncs, ForgetsDirtyBit } from './planted.ts';
-import { recordSmall, type SmallCell } from './small-recording.ts';
+import { recordSmall, smallPlan, type SmallCell } from './small-recording.ts';
 
 const SEED = 7;
 const BUDGET = 300;
+const DISK = 1024 * 1024;
 const FLUSHES = { from: 'flushes' } as const;
 const QCOW2 = { format: 'qcow2', refcounts: 'eager' } as const;
 
@@ -132,6 +134,98 @@ describe('a recording of ours, as a log', () => {
     const known = await explored(image, logOf(entries), { from: 'requests', requests: early });
     expect(known.badStates).toBeGreaterThan(0);
     expect((await explored(image, logOf(entries), FLUSHES)).bad).toEqual([]);
+  });
+});
+
+describe('requests that overlap', () => {
+  test.each<SmallCell>([
+    { format: 'qcow2', refcounts: 'eager', cache: 'writeback', queueDepth: 8 },
+    { format: 'qcow2', refcounts: 'lazy', cache: 'writethrough', queueDepth: 8 },
+    { format: 'raw', cache: 'writeback', queueDepth: 32 },
+  ])('$format $refcounts, $cache, depth $queueDepth: nothing is lost', async (cell) => {
+    const recording = await recordSmall({ ...cell, requests: 60 });
+    const { entries, requests } = asLog(recording);
+    expect(requests.some(({ beganAt }, index) => beganAt < (requests[index - 1]?.doneAt ?? 0))).toBe(true);
+    const { bad, tried } = await explored(baseOf(recording), logOf(entries), { from: 'requests', requests });
+    expect(bad.slice(0, 3)).toEqual([]);
+    expect(tried).toBeGreaterThan(60);
+    // Each write is answered while the next one is served.
+    const early = requests.map((request) => ({ ...request, done: request.began, doneAt: request.beganAt }));
+    const known = await explored(baseOf(recording), logOf(entries), { from: 'requests', requests: early });
+    expect(known.badStates).toBeGreaterThan(0);
+  });
+
+  test('a flush promises what was answered before it began, and by the clock alone', async () => {
+    const bytes = new Uint8Array(512).fill(1);
+    const entries: readonly NewEntry[] = [{ op: 'write', offset: 0, bytes }];
+    const of = { offset: 0, fua: false, unmap: false };
+    const write = {
+      ...of,
+      op: 'write',
+      length: 512,
+      began: 0,
+      done: 1,
+      beganAt: 0,
+      tokens: tokensOf(bytes),
+    } as const;
+    const flush = { ...of, op: 'flush', length: 0, began: 1, done: 1, doneAt: 9, tokens: undefined } as const;
+    const image = await imageOf(new Uint8Array(4096), 'raw');
+    for (const [answered, begun, lost] of [
+      [2, 3, 1],
+      [3, 2, 0],
+      // Which of the two was first is not known.
+      [3, 3, 0],
+    ] as const) {
+      const requests = [
+        { ...write, doneAt: answered },
+        { ...flush, beganAt: begun },
+      ];
+      const { badStates } = await explored(image, logOf(entries), { from: 'requests', requests });
+      expect(badStates, `${String(answered)}, ${String(begun)}`).toBe(lost);
+    }
+  });
+});
+
+describe('a disk that gets another size', () => {
+  test.each(['eager', 'lazy'] as const)(
+    'qcow2 %s: a crash leaves the old or the new one',
+    async (refcounts) => {
+      const { plan, requests } = await smallPlan({ ...QCOW2, refcounts, cache: 'writeback', requests: 8 });
+      const flush = { op: 'flush', offset: 0, length: 0, fua: false, unmap: false, timeNs: 0 } as const;
+      const half = DISK / 2;
+      const recording = await recordCell(plan, {
+        requests: [
+          ...requests,
+          flush,
+          { op: 'shrink', offset: half, length: half },
+          { op: 'grow', offset: half, length: DISK },
+          flush,
+        ],
+      });
+      expect(recording.requests.map(({ op }) => op)).toContain('shrink');
+      const { entries, requests: logged } = asLog(recording);
+      for (const acknowledgements of [FLUSHES, { from: 'requests', requests: logged } as const]) {
+        const { bad } = await explored(baseOf(recording), logOf(entries), acknowledgements);
+        expect(bad.slice(0, 3), acknowledgements.from).toEqual([]);
+      }
+      // The size is promised, and was not made durable.
+      const late = logged.map((each) =>
+        each.op === 'resize' ? { ...each, began: 0, beganAt: -1, done: 0, doneAt: -1 } : each,
+      );
+      const early = await explored(baseOf(recording), logOf(entries), { from: 'requests', requests: late });
+      expect(early.bad.flatMap(({ findings }) => findings.map(({ kind }) => kind))).toContain('wrong-size');
+    },
+  );
+
+  test('a raw disk: its size is promised once it is flushed', async () => {
+    const write: NewEntry = { op: 'write', offset: 8192, bytes: new Uint8Array(512).fill(1) };
+    const mark = { op: 'mark' } as const;
+    const image = await imageOf(new Uint8Array(4096), 'raw');
+    const of = (entries: readonly NewEntry[]): Promise<Exploration> =>
+      explored(image, logOf(entries), { from: 'marks' });
+    expect((await of([write, { op: 'flush' }, mark])).bad).toEqual([]);
+    const { bad } = await of([write, mark]);
+    expect(bad[0]?.findings.map(({ kind }) => kind)).toContain('wrong-size');
   });
 });
 
