@@ -166,14 +166,14 @@ export async function runOfLogCase(file: LogCase, path: string): Promise<LogRun>
   const pages = unpacked(image.data, path);
   if (pages.byteLength !== image.pages.length * PAGE_BYTES) refuse(path, 'the image has not all its pages');
   const device = storage.create(image.name);
-  await device.truncate(image.size, 'data');
+  device.truncate(image.size, 'data');
   for (const [index, offset] of image.pages.entries()) {
     const bytes = pages.subarray(index * PAGE_BYTES, (index + 1) * PAGE_BYTES);
     const length = Math.min(PAGE_BYTES, image.size - offset);
     if (length <= 0) refuse(path, 'a page of the image is behind its end');
-    await device.write(offset, bytes.subarray(0, length), 'data');
+    device.write(offset, bytes.subarray(0, length), 'data');
   }
-  for (const each of behind) await storage.create(each.name).write(0, unpacked(each.data, path), 'data');
+  for (const each of behind) storage.create(each.name).write(0, unpacked(each.data, path), 'data');
   const base: BaseImage = await readBaseImage({
     name: image.name,
     format,
@@ -181,7 +181,7 @@ export async function runOfLogCase(file: LogCase, path: string): Promise<LogRun>
     files: { open: (each, options) => storage.open(each, options) },
   });
   const log = new MemoryStorage().create(path);
-  await log.write(0, unpacked(file.entries, path), 'data');
+  log.write(0, unpacked(file.entries, path), 'data');
   const { entries } = await readWriteLog(log);
   return { image: base, entries, promised };
 }

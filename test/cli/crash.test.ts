@@ -173,6 +173,7 @@ test('options of a log and of runs exclude each other', async () => {
     [['--log', 'a.log', '--format', 'raw'], /--log and --base go together/],
     [['--log', 'a.log', '--base', 'a.img'], /--log needs one --format/],
     [['--log', 'a.log', '--base', 'a.img', '--format', 'raw', '--suite', 'quick'], /--suite is for runs/],
+    [['--log', 'a.log', '--base', 'a.img', '--format', 'raw', '--jobs', '2'], /--jobs is for runs/],
     [['--keep-logs', '.'], /--keep-logs applies only to the engine qemu/],
     [['--qemu-bin-dir', '.'], /--qemu-bin-dir applies only to the engine qemu/],
     [['--engine', 'qemu', '--faults'], /--faults is for the builtin engine/],

@@ -130,7 +130,10 @@ export const crashCommand = defineCommand({
             'Explore this dm-log-writes log of another program, such as of blklogwrites, instead of workloads',
             text('log'),
           ),
-          base: optional('Image as it was before the log; it is only read', text('base')),
+          base: optional(
+            'Image as it was before the log, of the one --format; it is only read',
+            text('base'),
+          ),
           acks: preset(
             'What the guest was promised: flushes, marks (of the log), or a file of its requests',
             text('acks'),
@@ -153,6 +156,7 @@ export const crashCommand = defineCommand({
           ['crash --format qcow2 --cache writeback --atomic write', 'a device that tears no write'],
           ['crash --workload stride --format qcow2 --engine qemu', 'a real QEMU beside the builtin engine'],
           ['crash --log writes.log --base before.qcow2 --format qcow2', 'a log of blklogwrites'],
+          ['crash --reproduce examples/crash-early-reuse-1.json', 'what --examples kept'],
         ]),
       ),
 
