@@ -195,3 +195,24 @@ test('a log that is written has what was read', async () => {
   const made = await readWriteLog(logDevice(logOf(all)));
   expect((await readWriteLog(logDevice(writeLogOf(made.entries)))).entries).toEqual(made.entries);
 });
+
+test.each<[string, string, object, RegExp]>([
+  ['one after the other, without times', 'qcow2', { began: 0 }, /begins when the one before it was answered/],
+  ['one time', 'qcow2', { beganAt: 3 }, /has both times/],
+  ['times of one request alone', 'qcow2', { beganAt: 3, doneAt: 4 }, /times are of all requests or of none/],
+  ['a new size of a raw disk', 'raw', { op: 'resize', offset: 512 }, /which is not in a log/],
+])('requests that cannot be are refused: %s', async (_what, format, change, message) => {
+  const folder = testDirectory();
+  const write512 = { op: 'write', offset: 0, length: 512, pattern: 1, began: 0, done: 1 };
+  const flush = { op: 'flush', offset: 0, length: 0, began: 1, done: 2 };
+  const file = {
+    schema: 'qcow2-bench/crash-acks@1',
+    cache: 'writeback',
+    requests: [write512, { ...flush, ...change }],
+  };
+  writeFileSync(join(folder, 'acks.json'), JSON.stringify(file));
+  const log = ['--log', 'a.log', '--base', 'a.img', '--format', format, '--acks', 'acks.json'];
+  const { code, stderr } = await callCli(folder, 'crash', ...log);
+  expect(stderr).toMatch(message);
+  expect(code).toBe(1);
+});

@@ -13,7 +13,7 @@ import { SEEN_PROMISES, type SeenPromise } from '../../crash/log-run.ts';
 import type { Subject } from '../../crash/recording.ts';
 import { checkDirectory } from '../../device/output-directory.ts';
 import { readWriteLog, type LogEntry, type WriteLog } from '../../crash/write-log.ts';
-import { FORMATS, type Format } from '../../format/disk-image.ts';
+import { FORMATS, PLAIN_FORMAT, type Format } from '../../core/format-name.ts';
 import { DEFAULT_QEMU_PROFILE } from '../../format/qemu-profile.ts';
 import { HOST_FILES, hostImage } from '../../image/host-image.ts';
 import { canonicalCell } from '../../result/cell.ts';
@@ -127,7 +127,7 @@ function isSeen(acks: string): acks is SeenPromise {
 function readAcks(path: string, format: Format): CrashAcks {
   const acks = readCrashAcks(path);
   const index = acks.requests.findIndex(({ op }) => op === 'resize');
-  if (format !== 'raw' || index < 0) return acks;
+  if (format !== PLAIN_FORMAT || index < 0) return acks;
   throw new Qcow2BenchError(
     'resize-not-in-log',
     `request ${String(index)} gives a raw disk a new size, which is not in a log: explore the part before it`,
