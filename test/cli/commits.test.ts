@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 
 import { EXIT } from '../../src/cli/terminal/exit-code.ts';
+import { TRIES_ALL } from '../amount.ts';
 import { testDirectory } from '../test-directory.ts';
 import { runCli, startCli } from './cli-process.ts';
 
@@ -93,7 +94,7 @@ describe.skipIf(!hasGit)('commits', () => {
     expect(wrong.stderr).toContain('name the older one first');
   });
 
-  test('a commit that cannot be run is passed over', async () => {
+  test.runIf(TRIES_ALL)('a commit that cannot be run is passed over', async () => {
     git('switch', '--quiet', '--create', 'broken', 'good');
     commit('fine');
     commit('does not start', () => replace('src/cli/main.ts', 'import ', 'imprt '));
@@ -124,7 +125,7 @@ describe.skipIf(!hasGit)('commits', () => {
     expect(readFileSync(join(folder, 'gate.md'), 'utf8')).toMatch(/\| inconclusive \|/);
   });
 
-  test('against: commits that count alike pass', async () => {
+  test.runIf(TRIES_ALL)('against: commits that count alike pass', async () => {
     git('switch', '--quiet', '--detach', 'main');
     const ended = await runCli(folder, 'gate', '--against', 'good', '--run', RUN, '--rounds', '0');
     git('switch', '--quiet', 'feature');

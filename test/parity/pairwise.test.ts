@@ -35,7 +35,7 @@ import { someOf } from '../amount.ts';
 
 const full = Number(process.env['PARITY_FULL'] ?? 0);
 const records = process.env['PARITY_RECORD'] !== undefined;
-const lists = full > 0 ? fullLists(full) : records ? everydayLists() : someOf(everydayLists(), 40);
+const lists = full > 0 ? fullLists(full) : records ? everydayLists() : someOf(everydayLists(), 24);
 const skip = reasonToSkip('qemu-img', 'qemu-io', 'strace');
 if (skip !== undefined) process.stderr.write(`parity is held against recordings alone: ${skip}\n`);
 const goldens: Goldens | undefined =
