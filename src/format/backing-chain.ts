@@ -56,6 +56,11 @@ export interface BackingPolicy {
    * overlay is refused.
    */
   readonly unnamedFormat?: Format | undefined;
+  /**
+   * The external data file of the image on top, wherever it is, in place of the one that the image
+   * names.
+   */
+  readonly dataFile?: string | undefined;
 }
 
 export interface BackingChainOptions {
@@ -138,10 +143,14 @@ export function dataFileOpener(
   return (stored) => {
     const { files } = options;
     const { image, label, readOnly } = file;
+    const { dataFile } = options.policy;
+    if (label === 'data' && dataFile !== undefined) {
+      return files.open(dataFile, { label, readOnly, contents: 'data' });
+    }
     if (stored === undefined) {
       throw new Qcow2BenchError(
         'data-file-unnamed',
-        'the image has an external data file but does not name it: the image cannot be used without that name',
+        'the image has an external data file but does not name it: give it with --data-file-path (convert copies the disk)',
         { path: image },
       );
     }
@@ -205,7 +214,7 @@ export function unopenedFile(
   }
   const remedy = {
     backing: 'set its new path with rebase --unsafe --backing FILE --backing-format FORMAT',
-    data: 'create a link there to its new path',
+    data: 'create a link there to its new path, or give that with --data-file-path where the command has it',
   };
   return new Qcow2BenchError(
     error.code,
@@ -213,6 +222,13 @@ export function unopenedFile(
     place,
     error.cause,
   );
+}
+
+/** The error of a data file that was given for an image which has none. */
+export function withoutDataFile(path: string): Qcow2BenchError {
+  return new Qcow2BenchError('no-data-file', 'the image has no external data file: omit --data-file-path', {
+    path,
+  });
 }
 
 /** What the file of an image holds. */

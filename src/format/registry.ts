@@ -9,6 +9,7 @@ import {
   backingOpener,
   contentsOf,
   dataFileOpener,
+  withoutDataFile,
   type BackingPolicy,
   type ImageFiles,
 } from './backing-chain.ts';
@@ -26,6 +27,7 @@ import type {
   OpenOptions,
   OpeningChoices,
 } from './image-options.ts';
+import { hasDataFile } from './image-shape.ts';
 import { loneFile, type LoneFileOptions } from './lone-file.ts';
 
 /** The choices are the image's; its backing files have QEMU's defaults. */
@@ -66,13 +68,16 @@ export async function openImage(options: OpenImageOptions): Promise<DiskImage> {
   const isDataAlone = options.forResize === true && contentsOf(format) === 'raw';
   const contents = isDataAlone ? 'data' : contentsOf(format);
   const device: BlockDevice = files.open(name, { label: 'image', readOnly, contents });
-  return openAs(format, {
+  const image = await openAs(format, {
     ...options,
     device,
     readPurpose: 'data',
     openBacking: options.openBacking ?? openBacking,
     openDataFile: openDataFile(options, chain),
   });
+  if (options.backing?.dataFile === undefined || hasDataFile(image.shape)) return image;
+  await image.abandon();
+  throw withoutDataFile(name);
 }
 
 /** Opens a device as an image of a format; a failed opening closes it. */

@@ -154,7 +154,7 @@ async function convertInPlace(options: ConvertOptions): Promise<ConvertedImage> 
       format: target.format,
       files: WRITABLE_HOST_FILES,
       readOnly: false,
-      backing: source.backing,
+      backing: ofOthers(source.backing),
     });
     if (existing.virtualSize < virtualSize) {
       await existing.abandon();
@@ -237,7 +237,7 @@ async function fill(
           format: backing.format,
           files: backing.files,
           readOnly: true,
-          backing: options.source.backing,
+          backing: ofOthers(options.source.backing),
         })),
     files: {
       open: (file, { label, readOnly, contents }) =>
@@ -271,6 +271,11 @@ async function copied(
     await target.abandon();
     throw error;
   }
+}
+
+/** The source's rules for images other than itself. */
+function ofOthers(backing: BackingPolicy | undefined): BackingPolicy {
+  return { ...backing, dataFile: undefined };
 }
 
 /** Bytes of the disk that go to the target together. */

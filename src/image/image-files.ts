@@ -32,9 +32,9 @@ export async function imageFiles(path: string, rules: ImageFilesRules = {}): Pro
   let info = await infoOf(chain[0], format);
   while (info !== undefined) {
     const folder = dirname(info.path);
-    if (info.dataFile?.name !== undefined) {
-      files.push(resolve(folder, info.dataFile.name));
-    }
+    const given = chain.length === 1 ? policy.dataFile : undefined;
+    if (given !== undefined) files.push(resolve(given));
+    else if (info.dataFile?.name !== undefined) files.push(resolve(folder, info.dataFile.name));
     if (info.backing === undefined) break;
     files.push(resolve(folder, info.backing.name));
     const next = allowedPlace(chain, info.backing, policy);

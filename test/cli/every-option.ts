@@ -140,6 +140,7 @@ export function tryEveryOption(group: Group): void {
       ['snapshot', 'disk.qcow2', '--create', 'one'],
       ['create', 'followed.qcow2', '1MiB'],
       ['bitmap', 'followed.qcow2', '--add', 'followed'],
+      ['create', 'external.qcow2', '1MiB', '--data-file', 'plain'],
       ['create', 'top.qcow2', '--backing', 'disk.raw', '--backing-format', 'raw'],
       ['run', '--workload', 'tiny.json', ...cell, '--out', 'result.json'],
       ['run', '--workload', 'tiny.json', ...cell, '--cache', 'writeback,none', '--out', 'pair.json'],

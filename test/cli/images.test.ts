@@ -5,6 +5,7 @@ import {
   readFileSync,
   existsSync,
   mkdirSync,
+  renameSync,
   rmSync,
   statSync,
   truncateSync,
@@ -296,6 +297,62 @@ describe('check', () => {
     expect(errorLine(refused)).toMatch(/--backing-dir, or any with --any-backing/);
     expect((await callCli(folder, 'check', 'images/disk', '--backing-dir', '.')).code).toBe(0);
     expect((await callCli(folder, 'check', 'images/disk', '--any-backing')).code).toBe(0);
+  });
+
+  describe.skipIf(skipped !== undefined)('--data-file-path', () => {
+    const moved = (): string => {
+      const folder = testDirectory();
+      runTool('qemu-img', ['create', '-q', '-f', 'qcow2', '-o', 'data_file=data', 'disk', '4M'], folder);
+      runTool('qemu-io', ['-f', 'qcow2', '-c', 'write -P 7 1M 1M', 'disk'], folder);
+      mkdirSync(join(folder, 'elsewhere'));
+      renameSync(join(folder, 'data'), join(folder, 'elsewhere', 'moved'));
+      return folder;
+    };
+    const path = ['--data-file-path', 'elsewhere/moved'];
+
+    test('is where the data file is, in place of the name in the image', async () => {
+      const folder = moved();
+      const missing = await callCli(folder, 'convert', 'disk', 'copy', '--to', 'raw');
+      expect(errorLine(missing)).toMatch(/--data-file-path.*\[file-missing\]/);
+      for (const words of [
+        ['convert', 'disk', 'copy', '--to', 'raw'],
+        ['map', 'disk'],
+        ['measure', 'disk'],
+        ['check', 'disk'],
+        ['amend', 'disk', '--refcounts', 'lazy'],
+        ['snapshot', 'disk', '--delete', 'none'],
+        ['bitmap', 'disk', '--add', 'one'],
+        ['resize', 'disk', '8MiB'],
+      ]) {
+        const ended = await callCli(folder, ...words, ...path);
+        if (words[0] === 'snapshot') expect(errorLine(ended)).toContain('[snapshot-missing]');
+        else expect(ended, words.join(' ')).toMatchObject({ code: 0 });
+      }
+      const theirs =
+        'driver=qcow2,file.filename=disk,data-file.driver=file,data-file.filename=elsewhere/moved';
+      runTool('qemu-img', ['convert', '--image-opts', '-O', 'raw', theirs, 'theirs'], folder);
+      const [ours, qemu] = ['copy', 'theirs'].map((name) => readFileSync(join(folder, name)));
+      expect(ours?.equals(qemu?.subarray(0, ours.length) ?? Buffer.alloc(0))).toBe(true);
+      expect(existsSync(join(folder, 'data'))).toBe(false);
+    });
+
+    test('is refused for an image without one, and never the output', async () => {
+      const folder = moved();
+      runTool('qemu-img', ['create', '-q', '-f', 'qcow2', 'plain', '4M'], folder);
+      for (const words of [
+        ['convert', 'plain', 'copy'],
+        ['map', 'plain'],
+        ['check', 'plain'],
+      ]) {
+        expect(errorLine(await callCli(folder, ...words, ...path)), words.join(' ')).toContain(
+          '[no-data-file]',
+        );
+      }
+      const before = readFileSync(join(folder, 'elsewhere', 'moved'));
+      const over = await callCli(folder, 'convert', 'disk', 'elsewhere/moved', ...path, '--overwrite');
+      expect(over.code).toBe(2);
+      expect(readFileSync(join(folder, 'elsewhere', 'moved')).equals(before)).toBe(true);
+    });
   });
 
   test.skipIf(skipped !== undefined)('without --repair not a byte of a damaged image changes', async () => {

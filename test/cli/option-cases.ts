@@ -34,6 +34,7 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
   base: ['disk.qcow2', 'disk.raw'],
   baseline: ['baseline.json'],
   change: ['10%'],
+  'data-file-path': ['external.qcow2.data'],
   date: ['2026-01-31T12:00:00Z'],
   delete: ['one'],
   examples: ['.'],
@@ -62,7 +63,12 @@ export const PLAUSIBLE: Readonly<Record<string, readonly string[]>> = {
 export const FREE_VALUES = ['1', '3000000000', '64KiB', '1.5x', 'some-name'] as const;
 
 const OVERLAY = { IMAGE: 'top.qcow2' };
-const BACKING = { 'backing-dir': OVERLAY, 'any-backing': OVERLAY, 'backing-format': OVERLAY };
+const BACKING = {
+  'backing-dir': OVERLAY,
+  'any-backing': OVERLAY,
+  'backing-format': OVERLAY,
+  'data-file-path': { IMAGE: 'external.qcow2' },
+};
 
 const CHAIN: Words = { IMAGE: 'top.qcow2', 'backing-chain': true };
 
@@ -242,6 +248,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
         'node-size': { to: 'btree' },
         'keep-backing': { IN: 'top.qcow2' },
         'in-place': { OUT: 'followed.qcow2' },
+        'data-file-path': { IN: 'external.qcow2' },
       },
     },
     resize: {
@@ -254,7 +261,7 @@ export const COMMAND_CASES: ReadonlyMap<string, CommandCase> = new Map(
     },
     commit: { call: { IMAGE: 'top.qcow2' } },
     amend: { call: { IMAGE: 'disk.qcow2', refcounts: 'lazy' }, partners: BACKING },
-    check: { call: { IMAGE: 'disk.qcow2' } },
+    check: { call: { IMAGE: 'disk.qcow2' }, partners: { 'data-file-path': { IMAGE: 'external.qcow2' } } },
     snapshot: { call: { IMAGE: 'disk.qcow2' }, partners: BACKING },
     bitmap: {
       call: { IMAGE: 'disk.qcow2', add: 'new' },

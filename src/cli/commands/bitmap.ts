@@ -7,7 +7,7 @@ import { WRITABLE_HOST_FILES } from '../../image/host-image.ts';
 import { formatOfFile } from '../../image/open-chain.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
-import { BACKING_OPTIONS, backingPolicy } from '../options/backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, DATA_FILE_PATH } from '../options/backing-options.ts';
 import { changesImage } from '../options/file-uses.ts';
 import { flag, inGroup, optional } from '../options/option-kinds.ts';
 import { size, text } from '../options/option-values.ts';
@@ -43,6 +43,7 @@ export const bitmapCommand = defineCommand({
         }),
       )
       .options(BACKING_OPTIONS)
+      .options(DATA_FILE_PATH)
       .epilogue(
         examples([
           ['bitmap disk.qcow2 --add since-monday', 'record what is written from now on'],

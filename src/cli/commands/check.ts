@@ -2,13 +2,13 @@
 
 import { Qcow2BenchError } from '../../core/error.ts';
 import { countOf } from '../../core/number-text.ts';
-import { dataFileOpener } from '../../format/backing-chain.ts';
+import { dataFileOpener, withoutDataFile } from '../../format/backing-chain.ts';
 import type { CheckReport, FindingKind } from '../../format/check-report.ts';
 import { FORMATS } from '../../format/disk-image.ts';
 import { formatList } from '../../format/formats.ts';
 import { checkImageFile, type CheckedImage } from '../../image/check-image.ts';
 import { hostFiles, hostImage } from '../../image/host-image.ts';
-import { backingPolicy, DATA_FILE_OPTIONS, FORCE_SHARE } from '../options/backing-options.ts';
+import { backingPolicy, DATA_FILE_OPTIONS, DATA_FILE_PATH, FORCE_SHARE } from '../options/backing-options.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { changesImage, readsImage } from '../options/file-uses.ts';
@@ -42,6 +42,7 @@ export const checkCommand = defineCommand({
         }),
       )
       .options(DATA_FILE_OPTIONS)
+      .options(DATA_FILE_PATH)
       .epilogue(
         'Exit codes: 0 clean, 1 the check failed, 2 corruptions, 3 leaks only, 63 format without checks.',
       ),
@@ -64,6 +65,8 @@ export const checkCommand = defineCommand({
     };
     const readOnly = repair === undefined;
     const chain = { files: hostFiles({ readOnly, forceShare }), policy: backingPolicy(args), name: image };
+    const openDataFile = dataFileOpener(chain, { image, label: 'data', readOnly });
+    let hasDataFile = false;
     let checked: CheckedImage;
     try {
       checked = await checkImageFile({
@@ -71,7 +74,10 @@ export const checkCommand = defineCommand({
         format,
         repair,
         forceShare,
-        openDataFile: dataFileOpener(chain, { image, label: 'data', readOnly }),
+        openDataFile: (stored) => {
+          hasDataFile = true;
+          return openDataFile(stored);
+        },
         onDetail: verbose ? onDetail : undefined,
         onProgress: (pass, share) => {
           if (!interruption.signal.aborted) bar.show(pass, share);
@@ -88,6 +94,7 @@ export const checkCommand = defineCommand({
       return CHECK_EXIT.unsupported;
     }
     bar.clear();
+    if (args['data-file-path'] !== undefined && !hasDataFile) throw withoutDataFile(image);
     const { report } = checked;
     // With --verbose they were printed already.
     const findings = verbose ? [] : findingLines(report);

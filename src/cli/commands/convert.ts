@@ -11,7 +11,7 @@ import { dataFileName } from '../../format/image-shape.ts';
 import { REFCOUNT_MODES } from '../../format/image-options.ts';
 import { convertImage, type ConvertedImage, type ConvertOptions } from '../../image/convert-image.ts';
 import { hostImage } from '../../image/host-image.ts';
-import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, DATA_FILE_PATH, FORCE_SHARE } from '../options/backing-options.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { changesImage, makes, OVERWRITE_OPTIONS, readsImage } from '../options/file-uses.ts';
@@ -48,6 +48,7 @@ export const convertCommand = defineCommand({
       )
       .options(SHAPE_OPTIONS)
       .options(BACKING_OPTIONS)
+      .options(DATA_FILE_PATH)
       .epilogue(
         examples([
           ['convert disk.raw disk.qcow2', 'a raw disk as qcow2'],

@@ -6,7 +6,7 @@ import { FORMATS } from '../../format/disk-image.ts';
 import { formatList, titleList } from '../../format/formats.ts';
 import { imageExtents, type ImageExtent } from '../../image/image-extents.ts';
 import { openChain } from '../../image/open-chain.ts';
-import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, DATA_FILE_PATH, FORCE_SHARE } from '../options/backing-options.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { readsImage } from '../options/file-uses.ts';
@@ -28,7 +28,8 @@ export const mapCommand = defineCommand({
           json: flag('Print every extent as JSON, like qemu-img map --output=json'),
         }),
       )
-      .options(BACKING_OPTIONS),
+      .options(BACKING_OPTIONS)
+      .options(DATA_FILE_PATH),
 
   files: (args) => readsImage('IMAGE', args.image),
 

@@ -6,7 +6,7 @@ import { formatList, formatsWith } from '../../format/formats.ts';
 import { measureFile, measureImage, type MeasuredTarget } from '../../image/measure-image.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
-import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, DATA_FILE_PATH, FORCE_SHARE } from '../options/backing-options.ts';
 import { readsImage } from '../options/file-uses.ts';
 import { imageShape, MEASURED_OPTIONS, refuseOthersOption } from '../options/layout-options.ts';
 import { flag, inGroup, optional, preset } from '../options/option-kinds.ts';
@@ -36,6 +36,7 @@ export const measureCommand = defineCommand({
       )
       .options(MEASURED_OPTIONS)
       .options(BACKING_OPTIONS)
+      .options(DATA_FILE_PATH)
       .epilogue(
         examples([
           ['measure --size 100GiB --cluster-size 2MiB', 'how much metadata a disk gets'],

@@ -9,7 +9,7 @@ import { PREALLOCATIONS } from '../../format/image-shape.ts';
 import { WRITABLE_HOST_FILES } from '../../image/host-image.ts';
 import { formatOfFile } from '../../image/open-chain.ts';
 import { resizeImage, type NewSize } from '../../image/resize-image.ts';
-import { BACKING_OPTIONS, backingPolicy } from '../options/backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, DATA_FILE_PATH } from '../options/backing-options.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { EXIT } from '../terminal/exit-code.ts';
@@ -44,6 +44,7 @@ export const resizeCommand = defineCommand({
         }),
       )
       .options(BACKING_OPTIONS)
+      .options(DATA_FILE_PATH)
       .epilogue(
         examples([
           ['resize disk.qcow2 +10GiB', 'grow; then enlarge the file system in the guest'],

@@ -2,7 +2,7 @@
 
 import { visibleText } from '../../core/visible-text.ts';
 import { changeSnapshots, listSnapshots, type SnapshotChange } from '../../image/image-snapshots.ts';
-import { BACKING_OPTIONS, backingPolicy, FORCE_SHARE } from '../options/backing-options.ts';
+import { BACKING_OPTIONS, backingPolicy, DATA_FILE_PATH, FORCE_SHARE } from '../options/backing-options.ts';
 import { wallClock } from '../sessions/clock.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
@@ -28,6 +28,7 @@ export const snapshotCommand = defineCommand({
         }),
       )
       .options(BACKING_OPTIONS)
+      .options(DATA_FILE_PATH)
       .epilogue(
         examples([
           ['snapshot disk.qcow2 --create before-upgrade', 'snapshot the current disk'],

@@ -24,11 +24,20 @@ export const BACKING_OPTIONS = inGroup('Backing files:', {
   ),
 });
 
+/** Of commands that open one image, wherever its data file is. */
+export const DATA_FILE_PATH = inGroup('Backing files:', {
+  'data-file-path': optional(
+    'qcow2: where the external data file is, in place of the name in the image',
+    text('data-file-path'),
+  ),
+});
+
 /** Of commands that read an image. */
 export const FORCE_SHARE = flag('Open images that other processes write to; reads may be inconsistent');
 
 export type BackingArgs = InferredOptionTypes<typeof BACKING_OPTIONS>;
-type DataFileArgs = InferredOptionTypes<typeof DATA_FILE_OPTIONS>;
+type DataFileArgs = InferredOptionTypes<typeof DATA_FILE_OPTIONS> &
+  Partial<InferredOptionTypes<typeof DATA_FILE_PATH>>;
 
 /** The first of the options that was given. */
 export function givenBackingOption(args: BackingArgs): string | undefined {
@@ -41,5 +50,6 @@ export function backingPolicy(args: DataFileArgs & Partial<BackingArgs>): Backin
     allowedDirectory: args['backing-dir'],
     allowAnywhere: args['any-backing'],
     unnamedFormat: args['backing-format'],
+    dataFile: args['data-file-path'],
   };
 }
