@@ -97,6 +97,13 @@ export type BitmapChange =
       /** `clear` forgets what was written; a disabled bitmap does not follow writes. */
       readonly action: 'remove' | 'clear' | 'enable' | 'disable';
       readonly name: string;
+    }
+  | {
+      readonly action: 'merge';
+      /** Gets what the other has recorded, too. */
+      readonly name: string;
+      /** A bitmap of the same image, of any granularity; it stays as it is. */
+      readonly source: string;
     };
 
 /** The internal snapshots of an open image. */

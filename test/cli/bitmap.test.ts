@@ -36,6 +36,7 @@ describe('bitmap', () => {
 
   const refused = [
     ['one that there is not', [], ['--remove', 'none'], 'bitmap-missing'],
+    ['a merge of none', [], ['--merge', 'none', '--source', 'one'], 'bitmap-missing'],
     ['version 2', ['--compat', '0.10'], ['--add', 'one'], 'bitmap-needs-v3'],
     ['a granularity of 100', [], ['--add', 'one', '--granularity', '100'], 'bitmap-bad-granularity'],
     ['a long name', [], ['--add', 'x'.repeat(1024)], 'bitmap-bad-name'],
@@ -49,11 +50,14 @@ describe('bitmap', () => {
     expect((await callCli(folder, 'check', 'disk')).code).toBe(0);
   });
 
-  test.each([[[]], [['--add', 'one', '--remove', 'two']], [['--clear', 'one', '--granularity', '4KiB']]])(
-    '%j is a misuse',
-    async (words) => {
-      const ended = await callCli(await image(), 'bitmap', 'disk', ...words);
-      expect(ended).toMatchObject({ code: 2, stdout: '' });
-    },
-  );
+  test.each([
+    [[]],
+    [['--add', 'one', '--remove', 'two']],
+    [['--clear', 'one', '--granularity', '4KiB']],
+    [['--merge', 'one']],
+    [['--clear', 'one', '--source', 'two']],
+  ])('%j is a misuse', async (words) => {
+    const ended = await callCli(await image(), 'bitmap', 'disk', ...words);
+    expect(ended).toMatchObject({ code: 2, stdout: '' });
+  });
 });

@@ -14,7 +14,7 @@ import { size, text } from '../options/option-values.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { UsageError } from '../terminal/usage-error.ts';
 
-const ACTIONS = ['add', 'remove', 'clear', 'enable', 'disable'] as const;
+const ACTIONS = ['add', 'remove', 'clear', 'enable', 'disable', 'merge'] as const;
 
 const DONE = {
   add: 'added',
@@ -22,6 +22,7 @@ const DONE = {
   clear: 'cleared',
   enable: 'enabled',
   disable: 'disabled',
+  merge: 'merged into',
 } as const satisfies Record<BitmapChange['action'], string>;
 
 export const bitmapCommand = defineCommand({
@@ -39,6 +40,8 @@ export const bitmapCommand = defineCommand({
           clear: optional('Forget all that this bitmap recorded', text('clear')),
           enable: optional('Let this bitmap follow writes', text('enable')),
           disable: optional('Keep this bitmap as it is', text('disable')),
+          merge: optional('Add to this bitmap what the one of --source has recorded', text('merge')),
+          source: optional('With --merge: another bitmap of the image, of any granularity', text('source')),
           json: flag('Print what was done as JSON'),
         }),
       )
@@ -47,6 +50,7 @@ export const bitmapCommand = defineCommand({
       .epilogue(
         examples([
           ['bitmap disk.qcow2 --add since-monday', 'record what is written from now on'],
+          ['bitmap disk.qcow2 --merge since-monday --source since-friday', 'one with the changes of both'],
           ['info disk.qcow2', 'list the bitmaps'],
         ]),
       ),
@@ -75,6 +79,7 @@ export const bitmapCommand = defineCommand({
 
 type Asked = Readonly<Record<(typeof ACTIONS)[number], string | undefined>> & {
   readonly granularity: number | undefined;
+  readonly source: string | undefined;
 };
 
 function askedChange(args: Asked, image: string): BitmapChange {
@@ -85,8 +90,13 @@ function askedChange(args: Asked, image: string): BitmapChange {
       `give one of ${options} for ${visibleText(image)}; info lists the bitmaps of an image`,
     );
   }
-  const { granularity, [action]: name = '' } = args;
+  const { granularity, source, [action]: name = '' } = args;
+  if (source !== undefined && action !== 'merge') throw new UsageError('--source needs --merge');
   if (action === 'add') return { action, name, granularity };
   if (granularity !== undefined) throw new UsageError('--granularity needs --add');
+  if (action === 'merge') {
+    if (source === undefined) throw new UsageError('--merge needs --source, the bitmap to take from');
+    return { action, name, source };
+  }
   return { action, name };
 }

@@ -66,7 +66,7 @@ export const checkCommand = defineCommand({
     const readOnly = repair === undefined;
     const chain = { files: hostFiles({ readOnly, forceShare }), policy: backingPolicy(args), name: image };
     const openDataFile = dataFileOpener(chain, { image, label: 'data', readOnly });
-    let hasDataFile = false;
+    const opened = { dataFile: false };
     let checked: CheckedImage;
     try {
       checked = await checkImageFile({
@@ -75,7 +75,7 @@ export const checkCommand = defineCommand({
         repair,
         forceShare,
         openDataFile: (stored) => {
-          hasDataFile = true;
+          opened.dataFile = true;
           return openDataFile(stored);
         },
         onDetail: verbose ? onDetail : undefined,
@@ -94,7 +94,7 @@ export const checkCommand = defineCommand({
       return CHECK_EXIT.unsupported;
     }
     bar.clear();
-    if (args['data-file-path'] !== undefined && !hasDataFile) throw withoutDataFile(image);
+    if (args['data-file-path'] !== undefined && !opened.dataFile) throw withoutDataFile(image);
     const { report } = checked;
     // With --verbose they were printed already.
     const findings = verbose ? [] : findingLines(report);

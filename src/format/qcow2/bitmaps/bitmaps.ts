@@ -112,16 +112,35 @@ export class Bitmaps {
       await this.#remove(bitmap);
       return;
     }
-    if (bitmap.bits === undefined) {
-      throw this.#error(
-        'bitmap-in-use',
-        `the bitmap '${change.name}' was not stored when the image was last written, so what it missed is not known: it can only be removed`,
-      );
-    }
+    const bits = this.#bitsOf(bitmap);
     const { entry } = bitmap;
-    if (change.action === 'clear') bitmap.bits.fill(0);
+    if (change.action === 'merge') this.#merge(this.#find(change.source), entry.granularityBits, bits);
+    else if (change.action === 'clear') bits.fill(0);
     else if (change.action === 'enable') bitmap.entry = { ...entry, flags: entry.flags | BITMAP_FLAG.auto };
     else bitmap.entry = { ...entry, flags: entry.flags & ~BITMAP_FLAG.auto };
+  }
+
+  #bitsOf({ entry, bits }: OpenBitmap): Uint8Array {
+    if (bits !== undefined) return bits;
+    throw this.#error(
+      'bitmap-in-use',
+      `the bitmap '${entry.name}' was not stored when the image was last written, so what it missed is not known: it can only be removed`,
+    );
+  }
+
+  /** Marks in `target` all that a bit of the source covers. */
+  #merge(source: OpenBitmap, targetGranularityBits: number, target: Uint8Array): void {
+    const bits = this.#bitsOf(source);
+    const granularity = 2 ** source.entry.granularityBits;
+    const { virtualSize } = this.#core.header.values;
+    const bitCount = ceilDiv(virtualSize, granularity);
+    for (let bit = 0; bit < bitCount; bit++) {
+      if (bits[bit >>> 3] === 0) bit |= 7;
+      else if (isSet(bits, bit)) {
+        const end = Math.min((bit + 1) * granularity, virtualSize);
+        setBits(target, targetGranularityBits, bit * granularity, end);
+      }
+    }
   }
 
   #find(name: string): OpenBitmap {
@@ -193,11 +212,7 @@ export class Bitmaps {
     if (length === 0) return;
     for (const { entry, bits } of this.#bitmaps) {
       if (bits === undefined || (entry.flags & BITMAP_FLAG.auto) === 0) continue;
-      const granularity = 2 ** entry.granularityBits;
-      const last = Math.floor((guestOffset + length - 1) / granularity);
-      for (let bit = Math.floor(guestOffset / granularity); bit <= last; bit++) {
-        bits[bit >>> 3] = (bits[bit >>> 3] as number) | (1 << (bit & 7));
-      }
+      setBits(bits, entry.granularityBits, guestOffset, guestOffset + length);
     }
   }
 
@@ -360,4 +375,17 @@ async function readBits(
     }
   }
   return bits;
+}
+
+function isSet(bits: Uint8Array, bit: number): boolean {
+  return ((bits[bit >>> 3] as number) & (1 << (bit & 7))) !== 0;
+}
+
+/** Sets the bits of a guest range that is not empty. */
+function setBits(bits: Uint8Array, granularityBits: number, start: GuestOffset, end: GuestOffset): void {
+  const granularity = 2 ** granularityBits;
+  const last = Math.floor((end - 1) / granularity);
+  for (let bit = Math.floor(start / granularity); bit <= last; bit++) {
+    bits[bit >>> 3] = (bits[bit >>> 3] as number) | (1 << (bit & 7));
+  }
 }
