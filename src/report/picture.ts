@@ -27,6 +27,6 @@ export async function syncsPictureSvg(record: ResultRecord, options: PictureOpti
   // Only the shown workload, so that the legend holds no cause which the picture does not.
   const report = reportCells({ ...result, cells: wanted.filter(({ cell }) => cell.workload === workload) });
   const setup = report.setups[0] ?? '';
-  const chart = syncsByCauseChart(report, { ...selected, workload, setup }, { standalone: true });
+  const chart = syncsByCauseChart(report, { ...selected, workload, setup });
   return renderChartSvg(chart.spec, { [chart.id]: chart.rows });
 }

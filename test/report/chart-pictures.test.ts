@@ -19,4 +19,6 @@ test('each chart is a picture with its title and no script; hostile names stay t
     expect(svg, id).not.toContain('<script');
   }
   expect(pictures.get('syncs')).toContain('Syncs per guest write, by cause');
+  // What it shows, in lines that fit.
+  expect(pictures.get('bytes')).toContain('Zero-ranges are not');
 });

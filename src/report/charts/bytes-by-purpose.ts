@@ -5,12 +5,12 @@
  */
 
 import { bytesPerWriteByPurpose } from '../../result/derive.ts';
-import { METADATA_PURPOSES, PURPOSE_MEANINGS, type Purpose } from '../../result/vocabulary.ts';
+import { METADATA_PURPOSES, type Purpose } from '../../result/vocabulary.ts';
 import { bytesText } from '../numbers.ts';
 import { PURPOSE_COLOURS } from '../palette.ts';
 import type { ReportCell, ReportCells } from '../report-cells.ts';
 import type { Chart, Selected } from './chart.ts';
-import { stackedBarsChart, type StackedBars, type StackedBarsOptions } from './stacked-bars.ts';
+import { stackedBarsChart, type StackedBars } from './stacked-bars.ts';
 
 /** Tables that change with an allocation first, then what grows now and then, then the fill. */
 const SHOWN: readonly Purpose[] = [
@@ -25,26 +25,20 @@ const BARS: StackedBars = {
   title: 'Metadata and fill bytes per guest write, by purpose',
   subtitle: 'Bytes written in addition to guest data, divided by guest writes. Zero-ranges are not included.',
   description: 'Stacked bars: bytes written per guest write by purpose, for each format, in each cache mode',
-  part: { field: 'purpose', title: 'Purpose' },
+  part: 'purpose',
   legend: SHOWN.map((purpose) => ({
     name: purpose,
     colour: PURPOSE_COLOURS[purpose],
-    meaning: PURPOSE_MEANINGS[purpose],
   })),
   axisTitle: 'bytes per guest write',
   axisFormat: ',d',
-  valueTitle: 'Bytes per write',
   text: bytesText,
   exact: bytesText,
   partsOf,
 };
 
-export function bytesByPurposeChart(
-  report: ReportCells,
-  selected: Selected,
-  options: StackedBarsOptions = {},
-): Chart {
-  return stackedBarsChart(report, selected, BARS, options);
+export function bytesByPurposeChart(report: ReportCells, selected: Selected): Chart {
+  return stackedBarsChart(report, selected, BARS);
 }
 
 function partsOf({ record: { counts } }: ReportCell): ReadonlyMap<string, number> | undefined {

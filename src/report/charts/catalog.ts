@@ -8,7 +8,6 @@ import { bytesByPurposeChart } from './bytes-by-purpose.ts';
 import type { Chart, Selected } from './chart.ts';
 import { amplificationMatrixChart, syncsMatrixChart } from './heat-map.ts';
 import { requestTimesChart } from './request-times.ts';
-import type { StackedBarsOptions } from './stacked-bars.ts';
 import { syncsByCauseChart } from './syncs-by-cause.ts';
 import { timeRatiosChart } from './time-ratios.ts';
 import { timeSplitChart } from './time-split.ts';
@@ -24,20 +23,15 @@ export const CHART_IDS = [
   'split',
 ] as const;
 
-/** @param options of charts with a legend: outside the page they have it within. */
-export function reportCharts(
-  report: ReportCells,
-  selected: Selected,
-  options: StackedBarsOptions = {},
-): readonly Chart[] {
+export function reportCharts(report: ReportCells, selected: Selected): readonly Chart[] {
   return [
-    syncsByCauseChart(report, selected, options),
-    bytesByPurposeChart(report, selected, options),
+    syncsByCauseChart(report, selected),
+    bytesByPurposeChart(report, selected),
     syncsMatrixChart(report, selected),
     amplificationMatrixChart(report, selected),
     requestTimesChart(report, selected),
     timeRatiosChart(report, selected),
-    timeSplitChart(report, selected, options),
+    timeSplitChart(report, selected),
   ];
 }
 

@@ -33,7 +33,6 @@ export interface Chart {
 export interface LegendEntry {
   readonly name: string;
   readonly colour: string;
-  readonly meaning: string;
 }
 
 export const FONT =

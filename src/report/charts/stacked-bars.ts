@@ -22,14 +22,13 @@ export interface StackedBars {
   readonly title: string;
   readonly subtitle: string;
   readonly description: string;
-  /** What the parts of a bar are, e.g. `cause`, and the title of their column. */
-  readonly part: { readonly field: string; readonly title: string };
+  /** What the parts of a bar are, such as `cause`: a field of the rows. */
+  readonly part: string;
   /** All parts that there can be, in the order in which they are stacked. */
   readonly legend: readonly LegendEntry[];
   readonly axisTitle: string;
   /** Format of the horizontal axis, as d3-format takes it. */
   readonly axisFormat: string;
-  readonly valueTitle: string;
   /** The sum at the end of a bar in words, and the value of a part. */
   readonly text: (value: number) => string;
   readonly exact: (value: number) => string;
@@ -37,24 +36,12 @@ export interface StackedBars {
   readonly partsOf: (cell: ReportCell) => ReadonlyMap<string, number> | undefined;
 }
 
-export interface StackedBarsOptions {
-  /**
-   * Gives the picture its own title and legend, for use outside the page, which has them beside it.
-   */
-  readonly standalone?: boolean;
-}
-
 const SELECTIONS = ['workload', 'setup'] as const;
 /** How far past the longest bar the scale goes. */
 const REACH = 1.25;
 
 /** The chart of `bars`; its legend holds the parts that some cell has. */
-export function stackedBarsChart(
-  report: ReportCells,
-  selected: Selected,
-  bars: StackedBars,
-  { standalone = false }: StackedBarsOptions = {},
-): Chart {
+export function stackedBarsChart(report: ReportCells, selected: Selected, bars: StackedBars): Chart {
   const drawn = report.cells.flatMap((cell) => {
     const parts = bars.partsOf(cell);
     return parts === undefined ? [] : [{ cell, parts }];
@@ -66,18 +53,13 @@ export function stackedBarsChart(
     id,
     title,
     subtitle,
-    spec: stackedBarsSpec(report, selected, { ...bars, legend }, standalone),
+    spec: stackedBarsSpec(report, selected, { ...bars, legend }),
     rows: drawn.flatMap(({ cell, parts }) => barRows(cell, parts, { ...bars, legend })),
     selections: SELECTIONS,
   };
 }
 
-function stackedBarsSpec(
-  report: ReportCells,
-  selected: Selected,
-  bars: StackedBars,
-  standalone: boolean,
-): TopLevelSpec {
+function stackedBarsSpec(report: ReportCells, selected: Selected, bars: StackedBars): TopLevelSpec {
   const { legend, part } = bars;
   const y = variantAxis(report);
   const x = {
@@ -87,10 +69,10 @@ function stackedBarsSpec(
     axis: { format: bars.axisFormat, tickCount: 5, domain: false, ticks: false },
   } as const;
   const colour = {
-    field: part.field,
+    field: part,
     type: 'nominal',
     scale: { domain: legend.map(({ name }) => name), range: legend.map(({ colour }) => colour) },
-    legend: standalone ? { title: null, orient: 'bottom', columns: 3, labelLimit: 200 } : null,
+    legend: { title: null, orient: 'bottom', columns: 3, labelLimit: 200 },
   } as const;
   const spec = panelledSpec(report, selected, {
     dataset: bars.id,
@@ -107,7 +89,7 @@ function stackedBarsSpec(
           tooltip: [
             { field: 'variant', title: 'format' },
             { field: 'cache', title: 'cache' },
-            { field: part.field },
+            { field: part },
             { field: 'exact', title: bars.axisTitle },
             { field: 'label', title: 'sum of all parts' },
           ],
@@ -128,7 +110,6 @@ function stackedBarsSpec(
       },
     ],
   });
-  if (!standalone) return spec;
   return {
     ...spec,
     title: {
@@ -151,7 +132,7 @@ function barRows(cell: ReportCell, parts: ReadonlyMap<string, number>, bars: Sta
   const entries = parts.size === 0 ? [[names[0] ?? '', 0] as const] : [...parts];
   return entries.map(([name, value]) => ({
     ...place,
-    [bars.part.field]: name,
+    [bars.part]: name,
     value,
     exact: bars.exact(value),
     order: names.indexOf(name),

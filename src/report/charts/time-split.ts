@@ -9,7 +9,7 @@ import { microsecondsText } from '../numbers.ts';
 import { TIME_PART_COLOURS } from '../palette.ts';
 import type { ReportCells } from '../report-cells.ts';
 import type { Chart, LegendEntry, Selected } from './chart.ts';
-import { stackedBarsChart, type StackedBars, type StackedBarsOptions } from './stacked-bars.ts';
+import { stackedBarsChart, type StackedBars } from './stacked-bars.ts';
 
 const NS_PER_US = 1000;
 
@@ -17,25 +17,21 @@ const PARTS: readonly (LegendEntry & { readonly ns: (split: TimeSplit) => number
   {
     name: 'syncs',
     colour: TIME_PART_COLOURS.syncs,
-    meaning: 'waiting for the device',
     ns: ({ syncNs }) => syncNs,
   },
   {
     name: 'metadata',
     colour: TIME_PART_COLOURS.metadata,
-    meaning: 'reading and writing tables',
     ns: ({ metadataNs }) => metadataNs,
   },
   {
     name: 'data',
     colour: TIME_PART_COLOURS.data,
-    meaning: 'guest data and its fill',
     ns: ({ dataNs }) => dataNs,
   },
   {
     name: 'harness',
     colour: TIME_PART_COLOURS.harness,
-    meaning: 'the engine and the harness',
     ns: ({ harnessNs }) => harnessNs,
   },
 ];
@@ -46,23 +42,18 @@ const BARS: StackedBars = {
   subtitle: 'From a separate pass that times each operation, which adds overhead: it provides no samples.',
   description:
     'Stacked bars: time per guest request in syncs, metadata, data and harness, for each format, in each cache mode',
-  part: { field: 'part', title: 'Spent in' },
-  legend: PARTS.map(({ name, colour, meaning }) => ({ name, colour, meaning })),
+  part: 'part',
+  legend: PARTS.map(({ name, colour }) => ({ name, colour })),
   axisTitle: 'microseconds per request',
   axisFormat: ',~r',
-  valueTitle: 'Time per request',
   text: timeText,
   exact: timeText,
   partsOf: ({ record: { timeSplit } }) =>
     timeSplit && new Map(PARTS.map(({ name, ns }) => [name, ns(timeSplit) / timeSplit.requests / NS_PER_US])),
 };
 
-export function timeSplitChart(
-  report: ReportCells,
-  selected: Selected,
-  options: StackedBarsOptions = {},
-): Chart {
-  return stackedBarsChart(report, selected, BARS, options);
+export function timeSplitChart(report: ReportCells, selected: Selected): Chart {
+  return stackedBarsChart(report, selected, BARS);
 }
 
 function timeText(us: number): string {
