@@ -6,12 +6,14 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 import { crashesOfCase } from '../../src/crash/crash-case.ts';
+import type { Crash } from '../../src/crash/crashes.ts';
 import { exploreLog } from '../../src/crash/explore-log.ts';
 import { readCrashAcks } from '../../src/crash/log-acks.ts';
 import { logCaseOf, readCase, runOfLogCase, type LogCase } from '../../src/crash/log-case.ts';
 import { recordingOfRun, type LogRun } from '../../src/crash/log-run.ts';
 import { judgeAgain } from '../../src/crash/shrink.ts';
 import { STRONGEST_MODEL } from '../../src/crash/state-space.ts';
+import { timelineOf } from '../../src/crash/timeline.ts';
 import { readWriteLog, writeLogOf } from '../../src/crash/write-log.ts';
 import { callCli } from '../cli/call-cli.ts';
 import { testDirectory } from '../test-directory.ts';
@@ -37,6 +39,10 @@ const write = (offset: number, value: number): NewEntry => ({
 const FLUSH = { op: 'flush' } as const;
 const MARK = { op: 'mark', text: 'fsync' } as const;
 
+function noSuchMoment({ epoch }: Crash): never {
+  throw new Error(`no epoch ${String(epoch)}`);
+}
+
 /** The case of the first example, through a file. */
 async function firstCase(run: LogRun): Promise<{ readonly path: string; readonly file: LogCase }> {
   const { examples } = await exploreLog(run, OPTIONS, () => 0n);
@@ -46,14 +52,16 @@ async function firstCase(run: LogRun): Promise<{ readonly path: string; readonly
   writeFileSync(path, JSON.stringify(logCaseOf(example.run, { ...example, log: 'a.log' })));
   const file = readCase(path);
   if (!('entries' in file)) throw new Error('it is of a log');
+  // What is read again is what was written, moment by moment.
+  const recording = await recordingOfRun(await runOfLogCase(file, path));
+  const { state, surveyor } = await judgeAgain(recording, crashesOfCase(file), noSuchMoment);
+  expect(await timelineOf(state, surveyor)).toEqual(file.timeline);
   return { path, file };
 }
 
 async function findingsOf(file: LogCase): Promise<readonly string[]> {
   const recording = await recordingOfRun(await runOfLogCase(file, 'case.json'));
-  const { findings } = await judgeAgain(recording, crashesOfCase(file), ({ epoch }) => {
-    throw new Error(`no epoch ${String(epoch)}`);
-  });
+  const { findings } = await judgeAgain(recording, crashesOfCase(file), noSuchMoment);
   return findings.map(({ kind }) => kind);
 }
 

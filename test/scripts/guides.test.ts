@@ -47,3 +47,11 @@ test.each([
   expect(paths.length).toBeGreaterThan(least);
   for (const path of paths) expect(existsSync(join(ROOT, path)), path).toBe(true);
 });
+
+test('each promise of SECURITY.md names its test', () => {
+  const rows = readFileSync(join(ROOT, 'SECURITY.md'), 'utf8')
+    .split('\n')
+    .filter((line) => line.startsWith('|') && !/^\|\s*(promise\b|-)/.test(line));
+  expect(rows.length).toBeGreaterThan(20);
+  for (const row of rows) expect(row.split('|')[2], row).toMatch(/`test\/\S+\.test\.ts`/);
+});
