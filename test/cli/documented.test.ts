@@ -43,13 +43,13 @@ interface Documented {
   readonly words: readonly string[];
 }
 
-/** The commands of a file's blocks, comments and line breaks taken out. */
+/** The commands of a file's blocks, without comments, line breaks and the `&` of a background job. */
 function commandsOf(file: string): readonly Documented[] {
   const text = readFileSync(join(ROOT, file), 'utf8');
   const blocks = [...text.matchAll(/^```(?:sh)?\n(.*?)^```$/gms)].map(([, block = '']) => block);
   return blocks
     .flatMap((block) => block.replaceAll('\\\n', ' ').split('\n'))
-    .map((line) => line.replace(/ +#.*$/, '').trim())
+    .map((line) => line.replace(/ +(?:#|&$).*$/, '').trim())
     .filter((line) => /^(?:qb|qcow2-bench) /.test(line))
     .map((line) => ({ file, words: line.split(/ +/).slice(1) }));
 }
@@ -73,7 +73,7 @@ beforeAll(async () => {
   const [, workload = ''] = /^```json\n(\{.*?)^```$/ms.exec(workloads) ?? [];
   const [, trace = ''] = /^```\n(#qcow2-bench trace.*?)^```$/ms.exec(workloads) ?? [];
   writeFileSync(join(inputs, 'mine.json'), workload);
-  for (const name of ['mine.trace.csv', 'my.trace.csv.gz', 'my.trace.csv.zst']) {
+  for (const name of ['mine.trace.csv', 'my.trace.csv.gz', 'my.trace.csv.zst', 'app.trace.csv.gz']) {
     writeFileSync(join(inputs, name), trace);
   }
   writeFileSync(join(inputs, 'disk.csv'), 'Timestamp,Op,LBA,Bytes\n1,W,8,4096\n');
@@ -114,7 +114,7 @@ beforeAll(async () => {
   cpSync(join(inputs, 'before.json'), join(inputs, 'ours.json'));
   const one = ['--workload', 'stride', '--format', 'raw', '--cache', 'none', ...FEW_OPTIONS];
   await call(inputs, ['run', ...one, '--host-log', 'a.jsonl']);
-  for (const name of ['b.jsonl', 'before.jsonl', 'after.jsonl']) {
+  for (const name of ['b.jsonl', 'before.jsonl', 'after.jsonl', 'other.jsonl']) {
     cpSync(join(inputs, 'a.jsonl'), join(inputs, name));
   }
 });
