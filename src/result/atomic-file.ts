@@ -22,27 +22,31 @@ import { discardTemporary, putInPlace, temporaryPath } from '../device/temporary
  * @throws Qcow2BenchError `write-failed` with the system's error as its cause; the old file is then
  *   unchanged.
  */
-export function replaceFile(path: string, text: string, options: { readonly durable: boolean }): void {
+export function replaceFile(
+  path: string,
+  content: string | Uint8Array,
+  options: { readonly durable: boolean },
+): void {
   const place = outputPlace(path);
   try {
-    if (place.kind === 'file') replaceByRename(place.path, text, options.durable);
-    else writeThrough(place, text);
+    if (place.kind === 'file') replaceByRename(place.path, content, options.durable);
+    else writeThrough(place, content);
   } catch (error) {
     throw writeError(path, error);
   }
 }
 
-function writeThrough(place: StreamPlace, text: string): void {
+function writeThrough(place: StreamPlace, content: string | Uint8Array): void {
   using stream = new OpenStream(place);
-  writeWhole(stream.descriptor, Buffer.from(text));
+  writeWhole(stream.descriptor, Buffer.from(content));
 }
 
-function replaceByRename(path: string, text: string, durable: boolean): void {
+function replaceByRename(path: string, content: string | Uint8Array, durable: boolean): void {
   const temporary = temporaryPath(dirname(path));
   try {
     const file = openSync(temporary, 'wx');
     try {
-      writeWhole(file, Buffer.from(text));
+      writeWhole(file, Buffer.from(content));
       if (durable) fsyncSync(file);
     } finally {
       closeSync(file);

@@ -1,6 +1,6 @@
 /** `history add` and `history show` as they are called: nothing of a file is ever lost. */
 
-import { copyFileSync, existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { beforeAll, describe, expect, test, vi } from 'vitest';
@@ -78,8 +78,15 @@ test('Markdown and charts are written, and replaced again', async () => {
   }
   expect(text('h.md')).toContain('**MORE**');
   expect(text('history-counts.svg')).toContain('>cccc<');
+  expect(existsSync(at('history-counts.png'))).toBe(true);
   // No time was taken.
   expect(existsSync(at('history-times.svg'))).toBe(false);
+  // A picture of the user's is not replaced.
+  writeFileSync(at('history-counts.png'), Buffer.from('89504e470d0a1a0a0000000d49484452', 'hex'));
+  const refused = await call('history', 'show', '--file', 'h.jsonl', '--charts', '.');
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain('history-counts.png');
+  rmSync(at('history-counts.png'));
 });
 
 test('a page holds the changes with their commits, and the pictures; nothing in it is loaded', async () => {

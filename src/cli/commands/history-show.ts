@@ -1,16 +1,14 @@
 /** `history show`: what changed over a history, and in which commit. */
 
-import { join } from 'node:path';
-
 import { visibleText } from '../../core/visible-text.ts';
-import { checkWritableDirectory } from '../../device/output-directory.ts';
 import { historyEntries, type HistoryEntry } from '../../history/history.ts';
 import { historyRecord } from '../../history/record.ts';
 import { trendsOf } from '../../history/trends.ts';
-import { HISTORY_CHARTS, type HistoryChart } from '../../report/history/output-names.ts';
+import { HISTORY_CHARTS } from '../../report/history/output-names.ts';
 import { historyMarkdown } from '../../report/history/history-markdown.ts';
 import { historyText } from '../../report/history/history-text.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
+import { chartFiles, writeCharts } from '../files/chart-files.ts';
 import { DEFAULT_HISTORY, readHistory, tornText } from '../files/history-file.ts';
 import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
@@ -30,7 +28,7 @@ export const historyShowCommand = defineCommand({
           all: flag('List every cell and series'),
           markdown: optional('Also write Markdown to this file, at most 60 KB', text('markdown')),
           html: optional('Also write a page to this file', text('html')),
-          charts: optional('Also write charts as SVG to this directory', text('charts')),
+          charts: optional('Also write charts as SVG and PNG to this directory', text('charts')),
           json: flag('Print the history as JSON'),
           ...OVERWRITE_OPTIONS,
         }),
@@ -47,9 +45,7 @@ export const historyShowCommand = defineCommand({
     ...reads('--file', file),
     ...makes('history markdown', '--markdown', markdown),
     ...makes('page', '--html', html),
-    ...(charts === undefined
-      ? []
-      : HISTORY_CHARTS.flatMap((name) => makes('chart', '--charts', chartPath(charts, name)))),
+    ...chartFiles(charts, HISTORY_CHARTS),
   ],
 
   run: async ({ file, last, change, all, markdown, html, charts, json }, terminal) => {
@@ -66,12 +62,8 @@ export const historyShowCommand = defineCommand({
       replaceFile(html, await historyPage(record), { durable: false });
     }
     if (charts !== undefined) {
-      checkWritableDirectory(charts);
       const { historyCharts } = await import('../../report/history/history-charts.ts');
-      for (const [name, svg] of await historyCharts(record)) {
-        replaceFile(chartPath(charts, name), svg, { durable: false });
-        terminal.warn(visibleText(chartPath(charts, name)));
-      }
+      await writeCharts(charts, await historyCharts(record), (path) => terminal.warn(path));
     }
     const { paint, width } = terminal;
     const answer = json ? JSON.stringify(record, null, 2) : historyText(record, { paint, width, all });
@@ -80,10 +72,6 @@ export const historyShowCommand = defineCommand({
     return EXIT.good;
   },
 });
-
-function chartPath(directory: string, name: HistoryChart): string {
-  return join(directory, `${name}.svg`);
-}
 
 /** All lines of the newest commits. */
 function newest(entries: readonly HistoryEntry[], last: number | undefined): readonly HistoryEntry[] {

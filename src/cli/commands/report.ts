@@ -1,9 +1,6 @@
 /** `report`: results as a page that needs nothing else, or as a Markdown table. */
 
-import { join } from 'node:path';
-
 import { visibleText } from '../../core/visible-text.ts';
-import { checkWritableDirectory } from '../../device/output-directory.ts';
 import { CHART_IDS } from '../../report/charts/catalog.ts';
 import { boundedTables, markdownTables } from '../../report/markdown.ts';
 import { replaceFile } from '../../result/atomic-file.ts';
@@ -14,6 +11,7 @@ import { defineCommand } from '../grammar/command.ts';
 import { examples } from '../grammar/examples.ts';
 import { EXIT } from '../terminal/exit-code.ts';
 import { isStandardOutput, makes, OVERWRITE_OPTIONS, reads } from '../options/file-uses.ts';
+import { chartFiles, writeCharts } from '../files/chart-files.ts';
 import { isHostLog, readHostLog } from '../files/compared-files.ts';
 import { mergeResults } from '../files/merge-results.ts';
 import { flag, inGroup, optional } from '../options/option-kinds.ts';
@@ -46,7 +44,10 @@ export const reportCommand = defineCommand({
             'Serve the page on this port of the loopback interface, instead of a file, and follow the result while a run writes it; 0: any free port',
             count('serve', { min: 0, max: 65_535 }),
           ),
-          charts: optional('Write each chart as SVG to this directory, instead of the page', text('charts')),
+          charts: optional(
+            'Write each chart as SVG and PNG to this directory, instead of the page',
+            text('charts'),
+          ),
           cache: optional(
             'Markdown: cache modes, comma-separated; default: all in the result',
             listOf('cache', choice('cache', CACHE_MODES)),
@@ -57,7 +58,7 @@ export const reportCommand = defineCommand({
         examples([
           ['report results/latest.json', 'the page'],
           ['report results/latest.json --markdown --cache writethrough', 'a table for a README'],
-          ['report results/latest.json --charts .', 'the charts as SVG'],
+          ['report results/latest.json --charts .', 'the charts as SVG and PNG'],
           ['report results/latest.json --serve 0', 'the page, following a run'],
           ['report ops.jsonl', 'a host log, as run --host-log writes it'],
         ]),
@@ -71,7 +72,7 @@ export const reportCommand = defineCommand({
         ? markdown
           ? makes('markdown', '--out', out)
           : makes('page', '--out', out ?? DEFAULT_PAGE, DEFAULT_PAGE)
-        : CHART_IDS.flatMap((id) => makes('chart', '--charts', chartPath(charts, id)))),
+        : chartFiles(charts, CHART_IDS)),
   ],
 
   run: async (args, terminal) => {
@@ -90,12 +91,8 @@ export const reportCommand = defineCommand({
     if (logs.length > 0) return written(await logPage(logs, markdown), args, terminal);
     const result = merged(paths);
     if (charts !== undefined) {
-      checkWritableDirectory(charts);
       const { chartPictures } = await import('../../report/chart-pictures.ts');
-      for (const [id, svg] of await chartPictures(result)) {
-        replaceFile(chartPath(charts, id), svg, { durable: false });
-        terminal.print(visibleText(chartPath(charts, id)));
-      }
+      await writeCharts(charts, await chartPictures(result), (path) => terminal.print(path));
       return EXIT.good;
     }
     return written(markdown ? await tablesOf(result, cache) : await page(result), args, terminal);
@@ -163,10 +160,6 @@ async function served(paths: readonly string[], port: number, terminal: Terminal
   terminal.print(await live.listen(port));
   await ended.promise;
   return EXIT.good;
-}
-
-function chartPath(directory: string, id: string): string {
-  return join(directory, `${id}.svg`);
 }
 
 /** The charts' libraries are large: they are loaded for a page only. */

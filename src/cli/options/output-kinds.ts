@@ -12,6 +12,7 @@ import { closeSync, readSync } from 'node:fs';
 import { openSync } from '../../core/host-fs.ts';
 import { BASELINE_SCHEMA } from '../../gate/baseline.ts';
 import { HISTORY_MARKDOWN_HEAD } from '../../report/history/output-names.ts';
+import { PNG_MARK } from '../../report/png-mark.ts';
 import { PAGE_TITLE } from '../../report/page-title.ts';
 import { csvHeader } from '../../result/csv.ts';
 import { RESULT_SCHEMA } from '../../result/schema.ts';
@@ -46,6 +47,7 @@ const RULES = {
     recognises: (head) => head.startsWith(`${STUDY_COLUMN},`),
   },
   chart: { replaces: 'a chart', recognises: (head) => /^<svg [^>]*class="marks"/.test(head) },
+  'chart picture': { replaces: 'a chart', recognises: (head) => head.includes(PNG_MARK) },
   'comparison markdown': {
     replaces: 'a comparison',
     recognises: (head) => head.startsWith('## Comparison\n'),
