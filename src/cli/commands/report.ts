@@ -30,7 +30,7 @@ export const reportCommand = defineCommand({
         type: 'string',
         array: true,
         demandOption: true,
-        describe: 'Result files; their cells go into one report. Or host logs, one or two',
+        describe: 'Result files, for one report; or one or two host logs',
       })
       .options(
         inGroup('Report:', {
