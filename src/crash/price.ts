@@ -173,9 +173,15 @@ async function fullImageOpening(model: DeviceModel, plan: CellPlan, bytes: numbe
         { ...request, op: 'write', offset: 0 },
       ]
     : Array.from({ length: bytes / unit }, (_, index) => ({ ...request, op: 'write', offset: index * unit }));
-  const { cell } = plan;
   const full: CellPlan = {
-    cell: { ...cell, queueDepth: 1, ...(isPreallocated ? { shape: { preallocation: 'metadata' } } : {}) },
+    cell: {
+      ...plan.cell,
+      // What is behind an image adds no table to it.
+      backing: undefined,
+      backingDepth: undefined,
+      queueDepth: 1,
+      ...(isPreallocated ? { shape: { preallocation: 'metadata' } } : {}),
+    },
     source: { ...NOTHING, virtualSize: bytes },
     seed: undefined,
     payload: 'zero',

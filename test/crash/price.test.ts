@@ -120,3 +120,12 @@ test('a repair reads each table: what further data cost follows from the format'
     expect(Math.min(...times(growth))).toBeGreaterThan(50_000);
   }
 });
+
+test('an overlay grows as an image of its own', async () => {
+  const backing = { format: 'qcow2', size: '64MiB', fill: [WRITES] };
+  const [over] = plansOf(['writethrough'], { backing }).filter(({ cell }) => cell.refcounts === 'lazy');
+  const [alone] = plansOf(['writethrough']).filter(({ cell }) => cell.refcounts === 'lazy');
+  if (over === undefined || alone === undefined) throw new Error('no lazy cell');
+  expect(over.cell.backing).toBe('qcow2');
+  expect(await repairGrowth(over)).toEqual(await repairGrowth(alone));
+});
