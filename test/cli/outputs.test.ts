@@ -227,9 +227,43 @@ describe('the directory of a study', () => {
   });
 });
 
+/** What `--charts` writes for each chart; the name is the chart's. */
+const OF_CHARTS = { chart: '.svg', 'chart picture': '.png' } as const satisfies Partial<
+  Record<OutputKind, string>
+>;
+
+describe('the directory of charts', () => {
+  test.for([
+    ['no', 'no: the directory does not exist: create it or name another [directory-missing]'],
+    ['t.csv', 't.csv: is not a directory: name another [not-a-directory]'],
+  ] as const)('that cannot be is an error: %s', async ([path, error]) => {
+    const before = contents();
+    expect(errorLine(await callCli(folder, 'report', 'r.json', '--charts', path))).toContain(error);
+    expect(contents()).toEqual(before);
+  });
+
+  test.for(Object.values(OF_CHARTS))('keeps a foreign file: %s', async (ending) => {
+    const own = testDirectory();
+    writeFileSync(join(own, `syncs${ending}`), 'precious');
+    expect(errorLine(await callCli(own, 'report', join(folder, 'r.json'), '--charts', '.'))).toMatch(
+      /use --overwrite to replace it \[file-exists\]$/,
+    );
+    expect(readdirSync(own)).toEqual([`syncs${ending}`]);
+    expect(readFileSync(join(own, `syncs${ending}`), 'utf8')).toBe('precious');
+  });
+
+  test('its own files are replaced', async () => {
+    const own = testDirectory();
+    for (let times = 0; times < 2; times++) {
+      expect((await callCli(own, 'report', join(folder, 'r.json'), '--charts', '.')).code).toBe(0);
+    }
+    expect(readdirSync(own)).toEqual(expect.arrayContaining(['syncs.png', 'syncs.svg']));
+  });
+});
+
 describe('the place of an output that cannot be', () => {
   test('is tried for every kind of output', () => {
-    const tried = [...OUTPUTS.map(([kind]) => kind), ...Object.keys(OF_STUDIES)];
+    const tried = [...OUTPUTS.map(([kind]) => kind), ...Object.keys(OF_STUDIES), ...Object.keys(OF_CHARTS)];
     expect(new Set(tried)).toEqual(new Set(Object.keys(OUTPUT_KINDS)));
   });
 
