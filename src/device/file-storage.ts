@@ -2,7 +2,7 @@
 
 import { dirname, relative, resolve, sep } from 'node:path';
 import { Qcow2BenchError } from '../core/error.ts';
-import { existsSync, realpathSync, rmSync } from '../core/host-fs.ts';
+import { existsSync, realpathSync, rmSync, statSync } from '../core/host-fs.ts';
 import type { Capabilities } from './capabilities.ts';
 import { copyFile } from './file-copy.ts';
 import { hostError } from './host-error.ts';
@@ -155,4 +155,10 @@ export function followLinks(path: string): string {
   } catch {
     return path;
   }
+}
+
+/** What a file has in common under all its names; of one that is not there, its path. */
+export function fileIdentity(path: string): string {
+  const found = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return found === undefined ? resolve(path) : `${String(found.dev)}:${String(found.ino)}`;
 }

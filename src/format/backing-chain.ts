@@ -145,6 +145,7 @@ export function dataFileOpener(
     const { image, label, readOnly } = file;
     const { dataFile } = options.policy;
     if (label === 'data' && dataFile !== undefined) {
+      refuseImageItself(dataFile, dataFile, image, files);
       return files.open(dataFile, { label, readOnly, contents: 'data' });
     }
     if (stored === undefined) {
@@ -156,17 +157,21 @@ export function dataFileOpener(
     }
     const name = resolveName(image, stored, 'data');
     checkAllowed(name, image, options, 'data');
-    if (resolve(realName(files, name)) === resolve(realName(files, image))) {
-      throw new Qcow2BenchError('data-file-is-image', `the data file '${stored}' is the image itself`, {
-        path: image,
-      });
-    }
+    refuseImageItself(name, stored, image, files);
     try {
       return files.open(name, { label, readOnly, contents: 'data' });
     } catch (error) {
       throw unopenedFile(error, { name, role: 'data', overlay: image });
     }
   };
+}
+
+/** @param shown the data file's name, as the image or the user has it. */
+function refuseImageItself(name: string, shown: string, image: string, files: ImageFiles): void {
+  if (resolve(realName(files, name)) !== resolve(realName(files, image))) return;
+  throw new Qcow2BenchError('data-file-is-image', `the data file '${shown}' is the image itself`, {
+    path: image,
+  });
 }
 
 /** @param chain names from the top down to the image whose backing file is to be opened. */

@@ -20,19 +20,20 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { Qcow2BenchError } from '../core/error.ts';
 import { allocatePages } from '../core/page-memory.ts';
 import { formatSize } from '../core/size.ts';
-import { followLinks } from '../device/file-storage.ts';
+import { fileIdentity } from '../device/file-storage.ts';
 import { aboutFinalName } from '../device/temporary-file.ts';
-import type { BackingPolicy } from '../format/backing-chain.ts';
+import type { BackingPolicy, ImageFiles } from '../format/backing-chain.ts';
 import type { DiskImage, Format } from '../format/disk-image.ts';
 import { FORMAT_FACTS, formatList, formatsWith } from '../format/formats.ts';
 import type { RefcountMode } from '../format/image-options.ts';
 import { dataFileName, hasDataFile, type ImageShape } from '../format/image-shape.ts';
 import { openImage } from '../format/registry.ts';
+import { changeImage } from './change-image.ts';
 import { createImageFile, discardFile, refuseInTheWay, type NewBacking } from './create-image.ts';
-import { lockOf, SHARED_HOST_FILES, WRITABLE_HOST_FILES, type ImagePlace } from './host-image.ts';
+import { hostImage, lockOf, SHARED_HOST_FILES, WRITABLE_HOST_FILES, type ImagePlace } from './host-image.ts';
 import { tableExtents, type ImageExtent } from './image-extents.ts';
 import { snapshotsOf } from './image-snapshots.ts';
-import { openChain } from './open-chain.ts';
+import { openChain, type OpenedChain } from './open-chain.ts';
 import { UnsyncedFiles } from './unsynced-files.ts';
 
 /** Bytes that are read at a time. */
@@ -106,15 +107,15 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
   // Errors that can be known in advance are reported before the work.
   await refuseInTheWay(target, { overwrite });
   if (hasDataFile(target.shape)) await refuseInTheWay({ storage, name: dataFileName(name) }, { overwrite });
-  const { image, format: sourceFormat, names } = await openChain(source);
+  const { image, format: sourceFormat, ...chain } = await openChain(source);
   const partName = storage.temporaryName(name);
   const dataFile = hasDataFile(target.shape) ? newDataFile(target) : undefined;
   try {
     if (source.snapshot !== undefined) await snapshotsOf(image, source.path).show(source.snapshot);
-    refuseSource(names, target);
-    if (dataFile !== undefined) refuseSource(names, { storage, name: dataFile.finalName });
+    refuseSource(chain, target);
+    if (dataFile !== undefined) refuseSource(chain, { storage, name: dataFile.finalName });
     const { virtualSize } = image;
-    const backing = target.keepBacking === true ? sameBacking(image, names, options) : undefined;
+    const backing = target.keepBacking === true ? sameBacking(image, chain.images, options) : undefined;
     const files = new UnsyncedFiles(storage);
     const newData = dataFile && { ...dataFile, storage: files };
     const part = { ...target, storage: files, name: partName, dataFile: newData, overwrite: false };
@@ -140,28 +141,32 @@ export async function convertImage(options: ConvertOptions): Promise<ConvertedIm
   }
 }
 
-/** Nothing is created, replaced or resized: zeroes are written too, as the target may hold anything. */
+/**
+ * Nothing is created, replaced or resized: zeroes are written too, as the target may hold anything. A
+ * conversion that fails closes the target: an image without errors, with part of the disk.
+ */
 async function convertInPlace(options: ConvertOptions): Promise<ConvertedImage> {
   const { source, target } = options;
-  const { image, format: sourceFormat, names } = await openChain(source);
+  const { image, format: sourceFormat, ...chain } = await openChain(source);
   try {
     if (source.snapshot !== undefined) await snapshotsOf(image, source.path).show(source.snapshot);
-    refuseSource(names, target);
     const { virtualSize } = image;
     const path = target.storage.realName?.(target.name) ?? target.name;
-    const existing = await openImage({
-      name: path,
-      format: target.format,
-      files: WRITABLE_HOST_FILES,
-      readOnly: false,
-      backing: ofOthers(source.backing),
-    });
-    if (existing.virtualSize < virtualSize) {
-      await existing.abandon();
-      const message = `holds ${formatSize(existing.virtualSize)}, but the source has ${formatSize(virtualSize)}: resize it, or use another target`;
+    const files: ImageFiles = {
+      ...WRITABLE_HOST_FILES,
+      open: (name, file) => {
+        // The external data file of the target is written as well.
+        if (!file.readOnly) refuseSource(chain, hostImage(name));
+        return WRITABLE_HOST_FILES.open(name, file);
+      },
+    };
+    const existing = { name: path, format: target.format, files, backing: ofOthers(source.backing) };
+    const copiedBytes = await changeImage(existing, (opened) => {
+      if (opened.virtualSize >= virtualSize) return copied(image, opened, options);
+      const message = `holds ${formatSize(opened.virtualSize)}, but the source has ${formatSize(virtualSize)}: resize it, or use another target`;
       throw new Qcow2BenchError('target-too-small', message, { path });
-    }
-    return { sourceFormat, virtualSize, copiedBytes: await copied(image, existing, options) };
+    });
+    return { sourceFormat, virtualSize, copiedBytes };
   } finally {
     await image.abandon();
   }
@@ -183,10 +188,10 @@ function newDataFile({
  */
 function sameBacking(
   image: DiskImage,
-  names: readonly string[],
+  images: readonly string[],
   { source, target }: ConvertOptions,
 ): NewBacking {
-  const [, base] = names;
+  const [, base] = images;
   if (image.backing === undefined || base === undefined) {
     throw new Qcow2BenchError('convert-without-backing', 'the image has no backing file to keep', {
       path: source.path,
@@ -205,10 +210,18 @@ function sameBacking(
   return { name: stored, format: image.backing.format, path, files: SHARED_HOST_FILES };
 }
 
-/** A file of the source's chain may have other overlays: it is never replaced. */
-function refuseSource(names: readonly string[], { storage, name }: ImagePlace): void {
+/**
+ * A file of the source's chain may have other overlays: it is never replaced or written, whatever its
+ * name.
+ */
+function refuseSource(
+  { names, images }: Pick<OpenedChain, 'names' | 'images'>,
+  { storage, name }: ImagePlace,
+): void {
   const path = storage.realName?.(name);
-  if (path === undefined || !names.some((source) => followLinks(resolve(source)) === path)) return;
+  if (path === undefined) return;
+  const identity = fileIdentity(path);
+  if (![...names, ...images].some((source) => fileIdentity(source) === identity)) return;
   const message = 'is a file that the conversion reads: use another name for the output';
   throw new Qcow2BenchError('target-is-source', message, { path });
 }
@@ -245,32 +258,24 @@ async function fill(
     },
     readOnly: false,
   });
-  return copied(source, target, options, () => {
-    files.areWhole();
-  });
-}
-
-/**
- * Copies and closes the target; answers how many bytes were copied.
- *
- * @param onWhole is called before the close.
- */
-async function copied(
-  source: DiskImage,
-  target: DiskImage,
-  options: ConvertOptions,
-  onWhole?: () => void,
-): Promise<number> {
   try {
-    const copy = new Copy(source, target, options);
-    await (options.compress === true ? copy.compressed() : copy.plain());
-    onWhole?.();
+    const copiedBytes = await copied(source, target, options);
+    files.areWhole = true;
     await target.close();
-    return copy.copiedBytes;
+    return copiedBytes;
   } catch (error) {
+    // What could not be synced is only closed.
+    files.areWhole = false;
     await target.abandon();
     throw error;
   }
+}
+
+/** Copies the disk; answers how many bytes were copied. */
+async function copied(source: DiskImage, target: DiskImage, options: ConvertOptions): Promise<number> {
+  const copy = new Copy(source, target, options);
+  await (options.compress === true ? copy.compressed() : copy.plain());
+  return copy.copiedBytes;
 }
 
 /** The source's rules for images other than itself. */

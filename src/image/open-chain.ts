@@ -15,8 +15,13 @@ import { hostFiles, hostImage } from './host-image.ts';
 export interface OpenedChain {
   readonly image: DiskImage;
   readonly format: Format;
-  /** Names of the files, from the image down, as they were asked for. */
+  /**
+   * Names of the files that hold the data, from the image down, as they were asked for: of an image
+   * with an external data file, that file's.
+   */
   readonly names: readonly string[];
+  /** Names of the images themselves, in the same order. */
+  readonly images: readonly string[];
 }
 
 export interface OpenChainOptions {
@@ -33,6 +38,7 @@ export interface OpenChainOptions {
 export async function openChain(options: OpenChainOptions): Promise<OpenedChain> {
   const format = options.format ?? (await formatOfFile(options.path));
   const names: string[] = [];
+  const images: string[] = [];
   const files = hostFiles({ readOnly: true, forceShare: options.forceShare });
   const image = await openImage({
     format,
@@ -41,14 +47,17 @@ export async function openChain(options: OpenChainOptions): Promise<OpenedChain>
       ...files,
       open: (name, labelled) => {
         const device = files.open(name, labelled);
-        names[depthOf(labelled.label)] = name;
+        const depth = depthOf(labelled.label);
+        names[depth] = name;
+        // An image is opened before its data file.
+        images[depth] ??= name;
         return device;
       },
     },
     readOnly: true,
     backing: options.backing,
   });
-  return { image, format, names };
+  return { image, format, names, images };
 }
 
 /** The format that a file of the host claims to have. */

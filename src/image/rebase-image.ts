@@ -100,9 +100,9 @@ async function openNewBase(
   policy: BackingPolicy | undefined,
 ): Promise<DiskImage> {
   const place = resolve(dirname(path), name);
-  const { image, names } = await openChain({ path: place, format, backing: policy });
+  const { image, images } = await openChain({ path: place, format, backing: policy });
   const own = followLinks(resolve(path));
-  if (!names.some((each) => followLinks(resolve(each)) === own)) return image;
+  if (!images.some((each) => followLinks(resolve(each)) === own)) return image;
   await image.abandon();
   throw new Qcow2BenchError(
     'backing-loop',

@@ -2,8 +2,8 @@
  * The files of an image that is being made under a temporary name: what is synced before it is whole
  * would be thrown away with it (qemu-img writes such a target with cache=unsafe).
  *
- * Invariants: no file is synced before `areWhole` is called; each that is open then is synced once,
- * at its close. Large writes are done in the system's threads, next to the reads of what follows.
+ * Invariants: no file is synced before `areWhole` is set; each that is open then is synced once, at
+ * its close. Large writes are done in the system's threads, next to the reads of what follows.
  */
 
 import { after, type Pending } from '../core/pending.ts';
@@ -12,8 +12,9 @@ import { DeviceFilter } from '../device/filter.ts';
 import type { CreateOptions, OpenOptions, RenameOptions, Storage } from '../device/storage.ts';
 
 export class UnsyncedFiles implements Storage {
+  /** Whether a close makes durable. */
+  areWhole = false;
   readonly #storage: Storage;
-  readonly #files: SyncedAtClose[] = [];
 
   constructor(storage: Storage) {
     this.#storage = storage;
@@ -27,19 +28,12 @@ export class UnsyncedFiles implements Storage {
     return this.#storage.capabilities;
   }
 
-  /** From now on a close makes durable. */
-  areWhole(): void {
-    for (const file of this.#files) file.isWhole = true;
-  }
-
   create(name: string, options?: CreateOptions): BlockDevice {
-    return new SyncedAtClose(this.#storage.create(name, options));
+    return new SyncedAtClose(this.#storage.create(name, options), this);
   }
 
   open(name: string, options?: OpenOptions): BlockDevice {
-    const file = new SyncedAtClose(this.#storage.open(name, { ...options, overlap: true }));
-    this.#files.push(file);
-    return file;
+    return new SyncedAtClose(this.#storage.open(name, { ...options, overlap: true }), this);
   }
 
   realName(name: string): string {
@@ -68,14 +62,19 @@ export class UnsyncedFiles implements Storage {
 }
 
 class SyncedAtClose extends DeviceFilter {
-  isWhole = false;
+  readonly #files: UnsyncedFiles;
+
+  constructor(inner: BlockDevice, files: UnsyncedFiles) {
+    super(inner);
+    this.#files = files;
+  }
 
   override sync(): undefined {
     // Once, at the close.
   }
 
   override close(): Pending {
-    if (!this.isWhole) return this.inner.close();
+    if (!this.#files.areWhole) return this.inner.close();
     return after(this.inner.sync('close', undefined) ?? Promise.resolve(), () => this.inner.close());
   }
 }

@@ -348,6 +348,8 @@ describe('check', () => {
           '[no-data-file]',
         );
       }
+      const itself = await callCli(folder, 'convert', 'disk', 'copy', '--data-file-path', './disk');
+      expect(errorLine(itself)).toContain('[data-file-is-image]');
       const before = readFileSync(join(folder, 'elsewhere', 'moved'));
       const over = await callCli(folder, 'convert', 'disk', 'elsewhere/moved', ...path, '--overwrite');
       expect(over.code).toBe(2);

@@ -1,16 +1,30 @@
 /** A conversion keeps what the guest reads and gives the bytes that `qemu-img convert` gives. */
 
-import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 
+import { Qcow2BenchError } from '../../src/core/error.ts';
+import { FileStorage } from '../../src/device/file-storage.ts';
 import { HostFile } from '../../src/device/host-file.ts';
 import { OverlappedFile } from '../../src/device/overlapped-file.ts';
 import type { Format } from '../../src/format/disk-image.ts';
 import type { ImageShape } from '../../src/format/image-shape.ts';
+import { changeBitmap } from '../../src/image/change-bitmap.ts';
+import { checkImageFile } from '../../src/image/check-image.ts';
 import { convertImage, type ConvertOptions } from '../../src/image/convert-image.ts';
-import { hostImage } from '../../src/image/host-image.ts';
+import { createImageFile } from '../../src/image/create-image.ts';
+import { hostImage, SHARED_HOST_FILES, WRITABLE_HOST_FILES } from '../../src/image/host-image.ts';
+import { openChain } from '../../src/image/open-chain.ts';
 import { testDirectory } from '../test-directory.ts';
 import { CHECK, QemuDirectory } from '../format/qemu-directory.ts';
 import { rejectionOf } from '../format/rejection.ts';
@@ -144,6 +158,22 @@ describe.skipIf(noQemu !== undefined)(`convert${noQemu === undefined ? '' : ` ($
     expect(isSame).toBe(true);
   });
 
+  it('as an overlay names the image behind the source, and not the external data file of that', async () => {
+    qemu.img('create', '-q', '-f', 'qcow2', '-o', 'data_file=split.data', 'split', '4M');
+    qemu.io('qcow2', 'split', 'write -P 1 1M 1M');
+    qemu.img('create', '-q', '-f', 'qcow2', '-b', 'split', '-F', 'qcow2', 'over-split');
+    qemu.io('qcow2', 'over-split', 'write -P 2 2M 64k');
+    const target = {
+      ...hostImage(path('ours')),
+      format: 'qcow2',
+      overwrite: true,
+      keepBacking: true,
+    } as const;
+    await convertImage({ source: { path: path('over-split'), format: 'qcow2' }, target });
+    qemu.img('convert', '-f', 'qcow2', '-O', 'qcow2', '-B', 'split', '-F', 'qcow2', 'over-split', 'theirs');
+    expect(Buffer.compare(readFileSync(path('ours')), readFileSync(path('theirs')))).toBe(0);
+  });
+
   it('as an overlay needs a backing file, and a format that has one', async () => {
     const target = { ...hostImage(path('ours')), overwrite: true, keepBacking: true } as const;
     const flat = { source: { path: path('packed') }, target: { ...target, format: 'qcow2' } } as const;
@@ -243,3 +273,115 @@ it.each([512, 65_536])(
     expect(calls()).toEqual([]);
   },
 );
+
+it('image and external data file are durable before either has its name', async () => {
+  const folder = testDirectory();
+  writeFileSync(join(folder, 'disk.raw'), Buffer.alloc(MIB, 7));
+  const steps: string[] = [];
+  const { sync } = OverlappedFile.prototype;
+  vi.spyOn(OverlappedFile.prototype, 'sync').mockImplementation(async function (this: OverlappedFile, cause) {
+    await sync.call(this, cause);
+    steps.push(`sync ${this.label}`);
+  });
+  const { storage, name } = hostImage(join(folder, 'out'));
+  const { rename } = storage;
+  storage.rename = (from, to, options) => {
+    // An empty image has a temporary name.
+    if (!to.endsWith('.tmp')) steps.push(`name ${to}`);
+    rename.call(storage, from, to, options);
+  };
+  const target = { storage, name, format: 'qcow2', shape: { dataFile: 'raw' } } as const;
+  await convertImage({ source: { path: join(folder, 'disk.raw'), format: 'raw' }, target });
+  expect(steps.slice(0, 2).toSorted()).toEqual(['sync data', 'sync image']);
+  expect(steps.slice(2)).toEqual(['name out.data', 'name out']);
+});
+
+it('that cannot be made durable leaves no file and no descriptor', async () => {
+  const folder = testDirectory();
+  await createImageFile({ ...hostImage(join(folder, 'base')), format: 'qcow2', virtualSize: MIB });
+  await createImageFile({
+    ...hostImage(join(folder, 'disk')),
+    format: 'qcow2',
+    backing: { name: 'base', path: join(folder, 'base'), format: 'qcow2', files: SHARED_HOST_FILES },
+  });
+  const before = readdirSync(folder);
+  const opened = (['open', 'create'] as const).map((way) => vi.spyOn(FileStorage.prototype, way));
+  const closed = vi.spyOn(HostFile.prototype, 'close');
+  const source = { path: join(folder, 'disk'), format: 'qcow2' } as const;
+  const target = { ...hostImage(join(folder, 'out')), format: 'qcow2' } as const;
+  for (const more of [{ shape: { dataFile: 'plain' } }, { keepBacking: true }] as const) {
+    vi.spyOn(OverlappedFile.prototype, 'sync').mockRejectedValue(new Error('no sync'));
+    await expect(convertImage({ source, target: { ...target, ...more } })).rejects.toThrow('no sync');
+    const files = opened.flatMap(({ mock }) => mock.results.filter(({ type }) => type === 'return'));
+    expect(new Set(closed.mock.contexts).size).toBe(files.length);
+  }
+  expect(readdirSync(folder)).toEqual(before);
+});
+
+describe('in place', () => {
+  /** The formats are those that the names say. */
+  async function refusal(
+    folder: string,
+    names: readonly [source: string, target: string],
+    more: Partial<ConvertOptions> = {},
+  ): Promise<unknown> {
+    const [source, target] = names.map((name) => {
+      const format: Format = name.endsWith('.raw') ? 'raw' : 'qcow2';
+      return { path: join(folder, name), ...hostImage(join(folder, name)), format };
+    });
+    if (source === undefined || target === undefined) throw new Error('two names');
+    return rejectionOf(() => convertImage({ source, target: { ...target, inPlace: true }, ...more }));
+  }
+
+  it('one that is stopped leaves a whole image, with its bitmaps', async () => {
+    const folder = testDirectory();
+    writeFileSync(join(folder, 'disk.raw'), Buffer.alloc(8 * MIB, 7));
+    const image = { ...hostImage(join(folder, 'target')), format: 'qcow2', virtualSize: 8 * MIB } as const;
+    await createImageFile(image);
+    const path = join(folder, 'target');
+    const change = { action: 'add', name: 'changes' } as const;
+    await changeBitmap({ name: path, format: 'qcow2', files: WRITABLE_HOST_FILES, change });
+    const controller = new AbortController();
+    const onProgress = (done: number): void => {
+      if (done >= 4 * MIB) controller.abort(new Qcow2BenchError('stopped', 'stopped'));
+    };
+    const stopped = await refusal(folder, ['disk.raw', 'target'], { signal: controller.signal, onProgress });
+    expect(stopped).toMatchObject({ code: 'stopped' });
+    const { report } = await checkImageFile({ ...hostImage(path), format: 'qcow2' });
+    expect(report).toMatchObject({ corruptions: 0, leaks: 0, checkErrors: 0 });
+    // One that was not stored could only be removed.
+    const clear = { action: 'clear', name: 'changes' } as const;
+    await changeBitmap({ name: path, format: 'qcow2', files: WRITABLE_HOST_FILES, change: clear });
+    const { image: opened } = await openChain({ path });
+    const bytes = Buffer.alloc(8 * MIB);
+    await opened.read(0, bytes);
+    await opened.abandon();
+    expect(bytes.subarray(0, 2 * MIB).equals(Buffer.alloc(2 * MIB, 7))).toBe(true);
+  });
+
+  it('a file that is read is never written: by another name, or as the data file of the target', async () => {
+    const folder = testDirectory();
+    writeFileSync(join(folder, 'base.raw'), Buffer.alloc(MIB, 7));
+    await createImageFile({
+      ...hostImage(join(folder, 'overlay')),
+      format: 'qcow2',
+      backing: { name: 'base.raw', path: join(folder, 'base.raw'), format: 'raw', files: SHARED_HOST_FILES },
+    });
+    linkSync(join(folder, 'base.raw'), join(folder, 'link.raw'));
+    const shape = { dataFile: 'plain' } as const;
+    const split = { ...hostImage(join(folder, 'split')), format: 'qcow2', virtualSize: MIB, shape } as const;
+    await createImageFile(split);
+    linkSync(join(folder, 'split.data'), join(folder, 'data.raw'));
+    const names = readdirSync(folder);
+    const before = names.map((name) => readFileSync(join(folder, name)));
+    for (const pair of [
+      ['overlay', 'base.raw'],
+      ['overlay', 'link.raw'],
+      ['data.raw', 'split'],
+      ['split', 'split'],
+    ] as const) {
+      expect(await refusal(folder, pair), pair.join(' to ')).toMatchObject({ code: 'target-is-source' });
+    }
+    expect(names.map((name) => readFileSync(join(folder, name)))).toEqual(before);
+  });
+});

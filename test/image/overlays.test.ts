@@ -173,6 +173,12 @@ describe('refused, with nothing changed', () => {
     const code = async (backing: { name: string; format: Format }, name = 'base') =>
       (await rejectionOf(() => rebaseImage({ path: folder.at(name), format: 'qcow2', backing })))?.code;
     expect(await code(top)).toBe('backing-loop');
+    const place = { ...hostImage(folder.at('split')), format: 'qcow2', virtualSize: MIB } as const;
+    await createImageFile({ ...place, shape: { dataFile: 'plain' } });
+    const split = { name: 'split', format: 'qcow2', size: MIB } as const;
+    expect(await code(await folder.make('over', { over: split, format: 'qcow2' }), 'split')).toBe(
+      'backing-loop',
+    );
     expect(await code({ name: 'none', format: 'raw' })).toBe('file-missing');
     expect(await code({ name: 'base', format: 'qed' }, 'top')).toBe('qed-bad-magic');
     const commit = await rejectionOf(() => commitImage({ path: folder.at('base'), format: 'qcow2' }));

@@ -117,15 +117,24 @@ export class FioIologParser implements LineParser {
       return this.#otherLog(textOf(bytes, start, end)) ?? `the action is none of ${ACTION_NAMES}`;
     }
     const { passedOver, volumes } = this.#collector;
-    if (action === 'file' || action === 'none') {
-      passedOver.add(action === 'file' ? 'files added, opened and closed' : 'sync_file_range');
+    if (action === 'file') {
+      passedOver.add('files added, opened and closed');
       return undefined;
     }
     fields.blankWord();
     const offset = fields.wordNumber;
-    if (action === 'wait') return this.#wait(offset);
     fields.blankWord();
     const length = fields.wordNumber;
+    // Also of a line that is not taken.
+    if (offset < 0 || length < 0) {
+      const rule = this.#otherLog(textOf(bytes, start, end));
+      if (rule !== undefined) return rule;
+    }
+    if (action === 'none') {
+      passedOver.add('sync_file_range');
+      return undefined;
+    }
+    if (action === 'wait') return this.#wait(offset);
     if (!volumes.takesName(bytes, fileStart, fileEnd)) return undefined;
     if (action !== 'flush') {
       if (offset < 0) return 'the offset is not a whole number below 2^53';

@@ -130,10 +130,27 @@ describe('logs of several jobs of fio', () => {
       'fio version 2 iolog\nf write 0 512\nfio version 2 iolog\nf write 0 512\n',
       /line 3: .* version 2 has no times to join them by: split the file/,
     ],
-    ['that tore each other', `${one}50 f wri${two}te 0 512\n`, /line 6: .* tore its lines; record again/],
   ])('%s are an error, also where bad lines are skipped', async (_what, content, rule) => {
     for (const skipBad of [false, true]) {
       expect((await faultOf(temporaryFile(content), { skipBad })).message).toMatch(rule);
+    }
+  });
+
+  test.each([
+    '5',
+    '50 ',
+    '50 f wri',
+    '50 f write ',
+    '50 f write 5',
+    '50 f write 512 5',
+    '50 f datasync 0 ',
+    '50 f sync_file_range 0 5',
+    '50 f wait 5',
+    '50 other write 5',
+  ])("that tore each other in the line '%s' are an error, whatever it is", async (torn) => {
+    for (const skipBad of [false, true]) {
+      const error = await faultOf(temporaryFile(`${one}${torn}${two}`), { skipBad, volume: 'f' });
+      expect(error.message).toMatch(/line 6: .* tore its lines; record again/);
     }
   });
 });
