@@ -19,6 +19,7 @@ export interface LogPart {
 /** Logs that are read side by side; each has a buffer. */
 export const PARTS_MAX = 4096;
 const LINE_FEED = 0x0a;
+const CARRIAGE_RETURN = 0x0d;
 
 /**
  * The logs in the file, each of which begins with the line `firstLine`. Of a stream or a compressed
@@ -26,7 +27,7 @@ const LINE_FEED = 0x0a;
  */
 export async function logParts(path: string, firstLine: string): Promise<readonly LogPart[]> {
   if (path === STANDARD_INPUT || !existsSync(path) || !statSync(path).isFile()) return [];
-  const starts = await startsOf(path, Buffer.from(`${firstLine}\n`, 'latin1'));
+  const starts = await startsOf(path, firstLine);
   if (starts[0] !== 0 || starts.length === 1) return [];
   const linesBefore = await linesUpTo(path, starts);
   const ends = [...starts.slice(1), statSync(path).size];
@@ -38,13 +39,18 @@ export async function logParts(path: string, firstLine: string): Promise<readonl
   }));
 }
 
-/** Where lines of the file are `line`; if the first one is not, nothing else is looked at. */
-async function startsOf(path: string, line: Buffer): Promise<number[]> {
+/** Where lines of the file are `firstLine`; if the first one is not, nothing else is looked at. */
+async function startsOf(path: string, firstLine: string): Promise<number[]> {
   const starts: number[] = [];
+  let line = Buffer.from(`${firstLine}\n`, 'latin1');
   // The end of the chunk before, in which a line may begin, with the line feed in front of it.
   let rest = Buffer.from('\n', 'latin1');
   let restAt = -1;
   for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+    // All lines end as the first one does.
+    if (restAt < 0 && chunk[firstLine.length] === CARRIAGE_RETURN) {
+      line = Buffer.from(`${firstLine}\r\n`, 'latin1');
+    }
     const bytes = Buffer.concat([rest, chunk]);
     for (let at = bytes.indexOf(line); at >= 0; at = bytes.indexOf(line, at + 1)) {
       if (bytes[at - 1] === LINE_FEED) starts.push(restAt + at);

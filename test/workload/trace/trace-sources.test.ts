@@ -80,6 +80,7 @@ describe('logs of several jobs of fio', () => {
 
   test.each([
     ['in one file', () => temporaryFile(one + two)],
+    ['in one file, with line ends of DOS', () => temporaryFile((one + two).replaceAll('\n', '\r\n'))],
     ['in a directory', () => directoryOf({ one, two })],
     ['in a directory, compressed', () => directoryOf({ one: gzipSync(one), two })],
   ])('are merged by time: %s', async (_where, make) => {
