@@ -7,6 +7,7 @@ import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
+import { logParts } from '../../../src/workload/trace/log-parts.ts';
 import { openTrace } from '../../../src/workload/trace/trace-reader.ts';
 import { amount } from '../../amount.ts';
 import { testDirectory } from '../../test-directory.ts';
@@ -118,6 +119,17 @@ describe('logs of several jobs of fio', () => {
     const { requests } = await readWhole(temporaryFile(jobs.join('')));
     const times = [0, 1, 2].flatMap((job) => Array.from({ length: count }, (_, n) => usOf(job, n) * 1000));
     expect(requests.map(({ timeNs }) => timeNs)).toEqual(times.toSorted((x, y) => x - y));
+  });
+
+  test('a log is found wherever it begins in the chunks of a file', async () => {
+    const chunk = 64 * 1024;
+    for (let start = chunk - FIRST.length - 2; start <= chunk + 2; start++) {
+      const before = FIRST + '5 f write 0 512\n'.repeat(9);
+      const filler = `${'x'.repeat(start - before.length - 1)}\n`;
+      const parts = await logParts(temporaryFile(before + filler + FIRST), FIRST.trimEnd());
+      expect(parts.map((part) => part.start)).toEqual([0, start]);
+      expect(parts.map((part) => part.linesBefore)).toEqual([0, 11]);
+    }
   });
 
   test.each([
