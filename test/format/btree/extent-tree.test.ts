@@ -67,6 +67,25 @@ class TreeUnderTest {
     this.#tree.nodes.committed(this.#tree.nodes.generation + 1);
   }
 
+  /** What a look-up of the block answers. */
+  async expectFound(guest: number): Promise<void> {
+    await this.#tree.find(guest);
+    expect(this.#tree.foundHost).toBe(this.#model.get(guest) ?? NO_EXTENT);
+  }
+
+  /** Spoils the first leaf in the file. */
+  async damageFirstLeaf(): Promise<void> {
+    const blocks: number[] = [];
+    await walkTree({ device: this.#memory, nodeSize: NODE }, this.#tree.nodes.root, {
+      enters: ({ block, level }) => {
+        if (level === 0) blocks.push(block);
+        return level > 0;
+      },
+      onDamage: (rule) => expect.unreachable(rule),
+    });
+    this.#memory.write((blocks[0] ?? 0) * NODE + 100, new Uint8Array([1, 2, 3, 4]), 'btree-node');
+  }
+
   /** From the file, without the tree's cache; answers the entries of each node. */
   async expectModel(): Promise<readonly (readonly number[])[]> {
     await this.commit();
@@ -141,6 +160,39 @@ describe('a tree that shrinks', () => {
     await tree.unmap(0, 2 * LEAF);
     expect(await tree.expectModel()).toEqual([[10]]);
   });
+
+  test('leaves the range of a node above leaves that goes to the next one', async () => {
+    const tree = new TreeUnderTest(false);
+    await tree.fill(2 * LEAF * LEAF);
+    const [, above] = await tree.expectModel();
+    expect(above).toEqual([LEAF, LEAF]);
+    // The second is too full to be joined with what is left of the first.
+    await tree.unmap(2 * LEAF, 2 * LEAF * (LEAF - 1));
+    expect((await tree.expectModel())[1]).toEqual([1, LEAF]);
+    await tree.unmap(0, 2 * LEAF);
+    expect((await tree.expectModel())[1]).toEqual([LEAF]);
+    await tree.expectFound(0);
+    await tree.map(10, 5);
+    await tree.expectFound(12);
+    await tree.expectFound(2 * LEAF * LEAF);
+    await tree.unmap(2 * LEAF * LEAF, 2 * LEAF * (LEAF - 1));
+    await tree.expectModel();
+  });
+
+  test.each([false, true])(
+    'changes where the leaf beside cannot be read; a device that answers later: %s',
+    async (isSlow) => {
+      const tree = new TreeUnderTest(isSlow);
+      await tree.fill(100 * LEAF);
+      await tree.expectModel();
+      await tree.damageFirstLeaf();
+      // Its range is the damaged leaf's from here on.
+      await tree.unmap(2 * LEAF, 2 * LEAF);
+      await tree.unmap(2 * 2 * LEAF, 2 * LEAF - 10);
+      await tree.expectFound(2 * 3 * LEAF - 2);
+      await expect(tree.expectFound(2 * LEAF)).rejects.toMatchObject({ code: 'btree-bad-node' });
+    },
+  );
 
   test('loses levels, and grows again', async () => {
     const tree = new TreeUnderTest(false);

@@ -7,7 +7,8 @@
  *
  * Invariants:
  * - Entries are in the order of their keys, and no two are alike. A child has the keys from its own
- *   up to the next one's; the first key of a node is the lower end of what it has.
+ *   up to the next one's; the first child of a node has those below its own too, as far as the node has
+ *   them.
  * - Extents of a leaf do not overlap and end before the next leaf's keys begin.
  */
 
@@ -153,7 +154,7 @@ function wrongChildren(
     const at = entryAt(index);
     const key = view.getUint32(at + CHILD_FIELD.key, true);
     const block = view.getUint32(at + CHILD_FIELD.block, true);
-    if (index === 0 ? key !== low : key < next) return `the key of child ${String(index)} is out of order`;
+    if (key < next) return `the key of child ${String(index)} is out of order`;
     if (key >= high) return `the key of child ${String(index)} is past the end of the node`;
     if (block < 2 || block >= hostBlocks) return `child ${String(index)} is past the end of the file`;
     next = key + 1;
@@ -171,6 +172,11 @@ export function lastAtOrBelow(view: DataView, count: number, key: number): numbe
     else high = middle;
   }
   return low - 1;
+}
+
+/** Index of the child that has a key. */
+export function childOf(view: DataView, count: number, key: number): number {
+  return Math.max(0, lastAtOrBelow(view, count, key));
 }
 
 /** The guest block behind an extent. */

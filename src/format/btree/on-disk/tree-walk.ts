@@ -95,7 +95,7 @@ async function walkNode(walk: Walk, reference: NodeReference, range: KeyRange): 
       generation: view.getUint32(at + CHILD_FIELD.generation, true),
       level: header.level - 1,
     };
-    const low = view.getUint32(at + CHILD_FIELD.key, true);
+    const low = index === 0 ? range.low : view.getUint32(at + CHILD_FIELD.key, true);
     const high = index + 1 < header.count ? view.getUint32(at + ENTRY_SIZE, true) : range.high;
     await walkNode(walk, child, { low, high });
   }

@@ -14,10 +14,12 @@
  *   image's.
  */
 
+import { Qcow2BenchError } from '../../../core/error.ts';
 import { after, settle, type Pending } from '../../../core/pending.ts';
 import { NO_EXTENT, ZERO_EXTENT } from '../on-disk/layout.ts';
 import {
   CHILD_FIELD,
+  childOf,
   ENTRY_SIZE,
   entryAt,
   endOfExtent,
@@ -58,6 +60,7 @@ export class ExtentTree {
   // each has.
   readonly #path: TreeNode[] = [];
   readonly #slots: number[] = [];
+  readonly #lows: number[] = [];
   readonly #highs: number[] = [];
   #hasPath = false;
   #low = 0;
@@ -164,13 +167,14 @@ export class ExtentTree {
       node.operation = operation;
       node.isIdle = false;
       this.#path[level] = node;
+      this.#lows[level] = low;
       this.#highs[level] = high;
       if (level === 0) break;
       const { view, count } = node;
-      const index = lastAtOrBelow(view, count, key);
+      const index = childOf(view, count, key);
       const at = entryAt(index);
       this.#slots[level] = index;
-      low = view.getUint32(at + CHILD_FIELD.key, true);
+      if (index > 0) low = view.getUint32(at + CHILD_FIELD.key, true);
       if (index + 1 < count) high = view.getUint32(at + ENTRY_SIZE, true);
       block = view.getUint32(at + CHILD_FIELD.block, true);
       generation = view.getUint32(at + CHILD_FIELD.generation, true);
@@ -197,7 +201,6 @@ export class ExtentTree {
     nodes.root = { block: leaf.block, checksum: 0, generation: nodes.generation, level: 0 };
     nodes.isChanged = true;
     this.#path[0] = leaf;
-    this.#highs[0] = KEY_END;
     this.#low = 0;
     this.#high = KEY_END;
     this.#hasPath = true;
@@ -312,27 +315,34 @@ export class ExtentTree {
   }
 
   #removeChild(parent: TreeNode, index: number): void {
-    // The first key is the lower end of what the node has.
-    const low = parent.view.getUint32(NODE_HEADER, true);
     parent.bytes.copyWithin(entryAt(index), entryAt(index + 1), entryAt(parent.count));
     parent.count--;
     parent.bytes.fill(0, entryAt(parent.count), entryAt(parent.count + 1));
-    if (index === 0) parent.view.setUint32(NODE_HEADER, low, true);
   }
 
   /**
    * Joins nodes of the path to a key with neighbours, from the leaf up, and takes away a root that has
-   * one child. A neighbour that cannot be read stays as it is: the change itself is done.
+   * one child. A neighbour that cannot be read stays as it is, also one that got the range of a leaf that
+   * went: the change itself is done.
    */
   #join(key: number): Pending {
+    try {
+      const pending = this.#joinPath(key);
+      return pending === undefined ? undefined : settle(pending, () => undefined, ignoreUnreadable);
+    } catch (error) {
+      return ignoreUnreadable(error);
+    }
+  }
+
+  #joinPath(key: number): Pending {
     const { nodes } = this;
     for (;;) {
       const sought = this.#seek(key);
-      if (sought !== undefined) return after(sought, this.#join.bind(this, key));
+      if (sought !== undefined) return after(sought, this.#joinPath.bind(this, key));
       if (nodes.root.block === 0) return undefined;
       const joined = this.#joinOne();
       if (joined === false) break;
-      if (joined !== true) return settle(joined, this.#join.bind(this, key), () => undefined);
+      if (joined !== true) return after(joined, this.#joinPath.bind(this, key));
     }
     this.#lowerRoot();
     return undefined;
@@ -359,23 +369,19 @@ export class ExtentTree {
     return false;
   }
 
-  /** A child of a node of the path; `undefined` if it cannot be read. */
+  /** A child of a node of the path; a promise where it is to be read, `undefined` if it is gone again. */
   #childAt(parent: TreeNode, index: number): TreeNode | Promise<void> | undefined {
     const { view, count, level } = parent;
     const at = entryAt(index);
-    const low = view.getUint32(at + CHILD_FIELD.key, true);
+    const low = index > 0 ? view.getUint32(at + CHILD_FIELD.key, true) : (this.#lows[level] as number);
     const high = index + 1 < count ? view.getUint32(at + ENTRY_SIZE, true) : (this.#highs[level] as number);
     const block = view.getUint32(at + CHILD_FIELD.block, true);
     const generation = view.getUint32(at + CHILD_FIELD.generation, true);
     const checksum = view.getUint32(at + CHILD_FIELD.checksum, true);
     const child = this.nodes.get(block);
     if (child !== undefined) return child;
-    try {
-      const pending = this.nodes.load({ block, checksum, generation, level: level - 1 }, { low, high });
-      return pending ?? this.nodes.get(block);
-    } catch {
-      return undefined;
-    }
+    const pending = this.nodes.load({ block, checksum, generation, level: level - 1 }, { low, high });
+    return pending ?? this.nodes.get(block);
   }
 
   /**
@@ -412,4 +418,9 @@ export class ExtentTree {
       nodes.release(root);
     }
   }
+}
+
+/** A program bug is no node that cannot be read. */
+function ignoreUnreadable(error: unknown): undefined {
+  if (!(error instanceof Qcow2BenchError)) throw error;
 }

@@ -15,8 +15,8 @@ import type { BlockDevice } from '../../../device/block-device.ts';
 import { BLOCK_SIZE } from '../on-disk/layout.ts';
 import {
   CHILD_FIELD,
+  childOf,
   entryAt,
-  lastAtOrBelow,
   lowerHalf,
   NODE_HEADER,
   sealNode,
@@ -211,7 +211,7 @@ export class TreeNodes {
     const parent = this.#parentOf(node);
     const { view } = parent;
     const key = node.view.getUint32(NODE_HEADER, true);
-    const at = entryAt(lastAtOrBelow(view, parent.count, key));
+    const at = entryAt(childOf(view, parent.count, key));
     assertInvariant(
       view.getUint32(at + CHILD_FIELD.block, true) === block,
       'a node is not where its parent says',
@@ -225,7 +225,7 @@ export class TreeNodes {
     let above = this.#cache.get(this.root.block);
     for (let level = this.root.level; level > node.level + 1; level--) {
       assertInvariant(above !== undefined, 'what is above a dirty node is in memory');
-      const at = entryAt(lastAtOrBelow(above.view, above.count, key));
+      const at = entryAt(childOf(above.view, above.count, key));
       above = this.#cache.get(above.view.getUint32(at + CHILD_FIELD.block, true));
     }
     assertInvariant(above !== undefined, 'what is above a dirty node is in memory');
