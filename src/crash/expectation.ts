@@ -244,7 +244,7 @@ function versionsOf(
   sizes: readonly { readonly bytes: number }[],
 ): readonly SizedVersion[] {
   const durableAt = durableTimes(recording);
-  const largest = Math.max(...sizes.map(({ bytes }) => bytes));
+  const largest = sizes.reduce((most, { bytes }) => Math.max(most, bytes), 0);
   return recording.requests.flatMap(({ op, offset, length, snapshot, tokens, beganAt, doneAt }, request) => {
     const kind = VERSION_KINDS[op];
     if (kind === undefined || (length === 0 && kind !== 'revert')) return [];

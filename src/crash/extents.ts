@@ -120,12 +120,14 @@ export interface Span {
   readonly guest: number;
 }
 
-/** Pages by which host extents are found. */
+/** Pages by which host extents are found, and the same of extents that are longer than the latter. */
 const BUCKET_PAGES = 256;
+const LONG_BUCKET_PAGES = 1024 * BUCKET_PAGES;
 
 /** Which guest sectors are in a page of the files. */
 export class HostIndex {
   readonly #buckets = new Map<number, Extent[]>();
+  readonly #longBuckets = new Map<number, Extent[]>();
 
   constructor(extents: readonly Extent[]) {
     for (const extent of extents) {
@@ -133,13 +135,12 @@ export class HostIndex {
       if (place.kind !== 'host') continue;
       const first = pageOf(place.file, place.sector);
       const last = pageOf(place.file, place.sector + sectors - 1);
-      for (
-        let bucket = Math.floor(first / BUCKET_PAGES);
-        bucket <= Math.floor(last / BUCKET_PAGES);
-        bucket++
-      ) {
-        const found = this.#buckets.get(bucket);
-        if (found === undefined) this.#buckets.set(bucket, [extent]);
+      const isLong = last - first > LONG_BUCKET_PAGES;
+      const buckets = isLong ? this.#longBuckets : this.#buckets;
+      const pages = isLong ? LONG_BUCKET_PAGES : BUCKET_PAGES;
+      for (let bucket = Math.floor(first / pages); bucket <= Math.floor(last / pages); bucket++) {
+        const found = buckets.get(bucket);
+        if (found === undefined) buckets.set(bucket, [extent]);
         else found.push(extent);
       }
     }
@@ -147,17 +148,22 @@ export class HostIndex {
 
   /** No guest sector is anywhere. */
   get isEmpty(): boolean {
-    return this.#buckets.size === 0;
+    return this.#buckets.size === 0 && this.#longBuckets.size === 0;
   }
 
   /** Several where tables lead to the page more than once. */
   spansOf(number: number): readonly Span[] {
     const spans: Span[] = [];
-    for (const extent of this.#buckets.get(Math.floor(number / BUCKET_PAGES)) ?? []) {
-      const span = spanOf(extent, number);
-      if (span !== undefined) spans.push(span);
-    }
+    addSpans(spans, this.#buckets.get(Math.floor(number / BUCKET_PAGES)), number);
+    addSpans(spans, this.#longBuckets.get(Math.floor(number / LONG_BUCKET_PAGES)), number);
     return spans;
+  }
+}
+
+function addSpans(spans: Span[], extents: readonly Extent[] | undefined, number: number): void {
+  for (const extent of extents ?? []) {
+    const span = spanOf(extent, number);
+    if (span !== undefined) spans.push(span);
   }
 }
 

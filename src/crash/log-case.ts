@@ -3,7 +3,7 @@
  * was promised, and what of the pending ones reached the disk. All of it is in the file: neither the
  * log nor the program that made it is needed to run it again.
  *
- * Invariant: what is packed is at most `DATA_MAX` bytes, before and after it is unpacked.
+ * Invariant: all that is packed is together at most `DATA_MAX` bytes, before and after it is unpacked.
  */
 
 import { deflateRawSync, inflateRawSync } from 'node:zlib';
@@ -163,7 +163,8 @@ export async function runOfLogCase(file: LogCase, path: string): Promise<LogRun>
   const { image, behind, format, cache, promised } = file;
   const names = [image.name, ...behind.map((each) => each.name)];
   if (new Set(names).size < names.length) refuse(path, 'two of its files have the same name');
-  const pages = unpacked(image.data, path);
+  const parts = unpacked([image.data, file.entries, ...behind.map(({ data }) => data)], path);
+  const [pages, entryData, ...behindData] = parts as [Uint8Array, Uint8Array, ...Uint8Array[]];
   if (pages.byteLength !== image.pages.length * PAGE_BYTES) refuse(path, 'the image has not all its pages');
   const device = storage.create(image.name);
   device.truncate(image.size, 'data');
@@ -173,7 +174,9 @@ export async function runOfLogCase(file: LogCase, path: string): Promise<LogRun>
     if (length <= 0) refuse(path, 'a page of the image is behind its end');
     device.write(offset, bytes.subarray(0, length), 'data');
   }
-  for (const each of behind) storage.create(each.name).write(0, unpacked(each.data, path), 'data');
+  for (const [index, each] of behind.entries()) {
+    storage.create(each.name).write(0, behindData[index] as Uint8Array, 'data');
+  }
   const base: BaseImage = await readBaseImage({
     name: image.name,
     format,
@@ -181,17 +184,24 @@ export async function runOfLogCase(file: LogCase, path: string): Promise<LogRun>
     files: { open: (each, options) => storage.open(each, options) },
   });
   const log = new MemoryStorage().create(path);
-  log.write(0, unpacked(file.entries, path), 'data');
+  log.write(0, entryData, 'data');
   const { entries } = await readWriteLog(log);
   return { image: base, entries, promised };
 }
 
-function unpacked(text: string, path: string): Uint8Array {
-  try {
-    return inflateRawSync(Buffer.from(text, 'base64'), { maxOutputLength: DATA_MAX });
-  } catch (error) {
-    return refuse(path, `its packed data are damaged, or more than ${formatSize(DATA_MAX)}`, error);
-  }
+/** All that is packed in a case. */
+function unpacked(texts: readonly string[], path: string): readonly Uint8Array[] {
+  let left = DATA_MAX;
+  return texts.map((text) => {
+    try {
+      // Nothing is unpacked to no bytes at all.
+      const bytes = inflateRawSync(Buffer.from(text, 'base64'), { maxOutputLength: Math.max(1, left) });
+      left -= bytes.byteLength;
+      return bytes;
+    } catch (error) {
+      return refuse(path, `its packed data are damaged, or more than ${formatSize(DATA_MAX)}`, error);
+    }
+  });
 }
 
 function refuse(path: string, what: string, cause?: unknown): never {

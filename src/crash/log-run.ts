@@ -66,10 +66,9 @@ function acksWithin(acks: CrashAcks, first: number, last: number): CrashAcks {
   const { flushAfterWrite } = CACHE_MODE_RULES[acks.cache];
   const all = acks.requests.map((request, index) => ({ request, ...momentsOf(request, index) }));
   const isOver = ({ request: { done } }: (typeof all)[number]): boolean => done !== null && done <= first;
-  const flushed = Math.max(
-    -1,
-    ...all.filter((each) => each.request.op === 'flush' && isOver(each)).map(({ beganAt }) => beganAt),
-  );
+  const flushed = all
+    .filter((each) => each.request.op === 'flush' && isOver(each))
+    .reduce((latest, { beganAt }) => Math.max(latest, beganAt), -1);
   const isDurable = (each: (typeof all)[number]): boolean => {
     const { op, fua } = each.request;
     if (!isOver(each)) return false;

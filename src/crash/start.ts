@@ -92,17 +92,17 @@ async function contentsOf(image: DiskImage, end: number): Promise<ReadonlyMap<nu
 export function furtherPlaces({ subject, requests }: Recording): readonly number[] {
   const { clusterSize } = subject;
   // The disk may be as small as it ever was.
-  const ends = requests.filter(({ op }) => op === 'shrink').map(({ offset }) => offset);
-  const end = Math.min(subject.virtualSize, ...ends);
+  const end = requests.reduce(
+    (least, { op, offset }) => (op === 'shrink' ? Math.min(least, offset) : least),
+    subject.virtualSize,
+  );
   const unit = Math.max(clusterSize, SECTOR_SIZE);
   const touched = requests.filter(({ op, length }) => length > 0 && op !== 'grow' && op !== 'shrink');
-  const taken = new Set<number>();
-  for (const { offset, length } of touched) {
-    const last = Math.floor((offset + length - 1) / unit);
-    for (let cluster = Math.floor(offset / unit); cluster <= last; cluster++) taken.add(cluster);
-  }
   let free = 0;
-  while (taken.has(free)) free++;
+  for (const { offset, length } of touched.toSorted((a, b) => a.offset - b.offset)) {
+    if (Math.floor(offset / unit) > free) break;
+    free = Math.max(free, Math.ceil((offset + length) / unit));
+  }
   const offsets = [touched[0]?.offset, touched.at(-1)?.offset, free * unit];
   const sectors = offsets.filter((offset) => offset !== undefined && offset + SECTOR_SIZE <= end);
   return [...new Set(sectors)].map((offset) => (offset as number) / SECTOR_SIZE);

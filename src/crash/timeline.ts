@@ -32,7 +32,8 @@ export async function timelineOf(
     assertInvariant(next instanceof StateView, 'a run repeats');
     view = next;
     const moment = [...epochsOf(run)].find(({ number }) => number === crash.epoch);
-    lines.push(...eventsOf(run, view, moment?.at ?? Infinity), 'crash');
+    for (const line of eventsOf(run, view, moment?.at ?? Infinity)) lines.push(line);
+    lines.push('crash');
   }
   return [...lines, ...findingLines(findings, expectation, view?.epoch.at ?? 0)];
 }

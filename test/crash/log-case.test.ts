@@ -2,6 +2,7 @@
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { deflateRawSync } from 'node:zlib';
 
 import { describe, expect, test } from 'vitest';
 
@@ -10,7 +11,7 @@ import type { Crash } from '../../src/crash/crashes.ts';
 import { exploreLog } from '../../src/crash/explore-log.ts';
 import { readCrashAcks } from '../../src/crash/log-acks.ts';
 import { logCaseOf, readCase, runOfLogCase, type LogCase } from '../../src/crash/log-case.ts';
-import { recordingOfRun, type LogRun } from '../../src/crash/log-run.ts';
+import { partOf, recordingOfRun, type LogRun } from '../../src/crash/log-run.ts';
 import { judgeAgain } from '../../src/crash/shrink.ts';
 import { STRONGEST_MODEL } from '../../src/crash/state-space.ts';
 import { timelineOf } from '../../src/crash/timeline.ts';
@@ -175,6 +176,14 @@ describe('a damaged case of a log', () => {
       (file) => ({ ...file, image: { ...file.image, pages: file.image.pages.slice(1) } }),
       /has not all its pages/,
     ],
+    [
+      'data that are unpacked to more than all may be together',
+      (file) => {
+        const data = packed(deflateRawSync(new Uint8Array(50 * 1024 * 1024)));
+        return { ...file, behind: ['a', 'b', 'c'].map((name) => ({ name, data })) };
+      },
+      /more than 128MiB/,
+    ],
     ['a page behind the end', (file) => ({ ...file, image: { ...file.image, size: 512 } }), /behind its end/],
     [
       'two files of a name',
@@ -187,6 +196,28 @@ describe('a damaged case of a log', () => {
   ])('%s', async (_what, change, message) => {
     expect(await damaged(change)).toMatch(message);
   });
+});
+
+test('a part of a log with very many requests has those that are not durable before it', async () => {
+  const { entries } = await readWriteLog(logDevice(logOf([write(0, 1), FLUSH, write(512, 2), FLUSH])));
+  const recording = await recordSmall({ format: 'raw', cache: 'writeback', requests: 1 });
+  const request = { offset: 0, length: 0, fua: false, unmap: false };
+  const flushes = Array.from(
+    { length: 200_000 },
+    () => ({ ...request, op: 'flush', began: 2, done: 2 }) as const,
+  );
+  const last = { ...request, op: 'flush', began: 2, done: 4 } as const;
+  const promised = {
+    schema: 'qcow2-bench/crash-acks@1',
+    cache: 'writeback',
+    requests: [...flushes, last],
+  } as const;
+  const part = await partOf(
+    { image: baseOf(recording), entries, promised: { ...promised, requests: [...promised.requests] } },
+    2,
+    4,
+  );
+  expect(part.promised).toMatchObject({ requests: [{ began: 0, done: 2 }] });
 });
 
 test('a log that is written has what was read', async () => {
@@ -208,6 +239,12 @@ test.each<[string, string, object, RegExp]>([
   ['one after the other, without times', 'qcow2', { began: 0 }, /begins when the one before it was answered/],
   ['one time', 'qcow2', { beganAt: 3 }, /has both times/],
   ['times of one request alone', 'qcow2', { beganAt: 3, doneAt: 4 }, /times are of all requests or of none/],
+  [
+    'more data than memory is taken for',
+    'qcow2',
+    { op: 'write', length: 2 ** 31, pattern: 2, done: 1 },
+    /more than 2 GiB together/,
+  ],
   ['a new size of a raw disk', 'raw', { op: 'resize', offset: 512 }, /which is not in a log/],
 ])('requests that cannot be are refused: %s', async (_what, format, change, message) => {
   const folder = testDirectory();

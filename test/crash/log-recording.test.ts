@@ -6,7 +6,7 @@ import { readBaseImage, type BaseImage } from '../../src/crash/base-image.ts';
 import { explore, type Exploration } from '../../src/crash/explore.ts';
 import { recordingOfLog, type Acknowledgements, type LoggedRequest } from '../../src/crash/log-recording.ts';
 import { recordCell } from '../../src/crash/record-cell.ts';
-import { tokensOf } from '../../src/crash/pages.ts';
+import { FILE_BYTES_MAX, tokensOf } from '../../src/crash/pages.ts';
 import { STRONGEST_MODEL } from '../../src/crash/state-space.ts';
 import { readWriteLog } from '../../src/crash/write-log.ts';
 import type { Pending } from '../../src/core/pending.ts';
@@ -42,6 +42,56 @@ async function imageOf(bytes: Uint8Array, format: Format): Promise<BaseImage> {
   const files = { open: (name: string) => storage.open(name, { readOnly: true }) };
   return readBaseImage({ name: 'disk', format, cache: 'writeback', files });
 }
+
+describe('as far as a file or a request can reach', () => {
+  const ENTRIES: readonly NewEntry[] = [
+    { op: 'write', offset: 0, bytes: new Uint8Array(512).fill(1) },
+    { op: 'flush' },
+    { op: 'write', offset: FILE_BYTES_MAX - 512, bytes: new Uint8Array(512).fill(2) },
+  ];
+
+  test('a write at the end of the longest file', async () => {
+    const { bad, tried } = await explored(
+      await imageOf(new Uint8Array(4096), 'raw'),
+      logOf(ENTRIES),
+      FLUSHES,
+    );
+    expect(bad).toEqual([]);
+    expect(tried).toBeGreaterThan(3);
+  });
+
+  test('a discard of all that there is', async () => {
+    const write: LoggedRequest = {
+      op: 'write',
+      offset: 0,
+      length: 512,
+      fua: false,
+      unmap: false,
+      began: 0,
+      done: 1,
+      beganAt: 0,
+      doneAt: 1,
+      tokens: tokensOf(new Uint8Array(512).fill(1)),
+    };
+    const flush = { ...write, op: 'flush', length: 0, began: 1, done: 2, beganAt: 2, doneAt: 3 } as const;
+    const discard = {
+      ...write,
+      op: 'discard',
+      length: 2 ** 52,
+      began: 2,
+      done: 2,
+      beganAt: 4,
+      doneAt: 5,
+    } as const;
+    const requests = [write, flush, discard].map((each) => ({
+      ...each,
+      tokens: each.op === 'write' ? each.tokens : undefined,
+    }));
+    const image = await imageOf(new Uint8Array(4096), 'raw');
+    const { bad } = await explored(image, logOf(ENTRIES.slice(0, 2)), { from: 'requests', requests });
+    expect(bad).toEqual([]);
+  });
+});
 
 describe('logs that qemu-io made', () => {
   test.each([

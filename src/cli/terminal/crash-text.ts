@@ -91,7 +91,9 @@ export function crashText(
     ...saved.map((path) => `Example  ${visibleText(path)}`),
     ...faultLines(cells).map(paint.dim),
     ...(bad + badFaults === 0 ? [paint.green('No violation was found.')] : []),
-    ...(bad === 0 ? [] : [paint.red(`${countOf(bad, 'state')} violate what was promised.`)]),
+    ...(bad === 0
+      ? []
+      : [paint.red(`${countOf(bad, 'state violates', 'states violate')} what was promised.`)]),
     ...(badFaults === 0
       ? []
       : [paint.red(`What was promised was not kept after ${countOf(badFaults, 'fault')}.`)]),
