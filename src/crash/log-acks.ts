@@ -49,10 +49,9 @@ const requestSchema = z
     /** Of a write: all its bytes, as `qemu-io write -P` has them. */
     pattern: z.int().min(0).max(255).optional(),
   })
-  .refine(
-    ({ op, length, write, pattern }) => op !== 'write' || (write === undefined) !== (pattern === undefined),
-    { error: 'a write has its data, as `write` or as `pattern`' },
-  )
+  .refine(({ op, write, pattern }) => op !== 'write' || (write === undefined) !== (pattern === undefined), {
+    error: 'a write has its data, as `write` or as `pattern`',
+  })
   .refine(({ began, done }) => done === null || done >= began, { error: 'it is answered before it began' })
   .refine(({ beganAt = 0, doneAt }) => doneAt === undefined || doneAt === null || doneAt >= beganAt, {
     error: 'its time of the answer is before that of its beginning',

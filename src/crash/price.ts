@@ -179,6 +179,8 @@ async function fullImageOpening(model: DeviceModel, plan: CellPlan, bytes: numbe
       // What is behind an image adds no table to it.
       backing: undefined,
       backingDepth: undefined,
+      // The cluster that is discarded is allocated again.
+      discard: undefined,
       queueDepth: 1,
       ...(isPreallocated ? { shape: { preallocation: 'metadata' } } : {}),
     },

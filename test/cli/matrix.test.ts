@@ -319,6 +319,20 @@ describe('from a run to a verdict', () => {
     expect(errorLine(twice)).toContain('stride');
   });
 
+  test('a result whose cells cannot be made here is rendered', async () => {
+    const folder = testDirectory();
+    const cells = ['--format', 'qcow2', '--cache', 'writethrough'];
+    await callCli(folder, 'run', ...STRIDE, ...cells, ...COUNTS_ONLY, '--out', 'result.json');
+    const path = join(folder, 'result.json');
+    writeFileSync(
+      path,
+      readFileSync(path, 'utf8').replaceAll('"clusterSize":65536', '"clusterSize":4194304'),
+    );
+    const page = await callCli(folder, 'report', 'result.json', '--out', 'page.html');
+    expect(page).toMatchObject({ code: 0, stdout: 'page.html\n' });
+    expect(readFileSync(join(folder, 'page.html'), 'utf8')).toContain('4 MiB');
+  });
+
   test('a result that is not whole is refused', async () => {
     const folder = testDirectory();
     writeFileSync(join(folder, 'result.json'), '{"schema":"qcow2-bench/result@1",');

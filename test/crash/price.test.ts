@@ -121,6 +121,14 @@ test('a repair reads each table: what further data cost follows from the format'
   }
 });
 
+test('an image whose discards are ignored grows as another one', async () => {
+  const [lazy] = plansOf(['writethrough']).filter(({ cell }) => cell.refcounts === 'lazy');
+  if (lazy === undefined) throw new Error('no lazy cell');
+  const growth = await repairGrowth(lazy);
+  expect(growth?.readBytes).toBeGreaterThan(0);
+  expect(await repairGrowth({ ...lazy, cell: { ...lazy.cell, discard: 'ignore' } })).toEqual(growth);
+});
+
 test('an overlay grows as an image of its own', async () => {
   const backing = { format: 'qcow2', size: '64MiB', fill: [WRITES] };
   const [over] = plansOf(['writethrough'], { backing }).filter(({ cell }) => cell.refcounts === 'lazy');

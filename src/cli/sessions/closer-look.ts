@@ -10,6 +10,7 @@
 
 import { BuiltinEngine } from '../../bench/builtin-engine.ts';
 import type { CellPlan } from '../../bench/engine.ts';
+import { Qcow2BenchError } from '../../core/error.ts';
 import { PLAIN_FORMAT } from '../../core/format-name.ts';
 import { modelDevice } from '../../device/device-model.ts';
 import { DEVICE_MODELS } from '../../device/device-models.ts';
@@ -55,7 +56,7 @@ async function looksAt(result: ResultRecord): Promise<ReadonlyMap<string, Closer
   const engine = new BuiltinEngine({ models });
   const looks = new Map<string, CloserLook>();
   for (const record of cells.slice(0, CELLS_MAX)) {
-    const look = await lookAt(record, engine, result.environment.seed);
+    const look = await ifPossible(() => lookAt(record, engine, result.environment.seed));
     if (look !== undefined) looks.set(cellKey(record.cell), look);
   }
   return looks;
@@ -101,7 +102,7 @@ export async function repairPrices(result: ResultRecord): Promise<ReadonlyMap<st
       await planOf(eager, result.environment.seed),
       await planOf(repaired, result.environment.seed),
     ] as const;
-    const price = await lazyPrice(plans, REQUESTS);
+    const price = await ifPossible(() => lazyPrice(plans, REQUESTS));
     if (price === undefined) continue;
     const { format, clusterSize, shape } = repaired.cell;
     const key = JSON.stringify([format, clusterSize, shape]);
@@ -146,6 +147,16 @@ function repairPrice(price: LazyPrice, eager: string, growth: RepairGrowth | und
       nsPerByte: perByte(growth?.onDevices.get(device)),
     })),
   };
+}
+
+/** Nothing of a cell that cannot be made here: a result may be of another version, or not of a run. */
+async function ifPossible<T>(run: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await run();
+  } catch (error) {
+    if (error instanceof Qcow2BenchError) return undefined;
+    throw error;
+  }
 }
 
 async function planOf({ cell }: CellRecord, seed: number): Promise<CellPlan> {
