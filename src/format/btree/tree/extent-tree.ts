@@ -330,7 +330,8 @@ export class ExtentTree {
       const pending = this.#joinPath(key);
       return pending === undefined ? undefined : settle(pending, () => undefined, ignoreUnreadable);
     } catch (error) {
-      ignoreUnreadable(error); return;
+      ignoreUnreadable(error);
+      return;
     }
   }
 
